@@ -1,0 +1,38 @@
+"""prefork: bind once, fork workers that share the socket, reload without losing a request.
+
+What an app may use:
+
+    prefork.worker()     slot, generation and name of the worker that runs this code
+    prefork.ready()      say that main(listener) accepts now (with --ready manual)
+    prefork.stopping()   whether, and when, this worker is to leave; for main(listener)
+    prefork.run(...)     serve from Python instead of from the command line
+
+The layers, low to high; nothing imports upwards, siblings do not import each other:
+
+    errors, version                 who is at fault, and the exit codes
+    pool | config | http | wire     the mind of the master, settings, HTTP, private protocols
+    unix                            the kernel seam
+    worker | observe                what runs in children; logs and happenings
+    master                          wait, gather facts, carry out orders
+    cli                             the command
+"""
+
+from typing import Any
+
+from prefork.version import __version__
+from prefork.worker.current import Stopping, WorkerInfo, ready, stopping, worker
+
+__all__ = ["Stopping", "WorkerInfo", "__version__", "ready", "run", "stopping", "worker"]
+
+
+def run(app: str, **options: Any) -> int:
+    """Serve ``app`` (``"module:callable"``) until stopped; returns the exit code of the command.
+
+    ``options`` are the command's, by their names with underscores and with the values that a
+    file may hold: ``prefork.run("myapp:main", workers=0, bind=["127.0.0.1:8000"])``. They win
+    over environment and defaults. Only a name is accepted, no callable: workers import the app
+    themselves, so that a reload can bring new code.
+    """
+    from prefork.cli.command import run_from_python  # noqa: PLC0415 - apps rarely need it
+
+    return run_from_python(app, options)

@@ -1,0 +1,94 @@
+"""Addresses to listen on: how people write them, and the three kinds that there are. PURE.
+
+8000                                    TCP port on 127.0.0.1
+host:8000   [::1]:8000   *:8000         TCP; ``*`` is every IPv4 address
+unix:/run/app.sock,mode=660,owner=www-data:www-data
+fd://3                                  a listening socket that was inherited
+"""
+
+import re
+from dataclasses import dataclass
+
+EXPECTED = "host:port, [v6]:port, unix:path[,mode=660][,owner=user[:group]] or fd://number"
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """``host`` is a name or a literal without brackets; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """``mode``: permission bits (None: what the umask leaves); ``owner``: ``user[:group]``."""
+
+    path: str
+    mode: int | None = None
+    owner: str = ""
+
+    def __str__(self) -> str:
+        mode = f",mode={self.mode:o}" if self.mode is not None else ""
+        owner = f",owner={self.owner}" if self.owner else ""
+        return f"unix:{self.path}{mode}{owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A file descriptor that the parent opened, as systemd does from number 3 on."""
+
+    fd: int
+
+    def __str__(self) -> str:
+        return f"fd://{self.fd}"
+
+
+Address = Tcp | Unix | Inherited
+
+
+def parse_address(text: str) -> Address:
+    """Read one address; ValueError says what was expected."""
+    if text.startswith("unix:"):
+        return _parse_unix(text.removeprefix("unix:"))
+    if text.startswith("fd://"):
+        return Inherited(_number(text.removeprefix("fd://"), "a file descriptor", 65535))
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        return Tcp("127.0.0.1", _port(text))
+    if host.startswith("[") and host.endswith("]"):
+        return Tcp(host[1:-1], _port(port))
+    if ":" in host:
+        raise ValueError("an IPv6 address in brackets, as in [::1]:8000")
+    return Tcp("0.0.0.0" if host in ("", "*") else host, _port(port))
+
+
+def _parse_unix(text: str) -> Unix:
+    path, *extras = text.split(",")
+    path = re.sub("^//", "", path)
+    if not path:
+        raise ValueError("a path after unix:, as in unix:/run/app.sock")
+    mode: int | None = None
+    owner = ""
+    for extra in extras:
+        key, _, value = extra.partition("=")
+        if key == "mode" and re.fullmatch("0?[0-7]{3}", value):
+            mode = int(value, 8)
+        elif key == "owner" and value:
+            owner = value
+        else:
+            raise ValueError(f"mode=660 or owner=user:group after the path, not {extra!r}")
+    return Unix(path, mode, owner)
+
+
+def _port(text: str) -> int:
+    return _number(text, "a port", 65535)
+
+
+def _number(text: str, what: str, highest: int) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > highest:
+        raise ValueError(f"{what} from 0 to {highest}, not {text!r}")
+    return int(text)

@@ -1,0 +1,106 @@
+"""The command line: an argparse parser made from the declarations. PURE.
+
+Every value is taken as text and read by the option's kind later, so that a wrong value is told in
+the same words wherever it stands. Nothing is printed and nothing exits here.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from prefork.config.options import OPTIONS, Option, by_group
+from prefork.config.sources import Layer, unknown_flag
+from prefork.errors import UsageError
+
+DESCRIPTION = """\
+Serve an app on all cores: bind once, fork workers that share the socket, reload without losing
+a request. MODULE:CALLABLE is a WSGI app, an ASGI app, or a main(listener).
+"""
+
+EPILOG = """\
+Each option may also stand in a file (-c prefork.toml, key without the dashes) or in the
+environment (PREFORK_ and the name in capitals). Flag beats environment beats file beats default.
+
+signals to the master: HUP reload, TERM and INT graceful stop (twice, or QUIT: quick), TTIN and
+TTOU one worker more or less, USR1 reopen logs, WINCH drain the workers.
+exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the system said no,
+101 a bug in prefork.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises UsageError instead of printing usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"command line: {message}; see prefork --help")
+
+
+def parser() -> Parser:
+    """The parser of ``prefork [OPTIONS] MODULE:CALLABLE``."""
+    made = Parser(
+        prog="prefork",
+        usage="prefork [OPTIONS] MODULE:CALLABLE",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    made.add_argument("app", nargs="?", metavar="MODULE:CALLABLE", help=argparse.SUPPRESS)
+    for group, options in by_group():
+        section = made.add_argument_group(group)
+        for option in options:
+            if option.name != "app":
+                _add(section, option)
+    _add_commands(made.add_argument_group("Instead of serving"))
+    return made
+
+
+def _add(section: "argparse._ArgumentGroup", option: Option) -> None:
+    names = [option.short, option.flag] if option.short else [option.flag]
+    settings: dict[str, Any] = {"dest": option.name, "help": describe(option).replace("%", "%%")}
+    if not option.kind.metavar:
+        settings |= {"action": "store_const", "const": "true"}
+    else:
+        settings["metavar"] = option.kind.metavar
+        if option.kind.many:
+            settings["action"] = "append"
+    section.add_argument(*names, **settings)
+
+
+def _add_commands(section: "argparse._ArgumentGroup") -> None:
+    section.add_argument("-c", "--config", metavar="FILE", help="read this TOML file first")
+    section.add_argument(
+        "--check",
+        action="store_true",
+        help="check the settings, load the app in a throw-away process, and leave",
+    )
+    section.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings, each with where it came from, and leave",
+    )
+    section.add_argument("--version", action="store_true", help="print the version and leave")
+    section.add_argument("-h", "--help", action="store_true", help="print this and leave")
+
+
+def describe(option: Option) -> str:
+    """The help text with its default."""
+    shown = option.show_default()
+    if isinstance(shown, list):
+        shown = " ".join(map(str, shown))
+    told = shown is not False and shown not in ("", {})
+    return f"{option.text} (default: {shown})" if told else option.text
+
+
+def read(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
+    """The command line as a layer, and the whole namespace for the words that are no options."""
+    made = parser()
+    namespace, unknown = made.parse_known_args(list(arguments))
+    for word in unknown:
+        if word.startswith("-"):
+            raise unknown_flag(word, made._option_string_actions)
+        raise UsageError(f"command line: one app at a time, what is {word!r}? See prefork --help")
+    values = {name: value for name, value in vars(namespace).items() if name in OPTIONS}
+    return Layer("command line", values), namespace

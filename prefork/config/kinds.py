@@ -1,0 +1,241 @@
+"""The kinds of value that an option may have. PURE.
+
+A kind reads what a person wrote, on the command line, in the environment (text) or in a TOML file
+(text, numbers, booleans, lists), and shows a value the way a person would write it. A wrong value
+raises ValueError whose text says what was expected; who wrote it where is added by sources.py.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefork.config.addresses import EXPECTED, parse_address
+
+_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of value is read and shown. ``path``: relative ones follow the file."""
+
+    metavar: str
+    expected: str
+    parse: Callable[[Any], Any]
+    show: Callable[[Any], Any] = field(default=lambda value: value)
+    many: bool = False
+    path: bool = False
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("text")
+    if "\0" in raw or "\n" in raw:
+        raise ValueError("text on one line")
+    return raw
+
+
+def _truth(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False, "": False}
+    if isinstance(raw, str) and raw.lower() in words:
+        return words[raw.lower()]
+    raise ValueError("true or false")
+
+
+def _whole(raw: object) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and re.fullmatch("[+-]?[0-9]{1,15}", raw.strip()):
+        return int(raw)
+    raise ValueError("a whole number")
+
+
+def _duration(raw: object) -> float:
+    """Seconds; ``30``, ``30s``, ``1600ms``, ``1.5m``, ``2h``."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        seconds = float(raw)
+    else:
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?", str(raw).strip().lower())
+        if match is None or isinstance(raw, bool):
+            raise ValueError("a duration such as 30s, 1600ms or 2m")
+        seconds = float(match[1]) * _DURATION[match[2] or "s"]
+    if not 0 <= seconds <= 10 * 365 * 86400:
+        raise ValueError("a duration of at most ten years, as in 30s")
+    return round(seconds, 6)
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest exact way to write it: ``1600ms``, ``30s``, ``2m``."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds and seconds % _DURATION[unit] == 0:
+            return f"{seconds / _DURATION[unit]:.0f}{unit}"
+    return f"{round(seconds * 1000, 3):g}ms" if seconds else "0s"
+
+
+def _size(raw: object) -> int:
+    """Bytes; ``64k``, ``10m``, ``1g`` are powers of 1024."""
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
+        return raw
+    match = re.fullmatch(r"([0-9]{1,12})\s*([kmg]?)(i?b)?", str(raw).strip().lower())
+    if match is None or isinstance(raw, bool):
+        raise ValueError("a size such as 64k, 10m or 1g")
+    return int(match[1]) * _SIZE[match[2]]
+
+
+def show_size(size: int) -> str:
+    """The shortest exact way to write it."""
+    for unit in ("g", "m", "k"):
+        if size and size % _SIZE[unit] == 0:
+            return f"{size // _SIZE[unit]}{unit}"
+    return str(size)
+
+
+def _octal(raw: object) -> int | None:
+    if raw == "":
+        return None
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raise ValueError('octal digits in quotes, as in "027"')
+    if isinstance(raw, str) and re.fullmatch("(0o)?[0-7]{1,4}", raw):
+        return int(raw, 8)
+    raise ValueError("octal digits, as in 027")
+
+
+def _workers(raw: object) -> int:
+    """``0`` and ``max``: one per core; ``-1``: one per core but one."""
+    return 0 if raw == "max" else _at_least(-1, _whole)(raw)
+
+
+def _environment(raw: object) -> dict[str, str]:
+    if isinstance(raw, Mapping):
+        pairs = {str(key): _scalar(value) for key, value in raw.items()}
+    else:
+        pairs = {}
+        for item in _items(raw):
+            key, equals, value = _text(item).partition("=")
+            if not equals:
+                raise ValueError("KEY=VALUE")
+            pairs[key] = value
+    for key in pairs:
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key):
+            raise ValueError(f"KEY=VALUE with a variable's name, not {key!r}")
+    return pairs
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return _text(str(value))
+    raise ValueError("text or a number for each variable")
+
+
+def _items(raw: object) -> list[object]:
+    """A list as it stands, or text split as a shell would."""
+    if isinstance(raw, list | tuple):
+        return list(raw)
+    if isinstance(raw, str):
+        return list(shlex.split(raw))
+    raise ValueError("a list")
+
+
+def _at_least(lowest: int, parse: Callable[[object], int]) -> Callable[[object], int]:
+    def bounded(raw: object) -> int:
+        value = parse(raw)
+        if not lowest <= value <= 2**31 - 1:
+            raise ValueError(f"a number from {lowest} up")
+        return value
+
+    return bounded
+
+
+def _positive(raw: object) -> float:
+    seconds = _duration(raw)
+    if seconds <= 0:
+        raise ValueError("a duration above zero, such as 30s")
+    return seconds
+
+
+def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    """``off`` and ``0`` mean: not at all."""
+
+    def either(raw: object) -> Any:
+        return None if raw in ("off", "0", 0, "") and not isinstance(raw, bool) else parse(raw)
+
+    return either
+
+
+def _choice(words: tuple[str, ...]) -> Callable[[object], str]:
+    def choose(raw: object) -> str:
+        if raw not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return str(raw)
+
+    return choose
+
+
+def _signal(raw: object) -> str:
+    name = str(raw).upper()
+    name = name if name.startswith("SIG") else "SIG" + name
+    if name not in STOP_SIGNALS:
+        raise ValueError("one of " + ", ".join(s.removeprefix("SIG") for s in STOP_SIGNALS))
+    return name
+
+
+STOP_SIGNALS = ("SIGTERM", "SIGINT")
+"""HUP, USR1, USR2, WINCH, TTIN, TTOU, QUIT and ABRT already mean something to a worker."""
+
+
+def many(one: Kind) -> Kind:
+    """A list of ``one``; the flag is repeatable, the variable is split at white space."""
+
+    def parse(raw: object) -> tuple[Any, ...]:
+        return tuple(one.parse(item) for item in _items(raw))
+
+    def show(values: tuple[Any, ...]) -> list[Any]:
+        return [one.show(value) for value in values]
+
+    return Kind(one.metavar, one.expected, parse, show, many=True, path=one.path)
+
+
+def choice(*words: str) -> Kind:
+    """One of these words."""
+    return Kind("|".join(words), "one of " + ", ".join(words), _choice(words))
+
+
+TEXT = Kind("TEXT", "text", _text)
+FLAG = Kind("", "true or false", _truth)
+PATH = Kind("PATH", "a path", _text, path=True)
+COUNT = Kind("N", "a whole number from 0 up", _at_least(0, _whole))
+AT_LEAST_ONE = Kind("N", "a whole number from 1 up", _at_least(1, _whole))
+WORKERS = Kind("N", "a number, 0 or max for one per core, -1 for all but one", _workers)
+DURATION = Kind("TIME", "a duration such as 30s or 1600ms", _duration, show_duration)
+POSITIVE_DURATION = Kind("TIME", "a duration above zero such as 30s", _positive, show_duration)
+OPTIONAL_COUNT = Kind(
+    "N", "a whole number, or off", _optional(_at_least(1, _whole)), lambda v: v or "off"
+)
+OPTIONAL_DURATION = Kind(
+    "TIME",
+    "a duration such as 30s, or off",
+    _optional(_duration),
+    lambda v: show_duration(v) if v else "off",
+)
+SIZE = Kind("SIZE", "a size such as 64k or 10m", _size, show_size)
+OPTIONAL_SIZE = Kind(
+    "SIZE",
+    "a size such as 64k or 10m, or off",
+    _optional(_size),
+    lambda v: show_size(v) if v else "off",
+)
+OCTAL = Kind(
+    "OCTAL", "octal digits, as in 027", _octal, lambda v: f"{v:03o}" if v is not None else ""
+)
+SIGNAL = Kind("SIGNAL", "TERM or INT", _signal, lambda v: v.removeprefix("SIG"))
+ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True)
+ADDRESSES = many(Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str))
+PATHS = many(PATH)
+EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _at_least(0, _whole)))

@@ -1,0 +1,250 @@
+"""Every option, declared once. PURE.
+
+A field of Config is one option: its type, default, kind of value, group, help text, and whether a
+reload may change it. The flag is the field's name with dashes, the variable ``PREFORK_`` plus the
+name in capitals, the TOML key the flag's name. Flags, ``--help``, the sample file and the README's
+table are all generated from here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from prefork.config import kinds
+from prefork.config.addresses import EXPECTED, Address, Tcp
+from prefork.config.kinds import Kind
+
+
+def option(
+    kind: Kind,
+    default: Any,
+    group: str,
+    text: str,
+    *,
+    short: str = "",
+    restart: bool = False,
+) -> Any:
+    """Declare an option. ``restart``: a reload cannot change it, the master must start anew."""
+    meta = {"kind": kind, "group": group, "text": text, "short": short, "restart": restart}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=meta)
+    return field(default=default, metadata=meta)
+
+
+SERVE = "What to serve"
+BIND = "Where to listen"
+WORK = "Workers"
+LIFE = "Life and death of a worker"
+HTTP = "HTTP timeouts and limits"
+PROC = "The process"
+LOGS = "Logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one generation. Times are seconds, sizes are bytes."""
+
+    app: str = option(kinds.TEXT, "", SERVE, "MODULE:CALLABLE; also MODULE:FACTORY()")
+    interface: str = option(
+        kinds.choice("auto", "wsgi", "asgi", "socket"),
+        "auto",
+        SERVE,
+        "how to call the app; auto looks at the callable and says what it chose",
+    )
+    factory: bool = option(kinds.FLAG, False, SERVE, "the callable returns the app")
+    threads: int = option(
+        kinds.COUNT,
+        0,
+        SERVE,
+        "threads for WSGI calls; 0 calls the app in the event loop's own thread",
+    )
+    ready: str = option(
+        kinds.choice("auto", "manual"),
+        "auto",
+        SERVE,
+        "manual: main(listener) is ready when it calls prefork.ready()",
+    )
+
+    bind: tuple[Address, ...] = option(
+        kinds.ADDRESSES,
+        (Tcp("127.0.0.1", 8000),),
+        BIND,
+        "address to listen on, repeatable: " + EXPECTED,
+        short="-b",
+    )
+    backlog: int = option(
+        kinds.AT_LEAST_ONE, 2048, BIND, "connections that may wait in the kernel's queue"
+    )
+
+    workers: int = option(
+        kinds.WORKERS,
+        1,
+        WORK,
+        "worker processes; 0 or max: one per usable core, -1: one less",
+        short="-w",
+    )
+    surge: int = option(
+        kinds.AT_LEAST_ONE, 1, WORK, "extra workers that may live while others are replaced"
+    )
+    max_requests: int | None = option(
+        kinds.OPTIONAL_COUNT, None, WORK, "replace a worker after so many requests"
+    )
+    max_requests_jitter: int = option(
+        kinds.COUNT, 0, WORK, "up to so many requests more, different for each worker"
+    )
+    max_lifetime: float | None = option(
+        kinds.OPTIONAL_DURATION, None, WORK, "replace a worker at this age"
+    )
+    max_lifetime_jitter: float = option(
+        kinds.DURATION, 0.0, WORK, "up to so much more, different for each worker"
+    )
+
+    boot_timeout: float = option(
+        kinds.POSITIVE_DURATION,
+        60.0,
+        LIFE,
+        "from fork to ready; a worker that needs longer has failed",
+    )
+    timeout: float | None = option(
+        kinds.OPTIONAL_DURATION,
+        30.0,
+        LIFE,
+        "a request, or an event loop, silent for so long is a hang",
+    )
+    kill_timeout: float = option(
+        kinds.POSITIVE_DURATION,
+        30.0,
+        LIFE,
+        "from the stop signal to SIGKILL, on reload, recycle, scale and stop",
+    )
+    stop_signal: str = option(
+        kinds.SIGNAL, "SIGTERM", LIFE, "the signal that asks a worker to drain and leave"
+    )
+    linger: float = option(
+        kinds.DURATION,
+        1.0,
+        LIFE,
+        "while draining, how long an idle connection may still send one more request",
+    )
+    reload_timeout: float | None = option(
+        kinds.OPTIONAL_DURATION,
+        None,
+        LIFE,
+        "a whole reload; off: as long as its steps may take",
+    )
+    min_uptime: float = option(
+        kinds.DURATION, 1.0, LIFE, "a worker that dies younger is unstable and its slot waits"
+    )
+    max_restarts: int | None = option(
+        kinds.OPTIONAL_COUNT,
+        None,
+        LIFE,
+        "failures in a row after which the master gives up, if no worker serves",
+    )
+    stop_exit_codes: tuple[int, ...] = option(
+        kinds.EXIT_CODES, (), LIFE, "a worker that exits with this code is not replaced, repeatable"
+    )
+
+    keepalive: float = option(
+        kinds.DURATION, 75.0, HTTP, "how long an idle connection stays open; 0s: one request each"
+    )
+    header_timeout: float = option(
+        kinds.POSITIVE_DURATION, 10.0, HTTP, "for a request's head to arrive"
+    )
+    body_timeout: float = option(
+        kinds.POSITIVE_DURATION, 30.0, HTTP, "between two pieces of a request's body"
+    )
+    send_timeout: float = option(
+        kinds.POSITIVE_DURATION, 60.0, HTTP, "for a client to take some of its response"
+    )
+    limit_line: int = option(kinds.SIZE, 8192, HTTP, "longest request target (414)")
+    limit_headers: int = option(kinds.AT_LEAST_ONE, 100, HTTP, "most header fields (431)")
+    limit_header_size: int = option(kinds.SIZE, 32768, HTTP, "largest request head (431)")
+    limit_body: int | None = option(
+        kinds.OPTIONAL_SIZE, None, HTTP, "largest request body (413); off: no limit"
+    )
+
+    name: str = option(
+        kinds.TEXT, "", PROC, "name in titles and logs; default: the module's name", short="-n"
+    )
+    chdir: str = option(
+        kinds.PATH, "", PROC, "working directory of the workers, also first on sys.path"
+    )
+    pythonpath: tuple[str, ...] = option(
+        kinds.PATHS, (), PROC, "directory to add to sys.path, repeatable"
+    )
+    env: dict[str, str] = option(  # noqa: RUF009 - the default is made anew each time
+        kinds.ENVIRONMENT, {}, PROC, "variable for the workers, repeatable", short="-e"
+    )
+    user: str = option(kinds.TEXT, "", PROC, "user that the workers run as", short="-u")
+    group: str = option(kinds.TEXT, "", PROC, "group that the workers run as", short="-g")
+    umask: int | None = option(kinds.OCTAL, None, PROC, "file mode mask", restart=True)
+    daemon: bool = option(
+        kinds.FLAG,
+        False,
+        PROC,
+        "go to the background; returns when the app is ready, or fails with its traceback",
+        short="-D",
+        restart=True,
+    )
+    pid_file: str = option(
+        kinds.PATH, "", PROC, "file for the master's pid, locked while it lives", short="-p"
+    )
+    proctitle: str = option(
+        kinds.TEXT, "prefork", PROC, "first word of the process titles; off: leave them alone"
+    )
+
+    log_level: str = option(
+        kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
+    )
+    log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr")
+    access_log: str = option(
+        kinds.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One declared option, read off its field."""
+
+    name: str
+    default: Any
+    kind: Kind
+    group: str
+    text: str
+    short: str
+    restart: bool
+
+    @property
+    def key(self) -> str:
+        """The TOML key, and the flag without its dashes."""
+        return self.name.replace("_", "-")
+
+    @property
+    def flag(self) -> str:
+        """The long flag."""
+        return "--" + self.key
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "PREFORK_" + self.name.upper()
+
+    def show_default(self) -> Any:
+        """The default as a person would write it."""
+        return self.kind.show(self.default)
+
+
+def _read(declared: "Field[Any]") -> Option:
+    factory = declared.default_factory
+    default = declared.default if factory is MISSING else factory()
+    return Option(name=declared.name, default=default, **declared.metadata)
+
+
+OPTIONS: dict[str, Option] = {declared.name: _read(declared) for declared in fields(Config)}
+
+
+def by_group() -> Iterator[tuple[str, list[Option]]]:
+    """Groups in the order of declaration, each with its options."""
+    for group in dict.fromkeys(option.group for option in OPTIONS.values()):
+        yield group, [option for option in OPTIONS.values() if option.group == group]

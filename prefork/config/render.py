@@ -1,0 +1,82 @@
+"""The declarations as text: sample file, README table, and the settings in force. PURE."""
+
+import textwrap
+from typing import Any
+
+import toml
+
+from prefork.config.options import OPTIONS, Config, by_group
+from prefork.config.sources import Resolved
+
+_encode = toml.TomlEncoder().dump_value
+
+_SAMPLE_HEAD = """\
+# prefork.toml: every option with its default. Use it with: prefork -c prefork.toml
+# Uncomment what you change. Flags and PREFORK_* variables win over this file.
+"""
+
+
+def sample_file() -> str:
+    """``conf/prefork.toml``: each option with its text and default, commented out."""
+    lines = [_SAMPLE_HEAD]
+    for group, options in by_group():
+        lines.append(f"\n# {group}\n")
+        for option in options:
+            lines += textwrap.wrap(option.text, 98, initial_indent="# ", subsequent_indent="# ")
+            shown = option.show_default()
+            if option.name == "app":
+                shown = "myapp:main"
+            if isinstance(shown, dict):
+                lines.append('# env = { DATABASE_URL = "postgres://localhost/app" }\n')
+            else:
+                lines.append(f"# {option.key} = {_toml(shown)}\n")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def option_table() -> str:
+    """The README's table of options, in Markdown."""
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for group, options in by_group():
+        rows.append(f"| **{group}** | | |")
+        for option in options:
+            if option.name == "app":
+                continue
+            names = f"`{option.short}` `{option.flag}`" if option.short else f"`{option.flag}`"
+            shown = option.show_default()
+            if isinstance(shown, list):
+                shown = " ".join(map(str, shown))
+            default = f"`{_word(shown)}`" if shown not in ("", {}) else ""
+            note = " (needs a restart)" if option.restart else ""
+            rows.append(f"| {names} | {default} | {option.text}{note} |".replace("||", "\\|\\|"))
+    return "\n".join(rows) + "\n"
+
+
+def settings(resolved: Resolved) -> str:
+    """All settings as TOML, each with a comment that says where it came from."""
+    lines = []
+    for name, option in OPTIONS.items():
+        value = option.kind.show(getattr(resolved.config, name))
+        lines.append(f"{option.key} = {_toml(value)}  # {resolved.places[name]}")
+    return "\n".join(lines) + "\n"
+
+
+def changed_for_restart(old: Config, new: Config) -> list[str]:
+    """Keys that differ and that only a restart can change."""
+    return [
+        option.key
+        for name, option in OPTIONS.items()
+        if option.restart and getattr(old, name) != getattr(new, name)
+    ]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} = {_encode(text)}" for key, text in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(str(_encode(item)) for item in value) + "]"
+    return str(_encode(value))
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,119 @@
+"""From what people wrote in four places to one Config, and who said what. PURE.
+
+Precedence: default < file < environment < flag. Every complaint names the key, the place, what
+was expected, and the nearest known key.
+"""
+
+import difflib
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.config.options import OPTIONS, Config, Option
+from prefork.errors import UsageError
+
+RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
+"""Variables of ours that are no options."""
+
+# Kubernetes gives every pod these for a Service that is called "prefork".
+_KUBERNETES = re.compile("PREFORK_(SERVICE_(HOST|PORT).*|PORT(_.*)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one place says: ``values`` by option name, as written; ``place`` for complaints."""
+
+    place: str
+    values: Mapping[str, Any]
+    folder: str = ""
+    """Relative paths start here; empty: at the current directory."""
+
+    def spell(self, option: Option) -> str:
+        """The option's key as one writes it in this place."""
+        if self.place == "environment":
+            return option.variable
+        return option.flag if self.place == "command line" else option.key
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings, and for each where its value came from."""
+
+    config: Config
+    places: Mapping[str, str]
+
+
+def resolve(layers: Iterable[Layer]) -> Resolved:
+    """Merge ``layers``, the weakest first. Raises UsageError on the first wrong value."""
+    values: dict[str, Any] = {}
+    places = dict.fromkeys(OPTIONS, "default")
+    for layer in layers:
+        for name, raw in layer.values.items():
+            values[name] = _value(layer, OPTIONS[name], raw)
+            places[name] = layer.place
+    return Resolved(Config(**values), places)
+
+
+def _value(layer: Layer, option: Option, raw: Any) -> Any:
+    try:
+        value = option.kind.parse(raw)
+    except ValueError as error:
+        raise UsageError(
+            f"{layer.place}: {layer.spell(option)} = {raw!r} is wrong: expected {error}"
+        ) from None
+    if option.kind.path and layer.folder:
+        return _anchored(layer.folder, value)
+    return value
+
+
+def _anchored(folder: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_anchored(folder, item) for item in value)
+    return value if value in ("", "-") else posixpath.normpath(posixpath.join(folder, value))
+
+
+def file_layer(table: Mapping[str, Any], path: str, folder: str) -> Layer:
+    """The top level of a TOML file. Keys may use dashes or underscores."""
+    return Layer(path, {_known(key, path): value for key, value in table.items()}, folder)
+
+
+def environment_layer(environ: Mapping[str, str]) -> Layer:
+    """The ``PREFORK_*`` variables."""
+    values: dict[str, str] = {}
+    names = {option.variable: option.name for option in OPTIONS.values()}
+    for variable, text in environ.items():
+        if not variable.startswith("PREFORK_") or variable in RESERVED:
+            continue
+        if variable in names:
+            values[names[variable]] = text
+        elif not _KUBERNETES.fullmatch(variable):
+            hint = _nearest(variable, names)
+            raise UsageError(f"environment: no option is called {variable}{hint}")
+    return Layer("environment", values)
+
+
+def given_layer(options: Mapping[str, Any]) -> Layer:
+    """Keyword arguments of ``prefork.run``."""
+    place = "prefork.run()"
+    return Layer(place, {_known(key, place): value for key, value in options.items()})
+
+
+def _known(key: str, place: str) -> str:
+    name = key.replace("-", "_")
+    if name not in OPTIONS:
+        hint = _nearest(key, {option.key for option in OPTIONS.values()})
+        raise UsageError(f"{place}: no option is called {key!r}{hint}")
+    return name
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; see prefork --help"
+
+
+def unknown_flag(word: str, flags: Iterable[str]) -> UsageError:
+    """The complaint about a flag that does not exist."""
+    flag = word.partition("=")[0]
+    return UsageError(f"command line: no option is called {flag}{_nearest(flag, flags)}")

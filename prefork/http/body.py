@@ -1,0 +1,105 @@
+"""A request's body: streamed to an app that reads as it comes, or spooled for one that cannot wait.
+
+Both stay small however large the body is. A streamed body stops reading from the socket while its
+reader lags; a spooled one goes to an unnamed file on disk beyond a quarter of a megabyte.
+"""
+
+import asyncio
+import tempfile
+from collections import deque
+from typing import IO, Protocol
+
+from prefork.errors import ClientGoneError
+
+HIGH_WATER = 64 * 1024
+SPOOL_AFTER = 256 * 1024
+
+
+class Reading(Protocol):
+    """What a body needs of its connection."""
+
+    def pause(self) -> None:
+        """Stop reading from the socket."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def invite(self) -> None:
+        """Send 100 Continue if the client waits for it (RFC 9110 section 10.1.1)."""
+
+
+class StreamedBody:
+    """A queue of pieces between the parser and one reader."""
+
+    def __init__(self, source: Reading) -> None:
+        self._source = source
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.complete = False
+        self.lost = False
+
+    def feed(self, data: bytes) -> None:
+        """A piece arrived."""
+        self._pieces.append(data)
+        self._buffered += len(data)
+        if self._buffered > HIGH_WATER and not self._paused:
+            self._paused = True
+            self._source.pause()
+        self._wake()
+
+    def end(self) -> None:
+        """All has arrived."""
+        self.complete = True
+        self._wake()
+
+    def lose(self) -> None:
+        """The client left; the rest never comes."""
+        self.lost = True
+        self._wake()
+
+    async def read(self) -> tuple[bytes, bool]:
+        """What has arrived, and whether more may follow. Raises ClientGoneError."""
+        while not self._pieces and not self.complete:
+            if self.lost:
+                raise ClientGoneError("the client left in the middle of its request")
+            self._source.invite()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._buffered = 0
+        if self._paused:
+            self._paused = False
+            self._source.resume()
+        return data, not self.complete
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class SpooledBody:
+    """The whole body as a file, for an app that is called when all has arrived."""
+
+    def __init__(self) -> None:
+        # Closed by the handler when the response is done.
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_AFTER)  # noqa: SIM115
+        self.complete = False
+
+    def feed(self, data: bytes) -> None:
+        """A piece arrived."""
+        self.file.write(data)
+
+    def end(self) -> None:
+        """All has arrived: rewind."""
+        self.complete = True
+        self.file.seek(0)
+
+    def lose(self) -> None:
+        """The client left."""
+        self.file.close()
+
+
+Body = StreamedBody | SpooledBody

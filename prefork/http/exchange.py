@@ -1,0 +1,210 @@
+"""One request, and the one way to answer it.
+
+``answer`` sends a whole response in one write. ``start``, ``send`` and ``finish`` stream one; the
+head waits for the first piece of the body, so that a short response is one write here too. Framing
+(RFC 9112 section 6) is decided here: Content-Length, else chunked, else the end of the connection;
+no body for HEAD, 204 and 304. An app that breaks its own Content-Length is caught here.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prefork.errors import ClientGoneError
+from prefork.http import head
+from prefork.http.body import Body
+from prefork.http.head import LENGTHS, PLAIN, Date, Pair, ResponseError
+
+if TYPE_CHECKING:
+    from prefork.http.connection import Connection
+
+JOIN_BELOW = 16 * 1024
+"""Larger pieces are handed to the transport as they are instead of being copied."""
+
+
+class Exchange:
+    """Made by the connection when a request begins. Defaults are class attributes: one that never
+    changes costs a request nothing."""
+
+    method = ""
+    target = b""
+    """As sent; ``path`` and ``query`` are its parts, still percent-encoded."""
+    path = b""
+    query = b""
+    version = "1.1"
+    keep_alive = True
+    expects = False
+    body: Body | None = None
+    """None: the request has none."""
+    complete = False
+    """The whole request has arrived."""
+    began = 0.0
+    """When the app got the ball, on the service's coarse clock."""
+
+    status = 0
+    """Of the response; 0 until it started."""
+    out = False
+    """Bytes of it were handed to the transport: it cannot become a 500 any more."""
+    ended = False
+    gone = False
+    """The client left; nothing can be sent."""
+    sent = 0
+    """Body bytes sent."""
+    state: object = None
+    """Whatever the handler keeps here while it works."""
+
+    _head: list[bytes] | None = None
+    _declared: int | None = None
+    _left: int | None = None
+    _chunked = False
+    _mute = False
+    _dated = False
+
+    def __init__(self, connection: "Connection", headers: list[tuple[bytes, bytes]]) -> None:
+        self.connection = connection
+        self.headers = headers
+        """Names in small letters, in the order sent."""
+
+    def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
+        """The whole response at once."""
+        self.start(status, line, fields, len(body))
+        self.finish(body)
+
+    def start(
+        self, status: int, line: bytes, fields: Iterable[Pair], length: int | None = None
+    ) -> None:
+        """Compose the head; ``length``: of the body, when it is known. Raises ResponseError."""
+        parts = [line]
+        self._declared = None
+        for pair in fields:
+            try:
+                known = PLAIN.get(pair)
+            except TypeError:  # a list instead of a tuple, which ASGI allows
+                pair = tuple(pair)  # type: ignore[assignment]  # noqa: PLW2901
+                known = PLAIN.get(pair)
+            parts.append(self._field(pair) if known is None else known)
+        self.status = status
+        self._frame(parts, status, length)
+        if not self._dated:
+            parts.append(Date.field)
+        connection = self.connection
+        if self.keep_alive and (not self.complete or connection.last_one()):
+            self.keep_alive = False
+        if not self.keep_alive:
+            parts.append(head.END_CLOSE)
+        else:
+            parts.append(head.END_OPEN if self.version == "1.1" else head.END_KEEP)
+        self._head = parts
+
+    def _field(self, pair: Pair) -> bytes:
+        """A field that is not remembered, or one that we must understand."""
+        known = LENGTHS.get(pair)
+        if known is not None:
+            line, length = known
+        else:
+            name, value, line = head.read_field(pair)
+            if name not in head.SPECIAL:
+                return line
+            if name == b"date":
+                self._dated = True
+                return line
+            if name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+            if name != b"content-length":
+                return b""  # hop-by-hop fields are the server's business (RFC 9110 7.6.1)
+            length = head.read_length(pair, value, line)
+        if self._declared is not None and self._declared != length:
+            raise ResponseError("the response has two different Content-Length fields")
+        if self._declared is not None:
+            return b""
+        self._declared = length
+        return line
+
+    def _frame(self, parts: list[bytes], status: int, length: int | None) -> None:
+        """Decide how the end of the body is told."""
+        self._mute = self.method == "HEAD" or status in head.NO_BODY
+        if status == 204 and self._declared is not None:
+            raise ResponseError("a 204 response has no Content-Length")
+        if self._declared is not None:
+            self._left = self._declared
+            if length is not None and length != self._declared and not self._mute:
+                raise ResponseError(
+                    f"Content-Length is {self._declared} but the body has {length} bytes"
+                )
+        elif length is not None:
+            self._left = length
+            if status not in head.NO_BODY:
+                parts.append(b"Content-Length: %d\r\n" % length)
+        elif self._mute:
+            pass
+        elif self.version == "1.1":
+            self._chunked = True
+            parts.append(head.CHUNKED)
+        else:
+            self.keep_alive = False
+
+    def send(self, data: bytes) -> None:
+        """A piece of the body. Raises ResponseError or ClientGoneError."""
+        if not data or self._mute:
+            return
+        self._account(len(data))
+        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def finish(self, data: bytes = b"") -> None:
+        """The last piece, and the end. Raises ResponseError or ClientGoneError."""
+        if data and not self._mute:
+            self._account(len(data))
+        if self._left and not self._mute:
+            raise ResponseError(f"the body ended {self._left} bytes before its Content-Length")
+        if self._mute:
+            data = b""
+        elif self._chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self._write(data)
+        self.ended = True
+        self.connection.ended(self)
+
+    def flush(self) -> None:
+        """Send the head now, before there is any body."""
+        if self._head is not None:
+            self._write(b"")
+
+    def _account(self, size: int) -> None:
+        self.sent += size
+        if self._left is not None:
+            if size > self._left:
+                raise ResponseError("the body is longer than its Content-Length")
+            self._left -= size
+
+    def _write(self, data: bytes) -> None:
+        if self.gone:
+            raise ClientGoneError("the client left before the response ended")
+        parts, self._head = self._head, None
+        transport = self.connection.transport
+        self.out = True
+        if parts is None:
+            if data:
+                transport.write(data)
+        elif len(data) < JOIN_BELOW:
+            parts.append(data)
+            transport.write(b"".join(parts))
+        else:
+            transport.writelines((b"".join(parts), data))
+
+    def fail(self) -> None:
+        """End a response that went wrong: as an error page, or by cutting the connection."""
+        if self.ended or self.gone:
+            return
+        if self.out:
+            self.ended = True
+            self.connection.ended(self)
+            self.connection.abort()
+        else:
+            self.page(500)
+
+    def page(self, status: int, text: str = "") -> None:
+        """Answer with a line of plain text instead of what was composed so far."""
+        self._head, self._left, self._chunked, self._dated = None, None, False, False
+        self.sent = 0
+        line = head.STATUS_LINES[status]
+        body = (text or line[9:].decode().strip()).encode() + b"\n"
+        self.answer(status, line, [(b"Content-Type", b"text/plain; charset=utf-8")], body)

@@ -1,0 +1,116 @@
+"""Heads of responses as bytes: status lines, header fields, Date (RFC 9110 sections 5, 6.6, 15).
+
+A field is validated and encoded once and then remembered, because an app sends the same few over
+and over. Only short values are remembered and the memory is bounded, so an app that never repeats
+itself costs validation but no growth.
+"""
+
+import re
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TypeVar
+
+from prefork.errors import AppError
+
+_T = TypeVar("_T")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+
+Pair = tuple[bytes, bytes] | tuple[str, str]
+
+PLAIN: dict[Pair, bytes] = {}
+"""Fields that need no thought, ready to be sent."""
+
+LENGTHS: dict[Pair, tuple[bytes, int]] = {}
+"""Content-Length fields and what they say."""
+
+SPECIAL = frozenset(
+    {b"content-length", b"date", b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"}
+)
+
+END_OPEN = b"\r\n"
+END_CLOSE = b"Connection: close\r\n\r\n"
+END_KEEP = b"Connection: keep-alive\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_BODY = frozenset({204, 304})
+
+
+class ResponseError(AppError):
+    """The app's response breaks HTTP or its interface; the client gets a 500."""
+
+
+class Date:
+    """The Date field, made anew once a second by whoever keeps the clock."""
+
+    field = b""
+
+    @classmethod
+    def stamp(cls, seconds: float) -> None:
+        """``seconds`` since the epoch."""
+        cls.field = b"Date: %b\r\n" % formatdate(seconds, usegmt=True).encode("ascii")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+STATUS_LINES: dict[int, bytes] = {
+    status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(100, 600)
+}
+
+
+_wsgi_status: dict[str, tuple[int, bytes]] = {}
+
+
+def read_status(text: str) -> tuple[int, bytes]:
+    """The number and the status line of a WSGI status such as ``404 Not Found``."""
+    known = _wsgi_status.get(text)
+    if known is not None:
+        return known
+    reason = text.encode("latin-1", "replace")
+    if not re.fullmatch("[1-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
+        raise ResponseError(f"the status must be like '200 OK', not {text!r}")
+    line = int(text[:3]), b"HTTP/1.1 " + reason + (b"\r\n" if " " in text else b" \r\n")
+    if len(_wsgi_status) < _MOST_REMEMBERED:
+        _wsgi_status[text] = line
+    return line
+
+
+def read_field(pair: Pair) -> tuple[bytes, bytes, bytes]:
+    """Validate one field: its name in small letters, its value, and the line to send.
+
+    Raises ResponseError, above all for CR and LF, which would let an app's user write headers.
+    """
+    try:
+        name, value = (part if isinstance(part, bytes) else part.encode("latin-1") for part in pair)
+    except (AttributeError, ValueError, TypeError):
+        raise ResponseError(f"a header must be a pair of short strings, not {pair!r}") from None
+    if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise ResponseError(f"a header holds characters that HTTP does not allow: {pair!r}")
+    lower = name.lower()
+    line = b"%b: %b\r\n" % (name, value)
+    if lower not in SPECIAL:
+        _remember(PLAIN, pair, line)
+    return lower, value, line
+
+
+def read_length(pair: Pair, value: bytes, line: bytes) -> int:
+    """The number that a Content-Length field says."""
+    if not re.fullmatch(rb"[0-9]{1,18}", value):
+        raise ResponseError(f"Content-Length must be a number, not {value!r}")
+    _remember(LENGTHS, pair, (line, int(value)))
+    return int(value)
+
+
+def _remember(memory: dict[Pair, _T], pair: Pair, found: _T) -> None:
+    if len(memory) >= _MOST_REMEMBERED:
+        memory.clear()
+    if len(pair[1]) <= _LONGEST_REMEMBERED and type(pair) is tuple:
+        memory[pair] = found

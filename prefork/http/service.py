@@ -1,0 +1,121 @@
+"""What all HTTP connections of a worker share: settings, the coarse clock, drain and counters.
+
+Time is coarse on purpose. ``tick`` runs a few times a second, moves the clock, stamps the Date, and
+looks once at every connection whose deadline may have passed. A request costs no timer, only the
+copy of a number that the last tick computed.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import time
+from typing import Protocol
+
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.head import Date
+
+PERIOD = 0.25
+"""Seconds between two ticks."""
+
+PERIOD_WHILE_DRAINING = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds; ``body`` None: no limit; ``request`` None: no deadline."""
+
+    line: int = 8192
+    headers: int = 100
+    header_size: int = 32768
+    body: int | None = None
+    keepalive: float = 75.0
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    send_timeout: float = 60.0
+    request: float | None = 30.0
+    linger: float = 1.0
+
+
+class Handler(Protocol):
+    """An app interface: takes a request and sees to it that it is answered."""
+
+    streams: bool
+    """Called when the head has arrived (True) or when the whole body has (False)."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Never raises."""
+
+    def overdue(self, exchange: Exchange) -> None:
+        """The app has had the ball for longer than the request timeout."""
+
+    def lost(self, exchange: Exchange) -> None:
+        """The client left while the app was at work."""
+
+
+class Service:
+    """Shared by all connections of one worker."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Handler,
+        limits: Limits,
+        log_access: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.handler = handler
+        self.limits = limits
+        self.log_access = log_access
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.requests = 0
+        self.in_flight = 0
+        self.oldest = 0.0
+        """When the request began that has waited longest for its app, as of the last tick."""
+        self.worn_at = 0
+        """Number of requests after which ``on_worn`` is called; 0: never."""
+        self.on_worn: Callable[[], None] = lambda: None
+        self.on_empty: Callable[[], None] = lambda: None
+        """Called when the last connection is gone while draining."""
+        self.advance(loop.time())
+
+    def advance(self, now: float) -> None:
+        """Move the clock. Deadlines allow for the time until the next tick."""
+        self.now = now
+        limits = self.limits
+        later = now + PERIOD
+        self.idle_deadline = later + limits.keepalive
+        self.head_deadline = later + limits.header_timeout
+        self.body_deadline = later + limits.body_timeout
+        self.send_deadline = later + limits.send_timeout
+        Date.stamp(time())
+
+    def tick(self) -> float:
+        """Advance, and end what is overdue; seconds until the next tick is wanted."""
+        now = self.loop.time()
+        self.advance(now)
+        self.oldest = now
+        patience = self.limits.request or math.inf
+        for connection in list(self.connections):
+            if connection.deadline <= now:
+                connection.expire()
+            exchange = connection.current
+            if exchange is not None and exchange.status == 0:
+                self.oldest = min(self.oldest, exchange.began)
+                if now - exchange.began > patience:
+                    self.handler.overdue(exchange)
+        return PERIOD_WHILE_DRAINING if self.draining else PERIOD
+
+    def drain(self) -> None:
+        """Finish what runs, answer one more request of each busy client, then close."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.hurry()
+        self.check_empty()
+
+    def check_empty(self) -> None:
+        """Called when a connection is gone."""
+        if self.draining and not self.connections:
+            self.on_empty()

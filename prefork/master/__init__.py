@@ -1,0 +1,7 @@
+"""The thin shell around the pool. One thread, one loop, one wait; it never runs app code.
+
+master.py      wait, gather facts, ask the pool, carry out orders
+generation.py  what one generation is made of: settings, listeners, identity
+nursery.py     the fork, and the children with their pipes and rows
+titles.py      process titles
+"""

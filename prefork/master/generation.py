@@ -1,0 +1,78 @@
+"""What one generation is made of: its settings, and what they mean on this machine right now.
+
+A reload prepares the next one while the last serves on. Whatever fails here (a wrong setting, an
+unknown user, a port in use) is the end of that reload and of nothing else.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prefork.config import Config
+from prefork.errors import UsageError
+from prefork.pool import Policy
+from prefork.unix.cores import usable_cores
+from prefork.unix.identity import Identity, look_up
+from prefork.unix.listeners import Listener, open_listeners
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """``folder``: the workers' working directory, by name."""
+
+    config: Config
+    policy: Policy
+    identity: Identity
+    folder: str
+    listeners: list[Listener]
+
+
+def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
+    """Look everything up; listeners that are open already are kept. Raises PreforkError."""
+    identity = look_up(config.user, config.group)
+    folder = os.path.join(here, config.chdir) if config.chdir else here
+    if not os.path.isdir(folder):
+        raise UsageError(f"chdir: there is no folder {folder}")
+    listeners = _listen(config, list(open_now))
+    return Generation(config, policy(config), identity, folder, listeners)
+
+
+def policy(config: Config) -> Policy:
+    """The numbers that the pool decides by."""
+    return Policy(
+        workers=worker_count(config.workers),
+        surge=config.surge,
+        boot_timeout=config.boot_timeout,
+        kill_timeout=config.kill_timeout,
+        min_uptime=config.min_uptime,
+        max_restarts=config.max_restarts,
+        max_lifetime=config.max_lifetime,
+        lifetime_jitter=config.max_lifetime_jitter,
+        stop_exit_codes=frozenset(config.stop_exit_codes),
+        reload_timeout=config.reload_timeout,
+    )
+
+
+def worker_count(wanted: int) -> int:
+    """0: one per usable core; -1: one less, but at least one."""
+    if wanted > 0:
+        return wanted
+    return max(1, usable_cores() + wanted)
+
+
+def _listen(config: Config, open_now: list[Listener]) -> list[Listener]:
+    """Old sockets for old addresses, new ones for new; on failure the new ones are closed."""
+    listeners: list[Listener] = []
+    opened: list[Listener] = []
+    try:
+        for address in config.bind:
+            kept = [listener for listener in open_now if listener.address == address]
+            if not kept:
+                kept = open_listeners(address, config.backlog)
+                opened += kept
+            listeners += kept
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return listeners

@@ -1,0 +1,332 @@
+"""The master: wait, gather facts, ask the pool, carry out its orders.
+
+It decides nothing about workers (pool/ does) and never runs app code (worker/ does). One request
+for a reload, from top to bottom: ``_on_signal`` -> ``_reload`` reads the settings and prepares the
+next generation -> AskedReload -> the pool orders Spawn -> ``_spawn`` forks -> the worker says
+ready -> Ready -> the pool orders Stop for the one that it relieves.
+"""
+
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from time import monotonic
+
+from prefork.config import Config
+from prefork.config.render import changed_for_restart
+from prefork.errors import AppError, MachineError, PreforkError
+from prefork.master.generation import prepare
+from prefork.master.nursery import Nursery
+from prefork.master.titles import Titles
+from prefork.observe.access import AccessLog
+from prefork.observe.log import Log
+from prefork.observe.tell import status, tell
+from prefork.pool import Pool, facts, orders
+from prefork.unix.daemon import Foreground
+from prefork.unix.listeners import Listener
+from prefork.unix.memory import out_of_memory_kills
+from prefork.unix.pidfile import PidFile
+from prefork.unix.process import Death, reap_strangers
+from prefork.unix.scoreboard import Row
+from prefork.unix.signals import Mailbox
+from prefork.unix.systemd import Notifier
+from prefork.unix.waiting import Waiter
+from prefork.wire.ready import Nonsense, Say, Word
+from prefork.worker.boot import DUMP_SIGNAL, Birth, live
+from prefork.worker.current import WorkerInfo
+
+SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCHLD,
+)
+
+
+class Master:
+    """One app's master. Made after daemonizing and after the mailbox took over the signals."""
+
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config],
+        here: str,
+        log: Log,
+        mailbox: Mailbox,
+        notifier: Notifier,
+        foreground: Foreground,
+    ) -> None:
+        self._reread = reread
+        self._here = here
+        self._log = log
+        self._mailbox = mailbox
+        self._notifier = notifier
+        self._foreground = foreground
+        self._name = config.name or config.app.partition(":")[0]
+        self._titles = Titles(config.proctitle, self._name)
+        self._newest = 1
+        self._generations = {1: prepare(config, here, ())}
+        self._pid_file = PidFile(config.pid_file) if config.pid_file else None
+        self._pool = Pool(self._generations[1].policy, Random())
+        self._facts: deque[facts.Fact] = deque()
+        self._waiter = Waiter()
+        self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
+        self._status = ""
+        self._exit_code: int | None = None
+        self._oom_kills = out_of_memory_kills()
+        self._watchdog_due = monotonic()
+
+    def run(self) -> int:
+        """Until everything is over; the exit code."""
+        listening = ", ".join(map(str, self._generations[1].listeners))
+        count = self._generations[1].policy.workers
+        workers = "1 worker" if count == 1 else f"{count} workers"
+        self._log.logger.info("%s: listening on %s, %s", self._name, listening, workers)
+        self._waiter.watch(self._mailbox.fd, self._read_mail)
+        try:
+            self._facts.append(facts.Tick())
+            self._settle()
+            while self._exit_code is None:
+                for react in self._waiter.wait(self._patience()):
+                    react()
+                self._settle()
+            return self._exit_code
+        finally:
+            self._close()
+
+    # Waiting.
+
+    def _patience(self) -> float | None:
+        deadline = self._pool.next_deadline()
+        interval = self._notifier.watchdog_interval
+        if interval is not None:
+            deadline = min(deadline or self._watchdog_due, self._watchdog_due)
+        return None if deadline is None else max(0.0, deadline - monotonic())
+
+    def _settle(self) -> None:
+        """Tell the pool everything. Beats come first: a deadline that was moved has not passed."""
+        self._ask(self._beats())
+        while self._facts:
+            self._ask(self._facts.popleft())
+        self._ask(self._beats())
+        self._show_status()
+        self._forget_generations()
+        interval = self._notifier.watchdog_interval
+        if interval is not None and monotonic() >= self._watchdog_due:
+            self._watchdog_due = monotonic() + interval
+            self._notifier.watchdog()
+
+    def _ask(self, fact: facts.Fact) -> None:
+        for order in self._pool.handle(fact, monotonic()):
+            self._carry_out(order)
+
+    def _beats(self) -> facts.Beats:
+        deadlines = {nursling.worker: nursling.deadline() for nursling in self._nursery}
+        return facts.Beats({w: d for w, d in deadlines.items() if 0.0 < d < float("inf")})
+
+    # Facts.
+
+    def _read_mail(self) -> None:
+        asked = self._mailbox.collect()
+        if signal.SIGHUP in asked:
+            # A storm of HUPs that was read at once is one wish.
+            self._reload()
+        for signum in asked:
+            self._on_signal(signum)
+
+    def _on_signal(self, signum: signal.Signals) -> None:
+        match signum:
+            case signal.SIGTERM | signal.SIGINT:
+                ending = any(isinstance(fact, facts.AskedStop) for fact in self._facts)
+                self._facts.append(facts.AskedStop(quick=ending or self._pool.stopping))
+            case signal.SIGQUIT:
+                self._facts.append(facts.AskedStop(quick=True))
+            case signal.SIGTTIN:
+                self._facts.append(facts.AskedScale(+1))
+            case signal.SIGTTOU:
+                self._facts.append(facts.AskedScale(-1))
+            case signal.SIGUSR1:
+                self._reopen_logs()
+            case signal.SIGUSR2:
+                self._log.logger.warning("USR2: upgrading the master is not there yet")
+            case signal.SIGWINCH:
+                self._on_winch()
+            case signal.SIGCHLD if os.getpid() == 1:
+                reap_strangers(self._nursery.knows_pid)
+
+    def _on_winch(self) -> None:
+        if sys.stdin is not None and sys.stdin.isatty():
+            return  # somebody resized the terminal
+        self._facts.append(facts.AskedDrain())
+
+    def _on_word(self, worker: int, word: Word | Nonsense) -> None:
+        match word:
+            case Word(Say.READY):
+                self._facts.append(facts.Ready(worker))
+            case Word(Say.FAILED, text):
+                self._facts.append(facts.BootFailed(worker, text))
+            case Word(Say.LEAVING):
+                self._facts.append(facts.Leaving(worker))
+            case Word(Say.WORN, text):
+                self._facts.append(facts.Worn(worker, text))
+            case Nonsense(line):
+                self._log.logger.warning("worker said nonsense on its ready pipe: %s", line)
+
+    def _on_death(self, worker: int, death: Death) -> None:
+        kills = out_of_memory_kills()
+        starved = kills is not None and self._oom_kills is not None and kills > self._oom_kills
+        self._oom_kills = kills
+        self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
+
+    def _reload(self) -> None:
+        """Prepare the next generation. Nothing changes before all of it is known to be right."""
+        self._notifier.reloading()
+        current = self._generations[self._pool.plan.generation]
+        try:
+            config = self._reread()
+            generation = prepare(config, self._here, self._listeners())
+        except PreforkError as error:
+            self._facts.append(facts.ReloadRefused(str(error)))
+            return
+        if changed := changed_for_restart(current.config, config):
+            self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
+        self._log.set_level(config.log_level)
+        self._newest += 1
+        self._generations[self._newest] = generation
+        self._facts.append(facts.AskedReload(self._newest, generation.policy))
+
+    def _reopen_logs(self) -> None:
+        self._log.reopen()
+        for nursling in self._nursery:
+            nursling.child.send(signal.SIGUSR1)
+        self._log.logger.info("reopened the logs")
+
+    # Orders.
+
+    def _carry_out(self, order: orders.Order) -> None:
+        match order:
+            case orders.Spawn():
+                self._spawn(order)
+            case orders.Stop(worker, quick):
+                self._send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
+            case orders.Kill(worker):
+                self._send(worker, signal.SIGKILL)
+            case orders.DumpStacks(worker):
+                self._send(worker, DUMP_SIGNAL)
+            case orders.Announce(happening):
+                self._announce(happening)
+            case orders.Exit(failed):
+                self._exit_code = AppError.exit_code if failed else 0
+
+    def _spawn(self, order: orders.Spawn) -> None:
+        try:
+            pid = self._nursery.bear(order.worker, partial(self._be_worker, order))
+        except MachineError as error:
+            self._facts.append(facts.SpawnFailed(order.worker, str(error)))
+        else:
+            self._facts.append(facts.Spawned(order.worker, pid))
+
+    def _be_worker(self, order: orders.Spawn, ready_fd: int, row: Row) -> int:
+        """In the child: let go of what is the master's, then live."""
+        generation = self._generations[order.generation]
+        config = generation.config
+        self._mailbox.close_copy()
+        self._waiter.close_copy()
+        self._nursery.leave_behind()
+        self._foreground.close_copy()
+        if self._pid_file is not None:
+            self._pid_file.close_copy()
+        for listener in self._listeners():
+            if listener not in generation.listeners:
+                listener.socket.close()
+
+        def reopen_logs() -> None:
+            self._log.reopen()
+            if access is not None:
+                access.reopen()
+
+        access = AccessLog(config.access_log, self._log.logger) if config.access_log else None
+        return live(
+            Birth(
+                info=WorkerInfo(order.slot, order.generation, self._name),
+                config=config,
+                identity=generation.identity,
+                folder=generation.folder,
+                listeners=generation.listeners,
+                ready_fd=ready_fd,
+                life_fd=self._nursery.life.reader,
+                row=row,
+                master=os.getppid(),
+                log=self._log.logger,
+                log_fd=self._log.fd,
+                log_access=access.write if access else None,
+                set_title=partial(self._titles.worker, order.slot, order.generation),
+                reopen_logs=reopen_logs,
+                flush_logs=lambda: access.flush() if access else None,
+            )
+        )
+
+    def _send(self, worker: int, signum: int) -> None:
+        if (nursling := self._nursery.get(worker)) is not None:
+            nursling.child.send(signum)
+
+    def _stop_signal(self, worker: int) -> int:
+        known = self._pool.workers.get(worker)
+        generation = known.generation if known else self._pool.plan.generation
+        return signal.Signals[self._generations[generation].config.stop_signal]
+
+    def _announce(self, happening: orders.Happening) -> None:
+        level, text = tell(happening)
+        self._log.logger.log(level, "%s", text)
+        match happening:
+            case orders.Running():
+                self._notifier.ready()
+                self._foreground.ready(self._log.path)
+            case orders.RollDone() | orders.RollFailed():
+                self._notifier.ready()
+            case orders.Ending(reason):
+                self._notifier.stopping()
+                if reason and self._log.path:
+                    print(f"prefork: {text}", file=sys.stderr, flush=True)
+
+    # Housekeeping.
+
+    def _show_status(self) -> None:
+        now = status(self._pool)
+        if now != self._status:
+            self._status = now
+            self._titles.master(now)
+            self._notifier.status(now)
+
+    def _listeners(self) -> list[Listener]:
+        """All that are open, over all generations."""
+        known = [entry for made in self._generations.values() for entry in made.listeners]
+        return list(dict.fromkeys(known))
+
+    def _forget_generations(self) -> None:
+        """Drop what no worker and no plan needs; close the listeners that nobody uses now."""
+        needed = self._pool.generations()
+        if needed.issuperset(self._generations):
+            return
+        before = self._listeners()
+        self._generations = {n: g for n, g in self._generations.items() if n in needed}
+        for listener in before:
+            if listener not in self._listeners():
+                listener.close()
+
+    def _close(self) -> None:
+        for listener in self._listeners():
+            listener.close()
+        if self._pid_file is not None:
+            self._pid_file.close()
+        self._foreground.failed(self._exit_code or 0)
+        self._log.logger.info("stopped")

@@ -1,0 +1,119 @@
+"""The fork, and the children: each with its pidfd, its ready pipe and its scoreboard row."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available
+from prefork.unix.process import Child, Death, fork
+from prefork.unix.scoreboard import DEADLINE, Row, Scoreboard
+from prefork.unix.waiting import Waiter
+from prefork.wire.ready import Decoder, Nonsense, Word
+
+MOST_LAST_WORDS = 64
+"""Reads of a dead child's pipe, which a grandchild may go on filling."""
+
+
+@dataclass(slots=True)
+class Nursling:
+    """One child of ours. ``ready_fd`` is -1 once the child closed its end."""
+
+    worker: int
+    child: Child
+    ready_fd: int
+    row: Row
+    decoder: Decoder = field(default_factory=Decoder)
+
+    def deadline(self) -> float:
+        """As the worker wrote it; 0: not yet."""
+        return float(self.row.floats[DEADLINE])
+
+
+class Nursery:
+    """All children, by the pool's number. ``on_word`` and ``on_death`` are told what they do."""
+
+    def __init__(
+        self,
+        waiter: Waiter,
+        on_word: Callable[[int, Word | Nonsense], None],
+        on_death: Callable[[int, Death], None],
+    ) -> None:
+        self._waiter = waiter
+        self._on_word = on_word
+        self._on_death = on_death
+        self._children: dict[int, Nursling] = {}
+        self._scoreboard = Scoreboard()
+        self.life = open_life_pipe()
+
+    def __iter__(self) -> Iterator[Nursling]:
+        return iter(list(self._children.values()))
+
+    def get(self, worker: int) -> Nursling | None:
+        """None once it was reaped."""
+        return self._children.get(worker)
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is a child of ours that was not reaped."""
+        return any(nursling.child.pid == pid for nursling in self._children.values())
+
+    def bear(self, worker: int, life: Callable[[int, Row], int]) -> int:
+        """Fork a child that runs ``life(ready_fd, row)``; its pid. Raises MachineError."""
+        pipe = open_ready_pipe()
+        row = self._scoreboard.take(worker)
+
+        def begin() -> int:
+            os.close(pipe.reader)
+            return life(pipe.writer, row)
+
+        try:
+            child = fork(begin)
+        except BaseException:
+            pipe.close()
+            self._scoreboard.release(row)
+            raise
+        os.close(pipe.writer)
+        nursling = self._children[worker] = Nursling(worker, child, pipe.reader, row)
+        self._waiter.watch(pipe.reader, lambda: self._hear(nursling))
+        self._waiter.watch(child.pidfd, lambda: self._bury(nursling))
+        return child.pid
+
+    def leave_behind(self) -> None:
+        """In a child: close what belongs to the master and to the siblings.
+
+        A write end of the life pipe that stayed open here would hide the master's death.
+        """
+        os.close(self.life.writer)
+        for nursling in self._children.values():
+            os.close(nursling.child.pidfd)
+            if nursling.ready_fd >= 0:
+                os.close(nursling.ready_fd)
+
+    def _hear(self, nursling: Nursling) -> bool:
+        """One read, so that no child can hold the master up; whether there may be more."""
+        data = read_available(nursling.ready_fd) if nursling.ready_fd >= 0 else None
+        if data is None:
+            return False
+        if not data:
+            self._hang_up(nursling)
+            return False
+        for word in nursling.decoder.feed(data):
+            self._on_word(nursling.worker, word)
+        return True
+
+    def _hang_up(self, nursling: Nursling) -> None:
+        self._waiter.forget(nursling.ready_fd)
+        os.close(nursling.ready_fd)
+        nursling.ready_fd = -1
+
+    def _bury(self, nursling: Nursling) -> None:
+        """Its last words first, then its death."""
+        for _ in range(MOST_LAST_WORDS):
+            if not self._hear(nursling):
+                break
+        self._waiter.forget(nursling.child.pidfd)
+        death = nursling.child.reap()
+        if nursling.ready_fd >= 0:
+            self._hang_up(nursling)  # a grandchild holds the other end
+        del self._children[nursling.worker]
+        self._scoreboard.release(nursling.row)
+        self._on_death(nursling.worker, death)

@@ -1,0 +1,6 @@
+"""What people get to see: the log, the access log, and happenings as words.
+
+log.py     the log of master and workers
+access.py  the access log
+tell.py    happenings as log lines and as one line of status
+"""

@@ -1,0 +1,54 @@
+"""The log of master and workers: one line a record, to stderr or to a file that can be reopened.
+
+The logger belongs to nobody's hierarchy: an app that configures logging, and disables what it did
+not configure, cannot silence the reason why it does not start.
+"""
+
+import logging
+import os
+import sys
+
+from prefork.errors import MachineError
+
+_FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
+
+
+class Log:
+    """``logger`` for writing, ``fd`` for those who write without Python."""
+
+    def __init__(self, level: str, path: str) -> None:
+        self.path = path
+        self.fd = open_append(path) if path else sys.stderr.fileno()
+        stream = os.fdopen(self.fd, "a", buffering=1, closefd=False, errors="backslashreplace")
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+        self.logger = logging.Logger("prefork", level.upper())
+        self.logger.addHandler(handler)
+
+    def set_level(self, level: str) -> None:
+        """After a reload."""
+        self.logger.setLevel(level.upper())
+
+    def reopen(self) -> None:
+        """Follow a rotation: the new file takes the place of the old under the same descriptor."""
+        if self.path:
+            reopen_append(self.path, self.fd, self.logger)
+
+
+def open_append(path: str) -> int:
+    """A descriptor that always writes at the end. Raises MachineError."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
+
+
+def reopen_append(path: str, fd: int, logger: logging.Logger) -> None:
+    """Put a newly opened ``path`` at ``fd``; on failure go on with the old file and say so."""
+    try:
+        new = open_append(path)
+    except MachineError as error:
+        logger.error("%s; going on with the old file", error)
+        return
+    os.dup2(new, fd, inheritable=False)
+    os.close(new)

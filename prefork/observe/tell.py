@@ -1,0 +1,65 @@
+"""Happenings as words: a log line with its level, and one line of status for titles and systemd.
+
+Every happening is told here and nowhere else, in the words of the architecture.
+"""
+
+import logging
+
+from prefork.pool import MasterState, Pool, orders
+
+Told = tuple[int, str]
+
+
+def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911 - a case each
+    """The level and the text of a log line."""
+    match happening:
+        case orders.WorkerReady(_, pid, slot, generation, took):
+            return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) ready in {took:.2f}s"
+        case orders.WorkerLeaving(_, pid, slot, generation, cause):
+            return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) drains: {cause}"
+        case orders.WorkerHung(_, pid, slot, generation, cause):
+            who = f"worker {slot} (pid {pid}, gen {generation})"
+            what = "passed its deadline" if cause is orders.Cause.HANG else str(cause)
+            return logging.ERROR, f"{who} {what}; its stacks follow, then it is killed"
+        case orders.WorkerGone():
+            return _gone(happening)
+        case orders.Running(generation):
+            return logging.INFO, f"running, gen {generation}"
+        case orders.RollStarted(generation):
+            return logging.INFO, f"reloading to gen {generation}"
+        case orders.RollDone(generation, took):
+            return logging.INFO, f"reloaded to gen {generation} in {took:.2f}s"
+        case orders.RollFailed(kept, reason):
+            return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
+        case orders.Scaled(workers, before):
+            return logging.INFO, f"scaling from {before} to {workers} workers"
+        case orders.Parked():
+            return logging.INFO, "draining all workers; HUP or TTIN brings them back"
+        case orders.Ending(reason):
+            return (logging.ERROR, f"giving up: {reason}") if reason else (logging.INFO, "stopping")
+        case orders.Overslept(seconds):
+            return logging.WARNING, f"the master was stopped for {seconds:.0f}s; deadlines moved"
+
+
+def _gone(gone: orders.WorkerGone) -> Told:
+    text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
+    if gone.retry_in is None:
+        if gone.killed:
+            return (
+                logging.WARNING,
+                f"{text}; killed, it did not leave in time",
+            )
+        return logging.INFO, text
+    wait = f"in {gone.retry_in:.1f}s" if gone.retry_in >= 0.05 else "now"
+    return logging.ERROR, f"{text} ({gone.detail}); a new one {wait}"
+
+
+def status(pool: Pool) -> str:
+    """``running gen 3, 4/4 ready``, with the reason of a failed reload."""
+    state = "reload failed," if pool.state is MasterState.FROZEN else pool.state.value
+    text = f"{state} gen {pool.plan.generation}, {pool.ready}/{pool.target} ready"
+    if pool.failure:
+        lines = [line for line in pool.failure.splitlines() if line.strip()]
+        reason = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1].strip()}"
+        text += f": {reason[:300]}"
+    return text

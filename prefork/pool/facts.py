@@ -1,0 +1,130 @@
+"""What the master reports to the pool. Facts are plain values: they were true when said.
+
+A worker is named by the serial number that the pool gave it in its Spawn order, never by its
+pid, so a reused pid cannot be mistaken for an old acquaintance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefork.pool.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The fork succeeded."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """The fork failed (no memory, too many processes)."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker said that it accepts requests."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed:
+    """The worker said that it cannot serve; ``reason`` holds the app's traceback."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The worker said that it drains of its own accord: somebody signalled it directly."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Worn:
+    """The worker asks to be replaced, and serves until it is (``why``: "1000 requests")."""
+
+    worker: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """The deadlines, in seconds on the master's clock, that the workers wrote for themselves."""
+
+    deadlines: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The worker was reaped. Exactly one of ``code`` and ``signal`` is set."""
+
+    worker: int
+    code: int | None = None
+    signal: str | None = None
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AskedReload:
+    """Roll every slot to a new generation, numbered above all before, under this policy."""
+
+    generation: int
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused:
+    """A reload was asked for but its configuration is wrong; nothing changes."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedScale:
+    """More (positive) or fewer (negative) workers."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskedDrain:
+    """Let every worker go, keep the master; a reload or a scale brings them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedStop:
+    """End everything; ``quick`` does not wait for requests in flight."""
+
+    quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing but time has passed."""
+
+
+Fact = (
+    Spawned
+    | SpawnFailed
+    | Ready
+    | BootFailed
+    | Leaving
+    | Worn
+    | Beats
+    | Exited
+    | AskedReload
+    | ReloadRefused
+    | AskedScale
+    | AskedDrain
+    | AskedStop
+    | Tick
+)

@@ -1,0 +1,192 @@
+"""What the pool asks the master to do, and the happenings that it wants told.
+
+Orders act on the world; a happening only tells of it. Log lines, process titles and the
+notifications to systemd are made from happenings, never from inside the pool.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a worker ended: the word that the log, the title and the list show."""
+
+    EXIT = "exited by itself"
+    SIGNAL = "killed by a signal"
+    OUT_OF_MEMORY = "out of memory"
+    BOOT_FAILURE = "boot failure"
+    BOOT_TIMEOUT = "not ready in time"
+    HANG = "hang"
+    RECYCLE = "recycle"
+    SCALE = "scale"
+    RELOAD = "reload"
+    STOP = "stop"
+    LEFT = "asked to leave by a signal"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker began to serve, ``took`` seconds after its fork."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeaving:
+    """A worker was told to drain."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHung:
+    """A worker passed its deadline; its stacks are dumped, then it is killed."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
+    cause: Cause
+    detail: str
+    killed: bool
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The first worker is ready: the service answers."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollStarted:
+    """A rolling reload began."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollDone:
+    """Every slot serves the new generation."""
+
+    generation: int
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class RollFailed:
+    """A reload failed or was refused; generation ``kept`` serves on."""
+
+    kept: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """The number of slots changed."""
+
+    workers: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """All workers were asked to leave; the master stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The pool is going down; ``reason``: the failure that forces it, or empty."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overslept:
+    """The master itself was stopped or suspended; deadlines were moved by that much."""
+
+    seconds: float
+
+
+Happening = (
+    WorkerReady
+    | WorkerLeaving
+    | WorkerHung
+    | WorkerGone
+    | Running
+    | RollStarted
+    | RollDone
+    | RollFailed
+    | Scaled
+    | Parked
+    | Ending
+    | Overslept
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Fork a worker for this slot and generation; answer Spawned or SpawnFailed."""
+
+    worker: int
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Send the stop signal (``quick``: the quit signal)."""
+
+    worker: int
+    quick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """Make the worker write the stacks of all its threads into the log."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the log, the titles, systemd."""
+
+    happening: Happening
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Everything is reaped: end the master. ``failed``: the app never served, and why."""
+
+    failed: str | None
+
+
+Order = Spawn | Stop | Kill | DumpStacks | Announce | Exit

@@ -1,0 +1,40 @@
+"""The numbers that the pool decides by. All times are seconds."""
+
+from dataclasses import dataclass
+
+MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator wants; a reload may bring a new one.
+
+    ``workers``: slots to fill. ``surge``: extra live workers while some are being replaced.
+    ``boot_timeout``: from fork to ready. ``kill_timeout``: from the stop signal to SIGKILL.
+    ``hang_grace``: from the stack dump to SIGKILL. ``min_uptime``: a worker that dies younger
+    counts as unstable and its slot waits. ``max_restarts``: failures in a row of one slot after
+    which the pool gives up, if no worker serves (None: never). ``max_lifetime``: a worker older
+    than this is replaced (None: never), plus up to ``lifetime_jitter``. ``stop_exit_codes``: a
+    worker that exits with one of these is not replaced. ``reload_timeout``: a whole roll (None:
+    as long as its steps may take).
+    """
+
+    workers: int = 1
+    surge: int = 1
+    boot_timeout: float = 60.0
+    kill_timeout: float = 30.0
+    quick_timeout: float = 1.0
+    hang_grace: float = 0.3
+    min_uptime: float = 1.0
+    max_restarts: int | None = None
+    max_lifetime: float | None = None
+    lifetime_jitter: float = 0.0
+    stop_exit_codes: frozenset[int] = frozenset()
+    reload_timeout: float | None = None
+
+    def roll_time(self, slots: int) -> float:
+        """The longest that a roll over ``slots`` may take, in seconds."""
+        if self.reload_timeout is not None:
+            return self.reload_timeout
+        steps = -(-max(slots, 1) // self.surge)
+        return steps * (self.boot_timeout + self.kill_timeout + 2 * self.hang_grace) + 5.0

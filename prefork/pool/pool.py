@@ -1,0 +1,461 @@
+"""The states of the master, and the one step that reconciles desired with actual.
+
+    state      leaves on
+    starting   first worker ready -> running; a boot failure before that -> stopping (failed)
+    running    reload -> reloading; stop -> stopping
+    reloading  every slot at the new generation -> running; a boot failure or the roll's deadline
+               -> frozen; another reload -> a newer generation, same state
+    frozen     the old generation is desired again and serves; a reload tries anew
+    stopping   everything reaped -> Exit; no wish brings it back
+
+Facts change what is *desired* (generation, target, policy) or what is *known* (a worker's state);
+``_reconcile`` alone spawns, and alone decides who is stopped for reload, recycle and scale. So a
+second reload, a crash, a scale or a stop in the middle of a roll is just another fact.
+
+A roll needs no steps of its own: an incumbent of another generation is *outdated*, an outdated
+incumbent gets an heir in its slot, and a ready heir sends its incumbent away. A failed roll is
+the same machine with the old generation desired again. What keeps it gentle is one rule: nothing
+is spawned while ``target + surge`` processes live, so at most ``surge`` slots change at a time.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from prefork.pool import facts, orders
+from prefork.pool.budget import Budget
+from prefork.pool.orders import Cause, Order
+from prefork.pool.policy import MOST_WORKERS, Policy
+from prefork.pool.table import Table
+from prefork.pool.workers import FRESH, State, Worker
+
+OVERSLEPT = 2.0
+"""A master that wakes this many seconds after its own deadline was stopped or suspended."""
+
+
+class MasterState(StrEnum):
+    """See the table above."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    RELOADING = "reloading"
+    FROZEN = "frozen"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is desired: this many slots, all at this generation, under this policy."""
+
+    generation: int
+    target: int
+    policy: Policy
+
+
+class Pool:
+    """The worker table and everything that is decided about it."""
+
+    def __init__(self, policy: Policy, rng: Random) -> None:
+        self.state = MasterState.STARTING
+        self.plan = Plan(generation=1, target=policy.workers, policy=policy)
+        self.workers = Table()
+        self.failure = ""
+        """Why the last reload failed; empty once one succeeded."""
+        self._fallback: Plan | None = None
+        self._parked = False
+        self._roll_started = 0.0
+        self._roll_deadline: float | None = None
+        self._start_failure: str | None = None
+        self._quick = False
+        self._wake: float | None = None
+        self._rng = rng
+        self._orders: list[Order] = []
+
+    # What the master asks.
+
+    def start(self, now: float) -> list[Order]:
+        """The first orders."""
+        return self.handle(facts.Tick(), now)
+
+    def handle(self, fact: facts.Fact, now: float) -> list[Order]:  # noqa: C901, PLR0912 - one line a fact
+        """Take note of ``fact`` at monotonic time ``now`` and say what is to be done."""
+        self._allow_for_sleep(now)
+        match fact:
+            case facts.Spawned(worker, pid):
+                self._on_spawned(worker, pid, now)
+            case facts.SpawnFailed(worker, reason):
+                self._on_spawn_failed(worker, reason, now)
+            case facts.Ready(worker):
+                self._on_ready(worker, now)
+            case facts.BootFailed(worker, reason):
+                self._on_boot_failed(worker, reason)
+            case facts.Leaving(worker):
+                self._on_leaving(worker, now)
+            case facts.Worn(worker, why):
+                self._on_worn(worker, why)
+            case facts.Beats(deadlines):
+                self._on_beats(deadlines)
+            case facts.Exited():
+                self._on_exited(fact, now)
+            case facts.AskedReload(generation, policy):
+                self._on_reload(generation, policy, now)
+            case facts.ReloadRefused(reason):
+                self._on_refused(reason)
+            case facts.AskedScale(by):
+                self._on_scale(by)
+            case facts.AskedDrain():
+                self._on_drain()
+            case facts.AskedStop(quick):
+                self._on_stop(quick, now)
+            case facts.Tick():
+                pass
+        self._pass_deadlines(now)
+        self._reconcile(now)
+        taken, self._orders = self._orders, []
+        self._wake = self.next_deadline()
+        return taken
+
+    def next_deadline(self) -> float | None:
+        """When a Tick is due although nothing happens; None: never."""
+        return min(self._deadlines(), default=None)
+
+    @property
+    def ready(self) -> int:
+        """How many workers serve."""
+        return len(self.workers.ready())
+
+    @property
+    def target(self) -> int:
+        """How many slots are to be filled right now."""
+        going = self._parked or self.stopping
+        return 0 if going else self.plan.target
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self.state is MasterState.STOPPING
+
+    def generations(self) -> set[int]:
+        """The generations that still matter: desired, fallen back to, or alive."""
+        alive = {w.generation for w in self.workers}
+        kept = {self._fallback.generation} if self._fallback else set()
+        return alive | kept | {self.plan.generation}
+
+    # Facts about one worker. An unknown worker or an impossible word is gossip: it is ignored.
+
+    def _on_spawned(self, worker_id: int, pid: int, now: float) -> None:
+        if (worker := self.workers.get(worker_id)) is not None:
+            worker.pid = pid
+            if worker.state is State.SPAWNING:
+                worker.enter(State.BOOTING, now + self.plan.policy.boot_timeout)
+
+    def _on_spawn_failed(self, worker_id: int, reason: str, now: float) -> None:
+        if (worker := self.workers.get(worker_id, State.SPAWNING)) is not None:
+            worker.cause, worker.reason = Cause.BOOT_FAILURE, reason
+            self._bury(worker, now, detail=reason)
+
+    def _on_ready(self, worker_id: int, now: float) -> None:
+        if (worker := self.workers.get(worker_id, State.BOOTING)) is None:
+            return
+        worker.ready_at = now
+        policy = self.plan.policy
+        if policy.max_lifetime is not None:
+            jitter = self._rng.uniform(0.0, policy.lifetime_jitter)
+            worker.retire_at = now + policy.max_lifetime + jitter
+        worker.enter(State.READY, None)
+        took = now - worker.born
+        self._announce(
+            orders.WorkerReady(worker.id, worker.pid, worker.slot, worker.generation, took)
+        )
+        if self.state is MasterState.STARTING:
+            self.state = MasterState.RUNNING
+            self._announce(orders.Running(worker.generation))
+
+    def _on_boot_failed(self, worker_id: int, reason: str) -> None:
+        if (worker := self.workers.get(worker_id, State.BOOTING)) is not None:
+            worker.cause, worker.reason = Cause.BOOT_FAILURE, reason
+
+    def _on_leaving(self, worker_id: int, now: float) -> None:
+        if (worker := self.workers.get(worker_id, State.READY, State.BOOTING)) is not None:
+            worker.cause = Cause.LEFT
+            worker.enter(State.DRAINING, now + self.plan.policy.kill_timeout)
+            self._announce_leaving(worker, Cause.LEFT)
+
+    def _on_worn(self, worker_id: int, why: str) -> None:
+        if (worker := self.workers.get(worker_id, State.READY)) is not None:
+            worker.worn = worker.worn or why
+
+    def _on_beats(self, deadlines: Mapping[int, float]) -> None:
+        for worker in self.workers.ready():
+            worker.deadline = deadlines.get(worker.id, worker.deadline)
+
+    def _on_exited(self, fact: facts.Exited, now: float) -> None:
+        worker = self.workers.get(fact.worker)
+        if worker is None:
+            return
+        detail = f"exit code {fact.code}" if fact.signal is None else fact.signal
+        if fact.code in self.plan.policy.stop_exit_codes and worker.state is State.READY:
+            self.workers.budget(worker.slot).closed = True
+        if worker.cause is None:
+            worker.cause = self._cause_of(worker, fact)
+        self._bury(worker, now, detail)
+
+    @staticmethod
+    def _cause_of(worker: Worker, fact: facts.Exited) -> Cause:
+        if fact.out_of_memory and fact.signal == "SIGKILL":
+            return Cause.OUT_OF_MEMORY
+        if worker.state in FRESH:
+            return Cause.BOOT_FAILURE
+        return Cause.EXIT if fact.signal is None else Cause.SIGNAL
+
+    def _bury(self, worker: Worker, now: float, detail: str) -> None:
+        """Forget a dead worker and book its death to its slot, unless we sent it away."""
+        self.workers.remove(worker)
+        cause = worker.cause or Cause.EXIT
+        failed = worker.state is not State.DRAINING and cause not in _SENT_AWAY
+        budget = self.workers.budget(worker.slot)
+        if failed and not budget.closed:
+            budget.charge(now, worker.uptime(now), self.plan.policy.min_uptime, self._rng)
+        decisive = failed and worker.ready_at is None and self._is_decisive(worker)
+        again = failed and not budget.closed and not decisive
+        self._announce(
+            orders.WorkerGone(
+                worker.id,
+                worker.pid,
+                worker.slot,
+                worker.generation,
+                cause,
+                detail,
+                killed=worker.state is State.KILLED,
+                retry_in=max(0.0, budget.due - now) if again else None,
+            )
+        )
+        reason = f"worker {worker.slot}: {worker.reason or f'{cause} ({detail})'}"
+        if decisive:
+            self._end_attempt(reason)
+        elif failed:
+            self._maybe_give_up(budget, reason)
+
+    def _is_decisive(self, worker: Worker) -> bool:
+        """Whether a boot failure ends an attempt: the first start, or the roll it belongs to."""
+        if self.state is MasterState.STARTING:
+            return True
+        current = worker.generation == self.plan.generation
+        return self.state is MasterState.RELOADING and current
+
+    def _end_attempt(self, reason: str) -> None:
+        if self.state is MasterState.STARTING:
+            self._begin_stop(reason)
+        else:
+            self._freeze(reason)
+
+    def _maybe_give_up(self, budget: Budget, reason: str) -> None:
+        """The restart budget counts only when nobody serves."""
+        limit = self.plan.policy.max_restarts
+        if limit is not None and budget.failures > limit and not self.ready:
+            self._begin_stop(reason)
+
+    # Wishes. They change what is desired and nothing else.
+
+    def _on_reload(self, generation: int, policy: Policy, now: float) -> None:
+        if self.stopping:
+            return
+        if self.state in (MasterState.RUNNING, MasterState.FROZEN):
+            self._fallback = self.plan
+            self._roll_started = now
+            self.state = MasterState.RELOADING
+        # TTIN and TTOU survive a reload unless the file itself changed its mind.
+        asked = policy.workers != self.plan.policy.workers
+        target = policy.workers if asked else self.plan.target
+        self.plan = Plan(generation, target, policy)
+        self._parked = False
+        self._roll_deadline = now + policy.roll_time(target)
+        self.workers.forgive()
+        self._announce(orders.RollStarted(generation))
+
+    def _on_refused(self, reason: str) -> None:
+        if self.stopping:
+            return
+        self.failure = reason
+        if self.state is MasterState.RUNNING:
+            self.state = MasterState.FROZEN
+        self._announce(orders.RollFailed(self.plan.generation, reason))
+
+    def _on_scale(self, by: int) -> None:
+        if self.stopping:
+            return
+        before, self._parked = self.target, False
+        self.plan = self._scaled(self.plan, by)
+        if self._fallback is not None:
+            self._fallback = self._scaled(self._fallback, by)
+        self._announce(orders.Scaled(self.plan.target, before))
+
+    @staticmethod
+    def _scaled(plan: Plan, by: int) -> Plan:
+        target = min(max(plan.target + by, 1), MOST_WORKERS)
+        return Plan(plan.generation, target, plan.policy)
+
+    def _on_drain(self) -> None:
+        if not self.stopping:
+            self._parked = True
+            self._announce(orders.Parked())
+
+    def _on_stop(self, quick: bool, now: float) -> None:
+        self._begin_stop()
+        if quick and not self._quick:
+            self._quick = True
+            for worker in self.workers:
+                self._stop(worker, Cause.STOP, now)
+
+    def _begin_stop(self, failure: str | None = None) -> None:
+        if not self.stopping:
+            self.state, self._start_failure = MasterState.STOPPING, failure
+            self._announce(orders.Ending(failure or ""))
+
+    def _freeze(self, reason: str) -> None:
+        """Give up the roll: the generation it started from is desired again."""
+        kept = self._fallback
+        assert kept is not None, "a roll always has something to fall back to"
+        self.state, self.plan, self._fallback = MasterState.FROZEN, kept, None
+        self._roll_deadline = None
+        self.failure = reason
+        self._announce(orders.RollFailed(kept.generation, reason))
+
+    # Time.
+
+    def _allow_for_sleep(self, now: float) -> None:
+        """Move all deadlines by the time that the master itself was stopped or suspended."""
+        if self._wake is None or (late := now - self._wake) <= OVERSLEPT:
+            return
+        for worker in self.workers:
+            if worker.deadline is not None:
+                worker.deadline += late
+        if self._roll_deadline is not None:
+            self._roll_deadline += late
+        self._announce(orders.Overslept(late))
+
+    def _deadlines(self) -> Iterator[float]:
+        recycling = self.state in (MasterState.RUNNING, MasterState.FROZEN)
+        for worker in self.workers:
+            if worker.deadline is not None:
+                yield worker.deadline
+            if recycling and worker.retire_at is not None and not worker.worn:
+                yield worker.retire_at
+        if self._roll_deadline is not None:
+            yield self._roll_deadline
+        if len(self.workers) < self.target + self.plan.policy.surge:
+            for slot in self._wanting():
+                yield self.workers.budget(slot).due
+
+    def _pass_deadlines(self, now: float) -> None:
+        for worker in self.workers:
+            if worker.deadline is not None and worker.deadline <= now:
+                self._deadline_passed(worker, now)
+            elif worker.retire_at is not None and worker.retire_at <= now:
+                worker.worn = worker.worn or "lifetime"
+        if self._roll_deadline is not None and self._roll_deadline <= now:
+            self._roll_deadline = None
+            if self.state is MasterState.RELOADING:
+                self._freeze("the reload did not end in time")
+
+    def _deadline_passed(self, worker: Worker, now: float) -> None:
+        if worker.state in (State.DRAINING, State.HUNG):
+            self._kill(worker)
+            return
+        booting = worker.state is State.BOOTING
+        worker.cause = Cause.BOOT_TIMEOUT if booting else Cause.HANG
+        worker.enter(State.HUNG, now + self.plan.policy.hang_grace)
+        self._announce(
+            orders.WorkerHung(worker.id, worker.pid, worker.slot, worker.generation, worker.cause)
+        )
+        self._orders.append(orders.DumpStacks(worker.id))
+
+    # The one step that makes the world as desired.
+
+    def _reconcile(self, now: float) -> None:
+        if self.stopping:
+            self._stop_all(now)
+            return
+        self._send_away(now)
+        for slot in self._wanting():
+            if len(self.workers) >= self.target + self.plan.policy.surge:
+                break
+            if self.workers.budget(slot).due <= now:
+                self._spawn(slot, now)
+        self._finish_roll(now)
+        self._close_when_all_slots_ended()
+
+    def _stop_all(self, now: float) -> None:
+        for worker in self.workers.staying():
+            self._stop(worker, Cause.STOP, now)
+        if not self.workers:
+            self._orders.append(orders.Exit(self._start_failure))
+
+    def _send_away(self, now: float) -> None:
+        """Stop whom nobody wants: slots beyond the target, stale heirs, relieved incumbents."""
+        for worker in self.workers.staying():
+            if worker.slot >= self.target:
+                self._stop(worker, Cause.SCALE, now)
+            elif worker.state in FRESH and worker.generation != self.plan.generation:
+                self._stop(worker, Cause.RELOAD, now)
+            elif worker.state is State.READY and self.workers.relieved(worker):
+                self._stop(worker, Cause.RECYCLE if worker.worn else Cause.RELOAD, now)
+
+    def _wanting(self) -> list[int]:
+        # A recycle waits for the end of a roll, which replaces the worn worker anyway.
+        recycling = self.state is not MasterState.RELOADING
+        return self.workers.wanting(self.target, self.plan.generation, recycling)
+
+    def _finish_roll(self, now: float) -> None:
+        generation = self.plan.generation
+        if self.state is MasterState.RELOADING and all(
+            self.workers.serves(slot, generation) for slot in range(self.target)
+        ):
+            self.state, self._fallback, self.failure = MasterState.RUNNING, None, ""
+            self._roll_deadline = None
+            self._announce(orders.RollDone(generation, now - self._roll_started))
+
+    def _close_when_all_slots_ended(self) -> None:
+        """Every slot ended with an exit code that means "do not restart me"."""
+        slots = range(self.target)
+        if slots and not self.workers and all(self.workers.budget(slot).closed for slot in slots):
+            self._begin_stop()
+            self._orders.append(orders.Exit(None))
+
+    # Orders.
+
+    def _spawn(self, slot: int, now: float) -> None:
+        worker = self.workers.add(slot, self.plan.generation, now)
+        self._orders.append(orders.Spawn(worker.id, slot, worker.generation))
+
+    def _stop(self, worker: Worker, cause: Cause, now: float) -> None:
+        worker.cause = worker.cause or cause
+        if worker.state is State.KILLED:
+            return
+        if worker.state is State.HUNG or (self._quick and worker.state in FRESH):
+            self._kill(worker)
+            return
+        policy = self.plan.policy
+        if self._quick:
+            timeout = min(policy.quick_timeout, policy.kill_timeout)
+        else:
+            timeout = policy.kill_timeout
+            self._announce_leaving(worker, cause)
+        worker.enter(State.DRAINING, now + timeout)
+        self._orders.append(orders.Stop(worker.id, self._quick))
+
+    def _kill(self, worker: Worker) -> None:
+        worker.enter(State.KILLED, None)
+        self._orders.append(orders.Kill(worker.id))
+
+    def _announce_leaving(self, worker: Worker, cause: Cause) -> None:
+        self._announce(
+            orders.WorkerLeaving(worker.id, worker.pid, worker.slot, worker.generation, cause)
+        )
+
+    def _announce(self, happening: orders.Happening) -> None:
+        self._orders.append(orders.Announce(happening))
+
+
+_SENT_AWAY = frozenset({Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP, Cause.LEFT})

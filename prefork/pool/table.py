@@ -1,0 +1,84 @@
+"""The worker table: every live process by serial number, and questions about slots.
+
+It answers; it never decides. Who is spawned or stopped is decided in pool.py alone.
+"""
+
+from collections.abc import Iterator
+
+from prefork.pool.budget import Budget
+from prefork.pool.workers import FRESH, State, Worker
+
+
+class Table:
+    """Workers by id, budgets by slot."""
+
+    def __init__(self) -> None:
+        self._workers: dict[int, Worker] = {}
+        self._budgets: dict[int, Budget] = {}
+        self._serial = 0
+
+    def __iter__(self) -> Iterator[Worker]:
+        """A copy: workers may enter and leave while somebody looks."""
+        return iter(list(self._workers.values()))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def add(self, slot: int, generation: int, now: float) -> Worker:
+        """A new worker with the next serial number."""
+        self._serial += 1
+        worker = Worker(self._serial, slot, generation, born=now)
+        self._workers[worker.id] = worker
+        return worker
+
+    def remove(self, worker: Worker) -> None:
+        """Forget a worker that was reaped or never lived."""
+        del self._workers[worker.id]
+
+    def get(self, worker_id: int, *states: State) -> Worker | None:
+        """The worker, if it is known and (when states are given) in one of them."""
+        worker = self._workers.get(worker_id)
+        return worker if worker is not None and (not states or worker.state in states) else None
+
+    def ready(self) -> list[Worker]:
+        """Those that serve."""
+        return [w for w in self._workers.values() if w.state is State.READY]
+
+    def staying(self) -> list[Worker]:
+        """Those that serve or are about to."""
+        return [w for w in self._workers.values() if w.state is State.READY or w.state in FRESH]
+
+    def relieved(self, incumbent: Worker) -> bool:
+        """Whether a younger worker is ready in the same slot."""
+        return any(w.slot == incumbent.slot and w.id > incumbent.id for w in self.ready())
+
+    def wanting(self, target: int, generation: int, replace_worn: bool) -> list[int]:
+        """Slots that want a new worker: the empty ones first, then the outdated and worn."""
+        heirs = {w.slot for w in self._workers.values() if w.state in FRESH}
+        incumbents = {w.slot: w for w in self.ready()}
+        empty: list[int] = []
+        old: list[int] = []
+        for slot in range(target):
+            if slot in heirs or self.budget(slot).closed:
+                continue
+            incumbent = incumbents.get(slot)
+            if incumbent is None:
+                empty.append(slot)
+            elif incumbent.generation != generation or (incumbent.worn and replace_worn):
+                old.append(slot)
+        return empty + old
+
+    def serves(self, slot: int, generation: int) -> bool:
+        """Whether the slot's work is done by this generation, or is to be left undone."""
+        if self.budget(slot).closed:
+            return True
+        return any(w.slot == slot and w.generation == generation for w in self.ready())
+
+    def budget(self, slot: int) -> Budget:
+        """The slot's account; it outlives its workers."""
+        return self._budgets.setdefault(slot, Budget())
+
+    def forgive(self) -> None:
+        """Clear all accounts."""
+        for budget in self._budgets.values():
+            budget.clear()

@@ -1,0 +1,60 @@
+"""One worker as the pool sees it: its state, and the deadline that the state has.
+
+    state     entered on                      deadline                    when it passes
+    spawning  Spawn ordered                   none: the master forks at once and says how it went
+    booting   Spawned                         boot timeout                stack dump -> hung
+    ready     Ready                           the worker's own (Beat)     stack dump -> hung
+    draining  Stop ordered, or Leaving        kill timeout                SIGKILL    -> killed
+    hung      a deadline passed               hang grace                  SIGKILL    -> killed
+    killed    SIGKILL ordered                 none: only the kernel can end it now
+    (gone)    Exited: the worker is forgotten
+
+``fresh`` workers (spawning, booting) become a slot's heir or its first incumbent; a ``ready`` one
+is the incumbent; the rest are on their way out and count only as live processes.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prefork.pool.orders import Cause
+
+
+class State(StrEnum):
+    """See the table above."""
+
+    SPAWNING = "spawning"
+    BOOTING = "booting"
+    READY = "ready"
+    DRAINING = "draining"
+    HUNG = "hung"
+    KILLED = "killed"
+
+
+FRESH = frozenset({State.SPAWNING, State.BOOTING})
+
+
+@dataclass(slots=True)
+class Worker:
+    """One life, from the Spawn order to the Exited fact."""
+
+    id: int
+    slot: int
+    generation: int
+    born: float
+    state: State = State.SPAWNING
+    pid: int = 0
+    deadline: float | None = None
+    ready_at: float | None = None
+    retire_at: float | None = None
+    worn: str = ""
+    cause: Cause | None = None
+    reason: str = ""
+    """What it said when its boot failed, with the app's traceback."""
+
+    def enter(self, state: State, deadline: float | None) -> None:
+        """Change state; every change names its deadline or says that there is none."""
+        self.state, self.deadline = state, deadline
+
+    def uptime(self, now: float) -> float:
+        """Seconds since it became ready; 0 when it never did."""
+        return now - self.ready_at if self.ready_at is not None else 0.0

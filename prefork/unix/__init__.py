@@ -1,0 +1,15 @@
+"""The seam to the kernel. Each file opens and closes one kind of thing; none decides anything.
+
+process.py     fork, pidfd, reap, signal a child
+signals.py     the master's mailbox of signals
+waiting.py     one wait over descriptors and a deadline
+pipes.py       the ready pipe and the life pipe
+listeners.py   listening sockets
+scoreboard.py  the shared memory that wire/scoreboard.py lays out
+pidfile.py     a locked pid file
+daemon.py      going to the background, and telling the foreground how it went
+systemd.py     sd_notify and LISTEN_FDS
+identity.py    users and groups
+cores.py       how many cores we may use
+memory.py      the kernel's count of out-of-memory kills
+"""

@@ -1,0 +1,73 @@
+"""Going to the background (daemon(7)), and telling the foreground how it went.
+
+The process that was started waits on a pipe until the daemon is ready or has failed, and leaves
+with the matching exit code. Until then the daemon keeps the terminal, so that the app's traceback
+is seen by whoever started it.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+
+class Foreground:
+    """The line to the waiting foreground process, held by the daemon; -1: nobody waits."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def ready(self, output: str) -> None:
+        """Let the foreground return 0, and let go of the terminal: ``output`` takes its place."""
+        if self._fd >= 0:
+            self.failed(0)
+            _redirect(output or os.devnull)
+
+    def failed(self, code: int) -> None:
+        """Let the foreground return ``code``; after ``ready`` there is nobody left to tell."""
+        if self._fd >= 0:
+            try:
+                os.write(self._fd, bytes([code]))
+            except BrokenPipeError:
+                pass
+            self.close_copy()
+
+    def close_copy(self) -> None:
+        """In a child, or when told: let go of the pipe."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def detach() -> Foreground:
+    """Return in a new session, in the background; the foreground never returns from here."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    middle = os.fork()
+    if middle:
+        os.close(writer)
+        os.waitpid(middle, 0)
+        _await_word(reader)
+    os.setsid()
+    # The leader of a session could acquire a terminal; its child cannot.
+    if os.fork():
+        os._exit(0)
+    os.close(reader)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return Foreground(writer)
+
+
+def _await_word(reader: int) -> NoReturn:
+    word = os.read(reader, 1)
+    if not word:
+        print("prefork: the daemon died before it was ready", file=sys.stderr)
+    os._exit(word[0] if word else 111)
+
+
+def _redirect(path: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)

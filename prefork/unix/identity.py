@@ -1,0 +1,57 @@
+"""Users and groups: look them up in the master, become them in a worker."""
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+from prefork.errors import MachineError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a worker runs as; None leaves that part alone. ``name`` brings its other groups."""
+
+    uid: int | None = None
+    gid: int | None = None
+    name: str = ""
+
+    def assume(self) -> None:
+        """Become it. Groups first: afterwards we may no longer change them."""
+        if self.gid is not None:
+            os.setgid(self.gid)
+            if self.name:
+                os.initgroups(self.name, self.gid)
+            else:
+                os.setgroups([self.gid])
+        if self.uid is not None:
+            os.setuid(self.uid)
+
+
+def look_up(user: str, group: str) -> Identity:
+    """Names or numbers. Raises UsageError for unknown ones, MachineError when we may not."""
+    uid, gid, name = None, None, ""
+    if user:
+        found = _user(user)
+        uid, gid, name = found.pw_uid, found.pw_gid, found.pw_name
+    if group:
+        gid = _group(group)
+    if os.geteuid() == 0:
+        return Identity(uid, gid, name)
+    if uid not in (None, os.geteuid()) or gid not in (None, os.getegid()):
+        raise MachineError(f"cannot run as {user or group}: only root can change user and group")
+    return Identity()
+
+
+def _user(text: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(text)) if text.isdigit() else pwd.getpwnam(text)
+    except KeyError:
+        raise UsageError(f"no user is called {text!r}; see `getent passwd`") from None
+
+
+def _group(text: str) -> int:
+    try:
+        return (grp.getgrgid(int(text)) if text.isdigit() else grp.getgrnam(text)).gr_gid
+    except KeyError:
+        raise UsageError(f"no group is called {text!r}; see `getent group`") from None

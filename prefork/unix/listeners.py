@@ -1,0 +1,205 @@
+"""Listening sockets: open one from an address, close it, clean up after it.
+
+A listener is opened once, by the master, and inherited. It is non-blocking from birth, because
+O_NONBLOCK belongs to the open socket and is shared by all who inherit it. TCP_NODELAY is set here
+too: Linux hands it on to accepted connections, which saves a system call for each.
+"""
+
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+
+from prefork.config.addresses import Address, Inherited, Tcp, Unix
+from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.unix.identity import look_up
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open socket; ``inode`` (device, inode) tells whether the unix path is still ours."""
+
+    socket: socket.socket
+    address: Address
+    inode: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        if self.socket.family == socket.AF_UNIX:
+            return f"unix:{self.socket.getsockname()}"
+        host, port = self.socket.getsockname()[:2]
+        return str(Tcp(host, port))
+
+    def close(self) -> None:
+        """In the master: close, and remove the path that we made."""
+        self.socket.close()
+        if (
+            isinstance(self.address, Unix)
+            and self.inode
+            and self.inode == _inode(self.address.path)
+        ):
+            os.unlink(self.address.path)
+
+
+def open_listeners(address: Address, backlog: int) -> list[Listener]:
+    """All sockets that the address means (a host name may have several).
+
+    Raises MachineError or UsageError with one line that says what to do.
+    """
+    try:
+        match address:
+            case Tcp():
+                return _open_tcp(address, backlog)
+            case Unix():
+                return [_open_unix(address, backlog)]
+            case Inherited(fd):
+                return [adopt(fd, backlog)]
+    except PreforkError:
+        raise
+    except OSError as error:
+        raise MachineError(_explain(address, error)) from error
+
+
+def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:
+    flags = socket.AI_PASSIVE
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror as error:
+        raise UsageError(f"cannot listen on {address}: {error.args[1].lower()}") from None
+    opened: list[Listener] = []
+    failure: OSError | None = None
+    for family, _, _, _, name in dict.fromkeys(found):
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.bind(name)
+            sock.listen(backlog)
+        except OSError as error:
+            sock.close()
+            failure = error
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                break
+        else:
+            opened.append(Listener(sock, address))
+            failure = None
+    if failure is not None and (not opened or failure.errno == errno.EADDRINUSE):
+        for listener in opened:
+            listener.close()
+        raise failure
+    return opened
+
+
+def _open_unix(address: Unix, backlog: int) -> Listener:
+    _clear_stale(address)
+    inode = None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.bind(address.path)
+        inode = _inode(address.path)
+        if address.mode is not None:
+            os.chmod(address.path, address.mode)
+        if address.owner:
+            _chown(address)
+        # Nobody can connect before this, so nobody slips in before mode and owner are right.
+        sock.listen(backlog)
+    except BaseException:
+        Listener(sock, address, inode).close()
+        raise
+    return Listener(sock, address, inode)
+
+
+def _chown(address: Unix) -> None:
+    user, _, group = address.owner.partition(":")
+    owner = look_up(user, group)
+    os.chown(address.path, _or_unchanged(owner.uid), _or_unchanged(owner.gid if group else None))
+
+
+def _or_unchanged(number: int | None) -> int:
+    return -1 if number is None else number
+
+
+def _clear_stale(address: Unix) -> None:
+    """Remove a socket that nobody listens on any more; refuse to touch anything else."""
+    try:
+        mode = os.stat(address.path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise MachineError(
+            f"cannot listen on {address}: the path exists and is no socket; "
+            "remove it or choose another"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(address.path)
+        except ConnectionRefusedError:
+            os.unlink(address.path)
+            return
+        except BlockingIOError:
+            pass  # its backlog is full: somebody is there
+    raise MachineError(
+        f"cannot listen on {address}: another server is using it; stop that one first"
+    )
+
+
+def adopt(fd: int, backlog: int | None = None) -> Listener:
+    """Take over an inherited listening socket, as systemd opens them."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on fd://{fd}: {error.strerror}; no socket was inherited there"
+        ) from None
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if backlog is None or sock.type != socket.SOCK_STREAM:
+            raise UsageError(f"cannot listen on fd://{fd}: it is no listening stream socket")
+        sock.listen(backlog)
+    os.set_inheritable(fd, False)
+    sock.setblocking(False)
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Listener(sock, Inherited(fd))
+
+
+def backlog_ceiling() -> int | None:
+    """The kernel's own limit on a backlog (listen(2)), if it can be read."""
+    try:
+        with open("/proc/sys/net/core/somaxconn") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _explain(address: Address, error: OSError) -> str:
+    reason = (error.strerror or str(error)).lower()
+    if error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
+        reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"
+    elif error.errno == errno.EACCES and isinstance(address, Tcp):
+        reason = "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        reason = "this machine has no such address"
+    return f"cannot listen on {address}: {reason}"
+
+
+def _user_of(port: int) -> str:
+    """Who listens there, as far as we may see it: `` by pid 12 (nginx)``."""
+    import psutil  # noqa: PLC0415 - slow to import, and only an error needs it
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN
+            if listening and connection.pid and port in tuple(connection.laddr):
+                name = psutil.Process(connection.pid).name()
+                return f" by pid {connection.pid} ({name})"
+    except (psutil.Error, OSError):
+        pass
+    return ""

@@ -1,0 +1,132 @@
+"""Child processes: fork one, watch it by pidfd, signal it, reap it.
+
+A child is signalled through its pidfd, so a pid that the kernel has given to somebody else can
+never be hit (pidfd_open(2), pidfd_send_signal(2)).
+"""
+
+import atexit
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from prefork.errors import MachineError
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a child ended: exactly one of ``code`` and ``signal`` (its name) is set."""
+
+    code: int | None
+    signal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child that we forked and have not reaped. ``pidfd`` is readable once it is dead."""
+
+    pid: int
+    pidfd: int
+
+    def send(self, signum: int) -> None:
+        """Signal it; a child that is dead already hears nothing."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signum)
+        except ProcessLookupError:
+            pass
+
+    def reap(self) -> Death:
+        """Wait for its end, collect it, and close the pidfd."""
+        found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.pidfd)
+        assert found is not None, "waitid without WNOHANG always finds somebody"
+        if found.si_code == os.CLD_EXITED:
+            return Death(found.si_status, None)
+        return Death(None, signal_name(found.si_status))
+
+
+def signal_name(number: int) -> str:
+    """``SIGTERM`` for 15; real-time signals by number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def fork(life: Callable[[], int]) -> Child:
+    """Fork a child that runs ``life()`` and exits with what it returns.
+
+    The child begins with every handler at its default and all signals blocked, so that none is
+    lost and no handler of the parent ever runs in it; ``life`` sets its own handlers and then
+    calls ``let_signals_through``. Raises MachineError.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _live(life)
+    except OSError as error:
+        raise MachineError(f"cannot fork a process: {error.strerror}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return Child(pid, os.pidfd_open(pid))
+
+
+def _live(life: Callable[[], int]) -> NoReturn:
+    code = 101
+    try:
+        signal.set_wakeup_fd(-1)
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if callable(signal.getsignal(signum)):
+                signal.signal(signum, signal.SIG_DFL)
+        code = life()
+    except SystemExit as leave:
+        code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Run the app's exit handlers, but none of the parent's frames and finalizers."""
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def let_signals_through() -> None:
+    """Unblock all signals; those that came meanwhile arrive now."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def die_with_parent(signum: int, parent: int) -> bool:
+    """Ask for ``signum`` when the parent dies (prctl(2)); False: it is dead already.
+
+    To be called after privileges were dropped, because changing the user clears the wish.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    return os.getppid() == parent
+
+
+def reap_strangers(known: Callable[[int], bool]) -> None:
+    """As PID 1, collect orphans that the kernel handed to us; our own children are left alone."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or known(found.si_pid):
+            return
+        os.waitpid(found.si_pid, os.WNOHANG)

@@ -1,0 +1,43 @@
+"""The master's mailbox: signals are only queued here, and read by the loop.
+
+The handler appends to a deque and the interpreter writes a byte to a pipe that wakes the loop. The
+deque is the truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel
+did not merge are not merged here either.
+"""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable
+from types import FrameType
+
+
+class Mailbox:
+    """Collects ``wanted`` signals from its opening on. ``fd`` is readable when there is post."""
+
+    def __init__(self, wanted: Iterable[signal.Signals]) -> None:
+        self._post: deque[int] = deque()
+        self.fd, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        for signum in wanted:
+            signal.signal(signum, self._note)
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self._post.append(signum)
+
+    def collect(self) -> list[signal.Signals]:
+        """All that came since the last call, in order."""
+        try:
+            while len(os.read(self.fd, 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+        taken = []
+        while self._post:
+            taken.append(signal.Signals(self._post.popleft()))
+        return taken
+
+    def close_copy(self) -> None:
+        """In a child: let go of the pipe."""
+        os.close(self.fd)
+        os.close(self._wake)

@@ -1,0 +1,74 @@
+"""What systemd offers its services: sd_notify(3) and socket activation (sd_listen_fds(3))."""
+
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+
+FIRST_FD = 3
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+class Notifier:
+    """The line to the service manager; silent when there is none.
+
+    The variables are taken out of ``environ``: workers do not speak for the service.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        found = {name: environ.pop(name, "") for name in _OURS}
+        path = found["NOTIFY_SOCKET"]
+        # A leading @ stands for the NUL of an abstract address.
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+        self.watchdog_interval = _watchdog_interval(found)
+
+    def ready(self) -> None:
+        """The service answers."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """A reload began; Type=notify-reload compares the time with its own signal."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The service is going down."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send("STATUS=" + text.replace("\n", " "))
+
+    def watchdog(self) -> None:
+        """Still alive."""
+        self._send("WATCHDOG=1")
+
+    def main_pid(self, pid: int) -> None:
+        """Who the main process is, after daemonizing."""
+        self._send(f"MAINPID={pid}")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as line:
+            try:
+                line.sendto(message.encode("utf-8", "replace"), self._address)
+            except OSError:
+                # A service manager that restarts or lags must not take the service down with it.
+                pass
+
+
+def _watchdog_interval(found: MutableMapping[str, str]) -> float | None:
+    """Half of what systemd allows, in seconds, as sd_watchdog_enabled(3) recommends."""
+    usec, pid = found["WATCHDOG_USEC"], found["WATCHDOG_PID"]
+    if not usec.isdigit() or int(usec) == 0 or (pid and pid != str(os.getpid())):
+        return None
+    return int(usec) / 2_000_000
+
+
+def inherited_sockets(environ: MutableMapping[str, str]) -> list[int]:
+    """The descriptors that systemd opened for this process, taken out of ``environ``."""
+    found = {name: environ.pop(name, "") for name in _SOCKETS}
+    if found["LISTEN_PID"] != str(os.getpid()) or not found["LISTEN_FDS"].isdigit():
+        return []
+    return list(range(FIRST_FD, FIRST_FD + int(found["LISTEN_FDS"])))

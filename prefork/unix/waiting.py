@@ -1,0 +1,28 @@
+"""One wait over any number of descriptors and one deadline. It never wakes without a reason."""
+
+import selectors
+from collections.abc import Callable, Iterator
+
+
+class Waiter:
+    """Descriptors, each with what to call when it is readable."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def watch(self, fd: int, react: Callable[[], object]) -> None:
+        """Call ``react()`` whenever ``fd`` is readable or closed at the other end."""
+        self._selector.register(fd, selectors.EVENT_READ, react)
+
+    def forget(self, fd: int) -> None:
+        """To be called before ``fd`` is closed."""
+        self._selector.unregister(fd)
+
+    def wait(self, timeout: float | None) -> Iterator[Callable[[], object]]:
+        """Block until something is readable or ``timeout`` seconds passed (None: for ever)."""
+        for key, _ in self._selector.select(timeout):
+            yield key.data
+
+    def close_copy(self) -> None:
+        """In a child: let go of the epoll descriptor, not of what it watches."""
+        self._selector.close()

@@ -1,0 +1,78 @@
+"""What a worker says on its ready pipe: one JSON object a line. PURE.
+
+    ready    it accepts requests                             {"say": "ready"}
+    failed   it cannot; ``text`` is the app's traceback      {"say": "failed", "text": "…"}
+    leaving  somebody signalled it directly, it drains       {"say": "leaving"}
+    worn     it asks to be replaced; ``text`` says why       {"say": "worn", "text": "…"}
+
+Children are gossip: a line that makes no sense is reported as nonsense and otherwise ignored, and
+a flood without a line's end is cut off, so that no app can confuse or grow the master.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+LONGEST = 256 * 1024
+MOST_TEXT = 32 * 1024
+
+
+class Say(StrEnum):
+    """The words."""
+
+    READY = "ready"
+    FAILED = "failed"
+    LEAVING = "leaving"
+    WORN = "worn"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One message."""
+
+    say: Say
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Nonsense:
+    """A line that is no message."""
+
+    line: str
+
+
+def encode(say: Say, text: str = "") -> bytes:
+    """One line. A long text loses its middle: a traceback tells most at both ends."""
+    if len(text) > MOST_TEXT:
+        half = MOST_TEXT // 2
+        text = f"{text[:half]}\n  … cut …\n{text[-half:]}"
+    return json.dumps({"say": say, "text": text}).encode() + b"\n"
+
+
+class Decoder:
+    """Bytes in, words out; keeps an unfinished line for the next call."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Word | Nonsense]:
+        """All words that are complete with ``data``."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield _decode(line)
+        if len(self._rest) > LONGEST:
+            line, self._rest = self._rest, b""
+            yield Nonsense(_shown(line))
+
+
+def _decode(line: bytes) -> Word | Nonsense:
+    try:
+        message = json.loads(line)
+        return Word(Say(message["say"]), str(message.get("text", "")))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return Nonsense(_shown(line))
+
+
+def _shown(line: bytes) -> str:
+    return line[:200].decode("utf-8", "backslashreplace")

@@ -1,0 +1,14 @@
+"""What runs only in children: boot, load the app, accept, serve one interface, drain, leave.
+
+boot.py       a worker's life from top to bottom
+load.py       import the app
+interface.py  tell WSGI, ASGI and main(listener) apart
+current.py    what the app may ask: worker(), ready(), stopping()
+line.py       the worker's line to its master
+accept.py     take connections off the shared listeners
+serve.py      an HTTP worker: loop, ticks, drain
+wsgi.py       WSGI (PEP 3333), in the loop's thread or in a pool of threads
+asgi.py       ASGI: http
+lifespan.py   ASGI: lifespan
+plain.py      main(listener), plain or async
+"""

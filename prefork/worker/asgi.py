@@ -1,0 +1,195 @@
+"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.4). One task a request.
+
+Where the Python version starts tasks eagerly (3.12), an app that never waits costs no turn of the
+loop. Sending waits while the client reads slower than the app writes; receiving stops reading from
+the socket while the app lags.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+from prefork.errors import ClientGoneError
+from prefork.http.exchange import Exchange
+from prefork.http.head import STATUS_LINES, ResponseError
+from prefork.worker.load import own_traceback
+
+_VERSION = {"version": "3.0", "spec_version": "2.4"}
+_EAGER = sys.version_info >= (3, 12)
+
+
+class AsgiHandler:
+    """Starts a task for each request of one worker."""
+
+    streams = True
+
+    def __init__(
+        self, app: Callable[..., Any], log: logging.Logger, state: dict[str, Any] | None
+    ) -> None:
+        self.app = app
+        self.log = log
+        self.state = state or None
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Give the request to a task."""
+        cycle = Cycle(self, exchange)
+        exchange.state = cycle
+        if _EAGER:
+            task = asyncio.Task(cycle.run(), loop=self._loop, eager_start=True)  # type: ignore[call-arg]
+            if task.done():
+                return
+        else:
+            task = self._loop.create_task(cycle.run())
+        cycle.task = task
+        # The loop holds tasks only weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def overdue(self, exchange: Exchange) -> None:
+        """Cancel a call that has had the ball for too long; its traceback shows where it waits."""
+        if isinstance(exchange.state, Cycle):
+            exchange.state.time_out()
+
+    def lost(self, exchange: Exchange) -> None:
+        """Wake an app that waits for the disconnect."""
+        if isinstance(exchange.state, Cycle):
+            exchange.state.disconnect()
+
+
+class Cycle:
+    """One request: the scope, receive and send that the app gets."""
+
+    task: asyncio.Task[None] | None = None
+    _status = 0
+    _fields: Any = ()
+    _begun = False
+    _read = False
+    _timed_out = False
+    _gone: asyncio.Future[None] | None = None
+
+    def __init__(self, handler: AsgiHandler, exchange: Exchange) -> None:
+        self._handler = handler
+        self._exchange = exchange
+
+    async def run(self) -> None:
+        """Call the app and see to it that the request is answered. Never raises."""
+        exchange = self._exchange
+        try:
+            await self._handler.app(self._scope(), self.receive, self.send)
+            if not exchange.ended and not exchange.gone:
+                what = "in the middle of its response" if self._status else "without a response"
+                raise ResponseError(f"the app returned {what}")
+        except ClientGoneError:
+            exchange.fail()
+        except BaseException as error:
+            self._fail(error)
+
+    def _scope(self) -> dict[str, Any]:
+        exchange = self._exchange
+        connection = exchange.connection
+        raw = exchange.path
+        path = raw.decode("ascii")
+        scope = {
+            "type": "http",
+            "asgi": _VERSION,
+            "http_version": exchange.version,
+            "method": exchange.method,
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw,
+            "query_string": exchange.query,
+            "root_path": "",
+            "headers": exchange.headers,
+            "client": connection.client,
+            "server": connection.server,
+        }
+        if self._handler.state is not None:
+            scope["state"] = self._handler.state.copy()
+        return scope
+
+    async def receive(self) -> dict[str, Any]:
+        """The next event of the request: its body in pieces, then the disconnect."""
+        exchange = self._exchange
+        if not self._read:
+            body = exchange.body
+            if body is None:
+                self._read = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            try:
+                data, more = await body.read()  # type: ignore[union-attr]
+            except ClientGoneError:
+                return {"type": "http.disconnect"}
+            self._read = not more
+            exchange.began = exchange.connection.service.now
+            return {"type": "http.request", "body": data, "more_body": more}
+        if not exchange.gone and not exchange.ended:
+            self._gone = self._gone or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._gone)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """An event of the response. Raises ResponseError or ClientGoneError."""
+        exchange = self._exchange
+        kind = message["type"]
+        if kind == "http.response.body":
+            if exchange.gone:
+                raise ClientGoneError("the client left before the response ended")
+            if exchange.ended or not self._status:
+                when = "after the response ended" if exchange.ended else "before the response"
+                raise ResponseError(f"the app sent a body {when}")
+            self._send_body(message.get("body", b""), message.get("more_body", False))
+            if exchange.connection.writable:
+                return
+            if not exchange.ended and (blocked := exchange.connection.blocked()) is not None:
+                await blocked
+        elif kind == "http.response.start":
+            if self._status:
+                raise ResponseError("the app began its response twice")
+            status = message["status"]
+            if status not in STATUS_LINES or status < 200:
+                raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
+            self._status, self._fields = status, message.get("headers", ())
+        else:
+            raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
+
+    def _send_body(self, data: bytes, more: bool) -> None:
+        exchange = self._exchange
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise ResponseError(f"the app sent {type(data).__name__} where bytes belong")
+            data = bytes(data)
+        if not self._begun:
+            self._begun = True
+            length = None if more else len(data)
+            exchange.start(self._status, STATUS_LINES[self._status], self._fields, length)
+        if more:
+            exchange.send(data)
+            exchange.flush()
+        else:
+            exchange.finish(data)
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """There is nobody to answer any more, or nothing left to answer."""
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    def time_out(self) -> None:
+        """Throw CancelledError into the app, once; one that swallows it is the master's to end."""
+        if not self._timed_out and self.task is not None:
+            self._timed_out = True
+            self.task.cancel()
+
+    def _fail(self, error: BaseException) -> None:
+        exchange = self._exchange
+        what = f"{exchange.method} {exchange.target[:200].decode('latin-1')}"
+        if self._timed_out:
+            what += " (no answer in time)"
+        trace = own_traceback(error).rstrip()
+        self._handler.log.error("the app failed on %s\n%s", what, trace)
+        exchange.fail()

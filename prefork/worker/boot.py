@@ -1,0 +1,133 @@
+"""A worker's life from top to bottom.
+
+settle down (signals, identity, folder, environment) -> load the app -> find its interface -> serve
+until told to leave -> leave. Whatever goes wrong before "ready" is said on the ready pipe, with
+the app's own traceback, and the exit code tells who was at fault.
+"""
+
+import faulthandler
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.config import Config
+from prefork.errors import AppError, MachineError, PreforkError
+from prefork.http.exchange import Exchange
+from prefork.unix.identity import Identity
+from prefork.unix.listeners import Listener
+from prefork.unix.process import let_signals_through
+from prefork.unix.scoreboard import Row
+from prefork.worker import current
+from prefork.worker.current import WorkerInfo
+from prefork.worker.interface import Interface, choose
+from prefork.worker.leave import Leave
+from prefork.worker.line import Line
+from prefork.worker.load import load, own_traceback, prepare_imports
+from prefork.worker.plain import run_main
+from prefork.worker.serve import HttpWorker
+
+DUMP_SIGNAL = signal.SIGUSR2
+"""Writes the stacks of all threads to stderr, even while the interpreter is stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """All that a worker is given at its fork."""
+
+    info: WorkerInfo
+    config: Config
+    identity: Identity
+    folder: str
+    listeners: list[Listener]
+    ready_fd: int
+    life_fd: int
+    row: Row
+    master: int
+    log: logging.Logger
+    log_fd: int
+    log_access: Callable[[Exchange], None] | None
+    set_title: Callable[[str], None]
+    reopen_logs: Callable[[], None]
+    flush_logs: Callable[[], None]
+
+
+def live(birth: Birth) -> int:
+    """The whole life; the exit code."""
+    config = birth.config
+    line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title)
+    stopping = current.begin(birth.info)
+    leave = Leave(
+        stopping, line, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master
+    )
+    try:
+        leave.ignore_masters_signals()
+        settle(birth)
+        if not leave.follow_master():
+            return 0
+        app = load(config.app, config.factory)
+        choice = choose(app, config.interface)
+        if birth.info.slot == 0 and birth.info.generation == 1:
+            birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
+        leave.listen(on_quit=birth.flush_logs)
+        _serve(birth, app, choice.interface, line, leave)
+    except PreforkError as error:
+        return _report(birth, line, error)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and stopping:
+            return 0
+        return _report(birth, line, AppError("the app ended", own_traceback(error)))
+    finally:
+        birth.flush_logs()
+    return 0
+
+
+def check(birth: Birth) -> str:
+    """Load the app and nothing more; the interface that it fits. Raises PreforkError."""
+    settle(birth)
+    choice = choose(load(birth.config.app, birth.config.factory), birth.config.interface)
+    return f"{choice.interface} ({choice.reason})"
+
+
+def settle(birth: Birth) -> None:
+    """Become who and where the worker is to be. Raises MachineError."""
+    config = birth.config
+    birth.set_title("booting")
+    faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
+    signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
+    let_signals_through()
+    try:
+        birth.identity.assume()
+        # By name, not by descriptor: a symlink may point elsewhere than for the last generation.
+        os.chdir(birth.folder)
+    except OSError as error:
+        raise MachineError(f"cannot enter {birth.folder}: {error.strerror}") from error
+    os.environ.update(config.env)
+    os.environ["PREFORK_SLOT"] = str(birth.info.slot)
+    os.environ["PREFORK_GENERATION"] = str(birth.info.generation)
+    os.environ["PREFORK_NAME"] = birth.info.name
+    os.environ["PWD"] = birth.folder
+    prepare_imports([birth.folder, *config.pythonpath])
+
+
+def _serve(
+    birth: Birth, app: Callable[..., Any], interface: Interface, line: Line, leave: Leave
+) -> None:
+    config, listeners = birth.config, birth.listeners
+    if interface is Interface.SOCKET:
+        run_main(app, listeners, line, leave, config.ready == "manual", birth.log)
+    else:
+        HttpWorker(
+            app, interface, config, listeners, line, leave, birth.log, birth.log_access
+        ).run()
+
+
+def _report(birth: Birth, line: Line, error: PreforkError) -> int:
+    """Before ready the master tells it; afterwards only the log can."""
+    if line.is_ready:
+        birth.log.error("worker %d: %s", birth.info.slot, error)
+    else:
+        line.failed(str(error))
+    return error.exit_code

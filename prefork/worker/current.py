@@ -1,0 +1,110 @@
+"""What an app may ask of the worker it runs in; the public functions of prefork are these.
+
+Outside of a worker (a test, a script) ``worker()`` raises, ``ready()`` does nothing, and
+``stopping()`` never happens, so that the same app also runs without prefork.
+"""
+
+import asyncio
+import os
+import select
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """``slot``: 0 to n-1, inherited by a replacement. ``generation``: counts reloads from 1."""
+
+    slot: int
+    generation: int
+    name: str
+
+
+class Stopping:
+    """The wish that this worker leaves. It is a flag, can be waited for, and is selectable.
+
+    ``if stopping():``, ``stopping().wait(timeout)``, ``await stopping()``, and ``select`` on it:
+    it is readable once it happened. A pipe and no lock, because a signal handler sets it.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._happened = False
+        self.asked = False
+        """The app has looked: it takes care of leaving by itself."""
+
+    def __bool__(self) -> bool:
+        return self._happened
+
+    def fileno(self) -> int:
+        """Readable once it happened."""
+        return self._reader
+
+    def set(self) -> None:
+        """It happens now; safe in a signal handler."""
+        if not self._happened:
+            self._happened = True
+            os.write(self._writer, b".")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block up to ``timeout`` seconds (None: for ever); whether it happened."""
+        select.select([self._reader], [], [], timeout)
+        return self._happened
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        if self._happened:
+            return
+        loop = asyncio.get_running_loop()
+        # A descriptor of its own for each who waits: a loop watches a descriptor only once.
+        own = os.dup(self._reader)
+        happened = asyncio.Event()
+        loop.add_reader(own, happened.set)
+        try:
+            await happened.wait()
+        finally:
+            loop.remove_reader(own)
+            os.close(own)
+
+
+class _Current:
+    info: WorkerInfo | None = None
+    stopping: Stopping | None = None
+    say_ready: Callable[[], None] | None = None
+
+
+def begin(info: WorkerInfo) -> Stopping:
+    """Called once by the worker itself, after the fork."""
+    _Current.info = info
+    _Current.stopping = Stopping()
+    _Current.say_ready = None
+    return _Current.stopping
+
+
+def on_ready(say_ready: Callable[[], None]) -> None:
+    """What ``ready()`` is to call, with --ready manual."""
+    _Current.say_ready = say_ready
+
+
+def worker() -> WorkerInfo:
+    """The worker that runs this code: slot, generation, name. Raises RuntimeError outside."""
+    if _Current.info is None:
+        raise RuntimeError("prefork.worker() was called outside of a prefork worker")
+    return _Current.info
+
+
+def ready() -> None:
+    """Say that this worker accepts connections now (with ``--ready manual``); once is enough."""
+    if _Current.say_ready is not None:
+        _Current.say_ready()
+
+
+def stopping() -> Stopping:
+    """The wish that this worker leaves; see Stopping. Who asks is expected to leave by itself."""
+    if _Current.stopping is None:
+        _Current.stopping = Stopping()
+    _Current.stopping.asked = True
+    return _Current.stopping

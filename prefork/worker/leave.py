@@ -1,0 +1,87 @@
+"""How a worker is told to go.
+
+The stop signal means: drain. SIGQUIT means: now. The end of the life pipe, or the parent-death
+signal, means that the master died: drain, and keep the kill timeout without it. All other signals
+that an operator sends to a whole process group are the master's business and ignored here.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+from prefork.unix.process import die_with_parent
+from prefork.worker.current import Stopping
+from prefork.worker.line import Line
+
+_MASTERS_BUSINESS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGWINCH,
+)
+
+
+class Leave:
+    """Installed before the app is loaded; ``stopping`` happens when the worker is to go."""
+
+    def __init__(
+        self,
+        stopping: Stopping,
+        line: Line,
+        stop_signal: str,
+        kill_timeout: float,
+        life_fd: int,
+        master: int,
+    ) -> None:
+        self.stopping = stopping
+        self.orphaned = False
+        self._line = line
+        self._signal = signal.Signals[stop_signal]
+        self._kill_timeout = kill_timeout
+        self._life_fd = life_fd
+        self._master = master
+
+    def ignore_masters_signals(self) -> None:
+        """While the app loads: the stop signal simply ends us."""
+        for signum in _MASTERS_BUSINESS:
+            signal.signal(signum, signal.SIG_IGN)
+        signal.signal(self._signal, signal.SIG_DFL)
+
+    def follow_master(self) -> bool:
+        """Get the stop signal when the master dies; False: it is dead already."""
+        return die_with_parent(self._signal, self._master)
+
+    def listen(self, on_quit: Callable[[], None]) -> None:
+        """From now on the stop signal means drain; ``on_quit`` is called before a quick end."""
+
+        def quit_now(_signum: int, _frame: FrameType | None) -> None:
+            on_quit()
+            os._exit(0)
+
+        signal.signal(self._signal, self._asked)
+        signal.signal(signal.SIGQUIT, quit_now)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Notice the death of the master in the loop, too."""
+
+        def closed() -> None:
+            loop.remove_reader(self._life_fd)
+            self._go()
+
+        loop.add_reader(self._life_fd, closed)
+
+    def _asked(self, _signum: int, _frame: FrameType | None) -> None:
+        self._go()
+
+    def _go(self) -> None:
+        if os.getppid() != self._master and not self.orphaned:
+            self.orphaned = True
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
+        if not self.stopping:
+            self.stopping.set()
+            self._line.leaving()

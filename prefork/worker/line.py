@@ -1,0 +1,57 @@
+"""The worker's line to its master: words on the ready pipe, its title, its scoreboard row."""
+
+import math
+import time
+from collections.abc import Callable
+
+from prefork.unix.pipes import write_all
+from prefork.unix.scoreboard import CONNECTIONS, DEADLINE, IN_FLIGHT, REQUESTS, Row
+from prefork.wire.ready import Say, encode
+
+
+class Line:
+    """Held by the one worker that owns the pipe and the row."""
+
+    def __init__(
+        self, fd: int, row: Row, timeout: float | None, set_title: Callable[[str], None]
+    ) -> None:
+        self._fd = fd
+        self._row = row
+        self._floats = row.floats
+        self._timeout = timeout if timeout is not None else math.inf
+        self._set_title = set_title
+        self.is_ready = False
+
+    def ready(self) -> None:
+        """The worker accepts connections. Its deadline counts from its first beat on."""
+        if not self.is_ready:
+            self.is_ready = True
+            self._set_title("ready")
+            write_all(self._fd, encode(Say.READY))
+
+    def failed(self, reason: str) -> None:
+        """It cannot serve."""
+        write_all(self._fd, encode(Say.FAILED, reason))
+
+    def leaving(self) -> None:
+        """It was signalled and drains."""
+        self._set_title("draining")
+        write_all(self._fd, encode(Say.LEAVING))
+
+    def worn(self, why: str) -> None:
+        """It wants a replacement, and serves on."""
+        write_all(self._fd, encode(Say.WORN, why))
+
+    def beat(self) -> None:
+        """The loop, or the call that blocks it from now on, gets the whole timeout."""
+        self._floats[DEADLINE] = time.monotonic() + self._timeout
+
+    def promise(self, oldest: float, wait: float) -> None:
+        """The next beat comes within ``wait`` seconds; ``oldest``: when the request began that
+        has waited longest for its app (monotonic), which must not take longer than the timeout."""
+        self._floats[DEADLINE] = oldest + wait + self._timeout
+
+    def count(self, requests: int, in_flight: int, connections: int) -> None:
+        """Publish the counters."""
+        counts = self._row.counts
+        counts[REQUESTS], counts[IN_FLIGHT], counts[CONNECTIONS] = requests, in_flight, connections

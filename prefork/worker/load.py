@@ -1,0 +1,149 @@
+"""Import the app that ``MODULE:CALLABLE`` names, and say clearly what is wrong when that fails.
+
+The traceback in the error is the app's own: frames of prefork and of the import machinery are cut.
+"""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from importlib import machinery
+from types import ModuleType
+from typing import Any
+
+from prefork.errors import AppError
+
+GUESSES = ("app", "application", "main")
+"""Names that are tried when the target names none."""
+
+YOUNG = 2.0
+
+
+class _Loader(machinery.SourceFileLoader):
+    """A source loader that keeps no bytecode of a file younger than two seconds.
+
+    Bytecode is matched to its source by size and by modification time in whole seconds (PEP 3147).
+    A file that is written twice within a second with the same size would otherwise leave the
+    bytecode of its first version to the next generation: a reload that serves old code.
+    """
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """Called by the import machinery to write bytecode."""
+        source = self.get_filename()
+        try:
+            young = time.time() - os.stat(source).st_mtime < YOUNG
+        except OSError:
+            young = True
+        if not young:
+            super().set_data(path, data, _mode=_mode)
+
+
+def prepare_imports(folders: list[str]) -> None:
+    """Put ``folders`` first on sys.path and forget what the master knew about files."""
+    for folder in reversed(folders):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+    finder = machinery.FileFinder.path_hook(
+        (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+        (_Loader, machinery.SOURCE_SUFFIXES),
+        (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
+    )
+    # After zipimport's hook, before the standard file finder's.
+    sys.path_hooks.insert(-1, finder)
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+
+
+def load(target: str, factory: bool) -> Callable[..., Any]:
+    """The callable that ``target`` names. Raises AppError."""
+    module_name, _, expression = target.partition(":")
+    module = _import(module_name, target)
+    found = _find(module, expression, target)
+    arguments, keywords = _call_arguments(expression, target)
+    if factory or arguments is not None:
+        found = _make(found, arguments or [], keywords, target)
+    if not callable(found):
+        raise AppError(f"{target}: is a {type(found).__name__}, which cannot be called")
+    return found  # type: ignore[no-any-return]
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback as text, from the first frame that is the app's."""
+    frames = error.__traceback__
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        foreign = file.startswith((here, "<frozen importlib")) or file == importlib.__file__
+        if not foreign:
+            break
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def _import(name: str, target: str) -> ModuleType:
+    if not name or name.endswith(".py") or "/" in name:
+        hint = name.removesuffix(".py").strip("./").replace("/", ".") or "myapp"
+        raise AppError(f"{target}: name a module, not a file: write {hint}:app")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise AppError(
+                f"{target}: there is no module {error.name!r} in {os.getcwd()} or on the Python "
+                "path; check the name, or set --chdir or --pythonpath"
+            ) from None
+        raise AppError(f"{target}: importing {name} failed", own_traceback(error)) from error
+    except BaseException as error:
+        raise AppError(f"{target}: importing {name} failed", own_traceback(error)) from error
+
+
+def _find(module: ModuleType, expression: str, target: str) -> Any:
+    path = expression.partition("(")[0]
+    if not path:
+        for guess in GUESSES:
+            if hasattr(module, guess):
+                return getattr(module, guess)
+        raise AppError(
+            f"{target}: {module.__name__} has none of {', '.join(GUESSES)}; "
+            f"name the callable: {module.__name__}:NAME"
+        )
+    found: Any = module
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise AppError(f"{target}: {module.__name__} has no {part!r}{hint}") from None
+    return found
+
+
+def _call_arguments(expression: str, target: str) -> tuple[list[Any] | None, dict[str, Any]]:
+    """The literal arguments of ``make_app("x", debug=True)``; None when it is no call."""
+    if "(" not in expression:
+        return None, {}
+    try:
+        call = ast.parse(expression, mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        return arguments, {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError):
+        raise AppError(
+            f"{target}: a factory is called with literal arguments only, as in app:make_app('x')"
+        ) from None
+
+
+def _make(factory: Any, arguments: list[Any], keywords: dict[str, Any], target: str) -> Any:
+    if not callable(factory):
+        raise AppError(f"{target}: is a {type(factory).__name__}, which cannot be called")
+    try:
+        return factory(*arguments, **keywords)
+    except BaseException as error:
+        raise AppError(f"{target}: the factory failed", own_traceback(error)) from error

@@ -1,0 +1,148 @@
+"""``main(listener)``: the app owns its accept loop, plain or async.
+
+The listener is a real socket whose ``accept`` also looks out for the stop signal and beats for the
+hang detection. Its O_NONBLOCK flag is shared with all siblings and stays set; blocking is done
+here, by poll. How a main ends:
+
+* one that asks ``prefork.stopping()`` leaves by itself, in its own time up to the kill timeout;
+* a plain one that does not is left by SystemExit out of ``accept``, between two connections;
+* an async one that does not is cancelled, and the tasks that it started may finish.
+"""
+
+import asyncio
+import logging
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from prefork.errors import AppError
+from prefork.unix.listeners import Listener
+from prefork.worker import current
+from prefork.worker.interface import is_async
+from prefork.worker.leave import Leave
+from prefork.worker.line import Line
+
+BEAT = 0.25
+"""Seconds between two beats while nothing happens."""
+
+
+class AppListener(socket.socket):
+    """A listening socket as the app sees it."""
+
+    _patience: float | None
+    _leave: Leave
+    _line: Line
+
+    @classmethod
+    def wrap(cls, listener: Listener, leave: Leave, line: Line) -> "AppListener":
+        """Take over the descriptor."""
+        sock = listener.socket
+        made = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        made._patience, made._leave, made._line = None, leave, line
+        return made
+
+    def settimeout(self, value: float | None) -> None:
+        """As always, but the shared O_NONBLOCK flag is left alone."""
+        self._patience = value
+
+    def gettimeout(self) -> float | None:
+        """As set."""
+        return self._patience
+
+    def setblocking(self, flag: bool) -> None:
+        """As always, but the shared O_NONBLOCK flag is left alone."""
+        self._patience = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        """As set."""
+        return self._patience != 0.0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection. Raises SystemExit when the worker is to leave."""
+        until = None if self._patience is None else time.monotonic() + self._patience
+        while True:
+            self._line.beat()
+            if self._leave.stopping and not self._leave.stopping.asked:
+                raise SystemExit(0)
+            try:
+                return super().accept()
+            except BlockingIOError:
+                if self._patience == 0.0:
+                    raise
+            self._wait(until)
+
+    def _wait(self, until: float | None) -> None:
+        wait = BEAT
+        if until is not None:
+            wait = min(wait, until - time.monotonic())
+            if wait <= 0:
+                raise TimeoutError("timed out")
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        poll.register(self._leave.stopping.fileno(), select.POLLIN)
+        poll.poll(wait * 1000)
+
+
+def run_main(
+    app: Callable[..., Any],
+    listeners: list[Listener],
+    line: Line,
+    leave: Leave,
+    manual: bool,
+    log: logging.Logger,
+) -> None:
+    """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
+    sockets = [AppListener.wrap(listener, leave, line) for listener in listeners]
+    if manual:
+        current.on_ready(line.ready)
+    else:
+        line.ready()
+    if is_async(app):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run_async(app, sockets, line, leave))
+    else:
+        app(*sockets)
+    if not leave.stopping:
+        raise AppError("main(listener) returned although nobody asked it to leave")
+    log.debug("main(listener) returned")
+
+
+async def _run_async(
+    app: Callable[..., Any], sockets: list[AppListener], line: Line, leave: Leave
+) -> None:
+    loop = asyncio.get_running_loop()
+    leave.watch(loop)
+    beat = loop.create_task(_beat(line))
+    main = loop.create_task(app(*sockets))
+    stopping = asyncio.ensure_future(_await(leave.stopping))
+    await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for sock in sockets:
+        if leave.stopping and not leave.stopping.asked:
+            loop.remove_reader(sock.fileno())
+    if not main.done() and not leave.stopping.asked:
+        main.cancel()
+    try:
+        await main
+    except asyncio.CancelledError:
+        pass
+    finally:
+        stopping.cancel()
+    ours = {beat, stopping, asyncio.current_task()}
+    if rest := {task for task in asyncio.all_tasks() if task not in ours}:
+        await asyncio.wait(rest)
+    beat.cancel()
+
+
+async def _await(stopping: current.Stopping) -> None:
+    await stopping
+
+
+async def _beat(line: Line) -> None:
+    while True:
+        if line.is_ready:
+            line.beat()
+        await asyncio.sleep(BEAT)

@@ -1,0 +1,116 @@
+"""An HTTP worker: a uvloop, the acceptor, the tick, and the way out.
+
+Draining goes: close the listeners, let the service finish, let the app shut down, leave. The
+master's kill timeout bounds all of it; a worker whose master died keeps that time itself.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from prefork.config import Config
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.service import Handler, Limits, Service
+from prefork.unix.listeners import Listener
+from prefork.worker.accept import Acceptor
+from prefork.worker.asgi import AsgiHandler
+from prefork.worker.interface import Interface
+from prefork.worker.leave import Leave
+from prefork.worker.lifespan import Lifespan
+from prefork.worker.line import Line
+from prefork.worker.wsgi import WsgiHandler
+
+
+class HttpWorker:
+    """Serves a WSGI or ASGI app until it is asked to leave."""
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        interface: Interface,
+        config: Config,
+        listeners: list[Listener],
+        line: Line,
+        leave: Leave,
+        log: logging.Logger,
+        log_access: Callable[[Exchange], None] | None,
+    ) -> None:
+        self._app = app
+        self._interface = interface
+        self._config = config
+        self._listeners = listeners
+        self._line = line
+        self._leave = leave
+        self._log = log
+        self._log_access = log_access
+        self._next_tick: asyncio.TimerHandle | None = None
+
+    def run(self) -> None:
+        """Returns when drained. Raises AppError when the app cannot start."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        lifespan = Lifespan(self._app, self._log)
+        if self._interface is Interface.ASGI:
+            await lifespan.start()
+        service = Service(loop, self._handler(lifespan), limits(self._config), self._log_access)
+        self._watch_wear(service)
+        acceptor = Acceptor(loop, self._listeners, lambda: Connection(service), self._log)
+        self._leave.watch(loop)
+        acceptor.open()
+        self._tick(loop, service)
+        self._line.ready()
+        await self._leave.stopping
+        if self._leave.orphaned:
+            acceptor.empty_queue()
+        acceptor.close()
+        emptied = asyncio.Event()
+        service.on_empty = emptied.set
+        service.drain()
+        self._tick(loop, service)
+        await emptied.wait()
+        await lifespan.stop()
+
+    def _handler(self, lifespan: Lifespan) -> Handler:
+        if self._interface is Interface.ASGI:
+            return AsgiHandler(self._app, self._log, lifespan.state)
+        config = self._config
+        return WsgiHandler(self._app, self._line, self._log, config.threads, config.workers != 1)
+
+    def _watch_wear(self, service: Service) -> None:
+        if self._config.max_requests is not None:
+            jitter = random.randint(0, self._config.max_requests_jitter)
+            service.worn_at = self._config.max_requests + jitter
+            service.on_worn = lambda: self._line.worn(f"{service.worn_at} requests")
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, service: Service) -> None:
+        """The heartbeat: it comes from the loop that serves, so a blocked loop misses it."""
+        if self._next_tick is not None:
+            self._next_tick.cancel()
+        wait = service.tick()
+        self._line.count(service.requests, service.in_flight, len(service.connections))
+        self._line.promise(service.oldest, wait)
+        self._next_tick = loop.call_later(wait, self._tick, loop, service)
+
+
+def limits(config: Config) -> Limits:
+    """The part of the settings that HTTP needs."""
+    return Limits(
+        line=config.limit_line,
+        headers=config.limit_headers,
+        header_size=config.limit_header_size,
+        body=config.limit_body,
+        keepalive=config.keepalive,
+        header_timeout=config.header_timeout,
+        body_timeout=config.body_timeout,
+        send_timeout=config.send_timeout,
+        request=config.timeout,
+        linger=config.linger,
+    )

@@ -1,0 +1,315 @@
+"""WSGI (PEP 3333) over an Exchange: in the event loop's own thread, or in a pool of threads.
+
+In the loop's thread one request runs at a time, but slow clients never hold it: the body is spooled
+before the call, and the response is pulled piece by piece, one a turn of the loop, only while the
+client keeps up. In a thread the call blocks where a client is slow, and the loop goes on.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from prefork.errors import ClientGoneError
+from prefork.http.body import SpooledBody
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.head import ResponseError, read_status
+from prefork.worker.line import Line
+from prefork.worker.load import own_traceback
+
+_KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+"""Header names as environ keys; bounded, for clients that invent names."""
+
+_MOST_KEYS = 1024
+
+
+class WsgiHandler:
+    """Calls the app for each request of one worker."""
+
+    streams = False
+
+    def __init__(
+        self,
+        app: Callable[..., Iterable[bytes]],
+        line: Line,
+        log: logging.Logger,
+        threads: int,
+        multiprocess: bool,
+    ) -> None:
+        self.app = app
+        self.line = line
+        self.log = log
+        self.threads = ThreadPoolExecutor(threads, "prefork-wsgi") if threads else None
+        self._loop = asyncio.get_running_loop()
+        self._template: dict[str, Any] = {
+            "SCRIPT_NAME": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_SOFTWARE": "prefork",
+            "QUERY_STRING": "",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": threads > 0,
+            "wsgi.multiprocess": multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+        }
+
+    def handle(self, exchange: Exchange) -> None:
+        """Call the app, here or in a thread."""
+        environ = self._environ(exchange)
+        if self.threads is None:
+            self.line.beat()
+            Call(self, exchange).run(environ)
+        else:
+            self.threads.submit(ThreadCall(self, exchange, self._loop).run, environ)
+
+    def overdue(self, exchange: Exchange) -> None:
+        """A thread is stuck. It cannot be stopped; the master sees the deadline and acts."""
+        self.log.error("no answer in time: %s %s", exchange.method, _shown(exchange.target))
+
+    def lost(self, exchange: Exchange) -> None:
+        """The next piece that is pulled or sent finds out."""
+
+    def _environ(self, exchange: Exchange) -> dict[str, Any]:
+        environ = self._for_connection(exchange.connection).copy()
+        environ["REQUEST_METHOD"] = exchange.method
+        path = exchange.path
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        environ["PATH_INFO"] = path.decode("latin-1")
+        if exchange.query:
+            environ["QUERY_STRING"] = exchange.query.decode("latin-1")
+        if exchange.version != "1.1":
+            environ["SERVER_PROTOCOL"] = "HTTP/" + exchange.version
+        for name, value in exchange.headers:
+            key = _KEYS.get(name)
+            if key is None:
+                key = _new_key(name)
+            if key in environ:
+                joint = "; " if key == "HTTP_COOKIE" else ","
+                environ[key] += joint + value.decode("latin-1")
+            elif key:
+                environ[key] = value.decode("latin-1")
+        body = exchange.body
+        environ["wsgi.input"] = body.file if isinstance(body, SpooledBody) else BytesIO()
+        return environ
+
+    def _for_connection(self, connection: Connection) -> dict[str, Any]:
+        """The part of environ that all requests of a connection share."""
+        template = connection.shared
+        if template is None:
+            server, client = connection.server, connection.client
+            template = self._template | {
+                "SERVER_NAME": server[0] if server else "localhost",
+                "SERVER_PORT": str(server[1]) if server else "80",
+                "REMOTE_ADDR": client[0] if client else "",
+                "REMOTE_PORT": str(client[1]) if client else "",
+            }
+            connection.shared = template
+        return template
+
+
+def _new_key(name: bytes) -> str:
+    """``HTTP_…``; empty for a name with an underscore: it could pose as one with a dash."""
+    if b"_" in name:
+        return ""
+    key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if len(_KEYS) < _MOST_KEYS:
+        _KEYS[name] = key
+    return key
+
+
+class Call:
+    """One call of the app, in the loop's thread."""
+
+    _status = 0
+    _line = b""
+    _fields: list[tuple[str, str]] = []  # noqa: RUF012 - replaced, never changed
+    _begun = False
+    _result: Iterable[bytes] = ()
+    _pieces: Iterator[bytes] = iter(())
+
+    def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
+        self._handler = handler
+        self._exchange = exchange
+
+    def run(self, environ: dict[str, Any]) -> None:
+        """Call the app and send what it returns. Never raises."""
+        try:
+            result = self._handler.app(environ, self.start_response)
+            kind = type(result)
+            if (kind is list or kind is tuple) and len(result) == 1 and not self._begun:  # type: ignore[arg-type]
+                self._answer(result[0])  # type: ignore[index]
+                return
+            self._result, self._pieces = result, iter(result)
+        except BaseException as error:
+            self._fail(error)
+            return
+        self._pull()
+
+    def start_response(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: Any = None,
+    ) -> Callable[[bytes], None]:
+        """PEP 3333, "The start_response() Callable"."""
+        if exc_info is not None:
+            try:
+                if self._exchange.out:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._status:
+            raise ResponseError("start_response was called twice without exc_info")
+        self._status, self._line = read_status(status)
+        self._fields = headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """The imperative way to send (PEP 3333, "The write() Callable")."""
+        self._begin(None)
+        self._exchange.send(data)
+        self._exchange.flush()
+
+    def _begin(self, length: int | None) -> None:
+        if not self._begun:
+            if not self._status:
+                raise ResponseError("the app returned without calling start_response")
+            self._begun = True
+            self._exchange.start(self._status, self._line, self._fields, length)
+
+    def _answer(self, body: bytes) -> None:
+        """The whole response is known."""
+        if not self._status:
+            raise ResponseError("the app returned without calling start_response")
+        if type(body) is not bytes:
+            raise ResponseError(f"the app returned {type(body).__name__} where bytes belong")
+        self._exchange.answer(self._status, self._line, self._fields, body)
+        self._close_input()
+
+    def _pull(self) -> None:
+        """Send the next piece; come back when the loop has flushed it and the client wants more."""
+        exchange = self._exchange
+        try:
+            if exchange.gone or exchange.ended:
+                self._close()
+                return
+            self._handler.line.beat()
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._begin(None if self._begun else 0)
+                exchange.finish()
+                self._close()
+                return
+            self._send(piece)
+        except BaseException as error:
+            self._fail(error)
+            return
+        loop = exchange.connection.service.loop
+        if (blocked := exchange.connection.blocked()) is not None:
+            blocked.add_done_callback(lambda _: self._pull())
+        else:
+            loop.call_soon(self._pull)
+
+    def _send(self, piece: bytes) -> None:
+        """PEP 3333: no piece may be delayed, and the head goes with the first that is not empty."""
+        if not isinstance(piece, bytes):
+            raise ResponseError(f"the app yielded {type(piece).__name__} where bytes belong")
+        if piece:
+            self._begin(None)
+            self._exchange.send(piece)
+
+    def _close(self) -> None:
+        """The app's own close(), then the request's body."""
+        close = getattr(self._result, "close", None)
+        self._result, self._pieces = (), iter(())
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:
+                self._log(error)
+        self._close_input()
+
+    def _close_input(self) -> None:
+        body = self._exchange.body
+        if body is not None:
+            body.lose()
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, ClientGoneError):
+            self._log(error)
+        self._exchange.fail()
+        self._close()
+
+    def _log(self, error: BaseException) -> None:
+        exchange = self._exchange
+        what = f"{exchange.method} {_shown(exchange.target)}"
+        self._handler.log.error("the app failed on %s\n%s", what, own_traceback(error).rstrip())
+
+
+class ThreadCall(Call):
+    """One call of the app in a thread; everything that touches the exchange runs in the loop."""
+
+    def __init__(
+        self, handler: WsgiHandler, exchange: Exchange, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(handler, exchange)
+        self._loop = loop
+
+    def run(self, environ: dict[str, Any]) -> None:
+        """In the thread."""
+        try:
+            self._result = result = self._handler.app(environ, self.start_response)
+            if isinstance(result, list | tuple) and len(result) == 1 and not self._begun:
+                self._in_loop(self._answer, result[0])
+                return
+            for piece in result:
+                self._in_loop(self._send, piece)
+            self._in_loop(self._finish)
+        except BaseException as error:
+            self._loop.call_soon_threadsafe(self._fail_in_loop, error)
+        self._close_result()
+
+    def write(self, data: bytes) -> None:
+        """In the thread."""
+        self._in_loop(super().write, data)
+
+    def _in_loop(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Run it in the loop, wait until the client has caught up, and raise what it raised."""
+
+        async def acting() -> None:
+            act(*arguments)
+            blocked = self._exchange.connection.blocked()
+            if blocked is not None and not self._exchange.ended:
+                await blocked
+
+        asyncio.run_coroutine_threadsafe(acting(), self._loop).result()
+
+    def _finish(self) -> None:
+        self._begin(None if self._begun else 0)
+        self._exchange.finish()
+
+    def _fail_in_loop(self, error: BaseException) -> None:
+        if not isinstance(error, ClientGoneError):
+            self._log(error)
+        self._exchange.fail()
+
+    def _close_result(self) -> None:
+        result, self._result = self._result, ()
+        if (close := getattr(result, "close", None)) is not None:
+            try:
+                close()
+            except BaseException as error:
+                self._log(error)
+        self._loop.call_soon_threadsafe(self._close_input)
+
+
+def _shown(target: bytes) -> str:
+    return target[:200].decode("latin-1")

@@ -1,0 +1,9 @@
+"""prefork beside its peers: CPU, throughput, latency and memory under one load, one core each.
+
+- What is measured: `peers` (who, and how each is started), `apps` and `floor` (what they serve),
+  `loads` (what they are asked).
+- Measuring: `server` (one server's life), `generator` (the load, on raw epoll) in the process of
+  `client`, `answer` (one answer, parsed), `usage` (CPU and memory of a process tree).
+- The run: `rounds` (the order of it all), `results` (figures and medians), `machine` (where, and
+  with what versions), `table` (the report).
+"""

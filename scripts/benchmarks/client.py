@@ -1,0 +1,98 @@
+"""The generator's own process: on its core, it warms a server up, then measures one window.
+
+The window's CPU time is read here, between the generator's two runs, so that requests and CPU are
+of the very same time. Takes a `Job` as JSON in its argument, prints a `Measurement` as JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+
+from .answer import BadAnswerError, ask
+from .generator import Generator, Sample
+from .loads import LOADS, Load
+from .results import Measurement
+from .usage import cpu_ns, pss_bytes
+
+GRACE_SECONDS = 30.0
+
+
+class ClientError(Exception):
+    """The load could not be put on the server, for the reason given."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to put on which server: `load` by name, `pid` the root of the server's tree."""
+
+    load: str
+    port: int
+    pid: int
+    core: int
+    connections: int
+    warmup: float
+    seconds: float
+
+
+def measure(job: Job) -> Measurement:
+    """Does `job` in a process of its own, which a timeout or an interrupt ends."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", f"{__package__}.client", json.dumps(asdict(job))],
+            capture_output=True,
+            text=True,
+            check=True,
+            start_new_session=True,
+            timeout=job.warmup + job.seconds + GRACE_SECONDS,
+        )
+    except subprocess.CalledProcessError as error:
+        raise ClientError(error.stderr.strip().rpartition("\n")[2]) from None
+    except subprocess.TimeoutExpired as error:
+        raise ClientError(f"the generator hung for {error.timeout:g} s") from None
+    return Measurement(**json.loads(done.stdout))
+
+
+def _measure_here(job: Job, load: Load) -> Measurement:
+    generator = Generator(job.port, load, ask(job.port, load.request))
+    try:
+        generator.run(job.warmup)
+        before = cpu_ns(job.pid)
+        sample = generator.run(job.seconds)
+        used = cpu_ns(job.pid) - before
+        return _measurement(sample, used, pss_bytes(job.pid))
+    finally:
+        generator.close()
+
+
+def _measurement(sample: Sample, used: int, memory: int) -> Measurement:
+    latencies = sample.latencies
+    return Measurement(
+        requests=len(latencies),
+        elapsed_ns=sample.elapsed_ns,
+        cpu_ns=used,
+        p50_ns=latencies[len(latencies) // 2],
+        p99_ns=latencies[len(latencies) * 99 // 100],
+        max_ns=latencies[-1],
+        reconnects=sample.reconnects,
+        memory_bytes=memory,
+    )
+
+
+def main(argument: str) -> None:
+    job = Job(**json.loads(argument))
+    load = replace(LOADS[job.load], connections=job.connections)
+    os.sched_setaffinity(0, {job.core})
+    gc.disable()
+    try:
+        print(json.dumps(asdict(_measure_here(job, load))))
+    except (BadAnswerError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

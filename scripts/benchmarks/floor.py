@@ -1,0 +1,55 @@
+"""The floor of the table: uvloop, httptools and a canned answer, with nothing in between.
+
+No server on these two libraries can use less CPU per request than this one, as it calls no
+application and builds no response. Run as `python floor.py PORT`; SIGTERM ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import cast
+
+import httptools
+import uvloop
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    b"Content-Type: text/plain\r\n"
+    b"Content-Length: 13\r\n"
+    b"\r\n"
+    b"Hello, world!"
+)
+
+
+class Canned(asyncio.Protocol):
+    """One connection: its bytes go to the parser, whose callbacks end in the canned answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._url = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_message_complete(self) -> None:
+        self._headers = []
+        self._transport.write(ANSWER)
+
+
+async def serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1])))

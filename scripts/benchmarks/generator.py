@@ -1,0 +1,128 @@
+"""The load generator: keep-alive connections on raw epoll, one request outstanding on each.
+
+It has to cost less than any server it measures, so it parses nothing: the first answer tells how
+many bytes each one has, and every later answer is counted, not read. It fails loudly when the
+count does not fit or an answer does not begin with the first one's status line.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+from .answer import Answer, BadAnswerError
+from .loads import Load
+
+LARGEST_READ = 256 * 1024
+WAKE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What happened between two points in time; latencies in ns, in order of size."""
+
+    latencies: list[int]
+    elapsed_ns: int
+    reconnects: int
+
+
+class Connection:
+    """A connection, the bytes its answer still lacks, and when its request was begun."""
+
+    __slots__ = ("begun", "missing", "recv", "send", "socket")
+
+    def __init__(self, port: int, request: bytes, missing: int) -> None:
+        self.begun = perf_counter_ns()
+        self.missing = missing
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self.recv = self.socket.recv
+        self.send = self.socket.send
+        self.send(request)
+
+
+class Generator:
+    """Keeps `load.connections` busy with requests whose answers are all like `answer`."""
+
+    def __init__(self, port: int, load: Load, answer: Answer) -> None:
+        self._port = port
+        self._request = load.request
+        self._answer = answer
+        self._reconnects = 0
+        self._epoll = select.epoll()
+        self._connections: dict[int, Connection] = {}
+        for _ in range(load.connections):
+            self._connect()
+
+    def run(self, seconds: float) -> Sample:
+        """Goes on for `seconds`; what is outstanding at the end belongs to the next run."""
+        self._reconnects = 0
+        latencies: list[int] = []
+        begun = perf_counter_ns()
+        self._drive(begun + int(seconds * 1e9), latencies)
+        elapsed = perf_counter_ns() - begun
+        if not latencies:
+            raise BadAnswerError(f"not one answer within {seconds:g} s")
+        return Sample(sorted(latencies), elapsed, self._reconnects)
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.socket.close()
+        self._epoll.close()
+
+    def _drive(self, until: int, latencies: list[int]) -> None:
+        """The loop that matters: names are local, and an answer in one piece takes no call."""
+        connections, poll, clock, note = (
+            self._connections, self._epoll.poll, perf_counter_ns, latencies.append,
+        )  # fmt: skip
+        request, keep_alive, size = self._request, not self._answer.closes, self._answer.size
+        status_line = self._answer.status_line
+        room = min(size + 1, LARGEST_READ)
+        now = clock()
+        while now < until:
+            for fd, _ in poll(WAKE_SECONDS):
+                connection = connections[fd]
+                try:
+                    data = connection.recv(room)
+                    whole = len(data) == size == connection.missing
+                    if not (whole and data.startswith(status_line)) and not self._piece(fd, data):
+                        continue
+                    now = clock()
+                    note(now - connection.begun)
+                    connection.begun = now
+                    connection.missing = size
+                    if keep_alive:
+                        connection.send(request)
+                except (BrokenPipeError, ConnectionResetError):
+                    self._reconnect(fd)
+            now = clock()
+
+    def _piece(self, fd: int, data: bytes) -> bool:
+        """Counts a part of an answer, or the server's close; true when the answer is complete."""
+        connection, size = self._connections[fd], self._answer.size
+        begins = connection.missing == size
+        if not data:
+            if not begins:
+                raise BadAnswerError("the server closed in the middle of an answer")
+            self._reconnect(fd)
+            return False
+        if begins and not data.startswith(self._answer.status_line[: len(data)]):
+            raise BadAnswerError(f"an answer that begins {data[:40]!r}")
+        connection.missing -= len(data)
+        if connection.missing < 0:
+            raise BadAnswerError(f"an answer of more than the first one's {size} bytes")
+        return connection.missing == 0
+
+    def _connect(self) -> None:
+        connection = Connection(self._port, self._request, self._answer.size)
+        fd = connection.socket.fileno()
+        self._connections[fd] = connection
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _reconnect(self, fd: int) -> None:
+        self._reconnects += 1
+        self._connections.pop(fd).socket.close()
+        self._connect()

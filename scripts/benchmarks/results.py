@@ -1,0 +1,110 @@
+"""The figures of one window, and those of a peer over all its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from .peers import Interface, Peer
+
+NOT_SATURATED = 0.9
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One peer's window of one round."""
+
+    requests: int
+    elapsed_ns: int
+    cpu_ns: int
+    p50_ns: int
+    p99_ns: int
+    max_ns: int
+    reconnects: int
+    memory_bytes: int
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU time per request, in microseconds."""
+        return self.cpu_ns / self.requests / 1e3
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.elapsed_ns * 1e9
+
+    @property
+    def busy(self) -> float:
+        """The share of its core that the server used."""
+        return self.cpu_ns / self.elapsed_ns
+
+
+@dataclass
+class Row:
+    """A peer and what its rounds gave; the first failure ends them."""
+
+    peer: Peer
+    rounds: list[Measurement] = field(default_factory=list)
+    failure: str | None = None
+
+    def median(self, figure: Callable[[Measurement], float]) -> float:
+        return median(map(figure, self.rounds))
+
+    @property
+    def cpu_us(self) -> float:
+        return self.median(lambda one: one.cpu_us)
+
+    @property
+    def cpu_us_range(self) -> tuple[float, float]:
+        figures = [one.cpu_us for one in self.rounds]
+        return min(figures), max(figures)
+
+    @property
+    def keeps_alive(self) -> bool:
+        return self.median(lambda one: one.reconnects / one.requests) < 0.5
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the server was the limit, so that its rate is its own and not the generator's."""
+        return self.median(lambda one: one.busy) >= NOT_SATURATED
+
+    def ratio(self, reference: Row | None) -> float | None:
+        """CPU per request against the reference's, when both have been measured."""
+        if self.failure or reference is None or reference.failure:
+            return None
+        return self.cpu_us / reference.cpu_us
+
+
+def section(rows: list[Row], interface: Interface) -> list[Row]:
+    return [row for row in rows if interface in row.peer.interfaces]
+
+
+def reference_of(rows: list[Row]) -> Row | None:
+    return next((row for row in rows if row.peer.reference), None)
+
+
+def as_json(rows: list[Row], interface: Interface) -> list[dict[str, Any]]:
+    """A section's rows for a program to read: every median, and every round it is the median of."""
+    rows = section(rows, interface)
+    reference = reference_of(rows)
+    return [_row_as_json(row, row.ratio(reference)) for row in rows]
+
+
+def _row_as_json(row: Row, ratio: float | None) -> dict[str, Any]:
+    if row.failure:
+        return {"server": row.peer.name, "failure": row.failure}
+    return {
+        "server": row.peer.name,
+        "ratio": ratio,
+        "cpu_us_per_request": row.cpu_us,
+        "requests_per_second": row.median(lambda one: one.rate),
+        "p50_ms": row.median(lambda one: one.p50_ns) / 1e6,
+        "p99_ms": row.median(lambda one: one.p99_ns) / 1e6,
+        "max_ms": row.median(lambda one: one.max_ns) / 1e6,
+        "memory_mb": row.median(lambda one: one.memory_bytes) / 1e6,
+        "busy": row.median(lambda one: one.busy),
+        "keep_alive": row.keeps_alive,
+        "rounds": [asdict(one) for one in row.rounds],
+    }

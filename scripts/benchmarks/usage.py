@@ -1,0 +1,61 @@
+"""What a process tree has used: CPU time to the nanosecond, and its share of memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PROC = Path("/proc")
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+# Fields of /proc/<pid>/stat, counted from the one after the command's name.
+PARENT, REAPED_USER, REAPED_SYSTEM = 1, 13, 14
+
+
+def cpu_ns(root: int) -> int:
+    """CPU time of the tree below `root`, of its ended threads and reaped children too."""
+    total = 0
+    for pid in _tree(root):
+        with suppress(OSError):
+            fields = _stat(pid)
+            reaped = int(fields[REAPED_USER]) + int(fields[REAPED_SYSTEM])
+            total += time.clock_gettime_ns(_cpu_clock(pid)) + reaped * TICK_NS
+    return total
+
+
+def pss_bytes(root: int) -> int:
+    """Memory of the tree, every shared page divided among those that share it."""
+    total = 0
+    for pid in _tree(root):
+        with suppress(OSError):
+            for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
+def _cpu_clock(pid: int) -> int:
+    """The id of another process's CPU clock, made as clock_getcpuclockid(3) makes it."""
+    return (~pid << 3) | 2
+
+
+def _tree(root: int) -> Iterator[int]:
+    children = defaultdict(list)
+    for entry in PROC.iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                children[int(_stat(int(entry.name))[PARENT])].append(int(entry.name))
+    found = [root]
+    while found:
+        pid = found.pop()
+        found += children[pid]
+        yield pid
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields that follow the command's name, which itself may hold spaces and brackets."""
+    return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
