@@ -1,0 +1,165 @@
+"""Run the real command as a child process and talk to it over real sockets.
+
+A Server is started with ``-b 127.0.0.1:0``; its port and everything else that it does is read from
+its log, line by line, as it is written. ``wait_for`` waits for an event with a deadline; nothing
+here sleeps for a fixed time, and nothing is left running.
+"""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+PATIENCE = 20.0
+"""Seconds after which a thing that should have happened has not."""
+
+
+def wait_for(happened: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """Ask until the answer is true; fail with ``what`` when it is not in time."""
+    deadline = time.monotonic() + patience
+    while True:
+        if answer := happened():
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {patience:.0f} s: {what}")
+        # A yield of the processor between two looks at an outside state, not a wait for it.
+        time.sleep(0.005)
+
+
+class Server:
+    """A prefork that runs in the foreground."""
+
+    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> None:
+        self.cwd = cwd
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "prefork", *arguments],
+            cwd=cwd,
+            env={**environ, "PWD": str(cwd), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    @property
+    def log(self) -> str:
+        """All that was logged so far."""
+        return "\n".join(self.lines)
+
+    def wait_log(self, pattern: str, count: int = 1, patience: float = PATIENCE) -> re.Match[str]:
+        """The ``count``-th line that matches ``pattern``, when it comes."""
+        found: list[re.Match[str]] = []
+
+        def there() -> bool:
+            found[:] = [m for line in self.lines if (m := re.search(pattern, line))]
+            return len(found) >= count
+
+        with self._news:
+            if not self._news.wait_for(there, patience):
+                raise AssertionError(
+                    f"not within {patience:.0f} s: {count} x {pattern!r} in\n{self.log}"
+                )
+        return found[count - 1]
+
+    def ready(self, workers: int = 1) -> "Server":
+        """Wait until so many workers are ready."""
+        self.wait_log(r"worker \d+ .*ready in", workers)
+        return self
+
+    @property
+    def port(self) -> int:
+        """Of the first TCP listener."""
+        return int(self.wait_log(r"listening on [^ ]*?:(\d+)")[1])
+
+    def workers(self) -> list[psutil.Process]:
+        """The live worker processes."""
+        try:
+            children = psutil.Process(self.pid).children()
+            return [c for c in children if c.status() != psutil.STATUS_ZOMBIE]
+        except psutil.NoSuchProcess:
+            return []
+
+    def title(self) -> str:
+        """The master's process title."""
+        return " ".join(psutil.Process(self.pid).cmdline())
+
+    def send(self, signum: int) -> None:
+        """Signal the master."""
+        os.kill(self.pid, signum)
+
+    def get(self, path: str = "/", timeout: float = PATIENCE) -> tuple[int, bytes]:
+        """One request on a connection of its own: status and body."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            client.request("GET", path)
+            answer = client.getresponse()
+            return answer.status, answer.read()
+        finally:
+            client.close()
+
+    def connect(self) -> socket.socket:
+        """A raw connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def wait_exit(self, patience: float = PATIENCE) -> int:
+        """The exit code of the master, once it is over and its log is read."""
+        code = self.process.wait(patience)
+        self._reader.join(patience)
+        return code
+
+    def stop(self) -> int:
+        """TERM, and the exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait_exit()
+
+    def destroy(self) -> None:
+        """Leave nothing of it running, whatever happened. It leads its own process group."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self._reader.join(PATIENCE)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+@contextmanager
+def serving(
+    cwd: Path, app: str, *arguments: str, workers: int = 1, env: dict[str, str] | None = None
+) -> Iterator[Server]:
+    """A server on a port of its own with ``workers`` ready workers, destroyed at the end."""
+    server = Server("-b", "127.0.0.1:0", "-w", str(workers), *arguments, app, cwd=cwd, env=env)
+    try:
+        yield server.ready(workers)
+    finally:
+        server.destroy()

@@ -1,0 +1,14 @@
+"""The shortest way through everything: start, answer, stop."""
+
+from pathlib import Path
+
+from tests.live.harness import serving
+
+
+def test_each_interface_of_the_demo_answers(tmp_path: Path) -> None:
+    for interface in ("wsgi", "asgi", "main"):
+        with serving(tmp_path, f"prefork.demo:{interface}", workers=2) as server:
+            status, body = server.get()
+            assert status == 200
+            assert body.startswith(b"Hello from prefork: worker ")
+            assert server.stop() == 0
