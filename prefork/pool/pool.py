@@ -33,6 +33,9 @@ from prefork.pool.workers import FRESH, State, Worker
 OVERSLEPT = 2.0
 """A master that wakes this many seconds after its own deadline was stopped or suspended."""
 
+AFTER_SLEEP = 1.0
+"""Seconds that workers get to show a sign of life after such a sleep."""
+
 
 class MasterState(StrEnum):
     """See the table above."""
@@ -330,7 +333,7 @@ class Pool:
             return
         for worker in self.workers:
             if worker.deadline is not None:
-                worker.deadline += late
+                worker.deadline = max(worker.deadline + late, now + AFTER_SLEEP)
         if self._roll_deadline is not None:
             self._roll_deadline += late
         self._announce(orders.Overslept(late))

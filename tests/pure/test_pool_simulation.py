@@ -1,0 +1,335 @@
+"""The pool against a simulated world: random histories, and what must hold in all of them.
+
+The world is a set of processes that boot, beat, hang, drain and die whenever hypothesis likes, and
+a clock that it moves. Nothing here is a mock: the pool is the real one, and the world does to it
+what a kernel, an operator and an app may do.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, assume, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from prefork.pool import MasterState, Policy, Pool, facts, orders
+from prefork.pool.workers import FRESH, State
+
+HANG = 30.0
+POLICIES = st.builds(
+    Policy,
+    workers=st.integers(1, 5),
+    surge=st.integers(1, 3),
+    boot_timeout=st.sampled_from([1.0, 10.0]),
+    kill_timeout=st.sampled_from([0.5, 5.0]),
+    max_restarts=st.sampled_from([None, 3]),
+    max_lifetime=st.sampled_from([None, 20.0]),
+    lifetime_jitter=st.sampled_from([0.0, 5.0]),
+    stop_exit_codes=st.sampled_from([frozenset(), frozenset({7})]),
+    reload_timeout=st.sampled_from([None, 30.0]),
+)
+
+
+@dataclass
+class Process:
+    """A process of the simulated world."""
+
+    slot: int
+    generation: int
+    ready: bool = False
+    asked_to_stop: bool = False
+    killed: bool = False
+    beating: bool = True
+
+
+class World(RuleBasedStateMachine):
+    """Every rule is something that may happen; every order changes the world."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.processes: dict[int, Process] = {}
+        self.exited = False
+        self.newest = 1
+        self.happenings: list[orders.Happening] = []
+
+    @initialize(policy=POLICIES, seed=st.integers(0, 9))
+    def begin(self, policy: Policy, seed: int) -> None:
+        self.pool = Pool(policy, Random(seed))
+        self.tell(facts.Tick())
+
+    # How the world carries out orders.
+
+    def tell(self, fact: facts.Fact) -> None:
+        """Hand a fact to the pool and carry out what it orders, checking each order."""
+        if self.exited:
+            return
+        before = {w.slot: w for w in self.pool.workers.ready()}
+        fallen_to = self.stable_generation()
+        follow_up: list[facts.Fact] = []
+        ordered = self.pool.handle(fact, self.now)
+        for order in ordered:
+            follow_up += self.carry_out(order)
+        self.check_roll_is_gentle(fact, before, ordered)
+        self.check_frozen_keeps_the_old(ordered, fallen_to)
+        for next_fact in follow_up:
+            self.tell(next_fact)
+
+    def carry_out(self, order: orders.Order) -> list[facts.Fact]:
+        match order:
+            case orders.Spawn(worker, slot, generation):
+                limit = self.pool.target + self.pool.plan.policy.surge
+                assert len(self.processes) < limit, "spawned beyond target + surge"
+                assert 0 <= slot < self.pool.target
+                self.processes[worker] = Process(slot, generation)
+                return [facts.Spawned(worker, 10_000 + worker)]
+            case orders.Stop(worker):
+                self.alive(worker).asked_to_stop = True
+            case orders.Kill(worker):
+                self.alive(worker).killed = True
+            case orders.DumpStacks(worker):
+                self.alive(worker)
+            case orders.Announce(happening):
+                self.happenings.append(happening)
+            case orders.Exit():
+                assert not self.processes, "the master left while children lived"
+                self.exited = True
+        return []
+
+    def alive(self, worker: int) -> Process:
+        assert worker in self.processes, "signalled a worker that was reaped"
+        return self.processes[worker]
+
+    def stable_generation(self) -> int:
+        fallback = self.pool._fallback
+        return (fallback or self.pool.plan).generation
+
+    def check_roll_is_gentle(self, fact, before, ordered) -> None:
+        """A slot that served still serves, unless its worker failed or was not wanted."""
+        for slot, worker in before.items():
+            if slot >= self.pool.target or worker.state is State.HUNG:
+                continue
+            own = getattr(fact, "worker", None) == worker.id
+            if own and isinstance(fact, facts.Exited | facts.Leaving):
+                continue
+            serving = {w.slot for w in self.pool.workers.ready()}
+            assert slot in serving, f"{fact} cost slot {slot} its worker"
+
+    def check_frozen_keeps_the_old(self, ordered, fallen_to: int) -> None:
+        failed = [
+            o.happening
+            for o in ordered
+            if isinstance(o, orders.Announce) and isinstance(o.happening, orders.RollFailed)
+        ]
+        for failure in failed:
+            if self.pool.state is MasterState.FROZEN:
+                assert failure.kept == self.pool.plan.generation == fallen_to
+                assert self.pool.failure
+
+    # What may happen to a process.
+
+    def some(self, data: st.DataObject, **wanted: bool) -> int:
+        found = [
+            number
+            for number, process in sorted(self.processes.items())
+            if all(getattr(process, key) == value for key, value in wanted.items())
+        ]
+        assume(found)
+        return data.draw(st.sampled_from(found))
+
+    @rule(data=st.data())
+    def a_worker_becomes_ready(self, data: st.DataObject) -> None:
+        worker = self.some(data, ready=False, killed=False)
+        self.processes[worker].ready = True
+        self.tell(facts.Ready(worker))
+        self.beat()
+
+    @rule(data=st.data())
+    def a_boot_fails(self, data: st.DataObject) -> None:
+        worker = self.some(data, ready=False)
+        self.tell(facts.BootFailed(worker, "ImportError"))
+        self.end(worker, code=102)
+
+    @rule(data=st.data(), how=st.sampled_from([0, 1, 7, "SIGSEGV", "oom"]))
+    def a_worker_dies(self, data: st.DataObject, how: int | str) -> None:
+        worker = self.some(data)
+        if isinstance(how, int):
+            self.end(worker, code=how)
+        else:
+            self.end(worker, signal="SIGKILL" if how == "oom" else how, oom=how == "oom")
+
+    @rule(data=st.data())
+    def a_worker_leaves_as_asked(self, data: st.DataObject) -> None:
+        self.end(self.some(data, asked_to_stop=True), code=0)
+
+    @rule(data=st.data())
+    def a_killed_worker_dies(self, data: st.DataObject) -> None:
+        self.end(self.some(data, killed=True), signal="SIGKILL")
+
+    @rule(data=st.data())
+    def a_worker_hangs(self, data: st.DataObject) -> None:
+        self.processes[self.some(data, ready=True, beating=True)].beating = False
+
+    @rule(data=st.data())
+    def somebody_signals_a_worker(self, data: st.DataObject) -> None:
+        worker = self.some(data, killed=False)
+        self.processes[worker].asked_to_stop = True
+        self.tell(facts.Leaving(worker))
+
+    @rule(data=st.data())
+    def a_worker_is_worn(self, data: st.DataObject) -> None:
+        self.tell(facts.Worn(self.some(data, ready=True), "1000 requests"))
+
+    @rule(worker=st.integers(0, 60))
+    def gossip_about_anybody(self, worker: int) -> None:
+        self.tell(facts.BootFailed(worker + 1000, "who?"))
+        self.tell(facts.Exited(worker + 1000, code=0))
+
+    def end(self, worker: int, code=None, signal=None, oom: bool = False) -> None:
+        del self.processes[worker]
+        self.tell(facts.Exited(worker, code, signal, oom))
+
+    # What an operator may wish.
+
+    @rule(policy=POLICIES, again=st.integers(1, 3))
+    def hup(self, policy: Policy, again: int) -> None:
+        for _ in range(again):
+            self.newest += 1
+            self.tell(facts.AskedReload(self.newest, policy))
+
+    @rule()
+    def a_reload_with_a_broken_config(self) -> None:
+        self.tell(facts.ReloadRefused("prefork.toml is no valid TOML"))
+
+    @rule(by=st.sampled_from([-3, -1, 1, 2]))
+    def scale(self, by: int) -> None:
+        self.tell(facts.AskedScale(by))
+
+    @rule()
+    def winch(self) -> None:
+        self.tell(facts.AskedDrain())
+
+    @precondition(lambda self: self.newest > 3)
+    @rule(quick=st.booleans())
+    def stop(self, quick: bool) -> None:
+        self.tell(facts.AskedStop(quick))
+        assert self.pool.stopping
+
+    # Time.
+
+    @rule(seconds=st.floats(0.01, 40.0))
+    def time_passes(self, seconds: float) -> None:
+        """The master wakes at each of its deadlines on the way."""
+        until = self.now + seconds
+        for _ in range(200):
+            due = self.pool.next_deadline()
+            if due is None or due > until or self.exited:
+                break
+            self.now = max(self.now, due)
+            self.beat()
+        self.now = until
+        self.beat()
+
+    @rule(seconds=st.sampled_from([5.0, 100.0, 100_000.0]))
+    def the_machine_is_suspended(self, seconds: float) -> None:
+        """Everybody sleeps; on waking the master is first, before any worker could beat."""
+        hung = {w.id for w in self.pool.workers if w.state is State.HUNG}
+        healthy = {number for number, process in self.processes.items() if process.beating}
+        self.now += seconds
+        self.tell(facts.Tick())
+        newly = {w.id for w in self.pool.workers if w.state is State.HUNG} - hung
+        if seconds > HANG + 10:
+            assert not newly & healthy, "a sleep was taken for a hang"
+        self.beat()
+
+    def beat(self) -> None:
+        deadlines = {
+            number: self.now + HANG
+            for number, process in self.processes.items()
+            if process.ready and process.beating
+        }
+        self.tell(facts.Beats(deadlines))
+
+    # What always holds.
+
+    @invariant()
+    def a_slot_has_one_incumbent_and_one_heir_at_most(self) -> None:
+        if not hasattr(self, "pool") or self.exited:
+            return
+        ready = [w.slot for w in self.pool.workers.ready()]
+        fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
+        assert len(ready) == len(set(ready))
+        assert len(fresh) == len(set(fresh))
+        assert all(slot < self.pool.target for slot in ready + fresh)
+
+    @invariant()
+    def every_transient_state_has_a_deadline_ahead(self) -> None:
+        if not hasattr(self, "pool") or self.exited:
+            return
+        for worker in self.pool.workers:
+            if worker.state in (State.BOOTING, State.DRAINING, State.HUNG):
+                assert worker.deadline is not None
+                assert worker.deadline > self.now
+        due = self.pool.next_deadline()
+        assert due is None or due > self.now, "the master would spin"
+
+    @invariant()
+    def the_pool_knows_exactly_who_lives(self) -> None:
+        if hasattr(self, "pool"):
+            assert {w.id for w in self.pool.workers} == set(self.processes)
+
+    def teardown(self) -> None:
+        """A quiet world converges: to the target at one generation, or to the end."""
+        if not hasattr(self, "pool"):
+            return
+        for _ in range(400):
+            if self.exited or self.settled():
+                break
+            self.quiet_step()
+        assert self.exited or self.settled(), [
+            (w.slot, w.generation, w.state) for w in self.pool.workers
+        ]
+
+    def quiet_step(self) -> None:
+        """Everybody does what is expected of him; when nobody has to, time goes on."""
+        acted = False
+        for number, process in sorted(self.processes.items()):
+            acted |= process.killed or process.asked_to_stop or not process.ready
+            if process.killed:
+                self.end(number, signal="SIGKILL")
+            elif process.asked_to_stop:
+                self.end(number, code=0)
+            elif not process.ready:
+                process.ready = True
+                self.tell(facts.Ready(number))
+            process.beating = True
+        self.beat()
+        due = self.pool.next_deadline()
+        if due is not None and not acted:
+            self.now = max(self.now, due)
+            self.beat()
+
+    def settled(self) -> bool:
+        pool = self.pool
+        if pool.stopping or len(pool.workers) != len(pool.workers.ready()):
+            return False
+        if pool.state is MasterState.RELOADING:
+            return False
+        wanted = {s for s in range(pool.target) if not pool.workers.budget(s).closed}
+        serving = {w.slot for w in pool.workers.ready() if w.generation == pool.plan.generation}
+        return serving >= wanted and not any(w.worn for w in pool.workers)
+
+
+World.TestCase.settings = settings(
+    max_examples=1000,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestPoolInAnyWorld = World.TestCase
