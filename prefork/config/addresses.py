@@ -6,6 +6,7 @@ unix:/run/app.sock,mode=660,owner=www-data:www-data
 fd://3                                  a listening socket that was inherited
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ class Unix:
     owner: str = ""
 
     def __str__(self) -> str:
-        mode = f",mode={self.mode:o}" if self.mode is not None else ""
+        mode = f",mode={self.mode:03o}" if self.mode is not None else ""
         owner = f",owner={self.owner}" if self.owner else ""
         return f"unix:{self.path}{mode}{owner}"
 
@@ -59,17 +60,32 @@ def parse_address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon:
         return Tcp("127.0.0.1", _port(text))
-    if host.startswith("[") and host.endswith("]"):
-        return Tcp(host[1:-1], _port(port))
-    if ":" in host:
-        raise ValueError("an IPv6 address in brackets, as in [::1]:8000")
-    return Tcp("0.0.0.0" if host in ("", "*") else host, _port(port))
+    return Tcp(_host(host), _port(port))
+
+
+def _host(text: str) -> str:
+    if text in ("", "*"):
+        return "0.0.0.0"
+    if text.startswith("[") and text.endswith("]") and _is_ipv6(text[1:-1]):
+        return text[1:-1]
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise ValueError(f"{EXPECTED}, where [v6] is as in [::1]:8000")
+    return text
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return text.isprintable()
 
 
 def _parse_unix(text: str) -> Unix:
     path, *extras = text.split(",")
-    path = re.sub("^//", "", path)
-    if not path:
+    # Two slashes may stand for nothing, as in a URL; more than one at the start mean one.
+    path = re.sub("^/+", "/", re.sub("^//", "", path))
+    if not path or re.search("[\0\n]", path):
         raise ValueError("a path after unix:, as in unix:/run/app.sock")
     mode: int | None = None
     owner = ""
@@ -77,7 +93,7 @@ def _parse_unix(text: str) -> Unix:
         key, _, value = extra.partition("=")
         if key == "mode" and re.fullmatch("0?[0-7]{3}", value):
             mode = int(value, 8)
-        elif key == "owner" and value:
+        elif key == "owner" and re.fullmatch(r"[^\s\0:]+|[^\s\0:]*:[^\s\0:]+", value):
             owner = value
         else:
             raise ValueError(f"mode=660 or owner=user:group after the path, not {extra!r}")

@@ -58,7 +58,7 @@ def _whole(raw: object) -> int:
 def _duration(raw: object) -> float:
     """Seconds; ``30``, ``30s``, ``1600ms``, ``1.5m``, ``2h``."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):
-        seconds = float(raw)
+        seconds: float = raw
     else:
         match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?", str(raw).strip().lower())
         if match is None or isinstance(raw, bool):
@@ -66,7 +66,7 @@ def _duration(raw: object) -> float:
         seconds = float(match[1]) * _DURATION[match[2] or "s"]
     if not 0 <= seconds <= 10 * 365 * 86400:
         raise ValueError("a duration of at most ten years, as in 30s")
-    return round(seconds, 6)
+    return round(float(seconds), 6)
 
 
 def show_duration(seconds: float) -> str:
@@ -74,7 +74,7 @@ def show_duration(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _DURATION[unit] == 0:
             return f"{seconds / _DURATION[unit]:.0f}{unit}"
-    return f"{round(seconds * 1000, 3):g}ms" if seconds else "0s"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
 
 
 def _size(raw: object) -> int:
@@ -116,13 +116,16 @@ def _environment(raw: object) -> dict[str, str]:
     else:
         pairs = {}
         for item in _items(raw):
-            key, equals, value = _text(item).partition("=")
+            key, equals, value = str(item).partition("=")
             if not equals:
                 raise ValueError("KEY=VALUE")
             pairs[key] = value
-    for key in pairs:
+    for key, value in pairs.items():
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key):
             raise ValueError(f"KEY=VALUE with a variable's name, not {key!r}")
+        # Lines are fine, a key in PEM has many; a NUL would end the value.
+        if "\0" in value:
+            raise ValueError(f"a value for {key} without a NUL")
     return pairs
 
 
@@ -130,7 +133,7 @@ def _scalar(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
-        return _text(str(value))
+        return str(value)
     raise ValueError("text or a number for each variable")
 
 
@@ -139,7 +142,10 @@ def _items(raw: object) -> list[object]:
     if isinstance(raw, list | tuple):
         return list(raw)
     if isinstance(raw, str):
-        return list(shlex.split(raw))
+        try:
+            return list(shlex.split(raw))
+        except ValueError:
+            raise ValueError("a list, split as a shell would, whose quotes are closed") from None
     raise ValueError("a list")
 
 
@@ -153,6 +159,13 @@ def _at_least(lowest: int, parse: Callable[[object], int]) -> Callable[[object],
     return bounded
 
 
+def _exit_code(raw: object) -> int:
+    code = _whole(raw)
+    if not 0 <= code <= 255:
+        raise ValueError("exit codes from 0 to 255")
+    return code
+
+
 def _positive(raw: object) -> float:
     seconds = _duration(raw)
     if seconds <= 0:
@@ -161,10 +174,12 @@ def _positive(raw: object) -> float:
 
 
 def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
-    """``off`` and ``0`` mean: not at all."""
+    """``off``, ``0`` and ``0s`` mean: not at all."""
 
     def either(raw: object) -> Any:
-        return None if raw in ("off", "0", 0, "") and not isinstance(raw, bool) else parse(raw)
+        if raw in ("off", "0", 0, "") and not isinstance(raw, bool):
+            return None
+        return parse(raw) or None
 
     return either
 
@@ -190,11 +205,14 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT")
 """HUP, USR1, USR2, WINCH, TTIN, TTOU, QUIT and ABRT already mean something to a worker."""
 
 
-def many(one: Kind) -> Kind:
-    """A list of ``one``; the flag is repeatable, the variable is split at white space."""
+def many(one: Kind, least: int = 0) -> Kind:
+    """A list of ``one``, each once; the flag is repeatable, the variable split at white space."""
 
     def parse(raw: object) -> tuple[Any, ...]:
-        return tuple(one.parse(item) for item in _items(raw))
+        values = dict.fromkeys(one.parse(item) for item in _items(raw))
+        if len(values) < least:
+            raise ValueError(f"at least {least}: {one.expected}")
+        return tuple(values)
 
     def show(values: tuple[Any, ...]) -> list[Any]:
         return [one.show(value) for value in values]
@@ -236,6 +254,8 @@ OCTAL = Kind(
 )
 SIGNAL = Kind("SIGNAL", "TERM or INT", _signal, lambda v: v.removeprefix("SIG"))
 ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True)
-ADDRESSES = many(Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str))
+ADDRESSES = many(
+    Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
+)
 PATHS = many(PATH)
-EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _at_least(0, _whole)))
+EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _exit_code))

@@ -1,5 +1,6 @@
 """The declarations as text: sample file, README table, and the settings in force. PURE."""
 
+import json
 import textwrap
 from typing import Any
 
@@ -8,7 +9,18 @@ import toml
 from prefork.config.options import OPTIONS, Config, by_group
 from prefork.config.sources import Resolved
 
-_encode = toml.TomlEncoder().dump_value
+
+def _string(text: str) -> str:
+    """TOML's strings escape what JSON's do, and DEL. The library's own writer garbles backslashes
+    and control characters. What is no UTF-8 cannot be in TOML, so it is shown by number.
+    """
+    utf8 = text.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(utf8, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_encoder = toml.TomlEncoder()
+_encoder.dump_funcs[str] = _string
+_encode = _encoder.dump_value
 
 _SAMPLE_HEAD = """\
 # prefork.toml: every option with its default. Use it with: prefork -c prefork.toml
@@ -47,7 +59,8 @@ def option_table() -> str:
                 shown = " ".join(map(str, shown))
             default = f"`{_word(shown)}`" if shown not in ("", {}) else ""
             note = " (needs a restart)" if option.restart else ""
-            rows.append(f"| {names} | {default} | {option.text}{note} |".replace("||", "\\|\\|"))
+            text = option.text.replace("|", "\\|")
+            rows.append(f"| {names} | {default} | {text}{note} |")
     return "\n".join(rows) + "\n"
 
 

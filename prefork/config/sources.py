@@ -8,9 +8,10 @@ import difflib
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from prefork.config.addresses import Unix
 from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 
@@ -32,9 +33,12 @@ class Layer:
 
     def spell(self, option: Option) -> str:
         """The option's key as one writes it in this place."""
-        if self.place == "environment":
-            return option.variable
-        return option.flag if self.place == "command line" else option.key
+        spelled = {
+            "environment": option.variable,
+            "command line": option.flag,
+            "prefork.run()": option.name,
+        }
+        return spelled.get(self.place, option.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,17 @@ def _value(layer: Layer, option: Option, raw: Any) -> Any:
 def _anchored(folder: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_anchored(folder, item) for item in value)
-    return value if value in ("", "-") else posixpath.normpath(posixpath.join(folder, value))
+    if isinstance(value, Unix):
+        return replace(value, path=_anchored(folder, value.path))
+    if not isinstance(value, str) or value in ("", "-"):
+        return value
+    return posixpath.normpath(posixpath.join(folder, value))
 
 
 def file_layer(table: Mapping[str, Any], path: str, folder: str) -> Layer:
     """The top level of a TOML file. Keys may use dashes or underscores."""
-    return Layer(path, {_known(key, path): value for key, value in table.items()}, folder)
+    keys = [option.key for option in OPTIONS.values()]
+    return Layer(path, {_known(key, path, keys): value for key, value in table.items()}, folder)
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:
@@ -97,19 +106,18 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
 def given_layer(options: Mapping[str, Any]) -> Layer:
     """Keyword arguments of ``prefork.run``."""
     place = "prefork.run()"
-    return Layer(place, {_known(key, place): value for key, value in options.items()})
+    return Layer(place, {_known(key, place, OPTIONS): value for key, value in options.items()})
 
 
-def _known(key: str, place: str) -> str:
+def _known(key: str, place: str, spelled: Iterable[str]) -> str:
     name = key.replace("-", "_")
     if name not in OPTIONS:
-        hint = _nearest(key, {option.key for option in OPTIONS.values()})
-        raise UsageError(f"{place}: no option is called {key!r}{hint}")
+        raise UsageError(f"{place}: no option is called {key!r}{_nearest(key, spelled)}")
     return name
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else "; see prefork --help"
 
 

@@ -18,10 +18,10 @@ moment, because closing with unread bytes would reset the connection and destroy
 
 import asyncio
 import math
+import re
 import socket
 import struct
 from collections import deque
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -39,30 +39,54 @@ LINGERING = 2.0
 
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _METHODS: dict[bytes, str] = {}
+_SLASH = ord("/")
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close sends RST."""
 
 
-class Phase(IntEnum):
-    """See the table above."""
-
-    HEAD = 0
-    BODY = 1
-    BUSY = 2
-    IDLE = 3
-    SEND = 4
-    CLOSING = 5
+HEAD, BODY, BUSY, IDLE, SEND, CLOSING = range(6)
+"""Phases, see the table above. Plain numbers: an enum's member costs a lookup at each request."""
 
 
 class Connection(asyncio.Protocol):
     """The asyncio protocol of one accepted connection."""
+
+    __slots__ = (
+        "_body_size",
+        "_coding",
+        "_expect",
+        "_half_closed",
+        "_headers",
+        "_hosts",
+        "_incoming",
+        "_length",
+        "_parser",
+        "_pauses",
+        "_receiving",
+        "_refusal",
+        "_size",
+        "_special",
+        "_target",
+        "_unsent",
+        "_waiting",
+        "_writers",
+        "client",
+        "current",
+        "deadline",
+        "phase",
+        "server",
+        "service",
+        "shared",
+        "transport",
+        "writable",
+    )
 
     transport: asyncio.Transport
 
     def __init__(self, service: "Service") -> None:
         self.service = service
         self.deadline = service.head_deadline
-        self.phase = Phase.HEAD
+        self.phase = HEAD
         self.current: Exchange | None = None
         """The request that is being answered."""
         self.client: tuple[str, int] | None = None
@@ -75,6 +99,8 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._target = b""
         self._hosts = 0
+        self._special = False
+        """The request has fields besides Host that _judge must look at."""
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
@@ -99,7 +125,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
-        if self.phase is Phase.CLOSING or self._refusal is not None:
+        if self.phase == CLOSING or self._refusal is not None:
             return
         self._receiving = True
         self._size += len(data)
@@ -124,12 +150,12 @@ class Connection(asyncio.Protocol):
         if self.service.handler.streams or self._incoming is not None or self.current is None:
             return False
         self._half_closed = True
-        return self.phase is not Phase.CLOSING
+        return self.phase != CLOSING
 
     def connection_lost(self, _error: Exception | None) -> None:
         """asyncio: the connection is gone, whoever ended it."""
         self.service.connections.discard(self)
-        self.phase, self.deadline = Phase.CLOSING, math.inf
+        self.phase, self.deadline = CLOSING, math.inf
         for exchange in (self.current, self._incoming, *self._waiting):
             if exchange is not None and not exchange.gone:
                 exchange.gone = True
@@ -137,7 +163,8 @@ class Connection(asyncio.Protocol):
                     exchange.body.lose()
         if self.current is not None:
             self.service.handler.lost(self.current)
-            self._let_go()
+            self.current = None
+            self.service.count()
         self._wake_writers()
         self._waiting.clear()
         self._incoming = None
@@ -147,22 +174,22 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """asyncio: the client reads slower than the app writes."""
         self.writable = False
-        if self.phase is not Phase.CLOSING:
-            self.phase, self.deadline = Phase.SEND, self.service.send_deadline
+        if self.phase != CLOSING:
+            self.phase, self.deadline = SEND, self.service.send_deadline
             self._unsent = math.inf
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
         self.writable = True
-        if self.phase is Phase.SEND:
-            self.phase, self.deadline = Phase.BUSY, math.inf
+        if self.phase == SEND:
+            self.phase, self.deadline = BUSY, math.inf
             if self.current is None:
                 self._idle()
         self._wake_writers()
 
     def blocked(self) -> "asyncio.Future[None] | None":
         """None: write on. Else it is done when the client has caught up, or is gone."""
-        if self.writable or self.phase is Phase.CLOSING:
+        if self.writable or self.phase == CLOSING:
             return None
         waiter = self.service.loop.create_future()
         self._writers.append(waiter)
@@ -178,9 +205,7 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, piece: bytes) -> None:
         """httptools: the request target, perhaps in pieces."""
-        self._target += piece
-        if len(self._target) > self.service.limits.line:
-            raise ClientError(414, "the request target is too long")
+        self._target = self._target + piece if self._target else piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """httptools: one header field, or a trailer field after the body."""
@@ -193,7 +218,9 @@ class Connection(asyncio.Protocol):
     def _note_special(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-        elif name == b"content-length":
+            return
+        self._special = True
+        if name == b"content-length":
             self._length = int(value)
         elif name == b"transfer-encoding":
             self._coding = value.lower() if self._coding is None else b"several"
@@ -203,17 +230,28 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """httptools: the head is there. Judge it; an app that streams is called now."""
         parser = self._parser
-        exchange = Exchange(self, self._headers)
+        service = self.service
+        headers, target = self._headers, self._target
+        exchange = Exchange(self, headers, target)
         method = parser.get_method()
         exchange.method = _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
         version = parser.get_http_version()
         if version != "1.1":
             exchange.version = version
-        exchange.target = target = self._target
-        self._judge(exchange)
-        path, _, exchange.query = target.partition(b"?")
-        exchange.path = path if path[:1] == b"/" else _origin_path(exchange, path)
-        exchange.keep_alive = parser.should_keep_alive() and self.service.limits.keepalive > 0
+        # One line for the request that is like nearly all; everything else is judged in detail.
+        if (
+            self._hosts != 1
+            or self._special
+            or version != "1.1"
+            or target[0] != _SLASH
+            or self._size > service.small
+            or len(headers) > service.limits.headers
+        ):
+            self._judge(exchange)
+        if b"?" in target:
+            exchange.path, _, exchange.query = exchange.path.partition(b"?")
+        if not service.keeps_alive or not parser.should_keep_alive():
+            exchange.keep_alive = False
         self._headers = []  # trailer fields go here and are forgotten
         self._target = b""
         self._incoming = exchange
@@ -228,15 +266,16 @@ class Connection(asyncio.Protocol):
             raise ClientError(400 if plain else 505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         if self._hosts != 1 and (self._hosts or exchange.version == "1.1"):
             raise ClientError(400, "a request needs exactly one Host")
-        if len(self._headers) > limits.headers:
-            raise ClientError(431, "too many header fields")
-        if self._size > limits.header_size:
-            size = sum(len(name) + len(value) + 4 for name, value in self._headers)
-            if size > limits.header_size:
-                raise ClientError(431, "the request head is too large")
+        if len(exchange.target) > limits.line:
+            raise ClientError(414, "the request target is too long")
+        size = sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if len(self._headers) > limits.headers or size > limits.header_size:
+            raise ClientError(431, "the request has too many or too large header fields")
         if exchange.method == "CONNECT":
             raise ClientError(501, "this server is no proxy")
-        if self._coding is not None or self._length is not None or self._expect is not None:
+        if exchange.target[0] != _SLASH:
+            exchange.path = _origin_path(exchange)
+        if self._special:
             self._judge_body(exchange)
 
     def _judge_body(self, exchange: Exchange) -> None:
@@ -285,15 +324,17 @@ class Connection(asyncio.Protocol):
         self._size = self._hosts = 0
         if self._headers:
             self._headers = []
-        self._length = self._coding = self._expect = None
+        if self._special:
+            self._special = False
+            self._length = self._coding = self._expect = None
         exchange.complete = True
         body = exchange.body
         if body is not None:
             if exchange.ended or exchange.gone:
                 return
             body.end()
-            if self.phase is Phase.BODY:
-                self.phase, self.deadline = Phase.BUSY, math.inf
+            if self.phase == BODY:
+                self.phase, self.deadline = BUSY, math.inf
             if self.service.handler.streams:
                 return
         self._dispatch(exchange)
@@ -302,18 +343,18 @@ class Connection(asyncio.Protocol):
 
     def _dispatch(self, exchange: Exchange) -> None:
         """Answer it now, or keep it until its predecessors are answered."""
-        if self.current is not None or self._waiting:
-            self._waiting.append(exchange)
-            if len(self._waiting) == 1:
-                self.pause()
+        if self.current is None and not self._waiting:
+            self._begin(exchange)
             return
-        self._begin(exchange)
+        self._waiting.append(exchange)
+        if len(self._waiting) == 1:
+            self.pause()
 
     def _begin(self, exchange: Exchange) -> None:
         service = self.service
         self.current = exchange
         exchange.began = service.now
-        self.phase, self.deadline = Phase.BUSY, math.inf
+        self.phase, self.deadline = BUSY, math.inf
         service.in_flight += 1
         service.handler.handle(exchange)
 
@@ -321,13 +362,15 @@ class Connection(asyncio.Protocol):
         """The exchange was answered; go on with the next request, or close."""
         if exchange is not self.current:
             return
-        if self.service.log_access is not None:
-            self.service.log_access(exchange)
-        self._let_go()
+        service = self.service
+        if service.log_access is not None:
+            service.log_access(exchange)
+        self.current = None
+        service.count()
         if not exchange.keep_alive:
             self._close(gently=not exchange.complete)
         elif self._waiting:
-            self.service.loop.call_soon(self._next)
+            service.loop.call_soon(self._next)
         elif self._refusal is not None:
             self._answer_refusal()
         elif self.writable:
@@ -336,27 +379,18 @@ class Connection(asyncio.Protocol):
                 self.invite(self._incoming)
 
     def _idle(self) -> None:
-        self.phase, self.deadline = Phase.IDLE, self.service.idle_deadline
+        self.phase, self.deadline = IDLE, self.service.idle_deadline
         if self.service.draining:
             self.hurry()
 
-    def _let_go(self) -> None:
-        """Count a request that is over."""
-        service = self.service
-        self.current = None
-        service.in_flight -= 1
-        service.requests += 1
-        if service.requests == service.worn_at:
-            service.on_worn()
-
     def _next(self) -> None:
-        if self._waiting and self.current is None and self.phase is not Phase.CLOSING:
+        if self._waiting and self.current is None and self.phase != CLOSING:
             exchange = self._waiting.popleft()
             if not self._waiting:
                 self.resume()
             self._begin(exchange)
 
-    def last_one(self) -> bool:
+    def ends(self) -> bool:
         """Whether the connection is to end with the answer that is being made."""
         return (self.service.draining or self._half_closed) and not self._waiting
 
@@ -384,12 +418,14 @@ class Connection(asyncio.Protocol):
         """A request is under way but not whole."""
         service = self.service
         if self._incoming is None:
-            if self._size > service.limits.header_size + service.limits.line:
+            if len(self._target) > service.limits.line:
+                self._refuse(ClientError(414, "the request target is too long"))
+            elif self._size > service.limits.header_size + service.limits.line:
                 self._refuse(ClientError(431, "the request head is too large"))
-            elif self.current is None and self.phase is not Phase.HEAD:
-                self.phase, self.deadline = Phase.HEAD, service.head_deadline
-        elif self.phase is not Phase.SEND:
-            self.phase, self.deadline = Phase.BODY, service.body_deadline
+            elif self.current is None and self.phase != HEAD:
+                self.phase, self.deadline = HEAD, service.head_deadline
+        elif self.phase != SEND:
+            self.phase, self.deadline = BODY, service.body_deadline
 
     def _refuse(self, error: ClientError) -> None:
         """Answer ``error`` once all earlier requests are answered, then close."""
@@ -413,7 +449,7 @@ class Connection(asyncio.Protocol):
         error = self._refusal
         assert error is not None
         if self.current is None:
-            self.current = Exchange(self, [])
+            self.current = Exchange(self, [], self._target)
             self.service.in_flight += 1
         exchange = self.current
         exchange.keep_alive = exchange.complete = False
@@ -422,7 +458,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self, gently: bool) -> None:
         """Close after what was written is sent; ``gently``: the client may still be sending."""
-        self.phase = Phase.CLOSING
+        self.phase = CLOSING
         if gently and self.transport.can_write_eof() and not self.transport.is_closing():
             self.deadline = self.service.now + LINGERING
             self.transport.write_eof()
@@ -435,7 +471,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Reset the connection: the client must not take what it got for a whole response."""
-        self.phase, self.deadline = Phase.CLOSING, math.inf
+        self.phase, self.deadline = CLOSING, math.inf
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX and not self.transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -444,9 +480,9 @@ class Connection(asyncio.Protocol):
     def hurry(self) -> None:
         """The worker drains: an idle connection gets ``linger`` since its last sign of life."""
         limits = self.service.limits
-        if self.phase is Phase.IDLE:
+        if self.phase == IDLE:
             quiet_since = self.deadline - limits.keepalive
-        elif self.phase is Phase.HEAD and self._size == 0:
+        elif self.phase == HEAD and self._size == 0:
             quiet_since = self.deadline - limits.header_timeout
         else:
             return
@@ -454,11 +490,11 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline passed: act as the table says."""
-        if self.phase in (Phase.SEND, Phase.CLOSING):
+        if self.phase in (SEND, CLOSING):
             self._expire_writing()
-        elif self.phase is Phase.IDLE or (self.phase is Phase.HEAD and self._size == 0):
+        elif self.phase == IDLE or (self.phase == HEAD and self._size == 0):
             self._close(gently=False)
-        elif self.phase in (Phase.HEAD, Phase.BODY):
+        elif self.phase in (HEAD, BODY):
             self._refuse(ClientError(408, "the request took too long to arrive"))
 
     def _expire_writing(self) -> None:
@@ -499,14 +535,16 @@ def _client_error(error: httptools.HttpParserError) -> ClientError:
     return ClientError(400, f"the request is malformed: {error}")
 
 
-def _origin_path(exchange: Exchange, path: bytes) -> bytes:
-    """The path of a target in absolute form, or the asterisk of OPTIONS (RFC 9112 3.2)."""
-    if path == b"*" and exchange.method == "OPTIONS":
-        return path
-    scheme, mark, rest = path.partition(b"://")
+def _origin_path(exchange: Exchange) -> bytes:
+    """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2)."""
+    if exchange.target == b"*" and exchange.method == "OPTIONS":
+        return b"*"
+    scheme, mark, rest = exchange.target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         raise ClientError(400, "the request target is neither a path nor a URL")
-    return b"/" + rest.partition(b"/")[2]
+    start = re.search(rb"[/?]", rest)
+    path = rest[start.start() :] if start else b""
+    return path if path.startswith(b"/") else b"/" + path
 
 
 def _address(name: object) -> tuple[str, int] | None:

@@ -26,9 +26,6 @@ class Exchange:
     changes costs a request nothing."""
 
     method = ""
-    target = b""
-    """As sent; ``path`` and ``query`` are its parts, still percent-encoded."""
-    path = b""
     query = b""
     version = "1.1"
     keep_alive = True
@@ -59,15 +56,25 @@ class Exchange:
     _mute = False
     _dated = False
 
-    def __init__(self, connection: "Connection", headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, connection: "Connection", headers: list[tuple[bytes, bytes]], target: bytes
+    ) -> None:
         self.connection = connection
         self.headers = headers
         """Names in small letters, in the order sent."""
+        self.target = target
+        """As sent; ``path`` and ``query`` are its parts, still percent-encoded."""
+        self.path = target
 
     def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
         """The whole response at once."""
-        self.start(status, line, fields, len(body))
-        self.finish(body)
+        size = len(body)
+        self.start(status, line, fields, size)
+        self._left = None  # start() has compared it with the Content-Length
+        self.sent = size
+        self._write(b"" if self._mute else body)
+        self.ended = True
+        self.connection.ended(self)
 
     def start(
         self, status: int, line: bytes, fields: Iterable[Pair], length: int | None = None
@@ -81,13 +88,18 @@ class Exchange:
             except TypeError:  # a list instead of a tuple, which ASGI allows
                 pair = tuple(pair)  # type: ignore[assignment]  # noqa: PLW2901
                 known = PLAIN.get(pair)
-            parts.append(self._field(pair) if known is None else known)
+            parts.append(known or self._field(pair))
         self.status = status
-        self._frame(parts, status, length)
+        if self.method == "HEAD" or status in head.NO_BODY:
+            self._mute = True
+        if self._declared is None or self._declared != length or self._mute:
+            self._frame(parts, status, length)
+        else:
+            self._left = length
         if not self._dated:
             parts.append(Date.field)
         connection = self.connection
-        if self.keep_alive and (not self.complete or connection.last_one()):
+        if not self.complete or connection.ends():
             self.keep_alive = False
         if not self.keep_alive:
             parts.append(head.END_CLOSE)
@@ -121,7 +133,6 @@ class Exchange:
 
     def _frame(self, parts: list[bytes], status: int, length: int | None) -> None:
         """Decide how the end of the body is told."""
-        self._mute = self.method == "HEAD" or status in head.NO_BODY
         if status == 204 and self._declared is not None:
             raise ResponseError("a 204 response has no Content-Length")
         if self._declared is not None:

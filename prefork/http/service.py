@@ -67,6 +67,9 @@ class Service:
         self.loop = loop
         self.handler = handler
         self.limits = limits
+        self.keeps_alive = limits.keepalive > 0
+        self.small = min(limits.line, limits.header_size)
+        """A request of so many bytes is within every limit on its head."""
         self.log_access = log_access
         self.connections: set[Connection] = set()
         self.draining = False
@@ -114,6 +117,13 @@ class Service:
         for connection in list(self.connections):
             connection.hurry()
         self.check_empty()
+
+    def count(self) -> None:
+        """A request is over."""
+        self.in_flight -= 1
+        self.requests += 1
+        if self.requests == self.worn_at:
+            self.on_worn()
 
     def check_empty(self) -> None:
         """Called when a connection is gone."""

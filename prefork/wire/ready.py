@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LONGEST = 256 * 1024
-MOST_TEXT = 32 * 1024
+MOST_TEXT = 20 * 1024
+"""Characters; JSON writes one of them with up to twelve bytes, and LONGEST must hold them all."""
 
 
 class Say(StrEnum):

@@ -33,22 +33,17 @@ class AsgiHandler:
         self.log = log
         self.state = state or None
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.running: set[Cycle] = set()
+        """Keeps the tasks alive, which the loop holds only weakly."""
 
     def handle(self, exchange: Exchange) -> None:
         """Give the request to a task."""
         cycle = Cycle(self, exchange)
         exchange.state = cycle
         if _EAGER:
-            task = asyncio.Task(cycle.run(), loop=self._loop, eager_start=True)  # type: ignore[call-arg]
-            if task.done():
-                return
+            cycle.task = asyncio.Task(cycle.run(), loop=self._loop, eager_start=True)  # type: ignore[call-arg]
         else:
-            task = self._loop.create_task(cycle.run())
-        cycle.task = task
-        # The loop holds tasks only weakly.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            cycle.task = asyncio.Task(cycle.run(), loop=self._loop)
 
     def overdue(self, exchange: Exchange) -> None:
         """Cancel a call that has had the ball for too long; its traceback shows where it waits."""
@@ -79,6 +74,8 @@ class Cycle:
     async def run(self) -> None:
         """Call the app and see to it that the request is answered. Never raises."""
         exchange = self._exchange
+        running = self._handler.running
+        running.add(self)
         try:
             await self._handler.app(self._scope(), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
@@ -88,6 +85,8 @@ class Cycle:
             exchange.fail()
         except BaseException as error:
             self._fail(error)
+        finally:
+            running.discard(self)
 
     def _scope(self) -> dict[str, Any]:
         exchange = self._exchange

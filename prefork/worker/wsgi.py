@@ -10,12 +10,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from prefork.errors import ClientGoneError
-from prefork.http.body import SpooledBody
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import ResponseError, read_status
@@ -54,6 +52,7 @@ class WsgiHandler:
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
+            "wsgi.input": NoInput(),
             "wsgi.multithread": threads > 0,
             "wsgi.multiprocess": multiprocess,
             "wsgi.run_once": False,
@@ -77,7 +76,8 @@ class WsgiHandler:
         """The next piece that is pulled or sent finds out."""
 
     def _environ(self, exchange: Exchange) -> dict[str, Any]:
-        environ = self._for_connection(exchange.connection).copy()
+        connection = exchange.connection
+        environ = (connection.shared or self._template_for(connection)).copy()
         environ["REQUEST_METHOD"] = exchange.method
         path = exchange.path
         if b"%" in path:
@@ -96,23 +96,42 @@ class WsgiHandler:
                 environ[key] += joint + value.decode("latin-1")
             elif key:
                 environ[key] = value.decode("latin-1")
-        body = exchange.body
-        environ["wsgi.input"] = body.file if isinstance(body, SpooledBody) else BytesIO()
+        if exchange.body is not None:
+            environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
         return environ
 
-    def _for_connection(self, connection: Connection) -> dict[str, Any]:
+    def _template_for(self, connection: Connection) -> dict[str, Any]:
         """The part of environ that all requests of a connection share."""
-        template = connection.shared
-        if template is None:
-            server, client = connection.server, connection.client
-            template = self._template | {
-                "SERVER_NAME": server[0] if server else "localhost",
-                "SERVER_PORT": str(server[1]) if server else "80",
-                "REMOTE_ADDR": client[0] if client else "",
-                "REMOTE_PORT": str(client[1]) if client else "",
-            }
-            connection.shared = template
-        return template
+        server, client = connection.server, connection.client
+        connection.shared = self._template | {
+            "SERVER_NAME": server[0] if server else "localhost",
+            "SERVER_PORT": str(server[1]) if server else "80",
+            "REMOTE_ADDR": client[0] if client else "",
+            "REMOTE_PORT": str(client[1]) if client else "",
+        }
+        return connection.shared
+
+
+class NoInput:
+    """``wsgi.input`` of a request without a body; one for all, because it has no state."""
+
+    def read(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def readline(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def readlines(self, _hint: int = -1) -> list[bytes]:
+        """No lines."""
+        return []
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 def _new_key(name: bytes) -> str:
@@ -191,8 +210,10 @@ class Call:
             raise ResponseError("the app returned without calling start_response")
         if type(body) is not bytes:
             raise ResponseError(f"the app returned {type(body).__name__} where bytes belong")
-        self._exchange.answer(self._status, self._line, self._fields, body)
-        self._close_input()
+        exchange = self._exchange
+        exchange.answer(self._status, self._line, self._fields, body)
+        if exchange.body is not None:
+            exchange.body.lose()
 
     def _pull(self) -> None:
         """Send the next piece; come back when the loop has flushed it and the client wants more."""

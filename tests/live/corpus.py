@@ -1,0 +1,45 @@
+"""The corpus of raw requests in tests/corpus/http.
+
+A file is readable as it stands: what is sent is what is written, line ends and all other unusual
+bytes are escapes (``\\r\\n``, ``\\x00``), the file's own line ends mean nothing. The first line says
+which status is due and why. In a valid file JSON follows after ``---``: a part of the account that
+the recorder app has to give; ``closes`` says that the connection ends with the answer.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent.parent / "corpus" / "http"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request."""
+
+    name: str
+    status: int
+    raw: bytes
+    account: dict[str, Any]
+
+
+def load(kind: str) -> list[Case]:
+    """All of ``valid`` or ``invalid``."""
+    return [_read(path) for path in sorted((FOLDER / kind).glob("*.http"))]
+
+
+def _read(path: Path) -> Case:
+    text, _, account = path.read_text().partition("---\n")
+    first, *lines = text.splitlines()
+    status = re.match(r"# ([0-9]{3}) \S", first)
+    assert status, f"{path}: the first line must be like '# 400 why'"
+    raw = "".join(line for line in lines if not line.startswith("# "))
+    assert raw.isascii(), f"{path}: write other than ASCII as escapes"
+    return Case(
+        name=path.stem,
+        status=int(status[1]),
+        raw=raw.encode().decode("unicode_escape").encode("latin-1"),
+        account=json.loads(account) if account else {},
+    )

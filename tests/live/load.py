@@ -1,0 +1,309 @@
+"""Clients that keep a server busy, in a process of their own.
+
+A process of their own, because a test that shares its interpreter with the clients would measure
+its own pauses. Two kinds: *keep* clients stay on one connection until the server says
+``Connection: close``, *fresh* clients connect anew for each request. Every response has to be
+whole, 200, and of one version from one worker; all else is a failure, and nothing is retried. Only
+a connection that was closed while nothing was asked on it is opened again, as HTTP wants it
+(RFC 9112 section 9.3.1).
+
+The parent tells the clients which phase of the test has begun; a request belongs to the phase that
+it began in. So "from now on only the new version" is a question about one phase.
+
+The app is to answer with ``BODY_WORDS`` times its version and its pid, see ``sources.py``.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+BODY_WORDS = 64
+REQUEST_TIMEOUT = 15.0
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Phase:
+    """What the clients saw of requests that began in it. ``slowest``: seconds from the beginning
+    of a request, connecting included, to its end. ``gap``: longest time without any answer."""
+
+    name: str
+    requests: int = 0
+    slowest: float = 0.0
+    gap: float = 0.0
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Failure:
+    """A request that was not answered as it should. ``pid``: who served this connection before."""
+
+    kind: str
+    what: str
+    phase: str
+    pid: int
+    began: float
+    ended: float
+
+
+@dataclass
+class Report:
+    """All of it. Times are monotonic, which is one clock for all processes."""
+
+    phases: list[Phase]
+    failures: list[Failure]
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name."""
+        return next(phase for phase in self.phases if phase.name == name)
+
+    @property
+    def requests(self) -> int:
+        """How many were answered well."""
+        return sum(phase.requests for phase in self.phases)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{p.name}: {p.requests} requests, slowest {p.slowest * 1000:.0f} ms, "
+            f"gap {p.gap * 1000:.0f} ms"
+            for p in self.phases
+        ]
+        lines += [f"FAILED {failure}" for failure in self.failures[:20]]
+        return "\n".join([*lines, f"{len(self.failures)} failed"])
+
+
+class Load:
+    """The parent's handle on the process with the clients."""
+
+    def __init__(self, port: int, keep: int, fresh: int, pause: float) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.live.load", *map(str, (port, keep, fresh, pause))],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._report: Report | None = None
+        self.served(1)
+
+    def _ask(self, *words: object) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the clients died"
+        return dict(json.loads(answer))
+
+    def mark(self, phase: str) -> None:
+        """From now on requests belong to ``phase``."""
+        self._ask("mark", phase)
+
+    def served(self, count: int) -> None:
+        """Wait until so many more requests were answered, or failed."""
+        self._ask("served", count)
+
+    def during(self, phase: str, count: int) -> None:
+        """A phase of so many requests."""
+        self.mark(phase)
+        self.served(count)
+
+    def stop(self) -> Report:
+        """Let every client finish its request, and leave."""
+        if self._report is None:
+            raw = self._ask("stop")
+            self._process.wait(REQUEST_TIMEOUT)
+            phases = [Phase(**phase) for phase in raw["phases"]]
+            self._report = Report(phases, [Failure(**failure) for failure in raw["failures"]])
+        return self._report
+
+    def destroy(self) -> None:
+        """Leave nothing of it running."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+
+
+@contextmanager
+def load(port: int, keep: int = 32, fresh: int = 32, pause: float = 0.04) -> Iterator[Load]:
+    """Clients at work; each rests between two requests, ``pause`` seconds on average."""
+    clients = Load(port, keep, fresh, pause)
+    try:
+        yield clients
+    finally:
+        clients.destroy()
+
+
+# In the process of the clients.
+
+
+class _WrongAnswerError(Exception):
+    pass
+
+
+class _Clients:
+    def __init__(self, port: int, pause: float) -> None:
+        self.port = port
+        self.pause = pause
+        self.phases = [Phase("start")]
+        self.failures: list[Failure] = []
+        self.finished = 0
+        self.leaving = False
+        self._last_answer = 0.0
+        self._news = asyncio.Condition()
+
+    async def serve_parent(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            word, *rest = json.loads(line)
+            if word == "mark":
+                self.phases.append(Phase(rest[0]))
+            elif word == "served":
+                wanted = self.finished + rest[0]
+                async with self._news:
+                    await self._news.wait_for(lambda wanted=wanted: self.finished >= wanted)
+            else:
+                self.leaving = True
+                return
+            print("{}", flush=True)
+        self.leaving = True
+
+    async def ask(self, kind: str, pid: int, exchange: Callable[[], Awaitable[int]]) -> int:
+        """One request, booked; the pid that answered, 0 when it failed."""
+        phase, began = self.phases[-1], time.monotonic()
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                answered = await exchange()
+        except (OSError, EOFError, TimeoutError, _WrongAnswerError) as error:
+            ended = time.monotonic()
+            self.failures.append(Failure(kind, repr(error), phase.name, pid, began, ended))
+            answered = 0
+        else:
+            ended = time.monotonic()
+            phase.requests += 1
+            phase.slowest = max(phase.slowest, ended - began)
+            if self._last_answer:
+                phase.gap = max(phase.gap, ended - self._last_answer)
+            self._last_answer = ended
+        self.finished += 1
+        async with self._news:
+            self._news.notify_all()
+        return answered
+
+    async def rest(self) -> None:
+        await asyncio.sleep(random.uniform(0, 2 * self.pause))
+
+    async def fresh(self) -> None:
+        async def exchange() -> int:
+            connection = await _Connection.open(self.port)
+            try:
+                return await connection.get(self.phases[-1], close=True)
+            finally:
+                connection.close()
+
+        while not self.leaving:
+            await self.ask("fresh", 0, exchange)
+            await self.rest()
+
+    async def keep(self) -> None:
+        connection: _Connection | None = None
+
+        async def exchange() -> int:
+            nonlocal connection
+            if connection is not None and connection.was_closed():
+                connection.close()
+                connection = None
+            if connection is None:
+                connection = await _Connection.open(self.port)
+            return await connection.get(self.phases[-1], close=False)
+
+        while not self.leaving:
+            pid = connection.pid if connection is not None else 0
+            answered = await self.ask("keep", pid, exchange)
+            if connection is not None and (connection.ending or not answered):
+                connection.close()
+                connection = None
+            await self.rest()
+        if connection is not None:
+            connection.close()
+
+
+class _Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.ending = False
+        self.pid = 0
+
+    @classmethod
+    async def open(cls, port: int) -> "_Connection":
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    def was_closed(self) -> bool:
+        """Whether the server closed it, asked of the kernel: the loop may not have looked yet."""
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def get(self, phase: Phase, close: bool) -> int:
+        extra = b"Connection: close\r\n" if close else b""
+        self._writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n" + extra + b"\r\n")
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        if not head.startswith(b"http/1.1 200 "):
+            raise _WrongAnswerError(head.split(b"\r\n")[0].decode())
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        words = (await self._reader.readexactly(length)).decode().split()
+        if len(words) != 2 * BODY_WORDS or words != words[:2] * BODY_WORDS:
+            raise _WrongAnswerError(f"{len(words)} words: {words[:4]}")
+        phase.versions[words[0]] = phase.versions.get(words[0], 0) + 1
+        self.ending = b"connection: close" in head
+        self.pid = int(words[1])
+        return self.pid
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def _run(port: int, keep: int, fresh: int, pause: float) -> None:
+    clients = _Clients(port, pause)
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    tasks = [loop.create_task(clients.keep()) for _ in range(keep)]
+    tasks += [loop.create_task(clients.fresh()) for _ in range(fresh)]
+    await clients.serve_parent(reader)
+    await asyncio.gather(*tasks)
+    print(json.dumps(asdict(Report(clients.phases, clients.failures))), flush=True)
+    # Whatever still lingers in closing connections is of no interest.
+    os._exit(0)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("keep", type=int)
+    parser.add_argument("fresh", type=int)
+    parser.add_argument("pause", type=float)
+    words = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(words.port, words.keep, words.fresh, words.pause))
+
+
+if __name__ == "__main__":
+    _main()

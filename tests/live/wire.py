@@ -1,0 +1,248 @@
+"""A client that adds nothing and forgives nothing: raw bytes out, answers read strictly (RFC 9112).
+
+Tests of a server need to send what no client library would, and to notice what every library
+forgives: an answer that is cut off, bytes after its end, a reset where a clean end belongs.
+"""
+
+import fcntl
+import os
+import re
+import select
+import socket
+import struct
+import termios
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.live.harness import PATIENCE, Server
+
+_STATUS = re.compile(rb"HTTP/1\.1 ([1-9][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([\t\x20-\x7e\x80-\xff]*)")
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})")
+
+
+class CutOffError(AssertionError):
+    """The connection ended in the middle of an answer."""
+
+
+@dataclass
+class Answer:
+    """One response, whole."""
+
+    status: int
+    reason: str
+    fields: list[tuple[str, str]]
+    """Names in small letters, in the order sent."""
+    body: bytes = b""
+
+    def get(self, name: str) -> str | None:
+        """The one value of a field; None when it is missing."""
+        values = [value for key, value in self.fields if key == name]
+        assert len(values) < 2, f"{name} was sent {len(values)} times"
+        return values[0] if values else None
+
+    @property
+    def closes(self) -> bool:
+        """Whether the server says that it closes."""
+        return self.get("connection") == "close"
+
+
+class Wire:
+    """One connection. Use it as a context manager."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._rest = b""
+
+    def __enter__(self) -> "Wire":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    # Out.
+
+    def send(self, *pieces: bytes) -> "Wire":
+        """All at once."""
+        self.socket.sendall(b"".join(pieces))
+        return self
+
+    def send_bytewise(self, data: bytes) -> "Wire":
+        """Each byte alone: the next one leaves when the server has read the one before.
+
+        Only a unix socket can tell when that is. Ends early when the server answers or leaves,
+        which it may do as soon as it has seen enough.
+        """
+        assert self.socket.family == socket.AF_UNIX
+        for index in range(len(data)):
+            if not self._sent(data[index : index + 1]):
+                break
+        return self
+
+    def _sent(self, piece: bytes) -> bool:
+        try:
+            self.socket.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        deadline = time.monotonic() + PATIENCE
+        while unread(self.socket):
+            if time.monotonic() > deadline:
+                raise AssertionError("the server does not read on")
+            os.sched_yield()
+        return True
+
+    def finish(self) -> "Wire":
+        """Say that nothing more will come, and keep listening."""
+        self.socket.shutdown(socket.SHUT_WR)
+        return self
+
+    def reset(self) -> None:
+        """Leave without a farewell."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    # In.
+
+    def answer(self, method: str = "GET") -> Answer:
+        """The next final answer; 100 Continue is passed over. Raises CutOffError."""
+        while True:
+            answer = self.head()
+            if answer.status >= 200:
+                answer.body = self._body(answer, method)
+                return answer
+
+    def head(self) -> Answer:
+        """The next head, also that of an interim answer. Raises CutOffError."""
+        first, *lines = self._until(b"\r\n\r\n")[:-4].split(b"\r\n")
+        status = _STATUS.fullmatch(first)
+        assert status, f"a bad status line: {first!r}"
+        fields: list[tuple[str, str]] = []
+        for line in lines:
+            field = _FIELD.fullmatch(line)
+            assert field, f"a bad header line: {line!r}"
+            fields.append((field[1].decode().lower(), field[2].decode("latin-1")))
+        answer = Answer(int(status[1]), status[2].decode("latin-1"), fields)
+        if answer.status >= 200:
+            assert answer.get("date"), "an answer without a Date"
+        return answer
+
+    def _body(self, answer: Answer, method: str) -> bytes:
+        length, coding = answer.get("content-length"), answer.get("transfer-encoding")
+        if method == "HEAD" or answer.status in (204, 304):
+            return b""
+        if coding is not None:
+            assert coding == "chunked"
+            assert length is None, "both Transfer-Encoding and Content-Length"
+            return self._chunks()
+        if length is not None:
+            return self.take(int(length))
+        assert answer.closes, "nothing tells where the body ends"
+        return self.rest()
+
+    def _chunks(self) -> bytes:
+        body = bytearray()
+        while True:
+            line = self._until(b"\r\n")[:-2]
+            assert _CHUNK.fullmatch(line), f"a bad chunk size: {line!r}"
+            size = int(line, 16)
+            body += self.take(size)
+            assert self.take(2) == b"\r\n"
+            if not size:
+                return bytes(body)
+
+    def take(self, size: int) -> bytes:
+        """So many bytes. Raises CutOffError."""
+        while len(self._rest) < size:
+            self._more()
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def _until(self, mark: bytes) -> bytes:
+        while mark not in self._rest:
+            self._more()
+        return self.take(self._rest.index(mark) + len(mark))
+
+    def _more(self) -> None:
+        try:
+            data = self.socket.recv(1 << 16)
+        except ConnectionResetError:
+            raise CutOffError(f"reset after {self._rest[:200]!r}") from None
+        if not data:
+            raise CutOffError(f"ended after {self._rest[:200]!r}")
+        self._rest += data
+
+    def rest(self) -> bytes:
+        """All up to a clean end of the connection. Raises CutOffError for a reset."""
+        while True:
+            try:
+                data = self.socket.recv(1 << 16)
+            except ConnectionResetError:
+                raise CutOffError(f"reset after {self._rest[:200]!r}") from None
+            if not data:
+                data, self._rest = self._rest, b""
+                return data
+            self._rest += data
+
+    def ends(self) -> bool:
+        """Whether the server ends the connection cleanly and sends nothing more before it."""
+        return self.rest() == b""
+
+    def is_cut(self) -> bool:
+        """Whether the connection ends, cleanly or not, before an answer is whole."""
+        try:
+            self.answer()
+        except CutOffError:
+            return True
+        return False
+
+    def readable(self, within: float) -> bool:
+        """Whether there is something to read, at the latest after ``within`` seconds."""
+        return bool(self._rest or select.select([self.socket], [], [], within)[0])
+
+
+def unread(sock: socket.socket) -> int:
+    """Bytes sent that the peer has not read (unix), or that its kernel has not taken (TCP)."""
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0])
+
+
+def tcp(server: Server, receive_buffer: int = 0) -> Wire:
+    """Connect; a small ``receive_buffer`` makes a client that cannot swallow much unread."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.settimeout(PATIENCE)
+    sock.connect(("127.0.0.1", server.port))
+    return Wire(sock)
+
+
+def unix(path: Any) -> Wire:
+    """Connect to a unix socket."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(PATIENCE)
+    sock.connect(str(path))
+    return Wire(sock)
+
+
+def get(target: str, *fields: str, version: str = "1.1", method: str = "GET") -> bytes:
+    """The bytes of a request without a body."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: test", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def post(target: str, body: bytes, *fields: str, version: str = "1.1") -> bytes:
+    """The bytes of a request with a body of known length."""
+    length = f"Content-Length: {len(body)}"
+    return get(target, length, *fields, version=version, method="POST") + body
+
+
+def chunked(*pieces: bytes) -> bytes:
+    """A chunked body."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+
+
+def ask(server: Server, request: bytes, method: str = "GET") -> Answer:
+    """One request on a connection of its own."""
+    with tcp(server) as wire:
+        return wire.send(request).answer(method)
