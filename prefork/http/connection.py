@@ -1,8 +1,8 @@
 """One client: its parser, its pipeline of requests, and its one deadline.
 
 Bytes go into httptools (llhttp), whose callbacks build an Exchange. Requests are answered one at a
-time and in order; while one waits behind another, reading stops. What llhttp tolerates and the
-RFCs do not (versions, Host, codings, sizes) is refused here. After a refusal nothing more is read
+time and in order; while one waits behind another, reading stops. What is refused, judge.py
+decides; how, is decided here. After a refusal nothing more is read
 from the client: the answer is sent, the connection half-closed, and the rest discarded for a
 moment, because closing with unread bytes would reset the connection and destroy the answer
 (RFC 9112 section 9.6).
@@ -18,7 +18,6 @@ moment, because closing with unread bytes would reset the connection and destroy
 
 import asyncio
 import math
-import re
 import socket
 import struct
 from collections import deque
@@ -30,6 +29,7 @@ from prefork.errors import ClientError
 from prefork.http import head
 from prefork.http.body import SpooledBody, StreamedBody
 from prefork.http.exchange import Exchange
+from prefork.http.judge import SLASH, blame, judge
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -39,7 +39,11 @@ LINGERING = 2.0
 
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _METHODS: dict[bytes, str] = {}
-_SLASH = ord("/")
+_NAMES: dict[bytes, bytes] = {}
+"""Harmless field names as sent, and in small letters: one object a name, so that its hash is
+computed once. Bounded, for clients that invent names."""
+_MOST_NAMES = 1024
+_NEVER = math.inf
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close sends RST."""
 
@@ -62,7 +66,6 @@ class Connection(asyncio.Protocol):
         "_length",
         "_parser",
         "_pauses",
-        "_receiving",
         "_refusal",
         "_size",
         "_special",
@@ -104,13 +107,12 @@ class Connection(asyncio.Protocol):
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
-        self._receiving = False
         self._size = 0
         self._body_size = 0
         self._refusal: ClientError | None = None
         self._pauses = 0
         self._half_closed = False
-        self._unsent = math.inf
+        self._unsent = _NEVER
         self._writers: list[asyncio.Future[None]] = []
         self._parser = httptools.HttpRequestParser(self)
 
@@ -127,7 +129,6 @@ class Connection(asyncio.Protocol):
         """asyncio: bytes arrived."""
         if self.phase == CLOSING or self._refusal is not None:
             return
-        self._receiving = True
         self._size += len(data)
         try:
             self._parser.feed_data(data)
@@ -136,9 +137,9 @@ class Connection(asyncio.Protocol):
             self.data_received(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
-            self._refuse(_client_error(error))
+            self._refuse(blame(error))
             return
-        if self._receiving:
+        if self._size:
             self._arrived_in_part()
 
     def eof_received(self) -> bool:
@@ -155,7 +156,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """asyncio: the connection is gone, whoever ended it."""
         self.service.connections.discard(self)
-        self.phase, self.deadline = CLOSING, math.inf
+        self.phase, self.deadline = CLOSING, _NEVER
         for exchange in (self.current, self._incoming, *self._waiting):
             if exchange is not None and not exchange.gone:
                 exchange.gone = True
@@ -164,7 +165,7 @@ class Connection(asyncio.Protocol):
         if self.current is not None:
             self.service.handler.lost(self.current)
             self.current = None
-            self.service.count()
+            self.service.requests += 1
         self._wake_writers()
         self._waiting.clear()
         self._incoming = None
@@ -176,13 +177,13 @@ class Connection(asyncio.Protocol):
         self.writable = False
         if self.phase != CLOSING:
             self.phase, self.deadline = SEND, self.service.send_deadline
-            self._unsent = math.inf
+            self._unsent = _NEVER
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
         self.writable = True
         if self.phase == SEND:
-            self.phase, self.deadline = BUSY, math.inf
+            self.phase, self.deadline = BUSY, _NEVER
             if self.current is None:
                 self._idle()
         self._wake_writers()
@@ -209,16 +210,21 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """httptools: one header field, or a trailer field after the body."""
-        name = name.lower()
         value = value.rstrip(b" \t")
-        self._headers.append((name, value))
-        if name in _SPECIAL:
-            self._note_special(name, value)
+        lower = _NAMES.get(name)
+        if lower is None:
+            lower = self._note(name.lower(), value)
+            if lower not in _SPECIAL and len(_NAMES) < _MOST_NAMES:
+                _NAMES[name] = lower
+        self._headers.append((lower, value))
 
-    def _note_special(self, name: bytes, value: bytes) -> None:
+    def _note(self, name: bytes, value: bytes) -> bytes:
+        """Look at a field whose name is not known to be harmless; its name."""
         if name == b"host":
             self._hosts += 1
-            return
+            return name
+        if name not in _SPECIAL:
+            return name
         self._special = True
         if name == b"content-length":
             self._length = int(value)
@@ -226,6 +232,7 @@ class Connection(asyncio.Protocol):
             self._coding = value.lower() if self._coding is None else b"several"
         else:
             self._expect = value.lower()
+        return name
 
     def on_headers_complete(self) -> None:
         """httptools: the head is there. Judge it; an app that streams is called now."""
@@ -243,11 +250,11 @@ class Connection(asyncio.Protocol):
             self._hosts != 1
             or self._special
             or version != "1.1"
-            or target[0] != _SLASH
+            or target[0] != SLASH
             or self._size > service.small
             or len(headers) > service.limits.headers
         ):
-            self._judge(exchange)
+            judge(exchange, self._hosts, self._length, self._coding, self._expect, service.limits)
         if b"?" in target:
             exchange.path, _, exchange.query = exchange.path.partition(b"?")
         if not service.keeps_alive or not parser.should_keep_alive():
@@ -258,44 +265,15 @@ class Connection(asyncio.Protocol):
         if self._length or self._coding is not None:
             self._begin_body(exchange)
 
-    def _judge(self, exchange: Exchange) -> None:
-        """Refuse what llhttp lets through. Raises ClientError."""
-        limits = self.service.limits
-        if exchange.version not in ("1.1", "1.0"):
-            plain = exchange.version == "0.9" and not self._headers
-            raise ClientError(400 if plain else 505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-        if self._hosts != 1 and (self._hosts or exchange.version == "1.1"):
-            raise ClientError(400, "a request needs exactly one Host")
-        if len(exchange.target) > limits.line:
-            raise ClientError(414, "the request target is too long")
-        size = sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if len(self._headers) > limits.headers or size > limits.header_size:
-            raise ClientError(431, "the request has too many or too large header fields")
-        if exchange.method == "CONNECT":
-            raise ClientError(501, "this server is no proxy")
-        if exchange.target[0] != _SLASH:
-            exchange.path = _origin_path(exchange)
-        if self._special:
-            self._judge_body(exchange)
-
-    def _judge_body(self, exchange: Exchange) -> None:
-        if self._coding is not None:
-            if exchange.version == "1.0":
-                raise ClientError(400, "HTTP/1.0 has no Transfer-Encoding")
-            if self._coding != b"chunked":
-                raise ClientError(501, "the only Transfer-Encoding spoken here is chunked")
-        if self._expect is not None and self._expect != b"100-continue":
-            raise ClientError(417, "the only expectation known here is 100-continue")
-        limit = self.service.limits.body
-        if limit is not None and (self._length or 0) > limit:
-            raise ClientError(413, "the request body is too large")
-
     def _begin_body(self, exchange: Exchange) -> None:
         exchange.expects = self._expect is not None and exchange.version == "1.1"
         self._body_size = 0
         if self.service.handler.streams:
             exchange.body = StreamedBody(_Source(self, exchange))
-            self._dispatch(exchange)
+            if self.current is None and not self._waiting:
+                self._begin(exchange)
+            else:
+                self._queue(exchange)
         else:
             exchange.body = SpooledBody()
             if self.current is None:
@@ -320,7 +298,6 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         self._incoming = None
-        self._receiving = False
         self._size = self._hosts = 0
         if self._headers:
             self._headers = []
@@ -334,18 +311,18 @@ class Connection(asyncio.Protocol):
                 return
             body.end()
             if self.phase == BODY:
-                self.phase, self.deadline = BUSY, math.inf
+                self.phase, self.deadline = BUSY, _NEVER
             if self.service.handler.streams:
                 return
-        self._dispatch(exchange)
+        if self.current is None and not self._waiting:
+            self._begin(exchange)
+        else:
+            self._queue(exchange)
 
     # The pipeline.
 
-    def _dispatch(self, exchange: Exchange) -> None:
-        """Answer it now, or keep it until its predecessors are answered."""
-        if self.current is None and not self._waiting:
-            self._begin(exchange)
-            return
+    def _queue(self, exchange: Exchange) -> None:
+        """Keep it until its predecessors are answered, and read no further."""
         self._waiting.append(exchange)
         if len(self._waiting) == 1:
             self.pause()
@@ -354,8 +331,8 @@ class Connection(asyncio.Protocol):
         service = self.service
         self.current = exchange
         exchange.began = service.now
-        self.phase, self.deadline = BUSY, math.inf
-        service.in_flight += 1
+        self.phase = BUSY
+        self.deadline = _NEVER
         service.handler.handle(exchange)
 
     def ended(self, exchange: Exchange) -> None:
@@ -366,7 +343,9 @@ class Connection(asyncio.Protocol):
         if service.log_access is not None:
             service.log_access(exchange)
         self.current = None
-        service.count()
+        service.requests += 1
+        if service.requests == service.worn_at:
+            service.on_worn()
         if not exchange.keep_alive:
             self._close(gently=not exchange.complete)
         elif self._waiting:
@@ -375,13 +354,15 @@ class Connection(asyncio.Protocol):
             self._answer_refusal()
         elif self.writable:
             self._idle()
-            if self._incoming is not None:
-                self.invite(self._incoming)
 
     def _idle(self) -> None:
-        self.phase, self.deadline = IDLE, self.service.idle_deadline
-        if self.service.draining:
+        service = self.service
+        self.phase = IDLE
+        self.deadline = service.idle_deadline
+        if service.draining:
             self.hurry()
+        if self._incoming is not None:
+            self.invite(self._incoming)
 
     def _next(self) -> None:
         if self._waiting and self.current is None and self.phase != CLOSING:
@@ -450,7 +431,6 @@ class Connection(asyncio.Protocol):
         assert error is not None
         if self.current is None:
             self.current = Exchange(self, [], self._target)
-            self.service.in_flight += 1
         exchange = self.current
         exchange.keep_alive = exchange.complete = False
         exchange.page(error.status, str(error))
@@ -471,7 +451,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Reset the connection: the client must not take what it got for a whole response."""
-        self.phase, self.deadline = CLOSING, math.inf
+        self.phase, self.deadline = CLOSING, _NEVER
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX and not self.transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -519,32 +499,6 @@ class _Source:
 
     def invite(self) -> None:
         self._connection.invite(self._exchange)
-
-
-def _client_error(error: httptools.HttpParserError) -> ClientError:
-    """Which status a parser's complaint deserves."""
-    cause = error.__context__
-    if isinstance(cause, ClientError):
-        return cause
-    if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
-        raise cause
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return ClientError(501, "this method is not known here")
-    if "HTTP version" in str(error):
-        return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    return ClientError(400, f"the request is malformed: {error}")
-
-
-def _origin_path(exchange: Exchange) -> bytes:
-    """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2)."""
-    if exchange.target == b"*" and exchange.method == "OPTIONS":
-        return b"*"
-    scheme, mark, rest = exchange.target.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
-        raise ClientError(400, "the request target is neither a path nor a URL")
-    start = re.search(rb"[/?]", rest)
-    path = rest[start.start() :] if start else b""
-    return path if path.startswith(b"/") else b"/" + path
 
 
 def _address(name: object) -> tuple[str, int] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prefork.errors import ClientGoneError
 from prefork.http import head
 from prefork.http.body import Body
-from prefork.http.head import LENGTHS, PLAIN, Date, Pair, ResponseError
+from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, Date, Pair, ResponseError, learn
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -50,11 +50,11 @@ class Exchange:
     """Whatever the handler keeps here while it works."""
 
     _head: list[bytes] | None = None
-    _declared: int | None = None
     _left: int | None = None
+    _declared: int | None = None
+    _dated = False
     _chunked = False
     _mute = False
-    _dated = False
 
     def __init__(
         self, connection: "Connection", headers: list[tuple[bytes, bytes]], target: bytes
@@ -67,84 +67,77 @@ class Exchange:
         self.path = target
 
     def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
-        """The whole response at once."""
+        """The whole response at once. Raises ResponseError or ClientGoneError."""
         size = len(body)
-        self.start(status, line, fields, size)
-        self._left = None  # start() has compared it with the Content-Length
+        self._head = self._compose(status, line, fields, size)
         self.sent = size
         self._write(b"" if self._mute else body)
         self.ended = True
         self.connection.ended(self)
 
-    def start(
-        self, status: int, line: bytes, fields: Iterable[Pair], length: int | None = None
-    ) -> None:
-        """Compose the head; ``length``: of the body, when it is known. Raises ResponseError."""
+    def start(self, status: int, line: bytes, fields: Iterable[Pair], length: int | None) -> None:
+        """Begin to stream; ``length``: of the body, when it is known. Raises ResponseError."""
+        self._head = self._compose(status, line, fields, length)
+
+    def _compose(
+        self, status: int, line: bytes, fields: Iterable[Pair], length: int | None
+    ) -> list[bytes]:
+        """The head, without the line that ends it."""
         parts = [line]
         self._declared = None
+        self._dated = False
         for pair in fields:
             try:
-                known = PLAIN.get(pair)
+                known = FIELDS.get(pair)
             except TypeError:  # a list instead of a tuple, which ASGI allows
                 pair = tuple(pair)  # type: ignore[assignment]  # noqa: PLW2901
-                known = PLAIN.get(pair)
-            parts.append(known or self._field(pair))
+                known = FIELDS.get(pair)
+            field, meaning = known or learn(pair)
+            parts.append(field)
+            if meaning != PLAIN:
+                self._note(meaning)
+        declared = self._declared
         self.status = status
-        if self.method == "HEAD" or status in head.NO_BODY:
+        if declared is None or declared != length or status in head.NO_BODY:
+            self._frame(parts, declared, length)
+        elif self.method == "HEAD":
             self._mute = True
-        if self._declared is None or self._declared != length or self._mute:
-            self._frame(parts, status, length)
-        else:
-            self._left = length
         if not self._dated:
             parts.append(Date.field)
-        connection = self.connection
-        if not self.complete or connection.ends():
+        if not self.complete or self.connection.ends():
             self.keep_alive = False
         if not self.keep_alive:
             parts.append(head.END_CLOSE)
         else:
             parts.append(head.END_OPEN if self.version == "1.1" else head.END_KEEP)
-        self._head = parts
+        return parts
 
-    def _field(self, pair: Pair) -> bytes:
-        """A field that is not remembered, or one that we must understand."""
-        known = LENGTHS.get(pair)
-        if known is not None:
-            line, length = known
-        else:
-            name, value, line = head.read_field(pair)
-            if name not in head.SPECIAL:
-                return line
-            if name == b"date":
-                self._dated = True
-                return line
-            if name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-            if name != b"content-length":
-                return b""  # hop-by-hop fields are the server's business (RFC 9110 7.6.1)
-            length = head.read_length(pair, value, line)
-        if self._declared is not None and self._declared != length:
-            raise ResponseError("the response has two different Content-Length fields")
-        if self._declared is not None:
-            return b""
-        self._declared = length
-        return line
+    def _note(self, meaning: int) -> None:
+        """A field of the app's that decides something."""
+        if meaning >= 0:
+            if self._declared is not None:
+                raise ResponseError("the response has two Content-Length fields")
+            self._declared = meaning
+        elif meaning == DATE:
+            self._dated = True
+        elif meaning == CLOSE:
+            self.keep_alive = False
 
-    def _frame(self, parts: list[bytes], status: int, length: int | None) -> None:
-        """Decide how the end of the body is told."""
-        if status == 204 and self._declared is not None:
-            raise ResponseError("a 204 response has no Content-Length")
-        if self._declared is not None:
-            self._left = self._declared
-            if length is not None and length != self._declared and not self._mute:
-                raise ResponseError(
-                    f"Content-Length is {self._declared} but the body has {length} bytes"
-                )
+    def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
+        """Decide how the end of the body is told (RFC 9112 section 6)."""
+        bodiless = self.status in head.NO_BODY
+        self._mute = bodiless or self.method == "HEAD"
+        if declared is not None:
+            self._left = declared
+            if length is not None and length != declared and not self._mute:
+                raise ResponseError(f"Content-Length is {declared} but the body has {length} bytes")
+            if self.status == 204:
+                parts[:] = [part for part in parts if not part.lower().startswith(head.LENGTH)]
+        elif bodiless:
+            pass
         elif length is not None:
             self._left = length
-            if status not in head.NO_BODY:
-                parts.append(b"Content-Length: %d\r\n" % length)
+            parts.append(head.LENGTH_LINE % length)
         elif self._mute:
             pass
         elif self.version == "1.1":
@@ -190,16 +183,15 @@ class Exchange:
         if self.gone:
             raise ClientGoneError("the client left before the response ended")
         parts, self._head = self._head, None
-        transport = self.connection.transport
         self.out = True
         if parts is None:
             if data:
-                transport.write(data)
+                self.connection.transport.write(data)
         elif len(data) < JOIN_BELOW:
             parts.append(data)
-            transport.write(b"".join(parts))
+            self.connection.transport.write(b"".join(parts))
         else:
-            transport.writelines((b"".join(parts), data))
+            self.connection.transport.writelines((b"".join(parts), data))
 
     def fail(self) -> None:
         """End a response that went wrong: as an error page, or by cutting the connection."""
@@ -214,7 +206,7 @@ class Exchange:
 
     def page(self, status: int, text: str = "") -> None:
         """Answer with a line of plain text instead of what was composed so far."""
-        self._head, self._left, self._chunked, self._dated = None, None, False, False
+        self._head, self._left, self._chunked = None, None, False
         self.sent = 0
         line = head.STATUS_LINES[status]
         body = (text or line[9:].decode().strip()).encode() + b"\n"

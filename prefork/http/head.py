@@ -8,11 +8,9 @@ itself costs validation but no growth.
 import re
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TypeVar
 
 from prefork.errors import AppError
 
-_T = TypeVar("_T")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -20,20 +18,20 @@ _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
 
 Pair = tuple[bytes, bytes] | tuple[str, str]
+Field = tuple[bytes, int]
+"""The line to send, and its meaning: PLAIN, DATE, CLOSE, DROPPED, or the Content-Length."""
 
-PLAIN: dict[Pair, bytes] = {}
-"""Fields that need no thought, ready to be sent."""
+PLAIN, DATE, CLOSE, DROPPED = -1, -2, -3, -4
 
-LENGTHS: dict[Pair, tuple[bytes, int]] = {}
-"""Content-Length fields and what they say."""
+FIELDS: dict[Pair, Field] = {}
+"""What was learned so far."""
 
-SPECIAL = frozenset(
-    {b"content-length", b"date", b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"}
-)
-
+HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"})
 END_OPEN = b"\r\n"
 END_CLOSE = b"Connection: close\r\n\r\n"
 END_KEEP = b"Connection: keep-alive\r\n\r\n"
+LENGTH = b"content-length:"
+LENGTH_LINE = b"Content-Length: %d\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 NO_BODY = frozenset({204, 304})
@@ -83,8 +81,8 @@ def read_status(text: str) -> tuple[int, bytes]:
     return line
 
 
-def read_field(pair: Pair) -> tuple[bytes, bytes, bytes]:
-    """Validate one field: its name in small letters, its value, and the line to send.
+def learn(pair: Pair) -> Field:
+    """Validate one field, encode it, and remember it.
 
     Raises ResponseError, above all for CR and LF, which would let an app's user write headers.
     """
@@ -94,23 +92,22 @@ def read_field(pair: Pair) -> tuple[bytes, bytes, bytes]:
         raise ResponseError(f"a header must be a pair of short strings, not {pair!r}") from None
     if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ResponseError(f"a header holds characters that HTTP does not allow: {pair!r}")
-    lower = name.lower()
-    line = b"%b: %b\r\n" % (name, value)
-    if lower not in SPECIAL:
-        _remember(PLAIN, pair, line)
-    return lower, value, line
+    field = _interpret(name.lower(), value, b"%b: %b\r\n" % (name, value))
+    if len(value) <= _LONGEST_REMEMBERED:
+        if len(FIELDS) >= _MOST_REMEMBERED:
+            FIELDS.clear()
+        FIELDS[pair] = field
+    return field
 
 
-def read_length(pair: Pair, value: bytes, line: bytes) -> int:
-    """The number that a Content-Length field says."""
-    if not re.fullmatch(rb"[0-9]{1,18}", value):
-        raise ResponseError(f"Content-Length must be a number, not {value!r}")
-    _remember(LENGTHS, pair, (line, int(value)))
-    return int(value)
-
-
-def _remember(memory: dict[Pair, _T], pair: Pair, found: _T) -> None:
-    if len(memory) >= _MOST_REMEMBERED:
-        memory.clear()
-    if len(pair[1]) <= _LONGEST_REMEMBERED and type(pair) is tuple:
-        memory[pair] = found
+def _interpret(name: bytes, value: bytes, line: bytes) -> Field:
+    if name == b"content-length":
+        if not re.fullmatch(rb"[0-9]{1,18}", value):
+            raise ResponseError(f"Content-Length must be a number, not {value!r}")
+        return line, int(value)
+    if name == b"date":
+        return line, DATE
+    if name == b"connection" and b"close" in value.lower():
+        return b"", CLOSE
+    # The other hop-by-hop fields are the server's business (RFC 9110 7.6.1).
+    return (b"", DROPPED) if name in HOP_BY_HOP else (line, PLAIN)

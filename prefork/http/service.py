@@ -8,34 +8,18 @@ copy of a number that the last tick computed.
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import time
 from typing import Protocol
 
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import Date
+from prefork.http.limits import Limits
 
 PERIOD = 0.25
 """Seconds between two ticks."""
 
 PERIOD_WHILE_DRAINING = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Sizes in bytes, times in seconds; ``body`` None: no limit; ``request`` None: no deadline."""
-
-    line: int = 8192
-    headers: int = 100
-    header_size: int = 32768
-    body: int | None = None
-    keepalive: float = 75.0
-    header_timeout: float = 10.0
-    body_timeout: float = 30.0
-    send_timeout: float = 60.0
-    request: float | None = 30.0
-    linger: float = 1.0
 
 
 class Handler(Protocol):
@@ -75,6 +59,7 @@ class Service:
         self.draining = False
         self.requests = 0
         self.in_flight = 0
+        """Requests being answered, as of the last tick."""
         self.oldest = 0.0
         """When the request began that has waited longest for its app, as of the last tick."""
         self.worn_at = 0
@@ -100,12 +85,16 @@ class Service:
         now = self.loop.time()
         self.advance(now)
         self.oldest = now
+        self.in_flight = 0
         patience = self.limits.request or math.inf
         for connection in list(self.connections):
             if connection.deadline <= now:
                 connection.expire()
             exchange = connection.current
-            if exchange is not None and exchange.status == 0:
+            if exchange is None:
+                continue
+            self.in_flight += 1
+            if exchange.status == 0:
                 self.oldest = min(self.oldest, exchange.began)
                 if now - exchange.began > patience:
                     self.handler.overdue(exchange)
@@ -117,13 +106,6 @@ class Service:
         for connection in list(self.connections):
             connection.hurry()
         self.check_empty()
-
-    def count(self) -> None:
-        """A request is over."""
-        self.in_flight -= 1
-        self.requests += 1
-        if self.requests == self.worn_at:
-            self.on_worn()
 
     def check_empty(self) -> None:
         """Called when a connection is gone."""

@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 from dataclasses import dataclass
+from typing import Any
 
 from prefork.config.addresses import Address, Inherited, Tcp, Unix
 from prefork.errors import MachineError, PreforkError, UsageError
@@ -64,30 +65,37 @@ def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:
     flags = socket.AI_PASSIVE
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
-    except socket.gaierror as error:
-        raise UsageError(f"cannot listen on {address}: {error.args[1].lower()}") from None
+    except (socket.gaierror, UnicodeError) as error:
+        # UnicodeError: no name may look like that, as in a..b
+        raise UsageError(f"cannot listen on {address}: {str(error.args[-1]).lower()}") from None
     opened: list[Listener] = []
     failure: OSError | None = None
     for family, _, _, _, name in dict.fromkeys(found):
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.bind(name)
-            sock.listen(backlog)
+            opened.append(Listener(_bound(family, name, backlog), address))
+            failure = None
         except OSError as error:
-            sock.close()
             failure = error
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 break
-        else:
-            opened.append(Listener(sock, address))
-            failure = None
     if failure is not None and (not opened or failure.errno == errno.EADDRINUSE):
         for listener in opened:
             listener.close()
         raise failure
     return opened
+
+
+def _bound(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(name)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _open_unix(address: Unix, backlog: int) -> Listener:
@@ -153,6 +161,7 @@ def adopt(fd: int, backlog: int | None = None) -> Listener:
         ) from None
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         if backlog is None or sock.type != socket.SOCK_STREAM:
+            sock.detach()  # it is not ours to close
             raise UsageError(f"cannot listen on fd://{fd}: it is no listening stream socket")
         sock.listen(backlog)
     os.set_inheritable(fd, False)

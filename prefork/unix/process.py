@@ -75,7 +75,13 @@ def fork(life: Callable[[], int]) -> Child:
         raise MachineError(f"cannot fork a process: {error.strerror}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return Child(pid, os.pidfd_open(pid))
+    try:
+        return Child(pid, os.pidfd_open(pid))
+    except OSError as error:
+        # Without a pidfd we could neither watch nor safely signal it.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise MachineError(f"cannot watch a new process: {error.strerror}") from error
 
 
 def _live(life: Callable[[], int]) -> NoReturn:

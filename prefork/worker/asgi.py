@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from prefork.errors import ClientGoneError
+from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError
 from prefork.worker.load import own_traceback
@@ -56,6 +57,20 @@ class AsgiHandler:
             exchange.state.disconnect()
 
 
+def _template_for(connection: Connection) -> dict[str, Any]:
+    """The part of the scope that all requests of a connection share."""
+    connection.shared = {
+        "type": "http",
+        "asgi": _VERSION,
+        "http_version": "1.1",
+        "scheme": "http",
+        "root_path": "",
+        "client": connection.client,
+        "server": connection.server,
+    }
+    return connection.shared
+
+
 class Cycle:
     """One request: the scope, receive and send that the app gets."""
 
@@ -91,22 +106,16 @@ class Cycle:
     def _scope(self) -> dict[str, Any]:
         exchange = self._exchange
         connection = exchange.connection
+        scope = (connection.shared or _template_for(connection)).copy()
         raw = exchange.path
         path = raw.decode("ascii")
-        scope = {
-            "type": "http",
-            "asgi": _VERSION,
-            "http_version": exchange.version,
-            "method": exchange.method,
-            "scheme": "http",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": raw,
-            "query_string": exchange.query,
-            "root_path": "",
-            "headers": exchange.headers,
-            "client": connection.client,
-            "server": connection.server,
-        }
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw
+        scope["query_string"] = exchange.query
+        scope["method"] = exchange.method
+        scope["headers"] = exchange.headers
+        if exchange.version != "1.1":
+            scope["http_version"] = exchange.version
         if self._handler.state is not None:
             scope["state"] = self._handler.state.copy()
         return scope
@@ -133,45 +142,47 @@ class Cycle:
 
     async def send(self, message: dict[str, Any]) -> None:
         """An event of the response. Raises ResponseError or ClientGoneError."""
-        exchange = self._exchange
         kind = message["type"]
-        if kind == "http.response.body":
-            if exchange.gone:
-                raise ClientGoneError("the client left before the response ended")
-            if exchange.ended or not self._status:
-                when = "after the response ended" if exchange.ended else "before the response"
-                raise ResponseError(f"the app sent a body {when}")
-            self._send_body(message.get("body", b""), message.get("more_body", False))
-            if exchange.connection.writable:
-                return
-            if not exchange.ended and (blocked := exchange.connection.blocked()) is not None:
-                await blocked
-        elif kind == "http.response.start":
+        if kind == "http.response.start":
             if self._status:
                 raise ResponseError("the app began its response twice")
             status = message["status"]
             if status not in STATUS_LINES or status < 200:
                 raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
-            self._status, self._fields = status, message.get("headers", ())
+            self._status = status
+            self._fields = message.get("headers", ())
+        elif kind == "http.response.body":
+            exchange = self._exchange
+            self._send_body(exchange, message.get("body", b""), message.get("more_body", False))
+            if exchange.ended:
+                self.disconnect()
+            elif (blocked := exchange.connection.blocked()) is not None:
+                await blocked
         else:
             raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
 
-    def _send_body(self, data: bytes, more: bool) -> None:
-        exchange = self._exchange
+    def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
+        if exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
+        if exchange.ended or not self._status:
+            when = "after the response ended" if exchange.ended else "before the response"
+            raise ResponseError(f"the app sent a body {when}")
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise ResponseError(f"the app sent {type(data).__name__} where bytes belong")
             data = bytes(data)
         if not self._begun:
             self._begun = True
-            length = None if more else len(data)
-            exchange.start(self._status, STATUS_LINES[self._status], self._fields, length)
+            line = STATUS_LINES[self._status]
+            if not more:
+                exchange.answer(self._status, line, self._fields, data)
+                return
+            exchange.start(self._status, line, self._fields, None)
         if more:
             exchange.send(data)
             exchange.flush()
         else:
             exchange.finish(data)
-            self.disconnect()
 
     def disconnect(self) -> None:
         """There is nobody to answer any more, or nothing left to answer."""

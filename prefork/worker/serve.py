@@ -15,7 +15,8 @@ import uvloop
 from prefork.config import Config
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.service import Handler, Limits, Service
+from prefork.http.limits import Limits
+from prefork.http.service import Handler, Service
 from prefork.unix.listeners import Listener
 from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler

@@ -1,6 +1,6 @@
 """Answers each request with an account of it, and remembers all that it was given whole.
 
-``/seen`` tells what that was, and is not remembered. The accounts of both interfaces look alike:
+``/seen`` tells what that was, and forgets it. The accounts of both interfaces look alike:
 a path as text, fields by their names in small letters, repeated ones joined.
 """
 
@@ -13,7 +13,9 @@ seen: list[str] = []
 
 def _answer(account: dict[str, Any]) -> bytes:
     if account["path"] == "/seen":
-        return json.dumps(seen).encode()
+        told = json.dumps(seen).encode()
+        seen.clear()
+        return told
     seen.append(f"{account['method']} {account['path']}")
     return json.dumps(account).encode()
 

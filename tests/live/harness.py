@@ -22,6 +22,9 @@ from typing import TypeVar
 import psutil
 
 T = TypeVar("T")
+APPS = Path(__file__).parent.parent / "apps"
+"""The folder of the apps that tests serve; for --pythonpath."""
+
 PATIENCE = 20.0
 """Seconds after which a thing that should have happened has not."""
 

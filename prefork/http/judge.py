@@ -1,0 +1,88 @@
+"""Which requests are refused, and with which status: what llhttp tolerates and the RFCs do not.
+
+Raises ClientError; how the client is told, and what becomes of the connection, is not decided here.
+"""
+
+import re
+
+import httptools
+
+from prefork.errors import ClientError
+from prefork.http.exchange import Exchange
+from prefork.http.limits import Limits
+
+SLASH = ord("/")
+
+
+def judge(
+    exchange: Exchange,
+    hosts: int,
+    length: int | None,
+    coding: bytes | None,
+    expect: bytes | None,
+    limits: Limits,
+) -> None:
+    """Refuse a head, or finish reading its target.
+
+    ``hosts``: how many Host fields; ``length``, ``coding`` (Transfer-Encoding) and ``expect`` as
+    sent in small letters, None without.
+    """
+    if exchange.version not in ("1.1", "1.0"):
+        plain = exchange.version == "0.9" and not exchange.headers
+        raise ClientError(400 if plain else 505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if hosts != 1 and (hosts or exchange.version == "1.1"):
+        raise ClientError(400, "a request needs exactly one Host")
+    if len(exchange.target) > limits.line:
+        raise ClientError(414, "the request target is too long")
+    size = sum(len(name) + len(value) + 4 for name, value in exchange.headers)
+    if len(exchange.headers) > limits.headers or size > limits.header_size:
+        raise ClientError(431, "the request has too many or too large header fields")
+    if exchange.method == "CONNECT":
+        raise ClientError(501, "this server is no proxy")
+    if exchange.target[0] != SLASH:
+        exchange.path = _origin(exchange)
+    _judge_body(exchange, length, coding, expect, limits)
+
+
+def _judge_body(
+    exchange: Exchange,
+    length: int | None,
+    coding: bytes | None,
+    expect: bytes | None,
+    limits: Limits,
+) -> None:
+    if coding is not None:
+        if exchange.version == "1.0":
+            raise ClientError(400, "HTTP/1.0 has no Transfer-Encoding")
+        if coding != b"chunked":
+            raise ClientError(501, "the only Transfer-Encoding spoken here is chunked")
+    if expect is not None and expect != b"100-continue":
+        raise ClientError(417, "the only expectation known here is 100-continue")
+    if limits.body is not None and (length or 0) > limits.body:
+        raise ClientError(413, "the request body is too large")
+
+
+def _origin(exchange: Exchange) -> bytes:
+    """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2)."""
+    if exchange.target == b"*" and exchange.method == "OPTIONS":
+        return b"*"
+    scheme, mark, rest = exchange.target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        raise ClientError(400, "the request target is neither a path nor a URL")
+    start = re.search(rb"[/?]", rest)
+    path = rest[start.start() :] if start else b""
+    return path if path.startswith(b"/") else b"/" + path
+
+
+def blame(error: httptools.HttpParserError) -> ClientError:
+    """Which status a complaint of the parser deserves; an error of ours is raised again."""
+    cause = error.__context__
+    if isinstance(cause, ClientError):
+        return cause
+    if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+        raise cause
+    if isinstance(error, httptools.HttpParserInvalidMethodError):
+        return ClientError(501, "this method is not known here")
+    if "HTTP version" in str(error):
+        return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    return ClientError(400, f"the request is malformed: {error}")

@@ -1,0 +1,19 @@
+"""How much and how long HTTP may take."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds; ``body`` None: no limit; ``request`` None: no deadline."""
+
+    line: int = 8192
+    headers: int = 100
+    header_size: int = 32768
+    body: int | None = None
+    keepalive: float = 75.0
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    send_timeout: float = 60.0
+    request: float | None = 30.0
+    linger: float = 1.0

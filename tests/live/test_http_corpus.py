@@ -1,0 +1,134 @@
+"""Every request of the corpus, cut in every way, through every kind of app.
+
+A refused request gets its status and a clean end of the connection, and no app gets it whole. An
+accepted one means the same however its bytes arrive.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.corpus import Case, load
+from tests.live.harness import APPS, Server, serving
+from tests.live.wire import Answer, Wire, get, tcp, unix
+
+LIMITS = (
+    *("--limit-line", "200", "--limit-headers", "16"),
+    *("--limit-header-size", "1k", "--limit-body", "64"),
+)
+FIRST = get("/first")
+
+invalid = pytest.mark.parametrize("case", load("invalid"), ids=lambda case: case.name)
+valid = pytest.mark.parametrize("case", load("valid"), ids=lambda case: case.name)
+
+
+class Recorder:
+    """The server, and what its app has seen."""
+
+    def __init__(self, server: Server, path: Path) -> None:
+        self.server = server
+        self.path = path
+
+    def tcp(self) -> Wire:
+        return tcp(self.server)
+
+    def unix(self) -> Wire:
+        return unix(self.path)
+
+    def seen(self) -> list[str]:
+        """What the app was given since the last time that somebody asked."""
+        with self.unix() as wire:
+            return json.loads(wire.send(get("/seen")).answer().body)
+
+
+@pytest.fixture(scope="module", params=["wsgi", "asgi"])
+def recorder(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Recorder]:
+    path = tmp_path_factory.mktemp("corpus") / "socket"
+    arguments = ("-b", f"unix:{path}", "--pythonpath", str(APPS), *LIMITS)
+    with serving(path.parent, f"recorder:{request.param}", *arguments) as server:
+        recorder = Recorder(server, path)
+        yield recorder
+        assert not any("the app failed" in line for line in server.lines), server.log
+
+
+def refused(wire: Wire, case: Case) -> None:
+    answer = wire.answer()
+    assert (answer.status, answer.closes) == (case.status, True), answer.body
+    assert wire.ends()
+
+
+def accepted(answer: Answer, case: Case) -> None:
+    assert answer.status == case.status, answer.body
+    account = json.loads(answer.body)
+    for key, value in case.account.items():
+        if key == "fields":
+            assert account[key] == {**account[key], **value}
+        elif key != "closes":
+            assert account[key] == value
+    assert answer.closes == case.account.get("closes", False)
+
+
+@invalid
+def test_an_invalid_request_is_refused_and_no_app_sees_it(recorder: Recorder, case: Case) -> None:
+    recorder.seen()
+    with recorder.tcp() as wire:
+        refused(wire.send(case.raw), case)
+    assert recorder.seen() == []
+
+
+@invalid
+def test_an_invalid_request_is_refused_if_each_byte_comes_alone(
+    recorder: Recorder, case: Case
+) -> None:
+    recorder.seen()
+    with recorder.unix() as wire:
+        refused(wire.send_bytewise(case.raw), case)
+    assert recorder.seen() == []
+
+
+@invalid
+def test_an_invalid_request_is_refused_after_its_valid_predecessor_is_answered(
+    recorder: Recorder, case: Case
+) -> None:
+    recorder.seen()
+    with recorder.tcp() as wire:
+        wire.send(FIRST, case.raw)
+        first = wire.answer()
+        assert (first.status, first.closes) == (200, False)
+        refused(wire, case)
+    assert recorder.seen() == ["GET /first"]
+
+
+@valid
+def test_a_valid_request_is_understood(recorder: Recorder, case: Case) -> None:
+    with recorder.tcp() as wire:
+        accepted(wire.send(case.raw).answer(), case)
+
+
+@valid
+def test_a_valid_request_is_understood_if_each_byte_comes_alone(
+    recorder: Recorder, case: Case
+) -> None:
+    with recorder.unix() as wire:
+        accepted(wire.send_bytewise(case.raw).answer(), case)
+
+
+@valid
+def test_two_valid_requests_in_one_piece_are_answered_in_turn(
+    recorder: Recorder, case: Case
+) -> None:
+    recorder.seen()
+    closes = case.account.get("closes", False)
+    with recorder.tcp() as wire:
+        wire.send(case.raw, case.raw)
+        if not closes:
+            accepted(wire.answer(), case)
+            wire.send(get("/last", "Connection: close"))
+        accepted(wire.answer(), case)
+        if not closes:
+            assert json.loads(wire.answer().body)["path"] == "/last"
+        assert wire.ends()
+    assert len(recorder.seen()) == (1 if closes else 3)
