@@ -77,11 +77,7 @@ class Pool:
 
     # What the master asks.
 
-    def start(self, now: float) -> list[Order]:
-        """The first orders."""
-        return self.handle(facts.Tick(), now)
-
-    def handle(self, fact: facts.Fact, now: float) -> list[Order]:  # noqa: C901, PLR0912 - one line a fact
+    def handle(self, fact: facts.Fact, now: float) -> list[Order]:  # noqa: C901, PLR0912
         """Take note of ``fact`` at monotonic time ``now`` and say what is to be done."""
         self._allow_for_sleep(now)
         match fact:
@@ -111,8 +107,8 @@ class Pool:
                 self._on_drain()
             case facts.AskedStop(quick):
                 self._on_stop(quick, now)
-            case facts.Tick():
-                pass
+            case _:
+                pass  # a Tick says only that time has passed
         self._pass_deadlines(now)
         self._reconcile(now)
         taken, self._orders = self._orders, []
@@ -220,8 +216,9 @@ class Pool:
         budget = self.workers.budget(worker.slot)
         if failed and not budget.closed:
             budget.charge(now, worker.uptime(now), self.plan.policy.min_uptime, self._rng)
-        decisive = failed and worker.ready_at is None and self._is_decisive(worker)
-        again = failed and not budget.closed and not decisive
+        decisive = failed and self._is_decisive(worker)
+        useless = worker.ready_at is None and worker.generation != self.plan.generation
+        again = failed and not (budget.closed or decisive or useless or self.stopping)
         self._announce(
             orders.WorkerGone(
                 worker.id,
@@ -241,7 +238,9 @@ class Pool:
             self._maybe_give_up(budget, reason)
 
     def _is_decisive(self, worker: Worker) -> bool:
-        """Whether a boot failure ends an attempt: the first start, or the roll it belongs to."""
+        """Whether it failed to boot and that ends an attempt: the first start, or its roll."""
+        if worker.ready_at is not None:
+            return False
         if self.state is MasterState.STARTING:
             return True
         current = worker.generation == self.plan.generation
@@ -373,6 +372,8 @@ class Pool:
             orders.WorkerHung(worker.id, worker.pid, worker.slot, worker.generation, worker.cause)
         )
         self._orders.append(orders.DumpStacks(worker.id))
+        if self._is_decisive(worker):
+            self._end_attempt(f"worker {worker.slot}: {worker.cause}")
 
     # The one step that makes the world as desired.
 
@@ -381,12 +382,12 @@ class Pool:
             self._stop_all(now)
             return
         self._send_away(now)
+        self._finish_roll(now)
         for slot in self._wanting():
             if len(self.workers) >= self.target + self.plan.policy.surge:
                 break
             if self.workers.budget(slot).due <= now:
                 self._spawn(slot, now)
-        self._finish_roll(now)
         self._close_when_all_slots_ended()
 
     def _stop_all(self, now: float) -> None:

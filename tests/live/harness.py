@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -44,14 +44,22 @@ def wait_for(happened: Callable[[], T], what: str, patience: float = PATIENCE) -
 class Server:
     """A prefork that runs in the foreground."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.cwd = cwd
         self.lines: list[str] = []
         self._news = threading.Condition()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "prefork", *arguments],
+            [*prefix, sys.executable, "-m", "prefork", *arguments],
             cwd=cwd,
+            pass_fds=pass_fds,
             env={**environ, "PWD": str(cwd), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -111,6 +119,35 @@ class Server:
         except psutil.NoSuchProcess:
             return []
 
+    def titles(self) -> list[str]:
+        """The workers' process titles, by slot."""
+        found = []
+        for worker in self.workers():
+            try:
+                found.append(" ".join(worker.cmdline()))
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                pass
+        return sorted(found)
+
+    def wait_all_ready(self, workers: int, generation: int) -> None:
+        """Wait until there are so many workers, all ready, of that generation, and no others."""
+
+        def settled() -> bool:
+            ready = [re.fullmatch(r".*worker (\d+) .* ready gen (\d+)", t) for t in self.titles()]
+            slots = [int(m[1]) for m in ready if m is not None and int(m[2]) == generation]
+            return len(ready) == workers and slots == list(range(workers))
+
+        wait_for(settled, f"{workers} workers of generation {generation}")
+
+    def wait_title(self, pattern: str) -> str:
+        """The master's title, when it matches."""
+        wait_for(lambda: re.search(pattern, self.title()), f"title {pattern!r}")
+        return self.title()
+
+    def count(self, pattern: str) -> int:
+        """How many lines of the log match so far."""
+        return sum(re.search(pattern, line) is not None for line in self.lines)
+
     def title(self) -> str:
         """The master's process title."""
         return " ".join(psutil.Process(self.pid).cmdline())
@@ -118,6 +155,18 @@ class Server:
     def send(self, signum: int) -> None:
         """Signal the master."""
         os.kill(self.pid, signum)
+
+    def send_group(self, signum: int) -> None:
+        """Signal the master and all workers, as a terminal does."""
+        os.killpg(self.pid, signum)
+
+    def is_gone(self) -> bool:
+        """Whether nothing of it is left: no worker, no helper. Only after ``wait_exit``."""
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     def get(self, path: str = "/", timeout: float = PATIENCE) -> tuple[int, bytes]:
         """One request on a connection of its own: status and body."""
@@ -158,10 +207,17 @@ class Server:
 
 @contextmanager
 def serving(
-    cwd: Path, app: str, *arguments: str, workers: int = 1, env: dict[str, str] | None = None
+    cwd: Path,
+    app: str,
+    *arguments: str,
+    workers: int = 1,
+    env: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Server]:
     """A server on a port of its own with ``workers`` ready workers, destroyed at the end."""
-    server = Server("-b", "127.0.0.1:0", "-w", str(workers), *arguments, app, cwd=cwd, env=env)
+    words = ["-b", "127.0.0.1:0", "-w", str(workers), *arguments, app]
+    server = Server(*words, cwd=cwd, env=env, prefix=prefix, pass_fds=pass_fds)
     try:
         yield server.ready(workers)
     finally:

@@ -1,32 +1,55 @@
-"""Sources of small apps that tests write into their own folder, where a reload finds them."""
+"""Sources of small apps that tests write into their own folder, where a reload finds them.
+
+``GET /`` is answered with the app's version and the worker's pid, over and over, as the clients of
+``load.py`` expect it. ``GET /name`` is answered by the module's function of that name, which a test
+adds: that is how an app comes to hang, to exit, or to wait in a Gate.
+"""
 
 from pathlib import Path
 
 from tests.live.load import BODY_WORDS
 
-WSGI = f"""\
+_COMMON = f"""\
 import os
-{{start}}
+{{code}}
 BODY = f"{{version:04d}} {{{{os.getpid()}}}} ".encode() * {BODY_WORDS}
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [BODY]
 """
 
-ASGI = f"""\
-import os
-{{start}}
-BODY = f"{{version:04d}} {{{{os.getpid()}}}} ".encode() * {BODY_WORDS}
+_WSGI = """
+def app(environ, start_response):
+    name = environ["PATH_INFO"][1:]
+    body = globals()[name]() if name else BODY
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [body]
+"""
+
+_ASGI = """
 async def app(scope, receive, send):
     if scope["type"] != "http":
         raise NotImplementedError
+    name = scope["path"][1:]
+    body = await globals()[name]() if name else BODY
     headers = [(b"content-type", b"text/plain")]
-    await send({{{{"type": "http.response.start", "status": 200, "headers": headers}}}})
-    await send({{{{"type": "http.response.body", "body": BODY}}}})
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+HOLD = """
+def hold():
+    open("gate").read()
+    return b"held"
+"""
+"""``GET /hold`` waits in the Gate called ``gate``."""
+
+ASYNC_HOLD = """
+import asyncio
+async def hold():
+    await asyncio.to_thread(lambda: open("gate").read())
+    return b"held"
 """
 
 
-def write_version(folder: Path, version: int, interface: str = "wsgi", start: str = "") -> None:
-    """``app.py`` that answers with its version and its pid. ``start``: code at module level."""
-    source = {"wsgi": WSGI, "asgi": ASGI}[interface]
-    (folder / "app.py").write_text(source.format(version=version, start=start))
+def write_version(folder: Path, version: int, interface: str = "wsgi", code: str = "") -> None:
+    """``app.py`` that answers with its version and its pid. ``code``: more for the module."""
+    end = {"wsgi": _WSGI, "asgi": _ASGI}[interface]
+    (folder / "app.py").write_text(_COMMON.format(version=version, code=code) + end)

@@ -1,0 +1,62 @@
+"""Requests that a test holds in flight, and knows to be there, without waiting for time to pass."""
+
+import os
+import socket
+from http.client import HTTPResponse
+from pathlib import Path
+
+from tests.live.harness import PATIENCE, wait_for
+
+
+class Gate:
+    """A fifo that an app reads to its end: the app waits in it, and the test can tell that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+        os.mkfifo(path)
+
+    def wait_entered(self) -> None:
+        """Somebody stands in the gate, and stays there until it is opened."""
+
+        def entered() -> bool:
+            try:
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return False  # ENXIO: nobody reads
+            return True
+
+        wait_for(entered, "somebody waits in the gate")
+
+    def open(self) -> None:
+        """Let go whoever stands in it; the next one waits again."""
+        os.close(self._fd)
+        self._fd = -1
+
+
+def ask(port: int, path: str = "/", extra: str = "") -> socket.socket:
+    """Send a request, and do not wait for the answer."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n{extra}\r\n".encode())
+    return connection
+
+
+def answer(connection: socket.socket, close: bool = True) -> tuple[int, bytes]:
+    """The answer: status and body. Raises what the connection raises when there is none."""
+    try:
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()
+    finally:
+        if close:
+            connection.close()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server closed it; nothing else may have come."""
+    try:
+        return connection.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True

@@ -1,0 +1,294 @@
+"""A reload loses no request, brings new code, and keeps the old code when the new is broken."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import Server, serving, wait_for
+from tests.live.held import Gate, answer, ask, is_closed
+from tests.live.load import Report, load
+from tests.live.sources import HOLD, write_version
+
+RELOADS = 20
+MOST_PAUSE = 1.0
+"""Seconds more than in the quiet that a request may take during a reload. Generous, because the
+machine is busy with other tests; a server that stops serving while it reloads takes longer."""
+
+
+def lost_nothing(report: Report) -> None:
+    """No request failed, and none took much longer than in the phase called quiet."""
+    print(report)
+    assert not report.failures, report
+    slowest = max(phase.slowest for phase in report.phases)
+    assert slowest < report.phase("quiet").slowest + MOST_PAUSE, report
+
+
+def reload(server: Server, generation: int) -> None:
+    """Ask for it and wait until no worker of the generation before is left."""
+    server.send(signal.SIGHUP)
+    server.wait_log(rf"reloaded to gen {generation} ")
+    # A client that is known to a worker may end its conversation with it: wait for that, too.
+    gone = re.compile(rf"worker \d+ \(pid \d+, gen {generation - 1}\) gone: reload")
+    started = server.count(rf"worker \d+ \(pid \d+, gen {generation - 1}\) ready")
+    server.wait_log(gone.pattern, started)
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_twenty_reloads_under_load_lose_no_request(tmp_path: Path, interface: str) -> None:
+    write_version(tmp_path, 1, interface)
+    with serving(tmp_path, "app:app", workers=4) as server, load(server.port) as clients:
+        clients.during("quiet", 1500)
+        for n in range(2, 2 + RELOADS):
+            # The same size each time, and often within the same second as the last version.
+            write_version(tmp_path, n, interface)
+            clients.mark(f"reload {n}")
+            reload(server, n)
+            clients.during(f"reloaded {n}", 150)
+        report = clients.stop()
+        lost_nothing(report)
+        for n in range(2, 2 + RELOADS):
+            assert list(report.phase(f"reloaded {n}").versions) == [f"{n:04d}"]
+            assert set(report.phase(f"reload {n}").versions) == {f"{n - 1:04d}", f"{n:04d}"}
+        assert server.stop() == 0
+        assert server.is_gone()
+
+
+def test_a_connection_that_was_just_accepted_when_its_worker_drains_is_served(
+    tmp_path: Path,
+) -> None:
+    """One client alone: only then has the worker nothing else that would keep it a moment."""
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app") as server, load(server.port, 0, 1, pause=0) as clients:
+        for n in range(2, 72):
+            reload(server, n)
+        assert not clients.stop().failures
+
+
+def test_a_source_written_twice_in_the_same_second_is_read_twice(tmp_path: Path) -> None:
+    """Bytecode is told from its source by size and whole seconds only."""
+    now = time.time()
+    write_version(tmp_path, 1)
+    os.utime(tmp_path / "app.py", (now, now))
+    with serving(tmp_path, "app:app") as server:
+        assert server.get()[1].startswith(b"0001 ")
+        for n in (2, 3):
+            write_version(tmp_path, n)
+            os.utime(tmp_path / "app.py", (now, now))
+            reload(server, n)
+            assert server.get()[1].startswith(f"{n:04d} ".encode())
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_a_slow_import_does_not_slow_the_service(tmp_path: Path, interface: str) -> None:
+    write_version(tmp_path, 1, interface)
+    with (
+        serving(tmp_path, "app:app", "--surge", "2", workers=4) as server,
+        load(server.port, 16, 16) as clients,
+    ):
+        clients.during("quiet", 800)
+        write_version(tmp_path, 2, interface, "import time\ntime.sleep(3)")
+        clients.mark("reload")
+        reload(server, 2)
+        clients.during("reloaded", 200)
+        report = clients.stop()
+    lost_nothing(report)
+    assert list(report.phase("reloaded").versions) == ["0002"]
+
+
+def break_import(folder: Path) -> None:
+    write_version(folder, 2, code="raise LookupError('no such luck')")
+
+
+def break_toml(folder: Path) -> None:
+    (folder / "prefork.toml").write_text("workers = \n")
+
+
+def misspell_key(folder: Path) -> None:
+    (folder / "prefork.toml").write_text("workerz = 2\n")
+
+
+def never_get_ready(folder: Path) -> None:
+    write_version(folder, 2, code="import time\ntime.sleep(60)")
+
+
+def exit_at_import(folder: Path) -> None:
+    write_version(folder, 2, code="os._exit(7)")
+
+
+BREAKAGES: list[tuple[Callable[[Path], None], str]] = [
+    (break_import, r"worker 0: app:app: importing app failed"),
+    (break_toml, r"prefork\.toml is no valid TOML"),
+    (misspell_key, r"prefork\.toml: no option is called 'workerz'; did you mean workers\?"),
+    (never_get_ready, r"worker 0: not ready in time"),
+    (exit_at_import, r"worker 0: boot failure \(exit code 7\)"),
+]
+
+
+@pytest.mark.parametrize(("breakage", "reason"), BREAKAGES, ids=[b[0].__name__ for b in BREAKAGES])
+def test_a_broken_reload_leaves_the_old_code_in_service(
+    tmp_path: Path, breakage: Callable[[Path], None], reason: str
+) -> None:
+    write_version(tmp_path, 1)
+    (tmp_path / "prefork.toml").write_text("workers = 3\n")
+    server = Server(
+        *("-c", "prefork.toml", "-b", "127.0.0.1:0", "--boot-timeout", "1s", "app:app"),
+        cwd=tmp_path,
+    )
+    try:
+        server.ready(3)
+        with load(server.port, 8, 8) as clients:
+            clients.during("quiet", 300)
+            before = {worker.pid for worker in server.workers()}
+            breakage(tmp_path)
+            clients.mark("broken")
+            server.send(signal.SIGHUP)
+            server.wait_log(rf"reload failed, gen 1 serves on: .*{reason}")
+            server.wait_title(rf"reload failed, gen 1, 3/3 ready: .*{reason}")
+            clients.during("still broken", 200)
+            assert {worker.pid for worker in server.workers()} == before
+
+            write_version(tmp_path, 3)
+            (tmp_path / "prefork.toml").write_text("workers = 3\n")
+            clients.mark("repaired")
+            server.send(signal.SIGHUP)
+            generation = int(server.wait_log(r"reloaded to gen (\d+) ")[1])
+            server.wait_all_ready(3, generation)
+            server.wait_title(rf"running gen {generation}, 3/3 ready$")
+            clients.during("after", 100)
+            report = clients.stop()
+    finally:
+        server.destroy()
+    lost_nothing(report)
+    assert list(report.phase("broken").versions) == ["0001"]
+    assert list(report.phase("still broken").versions) == ["0001"]
+    assert list(report.phase("after").versions) == ["0003"]
+
+
+def test_the_traceback_of_the_new_code_is_in_the_log_without_our_own_frames(
+    tmp_path: Path,
+) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app") as server:
+        break_import(tmp_path)
+        server.send(signal.SIGHUP)
+        server.wait_log("LookupError: no such luck")
+        assert f'File "{tmp_path}/app.py", line 2, in <module>' in server.log
+        assert "/prefork/worker/" not in server.log
+        assert "LookupError: no such luck" in server.wait_title("reload failed")
+
+
+def test_a_reload_that_fails_half_way_goes_back(tmp_path: Path) -> None:
+    """The first two slots take the new code; the third refuses it."""
+    write_version(tmp_path, 1)
+    with (
+        serving(tmp_path, "app:app", workers=3) as server,
+        load(server.port, 8, 8) as clients,
+    ):
+        clients.during("quiet", 300)
+        # Only the new generation refuses: the old one has to come back from the same source.
+        write_version(
+            tmp_path,
+            2,
+            code="import prefork\n"
+            "who = prefork.worker()\n"
+            "if who.slot == 2 and who.generation == 2: raise LookupError('not here')",
+        )
+        clients.mark("reload")
+        server.send(signal.SIGHUP)
+        server.wait_log(r"worker 1 .*gen 2\) ready")
+        server.wait_log(r"reload failed, gen 1 serves on")
+        server.wait_all_ready(3, 1)
+        report = clients.stop()
+    lost_nothing(report)
+
+
+def test_a_request_in_flight_keeps_its_old_worker_until_it_is_answered(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    write_version(tmp_path, 1, code=HOLD)
+    with serving(tmp_path, "app:app") as server:
+        old = server.workers()[0].pid
+        held = ask(server.port, "/hold")
+        gate.wait_entered()
+        server.send(signal.SIGHUP)
+        server.wait_log("reloaded to gen 2")
+        assert server.get()[0] == 200
+        assert old in [worker.pid for worker in server.workers()]
+        gate.open()
+        assert answer(held) == (200, b"held")
+        server.wait_log(rf"pid {old}, gen 1\) gone: reload")
+
+
+def test_an_idle_connection_gets_one_more_answer_and_is_closed(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--linger", "20s") as server:
+        talker, sleeper = ask(server.port), ask(server.port)
+        try:
+            for connection in (talker, sleeper):
+                assert answer(connection, close=False)[0] == 200
+            server.send(signal.SIGHUP)
+            server.wait_log("reloaded to gen 2")
+            server.wait_log(r"gen 1\) drains")
+            assert not is_closed(talker)
+            talker.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert answer(talker, close=False)[0] == 200
+            wait_for(lambda: is_closed(talker), "closed after its last answer")
+            assert not is_closed(sleeper)
+        finally:
+            talker.close()
+            sleeper.close()
+        server.wait_log(r"gen 1\) gone: reload")
+
+
+def test_an_idle_connection_is_closed_after_the_linger(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--linger", "100ms") as server:
+        sleeper = ask(server.port)
+        try:
+            assert answer(sleeper, close=False)[0] == 200
+            server.send(signal.SIGHUP)
+            wait_for(lambda: is_closed(sleeper), "the idle connection is closed")
+        finally:
+            sleeper.close()
+        server.wait_log(r"gen 1\) gone: reload")
+
+
+def test_a_reload_changes_the_number_of_workers_and_the_timeouts(tmp_path: Path) -> None:
+    write_version(tmp_path, 1, code="import time\ndef stuck():\n    time.sleep(3600)")
+    config = tmp_path / "prefork.toml"
+    config.write_text("workers = 1\ntimeout = '60s'\n")
+    server = Server("-c", "prefork.toml", "-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
+    try:
+        server.ready()
+        config.write_text("workers = 3\ntimeout = '500ms'\n")
+        server.send(signal.SIGHUP)
+        server.wait_all_ready(3, 2)
+        ask(server.port, "/stuck").close()
+        server.wait_log("passed its deadline")
+        config.write_text("workers = 2\ntimeout = '60s'\n")
+        server.send(signal.SIGHUP)
+        server.wait_all_ready(2, 3)
+    finally:
+        server.destroy()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("umask", "'077'"), ("pid-file", "'x.pid'"), ("log-file", "'x.log'"), ("name", "'other'")],
+)
+def test_a_change_that_takes_a_restart_is_not_swallowed(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    """Either it is applied or the log says that it was not."""
+    write_version(tmp_path, 1)
+    config = tmp_path / "prefork.toml"
+    config.write_text("")
+    with serving(tmp_path, "app:app", "-c", "prefork.toml") as server:
+        config.write_text(f"{key} = {value}\n")
+        server.send(signal.SIGHUP)
+        server.wait_log("reloaded to gen 2")
+        assert re.search(rf"changing {key} takes a restart", server.log)

@@ -1,0 +1,570 @@
+"""The pool, one statement at a time. The histories are short enough to be read as the manual."""
+
+from random import Random
+
+import pytest
+
+from prefork.pool import MasterState, Policy, Pool, facts, orders
+from prefork.pool.budget import LONGEST_DELAY, RESET_AFTER, Budget
+from prefork.pool.orders import Cause
+from prefork.pool.policy import MOST_WORKERS
+from prefork.pool.workers import State
+
+
+class Story:
+    """A pool and its clock; remembers what was ordered."""
+
+    def __init__(self, **policy: object) -> None:
+        self.now = 100.0
+        self.policy = Policy(**policy)  # type: ignore[arg-type]
+        self.pool = Pool(self.policy, Random(1))
+        self.newest = 1
+        self.ordered: list[orders.Order] = []
+        self.tell(facts.Tick())
+
+    def tell(self, fact: facts.Fact) -> list[orders.Order]:
+        """Hand it over; forks succeed at once."""
+        got = self.pool.handle(fact, self.now)
+        self.ordered += got
+        for order in got:
+            if isinstance(order, orders.Spawn):
+                self.tell(facts.Spawned(order.worker, 1000 + order.worker))
+        return got
+
+    def later(self, seconds: float) -> list[orders.Order]:
+        """Wake at every deadline on the way."""
+        start, until = len(self.ordered), self.now + seconds
+        while (due := self.pool.next_deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.tell(facts.Tick())
+        self.now = until
+        self.tell(facts.Tick())
+        return self.ordered[start:]
+
+    def ready(self, *workers: int) -> None:
+        for worker in workers:
+            self.tell(facts.Ready(worker))
+
+    def exit(self, worker: int, code: int | None = 0, signal: str | None = None) -> None:
+        self.tell(facts.Exited(worker, None if signal else code, signal))
+
+    def hup(self, **changes: object) -> int:
+        self.newest += 1
+        policy = Policy(**changes) if changes else self.pool.plan.policy  # type: ignore[arg-type]
+        self.tell(facts.AskedReload(self.newest, policy))
+        return self.newest
+
+    def all(self, kind: type) -> list:
+        """All orders, or announced happenings, of a kind."""
+        told = [o.happening for o in self.ordered if isinstance(o, orders.Announce)]
+        return [thing for thing in [*self.ordered, *told] if isinstance(thing, kind)]
+
+    def slots(self) -> dict[int, tuple[int, State]]:
+        return {w.id: (w.slot, w.state) for w in self.pool.workers}
+
+
+def running(**policy: object) -> Story:
+    """A story that begins with every slot ready, as workers 1 to n."""
+    story = Story(**policy)
+    story.ready(*range(1, story.policy.workers + 1))
+    story.ordered.clear()
+    return story
+
+
+# Start.
+
+
+def test_a_start_spawns_a_worker_for_each_slot() -> None:
+    story = Story(workers=3)
+    assert [(o.slot, o.generation) for o in story.all(orders.Spawn)] == [(0, 1), (1, 1), (2, 1)]
+    assert story.pool.state is MasterState.STARTING
+
+
+def test_the_first_ready_worker_makes_the_service_run() -> None:
+    story = Story(workers=2)
+    story.ready(2)
+    assert story.pool.state is MasterState.RUNNING
+    assert len(story.all(orders.Running)) == 1
+    story.ready(1)
+    assert len(story.all(orders.Running)) == 1
+
+
+def test_a_first_generation_that_cannot_boot_ends_the_master_with_its_reason() -> None:
+    story = Story(workers=2)
+    story.tell(facts.BootFailed(1, "ImportError: no module"))
+    story.exit(1, 102)
+    assert story.pool.stopping
+    assert [o.worker for o in story.all(orders.Stop)] == [2]
+    assert story.all(orders.WorkerGone)[0].retry_in is None
+    story.exit(2, None, "SIGTERM")
+    assert story.all(orders.Exit) == [orders.Exit("worker 0: ImportError: no module")]
+
+
+def test_a_fork_that_fails_is_a_boot_failure() -> None:
+    story = Story()
+    worker = story.pool.workers.get(1)
+    assert worker is not None
+    worker.enter(State.SPAWNING, None)
+    story.tell(facts.SpawnFailed(1, "cannot fork"))
+    assert story.all(orders.Exit)[0].failed == "worker 0: cannot fork"
+    story.tell(facts.SpawnFailed(1, "said twice"))
+
+
+def test_a_later_slot_that_cannot_boot_waits_while_the_first_serves() -> None:
+    story = Story(workers=2)
+    story.ready(1)
+    story.exit(2, 1)
+    assert story.pool.state is MasterState.RUNNING
+    gone = story.all(orders.WorkerGone)[0]
+    assert gone.cause is Cause.BOOT_FAILURE
+    assert gone.retry_in > 0
+    spawned = [o for o in story.later(1) if isinstance(o, orders.Spawn)]
+    assert [o.slot for o in spawned] == [1]
+
+
+def test_a_worker_that_is_not_ready_in_time_shows_its_stacks_and_is_killed() -> None:
+    story = Story(boot_timeout=5.0)
+    got = story.later(5.0)
+    assert orders.DumpStacks(1) in got
+    assert orders.Kill(1) in story.later(1.0)
+    assert len(story.all(orders.Spawn)) == 1
+    story.exit(1, None, "SIGKILL")
+    assert story.all(orders.WorkerGone)[0].retry_in is None
+    assert "not ready in time" in story.all(orders.Exit)[0].failed
+
+
+# Reload.
+
+
+def test_a_roll_relieves_one_slot_after_another() -> None:
+    story = running(workers=2)
+    generation = story.hup()
+    assert [(o.slot, o.generation) for o in story.all(orders.Spawn)] == [(0, generation)]
+    assert not story.all(orders.Stop)
+    story.ready(3)
+    assert story.all(orders.Stop) == [orders.Stop(1, False)]
+    assert len(story.all(orders.Spawn)) == 1, "the next waits until the old one is gone"
+    story.exit(1)
+    story.ready(4)
+    assert story.pool.state is MasterState.RUNNING
+    assert story.all(orders.RollDone)[0].generation == generation
+    assert story.pool.generations() == {1, generation}
+    story.exit(2)
+    assert story.pool.generations() == {generation}
+
+
+def test_surge_changes_several_slots_at_once() -> None:
+    story = running(workers=4, surge=3)
+    story.hup()
+    assert [o.slot for o in story.all(orders.Spawn)] == [0, 1, 2]
+
+
+def test_a_failed_boot_freezes_the_roll_and_the_old_generation_serves_whole() -> None:
+    story = running(workers=2)
+    story.hup()
+    story.tell(facts.BootFailed(3, "SyntaxError"))
+    story.exit(3, 102)
+    assert story.pool.state is MasterState.FROZEN
+    assert story.pool.failure == "worker 0: SyntaxError"
+    assert story.slots() == {1: (0, State.READY), 2: (1, State.READY)}
+    assert not story.all(orders.Stop)
+    assert story.all(orders.RollFailed)[0].kept == 1
+
+
+def test_a_roll_that_fails_half_way_is_rolled_back() -> None:
+    story = running(workers=2)
+    story.hup()
+    story.ready(3)
+    story.exit(1)
+    story.exit(4, 1)
+    assert story.pool.state is MasterState.FROZEN
+    back = story.all(orders.Spawn)[-1]
+    assert (back.slot, back.generation) == (0, 1)
+    story.ready(back.worker)
+    assert orders.Stop(3, False) in story.ordered
+    assert {w.generation for w in story.pool.workers.ready()} == {1}
+
+
+def test_fixed_code_reloads_after_a_failure() -> None:
+    story = running()
+    story.hup()
+    story.exit(2, 1)
+    story.hup()
+    story.ready(3)
+    assert story.pool.state is MasterState.RUNNING
+    assert story.pool.failure == ""
+
+
+def test_a_boot_that_hangs_costs_no_old_worker() -> None:
+    story = running(boot_timeout=2.0)
+    story.tell(facts.Beats({1: 1000.0}))
+    story.hup()
+    story.later(2.5)
+    story.exit(2, None, "SIGKILL")
+    assert story.pool.state is MasterState.FROZEN
+    assert story.slots() == {1: (0, State.READY)}
+
+
+def test_a_second_reload_goes_on_with_the_newest_generation() -> None:
+    story = running(workers=2)
+    story.hup()
+    newest = story.hup()
+    assert story.all(orders.Stop) == [orders.Stop(3, False)], "the stale heir has not served"
+    story.tell(facts.BootFailed(3, "too late to matter"))
+    story.exit(3, 102)
+    assert story.pool.state is MasterState.RELOADING
+    heir = story.all(orders.Spawn)[-1]
+    assert heir.generation == newest
+
+
+def test_a_refused_reload_changes_nothing_but_is_remembered() -> None:
+    story = running()
+    story.tell(facts.ReloadRefused("prefork.toml: no option is called 'wrokers'"))
+    assert story.pool.state is MasterState.FROZEN
+    assert "wrokers" in story.pool.failure
+    assert not story.all(orders.Spawn)
+    story.hup()
+    story.ready(2)
+    story.tell(facts.AskedStop())
+    story.tell(facts.ReloadRefused("too late"))
+    assert story.pool.failure == ""
+
+
+def test_a_refusal_during_a_roll_lets_the_roll_go_on() -> None:
+    story = running()
+    story.hup()
+    story.tell(facts.ReloadRefused("broken"))
+    assert story.pool.state is MasterState.RELOADING
+
+
+def test_a_reload_while_starting_is_still_the_start() -> None:
+    story = Story()
+    story.hup()
+    story.exit(1, None, "SIGTERM")
+    assert story.pool.state is MasterState.STARTING
+    story.exit(2, 1)
+    assert story.all(orders.Exit)
+
+
+def test_a_roll_that_does_not_end_freezes() -> None:
+    story = running(workers=2, reload_timeout=3.0, boot_timeout=60.0)
+    story.hup()
+    story.later(3.0)
+    assert story.pool.state is MasterState.FROZEN
+    assert "in time" in story.pool.failure
+
+
+def test_a_roll_deadline_that_passes_while_stopping_means_nothing() -> None:
+    story = running(reload_timeout=3.0, kill_timeout=30.0)
+    story.hup()
+    story.tell(facts.AskedStop())
+    story.later(4.0)
+    assert story.pool.stopping
+    assert not story.all(orders.RollFailed)
+
+
+def test_a_crash_during_a_roll_is_refilled_with_the_new_generation() -> None:
+    story = running(workers=2)
+    story.later(5)
+    generation = story.hup()
+    story.exit(2, 1)
+    assert story.all(orders.Spawn)[-1].generation == generation
+    assert story.pool.state is MasterState.RELOADING
+
+
+# Scale.
+
+
+def test_scaling_up_fills_new_slots_and_down_takes_the_highest() -> None:
+    story = running(workers=2)
+    story.tell(facts.AskedScale(+2))
+    assert [o.slot for o in story.all(orders.Spawn)] == [2, 3]
+    story.ready(3, 4)
+    story.tell(facts.AskedScale(-1))
+    assert story.all(orders.Stop) == [orders.Stop(4, False)]
+    story.exit(4)
+    assert story.all(orders.WorkerGone)[0].cause is Cause.SCALE
+
+
+def test_the_number_of_workers_has_bounds() -> None:
+    story = running()
+    story.tell(facts.AskedScale(-5))
+    assert story.pool.target == 1
+    story.tell(facts.AskedScale(10_000))
+    assert story.pool.target == MOST_WORKERS
+
+
+def test_a_scaled_number_survives_a_reload_unless_the_file_changed_its_mind() -> None:
+    story = running(workers=1)
+    story.tell(facts.AskedScale(+1))
+    story.hup()
+    assert story.pool.target == 2
+    story.hup(workers=3)
+    assert story.pool.target == 3
+
+
+def test_a_scale_during_a_roll_outlives_the_roll_s_failure() -> None:
+    story = running(workers=1)
+    story.hup()
+    story.tell(facts.AskedScale(+1))
+    story.exit(2, 1)
+    assert story.pool.state is MasterState.FROZEN
+    assert story.pool.target == 2
+
+
+def test_draining_keeps_the_master_and_scaling_or_reloading_brings_workers_back() -> None:
+    story = running(workers=2)
+    story.tell(facts.AskedDrain())
+    assert len(story.all(orders.Stop)) == 2
+    story.exit(1)
+    story.exit(2)
+    assert not story.all(orders.Exit)
+    assert story.pool.next_deadline() is None
+    story.hup()
+    assert story.pool.target == 2
+    story.tell(facts.AskedDrain())
+    story.tell(facts.AskedScale(+1))
+    assert story.pool.target == 3
+
+
+# Failure and its budget.
+
+
+def test_a_first_crash_after_a_stable_life_is_answered_at_once() -> None:
+    story = running()
+    story.later(5)
+    story.exit(1, None, "SIGSEGV")
+    gone = story.all(orders.WorkerGone)[0]
+    assert (gone.cause, gone.detail, gone.retry_in) == (Cause.SIGNAL, "SIGSEGV", 0.0)
+    assert story.all(orders.Spawn)
+
+
+def test_out_of_memory_is_named() -> None:
+    story = running()
+    story.tell(facts.Exited(1, None, "SIGKILL", out_of_memory=True))
+    assert story.all(orders.WorkerGone)[0].cause is Cause.OUT_OF_MEMORY
+
+
+def test_failures_in_a_row_wait_longer_and_longer_up_to_a_limit() -> None:
+    budget, rng, delays = Budget(), Random(1), []
+    for _ in range(60):
+        budget.charge(0.0, 0.0, 1.0, rng)
+        delays.append(budget.due)
+    assert delays[0] < 0.2
+    assert delays[5] > delays[0]
+    assert delays[-1] == pytest.approx(LONGEST_DELAY, rel=0.11)
+    budget.charge(0.0, RESET_AFTER, 1.0, rng)
+    assert (budget.failures, budget.due) == (1, 0.0)
+
+
+def test_an_unstable_worker_makes_its_slot_wait() -> None:
+    story = running(min_uptime=10.0)
+    story.exit(1, 1)
+    assert not story.all(orders.Spawn)
+    assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
+
+
+def test_the_master_gives_up_only_when_nobody_serves() -> None:
+    story = running(workers=2, max_restarts=1)
+    for worker in (1, 3, 4):
+        story.exit(worker, 1)
+        story.later(1)
+    assert not story.pool.stopping, "slot 1 serves"
+    story.exit(2, 1)
+    story.exit(5, 1)
+    assert story.pool.stopping
+
+
+def test_a_worker_may_say_by_its_exit_code_that_it_is_not_to_be_replaced() -> None:
+    story = running(workers=2, stop_exit_codes=frozenset({7}))
+    story.exit(1, 7)
+    assert story.all(orders.WorkerGone)[0].retry_in is None
+    story.later(100)
+    assert not story.all(orders.Spawn)
+    story.exit(2, 7)
+    assert story.all(orders.Exit)[0] == orders.Exit(None)
+
+
+def test_a_closed_slot_does_not_keep_a_roll_from_ending() -> None:
+    story = running(workers=2, stop_exit_codes=frozenset({7}))
+    story.hup()
+    story.ready(3)
+    story.exit(1)
+    story.exit(3, 7)
+    story.ready(4)
+    assert story.pool.state is MasterState.RUNNING
+
+
+# Hang.
+
+
+def test_a_hung_worker_shows_its_stacks_is_killed_and_is_replaced_meanwhile() -> None:
+    story = running()
+    story.tell(facts.Beats({1: 130.0, 99: 1.0}))
+    got = story.later(30.0)
+    assert orders.DumpStacks(1) in got
+    assert story.all(orders.WorkerHung)[0].cause is Cause.HANG
+    assert story.all(orders.Spawn), "the slot does not wait for the funeral"
+    assert orders.Kill(1) in story.later(1.0)
+    story.exit(1, None, "SIGKILL")
+    assert story.all(orders.WorkerGone)[0].killed
+
+
+def test_a_worker_that_beats_never_hangs() -> None:
+    story = running()
+    for _ in range(10):
+        story.tell(facts.Beats({1: story.now + 30}))
+        story.later(20)
+    assert not story.all(orders.WorkerHung)
+
+
+def test_a_suspended_machine_makes_nobody_hang() -> None:
+    story = running()
+    story.tell(facts.Beats({1: 130.0}))
+    story.now += 3600
+    story.tell(facts.Tick())
+    assert story.all(orders.Overslept)
+    assert not story.all(orders.WorkerHung)
+
+
+def test_a_roll_is_given_the_time_that_the_machine_slept() -> None:
+    story = running(reload_timeout=10.0, boot_timeout=5.0)
+    story.hup()
+    story.now += 3600
+    story.tell(facts.Tick())
+    assert story.pool.state is MasterState.RELOADING
+
+
+# Recycle.
+
+
+def test_a_worn_worker_is_replaced_by_one_that_is_ready_first() -> None:
+    story = running()
+    story.tell(facts.Worn(1, "1000 requests"))
+    assert [o.slot for o in story.all(orders.Spawn)] == [0]
+    assert not story.all(orders.Stop)
+    story.ready(2)
+    story.exit(1)
+    assert story.all(orders.WorkerGone)[0].cause is Cause.RECYCLE
+
+
+def test_a_worker_at_the_end_of_its_lifetime_is_replaced() -> None:
+    story = running(max_lifetime=60.0, lifetime_jitter=10.0)
+    story.later(59.0)
+    assert not story.all(orders.Spawn)
+    story.later(12.0)
+    assert story.all(orders.Spawn)
+
+
+def test_nobody_is_recycled_during_a_reload() -> None:
+    story = running(workers=2, max_lifetime=50.0, boot_timeout=500.0)
+    story.hup()
+    story.ready(3)
+    story.exit(1)
+    story.tell(facts.Worn(3, "1000 requests"))
+    assert [o.slot for o in story.all(orders.Spawn)] == [0, 1]
+    story.later(60.0)
+    story.ready(4)
+    story.exit(2)
+    assert story.all(orders.Spawn)[-1].slot == 0, "but right after it"
+
+
+def test_an_heir_that_fails_costs_the_worn_one_nothing() -> None:
+    story = running()
+    story.tell(facts.Worn(1, "lifetime"))
+    story.exit(2, 1)
+    assert story.slots()[1] == (0, State.READY)
+    assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
+
+
+# Leaving and stopping.
+
+
+def test_a_worker_that_was_signalled_directly_is_replaced_at_once() -> None:
+    story = running()
+    story.tell(facts.Leaving(1))
+    assert story.all(orders.Spawn)
+    story.tell(facts.Leaving(1))
+    story.exit(1)
+    gone = story.all(orders.WorkerGone)[0]
+    assert (gone.cause, gone.retry_in) == (Cause.LEFT, None)
+
+
+def test_stop_drains_then_kills_then_exits() -> None:
+    story = running(kill_timeout=5.0)
+    story.tell(facts.AskedStop())
+    assert story.all(orders.Stop) == [orders.Stop(1, False)]
+    assert story.later(5.0)[-1] == orders.Kill(1)
+    story.exit(1, None, "SIGKILL")
+    assert story.all(orders.Exit) == [orders.Exit(None)]
+
+
+def test_nothing_brings_a_stopping_pool_back() -> None:
+    story = running()
+    story.tell(facts.AskedStop())
+    for wish in (facts.AskedScale(+1), facts.AskedDrain(), facts.AskedReload(9, Policy())):
+        story.tell(wish)
+    story.tell(facts.AskedStop())
+    story.exit(1)
+    assert not story.all(orders.Spawn)
+    assert len(story.all(orders.Ending)) == 1
+
+
+def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
+    story = running(workers=2, kill_timeout=60.0)
+    story.hup()
+    story.tell(facts.AskedStop(quick=True))
+    assert orders.Kill(3) in story.ordered
+    assert orders.Stop(1, True) in story.ordered
+    assert orders.Kill(1) in story.later(2.0)
+    story.tell(facts.AskedStop(quick=True))
+    assert [o.worker for o in story.all(orders.Kill)].count(1) == 1
+
+
+def test_a_second_stop_hurries_those_that_drain() -> None:
+    story = running(kill_timeout=60.0)
+    story.tell(facts.AskedStop())
+    story.tell(facts.AskedStop(quick=True))
+    assert story.all(orders.Stop) == [orders.Stop(1, False), orders.Stop(1, True)]
+
+
+def test_a_quick_stop_kills_a_hung_worker() -> None:
+    story = running(hang_grace=10.0)
+    story.tell(facts.Beats({1: 110.0}))
+    story.later(10.0)
+    story.tell(facts.AskedStop(quick=True))
+    assert orders.Kill(1) in story.ordered
+
+
+def test_gossip_is_ignored() -> None:
+    story = running()
+    before = story.slots()
+    for fact in (
+        facts.Spawned(77, 1),
+        facts.Ready(77),
+        facts.BootFailed(77, "who?"),
+        facts.Worn(77, "old"),
+        facts.Exited(77, 0),
+        facts.BootFailed(1, "but it is ready"),
+    ):
+        story.tell(fact)
+    assert story.slots() == before
+
+
+def test_a_fork_that_is_reported_late_does_not_revive_a_worker_that_was_sent_away() -> None:
+    pool = Pool(Policy(), Random(1))
+    pool.handle(facts.Tick(), 1.0)
+    pool.handle(facts.AskedStop(), 1.0)
+    pool.handle(facts.Spawned(1, 4711), 1.0)
+    worker = pool.workers.get(1)
+    assert worker is not None
+    assert (worker.pid, worker.state) == (4711, State.DRAINING)
+
+
+def test_a_first_worker_that_was_killed_by_us_is_no_boot_failure() -> None:
+    story = Story(workers=1)
+    story.tell(facts.AskedScale(+1))
+    story.ready(1)
+    story.tell(facts.AskedScale(-1))
+    story.exit(2, None, "SIGTERM")
+    assert story.pool.state is MasterState.RUNNING
