@@ -8,6 +8,8 @@ workers hold the read end, and its end of file means that the master died.
 import os
 from dataclasses import dataclass
 
+from prefork.errors import MachineError
+
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
@@ -23,15 +25,23 @@ class Pipe:
 
 
 def open_ready_pipe() -> Pipe:
-    """Reading never blocks the master; writing may block the worker, which has nothing better."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(reader, False)
-    return Pipe(reader, writer)
+    """Reading never blocks the master; writing may block the worker, which has nothing better.
+
+    Raises MachineError.
+    """
+    return _open_pipe()
 
 
 def open_life_pipe() -> Pipe:
-    """One for all workers of a master."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    """One for all workers of a master. Raises MachineError."""
+    return _open_pipe()
+
+
+def _open_pipe() -> Pipe:
+    try:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+    except OSError as error:
+        raise MachineError(f"cannot open a pipe: {error.strerror}") from error
     os.set_blocking(reader, False)
     return Pipe(reader, writer)
 

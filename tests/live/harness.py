@@ -124,7 +124,7 @@ class Server:
         found = []
         for worker in self.workers():
             try:
-                found.append(" ".join(worker.cmdline()))
+                found.append(" ".join(worker.cmdline()).rstrip())
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 pass
         return sorted(found)
@@ -150,7 +150,7 @@ class Server:
 
     def title(self) -> str:
         """The master's process title."""
-        return " ".join(psutil.Process(self.pid).cmdline())
+        return " ".join(psutil.Process(self.pid).cmdline()).rstrip()
 
     def send(self, signum: int) -> None:
         """Signal the master."""

@@ -1,6 +1,7 @@
 """Requests that a test holds in flight, and knows to be there, without waiting for time to pass."""
 
 import os
+import select
 import socket
 from http.client import HTTPResponse
 from pathlib import Path
@@ -54,9 +55,8 @@ def answer(connection: socket.socket, close: bool = True) -> tuple[int, bytes]:
 
 def is_closed(connection: socket.socket) -> bool:
     """Whether the server closed it; nothing else may have come."""
+    readable, _, _ = select.select([connection], [], [], 0)
     try:
-        return connection.recv(1, socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
+        return bool(readable) and connection.recv(1) == b""
     except ConnectionResetError:
         return True
