@@ -32,6 +32,7 @@ class Parser(argparse.ArgumentParser):
     """argparse that raises UsageError instead of printing usage and leaving."""
 
     def error(self, message: str) -> NoReturn:
+        """What argparse calls when the words make no sense."""
         raise UsageError(f"command line: {message}; see prefork --help")
 
 

@@ -7,7 +7,8 @@ reader lags; a spooled one goes to an unnamed file on disk beyond a quarter of a
 import asyncio
 import tempfile
 from collections import deque
-from typing import IO, Protocol
+from collections.abc import Callable
+from typing import IO
 
 from prefork.errors import ClientGoneError
 
@@ -15,24 +16,19 @@ HIGH_WATER = 64 * 1024
 SPOOL_AFTER = 256 * 1024
 
 
-class Reading(Protocol):
-    """What a body needs of its connection."""
-
-    def pause(self) -> None:
-        """Stop reading from the socket."""
-
-    def resume(self) -> None:
-        """Read again."""
-
-    def invite(self) -> None:
-        """Send 100 Continue if the client waits for it (RFC 9110 section 10.1.1)."""
-
-
 class StreamedBody:
-    """A queue of pieces between the parser and one reader."""
+    """A queue of pieces between the parser and one reader.
 
-    def __init__(self, source: Reading) -> None:
-        self._source = source
+    ``pause`` and ``resume`` reading from the socket; ``invite``: send 100 Continue if the client
+    waits for it (RFC 9110 section 10.1.1).
+    """
+
+    def __init__(
+        self, pause: Callable[[], None], resume: Callable[[], None], invite: Callable[[], None]
+    ) -> None:
+        self._pause = pause
+        self._resume = resume
+        self._invite = invite
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
         self._paused = False
@@ -46,7 +42,7 @@ class StreamedBody:
         self._buffered += len(data)
         if self._buffered > HIGH_WATER and not self._paused:
             self._paused = True
-            self._source.pause()
+            self._pause()
         self._wake()
 
     def end(self) -> None:
@@ -64,7 +60,7 @@ class StreamedBody:
         while not self._pieces and not self.complete:
             if self.lost:
                 raise ClientGoneError("the client left in the middle of its request")
-            self._source.invite()
+            self._invite()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         data = b"".join(self._pieces)
@@ -72,7 +68,7 @@ class StreamedBody:
         self._buffered = 0
         if self._paused:
             self._paused = False
-            self._source.resume()
+            self._resume()
         return data, not self.complete
 
     def _wake(self) -> None:

@@ -1,7 +1,7 @@
-"""One client: its parser, its pipeline of requests, and its one deadline.
+"""One client: its pipeline of requests, and its one deadline.
 
-Bytes go into httptools (llhttp), whose callbacks build an Exchange. Requests are answered one at a
-time and in order; while one waits behind another, reading stops. What is refused, judge.py
+Bytes go to the reader, which makes Exchanges of them. Requests are answered one at a time and in
+order; while one waits behind another, reading stops. What is refused, judge.py
 decides; how, is decided here. After a refusal nothing more is read
 from the client: the answer is sent, the connection half-closed, and the rest discarded for a
 moment, because closing with unread bytes would reset the connection and destroy the answer
@@ -27,9 +27,9 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http import head
-from prefork.http.body import SpooledBody, StreamedBody
 from prefork.http.exchange import Exchange
-from prefork.http.judge import SLASH, blame, judge
+from prefork.http.judge import blame
+from prefork.http.reader import RequestReader
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -37,12 +37,6 @@ if TYPE_CHECKING:
 LINGERING = 2.0
 """Seconds that a half-closed client may still send before it is cut off."""
 
-_SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
-_METHODS: dict[bytes, str] = {}
-_NAMES: dict[bytes, bytes] = {}
-"""Harmless field names as sent, and in small letters: one object a name, so that its hash is
-computed once. Bounded, for clients that invent names."""
-_MOST_NAMES = 1024
 _NEVER = math.inf
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close sends RST."""
@@ -56,20 +50,11 @@ class Connection(asyncio.Protocol):
     """The asyncio protocol of one accepted connection."""
 
     __slots__ = (
-        "_body_size",
-        "_coding",
-        "_expect",
         "_half_closed",
-        "_headers",
-        "_hosts",
-        "_incoming",
-        "_length",
         "_parser",
         "_pauses",
+        "_reader",
         "_refusal",
-        "_size",
-        "_special",
-        "_target",
         "_unsent",
         "_waiting",
         "_writers",
@@ -98,23 +83,13 @@ class Connection(asyncio.Protocol):
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
         self._waiting: deque[Exchange] = deque()
-        self._incoming: Exchange | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._target = b""
-        self._hosts = 0
-        self._special = False
-        """The request has fields besides Host that _judge must look at."""
-        self._length: int | None = None
-        self._coding: bytes | None = None
-        self._expect: bytes | None = None
-        self._size = 0
-        self._body_size = 0
         self._refusal: ClientError | None = None
         self._pauses = 0
         self._half_closed = False
         self._unsent = _NEVER
         self._writers: list[asyncio.Future[None]] = []
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = RequestReader(self)
+        self._parser = self._reader.parser
 
     # From the transport.
 
@@ -129,7 +104,8 @@ class Connection(asyncio.Protocol):
         """asyncio: bytes arrived."""
         if self.phase == CLOSING or self._refusal is not None:
             return
-        self._size += len(data)
+        reader = self._reader
+        reader.size += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -139,7 +115,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(blame(error))
             return
-        if self._size:
+        if reader.size:
             self._arrived_in_part()
 
     def eof_received(self) -> bool:
@@ -148,7 +124,11 @@ class Connection(asyncio.Protocol):
         A half-closed client still gets what it asked for. An app that streams rather wants to
         know that nobody listens any more, which is what this mostly means.
         """
-        if self.service.handler.streams or self._incoming is not None or self.current is None:
+        if (
+            self.service.handler.streams
+            or self._reader.incoming is not None
+            or self.current is None
+        ):
             return False
         self._half_closed = True
         return self.phase != CLOSING
@@ -157,7 +137,8 @@ class Connection(asyncio.Protocol):
         """asyncio: the connection is gone, whoever ended it."""
         self.service.connections.discard(self)
         self.phase, self.deadline = CLOSING, _NEVER
-        for exchange in (self.current, self._incoming, *self._waiting):
+        reader = self._reader
+        for exchange in (self.current, reader.incoming, *self._waiting):
             if exchange is not None and not exchange.gone:
                 exchange.gone = True
                 if exchange.body is not None:
@@ -168,8 +149,8 @@ class Connection(asyncio.Protocol):
             self.service.requests += 1
         self._wake_writers()
         self._waiting.clear()
-        self._incoming = None
-        del self._parser  # it and we refer to each other
+        reader.close()
+        del self._parser
         self.service.check_empty()
 
     def pause_writing(self) -> None:
@@ -202,130 +183,21 @@ class Connection(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    # From the parser.
-
-    def on_url(self, piece: bytes) -> None:
-        """httptools: the request target, perhaps in pieces."""
-        self._target = self._target + piece if self._target else piece
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: one header field, or a trailer field after the body."""
-        value = value.rstrip(b" \t")
-        lower = _NAMES.get(name)
-        if lower is None:
-            lower = self._note(name.lower(), value)
-            if lower not in _SPECIAL and len(_NAMES) < _MOST_NAMES:
-                _NAMES[name] = lower
-        self._headers.append((lower, value))
-
-    def _note(self, name: bytes, value: bytes) -> bytes:
-        """Look at a field whose name is not known to be harmless; its name."""
-        if name == b"host":
-            self._hosts += 1
-            return name
-        if name not in _SPECIAL:
-            return name
-        self._special = True
-        if name == b"content-length":
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            self._coding = value.lower() if self._coding is None else b"several"
-        else:
-            self._expect = value.lower()
-        return name
-
-    def on_headers_complete(self) -> None:
-        """httptools: the head is there. Judge it; an app that streams is called now."""
-        parser = self._parser
-        service = self.service
-        headers, target = self._headers, self._target
-        exchange = Exchange(self, headers, target)
-        method = parser.get_method()
-        exchange.method = _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
-        version = parser.get_http_version()
-        if version != "1.1":
-            exchange.version = version
-        # One line for the request that is like nearly all; everything else is judged in detail.
-        if (
-            self._hosts != 1
-            or self._special
-            or version != "1.1"
-            or target[0] != SLASH
-            or self._size > service.small
-            or len(headers) > service.limits.headers
-        ):
-            judge(exchange, self._hosts, self._length, self._coding, self._expect, service.limits)
-        if b"?" in target:
-            exchange.path, _, exchange.query = exchange.path.partition(b"?")
-        if not service.keeps_alive or not parser.should_keep_alive():
-            exchange.keep_alive = False
-        self._headers = []  # trailer fields go here and are forgotten
-        self._target = b""
-        self._incoming = exchange
-        if self._length or self._coding is not None:
-            self._begin_body(exchange)
-
-    def _begin_body(self, exchange: Exchange) -> None:
-        exchange.expects = self._expect is not None and exchange.version == "1.1"
-        self._body_size = 0
-        if self.service.handler.streams:
-            exchange.body = StreamedBody(_Source(self, exchange))
-            if self.current is None and not self._waiting:
-                self._begin(exchange)
-            else:
-                self._queue(exchange)
-        else:
-            exchange.body = SpooledBody()
-            if self.current is None:
-                self.invite(exchange)
-
-    def on_body(self, data: bytes) -> None:
-        """httptools: a piece of the body, without its chunk framing."""
-        exchange = self._incoming
-        if exchange is None or exchange.body is None or exchange.ended:
-            return
-        self._body_size += len(data)
-        limit = self.service.limits.body
-        if limit is not None and self._body_size > limit:
-            raise ClientError(413, "the request body is too large")
-        exchange.expects = False
-        exchange.began = self.service.now
-        exchange.body.feed(data)
-
-    def on_message_complete(self) -> None:
-        """httptools: the request is whole."""
-        exchange = self._incoming
-        if exchange is None:
-            return
-        self._incoming = None
-        self._size = self._hosts = 0
-        if self._headers:
-            self._headers = []
-        if self._special:
-            self._special = False
-            self._length = self._coding = self._expect = None
-        exchange.complete = True
-        body = exchange.body
-        if body is not None:
-            if exchange.ended or exchange.gone:
-                return
-            body.end()
-            if self.phase == BODY:
-                self.phase, self.deadline = BUSY, _NEVER
-            if self.service.handler.streams:
-                return
-        if self.current is None and not self._waiting:
-            self._begin(exchange)
-        else:
-            self._queue(exchange)
-
     # The pipeline.
 
-    def _queue(self, exchange: Exchange) -> None:
-        """Keep it until its predecessors are answered, and read no further."""
+    def take(self, exchange: Exchange) -> None:
+        """A request that the app can be called with: now, or after its predecessors."""
+        if self.current is None and not self._waiting:
+            self._begin(exchange)
+            return
         self._waiting.append(exchange)
         if len(self._waiting) == 1:
             self.pause()
+
+    def whole(self) -> None:
+        """The body that the app is reading is complete."""
+        if self.phase == BODY:
+            self.phase, self.deadline = BUSY, _NEVER
 
     def _begin(self, exchange: Exchange) -> None:
         service = self.service
@@ -361,8 +233,8 @@ class Connection(asyncio.Protocol):
         self.deadline = service.idle_deadline
         if service.draining:
             self.hurry()
-        if self._incoming is not None:
-            self.invite(self._incoming)
+        if self._reader.incoming is not None:
+            self.invite(self._reader.incoming)
 
     def _next(self) -> None:
         if self._waiting and self.current is None and self.phase != CLOSING:
@@ -398,10 +270,10 @@ class Connection(asyncio.Protocol):
     def _arrived_in_part(self) -> None:
         """A request is under way but not whole."""
         service = self.service
-        if self._incoming is None:
-            if len(self._target) > service.limits.line:
+        if self._reader.incoming is None:
+            if len(self._reader.target) > service.limits.line:
                 self._refuse(ClientError(414, "the request target is too long"))
-            elif self._size > service.limits.header_size + service.limits.line:
+            elif self._reader.size > service.limits.header_size + service.limits.line:
                 self._refuse(ClientError(431, "the request head is too large"))
             elif self.current is None and self.phase != HEAD:
                 self.phase, self.deadline = HEAD, service.head_deadline
@@ -411,7 +283,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: ClientError) -> None:
         """Answer ``error`` once all earlier requests are answered, then close."""
         self._refusal = error
-        broken = self._incoming
+        broken = self._reader.incoming
         if broken is not None and broken is self.current:
             self._cut_short(broken)
         elif self.current is None and not self._waiting:
@@ -430,7 +302,7 @@ class Connection(asyncio.Protocol):
         error = self._refusal
         assert error is not None
         if self.current is None:
-            self.current = Exchange(self, [], self._target)
+            self.current = Exchange(self, [], self._reader.target)
         exchange = self.current
         exchange.keep_alive = exchange.complete = False
         exchange.page(error.status, str(error))
@@ -462,7 +334,7 @@ class Connection(asyncio.Protocol):
         limits = self.service.limits
         if self.phase == IDLE:
             quiet_since = self.deadline - limits.keepalive
-        elif self.phase == HEAD and self._size == 0:
+        elif self.phase == HEAD and self._reader.size == 0:
             quiet_since = self.deadline - limits.header_timeout
         else:
             return
@@ -472,7 +344,7 @@ class Connection(asyncio.Protocol):
         """The deadline passed: act as the table says."""
         if self.phase in (SEND, CLOSING):
             self._expire_writing()
-        elif self.phase == IDLE or (self.phase == HEAD and self._size == 0):
+        elif self.phase == IDLE or (self.phase == HEAD and self._reader.size == 0):
             self._close(gently=False)
         elif self.phase in (HEAD, BODY):
             self._refuse(ClientError(408, "the request took too long to arrive"))
@@ -484,21 +356,6 @@ class Connection(asyncio.Protocol):
             self._unsent, self.deadline = unsent, self.service.send_deadline
         else:
             self.abort()
-
-
-class _Source:
-    """A streamed body's view of its connection."""
-
-    __slots__ = ("_connection", "_exchange", "pause", "resume")
-
-    def __init__(self, connection: Connection, exchange: Exchange) -> None:
-        self._connection = connection
-        self._exchange = exchange
-        self.pause = connection.pause
-        self.resume = connection.resume
-
-    def invite(self) -> None:
-        self._connection.invite(self._exchange)
 
 
 def _address(name: object) -> tuple[str, int] | None:
