@@ -33,6 +33,7 @@ def check_app(config: Config, here: str) -> str:
         log_fd=log.fd,
         log_access=None,
         set_title=lambda _state: None,
+        on_ready=lambda: None,
         reopen_logs=lambda: None,
         flush_logs=lambda: None,
     )

@@ -25,7 +25,7 @@ from prefork.observe.access import AccessLog
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import Pool, facts, orders
-from prefork.unix.daemon import Foreground
+from prefork.unix.daemon import Foreground, redirect_output
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import out_of_memory_kills
 from prefork.unix.pidfile import PidFile
@@ -73,6 +73,7 @@ class Master:
         self._foreground = foreground
         self._name = config.name or config.app.partition(":")[0]
         self._titles = Titles(config.proctitle, self._name)
+        self._daemon = config.daemon
         self._newest = 1
         self._generations = {1: prepare(config, here, ())}
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
@@ -270,10 +271,16 @@ class Master:
                 log_fd=self._log.fd,
                 log_access=access.write if access else None,
                 set_title=partial(self._titles.worker, order.slot, order.generation),
+                on_ready=self._let_go_of_terminal,
                 reopen_logs=reopen_logs,
                 flush_logs=lambda: access.flush() if access else None,
             )
         )
+
+    def _let_go_of_terminal(self) -> None:
+        """In a daemon's worker: whoever started us waits for the end of our output."""
+        if self._daemon:
+            redirect_output(self._log.path)
 
     def _send(self, worker: int, signum: int) -> None:
         if (nursling := self._nursery.get(worker)) is not None:

@@ -20,7 +20,7 @@ class Foreground:
         """Let the foreground return 0, and let go of the terminal: ``output`` takes its place."""
         if self._fd >= 0:
             self.failed(0)
-            _redirect(output or os.devnull)
+            redirect_output(output)
 
     def failed(self, code: int) -> None:
         """Let the foreground return ``code``; after ``ready`` there is nobody left to tell."""
@@ -64,7 +64,9 @@ def _await_word(reader: int) -> NoReturn:
     os._exit(word[0] if word else 111)
 
 
-def _redirect(path: str) -> None:
+def redirect_output(path: str) -> None:
+    """Let go of the terminal: stdout and stderr go to ``path``, or nowhere when it is empty."""
+    path = path or os.devnull
     sys.stdout.flush()
     sys.stderr.flush()
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -50,6 +50,7 @@ class Birth:
     log_fd: int
     log_access: Callable[[Exchange], None] | None
     set_title: Callable[[str], None]
+    on_ready: Callable[[], None]
     reopen_logs: Callable[[], None]
     flush_logs: Callable[[], None]
 
@@ -57,7 +58,7 @@ class Birth:
 def live(birth: Birth) -> int:
     """The whole life; the exit code."""
     config = birth.config
-    line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title)
+    line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
     leave = Leave(
         stopping, line, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master

@@ -13,19 +13,26 @@ class Line:
     """Held by the one worker that owns the pipe and the row."""
 
     def __init__(
-        self, fd: int, row: Row, timeout: float | None, set_title: Callable[[str], None]
+        self,
+        fd: int,
+        row: Row,
+        timeout: float | None,
+        set_title: Callable[[str], None],
+        on_ready: Callable[[], None],
     ) -> None:
         self._fd = fd
         self._row = row
         self._floats = row.floats
         self._timeout = timeout if timeout is not None else math.inf
         self._set_title = set_title
+        self._on_ready = on_ready
         self.is_ready = False
 
     def ready(self) -> None:
         """The worker accepts connections. Its deadline counts from its first beat on."""
         if not self.is_ready:
             self.is_ready = True
+            self._on_ready()
             self._set_title("ready")
             write_all(self._fd, encode(Say.READY))
 

@@ -120,9 +120,6 @@ async def _run_async(
     main = loop.create_task(app(*sockets))
     stopping = asyncio.ensure_future(_await(leave.stopping))
     await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for sock in sockets:
-        if leave.stopping and not leave.stopping.asked:
-            loop.remove_reader(sock.fileno())
     if not main.done() and not leave.stopping.asked:
         main.cancel()
     try:
