@@ -79,12 +79,11 @@ def show_duration(seconds: float) -> str:
 
 def _size(raw: object) -> int:
     """Bytes; ``64k``, ``10m``, ``1g`` are powers of 1024."""
-    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
-        return raw
-    match = re.fullmatch(r"([0-9]{1,12})\s*([kmg]?)(i?b)?", str(raw).strip().lower())
-    if match is None or isinstance(raw, bool):
+    match = re.fullmatch(r"([0-9]{1,15})\s*([kmg]?)(i?b)?", str(raw).strip().lower())
+    size = int(match[1]) * _SIZE[match[2]] if match else -1
+    if isinstance(raw, bool) or not 0 <= size < 10**15:
         raise ValueError("a size such as 64k, 10m or 1g")
-    return int(match[1]) * _SIZE[match[2]]
+    return size
 
 
 def show_size(size: int) -> str:

@@ -31,6 +31,9 @@ class Handler(Protocol):
     def handle(self, exchange: Exchange) -> None:
         """Never raises."""
 
+    async def finish(self) -> None:
+        """Wait for calls that go on although their requests are answered."""
+
     def overdue(self, exchange: Exchange) -> None:
         """The app has had the ball for longer than the request timeout."""
 

@@ -44,7 +44,12 @@ class AsgiHandler:
         if _EAGER:
             cycle.task = asyncio.Task(cycle.run(), loop=self._loop, eager_start=True)  # type: ignore[call-arg]
         else:
-            cycle.task = asyncio.Task(cycle.run(), loop=self._loop)
+            cycle.task = asyncio.Task(cycle.run(), loop=self._loop, name="request")
+
+    async def finish(self) -> None:
+        """Wait for calls that go on after their response, as background tasks do."""
+        while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
+            await asyncio.wait(tasks)
 
     def overdue(self, exchange: Exchange) -> None:
         """Cancel a call that has had the ball for too long; its traceback shows where it waits."""
@@ -92,7 +97,7 @@ class Cycle:
         running = self._handler.running
         running.add(self)
         try:
-            await self._handler.app(self._scope(), self.receive, self.send)
+            await self._handler.app(self._scope(exchange), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
                 what = "in the middle of its response" if self._status else "without a response"
                 raise ResponseError(f"the app returned {what}")
@@ -103,8 +108,7 @@ class Cycle:
         finally:
             running.discard(self)
 
-    def _scope(self) -> dict[str, Any]:
-        exchange = self._exchange
+    def _scope(self, exchange: Exchange) -> dict[str, Any]:
         connection = exchange.connection
         scope = (connection.shared or _template_for(connection)).copy()
         raw = exchange.path
@@ -155,7 +159,8 @@ class Cycle:
             exchange = self._exchange
             self._send_body(exchange, message.get("body", b""), message.get("more_body", False))
             if exchange.ended:
-                self.disconnect()
+                if self._gone is not None:
+                    self.disconnect()
             elif (blocked := exchange.connection.blocked()) is not None:
                 await blocked
         else:
@@ -200,6 +205,8 @@ class Cycle:
         what = f"{exchange.method} {exchange.target[:200].decode('latin-1')}"
         if self._timed_out:
             what += " (no answer in time)"
+        # An app that is torn down because its client left has not failed.
+        level = logging.DEBUG if exchange.gone else logging.ERROR
         trace = own_traceback(error).rstrip()
-        self._handler.log.error("the app failed on %s\n%s", what, trace)
+        self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
         exchange.fail()

@@ -77,6 +77,7 @@ class HttpWorker:
         service.drain()
         self._tick(loop, service)
         await emptied.wait()
+        await service.handler.finish()
         await lifespan.stop()
 
     def _handler(self, lifespan: Lifespan) -> Handler:

@@ -68,6 +68,11 @@ class WsgiHandler:
         else:
             self.threads.submit(ThreadCall(self, exchange, self._loop).run, environ)
 
+    async def finish(self) -> None:
+        """Wait for threads that go on after their response."""
+        if self.threads is not None:
+            await self._loop.run_in_executor(None, self.threads.shutdown)
+
     def overdue(self, exchange: Exchange) -> None:
         """A thread is stuck. It cannot be stopped; the master sees the deadline and acts."""
         self.log.error("no answer in time: %s %s", exchange.method, _shown(exchange.target))
