@@ -62,12 +62,19 @@ def run(arguments: Sequence[str]) -> int:
     if getattr(words, "print_config", False):
         print(show_settings(resolved), end="")
         return 0
+    require_app(resolved.config)
     if getattr(words, "check", False):
         from prefork.cli.checking import check_app  # noqa: PLC0415 - serving does not need it
 
         print(f"ok: {check_app(resolved.config, start_folder())}")
         return 0
     return serve(settings, resolved.config)
+
+
+def require_app(config: Config) -> None:
+    """Raise UsageError when none is named."""
+    if not config.app:
+        raise UsageError("no app: write prefork MODULE:CALLABLE, as in prefork myapp:main")
 
 
 def serve(settings: Settings, config: Config) -> int:
@@ -105,7 +112,9 @@ def _be_master(settings: Settings, config: Config, here: str, foreground: Foregr
         notifier.main_pid(os.getpid())
 
     def reread() -> Config:
-        return settings.read().config
+        config = settings.read().config
+        require_app(config)
+        return config
 
     master = Master(config, reread, here, log, mailbox, notifier, foreground)
     # What is there now stays shared with the workers instead of being copied by their collector.

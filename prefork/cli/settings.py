@@ -40,8 +40,6 @@ class Settings:
         if self._file:
             layers.insert(0, _read_file(self._file))
         resolved = resolve(layers)
-        if not resolved.config.app:
-            raise UsageError("no app: write prefork MODULE:CALLABLE, as in prefork myapp:main")
         if self._activated and resolved.places["bind"] == "default":
             config = replace(resolved.config, bind=self._activated)
             places = {**resolved.places, "bind": "systemd"}

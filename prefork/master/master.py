@@ -31,7 +31,7 @@ from prefork.unix.memory import out_of_memory_kills
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
 from prefork.unix.scoreboard import Row
-from prefork.unix.signals import Mailbox
+from prefork.unix.signals import Mailbox, in_terminal_foreground
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Say, Word
@@ -165,7 +165,7 @@ class Master:
                 reap_strangers(self._nursery.knows_pid)
 
     def _on_winch(self) -> None:
-        if sys.stdin is not None and sys.stdin.isatty():
+        if in_terminal_foreground():
             return  # somebody resized the terminal
         self._facts.append(facts.AskedDrain())
 

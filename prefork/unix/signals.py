@@ -12,6 +12,14 @@ from collections.abc import Iterable
 from types import FrameType
 
 
+def in_terminal_foreground() -> bool:
+    """Whether the terminal sends us its own signals: WINCH when it is resized, INT at Ctrl-C."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
 class Mailbox:
     """Collects ``wanted`` signals from its opening on. ``fd`` is readable when there is post."""
 
