@@ -53,6 +53,6 @@ def _read_file(path: str) -> Layer:
             table: dict[str, Any] = tomllib.load(file)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no valid TOML: {error}") from None
     return file_layer(table, path, os.path.dirname(path))

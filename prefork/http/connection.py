@@ -51,7 +51,6 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_half_closed",
-        "_parser",
         "_pauses",
         "_reader",
         "_refusal",
@@ -89,7 +88,6 @@ class Connection(asyncio.Protocol):
         self._unsent = _NEVER
         self._writers: list[asyncio.Future[None]] = []
         self._reader = RequestReader(self)
-        self._parser = self._reader.parser
 
     # From the transport.
 
@@ -105,11 +103,13 @@ class Connection(asyncio.Protocol):
         if self.phase == CLOSING or self._refusal is not None:
             return
         reader = self._reader
-        reader.size += len(data)
+        reader.chunk = len(data)
+        reader.size += reader.chunk
         try:
-            self._parser.feed_data(data)
+            reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # No protocol of ours to upgrade to: answer as if it had not been asked (RFC 9110 7.8).
+            reader.read_on()
             self.data_received(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
@@ -150,7 +150,6 @@ class Connection(asyncio.Protocol):
         self._wake_writers()
         self._waiting.clear()
         reader.close()
-        del self._parser
         self.service.check_empty()
 
     def pause_writing(self) -> None:
@@ -286,7 +285,10 @@ class Connection(asyncio.Protocol):
         broken = self._reader.incoming
         if broken is not None and broken is self.current:
             self._cut_short(broken)
-        elif self.current is None and not self._waiting:
+            return
+        if broken is not None and broken in self._waiting:
+            self._waiting.remove(broken)
+        if self.current is None and not self._waiting:
             self._answer_refusal()
 
     def _cut_short(self, exchange: Exchange) -> None:

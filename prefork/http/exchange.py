@@ -51,7 +51,6 @@ class Exchange:
 
     _head: list[bytes] | None = None
     _left: int | None = None
-    _declared: int | None = None
     _dated = False
     _chunked = False
     _mute = False
@@ -84,7 +83,7 @@ class Exchange:
     ) -> list[bytes]:
         """The head, without the line that ends it."""
         parts = [line]
-        self._declared = None
+        declared = None
         self._dated = False
         for pair in fields:
             try:
@@ -94,9 +93,10 @@ class Exchange:
                 known = FIELDS.get(pair)
             field, meaning = known or learn(pair)
             parts.append(field)
-            if meaning != PLAIN:
+            if meaning >= 0 and declared is None:
+                declared = meaning
+            elif meaning != PLAIN:
                 self._note(meaning)
-        declared = self._declared
         self.status = status
         if declared is None or declared != length or status in head.NO_BODY:
             self._frame(parts, declared, length)
@@ -113,12 +113,10 @@ class Exchange:
         return parts
 
     def _note(self, meaning: int) -> None:
-        """A field of the app's that decides something."""
+        """A field of the app's that decides something. Raises ResponseError."""
         if meaning >= 0:
-            if self._declared is not None:
-                raise ResponseError("the response has two Content-Length fields")
-            self._declared = meaning
-        elif meaning == DATE:
+            raise ResponseError("the response has two Content-Length fields")
+        if meaning == DATE:
             self._dated = True
         elif meaning == CLOSE:
             self.keep_alive = False

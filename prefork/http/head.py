@@ -64,20 +64,18 @@ STATUS_LINES: dict[int, bytes] = {
 }
 
 
-_wsgi_status: dict[str, tuple[int, bytes]] = {}
+WSGI_STATUSES: dict[str, tuple[int, bytes]] = {}
+"""Statuses that WSGI apps used, each with its number and its line."""
 
 
-def read_status(text: str) -> tuple[int, bytes]:
-    """The number and the status line of a WSGI status such as ``404 Not Found``."""
-    known = _wsgi_status.get(text)
-    if known is not None:
-        return known
+def learn_status(text: str) -> tuple[int, bytes]:
+    """Learn the number and the status line of a WSGI status such as ``404 Not Found``."""
     reason = text.encode("latin-1", "replace")
     if not re.fullmatch("[1-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
         raise ResponseError(f"the status must be like '200 OK', not {text!r}")
     line = int(text[:3]), b"HTTP/1.1 " + reason + (b"\r\n" if " " in text else b" \r\n")
-    if len(_wsgi_status) < _MOST_REMEMBERED:
-        _wsgi_status[text] = line
+    if len(WSGI_STATUSES) < _MOST_REMEMBERED:
+        WSGI_STATUSES[text] = line
     return line
 
 

@@ -12,6 +12,11 @@ from prefork.http.exchange import Exchange
 from prefork.http.limits import Limits
 
 SLASH = ord("/")
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
+_MOST_HOSTS = 256
+
+HOSTS: set[bytes] = set()
+"""Hosts that were found well-formed. Bounded, for clients that invent them."""
 
 
 def judge(
@@ -42,6 +47,14 @@ def judge(
     if exchange.target[0] != SLASH:
         exchange.path = _origin(exchange)
     _judge_body(exchange, length, coding, expect, limits)
+
+
+def learn_host(host: bytes) -> None:
+    """Refuse what is no host and port (RFC 9110 section 7.2), remember the rest."""
+    if not _HOST.fullmatch(host):
+        raise ClientError(400, "Host is no host and port")
+    if len(HOSTS) < _MOST_HOSTS:
+        HOSTS.add(host)
 
 
 def _judge_body(

@@ -12,17 +12,18 @@ import httptools
 from prefork.errors import ClientError
 from prefork.http.body import SpooledBody, StreamedBody
 from prefork.http.exchange import Exchange
-from prefork.http.judge import SLASH, judge
+from prefork.http.judge import HOSTS, SLASH, judge, learn_host
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
 
-_SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_SPECIAL = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
 _METHODS: dict[bytes, str] = {}
 _NAMES: dict[bytes, bytes] = {}
 """Harmless field names as sent, and in small letters: one object a name, so that its hash is
 computed once. Bounded, for clients that invent names."""
 _MOST_NAMES = 1024
+_CHUNKED = b"Transfer-Encoding: chunked"
 
 
 class RequestReader:
@@ -36,8 +37,12 @@ class RequestReader:
         "_headers",
         "_hosts",
         "_length",
+        "_plain",
+        "_reading_on",
         "_service",
+        "_slack",
         "_special",
+        "chunk",
         "incoming",
         "parser",
         "size",
@@ -50,16 +55,24 @@ class RequestReader:
         self.incoming: Exchange | None = None
         """The request whose head has arrived and whose end has not."""
         self.size = 0
-        """Bytes of it so far; 0 between two requests."""
+        """Bytes of it so far, without those that came in one piece with the end of the last one;
+        0 between two requests."""
+        self.chunk = 0
+        """Bytes of the piece that is being parsed."""
+        self._slack = 0
+        """How many bytes more it may have at the most."""
         self.target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._hosts = 0
+        self._plain = True
+        """There is no Connection field."""
         self._special = False
         """There are fields besides Host that judge() must look at."""
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
         self._body_size = 0
+        self._reading_on = False
         self.parser = httptools.HttpRequestParser(self)
 
     def close(self) -> None:
@@ -85,6 +98,10 @@ class RequestReader:
         """Look at a field whose name is not known to be harmless; its name."""
         if name == b"host":
             self._hosts += 1
+            if value not in HOSTS:
+                learn_host(value)
+        elif name == b"connection":
+            self._plain = False
         elif name in _SPECIAL:
             self._special = True
             if name == b"content-length":
@@ -97,28 +114,34 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """httptools: the head is there. Judge it."""
+        if self._reading_on:
+            self._reading_on, self._headers, self.target = False, [], b""
+            return
         parser = self.parser
         service = self._service
         headers, target = self._headers, self.target
         exchange = Exchange(self._connection, headers, target)
         method = parser.get_method()
         exchange.method = _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
-        version = parser.get_http_version()
-        if version != "1.1":
-            exchange.version = version
+        keep_alive = parser.should_keep_alive()
+        # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
+        # as much as ten lines of Python.
+        if not keep_alive or not self._plain:
+            exchange.version = parser.get_http_version()
+            self._plain = True
         # One line for the request that is like nearly all; everything else is judged in detail.
         if (
             self._hosts != 1
             or self._special
-            or version != "1.1"
+            or exchange.version != "1.1"
             or target[0] != SLASH
-            or self.size > service.small
+            or self.size + self._slack > service.small
             or len(headers) > service.limits.headers
         ):
             judge(exchange, self._hosts, self._length, self._coding, self._expect, service.limits)
         if b"?" in target:
             exchange.path, _, exchange.query = exchange.path.partition(b"?")
-        if not service.keeps_alive or not parser.should_keep_alive():
+        if not keep_alive or not service.keeps_alive:
             exchange.keep_alive = False
         self._headers = []  # trailer fields go here and are forgotten
         self.target = b""
@@ -158,10 +181,14 @@ class RequestReader:
         exchange = self.incoming
         if exchange is None:
             return
+        if exchange.body is not None and self.parser.should_upgrade():
+            return  # llhttp leaves the body to the new protocol: read_on() will have it
+        if self._headers:
+            self.check_trailers()
+            self._headers = []
         self.incoming = None
         self.size = self._hosts = 0
-        if self._headers:
-            self._headers = []
+        self._slack = self.chunk
         exchange.complete = True
         if self._special:
             self._special = False
@@ -170,6 +197,27 @@ class RequestReader:
                 self._end_body(exchange)
                 return
         self._connection.take(exchange)
+
+    def read_on(self) -> None:
+        """Go on behind an Upgrade that we ignore.
+
+        llhttp takes everything behind the head for the new protocol, also a body that the head
+        announced; read as a next request it would be smuggled in. A new parser that is told of
+        the same framing reads it as the body that it is.
+        """
+        if self.incoming is None or self.incoming.body is None:
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        framing = _CHUNKED if self._length is None else b"Content-Length: %d" % self._length
+        self._reading_on = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+
+    def check_trailers(self) -> None:
+        """Trailer fields are forgotten, but not collected without limit. Raises ClientError."""
+        limits = self._service.limits
+        size = sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > limits.header_size or len(self._headers) > limits.headers:
+            raise ClientError(431, "the request has too many or too large trailer fields")
 
     def _end_body(self, exchange: Exchange) -> None:
         if exchange.body is None or exchange.ended or exchange.gone:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from prefork.config import Config
 from prefork.errors import UsageError
+from prefork.observe.log import make_log
 from prefork.pool import Policy
 from prefork.unix.cores import usable_cores
 from prefork.unix.identity import Identity, look_up
@@ -33,6 +34,7 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
     folder = os.path.join(here, config.chdir) if config.chdir else here
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
+    make_logs(config, identity)
     listeners = _listen(config, list(open_now))
     return Generation(config, policy(config), identity, folder, listeners)
 
@@ -58,6 +60,13 @@ def worker_count(wanted: int) -> int:
     if wanted > 0:
         return wanted
     return max(1, usable_cores() + wanted)
+
+
+def make_logs(config: Config, identity: Identity) -> None:
+    """Before the workers do, who only open them when they were forked. Raises MachineError."""
+    for path in (config.log_file, config.access_log):
+        if path not in ("", "-"):
+            make_log(path, identity.uid, identity.gid)
 
 
 def _listen(config: Config, open_now: list[Listener]) -> list[Listener]:

@@ -18,13 +18,13 @@ from time import monotonic
 from prefork.config import Config
 from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
-from prefork.master.generation import prepare
+from prefork.master.generation import make_logs, prepare
 from prefork.master.nursery import Nursery
 from prefork.master.titles import Titles
 from prefork.observe.access import AccessLog
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
-from prefork.pool import Pool, facts, orders
+from prefork.pool import MasterState, Pool, facts, orders
 from prefork.unix.daemon import Foreground, redirect_output
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import out_of_memory_kills
@@ -75,8 +75,13 @@ class Master:
         self._titles = Titles(config.proctitle, self._name)
         self._daemon = config.daemon
         self._newest = 1
-        self._generations = {1: prepare(config, here, ())}
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
+        try:
+            self._generations = {1: prepare(config, here, ())}
+        except BaseException:
+            if self._pid_file is not None:
+                self._pid_file.close()
+            raise
         self._pool = Pool(self._generations[1].policy, Random())
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
@@ -190,13 +195,21 @@ class Master:
 
     def _reload(self) -> None:
         """Prepare the next generation. Nothing changes before all of it is known to be right."""
-        self._notifier.reloading()
+        if self._pool.stopping:
+            return
+        if self._pool.state is not MasterState.STARTING:
+            self._notifier.reloading()
         current = self._generations[self._pool.plan.generation]
         try:
             config = self._reread()
             generation = prepare(config, self._here, self._listeners())
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
+            return
+        except Exception as error:
+            # Not even a bug of ours may end a service because somebody edited a file.
+            self._log.logger.exception("this is a bug in prefork, please report it")
+            self._facts.append(facts.ReloadRefused(repr(error)))
             return
         if changed := changed_for_restart(current.config, config):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
@@ -207,6 +220,11 @@ class Master:
 
     def _reopen_logs(self) -> None:
         self._log.reopen()
+        current = self._generations[self._pool.plan.generation]
+        try:
+            make_logs(current.config, current.identity)
+        except MachineError as error:
+            self._log.logger.error("%s", error)
         for nursling in self._nursery:
             nursling.child.send(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
@@ -299,7 +317,8 @@ class Master:
                 self._notifier.ready()
                 self._foreground.ready(self._log.path)
             case orders.RollDone() | orders.RollFailed():
-                self._notifier.ready()
+                if self._pool.state is not MasterState.STARTING:
+                    self._notifier.ready()
             case orders.Ending(reason):
                 self._notifier.stopping()
                 if reason and self._log.path:
@@ -335,5 +354,6 @@ class Master:
             listener.close()
         if self._pid_file is not None:
             self._pid_file.close()
-        self._foreground.failed(self._exit_code or 0)
+        # If it is still there: we were stopped before we were ready, and it must not return 0.
+        self._foreground.failed(self._exit_code or MachineError.exit_code)
         self._log.logger.info("stopped")

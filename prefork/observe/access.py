@@ -26,7 +26,7 @@ class AccessLog:
     """One per worker, made before the fork, used after it."""
 
     def __init__(self, path: str, logger: logging.Logger) -> None:
-        self._path = path
+        self._path = path if path == "-" else os.path.abspath(path)
         self._logger = logger
         self._fd = 1 if path == "-" else open_append(path)
         self._lines: list[str] = []

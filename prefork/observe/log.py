@@ -17,7 +17,8 @@ class Log:
     """``logger`` for writing, ``fd`` for those who write without Python."""
 
     def __init__(self, level: str, path: str) -> None:
-        self.path = path
+        # A worker that follows a rotation has its own working directory.
+        self.path = os.path.abspath(path) if path else ""
         self.fd = open_append(path) if path else sys.stderr.fileno()
         stream = os.fdopen(self.fd, "a", buffering=1, closefd=False, errors="backslashreplace")
         handler = logging.StreamHandler(stream)
@@ -41,6 +42,26 @@ def open_append(path: str) -> int:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
+
+
+def make_log(path: str, uid: int | None, gid: int | None) -> None:
+    """See that the file can be written, and give it to the user who reopens it after a rotation.
+
+    Devices and fifos are left alone; a fifo may lack its reader yet. Raises MachineError.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        return
+    fd = open_append(path)
+    try:
+        status = os.fstat(fd)
+        # Neither a symlink nor a hard link: somebody may have put it there to get the file behind.
+        own = status.st_nlink == 1 and os.path.samestat(status, os.lstat(path))
+        if own and (uid, gid) != (None, None):
+            os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+    except OSError as error:
+        raise MachineError(f"cannot hand over the log {path}: {error.strerror}") from error
+    finally:
+        os.close(fd)
 
 
 def reopen_append(path: str, fd: int, logger: logging.Logger) -> None:

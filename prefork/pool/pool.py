@@ -150,8 +150,8 @@ class Pool:
                 worker.enter(State.BOOTING, now + self.plan.policy.boot_timeout)
 
     def _on_spawn_failed(self, worker_id: int, reason: str, now: float) -> None:
-        if (worker := self.workers.get(worker_id, State.SPAWNING)) is not None:
-            worker.cause, worker.reason = Cause.BOOT_FAILURE, reason
+        if (worker := self.workers.get(worker_id)) is not None:
+            worker.cause, worker.reason = worker.cause or Cause.BOOT_FAILURE, reason
             self._bury(worker, now, detail=reason)
 
     def _on_ready(self, worker_id: int, now: float) -> None:

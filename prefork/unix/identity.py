@@ -46,12 +46,12 @@ def look_up(user: str, group: str) -> Identity:
 def _user(text: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(text)) if text.isdigit() else pwd.getpwnam(text)
-    except KeyError:
+    except (KeyError, OverflowError):
         raise UsageError(f"no user is called {text!r}; see `getent passwd`") from None
 
 
 def _group(text: str) -> int:
     try:
         return (grp.getgrgid(int(text)) if text.isdigit() else grp.getgrnam(text)).gr_gid
-    except KeyError:
+    except (KeyError, OverflowError):
         raise UsageError(f"no group is called {text!r}; see `getent group`") from None

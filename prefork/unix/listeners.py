@@ -59,6 +59,9 @@ def open_listeners(address: Address, backlog: int) -> list[Listener]:
         raise
     except OSError as error:
         raise MachineError(_explain(address, error)) from error
+    except ValueError as error:
+        # A NUL in a path or a host.
+        raise UsageError(f"cannot listen on {str(address)!r}: {error}") from None
 
 
 def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:

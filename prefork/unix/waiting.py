@@ -20,7 +20,8 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> Iterator[Callable[[], object]]:
         """Block until something is readable or ``timeout`` seconds passed (None: for ever)."""
-        for key, _ in self._selector.select(timeout):
+        # A wait that SIGSTOP interrupted ends with its time, without a look: hence the second.
+        for key, _ in self._selector.select(timeout) or self._selector.select(0):
             yield key.data
 
     def close_copy(self) -> None:

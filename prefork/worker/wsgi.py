@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.head import ResponseError, read_status
+from prefork.http.head import WSGI_STATUSES, ResponseError, learn_status
 from prefork.worker.line import Line
 from prefork.worker.load import own_traceback
 
@@ -192,7 +192,7 @@ class Call:
                 exc_info = None
         elif self._status:
             raise ResponseError("start_response was called twice without exc_info")
-        self._status, self._line = read_status(status)
+        self._status, self._line = WSGI_STATUSES.get(status) or learn_status(status)
         self._fields = headers
         return self.write
 

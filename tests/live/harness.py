@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -222,3 +223,45 @@ def serving(
         yield server.ready(workers)
     finally:
         server.destroy()
+
+
+def command(
+    *arguments: str,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
+    patience: float = PATIENCE,
+) -> subprocess.CompletedProcess[str]:
+    """Run a prefork that is to end by itself. Whatever it leaves in its group is destroyed."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-m", "prefork", *arguments],
+        cwd=cwd,
+        env={**environ, "PWD": str(cwd), **(env or {})},
+        pass_fds=pass_fds,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
+    try:
+        out, err = process.communicate(timeout=patience)
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A folder that other users may read and enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

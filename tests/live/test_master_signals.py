@@ -1,5 +1,6 @@
 """Signals to the master, also many at once, and to the whole process group as a terminal sends."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -20,10 +21,21 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def barrier(server: Server) -> None:
-    """Wait until the master has read all signals that were sent before."""
-    before = server.count("reopened the logs")
-    server.send(signal.SIGUSR1)
-    server.wait_log("reopened the logs", before + 1)
+    """Wait until the master has obeyed all signals that were sent before.
+
+    Once it has read them with the first USR1, it acts on them before it reads the second.
+    """
+    for _ in range(2):
+        before = server.count("reopened the logs")
+        server.send(signal.SIGUSR1)
+        server.wait_log("reopened the logs", before + 1)
+
+
+def is_pending(pid: int, signum: int) -> bool:
+    """Whether the process blocks a signal that was sent to it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = re.search(r"^ShdPnd:\s*([0-9a-f]+)", status, re.MULTILINE)
+    return pending is not None and bool(int(pending[1], 16) & 1 << signum - 1)
 
 
 def newest(server: Server) -> int:
@@ -100,12 +112,13 @@ def test_scaling_during_reloads_loses_no_slot(tmp_path: Path) -> None:
 def test_a_stop_while_workers_boot_is_quick_and_clean(
     tmp_path: Path, gate: Gate, when: str
 ) -> None:
+    """Some are at their app, some were forked this moment: no state may miss the signal."""
     wait_in_gate = 'open("gate").read()'
     write_version(tmp_path, 1, code=wait_in_gate if when == "before ready" else "")
-    server = Server("-b", "127.0.0.1:0", "-w", "2", "app:app", cwd=tmp_path)
+    server = Server("-b", "127.0.0.1:0", "-w", "8", "app:app", cwd=tmp_path)
     try:
         if when == "during a reload":
-            server.ready(2)
+            server.ready(8)
             write_version(tmp_path, 2, code=wait_in_gate)
             server.send(signal.SIGHUP)
             server.wait_log("reloading to gen 2")
@@ -115,6 +128,25 @@ def test_a_stop_while_workers_boot_is_quick_and_clean(
         assert server.is_gone()
         assert "reloaded" not in server.log
         assert "killed" not in server.log
+    finally:
+        server.destroy()
+
+
+def test_a_stop_reaches_a_worker_that_was_forked_this_moment(tmp_path: Path) -> None:
+    """A fifo as access log holds it at its very beginning, before it cares for signals."""
+    fifo = tmp_path / "access"
+    os.mkfifo(fifo)
+    write_version(tmp_path, 1)
+    server = Server("-b", "127.0.0.1:0", "--access-log", "access", "app:app", cwd=tmp_path)
+    try:
+        (worker,) = wait_for(server.workers, "the worker was forked")
+        server.send(signal.SIGTERM)
+        wait_for(lambda: is_pending(worker.pid, signal.SIGTERM), "the stop signal waits for it")
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert server.wait_exit(10) == 0
+        finally:
+            os.close(reader)
     finally:
         server.destroy()
 

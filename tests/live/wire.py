@@ -158,6 +158,20 @@ class Wire:
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
+    def skip(self, size: int) -> None:
+        """Read so many bytes and throw them away, fast. Raises CutOffError."""
+        left = size - len(self._rest)
+        self._rest = self._rest[size:]
+        buffer = memoryview(bytearray(1 << 20))
+        while left > 0:
+            try:
+                got = self.socket.recv_into(buffer[:left])
+            except ConnectionResetError:
+                got = 0
+            if not got:
+                raise CutOffError(f"cut off {left} bytes before the end")
+            left -= got
+
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._rest:
             self._more()

@@ -1,0 +1,384 @@
+"""Life of a connection: reuse, order, framing, invitations, and clients that leave."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.live.harness import Server, wait_for
+from tests.live.web import KINDS, events, open_gate, web
+from tests.live.wire import CutOffError, ask, chunked, get, post, tcp
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
+    limits = ("--limit-body", "16m")
+    with web(request.param, tmp_path_factory.mktemp("web"), *limits) as server:
+        server.kind = request.param  # type: ignore[attr-defined]
+        yield server
+
+
+def kind(server: Server) -> str:
+    return server.kind  # type: ignore[attr-defined,no-any-return]
+
+
+def no_inline(server: Server) -> None:
+    """For what needs two requests at once."""
+    if kind(server) == "wsgi":
+        pytest.skip("one request at a time")
+
+
+# Reuse and order.
+
+
+def test_a_connection_serves_many_requests(server: Server) -> None:
+    with tcp(server) as wire:
+        for number in range(5):
+            answer = wire.send(get(f"/told/{number}")).answer()
+            assert (answer.status, answer.body) == (200, b"%d" % number)
+            assert answer.get("connection") is None
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(server: Server) -> None:
+    numbers = range(300)
+    with tcp(server) as wire:
+        wire.send(*(get(f"/told/{number}") for number in numbers))
+        assert [wire.answer().body for _ in numbers] == [b"%d" % number for number in numbers]
+
+
+def test_different_requests_sent_at_once_are_answered_in_their_order(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(
+            get("/told/first"),
+            post("/echo", b"second"),
+            get("/hello", method="HEAD"),
+            get("/stream"),
+            get("/echo", CHUNKED, method="POST") + chunked(b"fif", b"th"),
+            get("/status/204"),
+            get("/told/last", "Connection: close"),
+            get("/told/never"),
+        )
+        bodies = [wire.answer().body, wire.answer().body, wire.answer("HEAD").body]
+        bodies += [wire.answer().body for _ in range(4)]
+        assert bodies == [b"first", b"second", b"", b"onetwothree", b"fifth", b"", b"last"]
+        assert wire.ends()
+
+
+def test_a_slow_request_is_not_overtaken_by_the_next_on_its_connection(server: Server) -> None:
+    no_inline(server)
+    with tcp(server) as wire:
+        wire.send(get("/hold/slow"), get("/told/fast"), get("/told/faster"))
+        open_gate(server, "slow")
+        assert [wire.answer().body for _ in range(3)] == [b"slow", b"fast", b"faster"]
+
+
+def test_a_slow_request_does_not_hold_up_other_connections(server: Server) -> None:
+    no_inline(server)
+    with tcp(server) as slow, tcp(server) as fast:
+        slow.send(get("/hold/alone"))
+        assert fast.send(get("/told/fast")).answer().body == b"fast"
+        open_gate(server, "alone")
+        assert slow.answer().body == b"alone"
+
+
+def test_http_1_0_closes_unless_it_is_asked_to_keep_alive(server: Server) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get("/hello", version="1.0")).answer()
+        assert (answer.body, answer.closes) == (b"hello", True)
+        assert wire.ends()
+    with tcp(server) as wire:
+        for _ in range(2):
+            answer = wire.send(get("/hello", "Connection: keep-alive", version="1.0")).answer()
+            assert (answer.body, answer.get("connection")) == (b"hello", "keep-alive")
+
+
+def test_a_client_or_an_app_may_end_the_connection(server: Server) -> None:
+    for request in (get("/hello", "Connection: close"), get("/close")):
+        with tcp(server) as wire:
+            assert wire.send(request).answer().closes
+            assert wire.ends()
+
+
+# Framing.
+
+
+def test_a_response_of_known_length_says_it(server: Server) -> None:
+    for target, body in (("/hello", b"hello"), ("/sized", b"onetwosix")):
+        answer = ask(server, get(target))
+        assert (answer.get("content-length"), answer.body) == (str(len(body)), body)
+
+
+def test_a_response_of_unknown_length_is_chunked(server: Server) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get("/stream")).answer()
+        assert answer.get("transfer-encoding") == "chunked"
+        assert answer.body == b"onetwothree"
+        assert wire.send(get("/hello")).answer().body == b"hello"
+
+
+def test_a_response_of_unknown_length_ends_with_the_connection_in_http_1_0(server: Server) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get("/stream", "Connection: keep-alive", version="1.0")).answer()
+        assert answer.closes
+        assert answer.get("transfer-encoding") is None
+        assert answer.body == b"onetwothree"
+
+
+@pytest.mark.parametrize("target", ["/hello", "/sized", "/stream", "/status/404"])
+def test_head_gets_the_fields_of_get_and_no_body(server: Server, target: str) -> None:
+    framing = ("content-length", "transfer-encoding", "content-type")
+    with tcp(server) as wire:
+        full = wire.send(get(target)).answer()
+        bare = wire.send(get(target, method="HEAD")).answer("HEAD")
+        assert bare.status == full.status
+        if bare.get("content-length") or bare.get("transfer-encoding"):
+            assert [bare.get(name) for name in framing] == [full.get(name) for name in framing]
+        assert wire.send(get("/hello")).answer().body == b"hello"
+
+
+def test_head_of_a_known_length_says_it(server: Server) -> None:
+    assert ask(server, get("/hello", method="HEAD"), "HEAD").get("content-length") == "5"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_status_without_a_body_has_no_framing_either(
+    server: Server, status: int, version: str
+) -> None:
+    request = get(f"/status/{status}", "Connection: keep-alive", version=version)
+    with tcp(server) as wire:
+        for _ in range(2):
+            answer = wire.send(request).answer()
+            assert (answer.status, answer.get("x-status")) == (status, str(status))
+            assert answer.get("content-length") is None
+            assert answer.get("transfer-encoding") is None
+            assert not answer.closes
+
+
+def test_an_empty_response_has_the_length_zero(server: Server) -> None:
+    with tcp(server) as wire:
+        for _ in range(2):
+            answer = wire.send(post("/echo", b"")).answer()
+            assert answer.body == b""
+        assert wire.send(get("/told/")).answer().get("content-length") == "0"
+
+
+def test_fields_of_the_app_are_sent_as_they_are_except_hop_by_hop_ones(server: Server) -> None:
+    answer = ask(server, get("/own"))
+    assert answer.status == 299
+    assert answer.get("date") == "Thu, 01 Jan 1970 00:00:00 GMT"
+    assert answer.get("server") == "mine"
+    assert answer.get("keep-alive") is None
+    assert [value for name, value in answer.fields if name == "x-twice"] == ["a", "b"]
+
+
+def test_the_first_piece_of_a_response_does_not_wait_for_the_second(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/half/pieces"))
+        assert wire.head().get("transfer-encoding") == "chunked"
+        assert wire.take(8) == b"3\r\nnow\r\n"
+        open_gate(server, "pieces")
+        assert wire.take(14) == b"4\r\nthen\r\n0\r\n\r\n"
+
+
+# Bodies of requests.
+
+
+@pytest.mark.parametrize("size", [1, 65536, 300_000, 4_000_000])
+def test_a_body_comes_back_as_it_was_sent(server: Server, size: int) -> None:
+    body = bytes(range(256)) * (size // 256) + b"!" * (size % 256)
+    pieces = [body[start : start + 50_000] for start in range(0, size, 50_000)]
+    assert ask(server, post("/echo", body)).body == body
+    request = get("/echo", CHUNKED, method="POST") + chunked(*pieces)
+    assert ask(server, request).body == body
+
+
+def test_a_body_is_echoed_while_it_is_being_sent(server: Server) -> None:
+    if kind(server) != "asgi":
+        pytest.skip("WSGI gets its body whole")
+    with tcp(server) as wire:
+        wire.send(get("/echo", CHUNKED, method="POST"))
+        wire.send(b"3\r\none\r\n")
+        assert wire.head().status == 200
+        assert wire.take(8) == b"3\r\none\r\n"
+        wire.send(b"3\r\ntwo\r\n")
+        assert wire.take(8) == b"3\r\ntwo\r\n"
+        wire.send(b"0\r\n\r\n")
+        assert wire.take(5) == b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5", CHUNKED])
+def test_a_client_that_waits_for_100_continue_gets_it(server: Server, framing: str) -> None:
+    body = b"hello" if "Length" in framing else chunked(b"hello")
+    with tcp(server) as wire:
+        for _ in range(2):
+            wire.send(get("/echo", "Expect: 100-continue", framing, method="POST"))
+            assert wire.take(len(CONTINUE)) == CONTINUE
+            wire.send(body)
+            assert wire.answer().body == b"hello"
+
+
+def test_100_continue_waits_for_the_requests_before(server: Server) -> None:
+    expecting = get("/echo", "Expect: 100-continue", "Content-Length: 5", method="POST")
+    with tcp(server) as wire:
+        wire.send(get("/told/first"), expecting)
+        assert wire.answer().body == b"first"
+        assert wire.take(len(CONTINUE)) == CONTINUE
+        assert wire.send(b"hello").answer().body == b"hello"
+
+
+def test_100_continue_is_not_sent_for_a_refused_request(server: Server) -> None:
+    for status, fields in (
+        (413, ("Expect: 100-continue", "Content-Length: 17000000")),
+        (417, ("Expect: gold", "Content-Length: 5")),
+    ):
+        with tcp(server) as wire:
+            wire.send(get("/echo", *fields, method="POST"))
+            assert wire.head().status == status
+
+
+def test_100_continue_is_not_sent_if_the_app_does_not_want_the_body(server: Server) -> None:
+    if kind(server) != "asgi":
+        pytest.skip("WSGI gets its body whole")
+    with tcp(server) as wire:
+        wire.send(get("/ignore", "Expect: 100-continue", "Content-Length: 5", method="POST"))
+        answer = wire.head()
+        assert (answer.status, answer.closes) == (200, True)
+        assert wire.rest() == b"ignored"
+
+
+def test_an_answer_survives_a_body_that_nobody_reads(server: Server) -> None:
+    if kind(server) != "asgi":
+        pytest.skip("WSGI gets its body whole")
+    with tcp(server) as wire:
+        wire.send(post("/ignore", b"x" * 4_000_000))
+        answer = wire.answer()
+        assert (answer.body, answer.closes) == (b"ignored", True)
+        assert wire.ends()
+
+
+def test_a_body_that_nobody_reads_does_not_spoil_the_next_request(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(post("/hello", b"GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"))
+        answer = wire.answer()
+        assert answer.body == b"hello"
+        if answer.closes:
+            assert wire.ends()
+        else:
+            assert wire.send(get("/told/next")).answer().body == b"next"
+
+
+# Names.
+
+
+def test_a_name_with_an_underscore_cannot_pose_as_one_with_a_dash(server: Server) -> None:
+    if kind(server) == "asgi":
+        pytest.skip("ASGI has the names as they were sent")
+    fields = ("X_User: evil", "X-User: good", "Content_Length: 5", "Content-Type: a/b")
+    dump = ask(server, get("/dump", *fields)).body.decode()
+    assert '"HTTP_X_USER": "good"' in dump
+    assert '"CONTENT_TYPE": "a/b"' in dump
+    assert "evil" not in dump
+    assert "CONTENT_LENGTH" not in dump
+
+
+# Clients that leave.
+
+
+def test_a_half_closed_client_gets_its_answers(server: Server) -> None:
+    if kind(server) == "asgi":
+        pytest.skip("to an ASGI app it is a disconnect")
+    with tcp(server) as wire:
+        wire.send(get("/told/one"), get("/stream"), post("/echo", b"three")).finish()
+        assert [wire.answer().body for _ in range(3)] == [b"one", b"onetwothree", b"three"]
+        assert wire.ends()
+
+
+def test_a_half_closed_client_gets_an_answer_that_takes_time(server: Server) -> None:
+    if kind(server) != "threads":
+        pytest.skip("needs a second thread to be let go")
+    with tcp(server) as wire:
+        wire.send(get("/hold/half-closed")).finish()
+        open_gate(server, "half-closed")
+        answer = wire.answer()
+        assert (answer.body, answer.closes) == (b"half-closed", True)
+        assert wire.ends()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"",
+        b"GET /told/x HT",
+        get("/told/x")[:-2],
+        post("/size", b"x" * 1000)[:-1],
+        post("/size", b"x" * 400_000)[:-1],
+        get("/size", CHUNKED, method="POST") + b"5\r\nhel",
+        get("/hello") + b"GET /",
+        get("/hello", method="HEAD") * 20,
+    ],
+    ids=["nothing", "line", "head", "body", "spooled", "chunk", "second", "answers"],
+)
+@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+def test_a_client_may_leave_in_the_middle_of_anything(
+    server: Server, part: bytes, how: str
+) -> None:
+    (worker,) = server.workers()
+    with tcp(server) as wire:
+        wire.send(part)
+        if how == "reset":
+            wire.reset()
+        elif how == "half-close":
+            wire.finish()
+            with contextlib.suppress(CutOffError):
+                wire.rest()
+    assert ask(server, get("/told/next")).body == b"next"
+    assert [each.pid for each in server.workers()] == [worker.pid]
+    wait_for(lambda: only_listens(worker), "all connections of the worker are closed")
+
+
+def only_listens(worker: psutil.Process) -> bool:
+    return all(each.status == psutil.CONN_LISTEN for each in worker.net_connections("tcp"))
+
+
+def test_an_app_stops_producing_for_a_client_that_left(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/endless/left"))
+        wire.take(100_000)
+        wire.reset()
+    wait_for(lambda: "closed left" in events(server), "the app's response is closed")
+
+
+def test_a_client_that_leaves_in_a_pause_closes_the_response(server: Server) -> None:
+    if kind(server) == "asgi":
+        pytest.skip("ASGI has http.disconnect")
+    with tcp(server) as wire:
+        wire.send(get("/half/never"))
+        wire.head()
+        wire.take(8)
+        wire.reset()
+    wait_for(lambda: "closed never" in events(server), "the app's response is closed")
+
+
+def test_clients_that_leave_are_no_failures(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/endless/quiet"))
+        wire.take(100_000)
+        wire.reset()
+    wait_for(lambda: "closed quiet" in events(server), "the app's response is closed")
+    assert ask(server, get("/hello")).status == 200
+    assert "the app failed on GET /endless" not in server.log
+
+
+def test_small_answers_are_not_delayed(server: Server) -> None:
+    """Nagle's algorithm and a delayed acknowledgement would make 40 ms of each answer."""
+    with tcp(server) as wire:
+        assert wire.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        for _ in range(2):
+            wire.send(get("/stream")).answer()

@@ -1,0 +1,167 @@
+"""Back-pressure: however large a body is and however slow its reader, the worker stays small."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.memory import Peak
+from tests.live.wire import Wire, ask, get, tcp
+
+GIGABYTE = 2**30
+MEGABYTE = 2**20
+LITTLE = 16 * MEGABYTE
+"""What a worker may grow by, whatever it carries."""
+
+KERNEL = 16 * MEGABYTE
+"""More than the kernel keeps of a connection, on both sides together."""
+
+KINDS = {"wsgi": ("flow:wsgi",), "threads": ("flow:wsgi", "--threads", "2"), "asgi": ("flow:asgi",)}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
+    # Spooled bodies go to the test's own folder.
+    folder = tmp_path_factory.mktemp("flow")
+    app, *threads = KINDS[request.param]
+    arguments = ("--pythonpath", str(APPS), "-e", f"TMPDIR={folder}", *threads)
+    with serving(folder, app, *arguments) as server:
+        server.kind = request.param  # type: ignore[attr-defined]
+        yield server
+
+
+@pytest.fixture
+def peak(server: Server) -> Peak:
+    (worker,) = server.workers()
+    return Peak(worker.pid)
+
+
+def progress(server: Server) -> int:
+    return int(ask(server, get("/progress")).body)
+
+
+def produced(server: Server) -> int:
+    """What the app has produced, once it does not produce any more."""
+    before = -1
+    while before != (now := progress(server)):
+        before = now
+    return now
+
+
+def test_a_gigabyte_comes_whole_and_costs_no_memory(server: Server, peak: Peak) -> None:
+    with tcp(server) as wire:
+        wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
+        assert wire.head().closes
+        wire.skip(GIGABYTE)
+        assert wire.ends()
+    assert peak.grown() < LITTLE
+
+
+def test_an_app_produces_no_more_than_its_client_reads(server: Server, peak: Peak) -> None:
+    with tcp(server) as wire:
+        wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
+        wire.head()
+        for read in range(20 * MEGABYTE, 120 * MEGABYTE, 20 * MEGABYTE):
+            wire.skip(20 * MEGABYTE)
+            assert read <= produced(server) < read + KERNEL
+        wire.reset()
+    assert peak.grown() < LITTLE
+    assert ask(server, get("/progress")).status == 200
+
+
+def test_many_slow_readers_share_a_worker(server: Server, peak: Peak) -> None:
+    if server.kind == "threads":  # type: ignore[attr-defined]
+        pytest.skip("each of them holds a thread")
+    wires = [tcp(server, receive_buffer=65536) for _ in range(10)]
+    for wire in wires:
+        wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
+    for wire in wires:
+        wire.head()
+    for wire in wires:
+        wire.skip(MEGABYTE)
+        wire.reset()
+    assert peak.grown() < LITTLE
+
+
+UPLOADS = {
+    "length": (get("/consume", f"Content-Length: {GIGABYTE}", method="POST"), b"", b""),
+    "chunked": (
+        get("/consume", "Transfer-Encoding: chunked", method="POST"),
+        b"100000\r\n",
+        b"\r\n",
+    ),
+}
+
+
+def upload(wire: Wire, framing: str) -> None:
+    head, before, after = UPLOADS[framing]
+    piece = before + b"x" * MEGABYTE + after
+    wire.send(head)
+    for _ in range(GIGABYTE // MEGABYTE):
+        wire.send(piece)
+    if before:
+        wire.send(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("framing", list(UPLOADS))
+def test_a_gigabyte_is_uploaded_and_costs_no_memory(
+    server: Server, peak: Peak, framing: str
+) -> None:
+    with tcp(server) as wire:
+        upload(wire, framing)
+        assert int(wire.answer().body) == GIGABYTE
+    assert peak.grown() < LITTLE
+
+
+def spooled(server: Server) -> list[str]:
+    """Files in the server's folder that its worker has open."""
+    (worker,) = server.workers()
+    opened = [os.readlink(fd) for fd in Path(f"/proc/{worker.pid}/fd").iterdir()]
+    return [name for name in opened if name.startswith(str(server.cwd))]
+
+
+def test_a_large_upload_waits_on_disk_and_leaves_nothing_behind(server: Server) -> None:
+    if server.kind == "asgi":  # type: ignore[attr-defined]
+        pytest.skip("ASGI reads as it comes")
+    with tcp(server) as wire:
+        wire.send(get("/consume", f"Content-Length: {4 * MEGABYTE}", method="POST"))
+        wire.send(b"x" * MEGABYTE)
+        wait_for(lambda: len(spooled(server)) == 1, "the body is on disk")
+        # Without a name, so that nothing stays even if the worker is killed.
+        assert [path.name for path in server.cwd.iterdir()] == []
+        wire.send(b"x" * 3 * MEGABYTE)
+        assert int(wire.answer().body) == 4 * MEGABYTE
+        wait_for(lambda: not spooled(server), "the body is gone")
+        wire.send(get("/consume", f"Content-Length: {4 * MEGABYTE}", method="POST"))
+        wire.send(b"x" * MEGABYTE)
+        wait_for(lambda: len(spooled(server)) == 1, "the body is on disk")
+        wire.reset()
+    wait_for(lambda: not spooled(server), "the body is gone with its client")
+
+
+def pour(wire: Wire, most: int) -> int:
+    """Send until nothing more goes out for a while; the bytes that did."""
+    piece = b"x" * MEGABYTE
+    wire.socket.settimeout(0.3)
+    sent = 0
+    try:
+        while sent < most:
+            sent += wire.socket.send(piece)
+    except TimeoutError:
+        pass
+    return sent
+
+
+def test_a_client_sends_no_more_than_the_app_reads(server: Server, peak: Peak) -> None:
+    if server.kind != "asgi":  # type: ignore[attr-defined]
+        pytest.skip("WSGI gets its body whole")
+    with tcp(server) as wire:
+        wire.send(get("/linger", f"Content-Length: {GIGABYTE}", method="POST"))
+        sent = pour(wire, GIGABYTE)
+        assert progress(server) <= sent < progress(server) + KERNEL
+        wire.reset()
+    assert ask(server, get("/hurry")).status == 200
+    assert peak.grown() < LITTLE

@@ -1,0 +1,32 @@
+"""The apps web_wsgi and web_asgi as servers, and what they tell."""
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from tests.live.harness import APPS, Server, serving
+from tests.live.wire import ask, get
+
+KINDS = {
+    "wsgi": ("web_wsgi:app",),
+    "threads": ("web_wsgi:app", "--threads", "2"),
+    "asgi": ("web_asgi:app",),
+}
+"""In the loop's thread, in a pool of threads, and asynchronous."""
+
+
+def web(kind: str, cwd: Path, *arguments: str) -> AbstractContextManager[Server]:
+    """One worker that serves the app of this kind."""
+    app, *threads = KINDS[kind]
+    return serving(cwd, app, "--pythonpath", str(APPS), *threads, *arguments)
+
+
+def events(server: Server) -> list[str]:
+    """What happened to the app."""
+    happened: list[str] = json.loads(ask(server, get("/events")).body)
+    return happened
+
+
+def open_gate(server: Server, name: str) -> None:
+    """Let an app that waits for this gate go on."""
+    assert ask(server, get(f"/open/{name}")).body == b"open"

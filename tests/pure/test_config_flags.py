@@ -1,0 +1,164 @@
+"""The command line: every option is there, and what argparse says comes as our own complaint."""
+
+import re
+
+import pytest
+
+from prefork.config import OPTIONS, resolve
+from prefork.config.addresses import Tcp
+from prefork.config.flags import describe, parser, read
+from prefork.config.options import Option, by_group
+from prefork.errors import UsageError
+
+FLAGS = {name: option for name, option in OPTIONS.items() if name != "app"}
+
+with pytest.MonkeyPatch.context() as patch:
+    # So wide that nothing is wrapped, whatever terminal the tests run in.
+    patch.setenv("COLUMNS", "1000")
+    HELP = parser().format_help()
+
+RIGHT = {
+    "interface": "wsgi",
+    "ready": "manual",
+    "bind": "9000",
+    "stop_signal": "INT",
+    "env": "A=1",
+    "umask": "027",
+    "log_level": "debug",
+}
+"""A value for each option that does not take the word 7."""
+
+
+def config_of(*words: str):
+    return resolve([read(words)[0]]).config
+
+
+def wrong(*words: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        config_of(*words)
+    assert caught.value.exit_code == 100
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
+def test_every_option_has_a_flag(option: Option) -> None:
+    words = [option.flag, RIGHT.get(option.name, "7")] if option.kind.metavar else [option.flag]
+    layer, _ = read(words)
+    assert set(layer.values) == {option.name}
+    assert getattr(resolve([layer]).config, option.name) != option.default
+
+
+@pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
+def test_every_flag_is_in_the_help_with_its_text_and_default(option: Option) -> None:
+    metavar = f" {option.kind.metavar}" if option.kind.metavar else ""
+    # Python 3.13 stopped to repeat the metavar after the short flag.
+    short = rf"{option.short}({re.escape(metavar)})?, " if option.short else ""
+    line = rf"^  {short}{option.flag}{re.escape(metavar)}\s+{re.escape(describe(option))}$"
+    assert re.search(line, HELP, re.MULTILINE)
+
+
+def test_the_help_has_a_section_for_each_group_in_the_order_of_declaration() -> None:
+    titles = [group for group, _ in by_group()] + ["Instead of serving"]
+    assert re.findall(r"^(\w.*):$", HELP, re.MULTILINE)[: len(titles)] == titles
+    for (_, options), section in zip(by_group(), re.split(r"\n\n\w.*:\n", HELP)[1:], strict=False):
+        told = re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", section, re.MULTILINE)
+        assert told == [option.flag for option in options if option.name != "app"]
+
+
+def test_short_flags_and_names_are_unique() -> None:
+    shorts = [option.short for option in OPTIONS.values() if option.short] + ["-c", "-h"]
+    assert len(shorts) == len(set(shorts))
+
+
+@pytest.mark.parametrize(
+    ("name", "tail"),
+    [
+        ("bind", "(default: 127.0.0.1:8000)"),
+        ("workers", "(default: 1)"),
+        ("linger", "(default: 1s)"),
+    ]
+    + [
+        ("threads", "(default: 0)"),
+        ("timeout", "(default: 30s)"),
+        ("limit_body", "(default: off)"),
+    ],
+)
+def test_a_default_is_told_as_a_person_would_write_it(name: str, tail: str) -> None:
+    assert describe(OPTIONS[name]).endswith(tail)
+
+
+@pytest.mark.parametrize("name", ["factory", "chdir", "env", "pythonpath", "umask"])
+def test_an_empty_default_is_not_told(name: str) -> None:
+    assert describe(OPTIONS[name]) == OPTIONS[name].text
+
+
+def test_what_is_not_on_the_command_line_is_not_in_its_layer() -> None:
+    layer, words = read([])
+    assert layer.values == {}
+    assert not hasattr(words, "config")
+
+
+def test_the_app_is_the_word_without_a_flag_wherever_it_stands() -> None:
+    for words in (["m:app", "-w", "2"], ["-w", "2", "m:app"], ["-D", "m:app", "-w2"]):
+        config = config_of(*words)
+        assert (config.app, config.workers) == ("m:app", 2)
+
+
+@pytest.mark.parametrize("words", [("-w", "-1"), ("-w-1",), ("--workers", "-1"), ("--workers=-1",)])
+def test_workers_may_be_negative(words: tuple[str, ...]) -> None:
+    assert config_of(*words).workers == -1
+
+
+def test_repeatable_flags_add_up() -> None:
+    config = config_of("-b", "8001", "-b", "[::1]:8002", "-e", "A=1", "-e", "B=two words")
+    assert config.bind == (Tcp("127.0.0.1", 8001), Tcp("::1", 8002))
+    assert config.env == {"A": "1", "B": "two words"}
+
+
+def test_a_value_may_hold_white_space_and_is_not_split() -> None:
+    assert config_of("--pythonpath", "my folder").pythonpath == ("my folder",)
+
+
+def test_a_flag_without_a_value_says_true() -> None:
+    assert config_of("-D", "--factory").daemon is True
+
+
+def test_the_last_of_two_wins_where_only_one_is_wanted() -> None:
+    assert config_of("-w", "2", "-w", "3").workers == 3
+
+
+def test_the_words_that_are_no_options_come_along() -> None:
+    layer, words = read(["-c", "x.toml", "--check", "--print-config", "--version", "-h", "m:app"])
+    assert layer.values == {"app": "m:app"}
+    assert words.config == "x.toml"
+    assert words.check
+    assert words.print_config
+    assert words.version
+    assert words.help
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--wrokers", "4", "m:app"], "no option is called --wrokers; did you mean --workers?"),
+        (["m:app", "--wrokers=4"], "no option is called --wrokers; did you mean --workers?"),
+        (["--pidfile", "x"], "no option is called --pidfile; did you mean --pid-file?"),
+        (["--work"], "no option is called --work; did you mean --workers?"),
+        (["-x"], "no option is called -x; see prefork --help"),
+        (["--qqqqqq"], "no option is called --qqqqqq; see prefork --help"),
+        (["a:b", "c:d"], "one app at a time, what is 'c:d'? See prefork --help"),
+        (["-w"], "argument -w/--workers: expected one argument; see prefork --help"),
+        (
+            ["--daemon=no"],
+            "argument -D/--daemon: ignored explicit argument 'no'; see prefork --help",
+        ),
+        (["-w", "x"], "--workers = 'x' is wrong: expected a whole number"),
+    ],
+)
+def test_wrong_words_are_told_with_the_nearest_right_one(words: list[str], told: str) -> None:
+    assert wrong(*words) == f"command line: {told}"
+
+
+def test_the_usage_is_one_line_and_hides_no_per_cent_signs() -> None:
+    assert HELP.startswith("usage: prefork [OPTIONS] MODULE:CALLABLE\n")
+    assert "%" not in HELP

@@ -1,0 +1,379 @@
+"""Kinds of value: what is understood, what is refused and in which words, and what is shown."""
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import example, given
+
+from prefork.config import OPTIONS, kinds
+from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
+from prefork.config.kinds import Kind
+from tests.pure.values import VALUES, addresses, durations, junk, values
+
+ANY_KIND = sorted({option.kind for option in OPTIONS.values()}, key=lambda kind: kind.expected)
+
+
+def kind_id(kind: Kind) -> str:
+    return kind.expected
+
+
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
+@given(data=st.data())
+def test_what_is_shown_is_understood_as_the_same_value(option: Any, data: st.DataObject) -> None:
+    value = data.draw(values(option))
+    assert option.kind.parse(option.kind.show(value)) == value
+
+
+@pytest.mark.parametrize("kind", ANY_KIND, ids=kind_id)
+@given(raw=junk())
+@example(raw=10**400)
+@example(raw=float("nan"))
+@example(raw=['"'])
+@example(raw='"')
+@example(raw={"A": "\0"})
+def test_junk_raises_nothing_but_value_errors(kind: Kind, raw: Any) -> None:
+    try:
+        value = kind.parse(raw)
+    except ValueError:
+        return
+    assert kind.parse(kind.show(value)) == value
+
+
+def test_every_kind_of_value_is_tried_here() -> None:
+    choices = {option.kind for option in OPTIONS.values() if "|" in option.kind.metavar}
+    assert {option.kind for option in OPTIONS.values()} == set(VALUES) | choices
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"),
+    [
+        (30, 30.0),
+        (0.25, 0.25),
+        ("30", 30.0),
+        ("30s", 30.0),
+        ("30 s", 30.0),
+        (" 30S ", 30.0),
+        ("1600ms", 1.6),
+        ("1.5m", 90.0),
+        (".5h", 1800.0),
+        ("1d", 86400.0),
+        ("0", 0.0),
+        ("0.0000001s", 0.0),
+    ],
+)
+def test_a_duration_may_have_a_unit(raw: object, seconds: float) -> None:
+    assert kinds.DURATION.parse(raw) == seconds
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "s", "soon", "-1s", -1, "1w", "1m30s", "1e3", "٣s", True, None, [30], float("inf"), "11y"],
+)
+def test_what_is_no_duration_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="a duration"):
+        kinds.DURATION.parse(raw)
+
+
+@pytest.mark.parametrize("raw", [f"{10 * 365 + 1}d", 10**400, "9" * 400])
+def test_a_duration_has_an_end(raw: object) -> None:
+    with pytest.raises(ValueError, match="at most ten years"):
+        kinds.DURATION.parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0, "0s"),
+        (0.0016, "1.6ms"),
+        (1.6, "1600ms"),
+        (1234.567, "1234567ms"),
+        (1.0, "1s"),
+        (90.0, "90s"),
+        (120.0, "2m"),
+        (7200.0, "2h"),
+        (86400.0, "1d"),
+    ],
+)
+def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:
+    assert kinds.show_duration(seconds) == shown
+
+
+@given(durations(1))
+def test_a_shown_duration_never_needs_an_exponent(seconds: float) -> None:
+    assert "e" not in kinds.show_duration(seconds)
+
+
+@pytest.mark.parametrize("raw", [0, "0", "0s", "0.0000001"])
+def test_a_duration_above_zero_is_not_zero(raw: object) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        kinds.POSITIVE_DURATION.parse(raw)
+
+
+@pytest.mark.parametrize("raw", ["off", "0", 0, "", 0.0, "0s", "0ms"])
+def test_off_and_every_zero_switch_an_optional_duration_off(raw: object) -> None:
+    assert kinds.OPTIONAL_DURATION.parse(raw) is None
+    assert kinds.OPTIONAL_DURATION.show(None) == "off"
+
+
+@pytest.mark.parametrize("raw", ["off", "0", 0, "", "0k"])
+def test_off_and_every_zero_switch_an_optional_size_off(raw: object) -> None:
+    assert kinds.OPTIONAL_SIZE.parse(raw) is None
+    assert kinds.OPTIONAL_SIZE.show(None) == "off"
+
+
+@pytest.mark.parametrize("kind", [kinds.OPTIONAL_COUNT, kinds.OPTIONAL_SIZE])
+def test_false_is_not_a_way_to_say_off(kind: Kind) -> None:
+    with pytest.raises(ValueError, match=r"a (whole number|size)"):
+        kind.parse(False)
+
+
+@pytest.mark.parametrize(
+    ("raw", "size"),
+    [
+        (0, 0),
+        ("0", 0),
+        (8192, 8192),
+        ("64k", 65536),
+        ("64 KiB", 65536),
+        ("10m", 10 * 1024**2),
+        ("10MB", 10 * 1024**2),
+        ("1g", 1024**3),
+    ],
+)
+def test_a_size_may_have_a_unit_of_1024(raw: object, size: int) -> None:
+    assert kinds.SIZE.parse(raw) == size
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "k", "-1", -1, "1.5k", 1.5, "1t", True, None, 10**15, "9" * 99]
+)
+def test_what_is_no_size_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="a size such as"):
+        kinds.SIZE.parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")]
+)
+def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> None:
+    assert kinds.show_size(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("raw", "workers"), [("max", 0), (0, 0), ("0", 0), ("-1", -1), (-1, -1), ("+4", 4), (" 4 ", 4)]
+)
+def test_workers_may_be_max_or_all_but_one(raw: object, workers: int) -> None:
+    assert kinds.WORKERS.parse(raw) == workers
+
+
+@pytest.mark.parametrize("raw", [-2, "-2", 2**31, "1.5", 1.5, "many", True, None, [1]])
+def test_what_is_no_number_of_workers_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"a (whole )?number"):
+        kinds.WORKERS.parse(raw)
+
+
+@pytest.mark.parametrize(("raw", "low"), [(0, 1), ("-5", 1), (2**31, 1)])
+def test_a_number_says_from_where_it_counts(raw: object, low: int) -> None:
+    with pytest.raises(ValueError, match=f"a number from {low} up"):
+        kinds.AT_LEAST_ONE.parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "truth"),
+    [(True, True), ("true", True), ("Yes", True), ("on", True), ("1", True)]
+    + [(False, False), ("false", False), ("NO", False), ("off", False), ("0", False), ("", False)],
+)
+def test_truth_has_several_words(raw: object, truth: bool) -> None:
+    assert kinds.FLAG.parse(raw) is truth
+
+
+@pytest.mark.parametrize("raw", [1, 0, "maybe", None, [True]])
+def test_what_is_neither_true_nor_false_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="true or false"):
+        kinds.FLAG.parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "mask"), [("027", 0o27), ("0o22", 0o22), ("7", 7), ("0777", 0o777), ("", None)]
+)
+def test_octal_digits_are_read_as_such(raw: str, mask: int | None) -> None:
+    assert kinds.OCTAL.parse(raw) == mask
+
+
+def test_an_octal_number_without_quotes_is_refused_because_toml_read_it_as_decimal() -> None:
+    with pytest.raises(ValueError, match="in quotes"):
+        kinds.OCTAL.parse(27)
+
+
+@pytest.mark.parametrize("raw", ["8", "0x1f", "77777", "rwx", True, None, 2.7])
+def test_what_is_not_octal_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="octal digits"):
+        kinds.OCTAL.parse(raw)
+
+
+@pytest.mark.parametrize("raw", ["TERM", "term", "SIGTERM", "sigterm"])
+def test_a_signal_may_be_written_with_or_without_sig(raw: str) -> None:
+    assert kinds.SIGNAL.parse(raw) == "SIGTERM"
+    assert kinds.SIGNAL.show("SIGTERM") == "TERM"
+
+
+@pytest.mark.parametrize("raw", ["HUP", "KILL", "USR1", "15", 15, "", None])
+def test_a_signal_that_means_something_else_to_a_worker_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="one of TERM, INT"):
+        kinds.SIGNAL.parse(raw)
+
+
+def test_a_choice_is_one_of_its_words() -> None:
+    kind = kinds.choice("red", "green")
+    assert kind.parse("red") == "red"
+    for wrong in ("blue", "RED", "", None, ["red"], {}):
+        with pytest.raises(ValueError, match="one of red, green"):
+            kind.parse(wrong)
+
+
+def test_text_is_one_line() -> None:
+    assert kinds.TEXT.parse("a b\tc") == "a b\tc"
+    for wrong in ("a\nb", "a\0b"):
+        with pytest.raises(ValueError, match="on one line"):
+            kinds.TEXT.parse(wrong)
+    with pytest.raises(ValueError, match="text"):
+        kinds.TEXT.parse(5)
+
+
+@pytest.mark.parametrize(
+    ("raw", "variables"),
+    [
+        ({"A": "1", "B": ""}, {"A": "1", "B": ""}),
+        (
+            {"A": 1, "B": 1.5, "C": True, "D": False},
+            {"A": "1", "B": "1.5", "C": "true", "D": "false"},
+        ),
+        (["A=1", "B=x=y"], {"A": "1", "B": "x=y"}),
+        (("A=1", "A=2"), {"A": "2"}),
+        ("A=1 B='two words'", {"A": "1", "B": "two words"}),
+        ({"PEM": "-----BEGIN\nKEY-----\n"}, {"PEM": "-----BEGIN\nKEY-----\n"}),
+        ("", {}),
+    ],
+)
+def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: dict) -> None:
+    assert kinds.ENVIRONMENT.parse(raw) == variables
+
+
+@pytest.mark.parametrize(
+    ("raw", "complaint"),
+    [
+        (["A"], "KEY=VALUE"),
+        (["1A=x"], "a variable's name, not '1A'"),
+        ({"": "x"}, "a variable's name, not ''"),
+        ({"A B": "x"}, "a variable's name, not 'A B'"),
+        ({"A": ["x"]}, "text or a number"),
+        ({"A": "x\0y"}, "a value for A without a NUL"),
+        ("A='x", "quotes are closed"),
+        (5, "a list"),
+    ],
+)
+def test_what_is_no_variable_is_refused(raw: object, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        kinds.ENVIRONMENT.parse(raw)
+
+
+def test_a_list_holds_each_value_once_in_the_order_given() -> None:
+    assert kinds.PATHS.parse(["b", "a", "b"]) == ("b", "a")
+    assert kinds.PATHS.parse("b 'a c'") == ("b", "a c")
+    assert kinds.PATHS.show(("b", "a")) == ["b", "a"]
+    with pytest.raises(ValueError, match="a list"):
+        kinds.PATHS.parse(5)
+
+
+@pytest.mark.parametrize("raw", [[256], [-1], ["x"], [True]])
+def test_an_exit_code_fits_into_a_byte(raw: object) -> None:
+    assert kinds.EXIT_CODES.parse([0, "255"]) == (0, 255)
+    with pytest.raises(ValueError, match=r"exit codes from 0 to 255|whole number"):
+        kinds.EXIT_CODES.parse(raw)
+
+
+@pytest.mark.parametrize("raw", [[], "", " "])
+def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
+    with pytest.raises(ValueError, match="at least 1: host:port"):
+        kinds.ADDRESSES.parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("8000", Tcp("127.0.0.1", 8000)),
+        ("0", Tcp("127.0.0.1", 0)),
+        (":8000", Tcp("0.0.0.0", 8000)),
+        ("*:8000", Tcp("0.0.0.0", 8000)),
+        ("localhost:65535", Tcp("localhost", 65535)),
+        ("my_host.example-1:80", Tcp("my_host.example-1", 80)),
+        ("bücher.example:80", Tcp("bücher.example", 80)),
+        ("[::1]:8000", Tcp("::1", 8000)),
+        ("[::]:8000", Tcp("::", 8000)),
+        ("[fe80::1%eth0]:80", Tcp("fe80::1%eth0", 80)),
+        ("unix:/run/app.sock", Unix("/run/app.sock")),
+        ("unix:///run/app.sock", Unix("/run/app.sock")),
+        ("unix:////run/app.sock", Unix("/run/app.sock")),
+        ("unix:app.sock", Unix("app.sock")),
+        ("unix:/a b,mode=660", Unix("/a b", 0o660)),
+        ("unix:/a,mode=007", Unix("/a", 0o007)),
+        ("unix:/a,mode=0600,owner=www", Unix("/a", 0o600, "www")),
+        ("unix:/a,owner=www:data,mode=600", Unix("/a", 0o600, "www:data")),
+        ("unix:/a,owner=:data", Unix("/a", None, ":data")),
+        ("fd://3", Inherited(3)),
+    ],
+)
+def test_an_address_has_three_kinds(text: str, address: object) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "a port"),
+        ("host", "a port from 0 to 65535, not 'host'"),
+        ("host:", "a port"),
+        ("host:65536", "a port"),
+        ("host:-1", "a port"),
+        ("host:٣", "a port"),
+        ("::1:8000", r"\[::1\]:8000"),
+        ("[::1]", r"\[v6\]:port"),
+        ("[]:80", r"\[v6\]:port"),
+        ("[*]:80", r"\[v6\]:port"),
+        ("[localhost]:80", r"\[v6\]:port"),
+        ("[fe80::1%a\tb]:80", r"\[v6\]:port"),
+        ("http://host:80", "host:port"),
+        ("two words:80", "host:port"),
+        ("a\0b:80", "host:port"),
+        ("unix:", "a path after unix:"),
+        ("unix://", "a path after unix:"),
+        ("unix:,mode=660", "a path after unix:"),
+        ("unix:/a\0b", "a path after unix:"),
+        ("unix:/a,mode=999", "mode=660 or owner=user:group after the path, not 'mode=999'"),
+        ("unix:/a,owner=", "not 'owner='"),
+        ("unix:/a,owner=:", "not 'owner=:'"),
+        ("unix:/a,owner=a:b:c", "not 'owner=a:b:c'"),
+        ("unix:/a,colour=red", "not 'colour=red'"),
+        ("fd://", "a file descriptor"),
+        ("fd://99999", "a file descriptor from 0 to 65535"),
+        ("fd://stdin", "a file descriptor"),
+    ],
+)
+def test_what_is_no_address_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_address(text)
+
+
+@given(addresses())
+def test_an_address_reads_as_it_is_shown(address: object) -> None:
+    assert parse_address(str(address)) == address
+
+
+@given(st.text() | st.from_regex(r"(unix:|fd://|\[[:0-9a-f]*\]:|\*:).*", fullmatch=True))
+def test_an_address_that_is_understood_is_understood_again_as_shown(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return
+    assert parse_address(str(address)) == address

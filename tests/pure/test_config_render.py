@@ -1,0 +1,111 @@
+"""The declarations as text. What we print, a person can save and start prefork with."""
+
+import re
+import tomllib
+from dataclasses import fields, replace
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import example, given
+
+from prefork.config import OPTIONS, Config, Resolved, resolve
+from prefork.config.addresses import EXPECTED, Tcp
+from prefork.config.render import changed_for_restart, option_table, sample_file, settings
+from prefork.config.sources import file_layer
+from tests.pure.values import configs, values
+
+DEFAULTS = dict.fromkeys(OPTIONS, "default")
+
+
+def reread(text: str) -> Config:
+    return resolve([file_layer(tomllib.loads(text), "prefork.toml", "")]).config
+
+
+@given(configs())
+@example(Config(name="\x7f\x01\b\\x41 \\u \"'\t# = é 😀"))
+@example(Config(name="\\", env={"A": 'say "hi"\n\r\n\\'}))
+@example(Config(max_lifetime=1234.567, timeout=None, limit_body=None, umask=0o27))
+def test_printed_settings_read_back_as_the_same_settings(config: Config) -> None:
+    assert reread(settings(Resolved(config, DEFAULTS))) == config
+
+
+def test_printed_settings_are_a_line_each_with_the_place_it_came_from() -> None:
+    resolved = resolve([file_layer({"workers": 3}, "/etc/prefork.toml", "/etc")])
+    lines = settings(resolved).splitlines()
+    assert [line.partition(" = ")[0] for line in lines] == [o.key for o in OPTIONS.values()]
+    assert "workers = 3  # /etc/prefork.toml" in lines
+    assert 'kill-timeout = "30s"  # default' in lines
+    assert 'bind = ["127.0.0.1:8000"]  # default' in lines
+    assert "env = {}  # default" in lines
+    assert "daemon = false  # default" in lines
+
+
+def test_bytes_that_are_no_utf8_are_shown_by_number_instead_of_breaking_the_print() -> None:
+    printed = settings(Resolved(Config(name="caf\udce9"), DEFAULTS))
+    assert tomllib.loads(printed.encode().decode())["name"] == "caf\\udce9"
+
+
+def uncommented(text: str) -> str:
+    return re.sub(r"^# ([a-z-]+ = )", r"\1", text, flags=re.MULTILINE)
+
+
+def test_the_sample_file_as_it_stands_changes_nothing() -> None:
+    assert tomllib.loads(sample_file()) == {}
+
+
+def test_the_sample_file_uncommented_says_all_defaults() -> None:
+    table = tomllib.loads(uncommented(sample_file()))
+    assert set(table) == {option.key for option in OPTIONS.values()}
+    assert table["app"] == "myapp:main"
+    assert table["env"] == {"DATABASE_URL": "postgres://localhost/app"}
+    config = resolve([file_layer(table, "prefork.toml", "")]).config
+    assert replace(config, app="", env={}) == Config()
+
+
+def test_the_sample_file_explains_each_option_before_it() -> None:
+    flat = re.sub(r"\n# ", " ", sample_file())
+    for option in OPTIONS.values():
+        assert f"{option.text} {option.key} = " in flat
+
+
+def test_the_sample_file_fits_a_screen() -> None:
+    assert max(map(len, sample_file().splitlines())) <= 100
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+def test_the_table_has_a_row_of_three_cells_for_each_flag() -> None:
+    rows = [cells(row) for row in option_table().splitlines()]
+    assert {len(row) for row in rows} == {3}
+    flags = [option.flag for option in OPTIONS.values() if option.name != "app"]
+    assert [row[0].split("`")[-2] for row in rows if row[0].startswith("`")] == flags
+
+
+def test_the_table_shows_short_flags_defaults_and_what_needs_a_restart() -> None:
+    rows = [cells(row) for row in option_table().splitlines()]
+    assert ["`-w` `--workers`", "`1`", OPTIONS["workers"].text] in rows
+    assert ["`--factory`", "`false`", OPTIONS["factory"].text] in rows
+    assert ["`--chdir`", "", OPTIONS["chdir"].text] in rows
+    assert ["`--umask`", "", "file mode mask (needs a restart)"] in rows
+    bind = f"address to listen on, repeatable: {EXPECTED}"
+    assert ["`-b` `--bind`", "`127.0.0.1:8000`", bind] in rows
+
+
+@given(st.data())
+def test_what_only_a_restart_can_change_is_named(data: Any) -> None:
+    option = data.draw(st.sampled_from(list(OPTIONS.values())))
+    changed = replace(Config(), **{option.name: data.draw(values(option))})
+    differs = changed != Config()
+    expected = [option.key] if option.restart and differs else []
+    assert changed_for_restart(Config(), changed) == expected
+
+
+def test_several_changes_that_take_a_restart_are_all_named() -> None:
+    new = Config(umask=0o27, daemon=True, workers=9, bind=(Tcp("::1", 1),))
+    assert changed_for_restart(Config(), new) == ["umask", "daemon"]
+
+
+def test_every_field_of_config_is_a_declared_option() -> None:
+    assert [field.name for field in fields(Config)] == list(OPTIONS)

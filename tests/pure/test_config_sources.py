@@ -1,0 +1,193 @@
+"""Four places merged into one Config, and the complaints: key, place, expected, nearest."""
+
+import re
+
+import pytest
+
+from prefork.config import OPTIONS, Config, Layer, Resolved, resolve
+from prefork.config.addresses import Inherited, Tcp, Unix
+from prefork.config.sources import RESERVED, environment_layer, file_layer, given_layer
+from prefork.errors import UsageError
+
+FILE = "/etc/app/prefork.toml"
+
+
+def file(folder: str = "/etc/app", **table: object) -> Layer:
+    return file_layer(table, FILE, folder)
+
+
+def flags(**values: object) -> Layer:
+    return Layer("command line", values)
+
+
+def complaint(*layers: Layer) -> str:
+    with pytest.raises(UsageError) as caught:
+        resolve(layers)
+    return str(caught.value)
+
+
+def test_without_any_layer_everything_is_at_its_default() -> None:
+    assert resolve([]) == Resolved(Config(), dict.fromkeys(OPTIONS, "default"))
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() -> None:
+    layers = [
+        file(workers=1, threads=1, backlog=1),
+        environment_layer({"PREFORK_WORKERS": "2", "PREFORK_THREADS": "2"}),
+        flags(workers="3"),
+    ]
+    resolved = resolve(layers)
+    config, places = resolved.config, resolved.places
+    assert (config.workers, places["workers"]) == (3, "command line")
+    assert (config.threads, places["threads"]) == (2, "environment")
+    assert (config.backlog, places["backlog"]) == (1, FILE)
+    assert (config.surge, places["surge"]) == (1, "default")
+
+
+def test_a_stronger_list_replaces_a_weaker_one_instead_of_adding_to_it() -> None:
+    resolved = resolve([file(bind=["8001", "8002"]), flags(bind=["8003"])])
+    assert resolved.config.bind == (Tcp("127.0.0.1", 8003),)
+
+
+@pytest.mark.parametrize("key", ["kill-timeout", "kill_timeout"])
+def test_a_key_in_a_file_may_have_dashes_or_underscores(key: str) -> None:
+    assert resolve([file_layer({key: "5s"}, FILE, "")]).config.kill_timeout == 5.0
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (file(kill_timeout="soon"), f"{FILE}: kill-timeout = 'soon' is wrong"),
+        (
+            environment_layer({"PREFORK_KILL_TIMEOUT": "soon"}),
+            "environment: PREFORK_KILL_TIMEOUT = 'soon' is wrong",
+        ),
+        (flags(kill_timeout="soon"), "command line: --kill-timeout = 'soon' is wrong"),
+        (given_layer({"kill_timeout": "soon"}), "prefork.run(): kill_timeout = 'soon' is wrong"),
+    ],
+    ids=["file", "environment", "flag", "python"],
+)
+def test_a_wrong_value_is_told_with_place_and_key_as_written_there(layer: Layer, told: str) -> None:
+    assert complaint(layer) == f"{told}: expected a duration such as 30s, 1600ms or 2m"
+
+
+def test_a_wrong_value_is_told_even_where_a_stronger_place_overrides_it() -> None:
+    assert FILE in complaint(file(workers="x"), flags(workers="2"))
+
+
+def test_an_unknown_key_in_a_file_is_told_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        file(kill_timout="5s")
+    assert str(caught.value) == (
+        f"{FILE}: no option is called 'kill_timout'; did you mean kill-timeout?"
+    )
+
+
+def test_an_unknown_name_in_python_is_told_as_python_spells_it() -> None:
+    with pytest.raises(
+        UsageError, match=r"^prefork.run\(\): .*'pidfile'; did you mean pid_file\?$"
+    ):
+        given_layer({"pidfile": "x"})
+
+
+def test_an_unknown_variable_is_told_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"^environment: .* did you mean PREFORK_WORKERS\?$"):
+        environment_layer({"PREFORK_WROKERS": "2"})
+
+
+def test_a_key_that_resembles_nothing_points_to_the_help() -> None:
+    with pytest.raises(UsageError, match=r"'qqq'; see prefork --help$"):
+        file(qqq=1)
+
+
+def test_a_table_in_a_file_is_an_unknown_key_too() -> None:
+    with pytest.raises(UsageError, match="'server'"):
+        file(server={"workers": 2})
+
+
+def test_wrong_usage_exits_with_100() -> None:
+    assert UsageError.exit_code == 100
+
+
+def test_foreign_variables_are_nobodys_business() -> None:
+    environ = {"PATH": "/bin", "PREFORKED": "1", "prefork_workers": "7"}
+    assert environment_layer(environ).values == {}
+
+
+def test_our_own_variables_are_no_options() -> None:
+    assert environment_layer(dict.fromkeys(RESERVED, "x")).values == {}
+    assert {"PREFORK_SLOT", "PREFORK_CONFIG"} <= RESERVED
+    assert not RESERVED & {option.variable for option in OPTIONS.values()}
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PREFORK_SERVICE_HOST",
+        "PREFORK_SERVICE_PORT",
+        "PREFORK_SERVICE_PORT_HTTP",
+        "PREFORK_PORT",
+        "PREFORK_PORT_8000_TCP",
+        "PREFORK_PORT_8000_TCP_ADDR",
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_called_prefork_is_ignored(variable: str) -> None:
+    assert environment_layer({variable: "tcp://10.0.0.1:8000"}).values == {}
+
+
+@pytest.mark.parametrize("variable", ["PREFORK_SERVICE", "PREFORK_PORTS", "PREFORK_"])
+def test_what_only_resembles_kubernetes_is_an_unknown_variable(variable: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(variable)):
+        environment_layer({variable: "1"})
+
+
+def test_the_environment_is_text_and_read_like_a_flag() -> None:
+    environ = {
+        "PREFORK_BIND": "8001 'unix:/run/my app.sock,mode=660'",
+        "PREFORK_DAEMON": "yes",
+        "PREFORK_ENV": "A=1 B='x y'",
+        "PREFORK_MAX_REQUESTS": "off",
+    }
+    config = resolve([environment_layer(environ)]).config
+    assert config.bind == (Tcp("127.0.0.1", 8001), Unix("/run/my app.sock", 0o660))
+    assert config.daemon is True
+    assert config.env == {"A": "1", "B": "x y"}
+    assert config.max_requests is None
+
+
+def test_relative_paths_in_a_file_start_at_its_folder() -> None:
+    config = resolve(
+        [
+            file(
+                chdir="../code",
+                pid_file="run/./pid",
+                pythonpath=["lib", "/opt/lib"],
+                bind=["unix:app.sock,mode=600", "unix:/run/app.sock", "8000", "fd://3"],
+            )
+        ]
+    ).config
+    assert config.chdir == "/etc/code"
+    assert config.pid_file == "/etc/app/run/pid"
+    assert config.pythonpath == ("/etc/app/lib", "/opt/lib")
+    assert config.bind == (
+        Unix("/etc/app/app.sock", 0o600),
+        Unix("/run/app.sock"),
+        Tcp("127.0.0.1", 8000),
+        Inherited(3),
+    )
+
+
+def test_no_path_and_stdout_stay_what_they_are() -> None:
+    config = resolve([file(access_log="-", log_file="")]).config
+    assert (config.access_log, config.log_file) == ("-", "")
+
+
+def test_text_that_is_no_path_does_not_move() -> None:
+    assert resolve([file(name="web", app="web:main")]).config.name == "web"
+
+
+@pytest.mark.parametrize(
+    "layer", [flags(chdir="code"), environment_layer({"PREFORK_CHDIR": "code"})]
+)
+def test_relative_paths_elsewhere_start_at_the_current_directory(layer: Layer) -> None:
+    assert resolve([layer]).config.chdir == "code"

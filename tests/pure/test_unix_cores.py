@@ -1,0 +1,94 @@
+"""How many cores we may use, and what the kernel killed for lack of memory."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prefork.unix.cores import usable_cores
+from prefork.unix.memory import out_of_memory_kills
+from prefork.unix.process import (
+    Death,
+)
+from tests.pure.children import born
+
+MY_CORES = len(os.sched_getaffinity(0))
+
+
+def limited(root: Path, cgroup: str, files: dict[str, str]) -> int:
+    """The usable cores of a machine with this /proc/self/cgroup and these /sys/fs/cgroup files."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return usable_cores(str(root))
+
+
+def at_most(cores: int) -> int:
+    """The machine that runs this test may have fewer."""
+    return min(cores, MY_CORES)
+
+
+def test_without_cgroups_the_affinity_decides(tmp_path: Path) -> None:
+    assert usable_cores(str(tmp_path)) == MY_CORES
+
+
+def test_an_affinity_of_one_core_is_one_core() -> None:
+    def life() -> int:
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        return usable_cores("/nowhere")
+
+    assert born(life).reap() == Death(1, None)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("150000 100000", at_most(2)),
+        ("max 100000", MY_CORES),
+        ("100000 0", MY_CORES),
+        ("nonsense", MY_CORES),
+        ("", MY_CORES),
+    ],
+)
+def test_a_quota_of_cgroup_2_cuts_and_is_rounded_up(tmp_path: Path, quota: str, cores: int) -> None:
+    assert limited(tmp_path, "0::/app\n", {"app/cpu.max": quota}) == cores
+
+
+def test_a_parents_quota_counts_too(tmp_path: Path) -> None:
+    files = {"a/b/cpu.max": "max 100000", "a/cpu.max": "70000 100000"}
+    assert limited(tmp_path, "0::/a/b\n", files) == 1
+
+
+def test_a_siblings_quota_does_not_count(tmp_path: Path) -> None:
+    assert limited(tmp_path, "0::/a\n", {"b/cpu.max": "70000 100000"}) == MY_CORES
+
+
+@pytest.mark.parametrize("path", ["/", "/docker/1f2e", "/../../docker/1f2e"])
+def test_in_a_container_where_only_the_root_exists_its_quota_counts(
+    tmp_path: Path, path: str
+) -> None:
+    assert limited(tmp_path, f"0::{path}\n", {"cpu.max": "90000 100000"}) == 1
+
+
+V1 = "12:memory:/x\n5:cpu,cpuacct:/app\n1:name=systemd:/app\n0::/app\n"
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("80000", 1), ("150000", at_most(2)), ("-1", MY_CORES), ("0", MY_CORES)]
+)
+@pytest.mark.parametrize("folder", ["cpu/app", "cpu"])
+def test_a_quota_of_cgroup_1_cuts_and_is_rounded_up(
+    tmp_path: Path, quota: str, cores: int, folder: str
+) -> None:
+    files = {f"{folder}/cpu.cfs_quota_us": quota, f"{folder}/cpu.cfs_period_us": "100000"}
+    assert limited(tmp_path, V1, files) == cores
+
+
+def test_out_of_memory_kills_are_counted_or_unknown() -> None:
+    count = out_of_memory_kills()
+    assert count is None or count >= 0

@@ -1,0 +1,189 @@
+"""Children: forked, signalled, watched and reaped."""
+
+import atexit
+import ctypes
+import errno
+import os
+import signal
+
+import pytest
+
+from prefork.errors import MachineError
+from prefork.unix.process import (
+    Death,
+    die_with_parent,
+    let_signals_through,
+    reap_strangers,
+    signal_name,
+)
+from prefork.unix.waiting import Waiter
+from tests.pure.children import born, no_descriptor_left
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def test_a_child_ends_with_the_code_that_its_life_returns() -> None:
+    assert born(lambda: 7).reap() == Death(7, None)
+
+
+@pytest.mark.parametrize(
+    ("leave", "code"), [(SystemExit(3), 3), (SystemExit(), 0), (SystemExit("why"), 1)]
+)
+def test_sys_exit_in_a_child_ends_it_with_its_code(leave: SystemExit, code: int) -> None:
+    def life() -> int:
+        raise leave
+
+    assert born(life).reap() == Death(code, None)
+
+
+def test_an_error_in_a_child_ends_it_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    def life() -> int:
+        raise RuntimeError("broken")
+
+    assert born(life).reap() == Death(101, None)
+    assert "RuntimeError: broken" in capfd.readouterr().err
+
+
+def test_exit_handlers_of_the_app_run_in_the_child(capfd: pytest.CaptureFixture[str]) -> None:
+    def life() -> int:
+        atexit.register(lambda: os.write(1, b"goodbye"))
+        return 0
+
+    assert born(life).reap() == Death(0, None)
+    assert capfd.readouterr().out == "goodbye"
+
+
+def test_a_child_that_was_killed_names_the_signal() -> None:
+    child = born(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
+    child.send(signal.SIGKILL)
+    assert child.reap() == Death(None, "SIGKILL")
+
+
+def test_a_signal_that_comes_before_the_child_listens_waits_for_it() -> None:
+    reader, writer = os.pipe()
+
+    def life() -> int:
+        os.close(writer)
+        os.read(reader, 1)  # until the signal was sent
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
+        let_signals_through()
+        return 1
+
+    child = born(life)
+    os.close(reader)
+    child.send(signal.SIGTERM)
+    os.close(writer)
+    assert child.reap() == Death(9, None)
+
+
+def test_a_handler_of_the_parent_never_runs_in_the_child() -> None:
+    ran = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: ran.append(1))
+    try:
+
+        def life() -> int:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            let_signals_through()
+            return 1
+
+        assert born(life).reap() == Death(None, "SIGUSR2")
+        os.kill(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert ran == [1], "but it still does in the parent"
+
+
+def test_the_parents_mask_is_what_it_was_after_a_fork() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    child = born(lambda: 0)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    child.reap()
+
+
+def test_a_signal_to_a_child_that_is_dead_already_is_no_error() -> None:
+    child = born(lambda: 0)
+    os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
+    child.send(signal.SIGTERM)
+    assert child.reap() == Death(0, None)
+
+
+def test_the_pidfd_is_readable_once_the_child_is_dead_and_closed_once_it_was_reaped() -> None:
+    child = born(lambda: 0)
+    waiter = Waiter()
+    waiter.watch(child.pidfd, lambda: None)
+    assert len(list(waiter.wait(20))) == 1
+    waiter.forget(child.pidfd)
+    waiter.close_copy()
+    child.reap()
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        os.fstat(child.pidfd)
+
+
+def test_a_child_without_a_pidfd_is_ended_and_told_as_a_failed_fork() -> None:
+    with no_descriptor_left(), pytest.raises(MachineError, match="Too many open files"):
+        born(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_real_time_signal_has_a_number_for_a_name() -> None:
+    assert signal_name(signal.SIGTERM) == "SIGTERM"
+    assert signal_name(40) == "signal 40"
+
+
+def test_a_child_dies_with_its_parent() -> None:
+    reader, writer = os.pipe()
+
+    def parent_life() -> int:
+        me = os.getpid()
+
+        def child_life() -> int:
+            alive = die_with_parent(signal.SIGKILL, me)
+            os.write(writer, b"1" if alive else b"0")
+            signal.pause()
+            return 0
+
+        born(child_life)
+        os.close(writer)
+        return int(os.read(reader, 1) != b"1")  # the child has said its wish
+
+    parent = born(parent_life)
+    os.close(writer)
+    assert parent.reap() == Death(0, None)
+    # The end of the pipe: nobody holds the other end any more, so the grandchild is gone too.
+    assert os.read(reader, 10) == b""
+    os.close(reader)
+
+
+def test_a_child_whose_parent_is_another_by_now_is_told_so() -> None:
+    child = born(lambda: int(die_with_parent(0, os.getpid())))
+    assert child.reap() == Death(0, None)
+
+
+def test_strangers_are_reaped_and_our_own_children_are_left_to_their_pidfd() -> None:
+    def life() -> int:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        reader, writer = os.pipe()
+
+        def orphan_maker() -> int:
+            born(lambda: 0)
+            return 0
+
+        maker = born(orphan_maker)
+        os.close(writer)
+        if maker.reap() != Death(0, None) or os.read(reader, 1):
+            return 1  # the end of the pipe says that the orphan is dead too
+        reap_strangers(lambda _pid: False)
+        ours = born(lambda: 5)
+        os.waitid(os.P_PIDFD, ours.pidfd, os.WEXITED | os.WNOWAIT)
+        reap_strangers(lambda pid: pid == ours.pid)
+        return 0 if ours.reap() == Death(5, None) and nobody_left() else 2
+
+    def nobody_left() -> bool:
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        return False
+
+    assert born(life).reap() == Death(0, None)

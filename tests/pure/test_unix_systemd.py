@@ -1,0 +1,100 @@
+"""What we say to the service manager, and what it hands us."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prefork.unix.systemd import Notifier, inherited_sockets
+
+
+def test_sockets_are_inherited_when_they_are_meant_for_this_process() -> None:
+    environ = {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "a:b", "X": "1"}
+    assert inherited_sockets(environ) == [3, 4]
+    assert environ == {"X": "1"}, "a child must not take them for its own"
+
+
+@pytest.mark.parametrize(
+    ("count", "pid"), [("2", "1"), ("2", ""), ("", "me"), ("x", "me"), ("-1", "me"), ("0", "me")]
+)
+def test_sockets_that_are_not_for_us_are_left_alone(count: str, pid: str) -> None:
+    environ = {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid()) if pid == "me" else pid}
+    assert inherited_sockets(environ) == []
+    assert environ == {}
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    """A service manager's socket, and what NOTIFY_SOCKET says."""
+    name = str(tmp_path / "notify") if request.param == "path" else f"@prefork-{tmp_path}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind("\0" + name[1:] if name.startswith("@") else name)
+        heard.settimeout(5)
+        yield heard, name
+
+
+def test_the_service_manager_hears_each_word_as_a_datagram(
+    manager: tuple[socket.socket, str],
+) -> None:
+    heard, name = manager
+    environ = {"NOTIFY_SOCKET": name, "HOME": "/"}
+    notifier = Notifier(environ)
+    assert environ == {"HOME": "/"}, "workers do not speak for the service"
+    notifier.ready()
+    assert heard.recv(1000) == b"READY=1"
+    notifier.status("two\nlines")
+    assert heard.recv(1000) == b"STATUS=two lines"
+    notifier.watchdog()
+    assert heard.recv(1000) == b"WATCHDOG=1"
+    notifier.main_pid(7)
+    assert heard.recv(1000) == b"MAINPID=7"
+    notifier.stopping()
+    assert heard.recv(1000) == b"STOPPING=1"
+
+
+def test_a_reload_is_told_with_the_monotonic_time(manager: tuple[socket.socket, str]) -> None:
+    heard, name = manager
+    before = time.monotonic_ns() // 1000
+    Notifier({"NOTIFY_SOCKET": name}).reloading()
+    word, told = heard.recv(1000).decode().split("\n")
+    assert word == "RELOADING=1"
+    key, _, number = told.partition("=")
+    assert key == "MONOTONIC_USEC"
+    assert before <= int(number) <= time.monotonic_ns() // 1000
+
+
+def test_without_a_service_manager_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
+    Notifier({}).ready()
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+
+
+def test_a_service_manager_that_does_not_read_never_blocks_us(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(path)
+        notifier = Notifier({"NOTIFY_SOCKET": path})
+        for _ in range(2000):
+            notifier.watchdog()
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "interval"),
+    [
+        ("20000000", "", 10.0),
+        ("20000000", "me", 10.0),
+        ("20000000", "1", None),
+        ("0", "", None),
+        ("", "", None),
+        ("soon", "", None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_asked(
+    usec: str, pid: str, interval: float | None
+) -> None:
+    pid = str(os.getpid()) if pid == "me" else pid
+    environ = {"WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
+    assert Notifier(environ).watchdog_interval == interval
+    assert environ == {}

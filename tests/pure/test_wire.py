@@ -1,0 +1,166 @@
+"""Our private protocols: the words on the ready pipe, and the layout of the scoreboard."""
+
+import itertools
+import json
+import struct
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from prefork.wire.ready import LONGEST, MOST_TEXT, Decoder, Nonsense, Say, Word, encode
+from prefork.wire.scoreboard import FIELD_SIZE, FIELDS, INDEX, ROW_SIZE, ROWS, SIZE, offset
+
+WORDS = st.builds(Word, st.sampled_from(Say), st.text())
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    """``data`` in pieces; a cut beyond the end cuts nothing."""
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def decode(*chunks: bytes) -> list[Word | Nonsense]:
+    decoder = Decoder()
+    return [word for chunk in chunks for word in decoder.feed(chunk)]
+
+
+@given(st.lists(WORDS, max_size=5), st.lists(st.integers(0, 500)))
+def test_words_arrive_as_they_were_said_however_the_pipe_cuts_them(
+    words: list[Word], cuts: list[int]
+) -> None:
+    data = b"".join(encode(word.say, word.text) for word in words)
+    assert decode(*pieces(data, cuts)) == words
+
+
+@given(WORDS)
+def test_a_word_is_one_line_whatever_its_text(word: Word) -> None:
+    data = encode(word.say, word.text)
+    assert data.endswith(b"\n")
+    assert data.count(b"\n") == 1
+
+
+def test_a_word_without_a_text_has_an_empty_one() -> None:
+    assert decode(b'{"say": "ready"}\n') == [Word(Say.READY, "")]
+    assert decode(encode(Say.LEAVING)) == [Word(Say.LEAVING, "")]
+
+
+def test_an_unfinished_line_waits_for_its_end() -> None:
+    data = encode(Say.READY)
+    decoder = Decoder()
+    assert list(decoder.feed(data[:-1])) == []
+    assert list(decoder.feed(data[-1:])) == [Word(Say.READY)]
+
+
+NESTED = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"hello",
+        b"\xff\xfe",
+        b"null",
+        b"5",
+        b"[]",
+        b'"ready"',
+        b"{}",
+        b'{"say": "sing"}',
+        b'{"say": null}',
+        b'{"say": ["ready"]}',
+        b'{"say": {"ready": 1}}',
+        b'{"text": "ready"}',
+        b'{"say": "ready"',
+        b"9" * 5000,
+        NESTED,
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+def test_a_line_that_makes_no_sense_is_nonsense_and_the_next_one_is_heard(line: bytes) -> None:
+    first, second = decode(line + b"\n" + encode(Say.READY))
+    assert isinstance(first, Nonsense)
+    assert second == Word(Say.READY)
+
+
+@pytest.mark.parametrize("text", ["5", "null", "[1, 2]", '{"a": 1}'])
+def test_a_text_that_is_none_becomes_one(text: str) -> None:
+    (word,) = decode(b'{"say": "worn", "text": ' + text.encode() + b"}\n")
+    assert word == Word(Say.WORN, str(json.loads(text)))
+
+
+@given(st.lists(st.binary() | st.just(b"\n") | st.just(encode(Say.READY)), max_size=6))
+def test_gossip_never_raises_and_every_line_of_it_is_answered(chunks: list[bytes]) -> None:
+    told = decode(*chunks)
+    assert len(told) == b"".join(chunks).count(b"\n")
+
+
+def test_nonsense_is_shown_short_and_printable() -> None:
+    (nonsense,) = decode(b"\xff" + b"x" * 5000 + b"\n")
+    assert nonsense == Nonsense("\\xff" + "x" * 199)
+
+
+def test_a_flood_without_an_end_is_cut_off_and_forgotten() -> None:
+    decoder = Decoder()
+    piece = b"x" * 65536
+    told = [word for _ in range(100) for word in decoder.feed(piece)]
+    assert told == [Nonsense("x" * 200)] * (100 * len(piece) // (LONGEST + len(piece)))
+    # The line that the flood was still in ends here; after it, words are words again.
+    assert list(decoder.feed(b"\n" + encode(Say.READY)))[-1] == Word(Say.READY)
+
+
+def test_a_line_may_be_exactly_as_long_as_the_longest() -> None:
+    decoder = Decoder()
+    assert list(decoder.feed(b"x" * LONGEST)) == []
+    assert list(decoder.feed(b"x")) == [Nonsense("x" * 200)]
+
+
+@pytest.mark.parametrize("character", ["x", "\n", "\x01", "é", "\ud800", "😀"])
+def test_the_longest_text_fits_into_the_longest_line_in_any_script(character: str) -> None:
+    data = encode(Say.FAILED, character * (MOST_TEXT * 3))
+    assert len(data) <= LONGEST
+    (word,) = decode(*pieces(data, list(range(0, len(data), 65536))))
+    assert isinstance(word, Word)
+
+
+def test_a_long_text_loses_its_middle() -> None:
+    (word,) = decode(encode(Say.FAILED, "a" * MOST_TEXT + "z" * MOST_TEXT))
+    assert isinstance(word, Word)
+    half = MOST_TEXT // 2
+    assert word.text == "a" * half + "\n  … cut …\n" + "z" * half
+
+
+def test_a_text_of_the_longest_length_is_left_whole() -> None:
+    assert decode(encode(Say.FAILED, "a" * MOST_TEXT)) == [Word(Say.FAILED, "a" * MOST_TEXT)]
+
+
+def test_every_field_is_eight_bytes_so_that_it_is_stored_whole() -> None:
+    assert FIELD_SIZE == 8
+    assert {struct.calcsize(field.code) for field in FIELDS} == {FIELD_SIZE}
+    assert {field.code for field in FIELDS} <= {"Q", "d"}
+
+
+def test_every_field_has_a_column_of_its_own_inside_the_row() -> None:
+    assert {field.name: column for column, field in enumerate(FIELDS)} == INDEX
+    assert len(INDEX) == len(FIELDS)
+    assert (max(INDEX.values()) + 1) * FIELD_SIZE <= ROW_SIZE
+
+
+def test_every_field_has_one_writer_and_says_what_it_means() -> None:
+    assert {field.writer for field in FIELDS} <= {"master", "worker"}
+    assert all(field.text for field in FIELDS)
+    assert [field.name for field in FIELDS if field.writer == "master"] == ["worker"]
+
+
+def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() -> None:
+    offsets = [offset(row) for row in range(ROWS)]
+    assert offsets[0] == 0
+    assert {b - a for a, b in itertools.pairwise(offsets)} == {ROW_SIZE}
+    assert ROW_SIZE % 64 == 0
+    assert offsets[-1] + ROW_SIZE == SIZE
+
+
+@pytest.mark.parametrize("row", [-1, ROWS, ROWS + 1])
+def test_a_row_beyond_the_last_is_an_error(row: int) -> None:
+    with pytest.raises(IndexError, match=f"row {row} of {ROWS}"):
+        offset(row)
