@@ -20,6 +20,7 @@ a request. MODULE:CALLABLE is a WSGI app, an ASGI app, or a main(listener).
 EPILOG = """\
 Each option may also stand in a file (-c prefork.toml, key without the dashes) or in the
 environment (PREFORK_ and the name in capitals). Flag beats environment beats file beats default.
+--no-factory and --no-daemon undo what a file says.
 
 signals to the master: HUP reload, TERM and INT graceful stop (twice, or QUIT: quick), TTIN and
 TTOU one worker more or less, USR1 reopen logs, WINCH drain the workers.
@@ -68,6 +69,9 @@ def _add(section: "argparse._ArgumentGroup", option: Option) -> None:
         if option.kind.many:
             settings["action"] = "append"
     section.add_argument(*names, **settings)
+    if not option.kind.metavar:
+        undo: dict[str, Any] = {"dest": option.name, "const": "false", "help": argparse.SUPPRESS}
+        section.add_argument(f"--no-{option.key}", action="store_const", **undo)
 
 
 def _add_commands(section: "argparse._ArgumentGroup") -> None:

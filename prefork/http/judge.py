@@ -96,6 +96,6 @@ def blame(error: httptools.HttpParserError) -> ClientError:
         raise cause
     if isinstance(error, httptools.HttpParserInvalidMethodError):
         return ClientError(501, "this method is not known here")
-    if "HTTP version" in str(error):
+    if "HTTP version" in str(error) or "PRI" in str(error):
         return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     return ClientError(400, f"the request is malformed: {error}")

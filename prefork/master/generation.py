@@ -14,7 +14,7 @@ from prefork.observe.log import make_log
 from prefork.pool import Policy
 from prefork.unix.cores import usable_cores
 from prefork.unix.identity import Identity, look_up
-from prefork.unix.listeners import Listener, open_listeners
+from prefork.unix.listeners import Listener, adapt, open_listeners
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _listen(config: Config, open_now: list[Listener]) -> list[Listener]:
     opened: list[Listener] = []
     try:
         for address in config.bind:
-            kept = [listener for listener in open_now if listener.address == address]
+            kept = [adapt(listener, address) for listener in open_now if listener.serves(address)]
             if not kept:
                 kept = open_listeners(address, config.backlog)
                 opened += kept

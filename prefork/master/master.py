@@ -188,6 +188,8 @@ class Master:
                 self._log.logger.warning("worker said nonsense on its ready pipe: %s", line)
 
     def _on_death(self, worker: int, death: Death) -> None:
+        if os.getpid() == 1:
+            reap_strangers(self._nursery.knows_pid)  # they may have waited behind this one
         kills = out_of_memory_kills()
         starved = kills is not None and self._oom_kills is not None and kills > self._oom_kills
         self._oom_kills = kills

@@ -31,11 +31,17 @@ class Identity:
 def look_up(user: str, group: str) -> Identity:
     """Names or numbers. Raises UsageError for unknown ones, MachineError when we may not."""
     uid, gid, name = None, None, ""
-    if user:
-        found = _user(user)
-        uid, gid, name = found.pw_uid, found.pw_gid, found.pw_name
     if group:
         gid = _group(group)
+    if user:
+        found = _user(user)
+        if found is not None:
+            uid, name = found.pw_uid, found.pw_name
+            gid = found.pw_gid if gid is None else gid
+        elif gid is None:
+            raise UsageError(f"user {user} is in no list of users, so name a group, too")
+        else:
+            uid = int(user)
     if os.geteuid() == 0:
         return Identity(uid, gid, name)
     if uid not in (None, os.geteuid()) or gid not in (None, os.getegid()):
@@ -43,15 +49,27 @@ def look_up(user: str, group: str) -> Identity:
     return Identity()
 
 
-def _user(text: str) -> pwd.struct_passwd:
+def _user(text: str) -> pwd.struct_passwd | None:
+    """None for a number that no list knows, as containers are fond of."""
+    if _is_id(text):
+        try:
+            return pwd.getpwuid(int(text))
+        except KeyError:
+            return None
     try:
-        return pwd.getpwuid(int(text)) if text.isdigit() else pwd.getpwnam(text)
-    except (KeyError, OverflowError):
+        return pwd.getpwnam(text)
+    except KeyError:
         raise UsageError(f"no user is called {text!r}; see `getent passwd`") from None
 
 
 def _group(text: str) -> int:
+    if _is_id(text):
+        return int(text)
     try:
-        return (grp.getgrgid(int(text)) if text.isdigit() else grp.getgrnam(text)).gr_gid
-    except (KeyError, OverflowError):
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
         raise UsageError(f"no group is called {text!r}; see `getent group`") from None
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 2**32 - 1

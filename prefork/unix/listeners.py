@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefork.config.addresses import Address, Inherited, Tcp, Unix
@@ -30,6 +30,12 @@ class Listener:
             return f"unix:{self.socket.getsockname()}"
         host, port = self.socket.getsockname()[:2]
         return str(Tcp(host, port))
+
+    def serves(self, address: Address) -> bool:
+        """Whether it listens there already; a unix socket's mode and owner can be changed."""
+        if isinstance(address, Unix) and isinstance(self.address, Unix):
+            return address.path == self.address.path
+        return address == self.address
 
     def close(self) -> None:
         """In the master: close, and remove the path that we made."""
@@ -64,6 +70,20 @@ def open_listeners(address: Address, backlog: int) -> list[Listener]:
         raise UsageError(f"cannot listen on {str(address)!r}: {error}") from None
 
 
+def adapt(listener: Listener, address: Address) -> Listener:
+    """The same socket under an address that serves() accepted. Raises UsageError."""
+    if isinstance(address, Unix) and address != listener.address:
+        _dress(address)
+    return replace(listener, address=address)
+
+
+def _dress(address: Unix) -> None:
+    if address.mode is not None:
+        os.chmod(address.path, address.mode)
+    if address.owner:
+        _chown(address)
+
+
 def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:
     flags = socket.AI_PASSIVE
     try:
@@ -93,6 +113,9 @@ def _bound(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            # Else [::] takes IPv4 as well, and collides with a bind of that port there.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
         sock.listen(backlog)
     except BaseException:
@@ -108,10 +131,7 @@ def _open_unix(address: Unix, backlog: int) -> Listener:
     try:
         sock.bind(address.path)
         inode = _inode(address.path)
-        if address.mode is not None:
-            os.chmod(address.path, address.mode)
-        if address.owner:
-            _chown(address)
+        _dress(address)
         # Nobody can connect before this, so nobody slips in before mode and owner are right.
         sock.listen(backlog)
     except BaseException:

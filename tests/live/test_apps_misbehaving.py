@@ -34,8 +34,7 @@ ERROR_PAGE_WSGI = {
     "too_long_by_write": "the body is longer than its Content-Length",
     "length_no_number": "Content-Length must be a number, not b'many'",
     "length_negative": "Content-Length must be a number, not b'-1'",
-    "lengths_differ": "two different Content-Length",
-    "length_with_204": "a 204 response has no Content-Length",
+    "lengths_differ": "Content-Length fields",
     "line_end_in_value": "a header holds characters that HTTP does not allow",
     "lf_in_value": "a header holds characters that HTTP does not allow",
     "nul_in_value": "a header holds characters that HTTP does not allow",
@@ -97,7 +96,7 @@ ERROR_PAGE_ASGI = {
     "too_long": "Content-Length is 3 but the body has 8 bytes",
     "too_long_in_first_piece": "the body is longer than its Content-Length",
     "length_no_number": "Content-Length must be a number, not b'many'",
-    "lengths_differ": "two different Content-Length",
+    "lengths_differ": "Content-Length fields",
     "line_end_in_value": "a header holds characters that HTTP does not allow",
     "lf_in_value": "a header holds characters that HTTP does not allow",
     "line_end_in_name": "a header holds characters that HTTP does not allow",
@@ -166,7 +165,7 @@ def text_of(server: Server, wsgi: dict[str, str], asgi: dict[str, str], name: st
 def test_an_error_before_the_response_is_a_500(server: Server, name: str) -> None:
     with tcp(server) as wire:
         answer = wire.send(get(f"/{name}")).answer()
-        assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
+        assert (answer.status, answer.body) == (500, b"500 Internal Server Error\n")
         assert answer.get("set-cookie") is None
         # Nothing is wrong with the connection.
         assert wire.send(get("/pid")).answer().status == 200
@@ -246,4 +245,12 @@ def test_head_is_not_judged_by_its_missing_body(server: Server, name: str) -> No
     with tcp(server) as wire:
         answer = wire.send(get(f"/{name}", method="HEAD")).answer("HEAD")
         assert (answer.status, answer.get("content-length")) == (200, "3")
+        assert wire.send(get("/pid")).answer().status == 200
+
+
+@cases({"length_with_204": ""}, {})
+def test_a_204_never_has_a_length(server: Server, name: str) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get(f"/{name}")).answer()
+        assert (answer.status, answer.get("content-length")) == (204, None)
         assert wire.send(get("/pid")).answer().status == 200

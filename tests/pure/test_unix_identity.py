@@ -18,16 +18,26 @@ def test_without_user_and_group_we_stay_who_we_are() -> None:
     assert look_up("", "") == Identity()
 
 
-@pytest.mark.parametrize("user", ["no-such-user", "4000000001", "9" * 30])
+@pytest.mark.parametrize("user", ["no-such-user", "9" * 30])
 def test_an_unknown_user_is_told(user: str) -> None:
     with pytest.raises(UsageError, match=f"no user is called '{user}'; see `getent passwd`"):
         look_up(user, "")
 
 
-@pytest.mark.parametrize("group", ["no-such-group", "4000000001", "9" * 30])
+@pytest.mark.parametrize("group", ["no-such-group", "9" * 30])
 def test_an_unknown_group_is_told(group: str) -> None:
     with pytest.raises(UsageError, match=f"no group is called '{group}'; see `getent group`"):
         look_up("", group)
+
+
+def test_a_number_that_no_list_knows_needs_a_group() -> None:
+    with pytest.raises(UsageError, match="name a group, too"):
+        look_up("4000000001", "")
+
+
+@as_root
+def test_numbers_that_no_list_knows_are_taken_as_they_are() -> None:
+    assert look_up("4000000001", "4000000002") == Identity(4000000001, 4000000002, "")
 
 
 def _as(user: str, look: Callable[[], int]) -> int:
