@@ -46,7 +46,7 @@ ERROR_PAGE_WSGI = {
     "value_none": "a header must be a pair of short strings",
     "header_of_three": "a header must be a pair of short strings",
     "header_no_pair": "a header must be a pair of short strings",
-    "headers_unhashable": "a header must be a pair of short strings",
+    "headers_unhashable": "Error: ",
     "headers_none": "TypeError: 'NoneType' object is not iterable",
     "line_end_in_status": "the status must be like '200 OK'",
     "status_no_text": "Error",
@@ -66,7 +66,7 @@ ERROR_PAGE_WSGI = {
     "returns_list_of_none": "NoneType where bytes belong",
     "yields_text": "str where bytes belong",
     "yields_none": "NoneType where bytes belong",
-    "writes_text": "str where bytes belong",
+    "writes_text": "Error: ",
 }
 """The app's error is known before a byte of the response is out."""
 

@@ -106,10 +106,13 @@ def upload(wire: Wire, framing: str) -> None:
         wire.send(b"0\r\n\r\n")
 
 
+# Where both framings take the same way to the disk, one of them has to do.
 @pytest.mark.parametrize("framing", list(UPLOADS))
 def test_a_gigabyte_is_uploaded_and_costs_no_memory(
     server: Server, peak: Peak, framing: str
 ) -> None:
+    if (server.kind, framing) in (("wsgi", "chunked"), ("threads", "length")):  # type: ignore[attr-defined]
+        pytest.skip("the other framing does it")
     with tcp(server) as wire:
         upload(wire, framing)
         assert int(wire.answer().body) == GIGABYTE

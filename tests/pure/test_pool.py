@@ -536,6 +536,20 @@ def test_a_quick_stop_kills_a_hung_worker() -> None:
     assert orders.Kill(1) in story.ordered
 
 
+def test_a_killed_worker_is_left_to_the_kernel() -> None:
+    story = running(kill_timeout=5.0)
+    story.tell(facts.AskedStop())
+    story.later(5.0)
+    assert story.tell(facts.AskedStop(quick=True)) == []
+
+
+def test_a_fork_that_fails_after_the_stop_began_does_not_keep_the_master() -> None:
+    pool = Pool(Policy(), Random(1))
+    pool.handle(facts.Tick(), 1.0)
+    pool.handle(facts.AskedStop(), 1.0)
+    assert pool.handle(facts.SpawnFailed(1, "cannot fork"), 1.0)[-1] == orders.Exit(None)
+
+
 def test_gossip_is_ignored() -> None:
     story = running()
     before = story.slots()

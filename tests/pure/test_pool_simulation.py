@@ -55,6 +55,8 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.processes: dict[int, Process] = {}
+        self.unborn: set[int] = set()
+        self.forks_fail = False
         self.exited = False
         self.newest = 1
         self.happenings: list[orders.Happening] = []
@@ -87,8 +89,13 @@ class World(RuleBasedStateMachine):
                 limit = self.pool.target + self.pool.plan.policy.surge
                 assert len(self.processes) < limit, "spawned beyond target + surge"
                 assert 0 <= slot < self.pool.target
+                if self.forks_fail:
+                    self.unborn.add(worker)
+                    return [facts.SpawnFailed(worker, "cannot fork")]
                 self.processes[worker] = Process(slot, generation)
                 return [facts.Spawned(worker, 10_000 + worker)]
+            case orders.Stop(worker) | orders.Kill(worker) if worker in self.unborn:
+                pass  # it has not heard yet that the fork failed
             case orders.Stop(worker):
                 self.alive(worker).asked_to_stop = True
             case orders.Kill(worker):
@@ -195,6 +202,10 @@ class World(RuleBasedStateMachine):
         del self.processes[worker]
         self.tell(facts.Exited(worker, code, signal, oom))
 
+    @rule(fail=st.booleans())
+    def memory_is_short(self, fail: bool) -> None:
+        self.forks_fail = fail
+
     # What an operator may wish.
 
     @rule(policy=POLICIES, again=st.integers(1, 3))
@@ -283,11 +294,13 @@ class World(RuleBasedStateMachine):
     def the_pool_knows_exactly_who_lives(self) -> None:
         if hasattr(self, "pool"):
             assert {w.id for w in self.pool.workers} == set(self.processes)
+            self.unborn.clear()
 
     def teardown(self) -> None:
         """A quiet world converges: to the target at one generation, or to the end."""
         if not hasattr(self, "pool"):
             return
+        self.forks_fail = False
         for _ in range(400):
             if self.exited or self.settled():
                 break
