@@ -17,9 +17,11 @@ moment, because closing with unread bytes would reset the connection and destroy
 """
 
 import asyncio
+import fcntl
 import math
 import socket
 import struct
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._refusal: ClientError | None = None
         self._pauses = 0
         self._half_closed = False
-        self._unsent = _NEVER
+        self._unsent = 0
         self._writers: list[asyncio.Future[None]] = []
         self._reader = RequestReader(self)
 
@@ -157,7 +159,7 @@ class Connection(asyncio.Protocol):
         self.writable = False
         if self.phase != CLOSING:
             self.phase, self.deadline = SEND, self.service.send_deadline
-            self._unsent = _NEVER
+            self._unsent = self._count_unsent()
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
@@ -268,13 +270,13 @@ class Connection(asyncio.Protocol):
 
     def _arrived_in_part(self) -> None:
         """A request is under way but not whole."""
-        service = self.service
-        if self._reader.incoming is None:
-            if len(self._reader.target) > service.limits.line:
-                self._refuse(ClientError(414, "the request target is too long"))
-            elif self._reader.size > service.limits.header_size + service.limits.line:
-                self._refuse(ClientError(431, "the request head is too large"))
-            elif self.current is None and self.phase != HEAD:
+        service, reader = self.service, self._reader
+        if len(reader.target) > service.limits.line:
+            self._refuse(ClientError(414, "the request target is too long"))
+        elif reader.size > service.limits.header_size + service.limits.line:
+            self._refuse(ClientError(431, "the request is all head and no body"))
+        elif reader.incoming is None:
+            if self.current is None and self.phase != HEAD:
                 self.phase, self.deadline = HEAD, service.head_deadline
         elif self.phase != SEND:
             self.phase, self.deadline = BODY, service.body_deadline
@@ -348,16 +350,27 @@ class Connection(asyncio.Protocol):
             self._expire_writing()
         elif self.phase == IDLE or (self.phase == HEAD and self._reader.size == 0):
             self._close(gently=False)
+        elif self.phase == BODY and self._pauses:
+            self.deadline = self.service.body_deadline  # it is the app that does not read
         elif self.phase in (HEAD, BODY):
             self._refuse(ClientError(408, "the request took too long to arrive"))
 
     def _expire_writing(self) -> None:
         """A slow reader may be slow as long as it reads at all."""
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self._count_unsent()
         if 0 < unsent < self._unsent:
             self._unsent, self.deadline = unsent, self.service.send_deadline
         else:
             self.abort()
+
+    def _count_unsent(self) -> int:
+        """Bytes that the client has not taken, in our buffer and in the kernel's (tcp(7))."""
+        unsent = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or self.transport.is_closing():
+            return unsent
+        queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        return unsent + int(struct.unpack("i", queued)[0])
 
 
 def _address(name: object) -> tuple[str, int] | None:

@@ -37,6 +37,9 @@ class Exchange:
     began = 0.0
     """When the app got the ball, on the service's coarse clock."""
 
+    overdue = False
+    """The app has had it for longer than the request timeout."""
+
     status = 0
     """Of the response; 0 until it started."""
     out = False
@@ -146,6 +149,10 @@ class Exchange:
 
     def send(self, data: bytes) -> None:
         """A piece of the body. Raises ResponseError or ClientGoneError."""
+        if self.connection.transport.is_closing():
+            # The transport drops what it is given now, and an app that never waits for anything
+            # else would not let the loop tell us that the client is gone.
+            raise ClientGoneError("the client left before the response ended")
         if not data or self._mute:
             return
         self._account(len(data))
@@ -197,8 +204,8 @@ class Exchange:
             return
         if self.out:
             self.ended = True
-            self.connection.ended(self)
             self.connection.abort()
+            self.connection.ended(self)
         else:
             self.page(500)
 

@@ -71,7 +71,7 @@ WSGI_STATUSES: dict[str, tuple[int, bytes]] = {}
 def learn_status(text: str) -> tuple[int, bytes]:
     """Learn the number and the status line of a WSGI status such as ``404 Not Found``."""
     reason = text.encode("latin-1", "replace")
-    if not re.fullmatch("[1-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
+    if not re.fullmatch("[2-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
         raise ResponseError(f"the status must be like '200 OK', not {text!r}")
     line = int(text[:3]), b"HTTP/1.1 " + reason + (b"\r\n" if " " in text else b" \r\n")
     if len(WSGI_STATUSES) < _MOST_REMEMBERED:

@@ -55,8 +55,8 @@ class RequestReader:
         self.incoming: Exchange | None = None
         """The request whose head has arrived and whose end has not."""
         self.size = 0
-        """Bytes of it so far, without those that came in one piece with the end of the last one;
-        0 between two requests."""
+        """Bytes of its head so far, or of framing since the last piece of its body; without those
+        that came in one piece with what was before. 0 between two requests."""
         self.chunk = 0
         """Bytes of the piece that is being parsed."""
         self._slack = 0
@@ -146,6 +146,7 @@ class RequestReader:
         self._headers = []  # trailer fields go here and are forgotten
         self.target = b""
         self.incoming = exchange
+        self.size = 1
         if self._length or self._coding is not None:
             self._begin_body(exchange)
 
@@ -168,6 +169,7 @@ class RequestReader:
         exchange = self.incoming
         if exchange is None or exchange.body is None or exchange.ended:
             return
+        self.size = 1
         self._body_size += len(data)
         limit = self._service.limits.body
         if limit is not None and self._body_size > limit:

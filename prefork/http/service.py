@@ -28,6 +28,9 @@ class Handler(Protocol):
     streams: bool
     """Called when the head has arrived (True) or when the whole body has (False)."""
 
+    cancels: bool
+    """Whether ``overdue`` ends the call; else only the master can, by ending the worker."""
+
     def handle(self, exchange: Exchange) -> None:
         """Never raises."""
 
@@ -35,7 +38,7 @@ class Handler(Protocol):
         """Wait for calls that go on although their requests are answered."""
 
     def overdue(self, exchange: Exchange) -> None:
-        """The app has had the ball for longer than the request timeout."""
+        """The app has had the ball for longer than the request timeout; told once."""
 
     def lost(self, exchange: Exchange) -> None:
         """The client left while the app was at work."""
@@ -98,10 +101,20 @@ class Service:
                 continue
             self.in_flight += 1
             if exchange.status == 0:
-                self.oldest = min(self.oldest, exchange.began)
-                if now - exchange.began > patience:
-                    self.handler.overdue(exchange)
+                self._watch(exchange, now, patience)
         return PERIOD_WHILE_DRAINING if self.draining else PERIOD
+
+    def _watch(self, exchange: Exchange, now: float, patience: float) -> None:
+        """A request without an answer: cancel it when it is overdue. The worker's own deadline is
+        for calls that cannot be cancelled, or that live on although they were."""
+        cancels = self.handler.cancels
+        if not exchange.overdue and now - exchange.began > patience:
+            exchange.overdue = True
+            if cancels:
+                exchange.began = now
+            self.handler.overdue(exchange)
+        if exchange.overdue or not cancels:
+            self.oldest = min(self.oldest, exchange.began)
 
     def drain(self) -> None:
         """Finish what runs, answer one more request of each busy client, then close."""

@@ -26,6 +26,7 @@ class AsgiHandler:
     """Starts a task for each request of one worker."""
 
     streams = True
+    cancels = True
 
     def __init__(
         self, app: Callable[..., Any], log: logging.Logger, state: dict[str, Any] | None
@@ -195,9 +196,9 @@ class Cycle:
             self._gone.set_result(None)
 
     def time_out(self) -> None:
-        """Throw CancelledError into the app, once; one that swallows it is the master's to end."""
-        if not self._timed_out and self.task is not None:
-            self._timed_out = True
+        """Throw CancelledError into the app; one that swallows it is the master's to end."""
+        self._timed_out = True
+        if self.task is not None:
             self.task.cancel()
 
     def _fail(self, error: BaseException) -> None:

@@ -77,4 +77,7 @@ def _required(app: Callable[..., Any]) -> tuple[int, bool]:
         ) from None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return len(needed), any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    kinds = {p.kind for p in parameters}
+    # With ** as well it is a decorator without functools.wraps, which may hide anything.
+    star = inspect.Parameter.VAR_POSITIONAL in kinds
+    return len(needed), star and inspect.Parameter.VAR_KEYWORD not in kinds

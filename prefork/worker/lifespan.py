@@ -22,6 +22,7 @@ class Lifespan:
         self._log = log
         self._asked = False
         self._supported = False
+        self._ending = False
         self._failure = ""
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answered = asyncio.Event()
@@ -32,12 +33,13 @@ class Lifespan:
         self._events.put_nowait({"type": "lifespan.startup"})
         self._task = asyncio.get_running_loop().create_task(self._run())
         await self._answer()
-        if self._failure:
+        if self._failure and not self._supported:
             raise AppError("the app's lifespan startup failed", self._failure)
 
     async def stop(self) -> None:
         """Let the app shut down; the kill timeout bounds how long it may take."""
         if self._supported and self._task is not None and not self._task.done():
+            self._ending = True
             self._answered.clear()
             self._events.put_nowait({"type": "lifespan.shutdown"})
             await self._answer()
@@ -63,6 +65,8 @@ class Lifespan:
         except BaseException as error:
             if self._asked:
                 self._failure = own_traceback(error)
+                if self._supported and not self._ending:
+                    self._log.error("the app's lifespan ended early\n%s", self._failure)
             else:
                 self._log.debug("the app does not speak lifespan: %r", error)
 

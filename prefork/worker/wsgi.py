@@ -24,6 +24,7 @@ _KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "
 """Header names as environ keys; bounded, for clients that invent names."""
 
 _MOST_KEYS = 1024
+_END: Any = object()
 
 
 class WsgiHandler:
@@ -43,6 +44,7 @@ class WsgiHandler:
         self.line = line
         self.log = log
         self.threads = ThreadPoolExecutor(threads, "prefork-wsgi") if threads else None
+        self.cancels = self.threads is None
         self._loop = asyncio.get_running_loop()
         self._template: dict[str, Any] = {
             "SCRIPT_NAME": "",
@@ -74,8 +76,10 @@ class WsgiHandler:
             await self._loop.run_in_executor(None, self.threads.shutdown)
 
     def overdue(self, exchange: Exchange) -> None:
-        """A thread is stuck. It cannot be stopped; the master sees the deadline and acts."""
+        """A thread is stuck, which only the master can end; or an iterable yields nothing."""
         self.log.error("no answer in time: %s %s", exchange.method, _shown(exchange.target))
+        if self.cancels:
+            exchange.fail()
 
     def lost(self, exchange: Exchange) -> None:
         """The next piece that is pulled or sent finds out."""
@@ -228,8 +232,8 @@ class Call:
                 self._close()
                 return
             self._handler.line.beat()
-            piece = next(self._pieces, None)
-            if piece is None:
+            piece = next(self._pieces, _END)
+            if piece is _END:
                 self._begin(None if self._begun else 0)
                 exchange.finish()
                 self._close()
@@ -246,6 +250,8 @@ class Call:
 
     def _send(self, piece: bytes) -> None:
         """PEP 3333: no piece may be delayed, and the head goes with the first that is not empty."""
+        if self._exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
         if not isinstance(piece, bytes):
             raise ResponseError(f"the app yielded {type(piece).__name__} where bytes belong")
         if piece:
@@ -293,8 +299,9 @@ class ThreadCall(Call):
         """In the thread."""
         try:
             self._result = result = self._handler.app(environ, self.start_response)
-            if isinstance(result, list | tuple) and len(result) == 1 and not self._begun:
-                self._in_loop(self._answer, result[0])
+            kind = type(result)
+            if (kind is list or kind is tuple) and len(result) == 1 and not self._begun:  # type: ignore[arg-type]
+                self._in_loop(self._answer, result[0])  # type: ignore[index]
                 return
             for piece in result:
                 self._in_loop(self._send, piece)

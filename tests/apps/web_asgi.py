@@ -34,14 +34,14 @@ class Web:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
-        self._send = send
+        self.raw = send
 
     async def start(self, *headers: tuple[bytes, bytes], status: int = 200) -> None:
         start = {"type": "http.response.start", "status": status, "headers": list(headers)}
-        await self._send(start)
+        await self.raw(start)
 
     async def send(self, body: bytes, more: bool = True) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self.raw({"type": "http.response.body", "body": body, "more_body": more})
 
     async def end(self, body: bytes = b"") -> None:
         await self.send(body, more=False)
@@ -216,6 +216,22 @@ async def twice(web: Web, argument: str) -> None:
         events.append(f"{event['type']} {argument}")
 
 
+async def scribble(web: Web, _argument: str) -> None:
+    """Whether somebody has written into the scope before; then write into it."""
+    scribbled = "scribbled" in web.scope or any(k == b"scribbled" for k, _ in web.scope["headers"])
+    web.scope["scribbled"] = True
+    web.scope["headers"].append((b"scribbled", b"yes"))
+    await web.start()
+    await web.end(json.dumps(scribbled).encode())
+
+
+async def iterables(web: Web, _argument: str) -> None:
+    """Headers as ASGI allows them: any iterable of pairs, which may be lists."""
+    headers = iter([[b"x-list", b"a"], (b"x-tuple", b"b")])
+    await web.raw({"type": "http.response.start", "status": 200, "headers": headers})
+    await web.end(b"fine")
+
+
 async def opened(web: Web, argument: str) -> None:
     """Open a gate."""
     gates[argument].set()
@@ -245,5 +261,7 @@ PAGES = {
     "late": late,
     "left": left,
     "twice": twice,
+    "scribble": scribble,
+    "iterables": iterables,
     "open": opened,
 }

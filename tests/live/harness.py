@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import psutil
 
@@ -52,18 +52,20 @@ class Server:
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        program: Sequence[str] = ("-m", "prefork"),
+        stdout: IO[bytes] | None = None,
     ) -> None:
         self.cwd = cwd
         self.lines: list[str] = []
         self._news = threading.Condition()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "prefork", *arguments],
+            [*prefix, sys.executable, *program, *arguments],
             cwd=cwd,
             pass_fds=pass_fds,
             env={**environ, "PWD": str(cwd), **(env or {})},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
             text=True,
@@ -215,10 +217,11 @@ def serving(
     env: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
+    stdout: IO[bytes] | None = None,
 ) -> Iterator[Server]:
     """A server on a port of its own with ``workers`` ready workers, destroyed at the end."""
     words = ["-b", "127.0.0.1:0", "-w", str(workers), *arguments, app]
-    server = Server(*words, cwd=cwd, env=env, prefix=prefix, pass_fds=pass_fds)
+    server = Server(*words, cwd=cwd, env=env, prefix=prefix, pass_fds=pass_fds, stdout=stdout)
     try:
         yield server.ready(workers)
     finally:

@@ -3,6 +3,7 @@
 import json
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 from tests.live.harness import APPS, Server, serving
 from tests.live.wire import ask, get
@@ -15,10 +16,12 @@ KINDS = {
 """In the loop's thread, in a pool of threads, and asynchronous."""
 
 
-def web(kind: str, cwd: Path, *arguments: str) -> AbstractContextManager[Server]:
+def web(
+    kind: str, cwd: Path, *arguments: str, stdout: IO[bytes] | None = None
+) -> AbstractContextManager[Server]:
     """One worker that serves the app of this kind."""
     app, *threads = KINDS[kind]
-    return serving(cwd, app, "--pythonpath", str(APPS), *threads, *arguments)
+    return serving(cwd, app, "--pythonpath", str(APPS), *threads, *arguments, stdout=stdout)
 
 
 def events(server: Server) -> list[str]:

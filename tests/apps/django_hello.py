@@ -1,0 +1,57 @@
+"""The smallest Django project that reads and writes, as WSGI and as ASGI."""
+
+import json
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+
+settings.configure(
+    SECRET_KEY="for tests only",
+    ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["*"],
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+    LOGGING={
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "root": {"handlers": ["console"]},
+    },
+)
+django.setup()
+
+
+def hello(request: HttpRequest, name: str) -> HttpResponse:
+    return HttpResponse(f"Hello {name}, {request.GET.get('greeting', '')}!")
+
+
+def total(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"sum": sum(json.loads(request.body))})
+
+
+def upload(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.FILES["file"].size))
+
+
+async def slowly(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("async view")
+
+
+def fails(request: HttpRequest) -> HttpResponse:
+    raise LookupError("a bug in the app")
+
+
+urlpatterns: list[Any] = [
+    path("hello/<str:name>", hello),
+    path("sum", total),
+    path("upload", upload),
+    path("async", slowly),
+    path("fails", fails),
+]
+
+wsgi = get_wsgi_application()
+asgi = get_asgi_application()

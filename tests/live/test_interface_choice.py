@@ -1,0 +1,182 @@
+"""How an app is named, found and called: ``--check`` says it, and a server does it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import APPS, Server, command, serving
+
+WSGI = [
+    *("wsgi_function", "wsgi_more", "wsgi_lambda", "wsgi_instance", "wsgi_method"),
+    *("wsgi_static", "wsgi_class", "wsgi_partial", "wsgi_decorated"),
+]
+ASGI = [
+    *("asgi_function", "asgi_instance", "asgi_method", "asgi_partial", "asgi_partial_instance"),
+    *("asgi_decorated", "asgi_returns_coroutine", "asgi_middleware"),
+]
+SOCKET = ["socket_function", "socket_async", "socket_star", "socket_instance", "socket_partial"]
+
+
+def check(cwd: Path, *words: str) -> tuple[int, str]:
+    """The exit code and all that was said."""
+    done = command("--check", "--pythonpath", str(APPS), *words, cwd=cwd)
+    return done.returncode, done.stdout + done.stderr
+
+
+def served(cwd: Path, *words: str) -> bytes:
+    """What an app answers."""
+    *options, app = words
+    with serving(cwd, app, "--pythonpath", str(APPS), *options) as server:
+        status, body = server.get()
+        assert status == 200
+        return body
+
+
+@pytest.mark.parametrize("name", WSGI + ASGI + SOCKET)
+def test_an_interface_is_chosen_by_the_shape_of_the_app(tmp_path: Path, name: str) -> None:
+    code, said = check(tmp_path, f"shapes:{name}")
+    assert code == 0
+    assert said.startswith(f"ok: shapes:{name}: {name.partition('_')[0]} (")
+
+
+@pytest.mark.parametrize(
+    ("app", "interface"),
+    [
+        ("flask_hello:app", "wsgi"),
+        ("django_hello:wsgi", "wsgi"),
+        ("django_hello:asgi", "asgi"),
+        ("fastapi_hello:app", "asgi"),
+    ],
+)
+def test_frameworks_need_no_word_about_their_interface(
+    tmp_path: Path, app: str, interface: str
+) -> None:
+    code, said = check(tmp_path, app)
+    assert (code, said.splitlines()[-1].startswith(f"ok: {app}: {interface} (")) == (0, True), said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no_arguments", "four_arguments", "three_arguments", "async_two_arguments", "anything"],
+)
+def test_what_fits_no_interface_is_refused_with_advice(tmp_path: Path, name: str) -> None:
+    code, said = check(tmp_path, f"shapes:{name}")
+    assert code == 102
+    assert "--interface" in said
+
+
+# One of each kind is served as well: what was chosen has to be what is done.
+@pytest.mark.parametrize(
+    "name",
+    ["wsgi_class", "wsgi_partial", "wsgi_decorated", "asgi_partial", "asgi_returns_coroutine"],
+)
+def test_an_app_of_any_shape_is_served(tmp_path: Path, name: str) -> None:
+    assert served(tmp_path, f"shapes:{name}") == name.encode()
+
+
+def test_an_interface_can_be_forced(tmp_path: Path) -> None:
+    words = ("--interface", "wsgi", "shapes:anything")
+    assert check(tmp_path, *words) == (0, "ok: shapes:anything: wsgi (as asked), 1 worker\n")
+    assert served(tmp_path, *words) == b"wsgi_function"
+
+
+@pytest.mark.parametrize("guess", ["app", "application", "main"])
+def test_a_module_alone_is_enough_if_its_app_has_a_usual_name(tmp_path: Path, guess: str) -> None:
+    (tmp_path / "mine.py").write_text(f"from shapes import wsgi_function as {guess}\n")
+    code, said = check(tmp_path, "mine")
+    assert (code, said) == (0, "ok: mine: wsgi (2 required arguments), 1 worker\n")
+
+
+def test_app_is_guessed_before_application_before_main(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from shapes import asgi_function as application, wsgi_function as app\n"
+        "from shapes import socket_function as main\n"
+    )
+    assert "mine: wsgi" in check(tmp_path, "mine")[1]
+
+
+def test_a_module_without_a_usual_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from shapes import wsgi_function as serve\n")
+    code, said = check(tmp_path, "mine")
+    assert code == 102
+    assert "has none of app, application, main" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["shapes:holder.inner.app"], b"wsgi_instance"),
+        (["shapes:make_app()"], b"made 'default' False"),
+        (['shapes:make_app("x", debug=True)'], b"made 'x' True"),
+        (["--factory", "shapes:make_app"], b"made 'default' False"),
+    ],
+)
+def test_an_app_is_found_where_it_is_said_to_be(
+    tmp_path: Path, words: list[str], answer: bytes
+) -> None:
+    assert served(tmp_path, *words) == answer
+
+
+def test_an_app_may_be_in_a_package(tmp_path: Path) -> None:
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    (tmp_path / "package" / "inner" / "mine.py").write_text("from shapes import app\n")
+    assert check(tmp_path, "package.inner.mine:app")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        ("nowhere:app", "there is no module 'nowhere'"),
+        ("shapes.py:app", "write shapes:app"),
+        ("shapes:wsgi_functio", "did you mean wsgi_function?"),
+        ("shapes:holder.outer", "has no 'outer'"),
+        ("shapes:number", "is a int, which cannot be called"),
+        ("shapes:make_nothing()", "is a NoneType, which cannot be called"),
+        ("shapes:make_trouble()", "LookupError: no parts left"),
+        ("shapes:make_app(1 + number)", "literal arguments only"),
+        ("shapes:make_app(bad=1)", "TypeError"),
+    ],
+)
+def test_what_is_not_there_is_told_with_102(tmp_path: Path, app: str, words: str) -> None:
+    code, said = check(tmp_path, app)
+    assert code == 102
+    assert words in said
+    assert "/prefork/" not in said
+
+
+# From Python.
+
+SCRIPT = """
+import prefork, sys
+if __name__ == "__main__":
+    sys.exit(prefork.run("shapes:make_app('run')", bind=["127.0.0.1:0"], pythonpath=[{apps!r}]))
+"""
+
+
+def test_a_script_can_serve(tmp_path: Path) -> None:
+    script = tmp_path / "serve.py"
+    script.write_text(SCRIPT.format(apps=str(APPS)))
+    server = Server(cwd=tmp_path, program=[str(script)])
+    try:
+        assert server.ready().get() == (200, b"made 'run' False")
+        assert server.stop() == 0
+    finally:
+        server.destroy()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("prefork.run(print)", "takes the app by name"),
+        ("prefork.run('shapes:app', wrokers=2)", "wrokers"),
+        ("prefork.run('shapes:app', workers='many')", "workers"),
+        ("prefork.run('nowhere:app', bind=['127.0.0.1:0'])", "there is no module 'nowhere'"),
+    ],
+)
+def test_a_script_is_told_what_is_wrong(tmp_path: Path, call: str, words: str) -> None:
+    server = Server(cwd=tmp_path, program=["-c", f"import prefork, sys; sys.exit({call})"])
+    try:
+        assert server.wait_exit() != 0
+        assert words in server.log
+    finally:
+        server.destroy()

@@ -1,0 +1,217 @@
+"""WSGI as PEP 3333 has it, in the loop's thread and in a pool of threads."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.web import open_gate, web
+from tests.live.wire import ask, chunked, get, post, tcp, unix
+
+
+@pytest.fixture(scope="module", params=["inline", "threads"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(kind: str, tmp_path_factory: Any) -> Iterator[Server]:
+    threads = ("--threads", "2") if kind == "threads" else ()
+    arguments = ("--pythonpath", str(APPS), *threads)
+    with serving(tmp_path_factory.mktemp("wsgi"), "pep3333:app", *arguments) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def validated(kind: str, tmp_path_factory: Any) -> Iterator[Server]:
+    threads = ("--threads", "2") if kind == "threads" else ()
+    arguments = ("--pythonpath", str(APPS), "--interface", "wsgi", *threads)
+    with serving(tmp_path_factory.mktemp("valid"), "pep3333:valid", *arguments) as server:
+        yield server
+
+
+def body(server: Server, target: str) -> bytes:
+    return ask(server, get(target)).body
+
+
+def closings(server: Server, name: str) -> int:
+    return int(json.loads(body(server, "/what_was_closed")).count(name))
+
+
+def test_the_validator_of_the_standard_library_finds_nothing(validated: Server) -> None:
+    with tcp(validated) as wire:
+        assert wire.send(get("/?a=b")).answer().body == b"valid"
+        assert wire.send(get("/", version="1.0")).answer().body == b"valid"
+    with tcp(validated) as wire:
+        assert wire.send(post("/", b"and body")).answer().body == b"validand body"
+        upload = get("/", "Transfer-Encoding: chunked", method="POST") + chunked(b"in", b"chunks")
+        assert wire.send(upload).answer().body == b"validinchunks"
+        assert wire.send(post("/", b"x" * 500_000)).answer().body == b"valid" + b"x" * 500_000
+        assert wire.send(get("/", method="HEAD")).answer("HEAD").get("content-length") == "5"
+        assert wire.send(get("/stream")).answer().body == b"onetwo"
+        assert wire.send(get("/stream", method="HEAD")).answer("HEAD").status == 200
+        assert wire.send(get("/nothing")).answer().status == 204
+        assert wire.send(get("/write")).answer().body == b"written and returned"
+    assert "AssertionError" not in validated.log
+    assert "garbage collected" not in validated.log
+
+
+def test_what_is_written_comes_before_what_is_returned(server: Server) -> None:
+    assert body(server, "/writes") == b"one two three"
+    assert body(server, "/writes_then_yields") == b"one two three four"
+    answer = ask(server, get("/only_writes"))
+    assert (answer.get("content-length"), answer.body) == ("3", b"all")
+
+
+def test_an_app_may_be_a_generator(server: Server) -> None:
+    answer = ask(server, get("/generator"))
+    assert (answer.status, answer.get("x-lazy"), answer.body) == (202, "yes", b"one two")
+
+
+def test_empty_pieces_are_no_end(server: Server) -> None:
+    assert body(server, "/empty_pieces") == b"one two"
+    assert body(server, "/a_tuple") == b"one two"
+
+
+def test_a_response_may_be_empty(server: Server) -> None:
+    with tcp(server) as wire:
+        for target in ("/no_pieces", "/only_empty_pieces"):
+            answer = wire.send(get(target)).answer()
+            assert (answer.status, answer.get("content-length")) == (200, "0")
+
+
+def test_a_response_can_be_replaced_until_its_first_byte_is_sent(server: Server) -> None:
+    answer = ask(server, get("/second_thoughts"))
+    assert (answer.status, answer.reason, answer.body) == (503, "Sorry", b"sorry")
+    assert (answer.get("x-first"), answer.get("x-second")) == (None, "yes")
+    assert ask(server, get("/late_second_thoughts")).status == 503
+
+
+def test_a_reason_is_the_apps_business(server: Server) -> None:
+    assert ask(server, get("/reason")).reason == "Tr\xe8s bien"
+    assert ask(server, get("/no_reason")).reason == ""
+
+
+@pytest.mark.parametrize("target", ["/closing", "/closing_sized"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_iterable_is_closed_once_when_it_is_over(
+    server: Server, target: str, method: str
+) -> None:
+    name = f"{target}-{method}"
+    with tcp(server) as wire:
+        wire.send(get(f"{target}?{name}", method=method))
+        assert wire.answer(method).body == (b"one two" if method == "GET" else b"")
+    wait_for(lambda: closings(server, name), "it is closed")
+    assert closings(server, name) == 1
+
+
+def test_a_list_that_can_be_closed_is_closed(server: Server) -> None:
+    assert body(server, "/closing_list") == b"one"
+    wait_for(lambda: closings(server, "closing_list"), "it is closed")
+
+
+def test_an_iterable_is_closed_when_the_client_leaves(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/closing_endless?left"))
+        wire.take(100_000)
+        wire.reset()
+    wait_for(lambda: closings(server, "left"), "it is closed")
+    assert closings(server, "left") == 1
+
+
+@pytest.mark.parametrize("size", ["small", "spooled"])
+def test_a_body_can_be_read_in_every_way(server: Server, size: str) -> None:
+    tail = "x" * 300_000 if size == "spooled" else "end"
+    lines = f"123456\nlonger line\n3\n4\n\nlast\n{tail}"
+    # Three bytes, the rest of the line, four bytes, the rest of that line by iterating, …
+    expected = ["123", "456\n", "long", "er line\n", "3\n", "", "4\n", "\n", "last\n", tail]
+    expected += ["", "", ""]
+    upload = get("/reads", "Transfer-Encoding: chunked", method="POST")
+    for request in (post("/reads", lines.encode()), upload + chunked(lines.encode())):
+        assert json.loads(ask(server, request).body) == expected
+
+
+def test_a_body_that_is_not_there_reads_as_empty(server: Server) -> None:
+    upload = get("/reads_nothing", "Transfer-Encoding: chunked", method="POST")
+    for request in (get("/reads_nothing"), post("/reads_nothing", b""), upload + chunked()):
+        assert json.loads(ask(server, request).body) == ["", "", "", ""]
+
+
+def test_wsgi_errors_is_the_log(server: Server) -> None:
+    assert body(server, "/errors") == b"done"
+    server.wait_log("^a line for the log$")
+    server.wait_log("^and another$")
+
+
+def test_environ_describes_the_request(server: Server, kind: str) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/describes?a=%20b", "X-A: b", "Content-Type: t/x"))
+        environ = json.loads(wire.answer().body)
+        host, port = wire.socket.getsockname()
+    assert environ == {
+        **environ,
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/describes",
+        "QUERY_STRING": "a=%20b",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": str(server.port),
+        "REMOTE_ADDR": host,
+        "REMOTE_PORT": str(port),
+        "HTTP_HOST": "test",
+        "HTTP_X_A": "b",
+        "CONTENT_TYPE": "t/x",
+        "wsgi.version": [1, 0],
+        "wsgi.url_scheme": "http",
+        "wsgi.multithread": kind == "threads",
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "type": "dict",
+    }
+    assert "HTTP_CONTENT_TYPE" not in environ
+    assert "CONTENT_LENGTH" not in environ
+
+
+def test_environ_of_one_request_does_not_leak_into_the_next(server: Server) -> None:
+    with tcp(server) as wire:
+        for _ in range(3):
+            environ = json.loads(wire.send(get("/describes")).answer().body)
+            assert "HTTP_X_LEFT_BEHIND" not in environ
+            assert environ["SCRIPT_NAME"] == ""
+
+
+def test_a_path_is_bytes_in_latin_1(server: Server) -> None:
+    environ = json.loads(body(server, "/describes/caf%C3%A9/%ff/%2F"))
+    assert environ["PATH_INFO"] == "/describes/caf\xc3\xa9/\xff//"
+
+
+def test_many_workers_are_multiprocess(tmp_path: Any) -> None:
+    with serving(tmp_path, "pep3333:app", "--pythonpath", str(APPS), workers=2) as server:
+        assert json.loads(body(server, "/describes"))["wsgi.multiprocess"] is True
+
+
+def test_a_unix_socket_has_no_addresses(tmp_path: Any) -> None:
+    path = tmp_path / "socket"
+    arguments = ("-b", f"unix:{path}", "--pythonpath", str(APPS))
+    with serving(tmp_path, "pep3333:app", *arguments), unix(path) as wire:
+        environ = json.loads(wire.send(get("/describes")).answer().body)
+    assert environ["REMOTE_ADDR"] == ""
+    assert environ["SERVER_NAME"]
+    assert environ["SERVER_PORT"]
+
+
+def test_threads_run_at_once(tmp_path: Any) -> None:
+    with (
+        web("threads", tmp_path, "--threads", "3") as server,
+        tcp(server) as one,
+        tcp(server) as two,
+    ):
+        one.send(get("/hold/one"))
+        two.send(get("/hold/two"))
+        open_gate(server, "two")
+        assert two.answer().body == b"two"
+        open_gate(server, "one")
+        assert one.answer().body == b"one"
