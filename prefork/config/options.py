@@ -165,7 +165,12 @@ class Config:
     )
 
     name: str = option(
-        kinds.TEXT, "", PROC, "name in titles and logs; default: the module's name", short="-n"
+        kinds.TEXT,
+        "",
+        PROC,
+        "name in titles and logs; default: the module's name",
+        short="-n",
+        restart=True,
     )
     chdir: str = option(
         kinds.PATH, "", PROC, "working directory of the workers, also first on sys.path"
@@ -188,16 +193,25 @@ class Config:
         restart=True,
     )
     pid_file: str = option(
-        kinds.PATH, "", PROC, "file for the master's pid, locked while it lives", short="-p"
+        kinds.PATH,
+        "",
+        PROC,
+        "file for the master's pid, locked while it lives",
+        short="-p",
+        restart=True,
     )
     proctitle: str = option(
-        kinds.TEXT, "prefork", PROC, "first word of the process titles; off: leave them alone"
+        kinds.TEXT,
+        "prefork",
+        PROC,
+        "first word of the process titles; off: leave them alone",
+        restart=True,
     )
 
     log_level: str = option(
         kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
     )
-    log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr")
+    log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr", restart=True)
     access_log: str = option(
         kinds.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
     )

@@ -119,8 +119,7 @@ class Master:
         return None if deadline is None else max(0.0, deadline - monotonic())
 
     def _settle(self) -> None:
-        """Tell the pool everything. Beats come first: a deadline that was moved has not passed."""
-        self._ask(self._beats())
+        """Tell the pool everything. Beats come last: with them it passes the deadlines."""
         while self._facts:
             self._ask(self._facts.popleft())
         self._ask(self._beats())

@@ -109,7 +109,9 @@ class Pool:
                 self._on_stop(quick, now)
             case _:
                 pass  # a Tick says only that time has passed
-        self._pass_deadlines(now)
+        if isinstance(fact, facts.Beats | facts.Tick):
+            # Only these judge: a Ready that waits behind another fact must not come too late.
+            self._pass_deadlines(now)
         self._reconcile(now)
         taken, self._orders = self._orders, []
         self._wake = self.next_deadline()

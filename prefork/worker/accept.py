@@ -35,6 +35,7 @@ class Acceptor:
         self._log = log
         self._closed = False
         self._complained = False
+        self._arriving: set[asyncio.Task[object]] = set()
 
     def open(self) -> None:
         """Begin to accept."""
@@ -48,6 +49,11 @@ class Acceptor:
             for sock in self._sockets:
                 self._loop.remove_reader(sock.fileno())
                 sock.close()
+
+    async def settle(self) -> None:
+        """Wait until all that was taken has its protocol: nobody else would know of it."""
+        if self._arriving:
+            await asyncio.wait(self._arriving)
 
     def empty_queue(self) -> None:
         """Take all that wait: with the master gone, closing the last copy would reset them."""
@@ -65,7 +71,11 @@ class Acceptor:
             if error.errno in _EXHAUSTED:
                 self._rest(listener, error)
             return False
-        self._loop.create_task(self._loop.connect_accepted_socket(self._make_protocol, taken))
+        arrival = self._loop.create_task(
+            self._loop.connect_accepted_socket(self._make_protocol, taken)
+        )
+        self._arriving.add(arrival)
+        arrival.add_done_callback(self._arriving.discard)
         return True
 
     def _rest(self, listener: socket, error: OSError) -> None:

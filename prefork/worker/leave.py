@@ -47,9 +47,11 @@ class Leave:
 
     def ignore_masters_signals(self) -> None:
         """While the app loads: the stop signal simply ends us."""
-        for signum in _MASTERS_BUSINESS:
-            signal.signal(signum, signal.SIG_IGN)
         signal.signal(self._signal, signal.SIG_DFL)
+        for signum in _MASTERS_BUSINESS:
+            # Not even for a moment: ignoring it would discard one that is pending since the fork.
+            if signum != self._signal:
+                signal.signal(signum, signal.SIG_IGN)
 
     def follow_master(self) -> bool:
         """Get the stop signal when the master dies; False: it is dead already."""

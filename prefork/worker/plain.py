@@ -36,13 +36,16 @@ class AppListener(socket.socket):
     _patience: float | None
     _leave: Leave
     _line: Line
+    _in_loop: bool
 
     @classmethod
-    def wrap(cls, listener: Listener, leave: Leave, line: Line) -> "AppListener":
-        """Take over the descriptor."""
+    def wrap(cls, listener: Listener, leave: Leave, line: Line, in_loop: bool) -> "AppListener":
+        """Take over the descriptor. ``in_loop``: an event loop calls ``accept``, which then neither
+        blocks nor leaves, as the other tasks would suffer; when stopping it has no more."""
         sock = listener.socket
         made = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        made._patience, made._leave, made._line = None, leave, line
+        made._patience = 0.0 if in_loop else None
+        made._leave, made._line, made._in_loop = leave, line, in_loop
         return made
 
     def settimeout(self, value: float | None) -> None:
@@ -67,7 +70,7 @@ class AppListener(socket.socket):
         while True:
             self._line.beat()
             if self._leave.stopping and not self._leave.stopping.asked:
-                raise SystemExit(0)
+                raise BlockingIOError if self._in_loop else SystemExit(0)
             try:
                 return super().accept()
             except BlockingIOError:
@@ -96,12 +99,13 @@ def run_main(
     log: logging.Logger,
 ) -> None:
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
-    sockets = [AppListener.wrap(listener, leave, line) for listener in listeners]
+    in_loop = is_async(app)
+    sockets = [AppListener.wrap(listener, leave, line, in_loop) for listener in listeners]
     if manual:
         current.on_ready(line.ready)
     else:
         line.ready()
-    if is_async(app):
+    if in_loop:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run_async(app, sockets, line, leave))
     else:
@@ -121,6 +125,9 @@ async def _run_async(
     stopping = asyncio.ensure_future(_await(leave.stopping))
     await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not main.done() and not leave.stopping.asked:
+        # Turns for main to take a connection that was accepted before; no more are.
+        for _ in range(2):
+            await asyncio.sleep(0)
         main.cancel()
     try:
         await main

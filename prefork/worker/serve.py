@@ -72,6 +72,7 @@ class HttpWorker:
         if self._leave.orphaned:
             acceptor.empty_queue()
         acceptor.close()
+        await acceptor.settle()
         emptied = asyncio.Event()
         service.on_empty = emptied.set
         service.drain()
