@@ -87,7 +87,7 @@ class RollStarted:
 
 @dataclass(frozen=True, slots=True)
 class RollDone:
-    """Every slot serves the new generation."""
+    """Every slot serves the new generation, and the old one is gone."""
 
     generation: int
     took: float

@@ -3,8 +3,8 @@
     state      leaves on
     starting   first worker ready -> running; a boot failure before that -> stopping (failed)
     running    reload -> reloading; stop -> stopping
-    reloading  every slot at the new generation -> running; a boot failure or the roll's deadline
-               -> frozen; another reload -> a newer generation, same state
+    reloading  every slot at the new generation and the old one gone -> running; a boot failure or
+               the roll's deadline -> frozen; another reload -> a newer generation, same state
     frozen     the old generation is desired again and serves; a reload tries anew
     stopping   everything reaped -> Exit; no wish brings it back
 
@@ -414,10 +414,11 @@ class Pool:
         return self.workers.wanting(self.target, self.plan.generation, recycling)
 
     def _finish_roll(self, now: float) -> None:
+        """Done is when every slot serves the new generation and nobody is left of an older one."""
         generation = self.plan.generation
-        if self.state is MasterState.RELOADING and all(
-            self.workers.serves(slot, generation) for slot in range(self.target)
-        ):
+        if self.state is not MasterState.RELOADING or self.workers.older_than(generation):
+            return
+        if all(self.workers.serves(slot, generation) for slot in range(self.target)):
             self.state, self._fallback, self.failure = MasterState.RUNNING, None, ""
             self._roll_deadline = None
             self._announce(orders.RollDone(generation, now - self._roll_started))

@@ -146,10 +146,11 @@ def test_a_roll_relieves_one_slot_after_another() -> None:
     assert len(story.all(orders.Spawn)) == 1, "the next waits until the old one is gone"
     story.exit(1)
     story.ready(4)
-    assert story.pool.state is MasterState.RUNNING
-    assert story.all(orders.RollDone)[0].generation == generation
+    assert story.pool.state is MasterState.RELOADING, "an old worker may still answer"
     assert story.pool.generations() == {1, generation}
     story.exit(2)
+    assert story.pool.state is MasterState.RUNNING
+    assert story.all(orders.RollDone)[0].generation == generation
     assert story.pool.generations() == {generation}
 
 
@@ -191,6 +192,7 @@ def test_fixed_code_reloads_after_a_failure() -> None:
     story.exit(2, 1)
     story.hup()
     story.ready(3)
+    story.exit(1)
     assert story.pool.state is MasterState.RUNNING
     assert story.pool.failure == ""
 
@@ -225,6 +227,7 @@ def test_a_refused_reload_changes_nothing_but_is_remembered() -> None:
     assert not story.all(orders.Spawn)
     story.hup()
     story.ready(2)
+    story.exit(1)
     story.tell(facts.AskedStop())
     story.tell(facts.ReloadRefused("too late"))
     assert story.pool.failure == ""
@@ -392,6 +395,7 @@ def test_a_closed_slot_does_not_keep_a_roll_from_ending() -> None:
     story.exit(1)
     story.exit(3, 7)
     story.ready(4)
+    story.exit(2)
     assert story.pool.state is MasterState.RUNNING
 
 
