@@ -43,7 +43,7 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The worker said that it drains of its own accord: somebody signalled it directly."""
+    """The worker said that it accepts no more and drains: we or somebody else signalled it."""
 
     worker: int
 

@@ -87,7 +87,7 @@ class RollStarted:
 
 @dataclass(frozen=True, slots=True)
 class RollDone:
-    """Every slot serves the new generation, and the old one is gone."""
+    """Every slot serves the new generation, and no older one accepts any more."""
 
     generation: int
     took: float

@@ -3,7 +3,7 @@
     state      leaves on
     starting   first worker ready -> running; a boot failure before that -> stopping (failed)
     running    reload -> reloading; stop -> stopping
-    reloading  every slot at the new generation and the old one gone -> running; a boot failure or
+    reloading  every slot at the new generation and none older accepts -> running; a boot failure or
                the roll's deadline -> frozen; another reload -> a newer generation, same state
     frozen     the old generation is desired again and serves; a reload tries anew
     stopping   everything reaped -> Exit; no wish brings it back
@@ -178,7 +178,10 @@ class Pool:
             worker.cause, worker.reason = Cause.BOOT_FAILURE, reason
 
     def _on_leaving(self, worker_id: int, now: float) -> None:
-        if (worker := self.workers.get(worker_id, State.READY, State.BOOTING)) is not None:
+        if (worker := self.workers.get(worker_id)) is None:
+            return
+        worker.deaf = True
+        if worker.state in (State.READY, State.BOOTING):
             worker.cause = Cause.LEFT
             worker.enter(State.DRAINING, now + self.plan.policy.kill_timeout)
             self._announce_leaving(worker, Cause.LEFT)
@@ -414,9 +417,9 @@ class Pool:
         return self.workers.wanting(self.target, self.plan.generation, recycling)
 
     def _finish_roll(self, now: float) -> None:
-        """Done is when every slot serves the new generation and nobody is left of an older one."""
+        """Done is when every slot serves the new generation and no older one accepts any more."""
         generation = self.plan.generation
-        if self.state is not MasterState.RELOADING or self.workers.older_than(generation):
+        if self.state is not MasterState.RELOADING or self.workers.listens_before(generation):
             return
         if all(self.workers.serves(slot, generation) for slot in range(self.target)):
             self.state, self._fallback, self.failure = MasterState.RUNNING, None, ""

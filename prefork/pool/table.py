@@ -68,9 +68,12 @@ class Table:
                 old.append(slot)
         return empty + old
 
-    def older_than(self, generation: int) -> bool:
-        """Whether anybody of an older generation still lives."""
-        return any(w.generation < generation for w in self._workers.values())
+    def listens_before(self, generation: int) -> bool:
+        """Whether anybody of an older generation may still accept connections."""
+        return any(
+            w.generation < generation and not w.deaf and w.state not in (State.HUNG, State.KILLED)
+            for w in self._workers.values()
+        )
 
     def serves(self, slot: int, generation: int) -> bool:
         """Whether the slot's work is done by this generation, or is to be left undone."""

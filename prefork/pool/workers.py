@@ -47,6 +47,8 @@ class Worker:
     ready_at: float | None = None
     retire_at: float | None = None
     worn: str = ""
+    deaf: bool = False
+    """It said that it accepts no more."""
     cause: Cause | None = None
     reason: str = ""
     """What it said when its boot failed, with the app's traceback."""

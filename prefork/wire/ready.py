@@ -2,7 +2,7 @@
 
     ready    it accepts requests                             {"say": "ready"}
     failed   it cannot; ``text`` is the app's traceback      {"say": "failed", "text": "…"}
-    leaving  somebody signalled it directly, it drains       {"say": "leaving"}
+    leaving  it was signalled, accepts no more, drains       {"say": "leaving"}
     worn     it asks to be replaced; ``text`` says why       {"say": "worn", "text": "…"}
 
 Children are gossip: a line that makes no sense is reported as nonsense and otherwise ignored, and

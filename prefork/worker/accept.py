@@ -33,6 +33,7 @@ class Acceptor:
         self._sockets = [listener.socket for listener in listeners]
         self._make_protocol = make_protocol
         self._log = log
+        self._shut = False
         self._closed = False
         self._complained = False
         self._arriving: set[asyncio.Task[object]] = set()
@@ -40,7 +41,11 @@ class Acceptor:
     def open(self) -> None:
         """Begin to accept."""
         for sock in self._sockets:
-            self._loop.add_reader(sock.fileno(), self._take, sock)
+            self._loop.add_reader(sock.fileno(), self._on_waiting, sock)
+
+    def shut(self) -> None:
+        """Take no more; safe in a signal handler. ``close`` follows."""
+        self._shut = True
 
     def close(self) -> None:
         """Stop, and close this process's copies; the queue lives on in the master's."""
@@ -60,6 +65,10 @@ class Acceptor:
         for sock in self._sockets:
             while self._take(sock):
                 pass
+
+    def _on_waiting(self, listener: socket) -> None:
+        if not self._shut:
+            self._take(listener)
 
     def _take(self, listener: socket) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
@@ -88,4 +97,4 @@ class Acceptor:
 
     def _wake(self, listener: socket) -> None:
         if not self._closed:
-            self._loop.add_reader(listener.fileno(), self._take, listener)
+            self._loop.add_reader(listener.fileno(), self._on_waiting, listener)

@@ -60,9 +60,7 @@ def live(birth: Birth) -> int:
     config = birth.config
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
-    leave = Leave(
-        stopping, line, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master
-    )
+    leave = Leave(stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master)
     try:
         leave.ignore_masters_signals()
         settle(birth)

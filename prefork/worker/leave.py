@@ -13,7 +13,6 @@ from types import FrameType
 
 from prefork.unix.process import die_with_parent
 from prefork.worker.current import Stopping
-from prefork.worker.line import Line
 
 _MASTERS_BUSINESS = (
     signal.SIGHUP,
@@ -31,7 +30,6 @@ class Leave:
     def __init__(
         self,
         stopping: Stopping,
-        line: Line,
         stop_signal: str,
         kill_timeout: float,
         life_fd: int,
@@ -39,7 +37,8 @@ class Leave:
     ) -> None:
         self.stopping = stopping
         self.orphaned = False
-        self._line = line
+        self.on_asked: Callable[[], None] = lambda: None
+        """Called, perhaps in a signal handler, when ``stopping`` happens."""
         self._signal = signal.Signals[stop_signal]
         self._kill_timeout = kill_timeout
         self._life_fd = life_fd
@@ -86,4 +85,4 @@ class Leave:
             signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
         if not self.stopping:
             self.stopping.set()
-            self._line.leaving()
+            self.on_asked()

@@ -41,7 +41,7 @@ class Line:
         write_all(self._fd, encode(Say.FAILED, reason))
 
     def leaving(self) -> None:
-        """It was signalled and drains."""
+        """It was signalled, accepts no more, and drains."""
         self._set_title("draining")
         write_all(self._fd, encode(Say.LEAVING))
 

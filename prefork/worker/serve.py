@@ -64,6 +64,13 @@ class HttpWorker:
         service = Service(loop, self._handler(lifespan), limits(self._config), self._log_access)
         self._watch_wear(service)
         acceptor = Acceptor(loop, self._listeners, lambda: Connection(service), self._log)
+
+        def asked() -> None:
+            # In the signal's handler: an app that blocks the loop must not delay the news.
+            acceptor.shut()
+            self._line.leaving()
+
+        self._leave.on_asked = asked
         self._leave.watch(loop)
         acceptor.open()
         self._tick(loop, service)

@@ -1,12 +1,14 @@
 """Applications of real frameworks, as their authors write them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.web import kept
 from tests.live.wire import ask, chunked, get, post, tcp
 
 APPLICATIONS = {
@@ -18,17 +20,24 @@ APPLICATIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(APPLICATIONS))
-def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
-    app, *more = APPLICATIONS[request.param]
-    folder = tmp_path_factory.mktemp("app")
-    with serving(folder, app, "--pythonpath", str(APPS), *more) as server:
-        server.kind = request.param  # type: ignore[attr-defined]
-        yield server
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(kind: str) -> AbstractContextManager[Server]:
+        app, *more = APPLICATIONS[kind]
+        return serving(tmp_path_factory.mktemp(kind), app, "--pythonpath", str(APPS), *more)
+
+    with kept(start) as made:
+        yield made
 
 
-def kind(server: Server) -> str:
-    return server.kind  # type: ignore[attr-defined,no-any-return]
+@pytest.fixture(params=list(APPLICATIONS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(servers: Callable[[str], Server], kind: str) -> Server:
+    return servers(kind)
 
 
 def test_a_get_with_a_name_and_a_query(server: Server) -> None:
@@ -39,8 +48,8 @@ def test_a_get_with_a_name_and_a_query(server: Server) -> None:
             assert answer.body.decode().strip('"') == f"Hello {name}, how are yöu!"
 
 
-def test_a_post_of_json_of_known_and_of_unknown_length(server: Server) -> None:
-    body = json.dumps({"numbers": [1, 2, 3]} if kind(server) == "fastapi" else [1, 2, 3]).encode()
+def test_a_post_of_json_of_known_and_of_unknown_length(server: Server, kind: str) -> None:
+    body = json.dumps({"numbers": [1, 2, 3]} if kind == "fastapi" else [1, 2, 3]).encode()
     kind_of_body = "Content-Type: application/json"
     upload = get("/sum", kind_of_body, "Transfer-Encoding: chunked", method="POST")
     with tcp(server) as wire:
@@ -49,8 +58,8 @@ def test_a_post_of_json_of_known_and_of_unknown_length(server: Server) -> None:
             assert (answer.status, json.loads(answer.body)) == (200, {"sum": 6})
 
 
-def test_a_large_file_in_a_form(server: Server) -> None:
-    if kind(server) == "fastapi":
+def test_a_large_file_in_a_form(server: Server, kind: str) -> None:
+    if kind == "fastapi":
         pytest.skip("it needs another package for forms")
     start = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
     body = start + b"x" * 5_000_000 + b"\r\n--XX--\r\n"
@@ -58,11 +67,11 @@ def test_a_large_file_in_a_form(server: Server) -> None:
     assert ask(server, request).body == b"5000000"
 
 
-def test_head_and_not_found(server: Server) -> None:
+def test_head_and_not_found(server: Server, kind: str) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/nowhere")).answer().status == 404
         answer = wire.send(get("/hello/x", method="HEAD")).answer("HEAD")
-        assert answer.status == (405 if kind(server) == "fastapi" else 200)
+        assert answer.status == (405 if kind == "fastapi" else 200)
 
 
 def test_a_bug_in_the_app_is_a_500_with_a_traceback(server: Server) -> None:
@@ -72,10 +81,10 @@ def test_a_bug_in_the_app_is_a_500_with_a_traceback(server: Server) -> None:
     server.wait_log("LookupError: a bug in the app")
 
 
-def test_what_only_some_frameworks_have(server: Server) -> None:
-    if kind(server).startswith("django"):
+def test_what_only_some_frameworks_have(server: Server, kind: str) -> None:
+    if kind.startswith("django"):
         assert ask(server, get("/async")).body == b"async view"
-    elif kind(server) == "fastapi":
+    elif kind == "fastapi":
         assert ask(server, get("/plain")).body == b'"plain"'
         assert ask(server, get("/stream")).body == b"0 1 2 "
         assert ask(server, post("/later/task", b"")).status == 200

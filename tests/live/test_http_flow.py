@@ -1,7 +1,8 @@
 """Back-pressure: however large a body is and however slow its reader, the worker stays small."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.memory import Peak
+from tests.live.web import kept
 from tests.live.wire import Wire, ask, get, tcp
 
 GIGABYTE = 2**30
@@ -22,15 +24,27 @@ KERNEL = 16 * MEGABYTE
 KINDS = {"wsgi": ("flow:wsgi",), "threads": ("flow:wsgi", "--threads", "2"), "asgi": ("flow:asgi",)}
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
-def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
-    # Spooled bodies go to the test's own folder.
-    folder = tmp_path_factory.mktemp("flow")
-    app, *threads = KINDS[request.param]
-    arguments = ("--pythonpath", str(APPS), "-e", f"TMPDIR={folder}", *threads)
-    with serving(folder, app, *arguments) as server:
-        server.kind = request.param  # type: ignore[attr-defined]
-        yield server
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(kind: str) -> AbstractContextManager[Server]:
+        # Spooled bodies go to the test's own folder.
+        folder = tmp_path_factory.mktemp(kind)
+        app, *threads = KINDS[kind]
+        arguments = ("--pythonpath", str(APPS), "-e", f"TMPDIR={folder}", *threads)
+        return serving(folder, app, *arguments)
+
+    with kept(start) as made:
+        yield made
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(servers: Callable[[str], Server], kind: str) -> Server:
+    return servers(kind)
 
 
 @pytest.fixture
@@ -72,8 +86,8 @@ def test_an_app_produces_no_more_than_its_client_reads(server: Server, peak: Pea
     assert ask(server, get("/progress")).status == 200
 
 
-def test_many_slow_readers_share_a_worker(server: Server, peak: Peak) -> None:
-    if server.kind == "threads":  # type: ignore[attr-defined]
+def test_many_slow_readers_share_a_worker(server: Server, kind: str, peak: Peak) -> None:
+    if kind == "threads":
         pytest.skip("each of them holds a thread")
     wires = [tcp(server, receive_buffer=65536) for _ in range(10)]
     for wire in wires:
@@ -109,9 +123,9 @@ def upload(wire: Wire, framing: str) -> None:
 # Where both framings take the same way to the disk, one of them has to do.
 @pytest.mark.parametrize("framing", list(UPLOADS))
 def test_a_gigabyte_is_uploaded_and_costs_no_memory(
-    server: Server, peak: Peak, framing: str
+    server: Server, kind: str, peak: Peak, framing: str
 ) -> None:
-    if (server.kind, framing) in (("wsgi", "chunked"), ("threads", "length")):  # type: ignore[attr-defined]
+    if (kind, framing) in (("wsgi", "chunked"), ("threads", "length")):
         pytest.skip("the other framing does it")
     with tcp(server) as wire:
         upload(wire, framing)
@@ -126,8 +140,8 @@ def spooled(server: Server) -> list[str]:
     return [name for name in opened if name.startswith(str(server.cwd))]
 
 
-def test_a_large_upload_waits_on_disk_and_leaves_nothing_behind(server: Server) -> None:
-    if server.kind == "asgi":  # type: ignore[attr-defined]
+def test_a_large_upload_waits_on_disk_and_leaves_nothing_behind(server: Server, kind: str) -> None:
+    if kind == "asgi":
         pytest.skip("ASGI reads as it comes")
     with tcp(server) as wire:
         wire.send(get("/consume", f"Content-Length: {4 * MEGABYTE}", method="POST"))
@@ -158,8 +172,8 @@ def pour(wire: Wire, most: int) -> int:
     return sent
 
 
-def test_a_client_sends_no_more_than_the_app_reads(server: Server, peak: Peak) -> None:
-    if server.kind != "asgi":  # type: ignore[attr-defined]
+def test_a_client_sends_no_more_than_the_app_reads(server: Server, kind: str, peak: Peak) -> None:
+    if kind != "asgi":
         pytest.skip("WSGI gets its body whole")
     with tcp(server) as wire:
         wire.send(get("/linger", f"Content-Length: {GIGABYTE}", method="POST"))

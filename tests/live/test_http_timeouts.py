@@ -3,13 +3,13 @@
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.web import events, open_gate, web
+from tests.live.web import events, kept, open_gate, web
 from tests.live.wire import CutOffError, Wire, ask, get, post, tcp
 
 TIMES = (
@@ -18,17 +18,20 @@ TIMES = (
 )
 
 
-@pytest.fixture(scope="module", params=["wsgi", "asgi"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
-    with web(request.param, tmp_path_factory.mktemp("times"), *TIMES) as server:
-        server.kind = request.param  # type: ignore[attr-defined]
-        yield server
-
-
 @pytest.fixture(scope="module")
-def asgi(tmp_path_factory: Any) -> Iterator[Server]:
-    with web("asgi", tmp_path_factory.mktemp("asgi"), *TIMES) as server:
-        yield server
+def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    with kept(lambda kind: web(kind, tmp_path_factory.mktemp(kind), *TIMES)) as made:
+        yield made
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> Server:
+    return servers(request.param)
+
+
+@pytest.fixture
+def asgi(servers: Callable[[str], Server]) -> Server:
+    return servers("asgi")
 
 
 def trickle(wire: Wire, data: bytes, pause: float) -> None:

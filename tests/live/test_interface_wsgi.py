@@ -1,35 +1,44 @@
 """WSGI as PEP 3333 has it, in the loop's thread and in a pool of threads."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import open_gate, web
+from tests.live.web import kept, open_gate, web
 from tests.live.wire import ask, chunked, get, post, tcp, unix
 
 
-@pytest.fixture(scope="module", params=["inline", "threads"])
+THREADS = {"inline": (), "threads": ("--threads", "2")}
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(name: str) -> AbstractContextManager[Server]:
+        app, kind = name.split()
+        arguments = ("--pythonpath", str(APPS), "--interface", "wsgi", *THREADS[kind])
+        return serving(tmp_path_factory.mktemp("wsgi"), app, *arguments)
+
+    with kept(start) as made:
+        yield made
+
+
+@pytest.fixture(params=list(THREADS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def server(kind: str, tmp_path_factory: Any) -> Iterator[Server]:
-    threads = ("--threads", "2") if kind == "threads" else ()
-    arguments = ("--pythonpath", str(APPS), *threads)
-    with serving(tmp_path_factory.mktemp("wsgi"), "pep3333:app", *arguments) as server:
-        yield server
+@pytest.fixture
+def server(servers: Callable[[str], Server], kind: str) -> Server:
+    return servers(f"pep3333:app {kind}")
 
 
-@pytest.fixture(scope="module")
-def validated(kind: str, tmp_path_factory: Any) -> Iterator[Server]:
-    threads = ("--threads", "2") if kind == "threads" else ()
-    arguments = ("--pythonpath", str(APPS), "--interface", "wsgi", *threads)
-    with serving(tmp_path_factory.mktemp("valid"), "pep3333:valid", *arguments) as server:
-        yield server
+@pytest.fixture
+def validated(servers: Callable[[str], Server], kind: str) -> Server:
+    return servers(f"pep3333:valid {kind}")
 
 
 def body(server: Server, target: str) -> bytes:

@@ -1,7 +1,8 @@
 """The apps web_wsgi and web_asgi as servers, and what they tell."""
 
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -33,3 +34,23 @@ def events(server: Server) -> list[str]:
 def open_gate(server: Server, name: str) -> None:
     """Let an app that waits for this gate go on."""
     assert ask(server, get(f"/open/{name}")).body == b"open"
+
+
+@contextmanager
+def kept(
+    start: Callable[[str], AbstractContextManager[Server]],
+) -> Iterator[Callable[[str], Server]]:
+    """Servers by kind, each started when it is first asked for and kept to the end.
+
+    For a fixture of a module whose tests ask for kinds in any order: a fixture with parameters
+    would start and stop a server at each change.
+    """
+    servers: dict[str, Server] = {}
+    with ExitStack() as stack:
+
+        def server(kind: str) -> Server:
+            if kind not in servers:
+                servers[kind] = stack.enter_context(start(kind))
+            return servers[kind]
+
+        yield server

@@ -148,9 +148,10 @@ def test_a_roll_relieves_one_slot_after_another() -> None:
     story.ready(4)
     assert story.pool.state is MasterState.RELOADING, "an old worker may still answer"
     assert story.pool.generations() == {1, generation}
-    story.exit(2)
+    story.tell(facts.Leaving(2))
     assert story.pool.state is MasterState.RUNNING
     assert story.all(orders.RollDone)[0].generation == generation
+    story.exit(2)
     assert story.pool.generations() == {generation}
 
 
