@@ -82,11 +82,12 @@ class SpooledBody:
     def __init__(self) -> None:
         # Closed by the handler when the response is done.
         self.file: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_AFTER)  # noqa: SIM115
+        self.size = 0
         self.complete = False
 
     def feed(self, data: bytes) -> None:
         """A piece arrived."""
-        self.file.write(data)
+        self.size += self.file.write(data)
 
     def end(self) -> None:
         """All has arrived: rewind."""

@@ -147,6 +147,8 @@ class Connection(asyncio.Protocol):
                     exchange.body.lose()
         if self.current is not None:
             self.service.handler.lost(self.current)
+            if self.service.log_access is not None:
+                self.service.log_access(self.current)
             self.current = None
             self.service.requests += 1
         self._wake_writers()
@@ -230,6 +232,9 @@ class Connection(asyncio.Protocol):
 
     def _idle(self) -> None:
         service = self.service
+        if self._half_closed:
+            self._close(gently=False)
+            return
         self.phase = IDLE
         self.deadline = service.idle_deadline
         if service.draining:
@@ -306,7 +311,7 @@ class Connection(asyncio.Protocol):
         error = self._refusal
         assert error is not None
         if self.current is None:
-            self.current = Exchange(self, [], self._reader.target)
+            self.current = self._reader.incoming or Exchange(self, [], self._reader.target)
         exchange = self.current
         exchange.keep_alive = exchange.complete = False
         exchange.page(error.status, str(error))

@@ -44,6 +44,8 @@ class Exchange:
     """Of the response; 0 until it started."""
     out = False
     """Bytes of it were handed to the transport: it cannot become a 500 any more."""
+    mute = False
+    """The response has no body whatever the app sends: HEAD, 204, 304."""
     ended = False
     gone = False
     """The client left; nothing can be sent."""
@@ -56,7 +58,6 @@ class Exchange:
     _left: int | None = None
     _dated = False
     _chunked = False
-    _mute = False
 
     def __init__(
         self, connection: "Connection", headers: list[tuple[bytes, bytes]], target: bytes
@@ -72,8 +73,10 @@ class Exchange:
         """The whole response at once. Raises ResponseError or ClientGoneError."""
         size = len(body)
         self._head = self._compose(status, line, fields, size)
-        self.sent = size
-        self._write(b"" if self._mute else body)
+        if self.mute:
+            body = b""
+        self.sent = len(body)
+        self._write(body)
         self.ended = True
         self.connection.ended(self)
 
@@ -104,7 +107,7 @@ class Exchange:
         if declared is None or declared != length or status in head.NO_BODY:
             self._frame(parts, declared, length)
         elif self.method == "HEAD":
-            self._mute = True
+            self.mute = True
         if not self._dated:
             parts.append(Date.field)
         if not self.complete or self.connection.ends():
@@ -127,10 +130,10 @@ class Exchange:
     def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
         """Decide how the end of the body is told (RFC 9112 section 6)."""
         bodiless = self.status in head.NO_BODY
-        self._mute = bodiless or self.method == "HEAD"
+        self.mute = bodiless or self.method == "HEAD"
         if declared is not None:
             self._left = declared
-            if length is not None and length != declared and not self._mute:
+            if length is not None and length != declared and not self.mute:
                 raise ResponseError(f"Content-Length is {declared} but the body has {length} bytes")
             if self.status == 204:
                 parts[:] = [part for part in parts if not part.lower().startswith(head.LENGTH)]
@@ -139,7 +142,7 @@ class Exchange:
         elif length is not None:
             self._left = length
             parts.append(head.LENGTH_LINE % length)
-        elif self._mute:
+        elif self.mute:
             pass
         elif self.version == "1.1":
             self._chunked = True
@@ -153,18 +156,19 @@ class Exchange:
             # The transport drops what it is given now, and an app that never waits for anything
             # else would not let the loop tell us that the client is gone.
             raise ClientGoneError("the client left before the response ended")
-        if not data or self._mute:
+        if not data or self.mute:
+            self.flush()
             return
         self._account(len(data))
         self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def finish(self, data: bytes = b"") -> None:
         """The last piece, and the end. Raises ResponseError or ClientGoneError."""
-        if data and not self._mute:
+        if data and not self.mute:
             self._account(len(data))
-        if self._left and not self._mute:
+        if self._left and not self.mute:
             raise ResponseError(f"the body ended {self._left} bytes before its Content-Length")
-        if self._mute:
+        if self.mute:
             data = b""
         elif self._chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"

@@ -315,6 +315,7 @@ class Master:
         self._log.logger.log(level, "%s", text)
         match happening:
             case orders.Running():
+                self._show_status()  # before somebody who waited for this looks
                 self._notifier.ready()
                 self._foreground.ready(self._log.path)
             case orders.RollDone() | orders.RollFailed():

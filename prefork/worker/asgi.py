@@ -162,6 +162,8 @@ class Cycle:
             if exchange.ended:
                 if self._gone is not None:
                     self.disconnect()
+            elif exchange.mute:
+                await asyncio.sleep(0)  # nothing is sent, so no full buffer makes the app wait
             elif (blocked := exchange.connection.blocked()) is not None:
                 await blocked
         else:

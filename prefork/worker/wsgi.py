@@ -8,6 +8,7 @@ client keeps up. In a thread the call blocks where a client is slow, and the loo
 import asyncio
 import logging
 import sys
+from asyncio import _set_running_loop as set_running_loop
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,7 +46,7 @@ class WsgiHandler:
         self.log = log
         self.threads = ThreadPoolExecutor(threads, "prefork-wsgi") if threads else None
         self.cancels = self.threads is None
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._template: dict[str, Any] = {
             "SCRIPT_NAME": "",
             "SERVER_PROTOCOL": "HTTP/1.1",
@@ -66,14 +67,19 @@ class WsgiHandler:
         environ = self._environ(exchange)
         if self.threads is None:
             self.line.beat()
-            Call(self, exchange).run(environ)
+            # The app is no part of our loop: it may want to run one of its own, as async views do.
+            set_running_loop(None)
+            try:
+                Call(self, exchange).run(environ)
+            finally:
+                set_running_loop(self.loop)
         else:
-            self.threads.submit(ThreadCall(self, exchange, self._loop).run, environ)
+            self.threads.submit(ThreadCall(self, exchange, self.loop).run, environ)
 
     async def finish(self) -> None:
         """Wait for threads that go on after their response."""
         if self.threads is not None:
-            await self._loop.run_in_executor(None, self.threads.shutdown)
+            await self.loop.run_in_executor(None, self.threads.shutdown)
 
     def overdue(self, exchange: Exchange) -> None:
         """A thread is stuck, which only the master can end; or an iterable yields nothing."""
@@ -107,6 +113,8 @@ class WsgiHandler:
                 environ[key] = value.decode("latin-1")
         if exchange.body is not None:
             environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
+            # Known by now also for a chunked body, and some frameworks read no body without it.
+            environ["CONTENT_LENGTH"] = str(exchange.body.size)  # type: ignore[union-attr]
         return environ
 
     def _template_for(self, connection: Connection) -> dict[str, Any]:
@@ -224,6 +232,14 @@ class Call:
         if exchange.body is not None:
             exchange.body.lose()
 
+    def _pull_in_turn(self) -> None:
+        """One turn of the loop, see WsgiHandler.handle."""
+        set_running_loop(None)
+        try:
+            self._pull()
+        finally:
+            set_running_loop(self._handler.loop)
+
     def _pull(self) -> None:
         """Send the next piece; come back when the loop has flushed it and the client wants more."""
         exchange = self._exchange
@@ -244,9 +260,9 @@ class Call:
             return
         loop = exchange.connection.service.loop
         if (blocked := exchange.connection.blocked()) is not None:
-            blocked.add_done_callback(lambda _: self._pull())
+            blocked.add_done_callback(lambda _: self._pull_in_turn())
         else:
-            loop.call_soon(self._pull)
+            loop.call_soon(self._pull_in_turn)
 
     def _send(self, piece: bytes) -> None:
         """PEP 3333: no piece may be delayed, and the head goes with the first that is not empty."""

@@ -2,15 +2,15 @@
 
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.harness import Server, wait_for
-from tests.live.web import KINDS, web
+from tests.live.web import KINDS, kept, web
 from tests.live.wire import ask, chunked, get, post, tcp, unix
 
 LINE = re.compile(
@@ -55,11 +55,20 @@ def logged(kind: str, folder: Path, *arguments: str) -> Iterator[Logged]:
         yield Logged(server, path)
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
-def shared(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Logged]:
-    folder = tmp_path_factory.mktemp("log")
-    with logged(request.param, folder, "--limit-body", "1k") as shared:
-        yield shared
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(kind: str) -> AbstractContextManager[Server]:
+        folder = tmp_path_factory.mktemp(kind)
+        return web(kind, folder, "--limit-body", "1k", "--access-log", str(folder / "access.log"))
+
+    with kept(start) as made:
+        yield made
+
+
+@pytest.fixture(params=list(KINDS))
+def shared(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> Logged:
+    server = servers(request.param)
+    return Logged(server, server.cwd / "access.log")
 
 
 def test_each_answer_is_a_line_in_the_common_log_format(shared: Logged) -> None:
@@ -125,6 +134,9 @@ def test_a_response_that_its_client_left_is_a_line_as_well(shared: Logged) -> No
 
 
 def test_a_client_cannot_write_lines_quotes_or_control_characters(shared: Logged) -> None:
+    with tcp(shared.server) as wire:
+        wire.send(get("/hello?before")).answer()
+    shared.lines("before")
     before = len(shared.lines(""))
     evil = (b'/evil?"\\', b"/evil?\xff", b"/evil?\x7f", b"/evil?\x1b[31m", b"/evil?\t")
     for target in evil:

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -370,6 +371,17 @@ def test_a_client_that_leaves_in_a_pause_closes_the_response(server: Server, kin
         wire.take(8)
         wire.reset()
     wait_for(lambda: "closed never" in events(server), "the app's response is closed")
+
+
+def test_a_head_of_an_endless_response_ends_with_its_client(tmp_path: Path, kind: str) -> None:
+    """Nothing of it is sent, so no full buffer ever makes the app wait."""
+    with web(kind, tmp_path, "--timeout", "5s") as server:
+        with tcp(server) as wire:
+            head = wire.send(get("/endless/bodiless", method="HEAD")).answer("HEAD")
+            assert head.status == 200
+            assert ask(server, get("/hello")).body == b"hello"
+            wire.reset()
+        wait_for(lambda: "closed bodiless" in events(server), "the app's response is closed")
 
 
 def test_clients_that_leave_are_no_failures(server: Server) -> None:

@@ -18,7 +18,7 @@ MEGABYTE = 2**20
 LITTLE = 16 * MEGABYTE
 """What a worker may grow by, whatever it carries."""
 
-KERNEL = 16 * MEGABYTE
+KERNEL = sum(int(Path(f"/proc/sys/net/ipv4/tcp_{way}mem").read_text().split()[2]) for way in "rw")
 """More than the kernel keeps of a connection, on both sides together."""
 
 KINDS = {"wsgi": ("flow:wsgi",), "threads": ("flow:wsgi", "--threads", "2"), "asgi": ("flow:asgi",)}

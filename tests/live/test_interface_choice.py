@@ -1,10 +1,15 @@
 """How an app is named, found and called: ``--check`` says it, and a server does it."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import APPS, Server, command, serving
+from tests.live.harness import APPS, PATIENCE, Server, command, serving
+
+Checks = dict[str, tuple[int, str]]
 
 WSGI = [
     *("wsgi_function", "wsgi_more", "wsgi_lambda", "wsgi_instance", "wsgi_method"),
@@ -17,10 +22,61 @@ ASGI = [
 SOCKET = ["socket_function", "socket_async", "socket_star", "socket_instance", "socket_partial"]
 
 
+UNFIT = ["no_arguments", "four_arguments", "three_arguments", "async_two_arguments", "anything"]
+
+FRAMEWORKS = {
+    "flask_hello:app": "wsgi",
+    "django_hello:wsgi": "wsgi",
+    "django_hello:asgi": "asgi",
+    "fastapi_hello:app": "asgi",
+}
+
+MISSING = {
+    "nowhere:app": "there is no module 'nowhere'",
+    "shapes.py:app": "write shapes:app",
+    "shapes:wsgi_functio": "did you mean wsgi_function?",
+    "shapes:holder.outer": "has no 'outer'",
+    "shapes:number": "is a int, which cannot be called",
+    "shapes:make_nothing()": "is a NoneType, which cannot be called",
+    "shapes:make_trouble()": "LookupError: no parts left",
+    "shapes:make_app(1 + number)": "literal arguments only",
+    "shapes:make_app(bad=1)": "TypeError",
+}
+
+
 def check(cwd: Path, *words: str) -> tuple[int, str]:
     """The exit code and all that was said."""
     done = command("--check", "--pythonpath", str(APPS), *words, cwd=cwd)
     return done.returncode, done.stdout + done.stderr
+
+
+# One interpreter for many checks. Each loads its app in a process of its own, as always.
+MANY = """
+import sys
+from prefork.cli.command import main
+apps, *names = sys.argv[1:]
+for name in names:
+    print("=", name, flush=True)
+    code = main(["--check", "--pythonpath", apps, name])
+    print("->", code, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory: pytest.TempPathFactory) -> Checks:
+    """The exit code of each check and all that was said, by the name of the app."""
+    names = [f"shapes:{name}" for name in WSGI + ASGI + SOCKET + UNFIT]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, str(APPS), *names, *FRAMEWORKS, *MISSING],
+        cwd=tmp_path_factory.mktemp("checks"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    said = re.findall(r"^= (.*)\n([\s\S]*?)^-> (\d+)$", done.stdout, re.MULTILINE)
+    return {name: (int(code), text) for name, text, code in said}
 
 
 def served(cwd: Path, *words: str) -> bytes:
@@ -33,34 +89,22 @@ def served(cwd: Path, *words: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", WSGI + ASGI + SOCKET)
-def test_an_interface_is_chosen_by_the_shape_of_the_app(tmp_path: Path, name: str) -> None:
-    code, said = check(tmp_path, f"shapes:{name}")
+def test_an_interface_is_chosen_by_the_shape_of_the_app(checks: Checks, name: str) -> None:
+    code, said = checks[f"shapes:{name}"]
     assert code == 0
     assert said.startswith(f"ok: shapes:{name}: {name.partition('_')[0]} (")
 
 
-@pytest.mark.parametrize(
-    ("app", "interface"),
-    [
-        ("flask_hello:app", "wsgi"),
-        ("django_hello:wsgi", "wsgi"),
-        ("django_hello:asgi", "asgi"),
-        ("fastapi_hello:app", "asgi"),
-    ],
-)
-def test_frameworks_need_no_word_about_their_interface(
-    tmp_path: Path, app: str, interface: str
-) -> None:
-    code, said = check(tmp_path, app)
-    assert (code, said.splitlines()[-1].startswith(f"ok: {app}: {interface} (")) == (0, True), said
+@pytest.mark.parametrize("app", FRAMEWORKS)
+def test_frameworks_need_no_word_about_their_interface(checks: Checks, app: str) -> None:
+    code, said = checks[app]
+    assert code == 0
+    assert said.startswith(f"ok: {app}: {FRAMEWORKS[app]} (")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["no_arguments", "four_arguments", "three_arguments", "async_two_arguments", "anything"],
-)
-def test_what_fits_no_interface_is_refused_with_advice(tmp_path: Path, name: str) -> None:
-    code, said = check(tmp_path, f"shapes:{name}")
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_fits_no_interface_is_refused_with_advice(checks: Checks, name: str) -> None:
+    code, said = checks[f"shapes:{name}"]
     assert code == 102
     assert "--interface" in said
 
@@ -123,24 +167,11 @@ def test_an_app_may_be_in_a_package(tmp_path: Path) -> None:
     assert check(tmp_path, "package.inner.mine:app")[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("app", "words"),
-    [
-        ("nowhere:app", "there is no module 'nowhere'"),
-        ("shapes.py:app", "write shapes:app"),
-        ("shapes:wsgi_functio", "did you mean wsgi_function?"),
-        ("shapes:holder.outer", "has no 'outer'"),
-        ("shapes:number", "is a int, which cannot be called"),
-        ("shapes:make_nothing()", "is a NoneType, which cannot be called"),
-        ("shapes:make_trouble()", "LookupError: no parts left"),
-        ("shapes:make_app(1 + number)", "literal arguments only"),
-        ("shapes:make_app(bad=1)", "TypeError"),
-    ],
-)
-def test_what_is_not_there_is_told_with_102(tmp_path: Path, app: str, words: str) -> None:
-    code, said = check(tmp_path, app)
+@pytest.mark.parametrize("app", MISSING)
+def test_what_is_not_there_is_told_with_102(checks: Checks, app: str) -> None:
+    code, said = checks[app]
     assert code == 102
-    assert words in said
+    assert MISSING[app] in said
     assert "/prefork/" not in said
 
 

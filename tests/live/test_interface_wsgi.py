@@ -1,16 +1,16 @@
 """WSGI as PEP 3333 has it, in the loop's thread and in a pool of threads."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
-from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
 from tests.live.web import kept, open_gate, web
-from tests.live.wire import ask, chunked, get, post, tcp, unix
-
+from tests.live.wire import Wire, ask, chunked, get, post, tcp, unix
 
 THREADS = {"inline": (), "threads": ("--threads", "2")}
 
@@ -210,6 +210,17 @@ def test_a_unix_socket_has_no_addresses(tmp_path: Any) -> None:
     assert environ["REMOTE_ADDR"] == ""
     assert environ["SERVER_NAME"]
     assert environ["SERVER_PORT"]
+
+
+def test_ipv6_addresses_are_told_without_brackets(tmp_path: Any) -> None:
+    arguments = ("-b", "[::1]:0", "--pythonpath", str(APPS))
+    with serving(tmp_path, "pep3333:app", *arguments) as server:
+        port = int(server.wait_log(r"listening on .*\[::1\]:(\d+)")[1])
+        with Wire(socket.create_connection(("::1", port), PATIENCE)) as wire:
+            environ = json.loads(wire.send(get("/describes")).answer().body)
+            client = str(wire.socket.getsockname()[1])
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("::1", str(port))
+    assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("::1", client)
 
 
 def test_threads_run_at_once(tmp_path: Any) -> None:
