@@ -52,7 +52,6 @@ class Connection(asyncio.Protocol):
     """The asyncio protocol of one accepted connection."""
 
     __slots__ = (
-        "_half_closed",
         "_pauses",
         "_reader",
         "_refusal",
@@ -60,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_waiting",
         "_writers",
         "client",
+        "closing_soon",
         "current",
         "deadline",
         "phase",
@@ -86,7 +86,9 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         self._refusal: ClientError | None = None
         self._pauses = 0
-        self._half_closed = False
+        self.closing_soon = False
+        """The connection ends with the last answer that is due: its client sends no more, or the
+        worker drains."""
         self._unsent = 0
         self._writers: list[asyncio.Future[None]] = []
         self._reader = RequestReader(self)
@@ -110,15 +112,31 @@ class Connection(asyncio.Protocol):
         try:
             reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # No protocol of ours to upgrade to: answer as if it had not been asked (RFC 9110 7.8).
-            reader.read_on()
-            self.data_received(data[upgrade.args[0] :])
-            return
+            rest: memoryview | None = memoryview(data)[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self._refuse(blame(error))
             return
-        if reader.size:
+        else:
+            rest = None
+        while rest is not None and self.phase != CLOSING and self._refusal is None:
+            rest = self._ignore_upgrade(rest)
+        if reader.size and self._refusal is None and self.phase != CLOSING:
             self._arrived_in_part()
+
+    def _ignore_upgrade(self, rest: memoryview) -> memoryview | None:
+        """No protocol of ours to upgrade to: go on as if it had not been asked (RFC 9110 7.8).
+
+        Returns what is behind the next such request. Never called while an exception is handled:
+        blame() reads the context of the parser's errors.
+        """
+        self._reader.read_on()
+        try:
+            self._reader.parser.feed_data(rest)
+        except httptools.HttpParserUpgrade as upgrade:
+            return rest[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            self._refuse(blame(error))
+        return None
 
     def eof_received(self) -> bool:
         """asyncio: the client sent its last byte; True keeps the other direction open.
@@ -132,7 +150,7 @@ class Connection(asyncio.Protocol):
             or self.current is None
         ):
             return False
-        self._half_closed = True
+        self.closing_soon = True
         return self.phase != CLOSING
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -227,18 +245,22 @@ class Connection(asyncio.Protocol):
             service.loop.call_soon(self._next)
         elif self._refusal is not None:
             self._answer_refusal()
-        elif self.writable:
-            self._idle()
+        elif self.closing_soon or self._reader.incoming is not None or not self.writable:
+            if self.writable:
+                self._idle()
+        else:
+            self.phase = IDLE
+            self.deadline = service.idle_deadline
 
     def _idle(self) -> None:
         service = self.service
-        if self._half_closed:
-            self._close(gently=False)
-            return
         self.phase = IDLE
         self.deadline = service.idle_deadline
         if service.draining:
             self.hurry()
+        elif self.closing_soon:
+            self._close(gently=False)
+            return
         if self._reader.incoming is not None:
             self.invite(self._reader.incoming)
 
@@ -251,7 +273,7 @@ class Connection(asyncio.Protocol):
 
     def ends(self) -> bool:
         """Whether the connection is to end with the answer that is being made."""
-        return (self.service.draining or self._half_closed) and not self._waiting
+        return self.closing_soon and not self._waiting
 
     # Reading, refusing, closing.
 
@@ -341,6 +363,7 @@ class Connection(asyncio.Protocol):
     def hurry(self) -> None:
         """The worker drains: an idle connection gets ``linger`` since its last sign of life."""
         limits = self.service.limits
+        self.closing_soon = True
         if self.phase == IDLE:
             quiet_since = self.deadline - limits.keepalive
         elif self.phase == HEAD and self._reader.size == 0:

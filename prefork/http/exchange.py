@@ -110,7 +110,8 @@ class Exchange:
             self.mute = True
         if not self._dated:
             parts.append(Date.field)
-        if not self.complete or self.connection.ends():
+        connection = self.connection
+        if not self.complete or (connection.closing_soon and connection.ends()):
             self.keep_alive = False
         if not self.keep_alive:
             parts.append(head.END_CLOSE)

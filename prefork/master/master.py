@@ -315,8 +315,8 @@ class Master:
         self._log.logger.log(level, "%s", text)
         match happening:
             case orders.Running():
-                self._show_status()  # before somebody who waited for this looks
                 self._notifier.ready()
+                self._show_status()  # before somebody who waited for this looks
                 self._foreground.ready(self._log.path)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is not MasterState.STARTING:

@@ -137,12 +137,18 @@ def test_a_client_cannot_write_lines_quotes_or_control_characters(shared: Logged
     with tcp(shared.server) as wire:
         wire.send(get("/hello?before")).answer()
     shared.lines("before")
-    before = len(shared.lines(""))
+    # Lines come in the order of the answers: all before this one are of other tests.
+    assert ask(shared.server, get("/told/evil")).status == 200
+    shared.line("/told/evil")
     evil = (b'/evil?"\\', b"/evil?\xff", b"/evil?\x7f", b"/evil?\x1b[31m", b"/evil?\t")
     for target in evil:
         with tcp(shared.server) as wire:
             wire.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target).is_cut()
-    found = shared.lines("", before + 5)[before:]
+    assert ask(shared.server, get("/told/end")).status == 200
+    shared.line("/told/end")
+    every = shared.lines("")
+    mark = next(number for number, line in enumerate(every) if "/told/evil" in line)
+    found = every[mark + 1 : -1]
     assert len(found) == 5
     for line in found:
         match = LINE.fullmatch(line)

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ def test_requests_sent_at_once_are_answered_in_their_order(server: Server) -> No
     numbers = range(300)
     with tcp(server) as wire:
         wire.send(*(get(f"/told/{number}") for number in numbers))
+        assert [wire.answer().body for _ in numbers] == [b"%d" % number for number in numbers]
+
+
+def test_ignored_upgrades_sent_at_once_are_answered_in_their_order(server: Server) -> None:
+    """The parser stops behind each of them, and is to go on a thousand times."""
+    numbers = range(3000)
+    with tcp(server) as wire:
+        upgrade = ("Connection: Upgrade", "Upgrade: x")
+        wire.send(*(get(f"/told/{number}", *upgrade) for number in numbers))
         assert [wire.answer().body for _ in numbers] == [b"%d" % number for number in numbers]
 
 
@@ -340,6 +350,7 @@ def test_a_client_may_leave_in_the_middle_of_anything(
     server: Server, part: bytes, how: str
 ) -> None:
     (worker,) = server.workers()
+    assert ask(server, get("/told/first")).body == b"first"  # what is opened once is open now
     before = worker.num_fds()
     with tcp(server) as wire:
         wire.send(part)
@@ -392,6 +403,35 @@ def test_clients_that_leave_are_no_failures(server: Server) -> None:
     wait_for(lambda: "closed quiet" in events(server), "the app's response is closed")
     assert ask(server, get("/hello")).status == 200
     assert "the app failed on GET /endless" not in server.log
+
+
+def test_an_app_that_answers_a_client_that_left_is_no_failure(server: Server, kind: str) -> None:
+    no_inline(kind)
+    with tcp(server) as wire:
+        wire.send(get("/hold/gone"), get("/told/never"), post("/echo", b"x" * 300_000))
+        wire.reset()
+    open_gate(server, "gone")
+    assert ask(server, get("/hello")).body == b"hello"
+    assert "failed on GET /hold" not in server.log
+
+
+def test_a_client_that_reads_at_full_speed_does_not_starve_the_others(server: Server) -> None:
+    with tcp(server) as greedy, tcp(server) as modest:
+        greedy.send(get("/endless/greedy"))
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                greedy.skip(1 << 20)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            for _ in range(20):
+                assert modest.send(get("/hello")).answer().body == b"hello"
+        finally:
+            done.set()
+            reader.join()
 
 
 def test_small_answers_are_not_delayed(server: Server) -> None:

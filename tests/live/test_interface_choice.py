@@ -122,6 +122,9 @@ def test_an_interface_can_be_forced(tmp_path: Path) -> None:
     words = ("--interface", "wsgi", "shapes:anything")
     assert check(tmp_path, *words) == (0, "ok: shapes:anything: wsgi (as asked), 1 worker\n")
     assert served(tmp_path, *words) == b"wsgi_function"
+    for interface in ("asgi", "socket"):
+        code, said = check(tmp_path, "--interface", interface, "shapes:anything")
+        assert (code, said) == (0, f"ok: shapes:anything: {interface} (as asked), 1 worker\n")
 
 
 @pytest.mark.parametrize("guess", ["app", "application", "main"])

@@ -109,7 +109,7 @@ class Wire:
         while True:
             answer = self.head()
             if answer.status >= 200:
-                answer.body = self._body(answer, method)
+                answer.body = self.body(answer, method)
                 return answer
 
     def head(self) -> Answer:
@@ -127,7 +127,8 @@ class Wire:
             assert answer.get("date"), "an answer without a Date"
         return answer
 
-    def _body(self, answer: Answer, method: str) -> bytes:
+    def body(self, answer: Answer, method: str = "GET") -> bytes:
+        """The body that belongs to a head. Raises CutOffError."""
         length, coding = answer.get("content-length"), answer.get("transfer-encoding")
         if method == "HEAD" or answer.status in (204, 304):
             return b""
@@ -201,6 +202,16 @@ class Wire:
     def ends(self) -> bool:
         """Whether the server ends the connection cleanly and sends nothing more before it."""
         return self.rest() == b""
+
+    def is_over(self) -> bool:
+        """Whether the connection ended cleanly before another byte. Raises CutOffError."""
+        if self._rest:
+            return False
+        try:
+            self._rest = self.socket.recv(1 << 16)
+        except ConnectionResetError:
+            raise CutOffError("reset between two answers") from None
+        return not self._rest
 
     def is_cut(self) -> bool:
         """Whether the connection ends, cleanly or not, before an answer is whole."""
