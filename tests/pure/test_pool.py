@@ -563,6 +563,7 @@ def test_gossip_is_ignored() -> None:
         facts.Ready(77),
         facts.BootFailed(77, "who?"),
         facts.Worn(77, "old"),
+        facts.Leaving(77),
         facts.Exited(77, 0),
         facts.BootFailed(1, "but it is ready"),
     ):
