@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, assume, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -346,3 +347,5 @@ World.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestPoolInAnyWorld = World.TestCase
+# Half a minute on a quiet machine; a busy one is no reason to fail.
+TestPoolInAnyWorld.pytestmark = [pytest.mark.timeout(900)]
