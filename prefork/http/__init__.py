@@ -3,6 +3,10 @@
 service.py     what all connections of a worker share: settings, clock, drain, counters
 connection.py  bytes in: one client, its parser, its pipeline and its deadline
 exchange.py    one request, and the one way to answer it
+reader.py      bytes into requests, by llhttp's callbacks
+judge.py       which requests are refused, and with which status
+request.py     heads of requests, and which of them are remembered
 body.py        a request's body, streamed or spooled
 head.py        heads of responses: status lines, fields, Date
+transport.py   what asyncio's transports do not offer
 """

@@ -9,19 +9,15 @@ moment, because closing with unread bytes would reset the connection and destroy
 
     phase    waits for                          when the deadline passes
     HEAD     the rest of a request's head       408 and close (nothing sent at all: close)
+    IDLE     the next request                   close
     BODY     more of a request's body           408 and close
     BUSY     the app                            never; the service has the request's deadline
-    IDLE     the next request                   close
     SEND     the client to read its response    abort
     CLOSING  the client to close                abort
 """
 
 import asyncio
-import fcntl
 import math
-import socket
-import struct
-import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +28,8 @@ from prefork.http import head
 from prefork.http.exchange import Exchange
 from prefork.http.judge import blame
 from prefork.http.reader import RequestReader
+from prefork.http.request import LONGEST_REMEMBERED, RequestHead
+from prefork.http.transport import reset, unsent
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -40,18 +38,17 @@ LINGERING = 2.0
 """Seconds that a half-closed client may still send before it is cut off."""
 
 _NEVER = math.inf
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time to linger: close sends RST."""
 
-
-HEAD, BODY, BUSY, IDLE, SEND, CLOSING = range(6)
-"""Phases, see the table above. Plain numbers: an enum's member costs a lookup at each request."""
+HEAD, IDLE, BODY, BUSY, SEND, CLOSING = range(6)
+"""Phases, see the table above; nothing is being answered up to IDLE. Plain numbers: an enum's
+member costs a lookup at each request."""
 
 
 class Connection(asyncio.Protocol):
     """The asyncio protocol of one accepted connection."""
 
     __slots__ = (
+        "_held",
         "_pauses",
         "_reader",
         "_refusal",
@@ -84,6 +81,8 @@ class Connection(asyncio.Protocol):
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
         self._waiting: deque[Exchange] = deque()
+        self._held = False
+        """Reading is paused because requests wait behind another."""
         self._refusal: ClientError | None = None
         self._pauses = 0
         self.closing_soon = False
@@ -104,11 +103,28 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
+        reader = self._reader
+        memorable = reader.at_rest and len(data) <= LONGEST_REMEMBERED
+        if memorable and self.phase <= IDLE:
+            # Nothing is under way: the very bytes of an earlier request are that request again.
+            known = self.service.heads.get(data)
+            if known is not None:
+                exchange = Exchange(self, known)
+                exchange.complete = True
+                self._begin(exchange)
+                return
         if self.phase == CLOSING or self._refusal is not None:
             return
+        self._parse(data, memorable)
+        if self._waiting and self.current is None:
+            self._next()
+        under_way = reader.size or not reader.at_rest
+        if under_way and self._refusal is None and self.phase != CLOSING:
+            self._arrived_in_part()
+
+    def _parse(self, data: bytes, memorable: bool) -> None:
         reader = self._reader
-        reader.chunk = len(data)
-        reader.size += reader.chunk
+        reader.expect(len(data))
         try:
             reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -118,10 +134,11 @@ class Connection(asyncio.Protocol):
             return
         else:
             rest = None
+            head = reader.single()
+            if memorable and head is not None:
+                self.service.heads.note(data, head)
         while rest is not None and self.phase != CLOSING and self._refusal is None:
             rest = self._ignore_upgrade(rest)
-        if reader.size and self._refusal is None and self.phase != CLOSING:
-            self._arrived_in_part()
 
     def _ignore_upgrade(self, rest: memoryview) -> memoryview | None:
         """No protocol of ours to upgrade to: go on as if it had not been asked (RFC 9110 7.8).
@@ -179,7 +196,7 @@ class Connection(asyncio.Protocol):
         self.writable = False
         if self.phase != CLOSING:
             self.phase, self.deadline = SEND, self.service.send_deadline
-            self._unsent = self._count_unsent()
+            self._unsent = unsent(self.transport)
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
@@ -207,12 +224,11 @@ class Connection(asyncio.Protocol):
     # The pipeline.
 
     def take(self, exchange: Exchange) -> None:
-        """A request that the app can be called with: now, or after its predecessors."""
-        if self.current is None and not self._waiting:
-            self._begin(exchange)
-            return
+        """A request that the app can be called with, after its predecessors; never from within
+        the parser, whose callback this is."""
         self._waiting.append(exchange)
-        if len(self._waiting) == 1:
+        if not self._held and (self.current is not None or len(self._waiting) > 1):
+            self._held = True
             self.pause()
 
     def whole(self) -> None:
@@ -226,7 +242,7 @@ class Connection(asyncio.Protocol):
         exchange.began = service.now
         self.phase = BUSY
         self.deadline = _NEVER
-        service.handler.handle(exchange)
+        service.handle(exchange)
 
     def ended(self, exchange: Exchange) -> None:
         """The exchange was answered; go on with the next request, or close."""
@@ -267,7 +283,8 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         if self._waiting and self.current is None and self.phase != CLOSING:
             exchange = self._waiting.popleft()
-            if not self._waiting:
+            if self._held and not self._waiting:
+                self._held = False
                 self.resume()
             self._begin(exchange)
 
@@ -291,7 +308,8 @@ class Connection(asyncio.Protocol):
 
     def invite(self, exchange: Exchange) -> None:
         """Send 100 Continue if this request's client waits for it and no answer has begun."""
-        if exchange.expects and not exchange.status and exchange is (self.current or exchange):
+        first = self.current or (self._waiting[0] if self._waiting else exchange)
+        if exchange is first and exchange.expects and not exchange.status:
             exchange.expects = False
             self.transport.write(head.CONTINUE)
 
@@ -333,7 +351,9 @@ class Connection(asyncio.Protocol):
         error = self._refusal
         assert error is not None
         if self.current is None:
-            self.current = self._reader.incoming or Exchange(self, [], self._reader.target)
+            self.current = self._reader.incoming or Exchange(
+                self, RequestHead(self._reader.target, [])
+            )
         exchange = self.current
         exchange.keep_alive = exchange.complete = False
         exchange.page(error.status, str(error))
@@ -355,10 +375,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Reset the connection: the client must not take what it got for a whole response."""
         self.phase, self.deadline = CLOSING, _NEVER
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and not self.transport.is_closing():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
+        reset(self.transport)
 
     def hurry(self) -> None:
         """The worker drains: an idle connection gets ``linger`` since its last sign of life."""
@@ -366,7 +383,7 @@ class Connection(asyncio.Protocol):
         self.closing_soon = True
         if self.phase == IDLE:
             quiet_since = self.deadline - limits.keepalive
-        elif self.phase == HEAD and self._reader.size == 0:
+        elif self.phase == HEAD and self._reader.at_rest:
             quiet_since = self.deadline - limits.header_timeout
         else:
             return
@@ -376,7 +393,7 @@ class Connection(asyncio.Protocol):
         """The deadline passed: act as the table says."""
         if self.phase in (SEND, CLOSING):
             self._expire_writing()
-        elif self.phase == IDLE or (self.phase == HEAD and self._reader.size == 0):
+        elif self.phase == IDLE or (self.phase == HEAD and self._reader.at_rest):
             self._close(gently=False)
         elif self.phase == BODY and self._pauses:
             self.deadline = self.service.body_deadline  # it is the app that does not read
@@ -385,20 +402,11 @@ class Connection(asyncio.Protocol):
 
     def _expire_writing(self) -> None:
         """A slow reader may be slow as long as it reads at all."""
-        unsent = self._count_unsent()
-        if 0 < unsent < self._unsent:
-            self._unsent, self.deadline = unsent, self.service.send_deadline
+        left = unsent(self.transport)
+        if 0 < left < self._unsent:
+            self._unsent, self.deadline = left, self.service.send_deadline
         else:
             self.abort()
-
-    def _count_unsent(self) -> int:
-        """Bytes that the client has not taken, in our buffer and in the kernel's (tcp(7))."""
-        unsent = self.transport.get_write_buffer_size()
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or self.transport.is_closing():
-            return unsent
-        queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-        return unsent + int(struct.unpack("i", queued)[0])
 
 
 def _address(name: object) -> tuple[str, int] | None:

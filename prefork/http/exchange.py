@@ -13,6 +13,7 @@ from prefork.errors import ClientGoneError
 from prefork.http import head
 from prefork.http.body import Body
 from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, Date, Pair, ResponseError, learn
+from prefork.http.request import RequestHead
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -25,10 +26,6 @@ class Exchange:
     """Made by the connection when a request begins. Defaults are class attributes: one that never
     changes costs a request nothing."""
 
-    method = ""
-    query = b""
-    version = "1.1"
-    keep_alive = True
     expects = False
     body: Body | None = None
     """None: the request has none."""
@@ -59,15 +56,10 @@ class Exchange:
     _dated = False
     _chunked = False
 
-    def __init__(
-        self, connection: "Connection", headers: list[tuple[bytes, bytes]], target: bytes
-    ) -> None:
+    def __init__(self, connection: "Connection", request: RequestHead) -> None:
         self.connection = connection
-        self.headers = headers
-        """Names in small letters, in the order sent."""
-        self.target = target
-        """As sent; ``path`` and ``query`` are its parts, still percent-encoded."""
-        self.path = target
+        self.request = request
+        self.keep_alive = request.keep_alive
 
     def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
         """The whole response at once. Raises ResponseError or ClientGoneError."""
@@ -106,7 +98,7 @@ class Exchange:
         self.status = status
         if declared is None or declared != length or status in head.NO_BODY:
             self._frame(parts, declared, length)
-        elif self.method == "HEAD":
+        elif self.request.method == "HEAD":
             self.mute = True
         if not self._dated:
             parts.append(Date.field)
@@ -116,7 +108,7 @@ class Exchange:
         if not self.keep_alive:
             parts.append(head.END_CLOSE)
         else:
-            parts.append(head.END_OPEN if self.version == "1.1" else head.END_KEEP)
+            parts.append(head.END_OPEN if self.request.version == "1.1" else head.END_KEEP)
         return parts
 
     def _note(self, meaning: int) -> None:
@@ -131,7 +123,7 @@ class Exchange:
     def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
         """Decide how the end of the body is told (RFC 9112 section 6)."""
         bodiless = self.status in head.NO_BODY
-        self.mute = bodiless or self.method == "HEAD"
+        self.mute = bodiless or self.request.method == "HEAD"
         if declared is not None:
             self._left = declared
             if length is not None and length != declared and not self.mute:
@@ -145,7 +137,7 @@ class Exchange:
             parts.append(head.LENGTH_LINE % length)
         elif self.mute:
             pass
-        elif self.version == "1.1":
+        elif self.request.version == "1.1":
             self._chunked = True
             parts.append(head.CHUNKED)
         else:

@@ -8,8 +8,8 @@ import re
 import httptools
 
 from prefork.errors import ClientError
-from prefork.http.exchange import Exchange
 from prefork.http.limits import Limits
+from prefork.http.request import RequestHead
 
 SLASH = ord("/")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
@@ -20,7 +20,7 @@ HOSTS: set[bytes] = set()
 
 
 def judge(
-    exchange: Exchange,
+    head: RequestHead,
     hosts: int,
     length: int | None,
     coding: bytes | None,
@@ -32,21 +32,21 @@ def judge(
     ``hosts``: how many Host fields; ``length``, ``coding`` (Transfer-Encoding) and ``expect`` as
     sent in small letters, None without.
     """
-    if exchange.version not in ("1.1", "1.0"):
-        plain = exchange.version == "0.9" and not exchange.headers
+    if head.version not in ("1.1", "1.0"):
+        plain = head.version == "0.9" and not head.headers
         raise ClientError(400 if plain else 505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    if hosts != 1 and (hosts or exchange.version == "1.1"):
+    if hosts != 1 and (hosts or head.version == "1.1"):
         raise ClientError(400, "a request needs exactly one Host")
-    if len(exchange.target) > limits.line:
+    if len(head.target) > limits.line:
         raise ClientError(414, "the request target is too long")
-    size = sum(len(name) + len(value) + 4 for name, value in exchange.headers)
-    if len(exchange.headers) > limits.headers or size > limits.header_size:
+    size = sum(len(name) + len(value) + 4 for name, value in head.headers)
+    if len(head.headers) > limits.headers or size > limits.header_size:
         raise ClientError(431, "the request has too many or too large header fields")
-    if exchange.method == "CONNECT":
+    if head.method == "CONNECT":
         raise ClientError(501, "this server is no proxy")
-    if exchange.target[0] != SLASH:
-        exchange.path = _origin(exchange)
-    _judge_body(exchange, length, coding, expect, limits)
+    if head.target[0] != SLASH:
+        head.path = _origin(head)
+    _judge_body(head, length, coding, expect, limits)
 
 
 def learn_host(host: bytes) -> None:
@@ -58,14 +58,14 @@ def learn_host(host: bytes) -> None:
 
 
 def _judge_body(
-    exchange: Exchange,
+    head: RequestHead,
     length: int | None,
     coding: bytes | None,
     expect: bytes | None,
     limits: Limits,
 ) -> None:
     if coding is not None:
-        if exchange.version == "1.0":
+        if head.version == "1.0":
             raise ClientError(400, "HTTP/1.0 has no Transfer-Encoding")
         if coding != b"chunked":
             raise ClientError(501, "the only Transfer-Encoding spoken here is chunked")
@@ -75,11 +75,11 @@ def _judge_body(
         raise ClientError(413, "the request body is too large")
 
 
-def _origin(exchange: Exchange) -> bytes:
+def _origin(head: RequestHead) -> bytes:
     """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2)."""
-    if exchange.target == b"*" and exchange.method == "OPTIONS":
+    if head.target == b"*" and head.method == "OPTIONS":
         return b"*"
-    scheme, mark, rest = exchange.target.partition(b"://")
+    scheme, mark, rest = head.target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         raise ClientError(400, "the request target is neither a path nor a URL")
     start = re.search(rb"[/?]", rest)

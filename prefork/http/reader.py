@@ -13,6 +13,7 @@ from prefork.errors import ClientError
 from prefork.http.body import SpooledBody, StreamedBody
 from prefork.http.exchange import Exchange
 from prefork.http.judge import HOSTS, SLASH, judge, learn_host
+from prefork.http.request import RequestHead
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -33,15 +34,18 @@ class RequestReader:
         "_body_size",
         "_coding",
         "_connection",
+        "_ended",
         "_expect",
         "_headers",
         "_hosts",
         "_length",
+        "_newest",
         "_plain",
         "_reading_on",
         "_service",
         "_slack",
         "_special",
+        "at_rest",
         "chunk",
         "incoming",
         "parser",
@@ -59,6 +63,12 @@ class RequestReader:
         that came in one piece with what was before. 0 between two requests."""
         self.chunk = 0
         """Bytes of the piece that is being parsed."""
+        self.at_rest = True
+        """The parser waits for the first byte of a request, and nothing else."""
+        self._ended = 0
+        """Requests that ended in the piece that is being parsed."""
+        self._newest: RequestHead | None = None
+        """Of a request that just ended, had no body, and may be followed by another."""
         self._slack = 0
         """How many bytes more it may have at the most."""
         self.target = b""
@@ -79,6 +89,22 @@ class RequestReader:
         """Let go of the parser, which refers back to us."""
         self.incoming = None
         del self.parser
+
+    def expect(self, size: int) -> None:
+        """A piece of ``size`` bytes is about to be parsed."""
+        self.chunk = size
+        self.size += size
+        self._ended = 0
+
+    def single(self) -> RequestHead | None:
+        """The head, when the piece that was parsed ended one request without a body, and no more
+        than that; and when another request may follow."""
+        head, self._newest = self._newest, None
+        return head if self._ended == 1 and self.at_rest else None
+
+    def on_message_begin(self) -> None:
+        """httptools: the first byte of a request."""
+        self.at_rest = False
 
     def on_url(self, piece: bytes) -> None:
         """httptools: the request target, perhaps in pieces."""
@@ -120,39 +146,39 @@ class RequestReader:
         parser = self.parser
         service = self._service
         headers, target = self._headers, self.target
-        exchange = Exchange(self._connection, headers, target)
+        head = RequestHead(target, headers)
         method = parser.get_method()
-        exchange.method = _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
+        head.method = _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
         if not keep_alive or not self._plain:
-            exchange.version = parser.get_http_version()
+            head.version = parser.get_http_version()
             self._plain = True
         # One line for the request that is like nearly all; everything else is judged in detail.
         if (
             self._hosts != 1
             or self._special
-            or exchange.version != "1.1"
+            or head.version != "1.1"
             or target[0] != SLASH
             or self.size + self._slack > service.small
             or len(headers) > service.limits.headers
         ):
-            judge(exchange, self._hosts, self._length, self._coding, self._expect, service.limits)
+            judge(head, self._hosts, self._length, self._coding, self._expect, service.limits)
         if b"?" in target:
-            exchange.path, _, exchange.query = exchange.path.partition(b"?")
+            head.path, _, head.query = head.path.partition(b"?")
         if not keep_alive or not service.keeps_alive:
-            exchange.keep_alive = False
+            head.keep_alive = False
         self._headers = []  # trailer fields go here and are forgotten
         self.target = b""
-        self.incoming = exchange
+        self.incoming = exchange = Exchange(self._connection, head)
         self.size = 1
         if self._length or self._coding is not None:
             self._begin_body(exchange)
 
     def _begin_body(self, exchange: Exchange) -> None:
         connection = self._connection
-        exchange.expects = self._expect is not None and exchange.version == "1.1"
+        exchange.expects = self._expect is not None and exchange.request.version == "1.1"
         self._body_size = 0
         if self._service.handler.streams:
             exchange.body = StreamedBody(
@@ -161,8 +187,7 @@ class RequestReader:
             connection.take(exchange)
         else:
             exchange.body = SpooledBody()
-            if connection.current is None:
-                connection.invite(exchange)
+            connection.invite(exchange)
 
     def on_body(self, data: bytes) -> None:
         """httptools: a piece of the body, without its chunk framing."""
@@ -189,6 +214,8 @@ class RequestReader:
             self.check_trailers()
             self._headers = []
         self.incoming = None
+        self.at_rest = True
+        self._ended += 1
         self.size = self._hosts = 0
         self._slack = self.chunk
         exchange.complete = True
@@ -198,6 +225,8 @@ class RequestReader:
             if exchange.body is not None:
                 self._end_body(exchange)
                 return
+        if exchange.keep_alive:
+            self._newest = exchange.request
         self._connection.take(exchange)
 
     def read_on(self) -> None:

@@ -15,6 +15,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import Date
 from prefork.http.limits import Limits
+from prefork.http.request import RememberedHeads
 
 PERIOD = 0.25
 """Seconds between two ticks."""
@@ -56,7 +57,9 @@ class Service:
     ) -> None:
         self.loop = loop
         self.handler = handler
+        self.handle = handler.handle
         self.limits = limits
+        self.heads = RememberedHeads()
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
@@ -71,8 +74,8 @@ class Service:
         self.worn_at = 0
         """Number of requests after which ``on_worn`` is called; 0: never."""
         self.on_worn: Callable[[], None] = lambda: None
-        self.on_empty: Callable[[], None] = lambda: None
-        """Called when the last connection is gone while draining."""
+        self.emptied: asyncio.Future[None] = loop.create_future()
+        """Done when the last connection is gone while draining."""
         self.advance(loop.time())
 
     def advance(self, now: float) -> None:
@@ -125,5 +128,5 @@ class Service:
 
     def check_empty(self) -> None:
         """Called when a connection is gone."""
-        if self.draining and not self.connections:
-            self.on_empty()
+        if self.draining and not self.connections and not self.emptied.done():
+            self.emptied.set_result(None)

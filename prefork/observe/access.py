@@ -36,8 +36,8 @@ class AccessLog:
     def write(self, exchange: Exchange) -> None:
         """Note an answered request."""
         client = exchange.connection.client
-        target = _UNSAFE.sub(_escape, exchange.target.decode("latin-1"))
-        request = f"{exchange.method or '-'} {target} HTTP/{exchange.version}"
+        target = _UNSAFE.sub(_escape, exchange.request.target.decode("latin-1"))
+        request = f"{exchange.request.method or '-'} {target} HTTP/{exchange.request.version}"
         self._lines.append(
             f"{client[0] if client else '-'} - - [{self._now()}] "
             f'"{request}" {exchange.status} {exchange.sent or "-"}\n'

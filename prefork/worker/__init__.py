@@ -9,6 +9,7 @@ accept.py     take connections off the shared listeners
 serve.py      an HTTP worker: loop, ticks, drain
 wsgi.py       WSGI (PEP 3333), in the loop's thread or in a pool of threads
 asgi.py       ASGI: http
+eager.py      tasks that run at once
 lifespan.py   ASGI: lifespan
 plain.py      main(listener), plain or async
 """

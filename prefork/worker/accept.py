@@ -58,7 +58,8 @@ class Acceptor:
     async def settle(self) -> None:
         """Wait until all that was taken has its protocol: nobody else would know of it."""
         if self._arriving:
-            await asyncio.wait(self._arriving)
+            # Not asyncio.wait, which asks for the running loop: WSGI hides it.
+            await asyncio.gather(*self._arriving, return_exceptions=True)
 
     def empty_queue(self) -> None:
         """Take all that wait: with the master gone, closing the last copy would reset them."""

@@ -1,13 +1,12 @@
 """ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.4). One task a request.
 
-Where the Python version starts tasks eagerly (3.12), an app that never waits costs no turn of the
-loop. Sending waits while the client reads slower than the app writes; receiving stops reading from
-the socket while the app lags.
+The task starts at once, so an app that never waits costs no turn of the loop. Sending waits while
+the client reads slower than the app writes; receiving stops reading from the socket while the app
+lags.
 """
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
@@ -16,10 +15,11 @@ from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError
+from prefork.http.request import RequestHead
+from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
 
 _VERSION = {"version": "3.0", "spec_version": "2.4"}
-_EAGER = sys.version_info >= (3, 12)
 
 
 class AsgiHandler:
@@ -34,7 +34,7 @@ class AsgiHandler:
         self.app = app
         self.log = log
         self.state = state or None
-        self._loop = asyncio.get_running_loop()
+        self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[Cycle] = set()
         """Keeps the tasks alive, which the loop holds only weakly."""
 
@@ -42,10 +42,7 @@ class AsgiHandler:
         """Give the request to a task."""
         cycle = Cycle(self, exchange)
         exchange.state = cycle
-        if _EAGER:
-            cycle.task = asyncio.Task(cycle.run(), loop=self._loop, eager_start=True)  # type: ignore[call-arg]
-        else:
-            cycle.task = asyncio.Task(cycle.run(), loop=self._loop, name="request")
+        cycle.task = self._start(cycle.run())
 
     async def finish(self) -> None:
         """Wait for calls that go on after their response, as background tasks do."""
@@ -68,13 +65,29 @@ def _template_for(connection: Connection) -> dict[str, Any]:
     connection.shared = {
         "type": "http",
         "asgi": _VERSION,
-        "http_version": "1.1",
         "scheme": "http",
         "root_path": "",
         "client": connection.client,
         "server": connection.server,
     }
     return connection.shared
+
+
+def _remember(request: RequestHead) -> dict[str, Any]:
+    """The part of the scope that all requests with this head share."""
+    request.derived = {}
+    _add_head(request.derived, request)
+    return request.derived
+
+
+def _add_head(scope: dict[str, Any], request: RequestHead) -> None:
+    """Keys that follow from the request's head, but for its fields."""
+    path = request.path.decode("ascii")
+    scope["http_version"] = request.version
+    scope["method"] = request.method
+    scope["path"] = unquote(path) if "%" in path else path
+    scope["raw_path"] = request.path
+    scope["query_string"] = request.query
 
 
 class Cycle:
@@ -110,17 +123,15 @@ class Cycle:
             running.discard(self)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
-        connection = exchange.connection
+        connection, request = exchange.connection, exchange.request
         scope = (connection.shared or _template_for(connection)).copy()
-        raw = exchange.path
-        path = raw.decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = raw
-        scope["query_string"] = exchange.query
-        scope["method"] = exchange.method
-        scope["headers"] = exchange.headers
-        if exchange.version != "1.1":
-            scope["http_version"] = exchange.version
+        if request.recurring:
+            scope.update(request.derived or _remember(request))
+            # The app may change its scope.
+            scope["headers"] = request.headers.copy()
+        else:
+            _add_head(scope, request)
+            scope["headers"] = request.headers
         if self._handler.state is not None:
             scope["state"] = self._handler.state.copy()
         return scope
@@ -205,7 +216,8 @@ class Cycle:
 
     def _fail(self, error: BaseException) -> None:
         exchange = self._exchange
-        what = f"{exchange.method} {exchange.target[:200].decode('latin-1')}"
+        request = exchange.request
+        what = f"{request.method} {request.target[:200].decode('latin-1')}"
         if self._timed_out:
             what += " (no answer in time)"
         # An app that is torn down because its client left has not failed.

@@ -80,11 +80,9 @@ class HttpWorker:
             acceptor.empty_queue()
         acceptor.close()
         await acceptor.settle()
-        emptied = asyncio.Event()
-        service.on_empty = emptied.set
         service.drain()
         self._tick(loop, service)
-        await emptied.wait()
+        await service.emptied
         await service.handler.finish()
         await lifespan.stop()
 

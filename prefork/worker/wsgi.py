@@ -18,6 +18,7 @@ from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import WSGI_STATUSES, ResponseError, learn_status
+from prefork.http.request import RequestHead
 from prefork.worker.line import Line
 from prefork.worker.load import own_traceback
 
@@ -47,11 +48,13 @@ class WsgiHandler:
         self.threads = ThreadPoolExecutor(threads, "prefork-wsgi") if threads else None
         self.cancels = self.threads is None
         self.loop = asyncio.get_running_loop()
+        if self.threads is None:
+            # The app is no part of our loop: it may want to run one of its own, as async views do.
+            # Hidden once and for all, because each change costs a system call (getpid).
+            self.loop.call_soon(set_running_loop, None)
         self._template: dict[str, Any] = {
             "SCRIPT_NAME": "",
-            "SERVER_PROTOCOL": "HTTP/1.1",
             "SERVER_SOFTWARE": "prefork",
-            "QUERY_STRING": "",
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
@@ -67,12 +70,7 @@ class WsgiHandler:
         environ = self._environ(exchange)
         if self.threads is None:
             self.line.beat()
-            # The app is no part of our loop: it may want to run one of its own, as async views do.
-            set_running_loop(None)
-            try:
-                Call(self, exchange).run(environ)
-            finally:
-                set_running_loop(self.loop)
+            Call(self, exchange).run(environ)
         else:
             self.threads.submit(ThreadCall(self, exchange, self.loop).run, environ)
 
@@ -83,7 +81,7 @@ class WsgiHandler:
 
     def overdue(self, exchange: Exchange) -> None:
         """A thread is stuck, which only the master can end; or an iterable yields nothing."""
-        self.log.error("no answer in time: %s %s", exchange.method, _shown(exchange.target))
+        self.log.error("no answer in time: %s", _shown(exchange.request))
         if self.cancels:
             exchange.fail()
 
@@ -91,26 +89,12 @@ class WsgiHandler:
         """The next piece that is pulled or sent finds out."""
 
     def _environ(self, exchange: Exchange) -> dict[str, Any]:
-        connection = exchange.connection
+        connection, request = exchange.connection, exchange.request
         environ = (connection.shared or self._template_for(connection)).copy()
-        environ["REQUEST_METHOD"] = exchange.method
-        path = exchange.path
-        if b"%" in path:
-            path = unquote_to_bytes(path)
-        environ["PATH_INFO"] = path.decode("latin-1")
-        if exchange.query:
-            environ["QUERY_STRING"] = exchange.query.decode("latin-1")
-        if exchange.version != "1.1":
-            environ["SERVER_PROTOCOL"] = "HTTP/" + exchange.version
-        for name, value in exchange.headers:
-            key = _KEYS.get(name)
-            if key is None:
-                key = _new_key(name)
-            if key in environ:
-                joint = "; " if key == "HTTP_COOKIE" else ","
-                environ[key] += joint + value.decode("latin-1")
-            elif key:
-                environ[key] = value.decode("latin-1")
+        if request.recurring:
+            environ.update(request.derived or _remember(request))
+        else:
+            _add_head(environ, request)
         if exchange.body is not None:
             environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
             # Known by now also for a chunked body, and some frameworks read no body without it.
@@ -127,6 +111,33 @@ class WsgiHandler:
             "REMOTE_PORT": str(client[1]) if client else "",
         }
         return connection.shared
+
+
+def _remember(request: RequestHead) -> dict[str, Any]:
+    """The part of environ that all requests with this head share."""
+    request.derived = {}
+    _add_head(request.derived, request)
+    return request.derived
+
+
+def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
+    """Variables that follow from the request's head."""
+    path = request.path
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = path.decode("latin-1")
+    environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
+    for name, value in request.headers:
+        key = _KEYS.get(name)
+        if key is None:
+            key = _new_key(name)
+        if key in environ:
+            joint = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] += joint + value.decode("latin-1")
+        elif key:
+            environ[key] = value.decode("latin-1")
 
 
 class NoInput:
@@ -232,14 +243,6 @@ class Call:
         if exchange.body is not None:
             exchange.body.lose()
 
-    def _pull_in_turn(self) -> None:
-        """One turn of the loop, see WsgiHandler.handle."""
-        set_running_loop(None)
-        try:
-            self._pull()
-        finally:
-            set_running_loop(self._handler.loop)
-
     def _pull(self) -> None:
         """Send the next piece; come back when the loop has flushed it and the client wants more."""
         exchange = self._exchange
@@ -260,9 +263,9 @@ class Call:
             return
         loop = exchange.connection.service.loop
         if (blocked := exchange.connection.blocked()) is not None:
-            blocked.add_done_callback(lambda _: self._pull_in_turn())
+            blocked.add_done_callback(lambda _: self._pull())
         else:
-            loop.call_soon(self._pull_in_turn)
+            loop.call_soon(self._pull)
 
     def _send(self, piece: bytes) -> None:
         """PEP 3333: no piece may be delayed, and the head goes with the first that is not empty."""
@@ -297,9 +300,8 @@ class Call:
         self._close()
 
     def _log(self, error: BaseException) -> None:
-        exchange = self._exchange
-        what = f"{exchange.method} {_shown(exchange.target)}"
-        self._handler.log.error("the app failed on %s\n%s", what, own_traceback(error).rstrip())
+        trace = own_traceback(error).rstrip()
+        self._handler.log.error("the app failed on %s\n%s", _shown(self._exchange.request), trace)
 
 
 class ThreadCall(Call):
@@ -360,5 +362,5 @@ class ThreadCall(Call):
         self._loop.call_soon_threadsafe(self._close_input)
 
 
-def _shown(target: bytes) -> str:
-    return target[:200].decode("latin-1")
+def _shown(request: RequestHead) -> str:
+    return f"{request.method} {request.target[:200].decode('latin-1')}"

@@ -92,6 +92,14 @@ def dump(environ: Environ, start_response: Start, _argument: str) -> Iterable[by
     return [json.dumps({k: v for k, v in environ.items() if isinstance(v, str)}).encode()]
 
 
+def scribble(environ: Environ, start_response: Start, _argument: str) -> Iterable[bytes]:
+    """Whether somebody has written into environ before; then write into it."""
+    scribbled = "scribbled" in environ
+    environ["scribbled"] = True
+    start_response("200 OK", [])
+    return [json.dumps(scribbled).encode()]
+
+
 def happened(_environ: Environ, start_response: Start, _argument: str) -> Iterable[bytes]:
     """What happened so far."""
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -154,6 +162,7 @@ PAGES = {
     "close": close,
     "own": own,
     "dump": dump,
+    "scribble": scribble,
     "events": happened,
     "hold": hold,
     "half": half,

@@ -1,6 +1,7 @@
 """Life of a connection: reuse, order, framing, invitations, and clients that leave."""
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from tests.live.harness import Server, wait_for
 from tests.live.web import KINDS, events, kept, open_gate, web
-from tests.live.wire import CutOffError, ask, chunked, get, post, tcp
+from tests.live.wire import CutOffError, Wire, ask, chunked, get, post, tcp
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -48,6 +49,66 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
             answer = wire.send(get(f"/told/{number}")).answer()
             assert (answer.status, answer.body) == (200, b"%d" % number)
             assert answer.get("connection") is None
+
+
+def test_a_repeated_request_is_told_as_the_first_one_was(server: Server) -> None:
+    request = get("/dump/%41?b=c", "X-Twice: one", "X-Twice: two", "Cookie: d=e")
+    with tcp(server) as wire:
+        first, *others = [wire.send(request).answer().body for _ in range(5)]
+        assert b"one" in first
+        assert others == [first] * 4
+    with tcp(server) as wire:
+        # Another client: the same but for its port.
+        mask = re.compile(rb'"REMOTE_PORT": "\d+"|"client": \[[^]]+\]')
+        assert mask.sub(b"", wire.send(request).answer().body) == mask.sub(b"", first)
+
+
+def test_a_repeated_request_is_not_what_an_app_made_of_the_first(server: Server) -> None:
+    with tcp(server) as wire:
+        for _ in range(5):
+            assert wire.send(get("/scribble")).answer().body == b"false"
+
+
+def test_a_repeated_request_in_pieces_and_in_others_is_none(server: Server) -> None:
+    """Its very bytes may follow where they are no request of their own."""
+    request = get("/told/1")
+    with tcp(server) as wire:
+        for _ in range(4):
+            assert wire.send(request).answer().body == b"1"
+        wire.send(request[:1])
+        idle(wire)
+        wire.send(request[1:] + request[:2])
+        assert wire.answer().body == b"1"
+        wire.send(request[2:])
+        assert wire.answer().body == b"1"
+        # As a body it is data, whether it comes with its head or later.
+        wire.send(get("/size", f"Content-Length: {2 * len(request)}", method="POST"))
+        idle(wire)
+        wire.send(request)
+        idle(wire)
+        wire.send(request)
+        assert wire.answer().body == b"%d" % (2 * len(request))
+        # Behind a part of a method it is a part of a bad request.
+        wire.send(b"G")
+        idle(wire)
+        wire.send(request)
+        assert wire.answer().status in (400, 501)
+
+
+def idle(wire: Wire) -> None:
+    """Until the server has read what was sent: only then is the next piece a piece of its own."""
+    port = wire.socket.getpeername()[1]
+    ours = wire.socket.getsockname()[1]
+
+    def read() -> bool:
+        queue = re.findall(
+            rf"^ *\d+: \w+:{port:04X} \w+:{ours:04X} 01 \w+:(\w+) ",
+            Path("/proc/net/tcp").read_text(),
+            re.M,
+        )
+        return [int(bytes_, 16) for bytes_ in queue] == [0]
+
+    wait_for(read, "the server reads")
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(server: Server) -> None:
