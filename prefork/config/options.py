@@ -163,6 +163,12 @@ class Config:
     limit_body: int | None = option(
         kinds.OPTIONAL_SIZE, None, HTTP, "largest request body (413); off: no limit"
     )
+    body_memory: int = option(
+        kinds.SIZE,
+        12 * 1024 * 1024,
+        HTTP,
+        "memory of a worker for bodies that wait to be whole for WSGI; the rest waits on disk",
+    )
 
     name: str = option(
         kinds.TEXT,

@@ -6,7 +6,8 @@ exchange.py    one request, and the one way to answer it
 reader.py      bytes into requests, by llhttp's callbacks
 judge.py       which requests are refused, and with which status
 request.py     heads of requests, and which of them are remembered
-body.py        a request's body, streamed or spooled
+body.py        a request's body, streamed
+spool.py       a request's body, kept in memory or on disk until all has arrived
 head.py        heads of responses: status lines, fields, Date
 transport.py   what asyncio's transports do not offer
 """

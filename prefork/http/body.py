@@ -1,19 +1,17 @@
-"""A request's body: streamed to an app that reads as it comes, or spooled for one that cannot wait.
+"""A request's body that is streamed to an app which reads as it comes.
 
-Both stay small however large the body is. A streamed body stops reading from the socket while its
-reader lags; a spooled one goes to an unnamed file on disk beyond a quarter of a megabyte.
+It stays small however large the body is: reading from the socket stops while the reader lags.
+For an app that cannot wait for its client see spool.py.
 """
 
 import asyncio
-import tempfile
 from collections import deque
 from collections.abc import Callable
-from typing import IO
 
 from prefork.errors import ClientGoneError
+from prefork.http.spool import SpooledBody
 
 HIGH_WATER = 64 * 1024
-SPOOL_AFTER = 256 * 1024
 
 
 class StreamedBody:
@@ -74,29 +72,6 @@ class StreamedBody:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-class SpooledBody:
-    """The whole body as a file, for an app that is called when all has arrived."""
-
-    def __init__(self) -> None:
-        # Closed by the handler when the response is done.
-        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_AFTER)  # noqa: SIM115
-        self.size = 0
-        self.complete = False
-
-    def feed(self, data: bytes) -> None:
-        """A piece arrived."""
-        self.size += self.file.write(data)
-
-    def end(self) -> None:
-        """All has arrived: rewind."""
-        self.complete = True
-        self.file.seek(0)
-
-    def lose(self) -> None:
-        """The client left."""
-        self.file.close()
 
 
 Body = StreamedBody | SpooledBody

@@ -11,6 +11,7 @@ class Limits:
     headers: int = 100
     header_size: int = 32768
     body: int | None = None
+    body_memory: int = 12 * 1024 * 1024
     keepalive: float = 75.0
     header_timeout: float = 10.0
     body_timeout: float = 30.0

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import httptools
 
 from prefork.errors import ClientError
-from prefork.http.body import SpooledBody, StreamedBody
+from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
 from prefork.http.judge import HOSTS, SLASH, judge, learn_host
 from prefork.http.request import RequestHead
+from prefork.http.spool import SpooledBody
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -186,7 +187,7 @@ class RequestReader:
             )
             connection.take(exchange)
         else:
-            exchange.body = SpooledBody()
+            exchange.body = SpooledBody(self._service.room)
             connection.invite(exchange)
 
     def on_body(self, data: bytes) -> None:
@@ -201,7 +202,10 @@ class RequestReader:
             raise ClientError(413, "the request body is too large")
         exchange.expects = False
         exchange.began = self._service.now
-        exchange.body.feed(data)
+        try:
+            exchange.body.feed(data)
+        except OSError as error:
+            raise ClientError(503, f"the request body cannot be kept: {error.strerror}") from error
 
     def on_message_complete(self) -> None:
         """httptools: the request is whole."""

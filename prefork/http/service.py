@@ -16,11 +16,15 @@ from prefork.http.exchange import Exchange
 from prefork.http.head import Date
 from prefork.http.limits import Limits
 from prefork.http.request import RememberedHeads
+from prefork.http.spool import Room
 
 PERIOD = 0.25
 """Seconds between two ticks."""
 
 PERIOD_WHILE_DRAINING = 0.05
+
+REST_AFTER = 10.0
+"""Seconds for which unused memory for bodies is kept."""
 
 
 class Handler(Protocol):
@@ -60,6 +64,7 @@ class Service:
         self.handle = handler.handle
         self.limits = limits
         self.heads = RememberedHeads()
+        self.room = Room(limits.body_memory)
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
@@ -76,6 +81,7 @@ class Service:
         self.on_worn: Callable[[], None] = lambda: None
         self.emptied: asyncio.Future[None] = loop.create_future()
         """Done when the last connection is gone while draining."""
+        self._next_rest = 0.0
         self.advance(loop.time())
 
     def advance(self, now: float) -> None:
@@ -93,6 +99,9 @@ class Service:
         """Advance, and end what is overdue; seconds until the next tick is wanted."""
         now = self.loop.time()
         self.advance(now)
+        if now > self._next_rest:
+            self._next_rest = now + REST_AFTER
+            self.room.rest()
         self.oldest = now
         self.in_flight = 0
         patience = self.limits.request or math.inf

@@ -18,6 +18,7 @@ from prefork.errors import AppError, MachineError, PreforkError
 from prefork.http.exchange import Exchange
 from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
+from prefork.unix.memory import keep_freed_memory
 from prefork.unix.process import let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.worker import current
@@ -97,6 +98,7 @@ def settle(birth: Birth) -> None:
     faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
     let_signals_through()
+    keep_freed_memory()
     try:
         birth.identity.assume()
         # By name, not by descriptor: a symlink may point elsewhere than for the last generation.

@@ -115,6 +115,7 @@ def limits(config: Config) -> Limits:
         headers=config.limit_headers,
         header_size=config.limit_header_size,
         body=config.limit_body,
+        body_memory=config.body_memory,
         keepalive=config.keepalive,
         header_timeout=config.header_timeout,
         body_timeout=config.body_timeout,

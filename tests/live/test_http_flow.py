@@ -28,7 +28,7 @@ KINDS = {"wsgi": ("flow:wsgi",), "threads": ("flow:wsgi", "--threads", "2"), "as
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> AbstractContextManager[Server]:
-        # Spooled bodies go to the test's own folder.
+        # Spooled bodies go to disk, in the test's own folder.
         folder = tmp_path_factory.mktemp(kind)
         app, *threads = KINDS[kind]
         arguments = ("--pythonpath", str(APPS), "-e", f"TMPDIR={folder}", *threads)
@@ -159,16 +159,16 @@ def test_a_large_upload_waits_on_disk_and_leaves_nothing_behind(server: Server, 
     if kind == "asgi":
         pytest.skip("ASGI reads as it comes")
     with tcp(server) as wire:
-        wire.send(get("/consume", f"Content-Length: {4 * MEGABYTE}", method="POST"))
-        wire.send(b"x" * MEGABYTE)
+        wire.send(get("/consume", f"Content-Length: {16 * MEGABYTE}", method="POST"))
+        wire.send(b"x" * 13 * MEGABYTE)
         wait_for(lambda: len(spooled(server)) == 1, "the body is on disk")
         # Without a name, so that nothing stays even if the worker is killed.
         assert [path.name for path in server.cwd.iterdir()] == []
         wire.send(b"x" * 3 * MEGABYTE)
-        assert int(wire.answer().body) == 4 * MEGABYTE
+        assert int(wire.answer().body) == 16 * MEGABYTE
         wait_for(lambda: not spooled(server), "the body is gone")
-        wire.send(get("/consume", f"Content-Length: {4 * MEGABYTE}", method="POST"))
-        wire.send(b"x" * MEGABYTE)
+        wire.send(get("/consume", f"Content-Length: {16 * MEGABYTE}", method="POST"))
+        wire.send(b"x" * 13 * MEGABYTE)
         wait_for(lambda: len(spooled(server)) == 1, "the body is on disk")
         wire.reset()
     wait_for(lambda: not spooled(server), "the body is gone with its client")

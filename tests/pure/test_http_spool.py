@@ -1,0 +1,102 @@
+"""A spooled body reads like a file, wherever its pieces were kept, and gives its room back."""
+
+import io
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork.http.spool import BLOCK, Room, SpooledBody
+
+PIECES = st.lists(st.binary(max_size=200) | st.sampled_from([b"\n", b"a\nb\n", b"x" * 70_000]))
+READS = st.lists(
+    st.tuples(st.sampled_from(["read", "readline", "readlines"]), st.integers(-1, 100_000))
+    | st.tuples(st.just("next"), st.just(0))
+)
+ROOMS = st.sampled_from([0, 1, 100])
+
+
+def use(file: io.IOBase, verb: str, size: int) -> object:
+    if verb == "next":
+        return next(iter(file), None)
+    return getattr(file, verb)(size)
+
+
+@given(PIECES, READS, ROOMS)
+def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]], size: int) -> None:
+    room = Room(size * BLOCK)
+    body = SpooledBody(room)
+    for piece in pieces:
+        body.feed(piece)
+    body.end()
+    model = io.BytesIO(b"".join(pieces))
+    assert body.size == len(model.getvalue())
+    for verb, amount in [*reads, ("read", -1), ("read", 5)]:
+        assert use(body.file, verb, amount) == use(model, verb, amount)
+    body.lose()
+    assert room.free == size
+
+
+@given(PIECES, ROOMS)
+def test_a_body_that_is_lost_half_way_leaves_nothing(pieces: list[bytes], size: int) -> None:
+    open_before = len(os.listdir("/proc/self/fd"))
+    room = Room(size * BLOCK)
+    body = SpooledBody(room)
+    for piece in pieces:
+        body.feed(piece)
+    body.lose()
+    body.lose()
+    assert room.free == size
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK])
+def test_a_body_takes_the_blocks_that_it_needs(size: int) -> None:
+    room = Room(2 * BLOCK)
+    body = SpooledBody(room)
+    content = os.urandom(size)
+    body.feed(content)
+    body.end()
+    on_disk = size > 2 * BLOCK
+    assert room.free == 2 - (0 if on_disk else -(-size // BLOCK))
+    assert body.file is not None
+    assert body.file.read() == content
+    body.lose()
+    assert room.free == 2
+
+
+def test_bodies_share_the_room_and_who_comes_last_goes_to_disk() -> None:
+    room = Room(3 * BLOCK)
+    first, second = SpooledBody(room), SpooledBody(room)
+    first.feed(b"a" * 2 * BLOCK)
+    second.feed(b"b" * BLOCK)
+    assert room.free == 0
+    second.feed(b"c")
+    assert room.free == 1, "what it had in memory went to disk, too"
+    room.rest()
+    room.rest()
+    for body, content in ((first, b"a" * 2 * BLOCK), (second, b"b" * BLOCK + b"c")):
+        body.end()
+        assert body.file is not None
+        assert body.file.read() == content
+        body.lose()
+    assert room.free == 3
+    assert resident() > 3 * BLOCK
+    before = resident()
+    room.rest()
+    room.rest()
+    assert before - resident() >= 3 * BLOCK
+
+
+def resident() -> int:
+    """Bytes of anonymous memory that this process has."""
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) * 1024
+
+
+def test_a_small_body_needs_no_room_at_all() -> None:
+    body = SpooledBody(Room(0))
+    body.feed(b"{}")
+    body.end()
+    assert isinstance(body.file, io.BytesIO)
