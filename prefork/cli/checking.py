@@ -1,31 +1,37 @@
 """``--check``: load the app in a throw-away process, as a worker would, and say how it went."""
 
 import os
+import signal
 
 from prefork.config import Config
-from prefork.errors import AppError, PreforkError
-from prefork.master.generation import policy
+from prefork.errors import AppError, MachineError, PreforkError
+from prefork.master.generation import folders, policy
 from prefork.observe.log import Log
+from prefork.pool import Policy
 from prefork.unix.identity import look_up
-from prefork.unix.process import fork
+from prefork.unix.pipes import open_ready_pipe, read_available
+from prefork.unix.process import Child, fork
 from prefork.unix.scoreboard import Scoreboard
-from prefork.worker.boot import Birth, check
+from prefork.unix.waiting import Waiter
+from prefork.worker.boot import DUMP_SIGNAL, Birth, check
 from prefork.worker.current import WorkerInfo
 
 
 def check_app(config: Config, here: str) -> str:
     """What was found, in one line. Raises PreforkError, with the app's traceback."""
-    count = policy(config).workers
+    numbers = policy(config)
     identity = look_up(config.user, config.group)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    folder, imports = folders(config, here)
+    pipe = open_ready_pipe()
     log = Log(config.log_level, "")
     birth = Birth(
         info=WorkerInfo(0, 1, config.name or config.app.partition(":")[0]),
         config=config,
         identity=identity,
-        folder=os.path.join(here, config.chdir),
+        folder=folder,
+        imports=imports,
         listeners=[],
-        ready_fd=writer,
+        ready_fd=pipe.writer,
         life_fd=-1,
         row=Scoreboard().take(1),
         master=os.getpid(),
@@ -34,24 +40,41 @@ def check_app(config: Config, here: str) -> str:
         log_access=None,
         set_title=lambda _state: None,
         on_ready=lambda: None,
+        open_logs=lambda: None,
         reopen_logs=lambda: None,
         flush_logs=lambda: None,
     )
 
     def life() -> int:
-        os.close(reader)
+        os.close(pipe.reader)
         try:
             text, code = check(birth), 0
         except PreforkError as error:
             text, code = str(error), error.exit_code
-        os.write(writer, text.encode()[:65000])
+        os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
         return code
 
     child = fork(life)
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        said = pipe.read().decode("utf-8", "replace")
+    in_time = _ended(child, numbers)
+    said = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
     death = child.reap()
-    if death.code != 0:
-        raise AppError(said or f"loading the app ended the process: {death.signal or death.code}")
-    return f"{config.app}: {said}, {count} worker{'' if count == 1 else 's'}"
+    if not in_time:
+        raise AppError("loading the app did not end within --boot-timeout; its stacks are above")
+    if death.code == MachineError.exit_code and said:
+        raise MachineError(said)
+    if death.code != 0 or not said:
+        how = death.signal or f"exit code {death.code}"
+        raise AppError(said or f"loading the app ended the process: {how}")
+    return f"{config.app}: {said}, {numbers.workers} worker{'' if numbers.workers == 1 else 's'}"
+
+
+def _ended(child: Child, policy: Policy) -> bool:
+    """Whether it ended in time. Who is late shows its stacks and is killed."""
+    waiter = Waiter()
+    waiter.watch(child.pidfd, bool)
+    if list(waiter.wait(policy.boot_timeout)):
+        return True
+    child.send(DUMP_SIGNAL)
+    list(waiter.wait(policy.hang_grace))
+    child.send(signal.SIGKILL)
+    return False

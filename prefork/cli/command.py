@@ -7,12 +7,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefork.cli.settings import Settings
+from prefork.cli.settings import Settings, start_folder
 from prefork.config import Config
 from prefork.config.flags import parser
 from prefork.config.render import settings as show_settings
 from prefork.errors import AppError, PreforkError, UsageError
-from prefork.unix.daemon import Foreground, detach
+from prefork.unix.daemon import Foreground, detach, open_standard_streams
 from prefork.unix.listeners import backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
@@ -21,6 +21,7 @@ from prefork.version import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole command; its exit code. Errors are one line, or the app's own traceback."""
+    open_standard_streams()
     try:
         return run(sys.argv[1:] if arguments is None else arguments)
     except AppError as error:
@@ -121,12 +122,3 @@ def _be_master(settings: Settings, config: Config, here: str, foreground: Foregr
     gc.collect()
     gc.freeze()
     return master.run()
-
-
-def start_folder() -> str:
-    """Where we were started, by the name that the shell used: a symlink keeps its meaning."""
-    real, named = os.getcwd(), os.environ.get("PWD", "")
-    try:
-        return named if named and os.path.samefile(named, real) else real
-    except OSError:
-        return real

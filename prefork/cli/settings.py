@@ -10,7 +10,7 @@ from prefork.config import Layer, Resolved, resolve
 from prefork.config.addresses import Inherited
 from prefork.config.flags import read
 from prefork.config.sources import environment_layer, file_layer, given_layer
-from prefork.errors import UsageError
+from prefork.errors import MachineError, UsageError
 from prefork.unix.systemd import inherited_sockets
 
 
@@ -31,7 +31,7 @@ class Settings:
         self._given = given_layer(given or {})
         self._environ = dict(environ)
         file = getattr(self.words, "config", "") or environ.get("PREFORK_CONFIG", "")
-        self._file = os.path.abspath(file) if file else ""
+        self._file = _absolute(file) if file else ""
         self._activated = tuple(Inherited(fd) for fd in inherited_sockets(environ))
 
     def read(self) -> Resolved:
@@ -45,6 +45,28 @@ class Settings:
             places = {**resolved.places, "bind": "systemd"}
             resolved = Resolved(config, places)
         return resolved
+
+
+def _absolute(file: str) -> str:
+    """By the name of the start folder, so that a release behind a symlink brings its own file; a
+    path that goes up means the real parent."""
+    return os.path.abspath(file) if ".." in file.split("/") else os.path.join(start_folder(), file)
+
+
+def start_folder() -> str:
+    """Where we were started, by the name that the shell used: a symlink keeps its meaning.
+
+    Raises MachineError.
+    """
+    try:
+        real, named = os.getcwd(), os.environ.get("PWD", "")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise MachineError(f"cannot tell the working directory: {reason}; change to one") from error
+    try:
+        return named if named and os.path.samefile(named, real) else real
+    except OSError:
+        return real
 
 
 def _read_file(path: str) -> Layer:

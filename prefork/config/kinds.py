@@ -106,7 +106,12 @@ def _octal(raw: object) -> int | None:
 
 def _workers(raw: object) -> int:
     """``0`` and ``max``: one per core; ``-1``: one per core but one."""
-    return 0 if raw == "max" else _at_least(-1, _whole)(raw)
+    if raw == "max":
+        return 0
+    try:
+        return _at_least(-1, _whole)(raw)
+    except ValueError as error:
+        raise ValueError(f"{error}, or max") from None
 
 
 def _environment(raw: object) -> dict[str, str]:

@@ -85,7 +85,13 @@ def _anchored(folder: str, value: Any) -> Any:
 def file_layer(table: Mapping[str, Any], path: str, folder: str) -> Layer:
     """The top level of a TOML file. Keys may use dashes or underscores."""
     keys = [option.key for option in OPTIONS.values()]
-    return Layer(path, {_known(key, path, keys): value for key, value in table.items()}, folder)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = _known(key, path, keys)
+        if name in values:
+            raise UsageError(f"{path}: {key} stands there twice, with a dash and an underscore")
+        values[name] = value
+    return Layer(path, values, folder)
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:

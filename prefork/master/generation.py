@@ -9,34 +9,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prefork.config import Config
+from prefork.config.addresses import Address
 from prefork.errors import UsageError
 from prefork.observe.log import make_log
 from prefork.pool import Policy
 from prefork.unix.cores import usable_cores
 from prefork.unix.identity import Identity, look_up
-from prefork.unix.listeners import Listener, adapt, open_listeners
+from prefork.unix.listeners import Listener, open_listeners, refit
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """``folder``: the workers' working directory, by name."""
+    """``folder``: the workers' working directory, by name. ``imports``: what they put first on
+    sys.path. ``listeners`` are shared with other generations where the address is the same."""
 
     config: Config
     policy: Policy
     identity: Identity
     folder: str
+    imports: list[str]
     listeners: list[Listener]
 
 
 def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
     """Look everything up; listeners that are open already are kept. Raises PreforkError."""
     identity = look_up(config.user, config.group)
-    folder = os.path.join(here, config.chdir) if config.chdir else here
+    folder, imports = folders(config, here)
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
     make_logs(config, identity)
     listeners = _listen(config, list(open_now))
-    return Generation(config, policy(config), identity, folder, listeners)
+    return Generation(config, policy(config), identity, folder, imports, listeners)
+
+
+def folders(config: Config, here: str) -> tuple[str, list[str]]:
+    """The working directory and what comes first on sys.path; relative to where we started."""
+    folder = os.path.join(here, config.chdir) if config.chdir else here
+    return folder, [folder, *(os.path.join(here, path) for path in config.pythonpath)]
 
 
 def policy(config: Config) -> Policy:
@@ -70,16 +79,24 @@ def make_logs(config: Config, identity: Identity) -> None:
 
 
 def _listen(config: Config, open_now: list[Listener]) -> list[Listener]:
-    """Old sockets for old addresses, new ones for new; on failure the new ones are closed."""
+    """Old sockets for old addresses, new ones for new; on failure the new ones are closed.
+
+    A kept listener stays the same object: generations that share a socket must know that they do.
+    """
     listeners: list[Listener] = []
+    kept: list[tuple[Listener, Address]] = []
     opened: list[Listener] = []
     try:
         for address in config.bind:
-            kept = [adapt(listener, address) for listener in open_now if listener.serves(address)]
-            if not kept:
-                kept = open_listeners(address, config.backlog)
-                opened += kept
-            listeners += kept
+            found = [listener for listener in open_now if listener.serves(address)]
+            kept += [(listener, address) for listener in found]
+            if not found:
+                found = open_listeners(address, config.backlog, [*open_now, *opened])
+                opened += found
+            listeners += found
+        # Last, because a reload that is refused changes nothing.
+        for listener, address in kept:
+            refit(listener, address, config.backlog)
     except BaseException:
         for listener in opened:
             listener.close()

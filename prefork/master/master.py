@@ -75,6 +75,10 @@ class Master:
         self._titles = Titles(config.proctitle, self._name)
         self._daemon = config.daemon
         self._newest = 1
+        self._facts: deque[facts.Fact] = deque()
+        self._waiter = Waiter()
+        self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
+        # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
             self._generations = {1: prepare(config, here, ())}
@@ -83,9 +87,6 @@ class Master:
                 self._pid_file.close()
             raise
         self._pool = Pool(self._generations[1].policy, Random())
-        self._facts: deque[facts.Fact] = deque()
-        self._waiter = Waiter()
-        self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
         self._status = ""
         self._exit_code: int | None = None
         self._oom_kills = out_of_memory_kills()
@@ -177,8 +178,8 @@ class Master:
         match word:
             case Word(Say.READY):
                 self._facts.append(facts.Ready(worker))
-            case Word(Say.FAILED, text):
-                self._facts.append(facts.BootFailed(worker, text))
+            case Word(Say.FAILED, text, code):
+                self._facts.append(facts.BootFailed(worker, text, code or AppError.exit_code))
             case Word(Say.LEAVING):
                 self._facts.append(facts.Leaving(worker))
             case Word(Say.WORN, text):
@@ -244,8 +245,8 @@ class Master:
                 self._send(worker, DUMP_SIGNAL)
             case orders.Announce(happening):
                 self._announce(happening)
-            case orders.Exit(failed):
-                self._exit_code = AppError.exit_code if failed else 0
+            case orders.Exit(_, code):
+                self._exit_code = code
 
     def _spawn(self, order: orders.Spawn) -> None:
         try:
@@ -269,18 +270,20 @@ class Master:
             if listener not in generation.listeners:
                 listener.socket.close()
 
+        access = AccessLog(config.access_log, self._log.logger) if config.access_log else None
+
         def reopen_logs() -> None:
             self._log.reopen()
             if access is not None:
                 access.reopen()
 
-        access = AccessLog(config.access_log, self._log.logger) if config.access_log else None
         return live(
             Birth(
                 info=WorkerInfo(order.slot, order.generation, self._name),
                 config=config,
                 identity=generation.identity,
                 folder=generation.folder,
+                imports=generation.imports,
                 listeners=generation.listeners,
                 ready_fd=ready_fd,
                 life_fd=self._nursery.life.reader,
@@ -291,6 +294,7 @@ class Master:
                 log_access=access.write if access else None,
                 set_title=partial(self._titles.worker, order.slot, order.generation),
                 on_ready=self._let_go_of_terminal,
+                open_logs=lambda: access.open() if access else None,
                 reopen_logs=reopen_logs,
                 flush_logs=lambda: access.flush() if access else None,
             )
@@ -319,6 +323,7 @@ class Master:
                 self._show_status()  # before somebody who waited for this looks
                 self._foreground.ready(self._log.path)
             case orders.RollDone() | orders.RollFailed():
+                self._close_unwanted_listeners()
                 if self._pool.state is not MasterState.STARTING:
                     self._notifier.ready()
             case orders.Ending(reason):
@@ -349,6 +354,17 @@ class Master:
         self._generations = {n: g for n, g in self._generations.items() if n in needed}
         for listener in before:
             if listener not in self._listeners():
+                listener.close()
+
+    def _close_unwanted_listeners(self) -> None:
+        """After a roll: old workers may finish for long, but nobody accepts there any more. Who
+        connects is to be refused at once, not to wait in a queue that nobody reads."""
+        if self._pool.state is not MasterState.RUNNING:
+            return
+        wanted = self._generations[self._pool.plan.generation].listeners
+        for generation in self._generations.values():
+            for listener in [each for each in generation.listeners if each not in wanted]:
+                generation.listeners.remove(listener)
                 listener.close()
 
     def _close(self) -> None:

@@ -28,10 +28,15 @@ class AccessLog:
     def __init__(self, path: str, logger: logging.Logger) -> None:
         self._path = path if path == "-" else os.path.abspath(path)
         self._logger = logger
-        self._fd = 1 if path == "-" else open_append(path)
+        self._fd = 1
         self._lines: list[str] = []
         self._stamp = ""
         self._stamped = 0
+
+    def open(self) -> None:
+        """To be called before anything is written. Raises MachineError."""
+        if self._path != "-":
+            self._fd = open_append(self._path)
 
     def write(self, exchange: Exchange) -> None:
         """Note an answered request."""

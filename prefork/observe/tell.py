@@ -31,8 +31,8 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911 - a case e
             return logging.INFO, f"reloaded to gen {generation} in {took:.2f}s"
         case orders.RollFailed(kept, reason):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
-        case orders.Scaled(workers, before):
-            return logging.INFO, f"scaling from {before} to {workers} workers"
+        case orders.Scaled():
+            return logging.INFO, _scaled(happening)
         case orders.Parked():
             return logging.INFO, "draining all workers; HUP or TTIN brings them back"
         case orders.Ending(reason):
@@ -41,17 +41,25 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911 - a case e
             return logging.WARNING, f"the master was stopped for {seconds:.0f}s; deadlines moved"
 
 
+def _scaled(scaled: orders.Scaled) -> str:
+    if scaled.workers == scaled.before:
+        return f"not scaling: {scaled.before} is as far as it goes"
+    return f"scaling from {scaled.before} to {scaled.workers} workers"
+
+
 def _gone(gone: orders.WorkerGone) -> Told:
     text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
     if gone.retry_in is None:
+        if gone.killed and gone.cause in (orders.Cause.HANG, orders.Cause.BOOT_TIMEOUT):
+            return logging.WARNING, f"{text}; killed"
         if gone.killed:
-            return (
-                logging.WARNING,
-                f"{text}; killed, it did not leave in time",
-            )
+            return logging.WARNING, f"{text}; killed, it did not leave within the kill timeout"
+        if gone.cause is orders.Cause.EXIT:
+            text += f" ({gone.detail})"
         return logging.INFO, text
     wait = f"in {gone.retry_in:.1f}s" if gone.retry_in >= 0.05 else "now"
-    return logging.ERROR, f"{text} ({gone.detail}); a new one {wait}"
+    why = f": {gone.reason}" if gone.reason else ""
+    return logging.ERROR, f"{text} ({gone.detail}); a new one {wait}{why}"
 
 
 def status(pool: Pool) -> str:

@@ -7,6 +7,7 @@ pid, so a reused pid cannot be mistaken for an old acquaintance.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from prefork.errors import AppError
 from prefork.pool.policy import Policy
 
 
@@ -35,10 +36,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class BootFailed:
-    """The worker said that it cannot serve; ``reason`` holds the app's traceback."""
+    """The worker said that it cannot serve: why, with the app's traceback, and whose fault it is
+    (``code``: an exit code of errors.py)."""
 
     worker: int
     reason: str
+    code: int = AppError.exit_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ class WorkerHung:
 
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
-    """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is."""
+    """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is;
+    ``reason``: what it said itself, unless that is told as the end of a start or of a roll."""
 
     worker: int
     pid: int
@@ -69,6 +70,7 @@ class WorkerGone:
     detail: str
     killed: bool
     retry_in: float | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,11 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Everything is reaped: end the master. ``failed``: the app never served, and why."""
+    """Everything is reaped: end the master. ``failed``: why it gave up, if it did; ``code``: the
+    exit code, which tells who was at fault."""
 
     failed: str | None
+    code: int = 0
 
 
 Order = Spawn | Stop | Kill | DumpStacks | Announce | Exit

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from prefork.errors import MachineError
 from prefork.pool import facts, orders
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
@@ -69,7 +70,7 @@ class Pool:
         self._parked = False
         self._roll_started = 0.0
         self._roll_deadline: float | None = None
-        self._start_failure: str | None = None
+        self._exit = orders.Exit(None)
         self._quick = False
         self._wake: float | None = None
         self._rng = rng
@@ -87,8 +88,8 @@ class Pool:
                 self._on_spawn_failed(worker, reason, now)
             case facts.Ready(worker):
                 self._on_ready(worker, now)
-            case facts.BootFailed(worker, reason):
-                self._on_boot_failed(worker, reason)
+            case facts.BootFailed(worker, reason, code):
+                self._on_boot_failed(worker, reason, code)
             case facts.Leaving(worker):
                 self._on_leaving(worker, now)
             case facts.Worn(worker, why):
@@ -154,6 +155,7 @@ class Pool:
     def _on_spawn_failed(self, worker_id: int, reason: str, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is not None:
             worker.cause, worker.reason = worker.cause or Cause.BOOT_FAILURE, reason
+            worker.code = MachineError.exit_code
             self._bury(worker, now, detail=reason)
 
     def _on_ready(self, worker_id: int, now: float) -> None:
@@ -173,9 +175,9 @@ class Pool:
             self.state = MasterState.RUNNING
             self._announce(orders.Running(worker.generation))
 
-    def _on_boot_failed(self, worker_id: int, reason: str) -> None:
+    def _on_boot_failed(self, worker_id: int, reason: str, code: int) -> None:
         if (worker := self.workers.get(worker_id, State.BOOTING)) is not None:
-            worker.cause, worker.reason = Cause.BOOT_FAILURE, reason
+            worker.cause, worker.reason, worker.code = Cause.BOOT_FAILURE, reason, code
 
     def _on_leaving(self, worker_id: int, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is None:
@@ -234,13 +236,14 @@ class Pool:
                 detail,
                 killed=worker.state is State.KILLED,
                 retry_in=max(0.0, budget.due - now) if again else None,
+                reason=worker.reason if again else "",
             )
         )
         reason = f"worker {worker.slot}: {worker.reason or f'{cause} ({detail})'}"
         if decisive:
-            self._end_attempt(reason)
+            self._end_attempt(reason, worker.code)
         elif failed:
-            self._maybe_give_up(budget, reason)
+            self._maybe_give_up(budget, reason, worker.code)
 
     def _is_decisive(self, worker: Worker) -> bool:
         """Whether it failed to boot and that ends an attempt: the first start, or its roll."""
@@ -251,17 +254,17 @@ class Pool:
         current = worker.generation == self.plan.generation
         return self.state is MasterState.RELOADING and current
 
-    def _end_attempt(self, reason: str) -> None:
+    def _end_attempt(self, reason: str, code: int) -> None:
         if self.state is MasterState.STARTING:
-            self._begin_stop(reason)
+            self._begin_stop(reason, code)
         else:
             self._freeze(reason)
 
-    def _maybe_give_up(self, budget: Budget, reason: str) -> None:
+    def _maybe_give_up(self, budget: Budget, reason: str, code: int) -> None:
         """The restart budget counts only when nobody serves."""
         limit = self.plan.policy.max_restarts
         if limit is not None and budget.failures > limit and not self.ready:
-            self._begin_stop(reason)
+            self._begin_stop(reason, code)
 
     # Wishes. They change what is desired and nothing else.
 
@@ -315,9 +318,9 @@ class Pool:
             for worker in self.workers:
                 self._stop(worker, Cause.STOP, now)
 
-    def _begin_stop(self, failure: str | None = None) -> None:
+    def _begin_stop(self, failure: str | None = None, code: int = 0) -> None:
         if not self.stopping:
-            self.state, self._start_failure = MasterState.STOPPING, failure
+            self.state, self._exit = MasterState.STOPPING, orders.Exit(failure, code)
             self._announce(orders.Ending(failure or ""))
 
     def _freeze(self, reason: str) -> None:
@@ -378,7 +381,7 @@ class Pool:
         )
         self._orders.append(orders.DumpStacks(worker.id))
         if self._is_decisive(worker):
-            self._end_attempt(f"worker {worker.slot}: {worker.cause}")
+            self._end_attempt(f"worker {worker.slot}: {worker.cause}", worker.code)
 
     # The one step that makes the world as desired.
 
@@ -399,7 +402,7 @@ class Pool:
         for worker in self.workers.staying():
             self._stop(worker, Cause.STOP, now)
         if not self.workers:
-            self._orders.append(orders.Exit(self._start_failure))
+            self._orders.append(self._exit)
 
     def _send_away(self, now: float) -> None:
         """Stop whom nobody wants: slots beyond the target, stale heirs, relieved incumbents."""
@@ -431,7 +434,7 @@ class Pool:
         slots = range(self.target)
         if slots and not self.workers and all(self.workers.budget(slot).closed for slot in slots):
             self._begin_stop()
-            self._orders.append(orders.Exit(None))
+            self._orders.append(self._exit)
 
     # Orders.
 

@@ -16,6 +16,7 @@ is the incumbent; the rest are on their way out and count only as live processes
 from dataclasses import dataclass
 from enum import StrEnum
 
+from prefork.errors import AppError
 from prefork.pool.orders import Cause
 
 
@@ -52,6 +53,8 @@ class Worker:
     cause: Cause | None = None
     reason: str = ""
     """What it said when its boot failed, with the app's traceback."""
+    code: int = AppError.exit_code
+    """Whose fault its failure is; as long as nobody says otherwise, the app's."""
 
     def enter(self, state: State, deadline: float | None) -> None:
         """Change state; every change names its deadline or says that there is none."""

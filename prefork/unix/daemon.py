@@ -64,6 +64,22 @@ def _await_word(reader: int) -> NoReturn:
     os._exit(word[0] if word else 111)
 
 
+def open_standard_streams() -> None:
+    """See that stdin, stdout and stderr are open, if only at /dev/null.
+
+    Whoever starts us may have closed them; the next sockets would get their numbers, and what an
+    app or a library prints would go there.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest free number, so it is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def redirect_output(path: str) -> None:
     """Let go of the terminal: stdout and stderr go to ``path``, or nowhere when it is empty."""
     path = path or os.devnull

@@ -9,7 +9,8 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from prefork.config.addresses import Address, Inherited, Tcp, Unix
@@ -32,9 +33,10 @@ class Listener:
         return str(Tcp(host, port))
 
     def serves(self, address: Address) -> bool:
-        """Whether it listens there already; a unix socket's mode and owner can be changed."""
-        if isinstance(address, Unix) and isinstance(self.address, Unix):
-            return address.path == self.address.path
+        """Whether it listens there already. A unix path is asked itself: somebody may have removed
+        it, or spell it differently; its mode and owner do not matter, see ``refit``."""
+        if isinstance(address, Unix):
+            return self.inode is not None and self.inode == _inode(address.path)
         return address == self.address
 
     def close(self) -> None:
@@ -48,10 +50,13 @@ class Listener:
             os.unlink(self.address.path)
 
 
-def open_listeners(address: Address, backlog: int) -> list[Listener]:
+def open_listeners(
+    address: Address, backlog: int, open_now: Iterable[Listener] = ()
+) -> list[Listener]:
     """All sockets that the address means (a host name may have several).
 
-    Raises MachineError or UsageError with one line that says what to do.
+    ``open_now`` are our own, which may be in the way. Raises MachineError or UsageError with one
+    line that says what to do.
     """
     try:
         match address:
@@ -64,17 +69,25 @@ def open_listeners(address: Address, backlog: int) -> list[Listener]:
     except PreforkError:
         raise
     except OSError as error:
-        raise MachineError(_explain(address, error)) from error
+        raise MachineError(_explain(address, error, open_now)) from error
     except ValueError as error:
         # A NUL in a path or a host.
         raise UsageError(f"cannot listen on {str(address)!r}: {error}") from None
 
 
-def adapt(listener: Listener, address: Address) -> Listener:
-    """The same socket under an address that serves() accepted. Raises UsageError."""
-    if isinstance(address, Unix) and address != listener.address:
-        _dress(address)
-    return replace(listener, address=address)
+def refit(listener: Listener, address: Address, backlog: int) -> None:
+    """Give an open socket the backlog, mode and owner that it is to have from now on.
+
+    Inherited ones stay as their owner made them. Raises MachineError or UsageError.
+    """
+    if isinstance(listener.address, Inherited):
+        return
+    try:
+        listener.socket.listen(backlog)
+        if isinstance(address, Unix):
+            _dress(address)
+    except OSError as error:
+        raise MachineError(_explain(address, error)) from error
 
 
 def _dress(address: Unix) -> None:
@@ -211,15 +224,30 @@ def _inode(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _explain(address: Address, error: OSError) -> str:
+def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()) -> str:
     reason = (error.strerror or str(error)).lower()
-    if error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
+    if error.errno == errno.EADDRINUSE and (own := _on_port(address, open_now)):
+        reason = (
+            f"this server listens on {own} itself, and Linux opens no two addresses that overlap; "
+            "name one of them, and restart to change from one to the other"
+        )
+    elif error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
         reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"
     elif error.errno == errno.EACCES and isinstance(address, Tcp):
         reason = "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
     elif error.errno == errno.EADDRNOTAVAIL:
         reason = "this machine has no such address"
     return f"cannot listen on {address}: {reason}"
+
+
+def _on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None:
+    """The first of our own that has the same TCP port."""
+    if isinstance(address, Tcp):
+        for listener in listeners:
+            name = listener.socket.getsockname()
+            if listener.socket.family != socket.AF_UNIX and name[1] == address.port:
+                return listener
+    return None
 
 
 def _user_of(port: int) -> str:

@@ -15,8 +15,10 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self._fd = _open_locked(self.path)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        content = f"{os.getpid()}\n".encode()
+        # In this order nobody who looks meanwhile finds an empty file.
+        os.pwrite(self._fd, content, 0)
+        os.ftruncate(self._fd, len(content))
 
     def close(self) -> None:
         """In the master: remove it, then let go of the lock."""

@@ -1,7 +1,8 @@
 """What a worker says on its ready pipe: one JSON object a line. PURE.
 
     ready    it accepts requests                             {"say": "ready"}
-    failed   it cannot; ``text`` is the app's traceback      {"say": "failed", "text": "…"}
+    failed   it cannot; ``text`` says why, with the app's    {"say": "failed", "text": "…",
+             traceback, ``code`` who is at fault (errors.py)  "code": 102}
     leaving  it was signalled, accepts no more, drains       {"say": "leaving"}
     worn     it asks to be replaced; ``text`` says why       {"say": "worn", "text": "…"}
 
@@ -34,6 +35,7 @@ class Word:
 
     say: Say
     text: str = ""
+    code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,12 @@ class Nonsense:
     line: str
 
 
-def encode(say: Say, text: str = "") -> bytes:
+def encode(say: Say, text: str = "", code: int = 0) -> bytes:
     """One line. A long text loses its middle: a traceback tells most at both ends."""
     if len(text) > MOST_TEXT:
         half = MOST_TEXT // 2
         text = f"{text[:half]}\n  … cut …\n{text[-half:]}"
-    return json.dumps({"say": say, "text": text}).encode() + b"\n"
+    return json.dumps({"say": say, "text": text, "code": code}).encode() + b"\n"
 
 
 class Decoder:
@@ -70,7 +72,10 @@ class Decoder:
 def _decode(line: bytes) -> Word | Nonsense:
     try:
         message = json.loads(line)
-        return Word(Say(message["say"]), str(message.get("text", "")))
+        code = message.get("code", 0)
+        if code not in range(256):
+            raise ValueError(code)
+        return Word(Say(message["say"]), str(message.get("text", "")), int(code))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Nonsense(_shown(line))
 

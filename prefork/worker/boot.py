@@ -19,7 +19,7 @@ from prefork.http.exchange import Exchange
 from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
-from prefork.unix.process import let_signals_through
+from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.worker import current
 from prefork.worker.current import WorkerInfo
@@ -42,6 +42,7 @@ class Birth:
     config: Config
     identity: Identity
     folder: str
+    imports: list[str]
     listeners: list[Listener]
     ready_fd: int
     life_fd: int
@@ -52,6 +53,7 @@ class Birth:
     log_access: Callable[[Exchange], None] | None
     set_title: Callable[[str], None]
     on_ready: Callable[[], None]
+    open_logs: Callable[[], None]
     reopen_logs: Callable[[], None]
     flush_logs: Callable[[], None]
 
@@ -64,6 +66,7 @@ def live(birth: Birth) -> int:
     leave = Leave(stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master)
     try:
         leave.ignore_masters_signals()
+        birth.open_logs()  # while we are still who may
         settle(birth)
         if not leave.follow_master():
             return 0
@@ -87,6 +90,8 @@ def live(birth: Birth) -> int:
 def check(birth: Birth) -> str:
     """Load the app and nothing more; the interface that it fits. Raises PreforkError."""
     settle(birth)
+    if not die_with_parent(signal.SIGKILL, birth.master):
+        raise MachineError("whoever wanted to know is gone")
     choice = choose(load(birth.config.app, birth.config.factory), birth.config.interface)
     return f"{choice.interface} ({choice.reason})"
 
@@ -110,7 +115,7 @@ def settle(birth: Birth) -> None:
     os.environ["PREFORK_GENERATION"] = str(birth.info.generation)
     os.environ["PREFORK_NAME"] = birth.info.name
     os.environ["PWD"] = birth.folder
-    prepare_imports([birth.folder, *config.pythonpath])
+    prepare_imports(birth.imports)
 
 
 def _serve(
@@ -118,7 +123,7 @@ def _serve(
 ) -> None:
     config, listeners = birth.config, birth.listeners
     if interface is Interface.SOCKET:
-        run_main(app, listeners, line, leave, config.ready == "manual", birth.log)
+        run_main(app, listeners, config.backlog, line, leave, config.ready == "manual", birth.log)
     else:
         HttpWorker(
             app, interface, config, listeners, line, leave, birth.log, birth.log_access
@@ -130,5 +135,5 @@ def _report(birth: Birth, line: Line, error: PreforkError) -> int:
     if line.is_ready:
         birth.log.error("worker %d: %s", birth.info.slot, error)
     else:
-        line.failed(str(error))
+        line.failed(str(error), error.exit_code)
     return error.exit_code

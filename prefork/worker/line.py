@@ -36,9 +36,9 @@ class Line:
             self._set_title("ready")
             write_all(self._fd, encode(Say.READY))
 
-    def failed(self, reason: str) -> None:
-        """It cannot serve."""
-        write_all(self._fd, encode(Say.FAILED, reason))
+    def failed(self, reason: str, code: int) -> None:
+        """It cannot serve; ``code`` tells who is at fault."""
+        write_all(self._fd, encode(Say.FAILED, reason, code))
 
     def leaving(self) -> None:
         """It was signalled, accepts no more, and drains."""

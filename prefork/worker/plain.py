@@ -33,20 +33,28 @@ BEAT = 0.25
 class AppListener(socket.socket):
     """A listening socket as the app sees it."""
 
+    backlog: int
     _patience: float | None
     _leave: Leave
     _line: Line
     _in_loop: bool
 
     @classmethod
-    def wrap(cls, listener: Listener, leave: Leave, line: Line, in_loop: bool) -> "AppListener":
+    def wrap(
+        cls, listener: Listener, backlog: int, leave: Leave, line: Line, in_loop: bool
+    ) -> "AppListener":
         """Take over the descriptor. ``in_loop``: an event loop calls ``accept``, which then neither
         blocks nor leaves, as the other tasks would suffer; when stopping it has no more."""
         sock = listener.socket
         made = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        made.backlog = backlog
         made._patience = 0.0 if in_loop else None
         made._leave, made._line, made._in_loop = leave, line, in_loop
         return made
+
+    def listen(self, _backlog: int = 0) -> None:
+        """It listens already. The queue is shared with all siblings and is as long as --backlog
+        says: what a server class asks for (asyncio: 100) would shorten it for everybody."""
 
     def settimeout(self, value: float | None) -> None:
         """As always, but the shared O_NONBLOCK flag is left alone."""
@@ -90,9 +98,27 @@ class AppListener(socket.socket):
         poll.poll(wait * 1000)
 
 
+class Loop(uvloop.Loop):
+    """A uvloop that leaves the backlog alone; it listens by the descriptor, not by the method."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+        """What asyncio.start_server calls."""
+        return await super().create_server(*args, **_own_backlog(kwargs))
+
+    async def create_unix_server(self, *args: Any, **kwargs: Any) -> Any:
+        """What asyncio.start_unix_server calls."""
+        return await super().create_unix_server(*args, **_own_backlog(kwargs))
+
+
+def _own_backlog(options: dict[str, Any]) -> dict[str, Any]:
+    sock = options.get("sock")
+    return {**options, "backlog": sock.backlog} if isinstance(sock, AppListener) else options
+
+
 def run_main(
     app: Callable[..., Any],
     listeners: list[Listener],
+    backlog: int,
     line: Line,
     leave: Leave,
     manual: bool,
@@ -101,13 +127,13 @@ def run_main(
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
     in_loop = is_async(app)
     leave.on_asked = line.leaving
-    sockets = [AppListener.wrap(listener, leave, line, in_loop) for listener in listeners]
+    sockets = [AppListener.wrap(listener, backlog, leave, line, in_loop) for listener in listeners]
     if manual:
         current.on_ready(line.ready)
     else:
         line.ready()
     if in_loop:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(_run_async(app, sockets, line, leave))
     else:
         app(*sockets)

@@ -335,7 +335,8 @@ def test_a_worker_that_does_not_leave_is_killed_after_the_kill_timeout(
             held = ask(server.port, "/resist")
             assert answer(held) == (200, b"never")
         server.send(signal.SIGHUP if why == "reload" else signal.SIGTERM)
-        server.wait_log(rf"pid {victim.pid}, gen 1\) gone: {why}; killed, it did not leave in time")
+        killed = "killed, it did not leave within the kill timeout"
+        server.wait_log(rf"pid {victim.pid}, gen 1\) gone: {why}; {killed}")
         held.close()
         if why == "reload":
             server.wait_all_ready(1, 2)
@@ -350,7 +351,7 @@ def test_a_main_that_asks_and_never_leaves_is_killed(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(source + "    while True:\n        threading.Event().wait()\n")
     with serving(tmp_path, "app:app", "--kill-timeout", "500ms", "--timeout", "off") as server:
         server.send(signal.SIGHUP)
-        server.wait_log("gone: reload; killed, it did not leave in time")
+        server.wait_log("gone: reload; killed, it did not leave within the kill timeout")
         server.wait_all_ready(1, 2)
         assert server.stop() == 0
 
@@ -406,6 +407,9 @@ def test_code_that_broke_behind_our_back_backs_off_and_others_serve_on(tmp_path:
         waits = delays(server, 1)[1:]
         assert waits == sorted(waits)
         assert waits[-1] > waits[0]
+        write_version(tmp_path, 2, code="1 / 0")
+        server.wait_log(r"boot failure \(exit code 102\); a new one in .*importing app failed")
+        server.wait_log("ZeroDivisionError")
         # Once the code is right again no signal is needed.
         write_version(tmp_path, 3)
         server.wait_all_ready(2, 1)

@@ -359,3 +359,42 @@ def test_a_pid_file_that_is_locked_leaves_no_new_socket(tmp_path: Path) -> None:
         code, _ = one_line(tmp_path, "-b", "unix:app.sock", "-p", "x.pid", "app:app")
         assert code == MACHINE
         assert not (tmp_path / "app.sock").exists()
+
+
+# What only a worker, or only a check, finds out.
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize("check", [False, True], ids=["start", "check"])
+def test_a_folder_that_its_user_may_not_enter_is_the_machines_fault(
+    tmp_path: Path, check: bool
+) -> None:
+    write_version(tmp_path, 1)
+    tmp_path.chmod(0o700)
+    words = ("--check",) if check else ("-b", "127.0.0.1:0")
+    ended = command(*words, "-u", "nobody", "app:app", cwd=tmp_path, patience=SOON)
+    assert ended.returncode == MACHINE
+    assert f"cannot enter {tmp_path}: Permission denied" in ended.stderr
+
+
+def test_check_does_not_believe_an_app_that_ends_while_it_loads(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import os\nos._exit(0)\n")
+    code, line = one_line(tmp_path, "--check", "app")
+    assert code == APP
+    assert "loading the app ended the process: exit code 0" in line
+
+
+def test_check_waits_no_longer_than_a_start_would(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import time\ntime.sleep(1000)\n")
+    ended = command("--check", "--boot-timeout", "100ms", "app", cwd=tmp_path, patience=SOON)
+    assert ended.returncode == APP
+    assert f'File "{tmp_path}/app.py", line 2 in <module>' in ended.stderr
+    assert "did not end within --boot-timeout" in ended.stderr
+
+
+def test_a_working_directory_that_was_removed_is_told(tmp_path: Path) -> None:
+    (folder := tmp_path / "gone").mkdir()
+    remove = ("sh", "-c", 'rmdir "$PWD" && exec "$@"', "-")
+    ended = command("app:app", cwd=folder, prefix=remove, patience=SOON)
+    assert ended.returncode == MACHINE
+    assert ended.stderr.startswith("prefork: cannot tell the working directory: no such file")

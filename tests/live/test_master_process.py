@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from prefork.unix.cores import usable_cores
-from tests.live.harness import Server, serving, shared_folder, wait_for
+from tests.live.harness import PATIENCE, Server, serving, shared_folder, wait_for
 from tests.live.held import Gate, answer, ask
 from tests.live.sources import HOLD, write_version
 
@@ -156,6 +157,50 @@ def test_a_moved_symlink_is_followed_by_the_next_reload(tmp_path: Path, how: str
         found = about(server)
         assert found["cwd"] == str(tmp_path / "releases" / "2")
         assert found["path"] == found["environ"]["PWD"] == str(current)
+
+
+def test_a_release_behind_a_symlink_brings_its_own_file(tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    for number in (1, 2):
+        release = tmp_path / "releases" / str(number)
+        release.mkdir(parents=True)
+        write_version(release, number, code=ABOUT)
+        (release / "prefork.toml").write_text(f"env = {{ RELEASE = {number} }}\n")
+    current.symlink_to("releases/1")
+    with serving(current, "app:app", "-c", "prefork.toml") as server:
+        assert about(server)["environ"]["RELEASE"] == "1"
+        (tmp_path / "moved").symlink_to("releases/2")
+        (tmp_path / "moved").replace(current)
+        server.send(signal.SIGHUP)
+        server.wait_all_ready(1, 2)
+        assert about(server)["environ"]["RELEASE"] == "2"
+
+
+def test_a_relative_pythonpath_starts_where_the_command_does(tmp_path: Path) -> None:
+    for folder in ("inside", "lib"):
+        (tmp_path / folder).mkdir()
+    write_version(tmp_path / "lib", 1)
+    with serving(tmp_path, "app:app", "--chdir", "inside", "--pythonpath", "lib") as server:
+        assert server.get()[0] == 200
+
+
+def test_closed_standard_streams_do_no_harm(tmp_path: Path) -> None:
+    """Else the sockets get their numbers, and what the app prints goes there."""
+    write_version(tmp_path, 1, code="print('hello'); os.write(1, b'hello'); os.write(2, b'hello')")
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "-")
+    words = ("-b", "unix:app.sock", "--access-log", "-", "app:app")
+    server = Server(*words, cwd=tmp_path, prefix=closed)
+    try:
+        path = tmp_path / "app.sock"
+        wait_for(path.exists, "it listens")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            wait_for(lambda: connection.connect_ex(str(path)) == 0, "it accepts")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert server.stop() == 0
+    finally:
+        server.destroy()
 
 
 def test_logs_with_relative_paths_stay_where_they_were_over_a_rotation(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_the_words_that_are_no_options_come_along() -> None:
             ["--daemon=no"],
             "argument -D/--daemon: ignored explicit argument 'no'; see prefork --help",
         ),
-        (["-w", "x"], "--workers = 'x' is wrong: expected a whole number"),
+        (["-w", "x"], "--workers = 'x' is wrong: expected a whole number, or max"),
     ],
 )
 def test_wrong_words_are_told_with_the_nearest_right_one(words: list[str], told: str) -> None:

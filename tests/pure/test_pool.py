@@ -97,7 +97,14 @@ def test_a_first_generation_that_cannot_boot_ends_the_master_with_its_reason() -
     assert [o.worker for o in story.all(orders.Stop)] == [2]
     assert story.all(orders.WorkerGone)[0].retry_in is None
     story.exit(2, None, "SIGTERM")
-    assert story.all(orders.Exit) == [orders.Exit("worker 0: ImportError: no module")]
+    assert story.all(orders.Exit) == [orders.Exit("worker 0: ImportError: no module", 102)]
+
+
+def test_the_exit_code_tells_whose_fault_a_failed_boot_was() -> None:
+    story = Story()
+    story.tell(facts.BootFailed(1, "cannot enter /srv", code=111))
+    story.exit(1, 111)
+    assert story.all(orders.Exit) == [orders.Exit("worker 0: cannot enter /srv", 111)]
 
 
 def test_a_fork_that_fails_is_a_boot_failure() -> None:
@@ -106,7 +113,7 @@ def test_a_fork_that_fails_is_a_boot_failure() -> None:
     assert worker is not None
     worker.enter(State.SPAWNING, None)
     story.tell(facts.SpawnFailed(1, "cannot fork"))
-    assert story.all(orders.Exit)[0].failed == "worker 0: cannot fork"
+    assert story.all(orders.Exit) == [orders.Exit("worker 0: cannot fork", 111)]
     story.tell(facts.SpawnFailed(1, "said twice"))
 
 
@@ -120,6 +127,16 @@ def test_a_later_slot_that_cannot_boot_waits_while_the_first_serves() -> None:
     assert gone.retry_in > 0
     spawned = [o for o in story.later(1) if isinstance(o, orders.Spawn)]
     assert [o.slot for o in spawned] == [1]
+
+
+def test_a_later_failure_is_told_with_what_the_worker_said() -> None:
+    story = running(workers=1)
+    story.later(5)
+    story.exit(1, None, "SIGKILL")
+    story.tell(facts.BootFailed(2, "ImportError: gone"))
+    story.exit(2, 102)
+    gone = story.all(orders.WorkerGone)[-1]
+    assert (gone.detail, gone.reason) == ("exit code 102", "ImportError: gone")
 
 
 def test_a_worker_that_is_not_ready_in_time_shows_its_stacks_and_is_killed() -> None:

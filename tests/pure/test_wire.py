@@ -43,6 +43,7 @@ def test_a_word_is_one_line_whatever_its_text(word: Word) -> None:
 def test_a_word_without_a_text_has_an_empty_one() -> None:
     assert decode(b'{"say": "ready"}\n') == [Word(Say.READY, "")]
     assert decode(encode(Say.LEAVING)) == [Word(Say.LEAVING, "")]
+    assert decode(encode(Say.FAILED, "why", 111)) == [Word(Say.FAILED, "why", 111)]
 
 
 def test_an_unfinished_line_waits_for_its_end() -> None:
@@ -72,6 +73,11 @@ NESTED = b"[" * 100_000 + b"]" * 100_000
         b'{"say": {"ready": 1}}',
         b'{"text": "ready"}',
         b'{"say": "ready"',
+        b'{"say": "failed", "code": 256}',
+        b'{"say": "failed", "code": -1}',
+        b'{"say": "failed", "code": 1.5}',
+        b'{"say": "failed", "code": "102"}',
+        b'{"say": "failed", "code": Infinity}',
         b"9" * 5000,
         NESTED,
     ],
