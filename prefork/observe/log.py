@@ -7,10 +7,23 @@ not configure, cannot silence the reason why it does not start.
 import logging
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 from prefork.errors import MachineError
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Says on stderr what it cannot write, instead of a traceback for each line: the disk is full,
+    or whoever read our stderr is gone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Called by emit() in its except clause."""
+        with suppress(OSError):
+            error = sys.exc_info()[1]
+            print(f"prefork: cannot write the log: {error}: {record.getMessage()}", file=sys.stderr)
 
 
 class Log:
@@ -21,7 +34,7 @@ class Log:
         self.path = os.path.abspath(path) if path else ""
         self.fd = open_append(path) if path else sys.stderr.fileno()
         stream = os.fdopen(self.fd, "a", buffering=1, closefd=False, errors="backslashreplace")
-        handler = logging.StreamHandler(stream)
+        handler = _Handler(stream)
         handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
         self.logger = logging.Logger("prefork", level.upper())
         self.logger.addHandler(handler)

@@ -362,6 +362,15 @@ def test_a_log_that_cannot_be_reopened_goes_on_where_it_was(logged: tuple[Server
     assert server.wait_exit() == 0
 
 
+def test_a_log_on_a_full_disk_is_told_on_stderr_line_by_line(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--log-file", "/dev/full") as server:
+        assert server.get()[0] == 200
+        assert server.stop() == 0
+        assert server.count(r"^prefork: cannot write the log: .*No space left on device: stopped$")
+        assert not server.count("Traceback")
+
+
 def test_usr2_says_not_yet_and_breaks_nothing(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app") as server:
