@@ -13,11 +13,20 @@ from types import FrameType
 
 
 def in_terminal_foreground() -> bool:
-    """Whether the terminal sends us its own signals: WINCH when it is resized, INT at Ctrl-C."""
+    """Whether the terminal sends us its own signals: WINCH when it is resized, INT at Ctrl-C.
+
+    It does so wherever our stdin comes from, hence /dev/tty.
+    """
     try:
-        return os.tcgetpgrp(0) == os.getpgrp()
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # ENXIO: we have none
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:
         return False
+    finally:
+        os.close(terminal)
 
 
 class Mailbox:

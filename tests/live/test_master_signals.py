@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -292,6 +294,28 @@ def test_winch_drains_the_workers_and_keeps_the_master(tmp_path: Path, back: int
             lambda: len(server.workers()) == (3 if back == signal.SIGTTIN else 2), "back"
         )
         assert server.stop() == 0
+
+
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_a_terminal_that_is_resized_drains_nobody(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    ours, theirs = os.openpty()
+    prefix = (sys.executable, "-c", ON_TERMINAL, str(theirs))
+    try:
+        with serving(tmp_path, "app:app", prefix=prefix, pass_fds=(theirs,)) as server:
+            termios.tcsetwinsize(ours, (30, 90))
+            barrier(server)
+            assert not server.count("draining|drains")
+            assert server.get()[0] == 200
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_drained_master_stops(tmp_path: Path) -> None:
