@@ -31,7 +31,7 @@ class Kind:
 
 def _text(raw: object) -> str:
     if not isinstance(raw, str):
-        raise ValueError("text")
+        raise ValueError("text, in quotes")
     if "\0" in raw or "\n" in raw:
         raise ValueError("text on one line")
     return raw
@@ -190,9 +190,10 @@ def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
 
 def _choice(words: tuple[str, ...]) -> Callable[[object], str]:
     def choose(raw: object) -> str:
-        if raw not in words:
+        word = str(raw).lower()
+        if word not in words:
             raise ValueError("one of " + ", ".join(words))
-        return str(raw)
+        return word
 
     return choose
 
@@ -210,10 +211,12 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT")
 
 
 def many(one: Kind, least: int = 0) -> Kind:
-    """A list of ``one``, each once; the flag is repeatable, the variable split at white space."""
+    """A list of ``one``, each once; the flag is repeatable, the variable split at white space, and
+    a number stands for itself alone, as in ``bind = 8000``."""
 
     def parse(raw: object) -> tuple[Any, ...]:
-        values = dict.fromkeys(one.parse(item) for item in _items(raw))
+        items = [raw] if isinstance(raw, int) else _items(raw)
+        values = dict.fromkeys(one.parse(item) for item in items)
         if len(values) < least:
             raise ValueError(f"at least {least}: {one.expected}")
         return tuple(values)

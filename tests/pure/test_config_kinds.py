@@ -226,8 +226,8 @@ def test_a_signal_that_means_something_else_to_a_worker_is_refused(raw: object) 
 
 def test_a_choice_is_one_of_its_words() -> None:
     kind = kinds.choice("red", "green")
-    assert kind.parse("red") == "red"
-    for wrong in ("blue", "RED", "", None, ["red"], {}):
+    assert kind.parse("red") == kind.parse("RED") == "red"
+    for wrong in ("blue", "", None, ["red"], {}):
         with pytest.raises(ValueError, match="one of red, green"):
             kind.parse(wrong)
 
@@ -282,7 +282,11 @@ def test_a_list_holds_each_value_once_in_the_order_given() -> None:
     assert kinds.PATHS.parse(["b", "a", "b"]) == ("b", "a")
     assert kinds.PATHS.parse("b 'a c'") == ("b", "a c")
     assert kinds.PATHS.show(("b", "a")) == ["b", "a"]
+    assert kinds.EXIT_CODES.parse(5) == (5,)
+    assert kinds.ADDRESSES.parse(8000) == (parse_address("8000"),)
     with pytest.raises(ValueError, match="a list"):
+        kinds.PATHS.parse(5.5)
+    with pytest.raises(ValueError, match="text, in quotes"):
         kinds.PATHS.parse(5)
 
 
