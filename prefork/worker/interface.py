@@ -49,8 +49,15 @@ def choose(app: Callable[..., Any], wanted: str) -> Choice:
         return Choice(Interface.SOCKET, found)
     raise AppError(
         f"the app fits no interface: it has {found}; WSGI takes two, ASGI is async and takes "
-        "three, main(listener) takes one. Say which it is with --interface"
+        f"three, main(listener) takes one. {_next_step(required)}"
     )
+
+
+def _next_step(required: int) -> str:
+    says = "Say which it is with --interface"
+    if required == 0:
+        return f"{says}; or, if it makes the app, call it, as in myapp:create_app()"
+    return says
 
 
 def is_async(app: Callable[..., Any]) -> bool:

@@ -42,6 +42,7 @@ APPS = {
     "is no callable": ("app = 5", "app:app", "is a int, which cannot be called"),
     "is a file": ("", "app.py:app", "name a module, not a file: write app:app"),
     "fits no interface": ("def app(a, b, c, d): ...", "app", "it has 4 required arguments"),
+    "is a factory": ("def make(debug=False): ...", "app:make", "call it, as in myapp:create_app()"),
     "comes from a factory that raises": ("def make(): 1 / 0", "app:make()", "ZeroDivisionError"),
     "comes from a factory with names": ("def make(x): ...", "app:make(y)", "literal arguments"),
     "fails in its lifespan": (
