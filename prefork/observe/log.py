@@ -37,6 +37,8 @@ class Log:
         handler = _Handler(stream)
         handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
         self.logger = logging.Logger("prefork", level.upper())
+        # Else logging.disable(), which is meant for the app's own loggers, would reach it.
+        self.logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
         self.logger.addHandler(handler)
 
     def set_level(self, level: str) -> None:

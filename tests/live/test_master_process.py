@@ -184,6 +184,23 @@ def test_a_relative_pythonpath_starts_where_the_command_does(tmp_path: Path) -> 
         assert server.get()[0] == 200
 
 
+SILENT = """
+import logging.config, sys
+logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+logging.disable(logging.CRITICAL)
+sys.stdout = sys.stderr = None
+def boom():
+    raise LookupError("boom")
+"""
+
+
+def test_an_app_that_silences_its_own_logs_does_not_silence_ours(tmp_path: Path) -> None:
+    write_version(tmp_path, 1, code=SILENT)
+    with serving(tmp_path, "app:app") as server:
+        assert server.get("/boom")[0] == 500
+        server.wait_log("LookupError: boom")
+
+
 def test_closed_standard_streams_do_no_harm(tmp_path: Path) -> None:
     """Else the sockets get their numbers, and what the app prints goes there."""
     write_version(tmp_path, 1, code="print('hello'); os.write(1, b'hello'); os.write(2, b'hello')")
