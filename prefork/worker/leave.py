@@ -37,8 +37,7 @@ class Leave:
     ) -> None:
         self.stopping = stopping
         self.orphaned = False
-        self.on_asked: Callable[[], None] = lambda: None
-        """Called, perhaps in a signal handler, when ``stopping`` happens."""
+        self._on_asked: Callable[[], None] = lambda: None
         self._signal = signal.Signals[stop_signal]
         self._kill_timeout = kill_timeout
         self._life_fd = life_fd
@@ -66,6 +65,13 @@ class Leave:
         signal.signal(self._signal, self._asked)
         signal.signal(signal.SIGQUIT, quit_now)
 
+    def tell(self, on_asked: Callable[[], None]) -> None:
+        """Call it, perhaps in a signal handler, when ``stopping`` happens; now, if it has already:
+        an app may take its time to start up, and the signal does not wait for it."""
+        self._on_asked = on_asked
+        if self.stopping:
+            on_asked()
+
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Notice the death of the master in the loop, too."""
 
@@ -85,4 +91,4 @@ class Leave:
             signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
         if not self.stopping:
             self.stopping.set()
-            self.on_asked()
+            self._on_asked()

@@ -126,7 +126,7 @@ def run_main(
 ) -> None:
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
     in_loop = is_async(app)
-    leave.on_asked = line.leaving
+    leave.tell(line.leaving)
     sockets = [AppListener.wrap(listener, backlog, leave, line, in_loop) for listener in listeners]
     if manual:
         current.on_ready(line.ready)

@@ -70,7 +70,7 @@ class HttpWorker:
             acceptor.shut()
             self._line.leaving()
 
-        self._leave.on_asked = asked
+        self._leave.tell(asked)
         self._leave.watch(loop)
         acceptor.open()
         self._tick(loop, service)

@@ -111,6 +111,38 @@ def test_a_worker_that_was_asked_to_leave_drains_and_is_replaced(
         server.wait_all_ready(1, 1)
 
 
+SLOW_START = """
+import asyncio
+http = app
+async def app(scope, receive, send):
+    if scope["type"] != "lifespan":
+        return await http(scope, receive, send)
+    await receive()
+    await asyncio.to_thread(lambda: open("gate").read())
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+def test_a_worker_that_is_asked_to_leave_while_its_app_starts_up_has_not_failed(
+    tmp_path: Path, gate: Gate
+) -> None:
+    write_version(tmp_path, 1, "asgi")
+    with serving(tmp_path, "app:app") as server:
+        with (tmp_path / "app.py").open("a") as source:
+            source.write(SLOW_START)
+        server.send(signal.SIGTTIN)
+        gate.wait_entered()
+        next(w for w in server.workers() if "worker 1" in " ".join(w.cmdline())).terminate()
+        gate.open()
+        server.wait_log("worker 1 .* gone: asked to leave by a signal$")
+        gate.wait_entered()
+        gate.open()
+        server.wait_all_ready(2, 1)
+        assert not server.count("ERROR")
+
+
 # The master dies.
 
 
