@@ -1,0 +1,41 @@
+"""Who is at the other end of a connection, and over what: known when it is made, and then fixed."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+Place = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Who connected to where; None on a unix socket."""
+
+    client: Place | None
+    server: Place | None
+
+
+class Peer:
+    """``tls`` is what there is to know of an encrypted connection; None: it is plain."""
+
+    __slots__ = ("client", "server", "tls")
+
+    def __init__(self, transport: asyncio.BaseTransport, told: Addresses | None = None) -> None:
+        """``told``: what a proxy in front says, instead of what the socket says."""
+        inquire = transport.get_extra_info
+        if told is None:
+            self.client = _place(inquire("peername"))
+            self.server = _place(inquire("sockname"))
+        else:
+            self.client, self.server = told.client, told.server
+        self.tls: ssl.SSLObject | None = inquire("ssl_object")
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return "http" if self.tls is None else "https"
+
+
+def _place(name: object) -> Place | None:
+    return (name[0], name[1]) if isinstance(name, tuple) else None

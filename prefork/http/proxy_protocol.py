@@ -1,0 +1,133 @@
+"""The PROXY protocol, versions 1 and 2: bytes in, addresses out. Reads no socket.
+
+A proxy that forwards a connection says first, before anything else (TLS included), who connected
+to it and to where (HAProxy's proxy-protocol.txt, sections 2.1 and 2.2). Nothing is guessed: a
+header that is not exactly as specified ends the connection, because what follows would be taken
+for the request of somebody else.
+"""
+
+import re
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from prefork.errors import PreforkError
+from prefork.http.peer import Addresses
+
+LONGEST_V1 = 107
+"""Bytes of the longest line with its end (section 2.1)."""
+
+LONGEST_V2 = 4096
+"""Bytes of the longest binary header that we take; the addresses need 216, the rest are TLVs."""
+
+LONGEST = max(LONGEST_V1, LONGEST_V2)
+
+_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_LINE = b"PROXY "
+_FIXED = len(_SIGNATURE) + 4
+_PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
+_LOCAL, _PROXY = 0x20, 0x21
+"""Version 2 with its commands: the proxy speaks for itself, or for somebody."""
+
+_SIZES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
+"""Bytes that the addresses take, by family (unspecified, IPv4, IPv6, unix) and transport."""
+
+
+class ProxyProtocolError(PreforkError):
+    """The peer is at fault: this is no PROXY header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """``size``: bytes that belong to it; ``addresses`` None: the connection's own are right."""
+
+    size: int
+    addresses: Addresses | None
+
+
+def parse(data: bytes) -> Header | None:
+    """The header that ``data`` begins with. None: there is more to come, and all of ``data``
+    belongs to it. Raises ProxyProtocolError."""
+    if data.startswith(_SIGNATURE):
+        return _parse_v2(data)
+    if data.startswith(_LINE):
+        return _parse_v1(data)
+    if _SIGNATURE.startswith(data) or _LINE.startswith(data):
+        return None
+    raise ProxyProtocolError("it begins with something else than a PROXY header")
+
+
+def _parse_v1(data: bytes) -> Header | None:
+    end = data.find(b"\r\n", 0, LONGEST_V1)
+    if end < 0:
+        if len(data) >= LONGEST_V1:
+            raise ProxyProtocolError("the line of its PROXY header does not end")
+        return None
+    family, *words = data[len(_LINE) : end].split(b" ")
+    if family == b"UNKNOWN":
+        return Header(end + 2, None)
+    if family not in (b"TCP4", b"TCP6") or len(words) != 4:
+        raise ProxyProtocolError("its PROXY line is none of TCP4, TCP6 and UNKNOWN")
+    client, server = (_host(family, word) for word in words[:2])
+    client_port, server_port = (_port(word) for word in words[2:])
+    return Header(end + 2, Addresses((client, client_port), (server, server_port)))
+
+
+def _host(family: bytes, word: bytes) -> str:
+    """As we write it, however the proxy did."""
+    kind = IPv4Address if family == b"TCP4" else IPv6Address
+    try:
+        if b"%" in word:
+            raise ValueError("a zone means nothing on another machine")
+        return str(kind(word.decode("ascii")))
+    except ValueError:
+        raise ProxyProtocolError(f"its PROXY line has {word!r} for an address") from None
+
+
+def _port(word: bytes) -> int:
+    if not _PORT.fullmatch(word) or int(word) > 65535:
+        raise ProxyProtocolError(f"its PROXY line has {word!r} for a port")
+    return int(word)
+
+
+def _parse_v2(data: bytes) -> Header | None:
+    if len(data) < _FIXED:
+        return None
+    command, family, length = struct.unpack_from("!BBH", data, len(_SIGNATURE))
+    size = _FIXED + length
+    if command not in (_LOCAL, _PROXY):
+        raise ProxyProtocolError(f"its PROXY header has version and command {command:#04x}")
+    if family not in _SIZES:
+        raise ProxyProtocolError(f"its PROXY header has family and transport {family:#04x}")
+    if size > LONGEST_V2:
+        raise ProxyProtocolError(f"its PROXY header has {size} bytes")
+    if command == _PROXY and length < _SIZES[family]:
+        raise ProxyProtocolError(f"its PROXY header has {length} bytes for its addresses")
+    if len(data) < size:
+        return None
+    if command == _LOCAL or family == 0x00:
+        return Header(size, None)
+    start = _FIXED + _SIZES[family]
+    _check_extras(data[start:size])
+    return Header(size, _addresses(family >> 4, data[_FIXED:start]))
+
+
+def _addresses(family: int, block: bytes) -> Addresses:
+    if family == 3:
+        return Addresses(None, None)
+    kind, size = (socket.AF_INET, 4) if family == 1 else (socket.AF_INET6, 16)
+    client, server = block[:size], block[size : 2 * size]
+    client_port, server_port = struct.unpack_from("!HH", block, 2 * size)
+    return Addresses(
+        (socket.inet_ntop(kind, client), client_port), (socket.inet_ntop(kind, server), server_port)
+    )
+
+
+def _check_extras(rest: bytes) -> None:
+    """TLVs (section 2.2) say nothing that we use, but they must fill what they claim."""
+    while rest:
+        size = 3 + int.from_bytes(rest[1:3]) if len(rest) >= 3 else 3
+        if size > len(rest):
+            raise ProxyProtocolError("an extra of its PROXY header is cut off")
+        rest = rest[size:]

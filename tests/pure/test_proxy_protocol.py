@@ -1,0 +1,223 @@
+"""The PROXY protocol: every form that the specification has, however it is cut; nothing else."""
+
+import ipaddress
+import socket
+import struct
+from dataclasses import dataclass
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import example, given
+
+from prefork.http.peer import Addresses
+from prefork.http.proxy_protocol import (
+    LONGEST,
+    LONGEST_V1,
+    LONGEST_V2,
+    Header,
+    ProxyProtocolError,
+    parse,
+)
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+BEHIND = b"GET / HTTP/1.1\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A header as bytes, and what it says."""
+
+    data: bytes
+    addresses: Addresses | None
+
+
+def v1(line: str) -> bytes:
+    return f"PROXY {line}\r\n".encode()
+
+
+def v2(command: int, family: int, body: bytes = b"", length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    return SIGNATURE + struct.pack("!BBH", command, family, size) + body
+
+
+def tlv(kind: int, value: bytes) -> bytes:
+    return struct.pack("!BH", kind, len(value)) + value
+
+
+PORTS = st.integers(0, 65535)
+TLVS = st.lists(st.builds(tlv, st.integers(0, 255), st.binary(max_size=40)), max_size=3).map(
+    b"".join
+)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> Case:
+    version = draw(st.sampled_from((4, 6)))
+    client, server = (str(draw(st.ip_addresses(v=version))) for _ in range(2))
+    ports = draw(PORTS), draw(PORTS)
+    line = v1(f"TCP{version} {client} {server} {ports[0]} {ports[1]}")
+    return Case(line, Addresses((client, ports[0]), (server, ports[1])))
+
+
+@st.composite
+def binaries(draw: st.DrawFn) -> Case:
+    version = draw(st.sampled_from((4, 6)))
+    client, server = (draw(st.ip_addresses(v=version)) for _ in range(2))
+    ports = draw(PORTS), draw(PORTS)
+    body = client.packed + server.packed + struct.pack("!HH", *ports) + draw(TLVS)
+    family = (0x10 if version == 4 else 0x20) | draw(st.sampled_from((1, 2)))
+    told = Addresses(
+        *(
+            (socket.inet_ntop(socket.AF_INET if version == 4 else socket.AF_INET6, a.packed), port)
+            for a, port in zip((client, server), ports, strict=True)
+        )
+    )
+    return Case(v2(0x21, family, body), told)
+
+
+def without_addresses() -> st.SearchStrategy[Case]:
+    rest = st.binary(max_size=60)
+    text = st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=80)
+    return st.one_of(
+        text.map(lambda words: Case(v1(f"UNKNOWN {words}"), None)),
+        st.just(Case(v1("UNKNOWN"), None)),
+        st.builds(lambda r, f: Case(v2(0x20, f, r), None), rest, st.sampled_from((0, 0x11, 0x31))),
+        rest.map(lambda r: Case(v2(0x21, 0x00, r), None)),
+        TLVS.map(lambda r: Case(v2(0x21, 0x31, bytes(216) + r), Addresses(None, None))),
+    )
+
+
+def cases() -> st.SearchStrategy[Case]:
+    return lines() | binaries() | without_addresses()
+
+
+@given(cases(), st.binary(max_size=40))
+def test_a_header_says_who_connected_to_where_and_where_it_ends(case: Case, rest: bytes) -> None:
+    assert parse(case.data) == Header(len(case.data), case.addresses)
+    assert parse(case.data + BEHIND + rest) == Header(len(case.data), case.addresses)
+    assert len(case.data) <= LONGEST
+
+
+@given(cases())
+def test_of_a_header_that_is_cut_anywhere_there_is_more_to_come(case: Case) -> None:
+    for end in range(len(case.data)):
+        assert parse(case.data[:end]) is None
+
+
+@given(
+    st.binary()
+    | st.binary().map(lambda rest: b"PROXY " + rest)
+    | st.binary().map(lambda rest: SIGNATURE + rest)
+)
+@example(b"")
+@example(SIGNATURE)
+@example(b"PROXY UNKNOWN")
+def test_garbage_is_refused_and_a_beginning_is_no_garbage(data: bytes) -> None:
+    try:
+        header = parse(data)
+    except ProxyProtocolError:
+        # Then no more bytes make it right.
+        with pytest.raises(ProxyProtocolError):
+            parse(data + BEHIND)
+        return
+    if header is None:
+        assert len(data) < LONGEST
+    else:
+        assert parse(data[: header.size]) == header
+
+
+@given(cases(), st.data())
+def test_one_wrong_byte_is_another_header_or_none(case: Case, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(case.data) - 1))
+    changed = bytearray(case.data)
+    changed[at] ^= data.draw(st.integers(1, 255))
+    try:
+        header = parse(bytes(changed))
+    except ProxyProtocolError:
+        return
+    assert header is None or header.size <= len(changed)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        " ",
+        "TCP4",
+        "TCP4 1.1.1.1 2.2.2.2 1",
+        "TCP4 1.1.1.1 2.2.2.2 1 2 3",
+        "TCP4 1.1.1.1 2.2.2.2 1 2 ",
+        "TCP4  1.1.1.1 2.2.2.2 1 2",
+        "TCP4\t1.1.1.1 2.2.2.2 1 2",
+        "TCP4 1.1.1.1 2.2.2.2 1 65536",
+        "TCP4 1.1.1.1 2.2.2.2 01 2",
+        "TCP4 1.1.1.1 2.2.2.2 +1 2",
+        "TCP4 1.1.1.1 2.2.2.2 1 ٢",
+        "TCP4 1.1.1.01 2.2.2.2 1 2",
+        "TCP4 1.1.1 2.2.2.2 1 2",
+        "TCP4 ::1 ::1 1 2",
+        "TCP6 1.1.1.1 2.2.2.2 1 2",
+        "TCP6 ::1%eth0 ::1 1 2",
+        "TCP6 [::1] ::1 1 2",
+        "TCP6 1.1.1.1 ::1 1 2",
+        "TCP5 1.1.1.1 2.2.2.2 1 2",
+        "tcp4 1.1.1.1 2.2.2.2 1 2",
+        "UDP4 1.1.1.1 2.2.2.2 1 2",
+        "UNKNOWNS",
+        "TCP4 1.1.1.1 2.2.2.2 1 2\n",
+    ],
+)
+def test_a_line_that_is_not_as_specified_is_refused(line: str) -> None:
+    with pytest.raises(ProxyProtocolError):
+        parse(v1(line))
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"proxy ", b"PROXY\r\n", b"\x16\x03\x01"])
+def test_what_begins_otherwise_is_refused_at_once(start: bytes) -> None:
+    with pytest.raises(ProxyProtocolError, match="something else"):
+        parse(start)
+
+
+def test_a_line_ends_within_107_bytes() -> None:
+    longest = v1("UNKNOWN " + "x" * 91)
+    assert len(longest) == LONGEST_V1
+    assert parse(longest) == Header(LONGEST_V1, None)
+    with pytest.raises(ProxyProtocolError, match="does not end"):
+        parse(v1("UNKNOWN " + "x" * 92))
+
+
+ADDRESSES_V4 = bytes([1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (v2(0x11, 0x11, ADDRESSES_V4), "version and command 0x11"),
+        (v2(0x22, 0x11, ADDRESSES_V4), "version and command 0x22"),
+        (v2(0x21, 0x41, ADDRESSES_V4), "family and transport 0x41"),
+        (v2(0x21, 0x13, ADDRESSES_V4), "family and transport 0x13"),
+        (v2(0x21, 0x01, ADDRESSES_V4), "family and transport 0x01"),
+        (v2(0x21, 0x11, ADDRESSES_V4[:-1]), "11 bytes for its addresses"),
+        (v2(0x21, 0x21, ADDRESSES_V4), "12 bytes for its addresses"),
+        (v2(0x21, 0x31, bytes(215)), "215 bytes for its addresses"),
+        (v2(0x21, 0x11, ADDRESSES_V4 + b"\x04"), "cut off"),
+        (v2(0x21, 0x11, ADDRESSES_V4 + b"\x04\0\x02x"), "cut off"),
+        (v2(0x20, 0x00, length=65535), "65551 bytes"),
+    ],
+)
+def test_a_binary_header_that_is_not_as_specified_is_refused(data: bytes, complaint: str) -> None:
+    with pytest.raises(ProxyProtocolError, match=complaint):
+        parse(data)
+
+
+def test_a_binary_header_is_no_longer_than_4096_bytes() -> None:
+    longest = v2(0x20, 0x00, bytes(LONGEST_V2 - 16))
+    assert parse(longest) == Header(LONGEST_V2, None)
+    with pytest.raises(ProxyProtocolError):
+        parse(v2(0x20, 0x00, length=LONGEST_V2 - 15))
+
+
+def test_an_address_is_shown_in_one_way_however_it_was_written() -> None:
+    header = parse(v1("TCP6 2001:DB8:0:0::1 ::1 1 2"))
+    assert header == Header(36, Addresses(("2001:db8::1", 1), ("::1", 2)))
+    assert ipaddress.ip_address("2001:db8::1")
