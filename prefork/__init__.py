@@ -11,7 +11,7 @@ The layers, low to high; nothing imports upwards, siblings do not import each ot
 
     errors, version                 who is at fault, and the exit codes
     pool | config | http | wire     the mind of the master, settings, HTTP, private protocols
-    unix                            the kernel seam
+    unix | tls                      the seams to the kernel and to OpenSSL
     worker | observe                what runs in children; logs and happenings
     master                          wait, gather facts, carry out orders
     cli                             the command

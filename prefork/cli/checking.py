@@ -5,7 +5,7 @@ import signal
 
 from prefork.config import Config
 from prefork.errors import AppError, MachineError, PreforkError
-from prefork.master.generation import folders, policy
+from prefork.master.generation import credentials, folders, policy
 from prefork.observe.log import Log
 from prefork.pool import Policy
 from prefork.unix.identity import look_up
@@ -22,6 +22,7 @@ def check_app(config: Config, here: str) -> str:
     numbers = policy(config)
     identity = look_up(config.user, config.group)
     folder, imports = folders(config, here)
+    tls = credentials(config, here)
     pipe = open_ready_pipe()
     log = Log(config.log_level, "")
     birth = Birth(
@@ -31,6 +32,7 @@ def check_app(config: Config, here: str) -> str:
         folder=folder,
         imports=imports,
         listeners=[],
+        tls=tls,
         ready_fd=pipe.writer,
         life_fd=-1,
         row=Scoreboard().take(1),

@@ -2,26 +2,37 @@
 
 8000                                    TCP port on 127.0.0.1
 host:8000   [::1]:8000   *:8000         TCP; ``*`` is every IPv4 address
+https://host:8000   http://host:8000    TCP, with TLS or without; else as there are certificates
 unix:/run/app.sock,mode=660,owner=www-data:www-data
-fd://3                                  a listening socket that was inherited
+fd://3   fd://3,scheme=http             a listening socket that was inherited
 """
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-EXPECTED = "host:port, [v6]:port, unix:path[,mode=660][,owner=user[:group]] or fd://number"
+EXPECTED = (
+    "host:port, [v6]:port, either with http:// or https:// before it, "
+    "unix:path[,mode=660][,owner=user[:group]] or fd://number[,scheme=https]"
+)
+
+SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class Tcp:
-    """``host`` is a name or a literal without brackets; port 0 lets the kernel choose."""
+    """``host`` is a name or a literal without brackets; port 0 lets the kernel choose.
+
+    ``scheme`` empty: https when there are certificates.
+    """
 
     host: str
     port: int
+    scheme: str = ""
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}" if self.scheme else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +51,69 @@ class Unix:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """A file descriptor that the parent opened, as systemd does from number 3 on."""
+    """A file descriptor that the parent opened, as systemd does from number 3 on.
+
+    ``scheme`` empty: https when there are certificates and it is no unix socket.
+    """
 
     fd: int
+    scheme: str = ""
 
     def __str__(self) -> str:
-        return f"fd://{self.fd}"
+        return f"fd://{self.fd},scheme={self.scheme}" if self.scheme else f"fd://{self.fd}"
 
 
 Address = Tcp | Unix | Inherited
 
 
+def same_socket(one: Address, other: Address) -> bool:
+    """Whether both mean one socket, however it is to look and to speak."""
+    match one, other:
+        case Tcp(), Tcp():
+            return (one.host, one.port) == (other.host, other.port)
+        case Unix(), Unix():
+            return one.path == other.path
+        case Inherited(), Inherited():
+            return one.fd == other.fd
+    return False
+
+
+def scheme_of(address: Address, has_certificates: bool, is_unix: bool) -> str:
+    """What is spoken there: what the address says; else https over TCP, if that is possible.
+
+    ``is_unix``: of the socket itself, for an inherited one may be either.
+    """
+    if isinstance(address, Unix):
+        return "http"
+    return address.scheme or ("https" if has_certificates and not is_unix else "http")
+
+
 def parse_address(text: str) -> Address:
     """Read one address; ValueError says what was expected."""
+    kind, separator, rest = text.partition("://")
+    if separator and kind in SCHEMES:
+        return replace(_parse_tcp(rest), scheme=kind)
+    if separator and kind == "fd":
+        return _parse_inherited(rest)
     if text.startswith("unix:"):
         return _parse_unix(text.removeprefix("unix:"))
-    if text.startswith("fd://"):
-        return Inherited(_number(text.removeprefix("fd://"), "a file descriptor", 65535))
+    return _parse_tcp(text)
+
+
+def _parse_tcp(text: str) -> Tcp:
     host, colon, port = text.rpartition(":")
     if not colon:
         return Tcp("127.0.0.1", _port(text))
     return Tcp(_host(host), _port(port))
+
+
+def _parse_inherited(text: str) -> Inherited:
+    number, comma, extra = text.partition(",")
+    fd = _number(number, "a file descriptor", 65535)
+    key, _, scheme = extra.partition("=")
+    if comma and (key != "scheme" or scheme not in SCHEMES):
+        raise ValueError(f"scheme=http or scheme=https after the number, not {extra!r}")
+    return Inherited(fd, scheme)
 
 
 def _host(text: str) -> str:

@@ -12,6 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefork.config.addresses import EXPECTED, parse_address
+from prefork.config.certificates import (
+    EXPECTED_CERTIFICATE,
+    EXPECTED_PASSWORD,
+    parse_certificate,
+    parse_password,
+)
+from prefork.config.networks import parse_network
 
 _DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -19,7 +26,8 @@ _SIZE = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of value is read and shown. ``path``: relative ones follow the file."""
+    """How one kind of value is read and shown. ``path``: relative ones follow the file;
+    ``secret``: a wrong value may be one, and is not repeated."""
 
     metavar: str
     expected: str
@@ -27,6 +35,7 @@ class Kind:
     show: Callable[[Any], Any] = field(default=lambda value: value)
     many: bool = False
     path: bool = False
+    secret: bool = False
 
 
 def _text(raw: object) -> str:
@@ -190,7 +199,7 @@ def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
 
 def _choice(words: tuple[str, ...]) -> Callable[[object], str]:
     def choose(raw: object) -> str:
-        word = str(raw).lower()
+        word = str(raw).lower()  # TOML has a number for 1.2
         if word not in words:
             raise ValueError("one of " + ", ".join(words))
         return word
@@ -265,4 +274,24 @@ ADDRESSES = many(
     Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
 )
 PATHS = many(PATH)
+CERTIFICATES = many(
+    Kind(
+        "CERT[,key=KEY]",
+        EXPECTED_CERTIFICATE,
+        lambda raw: parse_certificate(_text(raw)),
+        str,
+        path=True,
+    )
+)
+PASSWORD = Kind(
+    "file:PATH|env:NAME",
+    EXPECTED_PASSWORD,
+    lambda raw: parse_password(_text(raw)),
+    lambda source: str(source or ""),
+    path=True,
+    secret=True,
+)
+NETWORKS = many(
+    Kind("CIDR", "a network such as 10.0.0.0/8", lambda raw: parse_network(_text(raw)), str)
+)
 EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _exit_code))

@@ -12,6 +12,7 @@ from typing import Any
 
 from prefork.config import kinds
 from prefork.config.addresses import EXPECTED, Address, Tcp
+from prefork.config.certificates import CertificateFiles, PasswordSource
 from prefork.config.kinds import Kind
 
 
@@ -33,6 +34,7 @@ def option(
 
 SERVE = "What to serve"
 BIND = "Where to listen"
+TLS = "TLS"
 WORK = "Workers"
 LIFE = "Life and death of a worker"
 HTTP = "HTTP timeouts and limits"
@@ -74,6 +76,68 @@ class Config:
     )
     backlog: int = option(
         kinds.AT_LEAST_ONE, 2048, BIND, "connections that may wait in the kernel's queue"
+    )
+    proxy_protocol: bool = option(
+        kinds.FLAG,
+        False,
+        BIND,
+        "each connection begins with a PROXY header, version 1 or 2, that says who the client is",
+    )
+    proxy_allow: tuple[str, ...] = option(
+        kinds.NETWORKS,
+        ("127.0.0.0/8", "::1/128", "unix"),
+        BIND,
+        "who may connect and say so, repeatable: a network, an address, unix or *",
+    )
+    handshake_timeout: float = option(
+        kinds.POSITIVE_DURATION,
+        10.0,
+        BIND,
+        "for a PROXY header to arrive, and again for a TLS handshake",
+    )
+
+    tls_cert: tuple[CertificateFiles, ...] = option(
+        kinds.CERTIFICATES,
+        (),
+        TLS,
+        "certificate chain in PEM, repeatable: path[,key=path]; clients get the one with the name "
+        "that they ask for (SNI), else the first",
+    )
+    tls_key: str = option(
+        kinds.PATH,
+        "",
+        TLS,
+        "private key of certificates that name none; default: it is in the certificate's file",
+    )
+    tls_password: PasswordSource | None = option(  # noqa: RUF009 - None is no mutable default
+        kinds.PASSWORD,
+        None,
+        TLS,
+        "where the password of encrypted keys is: file:PATH or env:NAME",
+    )
+    tls_minimum: str = option(
+        kinds.choice("1.2", "1.3"), "1.2", TLS, "oldest version of TLS that is spoken"
+    )
+    tls_ciphers: str = option(
+        kinds.TEXT,
+        "",
+        TLS,
+        "OpenSSL's cipher list for TLS 1.2; default: Python's; TLS 1.3 has its own",
+    )
+    tls_client: str = option(
+        kinds.choice("none", "optional", "required"),
+        "none",
+        TLS,
+        "whether clients show a certificate that tls-ca has signed",
+    )
+    tls_ca: str = option(
+        kinds.PATH, "", TLS, "the certificates, in PEM, that client certificates are checked by"
+    )
+    tls_watch: bool = option(
+        kinds.FLAG,
+        False,
+        TLS,
+        "use changed certificate files for new connections, without a reload",
     )
 
     workers: int = option(

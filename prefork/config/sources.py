@@ -9,9 +9,11 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from prefork.config.addresses import Unix
+from prefork.config.certificates import CertificateFiles, PasswordSource
 from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 
@@ -64,8 +66,9 @@ def _value(layer: Layer, option: Option, raw: Any) -> Any:
     try:
         value = option.kind.parse(raw)
     except ValueError as error:
+        told = "" if option.kind.secret else f" = {raw!r}"
         raise UsageError(
-            f"{layer.place}: {layer.spell(option)} = {raw!r} is wrong: expected {error}"
+            f"{layer.place}: {layer.spell(option)}{told} is wrong: expected {error}"
         ) from None
     if option.kind.path and layer.folder:
         return _anchored(layer.folder, value)
@@ -77,6 +80,8 @@ def _anchored(folder: str, value: Any) -> Any:
         return tuple(_anchored(folder, item) for item in value)
     if isinstance(value, Unix):
         return replace(value, path=_anchored(folder, value.path))
+    if isinstance(value, CertificateFiles | PasswordSource):
+        return value.anchored(partial(_anchored, folder))
     if not isinstance(value, str) or value in ("", "-"):
         return value
     return posixpath.normpath(posixpath.join(folder, value))

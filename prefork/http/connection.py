@@ -27,9 +27,10 @@ from prefork.errors import ClientError
 from prefork.http import head
 from prefork.http.exchange import Exchange
 from prefork.http.judge import blame
+from prefork.http.peer import Addresses, Peer
 from prefork.http.reader import RequestReader
 from prefork.http.request import LONGEST_REMEMBERED, RequestHead
-from prefork.http.transport import reset, unsent
+from prefork.http.transport import has_all, reset, taken
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -49,18 +50,19 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_held",
+        "_patience",
         "_pauses",
         "_reader",
         "_refusal",
-        "_unsent",
+        "_taken",
+        "_told",
         "_waiting",
         "_writers",
-        "client",
         "closing_soon",
         "current",
         "deadline",
+        "peer",
         "phase",
-        "server",
         "service",
         "shared",
         "transport",
@@ -68,15 +70,15 @@ class Connection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    peer: Peer
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "Service", told: Addresses | None = None) -> None:
+        """``told``: what a proxy said about it."""
         self.service = service
-        self.deadline = service.head_deadline
+        self.deadline = _NEVER
         self.phase = HEAD
         self.current: Exchange | None = None
         """The request that is being answered."""
-        self.client: tuple[str, int] | None = None
-        self.server: tuple[str, int | None] | None = None
         self.writable = True
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
@@ -88,7 +90,10 @@ class Connection(asyncio.Protocol):
         self.closing_soon = False
         """The connection ends with the last answer that is due: its client sends no more, or the
         worker drains."""
-        self._unsent = 0
+        self._told = told
+        self._taken = 0
+        self._patience = _NEVER
+        """While closing: until when the client must have taken something."""
         self._writers: list[asyncio.Future[None]] = []
         self._reader = RequestReader(self)
 
@@ -97,8 +102,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the transport is ready."""
         self.transport = cast(asyncio.Transport, transport)
-        self.client = _address(transport.get_extra_info("peername"))
-        self.server = _address(transport.get_extra_info("sockname"))
+        self.peer = Peer(transport, self._told)
+        self.deadline = self.service.head_deadline
         self.service.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -159,10 +164,11 @@ class Connection(asyncio.Protocol):
         """asyncio: the client sent its last byte; True keeps the other direction open.
 
         A half-closed client still gets what it asked for. An app that streams rather wants to
-        know that nobody listens any more, which is what this mostly means.
+        know that nobody listens any more, which is what this mostly means. TLS has no half here.
         """
         if (
-            self.service.handler.streams
+            self.peer.tls is not None
+            or self.service.handler.streams
             or self._reader.incoming is not None
             or self.current is None
         ):
@@ -196,7 +202,7 @@ class Connection(asyncio.Protocol):
         self.writable = False
         if self.phase != CLOSING:
             self.phase, self.deadline = SEND, self.service.send_deadline
-            self._unsent = unsent(self.transport)
+            self._taken = taken(self.transport)
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
@@ -361,16 +367,19 @@ class Connection(asyncio.Protocol):
 
     def _close(self, gently: bool) -> None:
         """Close after what was written is sent; ``gently``: the client may still be sending."""
+        service, transport = self.service, self.transport
         self.phase = CLOSING
-        if gently and self.transport.can_write_eof() and not self.transport.is_closing():
-            self.deadline = self.service.now + LINGERING
-            self.transport.write_eof()
+        self._patience = self.deadline = service.send_deadline
+        if gently or self.peer.tls is not None or transport.get_write_buffer_size():
+            self._taken = taken(transport)
+            self.deadline = service.now + (LINGERING if gently else 0)
+        if gently and transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
             if self._pauses:
                 self._pauses = 0
-                self.transport.resume_reading()
+                transport.resume_reading()
         else:
-            self.deadline = self.service.send_deadline
-            self.transport.close()
+            transport.close()
 
     def abort(self) -> None:
         """Reset the connection: the client must not take what it got for a whole response."""
@@ -391,7 +400,9 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline passed: act as the table says."""
-        if self.phase in (SEND, CLOSING):
+        if self.phase == CLOSING:
+            self._part()
+        elif self.phase == SEND:
             self._expire_writing()
         elif self.phase == IDLE or (self.phase == HEAD and self._reader.at_rest):
             self._close(gently=False)
@@ -402,13 +413,19 @@ class Connection(asyncio.Protocol):
 
     def _expire_writing(self) -> None:
         """A slow reader may be slow as long as it reads at all."""
-        left = unsent(self.transport)
-        if 0 < left < self._unsent:
-            self._unsent, self.deadline = left, self.service.send_deadline
+        now_taken = taken(self.transport)
+        if now_taken > self._taken:
+            self._taken, self.deadline = now_taken, self.service.send_deadline
         else:
             self.abort()
 
-
-def _address(name: object) -> tuple[str, int] | None:
-    """``(host, port)`` of an IP peer; None on a unix socket."""
-    return (name[0], name[1]) if isinstance(name, tuple) else None
+    def _part(self) -> None:
+        """Closing, and looked at in every tick: the client need not say farewell, as TLS would
+        have it, once it has got everything; and it may be slow as long as it reads at all."""
+        now_taken = taken(self.transport)
+        if has_all(self.transport):
+            self.transport.abort()
+        elif now_taken > self._taken:
+            self._taken, self._patience = now_taken, self.service.send_deadline
+        elif self.service.now > self._patience:
+            self.abort()

@@ -1,4 +1,8 @@
-"""What asyncio's transports do not offer: how much is unsent, and a reset instead of a close."""
+"""What asyncio's transports do not offer: how far the client has read, and a reset.
+
+Between the app and the client lie asyncio's buffer, with TLS two more that nobody can look into,
+and the kernel's. What the client has acknowledged is the one number that all of them end in.
+"""
 
 import asyncio
 import fcntl
@@ -9,15 +13,36 @@ import termios
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close sends RST."""
 
+_BYTES_ACKED = 120
+"""Where tcpi_bytes_acked stands in the kernel's struct tcp_info, eight bytes of it."""
 
-def unsent(transport: asyncio.Transport) -> int:
-    """Bytes that the peer has not taken, in our buffer and in the kernel's (tcp(7))."""
-    size = transport.get_write_buffer_size()
+
+def taken(transport: asyncio.Transport) -> int:
+    """A number that grows as the client takes bytes; it means nothing else."""
     sock = transport.get_extra_info("socket")
-    if sock is None or transport.is_closing():
-        return size
-    queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-    return size + int(struct.unpack("i", queued)[0])
+    if sock is None:
+        return 0
+    try:
+        if sock.family == socket.AF_UNIX:
+            return -transport.get_write_buffer_size() - _queued(sock.fileno())
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+        return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
+    except (OSError, struct.error):
+        return 0  # closed under our hands, or a kernel that does not count
+
+
+def has_all(transport: asyncio.Transport) -> bool:
+    """Whether the client has all that can be seen of what it was sent."""
+    sock = transport.get_extra_info("socket")
+    try:
+        return not transport.get_write_buffer_size() and not (sock and _queued(sock.fileno()))
+    except OSError:
+        return True  # closed under our hands
+
+
+def _queued(fd: int) -> int:
+    """Bytes in the kernel that the peer has not acknowledged, or not read (tcp(7), unix(7))."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])
 
 
 def reset(transport: asyncio.Transport) -> None:

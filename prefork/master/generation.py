@@ -9,10 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prefork.config import Config
-from prefork.config.addresses import Address
+from prefork.config.addresses import Address, scheme_of
 from prefork.errors import UsageError
 from prefork.observe.log import make_log
 from prefork.pool import Policy
+from prefork.tls.credentials import Credentials
+from prefork.tls.credentials import load as load_credentials
+from prefork.tls.credentials import plan as plan_tls
 from prefork.unix.cores import usable_cores
 from prefork.unix.identity import Identity, look_up
 from prefork.unix.listeners import Listener, open_listeners, refit
@@ -21,7 +24,8 @@ from prefork.unix.listeners import Listener, open_listeners, refit
 @dataclass(frozen=True, slots=True)
 class Generation:
     """``folder``: the workers' working directory, by name. ``imports``: what they put first on
-    sys.path. ``listeners`` are shared with other generations where the address is the same."""
+    sys.path. ``listeners`` are shared with other generations where the address is the same. ``tls``
+    None: there are no certificates."""
 
     config: Config
     policy: Policy
@@ -29,6 +33,19 @@ class Generation:
     folder: str
     imports: list[str]
     listeners: list[Listener]
+    tls: Credentials | None
+
+    def places(self) -> str:
+        """Where it listens, for the log."""
+        secure = self.tls is not None
+        return ", ".join(
+            f"https://{each}" if each.scheme(self.config.bind, secure) == "https" else str(each)
+            for each in self.listeners
+        )
+
+    def remarks(self) -> list[str]:
+        """What is legal, but hardly meant."""
+        return self.tls.remarks if self.tls is not None else []
 
 
 def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
@@ -37,15 +54,27 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
     folder, imports = folders(config, here)
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
+    tls = credentials(config, here)
     make_logs(config, identity)
     listeners = _listen(config, list(open_now))
-    return Generation(config, policy(config), identity, folder, imports, listeners)
+    return Generation(config, policy(config), identity, folder, imports, listeners, tls)
 
 
 def folders(config: Config, here: str) -> tuple[str, list[str]]:
     """The working directory and what comes first on sys.path; relative to where we started."""
     folder = os.path.join(here, config.chdir) if config.chdir else here
     return folder, [folder, *(os.path.join(here, path) for path in config.pythonpath)]
+
+
+def credentials(config: Config, here: str) -> Credentials | None:
+    """Read and check certificates and keys. Raises PreforkError."""
+    planned = plan_tls(config, here)
+    if planned is not None:
+        return load_credentials(planned)
+    for address in config.bind:
+        if scheme_of(address, has_certificates=False, is_unix=False) == "https":
+            raise UsageError(f"bind: {address} needs a certificate; set tls-cert")
+    return None
 
 
 def policy(config: Config) -> Policy:

@@ -18,7 +18,7 @@ from time import monotonic
 from prefork.config import Config
 from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
-from prefork.master.generation import make_logs, prepare
+from prefork.master.generation import Generation, make_logs, prepare
 from prefork.master.nursery import Nursery
 from prefork.master.titles import Titles
 from prefork.observe.access import AccessLog
@@ -94,10 +94,11 @@ class Master:
 
     def run(self) -> int:
         """Until everything is over; the exit code."""
-        listening = ", ".join(map(str, self._generations[1].listeners))
-        count = self._generations[1].policy.workers
+        first = self._generations[1]
+        count = first.policy.workers
         workers = "1 worker" if count == 1 else f"{count} workers"
-        self._log.logger.info("%s: listening on %s, %s", self._name, listening, workers)
+        self._log.logger.info("%s: listening on %s, %s", self._name, first.places(), workers)
+        self._remark(first)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
             self._facts.append(facts.Tick())
@@ -216,9 +217,14 @@ class Master:
         if changed := changed_for_restart(current.config, config):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._log.set_level(config.log_level)
+        self._remark(generation)
         self._newest += 1
         self._generations[self._newest] = generation
         self._facts.append(facts.AskedReload(self._newest, generation.policy))
+
+    def _remark(self, generation: Generation) -> None:
+        for remark in generation.remarks():
+            self._log.logger.warning("%s", remark)
 
     def _reopen_logs(self) -> None:
         self._log.reopen()
@@ -285,6 +291,7 @@ class Master:
                 folder=generation.folder,
                 imports=generation.imports,
                 listeners=generation.listeners,
+                tls=generation.tls,
                 ready_fd=ready_fd,
                 life_fd=self._nursery.life.reader,
                 row=row,

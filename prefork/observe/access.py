@@ -40,7 +40,7 @@ class AccessLog:
 
     def write(self, exchange: Exchange) -> None:
         """Note an answered request."""
-        client = exchange.connection.client
+        client = exchange.connection.peer.client
         target = _UNSAFE.sub(_escape, exchange.request.target.decode("latin-1"))
         request = f"{exchange.request.method or '-'} {target} HTTP/{exchange.request.version}"
         self._lines.append(

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from prefork.config.addresses import Address, Inherited, Tcp, Unix
+from prefork.config.addresses import Address, Inherited, Tcp, Unix, same_socket, scheme_of
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.unix.identity import look_up
 
@@ -37,7 +37,13 @@ class Listener:
         it, or spell it differently; its mode and owner do not matter, see ``refit``."""
         if isinstance(address, Unix):
             return self.inode is not None and self.inode == _inode(address.path)
-        return address == self.address
+        return same_socket(address, self.address)
+
+    def scheme(self, binds: Iterable[Address], has_certificates: bool) -> str:
+        """``http`` or ``https``, as the generation with these addresses has it."""
+        is_unix = self.socket.family == socket.AF_UNIX
+        ours = [address for address in binds if same_socket(address, self.address)]
+        return scheme_of((*ours, self.address)[0], has_certificates, is_unix)
 
     def close(self) -> None:
         """In the master: close, and remove the path that we made."""

@@ -8,10 +8,8 @@ connection and looks again after the loop has had its turn.
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
-from socket import socket
 
-from prefork.unix.listeners import Listener
+from prefork.worker.doors import Door, Doorkeeper, Make
 
 REST = 0.1
 """Seconds without accepting after the process ran out of descriptors or memory."""
@@ -20,28 +18,29 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor:
-    """Watches the listeners from ``open`` to ``close``; connections go to ``make_protocol``."""
+    """Watches the doors from ``open`` to ``close``; connections go to ``make_protocol``."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listeners: list[Listener],
-        make_protocol: Callable[[], asyncio.Protocol],
+        doors: list[Door],
+        make_protocol: Make,
         log: logging.Logger,
     ) -> None:
         self._loop = loop
-        self._sockets = [listener.socket for listener in listeners]
+        self._doors = doors
         self._make_protocol = make_protocol
+        self._doorkeeper = Doorkeeper(loop, make_protocol, log)
         self._log = log
         self._shut = False
         self._closed = False
         self._complained = False
-        self._arriving: set[asyncio.Task[object]] = set()
+        self._arriving: dict[asyncio.Task[object], Door] = {}
 
     def open(self) -> None:
         """Begin to accept."""
-        for sock in self._sockets:
-            self._loop.add_reader(sock.fileno(), self._on_waiting, sock)
+        for door in self._doors:
+            self._loop.add_reader(door.socket.fileno(), self._on_waiting, door)
 
     def shut(self) -> None:
         """Take no more; safe in a signal handler. ``close`` follows."""
@@ -51,51 +50,63 @@ class Acceptor:
         """Stop, and close this process's copies; the queue lives on in the master's."""
         if not self._closed:
             self._closed = True
-            for sock in self._sockets:
-                self._loop.remove_reader(sock.fileno())
-                sock.close()
+            for door in self._doors:
+                self._loop.remove_reader(door.socket.fileno())
+                door.socket.close()
 
-    async def settle(self) -> None:
-        """Wait until all that was taken has its protocol: nobody else would know of it."""
+    async def settle(self, patience: float) -> None:
+        """Wait until all that was taken has its protocol: nobody else would know of it.
+
+        A handshake that is not done within ``patience`` seconds is given up.
+        """
         if self._arriving:
+            timer = self._loop.call_later(patience, self._give_up_handshakes)
             # Not asyncio.wait, which asks for the running loop: WSGI hides it.
             await asyncio.gather(*self._arriving, return_exceptions=True)
+            timer.cancel()
+
+    def _give_up_handshakes(self) -> None:
+        for arrival, door in self._arriving.items():
+            if not door.is_open:
+                arrival.cancel()
 
     def empty_queue(self) -> None:
         """Take all that wait: with the master gone, closing the last copy would reset them."""
-        for sock in self._sockets:
-            while self._take(sock):
+        for door in self._doors:
+            while self._take(door):
                 pass
 
-    def _on_waiting(self, listener: socket) -> None:
+    def _on_waiting(self, door: Door) -> None:
         if not self._shut:
-            self._take(listener)
+            self._take(door)
 
-    def _take(self, listener: socket) -> bool:
+    def _take(self, door: Door) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
         try:
-            taken, _ = listener.accept()
+            taken, address = door.socket.accept()
         except (BlockingIOError, InterruptedError):
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                self._rest(listener, error)
+                self._rest(door, error)
             return False
-        arrival = self._loop.create_task(
+        arrival: asyncio.Task[object] = self._loop.create_task(
             self._loop.connect_accepted_socket(self._make_protocol, taken)
+            if door.is_open
+            else self._doorkeeper.admit(door, taken, address)
         )
-        self._arriving.add(arrival)
-        arrival.add_done_callback(self._arriving.discard)
+        self._arriving[arrival] = door
+        arrival.add_done_callback(self._arriving.pop)
         return True
 
-    def _rest(self, listener: socket, error: OSError) -> None:
+    def _rest(self, door: Door, error: OSError) -> None:
         """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""
         if not self._complained:
             self._complained = True
             self._log.error("cannot accept: %s; trying again every 100 ms", error.strerror)
-        self._loop.remove_reader(listener.fileno())
-        self._loop.call_later(REST, self._wake, listener)
+        self._loop.remove_reader(door.socket.fileno())
+        self._loop.call_later(REST, self._wake, door)
 
-    def _wake(self, listener: socket) -> None:
+    def _wake(self, door: Door) -> None:
         if not self._closed:
-            self._loop.add_reader(listener.fileno(), self._on_waiting, listener)
+            self._loop.add_reader(door.socket.fileno(), self._on_waiting, door)

@@ -18,6 +18,7 @@ from prefork.http.head import STATUS_LINES, ResponseError
 from prefork.http.request import RequestHead
 from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
+from prefork.worker.secured import extension_of
 
 _VERSION = {"version": "3.0", "spec_version": "2.4"}
 
@@ -62,14 +63,17 @@ class AsgiHandler:
 
 def _template_for(connection: Connection) -> dict[str, Any]:
     """The part of the scope that all requests of a connection share."""
+    peer = connection.peer
     connection.shared = {
         "type": "http",
         "asgi": _VERSION,
-        "scheme": "http",
+        "scheme": peer.scheme,
         "root_path": "",
-        "client": connection.client,
-        "server": connection.server,
+        "client": peer.client,
+        "server": peer.server,
     }
+    if peer.tls is not None:
+        connection.shared["extensions"] = {"tls": extension_of(peer.tls)}
     return connection.shared
 
 
@@ -173,10 +177,12 @@ class Cycle:
             if exchange.ended:
                 if self._gone is not None:
                     self.disconnect()
-            elif exchange.mute:
-                await asyncio.sleep(0)  # nothing is sent, so no full buffer makes the app wait
             elif (blocked := exchange.connection.blocked()) is not None:
                 await blocked
+            elif exchange.mute or exchange.connection.peer.tls is not None:
+                # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
+                # sent to a client that is gone, and does not tell before the loop has had its turn.
+                await asyncio.sleep(0)
         else:
             raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefork.config import Config
-from prefork.errors import AppError, MachineError, PreforkError
+from prefork.errors import AppError, MachineError, PreforkError, UsageError
 from prefork.http.exchange import Exchange
+from prefork.tls.credentials import Credentials
 from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
@@ -23,6 +24,7 @@ from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.worker import current
 from prefork.worker.current import WorkerInfo
+from prefork.worker.doors import doors
 from prefork.worker.interface import Interface, choose
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
@@ -44,6 +46,7 @@ class Birth:
     folder: str
     imports: list[str]
     listeners: list[Listener]
+    tls: Credentials | None
     ready_fd: int
     life_fd: int
     row: Row
@@ -122,11 +125,17 @@ def _serve(
     birth: Birth, app: Callable[..., Any], interface: Interface, line: Line, leave: Leave
 ) -> None:
     config, listeners = birth.config, birth.listeners
+    entrances = doors(config, listeners, birth.tls)
     if interface is Interface.SOCKET:
+        if not all(door.is_open for door in entrances):
+            raise UsageError(
+                "main(listener) takes its connections itself, so tls-cert and proxy-protocol "
+                "mean nothing to it; leave them out"
+            )
         run_main(app, listeners, config.backlog, line, leave, config.ready == "manual", birth.log)
     else:
         HttpWorker(
-            app, interface, config, listeners, line, leave, birth.log, birth.log_access
+            app, interface, config, entrances, line, leave, birth.log, birth.log_access
         ).run()
 
 

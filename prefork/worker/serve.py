@@ -16,14 +16,17 @@ from prefork.config import Config
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.limits import Limits
+from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
-from prefork.unix.listeners import Listener
+from prefork.tls.matching import be_quiet_about_garbage
 from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler
+from prefork.worker.doors import Door
 from prefork.worker.interface import Interface
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
+from prefork.worker.renewal import Renewal
 from prefork.worker.wsgi import WsgiHandler
 
 
@@ -35,7 +38,7 @@ class HttpWorker:
         app: Callable[..., Any],
         interface: Interface,
         config: Config,
-        listeners: list[Listener],
+        doors: list[Door],
         line: Line,
         leave: Leave,
         log: logging.Logger,
@@ -44,7 +47,7 @@ class HttpWorker:
         self._app = app
         self._interface = interface
         self._config = config
-        self._listeners = listeners
+        self._doors = doors
         self._line = line
         self._leave = leave
         self._log = log
@@ -63,7 +66,11 @@ class HttpWorker:
             await lifespan.start()
         service = Service(loop, self._handler(lifespan), limits(self._config), self._log_access)
         self._watch_wear(service)
-        acceptor = Acceptor(loop, self._listeners, lambda: Connection(service), self._log)
+
+        def connection(told: Addresses | None = None) -> Connection:
+            return Connection(service, told)
+
+        acceptor = Acceptor(loop, self._doors, connection, self._log)
 
         def asked() -> None:
             # In the signal's handler: an app that blocks the loop must not delay the news.
@@ -72,6 +79,7 @@ class HttpWorker:
 
         self._leave.tell(asked)
         self._leave.watch(loop)
+        self._prepare_tls(loop)
         acceptor.open()
         self._tick(loop, service)
         self._line.ready()
@@ -79,7 +87,7 @@ class HttpWorker:
         if self._leave.orphaned:
             acceptor.empty_queue()
         acceptor.close()
-        await acceptor.settle()
+        await acceptor.settle(self._config.linger)
         service.drain()
         self._tick(loop, service)
         await service.emptied
@@ -91,6 +99,13 @@ class HttpWorker:
             return AsgiHandler(self._app, self._log, lifespan.state)
         config = self._config
         return WsgiHandler(self._app, self._line, self._log, config.threads, config.workers != 1)
+
+    def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
+        tls = next((door.tls for door in self._doors if door.tls is not None), None)
+        if tls is not None:
+            be_quiet_about_garbage()
+            if self._config.tls_watch:
+                Renewal(loop, tls, self._log).start()
 
     def _watch_wear(self, service: Service) -> None:
         if self._config.max_requests is not None:

@@ -21,6 +21,7 @@ from prefork.http.head import WSGI_STATUSES, ResponseError, learn_status
 from prefork.http.request import RequestHead
 from prefork.worker.line import Line
 from prefork.worker.load import own_traceback
+from prefork.worker.secured import environ_of
 
 _KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 """Header names as environ keys; bounded, for clients that invent names."""
@@ -56,7 +57,6 @@ class WsgiHandler:
             "SCRIPT_NAME": "",
             "SERVER_SOFTWARE": "prefork",
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
             "wsgi.input": NoInput(),
             "wsgi.multithread": threads > 0,
@@ -103,13 +103,17 @@ class WsgiHandler:
 
     def _template_for(self, connection: Connection) -> dict[str, Any]:
         """The part of environ that all requests of a connection share."""
-        server, client = connection.server, connection.client
+        peer = connection.peer
+        server, client = peer.server, peer.client
         connection.shared = self._template | {
+            "wsgi.url_scheme": peer.scheme,
             "SERVER_NAME": server[0] if server else "localhost",
             "SERVER_PORT": str(server[1]) if server else "80",
             "REMOTE_ADDR": client[0] if client else "",
             "REMOTE_PORT": str(client[1]) if client else "",
         }
+        if peer.tls is not None:
+            connection.shared |= environ_of(peer.tls)
         return connection.shared
 
 

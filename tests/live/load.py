@@ -19,6 +19,7 @@ import json
 import os
 import random
 import select
+import ssl
 import subprocess
 import sys
 import time
@@ -88,9 +89,10 @@ class Report:
 class Load:
     """The parent's handle on the process with the clients."""
 
-    def __init__(self, port: int, keep: int, fresh: int, pause: float) -> None:
+    def __init__(self, port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
+        words = [str(word) for word in (port, keep, fresh, pause, ca)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.live.load", *map(str, (port, keep, fresh, pause))],
+            [sys.executable, "-m", "tests.live.load", *words],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -143,9 +145,14 @@ class Load:
 
 
 @contextmanager
-def load(port: int, keep: int = 32, fresh: int = 32, pause: float = 0.04) -> Iterator[Load]:
-    """Clients at work; each rests between two requests, ``pause`` seconds on average."""
-    clients = Load(port, keep, fresh, pause)
+def load(
+    port: int, keep: int = 32, fresh: int = 32, pause: float = 0.04, ca: str = ""
+) -> Iterator[Load]:
+    """Clients at work; each rests between two requests, ``pause`` seconds on average.
+
+    ``ca``: a file with the authority that they trust; with it they speak TLS.
+    """
+    clients = Load(port, keep, fresh, pause, ca)
     try:
         yield clients
     finally:
@@ -160,9 +167,10 @@ class _WrongAnswerError(Exception):
 
 
 class _Clients:
-    def __init__(self, port: int, pause: float) -> None:
+    def __init__(self, port: int, pause: float, tls: ssl.SSLContext | None) -> None:
         self.port = port
         self.pause = pause
+        self.tls = tls
         self.phases = [Phase("start")]
         self.failures: list[Failure] = []
         self.finished = 0
@@ -212,7 +220,7 @@ class _Clients:
 
     async def fresh(self) -> None:
         async def exchange() -> int:
-            connection = await _Connection.open(self.port)
+            connection = await _Connection.open(self.port, self.tls)
             try:
                 return await connection.get(self.phases[-1], close=True)
             finally:
@@ -231,7 +239,7 @@ class _Clients:
                 connection.close()
                 connection = None
             if connection is None:
-                connection = await _Connection.open(self.port)
+                connection = await _Connection.open(self.port, self.tls)
             return await connection.get(self.phases[-1], close=False)
 
         while not self.leaving:
@@ -252,8 +260,9 @@ class _Connection:
         self.pid = 0
 
     @classmethod
-    async def open(cls, port: int) -> "_Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, tls: ssl.SSLContext | None) -> "_Connection":
+        name = "localhost" if tls else None
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name))
 
     def was_closed(self) -> bool:
         """Whether the server closed it, asked of the kernel: the loop may not have looked yet."""
@@ -280,8 +289,9 @@ class _Connection:
         self._writer.close()
 
 
-async def _run(port: int, keep: int, fresh: int, pause: float) -> None:
-    clients = _Clients(port, pause)
+async def _run(port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
+    tls = ssl.create_default_context(cafile=ca) if ca else None
+    clients = _Clients(port, pause, tls)
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -300,9 +310,10 @@ def _main() -> None:
     parser.add_argument("keep", type=int)
     parser.add_argument("fresh", type=int)
     parser.add_argument("pause", type=float)
+    parser.add_argument("ca")
     words = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(words.port, words.keep, words.fresh, words.pause))
+        runner.run(_run(words.port, words.keep, words.fresh, words.pause, words.ca))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ RIGHT = {
     "env": "A=1",
     "umask": "027",
     "log_level": "debug",
+    "proxy_allow": "10.0.0.0/8",
+    "tls_client": "required",
+    "tls_minimum": "1.3",
+    "tls_password": "env:WORD",
 }
 """A value for each option that does not take the word 7."""
 

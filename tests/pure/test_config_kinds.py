@@ -326,6 +326,10 @@ def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
         ("unix:/a,owner=www:data,mode=600", Unix("/a", 0o600, "www:data")),
         ("unix:/a,owner=:data", Unix("/a", None, ":data")),
         ("fd://3", Inherited(3)),
+        ("fd://3,scheme=https", Inherited(3, "https")),
+        ("https://443", Tcp("127.0.0.1", 443, "https")),
+        ("http://*:80", Tcp("0.0.0.0", 80, "http")),
+        ("https://[::1]:8443", Tcp("::1", 8443, "https")),
     ],
 )
 def test_an_address_has_three_kinds(text: str, address: object) -> None:
@@ -347,7 +351,11 @@ def test_an_address_has_three_kinds(text: str, address: object) -> None:
         ("[*]:80", r"\[v6\]:port"),
         ("[localhost]:80", r"\[v6\]:port"),
         ("[fe80::1%a\tb]:80", r"\[v6\]:port"),
-        ("http://host:80", "host:port"),
+        ("ftp://host:80", "host:port"),
+        ("https://host", "a port"),
+        ("https://host:443/", "a port from 0 to 65535, not '443/'"),
+        ("https://unix:/run/app.sock", "a port"),
+        ("http://http://host:80", "host:port"),
         ("two words:80", "host:port"),
         ("a\0b:80", "host:port"),
         ("unix:", "a path after unix:"),
@@ -362,6 +370,9 @@ def test_an_address_has_three_kinds(text: str, address: object) -> None:
         ("fd://", "a file descriptor"),
         ("fd://99999", "a file descriptor from 0 to 65535"),
         ("fd://stdin", "a file descriptor"),
+        ("fd://3,", "scheme=http or scheme=https after the number, not ''"),
+        ("fd://3,scheme=ftp", "scheme=http or scheme=https"),
+        ("fd://3,mode=660", "scheme=http or scheme=https"),
     ],
 )
 def test_what_is_no_address_is_refused(text: str, complaint: str) -> None:
@@ -374,7 +385,7 @@ def test_an_address_reads_as_it_is_shown(address: object) -> None:
     assert parse_address(str(address)) == address
 
 
-@given(st.text() | st.from_regex(r"(unix:|fd://|\[[:0-9a-f]*\]:|\*:).*", fullmatch=True))
+@given(st.text() | st.from_regex(r"(unix:|fd://|https://|\[[:0-9a-f]*\]:|\*:).*", fullmatch=True))
 def test_an_address_that_is_understood_is_understood_again_as_shown(text: str) -> None:
     try:
         address = parse_address(text)

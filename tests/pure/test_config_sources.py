@@ -6,6 +6,7 @@ import pytest
 
 from prefork.config import OPTIONS, Config, Layer, Resolved, resolve
 from prefork.config.addresses import Inherited, Tcp, Unix
+from prefork.config.certificates import CertificateFiles, PasswordSource
 from prefork.config.sources import RESERVED, environment_layer, file_layer, given_layer
 from prefork.errors import UsageError
 
@@ -168,6 +169,8 @@ def test_relative_paths_in_a_file_start_at_its_folder() -> None:
                 pid_file="run/./pid",
                 pythonpath=["lib", "/opt/lib"],
                 bind=["unix:app.sock,mode=600", "unix:/run/app.sock", "8000", "fd://3"],
+                tls_cert=["a.pem", "b.pem,key=/etc/b.key"],
+                tls_password="file:word",
             )
         ]
     ).config
@@ -180,6 +183,24 @@ def test_relative_paths_in_a_file_start_at_its_folder() -> None:
         Tcp("127.0.0.1", 8000),
         Inherited(3),
     )
+    assert config.tls_cert == (
+        CertificateFiles("/etc/app/a.pem"),
+        CertificateFiles("/etc/app/b.pem", "/etc/b.key"),
+    )
+    assert config.tls_password == PasswordSource("/etc/app/word")
+
+
+def test_where_a_password_is_does_not_move_with_the_file_when_it_is_a_variable() -> None:
+    assert resolve([file(tls_password="env:WORD")]).config.tls_password == PasswordSource(
+        variable="WORD"
+    )
+
+
+def test_a_password_where_its_place_belongs_is_not_repeated() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve([flags(tls_password="hunter2")])
+    assert "--tls-password is wrong: expected file:PATH or env:NAME" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_no_path_and_stdout_stay_what_they_are() -> None:

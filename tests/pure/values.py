@@ -1,15 +1,18 @@
 """Hypothesis strategies: right values of every kind of option, whole configs, and junk."""
 
+import ipaddress
 from typing import Any
 
 import hypothesis.strategies as st
 
 from prefork.config import OPTIONS, Config, kinds
-from prefork.config.addresses import Address, Inherited, Tcp, Unix
+from prefork.config.addresses import SCHEMES, Address, Inherited, Tcp, Unix
+from prefork.config.certificates import CertificateFiles, PasswordSource
 from prefork.config.kinds import Kind
 from prefork.config.options import Option
 
 TEN_YEARS = 10 * 365 * 86400
+_SCHEME = st.sampled_from(("", *SCHEMES))
 
 
 def texts(without: str = "") -> st.SearchStrategy[str]:
@@ -27,10 +30,32 @@ def addresses() -> st.SearchStrategy[Address]:
     paths = texts(without=",\0\n").filter(lambda path: path and not path.startswith("//"))
     owners = st.from_regex(r"|[a-z_-]{1,9}|[a-z0-9]{0,9}:[a-z0-9]{1,9}", fullmatch=True)
     return st.one_of(
-        st.builds(Tcp, hosts | st.ip_addresses(v=6).map(str), st.integers(0, 65535)),
+        st.builds(Tcp, hosts | st.ip_addresses(v=6).map(str), st.integers(0, 65535), _SCHEME),
         st.builds(Unix, paths, st.none() | st.integers(0, 0o777), owners),
-        st.builds(Inherited, st.integers(0, 65535)),
+        st.builds(Inherited, st.integers(0, 65535), _SCHEME),
     )
+
+
+def certificates() -> st.SearchStrategy[CertificateFiles]:
+    path = texts(without=",\0\n")
+    return st.builds(CertificateFiles, path.filter(bool), path)
+
+
+def passwords() -> st.SearchStrategy[PasswordSource | None]:
+    return st.one_of(
+        st.none(),
+        st.builds(PasswordSource, path=texts(without="\0\n").filter(bool)),
+        st.builds(PasswordSource, variable=_VARIABLE),
+    )
+
+
+def networks() -> st.SearchStrategy[str]:
+    def of(version: int, bits: int) -> st.SearchStrategy[str]:
+        return st.tuples(st.ip_addresses(v=version), st.integers(0, bits)).map(
+            lambda pair: str(ipaddress.ip_network(pair, strict=False))
+        )
+
+    return st.one_of(of(4, 32), of(6, 128), st.sampled_from(("unix", "*")))
 
 
 def _some(values: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[Any]:
@@ -62,6 +87,9 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.ADDRESSES: _some(addresses(), least=1),
     kinds.PATHS: _some(_LINE),
     kinds.EXIT_CODES: _some(st.integers(0, 255)),
+    kinds.CERTIFICATES: _some(certificates()),
+    kinds.PASSWORD: passwords(),
+    kinds.NETWORKS: _some(networks()),
 }
 
 

@@ -1,0 +1,47 @@
+"""Networks as people write them, and whether an address is in one. PURE.
+
+10.0.0.0/8   192.0.2.1   fd00::/8       a network, or one address
+unix                                    whoever connects over a unix socket
+*                                       everybody
+"""
+
+import ipaddress
+from collections.abc import Iterable
+
+UNIX = "unix"
+EVERYBODY = "*"
+
+
+def parse_network(text: str) -> str:
+    """The one way to write it; ValueError says what was expected."""
+    if text in (UNIX, EVERYBODY):
+        return text
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        if "host bits" in str(error):
+            near = ipaddress.ip_network(text, strict=False)
+            raise ValueError(f"{near}, for {text} lies inside of it") from None
+        raise ValueError(f"a network such as 10.0.0.0/8, an address, {UNIX} or *") from None
+
+
+class Networks:
+    """Several of them, as parse_network gave them."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        words = list(words)
+        self._everybody = EVERYBODY in words
+        self._unix = UNIX in words
+        plain = [word for word in words if word not in (UNIX, EVERYBODY)]
+        self._networks = [ipaddress.ip_network(word) for word in plain]
+
+    def __contains__(self, host: str | None) -> bool:
+        """``host`` is a literal, with or without a zone; None: a unix socket."""
+        if self._everybody:
+            return True
+        if host is None:
+            return self._unix
+        address = ipaddress.ip_address(host.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped  # how a socket for both families shows IPv4
+        return any(address in network for network in self._networks)

@@ -1,0 +1,8 @@
+"""The seam to OpenSSL: what the files mean, and what a finished handshake tells.
+
+credentials.py    from settings and files to a context that can shake hands; when files change
+certificate.py    the names and the dates in a certificate
+matching.py       which certificate a client asked for
+facts.py          what is known of an encrypted connection and of its client
+distinguished.py  distinguished names as text
+"""

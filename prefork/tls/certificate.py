@@ -1,0 +1,104 @@
+"""What a server must know of its own certificate: the names that it is for, and when it is valid.
+
+The standard library tells this only of the certificates of others. So here is as much of DER and
+X.509 (RFC 5280 section 4.1) as leads to three fields. OpenSSL has the last word on everything else,
+and the bytes come from the operator, not from clients.
+"""
+
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_PEM = re.compile(
+    "-----BEGIN (X509 |)CERTIFICATE-----\r?\n.*?-----END \\1CERTIFICATE-----", re.DOTALL
+)
+
+_OPTIONAL_VERSION, _EXTENSIONS = 0xA0, 0xA3
+_UTC_TIME = 0x17
+_DNS_NAME = 0x82
+_ALTERNATIVE_NAME = bytes.fromhex("551d11")
+_COMMON_NAME = bytes.fromhex("550403")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """``names``: DNS names in small letters, with ``*.`` for wildcards."""
+
+    names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    pem: str
+
+
+def first_certificate(text: str) -> Certificate:
+    """The one that the server shows, from a file in PEM. Raises ValueError."""
+    found = _PEM.search(text)
+    if found is None:
+        raise ValueError("it holds no certificate in PEM")
+    pem = found[0].replace("X509 CERTIFICATE", "CERTIFICATE")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
+        return _read(ssl.PEM_cert_to_DER_cert(pem))
+    except (ssl.SSLError, ValueError, IndexError):
+        raise ValueError("its first certificate is garbled") from None
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of what stands in ``data`` one after the other."""
+    at = 0
+    while at < len(data):
+        tag, size = data[at], data[at + 1]
+        at += 2
+        if size & 0x80:
+            digits = size & 0x7F
+            size = int.from_bytes(data[at : at + digits])
+            at += digits
+        if at + size > len(data):
+            raise ValueError("an element is longer than what holds it")
+        yield tag, data[at : at + size]
+        at += size
+
+
+def _read(der: bytes) -> Certificate:
+    ((_, whole),) = _elements(der)
+    (_, signed), *_ = _elements(whole)
+    fields = [field for field in _elements(signed) if field[0] != _OPTIONAL_VERSION]
+    # Serial number, algorithm, issuer, validity, subject, key; then what is optional.
+    (_, validity), (_, subject) = fields[3:5]
+    begin, end = (_time(tag, text) for tag, text in _elements(validity))
+    names = [name for tag, data in fields[6:] if tag == _EXTENSIONS for name in _dns_names(data)]
+    return Certificate(
+        tuple(names or _common_names(subject)), begin, end, ssl.DER_cert_to_PEM_cert(der)
+    )
+
+
+def _time(tag: int, text: bytes) -> datetime:
+    digits = text.decode("ascii")
+    if tag == _UTC_TIME:
+        digits = ("19" if digits[:2] >= "50" else "20") + digits
+    return datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _dns_names(data: bytes) -> Iterator[str]:
+    """From the extension subjectAltName."""
+    for _, extensions in _elements(data):
+        for _, extension in _elements(extensions):
+            (_, kind), *_, (_, value) = _elements(extension)
+            if kind == _ALTERNATIVE_NAME:
+                ((_, names),) = _elements(value)
+                yield from (
+                    name.decode("ascii").lower()
+                    for tag, name in _elements(names)
+                    if tag == _DNS_NAME
+                )
+
+
+def _common_names(subject: bytes) -> Iterator[str]:
+    """What certificates without alternative names are for."""
+    for _, relative in _elements(subject):
+        for _, attribute in _elements(relative):
+            (_, kind), (_, value) = _elements(attribute)
+            if kind == _COMMON_NAME:
+                yield value.decode("utf-8", "replace").lower()

@@ -1,0 +1,239 @@
+"""From settings and files to a context that can shake hands.
+
+The master loads once for a generation, before the fork: it may read keys that its workers may not,
+and all workers of a generation share the keys of session tickets, so a client may resume with any
+of them. With --tls-watch a worker loads anew by itself when the files changed.
+"""
+
+import os
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prefork.config import Config
+from prefork.config.certificates import PasswordSource
+from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.tls.certificate import Certificate, first_certificate
+from prefork.tls.matching import ByName
+
+PROTOCOLS = ("http/1.1",)
+"""What we offer by ALPN, the best first. Who speaks another one adds it here, and looks at
+``selected_alpn_protocol()`` of the peer's ``tls`` when the connection is made."""
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_CLIENTS = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Paths of a certificate chain and of its key."""
+
+    chain: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPlan:
+    """The settings, with paths that mean the same in any folder."""
+
+    pairs: tuple[Pair, ...]
+    password: PasswordSource | None
+    ca: str
+    ciphers: str
+    minimum: str
+    client: str
+
+    def files(self) -> list[str]:
+        """All that is read."""
+        paths = [path for pair in self.pairs for path in (pair.chain, pair.key)]
+        paths += [self.ca, self.password.path if self.password else ""]
+        return [path for path in dict.fromkeys(paths) if path]
+
+
+class Context(ssl.SSLContext):
+    """Knows the certificate that it shows."""
+
+    certificate: Certificate
+
+    def __new__(cls) -> "Context":
+        """A server's, with Python's idea of good ciphers and options."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class Credentials:
+    """``context`` is for the next handshake; ``remarks`` are for the operator's eyes."""
+
+    plan: TlsPlan
+    context: Context
+    remarks: list[str]
+    stamps: list[Stamp | None]
+    """Of the files, from before they were read."""
+
+    def renew(self) -> None:
+        """Read the files again; on an error all stays as it is. Raises PreforkError."""
+        fresh = load(self.plan)
+        self.context, self.remarks = fresh.context, fresh.remarks
+
+
+def stamps(files: list[str]) -> list[Stamp | None]:
+    """What changes when a file does; None: it is not there, or hidden."""
+    return [_stamp(path) for path in files]
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def plan(config: Config, here: str) -> TlsPlan | None:
+    """What the settings say; None: no TLS. Relative paths start ``here``. Raises UsageError."""
+    if not config.tls_cert:
+        needless = ("tls_key", "tls_password", "tls_ca", "tls_ciphers", "tls_watch")
+        for name in needless:
+            if getattr(config, name):
+                raise UsageError(f"{name.replace('_', '-')} means nothing without tls-cert")
+        if config.tls_client != "none":
+            raise UsageError("tls-client means nothing without tls-cert")
+        return None
+    if bool(config.tls_ca) != (config.tls_client != "none"):
+        raise UsageError(
+            "tls-client optional or required and tls-ca belong together: "
+            "the one says whether to ask for certificates, the other by which to check them"
+        )
+
+    def anchor(path: str) -> str:
+        return os.path.join(here, path) if path else ""
+
+    pairs = []
+    for files in config.tls_cert:
+        key = files.key or config.tls_key or files.chain
+        pairs.append(Pair(anchor(files.chain), anchor(key)))
+    return TlsPlan(
+        tuple(pairs),
+        config.tls_password.anchored(anchor) if config.tls_password else None,
+        anchor(config.tls_ca),
+        config.tls_ciphers,
+        config.tls_minimum,
+        config.tls_client,
+    )
+
+
+def load(plan: TlsPlan) -> Credentials:
+    """Read and check all of it. Raises PreforkError with one line that names the file."""
+    before = stamps(plan.files())
+    contexts = [_load_pair(plan, pair) for pair in plan.pairs]
+    first = contexts[0]
+    if len(contexts) > 1:
+        by_name = ByName((context.certificate.names, context) for context in contexts)
+
+        def choose(tls: ssl.SSLObject, asked: str | None, _context: ssl.SSLContext) -> None:
+            tls.context = by_name.choose(asked)
+
+        first.sni_callback = choose
+    now = datetime.now(UTC)
+    remarks = [
+        f"tls-cert: {pair.chain} is not valid {complaint}"
+        for pair, context in zip(plan.pairs, contexts, strict=True)
+        if (complaint := _untimely(context.certificate, now))
+    ]
+    return Credentials(plan, first, remarks, before)
+
+
+def _untimely(certificate: Certificate, now: datetime) -> str:
+    if now > certificate.not_after:
+        return f"any more: it expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    if now < certificate.not_before:
+        return f"before {certificate.not_before:%Y-%m-%d %H:%M} UTC"
+    return ""
+
+
+def _load_pair(plan: TlsPlan, pair: Pair) -> Context:
+    context = Context()
+    context.minimum_version = _VERSIONS[plan.minimum]
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(PROTOCOLS)
+    try:
+        context.certificate = first_certificate(_read(pair.chain, "tls-cert"))
+    except ValueError as error:
+        raise UsageError(f"tls-cert: {pair.chain}: {error}") from None
+    _read(pair.key, "tls-key")
+    _add_chain(context, pair, plan.password)
+    if plan.ciphers:
+        try:
+            context.set_ciphers(plan.ciphers)
+        except ssl.SSLError:
+            raise UsageError(
+                f"tls-ciphers: OpenSSL knows no cipher called {plan.ciphers!r}; "
+                "see openssl ciphers -v"
+            ) from None
+    if plan.ca:
+        _read(plan.ca, "tls-ca")
+        try:
+            context.load_verify_locations(plan.ca)
+        except ssl.SSLError:
+            raise UsageError(f"tls-ca: {plan.ca} holds no certificates in PEM") from None
+    context.verify_mode = _CLIENTS[plan.client]
+    return context
+
+
+def _add_chain(context: Context, pair: Pair, password: PasswordSource | None) -> None:
+    asked: list[bool] = []
+
+    def unlock() -> bytes:
+        # OpenSSL calls this for an encrypted key only; without it, it would ask the terminal.
+        asked.append(True)
+        if password is None:
+            raise UsageError(f"tls-key: {pair.key} is encrypted; say with tls-password by what")
+        return _read_password(password)
+
+    try:
+        context.load_cert_chain(pair.chain, pair.key, unlock)
+    except PreforkError:
+        raise
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        if reason == "KEY_VALUES_MISMATCH":
+            complaint = f"tls-key: {pair.key} is not the key of the certificate {pair.chain}"
+        elif reason in _TOO_WEAK:
+            complaint = f"tls-cert: OpenSSL finds {pair.chain} too weak ({reason})"
+        elif asked:
+            complaint = f"tls-password: {password} is not the password of {pair.key}"
+        else:
+            complaint = f"tls-key: {pair.key} holds no private key in PEM ({reason})"
+        raise UsageError(complaint) from None
+
+
+_TOO_WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+
+
+def _read(path: str, option: str) -> str:
+    try:
+        with open(path, encoding="latin-1") as file:
+            return file.read()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        reason = (error.strerror or "").lower()
+        raise UsageError(f"{option}: cannot read {path}: {reason}") from None
+    except OSError as error:
+        raise MachineError(
+            f"{option}: cannot read {path}: {(error.strerror or '').lower()}"
+        ) from None
+
+
+def _read_password(source: PasswordSource) -> bytes:
+    if source.path:
+        return _read(source.path, "tls-password").rstrip("\r\n").encode("latin-1")
+    try:
+        return os.environb[source.variable.encode()]
+    except KeyError:
+        raise UsageError(f"tls-password: there is no variable {source.variable}") from None

@@ -1,0 +1,45 @@
+"""Which certificate a client asked for (RFC 6125 section 6.4)."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ByName(Generic[T]):
+    """Things by the names that they are for. What was added first wins, an exact name beats a
+    wildcard, and who asks for nothing that is here gets the very first."""
+
+    def __init__(self, things: Iterable[tuple[Iterable[str], T]]) -> None:
+        self._exact: dict[str, T] = {}
+        self._below: dict[str, T] = {}
+        self._all: list[T] = []
+        for names, thing in things:
+            self._all.append(thing)
+            for name in names:
+                table = self._below if name.startswith("*.") else self._exact
+                table.setdefault(name.removeprefix("*."), thing)
+
+    def choose(self, asked: str | None) -> T:
+        """``asked``: the host name that the client sent, if it sent one."""
+        if asked is None:
+            return self._all[0]
+        name = asked.lower().removesuffix(".")
+        found = self._exact.get(name)
+        if found is None:
+            # A wildcard stands for one label.
+            found = self._below.get(name.partition(".")[2])
+        return self._all[0] if found is None else found
+
+
+def be_quiet_about_garbage() -> None:
+    """A name that is no ASCII ends the handshake, as it should; but the ssl module also prints a
+    traceback, and what clients send must not fill our log."""
+    others = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if unraisable.exc_type is not UnicodeDecodeError or type(unraisable.object) is not bytes:
+            others(unraisable)
+
+    sys.unraisablehook = hook

@@ -1,0 +1,157 @@
+"""The way in, by listener: straight, or past a PROXY header, a TLS handshake, or both.
+
+The order is that of the bytes: who the client is, then the handshake, then HTTP. Whoever does not
+make it in time, or says something wrong, is let go without a word: TLS has its own alerts, and a
+proxy that speaks the protocol wrongly would not understand an answer. Such a connection never
+existed for the service, and counts for nothing.
+"""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from prefork.config import Config
+from prefork.config.networks import Networks
+from prefork.http.peer import Addresses
+from prefork.http.proxy_protocol import LONGEST, ProxyProtocolError, parse
+from prefork.tls.credentials import Credentials
+from prefork.unix.listeners import Listener
+
+_FOREVER = 10 * 365 * 86400.0
+"""Seconds that asyncio may try to end TLS; the connection has its own deadlines for that."""
+
+
+class Make(Protocol):
+    """Makes the protocol of a connection."""
+
+    def __call__(self, told: Addresses | None = None) -> asyncio.Protocol:
+        """``told``: what a proxy said about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """``tls`` None: plain; ``proxies`` None: no PROXY header; ``patience`` is for each of them."""
+
+    socket: socket.socket
+    tls: Credentials | None
+    proxies: Networks | None
+    patience: float
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing is asked of those who come."""
+        return self.tls is None and self.proxies is None
+
+
+def doors(config: Config, listeners: list[Listener], tls: Credentials | None) -> list[Door]:
+    """One for each listener."""
+    proxies = Networks(config.proxy_allow) if config.proxy_protocol else None
+    return [
+        Door(
+            listener.socket,
+            tls if listener.scheme(config.bind, tls is not None) == "https" else None,
+            proxies,
+            config.handshake_timeout,
+        )
+        for listener in listeners
+    ]
+
+
+class Doorkeeper:
+    """Lets connections in."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Make, log: logging.Logger) -> None:
+        self._loop = loop
+        self._make = make
+        self._log = log
+        self._complained = False
+
+    async def admit(self, door: Door, taken: socket.socket, address: Any) -> None:
+        """Through a door that is not open."""
+        try:
+            told = None
+            if door.proxies is not None:
+                told = await self._introduced(taken, address, door.proxies, door.patience)
+            await self._shake_hands(door, taken, told)
+        except ProxyProtocolError as error:
+            self._complain(address, error)
+        except OSError as error:  # TimeoutError and SSLError are, too
+            self._log.debug("%s did not get in: %s", _shown(address), error)
+        except asyncio.CancelledError:
+            self._log.debug("%s did not get in before the worker left", _shown(address))
+            raise
+        else:
+            return
+        finally:
+            # The transport, if there is one, holds on to it as long as it is needed.
+            taken.close()
+
+    async def _shake_hands(self, door: Door, taken: socket.socket, told: Addresses | None) -> None:
+        tls = door.tls
+        if tls is None:
+            await self._loop.connect_accepted_socket(lambda: self._make(told), taken)
+        else:
+            await self._loop.connect_accepted_socket(
+                lambda: self._make(told),
+                taken,
+                ssl=tls.context,
+                ssl_handshake_timeout=door.patience,
+                ssl_shutdown_timeout=_FOREVER,
+            )
+
+    async def _introduced(
+        self, taken: socket.socket, address: Any, proxies: Networks, patience: float
+    ) -> Addresses | None:
+        """Read the PROXY header, and not a byte of what is behind it."""
+        if (address[0] if isinstance(address, tuple) else None) not in proxies:
+            raise ProxyProtocolError("it is not in --proxy-allow")
+        taken.setblocking(False)
+        until = self._loop.time() + patience
+        data = b""
+        while True:
+            seen = await self._peek(taken, until)
+            header = parse(data + seen)
+            if header is not None:
+                taken.recv(header.size - len(data))
+                return header.addresses
+            data += taken.recv(len(seen))
+
+    async def _peek(self, taken: socket.socket, until: float) -> bytes:
+        while True:
+            try:
+                seen = taken.recv(LONGEST, socket.MSG_PEEK)
+            except BlockingIOError:
+                await self._readable(taken.fileno(), until)
+            else:
+                if not seen:
+                    raise ConnectionResetError("it left before its PROXY header was whole")
+                return seen
+
+    async def _readable(self, fd: int, until: float) -> None:
+        """Not by asyncio.timeout, which asks for the running loop: WSGI hides it."""
+        there = self._loop.create_future()
+
+        def come(error: Exception | None) -> None:
+            if not there.done():
+                there.set_exception(error) if error else there.set_result(None)
+
+        self._loop.add_reader(fd, come, None)
+        late = TimeoutError("its PROXY header took too long")
+        timer = self._loop.call_at(until, come, late)
+        try:
+            await there
+        finally:
+            self._loop.remove_reader(fd)
+            timer.cancel()
+
+    def _complain(self, address: Any, error: ProxyProtocolError) -> None:
+        """Aloud only once: a proxy that is set up wrongly is so for every connection."""
+        level = logging.DEBUG if self._complained else logging.WARNING
+        self._complained = True
+        self._log.log(level, "--proxy-protocol: turned away %s: %s", _shown(address), error)
+
+
+def _shown(address: Any) -> str:
+    return str(address[0]) if isinstance(address, tuple) else "a unix client"

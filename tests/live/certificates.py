@@ -1,0 +1,95 @@
+"""An authority and its certificates, made for a test and written as people have them: PEM files."""
+
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+
+@dataclass(frozen=True)
+class Issued:
+    """The files of one certificate: chain, key, and both in one."""
+
+    chain: Path
+    key: Path
+    both: Path
+
+    @property
+    def pair(self) -> str:
+        """As --tls-cert takes it."""
+        return f"{self.chain},key={self.key}"
+
+
+class Authority:
+    """Signs certificates; ``file`` is its own."""
+
+    def __init__(self, folder: Path, name: str = "ca") -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"The {name}")])
+        builder = self._builder(self._name, self._key.public_key(), 1)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        self.file = folder / f"{name}.pem"
+        self._pem = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        self.file.write_bytes(self._pem)
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    ) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        end = now + timedelta(days=days)
+        begin = min(now, end) - timedelta(days=1)
+        serial = x509.random_serial_number()
+        return x509.CertificateBuilder(self._name, subject, key, serial, begin, end)
+
+    def issue(
+        self, file: str, *hosts: str, subject: str = "", password: str = "", days: int = 1
+    ) -> Issued:
+        """A certificate for these hosts, in ``file.pem`` and so on. ``days`` may be negative."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Tests")]
+        if subject:
+            attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, subject))
+        builder = self._builder(x509.Name(attributes), key.public_key(), days)
+        if hosts:
+            names = x509.SubjectAlternativeName([_general(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        chain = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM) + self._pem
+        lock: KeySerializationEncryption = (
+            BestAvailableEncryption(password.encode()) if password else NoEncryption()
+        )
+        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
+        issued = Issued(*(self._folder / f"{file}.{end}" for end in ("pem", "key", "both")))
+        issued.chain.write_bytes(chain)
+        issued.key.write_bytes(secret)
+        issued.both.write_bytes(secret + chain)
+        return issued
+
+    def trusting(self, client: Issued | None = None, **settings: object) -> ssl.SSLContext:
+        """The context of a client that trusts this authority, and shows ``client`` if asked."""
+        context = ssl.create_default_context(cafile=str(self.file))
+        if client is not None:
+            context.load_cert_chain(client.chain, client.key)
+        for name, value in settings.items():
+            setattr(context, name, value)
+        return context
+
+
+def _general(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -1,0 +1,95 @@
+"""Clients that speak TLS, raw like wire.py's: what ends without a farewell is noticed."""
+
+import json
+import re
+import socket
+import ssl
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.live.certificates import Authority, Issued
+from tests.live.harness import PATIENCE, Server
+from tests.live.web import web
+from tests.live.wire import CutOffError, Wire, get, tcp
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """An authority, two servers and two clients."""
+
+    ca: Authority
+    site: Issued
+    wild: Issued
+    ann: Issued
+    stranger: Issued
+
+
+def keyring(folder: Path) -> Keyring:
+    """All made anew, in files in ``folder``."""
+    ca = Authority(folder)
+    return Keyring(
+        ca,
+        site=ca.issue("site", "site.test", "localhost", "127.0.0.1"),
+        wild=ca.issue("wild", "*.wild.test"),
+        ann=ca.issue("ann", subject="Ann, née Ü"),
+        stranger=Authority(folder, "elsewhere").issue("stranger", subject="Ann, née Ü"),
+    )
+
+
+def secured(
+    kind: str, folder: Path, keys: Keyring, *arguments: str
+) -> AbstractContextManager[Server]:
+    """The app of this kind, with TLS on the first port and without on the second."""
+    return web(
+        kind,
+        folder,
+        *("-b", "http://127.0.0.1:0", "--log-level", "debug"),
+        *("--tls-cert", keys.site.pair, "--tls-cert", str(keys.wild.both)),
+        *("--tls-client", "optional", "--tls-ca", str(keys.ca.file)),
+        *arguments,
+    )
+
+
+def secure(
+    server: Server, context: ssl.SSLContext, name: str | None = "site.test", buffer: int = 0
+) -> Wire:
+    """Connect and shake hands."""
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    wire = tcp(server, buffer)
+    try:
+        wire.socket = context.wrap_socket(
+            wire.socket, server_hostname=name, suppress_ragged_eofs=False
+        )
+    except BaseException:
+        wire.socket.close()
+        raise
+    return wire
+
+
+def plain(server: Server) -> Wire:
+    """Connect to the port without TLS."""
+    port = int(server.wait_log(r"listening on .* 127.0.0.1:(\d+)")[1])
+    return Wire(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+
+
+def is_refused(server: Server, context: ssl.SSLContext) -> bool:
+    """A client of TLS 1.3 may learn of it only when it reads."""
+    try:
+        with secure(server, context) as wire:
+            wire.send(get("/hello")).answer()
+    except (OSError, CutOffError):
+        return True
+    return False
+
+
+def dump(wire: Wire) -> dict[str, Any]:
+    """What the app is told."""
+    told: dict[str, Any] = json.loads(wire.send(get("/dump")).answer().body)
+    return told
+
+
+def is_quiet(server: Server) -> bool:
+    """Whether nothing was printed that is no line of the log."""
+    return not re.search("Traceback|Exception ignored|eof_received", server.log)

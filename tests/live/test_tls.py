@@ -1,0 +1,281 @@
+"""TLS over real connections: who gets in, with which certificate, and what the app is told."""
+
+import re
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.certificates import Issued
+from tests.live.harness import APPS, PATIENCE, Server, serving
+from tests.live.secure import Keyring, dump, is_quiet, is_refused, keyring, plain, secure, secured
+from tests.live.web import kept, web
+from tests.live.wire import CutOffError, get, tcp
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: Any) -> Keyring:
+    return keyring(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def servers(keys: Keyring, tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(kind: str) -> Any:
+        folder = tmp_path_factory.mktemp(kind)
+        return secured(kind, folder, keys, "--handshake-timeout", "500ms")
+
+    with kept(start) as made:
+        yield made
+        assert is_quiet(made("wsgi"))
+        assert is_quiet(made("asgi"))
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> Server:
+    return servers(request.param)
+
+
+@pytest.fixture
+def wsgi(servers: Callable[[str], Server]) -> Server:
+    return servers("wsgi")
+
+
+@pytest.fixture
+def asgi(servers: Callable[[str], Server]) -> Server:
+    return servers("asgi")
+
+
+# What the app is told.
+
+
+def test_wsgi_is_told_in_the_words_of_mod_ssl(wsgi: Server, keys: Keyring) -> None:
+    with secure(wsgi, keys.ca.trusting()) as wire:
+        environ = dump(wire)
+        assert environ["wsgi.url_scheme"] == "https"
+        assert environ["HTTPS"] == "on"
+        assert environ["SSL_PROTOCOL"] == "TLSv1.3"
+        assert environ["SSL_CIPHER"] == wire.socket.cipher()[0]  # type: ignore[attr-defined]
+        assert environ["SSL_CIPHER_USEKEYSIZE"] == "256"
+        assert environ["SSL_CLIENT_VERIFY"] == "NONE"
+        assert environ["SSL_SERVER_CERT"] in keys.site.chain.read_text()
+        assert not [key for key in environ if key.startswith("SSL_CLIENT_S")]
+        assert environ["REMOTE_ADDR"] == "127.0.0.1"
+        # The second request of the connection is told the same.
+        assert dump(wire) == environ
+
+
+def test_wsgi_is_told_who_the_client_is(wsgi: Server, keys: Keyring) -> None:
+    with secure(wsgi, keys.ca.trusting(keys.ann)) as wire:
+        environ = dump(wire)
+    assert environ["SSL_CLIENT_VERIFY"] == "SUCCESS"
+    assert environ["SSL_CLIENT_CERT"] in keys.ann.chain.read_text()
+    assert environ["SSL_CLIENT_CERT_CHAIN_0"] == keys.ca.file.read_text()
+    name = environ["SSL_CLIENT_S_DN"].encode("latin-1").decode()
+    assert name == "CN=Ann\\, née Ü,O=Tests"
+    assert environ["SSL_CLIENT_I_DN"] == "CN=The ca"
+    assert re.fullmatch("[0-9A-F]+", environ["SSL_CLIENT_M_SERIAL"])
+    assert environ["SSL_CLIENT_V_START"].endswith("GMT")
+    assert environ["SSL_CLIENT_V_END"].endswith("GMT")
+
+
+def test_asgi_is_told_by_the_tls_extension(asgi: Server, keys: Keyring) -> None:
+    with secure(asgi, keys.ca.trusting()) as wire:
+        scope = dump(wire)
+    assert scope["scheme"] == "https"
+    told = scope["extensions"]["tls"]
+    assert told.pop("server_cert") in keys.site.chain.read_text()
+    assert told.pop("cipher_suite") in (0x1301, 0x1302, 0x1303)
+    assert told == {
+        "client_cert_chain": [],
+        "client_cert_name": None,
+        "client_cert_error": None,
+        "tls_version": 0x0304,
+    }
+
+
+def test_asgi_is_told_who_the_client_is(asgi: Server, keys: Keyring) -> None:
+    context = keys.ca.trusting(keys.ann, maximum_version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    with secure(asgi, context) as wire:
+        told = dump(wire)["extensions"]["tls"]
+    assert "".join(told["client_cert_chain"]) == keys.ann.chain.read_text()
+    assert told["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
+    assert (told["tls_version"], told["cipher_suite"]) == (0x0303, 0xC02B)
+
+
+def test_a_resumed_session_still_knows_its_client(asgi: Server, keys: Keyring) -> None:
+    context = keys.ca.trusting(keys.ann)
+    with secure(asgi, context) as wire:
+        dump(wire)
+        session = wire.socket.session  # type: ignore[attr-defined]
+    with tcp(asgi) as wire:
+        wire.socket = context.wrap_socket(wire.socket, server_hostname="site.test", session=session)
+        assert wire.socket.session_reused  # type: ignore[attr-defined]
+        told = dump(wire)["extensions"]["tls"]
+    assert told["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
+    assert told["client_cert_chain"][0] in keys.ann.chain.read_text()
+
+
+def test_a_plain_port_of_the_same_server_is_plain(server: Server) -> None:
+    with plain(server) as wire:
+        told = dump(wire)
+    assert told.get("wsgi.url_scheme", told.get("scheme")) == "http"
+    assert not [key for key in told if key.startswith(("SSL_", "HTTPS"))]
+    assert "extensions" not in told
+
+
+# Who gets in, and with which certificate.
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("site.test", "site"),
+        ("a.wild.test", "wild"),
+        ("A.Wild.TEST", "wild"),
+        ("wild.test", "site"),
+        ("a.b.wild.test", "site"),
+        ("unknown.test", "site"),
+        (None, "site"),
+    ],
+)
+def test_a_client_is_shown_the_certificate_that_it_asks_for(
+    asgi: Server, keys: Keyring, name: str | None, chosen: str
+) -> None:
+    context = keys.ca.trusting(check_hostname=False)
+    with secure(asgi, context, name) as wire:
+        shown = wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
+        expected: Issued = getattr(keys, chosen)
+        assert ssl.DER_cert_to_PEM_cert(shown) in expected.chain.read_text()
+        # What the app is told is what the client saw.
+        assert dump(wire)["extensions"]["tls"]["server_cert"] == ssl.DER_cert_to_PEM_cert(shown)
+
+
+def test_a_name_that_is_no_text_ends_the_handshake_and_prints_nothing(
+    asgi: Server, keys: Keyring
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = keys.ca.trusting().wrap_bio(incoming, outgoing, server_hostname="xxxxxx.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    assert b"xxxxxx" in hello
+    with tcp(asgi) as wire:
+        wire.send(hello.replace(b"xxxxxx", b"\xff\xfe\xfd\n\r\xff"))
+        with pytest.raises((CutOffError, AssertionError)):
+            wire.answer()  # an alert, if anything
+    asgi.wait_log("did not get in")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_certificate_of_another_authority_is_refused(
+    server: Server, keys: Keyring, version: ssl.TLSVersion
+) -> None:
+    assert is_refused(server, keys.ca.trusting(keys.stranger, maximum_version=version))
+    assert not is_refused(server, keys.ca.trusting(keys.ann, maximum_version=version))
+
+
+def test_http_is_what_we_agree_on(server: Server, keys: Keyring) -> None:
+    context = keys.ca.trusting()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with secure(server, context) as wire:
+        assert wire.socket.selected_alpn_protocol() == "http/1.1"  # type: ignore[attr-defined]
+
+
+def curl(server: Server, keys: Keyring, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    port = server.port
+    return subprocess.run(
+        [
+            *("curl", "--silent", "--cacert", str(keys.ca.file)),
+            *("--connect-to", f"::127.0.0.1:{port}", *arguments),
+        ],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_curl_speaks_to_us(server: Server, keys: Keyring) -> None:
+    assert curl(server, keys, "https://site.test/hello").stdout == b"hello"
+    assert curl(server, keys, "--tls-max", "1.2", "https://a.wild.test/hello").stdout == b"hello"
+    twice = curl(server, keys, "-v", "https://site.test/hello", "https://site.test/told/again")
+    assert twice.stdout == b"helloagain"
+    assert b"Re-using existing connection" in twice.stderr
+    both = f"{keys.ann.chain}"
+    shown = curl(server, keys, "--cert", both, "--key", f"{keys.ann.key}", "https://site.test/dump")
+    assert b"Ann" in shown.stdout
+    old = curl(
+        server, keys, "--tls-max", "1.1", "--ciphers", "ALL@SECLEVEL=0", "https://site.test/"
+    )
+    assert old.returncode == 35
+
+
+def test_required_certificates_an_encrypted_key_and_one_version_only(
+    keys: Keyring, tmp_path: Path
+) -> None:
+    locked = keys.ca.issue("locked", "site.test", password="Sesam öffne dich")
+    word = tmp_path / "word"
+    word.write_text("Sesam öffne dich\n")
+    with web(
+        "wsgi",
+        tmp_path,
+        *("--tls-cert", str(locked.chain), "--tls-key", str(locked.key)),
+        *("--tls-password", f"file:{word}", "--tls-minimum", "1.3"),
+        *("--tls-client", "required", "--tls-ca", str(keys.ca.file)),
+    ) as server:
+        assert is_refused(server, keys.ca.trusting())
+        assert is_refused(server, keys.ca.trusting(keys.stranger))
+        old = keys.ca.trusting(keys.ann, maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert is_refused(server, old)
+        assert not is_refused(server, keys.ca.trusting(keys.ann))
+
+
+def test_only_the_named_ciphers_and_the_password_from_a_variable(
+    keys: Keyring, tmp_path: Path
+) -> None:
+    locked = keys.ca.issue("locked2", "site.test", password="Sesam")
+    with serving(
+        tmp_path,
+        "web_wsgi:app",
+        *("--pythonpath", str(APPS), "--tls-cert", str(locked.both)),
+        *("--tls-ciphers", "ECDHE-ECDSA-CHACHA20-POLY1305", "--tls-password", "env:WORD"),
+        env={"WORD": "Sesam"},
+    ) as server:
+        context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+        with secure(server, context) as wire:
+            assert dump(wire)["SSL_CIPHER"] == "ECDHE-ECDSA-CHACHA20-POLY1305"
+        context.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384")
+        assert is_refused(server, context)
+
+
+# Who does not get in.
+
+
+def test_plain_http_on_a_tls_port_just_ends(server: Server, keys: Keyring) -> None:
+    with tcp(server) as wire:
+        assert wire.send(get("/hello")).rest() == b""
+    server.wait_log("127.0.0.1 did not get in: .*http request")
+    assert not is_refused(server, keys.ca.trusting())
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\xff\xff" + b"x" * 999]
+)
+def test_a_handshake_that_does_not_come_ends(server: Server, sent: bytes) -> None:
+    before = server.count("did not get in: .*(taking longer|SSL)")
+    with tcp(server) as wire:
+        assert wire.send(sent).ends()
+    server.wait_log("did not get in: .*(taking longer|SSL)", before + 1)
+
+
+def test_a_client_that_leaves_during_the_handshake_is_no_news(server: Server) -> None:
+    before = server.count("did not get in")
+    with tcp(server) as wire:
+        wire.send(b"\x16\x03\x01").finish()
+        assert wire.ends()
+    with tcp(server) as wire:
+        wire.send(b"\x16\x03\x01").reset()
+    server.wait_log("did not get in", before + 2)

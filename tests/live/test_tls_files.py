@@ -1,0 +1,243 @@
+"""Certificate files: what is wrong with them is said in a line, and how new ones come into use."""
+
+import os
+import signal
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.certificates import Authority, Issued
+from tests.live.harness import Server, command, serving, shared_folder
+from tests.live.load import load
+from tests.live.secure import is_quiet, is_refused, secure
+from tests.live.sources import write_version
+from tests.live.wire import ask, get
+
+SECRET = "Sesam öffne dich"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Path:
+    return Path(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def ca(folder: Path) -> Authority:
+    made = Authority(folder)
+    made.issue("good", "site.test", "localhost")
+    made.issue("other", "site.test")
+    made.issue("locked", "site.test", password=SECRET)
+    (folder / "right").write_text(SECRET)
+    (folder / "wrong").write_text("wrong")
+    (folder / "empty").write_text("")
+    good = (folder / "good.pem").read_text()
+    (folder / "garbled").write_text(good[:40] + "AAAA" + good[44:])
+    (folder / "directory").mkdir()
+    return made
+
+
+WRONG = {
+    "missing": (
+        "--tls-cert missing.pem",
+        "tls-cert: cannot read {here}/missing.pem: no such file or directory",
+    ),
+    "a directory": ("--tls-cert directory", "cannot read {here}/directory: is a directory"),
+    "no certificate": ("--tls-cert good.key", "{here}/good.key: it holds no certificate in PEM"),
+    "garbled": ("--tls-cert garbled", "tls-cert: {here}/garbled: its first certificate is garbled"),
+    "missing key": ("--tls-cert good.pem,key=no", "tls-key: cannot read {here}/no: no such file"),
+    "no key": ("--tls-cert good.pem", "tls-key: {here}/good.pem holds no private key in PEM"),
+    "empty key": ("--tls-cert good.pem --tls-key empty", "{here}/empty holds no private key"),
+    "another key": (
+        "--tls-cert good.pem --tls-key other.key",
+        "tls-key: {here}/other.key is not the key of the certificate {here}/good.pem",
+    ),
+    "the second": (
+        "--tls-cert good.both --tls-cert good.pem,key=other.key",
+        "{here}/other.key is not the key of the certificate {here}/good.pem",
+    ),
+    "no password": (
+        "--tls-cert locked.both",
+        "tls-key: {here}/locked.both is encrypted; say with tls-password by what",
+    ),
+    "wrong password": (
+        "--tls-cert locked.both --tls-password file:wrong",
+        "tls-password: file:{here}/wrong is not the password of {here}/locked.both",
+    ),
+    "no password file": (
+        "--tls-cert locked.both --tls-password file:nowhere",
+        "tls-password: cannot read {here}/nowhere: no such file",
+    ),
+    "no variable": (
+        "--tls-cert locked.both --tls-password env:NOT_THERE",
+        "tls-password: there is no variable NOT_THERE",
+    ),
+    "ciphers": (
+        "--tls-cert good.both --tls-ciphers ROT13",
+        "tls-ciphers: OpenSSL knows no cipher called 'ROT13'",
+    ),
+    "no authority": (
+        "--tls-cert good.both --tls-client required",
+        "tls-client optional or required and tls-ca belong together",
+    ),
+    "authority alone": ("--tls-cert good.both --tls-ca ca.pem", "belong together"),
+    "no certificates in it": (
+        "--tls-cert good.both --tls-client required --tls-ca good.key",
+        "tls-ca: {here}/good.key holds no certificates in PEM",
+    ),
+    "key alone": ("--tls-key good.key", "tls-key means nothing without tls-cert"),
+    "client alone": ("--tls-client optional", "tls-client means nothing without tls-cert"),
+    "https alone": ("-b https://127.0.0.1:0", "bind: https://127.0.0.1:0 needs a certificate"),
+}
+
+
+@pytest.mark.parametrize("case", list(WRONG))
+def test_what_is_wrong_is_said_in_one_line(case: str, folder: Path, ca: Authority) -> None:
+    words, complaint = WRONG[case]
+    run = command(*words.split(), "-b", "127.0.0.1:0", "prefork.demo:wsgi", cwd=folder)
+    assert run.returncode == 100
+    assert complaint.format(here=folder) in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_check_reads_certificates_too(folder: Path, ca: Authority) -> None:
+    words = ("--tls-cert", "good.pem,key=other.key", "prefork.demo:wsgi")
+    assert "is not the key of" in command("--check", *words, cwd=folder).stderr
+
+
+def test_a_password_is_not_printed(folder: Path, ca: Authority) -> None:
+    words = ("--tls-cert", "locked.both", "--tls-password", "env:WORD", "--print-config")
+    run = command(*words, cwd=folder, env={"WORD": SECRET})
+    assert 'tls-password = "env:WORD"' in run.stdout
+    assert SECRET not in run.stdout
+    told = command("--tls-password", SECRET, cwd=folder)
+    assert told.returncode == 100
+    assert SECRET not in told.stderr
+
+
+def test_a_main_that_takes_its_connections_itself_has_no_tls(folder: Path, ca: Authority) -> None:
+    words = ("-b", "127.0.0.1:0", "--tls-cert", "good.both", "prefork.demo:main")
+    run = command(*words, cwd=folder)
+    assert run.returncode == 102
+    assert "main(listener) takes its connections itself" in run.stderr
+
+
+def test_an_expired_certificate_is_remarked_and_served(ca: Authority, tmp_path: Path) -> None:
+    old = ca.issue("old", "site.test", days=-1)
+    with serving(tmp_path, "prefork.demo:wsgi", "--tls-cert", str(old.both)) as server:
+        server.wait_log("WARNING tls-cert: .*old.both is not valid any more: it expired on 20")
+        context = ca.trusting(check_hostname=False, verify_mode=ssl.CERT_NONE)
+        assert not is_refused(server, context)
+
+
+# Coming into use.
+
+
+def shown(server: Server, ca: Authority) -> str:
+    """The certificate that a new client is shown, in PEM."""
+    with secure(server, ca.trusting()) as wire:
+        return ssl.DER_cert_to_PEM_cert(
+            wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
+        )
+
+
+def replace(target: Issued, source: Issued) -> None:
+    """As tools do it: a new file takes the place of the old, one after the other."""
+    for name in ("chain", "key", "both"):
+        new = getattr(target, name).with_suffix(".new")
+        new.write_bytes(getattr(source, name).read_bytes())
+        new.rename(getattr(target, name))
+
+
+def test_a_reload_takes_new_certificates_and_refuses_wrong_ones(
+    ca: Authority, tmp_path: Path
+) -> None:
+    site, first, second = (ca.issue(name, "site.test") for name in ("live", "first", "second"))
+    replace(site, first)
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--tls-cert", site.pair) as server:
+        assert shown(server, ca) in first.chain.read_text()
+        site.chain.write_bytes(second.chain.read_bytes())
+        server.send(signal.SIGHUP)
+        server.wait_log("reload failed, gen 1 serves on: tls-key: .*live.key is not the key of")
+        assert shown(server, ca) in first.chain.read_text()
+        site.key.write_bytes(second.key.read_bytes())
+        server.send(signal.SIGHUP)
+        server.wait_log("reloaded to gen 2")
+        assert shown(server, ca) in second.chain.read_text()
+        site.key.unlink()
+        server.send(signal.SIGHUP)
+        server.wait_log("reload failed, gen 2 serves on: tls-key: cannot read .*live.key: no such")
+        assert shown(server, ca) in second.chain.read_text()
+
+
+def test_a_reload_turns_tls_on_and_off_on_the_same_port(ca: Authority, folder: Path) -> None:
+    write_version(folder, 1)
+    file = folder / "prefork.toml"
+    secured = 'tls-cert = ["good.both"]\n'
+    file.write_text('bind = ["127.0.0.1:0"]\n')
+    server = Server("-c", str(file), "app:app", cwd=folder)
+    try:
+        server.ready()
+        port = server.port
+        assert ask(server, get("/")).status == 200
+        binds = ["https://127.0.0.1:0", "127.0.0.1:0", "http://127.0.0.1:0", "127.0.0.1:0"]
+        for generation, bind in enumerate(binds, 2):
+            file.write_text(f'bind = ["{bind}"]\n{secured}')
+            server.send(signal.SIGHUP)
+            server.wait_log(f"reloaded to gen {generation}")
+            if "http:" in bind:
+                assert ask(server, get("/")).status == 200
+            else:
+                with secure(server, ca.trusting()) as wire:
+                    assert wire.send(get("/")).answer().status == 200
+        assert server.port == port
+    finally:
+        server.destroy()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_workers_need_not_be_able_to_read_the_key(ca: Authority) -> None:
+    with shared_folder() as here:
+        write_version(here, 1)
+        (here / "keys").mkdir()
+        private = Authority(here / "keys")
+        site = private.issue("site", "site.test")
+        site.key.chmod(0o600)
+        words = ("-u", "65534", "--tls-cert", site.pair, "--tls-watch")
+        with serving(here, "app:app", *words) as server:
+            server.wait_log("tls-watch: the workers' user may not read .*site.key; a change shows")
+            assert not is_refused(server, private.trusting())
+            replace(site, private.issue("next", "site.test"))
+            site.key.chmod(0o600)
+            server.wait_log("going on with the old certificate: .* cannot read .*: permission")
+            assert not is_refused(server, private.trusting())
+
+
+def test_watched_certificates_are_swapped_under_load_without_a_failure(
+    ca: Authority, tmp_path: Path
+) -> None:
+    names = ("watched", "a", "b")
+    site, *versions = (ca.issue(name, "site.test", "localhost") for name in names)
+    write_version(tmp_path, 1)
+    words = ("--tls-cert", site.pair, "--tls-watch")
+    with (
+        serving(tmp_path, "app:app", *words, workers=2) as server,
+        load(server.port, keep=8, fresh=8, ca=str(ca.file)) as clients,
+    ):
+        before = {worker.pid for worker in server.workers()}
+        for at, version in enumerate(versions, 1):
+            replace(site, version)
+            server.wait_log("new connections get the new certificate", 2 * at)
+            clients.during(f"certificate {at}", 50)
+            assert shown(server, ca) in version.chain.read_text()
+        # Half a pair changes nothing.
+        site.chain.write_bytes(versions[0].chain.read_bytes())
+        server.wait_log("going on with the old certificate: tls-key: .* is not the key of", 2)
+        assert shown(server, ca) in versions[1].chain.read_text()
+        clients.during("half a pair", 50)
+        report = clients.stop()
+        assert not report.failures, str(report)
+        assert {worker.pid for worker in server.workers()} == before
+        assert is_quiet(server)

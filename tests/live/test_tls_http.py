@@ -1,0 +1,227 @@
+"""HTTP over TLS is HTTP: pipelines, bodies, slow readers, ends, and the drain."""
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
+from tests.live.memory import Peak
+from tests.live.secure import Keyring, is_quiet, keyring, plain, secure, secured
+from tests.live.web import kept
+from tests.live.wire import CutOffError, get, post, tcp
+
+MEGABYTE = 2**20
+TIMES = (*("--keepalive", "700ms", "--send-timeout", "700ms"), *("--limit-body", "16m"))
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: Any) -> Keyring:
+    return keyring(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def servers(keys: Keyring, tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(kind: str) -> Any:
+        return secured(kind, tmp_path_factory.mktemp(kind), keys, *TIMES)
+
+    with kept(start) as made:
+        yield made
+        assert is_quiet(made("wsgi"))
+        assert is_quiet(made("asgi"))
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> Server:
+    return servers(request.param)
+
+
+def events(server: Server) -> list[str]:
+    with plain(server) as wire:
+        return list(json.loads(wire.send(get("/events")).answer().body))
+
+
+def test_requests_follow_each_other_on_one_connection(server: Server, keys: Keyring) -> None:
+    with secure(server, keys.ca.trusting()) as wire:
+        for _ in range(3):
+            assert wire.send(get("/hello")).answer().body == b"hello"
+        wire.send(*[get(f"/told/{at}") for at in range(20)])
+        assert [wire.answer().body for _ in range(20)] == [b"%d" % at for at in range(20)]
+        wire.send(get("/stream"), get("/close"))
+        assert wire.answer().body == b"onetwothree"
+        assert wire.answer().closes
+        assert wire.ends()
+
+
+def test_megabytes_go_both_ways(server: Server, keys: Keyring) -> None:
+    body = bytes(range(256)) * (4 * MEGABYTE // 256)
+    with secure(server, keys.ca.trusting()) as wire:
+        for _ in range(2):
+            assert wire.send(post("/size", body)).answer().body == b"%d" % len(body)
+            wire.send(get(f"/told/{'x' * 8000}"), post("/echo", body[:100_000]))
+            assert len(wire.answer().body) == 8000
+            assert wire.answer().body == body[:100_000]
+
+
+def test_curl_gets_back_what_it_sends(server: Server, keys: Keyring) -> None:
+    body = bytes(range(256)) * (2 * MEGABYTE // 256)
+    words = ["--silent", "--cacert", str(keys.ca.file), "--data-binary", "@-"]
+    found = subprocess.run(
+        ["curl", *words, f"https://localhost:{server.port}/echo"],
+        input=body,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert found.stdout == body
+
+
+def test_a_refused_upload_is_answered_although_it_goes_on(server: Server, keys: Keyring) -> None:
+    with secure(server, keys.ca.trusting()) as wire:
+        wire.send(get("/size", f"Content-Length: {17 * MEGABYTE}", method="POST"))
+        wire.send(b"x" * MEGABYTE)
+        answer = wire.answer()
+        assert (answer.status, answer.closes) == (413, True)
+        assert wire.ends()
+
+
+def test_a_response_that_breaks_is_not_taken_for_whole(keys: Keyring, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '20')])\n"
+        "    yield b'ten of 20.'\n"
+        "    raise RuntimeError\n"
+    )
+    with (
+        serving(tmp_path, "broken:app", "--tls-cert", str(keys.site.both)) as server,
+        secure(server, keys.ca.trusting()) as wire,
+    ):
+        wire.send(get("/"))
+        with pytest.raises((CutOffError, OSError)):
+            wire.answer()
+
+
+def test_an_idle_client_that_does_not_say_farewell_is_let_go(server: Server, keys: Keyring) -> None:
+    with secure(server, keys.ca.trusting()) as wire:
+        assert wire.send(get("/hello")).answer().body == b"hello"
+        # The keep-alive time passes, and close_notify comes, which we do not answer.
+        assert wire.ends()
+        with socket.socket(fileno=wire.socket.detach()) as raw:
+            raw.settimeout(PATIENCE)
+            assert raw.recv(1) == b""
+
+
+def test_a_client_that_ends_tls_is_gone(server: Server, keys: Keyring) -> None:
+    with secure(server, keys.ca.trusting()) as wire:
+        wire.send(get("/endless/ended"))
+        wire.take(200_000)
+        with pytest.raises(ssl.SSLError, match="application data after close notify"):
+            wire.socket.unwrap()  # type: ignore[attr-defined]
+    wait_for(lambda: "closed ended" in events(server), "the app knows")
+
+
+# Slow readers.
+
+
+def test_a_reader_that_stops_is_cut_off(server: Server, keys: Keyring) -> None:
+    with secure(server, keys.ca.trusting(), buffer=32768) as wire:
+        wire.send(get("/endless/unread"))
+        assert wire.head().status == 200
+        wait_for(lambda: "closed unread" in events(server), "the app was told")
+        with pytest.raises((CutOffError, OSError)):
+            wire.rest()
+
+
+def test_a_reader_that_goes_on_is_not_cut_off(server: Server, keys: Keyring) -> None:
+    with secure(server, keys.ca.trusting(), buffer=16384) as wire:
+        wire.send(get("/endless/slow"))
+        wire.head()
+        deadline = time.monotonic() + 2.5
+        while time.monotonic() < deadline:
+            wire.take(4096)
+            time.sleep(0.05)  # the pace of a slow client, not a wait for anything
+        assert "closed slow" not in events(server)
+
+
+BIG = """
+def app(environ, start_response):
+    start_response("200 OK", [("Connection", "close")])
+    return [b"x" * 3_000_000]
+"""
+
+
+def test_the_end_of_a_response_waits_for_a_reader_that_goes_on(
+    keys: Keyring, tmp_path: Path
+) -> None:
+    """All of it is out of the app's hands, in buffers that nobody can look into."""
+    (tmp_path / "big.py").write_text(BIG)
+    arguments = ("--tls-cert", str(keys.site.both), "--send-timeout", "500ms")
+    with (
+        serving(tmp_path, "big:app", *arguments) as server,
+        secure(server, keys.ca.trusting(), buffer=16384) as wire,
+    ):
+        wire.send(get("/"))
+        assert wire.head().closes
+        left = 3_000_000
+        while left > 2_700_000:
+            left -= len(wire.take(8192))
+            time.sleep(0.05)  # the pace of a slow client, not a wait for anything
+        wire.skip(left)
+        assert wire.ends()
+        # One that stops is cut off.
+        with secure(server, keys.ca.trusting(), buffer=16384) as stuck:
+            stuck.send(get("/")).head()
+            (worker,) = server.workers()
+            wait_for(lambda: not [c for c in worker.net_connections("tcp") if c.raddr], "it is cut")
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_a_gigabyte_comes_whole_and_costs_no_memory(
+    kind: str, keys: Keyring, tmp_path: Path
+) -> None:
+    size = 1024 * MEGABYTE
+    arguments = ("--pythonpath", str(APPS), "--tls-cert", str(keys.site.both))
+    with serving(tmp_path, f"flow:{kind}", *arguments) as server:
+        (worker,) = server.workers()
+        with secure(server, keys.ca.trusting(), buffer=262144) as wire:
+            wire.send(get("/produce/1")).answer()
+            peak = Peak(worker.pid)
+            wire.send(get(f"/produce/{size}", version="1.0"))
+            assert wire.head().closes
+            wire.skip(size)
+            assert wire.ends()
+        assert peak.grown() < 16 * MEGABYTE
+
+
+# The drain.
+
+
+def test_a_drain_serves_what_is_there_and_ends_what_is_not(keys: Keyring, tmp_path: Path) -> None:
+    with (
+        secured("asgi", tmp_path, keys, "--linger", "300ms") as server,
+        secure(server, keys.ca.trusting()) as busy,
+        secure(server, keys.ca.trusting()) as idle,
+        secure(server, keys.ca.trusting()) as pooled,
+        tcp(server) as half,
+    ):
+        half.send(b"\x16\x03\x01")
+        assert idle.send(get("/hello")).answer().closes is False
+        assert pooled.send(get("/hello")).answer().closes is False
+        busy.send(get("/size", "Content-Length: 3", method="POST"), b"1")
+        server.send(signal.SIGTERM)
+        server.wait_log("drains")
+        assert idle.ends()
+        assert half.rest() == b""
+        answer = busy.send(b"23").answer()
+        assert (answer.body, answer.closes) == (b"3", True)
+        assert busy.ends()
+        # ``pooled`` has not even read the farewell, and holds nobody up.
+        assert server.wait_exit() == 0
+        assert is_quiet(server)

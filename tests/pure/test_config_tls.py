@@ -1,0 +1,154 @@
+"""What TLS and the PROXY protocol need of the settings: schemes, networks, files."""
+
+import ipaddress
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from prefork.config import kinds
+from prefork.config.addresses import Inherited, Tcp, Unix, same_socket, scheme_of
+from prefork.config.certificates import CertificateFiles, PasswordSource
+from prefork.config.networks import Networks, parse_network
+from tests.pure.values import addresses, networks
+
+
+@pytest.mark.parametrize(
+    ("address", "is_unix", "without", "with_certificates"),
+    [
+        (Tcp("::1", 1), False, "http", "https"),
+        (Tcp("::1", 1, "http"), False, "http", "http"),
+        (Tcp("::1", 1, "https"), False, "https", "https"),
+        (Unix("/a"), True, "http", "http"),
+        (Inherited(3), False, "http", "https"),
+        (Inherited(3), True, "http", "http"),
+        (Inherited(3, "https"), True, "https", "https"),
+        (Inherited(3, "http"), False, "http", "http"),
+    ],
+)
+def test_tcp_speaks_tls_when_there_are_certificates_or_when_it_is_told_to(
+    address: object, is_unix: bool, without: str, with_certificates: str
+) -> None:
+    assert scheme_of(address, False, is_unix) == without  # type: ignore[arg-type]
+    assert scheme_of(address, True, is_unix) == with_certificates  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Tcp("a", 1), Tcp("a", 1, "https")),
+        (Unix("/a"), Unix("/a", 0o600, "www")),
+        (Inherited(3, "http"), Inherited(3, "https")),
+    ],
+)
+def test_a_socket_is_the_same_however_it_is_dressed(one: object, other: object) -> None:
+    assert same_socket(one, other)  # type: ignore[arg-type]
+
+
+@given(addresses(), addresses())
+def test_equal_addresses_mean_one_socket_and_others_seldom(one: object, other: object) -> None:
+    assert same_socket(one, one)  # type: ignore[arg-type]
+    if type(one) is not type(other):
+        assert not same_socket(one, other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ("FD00::/8", "fd00::/8"),
+        ("::1", "::1/128"),
+        ("unix", "unix"),
+        ("*", "*"),
+    ],
+)
+def test_a_network_has_one_way_to_be_shown(text: str, network: str) -> None:
+    assert parse_network(text) == network
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "a network such as"),
+        ("localhost", "a network such as"),
+        ("10.0.0.0/33", "a network such as"),
+        ("10.0.0.1/8", "10.0.0.0/8, for 10.0.0.1/8 lies inside of it"),
+        ("UNIX", "a network such as"),
+    ],
+)
+def test_what_is_no_network_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_network(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "inside", "outside"),
+    [
+        (("10.0.0.0/8",), "10.255.0.1", "11.0.0.1"),
+        (("10.0.0.0/8",), "::ffff:10.0.0.1", "::ffff:11.0.0.1"),
+        (("fe80::/10",), "fe80::1%eth0", "fd00::1"),
+        (("unix", "::1/128"), None, "127.0.0.1"),
+        (("127.0.0.0/8",), "127.0.0.1", None),
+        (("*",), None, "no address at all is asked for"),
+    ],
+)
+def test_who_is_in_a_network(words: tuple[str, ...], inside: str | None, outside: str) -> None:
+    assert inside in Networks(words)
+    assert (outside in Networks(words)) == (words == ("*",))
+
+
+@given(networks().filter(lambda word: "/" in word), st.integers(0, 2**16))
+def test_every_address_of_a_network_is_in_it(word: str, at: int) -> None:
+    network = ipaddress.ip_network(word)
+    address = network[at % network.num_addresses]
+    if getattr(address, "ipv4_mapped", None) is None:
+        assert str(address) in Networks([word])
+
+
+def test_nobody_is_in_no_network() -> None:
+    assert "127.0.0.1" not in Networks(())
+    assert None not in Networks(())
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("a.pem", CertificateFiles("a.pem")),
+        ("a b.pem,key=/k=1.pem", CertificateFiles("a b.pem", "/k=1.pem")),
+        ("C:a.pem", CertificateFiles("C:a.pem")),
+    ],
+)
+def test_a_certificate_comes_with_its_key_or_without(text: str, files: object) -> None:
+    assert kinds.CERTIFICATES.parse([text]) == (files,)
+    assert kinds.CERTIFICATES.show((files,)) == [text]
+
+
+@pytest.mark.parametrize("text", ["", ",key=k", "a,key=", "a,k", "a,mode=600", "a,key=b,key=c"])
+def test_what_is_no_certificate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a path, as in site.pem or site.pem,key=site.key"):
+        kinds.CERTIFICATES.parse([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("file:/run/word", PasswordSource("/run/word")),
+        ("env:TLS_WORD", PasswordSource(variable="TLS_WORD")),
+        ("", None),
+    ],
+)
+def test_a_password_is_somewhere_else(text: str, source: PasswordSource | None) -> None:
+    assert kinds.PASSWORD.parse(text) == source
+    assert kinds.PASSWORD.show(source) == text
+
+
+@pytest.mark.parametrize("text", ["secret", "file:", "env:", "env:1A", "env:A B", "pass:secret"])
+def test_what_is_no_place_of_a_password_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="the password itself is no setting"):
+        kinds.PASSWORD.parse(text)
+
+
+def test_a_choice_may_be_a_number_in_toml() -> None:
+    assert kinds.choice("1.2", "1.3").parse(1.3) == "1.3"
