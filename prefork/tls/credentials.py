@@ -9,6 +9,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from prefork.config import Config
 from prefork.config.certificates import PasswordSource
@@ -62,6 +63,11 @@ class Context(ssl.SSLContext):
     def __new__(cls) -> "Context":
         """A server's, with Python's idea of good ciphers and options."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    @cached_property
+    def cipher_numbers(self) -> dict[str, int]:
+        """As they go over the wire, by OpenSSL's names; OpenSSL has a mark of its own above."""
+        return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.get_ciphers()}
 
 
 Stamp = tuple[int, int, int]

@@ -2,7 +2,6 @@
 
 import ssl
 import sys
-from functools import cache
 from typing import Any
 
 from prefork.tls.credentials import Context
@@ -30,7 +29,7 @@ class Facts:
     @property
     def cipher_number(self) -> int | None:
         """As it is numbered on the wire."""
-        return _numbers(self._context).get(self.cipher) if self._context else None
+        return self._context.cipher_numbers.get(self.cipher) if self._context else None
 
     @property
     def server_certificate(self) -> str:
@@ -50,12 +49,6 @@ class Facts:
     def client_field(self, name: str) -> str:
         """Another field of the certificate, as the ssl module calls it."""
         return str(self._client.get(name, ""))
-
-
-@cache
-def _numbers(context: Context) -> dict[str, int]:
-    # OpenSSL puts its own mark above the two bytes.
-    return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in context.get_ciphers()}
 
 
 def _chain(tls: ssl.SSLObject) -> list[str]:

@@ -82,8 +82,6 @@ class Doorkeeper:
         except asyncio.CancelledError:
             self._log.debug("%s did not get in before the worker left", _shown(address))
             raise
-        else:
-            return
         finally:
             # The transport, if there is one, holds on to it as long as it is needed.
             taken.close()

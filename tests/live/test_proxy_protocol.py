@@ -151,8 +151,8 @@ def test_a_header_where_none_is_expected_is_no_request(tmp_path: Path) -> None:
 def test_it_comes_before_tls_and_a_drain_waits_for_neither(tmp_path: Path) -> None:
     ca = Authority(tmp_path)
     site = ca.issue("site", "site.test")
-    words = ("--proxy-protocol", "--linger", "300ms", "--tls-cert", str(site.both))
-    arguments = ("--pythonpath", str(APPS), *words)
+    words = ("--proxy-protocol", "--linger", "300ms", "--handshake-timeout", "1m")
+    arguments = ("--pythonpath", str(APPS), *words, "--tls-cert", str(site.both))
     with (
         serving(tmp_path, "web_asgi:app", *arguments) as server,
         tcp(server) as wire,

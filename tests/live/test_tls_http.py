@@ -204,8 +204,9 @@ def test_a_gigabyte_comes_whole_and_costs_no_memory(
 
 
 def test_a_drain_serves_what_is_there_and_ends_what_is_not(keys: Keyring, tmp_path: Path) -> None:
+    words = ("--linger", "300ms", "--handshake-timeout", "1m")
     with (
-        secured("asgi", tmp_path, keys, "--linger", "300ms") as server,
+        secured("asgi", tmp_path, keys, *words) as server,
         secure(server, keys.ca.trusting()) as busy,
         secure(server, keys.ca.trusting()) as idle,
         secure(server, keys.ca.trusting()) as pooled,
