@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.live.certificates import Authority, Issued
+from tests.certificates import Authority, Issued
 from tests.live.harness import PATIENCE, Server
 from tests.live.web import web
 from tests.live.wire import CutOffError, Wire, get, tcp

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.certificates import Authority
+from tests.certificates import Authority
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.web import kept, web
 from tests.live.wire import Wire, get, post, tcp, unix

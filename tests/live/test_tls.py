@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.certificates import Issued
+from tests.certificates import Issued
 from tests.live.harness import APPS, PATIENCE, Server, serving
 from tests.live.secure import Keyring, dump, is_quiet, is_refused, keyring, plain, secure, secured
 from tests.live.web import kept, web

@@ -1,0 +1,154 @@
+"""From settings and files to credentials: what is wrong is said in one line that names the file."""
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefork.config import Config, resolve
+from prefork.config.flags import read
+from prefork.errors import MachineError, UsageError
+from prefork.tls.credentials import Credentials, load, plan, stamps
+from tests.certificates import Authority
+
+SECRET = "Sesam öffne dich"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Path:
+    return Path(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def ca(folder: Path) -> Authority:
+    made = Authority(folder)
+    made.issue("good", "site.test", "localhost")
+    made.issue("other", "site.test")
+    made.issue("locked", "site.test", password=SECRET)
+    (folder / "right").write_text(SECRET)
+    (folder / "wrong").write_text("wrong")
+    (folder / "empty").write_text("")
+    good = (folder / "good.pem").read_text()
+    (folder / "garbled").write_text(good[:40] + "AAAA" + good[44:])
+    (folder / "directory").mkdir()
+    return made
+
+
+WRONG = {
+    "missing": (
+        "--tls-cert missing.pem",
+        "tls-cert: cannot read {here}/missing.pem: no such file or directory",
+    ),
+    "a directory": ("--tls-cert directory", "cannot read {here}/directory: is a directory"),
+    "no certificate": ("--tls-cert good.key", "{here}/good.key: it holds no certificate in PEM"),
+    "garbled": ("--tls-cert garbled", "tls-cert: {here}/garbled: its first certificate is garbled"),
+    "missing key": ("--tls-cert good.pem,key=no", "tls-key: cannot read {here}/no: no such file"),
+    "no key": ("--tls-cert good.pem", "tls-key: {here}/good.pem holds no private key in PEM"),
+    "empty key": ("--tls-cert good.pem --tls-key empty", "{here}/empty holds no private key"),
+    "another key": (
+        "--tls-cert good.pem --tls-key other.key",
+        "tls-key: {here}/other.key is not the key of the certificate {here}/good.pem",
+    ),
+    "the second": (
+        "--tls-cert good.both --tls-cert good.pem,key=other.key",
+        "{here}/other.key is not the key of the certificate {here}/good.pem",
+    ),
+    "no password": (
+        "--tls-cert locked.both",
+        "tls-key: {here}/locked.both is encrypted; say with tls-password by what",
+    ),
+    "wrong password": (
+        "--tls-cert locked.both --tls-password file:wrong",
+        "tls-password: file:{here}/wrong is not the password of {here}/locked.both",
+    ),
+    "no password file": (
+        "--tls-cert locked.both --tls-password file:nowhere",
+        "tls-password: cannot read {here}/nowhere: no such file",
+    ),
+    "no variable": (
+        "--tls-cert locked.both --tls-password env:NOT_THERE",
+        "tls-password: there is no variable NOT_THERE",
+    ),
+    "ciphers": (
+        "--tls-cert good.both --tls-ciphers ROT13",
+        "tls-ciphers: OpenSSL knows no cipher called 'ROT13'",
+    ),
+    "no authority": (
+        "--tls-cert good.both --tls-client required",
+        "tls-client optional or required and tls-ca belong together",
+    ),
+    "authority alone": ("--tls-cert good.both --tls-ca ca.pem", "belong together"),
+    "no certificates in it": (
+        "--tls-cert good.both --tls-client required --tls-ca good.key",
+        "tls-ca: {here}/good.key holds no certificates in PEM",
+    ),
+    "key alone": ("--tls-key good.key", "tls-key means nothing without tls-cert"),
+    "client alone": ("--tls-client optional", "tls-client means nothing without tls-cert"),
+}
+
+
+def config(*words: str) -> Config:
+    return resolve([read(words)[0]]).config
+
+
+def loaded(here: Path, *words: str) -> Credentials:
+    planned = plan(config(*words), str(here))
+    assert planned is not None
+    return load(planned)
+
+
+@pytest.mark.parametrize("case", list(WRONG))
+def test_what_is_wrong_is_said_in_one_line(case: str, folder: Path, ca: Authority) -> None:
+    words, complaint = WRONG[case]
+    with pytest.raises(UsageError) as caught:
+        loaded(folder, *words.split())
+    assert complaint.format(here=folder) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_the_machines_fault(ca: Authority, tmp_path: Path) -> None:
+    (tmp_path / "closed.pem").touch(0o000)
+    with pytest.raises(MachineError, match=r"cannot read .*closed.pem: permission denied"):
+        loaded(tmp_path, "--tls-cert", "closed.pem")
+
+
+def test_there_is_no_plan_without_certificates() -> None:
+    assert plan(Config(), "/") is None
+
+
+def test_paths_mean_the_same_in_any_folder(folder: Path, ca: Authority) -> None:
+    words = "--tls-cert good.pem --tls-key good.key --tls-cert /x.pem,key=y --tls-password file:w"
+    planned = plan(config(*words.split()), "/here")
+    assert planned is not None
+    assert planned.files() == ["/here/good.pem", "/here/good.key", "/x.pem", "/here/y", "/here/w"]
+
+
+def test_renewing_takes_what_is_right_and_leaves_what_is_not(tmp_path: Path) -> None:
+    made = Authority(tmp_path)
+    one, two = made.issue("one", "a.test"), made.issue("two", "b.test")
+    credentials = loaded(tmp_path, "--tls-cert", "one.both")
+    files = credentials.plan.files()
+    assert credentials.context.certificate.names == ("a.test",)
+    assert credentials.stamps == stamps(files)
+    one.both.write_bytes(two.both.read_bytes() + b"\n")
+    assert credentials.stamps != stamps(files)
+    credentials.renew()
+    assert credentials.context.certificate.names == ("b.test",)
+    context = credentials.context
+    one.both.unlink()
+    assert stamps(files) == [None]
+    with pytest.raises(UsageError):
+        credentials.renew()
+    assert credentials.context is context
+
+
+def test_what_is_asked_of_clients_and_offered_to_them(folder: Path, ca: Authority) -> None:
+    words = "--tls-cert good.both --tls-client optional --tls-ca ca.pem --tls-minimum 1.3"
+    context = loaded(folder, *words.split()).context
+    assert context.verify_mode is ssl.CERT_OPTIONAL
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert 0x1301 in context.cipher_numbers.values()
