@@ -31,7 +31,7 @@ def check_app(config: Config, here: str) -> str:
         identity=identity,
         folder=folder,
         imports=imports,
-        listeners=[],
+        listeners={},
         tls=tls,
         ready_fd=pipe.writer,
         life_fd=-1,

@@ -24,23 +24,22 @@ from prefork.unix.listeners import Listener, open_listeners, refit
 @dataclass(frozen=True, slots=True)
 class Generation:
     """``folder``: the workers' working directory, by name. ``imports``: what they put first on
-    sys.path. ``listeners`` are shared with other generations where the address is the same. ``tls``
-    None: there are no certificates."""
+    sys.path. ``listeners``, each with the scheme that is spoken there, are shared with other
+    generations where the address is the same. ``tls`` None: there are no certificates."""
 
     config: Config
     policy: Policy
     identity: Identity
     folder: str
     imports: list[str]
-    listeners: list[Listener]
+    listeners: dict[Listener, str]
     tls: Credentials | None
 
     def places(self) -> str:
         """Where it listens, for the log."""
-        secure = self.tls is not None
         return ", ".join(
-            f"https://{each}" if each.scheme(self.config.bind, secure) == "https" else str(each)
-            for each in self.listeners
+            f"https://{listener}" if scheme == "https" else str(listener)
+            for listener, scheme in self.listeners.items()
         )
 
     def remarks(self) -> list[str]:
@@ -56,7 +55,7 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
         raise UsageError(f"chdir: there is no folder {folder}")
     tls = credentials(config, here)
     make_logs(config, identity)
-    listeners = _listen(config, list(open_now))
+    listeners = _listen(config, list(open_now), tls is not None)
     return Generation(config, policy(config), identity, folder, imports, listeners, tls)
 
 
@@ -107,22 +106,24 @@ def make_logs(config: Config, identity: Identity) -> None:
             make_log(path, identity.uid, identity.gid)
 
 
-def _listen(config: Config, open_now: list[Listener]) -> list[Listener]:
+def _listen(
+    config: Config, open_now: list[Listener], has_certificates: bool
+) -> dict[Listener, str]:
     """Old sockets for old addresses, new ones for new; on failure the new ones are closed.
 
     A kept listener stays the same object: generations that share a socket must know that they do.
     """
-    listeners: list[Listener] = []
+    listeners: dict[Listener, str] = {}
     kept: list[tuple[Listener, Address]] = []
     opened: list[Listener] = []
     try:
         for address in config.bind:
-            found = [listener for listener in open_now if listener.serves(address)]
+            found = _kept(address, open_now, config)
             kept += [(listener, address) for listener in found]
             if not found:
                 found = open_listeners(address, config.backlog, [*open_now, *opened])
                 opened += found
-            listeners += found
+            listeners.update((each, each.scheme(address, has_certificates)) for each in found)
         # Last, because a reload that is refused changes nothing.
         for listener, address in kept:
             refit(listener, address, config.backlog)
@@ -131,3 +132,10 @@ def _listen(config: Config, open_now: list[Listener]) -> list[Listener]:
             listener.close()
         raise
     return listeners
+
+
+def _kept(address: Address, open_now: list[Listener], config: Config) -> list[Listener]:
+    """Those that listen there already: by this very address, or by one that nobody means now."""
+    found = [listener for listener in open_now if listener.serves(address)]
+    exact = [listener for listener in found if listener.address == address]
+    return exact or [listener for listener in found if listener.address not in config.bind]

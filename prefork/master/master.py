@@ -371,7 +371,7 @@ class Master:
         wanted = self._generations[self._pool.plan.generation].listeners
         for generation in self._generations.values():
             for listener in [each for each in generation.listeners if each not in wanted]:
-                generation.listeners.remove(listener)
+                del generation.listeners[listener]
                 listener.close()
 
     def _close(self) -> None:

@@ -39,11 +39,9 @@ class Listener:
             return self.inode is not None and self.inode == _inode(address.path)
         return same_socket(address, self.address)
 
-    def scheme(self, binds: Iterable[Address], has_certificates: bool) -> str:
-        """``http`` or ``https``, as the generation with these addresses has it."""
-        is_unix = self.socket.family == socket.AF_UNIX
-        ours = [address for address in binds if same_socket(address, self.address)]
-        return scheme_of((*ours, self.address)[0], has_certificates, is_unix)
+    def scheme(self, address: Address, has_certificates: bool) -> str:
+        """``http`` or ``https``, for a generation that means it by this address."""
+        return scheme_of(address, has_certificates, self.socket.family == socket.AF_UNIX)
 
     def close(self) -> None:
         """In the master: close, and remove the path that we made."""

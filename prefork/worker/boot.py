@@ -9,7 +9,7 @@ import faulthandler
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ class Birth:
     identity: Identity
     folder: str
     imports: list[str]
-    listeners: list[Listener]
+    listeners: Mapping[Listener, str]
+    """Each with the scheme that is spoken there."""
     tls: Credentials | None
     ready_fd: int
     life_fd: int
@@ -132,7 +133,9 @@ def _serve(
                 "main(listener) takes its connections itself, so tls-cert and proxy-protocol "
                 "mean nothing to it; leave them out"
             )
-        run_main(app, listeners, config.backlog, line, leave, config.ready == "manual", birth.log)
+        run_main(
+            app, list(listeners), config.backlog, line, leave, config.ready == "manual", birth.log
+        )
     else:
         HttpWorker(
             app, interface, config, entrances, line, leave, birth.log, birth.log_access

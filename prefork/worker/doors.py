@@ -9,6 +9,7 @@ existed for the service, and counts for nothing.
 import asyncio
 import logging
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,17 +46,17 @@ class Door:
         return self.tls is None and self.proxies is None
 
 
-def doors(config: Config, listeners: list[Listener], tls: Credentials | None) -> list[Door]:
-    """One for each listener."""
+def doors(config: Config, listeners: Mapping[Listener, str], tls: Credentials | None) -> list[Door]:
+    """One for each listener, by its scheme."""
     proxies = Networks(config.proxy_allow) if config.proxy_protocol else None
     return [
         Door(
             listener.socket,
-            tls if listener.scheme(config.bind, tls is not None) == "https" else None,
+            tls if scheme == "https" else None,
             proxies,
             config.handshake_timeout,
         )
-        for listener in listeners
+        for listener, scheme in listeners.items()
     ]
 
 

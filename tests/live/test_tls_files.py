@@ -64,7 +64,7 @@ def test_a_password_is_not_printed(folder: Path, ca: Authority) -> None:
 def test_a_main_that_takes_its_connections_itself_has_no_tls(folder: Path, ca: Authority) -> None:
     words = ("-b", "127.0.0.1:0", "--tls-cert", "good.both", "prefork.demo:main")
     run = command(*words, cwd=folder)
-    assert run.returncode == 102
+    assert run.returncode == 100
     assert "main(listener) takes its connections itself" in run.stderr
 
 
