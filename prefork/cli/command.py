@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefork.cli.settings import Settings, start_folder
 from prefork.config import Config
@@ -13,10 +13,14 @@ from prefork.config.flags import parser
 from prefork.config.render import settings as show_settings
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import Foreground, detach, open_standard_streams
+from prefork.unix.home import Folder, claim, home, usable_name
 from prefork.unix.listeners import backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
 from prefork.version import __version__
+
+if TYPE_CHECKING:
+    from prefork.observe.log import Log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,13 +82,14 @@ def require_app(config: Config) -> None:
         raise UsageError("no app: write prefork MODULE:CALLABLE, as in prefork myapp:main")
 
 
-def serve(settings: Settings, config: Config) -> int:
-    """Be the master until it is over."""
+def serve(settings: Settings, config: Config, managed: Folder | None = None) -> int:
+    """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
+    list when it is stopped."""
     here = start_folder()
     foreground = detach() if config.daemon else Foreground(-1)
     code = PreforkError.exit_code
     try:
-        code = _be_master(settings, config, here, foreground)
+        code = _be_master(settings, config, here, foreground, managed)
     except PreforkError as error:
         code = error.exit_code
         raise
@@ -93,9 +98,16 @@ def serve(settings: Settings, config: Config) -> int:
     return code
 
 
-def _be_master(settings: Settings, config: Config, here: str, foreground: Foreground) -> int:
+def _be_master(
+    settings: Settings,
+    config: Config,
+    here: str,
+    foreground: Foreground,
+    managed: Folder | None,
+) -> int:
     # Late, because --help and --version need none of it.
     from prefork.master.master import SIGNALS, Master  # noqa: PLC0415
+    from prefork.master.registration import Registration  # noqa: PLC0415
     from prefork.observe.log import Log  # noqa: PLC0415
 
     # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
@@ -117,8 +129,23 @@ def _be_master(settings: Settings, config: Config, here: str, foreground: Foregr
         require_app(config)
         return config
 
-    master = Master(config, reread, here, log, mailbox, notifier, foreground)
+    folder = managed or _enlist(config, log)
+    registration = None
+    if folder is not None:
+        origin = {"app": config.app, "arguments": settings.arguments, "here": here}
+        registration = Registration(folder, origin, managed is not None, log)
+    master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
     # What is there now stays shared with the workers instead of being copied by their collector.
     gc.collect()
     gc.freeze()
     return master.run()
+
+
+def _enlist(config: Config, log: "Log") -> Folder | None:
+    """A place in the list under a name that is free; None when there cannot be one."""
+    name = usable_name(config.name or config.app.partition(":")[0])
+    try:
+        return claim(home(os.environ), name, exact=False)
+    except PreforkError as error:
+        log.logger.warning("%s; the app serves, but is in no list", error)
+        return None

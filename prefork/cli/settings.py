@@ -27,6 +27,7 @@ class Settings:
         environ: MutableMapping[str, str],
         given: Mapping[str, Any] | None = None,
     ) -> None:
+        self.arguments = list(arguments)
         self._flags, self.words = read(arguments)
         self._given = given_layer(given or {})
         self._environ = dict(environ)

@@ -13,13 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from time import monotonic
+from time import monotonic, time
+from typing import Any
 
 from prefork.config import Config
 from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
+from prefork.master.control import Control
+from prefork.master.describe import describe
 from prefork.master.generation import Generation, make_logs, prepare
 from prefork.master.nursery import Nursery
+from prefork.master.registration import Registration
 from prefork.master.titles import Titles
 from prefork.observe.access import AccessLog
 from prefork.observe.log import Log
@@ -64,6 +68,7 @@ class Master:
         mailbox: Mailbox,
         notifier: Notifier,
         foreground: Foreground,
+        registration: Registration | None,
     ) -> None:
         self._reread = reread
         self._here = here
@@ -87,6 +92,10 @@ class Master:
                 self._pid_file.close()
             raise
         self._pool = Pool(self._generations[1].policy, Random())
+        self._registration = registration
+        self._control = None
+        if registration is not None:
+            self._control = Control(registration.socket, self._waiter, self._pool, self, time)
         self._status = ""
         self._exit_code: int | None = None
         self._oom_kills = out_of_memory_kills()
@@ -126,6 +135,8 @@ class Master:
             self._ask(self._facts.popleft())
         self._ask(self._beats())
         self._show_status()
+        if self._control is not None:
+            self._control.settle()
         self._forget_generations()
         interval = self._notifier.watchdog_interval
         if interval is not None and monotonic() >= self._watchdog_due:
@@ -146,7 +157,7 @@ class Master:
         asked = self._mailbox.collect()
         if signal.SIGHUP in asked:
             # A storm of HUPs that was read at once is one wish.
-            self._reload()
+            self.reload()
         for signum in asked:
             self._on_signal(signum)
 
@@ -162,7 +173,7 @@ class Master:
             case signal.SIGTTOU:
                 self._facts.append(facts.AskedScale(-1))
             case signal.SIGUSR1:
-                self._reopen_logs()
+                self.reopen()
             case signal.SIGUSR2:
                 self._log.logger.warning("USR2: upgrading the master is not there yet")
             case signal.SIGWINCH:
@@ -196,10 +207,30 @@ class Master:
         self._oom_kills = kills
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
-    def _reload(self) -> None:
-        """Prepare the next generation. Nothing changes before all of it is known to be right."""
+    # What a signal or a client of the control socket asks.
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that may be shown."""
+        config = self._generations[self._pool.plan.generation].config
+        restarts = self._control.restarts if self._control is not None else {}
+        listening = [str(listener) for listener in self._listeners()]
+        described = describe(self._pool, self._nursery, config, listening, restarts)
+        name = self._registration.name if self._registration is not None else self._name
+        return {"name": name, "pid": os.getpid(), **described}
+
+    def scale(self, workers: int) -> None:
+        """From now on so many."""
+        self._facts.append(facts.AskedScale(workers - self._pool.target))
+
+    def stop(self, quick: bool) -> None:
+        """From now on none."""
+        self._facts.append(facts.AskedStop(quick))
+
+    def reload(self) -> int | str:
+        """Prepare the next generation: its number, or why there is none. Nothing changes before all
+        of it is known to be right."""
         if self._pool.stopping:
-            return
+            return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.reloading()
         current = self._generations[self._pool.plan.generation]
@@ -208,12 +239,12 @@ class Master:
             generation = prepare(config, self._here, self._listeners())
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
-            return
+            return str(error)
         except Exception as error:
             # Not even a bug of ours may end a service because somebody edited a file.
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
-            return
+            return repr(error)
         if changed := changed_for_restart(current.config, config):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._log.set_level(config.log_level)
@@ -221,12 +252,14 @@ class Master:
         self._newest += 1
         self._generations[self._newest] = generation
         self._facts.append(facts.AskedReload(self._newest, generation.policy))
+        return self._newest
 
     def _remark(self, generation: Generation) -> None:
         for remark in generation.remarks():
             self._log.logger.warning("%s", remark)
 
-    def _reopen_logs(self) -> None:
+    def reopen(self) -> None:
+        """The logs, after a rotation."""
         self._log.reopen()
         current = self._generations[self._pool.plan.generation]
         try:
@@ -272,6 +305,9 @@ class Master:
         self._foreground.close_copy()
         if self._pid_file is not None:
             self._pid_file.close_copy()
+        if self._registration is not None and self._control is not None:
+            self._registration.close_copy()
+            self._control.close_copy()
         for listener in self._listeners():
             if listener not in generation.listeners:
                 listener.socket.close()
@@ -324,6 +360,8 @@ class Master:
     def _announce(self, happening: orders.Happening) -> None:
         level, text = tell(happening)
         self._log.logger.log(level, "%s", text)
+        if self._control is not None:
+            self._control.tell(happening, text)
         match happening:
             case orders.Running():
                 self._notifier.ready()
@@ -346,6 +384,8 @@ class Master:
             self._status = now
             self._titles.master(now)
             self._notifier.status(now)
+            if self._registration is not None:
+                self._registration.note(status=now, target=self._pool.target)
 
     def _listeners(self) -> list[Listener]:
         """All that are open, over all generations."""
@@ -381,4 +421,7 @@ class Master:
             self._pid_file.close()
         # If it is still there: we were stopped before we were ready, and it must not return 0.
         self._foreground.failed(self._exit_code or MachineError.exit_code)
+        if self._registration is not None and self._control is not None:
+            self._control.close()
+            self._registration.close("stopped" if self._exit_code == 0 else self._status)
         self._log.logger.info("stopped")

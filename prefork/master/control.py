@@ -1,0 +1,220 @@
+"""The master's side of the control socket: who asks what, and who waits for which goal.
+
+Nobody here may hold the master up: a client that floods, stalls or talks nonsense is told so and
+dropped. A verb that changes something only changes what is desired; its client waits here until
+the pool says how it ended, and hears on the way what happens.
+"""
+
+import dataclasses
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from prefork.errors import PreforkError, UsageError
+from prefork.pool import Pool, orders
+from prefork.unix.control import ControlSocket, Peer
+from prefork.unix.waiting import Waiter
+from prefork.wire import control as wire
+
+MOST_CLIENTS = 64
+MOST_DEATHS = 100
+"""So many are remembered for ``why``."""
+
+Outcome = bytes
+"""The line that ends a conversation."""
+
+
+class Asked(Protocol):
+    """What the master does for a verb."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Everything about it that may be shown."""
+
+    def reload(self) -> int | str:
+        """The new generation's number, or why there will be none."""
+
+    def scale(self, workers: int) -> None:
+        """From now on so many."""
+
+    def stop(self, quick: bool) -> None:
+        """From now on none."""
+
+    def reopen(self) -> None:
+        """The logs."""
+
+
+@dataclass(slots=True)
+class Talk:
+    """One client. ``goal`` is asked after each change; ``follows``: it hears all that happens."""
+
+    peer: Peer
+    lines: wire.Lines = field(default_factory=wire.Lines)
+    goal: Callable[[orders.Happening | None], Outcome | None] | None = None
+    follows: bool = False
+    stopping: bool = False
+
+
+class Control:
+    """All conversations of one master."""
+
+    def __init__(
+        self,
+        socket: ControlSocket,
+        waiter: Waiter,
+        pool: Pool,
+        asked: Asked,
+        clock: Callable[[], float],
+    ) -> None:
+        self._socket = socket
+        self._waiter = waiter
+        self._pool = pool
+        self._asked = asked
+        self._clock = clock
+        self._talks: list[Talk] = []
+        self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
+        self.restarts: Counter[int] = Counter()
+        """By slot: how often its worker failed and was replaced."""
+        waiter.watch(socket.fileno(), self._accept)
+
+    # Conversations.
+
+    def _accept(self) -> None:
+        peer = self._socket.accept()
+        if peer is None:
+            return
+        talk = Talk(peer)
+        if not peer.is_owner:
+            peer.send(wire.error("this app belongs to another user", UsageError.exit_code))
+            peer.close()
+        elif len(self._talks) >= MOST_CLIENTS:
+            peer.send(wire.error("too many are talking to this master", UsageError.exit_code))
+            peer.close()
+        else:
+            self._talks.append(talk)
+            self._waiter.watch(peer.fileno(), lambda: self._hear(talk))
+
+    def _hear(self, talk: Talk) -> None:
+        data = talk.peer.read()
+        if data == b"":
+            self._hang_up(talk)
+        if not data:
+            return
+        try:
+            for line in talk.lines.feed(data):
+                if talk.goal is not None or talk.follows or talk.stopping:
+                    raise UsageError("one connection carries one request")
+                self._answer(talk, wire.read_request(line))
+                if talk not in self._talks:
+                    return
+        except PreforkError as error:
+            self._end(talk, wire.error(str(error), error.exit_code))
+
+    def _end(self, talk: Talk, outcome: Outcome) -> None:
+        talk.peer.send(outcome)
+        self._hang_up(talk)
+
+    def _hang_up(self, talk: Talk) -> None:
+        if talk in self._talks:
+            self._talks.remove(talk)
+            self._waiter.forget(talk.peer.fileno())
+            talk.peer.close()
+
+    # Verbs.
+
+    def _answer(self, talk: Talk, request: wire.Request) -> None:
+        """Raises UsageError."""
+        match request.verb.name:
+            case "ping":
+                self._end(talk, wire.result({"name": self._asked.describe()["name"]}))
+            case "show":
+                self._end(talk, wire.result(self._asked.describe()))
+            case "why":
+                self._end(talk, wire.result({"deaths": list(self._deaths)}))
+            case "events":
+                talk.follows = True
+            case "reload":
+                self._reload(talk)
+            case "scale":
+                self._scale(talk, request.arguments["workers"])
+            case "stop":
+                talk.stopping = True
+                self._asked.stop(quick=bool(request.arguments.get("quick")))
+            case "reopen":
+                self._asked.reopen()
+                self._end(talk, wire.result({}))
+            case "reset":
+                self._deaths.clear()
+                self.restarts.clear()
+                self._end(talk, wire.result({}))
+
+    def _reload(self, talk: Talk) -> None:
+        asked = self._asked.reload()
+        if isinstance(asked, str):
+            raise UsageError(asked)
+
+        def outcome(happening: orders.Happening | None) -> Outcome | None:
+            match happening:
+                case orders.RollDone(generation, took) if generation >= asked:
+                    return wire.result({"generation": generation, "asked": asked, "took": took})
+                case orders.RollFailed(kept, reason):
+                    text = f"reload failed, gen {kept} serves on: {reason}"
+                    return wire.error(text, PreforkError.exit_code + 1)
+            return None
+
+        talk.goal = outcome
+
+    def _scale(self, talk: Talk, workers: object) -> None:
+        pool = self._pool
+        asked = wire.new_target(workers, pool.target)
+        self._asked.scale(asked)
+
+        def outcome(happening: orders.Happening | None) -> Outcome | None:
+            reached = pool.ready == len(pool.workers) == pool.target
+            if happening is None and reached:
+                return wire.result({"workers": pool.target, "asked": asked})
+            return None
+
+        talk.goal = outcome
+
+    # What happens.
+
+    def tell(self, happening: orders.Happening, text: str) -> None:
+        """Something happened: those who wait for it and those who follow hear of it."""
+        if isinstance(happening, orders.WorkerGone):
+            self._deaths.append({"at": self._clock(), **_details(happening)})
+            self.restarts[happening.slot] += happening.retry_in is not None
+        line = wire.progress(text, at=self._clock(), **_details(happening))
+        for talk in list(self._talks):
+            waits = talk.goal is not None or talk.stopping
+            if (waits or talk.follows) and not talk.peer.send(line):
+                self._hang_up(talk)  # it does not read
+        self._look(happening)
+
+    def settle(self) -> None:
+        """The pool has decided everything for now."""
+        self._look(None)
+
+    def _look(self, happening: orders.Happening | None) -> None:
+        for talk in list(self._talks):
+            outcome = talk.goal(happening) if talk.goal is not None else None
+            if outcome is not None:
+                self._end(talk, outcome)
+
+    def close(self) -> None:
+        """It is over: who waited for that is told so, and the others, too."""
+        for talk in list(self._talks):
+            over = wire.result({}) if talk.stopping else wire.error("the master stopped", 111)
+            self._end(talk, over)
+        self._socket.close()
+
+    def close_copy(self) -> None:
+        """In a child."""
+        for talk in self._talks:
+            talk.peer.close()
+        self._socket.close()
+
+
+def _details(happening: orders.Happening) -> dict[str, Any]:
+    """The happening for programs: its kind and its fields."""
+    return {"kind": type(happening).__name__, **dataclasses.asdict(happening)}

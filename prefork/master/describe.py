@@ -1,0 +1,63 @@
+"""What a master says about itself: to whoever asks on the control socket, and in its folder."""
+
+from collections.abc import Mapping
+from time import monotonic, time
+from typing import Any
+
+from prefork.config import OPTIONS, Config
+from prefork.master.nursery import Nursery
+from prefork.observe.tell import status
+from prefork.pool import Pool
+from prefork.pool.workers import Worker
+from prefork.unix.scoreboard import CONNECTIONS, IN_FLIGHT, REQUESTS
+
+MASKED = "***"
+
+
+def describe(
+    pool: Pool, nursery: Nursery, config: Config, listening: list[str], restarts: Mapping[int, int]
+) -> dict[str, Any]:
+    """State, workers by slot, and settings; the values of environment variables are masked."""
+    now = monotonic()
+    workers = [_worker(worker, nursery, now) for worker in pool.workers]
+    return {
+        "state": pool.state.value,
+        "status": status(pool),
+        "failure": pool.failure,
+        "generation": pool.plan.generation,
+        "target": pool.target,
+        "ready": pool.ready,
+        "listening": listening,
+        "restarts": sum(restarts.values()),
+        "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
+        "settings": settings(config),
+    }
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Those that are not the default, as a person would write them."""
+    shown: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        value = getattr(config, name)
+        if name == "env":
+            value = dict.fromkeys(value, MASKED)
+            if value:
+                shown[option.key] = value
+        elif value != option.default:
+            shown[option.key] = option.kind.show(value)
+    return shown
+
+
+def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
+    nursling = nursery.get(worker.id)
+    counts = nursling.row.counts if nursling is not None else None
+    return {
+        "slot": worker.slot,
+        "pid": worker.pid,
+        "generation": worker.generation,
+        "state": worker.state.value,
+        "since": time() - (now - worker.born),
+        "requests": counts[REQUESTS] if counts else 0,
+        "in_flight": counts[IN_FLIGHT] if counts else 0,
+        "connections": counts[CONNECTIONS] if counts else 0,
+    }

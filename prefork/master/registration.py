@@ -1,0 +1,60 @@
+"""A master's place in the list: its folder, its control socket, and what the folder says of it.
+
+A master whose folder cannot be used serves all the same; it says so once and is in no list.
+"""
+
+import os
+from collections.abc import Mapping
+from time import time
+from typing import Any
+
+from prefork.errors import MachineError
+from prefork.observe.log import Log
+from prefork.unix.control import ControlSocket
+from prefork.unix.home import Folder
+from prefork.version import __version__
+
+
+class Registration:
+    """``origin``: how it was started, so that it can be started again. ``managed``: it stays in
+    the list when it is stopped."""
+
+    def __init__(self, folder: Folder, origin: Mapping[str, Any], managed: bool, log: Log) -> None:
+        self._folder = folder
+        self._managed = managed
+        self._log = log
+        self._told = False
+        self.socket = ControlSocket(folder.control)
+        self._state: dict[str, Any] = {
+            "name": folder.name,
+            "pid": os.getpid(),
+            "started": time(),
+            "version": __version__,
+            "managed": managed,
+            **origin,
+        }
+
+    @property
+    def name(self) -> str:
+        """The app's name in the list."""
+        return self._folder.name
+
+    def note(self, **news: Any) -> None:
+        """Write down what changed."""
+        self._state.update(news)
+        try:
+            self._folder.write(self._state)
+        except MachineError as error:
+            if not self._told:
+                self._told = True
+                self._log.logger.warning("%s; the list will not know", error)
+
+    def close(self, status: str) -> None:
+        """It is over."""
+        if self._managed:
+            self.note(pid=None, status=status, ended=time())
+        self._folder.close(keep=self._managed)
+
+    def close_copy(self) -> None:
+        """In a child."""
+        self._folder.close_copy()

@@ -1,0 +1,216 @@
+"""The registry: a folder for each app under ``$PREFORK_HOME``. It is the list of what runs.
+
+    lock       held by the master while it lives (flock(2)); whether it runs is asked here
+    state      JSON: who it is, how it was started, what became of it
+    control    its socket
+    log        the log of an app that was started in the background
+
+Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
+owner alone: folders are 0700, files 0600, and symlinks are not followed.
+"""
+
+import fcntl
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefork.errors import MachineError, UsageError
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """Where the folders are: $PREFORK_HOME, or ~/.prefork."""
+    return Path(environ.get("PREFORK_HOME") or os.path.expanduser("~/.prefork"))
+
+
+def check_name(name: str) -> str:
+    """The name, if a folder can be called so. Raises UsageError."""
+    if not NAME.fullmatch(name) or name == "all":
+        raise UsageError(
+            f"the name {name!r} cannot be used: letters, digits and _ . @ - are fine, and not 'all'"
+        )
+    return name
+
+
+def usable_name(name: str) -> str:
+    """Something like ``name`` that a folder can be called."""
+    return re.sub(r"[^A-Za-z0-9_.@-]+", "-", name).strip("-.@")[:100] or "app"
+
+
+class Folder:
+    """The folder of one app, as its master holds it: locked."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @property
+    def name(self) -> str:
+        """The app's name in the list."""
+        return self.path.name
+
+    @property
+    def control(self) -> Path:
+        """Where the control socket is."""
+        return self.path / "control"
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace the state, whole or not at all. Raises MachineError."""
+        new = self.path / "state.new"
+        try:
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with open(fd, "w") as file:
+                json.dump(state, file, indent=1)
+            os.replace(new, self.path / "state")
+        except OSError as error:
+            raise MachineError(f"cannot write {new}: {error.strerror}") from error
+
+    def close(self, keep: bool) -> None:
+        """Let go; unless ``keep``, the app leaves the list."""
+        _remove(self.control)
+        if not keep:
+            erase(self.path)
+        os.close(self._lock)
+
+    def close_copy(self) -> None:
+        """In a child: the lock stays with the master alone."""
+        os.close(self._lock)
+
+
+class Entry:
+    """The folder of one app, as everybody else sees it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.state: dict[str, Any] = _read_state(path / "state")
+
+    @property
+    def control(self) -> Path:
+        """Where the control socket is."""
+        return self.path / "control"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the master that holds the lock; None: nobody does."""
+        return self.state.get("pid") if self.runs() else None
+
+    def runs(self) -> bool:
+        """Whether a master holds the lock."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def wait_until_it_ends(self, timeout: float | None) -> bool:
+        """Whether the master let go of the lock within ``timeout`` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.runs():
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def entries(where: Path) -> Iterator[Entry]:
+    """All apps in the list, by name. Raises MachineError when it may not be read."""
+    try:
+        found = sorted(os.scandir(where), key=lambda each: each.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MachineError(f"cannot read {where}: {error.strerror}; it is $PREFORK_HOME") from error
+    for each in found:
+        if each.is_dir(follow_symlinks=False) and NAME.fullmatch(each.name):
+            yield Entry(Path(each.path))
+
+
+def claim(where: Path, name: str, exact: bool) -> Folder:
+    """The folder for a new master. ``exact``: by this name and no other.
+
+    Raises UsageError when the name is taken, MachineError when nothing can be written there.
+    """
+    for number in range(1, 1000):
+        candidate = name if number == 1 else f"{name}-{number}"
+        folder = _lock(where, candidate)
+        if folder is not None:
+            return folder
+        if exact:
+            raise UsageError(f"{name} runs already; use `prefork reload {name}` or another --name")
+    raise MachineError(f"a thousand apps called {name} run already")
+
+
+def erase(path: Path) -> None:
+    """Remove the folder of an app and all that prefork put into it."""
+    for name in ("control", "state", "state.new", "log", "lock"):
+        _remove(path / name)
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # somebody else put something there: it is theirs
+
+
+def _lock(where: Path, name: str) -> Folder | None:
+    path = where / name
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        _require_own(where)
+        _require_own(path)
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(path / "lock", flags, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            if _is_at(fd, path / "lock"):
+                _remove(path / "control")
+                return Folder(path, fd)
+            os.close(fd)  # its last owner removed it between our open and our lock
+            os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        why = f"{error.strerror}; it is in $PREFORK_HOME"
+        raise MachineError(f"cannot use {path}: {why}") from error
+
+
+def _require_own(path: Path) -> None:
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise MachineError(f"{path} is not a folder of this user's: it is in $PREFORK_HOME")
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
+            state = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}

@@ -1,0 +1,189 @@
+"""The control protocol between a master and those who manage it: JSON lines on a unix socket. PURE.
+
+A connection carries one request and what follows from it: any number of progress lines, then one
+result or one error, then its end.
+
+    request    {"verb": "scale", "arguments": {"workers": "+2"}}
+    progress   {"progress": "worker 3 (pid 71, gen 1) ready in 0.41s"}
+    result     {"result": {"workers": 4}}
+    error      {"error": "reload failed, gen 1 serves on: …", "code": 102}
+
+Each verb is declared once, below: the socket, the command line and the documentation go by it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.errors import PreforkError, UsageError
+
+LONGEST = 1024 * 1024
+"""Bytes of a line; more is no request of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a verb; ``required`` has no default, otherwise it is None."""
+
+    name: str
+    text: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What a master can be asked. ``changes``: only its owner may ask; others may at most look."""
+
+    name: str
+    text: str
+    changes: bool = False
+    arguments: tuple[Argument, ...] = ()
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("ping", "whether the master answers, and who it is"),
+        Verb("show", "the master's state, its workers and its settings"),
+        Verb("why", "the last deaths, each with its cause and what the worker said itself"),
+        Verb("events", "everything that happens, as it happens, until the connection ends"),
+        Verb("reload", "a rolling reload; ends when every slot serves the new generation", True),
+        Verb(
+            "scale",
+            "another number of workers; ends when they serve and the others have left",
+            True,
+            (Argument("workers", "a number, or +N or -N", required=True),),
+        ),
+        Verb(
+            "stop",
+            "a graceful stop; ends when everything is over",
+            True,
+            (Argument("quick", "do not wait for requests in flight"),),
+        ),
+        Verb("reopen", "open the logs anew, after a rotation", True),
+        Verb("reset", "forget the deaths so far, and begin to count anew", True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A verb of VERBS with its arguments."""
+
+    verb: Verb
+    arguments: Mapping[str, Any]
+
+
+class RefusedError(PreforkError):
+    """The master said no, with the exit code that it deserves."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
+
+def request(verb: str, **arguments: Any) -> bytes:
+    """The line that asks."""
+    return _line({"verb": verb, "arguments": arguments})
+
+
+def progress(text: str, **details: Any) -> bytes:
+    """A line on the way."""
+    return _line({"progress": text, **details})
+
+
+def result(value: Mapping[str, Any]) -> bytes:
+    """The last line, when the goal is reached."""
+    return _line({"result": value})
+
+
+def error(text: str, code: int) -> bytes:
+    """The last line, when it is not; ``code`` is the exit code for whoever asked."""
+    return _line({"error": text, "code": code})
+
+
+def read_request(line: bytes) -> Request:
+    """What a client asks. Raises UsageError for everything that is no request."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise UsageError("a request is one line of JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("arguments", {}), dict):
+        raise UsageError('a request is an object: {"verb": "…", "arguments": {…}}')
+    name, arguments = message.get("verb"), message.get("arguments", {})
+    verb = VERBS.get(name) if isinstance(name, str) else None
+    if verb is None:
+        raise UsageError(f"no verb {name!r}; there are {', '.join(VERBS)}")
+    known = {argument.name for argument in verb.arguments}
+    for name in arguments:
+        if name not in known:
+            raise UsageError(f"{verb.name} has no argument {name!r}")
+    for argument in verb.arguments:
+        if argument.required and argument.name not in arguments:
+            raise UsageError(f"{verb.name} needs {argument.name}: {argument.text}")
+    return Request(verb, arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """On the way; ``details`` are for programs."""
+
+    text: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The goal is reached."""
+
+    value: Mapping[str, Any]
+
+
+def read_answer(line: bytes) -> Progress | Result:
+    """What a master says. Raises RefusedError for its errors, and for nonsense."""
+    try:
+        message = json.loads(line)
+        if "result" in message:
+            return Result(dict(message["result"]))
+        if "progress" in message:
+            return Progress(str(message.pop("progress")), message)
+        text, code = str(message["error"]), int(message["code"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        text, code = f"the master said nonsense: {line[:200]!r}", PreforkError.exit_code
+    raise RefusedError(text, code)
+
+
+class Lines:
+    """Bytes in, lines out; keeps an unfinished line. Raises UsageError when one is too long."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """All lines that are complete with ``data``, without their ends."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST:
+            raise UsageError(f"a line of more than {LONGEST} bytes")
+        yield from lines
+
+
+def new_target(asked: object, target: int) -> int:
+    """How many workers ``4``, ``+2`` or ``-1`` mean when there are ``target``.
+
+    Raises UsageError.
+    """
+    text = str(asked).strip()
+    digits = text.removeprefix("+").removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 6:
+        raise UsageError(f"workers must be a number, or +N or -N, not {text!r}")
+    number = int(digits)
+    if text[0] in "+-":
+        number = target + number if text[0] == "+" else target - number
+    if number < 1:
+        raise UsageError(f"{text} would leave {number} workers; to stop all of them use stop")
+    return number
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
