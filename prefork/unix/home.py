@@ -166,7 +166,8 @@ def erase(path: Path) -> None:
 def _lock(where: Path, name: str) -> Folder | None:
     path = where / name
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        for folder in (where, path):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         _require_own(where)
         _require_own(path)
         while True:

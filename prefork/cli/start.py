@@ -1,0 +1,60 @@
+"""``prefork start``: put an app into the list and into the background, and say how it went."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from prefork.cli.client import Client
+from prefork.cli.command import require_app, serve
+from prefork.cli.settings import Settings
+from prefork.errors import PreforkError, UsageError
+from prefork.unix.home import Entry, Folder, check_name, claim, usable_name
+
+
+def start_new(client: Client, arguments: Sequence[str]) -> int:
+    """An app as ``prefork ARGUMENTS`` would serve it; the exit code. Raises PreforkError."""
+    config = Settings(arguments, os.environ).read().config
+    require_app(config)
+    name = config.name or usable_name(config.app.partition(":")[0])
+    folder = claim(client.home, check_name(name), exact=True)
+    given = [*arguments, "--daemon", "--name", name]
+    if not config.log_file:
+        given += ["--log-file", str(folder.path / "log")]
+    return _start(client, folder, given)
+
+
+def start_again(client: Client, entry: Entry) -> int:
+    """One of the list that does not run, as it was started before. Raises PreforkError."""
+    arguments, here = entry.state.get("arguments"), entry.state.get("here")
+    if not isinstance(arguments, list) or not isinstance(here, str):
+        raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
+    folder = claim(client.home, entry.name, exact=True)
+    try:
+        os.chdir(here)
+    except OSError as error:
+        raise UsageError(f"{entry.name}: cannot go to {here}: {error.strerror}") from error
+    os.environ["PWD"] = here
+    return _start(client, folder, [str(argument) for argument in arguments])
+
+
+def _start(client: Client, folder: Folder, arguments: Sequence[str]) -> int:
+    """In a child, because whoever goes to the background does not come back."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_serve(folder, arguments))
+    folder.close_copy()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0:
+        app = client.describe(Entry(folder.path))
+        where = ", ".join(app.get("listening", []))
+        print(f"{folder.name}: {app.get('status')}, listening on {where}")
+    return code if code >= 0 else PreforkError.exit_code
+
+
+def _serve(folder: Folder, arguments: Sequence[str]) -> int:
+    try:
+        settings = Settings(arguments, os.environ)
+        return serve(settings, settings.read().config, folder)
+    except PreforkError as error:
+        print(f"prefork: {error}", file=sys.stderr)
+        return error.exit_code

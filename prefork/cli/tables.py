@@ -1,0 +1,134 @@
+"""The list and the details of apps, for people."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {
+    "running": "green",
+    "reloading": "cyan",
+    "starting": "cyan",
+    "frozen": "yellow",
+    "stopping": "yellow",
+    "hung": "red",
+    "dead": "red",
+    "stopped": "dim",
+}
+
+
+def show_list(apps: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each app."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "state", "workers", "gen", "listening", "pid", "uptime", "restarts"):
+        table.add_column(column, no_wrap=column != "listening")
+    for column in ("CPU %", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for app in apps:
+        state = str(app.get("state", "?"))
+        alive = state not in ("dead", "stopped")
+        cpu, memory = usage(app) if app.get("answers") else (None, None)
+        ready = f"{app['ready']}/{app['target']}" if app.get("answers") else "-"
+        table.add_row(
+            str(app["name"]),
+            Text(state, STYLES.get(state, "")),
+            ready,
+            str(app.get("generation", "-")),
+            ", ".join(app.get("listening", [])) or "-",
+            str(app.get("pid") or "-") if alive else "-",
+            since(app.get("started") if alive else None),
+            str(app.get("restarts", "-")),
+            "-" if cpu is None else f"{cpu:.0f}",
+            "-" if memory is None else size(memory),
+        )
+    Console().print(table if apps else "no apps; start one with `prefork start myapp:main`")
+    for app in apps:
+        if app.get("state") == "hung":
+            Console().print(f"{app['name']} does not answer; `prefork stop --force` ends it")
+        elif app.get("failure"):
+            Console().print(f"{app['name']}: the last reload failed; see `prefork show`")
+
+
+def show_app(app: Mapping[str, Any]) -> None:
+    """Everything about one app."""
+    console = Console(highlight=False)
+    head = Table(box=None, show_header=False, pad_edge=False)
+    head.add_column(style="dim")
+    for name in ("name", "app", "state", "status", "pid", "version", "here", "log"):
+        if app.get(name):
+            head.add_row(name, str(app[name]))
+    head.add_row("listening", ", ".join(app.get("listening", [])) or "-")
+    head.add_row("uptime", since(app.get("started") if app.get("answers") else None))
+    for key, value in app.get("settings", {}).items():
+        head.add_row(f"--{key}", str(value))
+    console.print(head)
+    if app.get("workers"):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("slot", "pid", "gen", "state", "uptime", "requests", "in flight", "open"):
+            table.add_column(column, justify="right" if column != "state" else "left")
+        for worker in app["workers"]:
+            table.add_row(
+                str(worker["slot"]),
+                str(worker["pid"]),
+                str(worker["generation"]),
+                Text(worker["state"], STYLES.get(worker["state"], "")),
+                since(worker["since"]),
+                str(worker["requests"]),
+                str(worker["in_flight"]),
+                str(worker["connections"]),
+            )
+        console.print(table)
+    if app.get("failure"):
+        console.print(Text(f"the last reload failed: {app['failure']}", "red"))
+
+
+def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:
+    """The last deaths, the youngest last."""
+    console = Console(highlight=False)
+    if not deaths:
+        console.print("no worker has died")
+    for death in deaths:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))
+        who = f"worker {death['slot']} (pid {death['pid']}, gen {death['generation']})"
+        killed = ", killed" if death["killed"] else ""
+        console.print(f"{at} {who}: {death['cause']} ({death['detail']}{killed})", markup=False)
+        if death["reason"]:
+            console.print(death["reason"], markup=False)
+
+
+def usage(app: Mapping[str, Any]) -> tuple[float | None, int | None]:
+    """CPU since birth as a percentage of one core, and memory (PSS), of master and workers."""
+    cpu, memory = 0.0, 0
+    for pid in [app["pid"], *(worker["pid"] for worker in app["workers"])]:
+        try:
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            age = max(time.time() - process.create_time(), 0.1)
+            cpu += 100 * (times.user + times.system) / age
+            memory += process.memory_full_info().pss
+        except psutil.Error:
+            continue  # it ended meanwhile, or is not ours to look at
+    return cpu, memory
+
+
+def since(moment: float | None) -> str:
+    """How long ago, in two units at the most."""
+    if moment is None:
+        return "-"
+    seconds = int(max(0.0, time.time() - moment))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds % 60}s" if minutes else f"{seconds}s"
+
+
+def size(amount: int) -> str:
+    """Bytes as people write them."""
+    return f"{amount / 2**20:.1f}m" if amount < 2**30 else f"{amount / 2**30:.2f}g"
