@@ -8,7 +8,7 @@ from prefork.cli.client import Client
 from prefork.cli.command import require_app, serve
 from prefork.cli.settings import Settings
 from prefork.errors import PreforkError, UsageError
-from prefork.unix.home import Entry, Folder, check_name, claim, usable_name
+from prefork.unix.home import Entry, Folder, check_name, claim, erase, usable_name
 
 
 def start_new(client: Client, arguments: Sequence[str]) -> int:
@@ -20,7 +20,10 @@ def start_new(client: Client, arguments: Sequence[str]) -> int:
     given = [*arguments, "--daemon", "--name", name]
     if not config.log_file:
         given += ["--log-file", str(folder.path / "log")]
-    return _start(client, folder, given)
+    code = _start(client, folder, given)
+    if code:
+        erase(folder.path)
+    return code
 
 
 def start_again(client: Client, entry: Entry) -> int:
@@ -45,7 +48,9 @@ def _start(client: Client, folder: Folder, arguments: Sequence[str]) -> int:
     folder.close_copy()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == 0:
-        app = client.describe(Entry(folder.path))
+        entry = Entry(folder.path)
+        client.ask(entry, "wait")
+        app = client.describe(entry)
         where = ", ".join(app.get("listening", []))
         print(f"{folder.name}: {app.get('status')}, listening on {where}")
     return code if code >= 0 else PreforkError.exit_code

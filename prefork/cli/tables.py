@@ -1,5 +1,6 @@
 """The list and the details of apps, for people."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,12 +47,13 @@ def show_list(apps: Sequence[Mapping[str, Any]]) -> None:
             "-" if cpu is None else f"{cpu:.0f}",
             "-" if memory is None else size(memory),
         )
-    Console().print(table if apps else "no apps; start one with `prefork start myapp:main`")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table if apps else "no apps; start one with `prefork start myapp:main`")
     for app in apps:
         if app.get("state") == "hung":
-            Console().print(f"{app['name']} does not answer; `prefork stop --force` ends it")
+            console.print(f"{app['name']} does not answer; `prefork stop --force` ends it")
         elif app.get("failure"):
-            Console().print(f"{app['name']}: the last reload failed; see `prefork show`")
+            console.print(f"{app['name']}: the last reload failed; see `prefork show`")
 
 
 def show_app(app: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from prefork.errors import PreforkError, UsageError
 from prefork.pool import Pool, orders
+from prefork.pool.orders import Cause
 from prefork.unix.control import ControlSocket, Peer
 from prefork.unix.waiting import Waiter
 from prefork.wire import control as wire
@@ -23,6 +24,11 @@ MOST_DEATHS = 100
 
 Outcome = bytes
 """The line that ends a conversation."""
+
+Goal = Callable[[orders.Happening | None], Outcome | None]
+"""Asked after each happening, and with None when the pool has settled."""
+
+PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 
 
 class Asked(Protocol):
@@ -50,7 +56,7 @@ class Talk:
 
     peer: Peer
     lines: wire.Lines = field(default_factory=wire.Lines)
-    goal: Callable[[orders.Happening | None], Outcome | None] | None = None
+    goal: Goal | None = None
     follows: bool = False
     stopping: bool = False
 
@@ -125,14 +131,10 @@ class Control:
     def _answer(self, talk: Talk, request: wire.Request) -> None:
         """Raises UsageError."""
         match request.verb.name:
-            case "ping":
-                self._end(talk, wire.result({"name": self._asked.describe()["name"]}))
-            case "show":
-                self._end(talk, wire.result(self._asked.describe()))
-            case "why":
-                self._end(talk, wire.result({"deaths": list(self._deaths)}))
             case "events":
                 talk.follows = True
+            case "wait":
+                talk.goal = self._when_settled({})
             case "reload":
                 self._reload(talk)
             case "scale":
@@ -140,13 +142,22 @@ class Control:
             case "stop":
                 talk.stopping = True
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
+            case name:
+                self._end(talk, wire.result(self._at_once(name)))
+
+    def _at_once(self, verb: str) -> Mapping[str, Any]:
+        """The result of a verb that has no goal to wait for."""
+        match verb:
+            case "show":
+                return self._asked.describe()
+            case "why":
+                return {"deaths": list(self._deaths)}
             case "reopen":
                 self._asked.reopen()
-                self._end(talk, wire.result({}))
             case "reset":
                 self._deaths.clear()
                 self.restarts.clear()
-                self._end(talk, wire.result({}))
+        return {"name": self._asked.describe()["name"]}
 
     def _reload(self, talk: Talk) -> None:
         asked = self._asked.reload()
@@ -165,23 +176,26 @@ class Control:
         talk.goal = outcome
 
     def _scale(self, talk: Talk, workers: object) -> None:
-        pool = self._pool
-        asked = wire.new_target(workers, pool.target)
+        asked = wire.new_target(workers, self._pool.target)
         self._asked.scale(asked)
+        talk.goal = self._when_settled({"asked": asked})
+
+    def _when_settled(self, also: dict[str, Any]) -> Goal:
+        pool = self._pool
 
         def outcome(happening: orders.Happening | None) -> Outcome | None:
             reached = pool.ready == len(pool.workers) == pool.target
             if happening is None and reached:
-                return wire.result({"workers": pool.target, "asked": asked})
+                return wire.result({"workers": pool.target, **also})
             return None
 
-        talk.goal = outcome
+        return outcome
 
     # What happens.
 
     def tell(self, happening: orders.Happening, text: str) -> None:
         """Something happened: those who wait for it and those who follow hear of it."""
-        if isinstance(happening, orders.WorkerGone):
+        if isinstance(happening, orders.WorkerGone) and not _was_planned(happening):
             self._deaths.append({"at": self._clock(), **_details(happening)})
             self.restarts[happening.slot] += happening.retry_in is not None
         line = wire.progress(text, at=self._clock(), **_details(happening))
@@ -213,6 +227,10 @@ class Control:
         for talk in self._talks:
             talk.peer.close()
         self._socket.close()
+
+
+def _was_planned(gone: orders.WorkerGone) -> bool:
+    return gone.cause in PLANNED and not gone.killed
 
 
 def _details(happening: orders.Happening) -> dict[str, Any]:

@@ -139,3 +139,49 @@ def _kept(address: Address, open_now: list[Listener], config: Config) -> list[Li
     found = [listener for listener in open_now if listener.serves(address)]
     exact = [listener for listener in found if listener.address == address]
     return exact or [listener for listener in found if listener.address not in config.bind]
+
+
+class Generations:
+    """Those that a worker or a plan still needs, by number; the first one has the number 1."""
+
+    def __init__(self, first: Generation) -> None:
+        self._known = {1: first}
+        self._newest = 1
+
+    def __getitem__(self, number: int) -> Generation:
+        return self._known[number]
+
+    def add(self, generation: Generation) -> int:
+        """Its number, above all before."""
+        self._newest += 1
+        self._known[self._newest] = generation
+        return self._newest
+
+    def listeners(self) -> list[Listener]:
+        """All that are open."""
+        known = [listener for made in self._known.values() for listener in made.listeners]
+        return list(dict.fromkeys(known))
+
+    def forget_all_but(self, needed: set[int]) -> None:
+        """Drop the others; close the listeners that nobody uses now."""
+        if needed.issuperset(self._known):
+            return
+        before = self.listeners()
+        self._known = {n: made for n, made in self._known.items() if n in needed}
+        for listener in before:
+            if listener not in self.listeners():
+                listener.close()
+
+    def listen_for(self, number: int) -> None:
+        """After a roll: old workers may finish for long, but nobody accepts there any more. Who
+        connects is to be refused at once, not to wait in a queue that nobody reads."""
+        wanted = self._known[number].listeners
+        for made in self._known.values():
+            for listener in [each for each in made.listeners if each not in wanted]:
+                del made.listeners[listener]
+                listener.close()
+
+    def close(self) -> None:
+        """Every listener."""
+        for listener in self.listeners():
+            listener.close()

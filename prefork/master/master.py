@@ -21,7 +21,7 @@ from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
 from prefork.master.describe import describe
-from prefork.master.generation import Generation, make_logs, prepare
+from prefork.master.generation import Generation, Generations, make_logs, prepare
 from prefork.master.nursery import Nursery
 from prefork.master.registration import Registration
 from prefork.master.titles import Titles
@@ -30,7 +30,6 @@ from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
 from prefork.unix.daemon import Foreground, redirect_output
-from prefork.unix.listeners import Listener
 from prefork.unix.memory import out_of_memory_kills
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
@@ -79,14 +78,13 @@ class Master:
         self._name = config.name or config.app.partition(":")[0]
         self._titles = Titles(config.proctitle, self._name)
         self._daemon = config.daemon
-        self._newest = 1
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
         self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            self._generations = {1: prepare(config, here, ())}
+            self._generations = Generations(prepare(config, here, ()))
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
@@ -137,7 +135,7 @@ class Master:
         self._show_status()
         if self._control is not None:
             self._control.settle()
-        self._forget_generations()
+        self._generations.forget_all_but(self._pool.generations())
         interval = self._notifier.watchdog_interval
         if interval is not None and monotonic() >= self._watchdog_due:
             self._watchdog_due = monotonic() + interval
@@ -213,7 +211,7 @@ class Master:
         """Everything that may be shown."""
         config = self._generations[self._pool.plan.generation].config
         restarts = self._control.restarts if self._control is not None else {}
-        listening = [str(listener) for listener in self._listeners()]
+        listening = [str(listener) for listener in self._generations.listeners()]
         described = describe(self._pool, self._nursery, config, listening, restarts)
         name = self._registration.name if self._registration is not None else self._name
         return {"name": name, "pid": os.getpid(), **described}
@@ -236,7 +234,7 @@ class Master:
         current = self._generations[self._pool.plan.generation]
         try:
             config = self._reread()
-            generation = prepare(config, self._here, self._listeners())
+            generation = prepare(config, self._here, self._generations.listeners())
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)
@@ -249,10 +247,9 @@ class Master:
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._log.set_level(config.log_level)
         self._remark(generation)
-        self._newest += 1
-        self._generations[self._newest] = generation
-        self._facts.append(facts.AskedReload(self._newest, generation.policy))
-        return self._newest
+        number = self._generations.add(generation)
+        self._facts.append(facts.AskedReload(number, generation.policy))
+        return number
 
     def _remark(self, generation: Generation) -> None:
         for remark in generation.remarks():
@@ -308,7 +305,7 @@ class Master:
         if self._registration is not None and self._control is not None:
             self._registration.close_copy()
             self._control.close_copy()
-        for listener in self._listeners():
+        for listener in self._generations.listeners():
             if listener not in generation.listeners:
                 listener.socket.close()
 
@@ -368,7 +365,8 @@ class Master:
                 self._show_status()  # before somebody who waited for this looks
                 self._foreground.ready(self._log.path)
             case orders.RollDone() | orders.RollFailed():
-                self._close_unwanted_listeners()
+                if self._pool.state is MasterState.RUNNING:
+                    self._generations.listen_for(self._pool.plan.generation)
                 if self._pool.state is not MasterState.STARTING:
                     self._notifier.ready()
             case orders.Ending(reason):
@@ -387,36 +385,8 @@ class Master:
             if self._registration is not None:
                 self._registration.note(status=now, target=self._pool.target)
 
-    def _listeners(self) -> list[Listener]:
-        """All that are open, over all generations."""
-        known = [entry for made in self._generations.values() for entry in made.listeners]
-        return list(dict.fromkeys(known))
-
-    def _forget_generations(self) -> None:
-        """Drop what no worker and no plan needs; close the listeners that nobody uses now."""
-        needed = self._pool.generations()
-        if needed.issuperset(self._generations):
-            return
-        before = self._listeners()
-        self._generations = {n: g for n, g in self._generations.items() if n in needed}
-        for listener in before:
-            if listener not in self._listeners():
-                listener.close()
-
-    def _close_unwanted_listeners(self) -> None:
-        """After a roll: old workers may finish for long, but nobody accepts there any more. Who
-        connects is to be refused at once, not to wait in a queue that nobody reads."""
-        if self._pool.state is not MasterState.RUNNING:
-            return
-        wanted = self._generations[self._pool.plan.generation].listeners
-        for generation in self._generations.values():
-            for listener in [each for each in generation.listeners if each not in wanted]:
-                del generation.listeners[listener]
-                listener.close()
-
     def _close(self) -> None:
-        for listener in self._listeners():
-            listener.close()
+        self._generations.close()
         if self._pid_file is not None:
             self._pid_file.close()
         # If it is still there: we were stopped before we were ready, and it must not return 0.

@@ -47,6 +47,7 @@ VERBS = {
         Verb("ping", "whether the master answers, and who it is"),
         Verb("show", "the master's state, its workers and its settings"),
         Verb("why", "the last deaths, each with its cause and what the worker said itself"),
+        Verb("wait", "nothing; ends when every slot serves and nobody is on the way out"),
         Verb("events", "everything that happens, as it happens, until the connection ends"),
         Verb("reload", "a rolling reload; ends when every slot serves the new generation", True),
         Verb(
