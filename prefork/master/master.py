@@ -389,9 +389,9 @@ class Master:
         self._generations.close()
         if self._pid_file is not None:
             self._pid_file.close()
-        # If it is still there: we were stopped before we were ready, and it must not return 0.
-        self._foreground.failed(self._exit_code or MachineError.exit_code)
         if self._registration is not None and self._control is not None:
             self._control.close()
             self._registration.close("stopped" if self._exit_code == 0 else self._status)
+        # If it is still there: we were stopped before we were ready, and it must not return 0.
+        self._foreground.failed(self._exit_code or MachineError.exit_code)
         self._log.logger.info("stopped")

@@ -5,9 +5,11 @@ its log, line by line, as it is written. ``wait_for`` waits for an event with a 
 here sleeps for a fixed time, and nothing is left running.
 """
 
+import atexit
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +27,10 @@ import psutil
 T = TypeVar("T")
 APPS = Path(__file__).parent.parent / "apps"
 """The folder of the apps that tests serve; for --pythonpath."""
+
+HOME = tempfile.mkdtemp(prefix="prefork-home-")
+"""Where the masters of these tests are listed, instead of at the user's."""
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 PATIENCE = 20.0
 """Seconds after which a thing that should have happened has not."""
@@ -63,7 +69,7 @@ class Server:
             [*prefix, sys.executable, *program, *arguments],
             cwd=cwd,
             pass_fds=pass_fds,
-            env={**environ, "PWD": str(cwd), **(env or {})},
+            env={**environ, "PWD": str(cwd), "PREFORK_HOME": HOME, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -241,7 +247,7 @@ def command(
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "prefork", *arguments],
         cwd=cwd,
-        env={**environ, "PWD": str(cwd), **(env or {})},
+        env={**environ, "PWD": str(cwd), "PREFORK_HOME": HOME, **(env or {})},
         pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

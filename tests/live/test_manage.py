@@ -1,0 +1,270 @@
+"""The manager's verbs as a user types them, each in a home of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefork.cli.client import Client
+from tests.live.harness import PATIENCE, serving, wait_for
+
+APP = """\
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"{text}"]
+"""
+
+
+def write(home: "Home", source: str) -> None:
+    (home.folder / "web.py").write_text(source)
+
+
+class Home:
+    """A home, and a folder of apps to start in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path / "apps"
+        self.folder.mkdir()
+        self.home = path / "home"
+        self.client = Client(self.home)
+        (self.folder / "web.py").write_text(APP.format(text="one"))
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
+        return subprocess.run(
+            [sys.executable, "-m", "prefork", *words],
+            cwd=self.folder,
+            env={**environ, "PREFORK_HOME": str(self.home), "PWD": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def good(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def bad(self, code: int, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == code, (words, done.stdout, done.stderr)
+        return done.stderr
+
+    def start(self, name: str = "web", *options: str) -> None:
+        self.good("start", "-b", "127.0.0.1:0", "--name", name, *options, "web:app")
+
+    def app(self, name: str = "web") -> dict[str, Any]:
+        (found,) = [app for app in self.client.apps() if app["name"] == name]
+        return found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path)
+    try:
+        yield made
+    finally:
+        for app in made.client.apps():
+            made.run("stop", "--force", app["name"])
+
+
+def fetch(app: dict[str, Any]) -> bytes:
+    with urllib.request.urlopen(f"http://{app['listening'][0]}/", timeout=PATIENCE) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def test_the_tutorial(home: Home) -> None:
+    """Start, list, scale up and down, reload new code, logs, stop, start again, delete."""
+    assert "2/2 ready" in home.good("start", "-w", "2", "-b", "127.0.0.1:0", "web:app")
+    assert "running" in home.good("list")
+    assert fetch(home.app()) == b"one"
+    assert home.good("scale", "web", "+2") == "web: 4 workers\n"
+    assert home.good("scale", "web", "1") == "web: 1 workers\n"
+    assert [worker["slot"] for worker in home.app()["workers"]] == [0]
+    write(home, APP.format(text="two"))
+    assert "reloaded to gen 2" in home.good("reload", "web")
+    assert fetch(home.app()) == b"two"
+    assert "reloaded to gen 2" in home.good("logs", "web")
+    assert home.good("stop", "web") == "web: stopped\n"
+    assert home.app()["state"] == "stopped"
+    assert "running gen 1" in home.good("start", "web")
+    assert home.good("delete", "web") == "web: stopped\nweb: deleted\n"
+    assert json.loads(home.good("list", "--json")) == []
+
+
+def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Home) -> None:
+    home.start()
+    write(home, "raise RuntimeError('no such table')\n")
+    said = home.bad(102, "reload", "web")
+    assert "RuntimeError: no such table" in said
+    assert "gen 1 serves on" in said
+    app = home.app()
+    assert (app["state"], app["generation"]) == ("frozen", 1)
+    assert fetch(app) == b"one"
+    write(home, APP.format(text="two"))
+    home.good("reload", "web")
+    assert fetch(home.app()) == b"two"
+
+
+def test_an_app_that_cannot_start_is_not_in_the_list(home: Home) -> None:
+    assert "has no 'nope'" in home.bad(102, "start", "web:nope")
+    assert home.client.apps() == []
+
+
+def test_a_name_is_taken_while_it_runs(home: Home) -> None:
+    home.start()
+    assert "runs already" in home.bad(100, "start", "--name", "web", "web:app")
+    assert "runs already" in home.bad(100, "start", "web")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stop", "wev"], "there is no app 'wev'; did you mean web?"),
+        (["scale", "web", "many"], "workers must be a number"),
+        (["scale", "web", "-4"], "to stop all of them use stop"),
+        (["reload", "/(/"], "is no regular expression"),
+        (["start", "--name", "a/b", "web:app"], "the name 'a/b' cannot be used"),
+        (["stop"], "the following arguments are required"),
+        (["start", "--worker", "3", "web:app"], "--workers"),
+    ],
+)
+def test_wrong_words(home: Home, words: list[str], said: str) -> None:
+    home.start()
+    assert said in home.bad(100, *words)
+
+
+def test_a_master_that_was_killed_is_dead_and_can_be_started_again(home: Home) -> None:
+    home.start()
+    pid = home.app()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: home.app()["state"] == "dead", "it is dead")
+    assert "dead" in home.good("list")
+    home.good("start", "web")
+    assert home.app()["pid"] != pid
+
+
+def test_a_master_that_hangs_is_listed_and_can_be_ended(home: Home) -> None:
+    home.start()
+    app = home.app()
+    os.kill(app["pid"], signal.SIGSTOP)
+    assert json.loads(home.good("list", "--json"))[0]["state"] == "hung"
+    assert "did not end within" in home.bad(111, "reload", "web", "--timeout", "0.2")
+    assert home.good("stop", "--force", "web") == "web: stopped\n"
+    for worker in app["workers"]:
+        wait_for(lambda pid=worker["pid"]: not os.path.exists(f"/proc/{pid}"), "no orphans")
+
+
+def test_masters_in_the_foreground_are_listed_while_they_live(home: Home) -> None:
+    def names() -> list[str]:
+        return [app["name"] for app in home.client.apps()]
+
+    environ = {"PREFORK_HOME": str(home.home)}
+    with serving(home.folder, "web:app", env=environ) as first:
+        assert names() == ["web"]
+        with serving(home.folder, "web:app", env=environ) as second:
+            assert names() == ["web", "web-2"]
+            home.good("stop", "web-2")
+            second.process.wait(PATIENCE)
+        assert names() == ["web"]
+        assert home.app()["pid"] == first.pid
+        home.good("stop", "web")
+    assert names() == []
+
+
+def test_two_wishes_at_once_both_hear_the_outcome(home: Home) -> None:
+    home.start()
+    entry = home.client.find("web")[0]
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(home.client.ask, entry, "reload", PATIENCE) for _ in range(4)]
+        generations = {wish.result()["generation"] for wish in asked}
+    assert max(generations) == home.app()["generation"] == 5
+
+
+def test_events_are_told_as_they_happen(home: Home) -> None:
+    home.start()
+    entry = home.client.find("web")[0]
+    events = home.client.events(entry)
+    home.client.ask(entry, "ping")
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(next, events)
+        wait_for(lambda: home.client.ask(entry, "scale", workers="+1") and first.done(), "an event")
+    assert first.result().details["kind"] in ("Scaled", "WorkerReady")
+
+
+def test_why_names_the_deaths_that_were_not_planned(home: Home) -> None:
+    home.start()
+    pid = home.app()["workers"][0]["pid"]
+    assert home.good("why", "web") == "no worker has died\n"
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: home.app()["restarts"] == 1, "it was replaced")
+    assert f"worker 0 (pid {pid}, gen 1): killed by a signal (SIGKILL)" in home.good("why", "web")
+    home.good("reset", "web")
+    assert home.app()["restarts"] == 0
+
+
+def test_nobody_else_gets_in(home: Home) -> None:
+    home.start()
+    folder = home.home / "web"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "control").stat().st_mode & 0o777 == 0o600
+    if os.geteuid() != 0:
+        pytest.skip("needs another user")
+    # As if the folder let everybody in: the master itself looks at who connects.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        os.chmod(elsewhere, 0o755)
+        moved = Path(elsewhere) / "control"
+        os.rename(folder / "control", moved)
+        os.chmod(moved, 0o666)
+        code = (
+            "import os, socket, sys; os.setgid(65534); os.setuid(65534)\n"
+            "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+            "print(s.recv(65536).decode())"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", code, str(moved)], capture_output=True, text=True, check=False
+        )
+        os.rename(moved, folder / "control")
+    assert "belongs to another user" in said.stdout, said.stderr
+
+
+def test_a_client_that_floods_stalls_or_lies_harms_nobody(home: Home) -> None:
+    home.start()
+    path = str(home.home / "web" / "control")
+    flooder, staller, liar = (socket.socket(socket.AF_UNIX) for _ in range(3))
+    for client in (flooder, staller, liar):
+        client.settimeout(PATIENCE)
+        client.connect(path)
+    staller.sendall(b'{"verb": "events"')
+    liar.sendall(b'{"verb": "show", "arguments": 7}\n')
+    assert b"a request is an object" in liar.recv(65536)
+    try:
+        for _ in range(100):
+            flooder.sendall(b"x" * 65536)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    assert "answers" in home.good("ping")
+    for client in (flooder, staller, liar):
+        client.close()
+
+
+def test_a_foreign_file_in_the_place_of_the_folder_is_not_followed(home: Home) -> None:
+    target = home.folder / "elsewhere"
+    target.mkdir()
+    home.home.mkdir(mode=0o700)
+    (home.home / "web").symlink_to(target)
+    assert "is not a folder of this user's" in home.bad(111, "start", "--name", "web", "web:app")
+    assert list(target.iterdir()) == []
