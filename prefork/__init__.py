@@ -6,6 +6,7 @@ What an app may use:
     prefork.ready()      say that main(listener) accepts now (with --ready manual)
     prefork.stopping()   whether, and when, this worker is to leave; for main(listener)
     prefork.run(...)     serve from Python instead of from the command line
+    prefork.Client()     all apps of this user: list them, ask their masters
 
 The layers, low to high; nothing imports upwards, siblings do not import each other:
 
@@ -17,12 +18,24 @@ The layers, low to high; nothing imports upwards, siblings do not import each ot
     cli                             the command
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefork.version import __version__
 from prefork.worker.current import Stopping, WorkerInfo, ready, stopping, worker
 
-__all__ = ["Stopping", "WorkerInfo", "__version__", "ready", "run", "stopping", "worker"]
+if TYPE_CHECKING:
+    from prefork.cli.client import Client
+
+__all__ = ["Client", "Stopping", "WorkerInfo", "__version__", "ready", "run", "stopping", "worker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Client is imported when somebody asks for it (PEP 562): apps rarely do."""
+    if name == "Client":
+        from prefork.cli.client import Client  # noqa: PLC0415
+
+        return Client
+    raise AttributeError(f"module 'prefork' has no attribute {name!r}")
 
 
 def run(app: str, **options: Any) -> int:

@@ -22,6 +22,9 @@ Each option may also stand in a file (-c prefork.toml, key without the dashes) o
 environment (PREFORK_ and the name in capitals). Flag beats environment beats file beats default.
 --no-factory and --no-daemon undo what a file says.
 
+prefork start|stop|restart|reload|scale|delete|list|show|why|logs|events … manages apps in the
+background; see prefork start --help, prefork list --help.
+
 signals to the master: HUP reload, TERM and INT graceful stop (twice, or QUIT: quick), TTIN and
 TTOU one worker more or less, USR1 reopen logs, WINCH drain the workers.
 exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the system said no,

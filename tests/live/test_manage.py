@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from prefork.cli.client import Client
+from prefork import Client
 from tests.live.harness import PATIENCE, serving, wait_for
 
 APP = """\
