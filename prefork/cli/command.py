@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefork.cli.settings import Settings, start_folder
 from prefork.config import Config
@@ -18,9 +18,6 @@ from prefork.unix.listeners import backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
 from prefork.version import __version__
-
-if TYPE_CHECKING:
-    from prefork.observe.log import Log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,23 +130,26 @@ def _be_master(
         require_app(config)
         return config
 
-    folder = managed or _enlist(config, log)
+    folder, unlisted = managed, ""
+    if folder is None:
+        folder, unlisted = _enlist(config)
     registration = None
     if folder is not None:
         origin = {"app": config.app, "arguments": settings.arguments, "here": here}
         registration = Registration(folder, origin, managed is not None, log)
     master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
+    if unlisted:
+        log.logger.warning("%s; the app serves, but is in no list", unlisted)
     # What is there now stays shared with the workers instead of being copied by their collector.
     gc.collect()
     gc.freeze()
     return master.run()
 
 
-def _enlist(config: Config, log: "Log") -> Folder | None:
-    """A place in the list under a name that is free; None when there cannot be one."""
+def _enlist(config: Config) -> tuple[Folder | None, str]:
+    """A place in the list under a name that is free, or why there is none."""
     name = usable_name(config.name or config.app.partition(":")[0])
     try:
-        return claim(home(os.environ), name, exact=False)
+        return claim(home(os.environ), name, exact=False), ""
     except PreforkError as error:
-        log.logger.warning("%s; the app serves, but is in no list", error)
-        return None
+        return None, str(error)
