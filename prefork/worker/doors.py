@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from prefork.config import Config
 from prefork.config.networks import Networks
-from prefork.http.peer import Addresses
+from prefork.http.peer import Addresses, Place
 from prefork.http.proxy_protocol import LONGEST, ProxyProtocolError, parse
 from prefork.tls.credentials import Credentials
 from prefork.unix.listeners import Listener
@@ -33,9 +33,11 @@ class Make(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """``tls`` None: plain; ``proxies`` None: no PROXY header; ``patience`` is for each of them."""
+    """``tls`` None: plain; ``proxies`` None: no PROXY header; ``patience`` is for each of them.
+    ``place``: where all connect to who come this way; None: each must be asked."""
 
     socket: socket.socket
+    place: Place | None
     tls: Credentials | None
     proxies: Networks | None
     patience: float
@@ -45,6 +47,10 @@ class Door:
         """Nothing is asked of those who come."""
         return self.tls is None and self.proxies is None
 
+    def addresses(self, client: Any) -> Addresses | None:
+        """What accept(2) and the listener have told already: two system calls less a connection."""
+        return Addresses((client[0], client[1]), self.place) if self.place is not None else None
+
 
 def doors(config: Config, listeners: Mapping[Listener, str], tls: Credentials | None) -> list[Door]:
     """One for each listener, by its scheme."""
@@ -52,12 +58,20 @@ def doors(config: Config, listeners: Mapping[Listener, str], tls: Credentials | 
     return [
         Door(
             listener.socket,
+            _place_of(listener.socket),
             tls if scheme == "https" else None,
             proxies,
             config.handshake_timeout,
         )
         for listener, scheme in listeners.items()
     ]
+
+
+def _place_of(listening: socket.socket) -> Place | None:
+    name = listening.getsockname()
+    if not isinstance(name, tuple) or name[0] in ("0.0.0.0", "::"):
+        return None
+    return name[0], name[1]
 
 
 class Doorkeeper:
