@@ -1,9 +1,10 @@
-"""prefork beside its peers: CPU, throughput, latency and memory under one load, one core each.
+"""prefork beside its peers: CPU, throughput, latency and memory under many loads, one core each.
 
-- What is measured: `peers` (who, and how each is started), `apps` and `floor` (what they serve),
+- What is measured: `peers` (who, and how each is started), `apps/` (what they serve),
   `loads` (what they are asked).
 - Measuring: `server` (one server's life), `generator` (the load, on raw epoll) in the process of
-  `client`, `answer` (one answer, parsed), `usage` (CPU and memory of a process tree).
+  `client`, `connect` (a connection, with TLS or WebSocket), `answer` (one answer, parsed), `usage`
+  (CPU and memory of a process tree).
 - The run: `rounds` (the order of it all), `results` (figures and medians), `machine` (where, and
-  with what versions), `table` (the report).
+  with what versions), `table` and `report` (Markdown and JSON).
 """

@@ -3,62 +3,95 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from . import machine
-from .loads import HELLO, Load
-from .peers import PEERS, chosen
-from .results import Row, as_json
-from .rounds import Schedule, run
-from .table import INTERFACES, markdown
+from . import machine, report
+from .loads import ALL, Load
+from .peers import PEERS, ROOT, Peer
+from .rounds import Schedule, rows_of, run
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+LAST = ROOT / "bench-results"
 
 
-def options(arguments: list[str]) -> argparse.Namespace:
-    names = "\n".join(f"  {peer.name}" for peer in PEERS)
+def parser() -> argparse.ArgumentParser:
+    loads = "\n".join(f"  {load.name:<16}{load.title}" for load in ALL)
+    peers = "\n".join(f"  {peer.name}" for peer in PEERS)
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures prefork beside its peers: one worker each on one core, the load on\n"
         "another, CPU per request first. Prints Markdown on stdout, progress on stderr.",
-        epilog=f"servers:\n{names}\n\nExits with 1 when a server failed; the others are measured.",
+        epilog=f"loads:\n{loads}\n\npeers:\n{peers}\n\n"
+        "Exits with 1 when a server failed at a load; all else is measured.",
     )
     add = parser.add_argument
-    add("--rounds", type=_count, default=5, help="rounds, each over all servers (%(default)s)")
-    add("--seconds", type=_duration, default=3.0, help="measured time of a round (%(default)g)")
+    add("--rounds", type=_count, default=5, help="rounds over all loads and peers (%(default)s)")
+    add("--seconds", type=_duration, default=2.0, help="measured time of a figure (%(default)g)")
     add("--warmup", type=_duration, default=1.0, help="unmeasured time before it (%(default)g)")
-    add("--connections", type=_count, default=HELLO.connections, help="at once (%(default)s)")
-    add("--only", action="append", default=[], metavar="PATTERN",
-        help="only servers with this in their name; may be repeated")  # fmt: skip
-    add("--json", type=Path, metavar="FILE", help="write every figure of every round there")
-    add("--output", type=Path, metavar="DIR", help="write bench.md and bench.json there")
-    return parser.parse_args(arguments)
+    add("--connections", type=_count, help="at once (32, uploads 4)")
+    add("--loads", nargs="+", default=[], metavar="LOAD", help="only these loads")
+    add("--peers", nargs="+", default=[], metavar="NAME",
+        help="only peers with one of these in their name, in any case")  # fmt: skip
+    add("--out", type=Path, default=LAST, metavar="DIR",
+        help=f"write bench.md and bench.json there ({LAST.name})")  # fmt: skip
+    return parser
 
 
 def main(arguments: list[str]) -> int:
     end_cleanly_on(signal.SIGTERM, signal.SIGHUP)
-    wanted = options(arguments)
-    peers = chosen(wanted.only)
-    if not peers:
-        print(f"bench: no server is named like {' or '.join(wanted.only)}", file=sys.stderr)
-        return EXIT_USAGE
-    load = replace(HELLO, connections=wanted.connections)
-    schedule = Schedule(wanted.rounds, wanted.warmup, wanted.seconds)
+    wanted = parser().parse_args(arguments)
     try:
-        about = context(load, schedule)
-        rows = run(peers, load, schedule, machine.cores())
+        loads, peers = chosen_loads(wanted.loads), chosen_peers(wanted.peers)
+    except LookupError as error:
+        print(f"bench: {error.args[0]}", file=sys.stderr)
+        return EXIT_USAGE
+    if wanted.connections:
+        loads = [replace(load, connections=wanted.connections) for load in loads]
+    return measure(peers, loads, Schedule(wanted.rounds, wanted.warmup, wanted.seconds), wanted.out)
+
+
+def measure(peers: list[Peer], loads: list[Load], schedule: Schedule, out: Path) -> int:
+    """One run. What there is goes to `out` after every round, so an interrupt loses only one."""
+    about = context(loads, schedule)
+    present = [peer for peer in peers if not machine.missing(peer, about["versions"])]
+    for peer in peers:
+        if peer not in present:
+            _tell(f"without {peer.name}: it is not installed here")
+    rows = rows_of(present, loads)
+    _tell(f"{len(rows)} figures a round, about {schedule.estimate(len(rows)) / 60:.0f} minutes")
+    try:
+        for _round in run(rows, schedule, machine.cores()):
+            report.write(out, about, rows)
     except KeyboardInterrupt:
-        print("bench: interrupted; nothing is left running", file=sys.stderr)
+        _tell(f"interrupted; nothing is left running, and {out} has the whole rounds")
         return EXIT_INTERRUPTED
-    report(about, rows, wanted.json, wanted.output)
+    print(report.document(about, rows))
     return EXIT_FAILED if any(row.failure for row in rows) else 0
+
+
+def chosen_loads(names: list[str]) -> list[Load]:
+    known = {load.name: load for load in ALL}
+    for name in names:
+        if name not in known:
+            raise LookupError(f"--loads: no load is named {name}; known are {', '.join(known)}")
+    return [load for load in ALL if not names or load.name in names]
+
+
+def chosen_peers(patterns: list[str]) -> list[Peer]:
+    for pattern in patterns:
+        if not any(pattern.lower() in peer.name.lower() for peer in PEERS):
+            known = ", ".join(peer.name for peer in PEERS)
+            raise LookupError(f"--peers: no peer is named like {pattern}; known are {known}")
+    return [
+        peer
+        for peer in PEERS
+        if not patterns or any(pattern.lower() in peer.name.lower() for pattern in patterns)
+    ]
 
 
 def end_cleanly_on(*endings: signal.Signals) -> None:
@@ -68,12 +101,14 @@ def end_cleanly_on(*endings: signal.Signals) -> None:
             signal.signal(ending, signal.default_int_handler)
 
 
-def context(load: Load, schedule: Schedule) -> dict[str, Any]:
+def context(loads: list[Load], schedule: Schedule) -> report.About:
     """All that a reader has to know besides the figures."""
+    counts = {load.connections for load in loads}
+    uploads = [load for load in loads if load.connections != max(counts)]
+    others = "".join(f" ({load.name}: {load.connections})" for load in uploads)
     return {
         "date": datetime.now().astimezone().isoformat(" ", "minutes"),
-        "load": load.title,
-        "connections": load.connections,
+        "connections": f"{max(counts)} connections{others}",
         "schedule": asdict(schedule),
         "machine": machine.facts(),
         "cores": asdict(machine.cores()),
@@ -81,35 +116,8 @@ def context(load: Load, schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def report(about: dict[str, Any], rows: list[Row], json_file: Path | None,
-           directory: Path | None) -> None:  # fmt: skip
-    text = markdown(f"prefork and its peers: {about['load']}", _preface(about), rows)
-    figures = about | {interface: as_json(rows, interface) for interface in INTERFACES}
-    encoded = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
-    print(text)
-    if json_file:
-        json_file.write_text(encoded)
-    if directory:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "bench.md").write_text(text + "\n")
-        (directory / "bench.json").write_text(encoded)
-
-
-def _preface(about: dict[str, Any]) -> list[str]:
-    schedule, cores = about["schedule"], about["cores"]
-    return [
-        about["date"],
-        ", ".join(f"{name} {value}" for name, value in about["machine"].items()),
-        *(f"{owner}: {_listed(found)}" for owner, found in about["versions"].items()),
-        f"{about['connections']} connections, one request outstanding on each;"
-        f" {schedule['rounds']} x {schedule['seconds']:g} s,"
-        f" each after {schedule['warmup']:g} s of warming up;"
-        f" server on CPU {cores['server']}, generator on CPU {cores['generator']}",
-    ]
-
-
-def _listed(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def _tell(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)
 
 
 def _count(text: str) -> int:

@@ -1,24 +1,25 @@
-"""One HTTP answer, parsed in full: its status, its size on the wire, whether the server closes.
+"""One answer, parsed in full: how it begins, its size on the wire, whether the server closes.
 
 The generator reads one answer this way and from then on counts bytes.
 """
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .connect import BadAnswerError, connect
+from .loads import Load
+
 CRLF = b"\r\n"
-
-
-class BadAnswerError(Exception):
-    """The server's answer is not what the load asks for, or no HTTP at all."""
+FINAL_TEXT = 0x81
 
 
 @dataclass(frozen=True)
 class Answer:
-    status_line: bytes
+    """`begins` is the status line of a response, or the head of a WebSocket frame."""
+
+    begins: bytes
     body: bytes
     size: int
     closes: bool
@@ -51,18 +52,31 @@ class _Reader:
         return data
 
 
-def ask(port: int, request: bytes, timeout: float = 5.0) -> Answer:
-    """Sends `request` on a connection of its own and reads the one answer to it."""
-    with socket.create_connection(("127.0.0.1", port), timeout) as connection:
-        connection.sendall(request)
+def ask(port: int, load: Load, timeout: float = 5.0) -> Answer:
+    """Sends one request on a connection of its own and reads the answer, which must be right."""
+    with connect(port, load, timeout) as connection:
+        connection.sendall(next(load.requests()))
         with connection.makefile("rb") as stream:
-            return _read(_Reader(stream))
+            reader = _Reader(stream)
+            answer = _frame(reader) if load.opening else _response(reader)
+    if answer.body != load.body:
+        raise BadAnswerError(f"answered {answer.begins!r} {answer.body[:40]!r}")
+    return answer
 
 
-def _read(reader: _Reader) -> Answer:
+def _frame(reader: _Reader) -> Answer:
+    head = reader.exactly(2)
+    if head[0] != FINAL_TEXT or head[1] > 125:
+        raise BadAnswerError(f"not a small text frame: {head!r}")
+    return Answer(head, reader.exactly(head[1]), reader.size, closes=False)
+
+
+def _response(reader: _Reader) -> Answer:
     status_line = reader.line()
     if not status_line.startswith(b"HTTP/1."):
         raise BadAnswerError(f"not an HTTP/1 answer: {status_line[:40]!r}")
+    if b" 200 " not in status_line:
+        raise BadAnswerError(f"answered {status_line!r}")
     headers = {}
     while line := reader.line():
         name, _, value = line.partition(b":")

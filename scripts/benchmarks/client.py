@@ -13,7 +13,8 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 
-from .answer import BadAnswerError, ask
+from .answer import ask
+from .connect import BadAnswerError
 from .generator import Generator, Sample
 from .loads import LOADS, Load
 from .results import Measurement
@@ -58,7 +59,7 @@ def measure(job: Job) -> Measurement:
 
 
 def _measure_here(job: Job, load: Load) -> Measurement:
-    generator = Generator(job.port, load, ask(job.port, load.request))
+    generator = Generator(job.port, load, ask(job.port, load))
     try:
         generator.run(job.warmup)
         before = cpu_ns(job.pid)

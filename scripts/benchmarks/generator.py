@@ -1,22 +1,24 @@
-"""The load generator: keep-alive connections on raw epoll, one request outstanding on each.
+"""The load generator: many connections on raw epoll, one request outstanding on each.
 
 It has to cost less than any server it measures, so it parses nothing: the first answer tells how
 many bytes each one has, and every later answer is counted, not read. It fails loudly when the
-count does not fit or an answer does not begin with the first one's status line.
+count does not fit or an answer does not begin as the first one did.
 """
 
 from __future__ import annotations
 
 import select
-import socket
+import ssl
 from dataclasses import dataclass
 from time import perf_counter_ns
 
-from .answer import Answer, BadAnswerError
+from .answer import Answer
+from .connect import BadAnswerError, connect
 from .loads import Load
 
 LARGEST_READ = 256 * 1024
 WAKE_SECONDS = 0.1
+READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,19 @@ class Sample:
 
 
 class Connection:
-    """A connection, the bytes its answer still lacks, and when its request was begun."""
+    """A connection, what is unsent of its request, the bytes that its answer still lacks, and when
+    its request was begun."""
 
-    __slots__ = ("begun", "missing", "recv", "send", "socket")
+    __slots__ = ("begun", "missing", "recv", "send", "socket", "unsent")
 
-    def __init__(self, port: int, request: bytes, missing: int) -> None:
+    def __init__(self, port: int, load: Load, missing: int) -> None:
         self.begun = perf_counter_ns()
         self.missing = missing
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.unsent: memoryview | None = None
+        self.socket = connect(port, load)
         self.socket.setblocking(False)
         self.recv = self.socket.recv
         self.send = self.socket.send
-        self.send(request)
 
 
 class Generator:
@@ -49,7 +51,8 @@ class Generator:
 
     def __init__(self, port: int, load: Load, answer: Answer) -> None:
         self._port = port
-        self._request = load.request
+        self._load = load
+        self._requests = load.requests()
         self._answer = answer
         self._reconnects = 0
         self._epoll = select.epoll()
@@ -78,27 +81,48 @@ class Generator:
         connections, poll, clock, note = (
             self._connections, self._epoll.poll, perf_counter_ns, latencies.append,
         )  # fmt: skip
-        request, keep_alive, size = self._request, not self._answer.closes, self._answer.size
-        status_line = self._answer.status_line
-        room = min(size + 1, LARGEST_READ)
+        requests, keep_alive, size = self._requests, not self._answer.closes, self._answer.size
+        begins, room = self._answer.begins, min(size + 1, LARGEST_READ)
         now = clock()
         while now < until:
-            for fd, _ in poll(WAKE_SECONDS):
+            for fd, event in poll(WAKE_SECONDS):
                 connection = connections[fd]
                 try:
+                    if event & WRITABLE:
+                        self._send_on(fd)
+                        continue
                     data = connection.recv(room)
                     whole = len(data) == size == connection.missing
-                    if not (whole and data.startswith(status_line)) and not self._piece(fd, data):
+                    if not (whole and data.startswith(begins)) and not self._piece(fd, data):
                         continue
                     now = clock()
                     note(now - connection.begun)
                     connection.begun = now
                     connection.missing = size
+                    if connection.unsent is not None:
+                        raise BadAnswerError("an answer before the request was sent")
                     if keep_alive:
-                        connection.send(request)
+                        request = next(requests)
+                        sent = connection.send(request)
+                        if sent < len(request):
+                            self._send_later(fd, request, sent)
+                except (BlockingIOError, ssl.SSLWantReadError):
+                    continue
                 except (BrokenPipeError, ConnectionResetError):
                     self._reconnect(fd)
             now = clock()
+
+    def _send_later(self, fd: int, request: bytes, sent: int) -> None:
+        """Keeps what the kernel did not take of `request` for when it takes more."""
+        self._connections[fd].unsent = memoryview(request)[sent:]
+        self._epoll.modify(fd, READABLE | WRITABLE)
+
+    def _send_on(self, fd: int) -> None:
+        connection = self._connections[fd]
+        unsent = connection.unsent or memoryview(b"")
+        connection.unsent = unsent[connection.send(unsent) :] or None
+        if connection.unsent is None:
+            self._epoll.modify(fd, READABLE)
 
     def _piece(self, fd: int, data: bytes) -> bool:
         """Counts a part of an answer, or the server's close; true when the answer is complete."""
@@ -109,7 +133,7 @@ class Generator:
                 raise BadAnswerError("the server closed in the middle of an answer")
             self._reconnect(fd)
             return False
-        if begins and not data.startswith(self._answer.status_line[: len(data)]):
+        if begins and not data.startswith(self._answer.begins[: len(data)]):
             raise BadAnswerError(f"an answer that begins {data[:40]!r}")
         connection.missing -= len(data)
         if connection.missing < 0:
@@ -117,10 +141,14 @@ class Generator:
         return connection.missing == 0
 
     def _connect(self) -> None:
-        connection = Connection(self._port, self._request, self._answer.size)
+        connection = Connection(self._port, self._load, self._answer.size)
         fd = connection.socket.fileno()
         self._connections[fd] = connection
-        self._epoll.register(fd, select.EPOLLIN)
+        self._epoll.register(fd, READABLE)
+        request = next(self._requests)
+        sent = connection.send(request)
+        if sent < len(request):
+            self._send_later(fd, request, sent)
 
     def _reconnect(self, fd: int) -> None:
         self._reconnects += 1

@@ -1,30 +1,149 @@
 """What the servers are asked: the bytes of each request, and the body every answer must have.
 
-A load whose request says `Connection: close` measures a connection per request as it is: the
-generator reconnects whenever the server closes.
+A load names the application that answers it (in `apps/`) and what a server must be able to do for
+it besides plain HTTP; a peer that cannot is left out of its table.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, repeat
+from typing import Literal
+
+Need = Literal["http", "websocket", "tls", "access-log"]
+
+UPLOAD_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of request, sent on `connections` at once, one outstanding on each."""
+    """One kind of request, sent on `connections` at once, one outstanding on each.
+
+    `request` of a `varied` load has two places for a number that no other request of a run has.
+    `opening` is sent once on each connection and answered by a switch of protocols.
+    """
 
     name: str
     title: str
     request: bytes
     body: bytes
+    app: str = "hello"
+    need: Need = "http"
     connections: int = 32
+    varied: bool = False
+    opening: bytes = b""
+
+    def requests(self) -> Iterator[bytes]:
+        """Requests without end. Made in C: the generator pays for each of them."""
+        if self.varied:
+            return map(self.request.__mod__, zip(count(), count()))
+        return repeat(self.request)
 
 
-HELLO = Load(
-    name="hello",
-    title="hello world, keep-alive",
-    request=b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n",
-    body=b"Hello, world!",
+def _request(line: str, *headers: str, body: bytes = b"") -> bytes:
+    head = "\r\n".join([f"{line} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""])
+    return head.encode() + body
+
+
+def _text(size: int) -> bytes:
+    return b"0123456789abcde\n" * (size // 16)
+
+
+def _json_of_1k() -> bytes:
+    rows = [{"id": 1000 + n, "name": f"customer {n:02}", "paid": n % 2 == 0} for n in range(20)]
+    text = json.dumps({"rows": rows, "note": ""}, separators=(",", ":"))
+    padding = "x" * (1024 - len(text))
+    return text.replace('"note":""', f'"note":"{padding}"').encode()
+
+
+def _text_frame(text: bytes) -> bytes:
+    """A client's WebSocket frame with up to 125 bytes; its mask of zeros leaves them readable."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+
+
+HELLO_BODY = b"Hello, world!"
+JSON_BODY = _json_of_1k()
+MESSAGE = b"sixty-four bytes go over the wire, and sixty-four bytes return.."
+
+HELLO = _request("GET /", "User-Agent: bench")
+HELLO_CLOSE = _request("GET /", "User-Agent: bench", "Connection: close")
+HELLO_VARIED = _request("GET /item/%08d", "User-Agent: bench", "Cookie: session=%016d")
+BROWSER_HEADERS = (
+    "Connection: keep-alive",
+    'sec-ch-ua: "Chromium";v="142", "Google Chrome";v="142", "Not_A Brand";v="99"',
+    "sec-ch-ua-platform: Linux",
+    "Upgrade-Insecure-Requests: 1",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/142.0.0.0 Safari/537.36",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,"
+    "image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+    "Sec-Fetch-Site: same-origin",
+    "Sec-Fetch-Mode: navigate",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Accept-Language: en-GB,en;q=0.9,de;q=0.8",
+)
+BROWSER = _request("GET /shop/items?page=2", *BROWSER_HEADERS, f"Cookie: session={'5f3c' * 8}")
+BROWSER_VARIED = _request(
+    "GET /shop/items?page=%08d", *BROWSER_HEADERS, f"Cookie: session={'5f3c' * 4}%016d"
+)
+JSON = _request(
+    "POST /echo",
+    "Content-Type: application/json",
+    f"Content-Length: {len(JSON_BODY)}",
+    body=JSON_BODY,
+)
+UPLOAD = _request(
+    "POST /upload",
+    "Content-Type: application/octet-stream",
+    f"Content-Length: {UPLOAD_BYTES}",
+    body=bytes(UPLOAD_BYTES),
+)
+WEBSOCKET_OPENING = _request(
+    "GET /chat",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
 
-LOADS = {load.name: load for load in (HELLO,)}
+ALL = (
+    Load("hello", "hello world, keep-alive", HELLO, HELLO_BODY),
+    Load("hello-connect", "hello world, a connection per request", HELLO_CLOSE, HELLO_BODY),
+    Load(
+        "hello-varied",
+        "hello world, every request with a path and a cookie of its own",
+        HELLO_VARIED,
+        HELLO_BODY,
+        varied=True,
+    ),
+    Load("browser", "hello world, asked as by a browser with 12 headers", BROWSER, HELLO_BODY),
+    Load(
+        "browser-varied",
+        "the same with a path and a cookie of its own in every request",
+        BROWSER_VARIED,
+        HELLO_BODY,
+        varied=True,
+    ),
+    Load("10k", "a response of 10 KB", HELLO, _text(10 * 1024), "response_10k"),
+    Load("1m", "a response of 1 MB", HELLO, _text(1024 * 1024), "response_1m"),
+    Load("json", "JSON of 1 KB, parsed and sent back", JSON, JSON_BODY, "json_echo"),
+    Load(
+        "upload", "an upload of 10 MB", UPLOAD, b"%d" % UPLOAD_BYTES, "upload", connections=4
+    ),
+    Load(
+        "websocket",
+        "WebSocket, a message of 64 bytes and its echo",
+        _text_frame(MESSAGE),
+        MESSAGE,
+        "websocket_echo",
+        need="websocket",
+        opening=WEBSOCKET_OPENING,
+    ),
+    Load("tls", "hello world, keep-alive over TLS", HELLO, HELLO_BODY, need="tls"),
+    Load("access-log", "hello world, with an access log to a file", HELLO, HELLO_BODY,
+         need="access-log"),
+)  # fmt: skip
+
+LOADS = {load.name: load for load in ALL}

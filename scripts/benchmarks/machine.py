@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .peers import PEERS_OWN, PROJECT
+from .peers import NODE_MODULES, PEERS, PEERS_OWN, PROJECT, Peer
 
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 ASK_VERSIONS = """
@@ -19,9 +19,12 @@ for name in sys.argv[1:]:
     try:
         versions[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        versions[name] = "missing"
+        pass
 print(json.dumps(versions))
 """
+LIBRARIES = ("uvloop", "httptools")
+
+Versions = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,40 @@ def facts() -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, dict[str, str]]:
+def versions() -> dict[str, Versions]:
+    """What is installed in the project's environment and in the peers'; `others` are neither."""
+    packages = sorted({peer.package for peer in PEERS if peer.package}, key=str.lower)
     return {
-        "project": _versions(PROJECT, "prefork", "uvloop", "httptools"),
-        "peers": _versions(PEERS_OWN, "gunicorn", "uvicorn", "granian", "uvloop", "httptools"),
+        "project": _versions(PROJECT / "python", "prefork", *LIBRARIES),
+        "peers": _versions(PEERS_OWN / "python", *packages, *LIBRARIES, "websockets", "wsproto"),
+        "others": _node(),
     }
 
 
-def _versions(python: Path, *names: str) -> dict[str, str]:
+def missing(peer: Peer, found: dict[str, Versions]) -> bool:
+    """Whether `peer` could not be installed here."""
+    if peer.program.name == "node":
+        return "Node" not in found["others"]
+    return bool(peer.package) and peer.package not in found["peers"]
+
+
+def _versions(python: Path, *names: str) -> Versions:
     command = [str(python), "-c", ASK_VERSIONS, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    found: dict[str, str] = json.loads(done.stdout)
+    found: Versions = json.loads(done.stdout)
+    return found
+
+
+def _node() -> Versions:
+    found = {}
+    try:
+        asked = ["node", "--version"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+        found["Node"] = done.stdout.strip().removeprefix("v")
+        package = json.loads((NODE_MODULES / "ws" / "package.json").read_text())
+        found["ws"] = package["version"]
+    except (OSError, subprocess.CalledProcessError):
+        pass  # neither is needed: there is then no row for it
     return found
 
 

@@ -1,4 +1,4 @@
-"""The figures of one window, and those of a peer over all its rounds."""
+"""The figures of one window, and those of a peer under a load over all its rounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from .peers import Interface, Peer
+from .loads import LOADS, Load
+from .peers import PEERS, Interface, Peer
 
 NOT_SATURATED = 0.9
 
@@ -43,8 +44,9 @@ class Measurement:
 
 @dataclass
 class Row:
-    """A peer and what its rounds gave; the first failure ends them."""
+    """A peer under a load, and what its rounds gave; the first failure ends them."""
 
+    load: Load
     peer: Peer
     rounds: list[Measurement] = field(default_factory=list)
     failure: str | None = None
@@ -77,27 +79,25 @@ class Row:
         return self.cpu_us / reference.cpu_us
 
 
-def section(rows: list[Row], interface: Interface) -> list[Row]:
-    return [row for row in rows if interface in row.peer.interfaces]
+def section(rows: list[Row], load: Load, interface: Interface) -> list[Row]:
+    """The rows of one load that belong beside prefork's `interface`."""
+    return [row for row in rows if row.load == load and interface in row.peer.interfaces]
 
 
 def reference_of(rows: list[Row]) -> Row | None:
     return next((row for row in rows if row.peer.reference), None)
 
 
-def as_json(rows: list[Row], interface: Interface) -> list[dict[str, Any]]:
-    """A section's rows for a program to read: every median, and every round it is the median of."""
-    rows = section(rows, interface)
-    reference = reference_of(rows)
-    return [_row_as_json(row, row.ratio(reference)) for row in rows]
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """Every row with every round, and the medians for those who read the file themselves."""
+    return [_row_as_json(row) for row in rows]
 
 
-def _row_as_json(row: Row, ratio: float | None) -> dict[str, Any]:
-    if row.failure:
-        return {"server": row.peer.name, "failure": row.failure}
-    return {
-        "server": row.peer.name,
-        "ratio": ratio,
+def _row_as_json(row: Row) -> dict[str, Any]:
+    who = {"load": row.load.name, "server": row.peer.name}
+    if row.failure or not row.rounds:
+        return who | {"failure": row.failure or "not measured"}
+    return who | {
         "cpu_us_per_request": row.cpu_us,
         "requests_per_second": row.median(lambda one: one.rate),
         "p50_ms": row.median(lambda one: one.p50_ns) / 1e6,
@@ -108,3 +108,18 @@ def _row_as_json(row: Row, ratio: float | None) -> dict[str, Any]:
         "keep_alive": row.keeps_alive,
         "rounds": [asdict(one) for one in row.rounds],
     }
+
+
+def from_json(found: list[dict[str, Any]]) -> list[Row]:
+    """What `as_json` wrote, without the rows of loads and peers that are no more."""
+    peers = {peer.name: peer for peer in PEERS}
+    return [
+        Row(
+            LOADS[one["load"]],
+            peers[one["server"]],
+            [Measurement(**figures) for figures in one.get("rounds", [])],
+            one.get("failure"),
+        )
+        for one in found
+        if one["load"] in LOADS and one["server"] in peers
+    ]

@@ -1,12 +1,14 @@
-"""The order of it all: every peer in round one, every peer in round two, and so on.
+"""The order of it all: in round one every load over every peer, then round two, and so on.
 
-Neighbours in a table are so neighbours in time, and a noisy minute hits them alike. Each server is
-started afresh in each round; one that fails is left out of the later ones.
+Neighbours in a table are so neighbours in time, a noisy minute hits them alike, and a figure's
+rounds lie far apart. Each server is started afresh for each figure; one that fails under a load is
+not asked again for that load.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .client import ClientError, Job, measure
@@ -16,35 +18,49 @@ from .peers import Peer
 from .results import Measurement, Row
 from .server import Server, ServerError
 
+START_SECONDS = 1.3
+"""What it takes to start and end a server, on the average of all peers; for the estimate only."""
+
 
 @dataclass(frozen=True)
 class Schedule:
+    """How often and for how long each peer is measured under each load."""
+
     rounds: int
     warmup: float
     seconds: float
 
+    def estimate(self, rows: int) -> float:
+        """Seconds that it all takes."""
+        return self.rounds * rows * (START_SECONDS + self.warmup + self.seconds)
 
-def run(peers: list[Peer], load: Load, schedule: Schedule, cores: Cores) -> list[Row]:
-    rows = [Row(peer) for peer in peers]
+
+def rows_of(peers: list[Peer], loads: list[Load]) -> list[Row]:
+    """One row for each peer and each load that it can do, without figures yet."""
+    return [Row(load, peer) for load in loads for peer in peers if peer.can(load)]
+
+
+def run(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
+    """Fills the rows; yields after each round, when all rows have as many figures."""
     for number in range(1, schedule.rounds + 1):
         for row in rows:
             if row.failure:
                 continue
-            label = f"round {number}/{schedule.rounds}  {row.peer.name:<42}"
+            about = f"{number}/{schedule.rounds} {row.load.name:<15} {row.peer.name:<18}"
             try:
-                measurement = _measure(row.peer, load, schedule, cores)
+                measurement = _measure(row.peer, row.load, schedule, cores)
             except (ServerError, ClientError) as error:
                 row.failure = str(error)
-                _tell_failure(label, error)
+                _tell_failure(about, error)
             else:
                 row.rounds.append(measurement)
-                _tell(f"{label}{measurement.cpu_us:8.2f} µs{measurement.rate:9,.0f}/s")
-    return rows
+                _tell(f"{about}{measurement.cpu_us:10.2f} µs{measurement.rate:10,.0f}/s")
+        yield number
 
 
 def _measure(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measurement:
-    with Server(peer, cores.server) as server:
-        server.ready(load)
+    with Server(peer, load, cores.server) as server:
+        server.ready()
         job = Job(
             load=load.name,
             port=server.port,
@@ -55,13 +71,16 @@ def _measure(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measur
             seconds=schedule.seconds,
         )
         try:
-            return measure(job)
+            measurement = measure(job)
         except ClientError as error:
             raise ServerError(str(error), server.last_lines()) from None
+        if load.need == "access-log":
+            server.logged(measurement.requests)
+        return measurement
 
 
-def _tell_failure(label: str, error: ServerError | ClientError) -> None:
-    _tell(f"{label}failed: {error}")
+def _tell_failure(about: str, error: ServerError | ClientError) -> None:
+    _tell(f"{about}  failed: {error}")
     if isinstance(error, ServerError):
         for line in error.log:
             _tell(f"    {line}")

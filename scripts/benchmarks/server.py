@@ -10,12 +10,14 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .answer import Answer, BadAnswerError, ask
+from .answer import ask
+from .connect import BadAnswerError
 from .loads import Load
-from .peers import HERE, ROOT, Peer
+from .peers import APPS, NODE_MODULES, ROOT, Peer
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -37,19 +39,25 @@ class ServerError(Exception):
 class Server:
     """A running peer in a session of its own, to be used as a context manager."""
 
-    def __init__(self, peer: Peer, core: int) -> None:
+    def __init__(self, peer: Peer, load: Load, core: int) -> None:
         self.port = _free_port()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        self._process = subprocess.Popen(
-            peer.command(self.port),
-            cwd=HERE,
-            env={name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-            preexec_fn=lambda: _settle(core),  # noqa: PLW1509 - there are no threads here
+        self._load = load
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        self._log, self._access_log = (
+            Path(self._folder.name, "log"),
+            Path(self._folder.name, "access"),
         )
+        with self._log.open("wb") as stderr, self._access_log.open("wb") as stdout:
+            self._process = subprocess.Popen(
+                peer.command(load, self.port, self._access_log),
+                cwd=APPS,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout if load.need == "access-log" else stderr,
+                stderr=stderr,
+                start_new_session=True,
+                preexec_fn=lambda: _settle(core),  # noqa: PLW1509 - there are no threads here
+            )
         self.pid = self._process.pid
 
     def __enter__(self) -> Self:
@@ -60,29 +68,34 @@ class Server:
         _trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._stop()
-        self._log.close()
+        self._folder.cleanup()
 
-    def ready(self, load: Load) -> Answer:
-        """Waits for the first answer, which must be the one `load` asks for."""
+    def ready(self) -> None:
+        """Waits for the first answer, which must be the one that the load asks for."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self._exited():
                 raise self._error("ended before it answered")
             try:
-                answer = ask(self.port, load.request)
+                ask(self.port, self._load)
             except OSError:
                 time.sleep(POLL_SECONDS)
                 continue
             except BadAnswerError as error:
                 raise self._error(str(error)) from None
-            if b" 200 " not in answer.status_line or answer.body != load.body:
-                raise self._error(f"answered {answer.status_line!r} {answer.body[:40]!r}")
-            return answer
+            return
         raise self._error(f"no answer within {READY_SECONDS:g} s")
 
+    def logged(self, requests: int) -> None:
+        """Ends the server, and sees that its access log has a line for each of the requests."""
+        self._stop()
+        with self._access_log.open("rb") as lines:
+            found = sum(1 for _ in lines)
+        if found < requests:
+            raise self._error(f"logged {found} of {requests} requests")
+
     def last_lines(self, count: int = 8) -> list[str]:
-        self._log.seek(0)
-        text = self._log.read().decode(errors="replace")
+        text = self._log.read_text(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-count:]
 
     def _error(self, reason: str) -> ServerError:
@@ -92,6 +105,8 @@ class Server:
 
     def _stop(self) -> None:
         """SIGTERM to the server itself, then an end to whatever of its group is left."""
+        if self._process.returncode is not None:
+            return
         try:
             os.kill(self.pid, signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
@@ -106,6 +121,12 @@ class Server:
         """Looks without reaping, so that the pid stays ours until the group is dealt with."""
         look = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, look) is not None
+
+
+def _environment() -> dict[str, str]:
+    """As little as a server needs; peers are not to see what steers the bench."""
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    return kept | {"NODE_PATH": str(NODE_MODULES)}
 
 
 def _settle(core: int) -> None:

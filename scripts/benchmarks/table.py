@@ -1,10 +1,11 @@
-"""The report in Markdown: where it was made, then a table for each interface, ratios first."""
+"""The figures in Markdown: one table for each load, and the matrix of all ratios."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .peers import Interface
+from .loads import ALL, Load
+from .peers import PEERS, Interface, Peer
 from .results import Row, reference_of, section
 
 INTERFACES: tuple[Interface, ...] = ("wsgi", "asgi")
@@ -18,35 +19,86 @@ COLUMNS = (
     "max ms",
     "memory MB",
 )
-FAILED = "failed: "
+CANNOT, FAILED = "-", "failed"
+
+Cells = list[str]
 
 
-def markdown(title: str, preface: list[str], rows: list[Row]) -> str:
-    lines = [f"# {title}", "", *(f"- {line}" for line in preface), ""]
+def loads_of(rows: list[Row]) -> list[Load]:
+    """The loads that were measured, in the order of their declaration."""
+    return [load for load in ALL if any(row.load == load for row in rows)]
+
+
+def peers_of(rows: list[Row], interface: Interface) -> list[Peer]:
+    """The peers of an interface that were measured, in the order of their declaration."""
+    measured = {row.peer.name for row in rows if interface in row.peer.interfaces}
+    return [peer for peer in PEERS if peer.name in measured]
+
+
+def matrix(rows: list[Row]) -> list[str]:
+    """Peers by loads: each ratio to prefork with the same interface, and prefork's CPU µs."""
+    loads = loads_of(rows)
+    lines = [["server", *(load.name for load in loads)]]
     for interface in INTERFACES:
-        shown = section(rows, interface)
+        peers = peers_of(rows, interface)
+        if peers:
+            lines.append([f"**{interface.upper()}**", *[""] * len(loads)])
+        lines += [
+            [peer.name, *(_ratio(rows, load, interface, peer) for load in loads)] for peer in peers
+        ]
+    return list(_table(lines))
+
+
+def of_load(rows: list[Row], load: Load) -> list[str]:
+    """All figures of one load, and below them what to know about them."""
+    lines = [list(COLUMNS)]
+    for interface in INTERFACES:
+        shown = section(rows, load, interface)
         if shown:
-            lines += [f"## {interface.upper()}", "", *_table(shown), ""]
-    return "\n".join([*lines, *_notes(rows)])
+            lines.append([f"**{interface.upper()}**", *[""] * (len(COLUMNS) - 1)])
+        reference = reference_of(shown)
+        lines += [_cells(row, row.ratio(reference)) for row in shown]
+    notes = list(_notes([row for row in rows if row.load == load]))
+    return [*_table(lines), *([""] if notes else []), *notes]
 
 
-def _table(rows: list[Row]) -> Iterator[str]:
-    reference = reference_of(rows)
-    cells = [list(COLUMNS), *(_cells(row, row.ratio(reference)) for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    head, *body = (_padded(line, widths) for line in cells)
-    yield from map(_line, [head, rule, *body])
-
-
-def _cells(row: Row, ratio: float | None) -> list[str]:
+def ratio_of(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> float | str:
+    """The peer's ratio to prefork, or why there is none."""
+    shown = section(rows, load, interface)
+    row = next((row for row in shown if row.peer.name == peer.name), None)
+    if row is None:
+        return CANNOT
     if row.failure:
-        return [row.peer.name, _failure(row.failure), *[""] * 6]
+        return FAILED
+    ratio = row.ratio(reference_of(shown))
+    return "?" if ratio is None else ratio
+
+
+def cpu_of(rows: list[Row], load: Load, peer: Peer) -> float | None:
+    """The peer's CPU µs per request under `load`, if it has been measured."""
+    for row in rows:
+        if row.load == load and row.peer.name == peer.name and not row.failure:
+            return row.cpu_us
+    return None
+
+
+def _ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> str:
+    ratio = ratio_of(rows, load, interface, peer)
+    if isinstance(ratio, str):
+        return ratio
+    if peer.reference:
+        return f"{_digits(cpu_of(rows, load, peer) or 0.0)} µs"
+    return f"{ratio:.2f}"
+
+
+def _cells(row: Row, ratio: float | None) -> Cells:
+    if row.failure:
+        return [row.peer.name, f"{FAILED}: {row.failure.replace('|', '/')}", *[""] * 6]
     least, most = row.cpu_us_range
     return [
         row.peer.name if row.keeps_alive else f"{row.peer.name} (no keep-alive)",
-        "-" if ratio is None else f"{ratio:.2f}",
-        f"{row.cpu_us:.1f} ({least:.1f}-{most:.1f})",
+        "?" if ratio is None else f"{ratio:.2f}",
+        f"{_digits(row.cpu_us)} ({_digits(least)}-{_digits(most)})",
         f"{row.median(lambda one: one.rate):,.0f}",
         f"{row.median(lambda one: one.p50_ns) / 1e6:.2f}",
         f"{row.median(lambda one: one.p99_ns) / 1e6:.2f}",
@@ -55,26 +107,34 @@ def _cells(row: Row, ratio: float | None) -> list[str]:
     ]
 
 
-def _failure(reason: str) -> str:
-    return FAILED + reason.replace("|", "\\|")
+def _digits(number: float) -> str:
+    return f"{number:,.1f}" if number < 1000 else f"{number:,.0f}"
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
-    yield "Ratio: CPU per request of the whole process tree, over prefork's. Medians over rounds."
-    measured = [row for row in rows if not row.failure]
-    eased = [row.peer.name.partition(" (")[0] for row in measured if not row.saturated]
+    eased = [row.peer.name for row in rows if not row.failure and not row.saturated]
     if eased:
-        yield f"Less than 90 % of their core used, so more requests/s in them: {', '.join(eased)}."
+        yield (
+            "Rate limited by the generator (less than 90 % of their core used), so there are more"
+            f" requests/s in them: {', '.join(eased)}."
+        )
+
+
+def _table(lines: list[Cells]) -> Iterator[str]:
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    head, *body = (_padded(line, widths) for line in lines)
+    yield from map(_line, [head, rule, *body])
 
 
 def _width(cell: str) -> int:
-    return 0 if cell.startswith(FAILED) else len(cell)
+    return 0 if cell.startswith(f"{FAILED}:") else len(cell)
 
 
-def _padded(cells: list[str], widths: list[int]) -> list[str]:
+def _padded(cells: Cells, widths: list[int]) -> Cells:
     figures = zip(cells[1:], widths[1:], strict=True)
     return [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in figures)]
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Cells) -> str:
     return f"| {' | '.join(cells)} |"

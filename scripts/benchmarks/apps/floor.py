@@ -1,7 +1,8 @@
 """The floor of the table: uvloop, httptools and a canned answer, with nothing in between.
 
 No server on these two libraries can use less CPU per request than this one, as it calls no
-application and builds no response. Run as `python floor.py PORT`; SIGTERM ends it.
+application and builds no response. Run as `python floor.py PORT LOAD`; under `hello-connect` each
+connection ends after its answer. SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ANSWER = (
     b"\r\n"
     b"Hello, world!"
 )
+LAST_ANSWER = ANSWER.replace(b"Content-Type", b"Connection: close\r\nContent-Type")
 
 
 class Canned(asyncio.Protocol):
@@ -46,10 +48,19 @@ class Canned(asyncio.Protocol):
         self._transport.write(ANSWER)
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", port)
+class CannedOnce(Canned):
+    """The same for one request."""
+
+    def on_message_complete(self) -> None:
+        self._transport.write(LAST_ANSWER)
+        self._transport.close()
+
+
+async def serve(port: int, protocol: type[Canned]) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    once = sys.argv[2] == "hello-connect"
+    uvloop.run(serve(int(sys.argv[1]), CannedOnce if once else Canned))

@@ -1,0 +1,63 @@
+"""A connection that is ready for its first request: TCP, and TLS or WebSocket where a load says so.
+
+The servers are our own and their certificate is made by the bench, so nobody's name is checked.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from .loads import Load
+
+
+class BadAnswerError(Exception):
+    """The server's answer is not what the load asks for, or no HTTP at all."""
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+TLS = _tls()
+
+
+def connect(port: int, load: Load, timeout: float | None = None) -> socket.socket:
+    """A blocking connection; without `timeout` it costs the fewest system calls."""
+    connection = socket.socket()
+    try:
+        if timeout is not None:
+            connection.settimeout(timeout)
+        connection.connect(("127.0.0.1", port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if load.need == "tls":
+            connection = _encrypted(connection)
+        if load.opening:
+            _switch_protocols(connection, load.opening)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _encrypted(connection: socket.socket) -> socket.socket:
+    try:
+        return TLS.wrap_socket(connection)
+    except ssl.SSLError as error:
+        raise BadAnswerError(f"no TLS: {error}") from None
+
+
+def _switch_protocols(connection: socket.socket, opening: bytes) -> None:
+    """Byte by byte, as what follows the head is not ours to read."""
+    connection.sendall(opening)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte:
+            raise BadAnswerError(f"no switch of protocols: {head[:60]!r}")
+        head += byte
+    if not head.startswith(b"HTTP/1.1 101 "):
+        raise BadAnswerError(f"no switch of protocols: {head[:60]!r}")
