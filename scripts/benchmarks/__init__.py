@@ -6,5 +6,5 @@
   `client`, `connect` (a connection, with TLS or WebSocket), `answer` (one answer, parsed), `usage`
   (CPU and memory of a process tree).
 - The run: `rounds` (the order of it all), `results` (figures and medians), `machine` (where, and
-  with what versions), `table` and `report` (Markdown and JSON).
+  with what versions), `table`, `picture` and `report` (Markdown, SVG, and the files of a run).
 """

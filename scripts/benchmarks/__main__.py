@@ -38,13 +38,17 @@ def parser() -> argparse.ArgumentParser:
     add("--peers", nargs="+", default=[], metavar="NAME",
         help="only peers with one of these in their name, in any case")  # fmt: skip
     add("--out", type=Path, default=LAST, metavar="DIR",
-        help=f"write bench.md and bench.json there ({LAST.name})")  # fmt: skip
+        help=f"write bench.md, bench.svg and bench.json there ({LAST.name})")  # fmt: skip
+    add("--readme", action="store_true",
+        help="measure nothing: bring what DIR has into README.md")  # fmt: skip
     return parser
 
 
 def main(arguments: list[str]) -> int:
     end_cleanly_on(signal.SIGTERM, signal.SIGHUP)
     wanted = parser().parse_args(arguments)
+    if wanted.readme:
+        return publish(wanted.out)
     try:
         loads, peers = chosen_loads(wanted.loads), chosen_peers(wanted.peers)
     except LookupError as error:
@@ -64,14 +68,27 @@ def measure(peers: list[Peer], loads: list[Load], schedule: Schedule, out: Path)
             _tell(f"without {peer.name}: it is not installed here")
     rows = rows_of(present, loads)
     _tell(f"{len(rows)} figures a round, about {schedule.estimate(len(rows)) / 60:.0f} minutes")
+    done = 0
     try:
-        for _round in run(rows, schedule, machine.cores()):
-            report.write(out, about, rows)
+        for done in run(rows, schedule, machine.cores()):
+            report.write(out, about | {"rounds": done}, rows)
     except KeyboardInterrupt:
-        _tell(f"interrupted; nothing is left running, and {out} has the whole rounds")
+        kept = f"{out} has the {done} whole rounds" if done else "not one round was whole"
+        _tell(f"interrupted; nothing is left running; {kept}")
         return EXIT_INTERRUPTED
-    print(report.document(about, rows))
+    print(report.document(about | {"rounds": done}, rows))
     return EXIT_FAILED if any(row.failure for row in rows) else 0
+
+
+def publish(folder: Path) -> int:
+    """Makes the README's part of the figures in `folder`."""
+    try:
+        written = report.publish(ROOT, *report.read(folder))
+    except report.NoResultsError as error:
+        _tell(str(error))
+        return EXIT_FAILED
+    _tell(f"wrote {', '.join(str(path.relative_to(ROOT)) for path in written)}")
+    return 0
 
 
 def chosen_loads(names: list[str]) -> list[Load]:

@@ -5,6 +5,7 @@ The generator reads one answer this way and from then on counts bytes.
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -54,14 +55,21 @@ class _Reader:
 
 def ask(port: int, load: Load, timeout: float = 5.0) -> Answer:
     """Sends one request on a connection of its own and reads the answer, which must be right."""
+    try:
+        answer = _answer(port, load, timeout)
+    except ssl.SSLError as error:
+        raise BadAnswerError(f"no TLS: {error}") from None
+    if answer.body != load.body:
+        raise BadAnswerError(f"answered {answer.begins!r} {answer.body[:40]!r}")
+    return answer
+
+
+def _answer(port: int, load: Load, timeout: float) -> Answer:
     with connect(port, load, timeout) as connection:
         connection.sendall(next(load.requests()))
         with connection.makefile("rb") as stream:
             reader = _Reader(stream)
-            answer = _frame(reader) if load.opening else _response(reader)
-    if answer.body != load.body:
-        raise BadAnswerError(f"answered {answer.begins!r} {answer.body[:40]!r}")
-    return answer
+            return _frame(reader) if load.opening else _response(reader)
 
 
 def _frame(reader: _Reader) -> Answer:

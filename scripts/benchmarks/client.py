@@ -65,6 +65,8 @@ def _measure_here(job: Job, load: Load) -> Measurement:
         before = cpu_ns(job.pid)
         sample = generator.run(job.seconds)
         used = cpu_ns(job.pid) - before
+        if not sample.latencies:
+            raise BadAnswerError(f"not one answer within {job.seconds:g} s")
         return _measurement(sample, used, pss_bytes(job.pid))
     finally:
         generator.close()
@@ -78,8 +80,10 @@ def _measurement(sample: Sample, used: int, memory: int) -> Measurement:
         cpu_ns=used,
         p50_ns=latencies[len(latencies) // 2],
         p99_ns=latencies[len(latencies) * 99 // 100],
-        max_ns=latencies[-1],
+        max_ns=max(latencies[-1], sample.oldest_ns),
         reconnects=sample.reconnects,
+        starved=sample.starved,
+        generator_ns=sample.used_ns,
         memory_bytes=memory,
     )
 

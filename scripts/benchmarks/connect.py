@@ -26,7 +26,11 @@ TLS = _tls()
 
 
 def connect(port: int, load: Load, timeout: float | None = None) -> socket.socket:
-    """A blocking connection; without `timeout` it costs the fewest system calls."""
+    """A blocking connection, without `timeout` with the fewest system calls.
+
+    Its TLS handshake is made by the first sends and receives: a generator that waited for it could
+    wait for a server that is waiting for another of the generator's connections.
+    """
     connection = socket.socket()
     try:
         if timeout is not None:
@@ -34,20 +38,13 @@ def connect(port: int, load: Load, timeout: float | None = None) -> socket.socke
         connection.connect(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if load.need == "tls":
-            connection = _encrypted(connection)
+            connection = TLS.wrap_socket(connection, do_handshake_on_connect=False)
         if load.opening:
             _switch_protocols(connection, load.opening)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _encrypted(connection: socket.socket) -> socket.socket:
-    try:
-        return TLS.wrap_socket(connection)
-    except ssl.SSLError as error:
-        raise BadAnswerError(f"no TLS: {error}") from None
 
 
 def _switch_protocols(connection: socket.socket, opening: bytes) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import ssl
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 
 from .answer import Answer
 from .connect import BadAnswerError, connect
@@ -23,11 +23,18 @@ READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 
 @dataclass(frozen=True)
 class Sample:
-    """What happened between two points in time; latencies in ns, in order of size."""
+    """What happened between two points in time; latencies in ns, in order of size.
+
+    `starved` connections got no answer at all in that time; their wait is none of the latencies,
+    but `oldest_ns` is the longest of all requests that were still waiting at the end.
+    """
 
     latencies: list[int]
     elapsed_ns: int
+    used_ns: int
     reconnects: int
+    starved: int
+    oldest_ns: int
 
 
 class Connection:
@@ -64,12 +71,18 @@ class Generator:
         """Goes on for `seconds`; what is outstanding at the end belongs to the next run."""
         self._reconnects = 0
         latencies: list[int] = []
-        begun = perf_counter_ns()
+        begun, used = perf_counter_ns(), process_time_ns()
         self._drive(begun + int(seconds * 1e9), latencies)
-        elapsed = perf_counter_ns() - begun
-        if not latencies:
-            raise BadAnswerError(f"not one answer within {seconds:g} s")
-        return Sample(sorted(latencies), elapsed, self._reconnects)
+        ended, used = perf_counter_ns(), process_time_ns() - used
+        waiting = [connection.begun for connection in self._connections.values()]
+        return Sample(
+            sorted(latencies),
+            ended - begun,
+            used,
+            self._reconnects,
+            starved=sum(since < begun for since in waiting),
+            oldest_ns=ended - min(waiting),
+        )
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -106,11 +119,22 @@ class Generator:
                         sent = connection.send(request)
                         if sent < len(request):
                             self._send_later(fd, request, sent)
-                except (BlockingIOError, ssl.SSLWantReadError):
-                    continue
-                except (BrokenPipeError, ConnectionResetError):
-                    self._reconnect(fd)
+                except OSError as error:
+                    self._disturbed(fd, error)
             now = clock()
+
+    def _disturbed(self, fd: int, error: OSError) -> None:
+        """Goes on after what is no fault: nothing to read yet, TLS in between, a closed end."""
+        match error:
+            case ssl.SSLWantReadError():
+                if self._connections[fd].unsent is not None:
+                    self._send_on(fd)
+            case BrokenPipeError() | ConnectionResetError():
+                self._reconnect(fd)
+            case BlockingIOError():
+                pass
+            case _:
+                raise error
 
     def _send_later(self, fd: int, request: bytes, sent: int) -> None:
         """Keeps what the kernel did not take of `request` for when it takes more."""
@@ -120,7 +144,11 @@ class Generator:
     def _send_on(self, fd: int) -> None:
         connection = self._connections[fd]
         unsent = connection.unsent or memoryview(b"")
-        connection.unsent = unsent[connection.send(unsent) :] or None
+        try:
+            unsent = unsent[connection.send(unsent) :]
+        except ssl.SSLWantReadError:
+            return  # still shaking hands; the server's next flight wakes us
+        connection.unsent = unsent or None
         if connection.unsent is None:
             self._epoll.modify(fd, READABLE)
 
@@ -146,7 +174,11 @@ class Generator:
         self._connections[fd] = connection
         self._epoll.register(fd, READABLE)
         request = next(self._requests)
-        sent = connection.send(request)
+        try:
+            sent = connection.send(request)
+        except ssl.SSLWantReadError:
+            connection.unsent = memoryview(request)
+            return
         if sent < len(request):
             self._send_later(fd, request, sent)
 

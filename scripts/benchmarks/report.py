@@ -9,18 +9,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .picture import svg
 from .results import Row, as_json, from_json
 from .table import loads_of, matrix, of_load
 
 About = dict[str, Any]
 
-EXPLANATION = (
-    "CPU µs/request is the CPU time of the server's whole process tree; the ratio is over that of"
-    " prefork with the same interface, so above 1 a server needs more than prefork. Node is beside"
-    " ASGI. The floor is uvloop + httptools with a canned answer and no app at all. Medians over"
-    " rounds."
-)
-KEY = f"prefork's own rows show its CPU µs/request. A dash: the server cannot do it. {EXPLANATION}"
+LATEST_TABLES, LATEST_PICTURE = "scripts/benchmarks/latest.md", "scripts/benchmarks/latest.svg"
+START, END = "<!-- benchmark -->\n", "<!-- /benchmark -->\n"
+README_LOADS = ("hello", "hello-connect", "hello-varied")
+
+COLUMNS = """\
+Every row is one worker on one core, its load on the other. The ratio is a server's CPU time per
+request over that of prefork with the same interface: above 1 it needs more than prefork. Node is
+shown beside ASGI; the floor is uvloop + httptools with a canned answer and no app at all; a dash
+says that a server cannot do it. prefork's own rows of the matrix have its CPU µs/request.
+
+CPU µs/request is what the server's whole process tree used, divided by the answers; latencies are
+seen by the client; max ms counts requests that were still waiting at the end; memory is that of the
+process tree, shared pages divided (PSS). All are medians over the rounds."""
+
+
+class NoResultsError(Exception):
+    """There is nothing to make a report of, or no place for it."""
 
 
 def write(folder: Path, about: About, rows: list[Row]) -> None:
@@ -29,21 +40,61 @@ def write(folder: Path, about: About, rows: list[Row]) -> None:
     figures = about | {"rows": as_json(rows)}
     (folder / "bench.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     (folder / "bench.md").write_text(document(about, rows))
+    (folder / "bench.svg").write_text(picture(about, rows))
 
 
 def read(folder: Path) -> tuple[About, list[Row]]:
     """What `write` wrote."""
-    about = json.loads((folder / "bench.json").read_text())
+    try:
+        about = json.loads((folder / "bench.json").read_text())
+    except FileNotFoundError:
+        raise NoResultsError(f"no bench.json in {folder}; run scripts/bench first") from None
     return about, from_json(about.pop("rows"))
 
 
 def document(about: About, rows: list[Row]) -> str:
     """The whole report: the matrix, then one table for each load."""
     lines = ["# prefork and its peers", "", *(f"- {line}" for line in preface(about)), ""]
-    lines += ["## All ratios", "", *matrix(rows), "", KEY, ""]
+    lines += ["## All ratios", "", *matrix(rows), "", COLUMNS, ""]
     for load in loads_of(rows):
         lines += [f"## {load.name}: {load.title}", "", *of_load(rows, load), ""]
     return "\n".join(lines)
+
+
+def picture(about: About, rows: list[Row]) -> str:
+    """The SVG of a run."""
+    where = f"{about['date']}, {about['machine']['CPU']}, {about['rounds']} rounds"
+    return svg(f"One worker on one core, less is better. {where}.", rows)
+
+
+def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
+    """Brings the figures into the project: the README's part, and all tables beside the bench."""
+    path, tables, image = root / "README.md", root / LATEST_TABLES, root / LATEST_PICTURE
+    text = readme(path.read_text(), about, rows)
+    path.write_text(text)
+    tables.write_text(document(about, rows))
+    image.write_text(picture(about, rows))
+    return [path, tables, image]
+
+
+def readme(text: str, about: About, rows: list[Row]) -> str:
+    """`text` of the README with the figures between its markers."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise NoResultsError(f"README.md has no lines {START.strip()} and {END.strip()}")
+    lines = [COLUMNS, "", *(f"- {line}" for line in preface(about)), ""]
+    lines += [
+        f"![CPU time per request of prefork and its peers]({LATEST_PICTURE})",
+        "",
+        *matrix(rows),
+        "",
+    ]
+    for load in loads_of(rows):
+        if load.name in README_LOADS:
+            lines += [f"**{load.title}**", "", *of_load(rows, load), ""]
+    lines += [f"`{LATEST_TABLES}` has the tables of all loads.", ""]
+    return before + start + "\n".join(lines) + end + after
 
 
 def preface(about: About) -> list[str]:
@@ -54,9 +105,9 @@ def preface(about: About) -> list[str]:
         ", ".join(f"{name} {value}" for name, value in about["machine"].items()),
         *(f"{owner}: {_listed(found)}" for owner, found in about["versions"].items() if found),
         f"{about['connections']}, one request outstanding on each;"
-        f" {schedule['rounds']} x {schedule['seconds']:g} s,"
+        f" {about['rounds']} x {schedule['seconds']:g} s,"
         f" each after {schedule['warmup']:g} s of warming up;"
-        f" one worker on CPU {cores['server']}, generator on CPU {cores['generator']}",
+        f" server on CPU {cores['server']}, generator on CPU {cores['generator']}",
     ]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from .loads import LOADS, Load
 from .peers import PEERS, Interface, Peer
 
-NOT_SATURATED = 0.9
+SATURATED = 0.9
+
+Limit = Literal["server", "generator", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Measurement:
     p99_ns: int
     max_ns: int
     reconnects: int
+    starved: int
+    generator_ns: int
     memory_bytes: int
 
     @property
@@ -40,6 +44,11 @@ class Measurement:
     def busy(self) -> float:
         """The share of its core that the server used."""
         return self.cpu_ns / self.elapsed_ns
+
+    @property
+    def generator_busy(self) -> float:
+        """The share of its core that the generator used."""
+        return self.generator_ns / self.elapsed_ns
 
 
 @dataclass
@@ -68,9 +77,13 @@ class Row:
         return self.median(lambda one: one.reconnects / one.requests) < 0.5
 
     @property
-    def saturated(self) -> bool:
-        """Whether the server was the limit, so that its rate is its own and not the generator's."""
-        return self.median(lambda one: one.busy) >= NOT_SATURATED
+    def limit(self) -> Limit:
+        """Who was at the end of its core: whose rate and latencies these are."""
+        if self.median(lambda one: one.busy) >= SATURATED:
+            return "server"
+        if self.median(lambda one: one.generator_busy) >= SATURATED:
+            return "generator"
+        return "nobody"
 
     def ratio(self, reference: Row | None) -> float | None:
         """CPU per request against the reference's, when both have been measured."""

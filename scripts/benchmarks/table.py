@@ -19,7 +19,8 @@ COLUMNS = (
     "max ms",
     "memory MB",
 )
-CANNOT, FAILED = "-", "failed"
+CANNOT, FAILED, UNKNOWN = "-", "failed", "?"
+LONGEST_REASON = 160
 
 Cells = list[str]
 
@@ -44,7 +45,8 @@ def matrix(rows: list[Row]) -> list[str]:
         if peers:
             lines.append([f"**{interface.upper()}**", *[""] * len(loads)])
         lines += [
-            [peer.name, *(_ratio(rows, load, interface, peer) for load in loads)] for peer in peers
+            [peer.name, *(shown_ratio(rows, load, interface, peer) for load in loads)]
+            for peer in peers
         ]
     return list(_table(lines))
 
@@ -58,8 +60,8 @@ def of_load(rows: list[Row], load: Load) -> list[str]:
             lines.append([f"**{interface.upper()}**", *[""] * (len(COLUMNS) - 1)])
         reference = reference_of(shown)
         lines += [_cells(row, row.ratio(reference)) for row in shown]
-    notes = list(_notes([row for row in rows if row.load == load]))
-    return [*_table(lines), *([""] if notes else []), *notes]
+    notes = _notes([row for row in rows if row.load == load])
+    return [*_table(lines), *(line for note in notes for line in ("", note))]
 
 
 def ratio_of(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> float | str:
@@ -71,7 +73,17 @@ def ratio_of(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> f
     if row.failure:
         return FAILED
     ratio = row.ratio(reference_of(shown))
-    return "?" if ratio is None else ratio
+    return UNKNOWN if ratio is None else ratio
+
+
+def shown_ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> str:
+    """A cell of the matrix."""
+    ratio = ratio_of(rows, load, interface, peer)
+    if isinstance(ratio, str):
+        return ratio
+    if peer.reference:
+        return f"{digits(cpu_of(rows, load, peer) or 0.0)} µs"
+    return f"{ratio:.2f}"
 
 
 def cpu_of(rows: list[Row], load: Load, peer: Peer) -> float | None:
@@ -82,23 +94,14 @@ def cpu_of(rows: list[Row], load: Load, peer: Peer) -> float | None:
     return None
 
 
-def _ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> str:
-    ratio = ratio_of(rows, load, interface, peer)
-    if isinstance(ratio, str):
-        return ratio
-    if peer.reference:
-        return f"{_digits(cpu_of(rows, load, peer) or 0.0)} µs"
-    return f"{ratio:.2f}"
-
-
 def _cells(row: Row, ratio: float | None) -> Cells:
     if row.failure:
-        return [row.peer.name, f"{FAILED}: {row.failure.replace('|', '/')}", *[""] * 6]
+        return [row.peer.name, FAILED, *[""] * (len(COLUMNS) - 2)]
     least, most = row.cpu_us_range
     return [
         row.peer.name if row.keeps_alive else f"{row.peer.name} (no keep-alive)",
-        "?" if ratio is None else f"{ratio:.2f}",
-        f"{_digits(row.cpu_us)} ({_digits(least)}-{_digits(most)})",
+        UNKNOWN if ratio is None else f"{ratio:.2f}",
+        f"{digits(row.cpu_us)} ({digits(least)}-{digits(most)})",
         f"{row.median(lambda one: one.rate):,.0f}",
         f"{row.median(lambda one: one.p50_ns) / 1e6:.2f}",
         f"{row.median(lambda one: one.p99_ns) / 1e6:.2f}",
@@ -107,28 +110,40 @@ def _cells(row: Row, ratio: float | None) -> Cells:
     ]
 
 
-def _digits(number: float) -> str:
+def digits(number: float) -> str:
+    """Microseconds, with as many places as mean something."""
     return f"{number:,.1f}" if number < 1000 else f"{number:,.0f}"
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
-    eased = [row.peer.name for row in rows if not row.failure and not row.saturated]
-    if eased:
+    measured = [row for row in rows if not row.failure]
+    if eased := [row.peer.name for row in measured if row.limit == "generator"]:
+        yield f"Rate limited by the generator, so there are more requests/s in: {', '.join(eased)}."
+    if waited := [row.peer.name for row in measured if row.limit == "nobody"]:
         yield (
-            "Rate limited by the generator (less than 90 % of their core used), so there are more"
-            f" requests/s in them: {', '.join(eased)}."
+            "Neither server nor generator used 90 % of its core, as one waited for the other or"
+            f" others used the machine: {', '.join(waited)}."
         )
+    for row in measured:
+        if starved := row.median(lambda one: one.starved):
+            yield (
+                f"{row.peer.name} left {starved:.0f} of {row.load.connections} connections without"
+                " an answer; only max ms tells of their wait."
+            )
+    for row in rows:
+        if row.failure:
+            yield f"{row.peer.name} failed: {_shortened(row.failure)}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
 
 
 def _table(lines: list[Cells]) -> Iterator[str]:
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     head, *body = (_padded(line, widths) for line in lines)
     yield from map(_line, [head, rule, *body])
-
-
-def _width(cell: str) -> int:
-    return 0 if cell.startswith(f"{FAILED}:") else len(cell)
 
 
 def _padded(cells: Cells, widths: list[int]) -> Cells:

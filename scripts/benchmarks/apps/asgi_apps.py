@@ -1,4 +1,7 @@
-"""The ASGI applications that every peer serves: the twins of `wsgi_apps`, and a WebSocket echo."""
+"""The ASGI applications that every peer serves: the twins of `wsgi_apps`, and a WebSocket echo.
+
+Each looks for the lifespan itself: a wrapper that did it for all would be one more call a request.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,173 @@
+"""The figures as one SVG: bars of CPU per request under the first load, and the matrix of ratios.
+
+It brings its own background and switches its colours with the reader's, so that it can be read on a
+light page and on a dark one. Colour says nothing that the numbers do not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log2
+from xml.sax.saxutils import escape
+
+from .loads import Load
+from .peers import Interface, Peer
+from .results import Row
+from .table import CANNOT, INTERFACES, cpu_of, digits, loads_of, peers_of, ratio_of, shown_ratio
+
+WIDTH, MARGIN = 1000, 24
+NAMES = 132
+"""Room for the names of peers, left of bars and of cells."""
+BAR, BAR_STEP, CELL, CELL_STEP = 16, 23, 24, 26
+LONGEST_BAR = 4.0
+"""In times prefork's; a longer bar is cut, as else nothing of the others could be seen."""
+STRONGEST = 3.0
+"""log2 of the ratio that has the strongest colour."""
+
+STYLE = """
+  text { font: 12px system-ui, sans-serif; fill: #1f2328; }
+  .title { font-size: 19px; font-weight: 600; }
+  .head { font-weight: 600; }
+  .load { font-size: 11px; }
+  .note { fill: #59636e; }
+  .right { text-anchor: end; }
+  .middle { text-anchor: middle; }
+  .page { fill: #ffffff; stroke: #d1d9e0; }
+  .ours { fill: #0969da; }
+  .peer { fill: #9aa5b1; }
+  .floor { fill: #d0d7de; }
+  .cut { stroke: #ffffff; stroke-width: 3; }
+  .more { fill: #0969da; }
+  .less { fill: #e16f24; }
+  .even { fill: #9aa5b1; fill-opacity: 0.12; }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3; }
+    .note { fill: #9198a1; }
+    .page { fill: #0d1117; stroke: #3d444d; }
+    .ours, .more { fill: #4493f8; }
+    .peer { fill: #7d8590; }
+    .floor { fill: #3d444d; }
+    .cut { stroke: #0d1117; }
+    .less { fill: #f0883e; }
+  }
+"""
+
+
+def svg(subtitle: str, rows: list[Row]) -> str:
+    """The whole picture."""
+    loads = loads_of(rows)
+    bars = list(_bars(rows, loads[0], top=84))
+    most = max(len(peers_of(rows, interface)) for interface in INTERFACES)
+    top = 84 + 26 + most * BAR_STEP + 40
+    cells = list(_matrix(rows, loads, top))
+    height = top + 40 + _matrix_lines(rows) * CELL_STEP + 32
+    key = (
+        "Cells: CPU time as a multiple of prefork's with the same interface; blue is more, orange"
+        " less. prefork's own rows: CPU µs/request."
+    )
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
+            f' width="{WIDTH}" height="{height}" role="img">',
+            "<title>CPU time per request of prefork and its peers</title>",
+            f"<style>{STYLE}</style>",
+            f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"'
+            "/>",
+            _text(MARGIN, 36, "CPU time per request of prefork and its peers", "title"),
+            _text(MARGIN, 58, subtitle, "note"),
+            *bars,
+            *cells,
+            _text(MARGIN, height - 16, key, "note"),
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _bars(rows: list[Row], load: Load, top: int) -> Iterator[str]:
+    half = (WIDTH - 3 * MARGIN) // 2
+    for number, interface in enumerate(INTERFACES):
+        left = MARGIN + number * (half + MARGIN)
+        title = f"{interface.upper()}, {load.title}: CPU µs/request"
+        yield _text(left, top + 8, title, "head")
+        room = half - NAMES - 60
+        yield from _bars_of(rows, load, interface, left, top + 26, room)
+
+
+def _bars_of(
+    rows: list[Row], load: Load, interface: Interface, left: int, top: int, room: int
+) -> Iterator[str]:
+    peers = [peer for peer in peers_of(rows, interface) if cpu_of(rows, load, peer) is not None]
+    figures = [cpu_of(rows, load, peer) or 0.0 for peer in peers]
+    ours = [figure for figure, peer in zip(figures, peers, strict=True) if peer.reference]
+    longest = min(max(figures, default=1.0), LONGEST_BAR * ours[0] if ours else float("inf"))
+    for line, (peer, figure) in enumerate(zip(peers, figures, strict=True)):
+        y = top + line * BAR_STEP
+        length = max(2.0, min(figure / longest, 1.0) * room)
+        bar = left + NAMES
+        yield _text(bar - 8, y + 12, peer.name, "right")
+        yield f'<rect class="{_kind(peer)}" x="{bar}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
+        if figure > longest:
+            x = bar + length - 16
+            yield f'<path class="cut" d="M{x:.1f} {y + BAR + 2}l8 {-BAR - 4}"/>'
+        yield _text(bar + length + 8, y + 12, digits(figure))
+
+
+def _kind(peer: Peer) -> str:
+    if peer.reference:
+        return "ours"
+    return "floor" if peer.name == "floor" else "peer"
+
+
+def _matrix_lines(rows: list[Row]) -> int:
+    return sum(1 + len(peers) for interface in INTERFACES if (peers := peers_of(rows, interface)))
+
+
+def _matrix(rows: list[Row], loads: list[Load], top: int) -> Iterator[str]:
+    left = MARGIN + NAMES
+    step = min(90.0, (WIDTH - left - MARGIN) / len(loads))
+    for column, load in enumerate(loads):
+        first, _, second = load.name.partition("-")
+        x = left + (column + 0.5) * step
+        if second:
+            yield _text(x, top, first, "head load middle")
+        yield _text(x, top + 14, second or first, "head load middle")
+    y = top + 24
+    for interface in INTERFACES:
+        peers = peers_of(rows, interface)
+        if peers:
+            yield _text(left - 8, y + 17, interface.upper(), "head right")
+            y += CELL_STEP
+        for peer in peers:
+            yield _text(left - 8, y + 16, peer.name, "right")
+            for column, load in enumerate(loads):
+                x = left + column * step
+                yield from _cell(rows, load, interface, peer, (x, y, step - 2))
+            y += CELL_STEP
+
+
+def _cell(
+    rows: list[Row], load: Load, interface: Interface, peer: Peer, place: tuple[float, int, float]
+) -> Iterator[str]:
+    x, y, width = place
+    shown = shown_ratio(rows, load, interface, peer)
+    ratio = ratio_of(rows, load, interface, peer)
+    if shown != CANNOT:
+        yield (
+            f'<rect {_colour(ratio)} x="{x:.1f}" y="{y}" width="{width:.1f}" height="{CELL}"'
+            ' rx="3"/>'
+        )
+    yield _text(x + width / 2, y + 16, shown, "middle head" if peer.reference else "middle")
+
+
+def _colour(ratio: float | str) -> str:
+    if isinstance(ratio, str) or f"{ratio:.2f}" == "1.00":
+        return 'class="even"'
+    strength = min(abs(log2(ratio)) / STRONGEST, 1.0)
+    kind = "more" if ratio > 1 else "less"
+    return f'class="{kind}" fill-opacity="{0.08 + 0.47 * strength:.2f}"'
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    kind = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{kind}>{escape(text)}</text>'
