@@ -138,13 +138,17 @@ def _tell(line: str) -> None:
 
 
 def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
+    return int(text)
 
 
 def _duration(text: str) -> float:
-    if not 0.05 <= (seconds := float(text)) <= 600:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.05 <= seconds <= 600:
         raise argparse.ArgumentTypeError("must be from 0.05 to 600 seconds")
     return seconds
 
