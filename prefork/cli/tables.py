@@ -103,7 +103,7 @@ def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:
             console.print(death["reason"], markup=False)
 
 
-def usage(app: Mapping[str, Any]) -> tuple[float | None, int | None]:
+def usage(app: Mapping[str, Any]) -> tuple[float, int]:
     """CPU since birth as a percentage of one core, and memory (PSS), of master and workers."""
     cpu, memory = 0.0, 0
     for pid in [app["pid"], *(worker["pid"] for worker in app["workers"])]:

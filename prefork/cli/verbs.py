@@ -208,6 +208,12 @@ def _events(client: Client, words: Words) -> int:
     return 0
 
 
+def _monit(client: Client, _words: Words) -> int:
+    from prefork.cli.monit import monitor  # noqa: PLC0415 - rich takes its time
+
+    return monitor(client)
+
+
 def _logs(client: Client, words: Words) -> int:
     return follow_logs(client.find(*(words.targets or ["all"])), words.lines, words.follow)
 
@@ -285,6 +291,7 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "show": (_show, "everything about apps", (_targets("+"), _json)),
     "why": (_why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
     "logs": (_logs, "the last log lines", (_targets("*"), _tail)),
+    "monit": (_monit, "all apps, live, with keys to reload, scale and stop", ()),
     "events": (_events, "what happens, as JSON lines", (_one,)),
     "ping": (_ping, "whether masters answer", (_targets("*"), _timeout)),
     "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
