@@ -113,7 +113,7 @@ class Monitor:
 
     def _row(self, app: Mapping[str, Any]) -> list[Text | str]:
         state = str(app.get("state", "?"))
-        first = [str(app["name"]), Text(state, STYLES.get(state, ""))]
+        first: list[Text | str] = [str(app["name"]), Text(state, STYLES.get(state, ""))]
         if not app.get("answers"):
             return first
         read = self._gauges.read(app)
