@@ -60,6 +60,12 @@ class Config:
         SERVE,
         "threads for WSGI calls; 0 calls the app in the event loop's own thread",
     )
+    threads_queue: int | None = option(
+        kinds.OPTIONAL_COUNT,
+        1000,
+        SERVE,
+        "requests that may wait for one of the threads, beyond it 503; off: no limit",
+    )
     ready: str = option(
         kinds.choice("auto", "manual"),
         "auto",

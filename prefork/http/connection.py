@@ -184,7 +184,9 @@ class Connection(asyncio.Protocol):
         for exchange in (self.current, reader.incoming, *self._waiting):
             if exchange is not None and not exchange.gone:
                 exchange.gone = True
-                if exchange.body is not None:
+                # One that is whole and being answered is the app's, perhaps in a thread.
+                handed = exchange is self.current and exchange.complete
+                if exchange.body is not None and not handed:
                     exchange.body.lose()
         if self.current is not None:
             self.service.handler.lost(self.current)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prefork.errors import ClientGoneError
 from prefork.http import head
 from prefork.http.body import Body
-from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, Date, Pair, ResponseError, learn
+from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, Date, Pair, ResponseError
 from prefork.http.request import RequestHead
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Exchange:
     began = 0.0
     """When the app got the ball, on the service's coarse clock."""
 
+    queued = False
+    """It waits for its turn: the app does not have it yet."""
     overdue = False
     """The app has had it for longer than the request timeout."""
 
@@ -48,13 +50,17 @@ class Exchange:
     """The client left; nothing can be sent."""
     sent = 0
     """Body bytes sent."""
+    chunked = False
+    """The body has no length that is known from the start, and is sent in chunks."""
+    left: int | None = None
+    """Bytes of the body that are still due; None when that is not known."""
+    shortens = False
+    """The body offered may be longer than the app's Content-Length, as a file's: send no more."""
     state: object = None
     """Whatever the handler keeps here while it works."""
 
     _head: list[bytes] | None = None
-    _left: int | None = None
     _dated = False
-    _chunked = False
 
     def __init__(self, connection: "Connection", request: RequestHead) -> None:
         self.connection = connection
@@ -89,7 +95,7 @@ class Exchange:
             except TypeError:  # a list instead of a tuple, which ASGI allows
                 pair = tuple(pair)  # type: ignore[assignment]  # noqa: PLW2901
                 known = FIELDS.get(pair)
-            field, meaning = known or learn(pair)
+            field, meaning = known or self.connection.service.learn(pair)
             parts.append(field)
             if meaning >= 0 and declared is None:
                 declared = meaning
@@ -125,23 +131,32 @@ class Exchange:
         bodiless = self.status in head.NO_BODY
         self.mute = bodiless or self.request.method == "HEAD"
         if declared is not None:
-            self._left = declared
+            self.left = declared
             if length is not None and length != declared and not self.mute:
-                raise ResponseError(f"Content-Length is {declared} but the body has {length} bytes")
+                self._compare(declared, length)
             if self.status == 204:
                 parts[:] = [part for part in parts if not part.lower().startswith(head.LENGTH)]
         elif bodiless:
             pass
         elif length is not None:
-            self._left = length
+            self.left = length
             parts.append(head.LENGTH_LINE % length)
         elif self.mute:
             pass
         elif self.request.version == "1.1":
-            self._chunked = True
+            self.chunked = True
             parts.append(head.CHUNKED)
         else:
             self.keep_alive = False
+
+    def _compare(self, declared: int, length: int) -> None:
+        if not self.shortens or length < declared:
+            raise ResponseError(f"Content-Length is {declared} but the body has {length} bytes")
+
+    def inform(self, lines: bytes) -> None:
+        """Send 103 Early Hints (RFC 8297), if the client can know them and no answer is out."""
+        if lines and not self.out and not self.gone and self.request.version == "1.1":
+            self.connection.transport.write(b"%b%b\r\n" % (head.STATUS_LINES[103], lines))
 
     def send(self, data: bytes) -> None:
         """A piece of the body. Raises ResponseError or ClientGoneError."""
@@ -152,19 +167,23 @@ class Exchange:
         if not data or self.mute:
             self.flush()
             return
-        self._account(len(data))
-        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self.account(len(data))
+        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
-    def finish(self, data: bytes = b"") -> None:
-        """The last piece, and the end. Raises ResponseError or ClientGoneError."""
+    def finish(self, data: bytes = b"", trailers: bytes = b"") -> None:
+        """The last piece, and the end; ``trailers``: lines behind a chunked body.
+
+        Raises ResponseError or ClientGoneError.
+        """
         if data and not self.mute:
-            self._account(len(data))
-        if self._left and not self.mute:
-            raise ResponseError(f"the body ended {self._left} bytes before its Content-Length")
+            self.account(len(data))
+        if self.left and not self.mute:
+            raise ResponseError(f"the body ended {self.left} bytes before its Content-Length")
         if self.mute:
             data = b""
-        elif self._chunked:
-            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        elif self.chunked:
+            last = b"0\r\n%b\r\n" % trailers if trailers else b"0\r\n\r\n"
+            data = b"%x\r\n%b\r\n%b" % (len(data), data, last) if data else last
         self._write(data)
         self.ended = True
         self.connection.ended(self)
@@ -174,12 +193,13 @@ class Exchange:
         if self._head is not None:
             self._write(b"")
 
-    def _account(self, size: int) -> None:
+    def account(self, size: int) -> None:
+        """So many bytes of the body are sent. Raises ResponseError."""
         self.sent += size
-        if self._left is not None:
-            if size > self._left:
+        if self.left is not None:
+            if size > self.left:
                 raise ResponseError("the body is longer than its Content-Length")
-            self._left -= size
+            self.left -= size
 
     def _write(self, data: bytes) -> None:
         if self.gone:
@@ -206,10 +226,14 @@ class Exchange:
         else:
             self.page(500)
 
-    def page(self, status: int, text: str = "") -> None:
-        """Answer with a line of plain text instead of what was composed so far."""
-        self._head, self._left, self._chunked = None, None, False
+    def forget(self) -> None:
+        """Another response takes the place of this one, of which nothing is out."""
+        self._head, self.left, self.chunked = None, None, False
         self.sent = 0
+
+    def page(self, status: int, text: str = "", *fields: Pair) -> None:
+        """Answer with a line of plain text instead of what was composed so far."""
+        self.forget()
         line = head.STATUS_LINES[status]
         body = (text or line[9:].decode().strip()).encode() + b"\n"
-        self.answer(status, line, [(b"Content-Type", b"text/plain; charset=utf-8")], body)
+        self.answer(status, line, [head.PLAIN_TEXT, *fields], body)

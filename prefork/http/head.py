@@ -6,8 +6,10 @@ itself costs validation but no growth.
 """
 
 import re
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import cast
 
 from prefork.errors import AppError
 
@@ -34,6 +36,7 @@ LENGTH = b"content-length:"
 LENGTH_LINE = b"Content-Length: %d\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+PLAIN_TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
 NO_BODY = frozenset({204, 304})
 
 
@@ -95,6 +98,26 @@ def learn(pair: Pair) -> Field:
         if len(FIELDS) >= _MOST_REMEMBERED:
             FIELDS.clear()
         FIELDS[pair] = field
+    return field
+
+
+def hint_lines(fields: Iterable[Pair]) -> bytes:
+    """Header fields for an interim response, which has no framing of its own.
+
+    Raises ResponseError.
+    """
+    known = [learn(cast(Pair, tuple(pair))) for pair in fields]
+    return b"".join(line for line, meaning in known if meaning == PLAIN)
+
+
+def learn_bytes(pair: Pair) -> Field:
+    """The same for ASGI: bytes only, and names in small letters whatever the app wrote."""
+    name, value = pair if len(pair) == 2 else (None, None)
+    if not isinstance(name, bytes) or not isinstance(value, bytes):
+        raise ResponseError(f"a header must be a pair of byte strings, not {pair!r}")
+    field = learn((name.lower(), value))
+    if len(FIELDS) < _MOST_REMEMBERED and len(value) <= _LONGEST_REMEMBERED:
+        FIELDS[name, value] = field
     return field
 
 

@@ -32,6 +32,10 @@ class RequestHead:
         self.headers = headers
         """Names in small letters, in the order sent."""
 
+    def shown(self) -> str:
+        """For a line in the log."""
+        return f"{self.method} {self.target[:200].decode('latin-1')}"
+
 
 class RememberedHeads(dict[bytes, RequestHead]):
     """Heads of whole, bodiless requests by their bytes. Bounded; forgets all when it is full.

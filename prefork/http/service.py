@@ -13,7 +13,7 @@ from typing import Protocol
 
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.head import Date
+from prefork.http.head import Date, Field, Pair
 from prefork.http.limits import Limits
 from prefork.http.request import RememberedHeads
 from prefork.http.spool import Room
@@ -35,6 +35,9 @@ class Handler(Protocol):
 
     cancels: bool
     """Whether ``overdue`` ends the call; else only the master can, by ending the worker."""
+
+    def learn(self, pair: Pair) -> Field:
+        """Judge a header field of the app's that was not seen before; see head.py."""
 
     def handle(self, exchange: Exchange) -> None:
         """Never raises."""
@@ -62,6 +65,7 @@ class Service:
         self.loop = loop
         self.handler = handler
         self.handle = handler.handle
+        self.learn = handler.learn
         self.limits = limits
         self.heads = RememberedHeads()
         self.room = Room(limits.body_memory)
@@ -125,7 +129,9 @@ class Service:
             if cancels:
                 exchange.began = now
             self.handler.overdue(exchange)
-        if exchange.overdue or not cancels:
+            if exchange.ended:
+                return
+        if exchange.overdue or not (cancels or exchange.queued):
             self.oldest = min(self.oldest, exchange.began)
 
     def drain(self) -> None:

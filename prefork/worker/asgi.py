@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.head import STATUS_LINES, ResponseError
+from prefork.http.head import STATUS_LINES, ResponseError, learn_bytes
 from prefork.http.request import RequestHead
 from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
@@ -28,6 +28,7 @@ class AsgiHandler:
 
     streams = True
     cancels = True
+    learn = staticmethod(learn_bytes)
 
     def __init__(
         self, app: Callable[..., Any], log: logging.Logger, state: dict[str, Any] | None

@@ -28,6 +28,7 @@ from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
 from prefork.worker.renewal import Renewal
 from prefork.worker.wsgi import WsgiHandler
+from prefork.worker.wsgi_threads import ThreadedWsgiHandler
 
 
 class HttpWorker:
@@ -98,7 +99,10 @@ class HttpWorker:
         if self._interface is Interface.ASGI:
             return AsgiHandler(self._app, self._log, lifespan.state)
         config = self._config
-        return WsgiHandler(self._app, self._line, self._log, config.threads, config.workers != 1)
+        basics = (self._app, self._line, self._log, config.workers != 1)
+        if config.threads:
+            return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
+        return WsgiHandler(*basics)
 
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
         tls = next((door.tls for door in self._doors if door.tls is not None), None)

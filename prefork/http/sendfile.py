@@ -1,0 +1,147 @@
+"""A file to a client: by sendfile(2), so that its bytes never pass through Python.
+
+uvloop has no ``loop.sendfile``, so this goes to the socket itself, beside the transport. That is
+right only while the transport has nothing of its own to send; from then on nobody writes to it,
+because an exchange is answered before the next one begins. Where sendfile cannot go (TLS, a body in
+chunks, a file system without it) the file is read and sent in pieces. Reading a file from a cold
+disk blocks the loop for a moment either way, as it does in every server that has one.
+"""
+
+import asyncio
+import errno
+import os
+
+from prefork.errors import ClientGoneError
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.head import ResponseError
+
+SMALL = 64 * 1024
+"""A file up to here is read, and goes out in one write with its head."""
+
+TURN = 1024 * 1024
+"""Bytes that may be sent before the other connections get their turn."""
+
+_PIECE = 64 * 1024
+_CLIENT_LEFT = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT})
+_UNSUITABLE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> None:
+    """Send so much of a file as the body of a response that was started, or as a piece of it.
+
+    Raises ClientGoneError, ResponseError when the file is too short, and OSError.
+    """
+    if exchange.mute:
+        exchange.flush()
+    elif count <= SMALL:
+        exchange.send(_read(fd, offset, count))
+    elif exchange.chunked or exchange.connection.transport.get_extra_info("ssl_object"):
+        await _copy(exchange, fd, offset, count)
+    else:
+        await _Sending(exchange, fd, offset, count).run()
+
+
+def _read(fd: int, offset: int, count: int) -> bytes:
+    data = os.pread(fd, count, offset)
+    if len(data) < count:
+        raise _too_short(count - len(data))
+    return data
+
+
+def _too_short(missing: int) -> ResponseError:
+    return ResponseError(f"the file ended {missing} bytes before its Content-Length")
+
+
+async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
+    end = offset + count
+    while offset < end:
+        piece = _read(fd, offset, min(end - offset, _PIECE))
+        exchange.send(piece)
+        offset += len(piece)
+        await drained(exchange.connection)
+
+
+async def drained(connection: Connection) -> None:
+    """Wait until the client has caught up; at least let the others have a turn."""
+    blocked = connection.blocked()
+    if blocked is not None:
+        await blocked
+    else:
+        await asyncio.sleep(0)
+
+
+class _Sending:
+    """One file on its way."""
+
+    def __init__(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
+        self._exchange = exchange
+        self._connection = exchange.connection
+        self._transport = exchange.connection.transport
+        self._fd = fd
+        self._offset = offset
+        self._left = count
+        self._watched = -1
+        """A copy of the socket's descriptor: a loop does not let a transport's own be watched."""
+
+    async def run(self) -> None:
+        """Until all is with the kernel."""
+        self._exchange.flush()
+        await self._empty_transport()
+        try:
+            while self._left:
+                await self._turn()
+        finally:
+            if self._watched >= 0:
+                self._connection.service.loop.remove_writer(self._watched)
+                os.close(self._watched)
+
+    async def _empty_transport(self) -> None:
+        """What was written before goes out before."""
+        transport = self._transport
+        if transport.get_write_buffer_size() and not transport.is_closing():
+            transport.set_write_buffer_limits(0)
+            while (blocked := self._connection.blocked()) is not None:
+                await blocked
+            if not transport.is_closing():
+                transport.set_write_buffer_limits()
+
+    async def _turn(self) -> None:
+        if self._exchange.gone or self._transport.is_closing():
+            raise ClientGoneError("the client left before the response ended")
+        sock = self._transport.get_extra_info("socket").fileno()
+        wanted = min(self._left, TURN)
+        try:
+            sent = os.sendfile(sock, self._fd, self._offset, wanted)
+        except BlockingIOError:
+            sent = -1
+        except OSError as error:
+            if error.errno in _CLIENT_LEFT:
+                raise ClientGoneError("the client left before the response ended") from None
+            if error.errno not in _UNSUITABLE:
+                raise
+            await _copy(self._exchange, self._fd, self._offset, self._left)
+            self._left = 0
+            return
+        if sent == 0:
+            raise _too_short(self._left)
+        if sent > 0:
+            self._exchange.account(sent)
+            self._offset += sent
+            self._left -= sent
+        if sent < wanted:
+            await self._writable(sock)
+        elif self._left:
+            await asyncio.sleep(0)
+
+    async def _writable(self, sock: int) -> None:
+        """Wait as for a transport that is full: the send timeout and the end of the connection
+        are the connection's business."""
+        connection = self._connection
+        if self._watched < 0:
+            self._watched = os.dup(sock)
+            connection.service.loop.add_writer(self._watched, connection.resume_writing)
+        connection.pause_writing()
+        blocked = connection.blocked()
+        if blocked is not None:
+            await blocked

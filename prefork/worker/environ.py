@@ -1,0 +1,147 @@
+"""WSGI's environ: what the server, the connection and the request's head put into it (PEP 3333).
+
+Most of it does not change from one request to the next, so it is made once for a worker, once for a
+connection and once for a head that recurs; a request copies what is there.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.request import RequestHead
+from prefork.worker.file_wrapper import FileWrapper
+from prefork.worker.secured import environ_of
+
+_KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+"""Header names as environ keys; bounded, for clients that invent names."""
+
+_MOST_KEYS = 1024
+
+Hints = Iterable[tuple[str, str]]
+Hint = Callable[[Connection, Hints], None]
+"""Send early hints for the request that this connection is answering."""
+
+
+class EarlyHints:
+    """``wsgi.early_hints``: called with header fields, ``("Link", …)`` above all, sends a 103.
+
+    One for a connection: it answers its requests one by one, so they cannot be mistaken.
+    """
+
+    def __init__(self, connection: Connection, hint: Hint) -> None:
+        self._connection = connection
+        self._hint = hint
+
+    def __call__(self, headers: Hints) -> None:
+        self._hint(self._connection, headers)
+
+
+class NoInput:
+    """``wsgi.input`` of a request without a body; one for all, because it has no state."""
+
+    def read(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def readline(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def readlines(self, _hint: int = -1) -> list[bytes]:
+        """No lines."""
+        return []
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Environ:
+    """Makes the environ of each request of one worker."""
+
+    def __init__(self, multithread: bool, multiprocess: bool, hint: Hint) -> None:
+        self._hint = hint
+        self._template: dict[str, Any] = {
+            "SCRIPT_NAME": "",
+            "SERVER_SOFTWARE": "prefork",
+            "wsgi.version": (1, 0),
+            "wsgi.errors": sys.stderr,
+            "wsgi.input": NoInput(),
+            "wsgi.multithread": multithread,
+            "wsgi.multiprocess": multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+        }
+
+    def of(self, exchange: Exchange) -> dict[str, Any]:
+        """A dict of the app's own: it may do with it what it likes."""
+        connection, request = exchange.connection, exchange.request
+        environ = (connection.shared or self._template_for(connection)).copy()
+        if request.recurring:
+            environ.update(request.derived or _remember(request))
+        else:
+            _add_head(environ, request)
+        if exchange.body is not None:
+            environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
+            # Known by now also for a chunked body, and some frameworks read no body without it.
+            environ["CONTENT_LENGTH"] = str(exchange.body.size)  # type: ignore[union-attr]
+        return environ
+
+    def _template_for(self, connection: Connection) -> dict[str, Any]:
+        """The part of environ that all requests of a connection share."""
+        peer = connection.peer
+        server, client = peer.server, peer.client
+        connection.shared = self._template | {
+            "wsgi.url_scheme": peer.scheme,
+            "SERVER_NAME": server[0] if server else "localhost",
+            "SERVER_PORT": str(server[1]) if server else "80",
+            "REMOTE_ADDR": client[0] if client else "",
+            "REMOTE_PORT": str(client[1]) if client else "",
+            "wsgi.early_hints": EarlyHints(connection, self._hint),
+        }
+        if peer.tls is not None:
+            connection.shared |= environ_of(peer.tls)
+        return connection.shared
+
+
+def _remember(request: RequestHead) -> dict[str, Any]:
+    """The part of environ that all requests with this head share."""
+    request.derived = {}
+    _add_head(request.derived, request)
+    return request.derived
+
+
+def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
+    """Variables that follow from the request's head."""
+    path = request.path
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = path.decode("latin-1")
+    environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
+    for name, value in request.headers:
+        key = _KEYS.get(name)
+        if key is None:
+            key = _new_key(name)
+        if key in environ:
+            joint = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] += joint + value.decode("latin-1")
+        elif key:
+            environ[key] = value.decode("latin-1")
+
+
+def _new_key(name: bytes) -> str:
+    """``HTTP_…``; empty for a name with an underscore: it could pose as one with a dash."""
+    if b"_" in name:
+        return ""
+    key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if len(_KEYS) < _MOST_KEYS:
+        _KEYS[name] = key
+    return key

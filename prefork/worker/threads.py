@@ -1,0 +1,151 @@
+"""Threads that work for the loop, and the way back into it.
+
+A wake costs more than a small job, and threads that are awake at once fight over the interpreter.
+So one thread is woken at a time: if its jobs are short it does all that wait; if it blocks in one,
+the loop finds in its next turn that others still wait, and wakes the next thread. The one that
+became idle last is woken first: its stack is still in the cache.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Job(Protocol):
+    """What a thread does."""
+
+    def run(self) -> None:
+        """Never raises."""
+
+
+class ThreadPool:
+    """At most ``most`` threads, started when they are first needed. Only the loop gives jobs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        self._loop = loop
+        self._most = most
+        self._lock = threading.Lock()
+        self._threads: list[_Thread] = []
+        self._idle: list[_Thread] = []
+        self._waiting: deque[Job] = deque()
+        self._spreading = False
+        self._closed = False
+
+    def spare(self) -> int:
+        """Threads that have nothing to do; below zero: jobs that wait for one."""
+        return len(self._idle) + self._most - len(self._threads) - len(self._waiting)
+
+    def put(self, job: Job) -> None:
+        """Have it done, now or when a thread is free."""
+        self._waiting.append(job)
+        if not self._spreading:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Wake one thread, and look again in the loop's next turn."""
+        with self._lock:
+            thread = self._free() if self._waiting else None
+            if thread is None:
+                self._spreading = False
+                return
+            job = self._waiting.popleft()
+        self._spreading = True
+        self._loop.call_soon(self._spread)
+        thread.give(job)
+
+    def _free(self) -> "_Thread | None":
+        if self._idle:
+            return self._idle.pop()
+        if len(self._threads) == self._most:
+            return None
+        thread = _Thread(self, len(self._threads))
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def forget(self, job: Job) -> bool:
+        """Take it back; False: a thread has it already."""
+        with self._lock:
+            if job not in self._waiting:
+                return False
+            self._waiting.remove(job)
+            return True
+
+    def next(self, thread: "_Thread") -> Job | None:
+        """The next job for a thread that is done; None: it sleeps until it is given one."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._closed:
+                return _END
+            self._idle.append(thread)
+            return None
+
+    async def close(self) -> None:
+        """Wait until all that was put is done, and end the threads."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().give(_END)
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
+
+
+class _End:
+    """The job that ends a thread."""
+
+    def run(self) -> None:
+        raise SystemExit
+
+
+_END = _End()
+
+
+class _Thread(threading.Thread):
+    """Sleeps on its gate until there is a job."""
+
+    def __init__(self, pool: ThreadPool, number: int) -> None:
+        super().__init__(name=f"prefork-wsgi-{number}", daemon=True)
+        self._pool = pool
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._job: Job | None = None
+
+    def give(self, job: Job) -> None:
+        """Wake it up."""
+        self._job = job
+        self._gate.release()
+
+    def run(self) -> None:
+        """One job after the other."""
+        while True:
+            self._gate.acquire()
+            job = self._job
+            while job is not None:
+                job.run()
+                job = self._pool.next(self)
+
+
+class Handover:
+    """Runs in the loop what threads ask for, in their order; many at one wake of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due: deque[Callable[[], None]] = deque()
+        self._called = False
+
+    def put(self, act: Callable[[], None]) -> None:
+        """In any thread. ``act`` never raises."""
+        self._due.append(act)
+        # The loop sets it back before it looks: what was put while it was set is found.
+        if not self._called:
+            self._called = True
+            self._loop.call_soon_threadsafe(self._run)
+
+    def _run(self) -> None:
+        self._called = False
+        due = self._due
+        while due:
+            due.popleft()()
