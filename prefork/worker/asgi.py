@@ -1,4 +1,4 @@
-"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.4). One task a request.
+"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.5). One task a request.
 
 The task starts at once, so an app that never waits costs no turn of the loop. Sending waits while
 the client reads slower than the app writes; receiving stops reading from the socket while the app
@@ -16,11 +16,18 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError, learn_bytes
 from prefork.http.request import RequestHead
+from prefork.worker.asgi_extensions import (
+    EXTENSIONS,
+    Trailers,
+    send_hint,
+    send_path,
+    wants_trailers,
+)
 from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
 from prefork.worker.secured import extension_of
 
-_VERSION = {"version": "3.0", "spec_version": "2.4"}
+_VERSION = {"version": "3.0", "spec_version": "2.5"}
 
 
 class AsgiHandler:
@@ -65,16 +72,22 @@ class AsgiHandler:
 def _template_for(connection: Connection) -> dict[str, Any]:
     """The part of the scope that all requests of a connection share."""
     peer = connection.peer
+    server: tuple[str, int | None] | None = peer.server
+    if server is None:
+        # A unix socket has a path, and one without a name has not even that.
+        path = connection.transport.get_extra_info("sockname")
+        server = (path, None) if path and isinstance(path, str) else None
     connection.shared = {
         "type": "http",
         "asgi": _VERSION,
         "scheme": peer.scheme,
         "root_path": "",
         "client": peer.client,
-        "server": peer.server,
+        "server": server,
+        "extensions": EXTENSIONS,
     }
     if peer.tls is not None:
-        connection.shared["extensions"] = {"tls": extension_of(peer.tls)}
+        connection.shared["extensions"] = EXTENSIONS | {"tls": extension_of(peer.tls)}
     return connection.shared
 
 
@@ -103,6 +116,8 @@ class Cycle:
     _fields: Any = ()
     _begun = False
     _read = False
+    _trailers: Trailers | None = None
+    """They are to come, and the client wants them."""
     _timed_out = False
     _gone: asyncio.Future[None] | None = None
 
@@ -130,9 +145,10 @@ class Cycle:
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         connection, request = exchange.connection, exchange.request
         scope = (connection.shared or _template_for(connection)).copy()
+        # The app may change its scope, and what is in it.
+        scope["extensions"] = scope["extensions"].copy()
         if request.recurring:
             scope.update(request.derived or _remember(request))
-            # The app may change its scope.
             scope["headers"] = request.headers.copy()
         else:
             _add_head(scope, request)
@@ -164,16 +180,19 @@ class Cycle:
     async def send(self, message: dict[str, Any]) -> None:
         """An event of the response. Raises ResponseError or ClientGoneError."""
         kind = message["type"]
+        exchange = self._exchange
         if kind == "http.response.start":
-            if self._status:
-                raise ResponseError("the app began its response twice")
+            if self._status or exchange.ended:
+                self._start_again()
+                return
             status = message["status"]
             if status not in STATUS_LINES or status < 200:
                 raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
             self._status = status
             self._fields = message.get("headers", ())
+            if "trailers" in message:
+                self._expect_trailers(message["trailers"])
         elif kind == "http.response.body":
-            exchange = self._exchange
             self._send_body(exchange, message.get("body", b""), message.get("more_body", False))
             if exchange.ended:
                 if self._gone is not None:
@@ -185,14 +204,21 @@ class Cycle:
                 # sent to a client that is gone, and does not tell before the loop has had its turn.
                 await asyncio.sleep(0)
         else:
-            raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
+            await self._send_extension(kind, message)
+
+    def _start_again(self) -> None:
+        if self._exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
+        if not self._exchange.ended:
+            raise ResponseError("the app began its response twice")
 
     def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
         if exchange.gone:
             raise ClientGoneError("the client left before the response ended")
-        if exchange.ended or not self._status:
-            when = "after the response ended" if exchange.ended else "before the response"
-            raise ResponseError(f"the app sent a body {when}")
+        if exchange.ended:
+            return  # what comes after the end is ignored
+        if not self._status:
+            raise ResponseError("the app sent a body before the response")
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise ResponseError(f"the app sent {type(data).__name__} where bytes belong")
@@ -200,15 +226,52 @@ class Cycle:
         if not self._begun:
             self._begun = True
             line = STATUS_LINES[self._status]
-            if not more:
+            if not more and self._trailers is None:
                 exchange.answer(self._status, line, self._fields, data)
                 return
             exchange.start(self._status, line, self._fields, None)
-        if more:
+        if more or self._trailers is not None:
             exchange.send(data)
             exchange.flush()
         else:
             exchange.finish(data)
+
+    async def _send_extension(self, kind: str, message: dict[str, Any]) -> None:
+        exchange = self._exchange
+        if kind not in EXTENSIONS:
+            raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
+        if exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
+        if exchange.ended:
+            return
+        if kind == "http.response.early_hint":
+            send_hint(exchange, message)
+        elif kind == "http.response.pathsend":
+            await self._send_path(exchange, message["path"])
+        elif self._begun and self._trailers is not None:
+            self._trailers.add(message.get("headers", ()))
+            if not message.get("more_trailers", False):
+                self._end(self._trailers.lines)
+        else:
+            raise ResponseError("the app sent trailers that it had not announced at its start")
+
+    async def _send_path(self, exchange: Exchange, path: str) -> None:
+        if not self._status or self._begun:
+            raise ResponseError("a file must be sent after the start, and as the whole body")
+        self._begun = True
+        chunked = self._trailers is not None
+        await send_path(exchange, self._status, self._fields, path, chunked)
+        if not chunked:
+            self._end()
+
+    def _expect_trailers(self, trailers: bool) -> None:
+        if trailers and wants_trailers(self._exchange.request):
+            self._trailers = Trailers(self._fields)
+            self._fields = self._trailers.head
+
+    def _end(self, trailers: bytes = b"") -> None:
+        self._exchange.finish(b"", trailers)
+        self.disconnect()
 
     def disconnect(self) -> None:
         """There is nobody to answer any more, or nothing left to answer."""
@@ -223,8 +286,7 @@ class Cycle:
 
     def _fail(self, error: BaseException) -> None:
         exchange = self._exchange
-        request = exchange.request
-        what = f"{request.method} {request.target[:200].decode('latin-1')}"
+        what = exchange.request.shown()
         if self._timed_out:
             what += " (no answer in time)"
         # An app that is torn down because its client left has not failed.

@@ -159,6 +159,52 @@ def closing_endless(environ: Environ, start: Start) -> Iterable[bytes]:
     return Closing(environ["QUERY_STRING"], iter(lambda: b"x" * 65536, b""))
 
 
+def replaced_after_a_bad_write(environ: Environ, start: Start) -> Iterable[bytes]:
+    """What cannot be sent is no reason to send nothing."""
+    try:
+        start("200 OK", [("X-Bad", "line\nend")])(b"never")
+    except Exception:
+        start("503 Sorry", [], sys.exc_info())
+    return [b"sorry"]
+
+
+def replaced_too_late(environ: Environ, start: Start) -> Iterable[bytes]:
+    """Bytes are out, so the error is raised again: PEP 3333's own way to give up."""
+    start("200 OK", [("Content-Length", "10")])(b"five ")
+    try:
+        raise ValueError("too late")
+    except ValueError:
+        start("500 Never", [], sys.exc_info())
+    return [b"never"]
+
+
+def several(environ: Environ, start: Start) -> Iterable[bytes]:
+    """Pieces of a length that was told, as most frameworks return them."""
+    start("200 OK", [("Content-Length", "7")])
+    return Closing(environ["QUERY_STRING"], [b"one ", b"", b"two", b""])
+
+
+def hints(environ: Environ, start: Start) -> Iterable[bytes]:
+    """Early hints, twice, and once more when it is too late."""
+    early_hints = environ["wsgi.early_hints"]
+    early_hints([("Link", "</a.css>; rel=preload"), ("Link", "</b.js>; rel=preload")])
+    early_hints([["X-Hint", "a list"], ("Content-Length", "5"), ("Transfer-Encoding", "chunked")])
+    early_hints([])
+    start("200 OK", [])(b"body ")
+    early_hints([("Link", "</late>")])
+    return [b"and more"]
+
+
+def bad_hints(environ: Environ, start: Start) -> Iterable[bytes]:
+    """Nobody may write headers of his own."""
+    try:
+        environ["wsgi.early_hints"]([("Link", "</a>\r\nSet-Cookie: evil")])
+    except Exception as error:
+        start("200 OK", [])
+        return [str(error).encode()]
+    raise AssertionError
+
+
 def reads(environ: Environ, start: Start) -> Iterable[bytes]:
     """Every way to read, on a body of lines."""
     stream = environ["wsgi.input"]

@@ -219,7 +219,8 @@ async def twice(web: Web, argument: str) -> None:
 async def scribble(web: Web, _argument: str) -> None:
     """Whether somebody has written into the scope before; then write into it."""
     scribbled = "scribbled" in web.scope or any(k == b"scribbled" for k, _ in web.scope["headers"])
-    web.scope["scribbled"] = True
+    scribbled = scribbled or "scribbled" in web.scope["extensions"]
+    web.scope["scribbled"] = web.scope["extensions"]["scribbled"] = True
     web.scope["headers"].append((b"scribbled", b"yes"))
     await web.start()
     await web.end(json.dumps(scribbled).encode())
@@ -230,6 +231,58 @@ async def iterables(web: Web, _argument: str) -> None:
     headers = iter([[b"x-list", b"a"], (b"x-tuple", b"b")])
     await web.raw({"type": "http.response.start", "status": 200, "headers": headers})
     await web.end(b"fine")
+
+
+async def hints(web: Web, _argument: str) -> None:
+    """Early hints, before the start, behind it, and too late."""
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload", b"</b>"]}
+    await web.raw(hint)
+    await web.start()
+    await web.raw(hint | {"links": iter([b"</c>"])})
+    await web.send(b"body")
+    await web.raw(hint)
+    await web.end()
+
+
+async def bad_hints(web: Web, argument: str) -> None:
+    """Nobody may write headers of his own."""
+    link = b"</a>\r\nSet-Cookie: evil" if argument == "bytes" else "</a>"
+    await web.raw({"type": "http.response.early_hint", "links": [link]})
+
+
+async def trailers(web: Web, argument: str) -> None:
+    """Fields behind the body: announced, in any case, in two messages, and some that may not."""
+    fields = [(b"trailer", b"X-Sum, x-more"), (b"trailer", b"content-length")]
+    if argument == "sized":
+        fields.append((b"content-length", b"3"))
+    start = {"type": "http.response.start", "status": 200, "headers": fields, "trailers": True}
+    await web.raw(start)
+    await web.send(b"one")
+    await web.send(b"two" if argument != "sized" else b"", more=False)
+    last = {"type": "http.response.trailers", "headers": [[b"x-sum", b"6"], (b"x-other", b"a")]}
+    await web.raw(last | {"more_trailers": True})
+    await web.raw(last | {"headers": [(b"X-More", b"yes"), (b"content-length", b"1")]})
+    events.append(f"sent {argument}")
+
+
+async def no_trailers(web: Web, argument: str) -> None:
+    """Announced, and never sent; or sent, and never announced."""
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    await web.raw(start | {"trailers": argument == "missing"})
+    await web.send(b"body", more=argument != "missing")
+    if argument != "missing":
+        await web.raw({"type": "http.response.trailers", "headers": []})
+
+
+async def after_all(web: Web, argument: str) -> None:
+    """What comes behind the end is ignored."""
+    await web.start()
+    await web.end(b"all")
+    await web.start()
+    await web.end(b"more")
+    await web.raw({"type": "http.response.pathsend", "path": "/dev/null"})
+    await web.raw({"type": "http.response.early_hint", "links": [b"</late>"]})
+    events.append(f"sent {argument}")
 
 
 async def opened(web: Web, argument: str) -> None:
@@ -263,5 +316,10 @@ PAGES = {
     "twice": twice,
     "scribble": scribble,
     "iterables": iterables,
+    "hints": hints,
+    "bad_hints": bad_hints,
+    "trailers": trailers,
+    "no_trailers": no_trailers,
+    "after_all": after_all,
     "open": opened,
 }

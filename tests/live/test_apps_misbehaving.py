@@ -192,7 +192,7 @@ def test_an_error_in_the_response_cuts_it_off(
 
 @cases(
     ["close_raises", "close_exits"],
-    ["raises_after_all", "body_after_all"],
+    ["raises_after_all"],
 )
 def test_an_error_after_the_response_spoils_nothing(server: Server, name: str) -> None:
     with tcp(server) as wire:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.web import events, open_gate, web
-from tests.live.wire import CutOffError, ask, get, post, tcp
+from tests.live.wire import CutOffError, ask, get, post, tcp, unix
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,13 @@ def test_a_scope_describes_the_request(server: Server) -> None:
         "headers": [["host", "test"], ["x-one", "1"], ["x-one", "2"], ["x_under", "3"]],
         "client": client,
         "server": ["127.0.0.1", server.port],
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+        },
     }
+    assert scope["asgi"]["spec_version"] == "2.5"
 
 
 def test_a_scope_tells_the_version_of_http(server: Server) -> None:
@@ -54,6 +60,13 @@ def test_what_an_app_does_to_its_scope_does_not_reach_the_next_request(server: S
     with tcp(server) as wire:
         for _ in range(2):
             assert json.loads(wire.send(get("/scribble")).answer().body) is False
+
+
+def test_a_unix_socket_is_a_server_with_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with web("asgi", tmp_path, "-b", f"unix:{path}"), unix(path) as wire:
+        scope = json.loads(wire.send(get("/dump")).answer().body)
+    assert (scope["server"], scope["client"]) == ([str(path), None], None)
 
 
 # Events of a request.
@@ -145,6 +158,70 @@ def test_many_requests_wait_at_once(server: Server) -> None:
     finally:
         for wire in wires:
             wire.socket.close()
+
+
+def test_names_of_headers_are_sent_in_small_letters(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/own", "Connection: close"))
+        assert b"\r\nserver: mine\r\n" in wire.rest()
+
+
+def test_what_is_sent_after_the_end_is_ignored(server: Server) -> None:
+    with tcp(server) as wire:
+        assert wire.send(get("/after_all/seven")).answer().body == b"all"
+        wait_for(lambda: "sent seven" in events(server), "the app has gone on")
+        assert wire.send(get("/hello")).answer().status == 200
+    assert "failed on GET /after_all" not in server.log
+
+
+# Extensions.
+
+
+def test_early_hints_come_before_the_answer(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(get("/hints"))
+        first, second = wire.head(), wire.head()
+        assert (first.status, second.status) == (103, 103)
+        assert first.fields == [("link", "</a.css>; rel=preload"), ("link", "</b>")]
+        assert second.fields == [("link", "</c>")]
+        assert wire.answer().body == b"body"
+        assert wire.send(get("/hints", version="1.0")).head().status == 200
+
+
+@pytest.mark.parametrize("kind", ["bytes", "text"])
+def test_hints_cannot_be_forged(server: Server, kind: str) -> None:
+    assert ask(server, get(f"/bad_hints/{kind}")).status == 500
+
+
+@pytest.mark.parametrize("name", ["plain", "sized"])
+def test_trailers_come_behind_the_body(server: Server, name: str) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get(f"/trailers/{name}", "TE: deflate, Trailers")).answer()
+        assert answer.get("transfer-encoding") == "chunked"
+        assert answer.body == (b"one" if name == "sized" else b"onetwo")
+        # Those that were announced, and that do not frame the message.
+        assert answer.trailers == [("x-sum", "6"), ("x-more", "yes")]
+        assert wire.send(get("/hello")).answer().status == 200
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_client_that_did_not_ask_for_trailers_gets_none(server: Server, version: str) -> None:
+    fields = ("TE: trailers" if version == "1.0" else "TE: deflate", "Connection: keep-alive")
+    with tcp(server) as wire:
+        answer = wire.send(get("/trailers/sized", *fields, version=version)).answer()
+        assert (answer.get("content-length"), answer.body, answer.trailers) == ("3", b"one", [])
+        answer = wire.send(get("/trailers/x", "TE: trailers", method="HEAD")).answer("HEAD")
+        assert answer.trailers == []
+        assert wire.send(get("/hello")).answer().status == 200
+    wait_for(lambda: "sent sized" in events(server), "its trailers are ignored")
+
+
+@pytest.mark.parametrize("name", ["missing", "unannounced"])
+def test_trailers_are_announced_and_sent_or_the_answer_is_cut_off(
+    server: Server, name: str
+) -> None:
+    with tcp(server) as wire:
+        assert wire.send(get(f"/no_trailers/{name}", "TE: trailers")).is_cut()
 
 
 # Lifespan.

@@ -98,6 +98,51 @@ def test_a_response_can_be_replaced_until_its_first_byte_is_sent(server: Server)
     assert ask(server, get("/late_second_thoughts")).status == 503
 
 
+def test_a_response_that_could_not_begin_can_be_replaced(server: Server, kind: str) -> None:
+    answer = ask(server, get("/replaced_after_a_bad_write"))
+    # In a thread the error is found when the app has already gone on.
+    assert answer.status == (500 if kind == "threads" else 503)
+    assert answer.get("x-bad") is None
+
+
+def test_a_response_cannot_be_replaced_when_bytes_are_out(server: Server) -> None:
+    with tcp(server) as wire:
+        assert wire.send(get("/replaced_too_late")).is_cut()
+    server.wait_log("ValueError: too late")
+
+
+def test_a_response_of_known_length_may_come_in_pieces(server: Server) -> None:
+    with tcp(server) as wire:
+        for number in range(3):
+            answer = wire.send(get(f"/several?several-{number}")).answer()
+            assert (answer.get("content-length"), answer.body) == ("7", b"one two")
+            wait_for(lambda n=number: closings(server, f"several-{n}") == 1, "it is closed")
+
+
+def test_early_hints_come_before_the_answer(server: Server) -> None:
+    with tcp(server) as wire:
+        # Twice, because the second request of a connection finds much prepared.
+        for _ in range(2):
+            wire.send(get("/hints"))
+            first, second = wire.head(), wire.head()
+            assert (first.status, second.status) == (103, 103)
+            assert first.fields == [
+                ("link", "</a.css>; rel=preload"),
+                ("link", "</b.js>; rel=preload"),
+            ]
+            assert second.fields == [("x-hint", "a list")]
+            assert wire.answer().body == b"body and more"
+
+
+def test_a_client_that_cannot_know_hints_gets_none(server: Server) -> None:
+    with tcp(server) as wire:
+        assert wire.send(get("/hints", version="1.0")).head().status == 200
+
+
+def test_hints_cannot_be_forged(server: Server) -> None:
+    assert b"characters that HTTP does not allow" in body(server, "/bad_hints")
+
+
 def test_a_reason_is_the_apps_business(server: Server) -> None:
     assert ask(server, get("/reason")).reason == "Tr\xe8s bien"
     assert ask(server, get("/no_reason")).reason == ""

@@ -12,7 +12,7 @@ import socket
 import struct
 import termios
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.live.harness import PATIENCE, Server
@@ -35,6 +35,7 @@ class Answer:
     fields: list[tuple[str, str]]
     """Names in small letters, in the order sent."""
     body: bytes = b""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def get(self, name: str) -> str | None:
         """The one value of a field; None when it is missing."""
@@ -117,11 +118,7 @@ class Wire:
         first, *lines = self._until(b"\r\n\r\n")[:-4].split(b"\r\n")
         status = _STATUS.fullmatch(first)
         assert status, f"a bad status line: {first!r}"
-        fields: list[tuple[str, str]] = []
-        for line in lines:
-            field = _FIELD.fullmatch(line)
-            assert field, f"a bad header line: {line!r}"
-            fields.append((field[1].decode().lower(), field[2].decode("latin-1")))
+        fields = [_field(line) for line in lines]
         answer = Answer(int(status[1]), status[2].decode("latin-1"), fields)
         if answer.status >= 200:
             assert answer.get("date"), "an answer without a Date"
@@ -135,22 +132,25 @@ class Wire:
         if coding is not None:
             assert coding == "chunked"
             assert length is None, "both Transfer-Encoding and Content-Length"
-            return self._chunks()
+            return self._chunks(answer.trailers)
         if length is not None:
             return self.take(int(length))
         assert answer.closes, "nothing tells where the body ends"
         return self.rest()
 
-    def _chunks(self) -> bytes:
+    def _chunks(self, trailers: list[tuple[str, str]]) -> bytes:
         body = bytearray()
         while True:
             line = self._until(b"\r\n")[:-2]
             assert _CHUNK.fullmatch(line), f"a bad chunk size: {line!r}"
             size = int(line, 16)
+            if not size:
+                break
             body += self.take(size)
             assert self.take(2) == b"\r\n"
-            if not size:
-                return bytes(body)
+        while line := self._until(b"\r\n")[:-2]:
+            trailers.append(_field(line))
+        return bytes(body)
 
     def take(self, size: int) -> bytes:
         """So many bytes. Raises CutOffError."""
@@ -224,6 +224,12 @@ class Wire:
     def readable(self, within: float) -> bool:
         """Whether there is something to read, at the latest after ``within`` seconds."""
         return bool(self._rest or select.select([self.socket], [], [], within)[0])
+
+
+def _field(line: bytes) -> tuple[str, str]:
+    parts = _FIELD.fullmatch(line)
+    assert parts, f"a bad header line: {line!r}"
+    return parts[1].decode().lower(), parts[2].decode("latin-1")
 
 
 def unread(sock: socket.socket) -> int:

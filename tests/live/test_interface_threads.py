@@ -1,0 +1,138 @@
+"""``--threads``: who waits for a thread, for how long, and who does not."""
+
+import contextlib
+import os
+import select
+import signal
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.held import Gate
+from tests.live.wire import Wire, ask, get, post, tcp
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+def threaded(folder: Path, *arguments: str) -> AbstractContextManager[Server]:
+    return serving(folder, "threaded:app", "--pythonpath", str(APPS), *arguments)
+
+
+def known(stack: ExitStack, server: Server) -> Wire:
+    """A connection that has had an answer: what it sends next is read at once."""
+    wire = stack.enter_context(tcp(server))
+    assert wire.send(get("/?known")).answer().body == b"known"
+    return wire
+
+
+def test_who_finds_no_thread_waits_for_one(tmp_path: Path, gate: Gate) -> None:
+    with threaded(tmp_path, "--threads", "1") as server, ExitStack() as stack:
+        held, *waiting = (known(stack, server) for _ in range(5))
+        held.send(get("/hold?gate"))
+        gate.wait_entered()
+        for number, wire in enumerate(waiting):
+            wire.send(get(f"/?{number}"), get("/?next"))
+        gate.open()
+        assert held.answer().body == b"gate"
+        for number, wire in enumerate(waiting):
+            assert wire.answer().body == b"%d" % number
+            assert wire.answer().body == b"next"
+        assert ask(server, get("/threads")).body == b"1"
+
+
+def test_threads_are_made_when_they_are_needed(tmp_path: Path) -> None:
+    gates = [Gate(tmp_path / name) for name in ("one", "two")]
+    with threaded(tmp_path, "--threads", "3") as server, ExitStack() as stack:
+        wires = [known(stack, server) for _ in range(3)]
+        assert ask(server, get("/threads")).body == b"1"
+        for wire, gate in zip(wires, gates, strict=False):
+            wire.send(get(f"/hold?{gate.path.name}"))
+            gate.wait_entered()
+        assert wires[2].send(get("/threads")).answer().body == b"3"
+        for gate in gates:
+            gate.open()
+        assert [wire.answer().body for wire in wires[:2]] == [b"one", b"two"]
+
+
+def test_beyond_the_queue_there_is_a_503(tmp_path: Path, gate: Gate) -> None:
+    arguments = ("--threads", "1", "--threads-queue", "2")
+    with threaded(tmp_path, *arguments) as server, ExitStack() as stack:
+        held, *waiting = (known(stack, server) for _ in range(4))
+        held.send(get("/hold?gate"))
+        gate.wait_entered()
+        for wire in waiting:
+            wire.send(post("/?waited", b"with a body"))
+        (first,), _, _ = select.select([wire.socket for wire in waiting], [], [], 20)
+        refused = next(wire for wire in waiting if wire.socket is first)
+        answer = refused.answer()
+        assert (answer.status, answer.get("retry-after"), answer.closes) == (503, "1", False)
+        gate.open()
+        for wire in waiting:
+            if wire is not refused:
+                assert wire.answer().body == b"waited"
+        assert held.answer().body == b"gate"
+        # Nothing is wrong with its connection, and there is room again.
+        assert refused.send(get("/?again")).answer().body == b"again"
+        server.wait_log("all threads are busy and 2 requests wait for one.*--threads-queue")
+
+
+def test_who_left_while_it_waited_is_not_run(tmp_path: Path, gate: Gate) -> None:
+    arguments = ("--threads", "1", "--threads-queue", "1", "--spool-after", "10")
+    with threaded(tmp_path, *arguments, "-e", f"TMPDIR={tmp_path}") as server, ExitStack() as stack:
+        held, leaving, other = (known(stack, server) for _ in range(3))
+        held.send(get("/hold?gate"))
+        gate.wait_entered()
+        leaving.send(post("/?left", b"more than ten bytes"))
+        wait_for(lambda: spooled(server), "its body is on disk")
+        leaving.reset()
+        wait_for(lambda: not spooled(server), "its body is gone")
+        # It does not fill the queue any more.
+        other.send(get("/ran"))
+        gate.open()
+        assert "left" not in other.answer().body.decode().split()
+
+
+def spooled(server: Server) -> list[str]:
+    """Files without a name in the server's folder that its worker has open."""
+    (worker,) = server.workers()
+    found = []
+    for fd in Path(f"/proc/{worker.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed a moment ago
+            found.append(os.readlink(fd))
+    here = str(server.cwd)
+    return [name for name in found if name.startswith(here) and name.endswith(" (deleted)")]
+
+
+def test_waiting_for_a_thread_has_a_deadline(tmp_path: Path, gate: Gate) -> None:
+    """Which costs nobody else anything, least of all the worker its life."""
+    with threaded(tmp_path, "--threads", "1", "--timeout", "500ms") as server, ExitStack() as stack:
+        streaming, waiting = known(stack, server), known(stack, server)
+        streaming.send(get("/stream?gate"))
+        head = streaming.head()
+        gate.wait_entered()
+        answer = waiting.send(get("/?late")).answer()
+        assert (answer.status, answer.get("retry-after")) == (503, "1")
+        server.wait_log(r"no answer in time: GET /\?late")
+        gate.open()
+        assert streaming.body(head) == b"nowthen"
+        assert b"late" not in waiting.send(get("/ran")).answer().body
+        assert not server.count("gone:|passed its deadline")
+
+
+def test_who_waits_is_answered_by_a_worker_that_drains(tmp_path: Path, gate: Gate) -> None:
+    with threaded(tmp_path, "--threads", "1") as server, ExitStack() as stack:
+        held, waiting = known(stack, server), known(stack, server)
+        held.send(get("/hold?gate"))
+        gate.wait_entered()
+        waiting.send(get("/?waited"))
+        server.send(signal.SIGTERM)
+        server.wait_log("drains")
+        gate.open()
+        assert held.answer().body == b"gate"
+        assert waiting.answer().body == b"waited"
+        assert server.wait_exit() == 0
