@@ -366,6 +366,8 @@ class Connection(asyncio.Protocol):
         exchange.keep_alive = exchange.complete = False
         exchange.page(error.status, str(error))
         exchange.gone = True  # whatever the app still sends has nowhere to go
+        if exchange.body is not None:
+            exchange.body.lose()
 
     def _close(self, gently: bool) -> None:
         """Close after what was written is sent; ``gently``: the client may still be sending."""

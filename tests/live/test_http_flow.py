@@ -174,6 +174,20 @@ def test_a_large_upload_waits_on_disk_and_leaves_nothing_behind(server: Server, 
     wait_for(lambda: not spooled(server), "the body is gone with its client")
 
 
+def test_a_refused_body_leaves_its_memory_to_others(tmp_path: Path) -> None:
+    arguments = ("--pythonpath", str(APPS), "--limit-body", "600k", "--body-memory", "1m")
+    with serving(tmp_path, "flow:wsgi", *arguments, "-e", f"TMPDIR={tmp_path}") as server:
+        for _ in range(3):
+            with tcp(server) as wire:
+                wire.send(get("/consume", "Transfer-Encoding: chunked", method="POST"))
+                assert wire.send(b"100000\r\n" + b"x" * MEGABYTE).answer().status == 413
+        with tcp(server) as wire:
+            wire.send(get("/consume", "Content-Length: 600000", method="POST"), b"x" * 500_000)
+            assert ask(server, get("/progress")).status == 200
+            assert not spooled(server)
+            assert int(wire.send(b"x" * 100_000).answer().body) == 600_000
+
+
 def pour(wire: Wire, most: int) -> int:
     """Send until nothing more goes out for a while; the bytes that did."""
     piece = b"x" * MEGABYTE

@@ -82,12 +82,12 @@ def test_beyond_the_queue_there_is_a_503(tmp_path: Path, gate: Gate) -> None:
 
 
 def test_who_left_while_it_waited_is_not_run(tmp_path: Path, gate: Gate) -> None:
-    arguments = ("--threads", "1", "--threads-queue", "1", "--spool-after", "10")
+    arguments = ("--threads", "1", "--threads-queue", "1", "--body-memory", "1")
     with threaded(tmp_path, *arguments, "-e", f"TMPDIR={tmp_path}") as server, ExitStack() as stack:
         held, leaving, other = (known(stack, server) for _ in range(3))
         held.send(get("/hold?gate"))
         gate.wait_entered()
-        leaving.send(post("/?left", b"more than ten bytes"))
+        leaving.send(post("/?left", b"x" * 20_000))
         wait_for(lambda: spooled(server), "its body is on disk")
         leaving.reset()
         wait_for(lambda: not spooled(server), "its body is gone")
