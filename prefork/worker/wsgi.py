@@ -9,6 +9,7 @@ import asyncio
 import logging
 from asyncio import _set_running_loop as set_running_loop
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, copy_context
 from typing import Any
 
 from prefork.errors import ClientGoneError
@@ -57,7 +58,9 @@ class WsgiHandler:
         """Call the app here."""
         environ = self.environ(exchange)
         self.beat()
-        Call(self, exchange).run(environ)
+        # One context for all of the call, whenever its pieces are pulled, and none of another's.
+        context = copy_context()
+        context.run(Call(self, exchange).run, environ, context)
 
     async def finish(self) -> None:
         """Nothing goes on after its response."""
@@ -86,12 +89,14 @@ class Call:
     """The head is made: what follows belongs to this response."""
     _result: Any = ()
     _pieces: Iterator[bytes] = iter(())
+    _context: Context | None = None
+    """Of the app, while its pieces are pulled."""
 
     def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
         self._handler = handler
         self._exchange = exchange
 
-    def run(self, environ: dict[str, Any]) -> None:
+    def run(self, environ: dict[str, Any], context: Context) -> None:
         """Call the app and send what it returns. Never raises."""
         try:
             result = self._handler.app(environ, self.start_response)
@@ -103,7 +108,7 @@ class Call:
             if (rest := self._file()) is not None:
                 self._handler.start(self._send_file(rest))
                 return
-            self._pieces = iter(result)
+            self._pieces, self._context = iter(result), context
         except BaseException as error:
             self._fail(error)
             return
@@ -167,9 +172,9 @@ class Call:
             return
         blocked = exchange.connection.blocked()
         if blocked is not None:
-            blocked.add_done_callback(lambda _: self._pull())
+            blocked.add_done_callback(lambda _: self._pull(), context=self._context)
         else:
-            self._handler.loop.call_soon(self._pull)
+            self._handler.loop.call_soon(self._pull, context=self._context)
 
     def _send_next(self) -> bool:
         """Whether that was the end. PEP 3333: no piece may be delayed, and the head goes with the

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -122,6 +123,9 @@ class ThreadCall(Call):
 
     def run(self) -> None:  # type: ignore[override]
         """Call the app and hand over what it returns. Never raises."""
+        copy_context().run(self._run)
+
+    def _run(self) -> None:
         exchange, hand_over = self._exchange, self._handler.hand_over
         # From now on it is the app's time that runs.
         exchange.queued = False

@@ -1,13 +1,23 @@
 """The smallest Django project that reads and writes, as WSGI and as ASGI."""
 
 import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIRequest
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.urls import path
 
 settings.configure(
@@ -37,6 +47,24 @@ def upload(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(request.FILES["file"].size))
 
 
+def file(request: HttpRequest) -> FileResponse:
+    return FileResponse(Path(os.environ["FILE"]).open("rb"))
+
+
+def stream(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(apieces() if isinstance(request, ASGIRequest) else pieces())
+
+
+def pieces() -> Iterator[str]:
+    for number in range(3):
+        yield f"{number} "
+
+
+async def apieces() -> AsyncIterator[str]:
+    for piece in pieces():
+        yield piece
+
+
 async def slowly(request: HttpRequest) -> HttpResponse:
     return HttpResponse("async view")
 
@@ -49,6 +77,8 @@ urlpatterns: list[Any] = [
     path("hello/<str:name>", hello),
     path("sum", total),
     path("upload", upload),
+    path("file", file),
+    path("stream", stream),
     path("async", slowly),
     path("fails", fails),
 ]

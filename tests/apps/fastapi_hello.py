@@ -1,10 +1,12 @@
 """The smallest FastAPI app that reads and writes."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
-from fastapi import BackgroundTasks, FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi import BackgroundTasks, FastAPI, File, Request
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 
 done: list[str] = []
@@ -36,6 +38,16 @@ def plain() -> str:
 @app.post("/sum")
 async def total(numbers: Numbers) -> dict[str, int]:
     return {"sum": sum(numbers.numbers)}
+
+
+@app.post("/upload")
+async def upload(file: Annotated[bytes, File()]) -> int:
+    return len(file)
+
+
+@app.get("/file")
+async def file() -> FileResponse:
+    return FileResponse(os.environ["FILE"])
 
 
 @app.get("/stream")

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 from wsgiref.validate import validator
 
@@ -182,6 +183,31 @@ def several(environ: Environ, start: Start) -> Iterable[bytes]:
     """Pieces of a length that was told, as most frameworks return them."""
     start("200 OK", [("Content-Length", "7")])
     return Closing(environ["QUERY_STRING"], [b"one ", b"", b"two", b""])
+
+
+where: ContextVar[str] = ContextVar("where")
+
+
+def in_one_context(environ: Environ, start: Start) -> Iterable[bytes]:
+    """Set before the pieces, reset behind them: only the same context allows that."""
+    before = where.get("nowhere")
+    token = where.set("here")
+    start("200 OK", [])
+
+    def pieces() -> Iterator[bytes]:
+        yield before.encode()
+        yield b" " + where.get("lost").encode()
+        where.reset(token)
+
+    return pieces()
+
+
+def sets_a_context(environ: Environ, start: Start) -> Iterable[bytes]:
+    """And leaves it behind."""
+    found = where.get("nowhere")
+    where.set("left behind")
+    start("200 OK", [])
+    return [found.encode()]
 
 
 def hints(environ: Environ, start: Start) -> Iterable[bytes]:

@@ -15,16 +15,26 @@ APPLICATIONS = {
     "flask": ("flask_hello:app",),
     "flask-threads": ("flask_hello:app", "--threads", "2"),
     "django-wsgi": ("django_hello:wsgi",),
+    "django-threads": ("django_hello:wsgi", "--threads", "2"),
     "django-asgi": ("django_hello:asgi",),
     "fastapi": ("fastapi_hello:app",),
+    "starlette": ("starlette_hello:app",),
+    "quart": ("quart_hello:app",),
 }
+NO_HEAD = ("fastapi",)
+"""Frameworks that do not answer HEAD by themselves."""
+
+FILE = bytes(range(256)) * 8192
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> AbstractContextManager[Server]:
         app, *more = APPLICATIONS[kind]
-        return serving(tmp_path_factory.mktemp(kind), app, "--pythonpath", str(APPS), *more)
+        folder = tmp_path_factory.mktemp(kind)
+        (folder / "file").write_bytes(FILE)
+        arguments = ("--pythonpath", str(APPS), "-e", f"FILE={folder / 'file'}")
+        return serving(folder, app, *arguments, *more)
 
     with kept(start) as made:
         yield made
@@ -58,9 +68,7 @@ def test_a_post_of_json_of_known_and_of_unknown_length(server: Server, kind: str
             assert (answer.status, json.loads(answer.body)) == (200, {"sum": 6})
 
 
-def test_a_large_file_in_a_form(server: Server, kind: str) -> None:
-    if kind == "fastapi":
-        pytest.skip("it needs another package for forms")
+def test_a_large_file_in_a_form(server: Server) -> None:
     start = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
     body = start + b"x" * 5_000_000 + b"\r\n--XX--\r\n"
     request = post("/upload", body, "Content-Type: multipart/form-data; boundary=XX")
@@ -71,7 +79,31 @@ def test_head_and_not_found(server: Server, kind: str) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/nowhere")).answer().status == 404
         answer = wire.send(get("/hello/x", method="HEAD")).answer("HEAD")
-        assert answer.status == (405 if kind == "fastapi" else 200)
+        assert answer.status == (405 if kind in NO_HEAD else 200)
+
+
+def test_a_file_comes_whole_in_part_and_not_at_all(server: Server, kind: str) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get("/file")).answer()
+        assert (answer.get("content-length"), answer.body) == (str(len(FILE)), FILE)
+        if kind not in NO_HEAD:
+            answer = wire.send(get("/file", method="HEAD")).answer("HEAD")
+            assert answer.get("content-length") == str(len(FILE))
+        if not kind.startswith(("django", "quart")):
+            answer = wire.send(get("/file", "Range: bytes=5-9")).answer()
+            assert (answer.status, answer.body) == (206, FILE[5:10])
+            etag = answer.get("etag")
+        if kind.startswith("flask"):
+            assert wire.send(get("/file", f"If-None-Match: {etag}")).answer().status == 304
+        assert wire.send(get("/file")).answer().body == FILE
+
+
+def test_a_stream_of_unknown_length(server: Server) -> None:
+    with tcp(server) as wire:
+        answer = wire.send(get("/stream")).answer()
+        assert (answer.get("transfer-encoding"), answer.body) == ("chunked", b"0 1 2 ")
+        # Without chunks it is the end of the connection that ends it.
+        assert wire.send(get("/stream", version="1.0")).answer().body == b"0 1 2 "
 
 
 def test_a_bug_in_the_app_is_a_500_with_a_traceback(server: Server) -> None:
@@ -81,15 +113,38 @@ def test_a_bug_in_the_app_is_a_500_with_a_traceback(server: Server) -> None:
     server.wait_log("LookupError: a bug in the app")
 
 
-def test_what_only_some_frameworks_have(server: Server, kind: str) -> None:
-    if kind.startswith("django"):
-        assert ask(server, get("/async")).body == b"async view"
-    elif kind == "fastapi":
-        assert ask(server, get("/plain")).body == b'"plain"'
-        assert ask(server, get("/stream")).body == b"0 1 2 "
+def test_background_tasks_run_after_the_response(servers: Callable[[str], Server]) -> None:
+    for kind in ("fastapi", "starlette", "quart"):
+        server = servers(kind)
         assert ask(server, post("/later/task", b"")).status == 200
-        wait_for(lambda: b"task" in ask(server, get("/done")).body, "the background task is done")
-        assert b"Swagger" in ask(server, get("/docs")).body
+        done = lambda s=server: b"task" in ask(s, get("/done")).body  # noqa: E731
+        wait_for(done, f"the background task of {kind} is done")
+
+
+def test_what_only_some_frameworks_have(servers: Callable[[str], Server]) -> None:
+    for kind in ("django-wsgi", "django-threads", "django-asgi"):
+        assert ask(servers(kind), get("/async")).body == b"async view"
+    assert ask(servers("fastapi"), get("/plain")).body == b'"plain"'
+    assert b"Swagger" in ask(servers("fastapi"), get("/docs")).body
+    echo = get("/echo", "Transfer-Encoding: chunked", method="POST")
+    assert ask(servers("starlette"), echo + chunked(b"a", b"b")).body == b"ab"
+    assert b"startup" in ask(servers("quart"), get("/done")).body
+
+
+def test_starlette_notices_that_its_client_left(servers: Callable[[str], Server]) -> None:
+    server = servers("starlette")
+    with tcp(server) as streaming, tcp(server) as uploading:
+        streaming.send(get("/endless")).take(100_000)
+        streaming.reset()
+        uploading.send(post("/listen", b"all but the last byte")[:-1])
+        uploading.reset()
+
+    def noticed() -> bool:
+        done = ask(server, get("/done")).body
+        return b"endless is closed" in done and b"disconnected" in done
+
+    wait_for(noticed, "it has noticed")
+    assert not server.count("the app failed on (GET /endless|POST /listen)")
 
 
 def test_the_server_had_nothing_to_complain_about(server: Server) -> None:

@@ -119,6 +119,13 @@ def test_a_response_of_known_length_may_come_in_pieces(server: Server) -> None:
             wait_for(lambda n=number: closings(server, f"several-{n}") == 1, "it is closed")
 
 
+def test_a_call_has_a_context_of_its_own_from_beginning_to_end(server: Server) -> None:
+    with tcp(server) as wire:
+        for _ in range(3):
+            assert wire.send(get("/in_one_context")).answer().body == b"nowhere here"
+            assert wire.send(get("/sets_a_context")).answer().body == b"nowhere"
+
+
 def test_early_hints_come_before_the_answer(server: Server) -> None:
     with tcp(server) as wire:
         # Twice, because the second request of a connection finds much prepared.
