@@ -260,8 +260,8 @@ class Connection(asyncio.Protocol):
         if service.log_access is not None:
             service.log_access(exchange)
         self.current = None
-        service.requests += 1
-        if service.requests == service.worn_at:
+        service.requests = requests = service.requests + 1
+        if requests == service.worn_at:
             service.on_worn()
         if not exchange.keep_alive:
             self._close(gently=not exchange.complete)

@@ -70,13 +70,21 @@ class Exchange:
     def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
         """The whole response at once. Raises ResponseError or ClientGoneError."""
         size = len(body)
-        self._head = self._compose(status, line, fields, size)
+        parts = self._compose(status, line, fields, size)
+        if self.gone:
+            raise ClientGoneError("the client left before the response ended")
+        self.out = self.ended = True
+        connection = self.connection
         if self.mute:
-            body = b""
-        self.sent = len(body)
-        self._write(body)
-        self.ended = True
-        self.connection.ended(self)
+            connection.transport.write(b"".join(parts))
+        elif size < JOIN_BELOW:
+            self.sent = size
+            parts.append(body)
+            connection.transport.write(b"".join(parts))
+        else:
+            self.sent = size
+            connection.transport.writelines((b"".join(parts), body))
+        connection.ended(self)
 
     def start(self, status: int, line: bytes, fields: Iterable[Pair], length: int | None) -> None:
         """Begin to stream; ``length``: of the body, when it is known. Raises ResponseError."""
@@ -97,10 +105,11 @@ class Exchange:
                 known = FIELDS.get(pair)
             field, meaning = known or self.connection.service.learn(pair)
             parts.append(field)
-            if meaning >= 0 and declared is None:
-                declared = meaning
-            elif meaning != PLAIN:
-                self._note(meaning)
+            if meaning != PLAIN:
+                if meaning >= 0 and declared is None:
+                    declared = meaning
+                else:
+                    self._note(meaning)
         self.status = status
         if declared is None or declared != length or status in head.NO_BODY:
             self._frame(parts, declared, length)

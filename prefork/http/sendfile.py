@@ -36,7 +36,7 @@ async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> Non
         exchange.flush()
     elif count <= SMALL:
         exchange.send(_read(fd, offset, count))
-    elif exchange.chunked or exchange.connection.transport.get_extra_info("ssl_object"):
+    elif exchange.chunked or exchange.connection.peer.tls is not None:
         await _copy(exchange, fd, offset, count)
     else:
         await _Sending(exchange, fd, offset, count).run()

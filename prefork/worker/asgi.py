@@ -27,7 +27,22 @@ from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
 from prefork.worker.secured import extension_of
 
-_VERSION = {"version": "3.0", "spec_version": "2.5"}
+_TEMPLATE: dict[str, Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.5"},
+    "http_version": "",
+    "method": "",
+    "scheme": "",
+    "path": "",
+    "raw_path": b"",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [],
+    "client": None,
+    "server": None,
+    "extensions": {},
+}
+"""All keys of a scope: a copy with others put in would have to grow."""
 
 
 class AsgiHandler:
@@ -45,13 +60,16 @@ class AsgiHandler:
         self.state = state or None
         self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[Cycle] = set()
-        """Keeps the tasks alive, which the loop holds only weakly."""
+        """Keeps the tasks that wait alive, which the loop holds only weakly."""
 
     def handle(self, exchange: Exchange) -> None:
         """Give the request to a task."""
         cycle = Cycle(self, exchange)
-        exchange.state = cycle
-        cycle.task = self._start(cycle.run())
+        task = self._start(cycle.run())
+        if not task.done():
+            exchange.state = cycle
+            cycle.task = task
+            self.running.add(cycle)
 
     async def finish(self) -> None:
         """Wait for calls that go on after their response, as background tasks do."""
@@ -69,7 +87,7 @@ class AsgiHandler:
             exchange.state.disconnect()
 
 
-def _template_for(connection: Connection) -> dict[str, Any]:
+def _place(connection: Connection) -> dict[str, Any]:
     """The part of the scope that all requests of a connection share."""
     peer = connection.peer
     server: tuple[str, int | None] | None = peer.server
@@ -78,10 +96,7 @@ def _template_for(connection: Connection) -> dict[str, Any]:
         path = connection.transport.get_extra_info("sockname")
         server = (path, None) if path and isinstance(path, str) else None
     connection.shared = {
-        "type": "http",
-        "asgi": _VERSION,
         "scheme": peer.scheme,
-        "root_path": "",
         "client": peer.client,
         "server": server,
         "extensions": EXTENSIONS,
@@ -93,9 +108,9 @@ def _template_for(connection: Connection) -> dict[str, Any]:
 
 def _remember(request: RequestHead) -> dict[str, Any]:
     """The part of the scope that all requests with this head share."""
-    request.derived = {}
-    _add_head(request.derived, request)
-    return request.derived
+    request.derived = derived = _TEMPLATE.copy()
+    _add_head(derived, request)
+    return derived
 
 
 def _add_head(scope: dict[str, Any], request: RequestHead) -> None:
@@ -114,6 +129,8 @@ class Cycle:
     task: asyncio.Task[None] | None = None
     _status = 0
     _fields: Any = ()
+    _plain = False
+    """The response has started, and the next body is its first."""
     _begun = False
     _read = False
     _trailers: Trailers | None = None
@@ -128,8 +145,6 @@ class Cycle:
     async def run(self) -> None:
         """Call the app and see to it that the request is answered. Never raises."""
         exchange = self._exchange
-        running = self._handler.running
-        running.add(self)
         try:
             await self._handler.app(self._scope(exchange), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
@@ -140,19 +155,21 @@ class Cycle:
         except BaseException as error:
             self._fail(error)
         finally:
-            running.discard(self)
+            if self.task is not None:
+                self._handler.running.discard(self)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         connection, request = exchange.connection, exchange.request
-        scope = (connection.shared or _template_for(connection)).copy()
         # The app may change its scope, and what is in it.
-        scope["extensions"] = scope["extensions"].copy()
         if request.recurring:
-            scope.update(request.derived or _remember(request))
+            scope = (request.derived or _remember(request)).copy()
             scope["headers"] = request.headers.copy()
         else:
+            scope = _TEMPLATE.copy()
             _add_head(scope, request)
             scope["headers"] = request.headers
+        scope.update(connection.shared or _place(connection))
+        scope["extensions"] = scope["extensions"].copy()
         if self._handler.state is not None:
             scope["state"] = self._handler.state.copy()
         return scope
@@ -182,29 +199,44 @@ class Cycle:
         kind = message["type"]
         exchange = self._exchange
         if kind == "http.response.start":
-            if self._status or exchange.ended:
-                self._start_again()
-                return
-            status = message["status"]
-            if status not in STATUS_LINES or status < 200:
-                raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
-            self._status = status
-            self._fields = message.get("headers", ())
-            if "trailers" in message:
-                self._expect_trailers(message["trailers"])
+            self._start(message)
         elif kind == "http.response.body":
-            self._send_body(exchange, message.get("body", b""), message.get("more_body", False))
-            if exchange.ended:
-                if self._gone is not None:
-                    self.disconnect()
-            elif (blocked := exchange.connection.blocked()) is not None:
-                await blocked
-            elif exchange.mute or exchange.connection.peer.tls is not None:
-                # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
-                # sent to a client that is gone, and does not tell before the loop has had its turn.
-                await asyncio.sleep(0)
+            data, more = message.get("body", b""), message.get("more_body", False)
+            if self._plain and not more and type(data) is bytes:
+                status = self._status
+                exchange.answer(status, STATUS_LINES[status], self._fields, data)
+                self._plain = False
+            else:
+                self._send_body(exchange, data, more)
+            if not exchange.ended:
+                await self._drain()
+            elif self._gone is not None:
+                self.disconnect()
         else:
             await self._send_extension(kind, message)
+
+    def _start(self, message: dict[str, Any]) -> None:
+        if self._status or self._exchange.ended:
+            self._start_again()
+            return
+        status = message["status"]
+        if status not in STATUS_LINES or status < 200:
+            raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
+        self._status = status
+        self._fields = message.get("headers", ())
+        self._plain = True
+        if "trailers" in message:
+            self._expect_trailers(message["trailers"])
+
+    async def _drain(self) -> None:
+        """Wait while the client reads slower than the app writes."""
+        connection = self._exchange.connection
+        if (blocked := connection.blocked()) is not None:
+            await blocked
+        elif self._exchange.mute or connection.peer.tls is not None:
+            # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
+            # sent to a client that is gone, and does not tell before the loop has had its turn.
+            await asyncio.sleep(0)
 
     def _start_again(self) -> None:
         if self._exchange.gone:
@@ -224,12 +256,13 @@ class Cycle:
                 raise ResponseError(f"the app sent {type(data).__name__} where bytes belong")
             data = bytes(data)
         if not self._begun:
-            self._begun = True
             line = STATUS_LINES[self._status]
             if not more and self._trailers is None:
                 exchange.answer(self._status, line, self._fields, data)
                 return
             exchange.start(self._status, line, self._fields, None)
+            self._begun = True
+            self._plain = False
         if more or self._trailers is not None:
             exchange.send(data)
             exchange.flush()
@@ -258,7 +291,7 @@ class Cycle:
     async def _send_path(self, exchange: Exchange, path: str) -> None:
         if not self._status or self._begun:
             raise ResponseError("a file must be sent after the start, and as the whole body")
-        self._begun = True
+        self._begun, self._plain = True, False
         chunked = self._trailers is not None
         await send_path(exchange, self._status, self._fields, path, chunked)
         if not chunked:
@@ -266,6 +299,7 @@ class Cycle:
 
     def _expect_trailers(self, trailers: bool) -> None:
         if trailers and wants_trailers(self._exchange.request):
+            self._plain = False
             self._trailers = Trailers(self._fields)
             self._fields = self._trailers.head
 

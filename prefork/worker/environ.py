@@ -1,7 +1,7 @@
 """WSGI's environ: what the server, the connection and the request's head put into it (PEP 3333).
 
-Most of it does not change from one request to the next, so it is made once for a worker, once for a
-connection and once for a head that recurs; a request copies what is there.
+Little of it changes from one request to the next, so a request copies what was made before: for a
+worker, or for a head that recurs; and adds what was made for its connection.
 """
 
 import sys
@@ -19,6 +19,21 @@ _KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "
 """Header names as environ keys; bounded, for clients that invent names."""
 
 _MOST_KEYS = 1024
+
+_OTHERS = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "SERVER_PROTOCOL",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.url_scheme",
+    "wsgi.early_hints",
+)
+_ROOM = 8
+"""Header fields of the usual request."""
 
 Hints = Iterable[tuple[str, str]]
 Hint = Callable[[Connection, Hints], None]
@@ -77,15 +92,24 @@ class Environ:
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
+            # Of the connection and the head.
+            **dict.fromkeys(_OTHERS, ""),
         }
+        # A copy has as much room as its original: it must not grow with every request.
+        fields = dict.fromkeys(map(str, range(_ROOM)))
+        self._template |= fields
+        for field in fields:
+            del self._template[field]
 
     def of(self, exchange: Exchange) -> dict[str, Any]:
         """A dict of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
-        environ = (connection.shared or self._template_for(connection)).copy()
         if request.recurring:
-            environ.update(request.derived or _remember(request))
+            environ = (request.derived or self._remember(request)).copy()
+            environ.update(connection.shared or self._place(connection))
         else:
+            environ = self._template.copy()
+            environ.update(connection.shared or self._place(connection))
             _add_head(environ, request)
         if exchange.body is not None:
             environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
@@ -93,11 +117,11 @@ class Environ:
             environ["CONTENT_LENGTH"] = str(exchange.body.size)  # type: ignore[union-attr]
         return environ
 
-    def _template_for(self, connection: Connection) -> dict[str, Any]:
-        """The part of environ that all requests of a connection share."""
+    def _place(self, connection: Connection) -> dict[str, Any]:
+        """What all requests of a connection share, and no others."""
         peer = connection.peer
         server, client = peer.server, peer.client
-        connection.shared = self._template | {
+        connection.shared = {
             "wsgi.url_scheme": peer.scheme,
             "SERVER_NAME": server[0] if server else "localhost",
             "SERVER_PORT": str(server[1]) if server else "80",
@@ -109,12 +133,11 @@ class Environ:
             connection.shared |= environ_of(peer.tls)
         return connection.shared
 
-
-def _remember(request: RequestHead) -> dict[str, Any]:
-    """The part of environ that all requests with this head share."""
-    request.derived = {}
-    _add_head(request.derived, request)
-    return request.derived
+    def _remember(self, request: RequestHead) -> dict[str, Any]:
+        """What all requests with this head share, and with all requests of the worker."""
+        request.derived = self._template.copy()
+        _add_head(request.derived, request)
+        return request.derived
 
 
 def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
