@@ -114,9 +114,13 @@ class Connection(asyncio.Protocol):
             # Nothing is under way: the very bytes of an earlier request are that request again.
             known = self.service.heads.get(data)
             if known is not None:
-                exchange = Exchange(self, known)
+                # As _begin does it, without the call.
+                self.current = exchange = Exchange(self, known)
                 exchange.complete = True
-                self._begin(exchange)
+                exchange.began = self.service.now
+                self.phase = BUSY
+                self.deadline = _NEVER
+                self.service.handle(exchange)
                 return
         if self.phase == CLOSING or self._refusal is not None:
             return

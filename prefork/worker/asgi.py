@@ -157,6 +157,7 @@ class Cycle:
         finally:
             if self.task is not None:
                 self._handler.running.discard(self)
+                exchange.state = None  # which is us: a ring would wait for the collector
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         connection, request = exchange.connection, exchange.request
@@ -168,8 +169,9 @@ class Cycle:
             scope = _TEMPLATE.copy()
             _add_head(scope, request)
             scope["headers"] = request.headers
-        scope.update(connection.shared or _place(connection))
-        scope["extensions"] = scope["extensions"].copy()
+        place = connection.shared or _place(connection)
+        scope.update(place)
+        scope["extensions"] = place["extensions"].copy()
         if self._handler.state is not None:
             scope["state"] = self._handler.state.copy()
         return scope

@@ -8,7 +8,7 @@ wsgi_threads.py has the same in a pool of threads.
 import asyncio
 import logging
 from asyncio import _set_running_loop as set_running_loop
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -23,7 +23,7 @@ from prefork.worker.file_wrapper import FileWrapper, Rest, rest_of
 from prefork.worker.line import Line
 from prefork.worker.load import own_traceback
 
-App = Callable[..., Iterable[bytes]]
+App = Callable[..., Any]
 
 _END: Any = object()
 
@@ -98,13 +98,17 @@ class Call:
 
     def run(self, environ: dict[str, Any], context: Context) -> None:
         """Call the app and send what it returns. Never raises."""
+        exchange = self._exchange
         try:
-            result = self._handler.app(environ, self.start_response)
-            kind = type(result)
-            if (kind is list or kind is tuple) and len(result) == 1 and not self._begun:  # type: ignore[arg-type]
-                self._answer(result[0])  # type: ignore[index]
-                return
-            self._result = result
+            self._result = result = self._handler.app(environ, self.start_response)
+            kind, status = type(result), self._status
+            if (kind is list or kind is tuple) and len(result) == 1 and status and not self._begun:
+                body = result[0]
+                if type(body) is bytes:
+                    exchange.answer(status, self._line, self._fields, body)
+                    if exchange.body is not None:
+                        exchange.body.lose()
+                    return
             if (rest := self._file()) is not None:
                 self._handler.start(self._send_file(rest))
                 return
@@ -144,21 +148,13 @@ class Call:
 
     def _begin(self, length: int | None) -> None:
         if not self._begun:
-            if not self._status:
-                raise ResponseError("the app returned without calling start_response")
+            self._must_have_started()
             self._exchange.start(self._status, self._line, self._fields, length)
             self._begun = True
 
-    def _answer(self, body: bytes) -> None:
-        """The whole response is known."""
+    def _must_have_started(self) -> None:
         if not self._status:
             raise ResponseError("the app returned without calling start_response")
-        if type(body) is not bytes:
-            checked(body)
-        exchange = self._exchange
-        exchange.answer(self._status, self._line, self._fields, body)
-        if exchange.body is not None:
-            exchange.body.lose()
 
     def _pull(self) -> None:
         """Send the next piece; come back when the loop has flushed it and the client wants more."""

@@ -133,13 +133,12 @@ class ThreadCall(Call):
         try:
             if exchange.gone:
                 raise ClientGoneError("the client left before its request was begun")
-            result = self._handler.app(self._environ, self.start_response)
+            self._result = result = self._handler.app(self._environ, self.start_response)
             kind = type(result)
-            if (kind is list or kind is tuple) and len(result) == 1 and not self._handed:  # type: ignore[arg-type]
-                self._body = result[0]  # type: ignore[index]
-                hand_over(self._answer_body)
+            if (kind is list or kind is tuple) and len(result) == 1 and not self._handed:
+                self._body = checked(result[0])
+                hand_over(self._answer)
                 return
-            self._result = result
             self._send_result()
         except BaseException as error:
             hand_over(partial(self._fail, error))
@@ -153,8 +152,7 @@ class ThreadCall(Call):
             sending.result()
             return
         for piece in self._result:
-            if checked(piece):
-                self._push(piece)
+            self._push(checked(piece))
         self._handler.hand_over(self._finish)
 
     def write(self, data: bytes) -> None:
@@ -169,6 +167,8 @@ class ThreadCall(Call):
         exchange = self._exchange
         if exchange.gone or exchange.ended:
             raise ClientGoneError("the client left before the response ended")
+        if not piece:
+            return
         self._handed = True
         self._due.append(piece)
         self._ahead += len(piece)
@@ -181,11 +181,15 @@ class ThreadCall(Call):
 
     # In the loop.
 
-    def _answer_body(self) -> None:
+    def _answer(self) -> None:
+        """The whole response is known."""
+        exchange = self._exchange
         try:
-            self._answer(self._body)
+            self._must_have_started()
+            exchange.answer(self._status, self._line, self._fields, self._body)
         except BaseException as error:
             self._fail(error)
+        self._close_input()
 
     def _flush(self) -> None:
         """Send what the thread has handed over so far."""
@@ -219,6 +223,10 @@ class ThreadCall(Call):
             gate.release()
         else:
             blocked.add_done_callback(lambda _: gate.release())
+
+    def _close_input(self) -> None:
+        super()._close_input()
+        self._exchange.state = None  # which is us: a ring would wait for the collector
 
     def _fail(self, error: BaseException) -> None:
         self._log(error)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.memory import Peak
+from tests.live.secure import is_quiet, keyring, secure
 from tests.live.web import kept
 from tests.live.wire import CutOffError, ask, get, tcp, unix
 
@@ -209,6 +210,23 @@ def test_a_file_goes_over_a_unix_socket(tmp_path: Path) -> None:
         server.wait_log("listening on .*socket")
         with unix(tmp_path / "socket") as wire:
             assert wire.send(get("/file/large")).answer().body == LARGE
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_file_goes_over_tls(kind: str, tmp_path: Path) -> None:
+    """Not by sendfile, which knows nothing of keys."""
+    keys = keyring(tmp_path)
+    with files(kind, tmp_path, "--tls-cert", keys.site.pair) as server:
+        with secure(server, keys.ca.trusting()) as wire:
+            wire.send(get("/file/large"), get("/hello/x"), get("/file/small"))
+            assert wire.answer().body == LARGE
+            assert wire.answer().body == b"hello"
+            assert wire.answer().body == SMALL
+            wire.send(get("/file/huge"))
+            wire.head()
+            wire.reset()
+        wait_for(lambda: not is_open(server, "huge"), "the file is closed")
+        assert is_quiet(server)
 
 
 # WSGI.
