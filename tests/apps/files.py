@@ -24,9 +24,9 @@ def wsgi(environ: Environ, start_response: Start) -> Iterable[bytes]:
     _, how, name = environ["PATH_INFO"].split("/")
     query = parse_qs(environ["QUERY_STRING"])
     fields = [("Content-Length", length) for length in query.get("length", ())]
-    if how == "hello":
+    if how in ("hello", "body"):
         start_response("200 OK", fields)
-        return [b"hello"]
+        return [b"hello" if how == "hello" else (FOLDER / name).read_bytes()]
     write = start_response("200 OK", fields)
     file = OPEN[how](FOLDER / name)
     for offset in query.get("offset", ()):
@@ -101,6 +101,8 @@ async def asgi(
     match how:
         case "hello":
             messages = [start, body]
+        case "body":
+            messages = [start, body | {"body": (FOLDER / name).read_bytes()}]
         case "file":
             messages = [start, file]
         case "unstarted":

@@ -93,11 +93,12 @@ def test_a_file_is_sent_whole_and_then_the_next(server: Server) -> None:
 
 
 def test_files_come_in_the_order_of_their_requests(server: Server) -> None:
-    with tcp(server) as wire:
-        names = ["hello", "large", "small", "large", "hello"]
-        wire.send(*[get(f"/hello/{n}" if n == "hello" else f"/file/{n}") for n in names])
-        bodies = {"hello": b"hello", "small": SMALL, "large": LARGE}
-        assert [wire.answer().body for _ in names] == [bodies[name] for name in names]
+    """Also behind a body that the client has not taken yet."""
+    targets = ["/hello/x", "/file/large", "/file/small", "/body/large", "/file/large", "/hello/x"]
+    bodies = [b"hello", LARGE, SMALL, LARGE, LARGE, b"hello"]
+    with tcp(server, receive_buffer=65536) as wire:
+        wire.send(*map(get, targets))
+        assert [wire.answer().body for _ in targets] == bodies
 
 
 def test_head_has_the_length_and_no_file(server: Server) -> None:
@@ -157,12 +158,17 @@ def test_a_file_that_shrinks_on_its_way_is_cut_off(server: Server) -> None:
 
 
 def test_a_client_that_leaves_lets_go_of_the_file(server: Server) -> None:
+    (worker,) = server.workers()
+    before = worker.num_fds()
     with tcp(server, receive_buffer=32768) as wire:
         wire.send(get("/file/huge"))
         wire.head()
+        # The connection, the file, and a second descriptor to watch the connection.
+        wait_for(lambda: worker.num_fds() == before + 3, "it is sent by sendfile")
         assert is_open(server, "huge")
         wire.reset()
     wait_for(lambda: not is_open(server, "huge"), "the file is closed")
+    wait_for(lambda: worker.num_fds() == before, "and everything else")
     assert not server.count("the app failed on GET /file/huge")
     assert ask(server, get("/hello/x")).body == b"hello"
 
