@@ -8,6 +8,7 @@ judge.py       which requests are refused, and with which status
 request.py     heads of requests, and which of them are remembered
 body.py        a request's body, streamed
 spool.py       a request's body, kept in memory or on disk until all has arrived
+sendfile.py    a file to a client, past Python
 head.py        heads of responses: status lines, fields, Date
 transport.py   what asyncio's transports do not offer
 """

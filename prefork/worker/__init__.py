@@ -7,8 +7,13 @@ current.py    what the app may ask: worker(), ready(), stopping()
 line.py       the worker's line to its master
 accept.py     take connections off the shared listeners
 serve.py      an HTTP worker: loop, ticks, drain
-wsgi.py       WSGI (PEP 3333), in the loop's thread or in a pool of threads
+wsgi.py       WSGI (PEP 3333) in the loop's thread
+environ.py    WSGI: environ
+file_wrapper.py      WSGI: wsgi.file_wrapper
+wsgi_threads.py      WSGI in a pool of threads
+threads.py    threads that work for the loop, and the way back into it
 asgi.py       ASGI: http
+asgi_extensions.py   ASGI: early hints, path-send, trailers
 eager.py      tasks that run at once
 lifespan.py   ASGI: lifespan
 plain.py      main(listener), plain or async

@@ -57,8 +57,6 @@ def rest_of(wrapper: FileWrapper) -> Rest | None:
     fd = raw.fileno()
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return None
-    if type(file) is BufferedRandom:
-        file.flush()
     # tell() knows of what the object has read ahead, the descriptor does not.
     offset = file.tell()
     return Rest(fd, offset, max(os.fstat(fd).st_size - offset, 0))
