@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
 from tests.live.web import kept
-from tests.live.wire import Answer, ask, get, post, tcp, unix
+from tests.live.wire import Answer, Wire, ask, get, post, tcp, unix
 
 KINDS = {
     "wsgi": ("behind:wsgi",),
@@ -54,7 +55,7 @@ def behind(tmp_path_factory: Any) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: Any) -> Iterator[Start]:
     """Nobody on loopback is; the app sits below /shop all the same."""
-    allow = ("--forwarded-allow", "192.0.2.0/24", "--root-path", "/shop/")
+    allow = ("--forwarded-allow", "192.0.2.0/24,127.0.0.2", "--root-path", "/shop/")
     ids = ("--request-id-header", "X-Request-ID")
     yield from servers(tmp_path_factory, *allow, *ids, "--forwarded-strip")
 
@@ -187,13 +188,36 @@ def test_somebody_else_is_not_believed_and_can_be_silenced(before: Start, kind: 
     assert logged(server, "/somebody").startswith("127.0.0.1 127.0.0.1 http ")
 
 
-@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_by_default_the_fields_of_others_are_only_fields(kind: str, tmp_path: Path) -> None:
-    allow = ("--forwarded-allow", "off", "--pythonpath", str(APPS))
-    with serving(tmp_path, KINDS[kind][0], *allow) as server, tcp(server) as wire:
+@kinds
+def test_the_same_bytes_mean_something_else_from_somebody_else(before: Start, kind: str) -> None:
+    request = get("/same", "X-Forwarded-For: 192.0.2.77, 192.0.2.1", "X-Forwarded-Proto: https")
+    with tcp(before(kind)) as stranger, whoever(before(kind), "127.0.0.2") as proxy:
         for _ in range(3):
-            account = told(wire.send(get("/", "X-Forwarded-For: 192.0.2.1")).answer())
-            assert account["client"] == "127.0.0.1"
+            for _ in range(3):
+                account = told(stranger.send(request).answer())
+                assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
+                assert "x-forwarded-for" not in account["fields"]
+            for _ in range(3):
+                account = told(proxy.send(request).answer())
+                assert (account["client"], account["scheme"]) == ("192.0.2.77", "https")
+                assert "x-forwarded-for" in account["fields"]
+
+
+def whoever(server: Server, address: str) -> Wire:
+    """A client with another address."""
+    sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE, (address, 0))
+    return Wire(sock)
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_the_fields_of_others_are_only_fields(kind: str, tmp_path: Path) -> None:
+    allow = ("--forwarded-allow", "127.0.0.2", "--pythonpath", str(APPS))
+    with serving(tmp_path, KINDS[kind][0], *allow) as server:
+        request = get("/", "X-Forwarded-For: 192.0.2.1")
+        for peer, client in (("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "192.0.2.1")) * 3:
+            with whoever(server, peer) as wire:
+                account = told(wire.send(request).answer())
+            assert account["client"] == client
             assert account["fields"]["x-forwarded-for"] == "192.0.2.1"
             assert account["id"] is None
 
@@ -225,3 +249,14 @@ def test_ids_are_made_where_there_is_none_and_differ(behind: Start, kind: str) -
 def test_an_app_may_answer_with_an_id_of_its_own(behind: Start, kind: str) -> None:
     answer = ask(behind(kind), get("/own-id"))
     assert answer.get("x-request-id") == "the app's own"
+
+
+def test_the_proxy_protocol_says_who_has_to_be_trusted(tmp_path: Path) -> None:
+    """A relay of bytes cannot vouch for what its clients write in them."""
+    words = ("--proxy-protocol", "--pythonpath", str(APPS))
+    with serving(tmp_path, KINDS["wsgi"][0], *words) as server:
+        for peer, client in (("198.51.100.1", "198.51.100.1"), ("127.0.0.9", "192.0.2.1")):
+            with tcp(server) as wire:
+                wire.send(f"PROXY TCP4 {peer} 127.0.0.1 4711 80\r\n".encode())
+                answer = wire.send(get("/", "X-Forwarded-For: 192.0.2.1")).answer()
+                assert told(answer)["client"] == client
