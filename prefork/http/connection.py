@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         "service",
         "shared",
         "transport",
+        "trusted",
         "writable",
     )
 
@@ -79,6 +80,8 @@ class Connection(asyncio.Protocol):
         self.phase = HEAD
         self.current: Exchange | None = None
         """The request that is being answered."""
+        self.trusted: bool | None = None
+        """Whether what this client says of others counts; None: nobody asked yet."""
         self.writable = True
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
@@ -212,6 +215,12 @@ class Connection(asyncio.Protocol):
             if self.current is None:
                 self._idle()
         self._wake_writers()
+
+    def is_trusted(self) -> bool:
+        """Whether the client is a proxy whose word counts."""
+        if self.trusted is None:
+            self.trusted = self.peer.host in self.service.proxies
+        return self.trusted
 
     def blocked(self) -> "asyncio.Future[None] | None":
         """None: write on. Else it is done when the client has caught up, or is gone."""

@@ -12,6 +12,7 @@ import httptools
 from prefork.errors import ClientError
 from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
+from prefork.http.forwarded import is_forwarded
 from prefork.http.judge import HOSTS, SLASH, judge, learn_host
 from prefork.http.request import RequestHead
 from prefork.http.spool import SpooledBody
@@ -37,6 +38,7 @@ class RequestReader:
         "_connection",
         "_ended",
         "_expect",
+        "_forwarded",
         "_headers",
         "_hosts",
         "_length",
@@ -79,6 +81,8 @@ class RequestReader:
         """There is no Connection field."""
         self._special = False
         """There are fields besides Host that judge() must look at."""
+        self._forwarded = False
+        """There are fields that a proxy may have written."""
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
@@ -117,7 +121,8 @@ class RequestReader:
         lower = _NAMES.get(name)
         if lower is None:
             lower = self._note(name.lower(), value)
-            if lower not in _SPECIAL and len(_NAMES) < _MOST_NAMES:
+            harmless = lower not in _SPECIAL and not is_forwarded(lower)
+            if harmless and len(_NAMES) < _MOST_NAMES:
                 _NAMES[name] = lower
         self._headers.append((lower, value))
 
@@ -137,6 +142,8 @@ class RequestReader:
                 self._coding = value.lower() if self._coding is None else b"several"
             else:
                 self._expect = value.lower()
+        elif is_forwarded(name):
+            self._forwarded = True
         return name
 
     def on_headers_complete(self) -> None:
@@ -174,8 +181,23 @@ class RequestReader:
         self.target = b""
         self.incoming = exchange = Exchange(self._connection, head)
         self.size = 1
+        if self._forwarded:
+            self._forwarded = False
+            self._read_origin(head)
         if self._length or self._coding is not None:
             self._begin_body(exchange)
+
+    def _read_origin(self, head: RequestHead) -> None:
+        """Fields that proxies write. Raises ClientError."""
+        proxies = self._service.proxies
+        if self._connection.is_trusted():
+            head.origin = proxies.origin(head.headers)
+            head.memorable = not proxies.strips
+        else:
+            # To somebody who is trusted the same bytes would mean something else.
+            head.memorable = False
+            if proxies.strips:
+                head.headers = [pair for pair in head.headers if not is_forwarded(pair[0])]
 
     def _begin_body(self, exchange: Exchange) -> None:
         connection = self._connection
@@ -216,7 +238,7 @@ class RequestReader:
             return  # llhttp leaves the body to the new protocol: read_on() will have it
         if self._headers:
             self.check_trailers()
-            self._headers = []
+            self._headers, self._forwarded = [], False
         self.incoming = None
         self.at_rest = True
         self._ended += 1
@@ -229,7 +251,7 @@ class RequestReader:
             if exchange.body is not None:
                 self._end_body(exchange)
                 return
-        if exchange.keep_alive:
+        if exchange.keep_alive and exchange.request.memorable:
             self._newest = exchange.request
         self._connection.take(exchange)
 

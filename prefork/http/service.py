@@ -13,6 +13,7 @@ from typing import Protocol
 
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
+from prefork.http.forwarded import Proxies
 from prefork.http.head import Date
 from prefork.http.limits import Limits
 from prefork.http.request import RememberedHeads
@@ -57,12 +58,14 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         handler: Handler,
         limits: Limits,
+        proxies: Proxies,
         log_access: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.loop = loop
         self.handler = handler
-        self.handle = handler.handle
+        self.handle: Callable[[Exchange], None] = handler.handle
         self.limits = limits
+        self.proxies = proxies
         self.heads = RememberedHeads()
         self.room = Room(limits.body_memory)
         self.keeps_alive = limits.keepalive > 0

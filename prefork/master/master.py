@@ -309,7 +309,7 @@ class Master:
             if listener not in generation.listeners:
                 listener.socket.close()
 
-        access = AccessLog(config.access_log, self._log.logger) if config.access_log else None
+        access = self._access_log(order, config)
 
         def reopen_logs() -> None:
             self._log.reopen()
@@ -339,6 +339,12 @@ class Master:
                 flush_logs=lambda: access.flush() if access else None,
             )
         )
+
+    def _access_log(self, order: orders.Spawn, config: Config) -> AccessLog | None:
+        path, text = config.access_log, config.access_log_format
+        if not path:
+            return None
+        return AccessLog(path, text, order.slot, order.generation, self._log.logger)
 
     def _let_go_of_terminal(self) -> None:
         """In a daemon's worker: whoever started us waits for the end of our output."""

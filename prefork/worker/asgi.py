@@ -16,6 +16,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError
 from prefork.http.request import RequestHead
+from prefork.worker.behind import into_scope, with_id
 from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
 from prefork.worker.secured import extension_of
@@ -30,9 +31,16 @@ class AsgiHandler:
     cancels = True
 
     def __init__(
-        self, app: Callable[..., Any], log: logging.Logger, state: dict[str, Any] | None
+        self,
+        app: Callable[..., Any],
+        log: logging.Logger,
+        state: dict[str, Any] | None,
+        root_path: str = "",
+        id_header: str = "",
     ) -> None:
         self.app = app
+        self.root_path = root_path
+        self.id_name = id_header.lower().encode("ascii")
         self.log = log
         self.state = state or None
         self._start = EagerTasks(asyncio.get_running_loop()).start
@@ -61,14 +69,14 @@ class AsgiHandler:
             exchange.state.disconnect()
 
 
-def _template_for(connection: Connection) -> dict[str, Any]:
+def _template_for(connection: Connection, root_path: str) -> dict[str, Any]:
     """The part of the scope that all requests of a connection share."""
     peer = connection.peer
     connection.shared = {
         "type": "http",
         "asgi": _VERSION,
         "scheme": peer.scheme,
-        "root_path": "",
+        "root_path": root_path,
         "client": peer.client,
         "server": peer.server,
     }
@@ -77,19 +85,20 @@ def _template_for(connection: Connection) -> dict[str, Any]:
     return connection.shared
 
 
-def _remember(request: RequestHead) -> dict[str, Any]:
+def _remember(request: RequestHead, root_path: str) -> dict[str, Any]:
     """The part of the scope that all requests with this head share."""
     request.derived = {}
-    _add_head(request.derived, request)
+    _add_head(request.derived, request, root_path)
     return request.derived
 
 
-def _add_head(scope: dict[str, Any], request: RequestHead) -> None:
+def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:
     """Keys that follow from the request's head, but for its fields."""
     path = request.path.decode("ascii")
     scope["http_version"] = request.version
     scope["method"] = request.method
-    scope["path"] = unquote(path) if "%" in path else path
+    # The specification has the path with its front, also when a proxy took it away.
+    scope["path"] = root_path * (path != "*") + (unquote(path) if "%" in path else path)
     scope["raw_path"] = request.path
     scope["query_string"] = request.query
 
@@ -128,16 +137,21 @@ class Cycle:
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         connection, request = exchange.connection, exchange.request
-        scope = (connection.shared or _template_for(connection)).copy()
+        root_path = self._handler.root_path
+        scope = (connection.shared or _template_for(connection, root_path)).copy()
         if request.recurring:
-            scope.update(request.derived or _remember(request))
+            scope.update(request.derived or _remember(request, root_path))
             # The app may change its scope.
             scope["headers"] = request.headers.copy()
         else:
-            _add_head(scope, request)
+            _add_head(scope, request, root_path)
             scope["headers"] = request.headers
         if self._handler.state is not None:
             scope["state"] = self._handler.state.copy()
+        if request.origin is not None and (origin := exchange.origin) is not None:
+            into_scope(scope, origin)
+        if exchange.id:
+            with_id(scope, self._handler.id_name, exchange.id)
         return scope
 
     async def receive(self) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from typing import Any
 import uvloop
 
 from prefork.config import Config
+from prefork.config.networks import Networks
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
+from prefork.http.forwarded import Proxies
 from prefork.http.limits import Limits
 from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
@@ -27,6 +29,7 @@ from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
 from prefork.worker.renewal import Renewal
+from prefork.worker.trace import traced
 from prefork.worker.wsgi import WsgiHandler
 
 
@@ -64,7 +67,11 @@ class HttpWorker:
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
-        service = Service(loop, self._handler(lifespan), limits(self._config), self._log_access)
+        config = self._config
+        service = Service(
+            loop, self._handler(lifespan), limits(config), proxies(config), self._log_access
+        )
+        service.handle = traced(service.handle, config)
         self._watch_wear(service)
 
         def connection(told: Addresses | None = None) -> Connection:
@@ -95,10 +102,19 @@ class HttpWorker:
         await lifespan.stop()
 
     def _handler(self, lifespan: Lifespan) -> Handler:
-        if self._interface is Interface.ASGI:
-            return AsgiHandler(self._app, self._log, lifespan.state)
         config = self._config
-        return WsgiHandler(self._app, self._line, self._log, config.threads, config.workers != 1)
+        root_path, id_header = config.root_path, config.request_id_header
+        if self._interface is Interface.ASGI:
+            return AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+        return WsgiHandler(
+            self._app,
+            self._line,
+            self._log,
+            config.threads,
+            config.workers != 1,
+            root_path,
+            id_header,
+        )
 
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
         tls = next((door.tls for door in self._doors if door.tls is not None), None)
@@ -121,6 +137,12 @@ class HttpWorker:
         self._line.count(service.requests, service.in_flight, len(service.connections))
         self._line.promise(service.oldest, wait)
         self._next_tick = loop.call_later(wait, self._tick, loop, service)
+
+
+def proxies(config: Config) -> Proxies:
+    """The part of the settings that says whom to believe about clients."""
+    trusted = Networks(config.forwarded_allow)
+    return Proxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
 
 
 def limits(config: Config) -> Limits:

@@ -19,6 +19,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import WSGI_STATUSES, ResponseError, learn_status
 from prefork.http.request import RequestHead
+from prefork.worker.behind import into_environ
 from prefork.worker.line import Line
 from prefork.worker.load import own_traceback
 from prefork.worker.secured import environ_of
@@ -42,10 +43,13 @@ class WsgiHandler:
         log: logging.Logger,
         threads: int,
         multiprocess: bool,
+        root_path: str = "",
+        id_header: str = "",
     ) -> None:
         self.app = app
         self.line = line
         self.log = log
+        self.id_key = "HTTP_" + id_header.upper().replace("-", "_")
         self.threads = ThreadPoolExecutor(threads, "prefork-wsgi") if threads else None
         self.cancels = self.threads is None
         self.loop = asyncio.get_running_loop()
@@ -54,7 +58,7 @@ class WsgiHandler:
             # Hidden once and for all, because each change costs a system call (getpid).
             self.loop.call_soon(set_running_loop, None)
         self._template: dict[str, Any] = {
-            "SCRIPT_NAME": "",
+            "SCRIPT_NAME": root_path.encode().decode("latin-1"),
             "SERVER_SOFTWARE": "prefork",
             "wsgi.version": (1, 0),
             "wsgi.errors": sys.stderr,
@@ -99,6 +103,10 @@ class WsgiHandler:
             environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
             # Known by now also for a chunked body, and some frameworks read no body without it.
             environ["CONTENT_LENGTH"] = str(exchange.body.size)  # type: ignore[union-attr]
+        if request.origin is not None and (origin := exchange.origin) is not None:
+            into_environ(environ, origin)
+        if exchange.id:
+            environ["prefork.request_id"] = environ[self.id_key] = exchange.id
         return environ
 
     def _template_for(self, connection: Connection) -> dict[str, Any]:
