@@ -38,6 +38,7 @@ TLS = "TLS"
 WORK = "Workers"
 LIFE = "Life and death of a worker"
 HTTP = "HTTP timeouts and limits"
+WEBS = "WebSocket"
 PROC = "The process"
 LOGS = "Logs"
 
@@ -232,6 +233,31 @@ class Config:
         12 * 1024 * 1024,
         HTTP,
         "memory of a worker for bodies that wait to be whole for WSGI; the rest waits on disk",
+    )
+
+    ws_ping_interval: float | None = option(
+        kinds.OPTIONAL_DURATION, 20.0, WEBS, "from one ping to the next; off: none"
+    )
+    ws_ping_timeout: float | None = option(
+        kinds.OPTIONAL_DURATION,
+        20.0,
+        WEBS,
+        "after a ping without a sign of life the connection is closed (1011); off: never",
+    )
+    ws_close_timeout: float = option(
+        kinds.POSITIVE_DURATION, 5.0, WEBS, "for the client to take part in closing"
+    )
+    ws_max_size: int | None = option(
+        kinds.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"
+    )
+    ws_max_queue: int = option(
+        kinds.AT_LEAST_ONE,
+        32,
+        WEBS,
+        "messages that may wait for the app before reading stops; 64 KiB of them stop it as well",
+    )
+    ws_compression: str = option(
+        kinds.choice("on", "off"), "on", WEBS, "compress messages if the client can (RFC 7692)"
     )
 
     name: str = option(

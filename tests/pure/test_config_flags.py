@@ -29,6 +29,7 @@ RIGHT = {
     "tls_client": "required",
     "tls_minimum": "1.3",
     "tls_password": "env:WORD",
+    "ws_compression": "off",
 }
 """A value for each option that does not take the word 7."""
 
