@@ -67,6 +67,7 @@ class WebSocket(asyncio.Protocol):
         "_heard",
         "_held",
         "_limits",
+        "_max_queue",
         "_next_ping",
         "_paused",
         "_pieces",
@@ -99,6 +100,7 @@ class WebSocket(asyncio.Protocol):
         self.deadline = _NEVER
         self._frames = frames
         self._limits = service.limits.websocket
+        self._max_queue = self._limits.max_queue
         self._held = 0
         self._unparsed = bytearray()
         self._pieces = bytearray()
@@ -203,11 +205,10 @@ class WebSocket(asyncio.Protocol):
                 self._fail(INVALID_TEXT, f"{error.reason} at byte {error.start}")
         if writes := frames.data_to_send():
             self._write(writes)
+            sent = frames.close_sent
+            if sent is not None and self.closed is None:
+                self._end(sent.code, sent.reason)
             self._flooded = not self.writable
-        sent = frames.close_sent
-        if sent is not None and self.closed is None:
-            self._end(sent.code, sent.reason)
-        if self._full() is not self._paused:
             self._regulate()
 
     def _take_in(self, frame: Frame) -> None:
@@ -232,6 +233,8 @@ class WebSocket(asyncio.Protocol):
         self._held += len(message)
         if self._readers:
             _wake(self._readers)
+        if len(self.inbox) >= self._max_queue or self._held >= HIGH_WATER:
+            self._regulate()
 
     def _full(self) -> bool:
         """Whether to leave the client's bytes where they are. Half of that is enough to stay so."""
@@ -239,7 +242,7 @@ class WebSocket(asyncio.Protocol):
             return self._flooded
         factor = 2 if self._paused else 1
         return (
-            len(self.inbox) * factor >= self._limits.max_queue
+            len(self.inbox) * factor >= self._max_queue
             or self._held * factor >= HIGH_WATER
             or self._flooded
         )
@@ -258,13 +261,15 @@ class WebSocket(asyncio.Protocol):
     def send_text(self, text: str) -> None:
         """One message. Raises ClientGoneError."""
         data = text.encode()
-        self._check_open()
+        if self.closed is not None or self.transport.is_closing():
+            raise _gone()
         self._frames.send_text(data)
         self._write(self._frames.data_to_send())
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """One message. Raises ClientGoneError."""
-        self._check_open()
+        if self.closed is not None or self.transport.is_closing():
+            raise _gone()
         self._frames.send_binary(data)
         self._write(self._frames.data_to_send())
 
@@ -273,11 +278,6 @@ class WebSocket(asyncio.Protocol):
         if self.writable or self.closed is not None:
             return None
         return _waiter(self.service.loop, self._writers)
-
-    def _check_open(self) -> None:
-        # What a closing transport is given it drops, and the app would never find out.
-        if self.closed is not None or self.transport.is_closing():
-            raise ClientGoneError("the WebSocket is closed")
 
     def _write(self, writes: list[bytes]) -> None:
         """What the library wants sent; empty bytes at the end mean: and then no more."""
@@ -352,6 +352,11 @@ class WebSocket(asyncio.Protocol):
             self._pieces = bytearray()
         _wake(self._readers)
         _wake(self._writers)
+
+
+def _gone() -> ClientGoneError:
+    # Also when the transport is closing: it drops what it is given, and nobody would find out.
+    return ClientGoneError("the WebSocket is closed")
 
 
 def _waiter(
