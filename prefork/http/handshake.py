@@ -64,7 +64,8 @@ class Handshake:
 
     def _refuse(self) -> bool:
         exchange = self._exchange
-        versions = [value for name, value in exchange.request.headers if name == _PREFIX + b"version"]
+        fields = exchange.request.headers
+        versions = [value for name, value in fields if name == _PREFIX + b"version"]
         if versions and versions != [VERSION]:
             text = b"the only version of WebSocket spoken here is %b\n" % VERSION
             exchange.answer(426, _OTHER_VERSION, [(b"Content-Type", b"text/plain")], text)

@@ -23,7 +23,7 @@ from websockets.frames import CLOSE, CONT, PING, PONG, TEXT, Frame
 from websockets.server import ServerProtocol
 
 from prefork.errors import ClientGoneError
-from prefork.http.transport import unsent
+from prefork.http.transport import reset, unsent
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
@@ -185,12 +185,12 @@ class WebSocket(asyncio.Protocol):
         """Parse what has arrived while the app keeps up, then read on or not."""
         unparsed = self._unparsed
         while unparsed and not self._full():
-            bite = bytes(unparsed[:BITE])
+            bite = unparsed[:BITE]
             del unparsed[:BITE]
             self._parse(bite)
         self._regulate()
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | bytearray) -> None:
         frames = self._frames
         frames.receive_data(data)
         for frame in frames.events_received():
@@ -303,7 +303,7 @@ class WebSocket(asyncio.Protocol):
             # A slow reader may be slow as long as it reads at all.
             self._unsent, self.deadline = left, self.service.send_deadline
         else:
-            self.transport.abort()
+            reset(self.transport)
 
     def _check_pulse(self) -> None:
         """Ping, or give up: any byte since the last ping is a sign of life."""
