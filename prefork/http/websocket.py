@@ -286,7 +286,9 @@ class WebSocket(asyncio.Protocol):
         if data:
             transport.write(data)
         if not writes[-1] and not transport.is_closing():
-            if transport.can_write_eof():
+            # To close with bytes unread would reset the connection and destroy what was just
+            # written; but who sent a close sends nothing more.
+            if self._frames.close_rcvd is None and transport.can_write_eof():
                 transport.write_eof()
             else:
                 transport.close()

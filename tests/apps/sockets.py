@@ -5,6 +5,7 @@ What is no WebSocket goes to web_asgi, which also tells the events and opens the
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -220,6 +221,14 @@ async def never(socket: Socket, argument: str) -> None:
         note(socket.scope, "cancelled")
 
 
+async def generation(socket: Socket, _argument: str) -> None:
+    """Who serves; then what comes until the end."""
+    await socket.accept()
+    await socket.send(os.environ["PREFORK_GENERATION"])
+    while await socket.message() is not None:
+        pass
+
+
 async def two_readers(socket: Socket, _argument: str) -> None:
     """Two tasks wait for messages, one more gives up."""
     await socket.accept()
@@ -250,5 +259,6 @@ SOCKETS: dict[str, Callable[[Socket, str], Awaitable[None]]] = {
     "listens_late": listens_late,
     "accepts_late": accepts_late,
     "never": never,
+    "generation": generation,
     "two_readers": two_readers,
 }

@@ -300,7 +300,6 @@ def test_an_app_that_does_not_answer_in_time_is_a_500(server: Server) -> None:
 def test_the_timeout_of_requests_is_none_of_an_open_websocket(server: Server) -> None:
     with websocket(server) as idle:
         assert asked(server, "/never").status == 500
-        assert asked(server, "/never").status == 500
         assert idle.put(HELLO).frame() == HELLO
 
 
