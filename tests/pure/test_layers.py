@@ -1,6 +1,8 @@
 """The plan of the house, held by reading the source: imports, purity, sizes, docstrings, names."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,12 @@ def test_the_pure_packages_touch_neither_kernel_nor_clock() -> None:
             if name.split(".")[0] in IMPURE
         ]
     )
+
+
+def test_what_few_need_is_imported_late() -> None:
+    """``websockets`` takes longer to import than all the rest of a worker's boot."""
+    serving = "import sys, prefork.worker.boot; sys.exit('websockets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", serving], check=False).returncode == 0
 
 
 def test_no_file_is_too_long() -> None:
