@@ -245,7 +245,10 @@ class Config:
         "after a ping without a sign of life the connection is closed (1011); off: never",
     )
     ws_close_timeout: float = option(
-        kinds.POSITIVE_DURATION, 5.0, WEBS, "for the client to take part in closing"
+        kinds.POSITIVE_DURATION,
+        5.0,
+        WEBS,
+        "for the client, and an app that drains, to take part in closing",
     )
     ws_max_size: int | None = option(
         kinds.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"

@@ -56,7 +56,13 @@ class AsgiHandler:
             cycle.task = self._start(cycle.run())
 
     async def finish(self) -> None:
-        """Wait for calls that go on after their response, as background tasks do."""
+        """Wait for calls that go on after their response, as background tasks do; and cancel,
+        after a while, those that wait for anything but the end of their WebSocket."""
+        hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
+        if hasty:
+            _, late = await asyncio.wait(hasty, timeout=max(hasty.values()))
+            for task in late:
+                task.cancel()
         while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
             await asyncio.wait(tasks)
 
@@ -109,6 +115,8 @@ class Running:
 
     task: asyncio.Task[None] | None = None
     timed_out = False
+    patience: float | None = None
+    """Seconds that it may go on while the worker drains; None: as long as the worker may."""
 
     async def run(self) -> None:
         """Call the app and see to it that the client gets an answer. Never raises."""

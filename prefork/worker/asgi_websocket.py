@@ -54,6 +54,7 @@ class WebSocketCycle(Running):
     def __init__(self, handler: "AsgiHandler", handshake: Handshake, http: "Cycle") -> None:
         self._handler = handler
         self._handshake = handshake
+        self.patience = http.exchange.connection.service.limits.websocket.close_timeout
         self._exchange = http.exchange
         self._http = http
         """The same request as HTTP sees it: for the scope, and to refuse it."""

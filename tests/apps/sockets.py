@@ -229,6 +229,12 @@ async def generation(socket: Socket, _argument: str) -> None:
         pass
 
 
+async def waits_elsewhere(socket: Socket, _argument: str) -> None:
+    """Wait for something that never happens, and not for the end."""
+    await socket.accept()
+    await asyncio.Event().wait()
+
+
 async def two_readers(socket: Socket, _argument: str) -> None:
     """Two tasks wait for messages, one more gives up."""
     await socket.accept()
@@ -260,5 +266,6 @@ SOCKETS: dict[str, Callable[[Socket, str], Awaitable[None]]] = {
     "accepts_late": accepts_late,
     "never": never,
     "generation": generation,
+    "waits_elsewhere": waits_elsewhere,
     "two_readers": two_readers,
 }

@@ -238,6 +238,19 @@ def test_a_stop_closes_with_1001_and_waits_for_the_client(tmp_path: Any) -> None
     assert not server.count("Traceback|ERROR")
 
 
+def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
+    tmp_path: Any,
+) -> None:
+    with sockets(tmp_path, "--ws-close-timeout", "300ms", "--kill-timeout", "1h") as server:
+        with websocket(server, "/waits_elsewhere") as wire:
+            server.send(signal.SIGTERM)
+            assert wire.closing() == (1001, b"")
+            wire.put(close_frame(1001))
+            assert wire.ends()
+        assert server.wait_exit() == 0
+    assert not server.count("Traceback|ERROR")
+
+
 def test_a_websocket_that_is_accepted_by_a_draining_worker_is_closed_at_once(
     tmp_path: Any,
 ) -> None:
