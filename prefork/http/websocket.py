@@ -23,7 +23,7 @@ from websockets.frames import CLOSE, CONT, PING, PONG, TEXT, Frame
 from websockets.server import ServerProtocol
 
 from prefork.errors import ClientGoneError
-from prefork.http.transport import reset, unsent
+from prefork.http.transport import has_all, reset, taken
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
@@ -69,11 +69,13 @@ class WebSocket(asyncio.Protocol):
         "_limits",
         "_max_queue",
         "_next_ping",
+        "_parting",
+        "_patience",
         "_paused",
         "_pieces",
         "_readers",
+        "_taken",
         "_unparsed",
-        "_unsent",
         "_utf8",
         "_writers",
         "closed",
@@ -113,7 +115,11 @@ class WebSocket(asyncio.Protocol):
         self._heard = True
         """There was a sign of life since the last ping."""
         self._next_ping = self._dead_at = _NEVER
-        self._unsent = 0
+        self._taken = 0
+        self._parting = False
+        """Both have said their close, and so has the transport."""
+        self._patience = _NEVER
+        """While closing: until when the client must have let go."""
         self._readers: list[asyncio.Future[None]] = []
         self._writers: list[asyncio.Future[None]] = []
 
@@ -154,7 +160,7 @@ class WebSocket(asyncio.Protocol):
         self.writable = False
         if self.phase == OPEN:
             self.phase, self.deadline = SEND, self.service.send_deadline
-            self._unsent = unsent(self.transport)
+            self._taken = taken(self.transport)
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
@@ -288,7 +294,11 @@ class WebSocket(asyncio.Protocol):
         if not writes[-1] and not transport.is_closing():
             # To close with bytes unread would reset the connection and destroy what was just
             # written; but who sent a close sends nothing more.
-            if self._frames.close_rcvd is None and transport.can_write_eof():
+            if self._frames.close_rcvd is not None:
+                self._parting = True
+                self.deadline = self.service.now
+                transport.close()
+            elif transport.can_write_eof():
                 transport.write_eof()
             else:
                 transport.close()
@@ -299,12 +309,15 @@ class WebSocket(asyncio.Protocol):
         """The deadline passed: act as the table says."""
         if self.phase == OPEN:
             self._check_pulse()
-            return
-        left = unsent(self.transport)
-        if self.phase == SEND and left < self._unsent:
+        elif self.phase == SEND:
             # A slow reader may be slow as long as it reads at all.
-            self._unsent, self.deadline = left, self.service.send_deadline
-        else:
+            before, self._taken = self._taken, taken(self.transport)
+            self.deadline = self.service.send_deadline
+            if self._taken <= before:
+                reset(self.transport)
+        elif self._parting and has_all(self.transport):
+            self.transport.abort()
+        elif self.service.now >= self._patience:
             reset(self.transport)
 
     def _check_pulse(self) -> None:
@@ -350,7 +363,9 @@ class WebSocket(asyncio.Protocol):
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
-            self.deadline = self.service.now + self._limits.close_timeout
+            self._patience = self.service.now + self._limits.close_timeout
+            # TLS would wait for the client's farewell: see in every tick whether it has all.
+            self.deadline = self.service.now if self._parting else self._patience
             self._pieces = bytearray()
         _wake(self._readers)
         _wake(self._writers)

@@ -77,7 +77,7 @@ class WebSocketCycle(Running):
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
         scope["subprotocols"] = self._handshake.subprotocols
-        scope["extensions"] = {"websocket.http.response": {}}
+        scope["extensions"] = {**scope.get("extensions", {}), "websocket.http.response": {}}
         return scope
 
     def _check_end(self) -> None:
