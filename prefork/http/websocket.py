@@ -19,7 +19,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from websockets.frames import CLOSE, CONT, PING, PONG, TEXT, Frame
+from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from prefork.errors import ClientGoneError
@@ -38,6 +38,9 @@ or hundreds of megabytes that were compressed well; so the inbox is looked at in
 
 GOING_AWAY, ABNORMAL, INVALID_TEXT, INTERNAL_ERROR, RESTART = 1001, 1006, 1007, 1011, 1012
 """Close codes (RFC 6455 section 7.4); 1006 is in no frame, it means that there was none."""
+
+CONT, TEXT = Opcode.CONT, Opcode.TEXT
+CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
 OPEN, SEND, CLOSING = range(3)
 """Phases, see the table above."""
