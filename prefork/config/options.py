@@ -40,6 +40,7 @@ WORK = "Workers"
 LIFE = "Life and death of a worker"
 HTTP = "HTTP timeouts and limits"
 BEHIND = "Behind a proxy"
+WEBS = "WebSocket"
 PROC = "The process"
 LOGS = "Logs"
 
@@ -269,6 +270,33 @@ class Config:
     )
     request_id_return: bool = option(
         kinds.FLAG, False, BEHIND, "send that header with the response as well"
+    )
+    ws_ping_interval: float | None = option(
+        kinds.OPTIONAL_DURATION, 20.0, WEBS, "from one ping to the next; off: none"
+    )
+    ws_ping_timeout: float | None = option(
+        kinds.OPTIONAL_DURATION,
+        20.0,
+        WEBS,
+        "after a ping without a sign of life the connection is closed (1011); off: never",
+    )
+    ws_close_timeout: float = option(
+        kinds.POSITIVE_DURATION,
+        5.0,
+        WEBS,
+        "for the client, and an app that drains, to take part in closing",
+    )
+    ws_max_size: int | None = option(
+        kinds.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"
+    )
+    ws_max_queue: int = option(
+        kinds.AT_LEAST_ONE,
+        32,
+        WEBS,
+        "messages that may wait for the app before reading stops; 64 KiB of them stop it as well",
+    )
+    ws_compression: str = option(
+        kinds.choice("on", "off"), "on", WEBS, "compress messages if the client can (RFC 7692)"
     )
 
     name: str = option(

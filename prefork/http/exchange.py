@@ -56,6 +56,8 @@ class Exchange:
     """The client left; nothing can be sent."""
     sent = 0
     """Body bytes sent."""
+    behind: bytes | None = None
+    """What the client sent behind the head of a request for a WebSocket; None: it is none."""
     state: object = None
     """Whatever the handler keeps here while it works."""
 

@@ -13,7 +13,7 @@ from prefork.errors import ClientError
 from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import is_forwarded
-from prefork.http.judge import HOSTS, SLASH, judge, learn_host
+from prefork.http.judge import HOSTS, SLASH, asks_for_websocket, judge, learn_host
 from prefork.http.request import RequestHead
 from prefork.http.spool import SpooledBody
 
@@ -48,6 +48,7 @@ class RequestReader:
         "_service",
         "_slack",
         "_special",
+        "_upgrade",
         "at_rest",
         "chunk",
         "incoming",
@@ -72,6 +73,8 @@ class RequestReader:
         """Requests that ended in the piece that is being parsed."""
         self._newest: RequestHead | None = None
         """Of a request that just ended, had no body, and may be followed by another."""
+        self._upgrade: Exchange | None = None
+        """A request for a WebSocket: the last that is read here."""
         self._slack = 0
         """How many bytes more it may have at the most."""
         self.target = b""
@@ -160,8 +163,10 @@ class RequestReader:
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
+        upgrades = False
         if not keep_alive or not self._plain:
             head.version = parser.get_http_version()
+            upgrades = service.handler.upgrade is not None and parser.should_upgrade()
             self._plain = True
         # One line for the request that is like nearly all; everything else is judged in detail.
         if (
@@ -186,6 +191,8 @@ class RequestReader:
             self._read_origin(head)
         if self._length or self._coding is not None:
             self._begin_body(exchange)
+        elif upgrades and asks_for_websocket(head):
+            self.incoming, self._upgrade = None, exchange
 
     def _read_origin(self, head: RequestHead) -> None:
         """Fields that proxies write. Raises ClientError."""
@@ -254,6 +261,14 @@ class RequestReader:
         if exchange.keep_alive and exchange.request.memorable:
             self._newest = exchange.request
         self._connection.take(exchange)
+
+    def upgrade(self, behind: memoryview) -> Exchange | None:
+        """The request at which the parser stopped, if it becomes a WebSocket; and what is behind
+        it will not be read here."""
+        if self._upgrade is not None:
+            self._upgrade.behind = bytes(behind)
+            self.size, self.at_rest = 0, True
+        return self._upgrade
 
     def read_on(self) -> None:
         """Go on behind an Upgrade that we ignore.

@@ -274,6 +274,8 @@ class Master:
             case orders.Spawn():
                 self._spawn(order)
             case orders.Stop(worker, quick):
+                if self._pool.stopping:
+                    self._nursery.tell_end(worker)
                 self._send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
             case orders.Kill(worker):
                 self._send(worker, signal.SIGKILL)

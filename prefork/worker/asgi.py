@@ -44,7 +44,7 @@ class AsgiHandler:
         self.log = log
         self.state = state or None
         self._start = EagerTasks(asyncio.get_running_loop()).start
-        self.running: set[Cycle] = set()
+        self.running: set[Running] = set()
         """Keeps the tasks alive, which the loop holds only weakly."""
 
     def handle(self, exchange: Exchange) -> None:
@@ -53,19 +53,35 @@ class AsgiHandler:
         exchange.state = cycle
         cycle.task = self._start(cycle.run())
 
+    def upgrade(self, exchange: Exchange) -> None:
+        """Give a request for a WebSocket to a task."""
+        # See there why it is imported so late.
+        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415
+
+        cycle = negotiate(self, Cycle(self, exchange))
+        if cycle is not None:
+            exchange.state = cycle
+            cycle.task = self._start(cycle.run())
+
     async def finish(self) -> None:
-        """Wait for calls that go on after their response, as background tasks do."""
+        """Wait for calls that go on after their response, as background tasks do; and cancel,
+        after a while, those that wait for anything but the end of their WebSocket."""
+        hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
+        if hasty:
+            _, late = await asyncio.wait(hasty, timeout=max(hasty.values()))
+            for task in late:
+                task.cancel()
         while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
             await asyncio.wait(tasks)
 
     def overdue(self, exchange: Exchange) -> None:
         """Cancel a call that has had the ball for too long; its traceback shows where it waits."""
-        if isinstance(exchange.state, Cycle):
+        if isinstance(exchange.state, Running):
             exchange.state.time_out()
 
     def lost(self, exchange: Exchange) -> None:
         """Wake an app that waits for the disconnect."""
-        if isinstance(exchange.state, Cycle):
+        if isinstance(exchange.state, Running):
             exchange.state.disconnect()
 
 
@@ -103,28 +119,49 @@ def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> No
     scope["query_string"] = request.query
 
 
-class Cycle:
-    """One request: the scope, receive and send that the app gets."""
+class Running:
+    """One call of the app, in a task of its own."""
 
     task: asyncio.Task[None] | None = None
+    timed_out = False
+    patience: float | None = None
+    """Seconds that it may go on while the worker drains; None: as long as the worker may."""
+
+    async def run(self) -> None:
+        """Call the app and see to it that the client gets an answer. Never raises."""
+        raise NotImplementedError
+
+    def disconnect(self) -> None:
+        """There is nobody to answer any more, or nothing left to answer."""
+        raise NotImplementedError
+
+    def time_out(self) -> None:
+        """Throw CancelledError into the app; one that swallows it is the master's to end."""
+        self.timed_out = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Cycle(Running):
+    """One request: the scope, receive and send that the app gets."""
+
     _status = 0
     _fields: Any = ()
     _begun = False
     _read = False
-    _timed_out = False
     _gone: asyncio.Future[None] | None = None
 
     def __init__(self, handler: AsgiHandler, exchange: Exchange) -> None:
         self._handler = handler
-        self._exchange = exchange
+        self.exchange = exchange
 
     async def run(self) -> None:
         """Call the app and see to it that the request is answered. Never raises."""
-        exchange = self._exchange
+        exchange = self.exchange
         running = self._handler.running
         running.add(self)
         try:
-            await self._handler.app(self._scope(exchange), self.receive, self.send)
+            await self._handler.app(self.scope(), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
                 what = "in the middle of its response" if self._status else "without a response"
                 raise ResponseError(f"the app returned {what}")
@@ -135,7 +172,9 @@ class Cycle:
         finally:
             running.discard(self)
 
-    def _scope(self, exchange: Exchange) -> dict[str, Any]:
+    def scope(self) -> dict[str, Any]:
+        """A new one."""
+        exchange = self.exchange
         connection, request = exchange.connection, exchange.request
         root_path = self._handler.root_path
         scope = (connection.shared or _template_for(connection, root_path)).copy()
@@ -156,7 +195,7 @@ class Cycle:
 
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
-        exchange = self._exchange
+        exchange = self.exchange
         if not self._read:
             body = exchange.body
             if body is None:
@@ -186,7 +225,7 @@ class Cycle:
             self._status = status
             self._fields = message.get("headers", ())
         elif kind == "http.response.body":
-            exchange = self._exchange
+            exchange = self.exchange
             self._send_body(exchange, message.get("body", b""), message.get("more_body", False))
             if exchange.ended:
                 if self._gone is not None:
@@ -228,17 +267,11 @@ class Cycle:
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
-    def time_out(self) -> None:
-        """Throw CancelledError into the app; one that swallows it is the master's to end."""
-        self._timed_out = True
-        if self.task is not None:
-            self.task.cancel()
-
     def _fail(self, error: BaseException) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         request = exchange.request
         what = f"{request.method} {request.target[:200].decode('latin-1')}"
-        if self._timed_out:
+        if self.timed_out:
             what += " (no answer in time)"
         # An app that is torn down because its client left has not failed.
         level = logging.DEBUG if exchange.gone else logging.ERROR

@@ -17,7 +17,7 @@ from prefork.config.networks import Networks
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
-from prefork.http.limits import Limits
+from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
 from prefork.tls.matching import be_quiet_about_garbage
@@ -95,7 +95,7 @@ class HttpWorker:
             acceptor.empty_queue()
         acceptor.close()
         await acceptor.settle(self._config.linger)
-        service.drain()
+        service.drain(self._leave.orphaned or self._line.ends)
         self._tick(loop, service)
         await service.emptied
         await service.handler.finish()
@@ -159,4 +159,12 @@ def limits(config: Config) -> Limits:
         send_timeout=config.send_timeout,
         request=config.timeout,
         linger=config.linger,
+        websocket=WebSocketLimits(
+            ping_interval=config.ws_ping_interval,
+            ping_timeout=config.ws_ping_timeout,
+            close_timeout=config.ws_close_timeout,
+            max_size=config.ws_max_size,
+            max_queue=config.ws_max_queue,
+            compression=config.ws_compression == "on",
+        ),
     )

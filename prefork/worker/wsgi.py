@@ -35,6 +35,7 @@ class WsgiHandler:
     """Calls the app for each request of one worker."""
 
     streams = False
+    upgrade = None
 
     def __init__(
         self,

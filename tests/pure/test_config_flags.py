@@ -33,6 +33,7 @@ RIGHT = {
     "forwarded_allow": "10.0.0.0/8",
     "forwarded_headers": "forwarded",
     "root_path": "/shop",
+    "ws_compression": "off",
 }
 """A value for each option that does not take the word 7."""
 
