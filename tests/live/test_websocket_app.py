@@ -106,13 +106,12 @@ VERSION, SECRET = HANDSHAKE[2:]
     ],
 )
 def test_a_handshake_that_is_not_in_order_gets_400(server: Server, fields: tuple[str, ...]) -> None:
-    before = events(server)
     with FrameWire(tcp(server).socket) as wire:
-        answer = wire.send(get("/echo", *HANDSHAKE[:2], *fields)).answer()
+        answer = wire.send(get("/never", *HANDSHAKE[:2], *fields)).answer()
         assert (answer.status, answer.closes) == (400, True)
         assert answer.body.startswith(b"no WebSocket: ")
         assert wire.ends()
-    assert events(server) == before
+    assert not [event for event in events(server) if "/never" in event]
 
 
 @pytest.mark.parametrize("version", ["8", "14", "013", "13, 8", ""])
