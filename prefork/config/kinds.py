@@ -8,9 +8,10 @@ raises ValueError whose text says what was expected; who wrote it where is added
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefork.config.access_format import parse_format
 from prefork.config.addresses import EXPECTED, parse_address
 from prefork.config.certificates import (
     EXPECTED_CERTIFICATE,
@@ -18,6 +19,8 @@ from prefork.config.certificates import (
     parse_certificate,
     parse_password,
 )
+from prefork.config.forwarded import EXPECTED as EXPECTED_PARTS
+from prefork.config.forwarded import parse_parts, show_parts
 from prefork.config.networks import parse_network
 
 _DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -219,6 +222,39 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT")
 """HUP, USR1, USR2, WINCH, TTIN, TTOU, QUIT and ABRT already mean something to a worker."""
 
 
+def _access_format(raw: object) -> str:
+    text = _text(raw)
+    parse_format(text)
+    return text
+
+
+def _field_name(raw: object) -> str:
+    name = _text(raw)
+    if not re.fullmatch("([A-Za-z0-9-]{1,64})?", name):
+        raise ValueError("the name of a header field: letters, digits and dashes")
+    return name
+
+
+def _root_path(raw: object) -> str:
+    path = _text(raw).rstrip("/")
+    if not re.fullmatch(r"(/[^/\s?#%]+)*", path):
+        raise ValueError("a path that begins with one slash, such as /shop, without escapes")
+    return path
+
+
+def or_off(several: Kind) -> Kind:
+    """The same list, also with commas; ``off``, ``none`` and nothing at all are the empty one."""
+
+    def parse(raw: object) -> Any:
+        words = [word.strip() for item in _items(raw) for word in str(item).split(",")]
+        return several.parse([] if words in ([], [""], ["off"], ["none"]) else words)
+
+    def show(values: tuple[Any, ...]) -> list[Any]:
+        return several.show(values) or ["off"]
+
+    return replace(several, parse=parse, show=show, many=True)
+
+
 def many(one: Kind, least: int = 0) -> Kind:
     """A list of ``one``, each once; the flag is repeatable, the variable split at white space, and
     a number stands for itself alone, as in ``bind = 8000``."""
@@ -294,4 +330,11 @@ PASSWORD = Kind(
 NETWORKS = many(
     Kind("CIDR", "a network such as 10.0.0.0/8", lambda raw: parse_network(_text(raw)), str)
 )
+NETWORKS_OR_OFF = or_off(NETWORKS)
+FORWARDED = or_off(
+    Kind("FACT", EXPECTED_PARTS, lambda words: parse_parts(map(str.lower, words)), show_parts)
+)
+ACCESS_FORMAT = Kind("FORMAT", "a format", _access_format)
+FIELD_NAME = Kind("NAME", "the name of a header field", _field_name)
+ROOT_PATH = Kind("PATH", "a path such as /shop", _root_path)
 EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _exit_code))

@@ -13,6 +13,7 @@ from typing import Any
 from prefork.config import kinds
 from prefork.config.addresses import EXPECTED, Address, Tcp
 from prefork.config.certificates import CertificateFiles, PasswordSource
+from prefork.config.forwarded import parse_parts
 from prefork.config.kinds import Kind
 
 
@@ -38,6 +39,8 @@ TLS = "TLS"
 WORK = "Workers"
 LIFE = "Life and death of a worker"
 HTTP = "HTTP timeouts and limits"
+BEHIND = "Behind a proxy"
+WEBS = "WebSocket"
 PROC = "The process"
 LOGS = "Logs"
 
@@ -240,6 +243,68 @@ class Config:
         "memory of a worker for bodies that wait to be whole for WSGI; the rest waits on disk",
     )
 
+    forwarded_allow: tuple[str, ...] = option(
+        kinds.NETWORKS_OR_OFF,
+        ("127.0.0.0/8", "::1/128", "unix"),
+        BEHIND,
+        "proxies whose Forwarded and X-Forwarded-* headers have effect, repeatable: a network, an "
+        "address, unix, * for everybody, or off",
+    )
+    forwarded_headers: tuple[str, ...] = option(
+        kinds.FORWARDED,
+        parse_parts(("for", "proto", "prefix")),
+        BEHIND,
+        "what they are believed, repeatable: for, proto, host, port, prefix, or the names of "
+        "headers (x-forwarded-for, …, forwarded); best exactly what your proxy writes itself",
+    )
+    forwarded_strip: bool = option(
+        kinds.FLAG, False, BEHIND, "hide these headers from the app when anybody else sent them"
+    )
+    root_path: str = option(
+        kinds.ROOT_PATH,
+        "",
+        BEHIND,
+        "front of the path that a proxy takes away: SCRIPT_NAME and root_path; a proxy that is "
+        "allowed may say it with X-Forwarded-Prefix",
+    )
+    request_id_header: str = option(
+        kinds.FIELD_NAME,
+        "",
+        BEHIND,
+        "header with the id of a request, such as X-Request-ID: taken from a proxy that is "
+        "allowed, else made, and given to the app; default: none",
+    )
+    request_id_return: bool = option(
+        kinds.FLAG, False, BEHIND, "send that header with the response as well"
+    )
+    ws_ping_interval: float | None = option(
+        kinds.OPTIONAL_DURATION, 20.0, WEBS, "from one ping to the next; off: none"
+    )
+    ws_ping_timeout: float | None = option(
+        kinds.OPTIONAL_DURATION,
+        20.0,
+        WEBS,
+        "after a ping without a sign of life the connection is closed (1011); off: never",
+    )
+    ws_close_timeout: float = option(
+        kinds.POSITIVE_DURATION,
+        5.0,
+        WEBS,
+        "for the client, and an app that drains, to take part in closing",
+    )
+    ws_max_size: int | None = option(
+        kinds.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"
+    )
+    ws_max_queue: int = option(
+        kinds.AT_LEAST_ONE,
+        32,
+        WEBS,
+        "messages that may wait for the app before reading stops; 64 KiB of them stop it as well",
+    )
+    ws_compression: str = option(
+        kinds.choice("on", "off"), "on", WEBS, "compress messages if the client can (RFC 7692)"
+    )
+
     name: str = option(
         kinds.TEXT,
         "",
@@ -290,6 +355,12 @@ class Config:
     log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr", restart=True)
     access_log: str = option(
         kinds.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
+    )
+    access_log_format: str = option(
+        kinds.ACCESS_FORMAT,
+        "common",
+        LOGS,
+        "common, combined, json, or a format of one's own with the directives of the README",
     )
 
 

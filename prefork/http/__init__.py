@@ -1,4 +1,6 @@
-"""HTTP/1.1 on an asyncio transport (RFC 9110, RFC 9112). Knows requests, not app interfaces.
+"""HTTP/1.1 and WebSocket on an asyncio transport (RFC 9110, 9112, 6455).
+
+Knows requests and messages, not app interfaces.
 
 service.py     what all connections of a worker share: settings, clock, drain, counters
 connection.py  bytes in: one client, its parser, its pipeline and its deadline
@@ -10,5 +12,7 @@ body.py        a request's body, streamed
 spool.py       a request's body, kept in memory or on disk until all has arrived
 sendfile.py    a file to a client, past Python
 head.py        heads of responses: status lines, fields, Date
+handshake.py   a request for a WebSocket, judged and answered
+websocket.py   an open WebSocket: messages, pings, closing
 transport.py   what asyncio's transports do not offer
 """

@@ -19,6 +19,7 @@ moment, because closing with unread bytes would reset the connection and destroy
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
         "service",
         "shared",
         "transport",
+        "trusted",
         "writable",
     )
 
@@ -79,6 +81,8 @@ class Connection(asyncio.Protocol):
         self.phase = HEAD
         self.current: Exchange | None = None
         """The request that is being answered."""
+        self.trusted: bool | None = None
+        """Whether what this client says of others counts; None: nobody asked yet."""
         self.writable = True
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
@@ -147,6 +151,12 @@ class Connection(asyncio.Protocol):
             if memorable and head is not None:
                 self.service.heads.note(data, head)
         while rest is not None and self.phase != CLOSING and self._refusal is None:
+            exchange = reader.upgrade(rest)
+            if exchange is not None:
+                # Until the app has decided nobody knows what more of its bytes mean.
+                self.pause()
+                self.take(exchange)
+                return
             rest = self._ignore_upgrade(rest)
 
     def _ignore_upgrade(self, rest: memoryview) -> memoryview | None:
@@ -219,6 +229,12 @@ class Connection(asyncio.Protocol):
                 self._idle()
         self._wake_writers()
 
+    def is_trusted(self) -> bool:
+        """Whether the client is a proxy whose word counts."""
+        if self.trusted is None:
+            self.trusted = self.peer.host in self.service.proxies
+        return self.trusted
+
     def blocked(self) -> "asyncio.Future[None] | None":
         """None: write on. Else it is done when the client has caught up, or is gone."""
         if self.writable or self.phase == CLOSING:
@@ -248,13 +264,25 @@ class Connection(asyncio.Protocol):
         if self.phase == BODY:
             self.phase, self.deadline = BUSY, _NEVER
 
-    def _begin(self, exchange: Exchange) -> None:
-        service = self.service
+    def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
         self.current = exchange
-        exchange.began = service.now
+        exchange.began = self.service.now
         self.phase = BUSY
         self.deadline = _NEVER
-        service.handle(exchange)
+        handle(exchange)
+
+    def hand_over(self, exchange: Exchange, protocol: asyncio.Protocol) -> None:
+        """101 was sent: the transport goes to another protocol, and this one's work is done."""
+        exchange.ended = True
+        self.closing_soon = False
+        self.ended(exchange)
+        self.service.connections.discard(self)
+        self._reader.close()
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        self.resume()
+        if exchange.behind:
+            protocol.data_received(exchange.behind)
 
     def ended(self, exchange: Exchange) -> None:
         """The exchange was answered; go on with the next request, or close."""
@@ -298,7 +326,8 @@ class Connection(asyncio.Protocol):
             if self._held and not self._waiting:
                 self._held = False
                 self.resume()
-            self._begin(exchange)
+            service = self.service
+            self._begin(exchange, service.handle if exchange.behind is None else service.upgrade)
 
     def ends(self) -> bool:
         """Whether the connection is to end with the answer that is being made."""

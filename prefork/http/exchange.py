@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from prefork.errors import ClientGoneError
 from prefork.http import head
 from prefork.http.body import Body
+from prefork.http.forwarded import Origin
 from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, Date, Pair, ResponseError
+from prefork.http.peer import Place
 from prefork.http.request import RequestHead
 
 if TYPE_CHECKING:
@@ -33,6 +35,12 @@ class Exchange:
     """The whole request has arrived."""
     began = 0.0
     """When the app got the ball, on the service's coarse clock."""
+    started = 0.0
+    """The same to the microsecond (monotonic); 0: nobody wants to know, or it never got it."""
+    id = ""
+    """Of the request, if requests have ids."""
+    own_fields = b""
+    """Lines that the server adds to the head of the response."""
 
     queued = False
     """It waits for its turn: the app does not have it yet."""
@@ -56,6 +64,8 @@ class Exchange:
     """Bytes of the body that are still due; None when that is not known."""
     shortens = False
     """The body offered may be longer than the app's Content-Length, as a file's: send no more."""
+    behind: bytes | None = None
+    """What the client sent behind the head of a request for a WebSocket; None: it is none."""
     state: object = None
     """Whatever the handler keeps here while it works."""
 
@@ -67,12 +77,39 @@ class Exchange:
         self.request = request
         self.keep_alive = request.keep_alive
 
+    @property
+    def origin(self) -> Origin | None:
+        """What trusted proxies say about the request; None: there are none, or they say nothing."""
+        origin = self.request.origin
+        return origin if origin is not None and self.connection.is_trusted() else None
+
+    @property
+    def client(self) -> Place | None:
+        """Who sent it, as far as is known; None: somebody on a unix socket."""
+        origin = self.origin
+        return (
+            origin.client if origin is not None and origin.client else self.connection.peer.client
+        )
+
+    def sent_field(self, name: bytes) -> bytes | None:
+        """The value of a field of the response, by its name in small letters."""
+        for line in (self._head or ())[1:]:
+            if line == head.END_OPEN:
+                break  # behind it may be the body
+            key, _, value = line.partition(b": ")
+            if key.lower() == name:
+                return value.partition(b"\r\n")[0]
+            if line.endswith(b"\r\n\r\n"):
+                break
+        return None
+
     def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
         """The whole response at once. Raises ResponseError or ClientGoneError."""
         size = len(body)
         parts = self._compose(status, line, fields, size)
         if self.gone:
             raise ClientGoneError("the client left before the response ended")
+        self._head = parts
         self.out = self.ended = True
         connection = self.connection
         if self.mute:
@@ -90,13 +127,12 @@ class Exchange:
         """Begin to stream; ``length``: of the body, when it is known. Raises ResponseError."""
         self._head = self._compose(status, line, fields, length)
 
-    def _compose(
+    def _compose(  # noqa: C901 - once a response: a call would cost more than it tidies
         self, status: int, line: bytes, fields: Iterable[Pair], length: int | None
     ) -> list[bytes]:
         """The head, without the line that ends it."""
         parts = [line]
         declared = None
-        self._dated = False
         for pair in fields:
             try:
                 known = FIELDS.get(pair)
@@ -117,6 +153,8 @@ class Exchange:
             self.mute = True
         if not self._dated:
             parts.append(Date.field)
+        if self.own_fields:
+            self._add_own(parts)
         connection = self.connection
         if not self.complete or (connection.closing_soon and connection.ends()):
             self.keep_alive = False
@@ -125,6 +163,12 @@ class Exchange:
         else:
             parts.append(head.END_OPEN if self.request.version == "1.1" else head.END_KEEP)
         return parts
+
+    def _add_own(self, parts: list[bytes]) -> None:
+        """The fields that we add, unless the app sent such a one itself."""
+        name = self.own_fields.partition(b":")[0].lower() + b":"
+        if not any(part[: len(name)].lower() == name for part in parts):
+            parts.append(self.own_fields)
 
     def _note(self, meaning: int) -> None:
         """A field of the app's that decides something. Raises ResponseError."""
@@ -199,7 +243,7 @@ class Exchange:
 
     def flush(self) -> None:
         """Send the head now, before there is any body."""
-        if self._head is not None:
+        if not self.out:
             self._write(b"")
 
     def account(self, size: int) -> None:
@@ -213,12 +257,14 @@ class Exchange:
     def _write(self, data: bytes) -> None:
         if self.gone:
             raise ClientGoneError("the client left before the response ended")
-        parts, self._head = self._head, None
-        self.out = True
-        if parts is None:
+        if self.out:
             if data:
                 self.connection.transport.write(data)
-        elif len(data) < JOIN_BELOW:
+            return
+        self.out = True
+        parts = self._head
+        assert parts is not None
+        if len(data) < JOIN_BELOW:
             parts.append(data)
             self.connection.transport.write(b"".join(parts))
         else:
@@ -237,7 +283,7 @@ class Exchange:
 
     def forget(self) -> None:
         """Another response takes the place of this one, of which nothing is out."""
-        self._head, self.left, self.chunked = None, None, False
+        self._head, self.left, self.chunked, self._dated = None, None, False, False
         self.sent = 0
 
     def page(self, status: int, text: str = "", *fields: Pair) -> None:

@@ -57,6 +57,18 @@ def learn_host(host: bytes) -> None:
         HOSTS.add(host)
 
 
+def asks_for_websocket(head: RequestHead) -> bool:
+    """Whether a request with an Upgrade, and without a body, begins the handshake of RFC 6455."""
+    return (
+        head.method == "GET"
+        and head.version == "1.1"
+        and any(
+            name == b"upgrade" and b"websocket" in map(bytes.strip, value.lower().split(b","))
+            for name, value in head.headers
+        )
+    )
+
+
 def _judge_body(
     head: RequestHead,
     length: int | None,

@@ -4,6 +4,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class WebSocketLimits:
+    """``ping_interval``, ``ping_timeout`` and ``max_size`` None: none."""
+
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
+    close_timeout: float = 5.0
+    max_size: int | None = 16 * 1024 * 1024
+    max_queue: int = 32
+    compression: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Sizes in bytes, times in seconds; ``body`` None: no limit; ``request`` None: no deadline."""
 
@@ -18,3 +30,4 @@ class Limits:
     send_timeout: float = 60.0
     request: float | None = 30.0
     linger: float = 1.0
+    websocket: WebSocketLimits = WebSocketLimits()

@@ -32,6 +32,11 @@ class Peer:
         self.tls: ssl.SSLObject | None = inquire("ssl_object")
 
     @property
+    def host(self) -> str | None:
+        """The client's address; None on a unix socket."""
+        return self.client[0] if self.client is not None else None
+
+    @property
     def scheme(self) -> str:
         """``http`` or ``https``."""
         return "http" if self.tls is None else "https"

@@ -12,7 +12,8 @@ import httptools
 from prefork.errors import ClientError
 from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
-from prefork.http.judge import HOSTS, SLASH, judge, learn_host
+from prefork.http.forwarded import is_forwarded
+from prefork.http.judge import HOSTS, SLASH, asks_for_websocket, judge, learn_host
 from prefork.http.request import RequestHead
 from prefork.http.spool import SpooledBody
 
@@ -37,6 +38,7 @@ class RequestReader:
         "_connection",
         "_ended",
         "_expect",
+        "_forwarded",
         "_headers",
         "_hosts",
         "_length",
@@ -46,6 +48,7 @@ class RequestReader:
         "_service",
         "_slack",
         "_special",
+        "_upgrade",
         "at_rest",
         "chunk",
         "incoming",
@@ -70,6 +73,8 @@ class RequestReader:
         """Requests that ended in the piece that is being parsed."""
         self._newest: RequestHead | None = None
         """Of a request that just ended, had no body, and may be followed by another."""
+        self._upgrade: Exchange | None = None
+        """A request for a WebSocket: the last that is read here."""
         self._slack = 0
         """How many bytes more it may have at the most."""
         self.target = b""
@@ -79,6 +84,8 @@ class RequestReader:
         """There is no Connection field."""
         self._special = False
         """There are fields besides Host that judge() must look at."""
+        self._forwarded = False
+        """There are fields that a proxy may have written."""
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
@@ -117,7 +124,8 @@ class RequestReader:
         lower = _NAMES.get(name)
         if lower is None:
             lower = self._note(name.lower(), value)
-            if lower not in _SPECIAL and len(_NAMES) < _MOST_NAMES:
+            harmless = lower not in _SPECIAL and not is_forwarded(lower)
+            if harmless and len(_NAMES) < _MOST_NAMES:
                 _NAMES[name] = lower
         self._headers.append((lower, value))
 
@@ -137,6 +145,8 @@ class RequestReader:
                 self._coding = value.lower() if self._coding is None else b"several"
             else:
                 self._expect = value.lower()
+        elif is_forwarded(name):
+            self._forwarded = True
         return name
 
     def on_headers_complete(self) -> None:
@@ -153,8 +163,10 @@ class RequestReader:
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
+        upgrades = False
         if not keep_alive or not self._plain:
             head.version = parser.get_http_version()
+            upgrades = service.handler.upgrade is not None and parser.should_upgrade()
             self._plain = True
         # One line for the request that is like nearly all; everything else is judged in detail.
         if (
@@ -174,8 +186,25 @@ class RequestReader:
         self.target = b""
         self.incoming = exchange = Exchange(self._connection, head)
         self.size = 1
+        if self._forwarded:
+            self._forwarded = False
+            self._read_origin(head)
         if self._length or self._coding is not None:
             self._begin_body(exchange)
+        elif upgrades and asks_for_websocket(head):
+            self.incoming, self._upgrade = None, exchange
+
+    def _read_origin(self, head: RequestHead) -> None:
+        """Fields that proxies write. Raises ClientError."""
+        proxies = self._service.proxies
+        if self._connection.is_trusted():
+            head.origin = proxies.origin(head.headers)
+            head.memorable = not proxies.strips
+        else:
+            # To somebody who is trusted the same bytes would mean something else.
+            head.memorable = False
+            if proxies.strips:
+                head.headers = [pair for pair in head.headers if not is_forwarded(pair[0])]
 
     def _begin_body(self, exchange: Exchange) -> None:
         connection = self._connection
@@ -216,7 +245,7 @@ class RequestReader:
             return  # llhttp leaves the body to the new protocol: read_on() will have it
         if self._headers:
             self.check_trailers()
-            self._headers = []
+            self._headers, self._forwarded = [], False
         self.incoming = None
         self.at_rest = True
         self._ended += 1
@@ -229,9 +258,17 @@ class RequestReader:
             if exchange.body is not None:
                 self._end_body(exchange)
                 return
-        if exchange.keep_alive:
+        if exchange.keep_alive and exchange.request.memorable:
             self._newest = exchange.request
         self._connection.take(exchange)
+
+    def upgrade(self, behind: memoryview) -> Exchange | None:
+        """The request at which the parser stopped, if it becomes a WebSocket; and what is behind
+        it will not be read here."""
+        if self._upgrade is not None:
+            self._upgrade.behind = bytes(behind)
+            self.size, self.at_rest = 0, True
+        return self._upgrade
 
     def read_on(self) -> None:
         """Go on behind an Upgrade that we ignore.

@@ -2,8 +2,10 @@
 
 A head is a fact about bytes, so requests with the same bytes can share one: a client that keeps
 its connection often repeats itself, and then neither the parser nor the judge has anything new to
-say. Nobody changes a head once it was made.
+say. Nobody changes a head once it was made, and nothing in it is about the connection.
 """
+
+from prefork.http.forwarded import Origin
 
 MOST_REMEMBERED = 512
 LONGEST_REMEMBERED = 1024
@@ -22,8 +24,14 @@ class RequestHead:
     """The client may send another request on this connection."""
     recurring = False
     """Remembered: other requests have this head, too."""
+    memorable = True
+    """It says the same whoever sent it."""
     derived: dict[str, object] | None = None
     """What the handler made of a recurring head alone."""
+    logged: tuple[str, ...] | None = None
+    """What the access log made of a recurring head alone."""
+    origin: Origin | None = None
+    """What proxies say in it; believed only if they are trusted: see Exchange.origin."""
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.target = target

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from time import time
 from typing import Protocol
 
-from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
+from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
 from prefork.http.limits import Limits
 from prefork.http.request import RememberedHeads
@@ -42,6 +42,10 @@ class Handler(Protocol):
     def handle(self, exchange: Exchange) -> None:
         """Never raises."""
 
+    @property
+    def upgrade(self) -> Callable[[Exchange], None] | None:
+        """Like ``handle``, for one that asks for a WebSocket; None: that wish is ignored."""
+
     async def finish(self) -> None:
         """Wait for calls that go on although their requests are answered."""
 
@@ -52,6 +56,23 @@ class Handler(Protocol):
         """The client left while the app was at work."""
 
 
+class Open(Protocol):
+    """An open connection, whatever is spoken on it."""
+
+    deadline: float
+    """When to call ``expire``."""
+
+    @property
+    def current(self) -> Exchange | None:
+        """The request that is being answered."""
+
+    def expire(self) -> None:
+        """The deadline passed."""
+
+    def hurry(self) -> None:
+        """The worker drains."""
+
+
 class Service:
     """Shared by all connections of one worker."""
 
@@ -60,21 +81,26 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         handler: Handler,
         limits: Limits,
+        proxies: Proxies,
         log_access: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.loop = loop
         self.handler = handler
-        self.handle = handler.handle
+        self.handle: Callable[[Exchange], None] = handler.handle
+        self.upgrade = handler.upgrade or handler.handle
         self.learn = handler.learn
         self.limits = limits
+        self.proxies = proxies
         self.heads = RememberedHeads()
         self.room = Room(limits.body_memory)
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
         self.log_access = log_access
-        self.connections: set[Connection] = set()
+        self.connections: set[Open] = set()
         self.draining = False
+        self.for_good = False
+        """Nobody will take over from this worker."""
         self.requests = 0
         self.in_flight = 0
         """Requests being answered, as of the last tick."""
@@ -134,9 +160,9 @@ class Service:
         if exchange.overdue or not (cancels or exchange.queued):
             self.oldest = min(self.oldest, exchange.began)
 
-    def drain(self) -> None:
+    def drain(self, for_good: bool) -> None:
         """Finish what runs, answer one more request of each busy client, then close."""
-        self.draining = True
+        self.draining, self.for_good = True, for_good
         for connection in list(self.connections):
             connection.hurry()
         self.check_empty()

@@ -4,6 +4,7 @@ A reload prepares the next one while the last serves on. Whatever fails here (a 
 unknown user, a port in use) is the end of that reload and of nothing else.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.errors import UsageError
+from prefork.observe.access import AccessLog
 from prefork.observe.log import make_log
 from prefork.pool import Policy
 from prefork.tls.credentials import Credentials
@@ -42,9 +44,10 @@ class Generation:
             for listener, scheme in self.listeners.items()
         )
 
-    def remarks(self) -> list[str]:
-        """What is legal, but hardly meant."""
-        return self.tls.remarks if self.tls is not None else []
+    def warn(self, logger: logging.Logger) -> None:
+        """Of what is legal, but hardly meant."""
+        for remark in self.tls.remarks if self.tls is not None else ():
+            logger.warning("%s", remark)
 
 
 def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
@@ -97,6 +100,15 @@ def worker_count(wanted: int) -> int:
     if wanted > 0:
         return wanted
     return max(1, usable_cores() + wanted)
+
+
+def access_log(
+    config: Config, slot: int, generation: int, logger: logging.Logger
+) -> AccessLog | None:
+    """For a worker, before its fork; None: there is none."""
+    if not config.access_log:
+        return None
+    return AccessLog(config.access_log, config.access_log_format, slot, generation, logger)
 
 
 def make_logs(config: Config, identity: Identity) -> None:

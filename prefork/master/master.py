@@ -21,11 +21,10 @@ from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
 from prefork.master.describe import describe
-from prefork.master.generation import Generation, Generations, make_logs, prepare
+from prefork.master.generation import Generations, access_log, make_logs, prepare
 from prefork.master.nursery import Nursery
 from prefork.master.registration import Registration
 from prefork.master.titles import Titles
-from prefork.observe.access import AccessLog
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
@@ -105,7 +104,7 @@ class Master:
         count = first.policy.workers
         workers = "1 worker" if count == 1 else f"{count} workers"
         self._log.logger.info("%s: listening on %s, %s", self._name, first.places(), workers)
-        self._remark(first)
+        first.warn(self._log.logger)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
             self._facts.append(facts.Tick())
@@ -246,14 +245,10 @@ class Master:
         if changed := changed_for_restart(current.config, config):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._log.set_level(config.log_level)
-        self._remark(generation)
+        generation.warn(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.AskedReload(number, generation.policy))
         return number
-
-    def _remark(self, generation: Generation) -> None:
-        for remark in generation.remarks():
-            self._log.logger.warning("%s", remark)
 
     def reopen(self) -> None:
         """The logs, after a rotation."""
@@ -274,6 +269,8 @@ class Master:
             case orders.Spawn():
                 self._spawn(order)
             case orders.Stop(worker, quick):
+                if self._pool.stopping:
+                    self._nursery.tell_end(worker)
                 self._send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
             case orders.Kill(worker):
                 self._send(worker, signal.SIGKILL)
@@ -309,7 +306,7 @@ class Master:
             if listener not in generation.listeners:
                 listener.socket.close()
 
-        access = AccessLog(config.access_log, self._log.logger) if config.access_log else None
+        access = access_log(config, order.slot, order.generation, self._log.logger)
 
         def reopen_logs() -> None:
             self._log.reopen()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available
 from prefork.unix.process import Child, Death, fork
-from prefork.unix.scoreboard import DEADLINE, Row, Scoreboard
+from prefork.unix.scoreboard import DEADLINE, ENDS, Row, Scoreboard
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Decoder, Nonsense, Word
 
@@ -76,6 +76,11 @@ class Nursery:
         self._waiter.watch(pipe.reader, lambda: self._hear(nursling))
         self._waiter.watch(child.pidfd, lambda: self._bury(nursling))
         return child.pid
+
+    def tell_end(self, worker: int) -> None:
+        """Before it is asked to leave: nobody takes over from it."""
+        if (nursling := self._children.get(worker)) is not None:
+            nursling.row.counts[ENDS] = 1
 
     def leave_behind(self) -> None:
         """In a child: close what belongs to the master and to the siblings.

@@ -1,6 +1,8 @@
 """What people get to see: the log, the access log, and happenings as words.
 
-log.py     the log of master and workers
-access.py  the access log
-tell.py    happenings as log lines and as one line of status
+log.py          the log of master and workers
+access.py       the access log
+access_line.py  its format, compiled
+line_writer.py  lines to where they go, without blocking anybody
+tell.py         happenings as log lines and as one line of status
 """

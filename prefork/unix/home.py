@@ -135,7 +135,9 @@ def entries(where: Path) -> Iterator[Entry]:
         raise MachineError(f"cannot read {where}: {error.strerror}; it is $PREFORK_HOME") from error
     for each in found:
         if each.is_dir(follow_symlinks=False) and NAME.fullmatch(each.name):
-            yield Entry(Path(each.path))
+            entry = Entry(Path(each.path))
+            if entry.state or entry.runs():  # else its master died before it had said anything
+                yield entry
 
 
 def claim(where: Path, name: str, exact: bool) -> Folder:

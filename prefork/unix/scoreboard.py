@@ -12,6 +12,7 @@ REQUESTS = INDEX["requests"]
 IN_FLIGHT = INDEX["in_flight"]
 CONNECTIONS = INDEX["connections"]
 WORKER = INDEX["worker"]
+ENDS = INDEX["ends"]
 
 
 class Row:

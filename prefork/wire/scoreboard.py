@@ -28,6 +28,7 @@ FIELDS = (
     Field("requests", "Q", "", "worker", "requests answered since it began"),
     Field("in_flight", "Q", "", "worker", "requests being answered"),
     Field("connections", "Q", "", "worker", "open connections"),
+    Field("ends", "Q", "", "master", "1: the service ends, nobody takes over from the worker"),
 )
 
 FIELD_SIZE = 8

@@ -23,6 +23,7 @@ from prefork.worker.asgi_extensions import (
     send_path,
     wants_trailers,
 )
+from prefork.worker.behind import into_scope, with_id
 from prefork.worker.eager import EagerTasks
 from prefork.worker.load import own_traceback
 from prefork.worker.secured import extension_of
@@ -53,13 +54,20 @@ class AsgiHandler:
     learn = staticmethod(learn_bytes)
 
     def __init__(
-        self, app: Callable[..., Any], log: logging.Logger, state: dict[str, Any] | None
+        self,
+        app: Callable[..., Any],
+        log: logging.Logger,
+        state: dict[str, Any] | None,
+        root_path: str = "",
+        id_header: str = "",
     ) -> None:
         self.app = app
+        self.root_path = root_path
+        self.id_name = id_header.lower().encode("ascii")
         self.log = log
         self.state = state or None
         self._start = EagerTasks(asyncio.get_running_loop()).start
-        self.running: set[Cycle] = set()
+        self.running: set[Running] = set()
         """Keeps the tasks that wait alive, which the loop holds only weakly."""
 
     def handle(self, exchange: Exchange) -> None:
@@ -71,19 +79,35 @@ class AsgiHandler:
             cycle.task = task
             self.running.add(cycle)
 
+    def upgrade(self, exchange: Exchange) -> None:
+        """Give a request for a WebSocket to a task."""
+        # See there why it is imported so late.
+        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415
+
+        cycle = negotiate(self, Cycle(self, exchange))
+        if cycle is not None:
+            exchange.state = cycle
+            cycle.task = self._start(cycle.run())
+
     async def finish(self) -> None:
-        """Wait for calls that go on after their response, as background tasks do."""
+        """Wait for calls that go on after their response, as background tasks do; and cancel,
+        after a while, those that wait for anything but the end of their WebSocket."""
+        hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
+        if hasty:
+            _, late = await asyncio.wait(hasty, timeout=max(hasty.values()))
+            for task in late:
+                task.cancel()
         while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
             await asyncio.wait(tasks)
 
     def overdue(self, exchange: Exchange) -> None:
         """Cancel a call that has had the ball for too long; its traceback shows where it waits."""
-        if isinstance(exchange.state, Cycle):
+        if isinstance(exchange.state, Running):
             exchange.state.time_out()
 
     def lost(self, exchange: Exchange) -> None:
         """Wake an app that waits for the disconnect."""
-        if isinstance(exchange.state, Cycle):
+        if isinstance(exchange.state, Running):
             exchange.state.disconnect()
 
 
@@ -106,27 +130,51 @@ def _place(connection: Connection) -> dict[str, Any]:
     return connection.shared
 
 
-def _remember(request: RequestHead) -> dict[str, Any]:
+def _remember(request: RequestHead, root_path: str) -> dict[str, Any]:
     """The part of the scope that all requests with this head share."""
     request.derived = derived = _TEMPLATE.copy()
-    _add_head(derived, request)
+    _add_head(derived, request, root_path)
     return derived
 
 
-def _add_head(scope: dict[str, Any], request: RequestHead) -> None:
+def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:
     """Keys that follow from the request's head, but for its fields."""
     path = request.path.decode("ascii")
+    scope["root_path"] = root_path
     scope["http_version"] = request.version
     scope["method"] = request.method
-    scope["path"] = unquote(path) if "%" in path else path
+    # The specification has the path with its front, also when a proxy took it away.
+    scope["path"] = root_path * (path != "*") + (unquote(path) if "%" in path else path)
     scope["raw_path"] = request.path
     scope["query_string"] = request.query
 
 
-class Cycle:
-    """One request: the scope, receive and send that the app gets."""
+class Running:
+    """One call of the app, in a task of its own."""
 
     task: asyncio.Task[None] | None = None
+    timed_out = False
+    patience: float | None = None
+    """Seconds that it may go on while the worker drains; None: as long as the worker may."""
+
+    async def run(self) -> None:
+        """Call the app and see to it that the client gets an answer. Never raises."""
+        raise NotImplementedError
+
+    def disconnect(self) -> None:
+        """There is nobody to answer any more, or nothing left to answer."""
+        raise NotImplementedError
+
+    def time_out(self) -> None:
+        """Throw CancelledError into the app; one that swallows it is the master's to end."""
+        self.timed_out = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Cycle(Running):
+    """One request: the scope, receive and send that the app gets."""
+
     _status = 0
     _fields: Any = ()
     _plain = False
@@ -135,18 +183,17 @@ class Cycle:
     _read = False
     _trailers: Trailers | None = None
     """They are to come, and the client wants them."""
-    _timed_out = False
     _gone: asyncio.Future[None] | None = None
 
     def __init__(self, handler: AsgiHandler, exchange: Exchange) -> None:
         self._handler = handler
-        self._exchange = exchange
+        self.exchange = exchange
 
     async def run(self) -> None:
         """Call the app and see to it that the request is answered. Never raises."""
-        exchange = self._exchange
+        exchange = self.exchange
         try:
-            await self._handler.app(self._scope(exchange), self.receive, self.send)
+            await self._handler.app(self.scope(), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
                 what = "in the middle of its response" if self._status else "without a response"
                 raise ResponseError(f"the app returned {what}")
@@ -159,26 +206,33 @@ class Cycle:
                 self._handler.running.discard(self)
                 exchange.state = None  # which is us: a ring would wait for the collector
 
-    def _scope(self, exchange: Exchange) -> dict[str, Any]:
+    def scope(self) -> dict[str, Any]:
+        """A new one."""
+        exchange = self.exchange
         connection, request = exchange.connection, exchange.request
+        root_path = self._handler.root_path
         # The app may change its scope, and what is in it.
         if request.recurring:
-            scope = (request.derived or _remember(request)).copy()
+            scope = (request.derived or _remember(request, root_path)).copy()
             scope["headers"] = request.headers.copy()
         else:
             scope = _TEMPLATE.copy()
-            _add_head(scope, request)
+            _add_head(scope, request, root_path)
             scope["headers"] = request.headers
         place = connection.shared or _place(connection)
         scope.update(place)
         scope["extensions"] = place["extensions"].copy()
         if self._handler.state is not None:
             scope["state"] = self._handler.state.copy()
+        if request.origin is not None and (origin := exchange.origin) is not None:
+            into_scope(scope, origin)
+        if exchange.id:
+            with_id(scope, self._handler.id_name, exchange.id)
         return scope
 
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
-        exchange = self._exchange
+        exchange = self.exchange
         if not self._read:
             body = exchange.body
             if body is None:
@@ -199,7 +253,7 @@ class Cycle:
     async def send(self, message: dict[str, Any]) -> None:
         """An event of the response. Raises ResponseError or ClientGoneError."""
         kind = message["type"]
-        exchange = self._exchange
+        exchange = self.exchange
         if kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.body":
@@ -218,7 +272,7 @@ class Cycle:
             await self._send_extension(kind, message)
 
     def _start(self, message: dict[str, Any]) -> None:
-        if self._status or self._exchange.ended:
+        if self._status or self.exchange.ended:
             self._start_again()
             return
         status = message["status"]
@@ -232,18 +286,18 @@ class Cycle:
 
     async def _drain(self) -> None:
         """Wait while the client reads slower than the app writes."""
-        connection = self._exchange.connection
+        connection = self.exchange.connection
         if (blocked := connection.blocked()) is not None:
             await blocked
-        elif self._exchange.mute or connection.peer.tls is not None:
+        elif self.exchange.mute or connection.peer.tls is not None:
             # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
             # sent to a client that is gone, and does not tell before the loop has had its turn.
             await asyncio.sleep(0)
 
     def _start_again(self) -> None:
-        if self._exchange.gone:
+        if self.exchange.gone:
             raise ClientGoneError("the client left before the response ended")
-        if not self._exchange.ended:
+        if not self.exchange.ended:
             raise ResponseError("the app began its response twice")
 
     def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
@@ -272,7 +326,7 @@ class Cycle:
             exchange.finish(data)
 
     async def _send_extension(self, kind: str, message: dict[str, Any]) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         if kind not in EXTENSIONS:
             raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
         if exchange.gone:
@@ -300,13 +354,13 @@ class Cycle:
             self._end()
 
     def _expect_trailers(self, trailers: bool) -> None:
-        if trailers and wants_trailers(self._exchange.request):
+        if trailers and wants_trailers(self.exchange.request):
             self._plain = False
             self._trailers = Trailers(self._fields)
             self._fields = self._trailers.head
 
     def _end(self, trailers: bytes = b"") -> None:
-        self._exchange.finish(b"", trailers)
+        self.exchange.finish(b"", trailers)
         self.disconnect()
 
     def disconnect(self) -> None:
@@ -314,16 +368,10 @@ class Cycle:
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
-    def time_out(self) -> None:
-        """Throw CancelledError into the app; one that swallows it is the master's to end."""
-        self._timed_out = True
-        if self.task is not None:
-            self.task.cancel()
-
     def _fail(self, error: BaseException) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         what = exchange.request.shown()
-        if self._timed_out:
+        if self.timed_out:
             what += " (no answer in time)"
         # An app that is torn down because its client left has not failed.
         level = logging.DEBUG if exchange.gone else logging.ERROR

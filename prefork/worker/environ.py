@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.request import RequestHead
+from prefork.worker.behind import into_environ
 from prefork.worker.file_wrapper import FileWrapper
 from prefork.worker.secured import environ_of
 
@@ -79,10 +80,16 @@ class NoInput:
 class Environ:
     """Makes the environ of each request of one worker."""
 
-    def __init__(self, multithread: bool, multiprocess: bool, hint: Hint) -> None:
-        self._hint = hint
+    hint: Hint
+    """Set by the handler."""
+
+    def __init__(
+        self, multithread: bool, multiprocess: bool, root_path: str = "", id_header: str = ""
+    ) -> None:
+        self.multithread = multithread
+        self._id_key = "HTTP_" + id_header.upper().replace("-", "_")
         self._template: dict[str, Any] = {
-            "SCRIPT_NAME": "",
+            "SCRIPT_NAME": root_path.encode().decode("latin-1"),
             "SERVER_SOFTWARE": "prefork",
             "wsgi.version": (1, 0),
             "wsgi.errors": sys.stderr,
@@ -115,6 +122,10 @@ class Environ:
             environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
             # Known by now also for a chunked body, and some frameworks read no body without it.
             environ["CONTENT_LENGTH"] = str(exchange.body.size)  # type: ignore[union-attr]
+        if request.origin is not None and (origin := exchange.origin) is not None:
+            into_environ(environ, origin)
+        if exchange.id:
+            environ["prefork.request_id"] = environ[self._id_key] = exchange.id
         return environ
 
     def _place(self, connection: Connection) -> dict[str, Any]:
@@ -127,7 +138,7 @@ class Environ:
             "SERVER_PORT": str(server[1]) if server else "80",
             "REMOTE_ADDR": client[0] if client else "",
             "REMOTE_PORT": str(client[1]) if client else "",
-            "wsgi.early_hints": EarlyHints(connection, self._hint),
+            "wsgi.early_hints": EarlyHints(connection, self.hint),
         }
         if peer.tls is not None:
             connection.shared |= environ_of(peer.tls)

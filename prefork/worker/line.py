@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from prefork.unix.pipes import write_all
-from prefork.unix.scoreboard import CONNECTIONS, DEADLINE, IN_FLIGHT, REQUESTS, Row
+from prefork.unix.scoreboard import CONNECTIONS, DEADLINE, ENDS, IN_FLIGHT, REQUESTS, Row
 from prefork.wire.ready import Say, encode
 
 
@@ -27,6 +27,11 @@ class Line:
         self._set_title = set_title
         self._on_ready = on_ready
         self.is_ready = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether the whole service ends; else somebody will take over, or has."""
+        return bool(self._row.counts[ENDS])
 
     def ready(self) -> None:
         """The worker accepts connections. Its deadline counts from its first beat on."""

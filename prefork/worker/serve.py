@@ -13,20 +13,24 @@ from typing import Any
 import uvloop
 
 from prefork.config import Config
+from prefork.config.networks import Networks
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.limits import Limits
+from prefork.http.forwarded import Proxies
+from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
 from prefork.tls.matching import be_quiet_about_garbage
 from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.doors import Door
+from prefork.worker.environ import Environ
 from prefork.worker.interface import Interface
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
 from prefork.worker.renewal import Renewal
+from prefork.worker.trace import traced
 from prefork.worker.wsgi import WsgiHandler
 from prefork.worker.wsgi_threads import ThreadedWsgiHandler
 
@@ -65,7 +69,11 @@ class HttpWorker:
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
-        service = Service(loop, self._handler(lifespan), limits(self._config), self._log_access)
+        config = self._config
+        service = Service(
+            loop, self._handler(lifespan), limits(config), proxies(config), self._log_access
+        )
+        service.handle = traced(service.handle, config)
         self._watch_wear(service)
 
         def connection(told: Addresses | None = None) -> Connection:
@@ -89,17 +97,19 @@ class HttpWorker:
             acceptor.empty_queue()
         acceptor.close()
         await acceptor.settle(self._config.linger)
-        service.drain()
+        service.drain(self._leave.orphaned or self._line.ends)
         self._tick(loop, service)
         await service.emptied
         await service.handler.finish()
         await lifespan.stop()
 
     def _handler(self, lifespan: Lifespan) -> Handler:
-        if self._interface is Interface.ASGI:
-            return AsgiHandler(self._app, self._log, lifespan.state)
         config = self._config
-        basics = (self._app, self._line, self._log, config.workers != 1)
+        root_path, id_header = config.root_path, config.request_id_header
+        if self._interface is Interface.ASGI:
+            return AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+        environ = Environ(config.threads > 0, config.workers != 1, root_path, id_header)
+        basics = (self._app, self._line, self._log, environ)
         if config.threads:
             return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
         return WsgiHandler(*basics)
@@ -127,6 +137,12 @@ class HttpWorker:
         self._next_tick = loop.call_later(wait, self._tick, loop, service)
 
 
+def proxies(config: Config) -> Proxies:
+    """The part of the settings that says whom to believe about clients."""
+    trusted = Networks(config.forwarded_allow)
+    return Proxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
+
+
 def limits(config: Config) -> Limits:
     """The part of the settings that HTTP needs."""
     return Limits(
@@ -141,4 +157,12 @@ def limits(config: Config) -> Limits:
         send_timeout=config.send_timeout,
         request=config.timeout,
         linger=config.linger,
+        websocket=WebSocketLimits(
+            ping_interval=config.ws_ping_interval,
+            ping_timeout=config.ws_ping_timeout,
+            close_timeout=config.ws_close_timeout,
+            max_size=config.ws_max_size,
+            max_queue=config.ws_max_queue,
+            compression=config.ws_compression == "on",
+        ),
     )

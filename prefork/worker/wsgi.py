@@ -33,23 +33,18 @@ class WsgiHandler:
 
     streams = False
     cancels = True
+    upgrade = None
     learn = staticmethod(learn)
 
-    def __init__(
-        self,
-        app: App,
-        line: Line,
-        log: logging.Logger,
-        multiprocess: bool,
-        multithread: bool = False,
-    ) -> None:
+    def __init__(self, app: App, line: Line, log: logging.Logger, environ: Environ) -> None:
         self.app = app
         self.log = log
         self.loop = asyncio.get_running_loop()
         self.beat = line.beat
-        self.environ = Environ(multithread, multiprocess, self.hint).of
+        environ.hint = self.hint
+        self.environ = environ.of
         self.start = EagerTasks(self.loop).start
-        if not multithread:
+        if not environ.multithread:
             # The app is no part of our loop: it may want to run one of its own, as async views do.
             # Hidden once and for all, because each change costs a system call (getpid).
             self.loop.call_soon(set_running_loop, None)

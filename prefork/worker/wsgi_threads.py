@@ -17,7 +17,7 @@ from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import hint_lines
-from prefork.worker.environ import Hints
+from prefork.worker.environ import Environ, Hints
 from prefork.worker.file_wrapper import Rest
 from prefork.worker.line import Line
 from prefork.worker.threads import Handover, ThreadPool
@@ -39,11 +39,11 @@ class ThreadedWsgiHandler(WsgiHandler):
         app: App,
         line: Line,
         log: logging.Logger,
-        multiprocess: bool,
+        environ: Environ,
         threads: int,
         queue: int | None,
     ) -> None:
-        super().__init__(app, line, log, multiprocess, multithread=True)
+        super().__init__(app, line, log, environ)
         self.hand_over = Handover(self.loop).put
         self._pool = ThreadPool(self.loop, threads)
         self._least_spare = None if queue is None else -queue

@@ -1,5 +1,8 @@
 """The access log: the common log format, a line for each answer, and no line by a client's will."""
 
+import base64
+import json
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -9,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import Server, wait_for
-from tests.live.web import KINDS, kept, web
+from tests.live.harness import PATIENCE, Server, wait_for
+from tests.live.web import KINDS, kept, open_gate, web
 from tests.live.wire import ask, chunked, get, post, tcp, unix
 
 LINE = re.compile(
@@ -206,3 +209,168 @@ def test_usr1_follows_a_rotation(tmp_path: Path) -> None:
         log.line("after")
         assert ["before" in line for line in old.read_text().splitlines()] == [True]
         assert ["after" in line for line in log.path.read_text().splitlines()] == [True]
+
+
+# Formats.
+
+
+def whole_lines(path: Path, count: int) -> list[str]:
+    """So many lines, when they are there."""
+
+    def enough() -> list[str]:
+        lines = path.read_text().splitlines(keepends=True)
+        return lines if len(lines) >= count and lines[-1].endswith("\n") else []
+
+    return wait_for(enough, f"{count} lines")
+
+
+EVERYTHING = (
+    "%(h)s %(l)s %(u)s %(m)s %(U)s %(q)s %(H)s %(s)s %(b)s %(B)s '%(f)s' '%(a)s' %(p)s %(host)s "
+    "%(scheme)s %(peer)s %(slot)s %(generation)s %({X-Some}i)s %({x-none}i)s %({Content-Type}o)s "
+    "%({x-none}o)s %(request_id)s 100%%"
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_format_of_ones_own_holds_all_that_is_known(kind: str, tmp_path: Path) -> None:
+    with logged(kind, tmp_path, "--access-log-format", EVERYTHING) as log:
+        user = base64.b64encode(b"jane doe:secret").decode()
+        fields = (
+            "Referer: http://a/?b",
+            "User-Agent: Some/1.0",
+            f"Authorization: Basic {user}",
+            'X-Some: a "b"',
+        )
+        (worker,) = log.server.workers()
+        for _ in range(3):  # the last ones have a head that is remembered
+            with tcp(log.server) as wire:
+                wire.send(get("/hello?x=y", *fields)).answer()
+        expected = (
+            r"127.0.0.1 - jane\x20doe GET /hello x=y HTTP/1.1 200 5 5 'http://a/?b' 'Some/1.0' "
+            rf"{worker.pid} test http 127.0.0.1 0 1 a \x22b\x22 - text/plain - - 100%"
+        )
+        assert whole_lines(log.path, 3) == [expected + "\n"] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_json_is_json_whatever_a_client_sends(kind: str, tmp_path: Path) -> None:
+    with logged(kind, tmp_path, "--access-log-format", "json") as log:
+        nasty = 'say "\\" \xff caf\u00c3\u00a9'
+        assert ask(log.server, get("/hello?q=%22", f"User-Agent: {nasty}")).status == 200
+        assert ask(log.server, get("/hello", version="1.0", method="HEAD"), "HEAD").status == 200
+        with tcp(log.server) as wire:
+            wire.send(b'GET /"\x7f\xff HTTP/1.1\r\n\r\n').is_cut()
+        assert ask(log.server, b"nonsense\r\n\r\n").status == 501
+        lines = [json.loads(line) for line in whole_lines(log.path, 4)]
+        assert set(map(frozenset, lines)) == {frozenset(lines[0])}
+        first, head, evil, nonsense = lines
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", first["time"])
+        assert (first["method"], first["path"], first["query"]) == ("GET", "/hello", "q=%22")
+        assert (first["status"], first["bytes"], first["agent"]) == (200, 5, 'say "\\" \\xff café')
+        assert 0 <= first["duration"] < PATIENCE
+        assert (head["protocol"], head["bytes"], head["referer"]) == ("HTTP/1.0", 0, None)
+        assert evil["status"] == 400
+        assert (nonsense["status"], nonsense["method"], nonsense["duration"]) == (501, None, None)
+
+
+def test_a_duration_is_the_time_that_the_app_had(tmp_path: Path) -> None:
+    words = ("--access-log-format", "%(U)s %(L)s %(M)s %(D)s %(T)s")
+    with logged("asgi", tmp_path, *words) as log, tcp(log.server) as wire:
+        wire.send(get("/hold/door"))
+        wait_for(lambda: log.server.get("/hello")[0] == 200, "the loop is free")
+        open_gate(log.server, "door")
+        wire.answer()
+        (line,) = [line for line in whole_lines(log.path, 3) if line.startswith("/hold")]
+        seconds, milliseconds, microseconds, whole = line.split()[1:]
+        assert 0 < float(seconds) < PATIENCE
+        # Each is measured by itself, one right after the other.
+        assert int(milliseconds) - int(float(seconds) * 1000) in range(9)
+        assert int(microseconds) - round(float(seconds) * 1e6) in range(-1, 9000)
+        assert int(whole) - int(float(seconds)) in (0, 1)
+
+
+# A log that cannot be written.
+
+
+LONG = "/told/" + "a" * 8000
+
+
+def flood(server: Server, count: int) -> None:
+    """So many requests with a line of 8 KB each, all of which are answered."""
+    with tcp(server) as wire:
+        for _ in range(count // 20):
+            wire.send(*[get(LONG)] * 20)
+            for _ in range(20):
+                assert wire.answer().status == 200
+
+
+def test_a_stdout_that_nobody_reads_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with (
+        open(reader, "rb") as out,
+        open(writer, "wb") as end,
+        web("asgi", tmp_path, "--access-log", "-", stdout=end) as server,
+    ):
+        flood(server, 800)  # 6.4 MB, and the pipe and the queue take 4.3
+        data = out.readline()
+        while b"/hello" not in data:
+            # Reading on makes room, and what is asked now is told again.
+            assert server.get("/hello")[0] == 200
+            data = out.read1(1 << 20)
+        lost = int(server.wait_log(r"access log: (\d+) lines were lost")[1])
+        assert 0 < lost < 800
+        assert server.count("lines were lost") == 1
+        # Whoever shares the pipe finds it as it was.
+        assert os.get_blocking(end.fileno())
+
+
+def test_a_worker_leaves_though_its_log_is_stuck(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with (
+        open(reader, "rb"),
+        open(writer, "wb") as end,
+        web("wsgi", tmp_path, "--access-log", "-", stdout=end) as server,
+    ):
+        flood(server, 40)
+        assert server.stop() == 0
+        server.wait_log(r"access log: \d+ lines could not be written in time")
+        assert not server.count("killed")
+
+
+def test_a_fifo_may_find_its_reader_later(tmp_path: Path) -> None:
+    fifo = tmp_path / "access.fifo"
+    os.mkfifo(fifo)
+    with web("wsgi", tmp_path, "--access-log", str(fifo)) as server:
+        assert server.get("/hello")[0] == 200
+        for _ in range(2):
+            with fifo.open("rb") as out:
+                assert b'"GET /hello HTTP/1.1" 200 5' in out.readline()
+            assert server.get("/hello")[0] == 200
+        assert not server.count("access log")
+
+
+def test_a_full_disk_is_told_once_and_lines_go_on_when_there_is_room(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.symlink_to("/dev/full")
+    with web("wsgi", tmp_path, "--access-log", str(path)) as server:
+        for _ in range(3):
+            assert server.get("/hello")[0] == 200
+            server.wait_log("cannot write the access log: No space left on device")
+        path.unlink()
+        server.send(signal.SIGUSR1)
+        server.wait_log("reopened the logs")
+        wait_for(lambda: server.get("/hello")[0] == 200 and path.stat().st_size, "lines again")
+        server.wait_log(r"access log: [1-9]\d* lines were lost")
+        assert server.count("No space left") == 1
+
+
+def test_a_quick_stop_writes_the_lines_that_are_there(tmp_path: Path) -> None:
+    with logged("asgi", tmp_path) as log:
+        with tcp(log.server) as wire:
+            wire.send(*[get("/hello")] * 10)
+            for _ in range(10):
+                wire.answer()
+        log.server.send(signal.SIGQUIT)
+        assert log.server.wait_exit() == 0
+        # The last one may be cut between its answer and its line.
+        assert len(log.path.read_text().splitlines()) in (9, 10)

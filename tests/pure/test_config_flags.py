@@ -29,6 +29,11 @@ RIGHT = {
     "tls_client": "required",
     "tls_minimum": "1.3",
     "tls_password": "env:WORD",
+    "access_log_format": "json",
+    "forwarded_allow": "10.0.0.0/8",
+    "forwarded_headers": "forwarded",
+    "root_path": "/shop",
+    "ws_compression": "off",
 }
 """A value for each option that does not take the word 7."""
 

@@ -155,7 +155,7 @@ def test_every_field_has_a_column_of_its_own_inside_the_row() -> None:
 def test_every_field_has_one_writer_and_says_what_it_means() -> None:
     assert {field.writer for field in FIELDS} <= {"master", "worker"}
     assert all(field.text for field in FIELDS)
-    assert [field.name for field in FIELDS if field.writer == "master"] == ["worker"]
+    assert [field.name for field in FIELDS if field.writer == "master"] == ["worker", "ends"]
 
 
 def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import hypothesis.strategies as st
 
 from prefork.config import OPTIONS, Config, kinds
+from prefork.config.access_format import PRESETS
 from prefork.config.addresses import SCHEMES, Address, Inherited, Tcp, Unix
 from prefork.config.certificates import CertificateFiles, PasswordSource
+from prefork.config.forwarded import PARTS, parse_parts
 from prefork.config.kinds import Kind
 from prefork.config.options import Option
 
@@ -90,6 +92,11 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.CERTIFICATES: _some(certificates()),
     kinds.PASSWORD: passwords(),
     kinds.NETWORKS: _some(networks()),
+    kinds.NETWORKS_OR_OFF: _some(networks()),
+    kinds.FORWARDED: st.sets(st.sampled_from(PARTS)).map(parse_parts),
+    kinds.ACCESS_FORMAT: st.sampled_from([*PRESETS, "%(h)s", "%% %({X-A}i)s", '{"a": %(s)s}']),
+    kinds.FIELD_NAME: st.from_regex("([A-Za-z0-9-]{1,64})?", fullmatch=True),
+    kinds.ROOT_PATH: st.sampled_from(["", "/shop", "/a/b", "/caf\u00e9"]),
 }
 
 

@@ -1,0 +1,138 @@
+"""The format of the access log: ``common``, ``combined``, ``json``, or one's own. PURE.
+
+One's own is text with directives as gunicorn writes them, ``%(name)s``; ``%%`` is a percent sign.
+One that begins with ``{`` makes JSON: inside of its quotes a directive is escaped as JSON wants it,
+outside of quotes it becomes a value of its own, quoted where needed, ``null`` where there is none.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+DIRECTIVES = {
+    "h": "the client's address, also behind a proxy that is trusted",
+    "l": "always -",
+    "u": "user of Basic authentication",
+    "t": "time, as in [22/Nov/2026:10:15:00 +0100]",
+    "r": "request line",
+    "m": "method",
+    "U": "path",
+    "q": "query",
+    "H": "protocol, as in HTTP/1.1",
+    "s": "status",
+    "b": "bytes of the response's body, - for none",
+    "B": "bytes of the response's body, 0 for none",
+    "f": "Referer",
+    "a": "User-Agent",
+    "T": "duration in seconds, whole ones",
+    "L": "duration in seconds, to the microsecond",
+    "M": "duration in milliseconds",
+    "D": "duration in microseconds",
+    "p": "pid of the worker",
+    "time": "time, as in 2026-11-22T10:15:00+01:00",
+    "host": "Host, as the client sent it",
+    "scheme": "http or https, also behind a proxy that is trusted",
+    "peer": "address of whoever connected",
+    "request_id": "id of the request, see --request-id-header",
+    "slot": "slot of the worker",
+    "generation": "generation of the worker",
+}
+"""Names and meanings; ``{Name}i`` is a field of the request, ``{Name}o`` one of the response."""
+
+DURATIONS = frozenset("TLMD")
+
+PRESETS = {
+    "common": '%(h)s - %(u)s %(t)s "%(r)s" %(s)s %(b)s',
+    "combined": '%(h)s - %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+    "json": '{"time":%(time)s,"client":%(h)s,"user":%(u)s,"scheme":%(scheme)s,"host":%(host)s,'
+    '"method":%(m)s,"path":%(U)s,"query":%(q)s,"protocol":%(H)s,"status":%(s)s,"bytes":%(B)s,'
+    '"duration":%(L)s,"referer":%(f)s,"agent":%(a)s,"request_id":%(request_id)s,'
+    '"pid":%(p)s,"slot":%(slot)s,"generation":%(generation)s}',
+}
+
+TEXT, QUOTED, VALUE = "text", "quoted", "value"
+"""How a directive is escaped: for people, inside of JSON's quotes, or as a JSON value."""
+
+_PIECE = re.compile(r"%%|%\((\{([^{}]*)\}[io]|[^()]*)\)s|%|[^%]+")
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """``name``: one of DIRECTIVES, or ``i`` or ``o`` with the name of a field in small letters."""
+
+    name: str
+    field: str = ""
+    style: str = TEXT
+
+
+Format = tuple[str | Directive, ...]
+"""Text as it stands, and directives."""
+
+
+def parse_format(text: str) -> Format:
+    """Read a format or the name of one; ValueError says what was expected."""
+    text = PRESETS.get(text, text)
+    if text.startswith("{"):
+        pieces = tuple(_in_json(_pieces(text)))
+        _check_json(pieces)
+    else:
+        pieces = tuple(_pieces(text))
+    if not any(isinstance(piece, Directive) for piece in pieces):
+        near = difflib.get_close_matches(text, PRESETS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{', '.join(PRESETS)} or a format with directives such as %(h)s{hint}")
+    return pieces
+
+
+def wants_durations(text: str) -> bool:
+    """Whether requests have to be timed for this format."""
+    return any(getattr(piece, "name", "") in DURATIONS for piece in parse_format(text))
+
+
+def _pieces(text: str) -> Iterator[str | Directive]:
+    for match in _PIECE.finditer(text):
+        inner, field = match[1], match[2]
+        if inner is None:
+            if match[0] == "%":
+                raise ValueError(
+                    "directives such as %(h)s, and %% for a percent sign, "
+                    f"not {text[match.start() : match.start() + 9]!r}"
+                )
+            yield "%" if match[0] == "%%" else match[0]
+        elif field is not None and _FIELD.fullmatch(field):
+            yield Directive(inner[-1], field.lower())
+        elif inner in DIRECTIVES:
+            yield Directive(inner)
+        else:
+            raise ValueError(f"known directives, not %({inner})s{_nearest(inner)}")
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, DIRECTIVES, n=1, cutoff=0.5)
+    return f"; did you mean %({near[0]})s?" if near else "; see the README for all of them"
+
+
+def _in_json(pieces: Iterator[str | Directive]) -> Iterator[str | Directive]:
+    """The same with the style that each directive needs where it stands."""
+    inside = False
+    for piece in pieces:
+        if isinstance(piece, Directive):
+            yield Directive(piece.name, piece.field, QUOTED if inside else VALUE)
+        else:
+            quotes = re.sub(r"\\.", "", piece).count('"')
+            inside ^= quotes % 2 == 1
+            yield piece
+
+
+def _check_json(pieces: Format) -> None:
+    sample = "".join(
+        piece if isinstance(piece, str) else "-" if piece.style == QUOTED else "null"
+        for piece in pieces
+    )
+    try:
+        json.loads(sample)
+    except ValueError as error:
+        raise ValueError(f"JSON, as the format begins with a brace, but: {error}") from None

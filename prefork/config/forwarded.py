@@ -1,0 +1,43 @@
+"""What proxies may say of a request, and how people write which of it counts. PURE.
+
+for   proto   host   port   prefix      a fact, whichever header says it
+x-forwarded-for   forwarded-proto       a fact in one header; Forwarded has for=, proto= and host=
+x-forwarded   forwarded                 all that one family says
+"""
+
+from collections.abc import Iterable
+
+FACTS: dict[str, tuple[str, ...]] = {
+    "for": ("x-forwarded-for", "forwarded-for"),
+    "proto": ("x-forwarded-proto", "forwarded-proto"),
+    "host": ("x-forwarded-host", "forwarded-host"),
+    "port": ("x-forwarded-port",),
+    "prefix": ("x-forwarded-prefix",),
+}
+PARTS = tuple(part for parts in FACTS.values() for part in parts)
+FAMILIES = {
+    family: tuple(part for part in PARTS if part.startswith(family + "-"))
+    for family in ("x-forwarded", "forwarded")
+}
+EXPECTED = f"some of {', '.join(FACTS)}, {', '.join(FAMILIES)}, {', '.join(PARTS)}"
+
+
+def parse_parts(words: Iterable[str]) -> tuple[str, ...]:
+    """The parts that are meant, each once; ValueError says what was expected."""
+    meant: set[str] = set()
+    for word in words:
+        parts = FACTS.get(word) or FAMILIES.get(word) or (word,)
+        if parts[0] not in PARTS:
+            raise ValueError(EXPECTED)
+        meant.update(parts)
+    return tuple(part for part in PARTS if part in meant)
+
+
+def show_parts(parts: Iterable[str]) -> list[str]:
+    """The shortest way to write them."""
+    left = set(parts)
+    words = []
+    for fact, its_parts in FACTS.items():
+        whole = left.issuperset(its_parts)
+        words += [fact] if whole else [part for part in its_parts if part in left]
+    return words

@@ -1,0 +1,212 @@
+"""A line of the access log: the format, compiled into one function.
+
+Written out as Python, as namedtuple does it, because a call for each directive would cost more
+than the line may. What depends on the head of a request alone is kept for a head that recurs; the
+time is made once a second; texts that clients repeat are remembered in escaped form.
+
+Control characters, quotes and what is no ASCII are escaped: a client must not be able to write
+lines of its own, or fields.
+"""
+
+import binascii
+import os
+import re
+import time
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+from prefork.config.access_format import QUOTED, TEXT, VALUE, Directive, Format
+from prefork.http.exchange import Exchange
+
+Line = Callable[[Exchange], str]
+
+_OF_HEAD = {
+    "m": "word: head.method",
+    "H": "sure: 'HTTP/' + head.version",
+    "U": "bytes: head.path or None",
+    "q": "bytes: head.query or None",
+    "u": "bytes: user(fields.get(b'authorization'))",
+    "f": "bytes: fields.get(b'referer')",
+    "a": "bytes: fields.get(b'user-agent')",
+    "host": "bytes: fields.get(b'host')",
+    "i": "bytes: fields.get(b'FIELD')",
+}
+"""What a request's head says, as Python, and of which kind that is: bytes are a client's and have
+to be escaped, words have nothing to escape; both may be missing, but not what is ``sure``."""
+
+_OF_EXCHANGE = {
+    "h": "word: client(exchange)",
+    "peer": "word: peer(exchange)",
+    "scheme": "sure: scheme(exchange)",
+    "request_id": "word: exchange.id",
+    "o": "bytes: exchange.sent_field(b'FIELD')",
+    "s": "number: exchange.status or NONE",
+    "b": "number: exchange.sent or NONE",
+    "B": "number: exchange.sent",
+    "T": "number: int(monotonic() - exchange.started) if exchange.started else NONE",
+    "M": "number: int((monotonic() - exchange.started) * 1e3) if exchange.started else NONE",
+    "D": "number: int((monotonic() - exchange.started) * 1e6) if exchange.started else NONE",
+    "L": "number: '%.6f' % (monotonic() - exchange.started) if exchange.started else NONE",
+    "t": "sure: clock.common",
+    "time": "sure: clock.iso",
+}
+"""The same for everything else."""
+
+_REQUEST_LINE = "f\"{head.method or '-'} {SHOWN[head.target]} HTTP/{head.version}\""
+_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+
+
+def compile_line(pieces: Format, slot: int, generation: int) -> Line:
+    """``line(exchange)``, with its newline."""
+    constants = {"p": os.getpid(), "slot": slot, "generation": generation, "l": "-"}
+    template = ""
+    head: dict[str, str] = {}
+    rest: dict[str, str] = {}
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, str) or piece.name in constants:
+            constant = piece if isinstance(piece, str) else str(constants[piece.name])
+            if not isinstance(piece, str) and piece.name == "l" and piece.style == VALUE:
+                constant = "null"
+            template += constant.replace("{", "{{").replace("}", "}}")
+            continue
+        kind, made = _expression(piece)
+        whole = f"{{v{number}}}"
+        template += f'"{whole}"' if kind == "sure" and piece.style == VALUE else whole
+        (head if piece.name in ("r", *_OF_HEAD) else rest)[f"v{number}"] = made
+    names: dict[str, Any] = {
+        "clock": _Clock(),
+        "time": time.time,
+        "monotonic": time.monotonic,
+        "client": _client,
+        "peer": _peer,
+        "scheme": _scheme,
+        "user": _user,
+        "quote": lambda word: f'"{word}"' if word else "null",
+        **{f"shown_{style}": Shown(show) for style, show in _SHOW.items()},
+    }
+    exec(_source(template + "\n", head, rest), names)
+    line: Line = names["line"]
+    return line
+
+
+def _source(template: str, head: dict[str, str], rest: dict[str, str]) -> str:
+    """``line(exchange)``, and ``tell(head)`` for what can be kept."""
+    lines = ["def line(exchange):"]
+    if "clock." in str(rest):
+        lines.append(" if time() >= clock.until: clock.turn()")
+    if head:
+        lines.append(f" {', '.join(head)}, = exchange.request.logged or tell(exchange.request)")
+    lines += [f" {name} = {make}" for name, make in rest.items()]
+    lines.append(f" return f{template!r}")
+    if head:
+        lines.append("def tell(head):")
+        if "fields" in str(head):
+            lines.append(" fields = dict(head.headers)")
+        lines.append(f" told = {', '.join(head.values())},")
+        lines += [" if head.recurring: head.logged = told", " return told"]
+    return "\n".join(lines)
+
+
+def _expression(piece: Directive) -> tuple[str, str]:
+    """The kind of one piece, and Python that makes it, escaped as its place wants it."""
+    style = piece.style
+    if piece.name == "r":
+        return "sure", _REQUEST_LINE.replace("SHOWN", f"shown_{TEXT if style == TEXT else QUOTED}")
+    described = _OF_HEAD.get(piece.name) or _OF_EXCHANGE[piece.name]
+    kind, _, made = described.partition(": ")
+    none = repr(_SHOW[style](None))
+    made = made.replace("b'FIELD'", repr(piece.field.encode())).replace("NONE", none)
+    if kind == "bytes":
+        made = f"shown_{style}[{made}]"
+        if piece.name == "u" and style == TEXT:
+            # A space would make two columns of it where no quotes hold it together.
+            made += r".replace(' ', '\\x20')"
+    elif kind == "word":
+        made = f"({made}) or {none}" if style != VALUE else f"quote({made})"
+    return kind, made
+
+
+class _Clock:
+    """The time in all the ways that it is written."""
+
+    until = 0.0
+    common = iso = ""
+
+    def turn(self) -> None:
+        """A second began."""
+        seconds = int(time.time())
+        self.until = seconds + 1.0
+        local = time.localtime(seconds)
+        zone = time.strftime("%z", local)
+        self.common = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", local)
+        self.iso = time.strftime("%Y-%m-%dT%H:%M:%S", local) + f"{zone[:3]}:{zone[3:]}"
+
+
+class Shown(dict[bytes | None, str]):
+    """Texts in escaped form, made when they are asked for. Bounded, as clients invent them."""
+
+    def __init__(self, show: Callable[[bytes | None], str]) -> None:
+        super().__init__()
+        self._show = show
+
+    def __missing__(self, value: bytes | None) -> str:
+        shown = self._show(value)
+        if not value or len(value) <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[value] = shown
+        return shown
+
+
+def _text(value: bytes | None) -> str:
+    """For people."""
+    if not value:
+        return "-"
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", value.decode("latin-1"))
+
+
+def _value(value: bytes | None) -> str:
+    """As a JSON value; bytes that are no UTF-8 show as escapes."""
+    if value is None:
+        return "null"
+    text: str = encode_basestring_ascii(value.decode("utf-8", "backslashreplace"))
+    return text.replace("\x7f", "\\u007f")
+
+
+def _quoted(value: bytes | None) -> str:
+    """For the inside of a JSON string."""
+    return _value(value)[1:-1] if value else "-"
+
+
+_SHOW: dict[str, Callable[[bytes | None], str]] = {TEXT: _text, QUOTED: _quoted, VALUE: _value}
+
+
+def _user(credentials: bytes | None) -> bytes | None:
+    """From Basic authentication (RFC 7617)."""
+    scheme, _, token = (credentials or b"").partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        return binascii.a2b_base64(token.strip()).partition(b":")[0] or None
+    except ValueError:
+        return None
+
+
+def _client(exchange: Exchange) -> str:
+    """Addresses come from the kernel or were read as such: nothing to escape."""
+    peer = exchange.connection.peer
+    place = peer.client if exchange.request.origin is None else exchange.client
+    return place[0] if place is not None else ""
+
+
+def _peer(exchange: Exchange) -> str:
+    place = exchange.connection.peer.client
+    return place[0] if place is not None else ""
+
+
+def _scheme(exchange: Exchange) -> str:
+    origin = exchange.origin
+    return (origin.scheme if origin is not None else None) or exchange.connection.peer.scheme

@@ -1,0 +1,125 @@
+"""A WebSocket client that speaks raw frames and reads strictly (RFC 6455 section 5).
+
+It can send what no library would: reserved bits, unknown opcodes, lengths that are too long, frames
+without a mask. What it reads must be framed as tersely as the RFC wants it.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from tests.live.harness import Server
+from tests.live.wire import Answer, Wire, get, tcp
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+"""The key of RFC 6455 section 1.3, and what answers it."""
+
+HANDSHAKE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    f"Sec-WebSocket-Key: {KEY}",
+)
+
+COMPRESSED = 0b100
+"""RSV1, when the handshake agreed on RFC 7692."""
+
+_MASK = b"\x37\xfa\x21\x3d"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, unmasked."""
+
+    opcode: int
+    payload: bytes = b""
+    fin: bool = True
+    reserved: int = 0
+
+    def encode(self, mask: bytes = _MASK) -> bytes:
+        """As a client sends it; without a mask as it must not."""
+        first = self.fin << 7 | self.reserved << 4 | self.opcode
+        size, masked = len(self.payload), 0x80 if mask else 0
+        if size < 126:
+            head = struct.pack("!BB", first, masked | size)
+        elif size < 65536:
+            head = struct.pack("!BBH", first, masked | 126, size)
+        else:
+            head = struct.pack("!BBQ", first, masked | 127, size)
+        return head + mask + (xor(self.payload, mask) if mask else self.payload)
+
+
+def xor(data: bytes, mask: bytes) -> bytes:
+    """Masking, which undoes itself (RFC 6455 section 5.3)."""
+    long = (mask * (len(data) // 4 + 1))[: len(data)]
+    return (int.from_bytes(data) ^ int.from_bytes(long)).to_bytes(len(data))
+
+
+def close_frame(code: int | None = None, reason: bytes = b"") -> Frame:
+    """A close, with a code or without."""
+    return Frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason)
+
+
+class FrameWire(Wire):
+    """A connection that was upgraded, or is to be."""
+
+    compresses = False
+
+    def ask(self, target: str, *fields: str) -> Answer:
+        """A handshake, and the head of the answer."""
+        self.send(get(target, *HANDSHAKE, *fields))
+        return self.head()
+
+    def put(self, *frames: Frame) -> "FrameWire":
+        """All at once."""
+        self.send(*(frame.encode() for frame in frames))
+        return self
+
+    def put_in_pieces(self, size: int, *frames: Frame) -> "FrameWire":
+        """So many bytes at a time."""
+        data = b"".join(frame.encode() for frame in frames)
+        for start in range(0, len(data), size):
+            self.send(data[start : start + size])
+        return self
+
+    def frame(self) -> Frame:
+        """The next frame. Raises CutOffError."""
+        first, size = self.take(2)
+        assert size < 128, "a server must not mask"
+        if size == 126:
+            (size,) = struct.unpack("!H", self.take(2))
+            assert size > 125, "a length that fits in one byte takes three"
+        elif size == 127:
+            (size,) = struct.unpack("!Q", self.take(8))
+            assert size > 65535, "a length that fits in three bytes takes nine"
+        frame = Frame(first & 15, self.take(size), bool(first & 128), first >> 4 & 7)
+        assert frame.opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)
+        assert frame.reserved in (0, COMPRESSED if self.compresses else 0)
+        if frame.opcode >= CLOSE:
+            assert frame.fin
+            assert size < 126
+            assert not frame.reserved
+        return frame
+
+    def closing(self) -> tuple[int | None, bytes]:
+        """Code and reason of the close that must be the next frame."""
+        frame = self.frame()
+        assert frame.opcode == CLOSE, frame
+        if not frame.payload:
+            return None, b""
+        return struct.unpack("!H", frame.payload[:2])[0], frame.payload[2:]
+
+    def fails(self, code: int) -> bool:
+        """Whether the server closes with this code, and then ends the connection by itself."""
+        assert self.closing()[0] == code
+        return self.ends()
+
+
+def websocket(server: Server, target: str = "/echo", *fields: str) -> FrameWire:
+    """An open one."""
+    wire = FrameWire(tcp(server).socket)
+    answer = wire.ask(target, *fields)
+    assert (answer.status, answer.get("sec-websocket-accept")) == (101, ACCEPT), answer
+    return wire

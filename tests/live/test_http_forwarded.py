@@ -1,0 +1,262 @@
+"""Behind a proxy: whom the app believes to be the client, and who is not believed."""
+
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
+from tests.live.web import kept
+from tests.live.wire import Answer, Wire, ask, get, post, tcp, unix
+
+KINDS = {
+    "wsgi": ("behind:wsgi",),
+    "threads": ("behind:wsgi", "--threads", "2"),
+    "asgi": ("behind:asgi",),
+}
+
+FORMAT = "%(h)s %(peer)s %(scheme)s %(request_id)s %(U)s %(s)s"
+Start = Callable[[str], Server]
+Account = dict[str, Any]
+
+
+def told(answer: Answer) -> Account:
+    assert answer.status == 200, answer
+    account: Account = json.loads(answer.body)
+    return account
+
+
+def servers(tmp_path_factory: Any, *arguments: str) -> Iterator[Start]:
+    def start(kind: str) -> AbstractContextManager[Server]:
+        folder = tmp_path_factory.mktemp(kind)
+        app, *more = KINDS[kind]
+        log = ("--access-log", str(folder / "access.log"), "--access-log-format", FORMAT)
+        bind = ("-b", f"unix:{folder / 'socket'}")
+        words = ("--pythonpath", str(APPS), *more, *log, *bind, *arguments)
+        return serving(folder, app, *words)
+
+    with kept(start) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: Any) -> Iterator[Start]:
+    """By default everybody on loopback is a proxy; this one is believed everything."""
+    all_fields = ("--forwarded-headers", "x-forwarded", "--forwarded-headers", "forwarded")
+    ids = ("--request-id-header", "X-Request-ID", "--request-id-return")
+    yield from servers(tmp_path_factory, *all_fields, *ids)
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: Any) -> Iterator[Start]:
+    """Nobody on loopback is; the app sits below /shop all the same."""
+    allow = ("--forwarded-allow", "192.0.2.0/24,127.0.0.2", "--root-path", "/shop/")
+    ids = ("--request-id-header", "X-Request-ID")
+    yield from servers(tmp_path_factory, *allow, *ids, "--forwarded-strip")
+
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def logged(server: Server, pattern: str) -> str:
+    path = server.cwd / "access.log"
+    found = wait_for(
+        lambda: re.search(rf"^.*{pattern}.*\n", path.read_text(), re.MULTILINE), pattern
+    )
+    return found[0].rstrip("\n")
+
+
+@kinds
+def test_the_app_and_the_log_know_who_is_behind_the_proxy(behind: Start, kind: str) -> None:
+    server = behind(kind)
+    fields = (
+        "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: shop.example",
+        "X-Forwarded-Port: 8443",
+        "X-Forwarded-Prefix: /shop/",
+    )
+    account = told(ask(server, get("/an%20article", *fields)))
+    assert account["client"] == "192.0.2.7"
+    assert account["port"] == ""
+    assert account["scheme"] == "https"
+    assert account["server"] == "shop.example 8443"
+    assert account["fields"]["host"] == "shop.example:8443"
+    assert account["fields"]["x-forwarded-for"] == "6.6.6.6, 192.0.2.7, 127.0.0.1"
+    assert (account["root"], account["path"]) == ("/shop", "/shop/an article")
+    assert logged(server, "article").startswith("192.0.2.7 127.0.0.1 https ")
+
+
+@kinds
+def test_forwarded_says_the_same(behind: Start, kind: str) -> None:
+    field = (
+        "Forwarded: for=6.6.6.6;host=evil.example, "
+        'for="[2001:DB8::7]:4711";proto=https;host="shop.example:8443", for=127.0.0.1;proto=http'
+    )
+    account = told(ask(behind(kind), get("/", field)))
+    assert (account["client"], account["port"]) == ("2001:db8::7", "4711")
+    assert account["scheme"] == "https"
+    assert account["server"] == "shop.example 8443"
+    assert account["fields"]["host"] == "shop.example:8443"
+
+
+@kinds
+def test_a_kept_connection_carries_many_clients(behind: Start, kind: str) -> None:
+    """Also when the heads are remembered, and one without such a field is between them."""
+    server = behind(kind)
+    with tcp(server) as wire:
+        for _ in range(4):
+            for client in ("192.0.2.1", "192.0.2.2"):
+                request = get("/", f"X-Forwarded-For: {client}", "X-Forwarded-Proto: https")
+                account = told(wire.send(request).answer())
+                assert (account["client"], account["scheme"]) == (client, "https")
+            account = told(wire.send(get("/")).answer())
+            assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
+
+
+@kinds
+def test_a_request_with_a_body_has_an_origin_as_well(behind: Start, kind: str) -> None:
+    request = post("/", b"x" * 1000, "X-Forwarded-For: 192.0.2.9")
+    assert told(ask(behind(kind), request))["client"] == "192.0.2.9"
+
+
+def test_a_unix_socket_is_trusted_by_default(behind: Start) -> None:
+    server = behind("wsgi")
+    with unix(server.cwd / "socket") as wire:
+        account = told(wire.send(get("/unix", "X-Forwarded-For: 192.0.2.3")).answer())
+    assert account["client"] == "192.0.2.3"
+    assert logged(server, "/unix").startswith("192.0.2.3 - http ")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.2"),
+        ("X-Forwarded-Proto: http", "Forwarded: proto=https"),
+        ("X-Forwarded-Host: a.example", "Forwarded: host=b.example"),
+    ],
+    ids=["client", "scheme", "host"],
+)
+def test_contradictions_are_refused(behind: Start, fields: tuple[str, str]) -> None:
+    assert ask(behind("wsgi"), get("/", *fields)).status == 400
+
+
+def test_what_cannot_be_read_has_no_effect(behind: Start) -> None:
+    fields = (
+        "X-Forwarded-For: 192.0.2.1, unknown",
+        "X-Forwarded-Proto: gopher",
+        "X-Forwarded-Host: a b",
+        "X-Forwarded-Prefix: //evil.example",
+    )
+    account = told(ask(behind("wsgi"), get("/", *fields)))
+    assert (account["client"], account["scheme"], account["root"]) == ("127.0.0.1", "http", "")
+    assert account["fields"]["host"] == "test"
+
+
+@kinds
+def test_underscores_do_not_pose_as_dashes(behind: Start, kind: str) -> None:
+    account = told(ask(behind(kind), get("/", "X_Forwarded_For: 192.0.2.1")))
+    assert account["client"] == "127.0.0.1"
+    assert "x-forwarded-for" not in account["fields"]
+
+
+@kinds
+def test_somebody_else_is_not_believed_and_can_be_silenced(before: Start, kind: str) -> None:
+    server = before(kind)
+    fields = (
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Prefix: /evil",
+        "Forwarded: for=192.0.2.2",
+        "X-Request-ID: forged",
+        "X-Other: kept",
+    )
+    with tcp(server) as wire:
+        for _ in range(3):
+            account = told(wire.send(get("/somebody", *fields)).answer())
+            assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
+            assert (account["root"], account["path"]) == ("/shop", "/shop/somebody")
+            assert account["fields"]["x-other"] == "kept"
+            assert not any("forwarded" in name for name in account["fields"])
+            assert account["id"] != "forged"
+            assert account["fields"]["x-request-id"] == account["id"]
+    assert logged(server, "/somebody").startswith("127.0.0.1 127.0.0.1 http ")
+
+
+@kinds
+def test_the_same_bytes_mean_something_else_from_somebody_else(before: Start, kind: str) -> None:
+    request = get("/same", "X-Forwarded-For: 192.0.2.77, 192.0.2.1", "X-Forwarded-Proto: https")
+    with tcp(before(kind)) as stranger, whoever(before(kind), "127.0.0.2") as proxy:
+        for _ in range(3):
+            for _ in range(3):
+                account = told(stranger.send(request).answer())
+                assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
+                assert "x-forwarded-for" not in account["fields"]
+            for _ in range(3):
+                account = told(proxy.send(request).answer())
+                assert (account["client"], account["scheme"]) == ("192.0.2.77", "https")
+                assert "x-forwarded-for" in account["fields"]
+
+
+def whoever(server: Server, address: str) -> Wire:
+    """A client with another address."""
+    sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE, (address, 0))
+    return Wire(sock)
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_the_fields_of_others_are_only_fields(kind: str, tmp_path: Path) -> None:
+    allow = ("--forwarded-allow", "127.0.0.2", "--pythonpath", str(APPS))
+    with serving(tmp_path, KINDS[kind][0], *allow) as server:
+        request = get("/", "X-Forwarded-For: 192.0.2.1")
+        for peer, client in (("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "192.0.2.1")) * 3:
+            with whoever(server, peer) as wire:
+                account = told(wire.send(request).answer())
+            assert account["client"] == client
+            assert account["fields"]["x-forwarded-for"] == "192.0.2.1"
+            assert account["id"] is None
+
+
+@kinds
+def test_an_id_is_taken_from_a_trusted_proxy(behind: Start, kind: str) -> None:
+    server = behind(kind)
+    answer = ask(server, get("/taken", "X-Request-ID: from-the-proxy/1"))
+    account = told(answer)
+    assert account["id"] == account["fields"]["x-request-id"] == "from-the-proxy/1"
+    assert answer.get("x-request-id") == "from-the-proxy/1"
+    assert " from-the-proxy/1 /taken" in logged(server, "/taken")
+
+
+@kinds
+def test_ids_are_made_where_there_is_none_and_differ(behind: Start, kind: str) -> None:
+    made = set()
+    with tcp(behind(kind)) as wire:
+        for field in ("X-None: 1", "X-Request-ID: " + "x" * 129, "X-Request-ID: a b", "X-None: 1"):
+            answer = wire.send(get("/", field)).answer()
+            account = told(answer)
+            assert re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", account["id"])
+            assert account["fields"]["x-request-id"] == account["id"] == answer.get("x-request-id")
+            made.add(account["id"])
+    assert len(made) == 4
+
+
+@kinds
+def test_an_app_may_answer_with_an_id_of_its_own(behind: Start, kind: str) -> None:
+    answer = ask(behind(kind), get("/own-id"))
+    assert answer.get("x-request-id") == "the app's own"
+
+
+def test_the_proxy_protocol_says_who_has_to_be_trusted(tmp_path: Path) -> None:
+    """A relay of bytes cannot vouch for what its clients write in them."""
+    words = ("--proxy-protocol", "--pythonpath", str(APPS))
+    with serving(tmp_path, KINDS["wsgi"][0], *words) as server:
+        for peer, client in (("198.51.100.1", "198.51.100.1"), ("127.0.0.9", "192.0.2.1")):
+            with tcp(server) as wire:
+                wire.send(f"PROXY TCP4 {peer} 127.0.0.1 4711 80\r\n".encode())
+                answer = wire.send(get("/", "X-Forwarded-For: 192.0.2.1")).answer()
+                assert told(answer)["client"] == client

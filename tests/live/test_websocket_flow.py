@@ -1,0 +1,300 @@
+"""WebSockets that are slow, silent or in the way: back-pressure, pings, drain and reload."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.live.frames import (
+    BINARY,
+    CLOSE,
+    HANDSHAKE,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    FrameWire,
+    close_frame,
+    websocket,
+)
+from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
+from tests.live.memory import Peak
+from tests.live.web import events, kept, open_gate
+from tests.live.wire import CutOffError, get, tcp, unix
+
+MEBI = 1 << 20
+BOUND = 16 * MEBI
+"""What a client may cost a worker that was idle."""
+
+KINDS = {
+    "calm": ("--ws-ping-interval", "off", "--send-timeout", "600ms"),
+    "pinging": (
+        *("--ws-ping-interval", "300ms", "--ws-ping-timeout", "500ms"),
+        *("--ws-close-timeout", "500ms"),
+    ),
+}
+
+
+def sockets(folder: Any, *arguments: str, workers: int = 1) -> Any:
+    return serving(folder, "sockets:app", "--pythonpath", str(APPS), *arguments, workers=workers)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
+    def start(kind: str) -> Any:
+        folder = tmp_path_factory.mktemp(kind)
+        return sockets(folder, "-b", f"unix:{folder}/socket", *KINDS[kind])
+
+    with kept(start) as made:
+        yield made
+
+
+@pytest.fixture
+def calm(servers: Callable[[str], Server]) -> Server:
+    return servers("calm")
+
+
+@pytest.fixture
+def pinging(servers: Callable[[str], Server]) -> Server:
+    return servers("pinging")
+
+
+def peak_of(server: Server) -> Peak:
+    """Of a worker that has had its first WebSocket, and with it the library."""
+    with websocket(server) as wire:
+        assert wire.put(Frame(TEXT)).frame() == Frame(TEXT)
+    return Peak(server.workers()[0].pid)
+
+
+# An app that does not take its messages stops its client.
+
+
+def send_until_full(wire: FrameWire, data: memoryview) -> int:
+    """How much could be sent until the server read nothing for a while."""
+    wire.socket.settimeout(0.3)
+    sent = 0
+    try:
+        while sent < len(data):
+            sent += wire.socket.send(data[sent : sent + 65536])
+    except TimeoutError:
+        pass
+    wire.socket.settimeout(PATIENCE)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("size", "number"), [(0, 100_000), (10, 100_000), (60_000, 1000), (2 * MEBI, 16)]
+)
+def test_messages_that_nobody_takes_stay_with_the_client(
+    calm: Server, size: int, number: int
+) -> None:
+    name = f"take-{size}"
+    data = memoryview(Frame(BINARY, b"x" * size).encode() * number)
+    peak = peak_of(calm)
+    with FrameWire(unix(calm.cwd / "socket").socket) as wire:
+        assert wire.ask(f"/listens_late/{name}").status == 101
+        sent = send_until_full(wire, data)
+        assert sent < len(data)
+        assert peak.grown() < BOUND
+        open_gate(calm, name)
+        wire.send(data[sent:], Frame(TEXT, b"end").encode())
+        assert wire.frame().payload == b"%d %d" % (number, number * size)
+        assert wire.closing() == (1000, b"")
+
+
+# A client that does not read stops its app.
+
+
+def sent(server: Server) -> set[str]:
+    """Paths of the apps that could send no more."""
+    return {event.split()[-1] for event in events(server) if event.startswith("sent ")}
+
+
+def send_for_ever(wire: FrameWire, data: bytes) -> NoReturn:
+    while True:
+        wire.send(data)
+
+
+@pytest.mark.parametrize("size", [1000, MEBI])
+def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
+    calm: Server, size: int
+) -> None:
+    path = f"/floods/{size}"
+    peak = peak_of(calm)
+    with FrameWire(tcp(calm, receive_buffer=32768).socket) as wire:
+        assert wire.ask(path).status == 101
+        wait_for(lambda: path in sent(calm), "the app can send no more")
+        with pytest.raises(CutOffError):
+            wire.rest()
+    assert peak.grown() < BOUND
+
+
+def test_a_client_that_reads_at_last_gets_all(calm: Server) -> None:
+    with FrameWire(tcp(calm, receive_buffer=32768).socket) as wire:
+        assert wire.ask("/pushes/100000").status == 101
+        open_gate(calm, "meanwhile")
+        assert [int(wire.frame().payload) for _ in range(100_000)] == list(range(100_000))
+        assert wire.closing() == (1000, b"")
+
+
+def test_a_client_that_wants_pongs_and_does_not_read_them_is_cut_off(calm: Server) -> None:
+    peak = peak_of(calm)
+    pings = Frame(PING, b"x" * 125).encode() * 8000
+    with FrameWire(tcp(calm, receive_buffer=32768).socket) as wire:
+        assert wire.ask("/echo").status == 101
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_for_ever(wire, pings)
+    assert peak.grown() < BOUND
+
+
+def test_a_message_of_endless_fragments_stays_within_the_limit(calm: Server) -> None:
+    peak = peak_of(calm)
+    with websocket(calm) as wire:
+        wire.put(Frame(TEXT, b"", fin=False))
+        for size in (0, 1):
+            wire.send(Frame(0, b"x" * size, fin=False).encode() * 100_000)
+        wire.put(Frame(0, b"x"))
+        assert wire.frame() == Frame(TEXT, b"x" * 100_001)
+    assert peak.grown() < BOUND
+
+
+# Pings.
+
+
+def test_a_client_is_pinged_again_and_again(pinging: Server) -> None:
+    with websocket(pinging) as wire:
+        for _ in range(3):
+            assert wire.frame() == Frame(PING)
+            wire.put(Frame(PONG))
+        assert wire.put(Frame(TEXT, b"still here")).frame().payload == b"still here"
+
+
+def test_whatever_a_client_sends_is_a_sign_of_life(pinging: Server) -> None:
+    """A client in the middle of a long message cannot send a pong."""
+    with websocket(pinging) as wire:
+        wire.put(Frame(TEXT, b"", fin=False))
+        for _ in range(3):
+            assert wire.frame() == Frame(PING)
+            wire.put(Frame(0, b"more", fin=False))
+
+
+def silent(server: Server, target: str) -> None:
+    """A client that only reads, and is closed for it."""
+    with websocket(server, target) as wire:
+        while (frame := wire.frame()).opcode == PING:
+            pass
+        assert (frame.opcode, frame.payload[:2]) == (CLOSE, b"\x03\xf3")
+        assert wire.ends()
+
+
+def test_a_silent_client_is_closed(pinging: Server) -> None:
+    silent(pinging, "/echo/silent")
+    wait_for(
+        lambda: "1011 no sign of life after a ping /echo/silent" in events(pinging), "the app knows"
+    )
+
+
+def test_a_client_that_waits_for_the_app_is_not_taken_for_dead(pinging: Server) -> None:
+    with websocket(pinging, "/listens_late/busy") as wire:
+        wire.put(*[Frame(TEXT, b"x" * 10_000)] * 40)
+        # In that time another is found dead.
+        silent(pinging, "/echo/other")
+        open_gate(pinging, "busy")
+        wire.put(Frame(TEXT, b"end"))
+        while (frame := wire.frame()).opcode == PING:
+            wire.put(Frame(PONG))
+        assert frame.payload == b"40 400000"
+
+
+def test_a_client_that_does_not_take_part_in_closing_is_cut_off(pinging: Server) -> None:
+    with websocket(pinging, "/closes/1000") as wire:
+        assert wire.closing()[0] == 1000
+        with pytest.raises(CutOffError):
+            wire.rest()
+
+
+# Leaving.
+
+
+def test_a_stop_closes_with_1001_and_waits_for_the_client(tmp_path: Any) -> None:
+    with sockets(tmp_path, "--ws-close-timeout", "1s") as server, websocket(server) as mute:
+        wires = [websocket(server, f"/echo/{number}") for number in range(5)]
+        server.send(signal.SIGTERM)
+        for wire in wires:
+            assert wire.closing() == (1001, b"")
+        assert server.process.poll() is None
+        for wire in wires:
+            # Nobody hears this any more, but it breaks nothing.
+            wire.put(Frame(TEXT, b"too late"), close_frame(1001))
+            assert wire.ends()
+            wire.socket.close()
+        assert mute.closing() == (1001, b"")
+        # It does not answer, and is not waited for any longer than that.
+        assert server.wait_exit() == 0
+        with pytest.raises(CutOffError):
+            mute.rest()
+    assert not server.count("Traceback|ERROR")
+
+
+def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
+    tmp_path: Any,
+) -> None:
+    with sockets(tmp_path, "--ws-close-timeout", "300ms", "--kill-timeout", "1h") as server:
+        with websocket(server, "/waits_elsewhere") as wire:
+            server.send(signal.SIGTERM)
+            assert wire.closing() == (1001, b"")
+            wire.put(close_frame(1001))
+            assert wire.ends()
+        assert server.wait_exit() == 0
+    assert not server.count("Traceback|ERROR")
+
+
+def test_a_websocket_that_is_accepted_by_a_draining_worker_is_closed_at_once(
+    tmp_path: Any,
+) -> None:
+    with (
+        sockets(tmp_path, "--linger", "10s") as server,
+        FrameWire(tcp(server).socket) as late,
+        tcp(server) as probe,
+        tcp(server) as opener,
+    ):
+        assert opener.send(get("/hello")).answer().status == 200
+        late.send(get("/accepts_late/drain", *HANDSHAKE))
+        server.send(signal.SIGHUP)
+        while not probe.send(get("/hello")).answer().closes:
+            pass  # it has not heard yet
+        assert opener.send(get("/open/drain")).answer().body == b"open"
+        assert late.head().status == 101
+        assert late.closing() == (1012, b"")
+        late.put(close_frame(1012))
+        assert late.ends()
+
+
+def test_a_reload_closes_all_with_1012_and_the_new_generation_takes_over(tmp_path: Any) -> None:
+    # Who answers the close is not waited for, however long it takes to let go of its end.
+    with sockets(tmp_path, "--ws-close-timeout", "60s", workers=2) as server:
+        wires = [websocket(server, "/generation") for _ in range(50)]
+        assert {wire.frame().payload for wire in wires} == {b"1"}
+        codes = []
+
+        def follow(wire: FrameWire) -> None:
+            """What a client does: answer the close, connect anew."""
+            codes.append(wire.closing())
+            assert wire.put(close_frame(1012)).ends()
+
+        threads = [threading.Thread(target=follow, args=[wire]) for wire in wires]
+        for thread in threads:
+            thread.start()
+        server.send(signal.SIGHUP)
+        for thread in threads:
+            thread.join(20)
+        assert codes == [(1012, b"")] * 50
+        server.wait_log(r"gen 1\) gone: reload", 2)
+        again = [websocket(server, "/generation") for _ in range(10)]
+        assert {wire.frame().payload for wire in again} == {b"2"}
+        for wire in [*wires, *again]:
+            wire.socket.close()
+        assert server.stop() == 0
+        assert not server.count("Traceback|ERROR|killed")

@@ -1,0 +1,410 @@
+"""RFC 6455 frame by frame: sizes, pings, reserved bits, opcodes, fragments, text, closing.
+
+All that the cases 1 to 7 and 10 of the Autobahn test suite look at, strictly: where it accepts
+less, such as no echo of what came before a mistake, this does not unless a test says so.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.live.frames import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    FrameWire,
+    close_frame,
+    websocket,
+)
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.web import events
+
+SIZES = (0, 1, 125, 126, 127, 128, 65535, 65536)
+HELLO = Frame(TEXT, b"Hello")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: Any) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("frames")
+    with serving(folder, "sockets:app", "--pythonpath", str(APPS)) as server:
+        yield server
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[FrameWire]:
+    with websocket(server) as wire:
+        yield wire
+
+
+def leave(wire: FrameWire) -> None:
+    """A closing without complaint: nothing else was on its way."""
+    wire.put(close_frame(1000))
+    assert wire.closing() == (1000, b"")
+    assert wire.ends()
+
+
+# Messages of all sizes, however they arrive.
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
+def test_a_message_of_any_size_comes_back_as_it_was(
+    wire: FrameWire, opcode: int, size: int
+) -> None:
+    data = b"*" * size if opcode == TEXT else bytes(i % 251 for i in range(size))
+    assert wire.put(Frame(opcode, data)).frame() == Frame(opcode, data)
+    leave(wire)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 997])
+@pytest.mark.parametrize("size", [0, 125, 126, 65536])
+def test_a_frame_may_arrive_in_pieces_of_any_size(wire: FrameWire, size: int, piece: int) -> None:
+    if size * 1000 > 65536 * piece:
+        piece = 997
+    message = Frame(BINARY, b"\xfe" * size)
+    assert wire.put_in_pieces(piece, message, message).frame() == message
+    assert wire.frame() == message
+    leave(wire)
+
+
+def test_many_messages_may_arrive_at_once(wire: FrameWire) -> None:
+    messages = [Frame(TEXT, str(number).encode()) for number in range(5000)]
+    wire.put(*messages)
+    for message in messages:
+        assert wire.frame() == message
+    leave(wire)
+
+
+def test_a_mask_may_be_all_zero(wire: FrameWire) -> None:
+    wire.send(HELLO.encode(b"\0\0\0\0"))
+    assert wire.frame() == HELLO
+    leave(wire)
+
+
+def test_a_frame_without_a_mask_is_an_error(wire: FrameWire) -> None:
+    wire.send(HELLO.encode(b""))
+    assert wire.fails(1002)
+
+
+# Pings and pongs.
+
+
+@pytest.mark.parametrize("piece", [1, 1000])
+@pytest.mark.parametrize(
+    "data", [b"", b"Hello", b"\0\xff\xfe\xfd\xfc", b"\xfe" * 125], ids=["empty", "text", "", "125"]
+)
+def test_a_ping_gets_its_payload_back(wire: FrameWire, data: bytes, piece: int) -> None:
+    assert wire.put_in_pieces(piece, Frame(PING, data)).frame() == Frame(PONG, data)
+    leave(wire)
+
+
+def test_ten_pings_get_ten_pongs_in_order(wire: FrameWire) -> None:
+    pings = [Frame(PING, b"%d" % number) for number in range(10)]
+    for piece in (1, 1000):
+        wire.put_in_pieces(piece, *pings)
+        assert [wire.frame() for _ in pings] == [Frame(PONG, ping.payload) for ping in pings]
+    leave(wire)
+
+
+@pytest.mark.parametrize("data", [b"", b"unsolicited"])
+def test_a_pong_that_nobody_asked_for_is_no_matter(wire: FrameWire, data: bytes) -> None:
+    assert wire.put(Frame(PONG, data), Frame(PING, b"1")).frame() == Frame(PONG, b"1")
+    leave(wire)
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+def test_a_control_frame_longer_than_125_bytes_is_an_error(wire: FrameWire, opcode: int) -> None:
+    wire.put(Frame(opcode, b"\x03\xe8" + b"x" * 124))
+    assert wire.fails(1002)
+
+
+# Reserved bits and opcodes.
+
+
+@pytest.mark.parametrize("reserved", range(1, 8))
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG, CLOSE])
+def test_a_reserved_bit_is_an_error(wire: FrameWire, opcode: int, reserved: int) -> None:
+    # What came before it was no mistake.
+    assert wire.put(HELLO).frame() == HELLO
+    wire.put_in_pieces(1, Frame(opcode, b"\x03\xe8", reserved=reserved))
+    assert wire.fails(1002)
+
+
+@pytest.mark.parametrize("data", [b"", b"data"])
+@pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
+def test_an_opcode_that_means_nothing_is_an_error(
+    wire: FrameWire, opcode: int, data: bytes
+) -> None:
+    assert wire.put(HELLO).frame() == HELLO
+    wire.put(Frame(opcode, data), Frame(PING))
+    assert wire.fails(1002)
+
+
+def test_after_a_mistake_nothing_more_is_heard(wire: FrameWire, server: Server) -> None:
+    """A message right before it reaches the app, which may be too slow to answer."""
+    wire.put(HELLO, Frame(TEXT, b"bad", reserved=2), Frame(TEXT, b"more"), Frame(PING))
+    frame = wire.frame()
+    if frame == HELLO:
+        frame = wire.frame()
+    assert (frame.opcode, frame.payload[:2]) == (CLOSE, b"\x03\xea")
+    assert wire.ends()
+
+
+# Fragments.
+
+
+def fragments(*pieces: bytes, opcode: int = TEXT) -> list[Frame]:
+    """A message of several frames."""
+    last = len(pieces) - 1
+    return [
+        Frame(CONT if number else opcode, piece, fin=number == last)
+        for number, piece in enumerate(pieces)
+    ]
+
+
+P, Q = Frame(PING, b"ping 1"), Frame(PING, b"ping 2")
+ONE, TWO = fragments(b"fragment1", b"fragment2")
+WHOLE = Frame(TEXT, b"fragment1fragment2")
+GOOD = {
+    "two": ([ONE, TWO], [WHOLE]),
+    "ping between": ([ONE, P, TWO], [Frame(PONG, b"ping 1"), WHOLE]),
+    "pong between": ([ONE, Frame(PONG), TWO], [WHOLE]),
+    "empty": (fragments(b"", b"", b""), [Frame(TEXT)]),
+    "empty around": (fragments(b"", b"middle", b""), [Frame(TEXT, b"middle")]),
+    "binary": (fragments(b"\xff", b"\xfe", opcode=BINARY), [Frame(BINARY, b"\xff\xfe")]),
+    "five with pings": (
+        [*fragments(b"1", b"2", b"3", b"4", b"5")[:2], P]
+        + [*fragments(b"1", b"2", b"3", b"4", b"5")[2:4], Q]
+        + fragments(b"1", b"2", b"3", b"4", b"5")[4:],
+        [Frame(PONG, b"ping 1"), Frame(PONG, b"ping 2"), Frame(TEXT, b"12345")],
+    ),
+    "two messages": ([ONE, TWO, *fragments(b"a", b"b")], [WHOLE, Frame(TEXT, b"ab")]),
+    "a character in two": (
+        fragments("ü".encode()[:1], "ü".encode()[1:]),
+        [Frame(TEXT, b"\xc3\xbc")],
+    ),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 5, 100_000])
+@pytest.mark.parametrize("name", GOOD)
+def test_fragments_make_one_message(wire: FrameWire, name: str, piece: int) -> None:
+    sent, expected = GOOD[name]
+    wire.put_in_pieces(piece, *sent)
+    assert [wire.frame() for _ in expected] == expected
+    leave(wire)
+
+
+BAD = {
+    "a ping in two": [Frame(PING, b"1", fin=False), Frame(CONT, b"2")],
+    "a pong in two": [Frame(PONG, b"1", fin=False), Frame(CONT, b"2")],
+    "a close in two": [Frame(CLOSE, b"\x03\xe8", fin=False), Frame(CONT)],
+    "an end without a beginning": [Frame(CONT, b"end")],
+    "a middle without a beginning": [Frame(CONT, b"middle", fin=False)],
+    "a new text in the middle": [ONE, HELLO],
+    "a new binary in the middle": [ONE, Frame(BINARY)],
+    "a new beginning in the middle": [ONE, ONE],
+    "an end after the end": [Frame(CONT, b"end", fin=False), HELLO],
+}
+
+
+@pytest.mark.parametrize("piece", [1, 100_000])
+@pytest.mark.parametrize("name", BAD)
+def test_fragments_out_of_order_are_an_error(wire: FrameWire, name: str, piece: int) -> None:
+    wire.put_in_pieces(piece, *BAD[name])
+    assert wire.fails(1002)
+
+
+def test_a_third_fragment_after_the_last_is_an_error(wire: FrameWire) -> None:
+    assert wire.put(ONE, TWO).frame() == WHOLE
+    wire.put(Frame(CONT, b"fragment3", fin=False), HELLO)
+    assert wire.fails(1002)
+
+
+@pytest.mark.parametrize("size", [1, 64, 1300, 65535])
+def test_a_long_message_in_many_fragments(wire: FrameWire, size: int) -> None:
+    text = "".join(chr(0x20 + i % 90) for i in range(65536 if size > 1 else 5000)).encode()
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    assert wire.put(*fragments(*pieces)).frame() == Frame(TEXT, text)
+    leave(wire)
+
+
+# Text is UTF-8.
+
+VALID = {
+    "kosme": "κόσμε",
+    "umlauts": "Hello-µ@ßöäüàá-UTF-8!!",
+    "first of two bytes": "\u0080",
+    "first of three bytes": "\u0800",
+    "first of four bytes": "\U00010000",
+    "last of one byte": "\u007f",
+    "last of two bytes": "\u07ff",
+    "last of three bytes": "\uffff",
+    "last of all": "\U0010ffff",
+    "before the surrogates": "\ud7ff",
+    "after the surrogates": "\ue000",
+    "private": "\uee00\U000f0000\U00100000",
+    "replacement": "\ufffd",
+    "no characters": "\ufffe\ufdd0\ufdef\U0001fffe\U0001ffff\U0010fffe",
+    "nul": "a\0b",
+    "byte order mark": "\ufefftext",
+    "emoji": "👩‍👩‍👧‍👦" * 50,
+}
+
+INVALID = {
+    "a continuation": b"\x80",
+    "the last continuation": b"\xbf",
+    "two continuations": b"\x80\xbf",
+    "all continuations": bytes(range(0x80, 0xC0)),
+    "a beginning of two": b"\xc3",
+    "a beginning of two and a space": b"\xc3 ",
+    "a beginning of three": b"\xe0\xa4",
+    "a beginning of four": b"\xf0\x9f\x98",
+    "a beginning of five": b"\xf8\x88\x80\x80\x80",
+    "a beginning of six": b"\xfc\x84\x80\x80\x80\x80",
+    "fe": b"\xfe",
+    "ff": b"\xff",
+    "fe fe ff ff": b"\xfe\xfe\xff\xff",
+    "an overlong slash of two": b"\xc0\xaf",
+    "an overlong slash of three": b"\xe0\x80\xaf",
+    "an overlong slash of four": b"\xf0\x80\x80\xaf",
+    "an overlong slash of five": b"\xf8\x80\x80\x80\xaf",
+    "an overlong slash of six": b"\xfc\x80\x80\x80\x80\xaf",
+    "an overlong nul": b"\xc0\x80",
+    "the last overlong of two": b"\xc1\xbf",
+    "the last overlong of three": b"\xe0\x9f\xbf",
+    "the last overlong of four": b"\xf0\x8f\xbf\xbf",
+    "the first surrogate": b"\xed\xa0\x80",
+    "the last surrogate": b"\xed\xbf\xbf",
+    "a pair of surrogates": b"\xed\xa0\x80\xed\xb0\x80",
+    "beyond the last": b"\xf4\x90\x80\x80",
+    "latin-1": b"caf\xe9",
+}
+KOSME = "κόσμε".encode()
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_valid_text_comes_back_whole_or_in_fragments_of_one_byte(
+    wire: FrameWire, name: str
+) -> None:
+    data = VALID[name].encode()
+    assert wire.put(Frame(TEXT, data)).frame() == Frame(TEXT, data)
+    single = fragments(*(data[i : i + 1] for i in range(len(data))))
+    assert wire.put(*single).frame() == Frame(TEXT, data)
+    leave(wire)
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_text_is_an_error(wire: FrameWire, name: str) -> None:
+    wire.put(Frame(TEXT, KOSME + INVALID[name] + b"edited"))
+    assert wire.fails(1007)
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_text_is_an_error_in_fragments_of_one_byte(wire: FrameWire, name: str) -> None:
+    data = KOSME + INVALID[name] + b"e"
+    wire.put(*fragments(*(data[i : i + 1] for i in range(len(data)))))
+    assert wire.fails(1007)
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_any_bytes_are_fine_in_a_binary_message(wire: FrameWire, name: str) -> None:
+    message = Frame(BINARY, INVALID[name])
+    assert wire.put(message).frame() == message
+
+
+def test_a_character_that_the_last_frame_leaves_open_is_an_error(wire: FrameWire) -> None:
+    wire.put(*fragments(KOSME, b"\xce"))
+    assert wire.fails(1007)
+
+
+@pytest.mark.parametrize("bad", [b"\xf4\x90\x80\x80", b"\xed\xa0\x80", b"\xc0\xaf", b"\xff"])
+def test_invalid_text_is_noticed_in_its_own_fragment(wire: FrameWire, bad: bytes) -> None:
+    """The message goes on, and nothing that is still to come could make it valid."""
+    wire.put(*fragments(KOSME, bad, b"never sent")[:2])
+    assert wire.fails(1007)
+
+
+def test_invalid_text_is_noticed_at_the_byte_that_makes_it_so(wire: FrameWire) -> None:
+    """0xf4 may begin a character, 0xf4 0x90 may not."""
+    beginning, more = Frame(TEXT, KOSME + b"\xf4", fin=False), Frame(CONT, b"\x90", fin=False)
+    assert wire.put(beginning, Frame(PING)).frame() == Frame(PONG)
+    wire.put(more)
+    assert wire.fails(1007)
+
+
+# Closing.
+
+
+def test_a_close_is_answered_and_the_connection_ended(wire: FrameWire) -> None:
+    assert wire.put(HELLO).frame() == HELLO
+    leave(wire)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [None, 1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]
+    + [3000, 3999, 4000, 4999],
+)
+def test_a_valid_code_comes_back(wire: FrameWire, code: int | None) -> None:
+    wire.put(close_frame(code))
+    assert wire.closing() == (code, b"")
+    assert wire.ends()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535],
+)
+def test_a_code_that_no_frame_may_carry_is_an_error(wire: FrameWire, code: int) -> None:
+    wire.put(close_frame(code))
+    assert wire.fails(1002)
+
+
+def test_a_close_of_one_byte_is_an_error(wire: FrameWire) -> None:
+    wire.put(Frame(CLOSE, b"\x03"))
+    assert wire.fails(1002)
+
+
+@pytest.mark.parametrize("reason", [b"going", "ade, κόσμε".encode(), b"x" * 123])
+def test_a_reason_comes_back(wire: FrameWire, server: Server, reason: bytes) -> None:
+    wire.put(close_frame(1000, reason))
+    assert wire.closing() == (1000, reason)
+    assert wire.ends()
+    wait_for(lambda: f"1000 {reason.decode()} /echo" in events(server), "the app knows")
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_a_reason_that_is_no_text_is_an_error(wire: FrameWire, name: str) -> None:
+    wire.put(close_frame(1000, (KOSME + INVALID[name])[:123]))
+    assert wire.fails(1007)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [[close_frame(1000)], [Frame(PING)], [HELLO], [ONE], [Frame(3)], [Frame(TEXT, b"\xff")]],
+    ids=["close", "ping", "text", "fragment", "nonsense", "bad text"],
+)
+def test_after_a_close_nothing_more_is_heard(wire: FrameWire, more: Sequence[Frame]) -> None:
+    wire.put(close_frame(1000), *more)
+    assert wire.closing() == (1000, b"")
+    assert wire.ends()
+
+
+def test_a_close_in_the_middle_of_a_message_is_answered(wire: FrameWire) -> None:
+    wire.put(ONE, close_frame(1000), TWO)
+    assert wire.closing() == (1000, b"")
+    assert wire.ends()
+
+
+def test_a_large_message_before_the_close_comes_back_if_it_was_waited_for(
+    wire: FrameWire,
+) -> None:
+    large = Frame(BINARY, b"\xaa" * 262144)
+    assert wire.put(large).frame() == large
+    leave(wire)

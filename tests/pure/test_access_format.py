@@ -1,0 +1,243 @@
+"""The format of the access log: what is understood, what is refused, and what a line looks like."""
+
+import base64
+import json
+import os
+import re
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from prefork.config.access_format import (
+    DIRECTIVES,
+    PRESETS,
+    QUOTED,
+    TEXT,
+    VALUE,
+    Directive,
+    parse_format,
+    wants_durations,
+)
+from prefork.http.exchange import Exchange
+from prefork.http.request import RequestHead
+from prefork.observe.access_line import compile_line
+
+
+def exchange(
+    *fields: tuple[bytes, bytes], target: bytes = b"/a?b", recurring: bool = False, **known: Any
+) -> Any:
+    """One that was answered."""
+    head = RequestHead(target, list(fields))
+    head.method, head.path, head.query = "GET", *target.partition(b"?")[::2]
+    head.recurring = recurring
+    peer = SimpleNamespace(client=("192.0.2.1", 4711), scheme="http")
+    connection = SimpleNamespace(peer=peer, is_trusted=lambda: True)
+    made = Exchange(connection, head)  # type: ignore[arg-type]
+    made.status, made.sent = 200, 5
+    for name, value in known.items():
+        setattr(made, name, value)
+    return made
+
+
+def line(text: str, made: Any) -> str:
+    shown = compile_line(parse_format(text), slot=2, generation=3)(made)
+    assert shown.endswith("\n")
+    return shown[:-1]
+
+
+# Reading a format.
+
+
+def test_text_and_directives_alternate() -> None:
+    assert parse_format("a %(h)s%% %({X-Some}i)s %({Server}o)s") == (
+        "a ",
+        Directive("h"),
+        "%",
+        " ",
+        Directive("i", "x-some"),
+        " ",
+        Directive("o", "server"),
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_format_may_have_a_name(name: str) -> None:
+    assert parse_format(name) == parse_format(PRESETS[name])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("%(hh)s", "known directives, not %(hh)s; did you mean %(h)s?"),
+        ("%(gneration)s", "known directives, not %(gneration)s; did you mean %(generation)s?"),
+        ("%(quite unknown)s", "known directives, not %(quite unknown)s; see the README"),
+        ("%({a b}i)s", "known directives, not %({a b}i)s"),
+        ("%({HOME}e)s", "known directives, not %({HOME}e)s"),
+        ("%h %r", "directives such as %(h)s, and %% for a percent sign, not '%h %r'"),
+        ("100%", "not '%'"),
+        ("jsn", "common, combined, json or a format with directives such as %(h)s; did you mean j"),
+        ("words", "common, combined, json or a format with directives such as %(h)s"),
+        ("", "common, combined, json or a format with directives such as %(h)s"),
+        ('{"a": %(h)s', "JSON, as the format begins with a brace, but: "),
+    ],
+)
+def test_what_is_no_format_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        parse_format(text)
+
+
+def test_where_a_directive_stands_in_json_decides_how_it_is_escaped() -> None:
+    pieces = parse_format(r'{"\"a": %(h)s, "b": "%(s)s %(r)s", "%(m)s": [%(b)s]}')
+    styles = [piece.style for piece in pieces if isinstance(piece, Directive)]
+    assert styles == [VALUE, QUOTED, QUOTED, QUOTED, VALUE]
+    assert Directive("h").style == TEXT
+
+
+def test_only_durations_have_to_be_measured() -> None:
+    assert not wants_durations("combined")
+    assert wants_durations("json")
+    assert all(wants_durations(f"%({name})s") for name in "TLMD")
+
+
+# Lines.
+
+
+@pytest.mark.parametrize("recurring", [False, True])
+def test_every_directive_has_a_meaning(recurring: bool) -> None:
+    user = b"Basic " + base64.b64encode(b"jane doe:x")
+    made = exchange(
+        (b"host", b"a.example"),
+        (b"authorization", user),
+        (b"referer", b"http://b/"),
+        (b"user-agent", b"C/1"),
+        recurring=recurring,
+        id="an-id",
+        started=monotonic(),
+    )
+    expected = {
+        "h": "192.0.2.1",
+        "l": "-",
+        "u": r"jane\\x20doe",
+        "t": r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]",
+        "r": r"GET /a\?b HTTP/1.1",
+        "m": "GET",
+        "U": "/a",
+        "q": "b",
+        "H": "HTTP/1.1",
+        "s": "200",
+        "b": "5",
+        "B": "5",
+        "f": "http://b/",
+        "a": "C/1",
+        "T": r"\d+",
+        "L": r"\d+\.\d{6}",
+        "M": r"\d+",
+        "D": r"\d+",
+        "p": str(os.getpid()),
+        "time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d",
+        "host": "a.example",
+        "scheme": "http",
+        "peer": "192.0.2.1",
+        "request_id": "an-id",
+        "slot": "2",
+        "generation": "3",
+    }
+    assert set(expected) == set(DIRECTIVES)
+    for name, pattern in expected.items():
+        for _ in range(2):  # the second time it may be remembered
+            assert re.fullmatch(pattern, line(f"%({name})s", made)), name
+        made.request.logged = None
+        value = json.loads(line(f'{{"a": %({name})s}}', made))["a"]
+        assert (
+            (value is None)
+            if name == "l"
+            else re.fullmatch(
+                pattern.replace(r"\\x20", " "), f"{value:.6f}" if name == "L" else str(value)
+            )
+        )
+        made.request.logged = None
+        assert json.loads(line(f'{{"a": "-%({name})s-"}}', made))["a"].startswith("-")
+        made.request.logged = None
+
+
+def test_what_is_missing_is_a_dash_or_null() -> None:
+    made = exchange(target=b"", status=0, sent=0)
+    made.connection.peer.client = None
+    made.request.method = ""
+    text = "%(h)s %(u)s %(r)s %(m)s %(U)s %(q)s %(s)s %(b)s %(B)s %(f)s %(L)s %(D)s %(request_id)s"
+    assert line(text, made) == "- - - - HTTP/1.1 - - - - - 0 - - - -"
+    made.request.logged = None
+    record = json.loads(line("json", made))
+    assert {key for key, value in record.items() if value is None} == {
+        "client", "user", "host", "method", "path", "query", "status", "duration", "referer",
+        "agent", "request_id",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [b"Bearer abc", b"Basic", b"Basic !!!", b"Basic YQ", b"Basic " + base64.b64encode(b":x"), b""],
+)
+def test_what_is_no_basic_authentication_is_nobody(credentials: bytes) -> None:
+    assert line("%(u)s", exchange((b"authorization", credentials))) == "-"
+
+
+def test_fields_of_request_and_response_by_name() -> None:
+    made = exchange((b"x-some", b'a "b"'), (b"x-it's", b"c"))
+    made._head = [
+        b"HTTP/1.1 200 OK\r\n",
+        b"Server: s\r\n",
+        b"Connection: close\r\n\r\n",
+        b"X-Body: no\r\n",
+    ]
+    text = "%({X-Some}i)s %({x-none}i)s %({x-it's}i)s %({Server}o)s %({Connection}o)s %({X-Body}o)s"
+    assert line(text, made) == r"a \x22b\x22 - c s close -"
+    made._head[2:] = [b"\r\n", b"X-Body: no\r\n"]
+    assert line("%({x-body}o)s %({connection}o)s", made) == "- -"
+
+
+@given(target=st.binary(), agent=st.binary(), user=st.binary())
+def test_a_client_can_write_neither_lines_nor_fields(
+    target: bytes, agent: bytes, user: bytes
+) -> None:
+    credentials = b"Basic " + base64.b64encode(user)
+    made = exchange((b"user-agent", agent), (b"authorization", credentials), target=target)
+    shown = line("combined", made)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert shown.count('"') == 6
+    assert re.fullmatch(r'\S+ - \S+ \[[^\]]+\] "[^"]*" 200 5 "-" "[^"]*"', shown)
+
+
+@given(target=st.binary(), agent=st.binary(), user=st.binary())
+def test_json_is_json(target: bytes, agent: bytes, user: bytes) -> None:
+    credentials = b"Basic " + base64.b64encode(user)
+    fields = ((b"user-agent", agent), (b"authorization", credentials))
+    for text in ("json", '{"m":"%(m)s","a":"<%(a)s> %(u)s","r":"%(r)s","s":%(r)s}'):
+        shown = line(text, exchange(*fields, target=target))
+        assert shown.isascii()
+        assert shown.isprintable()
+        record = json.loads(shown)
+        assert "status" not in record or record["status"] == 200
+    try:
+        known = agent.decode()
+    except UnicodeDecodeError:
+        return
+    record = json.loads(line('{"a":%(a)s,"h":[%(h)s]}', exchange(*fields, target=target)))
+    assert record == {"a": known, "h": ["192.0.2.1"]}
+
+
+def test_memory_for_what_clients_say_is_bounded() -> None:
+    shown = compile_line(parse_format("%(a)s"), 0, 1)
+    for number in range(3000):
+        agent = b"agent %d" % number
+        assert shown(exchange((b"user-agent", agent))) == f"agent {number}\n"
+    table = shown.__globals__["shown_text"]
+    assert len(table) <= 1024
+    before = len(table)
+    shown(exchange((b"user-agent", b"x" * 300)))
+    assert len(table) == before

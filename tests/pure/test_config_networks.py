@@ -1,0 +1,95 @@
+"""Networks: how people write them, who is in them, and the lists that may be off."""
+
+import re
+
+import pytest
+
+from prefork.config import kinds
+from prefork.config.forwarded import FACTS, FAMILIES
+from prefork.config.networks import Networks, parse_network
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("FD00::/8", "fd00::/8"),
+        ("::1", "::1/128"),
+        ("unix", "unix"),
+        ("*", "*"),
+    ],
+)
+def test_a_network_is_written_in_one_way(text: str, shown: str) -> None:
+    assert parse_network(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.0.0.1/8", "10.0.0.0/8, for 10.0.0.1/8 lies inside of it"),
+        ("localhost", "a network such as 10.0.0.0/8, an address, unix or *"),
+    ],
+)
+def test_what_is_none_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        parse_network(text)
+
+
+def test_who_is_in() -> None:
+    networks = Networks(["10.0.0.0/8", "::1/128", "unix"])
+    for inside in ("10.1.2.3", "::1", "::ffff:10.1.2.3", None):
+        assert inside in networks
+    for outside in ("11.0.0.1", "::2", "::ffff:11.1.2.3", "fe80::1%eth0"):
+        assert outside not in networks
+
+
+def test_everybody_and_nobody() -> None:
+    for host in ("192.0.2.1", "2001:db8::1", None):
+        assert host in Networks(["*"])
+        assert host not in Networks([])
+    assert None not in Networks(["0.0.0.0/0"])
+
+
+@pytest.mark.parametrize("off", ["off", "none", "", ["off"], [""], []])
+def test_a_list_may_be_off(off: object) -> None:
+    assert kinds.NETWORKS_OR_OFF.parse(off) == ()
+    assert kinds.NETWORKS_OR_OFF.show(()) == ["off"]
+
+
+def test_commas_separate_as_spaces_do() -> None:
+    expected = ("127.0.0.0/8", "::1/128", "unix")
+    for written in ("127.0.0.0/8,::1,unix", "127.0.0.0/8 ::1 unix", ["127.0.0.0/8,::1", "unix"]):
+        assert kinds.NETWORKS_OR_OFF.parse(written) == expected
+
+
+def test_parts_of_forwarded_come_one_by_one_or_as_a_family() -> None:
+    parse, show = kinds.FORWARDED.parse, kinds.FORWARDED.show
+    assert parse("forwarded") == ("forwarded-for", "forwarded-proto", "forwarded-host")
+    assert parse("proto,for") == parse("for proto") == FACTS["for"] + FACTS["proto"]
+    assert parse(["X-Forwarded-For", "x-forwarded"]) == FAMILIES["x-forwarded"]
+    assert show(parse("forwarded-host proto")) == ["proto", "forwarded-host"]
+    assert show(parse("off")) == ["off"]
+    with pytest.raises(ValueError, match="some of for, proto, host"):
+        parse("x-real-ip")
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [("/shop", "/shop"), ("/shop/", "/shop"), ("/", ""), ("", ""), ("/a/b", "/a/b")],
+)
+def test_a_root_path_has_no_slash_at_its_end(raw: str, path: str) -> None:
+    assert kinds.ROOT_PATH.parse(raw) == path
+
+
+@pytest.mark.parametrize("raw", ["shop", "//shop", "/a b", "/a?b", "/a%20b"])
+def test_what_is_no_root_path_is_refused(raw: str) -> None:
+    with pytest.raises(ValueError, match="begins with one slash"):
+        kinds.ROOT_PATH.parse(raw)
+
+
+def test_a_header_has_a_plain_name() -> None:
+    assert kinds.FIELD_NAME.parse("X-Request-ID") == "X-Request-ID"
+    for wrong in ("X Request", "X_Request_ID", "a:b", "x" * 65):
+        with pytest.raises(ValueError, match="letters, digits and dashes"):
+            kinds.FIELD_NAME.parse(wrong)
