@@ -134,18 +134,15 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes, memorable: bool) -> None:
         reader = self._reader
         reader.expect(len(data))
+        rest: memoryview | None = None
         try:
             reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest: memoryview | None = memoryview(data)[upgrade.args[0] :]
+            rest = memoryview(data)[upgrade.args[0] :]
+            memorable = False
         except httptools.HttpParserError as error:
             self._refuse(blame(error))
             return
-        else:
-            rest = None
-            head = reader.single()
-            if memorable and head is not None:
-                self.service.heads.note(data, head)
         while rest is not None and self.phase != CLOSING and self._refusal is None:
             exchange = reader.upgrade(rest)
             if exchange is not None:
@@ -154,6 +151,9 @@ class Connection(asyncio.Protocol):
                 self.take(exchange)
                 return
             rest = self._ignore_upgrade(rest)
+        head = reader.single()  # in any case, lest it be taken for the head of the next piece
+        if memorable and head is not None:
+            self.service.heads.note(data, head)
 
     def _ignore_upgrade(self, rest: memoryview) -> memoryview | None:
         """No protocol of ours to upgrade to: go on as if it had not been asked (RFC 9110 7.8).
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         if self.phase == SEND:
             self.phase, self.deadline = BUSY, _NEVER
             if self.current is None:
-                self._idle()
+                self._go_on()
         self._wake_writers()
 
     def is_trusted(self) -> bool:
@@ -291,16 +291,32 @@ class Connection(asyncio.Protocol):
             service.on_worn()
         if not exchange.keep_alive:
             self._close(gently=not exchange.complete)
-        elif self._waiting:
-            service.loop.call_soon(self._next)
-        elif self._refusal is not None:
-            self._answer_refusal()
-        elif self.closing_soon or self._reader.incoming is not None or not self.writable:
-            if self.writable:
-                self._idle()
+        elif (
+            self._waiting
+            or self._refusal is not None
+            or self.closing_soon
+            or self._reader.incoming is not None
+            or not self.writable
+        ):
+            self._go_on()
         else:
             self.phase = IDLE
             self.deadline = service.idle_deadline
+
+    def _go_on(self) -> None:
+        """Between two requests, when there is more to do than to wait for the next.
+
+        Not before the client has read enough of the last answer: one that sends requests and
+        reads nothing would fill the memory with answers.
+        """
+        if not self.writable:
+            return
+        if self._waiting:
+            self.service.loop.call_soon(self._next)
+        elif self._refusal is not None:
+            self._answer_refusal()
+        else:
+            self._idle()
 
     def _idle(self) -> None:
         service = self.service
@@ -315,7 +331,7 @@ class Connection(asyncio.Protocol):
             self.invite(self._reader.incoming)
 
     def _next(self) -> None:
-        if self._waiting and self.current is None and self.phase != CLOSING:
+        if self._waiting and self.current is None and self.writable and self.phase != CLOSING:
             exchange = self._waiting.popleft()
             if self._held and not self._waiting:
                 self._held = False

@@ -106,7 +106,7 @@ class RequestReader:
 
     def single(self) -> RequestHead | None:
         """The head, when the piece that was parsed ended one request without a body, and no more
-        than that; and when another request may follow."""
+        than that; and when another request may follow. To be asked after each piece."""
         head, self._newest = self._newest, None
         return head if self._ended == 1 and self.at_rest else None
 
