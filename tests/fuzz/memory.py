@@ -5,6 +5,7 @@ whole is kept in ``seen``.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
+from prefork.http.counting import CountingConnection
 from prefork.http.exchange import Exchange
+from prefork.http.forwarded import Proxies
 from prefork.http.head import STATUS_LINES, Pair
 from prefork.http.limits import Limits
-from prefork.http.service import Service
+from prefork.http.service import PERIOD, Service
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -26,6 +29,7 @@ class Seen:
 
     method: str
     target: bytes
+    version: str
     fields: Fields
     body: bytes
 
@@ -111,7 +115,7 @@ class Client:
     def __init__(self, server: "MemoryServer", swallows: int | None = None) -> None:
         self._server = server
         self.transport = MemoryTransport(server.loop, swallows)
-        self.transport.protocol = self.connection = Connection(server.service)
+        self.transport.protocol = self.connection = server.kind(server.service)
         self.connection.connection_made(self.transport)
 
     def send(self, *pieces: bytes) -> "Client":
@@ -147,21 +151,22 @@ class Client:
 
     @property
     def statuses(self) -> list[int]:
-        """Of all answers; the recorder's own bodies look like no status line."""
-        lines = self.out.split(b"\r\n")
-        return [int(line[9:12]) for line in lines if line.startswith(b"HTTP/1.1 ")]
+        """Of all answers; no body here looks like a status line, and each ends a line."""
+        return [int(found) for found in re.findall(rb"(?m)^HTTP/1\.1 ([0-9]{3}) ", self.out)]
 
 
 class Recorder:
     """A handler (see http/service.py) that notes each whole request and says ok."""
 
     cancels = False
+    upgrade = None
 
     def __init__(self, streams: bool, loop: asyncio.AbstractEventLoop) -> None:
         self.streams = streams
         self.seen: list[Seen] = []
         self.later: list[Exchange] | None = None
         """Spooled requests that wait for ``answer``; None: they are answered at once."""
+        self.overdue_ones: list[Exchange] = []
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -205,25 +210,41 @@ class Recorder:
 
     def _note(self, exchange: Exchange, body: bytes) -> None:
         head = exchange.request
-        self.seen.append(Seen(head.method, head.target, tuple(head.headers), body))
+        fields = tuple(
+            (name, value.lower() if name == b"transfer-encoding" else value)
+            for name, value in head.headers
+        )
+        self.seen.append(Seen(head.method, head.target, head.version, fields, body))
 
     async def finish(self) -> None:
         """Nothing goes on."""
 
     def overdue(self, exchange: Exchange) -> None:
-        """Nobody waits here."""
+        self.overdue_ones.append(exchange)
 
     def lost(self, exchange: Exchange) -> None:
         """Its body says so, too."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """One whose clock stands still unless the test lets time pass."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return 1000.0 + self.ahead
 
 
 class MemoryServer:
     """One worker's share of HTTP. ``streams``: as for ASGI; else as for WSGI."""
 
     def __init__(self, streams: bool, limits: Limits | None = None) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _Loop()
         self.recorder = Recorder(streams, self.loop)
-        self.service = Service(self.loop, self.recorder, limits or Limits())
+        limits = limits or Limits()
+        self.service = Service(self.loop, self.recorder, limits, Proxies((), (), strips=False))
+        counts = limits.requests or limits.concurrency
+        self.kind = CountingConnection if counts else Connection
 
     def __enter__(self) -> "MemoryServer":
         return self
@@ -242,6 +263,13 @@ class MemoryServer:
         while self.loop._ready:  # type: ignore[attr-defined]
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
+
+    def pass_time(self, seconds: float) -> None:
+        """So long, with all its ticks."""
+        for _ in range(round(seconds / PERIOD)):
+            self.loop.ahead += PERIOD
+            self.service.tick()
+            self.settle()
 
     def take_seen(self) -> list[Seen]:
         """What the app was given whole since the last time that somebody asked."""

@@ -141,7 +141,7 @@ def test_a_remembered_request_ends_its_connection_when_the_worker_drains(
     server: MemoryServer,
 ) -> None:
     clients = [server.connect().send(GET) for _ in range(3)]
-    server.service.drain()
+    server.service.drain(for_good=False)
     client = clients[0].send(GET)
     assert client.statuses == [200, 200]
     assert client.out.count(b"Connection: close") == 1
@@ -188,7 +188,7 @@ def test_requests_that_wait_for_a_slow_reader_are_answered_while_the_worker_drai
     server: MemoryServer,
 ) -> None:
     client = server.connect(swallows=10).send(GET + GET + GET)
-    server.service.drain()
+    server.service.drain(for_good=False)
     client.transport.drain()
     server.settle()
     assert client.statuses == [200] * 3
