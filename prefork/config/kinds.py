@@ -200,6 +200,14 @@ def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
     return either
 
 
+def _field_value(raw: object) -> str:
+    """What may stand in a header field of ours; ``off``: nothing."""
+    text = _text(raw)
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        raise ValueError("printable ASCII, or off")
+    return "" if text == "off" else text
+
+
 def _choice(words: tuple[str, ...]) -> Callable[[object], str]:
     def choose(raw: object) -> str:
         word = str(raw).lower()  # TOML has a number for 1.2
@@ -278,6 +286,7 @@ def choice(*words: str) -> Kind:
 
 
 TEXT = Kind("TEXT", "text", _text)
+FIELD_VALUE = Kind("TEXT", "printable ASCII, or off", _field_value, lambda v: v or "off")
 FLAG = Kind("", "true or false", _truth)
 PATH = Kind("PATH", "a path", _text, path=True)
 COUNT = Kind("N", "a whole number from 0 up", _at_least(0, _whole))

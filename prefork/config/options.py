@@ -230,11 +230,38 @@ class Config:
     send_timeout: float = option(
         kinds.POSITIVE_DURATION, 60.0, HTTP, "for a client to take some of its response"
     )
+    body_rate: int | None = option(
+        kinds.OPTIONAL_SIZE,
+        None,
+        HTTP,
+        "least bytes a second of a request's body, on average and from the sixth second on (408)",
+    )
     limit_line: int = option(kinds.SIZE, 8192, HTTP, "longest request target (414)")
     limit_headers: int = option(kinds.AT_LEAST_ONE, 100, HTTP, "most header fields (431)")
     limit_header_size: int = option(kinds.SIZE, 32768, HTTP, "largest request head (431)")
     limit_body: int | None = option(
         kinds.OPTIONAL_SIZE, None, HTTP, "largest request body (413); off: no limit"
+    )
+    limit_requests_per_connection: int | None = option(
+        kinds.OPTIONAL_COUNT, None, HTTP, "most requests on one connection, which is then closed"
+    )
+    limit_connections: int | None = option(
+        kinds.OPTIONAL_COUNT,
+        None,
+        HTTP,
+        "most connections of a worker; more wait in the queue; off: what its descriptors allow",
+    )
+    limit_concurrency: int | None = option(
+        kinds.OPTIONAL_COUNT, None, HTTP, "most requests at work in a worker; more get a 503"
+    )
+    underscores: str = option(
+        kinds.choice("drop", "refuse", "allow"),
+        "drop",
+        HTTP,
+        "header names with an underscore, which apps take for names with a dash",
+    )
+    server_header: str = option(
+        kinds.FIELD_VALUE, "", HTTP, "the Server field of responses, unless the app sets one"
     )
     body_memory: int = option(
         kinds.SIZE,

@@ -4,6 +4,7 @@ Knows requests and messages, not app interfaces.
 
 service.py     what all connections of a worker share: settings, clock, drain, counters
 connection.py  bytes in: one client, its parser, its pipeline and its deadline
+counting.py    the same, where requests are counted
 exchange.py    one request, and the one way to answer it
 reader.py      bytes into requests, by llhttp's callbacks
 judge.py       which requests are refused, and with which status

@@ -11,14 +11,13 @@ moment, because closing with unread bytes would reset the connection and destroy
     HEAD     the rest of a request's head       408 and close (nothing sent at all: close)
     IDLE     the next request                   close
     BODY     more of a request's body           408 and close
-    BUSY     the app                            never; the service has the request's deadline
+    BUSY     the app                            nothing; the service has the request's deadline
     SEND     the client to read its response    abort
     CLOSING  the client to close                abort
 """
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,7 +28,6 @@ from prefork.http import head
 from prefork.http.exchange import Exchange
 from prefork.http.judge import blame
 from prefork.http.peer import Addresses, Peer
-from prefork.http.reader import RequestReader
 from prefork.http.request import LONGEST_REMEMBERED, RequestHead
 from prefork.http.transport import has_all, reset, taken
 
@@ -86,7 +84,7 @@ class Connection(asyncio.Protocol):
         self.writable = True
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: list[Exchange] = []
         self._held = False
         """Reading is paused because requests wait behind another."""
         self._refusal: ClientError | None = None
@@ -98,8 +96,9 @@ class Connection(asyncio.Protocol):
         self._taken = 0
         self._patience = _NEVER
         """While closing: until when the client must have taken something."""
-        self._writers: list[asyncio.Future[None]] = []
-        self._reader = RequestReader(self)
+        self._writers: list[asyncio.Future[None]] | None = None
+        self._reader = service.no_reader
+        """Its own one only while there is something to read, or shortly after."""
 
     # From the transport.
 
@@ -108,7 +107,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.peer = Peer(transport, self._told)
         self.deadline = self.service.head_deadline
-        self.service.connections.add(self)
+        self.service.begin(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
@@ -118,16 +117,14 @@ class Connection(asyncio.Protocol):
             # Nothing is under way: the very bytes of an earlier request are that request again.
             known = self.service.heads.get(data)
             if known is not None:
-                # As _begin does it, without the call.
-                self.current = exchange = Exchange(self, known)
+                exchange = Exchange(self, known)
                 exchange.complete = True
-                exchange.began = self.service.now
-                self.phase = BUSY
-                self.deadline = _NEVER
-                self.service.handle(exchange)
+                self._begin(exchange, self.service.handle)
                 return
         if self.phase == CLOSING or self._refusal is not None:
             return
+        if reader is self.service.no_reader:
+            reader = self._reader = self.service.lend_reader(self)
         self._parse(data, memorable)
         if self._waiting and self.current is None:
             self._next()
@@ -138,18 +135,15 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes, memorable: bool) -> None:
         reader = self._reader
         reader.expect(len(data))
+        rest: memoryview | None = None
         try:
             reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest: memoryview | None = memoryview(data)[upgrade.args[0] :]
+            rest = memoryview(data)[upgrade.args[0] :]
+            memorable = False
         except httptools.HttpParserError as error:
             self._refuse(blame(error))
             return
-        else:
-            rest = None
-            head = reader.single()
-            if memorable and head is not None:
-                self.service.heads.note(data, head)
         while rest is not None and self.phase != CLOSING and self._refusal is None:
             exchange = reader.upgrade(rest)
             if exchange is not None:
@@ -158,6 +152,9 @@ class Connection(asyncio.Protocol):
                 self.take(exchange)
                 return
             rest = self._ignore_upgrade(rest)
+        head = reader.single()  # in any case, lest it be taken for the head of the next piece
+        if memorable and head is not None:
+            self.service.heads.note(data, head)
 
     def _ignore_upgrade(self, rest: memoryview) -> memoryview | None:
         """No protocol of ours to upgrade to: go on as if it had not been asked (RFC 9110 7.8).
@@ -192,9 +189,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """asyncio: the connection is gone, whoever ended it."""
-        self.service.connections.discard(self)
+        service, reader = self.service, self._reader
+        self.rest()
         self.phase, self.deadline = CLOSING, _NEVER
-        reader = self._reader
         for exchange in (self.current, reader.incoming, *self._waiting):
             if exchange is not None and not exchange.gone:
                 exchange.gone = True
@@ -203,21 +200,22 @@ class Connection(asyncio.Protocol):
                 if exchange.body is not None and not handed:
                     exchange.body.lose()
         if self.current is not None:
-            self.service.handler.lost(self.current)
-            if self.service.log_access is not None:
-                self.service.log_access(self.current)
+            service.handler.lost(self.current)
+            if service.log_access is not None:
+                service.log_access(self.current)
             self.current = None
-            self.service.requests += 1
+            service.requests += 1
         self._wake_writers()
         self._waiting.clear()
-        reader.close()
-        self.service.check_empty()
+        self._drop_reader()
+        service.lost(self)
 
     def pause_writing(self) -> None:
         """asyncio: the client reads slower than the app writes."""
         self.writable = False
         if self.phase != CLOSING:
             self.phase, self.deadline = SEND, self.service.send_deadline
+            self.service.watched.add(self)
             self._taken = taken(self.transport)
 
     def resume_writing(self) -> None:
@@ -226,7 +224,7 @@ class Connection(asyncio.Protocol):
         if self.phase == SEND:
             self.phase, self.deadline = BUSY, _NEVER
             if self.current is None:
-                self._idle()
+                self._go_on()
         self._wake_writers()
 
     def is_trusted(self) -> bool:
@@ -240,12 +238,12 @@ class Connection(asyncio.Protocol):
         if self.writable or self.phase == CLOSING:
             return None
         waiter = self.service.loop.create_future()
-        self._writers.append(waiter)
+        self._writers = [*(self._writers or ()), waiter]
         return waiter
 
     def _wake_writers(self) -> None:
-        waiters, self._writers = self._writers, []
-        for waiter in waiters:
+        waiters, self._writers = self._writers, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -268,16 +266,17 @@ class Connection(asyncio.Protocol):
         self.current = exchange
         exchange.began = self.service.now
         self.phase = BUSY
-        self.deadline = _NEVER
         handle(exchange)
+        if self.current is not None:
+            self.service.watched.add(self)
 
     def hand_over(self, exchange: Exchange, protocol: asyncio.Protocol) -> None:
         """101 was sent: the transport goes to another protocol, and this one's work is done."""
         exchange.ended = True
         self.closing_soon = False
         self.ended(exchange)
-        self.service.connections.discard(self)
-        self._reader.close()
+        self.service.forget(self)
+        self._drop_reader()
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         self.resume()
@@ -296,17 +295,34 @@ class Connection(asyncio.Protocol):
         if requests == service.worn_at:
             service.on_worn()
         if not exchange.keep_alive:
-            self._close(gently=not exchange.complete)
-        elif self._waiting:
-            service.loop.call_soon(self._next)
-        elif self._refusal is not None:
-            self._answer_refusal()
-        elif self.closing_soon or self._reader.incoming is not None or not self.writable:
-            if self.writable:
-                self._idle()
+            # Requests that wait will not be answered; their client may still be sending.
+            self._close(gently=not exchange.complete or len(self._waiting) > 0)
+        elif (
+            self._waiting
+            or self._refusal is not None
+            or self.closing_soon
+            or self._reader.incoming is not None
+            or not self.writable
+        ):
+            self._go_on()
         else:
             self.phase = IDLE
             self.deadline = service.idle_deadline
+
+    def _go_on(self) -> None:
+        """Between two requests, when there is more to do than to wait for the next.
+
+        Not before the client has read enough of the last answer: one that sends requests and
+        reads nothing would fill the memory with answers.
+        """
+        if not self.writable:
+            return
+        if self._waiting:
+            self.service.loop.call_soon(self._next)
+        elif self._refusal is not None:
+            self._answer_refusal()
+        else:
+            self._idle()
 
     def _idle(self) -> None:
         service = self.service
@@ -318,11 +334,30 @@ class Connection(asyncio.Protocol):
             self._close(gently=False)
             return
         if self._reader.incoming is not None:
+            self.phase, self.deadline = BODY, service.body_deadline
             self.invite(self._reader.incoming)
 
+    def rest(self) -> bool:
+        """Whether it idles, and need not be looked at soon. What only a request needs is given
+        back then, so that ten thousand of them take little memory."""
+        if self.phase != IDLE or self.current is not None:
+            return False
+        self.shared = None
+        reader = self._reader
+        if reader is not self.service.no_reader and reader.at_rest and not reader.size:
+            self._reader = self.service.no_reader
+            self.service.take_reader_back(reader)
+        return True
+
+    def _drop_reader(self) -> None:
+        """There is nothing more to read."""
+        reader, self._reader = self._reader, self.service.no_reader
+        if reader is not self._reader:
+            reader.close()
+
     def _next(self) -> None:
-        if self._waiting and self.current is None and self.phase != CLOSING:
-            exchange = self._waiting.popleft()
+        if self._waiting and self.current is None and self.writable and self.phase != CLOSING:
+            exchange = self._waiting.pop(0)
             if self._held and not self._waiting:
                 self._held = False
                 self.resume()
@@ -345,6 +380,7 @@ class Connection(asyncio.Protocol):
         """Undo one pause."""
         self._pauses -= 1
         if self._pauses == 0 and not self.transport.is_closing():
+            self._reader.restart_rate()
             self.transport.resume_reading()
 
     def invite(self, exchange: Exchange) -> None:
@@ -357,6 +393,7 @@ class Connection(asyncio.Protocol):
     def _arrived_in_part(self) -> None:
         """A request is under way but not whole."""
         service, reader = self.service, self._reader
+        service.watched.add(self)
         if len(reader.target) > service.limits.line:
             self._refuse(ClientError(414, "the request target is too long"))
         elif reader.size > service.limits.header_size + service.limits.line:
@@ -364,8 +401,10 @@ class Connection(asyncio.Protocol):
         elif reader.incoming is None:
             if self.current is None and self.phase != HEAD:
                 self.phase, self.deadline = HEAD, service.head_deadline
+        elif reader.wastes():
+            self._refuse(ClientError(400, "the request body is all framing and no content"))
         elif self.phase != SEND:
-            self.phase, self.deadline = BODY, service.body_deadline
+            self.phase, self.deadline = BODY, reader.body_deadline()
 
     def _refuse(self, error: ClientError) -> None:
         """Answer ``error`` once all earlier requests are answered, then close."""
@@ -405,6 +444,7 @@ class Connection(asyncio.Protocol):
     def _close(self, gently: bool) -> None:
         """Close after what was written is sent; ``gently``: the client may still be sending."""
         service, transport = self.service, self.transport
+        service.watched.add(self)
         self.phase = CLOSING
         self._patience = self.deadline = service.send_deadline
         if gently or self.peer.tls is not None or transport.get_write_buffer_size():

@@ -3,7 +3,7 @@
 ``answer`` sends a whole response in one write. ``start``, ``send`` and ``finish`` stream one; the
 head waits for the first piece of the body, so that a short response is one write here too. Framing
 (RFC 9112 section 6) is decided here: Content-Length, else chunked, else the end of the connection;
-no body for HEAD, 204 and 304. An app that breaks its own Content-Length is caught here.
+no body for HEAD, 204, 205 and 304. An app that breaks its own Content-Length is caught here.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from prefork.errors import ClientGoneError
 from prefork.http import head
 from prefork.http.body import Body
 from prefork.http.forwarded import Origin
-from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, Date, Pair, ResponseError
+from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, SERVER, Date, Pair, ResponseError
 from prefork.http.peer import Place
 from prefork.http.request import RequestHead
 
@@ -52,7 +52,7 @@ class Exchange:
     out = False
     """Bytes of it were handed to the transport: it cannot become a 500 any more."""
     mute = False
-    """The response has no body whatever the app sends: HEAD, 204, 304."""
+    """The response has no body whatever the app sends: HEAD, 204, 205, 304."""
     ended = False
     gone = False
     """The client left; nothing can be sent."""
@@ -70,7 +70,8 @@ class Exchange:
     """Whatever the handler keeps here while it works."""
 
     _head: list[bytes] | None = None
-    _dated = False
+    _replaced: set[int] | None = None
+    """Fields of ours that the app sets itself."""
 
     def __init__(self, connection: "Connection", request: RequestHead) -> None:
         self.connection = connection
@@ -127,7 +128,7 @@ class Exchange:
         """Begin to stream; ``length``: of the body, when it is known. Raises ResponseError."""
         self._head = self._compose(status, line, fields, length)
 
-    def _compose(  # noqa: C901 - once a response: a call would cost more than it tidies
+    def _compose(
         self, status: int, line: bytes, fields: Iterable[Pair], length: int | None
     ) -> list[bytes]:
         """The head, without the line that ends it."""
@@ -151,8 +152,7 @@ class Exchange:
             self._frame(parts, declared, length)
         elif self.request.method == "HEAD":
             self.mute = True
-        if not self._dated:
-            parts.append(Date.field)
+        parts.append(Date.field if self._replaced is None else Date.besides(self._replaced))
         if self.own_fields:
             self._add_own(parts)
         connection = self.connection
@@ -174,8 +174,8 @@ class Exchange:
         """A field of the app's that decides something. Raises ResponseError."""
         if meaning >= 0:
             raise ResponseError("the response has two Content-Length fields")
-        if meaning == DATE:
-            self._dated = True
+        if meaning in (DATE, SERVER):
+            self._replaced = {meaning, *(self._replaced or ())}
         elif meaning == CLOSE:
             self.keep_alive = False
 
@@ -183,12 +183,15 @@ class Exchange:
         """Decide how the end of the body is told (RFC 9112 section 6)."""
         bodiless = self.status in head.NO_BODY
         self.mute = bodiless or self.request.method == "HEAD"
-        if declared is not None:
+        if bodiless and self.status != 304:
+            # No length (RFC 9110 section 8.6), or none but 0 (section 15.3.6).
+            parts[:] = [part for part in parts if not part.lower().startswith(head.LENGTH)]
+            if self.status == 205:
+                parts.append(head.LENGTH_LINE % 0)
+        elif declared is not None:
             self.left = declared
             if length is not None and length != declared and not self.mute:
                 self._compare(declared, length)
-            if self.status == 204:
-                parts[:] = [part for part in parts if not part.lower().startswith(head.LENGTH)]
         elif bodiless:
             pass
         elif length is not None:
@@ -283,12 +286,13 @@ class Exchange:
 
     def forget(self) -> None:
         """Another response takes the place of this one, of which nothing is out."""
-        self._head, self.left, self.chunked, self._dated = None, None, False, False
+        self._head, self.left, self.chunked, self._replaced = None, None, False, None
         self.sent = 0
 
-    def page(self, status: int, text: str = "", *fields: Pair) -> None:
+    def page(self, status: int, text: str = "", fields: Iterable[Pair] = ()) -> None:
         """Answer with a line of plain text instead of what was composed so far."""
         self.forget()
         line = head.STATUS_LINES[status]
         body = (text or line[9:].decode().strip()).encode() + b"\n"
-        self.answer(status, line, [head.PLAIN_TEXT, *fields], body)
+        plain = (b"Content-Type", b"text/plain; charset=utf-8")
+        self.answer(status, line, (plain, *fields), body)

@@ -21,9 +21,10 @@ _LONGEST_REMEMBERED = 256
 
 Pair = tuple[bytes, bytes] | tuple[str, str]
 Field = tuple[bytes, int]
-"""The line to send, and its meaning: PLAIN, DATE, CLOSE, DROPPED, or the Content-Length."""
+"""The line to send, and its meaning: PLAIN, DATE, SERVER, CLOSE, DROPPED, or the
+Content-Length."""
 
-PLAIN, DATE, CLOSE, DROPPED = -1, -2, -3, -4
+PLAIN, DATE, SERVER, CLOSE, DROPPED = -1, -2, -3, -4, -5
 
 FIELDS: dict[Pair, Field] = {}
 """What was learned so far."""
@@ -36,8 +37,7 @@ LENGTH = b"content-length:"
 LENGTH_LINE = b"Content-Length: %d\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-PLAIN_TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
-NO_BODY = frozenset({204, 304})
+NO_BODY = frozenset({204, 205, 304})
 
 
 class ResponseError(AppError):
@@ -45,14 +45,26 @@ class ResponseError(AppError):
 
 
 class Date:
-    """The Date field, made anew once a second by whoever keeps the clock."""
+    """Fields that every response has unless the app sets them itself: Date, made anew once a second
+    by whoever keeps the clock, and Server, if it is wished for."""
 
     field = b""
+    """All of them."""
+    _date = b""
+    _server = b""
 
     @classmethod
-    def stamp(cls, seconds: float) -> None:
-        """``seconds`` since the epoch."""
-        cls.field = b"Date: %b\r\n" % formatdate(seconds, usegmt=True).encode("ascii")
+    def stamp(cls, seconds: float, server: str = "") -> None:
+        """``seconds`` since the epoch; ``server`` is sent as the Server field."""
+        cls._date = b"Date: %b\r\n" % formatdate(seconds, usegmt=True).encode("ascii")
+        cls._server = b"Server: %b\r\n" % server.encode("ascii") if server else b""
+        cls.field = cls._date + cls._server
+
+    @classmethod
+    def besides(cls, meanings: set[int]) -> bytes:
+        """Those that the app did not set."""
+        date = b"" if DATE in meanings else cls._date
+        return date if SERVER in meanings else date + cls._server
 
 
 def _phrase(status: int) -> str:
@@ -128,6 +140,8 @@ def _interpret(name: bytes, value: bytes, line: bytes) -> Field:
         return line, int(value)
     if name == b"date":
         return line, DATE
+    if name == b"server":
+        return line, SERVER
     if name == b"connection" and b"close" in value.lower():
         return b"", CLOSE
     # The other hop-by-hop fields are the server's business (RFC 9110 7.6.1).

@@ -4,6 +4,7 @@ Raises ClientError; how the client is told, and what becomes of the connection, 
 """
 
 import re
+from typing import NoReturn
 
 import httptools
 
@@ -12,7 +13,19 @@ from prefork.http.limits import Limits
 from prefork.http.request import RequestHead
 
 SLASH = ord("/")
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
+METHODS = {
+    method.encode(): method
+    for method in (
+        *("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
+        *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "ACL", "SEARCH"),
+        *("BIND", "REBIND", "UNBIND", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MKCALENDAR"),
+        *("M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "LINK", "UNLINK", "QUERY"),
+    )
+}
+"""All that llhttp knows of HTTP; it knows those of RTSP and ICE, too."""
+
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _MOST_HOSTS = 256
 
 HOSTS: set[bytes] = set()
@@ -33,8 +46,7 @@ def judge(
     sent in small letters, None without.
     """
     if head.version not in ("1.1", "1.0"):
-        plain = head.version == "0.9" and not head.headers
-        raise ClientError(400 if plain else 505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     if hosts != 1 and (hosts or head.version == "1.1"):
         raise ClientError(400, "a request needs exactly one Host")
     if len(head.target) > limits.line:
@@ -44,14 +56,21 @@ def judge(
         raise ClientError(431, "the request has too many or too large header fields")
     if head.method == "CONNECT":
         raise ClientError(501, "this server is no proxy")
+    if b"#" in head.target:
+        raise ClientError(400, "a fragment is the client's own business")
     if head.target[0] != SLASH:
         head.path = _origin(head)
     _judge_body(head, length, coding, expect, limits)
 
 
+def refuse_method() -> NoReturn:
+    """RFC 9110 section 9.1."""
+    raise ClientError(501, "this method is not known here")
+
+
 def learn_host(host: bytes) -> None:
     """Refuse what is no host and port (RFC 9110 section 7.2), remember the rest."""
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise ClientError(400, "Host is no host and port")
     if len(HOSTS) < _MOST_HOSTS:
         HOSTS.add(host)
@@ -88,14 +107,21 @@ def _judge_body(
 
 
 def _origin(head: RequestHead) -> bytes:
-    """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2)."""
+    """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2).
+
+    Who is asked is then said twice, and the target is right (section 3.2.2): the app must not see
+    another Host than a proxy in front, which went by the target, has seen.
+    """
     if head.target == b"*" and head.method == "OPTIONS":
         return b"*"
-    scheme, mark, rest = head.target.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
+    form = _ABSOLUTE.fullmatch(head.target)
+    if form is None or not HOST.fullmatch(form[1]):
         raise ClientError(400, "the request target is neither a path nor a URL")
-    start = re.search(rb"[/?]", rest)
-    path = rest[start.start() :] if start else b""
+    rest = [field for field in head.headers if field[0] != b"host"]
+    head.headers = [(b"host", form[1]), *rest]
+    path = form[2]
+    if not path and head.method == "OPTIONS":
+        return b"*"  # section 3.2.4
     return path if path.startswith(b"/") else b"/" + path
 
 

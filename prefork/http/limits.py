@@ -1,4 +1,4 @@
-"""How much and how long HTTP may take."""
+"""How much and how long HTTP may take, and what else is settable about it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,13 @@ class WebSocketLimits:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in bytes, times in seconds; ``body`` None: no limit; ``request`` None: no deadline."""
+    """Sizes in bytes, times in seconds; None: no limit, or no deadline.
+
+    ``body_rate``: least bytes of a body a second, once it has been arriving for a while.
+    ``requests``: most on one connection. ``concurrency``: most at work in a worker.
+    ``underscores``: what becomes of field names with one: drop, refuse or allow. ``server``: the
+    Server field of responses; empty: none.
+    """
 
     line: int = 8192
     headers: int = 100
@@ -31,3 +37,8 @@ class Limits:
     request: float | None = 30.0
     linger: float = 1.0
     websocket: WebSocketLimits = WebSocketLimits()
+    body_rate: int | None = None
+    requests: int | None = None
+    concurrency: int | None = None
+    underscores: str = "drop"
+    server: str = ""

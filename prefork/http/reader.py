@@ -13,19 +13,36 @@ from prefork.errors import ClientError
 from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import is_forwarded
-from prefork.http.judge import HOSTS, SLASH, asks_for_websocket, judge, learn_host
+from prefork.http.judge import (
+    HOSTS,
+    METHODS,
+    SLASH,
+    asks_for_websocket,
+    judge,
+    learn_host,
+    refuse_method,
+)
 from prefork.http.request import RequestHead
 from prefork.http.spool import SpooledBody
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
+    from prefork.http.service import Service
 
-_SPECIAL = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
-_METHODS: dict[bytes, str] = {}
+_SPECIAL = frozenset(
+    {
+        *(b"host", b"connection", b"proxy-connection"),
+        *(b"content-length", b"transfer-encoding", b"expect"),
+    }
+)
 _NAMES: dict[bytes, bytes] = {}
 """Harmless field names as sent, and in small letters: one object a name, so that its hash is
 computed once. Bounded, for clients that invent names."""
 _MOST_NAMES = 1024
+_MOST_FRAMING = 8
+"""Bytes of a chunked body on the wire for one of content; a chunk of one byte takes six."""
+GRACE = 5.0
+"""Seconds in which a body may come as slowly as it likes."""
 _CHUNKED = b"Transfer-Encoding: chunked"
 
 
@@ -35,7 +52,7 @@ class RequestReader:
     __slots__ = (
         "_body_size",
         "_coding",
-        "_connection",
+        "_counted",
         "_ended",
         "_expect",
         "_forwarded",
@@ -45,21 +62,27 @@ class RequestReader:
         "_newest",
         "_plain",
         "_reading_on",
+        "_received",
         "_service",
+        "_since",
         "_slack",
         "_special",
+        "_underscored",
         "_upgrade",
         "at_rest",
         "chunk",
+        "connection",
         "incoming",
         "parser",
         "size",
         "target",
     )
 
-    def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
-        self._service = connection.service
+    connection: "Connection"
+    """Whose bytes it reads; lent to one after another."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
         self.incoming: Exchange | None = None
         """The request whose head has arrived and whose end has not."""
         self.size = 0
@@ -86,10 +109,17 @@ class RequestReader:
         """There are fields besides Host that judge() must look at."""
         self._forwarded = False
         """There are fields that a proxy may have written."""
+        self._underscored = False
+        """There are field names to be dropped."""
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
         self._body_size = 0
+        self._received = 0
+        """Bytes of the pieces that the body came in so far, with its framing."""
+        self._since = 0.0
+        self._counted = 0
+        """When the body began to arrive, and how much of it was there then."""
         self._reading_on = False
         self.parser = httptools.HttpRequestParser(self)
 
@@ -106,9 +136,30 @@ class RequestReader:
 
     def single(self) -> RequestHead | None:
         """The head, when the piece that was parsed ended one request without a body, and no more
-        than that; and when another request may follow."""
+        than that; and when another request may follow. To be asked after each piece."""
         head, self._newest = self._newest, None
         return head if self._ended == 1 and self.at_rest else None
+
+    def wastes(self) -> bool:
+        """Whether a body comes with far more framing than it is worth: chunk extensions have no
+        limit of their own (RFC 9112 section 7.1.1). To be asked once a piece."""
+        self._received += self.chunk
+        limits = self._service.limits
+        free = limits.header_size + limits.line
+        return self._received > free + _MOST_FRAMING * self._body_size
+
+    def body_deadline(self) -> float:
+        """By when more of the body must have arrived."""
+        service = self._service
+        rate = service.limits.body_rate
+        if rate is None:
+            return service.body_deadline
+        due = self._since + GRACE + (self._body_size - self._counted) / rate
+        return min(service.body_deadline, due)
+
+    def restart_rate(self) -> None:
+        """Nobody can have sent anything before now."""
+        self._since, self._counted = self._service.now, self._body_size
 
     def on_message_begin(self) -> None:
         """httptools: the first byte of a request."""
@@ -124,7 +175,7 @@ class RequestReader:
         lower = _NAMES.get(name)
         if lower is None:
             lower = self._note(name.lower(), value)
-            harmless = lower not in _SPECIAL and not is_forwarded(lower)
+            harmless = lower not in _SPECIAL and not is_forwarded(lower) and b"_" not in lower
             if harmless and len(_NAMES) < _MOST_NAMES:
                 _NAMES[name] = lower
         self._headers.append((lower, value))
@@ -135,8 +186,8 @@ class RequestReader:
             self._hosts += 1
             if value not in HOSTS:
                 learn_host(value)
-        elif name == b"connection":
-            self._plain = False
+        elif name in (b"connection", b"proxy-connection"):
+            self._plain = False  # the second means the same to llhttp
         elif name in _SPECIAL:
             self._special = True
             if name == b"content-length":
@@ -147,6 +198,12 @@ class RequestReader:
                 self._expect = value.lower()
         elif is_forwarded(name):
             self._forwarded = True
+        elif b"_" in name and self._service.limits.underscores != "allow":
+            # X_Y and X-Y are the same to CGI, WSGI and many a framework: who may send the one could
+            # pose as a proxy that sends the other.
+            if self._service.limits.underscores == "refuse":
+                raise ClientError(400, "a field name with an underscore")
+            self._special = self._underscored = True
         return name
 
     def on_headers_complete(self) -> None:
@@ -159,7 +216,7 @@ class RequestReader:
         headers, target = self._headers, self.target
         head = RequestHead(target, headers)
         method = parser.get_method()
-        head.method = _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
+        head.method = METHODS.get(method) or refuse_method()
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
@@ -174,17 +231,19 @@ class RequestReader:
             or self._special
             or head.version != "1.1"
             or target[0] != SLASH
+            or b"#" in target
             or self.size + self._slack > service.small
             or len(headers) > service.limits.headers
         ):
             judge(head, self._hosts, self._length, self._coding, self._expect, service.limits)
+            self._drop_underscored(head)
         if b"?" in target:
             head.path, _, head.query = head.path.partition(b"?")
         if not keep_alive or not service.keeps_alive:
             head.keep_alive = False
         self._headers = []  # trailer fields go here and are forgotten
         self.target = b""
-        self.incoming = exchange = Exchange(self._connection, head)
+        self.incoming = exchange = Exchange(self.connection, head)
         self.size = 1
         if self._forwarded:
             self._forwarded = False
@@ -194,10 +253,15 @@ class RequestReader:
         elif upgrades and asks_for_websocket(head):
             self.incoming, self._upgrade = None, exchange
 
+    def _drop_underscored(self, head: RequestHead) -> None:
+        if self._underscored:
+            self._underscored = False
+            head.headers = [field for field in head.headers if b"_" not in field[0]]
+
     def _read_origin(self, head: RequestHead) -> None:
         """Fields that proxies write. Raises ClientError."""
         proxies = self._service.proxies
-        if self._connection.is_trusted():
+        if self.connection.is_trusted():
             head.origin = proxies.origin(head.headers)
             head.memorable = not proxies.strips
         else:
@@ -207,9 +271,10 @@ class RequestReader:
                 head.headers = [pair for pair in head.headers if not is_forwarded(pair[0])]
 
     def _begin_body(self, exchange: Exchange) -> None:
-        connection = self._connection
+        connection = self.connection
         exchange.expects = self._expect is not None and exchange.request.version == "1.1"
-        self._body_size = 0
+        self._body_size = self._received = 0
+        self.restart_rate()
         if self._service.handler.streams:
             exchange.body = StreamedBody(
                 connection.pause, connection.resume, lambda: connection.invite(exchange)
@@ -260,7 +325,7 @@ class RequestReader:
                 return
         if exchange.keep_alive and exchange.request.memorable:
             self._newest = exchange.request
-        self._connection.take(exchange)
+        self.connection.take(exchange)
 
     def upgrade(self, behind: memoryview) -> Exchange | None:
         """The request at which the parser stopped, if it becomes a WebSocket; and what is behind
@@ -286,15 +351,19 @@ class RequestReader:
 
     def check_trailers(self) -> None:
         """Trailer fields are forgotten, but not collected without limit. Raises ClientError."""
+        self._underscored = False
         limits = self._service.limits
         size = sum(len(name) + len(value) + 4 for name, value in self._headers)
         if size > limits.header_size or len(self._headers) > limits.headers:
             raise ClientError(431, "the request has too many or too large trailer fields")
+        if self.incoming is not None and not self.parser.should_keep_alive():
+            # Connection: close does not belong there, but the parser reads no further.
+            self.incoming.keep_alive = False
 
     def _end_body(self, exchange: Exchange) -> None:
         if exchange.body is None or exchange.ended or exchange.gone:
             return
         exchange.body.end()
-        self._connection.whole()
+        self.connection.whole()
         if not self._service.handler.streams:
-            self._connection.take(exchange)
+            self.connection.take(exchange)

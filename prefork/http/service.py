@@ -9,19 +9,31 @@ import asyncio
 import math
 from collections.abc import Callable
 from time import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
 from prefork.http.limits import Limits
+from prefork.http.reader import RequestReader
 from prefork.http.request import RememberedHeads
 from prefork.http.spool import Room
+
+if TYPE_CHECKING:
+    from prefork.http.connection import Connection
 
 PERIOD = 0.25
 """Seconds between two ticks."""
 
 PERIOD_WHILE_DRAINING = 0.05
+
+LATENESS = 1 / 16
+"""By which part of its time an idle connection may outlive it."""
+
+LONGEST_ROUND = 5.0
+"""Seconds between two looks at the idle connections."""
+
+MOST_READERS = 64
 
 REST_AFTER = 10.0
 """Seconds for which unused memory for bodies is kept."""
@@ -72,6 +84,9 @@ class Open(Protocol):
     def hurry(self) -> None:
         """The worker drains."""
 
+    def rest(self) -> bool:
+        """Whether it idles, and need not be looked at soon; then it gives back what it can."""
+
 
 class Service:
     """Shared by all connections of one worker."""
@@ -98,9 +113,21 @@ class Service:
         """A request of so many bytes is within every limit on its head."""
         self.log_access = log_access
         self.connections: set[Open] = set()
+        self.watched: set[Open] = set()
+        """Those that do more than idle. A connection joins when it begins to; the tick lets go."""
+        self.no_reader = RequestReader(self)
+        """Stands for the reader of a connection that has nothing to read."""
+        self._readers: list[RequestReader] = []
+        """Readers that nobody uses, each with a parser between two requests."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when a connection is gone."""
+        self._next_round = 0.0
+        """When to look at the idle connections, too."""
         self.draining = False
         self.for_good = False
         """Nobody will take over from this worker."""
+        self.at_work = 0
+        """Requests that the app has; counted only where there is a limit."""
         self.requests = 0
         self.in_flight = 0
         """Requests being answered, as of the last tick."""
@@ -123,7 +150,7 @@ class Service:
         self.head_deadline = later + limits.header_timeout
         self.body_deadline = later + limits.body_timeout
         self.send_deadline = later + limits.send_timeout
-        Date.stamp(time())
+        Date.stamp(time(), limits.server)
 
     def tick(self) -> float:
         """Advance, and end what is overdue; seconds until the next tick is wanted."""
@@ -135,16 +162,39 @@ class Service:
         self.oldest = now
         self.in_flight = 0
         patience = self.limits.request or math.inf
-        for connection in list(self.connections):
+        for connection in self._due(now):
             if connection.deadline <= now:
                 connection.expire()
             exchange = connection.current
             if exchange is None:
+                if connection.rest():
+                    self.watched.discard(connection)
                 continue
             self.in_flight += 1
             if exchange.status == 0:
                 self._watch(exchange, now, patience)
         return PERIOD_WHILE_DRAINING if self.draining else PERIOD
+
+    def _due(self, now: float) -> list[Open]:
+        """Whom to look at. Who idles, be they ten thousand, waits for the next round."""
+        if now < self._next_round and not self.draining:
+            return list(self.watched)
+        self._next_round = now + min(self.limits.keepalive * LATENESS, LONGEST_ROUND)
+        return list(self.connections)
+
+    def lend_reader(self, connection: "Connection") -> RequestReader:
+        """For a connection that has something to read."""
+        reader = self._readers.pop() if self._readers else RequestReader(self)
+        reader.connection = connection
+        return reader
+
+    def take_reader_back(self, reader: RequestReader) -> None:
+        """From a connection whose reader is between two requests."""
+        if len(self._readers) < MOST_READERS:
+            del reader.connection
+            self._readers.append(reader)
+        else:
+            reader.close()
 
     def _watch(self, exchange: Exchange, now: float, patience: float) -> None:
         """A request without an answer: cancel it when it is overdue. The worker's own deadline is
@@ -165,9 +215,24 @@ class Service:
         self.draining, self.for_good = True, for_good
         for connection in list(self.connections):
             connection.hurry()
-        self.check_empty()
+        self._check_empty()
 
-    def check_empty(self) -> None:
-        """Called when a connection is gone."""
+    def begin(self, connection: Open) -> None:
+        """There is a connection."""
+        self.connections.add(connection)
+        self.watched.add(connection)
+
+    def forget(self, connection: Open) -> None:
+        """It goes on as another one."""
+        self.connections.discard(connection)
+        self.watched.discard(connection)
+
+    def lost(self, connection: Open) -> None:
+        """It is gone."""
+        self.forget(connection)
+        self.on_lost()
+        self._check_empty()
+
+    def _check_empty(self) -> None:
         if self.draining and not self.connections and not self.emptied.done():
             self.emptied.set_result(None)

@@ -132,7 +132,7 @@ class WebSocket(asyncio.Protocol):
         """The transport changes hands."""
         self.transport = cast(asyncio.Transport, transport)
         service = self.service
-        service.connections.add(self)
+        service.begin(self)
         if self._limits.ping_interval is not None:
             self._next_ping = self.deadline = service.now + self._limits.ping_interval
         if service.draining:
@@ -153,10 +153,9 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """asyncio: the connection is gone, whoever ended it."""
-        self.service.connections.discard(self)
         self._end(ABNORMAL, "")
         self.deadline = _NEVER
-        self.service.check_empty()
+        self.service.lost(self)
 
     def pause_writing(self) -> None:
         """asyncio: the client reads slower than we write."""
@@ -175,6 +174,10 @@ class WebSocket(asyncio.Protocol):
         if self._flooded:
             self._flooded = False
             self._parse_on()
+
+    def rest(self) -> bool:
+        """Never: its pings and their answers have deadlines."""
+        return False
 
     # Messages in.
 

@@ -8,7 +8,7 @@ connection and looks again after the loop has had its turn.
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,12 @@ class Acceptor:
         doors: list[Door],
         make_protocol: Make,
         log: logging.Logger,
+        has_room: Callable[[int], bool],
     ) -> None:
+        """``has_room`` for one more, when so many are on their way in already."""
         self._loop = loop
+        self._has_room = has_room
+        self._full = False
         self._doors = doors
         self._make_protocol = make_protocol
         self._doorkeeper = Doorkeeper(loop, make_protocol, log)
@@ -43,7 +47,16 @@ class Acceptor:
     def open(self) -> None:
         """Begin to accept."""
         for door in self._doors:
-            self._loop.add_reader(door.socket.fileno(), self._on_waiting, door)
+            self._listen_at(door)
+
+    def _listen_at(self, door: Door) -> None:
+        self._loop.add_reader(door.socket.fileno(), self._on_waiting, door)
+
+    def make_room(self) -> None:
+        """A connection is gone."""
+        if self._full and not self._closed and self._has_room(len(self._arriving)):
+            self._full = False
+            self.open()
 
     def shut(self) -> None:
         """Take no more; safe in a signal handler. ``close`` follows."""
@@ -80,8 +93,20 @@ class Acceptor:
                 pass
 
     def _on_waiting(self, door: Door) -> None:
-        if not self._shut:
+        if self._shut:
+            return
+        if self._has_room(len(self._arriving)):
             self._take(door)
+        else:
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Who comes now waits in the queue, for a sibling or until a connection is gone."""
+        if not self._full:
+            self._log.info("at the limit of its connections; others wait")
+        self._full = True
+        for door in self._doors:
+            self._loop.remove_reader(door.socket.fileno())
 
     def _take(self, door: Door) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
@@ -100,8 +125,12 @@ class Acceptor:
         else:
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
         self._arriving[arrival] = door
-        arrival.add_done_callback(self._arriving.pop)
+        arrival.add_done_callback(self._arrived)
         return True
+
+    def _arrived(self, arrival: asyncio.Future[Any]) -> None:
+        del self._arriving[arrival]
+        self.make_room()  # it may not have been let in
 
     def _rest(self, door: Door, error: OSError) -> None:
         """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""
@@ -112,8 +141,8 @@ class Acceptor:
         self._loop.call_later(REST, self._wake, door)
 
     def _wake(self, door: Door) -> None:
-        if not self._closed:
-            self._loop.add_reader(door.socket.fileno(), self._on_waiting, door)
+        if not self._closed and not self._full:
+            self._listen_at(door)
 
 
 def _begin(arrival: Coroutine[Any, Any, object]) -> asyncio.Future[Any]:

@@ -17,6 +17,7 @@ from prefork.config import Config
 from prefork.errors import AppError, MachineError, PreforkError, UsageError
 from prefork.http.exchange import Exchange
 from prefork.tls.credentials import Credentials
+from prefork.unix.descriptors import raise_limit
 from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
@@ -108,6 +109,7 @@ def settle(birth: Birth) -> None:
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
     let_signals_through()
     keep_freed_memory()
+    raise_limit()
     try:
         birth.identity.assume()
         # By name, not by descriptor: a symlink may point elsewhere than for the last generation.

@@ -167,14 +167,12 @@ def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
         if key in environ:
             joint = "; " if key == "HTTP_COOKIE" else ","
             environ[key] += joint + value.decode("latin-1")
-        elif key:
+        else:
             environ[key] = value.decode("latin-1")
 
 
 def _new_key(name: bytes) -> str:
-    """``HTTP_…``; empty for a name with an underscore: it could pose as one with a dash."""
-    if b"_" in name:
-        return ""
+    """``HTTP_…``."""
     key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
     if len(_KEYS) < _MOST_KEYS:
         _KEYS[name] = key

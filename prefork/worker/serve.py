@@ -6,6 +6,7 @@ master's kill timeout bounds all of it; a worker whose master died keeps that ti
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +16,14 @@ import uvloop
 from prefork.config import Config
 from prefork.config.networks import Networks
 from prefork.http.connection import Connection
+from prefork.http.counting import CountingConnection
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
 from prefork.tls.matching import be_quiet_about_garbage
+from prefork.unix.descriptors import limit
 from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.doors import Door
@@ -33,6 +36,9 @@ from prefork.worker.renewal import Renewal
 from prefork.worker.trace import traced
 from prefork.worker.wsgi import WsgiHandler
 from prefork.worker.wsgi_threads import ThreadedWsgiHandler
+
+RESERVED = 64
+"""Descriptors that are never used for connections."""
 
 
 class HttpWorker:
@@ -76,10 +82,14 @@ class HttpWorker:
         service.handle = traced(service.handle, config)
         self._watch_wear(service)
 
-        def connection(told: Addresses | None = None) -> Connection:
-            return Connection(service, told)
+        counts = service.limits.requests or service.limits.concurrency
+        kind = CountingConnection if counts else Connection
 
-        acceptor = Acceptor(loop, self._doors, connection, self._log)
+        def connection(told: Addresses | None = None) -> Connection:
+            return kind(service, told)
+
+        acceptor = Acceptor(loop, self._doors, connection, self._log, self._room(service))
+        service.on_lost = acceptor.make_room
 
         def asked() -> None:
             # In the signal's handler: an app that blocks the loop must not delay the news.
@@ -120,6 +130,11 @@ class HttpWorker:
             be_quiet_about_garbage()
             if self._config.tls_watch:
                 Renewal(loop, tls, self._log).start()
+
+    def _room(self, service: Service) -> Callable[[int], bool]:
+        """Whether one more connection may come in; the app needs some descriptors, too."""
+        most = max(1, min(self._config.limit_connections or math.inf, limit() - RESERVED))
+        return lambda arriving: len(service.connections) + arriving < most
 
     def _watch_wear(self, service: Service) -> None:
         if self._config.max_requests is not None:
@@ -165,4 +180,9 @@ def limits(config: Config) -> Limits:
             max_queue=config.ws_max_queue,
             compression=config.ws_compression == "on",
         ),
+        body_rate=config.body_rate,
+        requests=config.limit_requests_per_connection,
+        concurrency=config.limit_concurrency,
+        underscores=config.underscores,
+        server=config.server_header,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
+from prefork.http.counting import RETRY_AFTER
 from prefork.http.exchange import Exchange
 from prefork.http.head import hint_lines
 from prefork.worker.environ import Environ, Hints
@@ -25,8 +26,6 @@ from prefork.worker.wsgi import App, Call, WsgiHandler, checked
 
 AHEAD = 64 * 1024
 """Bytes that a thread may be ahead of the loop."""
-
-_RETRY = (b"Retry-After", b"1")
 
 
 class ThreadedWsgiHandler(WsgiHandler):
@@ -66,7 +65,7 @@ class ThreadedWsgiHandler(WsgiHandler):
                 "see --threads and --threads-queue",
                 -self._pool.spare(),
             )
-        exchange.page(503, "", _RETRY)
+        exchange.page(503, "", (RETRY_AFTER,))
         if exchange.body is not None:
             exchange.body.lose()
 
@@ -78,7 +77,7 @@ class ThreadedWsgiHandler(WsgiHandler):
         """No thread became free in time; or one is stuck, which only the master can end."""
         self.log.error("no answer in time: %s", exchange.request.shown())
         if self._withdraw(exchange):
-            exchange.page(503, "", _RETRY)
+            exchange.page(503, "", (RETRY_AFTER,))
 
     def lost(self, exchange: Exchange) -> None:
         """Nobody waits for the answer: no thread is spent on it."""

@@ -3,7 +3,8 @@
 A file is readable as it stands. What is sent is what is written; line ends and other unusual
 bytes are escapes (``\\r\\n``, ``\\x00``), the file's own line ends mean nothing. The first line
 says which status is due and why. In a valid file JSON follows after ``---``: a part of the account
-that the recorder app has to give; ``closes`` says that the connection ends with the answer.
+that the recorder app has to give; ``absent`` are fields that it must not have seen, and ``closes``
+says that the connection ends with the answer.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""The most memory that a process has had, as the kernel counts it: no peak is missed."""
+"""How much memory a process has, as the kernel counts it."""
 
 import re
 from pathlib import Path
 
 
 class Peak:
-    """From its making on."""
+    """The most that it has had, from this object's making on: no peak is missed."""
 
     def __init__(self, pid: int) -> None:
         self._process = Path(f"/proc/{pid}")
@@ -21,3 +21,9 @@ class Peak:
         found = re.search(rf"{field}:\s*(\d+) kB", (self._process / "status").read_text())
         assert found
         return int(found[1]) * 1024
+
+
+def private(pid: int) -> int:
+    """Bytes that it shares with nobody."""
+    maps = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(size) * 1024 for size in re.findall(r"Private_\w+:\s+(\d+) kB", maps))

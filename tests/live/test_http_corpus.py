@@ -66,6 +66,8 @@ def accepted(answer: Answer, case: Case) -> None:
     for key, value in case.account.items():
         if key == "fields":
             assert account[key] == {**account[key], **value}
+        elif key == "absent":
+            assert not account["fields"].keys() & set(value)
         elif key != "closes":
             assert account[key] == value
     assert answer.closes == case.account.get("closes", False)
@@ -114,6 +116,16 @@ def test_a_valid_request_is_understood_if_each_byte_comes_alone(
 ) -> None:
     with recorder.unix() as wire:
         accepted(wire.send_bytewise(case.raw).answer(), case)
+
+
+@valid
+def test_a_valid_request_means_the_same_again_and_again(recorder: Recorder, case: Case) -> None:
+    """From the third time on it may be known by its bytes alone, on any connection."""
+    closes = case.account.get("closes", False)
+    for _ in range(4 if closes else 2):
+        with recorder.tcp() as wire:
+            for _ in range(1 if closes else 3):
+                accepted(wire.send(case.raw).answer(), case)
 
 
 @valid

@@ -74,9 +74,9 @@ def test_megabytes_go_both_ways(server: Server, keys: Keyring) -> None:
     with secure(server, keys.ca.trusting()) as wire:
         for _ in range(2):
             assert wire.send(post("/size", body)).answer().body == b"%d" % len(body)
-            wire.send(get(f"/told/{'x' * 8000}"), post("/echo", body[:100_000]))
-            assert len(wire.answer().body) == 8000
-            assert wire.answer().body == body[:100_000]
+            assert len(wire.send(get(f"/told/{'x' * 8000}")).answer().body) == 8000
+        # Who begins to answer before all has arrived closes afterwards.
+        assert wire.send(post("/echo", body[:100_000])).answer().body == body[:100_000]
 
 
 def test_curl_gets_back_what_it_sends(server: Server, keys: Keyring) -> None:

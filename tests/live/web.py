@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.live.harness import APPS, Server, serving
 from tests.live.wire import ask, get
@@ -18,11 +18,13 @@ KINDS = {
 
 
 def web(
-    kind: str, cwd: Path, *arguments: str, stdout: IO[bytes] | None = None
+    kind: str, cwd: Path, *arguments: str, stdout: IO[bytes] | None = None, **options: Any
 ) -> AbstractContextManager[Server]:
-    """One worker that serves the app of this kind."""
+    """One worker, unless ``options`` say otherwise, that serves the app of this kind."""
     app, *threads = KINDS[kind]
-    return serving(cwd, app, "--pythonpath", str(APPS), *threads, *arguments, stdout=stdout)
+    return serving(
+        cwd, app, "--pythonpath", str(APPS), *threads, *arguments, stdout=stdout, **options
+    )
 
 
 def events(server: Server) -> list[str]:

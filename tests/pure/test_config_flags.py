@@ -34,6 +34,7 @@ RIGHT = {
     "forwarded_headers": "forwarded",
     "root_path": "/shop",
     "ws_compression": "off",
+    "underscores": "refuse",
 }
 """A value for each option that does not take the word 7."""
 

@@ -232,6 +232,14 @@ def test_a_choice_is_one_of_its_words() -> None:
             kind.parse(wrong)
 
 
+def test_what_goes_into_a_header_is_printable_ascii_or_off() -> None:
+    assert kinds.FIELD_VALUE.parse("me/1.0 (here)") == "me/1.0 (here)"
+    assert kinds.FIELD_VALUE.parse("off") == kinds.FIELD_VALUE.parse("") == ""
+    for raw in ("a\r\nb", "a\tb", "é", " a", "a ", 7):
+        with pytest.raises(ValueError, match=r"text|ASCII"):
+            kinds.FIELD_VALUE.parse(raw)
+
+
 def test_text_is_one_line() -> None:
     assert kinds.TEXT.parse("a b\tc") == "a b\tc"
     for wrong in ("a\nb", "a\0b"):

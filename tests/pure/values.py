@@ -70,8 +70,11 @@ _POSITIVE = st.integers(1, 2**31 - 1)
 _SIZE = st.integers(0, 10**15 - 1)
 _VARIABLE = st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
 
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.TEXT: _LINE,
+    kinds.FIELD_VALUE: st.text(_VISIBLE + " ").map(str.strip).filter(lambda text: text != "off"),
     kinds.FLAG: st.booleans(),
     kinds.PATH: _LINE,
     kinds.COUNT: _COUNT,

@@ -1,0 +1,277 @@
+"""The server side of HTTP without a kernel: real connections on a transport that lives in memory.
+
+All of prefork/http is the real thing; only the wire and the app are ours. What the app was given
+whole is kept in ``seen``.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.errors import ClientGoneError
+from prefork.http.connection import Connection
+from prefork.http.counting import CountingConnection
+from prefork.http.exchange import Exchange
+from prefork.http.forwarded import Proxies
+from prefork.http.head import STATUS_LINES, Pair
+from prefork.http.limits import Limits
+from prefork.http.service import PERIOD, Service
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as an app, or h11, understood it. Names of fields in small letters."""
+
+    method: str
+    target: bytes
+    version: str
+    fields: Fields
+    body: bytes
+
+
+class MemoryTransport(asyncio.Transport):
+    """Takes what the server writes; hands over what the client sent, while the server reads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, swallows: int | None) -> None:
+        super().__init__({"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.2", 80)})
+        self._loop = loop
+        self._swallows = swallows
+        """How much the client takes before it stops reading; None: all."""
+        self._inbox: deque[bytes] = deque()
+        self._paused = False
+        self.protocol: Any = None
+        self.out = bytearray()
+        self.closing = False
+        self.half_closed = False
+
+    # For the server.
+
+    def write(self, data: Any) -> None:
+        if self.closing or self.half_closed:
+            return
+        self.out += data
+        if self._swallows is not None and len(self.out) > self._swallows:
+            self._swallows = None
+            self._full = True
+            self.protocol.pause_writing()
+
+    _full = False
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        self.write(b"".join(pieces))
+
+    def get_write_buffer_size(self) -> int:
+        return 1 if self._full else 0
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self._loop.call_soon(self.protocol.connection_lost, None)
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        self._loop.call_soon(self._hand_over)
+
+    # For the client.
+
+    def put(self, data: bytes) -> None:
+        """The kernel has bytes for the server."""
+        self._inbox.append(data)
+        self._hand_over()
+
+    def drain(self) -> None:
+        """The client reads everything."""
+        if self._full:
+            self._full = False
+            self.protocol.resume_writing()
+
+    def _hand_over(self) -> None:
+        while self._inbox and not self._paused and not self.closing:
+            self.protocol.data_received(self._inbox.popleft())
+
+
+class Client:
+    """One connection, seen from its other end."""
+
+    def __init__(self, server: "MemoryServer", swallows: int | None = None) -> None:
+        self._server = server
+        self.transport = MemoryTransport(server.loop, swallows)
+        self.transport.protocol = self.connection = server.kind(server.service)
+        self.connection.connection_made(self.transport)
+
+    def send(self, *pieces: bytes) -> "Client":
+        """Each arrives alone, and the server's loop has its turns in between."""
+        for piece in pieces:
+            if piece:
+                self.transport.put(piece)
+                self._server.settle()
+        return self
+
+    def finish(self) -> "Client":
+        """The client sends no more."""
+        if not self.transport.closing and not self.connection.eof_received():
+            self.transport.close()
+        self._server.settle()
+        return self
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        self.transport.close()
+        self._server.settle()
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will come from the server."""
+        return self.transport.closing or self.transport.half_closed
+
+    @property
+    def out(self) -> bytes:
+        """All that the server sent, but for the Date."""
+        lines = bytes(self.transport.out).split(b"\r\n")
+        return b"\r\n".join(line for line in lines if not line.startswith(b"Date: "))
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of all answers; no body here looks like a status line, and each ends a line."""
+        return [int(found) for found in re.findall(rb"(?m)^HTTP/1\.1 ([0-9]{3}) ", self.out)]
+
+
+class Recorder:
+    """A handler (see http/service.py) that notes each whole request and says ok."""
+
+    cancels = False
+    upgrade = None
+
+    def __init__(self, streams: bool, loop: asyncio.AbstractEventLoop) -> None:
+        self.streams = streams
+        self.seen: list[Seen] = []
+        self.later: list[Exchange] | None = None
+        """Spooled requests that wait for ``answer``; None: they are answered at once."""
+        self.overdue_ones: list[Exchange] = []
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, exchange: Exchange) -> None:
+        if self.streams:
+            task = self._loop.create_task(self._read(exchange))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+            return
+        body: Any = exchange.body
+        self._note(exchange, b"" if body is None else body.file.read())
+        if self.later is not None:
+            self.later.append(exchange)
+        else:
+            self.answer(exchange)
+
+    def answer(
+        self, exchange: Exchange, fields: Iterable[Pair] = (), body: bytes = b"ok\r\n"
+    ) -> None:
+        exchange.answer(200, STATUS_LINES[200], fields, body)
+        if not self.streams and exchange.body is not None:
+            exchange.body.lose()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        task.result()
+
+    async def _read(self, exchange: Exchange) -> None:
+        body: Any = exchange.body
+        data, more = b"", body is not None
+        try:
+            while more:
+                piece, more = await body.read()
+                data += piece
+        except ClientGoneError:
+            exchange.fail()
+            return
+        self._note(exchange, data)
+        if not exchange.gone:
+            self.answer(exchange)
+
+    def _note(self, exchange: Exchange, body: bytes) -> None:
+        head = exchange.request
+        fields = tuple(
+            (name, value.lower() if name == b"transfer-encoding" else value)
+            for name, value in head.headers
+        )
+        self.seen.append(Seen(head.method, head.target, head.version, fields, body))
+
+    async def finish(self) -> None:
+        """Nothing goes on."""
+
+    def overdue(self, exchange: Exchange) -> None:
+        self.overdue_ones.append(exchange)
+
+    def lost(self, exchange: Exchange) -> None:
+        """Its body says so, too."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """One whose clock stands still unless the test lets time pass."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return 1000.0 + self.ahead
+
+
+class MemoryServer:
+    """One worker's share of HTTP. ``streams``: as for ASGI; else as for WSGI."""
+
+    def __init__(self, streams: bool, limits: Limits | None = None) -> None:
+        self.loop = _Loop()
+        self.recorder = Recorder(streams, self.loop)
+        limits = limits or Limits()
+        self.service = Service(self.loop, self.recorder, limits, Proxies((), (), strips=False))
+        counts = limits.requests or limits.concurrency
+        self.kind = CountingConnection if counts else Connection
+
+    def __enter__(self) -> "MemoryServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in list(self.service.connections):
+            connection.abort()
+        self.settle()
+        self.loop.close()
+
+    def connect(self, swallows: int | None = None) -> Client:
+        return Client(self, swallows)
+
+    def settle(self) -> None:
+        """Let the loop run until it has nothing to do."""
+        while self.loop._ready:  # type: ignore[attr-defined]
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+
+    def pass_time(self, seconds: float) -> None:
+        """So long, with all its ticks."""
+        for _ in range(round(seconds / PERIOD)):
+            self.loop.ahead += PERIOD
+            self.service.tick()
+            self.settle()
+
+    def take_seen(self) -> list[Seen]:
+        """What the app was given whole since the last time that somebody asked."""
+        seen, self.recorder.seen = self.recorder.seen, []
+        return seen

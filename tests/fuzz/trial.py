@@ -1,0 +1,92 @@
+"""One input in every way that it can arrive. What is wrong with it is a Finding.
+
+The app must see a prefix of what h11 sees, and the same however the bytes are cut, whether it
+streams or not, and however often the same was sent before.
+"""
+
+from dataclasses import dataclass
+
+from prefork.http.limits import Limits
+from tests.fuzz.memory import Client, MemoryServer, Seen
+from tests.fuzz.reference import STRICTER, Read, understand
+
+STATUSES = {200, 400, 413, 414, 417, 431, 501, 505}
+
+
+class Finding(AssertionError):  # noqa: N818 - it is one
+    """What happened, and the bytes that did it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one connection."""
+
+    seen: tuple[Seen, ...]
+    statuses: tuple[int, ...]
+    closed: bool
+
+
+class Trial:
+    """Two servers, spooling and streaming, that live through all inputs, as workers do."""
+
+    def __init__(self) -> None:
+        self._servers = [MemoryServer(streams, Limits()) for streams in (False, True)]
+
+    def close(self) -> None:
+        """End the servers."""
+        for server in self._servers:
+            server.__exit__()
+
+    def run(self, data: bytes, pieces: list[bytes]) -> str:
+        """Raises Finding. Tells why a request was refused that h11 accepts: a key of STRICTER."""
+        expected = understand(data)
+        why = ""
+        for server in self._servers:
+            whole = self._send(server, [data], data)
+            why = self._compare(whole, expected.requests, data)
+            ways = {"cut": pieces, "again": [data], "and again": [data]}
+            if len(data) < 300:
+                ways["bytewise"] = [data[i : i + 1] for i in range(len(data))]
+            for way, parts in ways.items():
+                outcome = self._send(server, parts, data)
+                if outcome != whole:
+                    raise Finding(f"whole: {whole}\n{way}: {outcome}\n{data!r}\n{parts!r}")
+        return why
+
+    def _send(self, server: MemoryServer, parts: list[bytes], data: bytes) -> Outcome:
+        server.take_seen()
+        client = server.connect()
+        try:
+            client.send(*parts)
+        except Exception as error:
+            raise Finding(f"{error!r}\n{data!r}\n{parts!r}") from error
+        outcome = self._outcome(server, client, data)
+        client.finish().leave()
+        if server.service.connections:
+            raise Finding(f"a connection stays\n{data!r}")
+        return outcome
+
+    def _outcome(self, server: MemoryServer, client: Client, data: bytes) -> Outcome:
+        statuses = [status for status in client.statuses if status != 100]
+        seen = tuple(server.take_seen())
+        if not STATUSES.issuperset(statuses):
+            raise Finding(f"answers {statuses}\n{data!r}")
+        if statuses.count(200) != len(seen) or any(s != 200 for s in statuses[:-1]):
+            raise Finding(f"answers {statuses} to {seen}\n{data!r}")
+        if statuses and statuses[-1] != 200 and not client.closed:
+            raise Finding(f"open after {statuses}\n{data!r}")
+        return Outcome(seen, tuple(statuses), client.closed)
+
+    def _compare(self, outcome: Outcome, expected: list[Read], data: bytes) -> str:
+        for index, seen in enumerate(outcome.seen):
+            if index >= len(expected):
+                raise Finding(f"the app sees what h11 refuses: {seen}\n{data!r}")
+            if seen != expected[index].seen:
+                raise Finding(f"app: {seen}\nh11: {expected[index].seen}\n{data!r}")
+        if len(outcome.seen) == len(expected):
+            return ""
+        refused = expected[len(outcome.seen)]
+        for name, (_, applies) in STRICTER.items():
+            if applies(refused):
+                return name
+        raise Finding(f"refused with {outcome.statuses} for no reason: {refused}\n{data!r}")

@@ -1,0 +1,178 @@
+"""What an idle connection costs: nothing that a request needs, and no look in each tick."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from prefork.http.limits import Limits
+from prefork.http.service import LONGEST_ROUND, MOST_READERS
+from tests.fuzz.memory import Client, MemoryServer
+
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+
+BETWEEN_ROUNDS = 33
+"""Seconds after which no round comes just when the next deadline of a test passes."""
+
+
+@pytest.fixture(params=[False, True], ids=["spooled", "streamed"])
+def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
+    with MemoryServer(request.param, Limits(keepalive=80, header_timeout=10)) as server:
+        yield server
+
+
+def rests(server: MemoryServer, client: Client) -> bool:
+    """Whether nothing is kept for it, and nobody looks at it."""
+    connection = client.connection
+    kept = connection._reader is not server.service.no_reader or connection.shared is not None
+    return not kept and connection not in server.service.watched
+
+
+def test_a_connection_rests_soon_after_its_answer(server: MemoryServer) -> None:
+    client = server.connect().send(GET)
+    assert not rests(server, client)
+    server.pass_time(1)
+    assert rests(server, client)
+    for number in range(5):
+        assert client.send(GET).statuses == [200] * (2 + number)
+        server.pass_time(LONGEST_ROUND)
+        assert rests(server, client)
+
+
+def test_readers_go_from_hand_to_hand(server: MemoryServer) -> None:
+    clients = [server.connect().send(GET, b"\r\n" * number) for number in range(2)]
+    first = clients[0].connection._reader
+    server.pass_time(1)
+    # The second has begun with something, be it an empty line.
+    assert [rests(server, client) for client in clients] == [True, False]
+    other = server.connect().send(POST)
+    assert other.connection._reader is first
+    clients[0].send(POST)
+    assert clients[0].connection._reader is not first
+    assert other.send(b"other").statuses == clients[0].send(b"first").statuses[1:] == [200]
+    assert {seen.body for seen in server.take_seen()} == {b"", b"other", b"first"}
+
+
+@pytest.mark.parametrize("part", [GET[:5], GET[:-2], POST, POST + b"hell", b"\r"])
+def test_a_reader_that_has_begun_is_never_given_to_another(
+    server: MemoryServer, part: bytes
+) -> None:
+    client = server.connect().send(GET, part)
+    server.pass_time(1)
+    assert not rests(server, client)
+    client.leave()
+    assert server.connect().send(POST + b"hello").statuses == [200]
+    assert server.take_seen()[-1].body == b"hello"
+
+
+@pytest.mark.parametrize("ending", [b"Connection: close\r\n", b"Connection: keep-alive, close\r\n"])
+def test_a_reader_that_reads_no_further_is_never_given_to_another(
+    server: MemoryServer, ending: bytes
+) -> None:
+    server.connect().send(GET[:-2] + ending + b"\r\n")
+    server.pass_time(1)
+    assert server.connect().send(GET, GET).statuses == [200, 200]
+
+
+def test_empty_lines_do_not_add_up_in_a_reader_that_goes_from_hand_to_hand(
+    server: MemoryServer,
+) -> None:
+    for _ in range(3):
+        server.connect().send(GET).leave()
+    client = server.connect().send(b"\r\n", GET)
+    server.pass_time(LONGEST_ROUND)
+    client.leave()
+    assert all(reader.size == 0 for reader in server.service._readers)
+
+
+def test_readers_are_kept_in_moderation(server: MemoryServer) -> None:
+    for client in [server.connect().send(GET[:5]) for _ in range(2 * MOST_READERS)]:
+        client.send(GET[5:])
+    server.pass_time(1)
+    assert len(server.service._readers) == MOST_READERS
+
+
+def test_an_idle_connection_is_closed_soon_after_its_time(server: MemoryServer) -> None:
+    client = server.connect().send(GET)
+    server.pass_time(79)
+    assert not client.closed
+    server.pass_time(7)
+    assert client.closed
+
+
+def test_a_connection_that_says_nothing_is_closed_in_time(server: MemoryServer) -> None:
+    client = server.connect()
+    server.pass_time(9)
+    assert not client.closed
+    server.pass_time(2)
+    assert client.closed
+
+
+def test_a_head_in_part_is_not_waited_for_after_an_idle_while(server: MemoryServer) -> None:
+    client = server.connect().send(GET)
+    server.pass_time(BETWEEN_ROUNDS)
+    client.send(GET[:5])
+    server.pass_time(9)
+    assert not client.closed
+    server.pass_time(2)
+    assert client.statuses == [200, 408]
+
+
+def test_a_body_in_part_is_not_waited_for_after_an_idle_while(server: MemoryServer) -> None:
+    client = server.connect().send(GET)
+    server.pass_time(BETWEEN_ROUNDS)
+    client.send(POST)
+    server.pass_time(29)
+    assert not client.closed
+    server.pass_time(2)
+    assert client.statuses == [200, 408]
+
+
+def test_a_request_that_is_overdue_is_found_after_an_idle_while() -> None:
+    with MemoryServer(False, Limits(request=30)) as server:
+        client = server.connect().send(GET)
+        server.pass_time(20)
+        server.recorder.later = []
+        client.send(GET)
+        server.pass_time(29)
+        assert server.recorder.overdue_ones == []
+        assert server.service.in_flight == 1
+        server.pass_time(2)
+        assert server.recorder.overdue_ones == server.recorder.later
+
+
+def test_a_client_that_does_not_read_is_found_after_an_idle_while(server: MemoryServer) -> None:
+    client = server.connect(swallows=100).send(GET)
+    server.pass_time(BETWEEN_ROUNDS)
+    client.send(GET)
+    server.pass_time(59)
+    assert not client.closed
+    server.pass_time(2)
+    assert client.closed
+
+
+def test_a_slow_body_is_refused_below_its_rate() -> None:
+    with MemoryServer(True, Limits(body_rate=10)) as server:
+        slow, fast = server.connect(), server.connect()
+        for client in (slow, fast):
+            client.send(POST.replace(b"5", b"500"))
+        for second in range(12):
+            server.pass_time(1)
+            fast.send(b"x" * 10)
+            slow.send(b"x" * 2)
+            assert slow.closed is (second >= 5), second
+        assert slow.statuses == [408]
+        assert not fast.closed
+
+
+def test_who_is_not_read_from_is_not_too_slow() -> None:
+    with MemoryServer(True, Limits(body_rate=1000)) as server:
+        client = server.connect().send(POST.replace(b"5", b"90000"))
+        client.connection.pause()
+        server.pass_time(20)
+        client.connection.resume()
+        server.pass_time(4)
+        client.send(b"x" * 100)
+        server.pass_time(1)
+        client.send(b"x" * 89900)
+        assert client.statuses == [200]

@@ -1,0 +1,195 @@
+"""Remembered heads: bytes that were seen before mean what they meant, and nothing else does.
+
+A head that is remembered for the wrong bytes would be given to other clients, so that is what
+these tests try to achieve.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from prefork.http.limits import Limits
+from prefork.http.request import LONGEST_REMEMBERED, MOST_REMEMBERED, MOST_SEEN
+from tests.fuzz.memory import MemoryServer, Seen
+
+GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+UPGRADE = b"GET /evil HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+UPGRADE_BODY = UPGRADE.replace(b"Upgrade: x", b"Upgrade: x\r\nContent-Length: 3") + b"abc"
+
+
+@pytest.fixture(params=[False, True], ids=["spooled", "streamed"])
+def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
+    with MemoryServer(request.param) as server:
+        yield server
+
+
+def alone(server: MemoryServer, data: bytes) -> list[Seen]:
+    """What a server that has never seen anything makes of it."""
+    with MemoryServer(server.recorder.streams) as fresh:
+        fresh.connect().send(data)
+        return fresh.take_seen()
+
+
+def test_what_was_seen_twice_is_remembered_for_all_connections(server: MemoryServer) -> None:
+    for known in (0, 0, 1, 1):
+        assert len(server.service.heads) == known
+        server.connect().send(GET)
+    first, *others = server.take_seen()
+    assert first.target == b"/a?b"
+    assert others == [first] * 3
+
+
+FIRST = {
+    "get": GET,
+    "two": GET + GET,
+    "upgrade": UPGRADE,
+    "upgrade-with-body": UPGRADE_BODY,
+    "upgrade-and-more": UPGRADE + GET,
+    "upgrade-twice": UPGRADE + UPGRADE,
+    "body": POST,
+    "body-and-more": POST + GET,
+    "chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "head": b"HEAD /h HTTP/1.1\r\nHost: a\r\n\r\n",
+    "empty-line": b"\r\n",
+    "lone-cr": b"\r",
+    "part": GET[:-1],
+    "body-in-part": POST[:-1],
+    "keep-alive-1.0": b"GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "large": b"GET /large HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LONGEST_REMEMBERED + b"\r\n\r\n",
+}
+SECOND = {name: data for name, data in FIRST.items() if name not in ("part", "body-in-part")}
+SECOND |= {"end-of-part": b"\n", "end-of-body": b"o", "looks-like-a-body": b"hello" + GET}
+
+
+@pytest.mark.parametrize("second", list(SECOND))
+@pytest.mark.parametrize("first", list(FIRST))
+def test_no_sequence_of_requests_poisons_what_others_send(
+    server: MemoryServer, first: str, second: str
+) -> None:
+    expected = alone(server, FIRST[first] + SECOND[second])
+    victims = {name: alone(server, data) for name, data in SECOND.items()}
+    server.take_seen()
+    for _ in range(3):
+        client = server.connect().send(FIRST[first], SECOND[second])
+        assert server.take_seen() == expected
+        client.leave()
+    for name, data in SECOND.items():
+        server.connect().send(data)
+        assert server.take_seen() == victims[name], name
+
+
+def test_the_bytes_of_a_request_inside_of_a_body_stay_a_body(server: MemoryServer) -> None:
+    for _ in range(3):
+        server.connect().send(GET)
+    assert GET in server.service.heads
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * len(GET))
+    for pieces in ([head, GET, GET], [head + GET, GET], [head[:-2], b"\r\n", GET, GET]):
+        server.take_seen()
+        server.connect().send(*pieces)
+        (seen,) = server.take_seen()
+        assert (seen.method, seen.body) == ("POST", GET + GET)
+
+
+def test_the_bytes_of_a_request_inside_of_a_head_stay_a_part_of_it(server: MemoryServer) -> None:
+    tail = b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n"
+    for _ in range(3):
+        server.connect().send(tail)
+    server.take_seen()
+    client = server.connect().send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", tail)
+    # The second Host of the same request.
+    assert client.statuses == [400]
+    assert server.take_seen() == []
+
+
+def test_what_follows_a_request_that_ends_the_connection_is_not_read(server: MemoryServer) -> None:
+    for _ in range(3):
+        server.connect().send(GET)
+    server.take_seen()
+    client = server.connect().send(
+        b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", GET
+    )
+    assert [seen.target for seen in server.take_seen()] == [b"/last"]
+    assert client.statuses == [200]
+    assert client.closed
+
+
+def test_nothing_is_read_after_a_refusal(server: MemoryServer) -> None:
+    for _ in range(3):
+        server.connect().send(GET)
+    server.take_seen()
+    client = server.connect().send(b"GET bad HTTP/1.1\r\nHost: a\r\n\r\n", GET)
+    assert server.take_seen() == []
+    assert client.statuses == [400]
+
+
+def test_a_request_that_ends_the_connection_is_not_remembered(server: MemoryServer) -> None:
+    closing = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    for _ in range(4):
+        assert server.connect().send(closing).closed
+    assert not server.service.heads
+
+
+def test_without_keep_alive_nothing_is_remembered() -> None:
+    with MemoryServer(False, Limits(keepalive=0)) as server:
+        for _ in range(4):
+            assert server.connect().send(GET).closed
+        assert not server.service.heads
+
+
+def test_a_remembered_request_ends_its_connection_when_the_worker_drains(
+    server: MemoryServer,
+) -> None:
+    clients = [server.connect().send(GET) for _ in range(3)]
+    server.service.drain(for_good=False)
+    client = clients[0].send(GET)
+    assert client.statuses == [200, 200]
+    assert client.out.count(b"Connection: close") == 1
+    assert client.closed
+
+
+def test_a_remembered_request_waits_its_turn() -> None:
+    """While an answer is due, the same bytes take the long way and keep their place."""
+    with MemoryServer(False) as server:
+        for _ in range(3):
+            server.connect().send(GET)
+        later = server.recorder.later = []
+        server.take_seen()
+        client = server.connect().send(GET, GET.replace(b"/a", b"/z"), GET)
+        assert [seen.target for seen in server.take_seen()] == [b"/a?b"]
+        for number in range(3):
+            server.recorder.answer(later.pop(), body=b"%d\r\n" % number)
+            server.settle()
+        assert [seen.target for seen in server.take_seen()] == [b"/z?b", b"/a?b"]
+        bodies = [line for line in client.out.split(b"\r\n") if line.isdigit()]
+        assert bodies == [b"0", b"1", b"2"]
+
+
+def test_memory_of_heads_is_bounded(server: MemoryServer) -> None:
+    client = server.connect()
+    for number in range(MOST_REMEMBERED + MOST_SEEN):
+        request = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
+        client.send(request, *([request] if number < 2 * MOST_REMEMBERED else []))
+        assert len(server.service.heads) <= MOST_REMEMBERED
+        assert len(server.service.heads._seen) <= MOST_SEEN
+
+
+def test_a_client_that_does_not_read_gets_no_further_answers(server: MemoryServer) -> None:
+    """It could otherwise make the server keep as many answers as it can send requests."""
+    client = server.connect(swallows=10)
+    client.send(GET + GET + GET, GET, GET)
+    assert client.statuses == [200]
+    client.transport.drain()
+    server.settle()
+    assert client.statuses == [200] * 5
+
+
+def test_requests_that_wait_for_a_slow_reader_are_answered_while_the_worker_drains(
+    server: MemoryServer,
+) -> None:
+    client = server.connect(swallows=10).send(GET + GET + GET)
+    server.service.drain(for_good=False)
+    client.transport.drain()
+    server.settle()
+    assert client.statuses == [200] * 3
+    assert client.closed
