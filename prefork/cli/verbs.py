@@ -296,6 +296,10 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "ping": (_ping, "whether masters answer", (_targets("*"), _timeout)),
     "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
                (_targets("+"), _timeout)),
+    "rotate": (_plain("rotate", "rotated its logs"), "put what workers printed away",
+               (_targets("+"), _timeout)),
+    "flush": (_plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
+              (_targets("+"), _timeout)),
     "reset": (_plain("reset", "reset"), "forget deaths and restart counts",
               (_targets("+"), _timeout)),
 }  # fmt: skip
