@@ -94,9 +94,8 @@ def _watch(folder: Path, environ: dict[str, str], words: argparse.Namespace, eac
     follower.send_signal(signal.SIGCONT)
     follower.terminate()
     follower.wait()
-    print(
-        f"{words.workers * each} lines in {max(took):.1f} s: {words.workers * each / max(took):,.0f}/s"
-    )
+    lines = words.workers * each
+    print(f"{lines} lines in {max(took):.1f} s: {lines / max(took):,.0f}/s")
     print(
         f"master: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after; {kills} writers killed"
     )
@@ -119,8 +118,8 @@ def _count(folder: Path, workers: int, each: int) -> int:
     strange = 0
     olds = sorted(folder.glob("soak.out.*"), key=lambda path: int(path.name.split(".")[2]))
     for path in [*olds, folder / "soak.out"]:
-        opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
-        with opened as file:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rb") as file:
             for line in file:
                 match = LINE.match(line.rstrip(b"\n"))
                 if match is None or match[1] != match[4]:
@@ -133,9 +132,8 @@ def _count(folder: Path, workers: int, each: int) -> int:
         for stream, numbers in wanted.items():
             right = found[slot, stream] == numbers
             missing += not right
-            print(
-                f"slot {slot} {stream.decode()}: {len(found[slot, stream])} lines, in order: {right}"
-            )
+            count = len(found[slot, stream])
+            print(f"slot {slot} {stream.decode()}: {count} lines, complete and in order: {right}")
     print(f"{len(olds)} rotated files, {strange} lines that nobody printed")
     return 1 if missing or strange else 0
 

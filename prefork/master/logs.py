@@ -147,6 +147,11 @@ class Logs:
 
     # Housekeeping.
 
+    def places(self) -> dict[str, str]:
+        """The files, for whoever wants to read them."""
+        files = {"log": self._log.path, "output": str(self.path or "")}
+        return {name: path for name, path in files.items() if path}
+
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the log writer."""
         return self._outlets is not None and self._outlets.knows_pid(pid)

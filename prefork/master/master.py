@@ -378,7 +378,8 @@ class Master:
             self._titles.master(now)
             self._notifier.status(now)
             if self._registration is not None:
-                self._registration.note(status=now, target=self._pool.target)
+                known = self._logs.places()
+                self._registration.note(status=now, target=self._pool.target, **known)
 
     def _close(self) -> None:
         self._generations.close()
