@@ -18,6 +18,9 @@ from prefork.observe.rotation import Rotation
 TRY_AGAIN = 1.0
 """Seconds between two attempts to open a file that cannot be opened."""
 
+TELL_AGAIN = 60.0
+"""Seconds in which it is said only once that lines are dropped."""
+
 
 class Output:
     """One file. ``dropped``: lines since the disk took the last one."""
@@ -30,6 +33,7 @@ class Output:
         self._fd = -1
         self._born = 0.0
         self._try_again = 0.0
+        self._silent_until: dict[int, float] = {}
         self._open()
 
     @property
@@ -56,11 +60,17 @@ class Output:
         age = time.time() - self._born
         if self._archive.rotation.is_due(self.ends()[1], more, age):
             self.rotate()
-        if self.dropped:
-            self._tell_dropped()
+
+    def notice(self) -> bytes:
+        """What is to be written before the next records: how many are missing there."""
+        if not self.dropped:
+            return b""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
+        text = f"{self.dropped} lines were dropped, the disk was full"
+        return format_note(self.format, stamp, os.getpid(), text)
 
     def append(self, data: bytes, lines: int, before: int) -> None:
-        """Add them after the first ``before`` bytes, or drop them."""
+        """Add ``data``, with the notice, after the first ``before`` bytes, or drop it."""
         if self._fd < 0:
             self.dropped += lines
             return
@@ -70,27 +80,24 @@ class Output:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
             self._drop(lines, before, error)
-
-    def _tell_dropped(self) -> None:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
-        text = f"{self.dropped} lines were dropped, the disk was full"
-        note = format_note(self.format, stamp, os.getpid(), text)
-        before = self.ends()[1]
-        try:
-            if os.write(self._fd, note) < len(note):
-                os.ftruncate(self._fd, before)
-                return
-        except OSError:
-            return  # as before
-        self._logger.warning("%s is written again; %d lines were dropped", self.path, self.dropped)
-        self.dropped = 0
+            return
+        if self.dropped:
+            self._tell(logging.WARNING, f"is written again; {self.dropped} lines were dropped")
+            self.dropped = 0
 
     def _drop(self, lines: int, before: int, error: OSError) -> None:
         with suppress(OSError):
             os.ftruncate(self._fd, before)
         if not self.dropped:
-            self._logger.error("cannot write %s: %s; dropping lines", self.path, error.strerror)
+            self._tell(logging.ERROR, f"cannot be written: {error.strerror}; dropping lines")
         self.dropped += lines
+
+    def _tell(self, level: int, what: str) -> None:
+        """A disk that is nearly full takes one batch and not the next; that is not said each time."""
+        now = time.monotonic()
+        if now >= self._silent_until.get(level, 0.0):
+            self._silent_until[level] = now + TELL_AGAIN
+            self._logger.log(level, "%s %s", self.path, what)
 
     def cut(self, inode: int, before: int, length: int) -> bool:
         """After a crash: whether ``length`` bytes are there after the first ``before``. If not, the

@@ -157,6 +157,7 @@ class Writer:
 
     def _write(self, source: _Source, taken: int, lines: list[bytes]) -> None:
         data = FORMATS[self._output.format](source.outlet, self._stamp(), lines)
+        data = self._output.notice() + data
         self._output.make_room(len(data))
         inode, before = self._output.ends()
         batch = Batch(source.outlet.number, taken, inode, before, len(data))
