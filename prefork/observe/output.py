@@ -93,7 +93,7 @@ class Output:
         self.dropped += lines
 
     def _tell(self, level: int, what: str) -> None:
-        """A disk that is nearly full takes one batch and not the next; that is not said each time."""
+        """A disk that is nearly full takes one batch and not the next; not each time is told."""
         now = time.monotonic()
         if now >= self._silent_until.get(level, 0.0):
             self._silent_until[level] = now + TELL_AGAIN
