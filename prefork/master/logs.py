@@ -134,11 +134,14 @@ class Logs:
         return self._outlets.ask("reopen") if self._outlets is not None else None
 
     def ask(self, what: str) -> int:
-        """``rotate`` or ``flush``; the number of the wish. Raises UsageError."""
+        """``rotate`` or ``flush``; the number of the wish. Raises PreforkError."""
         if self._outlets is None:
             raise UsageError("its output goes to no file; give it one with --log-dir")
         if what == "flush" and self._log.path:
-            os.truncate(self._log.path, 0)
+            try:
+                os.truncate(self._log.path, 0)
+            except OSError as error:
+                raise MachineError(f"cannot empty {self._log.path}: {error.strerror}") from error
         return self._outlets.ask(what)
 
     def has_done(self, number: int | None) -> bool:
@@ -151,6 +154,11 @@ class Logs:
         """The files, for whoever wants to read them."""
         files = {"log": self._log.path, "output": str(self.path or "")}
         return {name: path for name, path in files.items() if path}
+
+    def settle(self) -> None:
+        """Now and then: have a log writer again, if there could be none."""
+        if self._outlets is not None:
+            self._outlets.settle()
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the log writer."""

@@ -127,6 +127,7 @@ class Master:
             self._ask(self._facts.popleft())
         self._ask(self._beats())
         self._show_status()
+        self._logs.settle()
         if self._control is not None:
             self._control.settle()
         self._generations.forget_all_but(self._pool.generations())

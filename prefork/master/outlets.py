@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from prefork.errors import MachineError
 from prefork.observe.ledger import Ledger
 from prefork.observe.log import Log
 from prefork.observe.output import Output
@@ -85,7 +86,10 @@ class Outlets:
         self._numbers = 0
         self._asked: dict[int, str] = {}
         self._born = 0.0
+        """When the last one was; while there is none, when the next may be."""
         self._wait = 0.0
+        self._child: Child | None = None
+        """None: there could be none, and it is tried again."""
         self._give_birth()
 
     # The writer.
@@ -97,13 +101,13 @@ class Outlets:
         def live() -> int:
             self._line.close()
             ignore_masters_signals()
-            time.sleep(self._wait)
             self._begin()
+            time.sleep(self._wait)
             output = Output(self.path, self._rotation, self._log.logger)
             return Writer(self._outlets, its_end, output, self._ledger, self._log).run()
 
         try:
-            self._child: Child = fork(live)
+            self._child = fork(live)
         except BaseException:
             self._line.close()
             raise
@@ -114,24 +118,37 @@ class Outlets:
         self._waiter.watch(self._child.pidfd, self._bury)
 
     def _bury(self) -> None:
+        assert self._child is not None, "its pidfd is watched"
         self._hear()
-        self._forget_writer()
+        self._forget_writer(self._child)
         death = self._child.reap()
+        self._child = None
         cause = death.signal or f"exit code {death.code}"
         young = time.monotonic() - self._born < SOON
         self._wait = min(LONGEST_WAIT, max(0.1, self._wait * 2)) if young else 0.0
         self._log.logger.error("the log writer died (%s); no line is lost", cause)
-        self._give_birth()
+        self.settle()
+
+    def settle(self) -> None:
+        """Have a writer again. What the machine does not allow now is tried again soon."""
+        if self._child is not None or time.monotonic() < self._born:
+            return
+        try:
+            self._give_birth()
+        except MachineError as error:
+            self._log.logger.error("there is no log writer: %s", error)
+            self._born = time.monotonic() + SOON
+            return
         for number, what in self._asked.items():
             self._line.send(message(what, number=number))
 
-    def _forget_writer(self) -> None:
+    def _forget_writer(self, child: Child) -> None:
         self._waiter.forget(self._line.fileno())
-        self._waiter.forget(self._child.pidfd)
+        self._waiter.forget(child.pidfd)
         self._line.close()
 
     def _hear(self) -> None:
-        for data, _ in self._line.receive():
+        for data, _ in self._line.receive() if self._child is not None else ():
             if not data:
                 return
             say, details = read(data)
@@ -145,7 +162,7 @@ class Outlets:
             os.close(self._outlets.pop(outlet))
 
     def _say(self, data: bytes, fd: int | None = None) -> None:
-        if not self._line.send(data, fd):
+        if self._child is not None and not self._line.send(data, fd):
             # It takes no post any more. Its successor inherits all that there is.
             self._child.send(signal.SIGKILL)
 
@@ -189,12 +206,13 @@ class Outlets:
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the writer's."""
-        return pid == self._child.pid
+        return self._child is not None and pid == self._child.pid
 
     def close_copy(self) -> None:
         """In a child."""
-        self._line.close()
-        os.close(self._child.pidfd)
+        if self._child is not None:
+            self._line.close()
+            os.close(self._child.pidfd)
         for reader in self._outlets.values():
             os.close(reader)
         self._ledger.close_copy()
@@ -202,7 +220,9 @@ class Outlets:
     def close(self) -> None:
         """No worker is left. Wait a moment for the last lines; a grandchild may go on printing, and
         then the writer stays with it."""
-        self._forget_writer()
+        if self._child is None:
+            return
+        self._forget_writer(self._child)
         end = select.poll()
         end.register(self._child.pidfd, select.POLLIN)
         if end.poll(LAST_LINES * 1000):

@@ -24,7 +24,8 @@ class Archive:
         self._told = ""
         self._work = threading.Event()
         self._turn = threading.Lock()
-        self._work.set()  # what the last writer left
+        if (rotation.size, rotation.age) != (None, None):
+            self._work.set()  # what the last writer left; without rotation it is somebody else's
         threading.Thread(target=self._run, daemon=True).start()
 
     def add(self, log: Path) -> None:

@@ -66,7 +66,7 @@ class Output:
         if not self.dropped:
             return b""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
-        text = f"{self.dropped} lines were dropped, the disk was full"
+        text = f"{self.dropped} lines are missing here, they could not be written"
         return format_note(self.format, stamp, os.getpid(), text)
 
     def append(self, data: bytes, lines: int, before: int) -> None:
@@ -102,7 +102,7 @@ class Output:
     def cut(self, inode: int, before: int, length: int) -> bool:
         """After a crash: whether ``length`` bytes are there after the first ``before``. If not, the
         part that is, is removed."""
-        for path in (self.path, *self.path.parent.glob(f"{self.path.name}.*")):
+        for path in (self.path, *self.path.parent.glob(f"{self.path.name}?*")):
             with suppress(FileNotFoundError):
                 status = os.lstat(path)
                 if status.st_ino == inode and stat.S_ISREG(status.st_mode):
