@@ -20,6 +20,8 @@ def start_new(client: Client, arguments: Sequence[str]) -> int:
     given = [*arguments, "--daemon", "--name", name]
     if not config.log_file:
         given += ["--log-file", str(folder.path / "log")]
+    if not config.log_dir:
+        given += ["--log-dir", str(folder.path)]
     code = _start(client, folder, given)
     if code:
         erase(folder.path)

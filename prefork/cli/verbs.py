@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 
 from prefork.cli.client import Client
-from prefork.cli.logs import follow_logs
+from prefork.cli.logs import add_words as add_logs_words
+from prefork.cli.logs import show_logs
 from prefork.cli.start import start_again, start_new
 from prefork.config.flags import Parser
 from prefork.errors import AppError, MachineError, PreforkError
@@ -215,7 +216,7 @@ def _monit(client: Client, _words: Words) -> int:
 
 
 def _logs(client: Client, words: Words) -> int:
-    return follow_logs(client.find(*(words.targets or ["all"])), words.lines, words.follow)
+    return show_logs(client.find(*(words.targets or ["all"])), words)
 
 
 # Several apps, one after another.
@@ -273,11 +274,6 @@ def _one(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
 
 
-def _tail(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("-n", "--lines", type=int, default=15, help="how many lines (%(default)s)")
-    verb.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
-
-
 VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "start": (_start, "start an app in the background, or one of the list again", ()),
     "stop": (_stop, "stop apps gracefully", (_targets("+"), _quick, _timeout)),
@@ -290,12 +286,17 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "ls": (_list, "all apps", (_json,)),
     "show": (_show, "everything about apps", (_targets("+"), _json)),
     "why": (_why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
-    "logs": (_logs, "the last log lines", (_targets("*"), _tail)),
+    "logs": (_logs, "what workers and masters say, merged by time",
+             (_targets("*"), add_logs_words)),
     "monit": (_monit, "all apps, live, with keys to reload, scale and stop", ()),
     "events": (_events, "what happens, as JSON lines", (_one,)),
     "ping": (_ping, "whether masters answer", (_targets("*"), _timeout)),
     "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
                (_targets("+"), _timeout)),
+    "rotate": (_plain("rotate", "rotated its logs"), "put what workers printed away",
+               (_targets("+"), _timeout)),
+    "flush": (_plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
+              (_targets("+"), _timeout)),
     "reset": (_plain("reset", "reset"), "forget deaths and restart counts",
               (_targets("+"), _timeout)),
 }  # fmt: skip

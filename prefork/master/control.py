@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from prefork.errors import PreforkError, UsageError
+from prefork.master.logs import Logs
 from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
 from prefork.unix.control import ControlSocket, Peer
@@ -46,8 +47,8 @@ class Asked(Protocol):
     def stop(self, quick: bool) -> None:
         """From now on none."""
 
-    def reopen(self) -> None:
-        """The logs."""
+    def reopen(self) -> int | None:
+        """The logs; the number of what the log writer was asked."""
 
 
 @dataclass(slots=True)
@@ -70,12 +71,14 @@ class Control:
         waiter: Waiter,
         pool: Pool,
         asked: Asked,
+        logs: Logs,
         clock: Callable[[], float],
     ) -> None:
         self._socket = socket
         self._waiter = waiter
         self._pool = pool
         self._asked = asked
+        self._logs = logs
         self._clock = clock
         self._talks: list[Talk] = []
         self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
@@ -139,6 +142,10 @@ class Control:
                 self._reload(talk)
             case "scale":
                 self._scale(talk, request.arguments["workers"])
+            case "reopen":
+                talk.goal = self._when_written(self._asked.reopen())
+            case "rotate" | "flush" as what:
+                talk.goal = self._when_written(self._logs.ask(what))
             case "stop":
                 talk.stopping = True
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
@@ -152,8 +159,6 @@ class Control:
                 return self._asked.describe()
             case "why":
                 return {"deaths": list(self._deaths)}
-            case "reopen":
-                self._asked.reopen()
             case "reset":
                 self._deaths.clear()
                 self.restarts.clear()
@@ -188,6 +193,13 @@ class Control:
             if happening is None and reached:
                 return wire.result({"workers": pool.target, **also})
             return None
+
+        return outcome
+
+    def _when_written(self, asked: int | None) -> Goal:
+        def outcome(happening: orders.Happening | None) -> Outcome | None:
+            done = happening is None and self._logs.has_done(asked)
+            return wire.result({}) if done else None
 
         return outcome
 

@@ -4,6 +4,7 @@
     state      JSON: who it is, how it was started, what became of it
     control    its socket
     log        the log of an app that was started in the background
+    NAME.out   what its workers print, and NAME.out.1.gz …, the rotated ones
 
 Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
 owner alone: folders are 0700, files 0600, and symlinks are not followed.
@@ -157,6 +158,8 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
 
 def erase(path: Path) -> None:
     """Remove the folder of an app and all that prefork put into it."""
+    for output in path.glob(f"{path.name}.out*"):
+        _remove(output)
     for name in ("control", "state", "state.new", "log", "lock"):
         _remove(path / name)
     try:

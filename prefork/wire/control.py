@@ -62,7 +62,9 @@ VERBS = {
             True,
             (Argument("quick", "do not wait for requests in flight"),),
         ),
-        Verb("reopen", "open the logs anew, after a rotation", True),
+        Verb("reopen", "open the logs anew, after somebody else rotated them", True),
+        Verb("rotate", "put what the workers printed away, and begin a new file", True),
+        Verb("flush", "empty the logs, the rotated ones, too", True),
         Verb("reset", "forget the deaths so far, and begin to count anew", True),
     )
 }
