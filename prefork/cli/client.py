@@ -36,14 +36,16 @@ class Client:
         return [self.describe(entry) for entry in entries(self.home)]
 
     def find(self, *targets: str) -> list[Entry]:
-        """The apps that names, ``all`` or ``/regular expressions/`` mean.
+        """The apps that names, namespaces, ``all`` or ``/regular expressions/`` mean.
 
         Raises UsageError for one that means none, with the nearest name.
         """
         known = {entry.name: entry for entry in entries(self.home)}
         found: dict[str, Entry] = {}
         for target in targets:
-            names = _matching(target, list(known))
+            names = _matching(target, list(known)) or [
+                name for name, entry in known.items() if entry.state.get("namespace") == target
+            ]
             if not names and target != "all":
                 raise UsageError(_no_such_app(target, list(known)))
             found.update((name, known[name]) for name in names)
