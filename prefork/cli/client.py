@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prefork.config.flags import without_environment
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect
 from prefork.unix.home import Entry, entries, home
@@ -54,6 +55,8 @@ class Client:
     def describe(self, entry: Entry) -> dict[str, Any]:
         """One app, see ``apps``."""
         told: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
+        if "arguments" in told:
+            told["arguments"], _ = without_environment(told["arguments"])
         if not entry.runs():
             told["state"] = "dead" if entry.state.get("pid") else "stopped"
             return told

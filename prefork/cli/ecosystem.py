@@ -18,7 +18,7 @@ from prefork.cli.progress import teller
 from prefork.cli.settings import Settings, absolute, read_file
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config import Config
-from prefork.config.ecosystem import choose, in_order, is_ecosystem, sections
+from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
 from prefork.config.flags import Parser
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.home import Entry, check_name, claim, usable_name
@@ -90,6 +90,7 @@ def apps_of(path: str, stage: str = "", only: str = "") -> list[App]:
     if not is_ecosystem(table):
         return [_single(path, stage, only)]
     known = sections(table, path, folder, stage)
+    check_stage(table, path, stage)
     apps = []
     for name in choose(in_order(known), only.split(","), path):
         check_name(name)

@@ -94,7 +94,10 @@ def _start(arguments: list[str]) -> int:
         else:
             apps = [start_new(client, own + rest, waiting)]
     if attach and code == 0 and apps:
-        follow_logs([Entry(app.path) for app in apps], lines=15, follow=True)
+        try:
+            follow_logs([Entry(app.path) for app in apps], lines=15, follow=True)
+        except KeyboardInterrupt:
+            pass  # the app goes on
     return code
 
 

@@ -59,16 +59,23 @@ def sections(table: Table, path: str, folder: str, stage: str = "") -> dict[str,
         raise UsageError(f"{path}: there is no app in it, as in [apps.web]")
     if "after" in defaults:
         raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
-    stages = {key for each in (defaults, *apps.values()) for key in _stages(each)}
-    if stage and STAGE + stage not in stages:
-        known = [key.removeprefix(STAGE) for key in stages]
-        raise UsageError(f"{path}: no app has a table {STAGE}{stage}{nearest(stage, known)}")
     made = {}
     for name, content in apps.items():
         made[name] = _section(name, content, defaults, (path, folder, stage))
     for section in made.values():
         _check_after(section, made, path)
     return made
+
+
+def check_stage(table: Table, path: str, stage: str) -> None:
+    """Raise UsageError for a stage that no app of a right file has.
+
+    Only whoever names it is told: when its last table leaves the file, its variables just leave.
+    """
+    tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
+    known = [key.removeprefix(STAGE) for each in tables for key in _stages(each)]
+    if stage and stage not in known:
+        raise UsageError(f"{path}: no app has a table {STAGE}{stage}{nearest(stage, known)}")
 
 
 def in_order(known: Mapping[str, Section]) -> list[str]:

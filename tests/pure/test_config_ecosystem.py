@@ -6,7 +6,7 @@ import pytest
 
 from prefork.config import resolve
 from prefork.config.changes import Change, changes, in_force
-from prefork.config.ecosystem import choose, in_order, is_ecosystem, sections
+from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
 from prefork.config.flags import without_environment
 from prefork.config.options import Config
 from prefork.errors import UsageError
@@ -90,7 +90,9 @@ def test_what_is_wrong_names_the_place_and_the_nearest(table: Any, said: str) ->
 def test_a_stage_and_an_app_that_nobody_has() -> None:
     table = {"apps": {"web": {"env_production": {}}}}
     with pytest.raises(UsageError, match="env_prodution; did you mean production"):
-        sections(table, "p", "/", "prodution")
+        check_stage(table, "p", "prodution")
+    check_stage(table, "p", "production")
+    check_stage(table, "p", "")
     with pytest.raises(UsageError, match=r"no \[apps.wbe\]; did you mean web"):
         choose(["web"], ["wbe"], "p")
 
