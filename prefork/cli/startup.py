@@ -28,7 +28,7 @@ Wants=network-online.target
 # The masters stay in the background; each is ready when resurrect returns.
 Type=oneshot
 RemainAfterExit=yes
-{identity}Environment={home}
+Environment={home}
 ExecStart={prefork} resurrect
 ExecReload={prefork} reload all
 ExecStop={prefork} stop all
@@ -84,7 +84,10 @@ def startup(client: Client, words: Words) -> int:
         print(f"# {path}\n{text}")
         _tell(words.user, ("daemon-reload",), ("enable", UNIT))
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"cannot make {path.parent}: {error.strerror}") from error
     replace_file(path, text, mode=0o644)
     print(f"wrote {path}")
     _systemctl(words.user, "daemon-reload")
@@ -134,7 +137,6 @@ def _unit(client: Client, user: bool) -> str:
     who = os.path.basename(os.path.expanduser("~")) or "root"
     return UNIT_FILE.format(
         user=who,
-        identity="",
         home=_quoted(f"PREFORK_HOME={client.home.absolute()}"),
         prefork=f"{_quoted(sys.executable)} -m prefork",
         target="default.target" if user else "multi-user.target",

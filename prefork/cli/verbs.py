@@ -7,7 +7,9 @@ code, and the others still get their turn.
 
 import argparse
 import difflib
+import importlib.util
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,15 +33,32 @@ def is_verb(arguments: Sequence[str]) -> bool:
     if not arguments:
         return False
     word = arguments[0]
-    if word not in VERBS and word.isalpha() and not os.path.exists(f"{word}.py"):
+    if word not in VERBS and word.isalpha() and not _is_module(word):
         near = difflib.get_close_matches(word, VERBS, n=1)
         if near:
-            raise UsageError(f"there is no verb {word}; did you mean {near[0]}?")
+            raise UsageError(
+                f"there is no verb {word}; did you mean {near[0]}? An app is MODULE:CALLABLE"
+            )
     return word in VERBS
+
+
+def _is_module(word: str) -> bool:
+    """Whether it could be an app: the callable may be left out."""
+    here = os.path.exists(f"{word}.py") or os.path.isdir(word)
+    return here or importlib.util.find_spec(word) is not None
 
 
 def run_verb(arguments: Sequence[str]) -> int:
     """Do what the words say; the exit code. Raises PreforkError."""
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # Who read our words has enough of them, as in prefork list | head.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: Sequence[str]) -> int:
     if arguments[0] == "start":
         try:
             return _start(list(arguments[1:]))

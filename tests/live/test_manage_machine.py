@@ -66,6 +66,13 @@ def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
     assert f'Environment="PREFORK_HOME={home.home}"' in told
     assert f'ExecStart="{sys.executable}" -m prefork resurrect' in told
     assert "# systemctl --user enable prefork.service" in told
+    # Nobody reads on: no fault of ours.
+    command = f"{sys.executable} -m prefork startup --user --dry-run"
+    shell = f"set -o pipefail; {command} | true; {command} | head -1"
+    ended = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, env=home.environ(), check=False
+    )
+    assert "bug" not in ended.stderr
     # A systemctl that writes down what it is asked.
     tools = tmp_path / "bin"
     tools.mkdir()
