@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from prefork.unix.control import connect
+from prefork.wire import control as wire
 from tests.live.harness import PATIENCE, wait_for
 from tests.live.home import APP, Home, fetch, own_home
 
@@ -146,13 +148,18 @@ def test_no_wait_and_attach(home: Home) -> None:
 def test_wishes_at_once_add_up_and_each_hears_the_outcome(home: Home) -> None:
     home.start()
     entry = home.client.find("web")[0]
+    pid = home.app()["pid"]
+    wishes = [connect(entry.control, PATIENCE) for _ in range(3)]
+    home.client.ask(entry, "ping")  # it is behind them, so they are all accepted
+    os.kill(pid, signal.SIGSTOP)  # so that the master reads all three at once
+    for wish in wishes:
+        wish.sendall(wire.request("scale", workers="+1"))
+    os.kill(pid, signal.SIGCONT)
+    for wish in wishes:
+        with wish, wish.makefile("rb") as lines:
+            assert b'"result"' in list(lines)[-1]
+    assert home.app()["target"] == 4
     with ThreadPoolExecutor() as threads:
-        asked = [
-            threads.submit(home.client.ask, entry, "scale", PATIENCE, workers="+1")
-            for _ in range(3)
-        ]
-        assert {wish.result()["workers"] for wish in asked} <= {2, 3, 4}
-        assert home.app()["target"] == 4
         stops = [threads.submit(home.run, "stop", "web") for _ in range(2)]
         assert {stop.result().returncode for stop in stops} == {0}
         starts = [threads.submit(home.run, "start", "web") for _ in range(2)]
