@@ -340,6 +340,13 @@ class Config:
         short="-n",
         restart=True,
     )
+    namespace: str = option(
+        kinds.TEXT,
+        "",
+        PROC,
+        "a name that several apps share, so that verbs can mean all of them",
+        restart=True,
+    )
     chdir: str = option(
         kinds.PATH, "", PROC, "working directory of the workers, also first on sys.path"
     )

@@ -6,12 +6,15 @@ the pool says how it ended, and hears on the way what happens.
 """
 
 import dataclasses
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prefork.config import Config
 from prefork.errors import PreforkError, UsageError
+from prefork.master.describe import plan
 from prefork.master.logs import Logs
 from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
@@ -34,6 +37,13 @@ PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 
 class Asked(Protocol):
     """What the master does for a verb."""
+
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+
+    def reread(self) -> Config:
+        """Those of a reload now. Raises PreforkError."""
 
     def describe(self) -> Mapping[str, Any]:
         """Everything about it that may be shown."""
@@ -151,12 +161,18 @@ class Control:
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
             case name:
                 self._end(talk, wire.result(self._at_once(name)))
+        if request.arguments.get("no_wait"):
+            self._end(talk, wire.result({"accepted": True}))
 
     def _at_once(self, verb: str) -> Mapping[str, Any]:
         """The result of a verb that has no goal to wait for."""
         match verb:
             case "show":
                 return self._asked.describe()
+            case "plan":
+                return plan(self._pool, self._asked.config, self._asked.reread())
+            case "env":
+                return {"env": {**os.environ, **self._asked.config.env}}
             case "why":
                 return {"deaths": list(self._deaths)}
             case "reset":

@@ -17,6 +17,7 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import Config
+from prefork.config.changes import in_force
 from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
@@ -60,7 +61,7 @@ class Master:
         foreground: Foreground,
         registration: Registration | None,
     ) -> None:
-        self._reread = reread
+        self.reread = reread
         self._here = here
         self._log = log
         self._mailbox = mailbox
@@ -205,18 +206,22 @@ class Master:
 
     # What a signal or a client of the control socket asks.
 
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self._generations[self._pool.plan.generation].config
+
     def describe(self) -> dict[str, Any]:
         """Everything that may be shown."""
-        config = self._generations[self._pool.plan.generation].config
-        restarts = self._control.restarts if self._control is not None else {}
-        listening = [str(listener) for listener in self._generations.listeners()]
-        described = describe(self._pool, self._nursery, config, listening, restarts)
-        name = self._registration.name if self._registration is not None else self._name
-        return {"name": name, "pid": os.getpid(), **described}
+        restarts = self._control.restarts if self._control else {}
+        listening = list(map(str, self._generations.listeners()))
+        described = describe(self._pool, self._nursery, self.config, listening, restarts)
+        listed = self._registration.name if self._registration is not None else self._name
+        return {"name": listed, "pid": os.getpid(), **described}
 
     def scale(self, workers: int) -> None:
-        """From now on so many."""
-        self._facts.append(facts.AskedScale(workers - self._pool.target))
+        """From now on so many. At once: the next wish may build on this one."""
+        self._ask(facts.AskedScale(workers - self._pool.target))
 
     def stop(self, quick: bool) -> None:
         """From now on none."""
@@ -229,9 +234,9 @@ class Master:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.reloading()
-        current = self._generations[self._pool.plan.generation]
         try:
-            config = self._reread()
+            asked = self.reread()
+            config = in_force(self.config, asked)
             generation = prepare(config, self._here, self._generations.listeners())
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
@@ -241,7 +246,7 @@ class Master:
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
             return repr(error)
-        if changed := changed_for_restart(current.config, config):
+        if changed := changed_for_restart(self.config, asked):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._logs.reload(config)
         generation.warn(self._log.logger)
@@ -252,7 +257,7 @@ class Master:
     def reopen(self) -> int | None:
         """The logs, after a rotation; the number of what the log writer was asked."""
         current = self._generations[self._pool.plan.generation]
-        asked = self._logs.reopen(current.config, current.identity)
+        asked = self._logs.reopen(self.config, current.identity)
         for nursling in self._nursery:
             nursling.child.send(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")

@@ -63,14 +63,7 @@ class Folder:
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
-        new = self.path / "state.new"
-        try:
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with open(fd, "w") as file:
-                json.dump(state, file, indent=1)
-            os.replace(new, self.path / "state")
-        except OSError as error:
-            raise MachineError(f"cannot write {new}: {error.strerror}") from error
+        replace_file(self.path / "state", json.dumps(state, indent=1))
 
     def close(self, keep: bool) -> None:
         """Let go; unless ``keep``, the app leaves the list."""
@@ -124,6 +117,18 @@ class Entry:
                 return False
             time.sleep(0.01)
         return True
+
+
+def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
+    new = path.with_name(path.name + ".new")
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(new, path)
+    except OSError as error:
+        raise MachineError(f"cannot write {new}: {error.strerror}") from error
 
 
 def entries(where: Path) -> Iterator[Entry]:
