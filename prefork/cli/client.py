@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prefork.config.flags import without_environment
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect
 from prefork.unix.home import Entry, entries, home
@@ -36,14 +37,16 @@ class Client:
         return [self.describe(entry) for entry in entries(self.home)]
 
     def find(self, *targets: str) -> list[Entry]:
-        """The apps that names, ``all`` or ``/regular expressions/`` mean.
+        """The apps that names, namespaces, ``all`` or ``/regular expressions/`` mean.
 
         Raises UsageError for one that means none, with the nearest name.
         """
         known = {entry.name: entry for entry in entries(self.home)}
         found: dict[str, Entry] = {}
         for target in targets:
-            names = _matching(target, list(known))
+            names = _matching(target, list(known)) or [
+                name for name, entry in known.items() if entry.state.get("namespace") == target
+            ]
             if not names and target != "all":
                 raise UsageError(_no_such_app(target, list(known)))
             found.update((name, known[name]) for name in names)
@@ -52,6 +55,8 @@ class Client:
     def describe(self, entry: Entry) -> dict[str, Any]:
         """One app, see ``apps``."""
         told: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
+        if "arguments" in told:
+            told["arguments"], _ = without_environment(told["arguments"])
         if not entry.runs():
             told["state"] = "dead" if entry.state.get("pid") else "stopped"
             return told

@@ -135,7 +135,15 @@ def _be_master(
         folder, unlisted = _enlist(config)
     registration = None
     if folder is not None:
-        origin = {"app": config.app, "arguments": settings.arguments, "here": here}
+        origin = {
+            "app": config.app,
+            "namespace": config.namespace,
+            "arguments": settings.arguments,
+            "here": here,
+            "file": settings.file,
+            "section": settings.section,
+            "stage": settings.stage,
+        }
         registration = Registration(folder, origin, managed is not None, log)
     master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
     if unlisted:

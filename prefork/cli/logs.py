@@ -1,86 +1,202 @@
-"""``prefork logs``: the last lines of logs, and what follows, also across a rotation."""
+"""``prefork logs``: records of several logs, merged by time and filtered: the last and the next."""
 
+import argparse
+import json
 import os
+import re
 import select
 import sys
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from prefork.cli.tail import Tail
+from prefork.config import kinds
 from prefork.errors import UsageError
+from prefork.observe.records import Record, parse
 from prefork.unix.home import Entry
 
 LOOK_EVERY = 0.2
-"""Seconds between two looks at a file that did not grow; files cannot be waited for."""
+"""Seconds between two looks at files that did not grow; files cannot be waited for."""
+
+LAST = 15
+"""Lines that are shown when nobody says how many."""
 
 
-def follow_logs(apps: Sequence[Entry], lines: int, follow: bool) -> int:
-    """Print them; with several apps each line begins with the name of its app."""
-    tails = [Tail(app.name if len(apps) > 1 else "", _path(app)) for app in apps]
-    if not tails:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records are shown, as the words say. ``since``: a stamp."""
+
+    streams: frozenset[str]
+    slot: int | None
+    pattern: re.Pattern[str] | None
+    since: str
+
+    def fits(self, record: Record) -> bool:
+        """Whether this one is."""
+        return (
+            (not self.streams or record.stream in self.streams)
+            and (self.slot is None or record.slot == self.slot)
+            and (self.pattern is None or self.pattern.search(record.text) is not None)
+            and record.time >= self.since
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A record with the app that it is from. ``begins``: it is no further line of one before."""
+
+    app: str
+    record: Record
+    begins: bool
+
+
+class Source:
+    """One file of an app, as records."""
+
+    def __init__(self, app: str, path: Path, wanted: Wanted) -> None:
+        self._app = app
+        self._tail = Tail(path)
+        self._wanted = wanted
+        self._last = Record("", 0, None, "log", "")
+
+    def last(self, count: int | None) -> list[Shown]:
+        """The last of those that fit; None: all."""
+        found: list[Shown] = []
+        for lines in self._tail.backwards():
+            found = list(self._fitting(lines))
+            if count is not None and len(found) >= count:
+                break
+            if lines and self._is_before_all(lines):
+                break
+        return found if count is None else found[max(0, len(found) - count) :]
+
+    def _is_before_all(self, lines: list[str]) -> bool:
+        first = parse(lines[0])
+        return first is not None and first.time < self._wanted.since
+
+    def more(self) -> Iterator[list[Shown]]:
+        """Those that came since."""
+        for lines in self._tail.more():
+            yield list(self._fitting(lines))
+
+    def _fitting(self, lines: Iterable[str]) -> Iterator[Shown]:
+        for line in lines:
+            record = parse(line)
+            begins = record is not None
+            if record is None:
+                was = self._last
+                record = Record(was.time, was.pid, was.slot, was.stream, line)
+            self._last = record
+            if self._wanted.fits(record):
+                yield Shown(self._app, record, begins)
+
+
+def add_words(verb: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    add = verb.add_argument
+    add("-n", "--lines", type=int, metavar="N", help=f"the last N records of each app ({LAST})")
+    add("-f", "--follow", action="store_true", help="go on as records come")
+    add("--out", action="store_true", help="only what workers print to stdout")
+    add("--err", action="store_true", help="only what workers print to stderr")
+    add("--slot", type=int, metavar="N", help="only from this worker slot")
+    add("--grep", metavar="PATTERN", help="only with this regular expression in the text")
+    add("--since", metavar="TIME", help="only of the last so much time, as in 10m")
+    add("--json", action="store_true", help="JSON objects, for programs")
+
+
+def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
+    """Print them; with several apps each begins with the name of its app. Raises UsageError."""
+    if not apps:
         raise UsageError("there is no app; start one with `prefork start myapp:main`")
-    for tail in tails:
-        tail.last(lines)
+    wanted = _wanted(words)
+    sources = [[Source(app.name, path, wanted) for path in _paths(app)] for app in apps]
+    if not any(sources):
+        raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
+    count = words.lines
+    if count is None and not words.since:
+        count = LAST
+    printer = _Printer(words.json, len(apps) > 1)
     try:
-        while follow:
-            if not sum(tail.more() for tail in tails):
+        last: list[Shown] = []
+        for of_app in sources:
+            found = _by_time(one for source in of_app for one in source.last(count))
+            last += found if count is None else found[max(0, len(found) - count) :]
+        printer.show(_by_time(last))
+        every = [source for of_app in sources for source in of_app]
+        while words.follow:
+            if not _follow(every, printer):
                 select.select([], [], [], LOOK_EVERY)
     except KeyboardInterrupt:
         pass
+    except BrokenPipeError:
+        # Whoever read has seen enough; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
 
 
-def _path(app: Entry) -> Path:
-    return Path(app.state.get("log") or app.path / "log")
+def _follow(sources: Sequence[Source], printer: "_Printer") -> bool:
+    """A piece of each at a time, so that one that is far behind needs no more memory."""
+    rounds = [source.more() for source in sources]
+    any_came = False
+    while rounds:
+        came: list[Shown] = []
+        for each in list(rounds):
+            piece = next(each, None)
+            if piece is None:
+                rounds.remove(each)
+            else:
+                came += piece
+        printer.show(_by_time(came))
+        any_came = any_came or bool(came)
+    return any_came
 
 
-class Tail:
-    """One log."""
+def _by_time(shown: Iterable[Shown]) -> list[Shown]:
+    return sorted(shown, key=lambda one: one.record.time)
 
-    def __init__(self, name: str, path: Path) -> None:
-        self._prefix = f"{name}: " if name else ""
-        self._path = path
-        self._file = self._open()
 
-    def last(self, count: int) -> None:
-        """The last lines so far."""
-        if self._file is not None:
-            for line in deque(self._file, maxlen=max(count, 0)):
-                self._print(line)
+def _paths(app: Entry) -> list[Path]:
+    log = app.state.get("log") or app.path / "log"
+    paths = [Path(log)] if os.path.isfile(log) else []
+    output = app.state.get("output")
+    return [*paths, Path(output)] if output else paths
 
-    def more(self) -> bool:
-        """Lines that came since; whether there were any."""
-        found = False
-        if self._file is not None:
-            for line in self._file:
-                self._print(line)
-                found = True
-        if not found and self._was_replaced():
-            self._file = self._open()
-            found = self._file is not None
-        return found
 
-    def _open(self) -> IO[str] | None:
+def _wanted(words: argparse.Namespace) -> Wanted:
+    since = ""
+    if words.since:
         try:
-            return open(self._path, errors="replace")
-        except FileNotFoundError:
-            return None
+            ago = kinds.POSITIVE_DURATION.parse(words.since)
+        except ValueError as error:
+            raise UsageError(f"--since: expected {error}, not {words.since!r}") from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - ago))
+    try:
+        pattern = re.compile(words.grep) if words.grep else None
+    except re.error as error:
+        raise UsageError(f"--grep: {words.grep} is no regular expression: {error}") from None
+    streams = {name for name in ("out", "err") if getattr(words, name)}
+    return Wanted(frozenset(streams), words.slot, pattern, since)
 
-    def _was_replaced(self) -> bool:
-        try:
-            now = os.stat(self._path)
-        except FileNotFoundError:
-            return False
-        if self._file is None:
-            return True
-        known = os.fstat(self._file.fileno())
-        if not os.path.samestat(now, known):
-            return True
-        if now.st_size < self._file.tell():
-            self._file.seek(0)  # emptied
-        return False
 
-    def _print(self, line: str) -> None:
-        print(f"{self._prefix}{line}", end="" if line.endswith("\n") else "\n", flush=True)
-        sys.stdout.flush()
+class _Printer:
+    def __init__(self, as_json: bool, with_names: bool) -> None:
+        self._as_json = as_json
+        self._with_names = with_names
+
+    def show(self, shown: Sequence[Shown]) -> None:
+        if shown:
+            sys.stdout.write("".join(map(self._line, shown)))
+            sys.stdout.flush()
+
+    def _line(self, one: Shown) -> str:
+        record = one.record
+        if self._as_json:
+            told = {"app": one.app, "time": record.time, "pid": record.pid, "slot": record.slot}
+            return json.dumps({**told, "stream": record.stream, "text": record.text}) + "\n"
+        text = record.text
+        if one.begins:
+            who = "" if record.slot is None else f"{record.slot} {record.stream} "
+            text = f"{record.time} [{record.pid}] {who}{text}"
+        return f"{one.app}: {text}\n" if self._with_names else f"{text}\n"

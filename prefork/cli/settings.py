@@ -8,9 +8,11 @@ from typing import Any
 
 from prefork.config import Layer, Resolved, resolve
 from prefork.config.addresses import Inherited
+from prefork.config.ecosystem import choose, is_ecosystem, sections
 from prefork.config.flags import read
 from prefork.config.sources import environment_layer, file_layer, given_layer
 from prefork.errors import MachineError, UsageError
+from prefork.unix.home import home
 from prefork.unix.systemd import inherited_sockets
 
 
@@ -32,14 +34,20 @@ class Settings:
         self._given = given_layer(given or {})
         self._environ = dict(environ)
         file = getattr(self.words, "config", "") or environ.get("PREFORK_CONFIG", "")
-        self._file = _absolute(file) if file else ""
+        self.file = absolute(file) if file else ""
+        self.section: str = getattr(self.words, "section", "")
+        self.stage: str = getattr(self.words, "stage", "")
+        if self.section and not self.file:
+            raise UsageError("command line: --section needs the file that it is in, with -c")
         self._activated = tuple(Inherited(fd) for fd in inherited_sockets(environ))
 
     def read(self) -> Resolved:
         """Read all of it. Raises UsageError."""
         layers = [environment_layer(self._environ), self._given, self._flags]
-        if self._file:
-            layers.insert(0, _read_file(self._file))
+        if self.file:
+            layers = [*self._file_layers(), *layers]
+        if getattr(self.words, "managed", False):
+            layers.insert(0, self._managed_layer())
         resolved = resolve(layers)
         if self._activated and resolved.places["bind"] == "default":
             config = replace(resolved.config, bind=self._activated)
@@ -47,8 +55,26 @@ class Settings:
             resolved = Resolved(config, places)
         return resolved
 
+    def _file_layers(self) -> list[Layer]:
+        table, folder = read_file(self.file), os.path.dirname(self.file)
+        if self.section:
+            known = sections(table, self.file, folder, self.stage)
+            (name,) = choose(list(known), [self.section], self.file)
+            return list(known[name].layers)
+        if is_ecosystem(table):
+            raise UsageError(
+                f"{self.file} has several apps: `prefork start {self.file}` starts them, and "
+                "--section NAME serves one"
+            )
+        return [file_layer(table, self.file, folder)]
 
-def _absolute(file: str) -> str:
+    def _managed_layer(self) -> Layer:
+        """What is so in the background unless a file says otherwise."""
+        log = home(self._environ) / self._flags.values["name"] / "log"
+        return Layer("prefork start", {"log_file": str(log)})
+
+
+def absolute(file: str) -> str:
     """By the name of the start folder, so that a release behind a symlink brings its own file; a
     path that goes up means the real parent."""
     return os.path.abspath(file) if ".." in file.split("/") else os.path.join(start_folder(), file)
@@ -70,7 +96,8 @@ def start_folder() -> str:
         return real
 
 
-def _read_file(path: str) -> Layer:
+def read_file(path: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises UsageError."""
     try:
         with open(path, "rb") as file:
             table: dict[str, Any] = tomllib.load(file)
@@ -78,4 +105,4 @@ def _read_file(path: str) -> Layer:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no valid TOML: {error}") from None
-    return file_layer(table, path, os.path.dirname(path))
+    return table

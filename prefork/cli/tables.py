@@ -26,7 +26,18 @@ STYLES = {
 def show_list(apps: Sequence[Mapping[str, Any]]) -> None:
     """A row for each app."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "state", "workers", "gen", "listening", "pid", "uptime", "restarts"):
+    spaces = any(app.get("namespace") for app in apps)
+    for column in (
+        "name",
+        *(["namespace"] if spaces else []),
+        "state",
+        "workers",
+        "gen",
+        "listening",
+        "pid",
+        "uptime",
+        "restarts",
+    ):
         table.add_column(column, no_wrap=column != "listening")
     for column in ("CPU %", "memory"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -37,6 +48,7 @@ def show_list(apps: Sequence[Mapping[str, Any]]) -> None:
         ready = f"{app['ready']}/{app['target']}" if app.get("answers") else "-"
         table.add_row(
             str(app["name"]),
+            *([str(app.get("namespace") or "-")] if spaces else []),
             Text(state, STYLES.get(state, "")),
             ready,
             str(app.get("generation", "-")),
@@ -61,7 +73,19 @@ def show_app(app: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     head = Table(box=None, show_header=False, pad_edge=False)
     head.add_column(style="dim")
-    for name in ("name", "app", "state", "status", "pid", "version", "here", "log"):
+    for name in (
+        "name",
+        "namespace",
+        "app",
+        "state",
+        "status",
+        "pid",
+        "version",
+        "here",
+        "file",
+        "section",
+        "log",
+    ):
         if app.get(name):
             head.add_row(name, str(app[name]))
     head.add_row("listening", ", ".join(app.get("listening", [])) or "-")

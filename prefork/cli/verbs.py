@@ -6,41 +6,72 @@ code, and the others still get their turn.
 """
 
 import argparse
-import json
+import difflib
+import importlib.util
 import os
-import sys
-import time
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import psutil
-
+from prefork.cli import changing, completion, ecosystem, looking, saving, startup
 from prefork.cli.client import Client
-from prefork.cli.logs import follow_logs
-from prefork.cli.start import start_again, start_new
+from prefork.cli.logs import add_words as add_logs_words
+from prefork.cli.logs import show_logs
+from prefork.cli.progress import each
+from prefork.cli.start import StartFailedError, Waiting, start_again, start_new
 from prefork.config.flags import Parser
-from prefork.errors import AppError, MachineError, PreforkError
-from prefork.unix.home import Entry, erase
-from prefork.wire.control import Progress
+from prefork.errors import UsageError
+from prefork.unix.home import Entry
 
 Words = argparse.Namespace
 
 
 def is_verb(arguments: Sequence[str]) -> bool:
-    """Whether the command line is the manager's, and no app to serve."""
-    return bool(arguments) and arguments[0] in VERBS
+    """Whether the command line is the manager's, and no app to serve.
+
+    Raises UsageError for what is neither, and near to a verb.
+    """
+    if not arguments:
+        return False
+    word = arguments[0]
+    if word not in VERBS and word.isalpha() and not _is_module(word):
+        near = difflib.get_close_matches(word, VERBS, n=1)
+        if near:
+            raise UsageError(
+                f"there is no verb {word}; did you mean {near[0]}? An app is MODULE:CALLABLE"
+            )
+    return word in VERBS
+
+
+def _is_module(word: str) -> bool:
+    """Whether it could be an app: the callable may be left out."""
+    here = os.path.exists(f"{word}.py") or os.path.isdir(word)
+    return here or importlib.util.find_spec(word) is not None
 
 
 def run_verb(arguments: Sequence[str]) -> int:
     """Do what the words say; the exit code. Raises PreforkError."""
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # Who read our words has enough of them, as in prefork list | head.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: Sequence[str]) -> int:
     if arguments[0] == "start":
-        return _start(arguments[1:])
-    words = _parser().parse_args(list(arguments))
+        try:
+            return _start(list(arguments[1:]))
+        except StartFailedError as error:
+            return error.exit_code  # its own words are printed already
+    words = parser().parse_args(list(arguments))
     run: Callable[[Client, Words], int] = words.run
     return run(Client(), words)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Of all verbs."""
     made = Parser(prog="prefork", description="Manage the apps of this user.")
     verbs = made.add_subparsers(metavar="VERB", required=True)
     for name, (run, text, add) in VERBS.items():
@@ -51,201 +82,75 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-# Verbs.
+START_USAGE = """\
+usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
+       prefork start NAME ...                       apps of the list again
+       prefork start FILE.toml [--only A,B] [--env NAME] [--dry-run] [--prune]
+--attach: follow the logs until Ctrl-C, the app goes on; --no-wait: do not wait for the outcome
+See prefork --help for the options of serving.
+"""
 
 
-def _start(arguments: Sequence[str]) -> int:
-    """``start TARGET`` makes an app and takes every option of serving; ``start NAME`` starts one
-    of the list again."""
+def _start(arguments: list[str]) -> int:
+    """``start FILE.toml`` makes true what the file says; ``start TARGET`` makes an app and takes
+    every option of serving; ``start NAME`` starts one of the list again."""
     client = Client()
     if arguments in ([], ["-h"], ["--help"]):
-        print("usage: prefork start [OPTIONS] MODULE:CALLABLE, or prefork start NAME ...")
-        print("Options are those of serving; see prefork --help.")
+        print(START_USAGE, end="")
         return 0
-    if all(not word.startswith("-") and ":" not in word for word in arguments):
-        known = {entry.name for entry in client.find("all")}
-        if len(arguments) > 1 or arguments[0] in known:
-            return _each(client, arguments, lambda entry: start_again(client, entry))
-    return start_new(client, arguments)
-
-
-def _stop(client: Client, words: Words) -> int:
-    return _each(client, words.targets, lambda entry: stop(client, entry, words))
-
-
-def stop(client: Client, entry: Entry, words: Words) -> int:
-    """One app, until its master is gone."""
-    if not entry.runs():
-        print(f"{entry.name}: does not run")
-        return 0
-    if words.force:
-        _end_by_force(entry)
-    else:
-        client.ask(entry, "stop", words.timeout, _teller(entry), quick=words.quick)
-    if not entry.wait_until_it_ends(words.timeout):
-        raise MachineError(
-            f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
-        )
-    print(f"{entry.name}: stopped")
-    return 0
-
-
-def _end_by_force(entry: Entry) -> None:
-    """The master first, so that it replaces nobody; then everything below it."""
-    try:
-        master = psutil.Process(entry.pid)
-        family = [master, *master.children(recursive=True)]
-    except psutil.Error:
-        return  # it ended meanwhile
-    for process in family:
-        try:
-            process.kill()  # psutil sees to it that a pid still means the same process
-        except psutil.NoSuchProcess:
-            pass
-
-
-def _restart(client: Client, words: Words) -> int:
-    def restart(entry: Entry) -> int:
-        stop(client, entry, words)
-        return start_again(client, Entry(entry.path))
-
-    return _each(client, words.targets, restart)
-
-
-def _delete(client: Client, words: Words) -> int:
-    def delete(entry: Entry) -> int:
-        if entry.runs():
-            stop(client, entry, words)
-        erase(entry.path)
-        print(f"{entry.name}: deleted")
-        return 0
-
-    return _each(client, words.targets, delete)
-
-
-def _reload(client: Client, words: Words) -> int:
-    def reload(entry: Entry) -> int:
-        result = client.ask(entry, "reload", words.timeout, _teller(entry))
-        print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
-        return 0
-
-    return _each(client, words.targets, reload)
-
-
-def _scale(client: Client, words: Words) -> int:
-    def scale(entry: Entry) -> int:
-        result = client.ask(entry, "scale", words.timeout, _teller(entry), workers=words.workers)
-        later = "" if result["workers"] == result["asked"] else ", as somebody asked meanwhile"
-        print(f"{entry.name}: {result['workers']} workers{later}")
-        return 0
-
-    return _each(client, [words.target], scale)
-
-
-def _list(client: Client, words: Words) -> int:
-    apps = client.apps()
-    if words.json:
-        print(json.dumps(apps, indent=1))
-    else:
-        from prefork.cli.tables import show_list  # noqa: PLC0415 - rich takes its time
-
-        show_list(apps)
-    return 0
-
-
-def _show(client: Client, words: Words) -> int:
-    for entry in client.find(*words.targets):
-        app = client.describe(entry)
-        if words.json:
-            print(json.dumps(app, indent=1))
-        else:
-            from prefork.cli.tables import show_app  # noqa: PLC0415 - rich takes its time
-
-            show_app(app)
-    return 0
-
-
-def _why(client: Client, words: Words) -> int:
-    def why(entry: Entry) -> int:
-        deaths = client.ask(entry, "why", 5.0)["deaths"]
-        if words.json:
-            print(json.dumps(deaths, indent=1))
-        else:
-            from prefork.cli.tables import show_deaths  # noqa: PLC0415 - rich takes its time
-
-            show_deaths(deaths)
-        return 0
-
-    return _each(client, words.targets, why)
-
-
-def _ping(client: Client, words: Words) -> int:
-    def ping(entry: Entry) -> int:
-        begun = time.monotonic()
-        client.ask(entry, "ping", words.timeout or 5.0)
-        print(f"{entry.name}: answers in {(time.monotonic() - begun) * 1000:.1f} ms")
-        return 0
-
-    return _each(client, words.targets or ["all"], ping)
-
-
-def _plain(verb: str, done: str) -> Callable[[Client, Words], int]:
-    def run(client: Client, words: Words) -> int:
-        def one(entry: Entry) -> int:
-            client.ask(entry, verb, words.timeout)
-            print(f"{entry.name}: {done}")
-            return 0
-
-        return _each(client, words.targets, one)
-
-    return run
-
-
-def _events(client: Client, words: Words) -> int:
-    for entry in client.find(words.target)[:1]:
-        for event in client.events(entry):
-            print(json.dumps({"text": event.text, **event.details}), flush=True)
-    return 0
-
-
-def _monit(client: Client, _words: Words) -> int:
-    from prefork.cli.monit import monitor  # noqa: PLC0415 - rich takes its time
-
-    return monitor(client)
-
-
-def _logs(client: Client, words: Words) -> int:
-    return follow_logs(client.find(*(words.targets or ["all"])), words.lines, words.follow)
-
-
-# Several apps, one after another.
-
-
-def _each(client: Client, targets: Sequence[str], act: Callable[[Entry], int]) -> int:
+    own, rest = arguments, []
+    if "--" in arguments:  # what follows belongs to a program
+        at = arguments.index("--")
+        own, rest = arguments[:at], arguments[at:]
+    attach, waiting = "--attach" in own, Waiting("--no-wait" not in own)
     code = 0
-    for entry in client.find(*targets):
-        try:
-            failed = act(entry)
-        except PreforkError as error:
-            broken = "the app is broken: " if isinstance(error, AppError) else ""
-            name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
-            print(f"prefork: {name}{broken}{error}", file=sys.stderr)
-            failed = error.exit_code
-        code = code or failed
+    if any(ecosystem.is_file(word) for word in _targets_of(own)):
+        code, apps = ecosystem.start_file(client, arguments)
+    else:
+        own = [word for word in own if word not in ("--attach", "--no-wait")]
+        if not rest and _all_names(client, own):
+            apps = client.find(*own)
+            code = each(client, own, lambda entry: _again(client, entry, waiting))
+        else:
+            apps = [start_new(client, own + rest, waiting)]
+    if attach and code == 0 and apps:
+        follow = parser().parse_args(["logs", "-f"])
+        show_logs([Entry(app.path) for app in apps], follow)
     return code
 
 
-def _teller(entry: Entry) -> Callable[[Progress], None]:
-    """Tells the steps, on a terminal only: a script wants the outcome."""
-    if not os.isatty(2):
-        return lambda _progress: None
-    return lambda progress: print(f"  {entry.name}: {progress.text}", file=sys.stderr)
+def _targets_of(words: list[str]) -> list[str]:
+    """The words that are neither an option nor follow one: -c FILE.toml is an option's value."""
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not word.startswith("-") and (not before.startswith("-") or before in SWITCHES)
+    ]
+
+
+SWITCHES = ("--attach", "--no-wait", "--dry-run", "--prune")
+
+
+def _all_names(client: Client, words: list[str]) -> bool:
+    if not words or any(word.startswith("-") or ":" in word for word in words):
+        return False
+    known = {entry.name for entry in client.find("all")}
+    known |= {str(entry.state.get("namespace") or "") for entry in client.find("all")}
+    return len(words) > 1 or words[0] in known or words[0] == "all" or words[0].startswith("/")
+
+
+def _again(client: Client, entry: Entry, waiting: Waiting) -> int:
+    try:
+        start_again(client, entry, waiting)
+    except StartFailedError as error:
+        return error.exit_code
+    return 0
 
 
 # Arguments.
 
 
-def _targets(number: str, text: str = "names, all, or /regular expressions/") -> Any:
+def _targets(number: str, text: str = "names, namespaces, all, or /regular expressions/") -> Any:
     return lambda verb: verb.add_argument("targets", nargs=number, metavar="APP", help=text)
 
 
@@ -253,6 +158,11 @@ def _timeout(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="give up waiting after so long"
     )
+
+
+def _waits(verb: argparse.ArgumentParser) -> None:
+    _timeout(verb)
+    verb.add_argument("--no-wait", action="store_true", help="do not wait for the outcome")
 
 
 def _quick(verb: argparse.ArgumentParser) -> None:
@@ -273,29 +183,68 @@ def _one(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
 
 
-def _tail(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("-n", "--lines", type=int, default=15, help="how many lines (%(default)s)")
-    verb.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+def _dry(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="say what would be done")
+
+
+def _reveal(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--reveal", action="store_true", help="with the values")
+
+
+def _file_or_target(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="FILE.toml|MODULE:CALLABLE")
+    ecosystem.add_file_options(verb)
+
+
+def _unit(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--user", action="store_true", help="for this user's own systemd")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be done")
+
+
+def _shell(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("shell", choices=completion.SHELLS)
+
+
+def _complete(_client: Client, words: Words) -> int:
+    print(completion.script(words.shell, parser()), end="")
+    return 0
 
 
 VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
-    "start": (_start, "start an app in the background, or one of the list again", ()),
-    "stop": (_stop, "stop apps gracefully", (_targets("+"), _quick, _timeout)),
-    "restart": (_restart, "stop apps and start them again", (_targets("+"), _quick, _timeout)),
-    "reload": (_reload, "roll apps to new code and settings, losing nothing",
+    "start": (_start, "start apps in the background: a target, a file with several, or a name", ()),
+    "stop": (changing.stop_apps, "stop apps gracefully", (_targets("+"), _quick, _waits)),
+    "restart": (changing.restart, "stop apps and start them again",
+                (_targets("+"), _quick, _waits)),
+    "reload": (changing.reload, "roll apps to new code and settings, losing nothing",
+               (_targets("+"), _dry, _waits)),
+    "scale": (changing.scale, "change the number of workers", (_workers, _waits)),
+    "delete": (changing.delete_apps, "stop apps and take them off the list",
+               (_targets("+"), _quick, _timeout)),
+    "list": (looking.list_apps, "all apps", (_json,)),
+    "ls": (looking.list_apps, "all apps", (_json,)),
+    "show": (looking.show, "everything about apps", (_targets("+"), _json)),
+    "env": (looking.env, "the variables of an app's workers", (_one, _reveal)),
+    "why": (looking.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
+    "logs": (looking.logs, "what workers and masters say, merged by time",
+             (_targets("*"), add_logs_words)),
+    "monit": (looking.monit, "all apps, live, with keys to reload, scale and stop", ()),
+    "events": (looking.events, "what happens, as JSON lines", (_one,)),
+    "ping": (looking.ping, "whether masters answer", (_targets("*"), _timeout)),
+    "reopen": (changing.plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
                (_targets("+"), _timeout)),
-    "scale": (_scale, "change the number of workers", (_workers, _timeout)),
-    "delete": (_delete, "stop apps and take them off the list", (_targets("+"), _quick, _timeout)),
-    "list": (_list, "all apps", (_json,)),
-    "ls": (_list, "all apps", (_json,)),
-    "show": (_show, "everything about apps", (_targets("+"), _json)),
-    "why": (_why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
-    "logs": (_logs, "the last log lines", (_targets("*"), _tail)),
-    "monit": (_monit, "all apps, live, with keys to reload, scale and stop", ()),
-    "events": (_events, "what happens, as JSON lines", (_one,)),
-    "ping": (_ping, "whether masters answer", (_targets("*"), _timeout)),
-    "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
+    "rotate": (changing.plain("rotate", "rotated its logs"), "put what workers printed away",
                (_targets("+"), _timeout)),
-    "reset": (_plain("reset", "reset"), "forget deaths and restart counts",
+    "flush": (changing.plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
               (_targets("+"), _timeout)),
+    "reset": (changing.plain("reset", "reset"), "forget deaths and restart counts",
+              (_targets("+"), _timeout)),
+    "init": (startup.init, "write a prefork.toml to begin with", ()),
+    "check": (ecosystem.check, "whether a file or a target is right, without serving",
+              (_file_or_target,)),
+    "save": (saving.save, "keep which apps run, for resurrect", ()),
+    "resurrect": (saving.resurrect, "start the apps that were saved and do not run", (_waits,)),
+    "startup": (startup.startup, "have systemd resurrect the saved apps at boot", (_unit,)),
+    "unstartup": (startup.unstartup, "undo startup", (_unit,)),
+    "report": (looking.report, "versions, machine and apps for a bug report, without secrets", ()),
+    "completion": (_complete, "the completion script of a shell", (_shell,)),
 }  # fmt: skip

@@ -80,6 +80,13 @@ def _add(section: "argparse._ArgumentGroup", option: Option) -> None:
 def _add_commands(section: "argparse._ArgumentGroup") -> None:
     section.add_argument("-c", "--config", metavar="FILE", help="read this TOML file first")
     section.add_argument(
+        "--section", metavar="NAME", help="the app of this name in a file with several"
+    )
+    section.add_argument(
+        "--stage", metavar="NAME", help="with the variables of its tables env_NAME"
+    )
+    section.add_argument("--managed", action="store_true", help=argparse.SUPPRESS)
+    section.add_argument(
         "--check",
         action="store_true",
         help="check the settings, load the app in a throw-away process, and leave",
@@ -112,3 +119,22 @@ def read(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
         raise UsageError(f"command line: one app at a time, what is {word!r}? See prefork --help")
     values = {name: value for name, value in vars(namespace).items() if name in OPTIONS}
     return Layer("command line", values), namespace
+
+
+def without_environment(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The same command line without the variables that it sets, and the names of those."""
+    words = list(arguments)
+    tail = words[words.index("--") :] if "--" in words else []
+    words = words[: len(words) - len(tail)]
+    # -DeKEY=VALUE is two options in one word.
+    words = [part for word in words for part in _apart(word)]
+    only = Parser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
+    option = OPTIONS["env"]
+    only.add_argument(option.short, option.flag, dest="env", action="append")
+    found, kept = only.parse_known_args(words)
+    names = [pair.partition("=")[0] for pair in getattr(found, "env", [])]
+    return kept + tail, names
+
+
+def _apart(word: str) -> list[str]:
+    return ["-D", "-" + word[2:]] if word.startswith("-De") else [word]

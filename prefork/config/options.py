@@ -340,6 +340,13 @@ class Config:
         short="-n",
         restart=True,
     )
+    namespace: str = option(
+        kinds.TEXT,
+        "",
+        PROC,
+        "a name that several apps share, so that verbs can mean all of them",
+        restart=True,
+    )
     chdir: str = option(
         kinds.PATH, "", PROC, "working directory of the workers, also first on sys.path"
     )
@@ -388,6 +395,26 @@ class Config:
         "common",
         LOGS,
         "common, combined, json, or a format of one's own with the directives of the README",
+    )
+    log_dir: str = option(
+        kinds.PATH,
+        "",
+        LOGS,
+        "folder for what the workers print, as NAME.out; default: they print where the master does",
+        restart=True,
+    )
+    log_format: str = option(
+        kinds.choice("text", "json"), "text", LOGS, "how records are written to log-dir"
+    )
+    log_rotate_size: int | None = option(
+        kinds.OPTIONAL_SIZE, 10 * 1024 * 1024, LOGS, "rotate NAME.out before it gets larger"
+    )
+    log_rotate_age: float | None = option(
+        kinds.OPTIONAL_DURATION, None, LOGS, "rotate NAME.out when its first line is so old"
+    )
+    log_keep: int = option(kinds.COUNT, 10, LOGS, "rotated files to keep, compressed")
+    log_total: int | None = option(
+        kinds.OPTIONAL_SIZE, None, LOGS, "bytes of all files together; the oldest go first"
     )
 
 

@@ -87,9 +87,10 @@ def _anchored(folder: str, value: Any) -> Any:
     return posixpath.normpath(posixpath.join(folder, value))
 
 
-def file_layer(table: Mapping[str, Any], path: str, folder: str) -> Layer:
-    """The top level of a TOML file. Keys may use dashes or underscores."""
-    keys = [option.key for option in OPTIONS.values()]
+def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[str] = ()) -> Layer:
+    """A table of a TOML file. Keys may use dashes or underscores; ``also`` are keys that may be
+    meant by a wrong one, and are no options."""
+    keys = [*(option.key for option in OPTIONS.values()), *also]
     values: dict[str, Any] = {}
     for key, value in table.items():
         name = _known(key, path, keys)
@@ -109,7 +110,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         if variable in names:
             values[names[variable]] = text
         elif not _KUBERNETES.fullmatch(variable):
-            hint = _nearest(variable, names)
+            hint = nearest(variable, names)
             raise UsageError(f"environment: no option is called {variable}{hint}")
     return Layer("environment", values)
 
@@ -123,11 +124,12 @@ def given_layer(options: Mapping[str, Any]) -> Layer:
 def _known(key: str, place: str, spelled: Iterable[str]) -> str:
     name = key.replace("-", "_")
     if name not in OPTIONS:
-        raise UsageError(f"{place}: no option is called {key!r}{_nearest(key, spelled)}")
+        raise UsageError(f"{place}: no option is called {key!r}{nearest(key, spelled)}")
     return name
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, or where to look, as the end of a complaint."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else "; see prefork --help"
 
@@ -135,4 +137,4 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 def unknown_flag(word: str, flags: Iterable[str]) -> UsageError:
     """The complaint about a flag that does not exist."""
     flag = word.partition("=")[0]
-    return UsageError(f"command line: no option is called {flag}{_nearest(flag, flags)}")
+    return UsageError(f"command line: no option is called {flag}{nearest(flag, flags)}")

@@ -6,12 +6,16 @@ the pool says how it ended, and hears on the way what happens.
 """
 
 import dataclasses
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prefork.config import Config
 from prefork.errors import PreforkError, UsageError
+from prefork.master.describe import plan
+from prefork.master.logs import Logs
 from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
 from prefork.unix.control import ControlSocket, Peer
@@ -34,6 +38,13 @@ PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 class Asked(Protocol):
     """What the master does for a verb."""
 
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+
+    def reread(self) -> Config:
+        """Those of a reload now. Raises PreforkError."""
+
     def describe(self) -> Mapping[str, Any]:
         """Everything about it that may be shown."""
 
@@ -46,8 +57,8 @@ class Asked(Protocol):
     def stop(self, quick: bool) -> None:
         """From now on none."""
 
-    def reopen(self) -> None:
-        """The logs."""
+    def reopen(self) -> int | None:
+        """The logs; the number of what the log writer was asked."""
 
 
 @dataclass(slots=True)
@@ -70,12 +81,14 @@ class Control:
         waiter: Waiter,
         pool: Pool,
         asked: Asked,
+        logs: Logs,
         clock: Callable[[], float],
     ) -> None:
         self._socket = socket
         self._waiter = waiter
         self._pool = pool
         self._asked = asked
+        self._logs = logs
         self._clock = clock
         self._talks: list[Talk] = []
         self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
@@ -139,21 +152,29 @@ class Control:
                 self._reload(talk)
             case "scale":
                 self._scale(talk, request.arguments["workers"])
+            case "reopen":
+                talk.goal = self._when_written(self._asked.reopen())
+            case "rotate" | "flush" as what:
+                talk.goal = self._when_written(self._logs.ask(what))
             case "stop":
                 talk.stopping = True
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
             case name:
                 self._end(talk, wire.result(self._at_once(name)))
+        if request.arguments.get("no_wait"):
+            self._end(talk, wire.result({"accepted": True}))
 
     def _at_once(self, verb: str) -> Mapping[str, Any]:
         """The result of a verb that has no goal to wait for."""
         match verb:
             case "show":
                 return self._asked.describe()
+            case "plan":
+                return plan(self._pool, self._asked.config, self._asked.reread())
+            case "env":
+                return {"env": {**os.environ, **self._asked.config.env}}
             case "why":
                 return {"deaths": list(self._deaths)}
-            case "reopen":
-                self._asked.reopen()
             case "reset":
                 self._deaths.clear()
                 self.restarts.clear()
@@ -188,6 +209,13 @@ class Control:
             if happening is None and reached:
                 return wire.result({"workers": pool.target, **also})
             return None
+
+        return outcome
+
+    def _when_written(self, asked: int | None) -> Goal:
+        def outcome(happening: orders.Happening | None) -> Outcome | None:
+            done = happening is None and self._logs.has_done(asked)
+            return wire.result({}) if done else None
 
         return outcome
 

@@ -1,10 +1,13 @@
 """What a master says about itself: to whoever asks on the control socket, and in its folder."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from time import monotonic, time
 from typing import Any
 
 from prefork.config import OPTIONS, Config
+from prefork.config.changes import changes
+from prefork.master.generation import worker_count
 from prefork.master.nursery import Nursery
 from prefork.observe.tell import status
 from prefork.pool import Pool
@@ -27,10 +30,25 @@ def describe(
         "generation": pool.plan.generation,
         "target": pool.target,
         "ready": pool.ready,
+        "namespace": config.namespace,
         "listening": listening,
         "restarts": sum(restarts.values()),
         "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
         "settings": settings(config),
+    }
+
+
+def plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
+    """What a reload would change, and how: how many workers, which slot first."""
+    found = changes(old, new)
+    # As the pool does: a number that somebody scaled to outlives a reload that does not change it.
+    count = pool.target if old.workers == new.workers else worker_count(new.workers)
+    return {
+        "changes": [asdict(change) for change in found],
+        "workers": pool.target,
+        "then": count,
+        "surge": new.surge,
+        "slots": sorted({worker.slot for worker in pool.workers}),
     }
 
 

@@ -6,7 +6,7 @@ unknown user, a port in use) is the end of that reload and of nothing else.
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from prefork.config import Config
@@ -192,6 +192,12 @@ class Generations:
             for listener in [each for each in made.listeners if each not in wanted]:
                 del made.listeners[listener]
                 listener.close()
+
+    def close_copies(self, but: Container[Listener]) -> None:
+        """In a child: of the listeners that it does not need."""
+        for listener in self.listeners():
+            if listener not in but:
+                listener.socket.close()
 
     def close(self) -> None:
         """Every listener."""

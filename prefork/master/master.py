@@ -17,18 +17,21 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import Config
+from prefork.config.changes import in_force
 from prefork.config.render import changed_for_restart
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
 from prefork.master.describe import describe
-from prefork.master.generation import Generations, access_log, make_logs, prepare
+from prefork.master.generation import Generations, prepare
+from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
+from prefork.master.outlets import Mouth
 from prefork.master.registration import Registration
 from prefork.master.titles import Titles
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
-from prefork.unix.daemon import Foreground, redirect_output
+from prefork.unix.daemon import Foreground
 from prefork.unix.memory import out_of_memory_kills
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
@@ -40,18 +43,8 @@ from prefork.wire.ready import Nonsense, Say, Word
 from prefork.worker.boot import DUMP_SIGNAL, Birth, live
 from prefork.worker.current import WorkerInfo
 
-SIGNALS = (
-    signal.SIGHUP,
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGWINCH,
-    signal.SIGCHLD,
-)
+_HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
+SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
 
 
 class Master:
@@ -68,7 +61,7 @@ class Master:
         foreground: Foreground,
         registration: Registration | None,
     ) -> None:
-        self._reread = reread
+        self.reread = reread
         self._here = here
         self._log = log
         self._mailbox = mailbox
@@ -76,7 +69,7 @@ class Master:
         self._foreground = foreground
         self._name = config.name or config.app.partition(":")[0]
         self._titles = Titles(config.proctitle, self._name)
-        self._daemon = config.daemon
+        self._logs = Logs(log, config, here, registration.name if registration else self._name)
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
         self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
@@ -92,7 +85,9 @@ class Master:
         self._registration = registration
         self._control = None
         if registration is not None:
-            self._control = Control(registration.socket, self._waiter, self._pool, self, time)
+            self._control = Control(
+                registration.socket, self._waiter, self._pool, self, self._logs, time
+            )
         self._status = ""
         self._exit_code: int | None = None
         self._oom_kills = out_of_memory_kills()
@@ -107,6 +102,7 @@ class Master:
         first.warn(self._log.logger)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
+            self._logs.start(self._waiter, self._be_writer)
             self._facts.append(facts.Tick())
             self._settle()
             while self._exit_code is None:
@@ -132,6 +128,7 @@ class Master:
             self._ask(self._facts.popleft())
         self._ask(self._beats())
         self._show_status()
+        self._logs.settle()
         if self._control is not None:
             self._control.settle()
         self._generations.forget_all_but(self._pool.generations())
@@ -176,7 +173,7 @@ class Master:
             case signal.SIGWINCH:
                 self._on_winch()
             case signal.SIGCHLD if os.getpid() == 1:
-                reap_strangers(self._nursery.knows_pid)
+                reap_strangers(self._knows_pid)
 
     def _on_winch(self) -> None:
         if in_terminal_foreground():
@@ -198,26 +195,33 @@ class Master:
 
     def _on_death(self, worker: int, death: Death) -> None:
         if os.getpid() == 1:
-            reap_strangers(self._nursery.knows_pid)  # they may have waited behind this one
+            reap_strangers(self._knows_pid)  # they may have waited behind this one
         kills = out_of_memory_kills()
         starved = kills is not None and self._oom_kills is not None and kills > self._oom_kills
         self._oom_kills = kills
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
+    def _knows_pid(self, pid: int) -> bool:
+        return self._nursery.knows_pid(pid) or self._logs.knows_pid(pid)
+
     # What a signal or a client of the control socket asks.
+
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self._generations[self._pool.plan.generation].config
 
     def describe(self) -> dict[str, Any]:
         """Everything that may be shown."""
-        config = self._generations[self._pool.plan.generation].config
-        restarts = self._control.restarts if self._control is not None else {}
-        listening = [str(listener) for listener in self._generations.listeners()]
-        described = describe(self._pool, self._nursery, config, listening, restarts)
-        name = self._registration.name if self._registration is not None else self._name
-        return {"name": name, "pid": os.getpid(), **described}
+        restarts = self._control.restarts if self._control else {}
+        listening = list(map(str, self._generations.listeners()))
+        described = describe(self._pool, self._nursery, self.config, listening, restarts)
+        listed = self._registration.name if self._registration is not None else self._name
+        return {"name": listed, "pid": os.getpid(), **described}
 
     def scale(self, workers: int) -> None:
-        """From now on so many."""
-        self._facts.append(facts.AskedScale(workers - self._pool.target))
+        """From now on so many. At once: the next wish may build on this one."""
+        self._ask(facts.AskedScale(workers - self._pool.target))
 
     def stop(self, quick: bool) -> None:
         """From now on none."""
@@ -230,9 +234,9 @@ class Master:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.reloading()
-        current = self._generations[self._pool.plan.generation]
         try:
-            config = self._reread()
+            asked = self.reread()
+            config = in_force(self.config, asked)
             generation = prepare(config, self._here, self._generations.listeners())
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
@@ -242,25 +246,22 @@ class Master:
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
             return repr(error)
-        if changed := changed_for_restart(current.config, config):
+        if changed := changed_for_restart(self.config, asked):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
-        self._log.set_level(config.log_level)
+        self._logs.reload(config)
         generation.warn(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.AskedReload(number, generation.policy))
         return number
 
-    def reopen(self) -> None:
-        """The logs, after a rotation."""
-        self._log.reopen()
+    def reopen(self) -> int | None:
+        """The logs, after a rotation; the number of what the log writer was asked."""
         current = self._generations[self._pool.plan.generation]
-        try:
-            make_logs(current.config, current.identity)
-        except MachineError as error:
-            self._log.logger.error("%s", error)
+        asked = self._logs.reopen(self.config, current.identity)
         for nursling in self._nursery:
             nursling.child.send(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
+        return asked
 
     # Orders.
 
@@ -282,17 +283,20 @@ class Master:
                 self._exit_code = code
 
     def _spawn(self, order: orders.Spawn) -> None:
+        mouth = None
         try:
-            pid = self._nursery.bear(order.worker, partial(self._be_worker, order))
+            mouth = self._logs.open()
+            pid = self._nursery.bear(order.worker, partial(self._be_worker, order, mouth))
         except MachineError as error:
+            if mouth is not None:
+                mouth.close()
             self._facts.append(facts.SpawnFailed(order.worker, str(error)))
         else:
+            self._logs.hand_over(mouth, order.slot, pid)
             self._facts.append(facts.Spawned(order.worker, pid))
 
-    def _be_worker(self, order: orders.Spawn, ready_fd: int, row: Row) -> int:
-        """In the child: let go of what is the master's, then live."""
-        generation = self._generations[order.generation]
-        config = generation.config
+    def _let_go(self) -> None:
+        """In a child: of what is the master's."""
         self._mailbox.close_copy()
         self._waiter.close_copy()
         self._nursery.leave_behind()
@@ -302,17 +306,22 @@ class Master:
         if self._registration is not None and self._control is not None:
             self._registration.close_copy()
             self._control.close_copy()
-        for listener in self._generations.listeners():
-            if listener not in generation.listeners:
-                listener.socket.close()
 
-        access = access_log(config, order.slot, order.generation, self._log.logger)
+    def _be_writer(self) -> None:
+        """In the log writer: it needs nothing of all this."""
+        self._let_go()
+        self._titles.writer()
+        self._generations.close_copies(but=())
 
-        def reopen_logs() -> None:
-            self._log.reopen()
-            if access is not None:
-                access.reopen()
-
+    def _be_worker(self, order: orders.Spawn, mouth: Mouth | None, ready_fd: int, row: Row) -> int:
+        """In the child: let go of what is the master's, then live."""
+        generation = self._generations[order.generation]
+        config = generation.config
+        starting = self._pool.state is MasterState.STARTING
+        self._let_go()
+        self._logs.close_copy()
+        self._generations.close_copies(but=generation.listeners)
+        logs = self._logs.in_worker(generation, order, mouth, starting)
         return live(
             Birth(
                 info=WorkerInfo(order.slot, order.generation, self._name),
@@ -328,19 +337,14 @@ class Master:
                 master=os.getppid(),
                 log=self._log.logger,
                 log_fd=self._log.fd,
-                log_access=access.write if access else None,
+                log_access=logs.log_access,
                 set_title=partial(self._titles.worker, order.slot, order.generation),
-                on_ready=self._let_go_of_terminal,
-                open_logs=lambda: access.open() if access else None,
-                reopen_logs=reopen_logs,
-                flush_logs=lambda: access.flush() if access else None,
+                on_ready=logs.on_ready,
+                open_logs=logs.open,
+                reopen_logs=logs.reopen,
+                flush_logs=logs.flush,
             )
         )
-
-    def _let_go_of_terminal(self) -> None:
-        """In a daemon's worker: whoever started us waits for the end of our output."""
-        if self._daemon:
-            redirect_output(self._log.path)
 
     def _send(self, worker: int, signum: int) -> None:
         if (nursling := self._nursery.get(worker)) is not None:
@@ -380,10 +384,12 @@ class Master:
             self._titles.master(now)
             self._notifier.status(now)
             if self._registration is not None:
-                self._registration.note(status=now, target=self._pool.target)
+                known = self._logs.places()
+                self._registration.note(status=now, target=self._pool.target, **known)
 
     def _close(self) -> None:
         self._generations.close()
+        self._logs.close()
         if self._pid_file is not None:
             self._pid_file.close()
         if self._registration is not None and self._control is not None:

@@ -22,3 +22,8 @@ class Titles:
         """Of the worker that calls it."""
         if self._word != OFF:
             setproctitle(f"{self._word}: worker {slot} [{self._name}] {state} gen {generation}")
+
+    def writer(self) -> None:
+        """Of the log writer that calls it."""
+        if self._word != OFF:
+            setproctitle(f"{self._word}: log writer [{self._name}]")

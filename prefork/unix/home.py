@@ -4,6 +4,7 @@
     state      JSON: who it is, how it was started, what became of it
     control    its socket
     log        the log of an app that was started in the background
+    NAME.out   what its workers print, and NAME.out.1.gz …, the rotated ones
 
 Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
 owner alone: folders are 0700, files 0600, and symlinks are not followed.
@@ -62,14 +63,7 @@ class Folder:
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
-        new = self.path / "state.new"
-        try:
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with open(fd, "w") as file:
-                json.dump(state, file, indent=1)
-            os.replace(new, self.path / "state")
-        except OSError as error:
-            raise MachineError(f"cannot write {new}: {error.strerror}") from error
+        replace_file(self.path / "state", json.dumps(state, indent=1))
 
     def close(self, keep: bool) -> None:
         """Let go; unless ``keep``, the app leaves the list."""
@@ -125,6 +119,18 @@ class Entry:
         return True
 
 
+def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
+    new = path.with_name(path.name + ".new")
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(new, path)
+    except OSError as error:
+        raise MachineError(f"cannot write {new}: {error.strerror}") from error
+
+
 def entries(where: Path) -> Iterator[Entry]:
     """All apps in the list, by name. Raises MachineError when it may not be read."""
     try:
@@ -157,6 +163,8 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
 
 def erase(path: Path) -> None:
     """Remove the folder of an app and all that prefork put into it."""
+    for output in path.glob(f"{path.name}.out*"):
+        _remove(output)
     for name in ("control", "state", "state.new", "log", "lock"):
         _remove(path / name)
     try:

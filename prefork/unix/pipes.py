@@ -1,10 +1,14 @@
-"""The two pipes between master and worker.
+"""The pipes between master and worker.
 
 The *ready pipe* carries words from one worker to the master; its end of file means that the
 worker closed it or died. The *life pipe* carries nothing: the master holds the only write end, all
-workers hold the read end, and its end of file means that the master died.
+workers hold the read end, and its end of file means that the master died. *Output pipes* carry
+what a worker prints to the log writer; the master holds the read ends, too, and never reads.
 """
 
+import ctypes
+import errno
+import fcntl
 import os
 from dataclasses import dataclass
 
@@ -35,6 +39,49 @@ def open_ready_pipe() -> Pipe:
 def open_life_pipe() -> Pipe:
     """One for all workers of a master. Raises MachineError."""
     return _open_pipe()
+
+
+OUTPUT_ROOM = 1024 * 1024
+"""Bytes that may wait for the log writer; as much as Linux lets everybody have."""
+
+
+def open_output_pipe() -> Pipe:
+    """With room for a burst, where the kernel grants it. Raises MachineError."""
+    pipe = _open_pipe()
+    try:
+        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, OUTPUT_ROOM)
+    except OSError:
+        pass  # this user's pipes have all the room that they may have together
+    return pipe
+
+
+SPLICE_F_NONBLOCK = 2
+
+
+class Glance:
+    """Looks into a pipe without taking anything out of it (tee(2)).
+
+    What was seen is still in the pipe, so whoever looks may die before it did its work.
+    """
+
+    def __init__(self) -> None:
+        self._copy = _open_pipe()
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def look(self, fd: int) -> bytes | None:
+        """What is in the pipe, at most 64 KB of it; None when nothing, empty at the end of file."""
+        seen = self._libc.tee(fd, self._copy.writer, ctypes.c_size_t(65536), SPLICE_F_NONBLOCK)
+        if seen > 0:
+            return os.read(self._copy.reader, seen)
+        if seen == 0:
+            return b""
+        if (why := ctypes.get_errno()) in (errno.EAGAIN, errno.EINTR):
+            return None
+        raise OSError(why, os.strerror(why))
+
+    def close(self) -> None:
+        """Let go of the copy."""
+        self._copy.close()
 
 
 def _open_pipe() -> Pipe:

@@ -41,6 +41,8 @@ class Verb:
     arguments: tuple[Argument, ...] = ()
 
 
+NO_WAIT = Argument("no_wait", "end as soon as the wish is known to be right")
+
 VERBS = {
     verb.name: verb
     for verb in (
@@ -49,20 +51,29 @@ VERBS = {
         Verb("why", "the last deaths, each with its cause and what the worker said itself"),
         Verb("wait", "nothing; ends when every slot serves and nobody is on the way out"),
         Verb("events", "everything that happens, as it happens, until the connection ends"),
-        Verb("reload", "a rolling reload; ends when every slot serves the new generation", True),
+        Verb("plan", "what a reload would change now, and how it would go", True),
+        Verb("env", "the variables of the workers, with their values", True),
+        Verb(
+            "reload",
+            "a rolling reload; ends when every slot serves the new generation",
+            True,
+            (NO_WAIT,),
+        ),
         Verb(
             "scale",
             "another number of workers; ends when they serve and the others have left",
             True,
-            (Argument("workers", "a number, or +N or -N", required=True),),
+            (Argument("workers", "a number, or +N or -N", required=True), NO_WAIT),
         ),
         Verb(
             "stop",
             "a graceful stop; ends when everything is over",
             True,
-            (Argument("quick", "do not wait for requests in flight"),),
+            (Argument("quick", "do not wait for requests in flight"), NO_WAIT),
         ),
-        Verb("reopen", "open the logs anew, after a rotation", True),
+        Verb("reopen", "open the logs anew, after somebody else rotated them", True),
+        Verb("rotate", "put what the workers printed away, and begin a new file", True),
+        Verb("flush", "empty the logs, the rotated ones, too", True),
         Verb("reset", "forget the deaths so far, and begin to count anew", True),
     )
 }

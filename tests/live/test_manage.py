@@ -7,83 +7,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from prefork import Client
 from tests.live.harness import PATIENCE, serving, wait_for
-
-APP = """\
-def app(environ, start_response):
-    start_response("200 OK", [])
-    return [b"{text}"]
-"""
-
-
-def write(home: "Home", source: str) -> None:
-    (home.folder / "web.py").write_text(source)
-
-
-class Home:
-    """A home, and a folder of apps to start in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.folder = path / "apps"
-        self.folder.mkdir()
-        self.home = path / "home"
-        self.client = Client(self.home)
-        (self.folder / "web.py").write_text(APP.format(text="one"))
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
-        return subprocess.run(
-            [sys.executable, "-m", "prefork", *words],
-            cwd=self.folder,
-            env={**environ, "PREFORK_HOME": str(self.home), "PWD": str(self.folder)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-
-    def good(self, *words: str) -> str:
-        done = self.run(*words)
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout
-
-    def bad(self, code: int, *words: str) -> str:
-        done = self.run(*words)
-        assert done.returncode == code, (words, done.stdout, done.stderr)
-        return done.stderr
-
-    def start(self, name: str = "web", *options: str) -> None:
-        self.good("start", "-b", "127.0.0.1:0", "--name", name, *options, "web:app")
-
-    def app(self, name: str = "web") -> dict[str, Any]:
-        (found,) = [app for app in self.client.apps() if app["name"] == name]
-        return found
+from tests.live.home import APP, Home, fetch, own_home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
-    try:
+    with own_home(tmp_path) as made:
         yield made
-    finally:
-        for app in made.client.apps():
-            made.run("stop", "--force", app["name"])
-
-
-def fetch(app: dict[str, Any]) -> bytes:
-    with urllib.request.urlopen(f"http://{app['listening'][0]}/", timeout=PATIENCE) as answer:
-        content: bytes = answer.read()
-    return content
 
 
 def test_the_tutorial(home: Home) -> None:
@@ -94,7 +31,7 @@ def test_the_tutorial(home: Home) -> None:
     assert home.good("scale", "web", "+2") == "web: 4 workers\n"
     assert home.good("scale", "web", "1") == "web: 1 workers\n"
     assert [worker["slot"] for worker in home.app()["workers"]] == [0]
-    write(home, APP.format(text="two"))
+    home.write("web.py", APP.format(text="two"))
     assert "reloaded to gen 2" in home.good("reload", "web")
     assert fetch(home.app()) == b"two"
     assert "reloaded to gen 2" in home.good("logs", "web")
@@ -107,14 +44,14 @@ def test_the_tutorial(home: Home) -> None:
 
 def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Home) -> None:
     home.start()
-    write(home, "raise RuntimeError('no such table')\n")
+    home.write("web.py", "raise RuntimeError('no such table')\n")
     said = home.bad(102, "reload", "web")
     assert "RuntimeError: no such table" in said
     assert "gen 1 serves on" in said
     app = home.app()
     assert (app["state"], app["generation"]) == ("frozen", 1)
     assert fetch(app) == b"one"
-    write(home, APP.format(text="two"))
+    home.write("web.py", APP.format(text="two"))
     home.good("reload", "web")
     assert fetch(home.app()) == b"two"
 

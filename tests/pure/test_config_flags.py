@@ -30,6 +30,7 @@ RIGHT = {
     "tls_minimum": "1.3",
     "tls_password": "env:WORD",
     "access_log_format": "json",
+    "log_format": "json",
     "forwarded_allow": "10.0.0.0/8",
     "forwarded_headers": "forwarded",
     "root_path": "/shop",

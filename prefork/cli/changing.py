@@ -1,0 +1,156 @@
+"""Verbs that change something. Each waits until its goal is reached, unless it is told not to."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from prefork.cli.client import Client
+from prefork.cli.progress import each, teller
+from prefork.cli.start import Waiting, start_again
+from prefork.errors import MachineError
+from prefork.unix.home import Entry, erase
+
+Words = argparse.Namespace
+
+
+def stop_apps(client: Client, words: Words) -> int:
+    """``prefork stop``"""
+    return each(client, words.targets, lambda entry: stop(client, entry, words))
+
+
+def stop(client: Client, entry: Entry, words: Words) -> int:
+    """One app, until its master is gone."""
+    if not entry.runs():
+        print(f"{entry.name}: does not run")
+        return 0
+    if words.force:
+        _end_by_force(entry)
+    else:
+        client.ask(
+            entry, "stop", words.timeout, teller(entry), quick=words.quick, no_wait=words.no_wait
+        )
+        if words.no_wait:
+            print(f"{entry.name}: stopping")
+            return 0
+    if not entry.wait_until_it_ends(words.timeout):
+        raise MachineError(
+            f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
+        )
+    print(f"{entry.name}: stopped")
+    return 0
+
+
+def _end_by_force(entry: Entry) -> None:
+    """The master first, so that it replaces nobody; then everything below it."""
+    try:
+        master = psutil.Process(entry.pid)
+        family = [master, *master.children(recursive=True)]
+    except psutil.Error:
+        return  # it ended meanwhile
+    for process in family:
+        try:
+            process.kill()  # psutil sees to it that a pid still means the same process
+        except psutil.NoSuchProcess:
+            pass
+
+
+def restart(client: Client, words: Words) -> int:
+    """``prefork restart``"""
+
+    def one(entry: Entry) -> int:
+        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
+        start_again(client, Entry(entry.path), Waiting(not words.no_wait, words.timeout))
+        return 0
+
+    return each(client, words.targets, one)
+
+
+def delete_apps(client: Client, words: Words) -> int:
+    """``prefork delete``"""
+    return each(client, words.targets, lambda entry: delete(client, entry, words))
+
+
+def delete(client: Client, entry: Entry, words: Words) -> int:
+    """One app, from the machine and from the list."""
+    if entry.runs():
+        # Its folder is its master's while it lives, so this is always waited for.
+        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
+    erase(entry.path)
+    print(f"{entry.name}: deleted")
+    return 0
+
+
+def reload(client: Client, words: Words) -> int:
+    """``prefork reload``"""
+
+    def one(entry: Entry) -> int:
+        if words.dry_run:
+            show_plan(entry.name, client.ask(entry, "plan", words.timeout))
+            return 0
+        result = client.ask(entry, "reload", words.timeout, teller(entry), no_wait=words.no_wait)
+        if "accepted" in result:
+            print(f"{entry.name}: reloading")
+        else:
+            print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
+        return 0
+
+    return each(client, words.targets, one)
+
+
+def show_plan(name: str, plan: Mapping[str, Any]) -> None:
+    """What a reload would do."""
+    show_changes(plan["changes"] or [])
+    if not plan["changes"]:
+        print("  no setting changes; the code is loaded anew")
+    rest = [change["key"] for change in plan["changes"] if change["restart"]]
+    if rest:
+        print(f"  changing {', '.join(rest)} takes `prefork restart {name}`")
+    slots = ", ".join(map(str, plan["slots"]))
+    print(
+        f"{name}: {plan['workers']} workers now, {plan['then']} then; slots {slots} one after "
+        f"another, at most {plan['surge']} more at a time"
+    )
+
+
+def show_changes(changes: Sequence[Mapping[str, Any]]) -> None:
+    """Settings, old -> new."""
+    for change in changes:
+        print(f"  {change['key']}: {change['old']} -> {change['new']}")
+
+
+def scale(client: Client, words: Words) -> int:
+    """``prefork scale``"""
+
+    def one(entry: Entry) -> int:
+        result = client.ask(
+            entry,
+            "scale",
+            words.timeout,
+            teller(entry),
+            workers=words.workers,
+            no_wait=words.no_wait,
+        )
+        if "accepted" in result:
+            print(f"{entry.name}: scaling")
+            return 0
+        later = "" if result["workers"] == result["asked"] else ", as somebody asked meanwhile"
+        print(f"{entry.name}: {result['workers']} workers{later}")
+        return 0
+
+    return each(client, [words.target], one)
+
+
+def plain(verb: str, done: str) -> Callable[[Client, Words], int]:
+    """A verb without a goal to wait for."""
+
+    def run(client: Client, words: Words) -> int:
+        def one(entry: Entry) -> int:
+            client.ask(entry, verb, words.timeout)
+            print(f"{entry.name}: {done}")
+            return 0
+
+        return each(client, words.targets, one)
+
+    return run

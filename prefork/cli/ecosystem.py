@@ -1,0 +1,223 @@
+"""``prefork start FILE.toml``: what the file asks for, what runs, and the difference.
+
+A file is looked at as a whole before anything happens: what is missing is started, what changed is
+rolled, what is the same is left alone.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefork.cli.changing import delete, show_changes
+from prefork.cli.client import Client
+from prefork.cli.command import require_app
+from prefork.cli.progress import teller
+from prefork.cli.settings import Settings, absolute, read_file
+from prefork.cli.start import StartFailedError, Waiting, launch
+from prefork.config import Config
+from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
+from prefork.config.flags import Parser
+from prefork.errors import PreforkError, UsageError
+from prefork.unix.home import Entry, check_name, claim, usable_name
+
+Words = argparse.Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app of a file. ``arguments``: those of its master."""
+
+    name: str
+    arguments: list[str]
+    config: Config
+    after: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Step:
+    """What is to be done with one app: start, reload, same, restart or delete."""
+
+    app: App | None
+    name: str
+    action: str
+    entry: Entry | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    note: str = ""
+
+
+def is_file(word: str) -> bool:
+    """Whether a target of ``prefork start`` is a file."""
+    return word.endswith(".toml")
+
+
+def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Entry]]:
+    """Make true what the file says; the exit code and its apps. Raises PreforkError."""
+    words = _parser().parse_args(list(arguments))
+    path = absolute(words.file)
+    apps = apps_of(path, words.env or "", words.only)
+    steps = [_step(client, app, path, words.env or "") for app in apps]
+    if words.prune:
+        steps += _left_over(client, path, {app.name for app in apps_of(path, words.env or "")})
+    if words.dry_run:
+        for step in steps:
+            show(step)
+        return 0, []
+    code = 0
+    failed: set[str] = set()
+    for step in steps:
+        waits_for = failed.intersection(step.app.after if step.app else ())
+        try:
+            if waits_for:
+                raise UsageError(f"{step.name}: not started, {waits_for.pop()} comes before it")
+            _take(client, step, os.path.dirname(path), words)
+        except PreforkError as error:
+            failed.add(step.name)
+            code = code or error.exit_code
+            if not isinstance(error, StartFailedError):
+                print(f"prefork: {error}", file=sys.stderr)
+    return code, [Entry(client.home / app.name) for app in apps if app.name not in failed]
+
+
+def apps_of(path: str, stage: str = "", only: str = "") -> list[App]:
+    """The apps of a file, in the order of their start, each with settings that are right.
+
+    A file without [apps] is one app, with its options at the top. Raises UsageError.
+    """
+    table, folder = read_file(path), os.path.dirname(path)
+    if not is_ecosystem(table):
+        return [_single(path, stage, only)]
+    known = sections(table, path, folder, stage)
+    check_stage(table, path, stage)
+    apps = []
+    for name in choose(in_order(known), only.split(","), path):
+        check_name(name)
+        arguments = ["-c", path, "--section", name]
+        if stage:
+            arguments += ["--stage", stage]
+        arguments += ["--daemon", "--managed", "--name", name]
+        config = Settings(arguments, os.environ).read().config
+        if not config.app:
+            raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
+        apps.append(App(name, arguments, config, known[name].after))
+    return apps
+
+
+def _single(path: str, stage: str, only: str) -> App:
+    if stage or only:
+        raise UsageError(f"{path}: --env and --only are for files with [apps.NAME]")
+    config = Settings(["-c", path], os.environ).read().config
+    require_app(config)
+    name = check_name(config.name or usable_name(config.app.partition(":")[0]))
+    return App(name, ["-c", path, "--daemon", "--managed", "--name", name], config)
+
+
+# The plan.
+
+
+def _step(client: Client, app: App, path: str, stage: str) -> Step:
+    entry = Entry(client.home / app.name)
+    if not entry.runs():
+        return Step(app, app.name, "start", entry)
+    if entry.state.get("file") != path:
+        raise UsageError(
+            f"{app.name} runs already, and not from {path}; "
+            f"`prefork delete {app.name}` first, or call it otherwise"
+        )
+    changes = list(client.ask(entry, "plan")["changes"])
+    if entry.state.get("stage", "") != stage:
+        note = f"another --env takes `prefork delete {app.name}` and a start"
+        return Step(app, app.name, "restart", entry, changes, note)
+    rest = [change["key"] for change in changes if change["restart"]]
+    note = f"changing {', '.join(rest)} takes `prefork restart {app.name}`" if rest else ""
+    if not changes:
+        return Step(app, app.name, "same", entry)
+    action = "restart" if len(rest) == len(changes) else "reload"
+    return Step(app, app.name, action, entry, changes, note)
+
+
+def _left_over(client: Client, path: str, names: set[str]) -> list[Step]:
+    return [
+        Step(None, entry.name, "delete", entry)
+        for entry in client.find("all")
+        if entry.state.get("file") == path and entry.name not in names
+    ]
+
+
+def show(step: Step) -> None:
+    """One step of a plan, for people."""
+    told = {
+        "start": "would be started",
+        "reload": "would be reloaded",
+        "same": "is the same",
+        "restart": "is left alone",
+        "delete": "would be stopped and deleted",
+    }
+    print(f"{step.name}: {told[step.action]}")
+    show_changes(step.changes)
+    if step.note:
+        print(f"  {step.note}")
+
+
+def _take(client: Client, step: Step, folder: str, words: Words) -> None:
+    """Raises PreforkError, StartFailedError."""
+    waiting = Waiting(not words.no_wait, words.timeout)
+    if step.action == "start" and step.app is not None:
+        claimed = claim(client.home, step.name, exact=True)
+        fresh = not (claimed.path / "state").exists()
+        launch(client, claimed, folder, step.app.arguments, waiting, fresh)
+    elif step.action == "reload" and step.entry is not None:
+        result = client.ask(
+            step.entry, "reload", words.timeout, teller(step.entry), no_wait=words.no_wait
+        )
+        how = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"
+        print(f"{step.name}: {how} ({', '.join(each['key'] for each in step.changes)})")
+    elif step.action == "delete" and step.entry is not None:
+        delete(client, step.entry, words)
+    else:
+        print(f"{step.name}: unchanged")
+    if step.note:
+        print(f"{step.name}: {step.note}")
+
+
+def check(_client: Client, words: Words) -> int:
+    """``prefork check``: settings and apps of a file, or one target."""
+    from prefork.cli.checking import check_app  # noqa: PLC0415 - few need it
+    from prefork.cli.settings import start_folder  # noqa: PLC0415
+
+    if is_file(words.target):
+        path = absolute(words.target)
+        todo = [(app.name, app.config) for app in apps_of(path, words.env or "", words.only)]
+        here = os.path.dirname(path)
+    else:
+        todo = [(words.target, Settings([words.target], os.environ).read().config)]
+        here = start_folder()
+    code = 0
+    for name, config in todo:
+        try:
+            print(f"{name}: ok: {check_app(config, here)}", flush=True)
+        except PreforkError as error:
+            print(f"prefork: {name}: {error}", file=sys.stderr)
+            code = code or error.exit_code
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = Parser(prog="prefork start", description="Make true what a file with apps says.")
+    made.add_argument("file", metavar="FILE.toml")
+    made.set_defaults(quick=False, force=False)
+    add_file_options(made)
+    made.add_argument("--dry-run", action="store_true", help="say what would be done")
+    made.add_argument("--prune", action="store_true", help="stop and delete what left the file")
+    made.add_argument("--attach", action="store_true", help="follow the logs until Ctrl-C")
+    made.add_argument("--no-wait", action="store_true", help="do not wait for the outcome")
+    made.add_argument("--timeout", type=float, metavar="SECONDS", help="for each app")
+    return made
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """What chooses within a file."""
+    parser.add_argument("--only", default="", metavar="NAMES", help="of its apps these, as in a,b")
+    parser.add_argument("--env", metavar="NAME", help="with the variables of its tables env_NAME")

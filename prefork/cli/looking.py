@@ -1,0 +1,125 @@
+"""Verbs that look and change nothing."""
+
+import argparse
+import json
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+
+import psutil
+
+from prefork.cli.client import Client
+from prefork.cli.logs import show_logs
+from prefork.cli.progress import each
+from prefork.master.describe import MASKED
+from prefork.unix.cores import usable_cores
+from prefork.unix.home import Entry
+from prefork.version import __version__
+
+Words = argparse.Namespace
+
+USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich")
+"""Packages whose versions matter in a bug report."""
+
+
+def list_apps(client: Client, words: Words) -> int:
+    """``prefork list``"""
+    apps = client.apps()
+    if words.json:
+        print(json.dumps(apps, indent=1))
+    else:
+        from prefork.cli.tables import show_list  # noqa: PLC0415 - rich takes its time
+
+        show_list(apps)
+    return 0
+
+
+def show(client: Client, words: Words) -> int:
+    """``prefork show``"""
+    for entry in client.find(*words.targets):
+        app = client.describe(entry)
+        if words.json:
+            print(json.dumps(app, indent=1))
+        else:
+            from prefork.cli.tables import show_app  # noqa: PLC0415 - rich takes its time
+
+            show_app(app)
+    return 0
+
+
+def why(client: Client, words: Words) -> int:
+    """``prefork why``"""
+
+    def one(entry: Entry) -> int:
+        deaths = client.ask(entry, "why", 5.0)["deaths"]
+        if words.json:
+            print(json.dumps(deaths, indent=1))
+        else:
+            from prefork.cli.tables import show_deaths  # noqa: PLC0415 - rich takes its time
+
+            show_deaths(deaths)
+        return 0
+
+    return each(client, words.targets, one)
+
+
+def ping(client: Client, words: Words) -> int:
+    """``prefork ping``"""
+
+    def one(entry: Entry) -> int:
+        begun = time.monotonic()
+        client.ask(entry, "ping", words.timeout or 5.0)
+        print(f"{entry.name}: answers in {(time.monotonic() - begun) * 1000:.1f} ms")
+        return 0
+
+    return each(client, words.targets or ["all"], one)
+
+
+def events(client: Client, words: Words) -> int:
+    """``prefork events``"""
+    for entry in client.find(words.target)[:1]:
+        for event in client.events(entry):
+            print(json.dumps({"text": event.text, **event.details}), flush=True)
+    return 0
+
+
+def monit(client: Client, _words: Words) -> int:
+    """``prefork monit``"""
+    from prefork.cli.monit import monitor  # noqa: PLC0415 - rich takes its time
+
+    return monitor(client)
+
+
+def logs(client: Client, words: Words) -> int:
+    """``prefork logs``"""
+    return show_logs(client.find(*(words.targets or ["all"])), words)
+
+
+def env(client: Client, words: Words) -> int:
+    """``prefork env``"""
+    for entry in client.find(words.target):
+        variables = client.ask(entry, "env", 5.0)["env"]
+        for name in sorted(variables):
+            print(f"{name}={variables[name] if words.reveal else MASKED}")
+    return 0
+
+
+def report(client: Client, _words: Words) -> int:
+    """``prefork report``: for bug reports, so nothing of it is secret."""
+    print(f"prefork {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in USED:
+        try:
+            print(f"{package} {version_of(package)}")
+        except PackageNotFoundError:
+            print(f"{package} is not installed")
+    memory = psutil.virtual_memory().total // 2**20
+    print(f"cores {os.cpu_count()}, usable {usable_cores()}, memory {memory} MB")
+    for app in client.apps():
+        settings = ", ".join(sorted(app.get("settings", {})))
+        print(f"app {app['name']}: {app.get('state')}, {app.get('status', '')}")
+        print(f"  version {app.get('version')}, settings changed: {settings or 'none'}")
+        if app.get("failure"):
+            print("  the last reload failed; see `prefork show`")
+    return 0

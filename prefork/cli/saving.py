@@ -1,0 +1,77 @@
+"""``prefork save`` and ``resurrect``: which apps run, kept as ``saved.toml`` in the home.
+
+It holds how each was started, but no environment values: those belong into a file of the app's, or
+they are gone.
+"""
+
+import argparse
+import os
+import sys
+import tomllib
+from typing import Any
+
+import toml
+
+from prefork.cli.client import Client
+from prefork.cli.start import StartFailedError, Waiting, launch
+from prefork.config.flags import without_environment
+from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.unix.home import Entry, check_name, claim, replace_file
+
+Words = argparse.Namespace
+NAME = "saved.toml"
+
+
+def save(client: Client, _words: Words) -> int:
+    """``prefork save``"""
+    running = [entry for entry in client.find("all") if entry.runs()]
+    running.sort(key=lambda entry: float(entry.state.get("started", 0)))
+    apps: dict[str, Any] = {}
+    for entry in running:
+        if not entry.state.get("managed"):
+            print(f"{entry.name}: runs in the foreground, not saved")
+            continue
+        kept, dropped = without_environment([str(word) for word in entry.state["arguments"]])
+        if dropped:
+            names = ", ".join(dropped)
+            print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
+        apps[entry.name] = {"here": entry.state["here"], "arguments": kept}
+    path = client.home / NAME
+    replace_file(path, toml.dumps({"apps": apps}))
+    print(f"saved {len(apps)} apps in {path}")
+    return 0
+
+
+def resurrect(client: Client, words: Words) -> int:
+    """``prefork resurrect``"""
+    code = 0
+    for name, (here, arguments) in _saved(client).items():
+        if Entry(client.home / name).runs():
+            continue
+        waiting = Waiting(not words.no_wait, words.timeout)
+        try:
+            folder = claim(client.home, check_name(name), exact=True)
+            launch(client, folder, here, arguments, waiting)
+        except StartFailedError as error:
+            code = code or error.exit_code
+        except PreforkError as error:
+            print(f"prefork: {name}: {error}", file=sys.stderr)
+            code = code or error.exit_code
+    return code
+
+
+def _saved(client: Client) -> dict[str, tuple[str, list[str]]]:
+    path = client.home / NAME
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            table = tomllib.load(file)
+        return {
+            name: (str(app["here"]), [str(word) for word in app["arguments"]])
+            for name, app in table["apps"].items()
+        }
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}; `prefork save` makes it") from None
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{path} is none of ours; `prefork save` makes it anew") from None

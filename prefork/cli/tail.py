@@ -1,0 +1,117 @@
+"""The lines of one log: those that are there, also in rotated files, and those that come.
+
+A rotated file keeps its number (observe/rotation.py), so whoever follows knows which files it has
+read, however many rotations it slept through.
+"""
+
+import gzip
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from prefork.observe.archive import list_old
+from prefork.observe.rotation import Old, next_number
+
+READ_AT_ONCE = 1024 * 1024
+WINDOWS = (256 * 1024, 8 * 1024 * 1024)
+"""Bytes from the end of a file, in which the last lines are looked for first."""
+
+
+class Tail:
+    """Of the log at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._number = 0
+        """That our file gets when it is rotated; all before it were read."""
+        self._rest = b""
+        self._open()
+
+    def backwards(self) -> Iterator[list[str]]:
+        """All lines so far, again and again with more of them, first those of the last part."""
+        size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
+        for window in WINDOWS:
+            if window < size:
+                yield self._lines_so_far(size - window)[1:]
+        lines = self._lines_so_far(0)
+        yield lines
+        with suppress(FileNotFoundError):
+            for old in reversed(list_old(self._path)):
+                if old.number < self._number:
+                    lines = [*self._old_lines(old), *lines]
+                    yield lines
+
+    def more(self) -> Iterator[list[str]]:
+        """Lines that came since, and until nothing more comes."""
+        yield from self._read()
+        if self._was_replaced():
+            yield from self._read()  # what came between our last look and its end
+            done = self._number if self._file is not None else self._number - 1
+            self._open()
+            with suppress(FileNotFoundError):
+                for old in list_old(self._path):
+                    if done < old.number < self._number:
+                        yield self._old_lines(old)
+            yield from self._read()
+
+    def _open(self) -> None:
+        """The file, and its number, which are to belong together."""
+        while True:
+            number = self._next_number()
+            try:
+                file = open(self._path, "rb")  # noqa: SIM115 - it stays open
+            except FileNotFoundError:
+                file = None
+            if number == self._next_number():
+                break
+            if file is not None:
+                file.close()
+        if self._file is not None:
+            self._file.close()
+        self._file, self._number, self._rest = file, number, b""
+
+    def _next_number(self) -> int:
+        try:
+            return next_number(list_old(self._path))
+        except FileNotFoundError:
+            return 1
+
+    def _lines_so_far(self, start: int) -> list[str]:
+        if self._file is None:
+            return []
+        self._file.seek(start)
+        *lines, self._rest = self._file.read().split(b"\n")
+        return _decode(lines)
+
+    def _read(self) -> Iterator[list[str]]:
+        if self._file is None:
+            return
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)  # emptied
+            self._rest = b""
+        while data := self._file.read(READ_AT_ONCE):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if lines:
+                yield _decode(lines)
+
+    def _was_replaced(self) -> bool:
+        try:
+            now = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return self._file is None or not os.path.samestat(now, os.fstat(self._file.fileno()))
+
+    def _old_lines(self, old: Old) -> list[str]:
+        plain = self._path.with_name(old.name.removesuffix(".gz"))
+        with suppress(FileNotFoundError):
+            return _decode(plain.read_bytes().split(b"\n")[:-1])
+        with suppress(FileNotFoundError), gzip.open(f"{plain}.gz") as file:
+            return _decode(file.read().split(b"\n")[:-1])
+        return []  # it was the oldest, and had to go
+
+
+def _decode(lines: list[bytes]) -> list[str]:
+    return [line.decode(errors="backslashreplace") for line in lines]

@@ -1,0 +1,46 @@
+"""What differs between two sets of settings, for whoever asks before a reload. PURE."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefork.config.options import OPTIONS, Config
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One option, as a person would write it. ``restart``: a reload cannot change it."""
+
+    key: str
+    old: Any
+    new: Any
+    restart: bool
+
+
+def changes(old: Config, new: Config) -> list[Change]:
+    """In the order of declaration. Of variables only the names are told, never the values."""
+    found = []
+    for name, option in OPTIONS.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if name == "env":
+            found += _variables(before, after)
+        elif before != after:
+            show = option.kind.show
+            found.append(Change(option.key, show(before), show(after), option.restart))
+    return found
+
+
+def in_force(old: Config, new: Config) -> Config:
+    """``new`` as a reload makes it true: what takes a restart is as before."""
+    kept = {name: getattr(old, name) for name, option in OPTIONS.items() if option.restart}
+    return replace(new, **kept)
+
+
+def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            before = "set" if name in old else "unset"
+            after = "unset" if name not in new else "another value" if name in old else "set"
+            found.append(Change(f"env {name}", before, after, False))
+    return found

@@ -1,0 +1,160 @@
+"""A file with several apps, from its tables to the layers of each app's settings. PURE.
+
+    [defaults]                   options of all apps
+    [apps.web]                   options of one, and after = ["db"]: who is to be ready before it
+    [apps.web.env]               variables, also in [defaults]
+    [apps.web.env_production]    more of them, for --stage production
+
+The nearer table wins: defaults, then the app. Variables are merged in the same order, so one that
+leaves the file leaves the next generation.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.config.options import OPTIONS
+from prefork.config.sources import Layer, file_layer, nearest, resolve
+from prefork.errors import UsageError
+
+TABLES = ("apps", "defaults")
+STAGE = "env_"
+"""A key that begins so holds the variables of one stage."""
+
+GIVEN = {
+    "name": "the name of an app is that of its table",
+    "daemon": "apps of such a file run in the background",
+    "config": "a file does not read another",
+}
+"""Keys that are not for such a file, and why."""
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One app. ``layers``: its settings, the weakest first."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    after: tuple[str, ...]
+
+
+def is_ecosystem(table: Table) -> bool:
+    """Whether the file has several apps, or is one app's with its options at the top."""
+    return any(name in table for name in TABLES)
+
+
+def sections(table: Table, path: str, folder: str, stage: str = "") -> dict[str, Section]:
+    """The apps by name, in the order of the file. Raises UsageError."""
+    for key in table:
+        if key not in TABLES:
+            hint = nearest(key, TABLES)
+            raise UsageError(
+                f"{path}: beside [apps.NAME] there is only [defaults], not {key!r}{hint}"
+            )
+    defaults = _table(table.get("defaults", {}), f"{path}, [defaults]")
+    apps = _table(table.get("apps", {}), f"{path}, [apps]")
+    if not apps:
+        raise UsageError(f"{path}: there is no app in it, as in [apps.web]")
+    if "after" in defaults:
+        raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
+    made = {}
+    for name, content in apps.items():
+        made[name] = _section(name, content, defaults, (path, folder, stage))
+    for section in made.values():
+        _check_after(section, made, path)
+    return made
+
+
+def check_stage(table: Table, path: str, stage: str) -> None:
+    """Raise UsageError for a stage that no app of a right file has.
+
+    Only whoever names it is told: when its last table leaves the file, its variables just leave.
+    """
+    tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
+    known = [key.removeprefix(STAGE) for each in tables for key in _stages(each)]
+    if stage and stage not in known:
+        raise UsageError(f"{path}: no app has a table {STAGE}{stage}{nearest(stage, known)}")
+
+
+def in_order(known: Mapping[str, Section]) -> list[str]:
+    """All names, each behind those that it comes after; else as they stand in the file.
+
+    Raises UsageError for a circle.
+    """
+    order: list[str] = []
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        if name in way:
+            circle = " -> ".join([*way[way.index(name) :], name])
+            raise UsageError(f"the apps wait for each other in a circle: after {circle}")
+        if name not in order:
+            for before in known[name].after:
+                visit(before, (*way, name))
+            order.append(name)
+
+    for name in known:
+        visit(name, ())
+    return order
+
+
+def choose(order: list[str], only: Iterable[str], path: str) -> list[str]:
+    """Of ``order`` those in ``only``; nothing there: all. Raises UsageError."""
+    wanted = [name for name in only if name]
+    for name in wanted:
+        if name not in order:
+            raise UsageError(f"{path}: there is no [apps.{name}]{nearest(name, order)}")
+    return [name for name in order if name in wanted or not wanted]
+
+
+def _section(name: str, content: object, defaults: Table, file: tuple[str, str, str]) -> Section:
+    path, folder, stage = file
+    variables: dict[str, str] = {}
+    layers = []
+    after: tuple[str, ...] = ()
+    for table, place in ((defaults, "defaults"), (content, f"apps.{name}")):
+        where = f"{path}, [{place}]"
+        own = dict(_table(table, where))
+        for key, why in GIVEN.items():
+            if key in own:
+                raise UsageError(f"{where}: {key} cannot be set here: {why}")
+        if "after" in own:
+            after = _names(own.pop("after"), where)
+        for key in ("env", *_stages(own)):
+            raw = own.pop(key, {})
+            values = resolve([Layer(f"{path}, [{place}.{key}]", {"env": raw})]).config.env
+            if key in ("env", STAGE + stage):
+                variables |= values
+        layers.append(file_layer(own, where, folder, also=("after", "env_")))
+    layers.append(Layer(f"{path}, [apps.{name}.env]", {"env": variables}))
+    return Section(name, tuple(layers), after)
+
+
+def _stages(content: object) -> list[str]:
+    """The keys with variables of a stage, as they stand there."""
+    keys = content if isinstance(content, Mapping) else {}
+    return [key for key in keys if key.startswith(STAGE) and key not in OPTIONS]
+
+
+def _names(raw: object, where: str) -> tuple[str, ...]:
+    names = [raw] if isinstance(raw, str) else raw
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f'{where}: after is wrong: expected names of apps, as in ["db"]')
+    return tuple(names)
+
+
+def _check_after(section: Section, known: Mapping[str, Section], path: str) -> None:
+    for name in section.after:
+        if name not in known:
+            others = [other for other in known if other != section.name]
+            raise UsageError(
+                f"{path}, [apps.{section.name}]: after: there is no [apps.{name}]"
+                f"{nearest(name, others)}"
+            )
+
+
+def _table(content: object, where: str) -> Table:
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{where}: expected a table with options, not {content!r}")
+    return content

@@ -1,0 +1,186 @@
+"""All logs of a master: its own, the access log, and what its workers print.
+
+Without ``--log-dir`` workers print where the master does. With it, they print into the outlets that
+the log writer reads.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from prefork.config import Config
+from prefork.errors import MachineError, UsageError
+from prefork.http.exchange import Exchange
+from prefork.master.generation import Generation, access_log, make_logs
+from prefork.master.outlets import Mouth, Outlets
+from prefork.observe.access import AccessLog
+from prefork.observe.log import Log
+from prefork.observe.rotation import Rotation
+from prefork.pool.orders import Spawn
+from prefork.unix.daemon import redirect_output
+from prefork.unix.identity import Identity
+from prefork.unix.waiting import Waiter
+
+
+class WorkerLogs:
+    """In a worker: the logs that it writes. ``waits``: it lets go of the starter's terminal only
+    when it is ready, so that a traceback is seen."""
+
+    def __init__(
+        self, log: Log, access: AccessLog | None, mouth: Mouth | None, daemon: bool, waits: bool
+    ) -> None:
+        self._log = log
+        self._access = access
+        self._mouth = mouth
+        self._daemon = daemon
+        self._waits = waits
+        self.log_access: Callable[[Exchange], None] | None = None
+        if self._access is not None:
+            self.log_access = self._access.write
+        if mouth is not None and not waits:
+            mouth.use()
+
+    def on_ready(self) -> None:
+        """In a daemon's worker: whoever started us waits for the end of our output."""
+        if self._mouth is not None and self._waits:
+            self._mouth.use()
+        elif self._mouth is None and self._daemon:
+            redirect_output(self._log.path)
+
+    def open(self) -> None:
+        """While we are still who may."""
+        if self._access is not None:
+            self._access.open()
+
+    def reopen(self) -> None:
+        """Follow a rotation."""
+        self._log.reopen()
+        if self._access is not None:
+            self._access.reopen()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        if self._access is not None:
+            self._access.flush()
+
+
+class Logs:
+    """In the master. ``path``: of the file that the workers' output goes to; None: to no file."""
+
+    def __init__(self, log: Log, config: Config, here: str, name: str) -> None:
+        self._log = log
+        self._daemon = config.daemon
+        self._rotation = rotation(config)
+        self._outlets: Outlets | None = None
+        self.path = Path(here, config.log_dir, f"{name}.out") if config.log_dir else None
+
+    def start(self, waiter: Waiter, begin: Callable[[], None]) -> None:
+        """Have a log writer, if there is something to write; it calls ``begin()`` first.
+
+        Raises MachineError.
+        """
+        if self.path is None:
+            return
+
+        def begin_writer() -> None:
+            begin()
+            if self._daemon:
+                redirect_output(self._log.path)
+
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"cannot make {self.path.parent}: {error.strerror}; see --log-dir"
+            raise MachineError(why) from error
+        self._outlets = Outlets(self.path, self._rotation, self._log, waiter, begin_writer)
+
+    # For the next worker.
+
+    def open(self) -> Mouth | None:
+        """Where the next worker will print. Raises MachineError."""
+        return self._outlets.open() if self._outlets is not None else None
+
+    def hand_over(self, mouth: Mouth | None, slot: int, pid: int) -> None:
+        """The worker lives."""
+        if self._outlets is not None and mouth is not None:
+            self._outlets.hand_over(mouth, slot, pid)
+
+    def in_worker(
+        self, generation: Generation, order: Spawn, mouth: Mouth | None, starting: bool
+    ) -> WorkerLogs:
+        """In the child. ``starting``: no worker has ever been ready."""
+        if mouth is not None:
+            mouth.take(generation.identity.uid)
+        access = access_log(generation.config, order.slot, order.generation, self._log.logger)
+        waits = starting and self._daemon
+        return WorkerLogs(self._log, access, mouth, self._daemon, waits)
+
+    # What is asked.
+
+    def reload(self, config: Config) -> None:
+        """Settings that a reload can change."""
+        self._log.set_level(config.log_level)
+        self._rotation = rotation(config)
+        if self._outlets is not None:
+            self._outlets.set_rotation(self._rotation)
+
+    def reopen(self, config: Config, identity: Identity) -> int | None:
+        """All of them, after a rotation. The number of what the log writer was asked, if it was."""
+        self._log.reopen()
+        try:
+            make_logs(config, identity)
+        except MachineError as error:
+            self._log.logger.error("%s", error)
+        return self._outlets.ask("reopen") if self._outlets is not None else None
+
+    def ask(self, what: str) -> int:
+        """``rotate`` or ``flush``; the number of the wish. Raises PreforkError."""
+        if self._outlets is None:
+            raise UsageError("its output goes to no file; give it one with --log-dir")
+        if what == "flush" and self._log.path:
+            try:
+                os.truncate(self._log.path, 0)
+            except OSError as error:
+                raise MachineError(f"cannot empty {self._log.path}: {error.strerror}") from error
+        return self._outlets.ask(what)
+
+    def has_done(self, number: int | None) -> bool:
+        """Whether the log writer did what was asked."""
+        return number is None or self._outlets is None or self._outlets.has_done(number)
+
+    # Housekeeping.
+
+    def places(self) -> dict[str, str]:
+        """The files, for whoever wants to read them."""
+        files = {"log": self._log.path, "output": str(self.path or "")}
+        return {name: path for name, path in files.items() if path}
+
+    def settle(self) -> None:
+        """Now and then: have a log writer again, if there could be none."""
+        if self._outlets is not None:
+            self._outlets.settle()
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is the log writer."""
+        return self._outlets is not None and self._outlets.knows_pid(pid)
+
+    def close_copy(self) -> None:
+        """In a worker."""
+        if self._outlets is not None:
+            self._outlets.close_copy()
+
+    def close(self) -> None:
+        """No worker is left."""
+        if self._outlets is not None:
+            self._outlets.close()
+
+
+def rotation(config: Config) -> Rotation:
+    """What the settings say about it."""
+    return Rotation(
+        format=config.log_format,
+        size=config.log_rotate_size,
+        age=config.log_rotate_age,
+        keep=config.log_keep,
+        total=config.log_total,
+    )

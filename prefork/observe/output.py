@@ -1,0 +1,180 @@
+"""The file that workers' output goes to: appended by one writer, rotated, emptied, reopened.
+
+A batch is in the file whole or not at all. What the disk does not take is dropped and counted, said
+once, and told in the file itself as soon as it takes something again.
+"""
+
+import logging
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from prefork.observe.archive import Archive
+from prefork.observe.records import format_note, parse
+from prefork.observe.rotation import Rotation
+
+TRY_AGAIN = 1.0
+"""Seconds between two attempts to open a file that cannot be opened."""
+
+TELL_AGAIN = 60.0
+"""Seconds in which it is said only once that lines are dropped."""
+
+
+class Output:
+    """One file. ``dropped``: lines since the disk took the last one."""
+
+    def __init__(self, path: Path, rotation: Rotation, logger: logging.Logger) -> None:
+        self.path = path
+        self.dropped = 0
+        self._logger = logger
+        self._archive = Archive(path, rotation, logger)
+        self._fd = -1
+        self._born = 0.0
+        self._try_again = 0.0
+        self._silent_until: dict[int, float] = {}
+        self._open()
+
+    @property
+    def format(self) -> str:
+        """How records are to be written."""
+        return self._archive.rotation.format
+
+    def set_rotation(self, rotation: Rotation) -> None:
+        """From now on."""
+        self._archive.rotation = rotation
+
+    def ends(self) -> tuple[int, int]:
+        """Which file it is (its inode) and how many bytes it has; zeros: there is none."""
+        if self._fd < 0:
+            return 0, 0
+        status = os.fstat(self._fd)
+        return status.st_ino, status.st_size
+
+    def make_room(self, more: int) -> None:
+        """Before ``more`` bytes are appended: rotate when it is time, open when it is not open."""
+        if self._fd < 0:
+            self._open()
+            return
+        age = time.time() - self._born
+        if self._archive.rotation.is_due(self.ends()[1], more, age):
+            self.rotate()
+
+    def notice(self) -> bytes:
+        """What is to be written before the next records: how many are missing there."""
+        if not self.dropped:
+            return b""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
+        text = f"{self.dropped} lines are missing here, they could not be written"
+        return format_note(self.format, stamp, os.getpid(), text)
+
+    def append(self, data: bytes, lines: int, before: int) -> None:
+        """Add ``data``, with the notice, after the first ``before`` bytes, or drop it."""
+        if self._fd < 0:
+            self.dropped += lines
+            return
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            self._drop(lines, before, error)
+            return
+        if self.dropped:
+            self._tell(logging.WARNING, f"is written again; {self.dropped} lines were dropped")
+            self.dropped = 0
+
+    def _drop(self, lines: int, before: int, error: OSError) -> None:
+        with suppress(OSError):
+            os.ftruncate(self._fd, before)
+        if not self.dropped:
+            self._tell(logging.ERROR, f"cannot be written: {error.strerror}; dropping lines")
+        self.dropped += lines
+
+    def _tell(self, level: int, what: str) -> None:
+        """A disk that is nearly full takes one batch and not the next; not each time is told."""
+        now = time.monotonic()
+        if now >= self._silent_until.get(level, 0.0):
+            self._silent_until[level] = now + TELL_AGAIN
+            self._logger.log(level, "%s %s", self.path, what)
+
+    def cut(self, inode: int, before: int, length: int) -> bool:
+        """After a crash: whether ``length`` bytes are there after the first ``before``. If not, the
+        part that is, is removed."""
+        for path in (self.path, *self.path.parent.glob(f"{self.path.name}?*")):
+            with suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if status.st_ino == inode and stat.S_ISREG(status.st_mode):
+                    if status.st_size >= before + length:
+                        return True
+                    if status.st_size > before:
+                        os.truncate(path, before)
+                    return False
+        return False
+
+    def rotate(self) -> None:
+        """Put the file away, if there is something in it, and begin a new one."""
+        if not self.ends()[1]:
+            return
+        try:
+            self._archive.add(self.path)
+        except FileNotFoundError:
+            pass  # somebody else rotated it
+        except OSError as error:
+            self._logger.error("cannot rotate %s: %s; going on", self.path, error.strerror)
+            return
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Whoever renamed the file wants the next lines in a new one; without one, go on here."""
+        self._try_again = 0.0
+        self._open()
+
+    def flush(self) -> None:
+        """Remove all lines, the rotated ones, too."""
+        try:
+            if self._fd >= 0:
+                os.ftruncate(self._fd, 0)
+            self._archive.empty()
+        except OSError as error:
+            self._logger.error("cannot empty %s: %s", self.path, error.strerror)
+
+    def _open(self) -> None:
+        if time.monotonic() < self._try_again:
+            return
+        try:
+            fd = _open_own(self.path)
+        except OSError as error:
+            self._try_again = time.monotonic() + TRY_AGAIN
+            if not self.dropped:
+                self._logger.error("cannot open %s: %s", self.path, error.strerror)
+            return
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._born = _birth(fd, self.path)
+
+
+def _open_own(path: Path) -> int:
+    """Neither through a symlink nor into a file of somebody else's. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(path, flags, 0o640)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
+        os.close(fd)
+        raise OSError(0, "it is no file of this user's own")
+    return fd
+
+
+def _birth(fd: int, path: Path) -> float:
+    """When its first line was written: by its stamp, so that restarts do not make it younger."""
+    status = os.fstat(fd)
+    if status.st_size:
+        with open(path, errors="replace") as file:
+            record = parse(file.readline(65536).rstrip("\n"))
+        if record is not None:
+            with suppress(ValueError):
+                return time.mktime(time.strptime(record.time[:19], "%Y-%m-%d %H:%M:%S"))
+        return status.st_mtime
+    return time.time()

@@ -1,0 +1,206 @@
+"""The log writer: a process of the master's that reads what workers print, and writes the log.
+
+It runs no app code and is not in the way of anybody: the master only forks it, hands it the pipes
+and replaces it when it dies. A line stays in its worker's pipe until it is in the file
+(ledger.py). When the master is gone, it goes on until nobody can print any more.
+"""
+
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefork.observe.ledger import Batch, Ledger
+from prefork.observe.log import Log
+from prefork.observe.output import Output
+from prefork.observe.records import FORMATS, whole_lines
+from prefork.observe.rotation import Rotation
+from prefork.unix.handover import Line
+from prefork.unix.pipes import Glance
+from prefork.unix.process import let_signals_through
+from prefork.wire.outlets import Outlet, message, read
+
+PATIENCE = 0.2
+"""Seconds that a line without an end waits for its rest."""
+
+_MASTERS_BUSINESS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
+
+
+def ignore_masters_signals() -> None:
+    """They may come to the whole process group; we end when there is nothing left to write."""
+    for signum in _MASTERS_BUSINESS:
+        signal.signal(signum, signal.SIG_IGN)
+    let_signals_through()
+
+
+@dataclass(slots=True)
+class _Source:
+    """The pipe of an outlet. ``seen``: bytes of an unfinished line at the last look."""
+
+    outlet: Outlet
+    fd: int
+    seen: int = 0
+
+
+class Writer:
+    """One life of it. ``outlets`` with the read ends of their pipes are those known at its birth;
+    more of them come over ``line``."""
+
+    def __init__(
+        self,
+        outlets: Mapping[Outlet, int],
+        line: Line,
+        output: Output,
+        ledger: Ledger,
+        log: Log,
+    ) -> None:
+        self._line = line
+        self._output = output
+        self._ledger = ledger
+        self._log = log
+        self._glance = Glance()
+        self._sources = {o.number: _Source(o, fd) for o, fd in outlets.items()}
+        self._resting: dict[int, float] = {}
+        self._orphaned = False
+        self._selector = selectors.DefaultSelector()
+        self._stamped = (0, "")
+
+    @property
+    def _logger(self) -> logging.Logger:
+        return self._log.logger
+
+    def run(self) -> int:
+        """Until the master is gone and every outlet came to its end; the exit code."""
+        self._recover()
+        self._selector.register(self._line.fileno(), selectors.EVENT_READ)
+        for source in self._sources.values():
+            self._watch(source)
+        while self._sources or not self._orphaned:
+            for key, _ in self._selector.select(self._patience()):
+                if key.data is None:
+                    self._hear()
+                else:
+                    self._look(key.data)
+            self._wake_resting()
+        return 0
+
+    def _recover(self) -> None:
+        """Finish what the writer before us was about to do."""
+        batch = self._ledger.pending()
+        if batch is not None and self._output.cut(batch.inode, batch.before, batch.length):
+            source = self._sources.get(batch.outlet)
+            if source is not None:
+                self._ledger.take(source.fd, batch)
+        self._ledger.end()
+
+    # Sources.
+
+    def _watch(self, source: _Source) -> None:
+        self._selector.register(source.fd, selectors.EVENT_READ, source)
+
+    def _look(self, source: _Source) -> None:
+        data = self._glance.look(source.fd)
+        if data is None:
+            return
+        if not data:
+            self._forget(source)
+            return
+        taken, lines = whole_lines(data)
+        if taken:
+            source.seen = 0
+            self._write(source, taken, lines)
+        elif source.seen == len(data):
+            # Its rest did not come: a prompt, or the last words of the dead.
+            source.seen = 0
+            self._write(source, len(data), [data])
+        else:
+            source.seen = len(data)
+            self._rest(source)
+
+    def _rest(self, source: _Source) -> None:
+        """Its pipe would go on saying that there is something to read."""
+        self._selector.unregister(source.fd)
+        self._resting[source.outlet.number] = time.monotonic() + PATIENCE
+
+    def _patience(self) -> float | None:
+        if not self._resting:
+            return None
+        return max(0.0, min(self._resting.values()) - time.monotonic())
+
+    def _wake_resting(self) -> None:
+        now = time.monotonic()
+        for number in [number for number, due in self._resting.items() if due <= now]:
+            del self._resting[number]
+            self._watch(self._sources[number])
+            self._look(self._sources[number])
+
+    def _forget(self, source: _Source) -> None:
+        self._selector.unregister(source.fd)
+        os.close(source.fd)
+        del self._sources[source.outlet.number]
+        self._line.send_surely(message("drained", number=source.outlet.number))
+
+    # Writing.
+
+    def _write(self, source: _Source, taken: int, lines: list[bytes]) -> None:
+        data = FORMATS[self._output.format](source.outlet, self._stamp(), lines)
+        data = self._output.notice() + data
+        self._output.make_room(len(data))
+        inode, before = self._output.ends()
+        batch = Batch(source.outlet.number, taken, inode, before, len(data))
+        self._ledger.begin(batch)
+        self._output.append(data, len(lines), before)
+        self._ledger.take(source.fd, batch)
+        self._ledger.end()
+
+    def _stamp(self) -> str:
+        now = time.time()
+        second = int(now)
+        if second != self._stamped[0]:
+            self._stamped = (second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)))
+        return f"{self._stamped[1]}.{int(now * 1000) % 1000:03d}"
+
+    # The master.
+
+    def _hear(self) -> None:
+        for data, fd in self._line.receive():
+            if not data:
+                self._orphaned = True
+                self._selector.unregister(self._line.fileno())
+                return
+            say, details = read(data)
+            if say == "outlet":
+                assert fd is not None, "an outlet comes with its pipe"
+                self._take_on(Outlet(**details), fd)
+            elif say == "settings":
+                self._output.set_rotation(Rotation(**details))
+            else:
+                self._do(say)
+                self._line.send_surely(message("done", **details))
+
+    def _take_on(self, outlet: Outlet, fd: int) -> None:
+        source = self._sources[outlet.number] = _Source(outlet, fd)
+        self._watch(source)
+
+    def _do(self, what: str) -> None:
+        match what:
+            case "rotate":
+                self._output.rotate()
+            case "flush":
+                self._output.flush()
+            case "reopen":
+                self._log.reopen()
+                self._output.reopen()

@@ -1,0 +1,358 @@
+"""What workers print, on its way into files: whole and in order, whatever happens to the writer."""
+
+import gzip
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.harness import PATIENCE, serving, wait_for
+from tests.live.test_manage import Home
+
+APP = """\
+import sys
+from urllib.parse import parse_qs, unquote_to_bytes
+
+def app(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/many":
+        asked = parse_qs(query)
+        who, count = asked["who"][0], int(asked["count"][0])
+        for number in range(count):
+            print(who, number, "x" * 40, file=sys.stderr if number % 5 == 0 else sys.stdout)
+    elif path == "/raw":
+        sys.stdout.buffer.write(unquote_to_bytes(query))
+        sys.stdout.buffer.flush()
+    elif path == "/raise":
+        raise RuntimeError("no such table")
+    start_response("200 OK", [])
+    return [b"done"]
+"""
+LINE = re.compile(r"\S+ \S+ \[\d+\] \d (out|err) (w\d+) (\d+) x{40}")
+DROPPED = re.compile(r"\S+ \S+ \[\d+\] (\d+) lines are missing here, they could not be written")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path)
+    (made.folder / "web.py").write_text(APP)
+    try:
+        yield made
+    finally:
+        for app in made.client.apps():
+            made.run("stop", "--force", app["name"])
+
+
+def get(home: Home, path: str) -> bytes:
+    url = f"http://{home.app()['listening'][0]}{path}"
+    with urllib.request.urlopen(url, timeout=6 * PATIENCE) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def writer_of(master: int) -> psutil.Process | None:
+    """None: it is being replaced."""
+    for child in psutil.Process(master).children():
+        try:
+            if "log writer" in " ".join(child.cmdline()):
+                return child
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            pass
+    return None
+
+
+def the_writer(home: Home) -> psutil.Process:
+    return wait_for(lambda: writer_of(home.app()["pid"]), "a log writer")
+
+
+def output(folder: Path, name: str = "web") -> list[str]:
+    """All lines, the oldest first."""
+    olds = {int(path.name.split(".")[2]): path for path in folder.glob(f"{name}.out.*[0-9z]")}
+    texts = []
+    for _, path in sorted(olds.items()):
+        data = path.read_bytes()
+        texts.append(gzip.decompress(data) if path.suffix == ".gz" else data)
+    texts.append((folder / f"{name}.out").read_bytes())
+    return b"".join(texts).decode().splitlines()
+
+
+def texts(folder: Path, name: str = "web") -> list[str]:
+    """What was said, without stamps."""
+    return [line.split(" ", 3)[3] for line in output(folder, name)]
+
+
+def wait_text(folder: Path, text: str) -> None:
+    wait_for(lambda: any(text in line for line in output(folder)), text)
+
+
+def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
+    home: Home,
+) -> None:
+    """200,000 lines as fast as they come, a rotation each megabyte, and a follower that sleeps
+    through most of it."""
+    count, calls = 25_000, 8
+    home.start("web", "-w", "2", "--log-rotate-size", "1m", "--log-keep", "1000")
+    folder = home.home / "web"
+    get(home, "/raw?ready%0A")
+    wait_text(folder, "ready")
+    with following(home, "--grep", r"^w\d|^ready$") as follower, ThreadPoolExecutor() as threads:
+        assert next(follower.lines).endswith("ready")
+        answers = [threads.submit(get, home, f"/many?who=w{n}&count={count}") for n in range(calls)]
+        first = folder / "web.out.1"
+        wait_for(lambda: first.exists() or first.with_suffix(".1.gz").exists(), "a rotation")
+        follower.process.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            the_writer(home).kill()
+            home.good("reload", "web")
+        assert [answer.result() for answer in answers] == [b"done"] * calls
+        home.good("stop", "web")
+        lines = output(folder)
+        found = in_order(lines)
+        assert sum(map(len, found.values())) == count * calls
+        for n in range(calls):
+            assert found[f"w{n}", "err"] == list(range(0, count, 5))
+            assert found[f"w{n}", "out"] == [n for n in range(count) if n % 5]
+        follower.process.send_signal(signal.SIGCONT)
+        assert in_order([next(follower.lines) for _ in range(count * calls)]) == found
+    assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
+
+
+class Follower:
+    """A ``prefork logs -f`` and the lines that it prints."""
+
+    def __init__(self, home: Home, words: tuple[str, ...]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "prefork", "logs", "web", "-f", *words],
+            env={**os.environ, "PREFORK_HOME": str(home.home)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.lines = (line.rstrip("\n") for line in self.process.stdout)
+
+
+@contextmanager
+def following(home: Home, *words: str) -> Iterator[Follower]:
+    """A follower that ends with what it is needed for, by Ctrl-C."""
+    follower = Follower(home, words)
+    try:
+        yield follower
+        follower.process.send_signal(signal.SIGINT)
+        assert follower.process.wait(PATIENCE) == 0
+    finally:
+        follower.process.kill()
+        follower.process.communicate()
+
+
+def in_order(lines: list[str]) -> dict[tuple[str, str], list[int]]:
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for line in lines:
+        if match := LINE.fullmatch(line):
+            found[match[2], match[1]].append(int(match[3]))
+    return found
+
+
+def test_partial_long_and_multiple_lines(home: Home) -> None:
+    """Lines are joined, cut and kept together, as text and as JSON."""
+    home.start()
+    folder = home.home / "web"
+    get(home, "/raw?one%20")
+    get(home, "/raw?line%0Aa%0A%0Ab%0A")
+    get(home, "/raw?" + "y" * 7000)
+    get(home, "/raw?" + "y" * 7000)
+    get(home, "/raw?" + "y" * 7000 + "%0A")
+    get(home, "/raw?%ff%fe%0A")
+    get(home, "/raw?prompt%3E")
+    wait_for(lambda: b"prompt>" in (folder / "web.out").read_bytes(), "the unfinished line")
+    data = (folder / "web.out").read_bytes()
+    said = [line.split(b" ", 3)[3] for line in data.splitlines()]
+    bodies = [text.removeprefix(b"0 out ") for text in said]
+    ys = [body for body in bodies if body.startswith(b"y")]
+    assert b"".join(ys) == b"y" * 21000
+    assert max(map(len, ys)) <= 16384
+    assert [b for b in bodies if b not in ys] == [
+        b"one line",
+        b"a",
+        b"",
+        b"b",
+        b"\xff\xfe",
+        b"prompt>",
+    ]
+
+    write_json = ["--log-format", "json"]
+    home.start("json", *write_json)
+    url = f"http://{home.app('json')['listening'][0]}/raw?%22q%22%ff%0A"
+    urllib.request.urlopen(url, timeout=PATIENCE).close()
+    path = home.home / "json" / "json.out"
+    wait_for(lambda: path.stat().st_size, "a record")
+    told = json.loads(path.read_text())
+    assert (told["slot"], told["stream"], told["text"]) == (0, "out", '"q"\\xff')
+
+
+def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
+    (home.folder / "web.py").write_text(
+        APP.replace(
+            "        raise", "        import traceback; traceback.print_stack()\n        raise"
+        )
+    )
+    home.start()
+    with pytest.raises(urllib.error.HTTPError):
+        get(home, "/raise")
+    wait_text(home.home / "web", "print_stack")
+    stack = [text for text in texts(home.home / "web") if text.startswith("0 err ")]
+    assert stack[-2].lstrip("0 er").startswith("  File") or "File" in stack[-2]
+
+
+def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(home: Home) -> None:
+    """The writer may write no more than so many bytes into a file; then it may again."""
+    home.start()
+    folder = home.home / "web"
+    get(home, "/raw?before%0A")
+    wait_text(folder, "before")
+    writer = the_writer(home).pid
+    hard = resource.prlimit(writer, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (8000, hard))
+    assert get(home, "/many?who=w1&count=20000") == b"done"
+    wait_for(lambda: "; dropping lines" in (folder / "log").read_text(), "it is said")
+    assert (folder / "web.out").read_bytes().endswith(b"\n")
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (hard, hard))
+    get(home, "/raw?after%0A")
+    wait_text(folder, "after")
+    lines = output(folder)
+    assert lines[0].endswith("before")
+
+    def accounted() -> int:
+        lines = output(folder)
+        dropped = [int(match[1]) for line in lines if (match := DROPPED.fullmatch(line))]
+        assert sum(dropped) > 0
+        return sum(dropped) + sum(map(len, in_order(lines).values()))
+
+    wait_for(lambda: accounted() == 20_000, "each line is written or counted")
+    log = (folder / "log").read_text()
+    assert log.count("dropping lines") == 1
+    assert "is written again" in log
+
+
+def test_a_writer_that_stalls_does_not_hold_the_app_up(home: Home) -> None:
+    """As long as there is room in the pipe; and it does not hold the master up at all."""
+    home.start()
+    writer = the_writer(home)
+    writer.send_signal(signal.SIGSTOP)
+    try:
+        assert get(home, "/many?who=w1&count=2000") == b"done"
+        home.good("scale", "web", "2")
+        home.good("reload", "web")
+    finally:
+        writer.send_signal(signal.SIGCONT)
+    home.good("stop", "web")
+    assert sum(map(len, in_order(output(home.home / "web")).values())) == 2000
+
+
+def test_flush_rotate_and_reopen(home: Home) -> None:
+    home.start("web", "--log-keep", "1")
+    folder = home.home / "web"
+    for text in ("one", "two", "three"):
+        get(home, f"/raw?{text}%0A")
+        wait_text(folder, text)
+        home.good("rotate", "web")
+        assert (folder / "web.out").stat().st_size == 0
+    wait_for(lambda: [p.name for p in folder.glob("web.out.*")] == ["web.out.3.gz"], "tidy")
+    assert "three" in home.good("logs", "web", "--out")
+
+    # As logrotate does it: by the verb, and by the signal.
+    master = home.app()["pid"]
+    reopens: list[Callable[[], object]] = [
+        lambda: home.good("reopen", "web"),
+        lambda: os.kill(master, signal.SIGUSR1),
+    ]
+    for number, reopen in enumerate(reopens):
+        away = folder / f"away{number}"
+        get(home, f"/raw?old{number}%0A")
+        wait_text(folder, f"old{number}")
+        os.rename(folder / "web.out", away)
+        reopen()
+        wait_for((folder / "web.out").exists, "a new file")
+        get(home, f"/raw?new{number}%0A")
+        wait_text(folder, f"new{number}")
+        assert f"new{number}" not in away.read_text()
+    home.good("flush", "web")
+    assert output(folder) == []
+    assert (folder / "log").read_text() == ""
+
+
+def test_logs_filters(home: Home) -> None:
+    home.start("web", "-w", "2", "--log-rotate-size", "200")
+    home.start("other")
+    for text in ("apple", "pear", "plum"):
+        get(home, f"/raw?{text}%0A")
+        wait_text(home.home / "web", text)
+    with pytest.raises(urllib.error.HTTPError):
+        get(home, "/raise")
+
+    def logs(*words: str) -> list[str]:
+        return home.good("logs", *words).splitlines()
+
+    fruit = [line.split(" out ")[1] for line in logs("web", "--out", "-n", "2")]
+    assert fruit == ["pear", "plum"]
+    assert len(logs("web", "--grep", "apple|plum", "--since", "1h")) == 2
+    assert logs("web", "--slot", "7") == []
+    assert "RuntimeError: no such table" in home.good("logs", "web", "-n", "50")
+    both = logs()
+    assert {line.split(":")[0] for line in both} == {"web", "other"}
+    stamps = [match[1] for line in both if (match := re.match(r"\w+: (\d{4}-\S+ \S+) ", line))]
+    assert stamps == sorted(stamps)
+    told = json.loads(logs("web", "--json", "--grep", "pear")[0])
+    assert (told["app"], told["stream"], told["text"]) == ("web", "out", "pear")
+    assert "--grep: ( is no regular expression" in home.bad(100, "logs", "--grep", "(")
+    assert "--since: expected a duration" in home.bad(100, "logs", "--since", "soon")
+
+
+def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: Path) -> None:
+    """And neither through a symlink nor into somebody else's file."""
+    (tmp_path / "web.py").write_text(APP)
+    target = tmp_path / "precious"
+    target.write_text("precious\n")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "web.out").symlink_to(target)
+    with serving(tmp_path, "web:app", "--log-dir", "logs", "--name", "web") as server:
+        server.wait_log("cannot open .*/logs/web.out")
+        server.get("/raw?lost%0A")
+        (tmp_path / "logs" / "web.out").unlink()
+        server.send(signal.SIGUSR1)
+        wait_for((tmp_path / "logs" / "web.out").exists, "a file of our own")
+        server.get("/raw?kept%0A")
+        wait_text(tmp_path / "logs", "kept")
+        assert server.stop() == 0
+        assert server.is_gone()
+    assert target.read_text() == "precious\n"
+
+
+def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None:
+    environ = {"PREFORK_HOME": str(home.home)}
+    with serving(home.folder, "web:app", env=environ) as server:
+        server.get("/many?who=w1&count=1")
+        server.wait_log("x{40}$")  # between the lines of the master, perhaps
+        assert "give it one with --log-dir" in home.bad(100, "rotate", "web")
+        assert "give it one with --log-dir" in home.bad(100, "logs", "web")
+
+
+def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:
+    (home.folder / "web.py").write_text(APP + "import atexit\natexit.register(print, 'good bye')\n")
+    home.start()
+    writer = the_writer(home)
+    os.kill(home.app()["pid"], signal.SIGKILL)
+    wait_text(home.home / "web", "good bye")
+    wait_for(lambda: not writer.is_running(), "the writer ends")

@@ -1,0 +1,144 @@
+"""Apps from a file: what is missing starts, what changed rolls, what is the same stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.home import APP, Home, fetch, own_home
+
+ECHO = """\
+import os
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [",".join(os.environ.get(name, "-") for name in ("A", "B", "C")).encode()]
+"""
+
+FILE = """\
+[defaults]
+bind = ["127.0.0.1:0"]
+namespace = "shop"
+[defaults.env]
+A = "all"
+
+[apps.web]
+app = "web:app"
+after = "db"
+[apps.web.env]
+B = "web"
+[apps.web.env_production]
+C = "real"
+
+[apps.db]
+app = "web:app"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with own_home(tmp_path) as made:
+        made.write("web.py", ECHO)
+        made.write("prefork.toml", FILE)
+        yield made
+
+
+def generations(home: Home) -> dict[str, Any]:
+    return {app["name"]: app["generation"] for app in home.client.apps()}
+
+
+def test_a_file_is_made_true_and_stays_the_source(home: Home) -> None:
+    """Start in order, leave alone, roll what changed, refuse a broken file, prune."""
+    plan = home.good("start", "prefork.toml", "--dry-run")
+    assert plan == "db: would be started\nweb: would be started\n"
+    assert home.client.apps() == []
+    said = home.good("start", "prefork.toml", "--env", "production")
+    assert said.index("db: running") < said.index("web: running")
+    assert fetch(home.app("web")) == b"all,web,real"
+    assert fetch(home.app("db")) == b"all,-,-"
+    assert home.app("web")["namespace"] == "shop"
+
+    again = home.good("start", "prefork.toml", "--env", "production")
+    assert again == "db: unchanged\nweb: unchanged\n"
+    assert generations(home) == {"db": 1, "web": 1}
+
+    changed = FILE.replace('B = "web"\n', "").replace(
+        'app = "web:app"\nafter', 'app = "web:app"\nworkers = 2\nlog-file = "w.log"\nafter'
+    )
+    home.write("prefork.toml", changed)
+    plan = home.good("reload", "--dry-run", "web")
+    assert "workers: 1 -> 2" in plan
+    assert "env B: set -> unset" in plan
+    assert "changing log-file takes `prefork restart web`" in plan
+    said = home.good("start", "prefork.toml", "--env", "production")
+    assert "db: unchanged" in said
+    assert "web: reloaded to gen 2 (workers, env B, log-file)" in said
+    assert "changing log-file takes `prefork restart web`" in said
+    assert fetch(home.app("web")) == b"all,-,real"
+    assert home.app("web")["ready"] == 2
+    # What takes a restart is asked for until somebody does it.
+    assert "takes `prefork restart" in home.good("start", "prefork.toml", "--env", "production")
+    home.good("restart", "web")
+    assert "web: unchanged" in home.good("start", "prefork.toml", "--env", "production")
+    assert (home.folder / "w.log").exists()
+
+    home.write("prefork.toml", changed.replace("workers", "wrokers"))
+    said = home.bad(100, "reload", "web")
+    assert "[apps.web]: no option is called 'wrokers'; did you mean workers?" in said
+    assert home.app("web")["generation"] == 1
+
+    home.write("prefork.toml", FILE[: FILE.index("[apps.web]")] + '[apps.db]\napp = "web:app"\n')
+    assert "there is no [apps.web]" in home.bad(100, "reload", "web")
+    assert "web: would be stopped" in home.good("start", "prefork.toml", "--prune", "--dry-run")
+    assert "web: deleted" in home.good("start", "prefork.toml", "--prune")
+    assert list(generations(home)) == ["db"]
+
+
+def test_namespaces_and_several_names(home: Home) -> None:
+    home.good("start", "prefork.toml", "--only", "web")
+    assert list(generations(home)) == ["web"]
+    home.good("start", "-b", "127.0.0.1:0", "--namespace", "shop", "-n", "other", "web:app")
+    assert home.good("reload", "shop").count("reloaded to gen 2") == 2
+    assert "shop" in home.good("list")
+    assert home.good("stop", "shop").count("stopped") == 2
+    assert home.good("start", "shop").count("running") == 2
+
+
+def test_one_that_fails_keeps_those_behind_it_from_starting(home: Home) -> None:
+    home.write("prefork.toml", FILE.replace('[apps.db]\napp = "web:app"', '[apps.db]\napp = "x:y"'))
+    said = home.bad(102, "start", "prefork.toml")
+    assert "no module 'x'" in said
+    assert "web: not started, db comes before it" in said
+    assert home.client.apps() == []
+    assert "no module 'x'" in home.bad(102, "check", "prefork.toml")
+
+
+def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
+    home.write("one.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "single"\n')
+    home.good("start", "one.toml")
+    assert home.good("start", "one.toml") == "single: unchanged\n"
+    home.write("one.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "single"\nworkers = 2\n')
+    assert "reloaded to gen 2 (workers)" in home.good("start", "one.toml")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start", "prefork.toml", "--only", "wbe"], "no [apps.wbe]; did you mean web?"),
+        (["start", "prefork.toml", "--env", "prodction"], "did you mean production?"),
+        (["start", "nope.toml"], "cannot read"),
+        (["start", "prefork.toml", "-w", "4"], "unrecognized arguments"),
+        (["-c", "prefork.toml"], "has several apps"),
+        (["--section", "web", "web:app"], "--section needs the file"),
+        (["relaod", "web"], "there is no verb relaod; did you mean reload?"),
+    ],
+)
+def test_wrong_words(home: Home, words: list[str], said: str) -> None:
+    assert said in home.bad(100, *words)
+
+
+def test_an_app_that_runs_otherwise_is_not_taken_over(home: Home) -> None:
+    home.write("web.py", APP.format(text="one"))
+    home.start()
+    assert "runs already, and not from" in home.bad(100, "start", "prefork.toml")
+    assert list(generations(home)) == ["web"]

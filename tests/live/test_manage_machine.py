@@ -1,0 +1,169 @@
+"""What outlives a boot, and what a user asks: save, startup, check, env, report, completion."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from prefork.unix.control import connect
+from prefork.wire import control as wire
+from tests.live.harness import PATIENCE, wait_for
+from tests.live.home import APP, Home, fetch, own_home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with own_home(tmp_path) as made:
+        yield made
+
+
+def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
+    home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "filed"\n')
+    home.good("start", "p.toml")
+    home.start("web", "-e", "TOKEN=s3cret", "-w", "2")
+    assert "not saved with it: TOKEN" in home.good("save")
+    saved = home.home / "saved.toml"
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert "s3cret" not in saved.read_text()
+    assert list(tomllib.loads(saved.read_text())["apps"]) == ["filed", "web"]
+
+    os.kill(home.app("web")["pid"], signal.SIGKILL)
+    wait_for(lambda: home.app("web")["state"] == "dead", "it is dead")
+    home.good("delete", "web")
+    home.good("stop", "filed")
+    said = home.good("resurrect")
+    assert "filed: running" in said
+    assert "web: running" in said
+    assert fetch(home.app("web")) == b"one"
+    assert home.app("web")["target"] == 2
+    assert home.good("resurrect") == ""
+
+
+def test_there_is_nothing_to_resurrect(home: Home) -> None:
+    assert "`prefork save` makes it" in home.bad(100, "resurrect")
+    home.home.mkdir()
+    (home.home / "saved.toml").write_text("apps = 3\n")
+    assert "is none of ours" in home.bad(100, "resurrect")
+
+
+def test_init_writes_a_file_that_is_right_and_never_over_another(home: Home) -> None:
+    home.good("init")
+    home.write("myapp.py", APP.format(text="x").replace("def app", "def main"))
+    assert "web: ok: myapp:main" in home.good("check", "prefork.toml")
+    assert "web:app: ok" in home.good("check", "web:app")
+    assert "there is a prefork.toml" in home.bad(100, "init")
+    home.write("myapp.py", "1 / 0\n")
+    assert "ZeroDivisionError" in home.bad(102, "check", "prefork.toml")
+
+
+def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
+    told = home.good("startup", "--user", "--dry-run")
+    assert f'Environment="PREFORK_HOME={home.home}"' in told
+    assert f'ExecStart="{sys.executable}" -m prefork resurrect' in told
+    assert "# systemctl --user enable prefork.service" in told
+    # Nobody reads on: no fault of ours.
+    command = f"{sys.executable} -m prefork startup --user --dry-run"
+    shell = f"set -o pipefail; {command} | true; {command} | head -1"
+    ended = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, env=home.environ(), check=False
+    )
+    assert "bug" not in ended.stderr
+    # A systemctl that writes down what it is asked.
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    systemctl = tools / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": f"{tools}:/usr/bin:/bin"}
+    assert home.run("startup", "--user", **environ).returncode == 0
+    unit = tmp_path / "config/systemd/user/prefork.service"
+    assert unit.read_text() in told
+    assert home.run("unstartup", "--user", **environ).returncode == 0
+    assert not unit.exists()
+    assert home.run("unstartup", "--user", **environ).returncode == 100
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[1] == "--user enable prefork.service"
+    assert asked[2] == "--user disable prefork.service"
+
+
+def test_values_are_masked_unless_their_owner_wants_them(home: Home) -> None:
+    home.start("web", "-e", "TOKEN=s3cret")
+    assert "TOKEN=***\n" in home.good("env", "web")
+    assert "TOKEN=s3cret\n" in home.good("env", "web", "--reveal")
+    report = home.good("report")
+    assert "app web: running" in report
+    assert "s3cret" not in report + home.good("show", "web", "--json")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_verbs_and_options(home: Home, shell: str) -> None:
+    script = home.good("completion", shell)
+    assert "reload" in script
+    assert "kill-timeout" in script
+    if shell == "bash":
+        test = f'{script}\nCOMP_WORDS=(prefork relo)\nCOMP_CWORD=1\n_prefork\necho "$COMPREPLY"'
+        done = subprocess.run(["bash", "-c", test], capture_output=True, text=True, check=True)
+        assert done.stdout == "reload\n"
+
+
+def test_no_wait_and_attach(home: Home) -> None:
+    assert home.good("start", "--no-wait", "-b", "127.0.0.1:0", "web:app") == "web: starting\n"
+    wait_for(lambda: home.client.apps()[0]["state"] == "running", "it started")
+    assert home.good("scale", "web", "2", "--no-wait") == "web: scaling\n"
+    assert home.good("reload", "web", "--no-wait") == "web: reloading\n"
+    wait_for(lambda: (home.app()["ready"], home.app()["generation"]) == (2, 2), "both happened")
+    assert "would leave" in home.bad(100, "scale", "web", "-7", "--no-wait")
+    assert home.good("stop", "web", "--no-wait") == "web: stopping\n"
+    wait_for(lambda: home.app()["state"] == "stopped", "it stopped")
+    attached = subprocess.Popen(
+        [sys.executable, "-m", "prefork", "start", "--attach", "web"],
+        cwd=home.folder,
+        env=home.environ(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert attached.stdout is not None
+        timer = threading.Timer(PATIENCE, attached.kill)
+        timer.start()
+        for _ in range(2):  # its own word, then the log's
+            while "listening on" not in attached.stdout.readline():
+                pass
+        timer.cancel()
+        attached.send_signal(signal.SIGINT)
+        assert attached.wait(PATIENCE) == 0
+    finally:
+        attached.kill()
+        attached.communicate()
+    assert home.app()["state"] == "running"
+
+
+def test_of_wishes_at_once_the_later_wins_and_each_hears_the_outcome(home: Home) -> None:
+    home.start()
+    entry = home.client.find("web")[0]
+    pid = home.app()["pid"]
+    wishes = [connect(entry.control, PATIENCE) for _ in range(3)]
+    home.client.ask(entry, "ping")  # it is behind them, so they are all accepted
+    os.kill(pid, signal.SIGSTOP)  # so that the master reads all three at once
+    for workers, wish in enumerate(wishes, 2):
+        wish.sendall(wire.request("scale", workers=workers))
+    os.kill(pid, signal.SIGCONT)
+    for wish in wishes:
+        with wish, wish.makefile("rb") as lines:
+            assert b'"result"' in list(lines)[-1]
+    assert home.app()["target"] in (2, 3, 4)  # the later wins, and they do not add up
+    with ThreadPoolExecutor() as threads:
+        stops = [threads.submit(home.run, "stop", "web") for _ in range(2)]
+        assert {stop.result().returncode for stop in stops} == {0}
+        starts = [threads.submit(home.run, "start", "web") for _ in range(2)]
+        codes = sorted(start.result().returncode for start in starts)
+    assert codes == [0, 100]
+    assert "runs already" in "".join(start.result().stderr for start in starts)
+    assert home.app()["state"] == "running"

@@ -1,0 +1,119 @@
+"""A file with several apps: which settings each has, in which order they start, what is wrong."""
+
+from typing import Any
+
+import pytest
+
+from prefork.config import resolve
+from prefork.config.changes import Change, changes, in_force
+from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
+from prefork.config.flags import without_environment
+from prefork.config.options import Config
+from prefork.errors import UsageError
+
+
+def config(table: dict[str, Any], name: str = "web", stage: str = "") -> Config:
+    return resolve(sections(table, "/srv/p.toml", "/srv", stage)[name].layers).config
+
+
+def test_the_nearer_table_wins_and_variables_are_merged() -> None:
+    table = {
+        "defaults": {
+            "workers": 2,
+            "threads": 3,
+            "env": {"A": "1", "B": "1", "C": "1"},
+            "env_live": {"B": "2", "D": "2"},
+        },
+        "apps": {
+            "web": {"workers": 4, "app": "a:b", "env": {"C": 3}, "env_live": {"D": "4"}},
+            "db": {"app": "c:d"},
+        },
+    }
+    web = config(table, stage="live")
+    assert (web.app, web.workers, web.threads) == ("a:b", 4, 3)
+    assert web.env == {"A": "1", "B": "2", "C": "3", "D": "4"}
+    assert config(table).env == {"A": "1", "B": "1", "C": "3"}
+    assert config(table, "db").workers == 2
+
+
+def test_paths_start_at_the_folder_of_the_file() -> None:
+    table = {"defaults": {"chdir": "all"}, "apps": {"web": {"log_file": "log/web"}}}
+    assert config(table).log_file == "/srv/log/web"
+    assert config(table).chdir == "/srv/all"
+
+
+def test_both_forms_are_told_apart() -> None:
+    assert is_ecosystem({"apps": {}})
+    assert is_ecosystem({"defaults": {}})
+    assert not is_ecosystem({"app": "a:b"})
+
+
+def known(**after: Any) -> Any:
+    return sections({"apps": {name: {"after": who} for name, who in after.items()}}, "p", "/")
+
+
+def test_each_starts_behind_those_that_it_comes_after() -> None:
+    order = in_order(known(web=["db", "cache"], cache="db", db=[], tail="web"))
+    assert order == ["db", "cache", "web", "tail"]
+    assert choose(order, ["web", "db"], "p") == ["db", "web"]
+    assert choose(order, [""], "p") == order
+
+
+def test_a_circle_is_refused() -> None:
+    with pytest.raises(UsageError, match="a -> b -> c -> a"):
+        in_order(known(x="a", a="b", b="c", c="a"))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"apps": {"web": {"wrokers": 1}}}, r"p, \[apps.web\]: .*'wrokers'; did you mean workers"),
+        ({"apps": {"web": {"aftr": "x"}}}, "did you mean after"),
+        ({"defaults": {"wrokers": 1}, "apps": {"web": {}}}, r"p, \[defaults\]: .*workers"),
+        ({"defaults": {"after": "x"}, "apps": {"web": {}}}, "after is for one app"),
+        ({"apps": {"web": {}}, "default": {}}, "did you mean defaults"),
+        ({"apps": {}}, "there is no app in it"),
+        ({"apps": 3}, r"p, \[apps\]: expected a table"),
+        ({"apps": {"web": 3}}, r"p, \[apps.web\]: expected a table"),
+        ({"apps": {"web": {"name": "x"}}}, "name cannot be set here"),
+        ({"apps": {"web": {"after": 3}}}, "after is wrong: expected names"),
+        ({"apps": {"web": {"after": "dbs"}, "db": {}}}, r"no \[apps.dbs\]; did you mean db"),
+        ({"apps": {"web": {"env": 3}}}, r"p, \[apps.web.env\]: env"),
+        ({"apps": {"web": {"env_x": {"A": []}}}}, r"p, \[apps.web.env_x\]: env"),
+    ],
+)
+def test_what_is_wrong_names_the_place_and_the_nearest(table: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        sections(table, "p", "/")
+
+
+def test_a_stage_and_an_app_that_nobody_has() -> None:
+    table = {"apps": {"web": {"env_production": {}}}}
+    with pytest.raises(UsageError, match="env_prodution; did you mean production"):
+        check_stage(table, "p", "prodution")
+    check_stage(table, "p", "production")
+    check_stage(table, "p", "")
+    with pytest.raises(UsageError, match=r"no \[apps.wbe\]; did you mean web"):
+        choose(["web"], ["wbe"], "p")
+
+
+def test_changes_are_told_as_people_write_them_and_variables_by_name() -> None:
+    old = Config(workers=1, log_file="a", env={"A": "1", "B": "secret", "S": "same"})
+    new = Config(workers=2, log_file="b", env={"B": "other", "C": "3", "S": "same"})
+    assert changes(old, old) == []
+    assert changes(old, new) == [
+        Change("workers", 1, 2, False),
+        Change("env A", "set", "unset", False),
+        Change("env B", "set", "another value", False),
+        Change("env C", "unset", "set", False),
+        Change("log-file", "a", "b", True),
+    ]
+    kept = in_force(old, new)
+    assert (kept.workers, kept.log_file) == (2, "a")
+
+
+def test_a_command_line_without_its_variables() -> None:
+    words = ["-eA=1", "-w", "2", "--env", "B=2", "--env=C=3", "-DeD=4", "web:app", "-e", "E=5"]
+    assert without_environment(words) == (["-w", "2", "-D", "web:app"], ["A", "B", "C", "D", "E"])
+    program = ["-w", "2", "--", "sh", "-e", "x"]
+    assert without_environment(program) == (program, [])

@@ -1,0 +1,84 @@
+"""A log writer that dies in the middle of a batch, at each step, and its successor."""
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prefork.observe.ledger import Batch, Ledger
+from prefork.observe.log import Log
+from prefork.observe.output import Output
+from prefork.observe.records import format_text
+from prefork.observe.rotation import Rotation
+from prefork.observe.writer import Writer
+from prefork.unix.handover import open_line
+from prefork.unix.pipes import Pipe, open_output_pipe
+from prefork.wire.outlets import Outlet
+
+OUTLET = Outlet(number=1, slot=0, pid=7, stream="out")
+PRINTED = b"one\ntwo\n"
+RECORDS = format_text(OUTLET, "2026-11-24 23:59:01.123", [b"one", b"two"])
+Step = Callable[[Ledger, Batch, Path, Pipe], None]
+
+
+def begin(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    ledger.begin(batch)
+
+
+def write_some(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    with open(path, "ab") as file:
+        file.write(RECORDS[:20])
+
+
+def write_rest(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    with open(path, "ab") as file:
+        file.write(RECORDS[20:])
+
+
+def take_some(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    os.splice(pipe.reader, ledger._sink, 3, offset_dst=0)
+
+
+def take_rest(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    ledger.take(pipe.reader, batch)
+
+
+def rotate_outside(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    os.rename(path, path.with_name(f"{path.name}-yesterday"))
+
+
+def end(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+    ledger.end()
+
+
+STEPS: list[Step] = [begin, write_some, write_rest, take_some, take_rest, end]
+
+
+@pytest.mark.parametrize("steps", range(len(STEPS) + 1))
+@pytest.mark.parametrize("outside", [False, True])
+def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
+    path = tmp_path / "w.out"
+    path.write_bytes(b"before\n")
+    ledger, pipe = Ledger(), open_output_pipe()
+    os.write(pipe.writer, PRINTED)
+    batch = Batch(1, len(PRINTED), path.stat().st_ino, path.stat().st_size, len(RECORDS))
+    for step in STEPS[:steps]:
+        step(ledger, batch, path, pipe)
+    if outside:
+        rotate_outside(ledger, batch, path, pipe)
+    os.write(pipe.writer, b"three")
+    os.close(pipe.writer)
+    masters, its = open_line()
+    masters.close()
+    output = Output(path, Rotation(size=None), logging.getLogger())
+    log = Log("info", str(tmp_path / "log"))
+    assert Writer({OUTLET: pipe.reader}, its, output, ledger, log).run() == 0
+    its.close()
+    found = sorted(tmp_path.glob("w.out*"), reverse=True)
+    assert len(found) == 1 + outside
+    lines = "".join(each.read_text() for each in found).splitlines()
+    said = [re.sub(r"^\d{4}-\S+ [0-9:.]{12} \[7\] 0 out ", "", line) for line in lines]
+    assert said == ["before", "one", "two", "three"]

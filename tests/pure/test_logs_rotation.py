@@ -1,0 +1,51 @@
+"""When a log is rotated, and which of the old ones go."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork.observe.rotation import Old, Rotation, next_number, old_logs, superfluous
+
+SIZES = st.lists(st.integers(0, 100))
+
+
+@pytest.mark.parametrize(
+    ("rotation", "size", "more", "age", "due"),
+    [
+        (Rotation(size=100), 90, 10, 0, False),
+        (Rotation(size=100), 90, 11, 0, True),
+        (Rotation(size=100), 0, 1000, 0, False),
+        (Rotation(age=60), 1, 1, 59, False),
+        (Rotation(age=60), 1, 1, 60, True),
+        (Rotation(age=60), 0, 1, 999, False),
+        (Rotation(), 10**12, 10**6, 10**9, False),
+    ],
+)
+def test_due(rotation: Rotation, size: int, more: int, age: float, due: bool) -> None:
+    assert rotation.is_due(size, more, age) is due
+
+
+def test_old_logs_are_in_the_order_of_their_numbers_each_once() -> None:
+    names = ["w.out", "w.out.10", "w.out.9.gz", "w.out.9", "w.out.x", "w.out.10.gz.new", "wXout.1"]
+    olds = old_logs("w.out", [(name, 1) for name in [*names, "w.out.0", "other.out.99"]])
+    assert [old.name for old in olds] == ["w.out.9.gz", "w.out.10"]
+    assert [old.compressed for old in olds] == [True, False]
+    assert next_number(olds) == 11
+    assert next_number([]) == 1
+
+
+@given(SIZES, st.integers(0, 10), st.none() | st.integers(0, 500), st.integers(0, 100))
+def test_the_oldest_go_and_no_more_than_must(
+    sizes: list[int], keep: int, total: int | None, current: int
+) -> None:
+    olds = [Old(number, f"w.out.{number}.gz", size) for number, size in enumerate(sizes, 1)]
+    gone = superfluous(Rotation(keep=keep, total=total), olds, current)
+    assert gone == olds[: len(gone)]
+
+    def fits(kept: list[Old]) -> bool:
+        bytes_kept = current + sum(old.size for old in kept)
+        return len(kept) <= keep and (total is None or bytes_kept <= total)
+
+    kept = olds[len(gone) :]
+    assert fits(kept) or not kept
+    assert not gone or not fits(olds[len(gone) - 1 :])
