@@ -373,8 +373,10 @@ class Cycle(Running):
         what = exchange.request.shown()
         if self.timed_out:
             what += " (no answer in time)"
-        # An app that is torn down because its client left has not failed.
-        level = logging.DEBUG if exchange.gone else logging.ERROR
+        # An app that is torn down because its client left has not failed. It may know before us,
+        # when a send of its finds the transport closing.
+        closing = not exchange.ended and exchange.connection.transport.is_closing()
+        level = logging.DEBUG if exchange.gone or closing else logging.ERROR
         trace = own_traceback(error).rstrip()
         self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
         exchange.fail()

@@ -73,6 +73,7 @@ async def endless(request: Request) -> Response:
 
 
 async def listen(request: Request) -> Response:
+    done.append("listening")
     try:
         async for _ in request.stream():
             pass

@@ -137,6 +137,7 @@ def test_starlette_notices_that_its_client_left(servers: Callable[[str], Server]
         streaming.send(get("/endless")).take(100_000)
         streaming.reset()
         uploading.send(post("/listen", b"all but the last byte")[:-1])
+        wait_for(lambda: b"listening" in ask(server, get("/done")).body, "it listens")
         uploading.reset()
 
     def noticed() -> bool:
