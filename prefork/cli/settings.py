@@ -44,7 +44,10 @@ class Settings:
         if self._activated and resolved.places["bind"] == "default":
             config = replace(resolved.config, bind=self._activated)
             places = {**resolved.places, "bind": "systemd"}
-            resolved = Resolved(config, places)
+            return Resolved(config, places)
+        if resolved.config.command and resolved.places["bind"] == "default":
+            # The default address is for our own apps; a program may not want any.
+            resolved = Resolved(replace(resolved.config, bind=()), resolved.places)
         return resolved
 
 

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from prefork.cli.client import Client
-from prefork.cli.command import require_app, serve
+from prefork.cli.command import serve
 from prefork.cli.settings import Settings
+from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.home import Entry, Folder, check_name, claim, erase, usable_name
 
@@ -14,13 +15,14 @@ from prefork.unix.home import Entry, Folder, check_name, claim, erase, usable_na
 def start_new(client: Client, arguments: Sequence[str]) -> int:
     """An app as ``prefork ARGUMENTS`` would serve it; the exit code. Raises PreforkError."""
     config = Settings(arguments, os.environ).read().config
-    require_app(config)
-    name = config.name or usable_name(config.app.partition(":")[0])
+    require_target(config)
+    name = config.name or usable_name(default_name(config))
     folder = claim(client.home, check_name(name), exact=True)
-    given = [*arguments, "--daemon", "--name", name]
+    given = ["--daemon", "--name", name]
     if not config.log_file:
         given += ["--log-file", str(folder.path / "log")]
-    code = _start(client, folder, given)
+    # In front, because after -- all belongs to the program.
+    code = _start(client, folder, [*given, *arguments])
     if code:
         erase(folder.path)
     return code
@@ -52,7 +54,8 @@ def _start(client: Client, folder: Folder, arguments: Sequence[str]) -> int:
         client.ask(entry, "wait")
         app = client.describe(entry)
         where = ", ".join(app.get("listening", []))
-        print(f"{folder.name}: {app.get('status')}, listening on {where}")
+        listening = f", listening on {where}" if where else ""
+        print(f"{folder.name}: {app.get('status')}{listening}")
     return code if code >= 0 else PreforkError.exit_code
 
 

@@ -59,7 +59,8 @@ def _start(arguments: Sequence[str]) -> int:
     of the list again."""
     client = Client()
     if arguments in ([], ["-h"], ["--help"]):
-        print("usage: prefork start [OPTIONS] MODULE:CALLABLE, or prefork start NAME ...")
+        print("usage: prefork start [OPTIONS] MODULE:CALLABLE, or prefork start NAME ...,")
+        print("       or prefork start [OPTIONS] -- PROGRAM ARGUMENTS")
         print("Options are those of serving; see prefork --help.")
         return 0
     if all(not word.startswith("-") and ":" not in word for word in arguments):

@@ -21,6 +21,10 @@ class Pipe:
     def close(self) -> None:
         """Both ends."""
         os.close(self.reader)
+        self.close_writer()
+
+    def close_writer(self) -> None:
+        """In the master, when the child has its own."""
         os.close(self.writer)
 
 
@@ -34,6 +38,11 @@ def open_ready_pipe() -> Pipe:
 
 def open_life_pipe() -> Pipe:
     """One for all workers of a master. Raises MachineError."""
+    return _open_pipe()
+
+
+def open_output_pipe() -> Pipe:
+    """For what a program writes. Raises MachineError."""
     return _open_pipe()
 
 
