@@ -1,6 +1,7 @@
 """Programs in any language as workers: Node, C, Python, the shell."""
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -8,12 +9,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from prefork import Client
-from tests.live.harness import APPS, HOME, Server, command, wait_for
+from tests.live.harness import APPS, HOME, Server, command, shared_folder, wait_for
 from tests.live.load import load
 from tests.live.test_master_reload import lost_nothing, reload
 
@@ -88,6 +90,12 @@ def running(
 def write_node(folder: Path, version: int) -> None:
     source = (APPS / "server.js").read_text()
     (folder / "server.js").write_text(source.replace("0001", f"{version:04d}"))
+
+
+def listed(name: str) -> dict[str, Any]:
+    """What the list tells about this app; its master has heard all that was said before."""
+    (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
+    return app
 
 
 def is_there(pid: int) -> bool:
@@ -248,13 +256,16 @@ def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
     with running(tmp_path, ["python3", "job.py"], *options, ready=False) as server:
         address = server.wait_log("^(@.*)$")[1]
         stranger = f"{NOTIFY}os.environ['NOTIFY_SOCKET'] = {address!r}\nsay('READY=1')\n"
-        script = f"{stranger}input()"
-        with subprocess.Popen(["python3", "-c", script], stdin=subprocess.PIPE) as other:
-            (tmp_path / "gate").write_text("")
-            server.ready()
+        script = f"{stranger}print('said', flush=True)\ninput()"
+        pipe = subprocess.PIPE
+        with subprocess.Popen(["python3", "-c", script], stdin=pipe, stdout=pipe) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"said\n"
+            assert listed(name)["ready"] == 0, "it heard a stranger"
             other.communicate(b"\n")
-        (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
-        assert [worker["says"] for worker in app["workers"]] == ["at work"]
+        (tmp_path / "gate").write_text("")
+        server.ready()
+        assert [worker["says"] for worker in listed(name)["workers"]] == ["at work"]
         server.send(signal.SIGHUP)
         server.wait_log("reloading to gen 2")
         (tmp_path / "gate").write_text("")
@@ -263,6 +274,28 @@ def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
         server.wait_log(r"gen 1\) gone: reload; killed")
         server.wait_log("passed its deadline")
         server.wait_log(r"gone: hang")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run it as somebody else")
+def test_a_program_runs_as_who_and_where_it_is_told() -> None:
+    with shared_folder() as folder:
+        (folder / "below").mkdir()
+        (folder / "job.py").write_text(
+            f"{NOTIFY}"
+            "mask = {signal.strsignal(each) for each in signal.pthread_sigmask(0, [])}\n"
+            "ignored = [s for s in signal.Signals if signal.getsignal(s) == signal.SIG_IGN]\n"
+            "print(os.getuid(), os.getcwd(), os.environ['WORD'], mask, ignored, file=sys.stderr)\n"
+            "say('READY=1')\n"
+            "time.sleep(1000)\n"
+        )
+        options = ("-u", "nobody", "--chdir", "below", "-e", "WORD=blue", "--ready", "notify")
+        with running(folder, ["python3", "../job.py"], *options) as server:
+            nobody = pwd.getpwnam("nobody").pw_uid
+            # Python itself ignores these two.
+            server.wait_log(
+                rf"^{nobody} {folder}/below blue set\(\) \[.*SIGPIPE.*, .*SIGXFSZ[^,]*\]$"
+            )
+            assert server.stop() == 0
 
 
 def test_ready_when_it_listens_by_itself(tmp_path: Path) -> None:
