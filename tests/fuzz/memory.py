@@ -16,7 +16,7 @@ from prefork.http.connection import Connection
 from prefork.http.counting import CountingConnection
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
-from prefork.http.head import STATUS_LINES, Pair
+from prefork.http.head import STATUS_LINES, Pair, learn
 from prefork.http.limits import Limits
 from prefork.http.service import PERIOD, Service
 
@@ -160,6 +160,7 @@ class Recorder:
 
     cancels = False
     upgrade = None
+    learn = staticmethod(learn)
 
     def __init__(self, streams: bool, loop: asyncio.AbstractEventLoop) -> None:
         self.streams = streams
