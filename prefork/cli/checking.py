@@ -4,6 +4,7 @@ import os
 import signal
 
 from prefork.config import Config
+from prefork.config.target import default_name, target
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.generation import credentials, folders, policy
 from prefork.observe.log import Log
@@ -26,7 +27,7 @@ def check_app(config: Config, here: str) -> str:
     pipe = open_ready_pipe()
     log = Log(config.log_level, "")
     birth = Birth(
-        info=WorkerInfo(0, 1, config.name or config.app.partition(":")[0]),
+        info=WorkerInfo(0, 1, default_name(config)),
         config=config,
         identity=identity,
         folder=folder,
@@ -67,7 +68,9 @@ def check_app(config: Config, here: str) -> str:
     if death.code != 0 or not said:
         how = death.signal or f"exit code {death.code}"
         raise AppError(said or f"loading the app ended the process: {how}")
-    return f"{config.app}: {said}, {numbers.workers} worker{'' if numbers.workers == 1 else 's'}"
+    return (
+        f"{target(config)}: {said}, {numbers.workers} worker{'' if numbers.workers == 1 else 's'}"
+    )
 
 
 def _ended(child: Child, policy: Policy) -> bool:

@@ -11,6 +11,7 @@ from prefork.cli.settings import Settings, start_folder
 from prefork.config import Config
 from prefork.config.flags import parser
 from prefork.config.render import settings as show_settings
+from prefork.config.target import default_name, require_target, target
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import Foreground, detach, open_standard_streams
 from prefork.unix.home import Folder, claim, home, usable_name
@@ -68,19 +69,13 @@ def run(arguments: Sequence[str]) -> int:
     if getattr(words, "print_config", False):
         print(show_settings(resolved), end="")
         return 0
-    require_app(resolved.config)
+    require_target(resolved.config)
     if getattr(words, "check", False):
         from prefork.cli.checking import check_app  # noqa: PLC0415 - serving does not need it
 
         print(f"ok: {check_app(resolved.config, start_folder())}")
         return 0
     return serve(settings, resolved.config)
-
-
-def require_app(config: Config) -> None:
-    """Raise UsageError when none is named."""
-    if not config.app:
-        raise UsageError("no app: write prefork MODULE:CALLABLE, as in prefork myapp:main")
 
 
 def serve(settings: Settings, config: Config, managed: Folder | None = None) -> int:
@@ -127,7 +122,7 @@ def _be_master(
 
     def reread() -> Config:
         config = settings.read().config
-        require_app(config)
+        require_target(config)
         return config
 
     folder, unlisted = managed, ""
@@ -136,7 +131,7 @@ def _be_master(
     registration = None
     if folder is not None:
         origin = {
-            "app": config.app,
+            "app": target(config),
             "namespace": config.namespace,
             "arguments": settings.arguments,
             "here": here,
@@ -156,7 +151,7 @@ def _be_master(
 
 def _enlist(config: Config) -> tuple[Folder | None, str]:
     """A place in the list under a name that is free, or why there is none."""
-    name = usable_name(config.name or config.app.partition(":")[0])
+    name = usable_name(default_name(config))
     try:
         return claim(home(os.environ), name, exact=False), ""
     except PreforkError as error:

@@ -13,13 +13,13 @@ from typing import Any
 
 from prefork.cli.changing import delete, show_changes
 from prefork.cli.client import Client
-from prefork.cli.command import require_app
 from prefork.cli.progress import teller
 from prefork.cli.settings import Settings, absolute, read_file
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config import Config
 from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
 from prefork.config.flags import Parser
+from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.home import Entry, check_name, claim, usable_name
 
@@ -99,8 +99,9 @@ def apps_of(path: str, stage: str = "", only: str = "") -> list[App]:
             arguments += ["--stage", stage]
         arguments += ["--daemon", "--managed", "--name", name]
         config = Settings(arguments, os.environ).read().config
-        if not config.app:
+        if not (config.app or config.command):
             raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
+        require_target(config)
         apps.append(App(name, arguments, config, known[name].after))
     return apps
 
@@ -109,8 +110,8 @@ def _single(path: str, stage: str, only: str) -> App:
     if stage or only:
         raise UsageError(f"{path}: --env and --only are for files with [apps.NAME]")
     config = Settings(["-c", path], os.environ).read().config
-    require_app(config)
-    name = check_name(config.name or usable_name(config.app.partition(":")[0]))
+    require_target(config)
+    name = check_name(usable_name(default_name(config)))
     return App(name, ["-c", path, "--daemon", "--managed", "--name", name], config)
 
 

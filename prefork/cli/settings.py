@@ -52,7 +52,10 @@ class Settings:
         if self._activated and resolved.places["bind"] == "default":
             config = replace(resolved.config, bind=self._activated)
             places = {**resolved.places, "bind": "systemd"}
-            resolved = Resolved(config, places)
+            return Resolved(config, places)
+        if resolved.config.command and resolved.places["bind"] == "default":
+            # The default address is for our own apps; a program may not want any.
+            resolved = Resolved(replace(resolved.config, bind=()), resolved.places)
         return resolved
 
     def _file_layers(self) -> list[Layer]:
@@ -70,8 +73,8 @@ class Settings:
 
     def _managed_layer(self) -> Layer:
         """What is so in the background unless a file says otherwise."""
-        log = home(self._environ) / self._flags.values["name"] / "log"
-        return Layer("prefork start", {"log_file": str(log)})
+        folder = home(self._environ) / self._flags.values["name"]
+        return Layer("prefork start", {"log_file": str(folder / "log"), "log_dir": str(folder)})
 
 
 def absolute(file: str) -> str:

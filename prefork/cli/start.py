@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefork.cli.client import Client
-from prefork.cli.command import require_app, serve
+from prefork.cli.command import serve
 from prefork.cli.settings import Settings, start_folder
+from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.home import Entry, Folder, check_name, claim, erase, usable_name
 
@@ -23,14 +24,10 @@ class Waiting:
 def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiting()) -> Entry:
     """An app as ``prefork ARGUMENTS`` would serve it. Raises PreforkError, StartFailedError."""
     config = Settings(arguments, os.environ).read().config
-    require_app(config)
-    name = config.name or usable_name(config.app.partition(":")[0])
+    require_target(config)
+    name = config.name or usable_name(default_name(config))
     folder = claim(client.home, check_name(name), exact=True)
-    given = ["--daemon", "--name", name]
-    if not config.log_file:
-        given += ["--log-file", str(folder.path / "log")]
-    if not config.log_dir:
-        given += ["--log-dir", str(folder.path)]
+    given = ["--daemon", "--managed", "--name", name]
     # In front, because after -- all belongs to a program.
     return launch(client, folder, start_folder(), [*given, *arguments], waiting, fresh=True)
 

@@ -8,13 +8,14 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from prefork.config.options import OPTIONS, Option, by_group
+from prefork.config.options import OPTIONS, POSITIONAL, Option, by_group
 from prefork.config.sources import Layer, unknown_flag
 from prefork.errors import UsageError
 
 DESCRIPTION = """\
 Serve an app on all cores: bind once, fork workers that share the socket, reload without losing
-a request. MODULE:CALLABLE is a WSGI app, an ASGI app, or a main(listener).
+a request. MODULE:CALLABLE is a WSGI app, an ASGI app, or a main(listener). PROGRAM is anything
+that can be run; with --bind it finds the shared sockets by LISTEN_FDS (sd_listen_fds(3)).
 """
 
 EPILOG = """\
@@ -44,7 +45,7 @@ def parser() -> Parser:
     """The parser of ``prefork [OPTIONS] MODULE:CALLABLE``."""
     made = Parser(
         prog="prefork",
-        usage="prefork [OPTIONS] MODULE:CALLABLE",
+        usage="prefork [OPTIONS] MODULE:CALLABLE, or prefork [OPTIONS] -- PROGRAM ARGUMENTS",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,7 +57,7 @@ def parser() -> Parser:
     for group, options in by_group():
         section = made.add_argument_group(group)
         for option in options:
-            if option.name != "app":
+            if option.name not in POSITIONAL:
                 _add(section, option)
     _add_commands(made.add_argument_group("Instead of serving"))
     return made
@@ -112,12 +113,20 @@ def describe(option: Option) -> str:
 def read(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
     """The command line as a layer, and the whole namespace for the words that are no options."""
     made = parser()
-    namespace, unknown = made.parse_known_args(list(arguments))
+    words, command = _split(arguments)
+    namespace, unknown = made.parse_known_args(words)
     for word in unknown:
         if word.startswith("-"):
             raise unknown_flag(word, made._option_string_actions)
         raise UsageError(f"command line: one app at a time, what is {word!r}? See prefork --help")
     values = {name: value for name, value in vars(namespace).items() if name in OPTIONS}
+    # Who names one of the two here does not mean the other, which may stand in a file.
+    if command is not None:
+        if "app" in values:
+            raise UsageError(f"command line: {values['app']!r} and a command after --: one of them")
+        values |= {"command": command, "app": ""}
+    elif "app" in values:
+        values["command"] = ()
     return Layer("command line", values), namespace
 
 
@@ -138,3 +147,14 @@ def without_environment(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 def _apart(word: str) -> list[str]:
     return ["-D", "-" + word[2:]] if word.startswith("-De") else [word]
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """What is before the first ``--``, and the command after it. Raises UsageError."""
+    words = list(arguments)
+    if "--" not in words:
+        return words, None
+    at = words.index("--")
+    if at + 1 == len(words):
+        raise UsageError("command line: there is no program after --, as in -- node server.js")
+    return words[:at], words[at + 1 :]

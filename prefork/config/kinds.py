@@ -22,6 +22,7 @@ from prefork.config.certificates import (
 from prefork.config.forwarded import EXPECTED as EXPECTED_PARTS
 from prefork.config.forwarded import parse_parts, show_parts
 from prefork.config.networks import parse_network
+from prefork.config.readiness import EXPECTED_READINESS, parse_readiness, show_readiness
 
 _DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -163,6 +164,20 @@ def _items(raw: object) -> list[object]:
         except ValueError:
             raise ValueError("a list, split as a shell would, whose quotes are closed") from None
     raise ValueError("a list")
+
+
+def _command(raw: object) -> tuple[str, ...]:
+    """A program and its arguments, in this order; text is split as a shell would."""
+    words = tuple(map(_word, _items(raw)))
+    if words and not words[0]:
+        raise ValueError("a program and its arguments")
+    return words
+
+
+def _word(raw: object) -> str:
+    if not isinstance(raw, str) or "\0" in raw:
+        raise ValueError("text for each argument")
+    return raw
 
 
 def _at_least(lowest: int, parse: Callable[[object], int]) -> Callable[[object], int]:
@@ -346,4 +361,11 @@ FORWARDED = or_off(
 ACCESS_FORMAT = Kind("FORMAT", "a format", _access_format)
 FIELD_NAME = Kind("NAME", "the name of a header field", _field_name)
 ROOT_PATH = Kind("PATH", "a path such as /shop", _root_path)
+COMMAND = Kind("COMMAND", "a program and its arguments", _command, list)
+READINESS = Kind(
+    "WHEN",
+    EXPECTED_READINESS,
+    lambda raw: parse_readiness(raw, _positive),
+    lambda readiness: show_readiness(readiness, show_duration),
+)
 EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _exit_code))

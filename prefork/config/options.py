@@ -15,6 +15,7 @@ from prefork.config.addresses import EXPECTED, Address, Tcp
 from prefork.config.certificates import CertificateFiles, PasswordSource
 from prefork.config.forwarded import parse_parts
 from prefork.config.kinds import Kind
+from prefork.config.readiness import Readiness
 
 
 def option(
@@ -50,6 +51,12 @@ class Config:
     """All settings of one generation. Times are seconds, sizes are bytes."""
 
     app: str = option(kinds.TEXT, "", SERVE, "MODULE:CALLABLE; also MODULE:FACTORY()")
+    command: tuple[str, ...] = option(
+        kinds.COMMAND,
+        (),
+        SERVE,
+        "a program in any language and its arguments; on the command line it is all after --",
+    )
     interface: str = option(
         kinds.choice("auto", "wsgi", "asgi", "socket"),
         "auto",
@@ -69,11 +76,13 @@ class Config:
         SERVE,
         "requests that may wait for one of the threads, beyond it 503; off: no limit",
     )
-    ready: str = option(
-        kinds.choice("auto", "manual"),
-        "auto",
+    ready: Readiness = option(  # noqa: RUF009 - it is frozen
+        kinds.READINESS,
+        Readiness(),
         SERVE,
-        "manual: main(listener) is ready when it calls prefork.ready()",
+        "manual: main(listener) is ready when it calls prefork.ready(); for programs notify: when "
+        "they say READY=1, TIME: when they have lived so long, connect:PORT: when they listen "
+        "there; auto: READY=1, at the latest --min-uptime",
     )
 
     bind: tuple[Address, ...] = option(
@@ -448,6 +457,10 @@ class Option:
     def show_default(self) -> Any:
         """The default as a person would write it."""
         return self.kind.show(self.default)
+
+
+POSITIONAL = ("app", "command")
+"""Options without a flag."""
 
 
 def _read(declared: "Field[Any]") -> Option:

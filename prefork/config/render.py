@@ -6,7 +6,7 @@ from typing import Any
 
 import toml
 
-from prefork.config.options import OPTIONS, Config, by_group
+from prefork.config.options import OPTIONS, POSITIONAL, Config, by_group
 from prefork.config.sources import Resolved
 
 
@@ -38,6 +38,8 @@ def sample_file() -> str:
             shown = option.show_default()
             if option.name == "app":
                 shown = "myapp:main"
+            if option.name == "command":
+                shown = ["node", "server.js"]
             if isinstance(shown, dict):
                 lines.append('# env = { DATABASE_URL = "postgres://localhost/app" }\n')
             else:
@@ -51,7 +53,7 @@ def option_table() -> str:
     for group, options in by_group():
         rows.append(f"| **{group}** | | |")
         for option in options:
-            if option.name == "app":
+            if option.name in POSITIONAL:
                 continue
             names = f"`{option.short}` `{option.flag}`" if option.short else f"`{option.flag}`"
             shown = option.show_default()

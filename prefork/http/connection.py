@@ -111,20 +111,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
-        reader = self._reader
+        reader, service = self._reader, self.service
         memorable = reader.at_rest and len(data) <= LONGEST_REMEMBERED
         if memorable and self.phase <= IDLE:
             # Nothing is under way: the very bytes of an earlier request are that request again.
-            known = self.service.heads.get(data)
+            known = service.heads.get(data)
             if known is not None:
                 exchange = Exchange(self, known)
                 exchange.complete = True
-                self._begin(exchange, self.service.handle)
+                self._begin(exchange, service.handle)
                 return
         if self.phase == CLOSING or self._refusal is not None:
             return
-        if reader is self.service.no_reader:
-            reader = self._reader = self.service.lend_reader(self)
+        if reader is service.no_reader:
+            reader = self._reader = service.lend_reader(self)
         self._parse(data, memorable)
         if self._waiting and self.current is None:
             self._next()
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             self.peer.tls is not None
             or self.service.handler.streams
             or self._reader.incoming is not None
-            or self.current is None
+            or (self.current is None and not self._waiting)
         ):
             return False
         self.closing_soon = True

@@ -47,6 +47,9 @@ def judge(
     """
     if head.version not in ("1.1", "1.0"):
         raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if head.version == "1.0" and not any(name == b"connection" for name, _ in head.headers):
+        # llhttp goes by Proxy-Connection, too, which old proxies pass on and do not understand.
+        head.keep_alive = False
     if hosts != 1 and (hosts or head.version == "1.1"):
         raise ClientError(400, "a request needs exactly one Host")
     if len(head.target) > limits.line:

@@ -78,4 +78,5 @@ def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
         "requests": counts[REQUESTS] if counts else 0,
         "in_flight": counts[IN_FLIGHT] if counts else 0,
         "connections": counts[CONNECTIONS] if counts else 0,
+        "says": nursling.says if nursling is not None else "",
     }

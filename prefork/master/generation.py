@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
+from prefork.config.target import target
 from prefork.errors import UsageError
 from prefork.observe.access import AccessLog
 from prefork.observe.log import make_log
@@ -20,7 +21,7 @@ from prefork.tls.credentials import load as load_credentials
 from prefork.tls.credentials import plan as plan_tls
 from prefork.unix.cores import usable_cores
 from prefork.unix.identity import Identity, look_up
-from prefork.unix.listeners import Listener, open_listeners, refit
+from prefork.unix.listeners import Listener, block, open_listeners, refit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,10 @@ class Generation:
     tls: Credentials | None
 
     def places(self) -> str:
-        """Where it listens, for the log."""
-        return ", ".join(
+        """Where it listens, or what it runs, for the log."""
+        if not self.listeners:
+            return "supervising " + target(self.config)
+        return "listening on " + ", ".join(
             f"https://{listener}" if scheme == "https" else str(listener)
             for listener, scheme in self.listeners.items()
         )
@@ -139,6 +142,8 @@ def _listen(
         # Last, because a reload that is refused changes nothing.
         for listener, address in kept:
             refit(listener, address, config.backlog)
+        if config.command:
+            block(opened)
     except BaseException:
         for listener in opened:
             listener.close()

@@ -19,6 +19,7 @@ from typing import Any
 from prefork.config import Config
 from prefork.config.changes import in_force
 from prefork.config.render import changed_for_restart
+from prefork.config.target import default_name
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
 from prefork.master.describe import describe
@@ -26,6 +27,7 @@ from prefork.master.generation import Generations, prepare
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.outlets import Mouth
+from prefork.master.programs import Programs
 from prefork.master.registration import Registration
 from prefork.master.titles import Titles
 from prefork.observe.log import Log
@@ -42,6 +44,7 @@ from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Say, Word
 from prefork.worker.boot import DUMP_SIGNAL, Birth, live
 from prefork.worker.current import WorkerInfo
+from prefork.worker.program import Hatch
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
@@ -67,12 +70,13 @@ class Master:
         self._mailbox = mailbox
         self._notifier = notifier
         self._foreground = foreground
-        self._name = config.name or config.app.partition(":")[0]
+        self._name = default_name(config)
         self._titles = Titles(config.proctitle, self._name)
         self._logs = Logs(log, config, here, registration.name if registration else self._name)
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
         self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
+        self._programs = Programs(self._waiter, self._nursery, self._on_word, log.fd, self._titles)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
@@ -98,14 +102,14 @@ class Master:
         first = self._generations[1]
         count = first.policy.workers
         workers = "1 worker" if count == 1 else f"{count} workers"
-        self._log.logger.info("%s: listening on %s, %s", self._name, first.places(), workers)
+        self._log.logger.info("%s: %s, %s", self._name, first.places(), workers)
         first.warn(self._log.logger)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
             self._logs.start(self._waiter, self._be_writer)
             self._facts.append(facts.Tick())
             self._settle()
-            while self._exit_code is None:
+            while self._exit_code is None or not self._programs.are_gone:
                 for react in self._waiter.wait(self._patience()):
                     react()
                 self._settle()
@@ -116,14 +120,16 @@ class Master:
     # Waiting.
 
     def _patience(self) -> float | None:
-        deadline = self._pool.next_deadline()
+        due = [self._pool.next_deadline(), self._programs.next_deadline()]
         interval = self._notifier.watchdog_interval
         if interval is not None:
-            deadline = min(deadline or self._watchdog_due, self._watchdog_due)
+            due.append(self._watchdog_due)
+        deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
     def _settle(self) -> None:
         """Tell the pool everything. Beats come last: with them it passes the deadlines."""
+        self._programs.settle(self._pool.quick)
         while self._facts:
             self._ask(self._facts.popleft())
         self._ask(self._beats())
@@ -172,7 +178,7 @@ class Master:
                 self._log.logger.warning("USR2: upgrading the master is not there yet")
             case signal.SIGWINCH:
                 self._on_winch()
-            case signal.SIGCHLD if os.getpid() == 1:
+            case signal.SIGCHLD if self._programs.adopts:
                 reap_strangers(self._knows_pid)
 
     def _on_winch(self) -> None:
@@ -194,8 +200,10 @@ class Master:
                 self._log.logger.warning("worker said nonsense on its ready pipe: %s", line)
 
     def _on_death(self, worker: int, death: Death) -> None:
-        if os.getpid() == 1:
+        if self._programs.adopts:
             reap_strangers(self._knows_pid)  # they may have waited behind this one
+        if reason := self._programs.on_death(worker, death):
+            self._facts.append(facts.BootFailed(worker, reason))
         kills = out_of_memory_kills()
         starved = kills is not None and self._oom_kills is not None and kills > self._oom_kills
         self._oom_kills = kills
@@ -259,7 +267,8 @@ class Master:
         current = self._generations[self._pool.plan.generation]
         asked = self._logs.reopen(self.config, current.identity)
         for nursling in self._nursery:
-            nursling.child.send(signal.SIGUSR1)
+            if not self._programs.owns(nursling.worker):  # it means something else to them
+                nursling.child.send(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
         return asked
 
@@ -269,6 +278,8 @@ class Master:
         match order:
             case orders.Spawn():
                 self._spawn(order)
+            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._programs.obey(order):
+                pass
             case orders.Stop(worker, quick):
                 if self._pool.stopping:
                     self._nursery.tell_end(worker)
@@ -283,10 +294,12 @@ class Master:
                 self._exit_code = code
 
     def _spawn(self, order: orders.Spawn) -> None:
+        made = self._generations[order.generation]
+        bear = partial(self._programs.bear, made) if made.config.command else self._nursery.bear
         mouth = None
         try:
             mouth = self._logs.open()
-            pid = self._nursery.bear(order.worker, partial(self._be_worker, order, mouth))
+            pid = bear(order.worker, partial(self._be_worker, order, mouth))
         except MachineError as error:
             if mouth is not None:
                 mouth.close()
@@ -300,6 +313,7 @@ class Master:
         self._mailbox.close_copy()
         self._waiter.close_copy()
         self._nursery.leave_behind()
+        self._programs.close_copy()
         self._foreground.close_copy()
         if self._pid_file is not None:
             self._pid_file.close_copy()
@@ -313,7 +327,14 @@ class Master:
         self._titles.writer()
         self._generations.close_copies(but=())
 
-    def _be_worker(self, order: orders.Spawn, mouth: Mouth | None, ready_fd: int, row: Row) -> int:
+    def _be_worker(
+        self,
+        order: orders.Spawn,
+        mouth: Mouth | None,
+        ready_fd: int,
+        row: Row,
+        hatch: Hatch | None = None,
+    ) -> int:
         """In the child: let go of what is the master's, then live."""
         generation = self._generations[order.generation]
         config = generation.config
@@ -343,6 +364,7 @@ class Master:
                 open_logs=logs.open,
                 reopen_logs=logs.reopen,
                 flush_logs=logs.flush,
+                hatch=hatch,
             )
         )
 
@@ -388,6 +410,7 @@ class Master:
                 self._registration.note(status=now, target=self._pool.target, **known)
 
     def _close(self) -> None:
+        self._programs.close()
         self._generations.close()
         self._logs.close()
         if self._pid_file is not None:

@@ -23,6 +23,8 @@ class Nursling:
     ready_fd: int
     row: Row
     decoder: Decoder = field(default_factory=Decoder)
+    says: str = ""
+    """What a program tells about itself, for people."""
 
     def deadline(self) -> float:
         """As the worker wrote it; 0: not yet."""
@@ -30,7 +32,8 @@ class Nursling:
 
 
 class Nursery:
-    """All children, by the pool's number. ``on_word`` and ``on_death`` are told what they do."""
+    """All children, by the pool's number. ``on_word`` and ``on_death`` are told what they do;
+    ``on_silence`` that one closed its ready pipe."""
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Nursery:
         self._waiter = waiter
         self._on_word = on_word
         self._on_death = on_death
+        self.on_silence: Callable[[int], None] = lambda _worker: None
         self._children: dict[int, Nursling] = {}
         self._scoreboard = Scoreboard()
         self.life = open_life_pipe()
@@ -100,6 +104,7 @@ class Nursery:
             return False
         if not data:
             self._hang_up(nursling)
+            self.on_silence(nursling.worker)
             return False
         for word in nursling.decoder.feed(data):
             self._on_word(nursling.worker, word)

@@ -18,6 +18,11 @@ class Titles:
         if self._word != OFF:
             setproctitle(f"{self._word}: master [{self._name}] {status}")
 
+    def guard(self) -> None:
+        """Of the process that ends programs when the master was killed."""
+        if self._word != OFF:
+            setproctitle(f"{self._word}: guard [{self._name}]")
+
     def worker(self, slot: int, generation: int, state: str) -> None:
         """Of the worker that calls it."""
         if self._word != OFF:

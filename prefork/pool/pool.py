@@ -138,6 +138,11 @@ class Pool:
         """Whether the end has begun."""
         return self.state is MasterState.STOPPING
 
+    @property
+    def quick(self) -> bool:
+        """Whether the end does not wait for requests in flight."""
+        return self._quick
+
     def generations(self) -> set[int]:
         """The generations that still matter: desired, fallen back to, or alive."""
         alive = {w.generation for w in self.workers}
@@ -176,7 +181,8 @@ class Pool:
             self._announce(orders.Running(worker.generation))
 
     def _on_boot_failed(self, worker_id: int, reason: str, code: int) -> None:
-        if (worker := self.workers.get(worker_id, State.BOOTING)) is not None:
+        worker = self.workers.get(worker_id, State.BOOTING)
+        if worker is not None and not worker.reason:
             worker.cause, worker.reason, worker.code = Cause.BOOT_FAILURE, reason, code
 
     def _on_leaving(self, worker_id: int, now: float) -> None:

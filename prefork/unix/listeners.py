@@ -94,6 +94,20 @@ def refit(listener: Listener, address: Address, backlog: int) -> None:
         raise MachineError(_explain(address, error)) from error
 
 
+def restore_backlog(listeners: Iterable[Listener], backlog: int) -> None:
+    """A program that listens on our socket anew gives it the queue that its runtime likes."""
+    for listener in listeners:
+        if not isinstance(listener.address, Inherited):
+            listener.socket.listen(backlog)
+
+
+def block(listeners: Iterable[Listener]) -> None:
+    """As programs expect their sockets. Who does not want that sets O_NONBLOCK, for all who share
+    the socket; so this is done once, when it is new, and never to one in use."""
+    for listener in listeners:
+        listener.socket.setblocking(True)
+
+
 def _dress(address: Unix) -> None:
     if address.mode is not None:
         os.chmod(address.path, address.mode)

@@ -25,6 +25,10 @@ class Pipe:
     def close(self) -> None:
         """Both ends."""
         os.close(self.reader)
+        self.close_writer()
+
+    def close_writer(self) -> None:
+        """In the master, when the child has its own."""
         os.close(self.writer)
 
 

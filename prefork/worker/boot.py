@@ -31,6 +31,7 @@ from prefork.worker.leave import Leave
 from prefork.worker.line import Line
 from prefork.worker.load import load, own_traceback, prepare_imports
 from prefork.worker.plain import run_main
+from prefork.worker.program import Hatch, become, find, lead_session, out_of_the_way
 from prefork.worker.serve import HttpWorker
 
 DUMP_SIGNAL = signal.SIGUSR2
@@ -61,10 +62,14 @@ class Birth:
     open_logs: Callable[[], None]
     reopen_logs: Callable[[], None]
     flush_logs: Callable[[], None]
+    hatch: Hatch | None = None
+    """None: it is no program."""
 
 
 def live(birth: Birth) -> int:
     """The whole life; the exit code."""
+    if birth.hatch is not None:
+        return _become_program(birth, birth.hatch)
     config = birth.config
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
@@ -92,8 +97,28 @@ def live(birth: Birth) -> int:
     return 0
 
 
+def _become_program(birth: Birth, hatch: Hatch) -> int:
+    """The life until the exec; the exit code if there is none."""
+    config = birth.config
+    ready_fd = out_of_the_way(birth.ready_fd, len(birth.listeners))
+    os.close(birth.ready_fd)
+    line = Line(ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
+    try:
+        lead_session()
+        birth.on_ready()  # while we are still who may
+        take_place(birth)
+        if not die_with_parent(signal.Signals[config.stop_signal], birth.master):
+            return 0
+        become(config.command, birth.listeners, hatch, config.stop_signal, config.timeout)
+    except PreforkError as error:
+        return _report(birth, line, error)
+
+
 def check(birth: Birth) -> str:
     """Load the app and nothing more; the interface that it fits. Raises PreforkError."""
+    if birth.config.command:
+        take_place(birth)
+        return find(birth.config.command, os.environ)
     settle(birth)
     if not die_with_parent(signal.SIGKILL, birth.master):
         raise MachineError("whoever wanted to know is gone")
@@ -103,13 +128,19 @@ def check(birth: Birth) -> str:
 
 def settle(birth: Birth) -> None:
     """Become who and where the worker is to be. Raises MachineError."""
-    config = birth.config
     birth.set_title("booting")
     faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
     let_signals_through()
     keep_freed_memory()
     raise_limit()
+    take_place(birth)
+    prepare_imports(birth.imports)
+
+
+def take_place(birth: Birth) -> None:
+    """User, folder and environment. Raises MachineError."""
+    config = birth.config
     try:
         birth.identity.assume()
         # By name, not by descriptor: a symlink may point elsewhere than for the last generation.
@@ -121,7 +152,6 @@ def settle(birth: Birth) -> None:
     os.environ["PREFORK_GENERATION"] = str(birth.info.generation)
     os.environ["PREFORK_NAME"] = birth.info.name
     os.environ["PWD"] = birth.folder
-    prepare_imports(birth.imports)
 
 
 def _serve(
@@ -136,7 +166,13 @@ def _serve(
                 "mean nothing to it; leave them out"
             )
         run_main(
-            app, list(listeners), config.backlog, line, leave, config.ready == "manual", birth.log
+            app,
+            list(listeners),
+            config.backlog,
+            line,
+            leave,
+            config.ready.word == "manual",
+            birth.log,
         )
     else:
         HttpWorker(

@@ -7,10 +7,11 @@ import pytest
 from prefork.config import OPTIONS, resolve
 from prefork.config.addresses import Tcp
 from prefork.config.flags import describe, parser, read
-from prefork.config.options import Option, by_group
+from prefork.config.options import POSITIONAL, Option, by_group
+from prefork.config.sources import file_layer
 from prefork.errors import UsageError
 
-FLAGS = {name: option for name, option in OPTIONS.items() if name != "app"}
+FLAGS = {name: option for name, option in OPTIONS.items() if name not in POSITIONAL}
 
 with pytest.MonkeyPatch.context() as patch:
     # So wide that nothing is wrapped, whatever terminal the tests run in.
@@ -73,7 +74,20 @@ def test_the_help_has_a_section_for_each_group_in_the_order_of_declaration() -> 
     assert re.findall(r"^(\w.*):$", HELP, re.MULTILINE)[: len(titles)] == titles
     for (_, options), section in zip(by_group(), re.split(r"\n\n\w.*:\n", HELP)[1:], strict=False):
         told = re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", section, re.MULTILINE)
-        assert told == [option.flag for option in options if option.name != "app"]
+        assert told == [option.flag for option in options if option.name not in POSITIONAL]
+
+
+def test_all_after_two_dashes_is_the_command() -> None:
+    config = config_of("-w", "2", "--", "node", "server.js", "-w", "--", "3")
+    assert (config.workers, config.app) == (2, "")
+    assert config.command == ("node", "server.js", "-w", "--", "3")
+
+
+def test_who_names_an_app_or_a_command_does_not_mean_the_other_that_stands_in_a_file() -> None:
+    file = file_layer({"app": "m:app", "command": ["node"]}, "prefork.toml", "")
+    for words, app, command in ((["a:b"], "a:b", ()), (["--", "deno"], "", ("deno",))):
+        config = resolve([file, read(words)[0]]).config
+        assert (config.app, config.command) == (app, command)
 
 
 def test_short_flags_and_names_are_unique() -> None:
@@ -140,7 +154,7 @@ def test_the_last_of_two_wins_where_only_one_is_wanted() -> None:
 
 def test_the_words_that_are_no_options_come_along() -> None:
     layer, words = read(["-c", "x.toml", "--check", "--print-config", "--version", "-h", "m:app"])
-    assert layer.values == {"app": "m:app"}
+    assert layer.values == {"app": "m:app", "command": ()}
     assert words.config == "x.toml"
     assert words.check
     assert words.print_config
@@ -157,6 +171,8 @@ def test_the_words_that_are_no_options_come_along() -> None:
         (["--work"], "no option is called --work; did you mean --workers?"),
         (["-x"], "no option is called -x; see prefork --help"),
         (["--qqqqqq"], "no option is called --qqqqqq; see prefork --help"),
+        (["a:b", "--", "node"], "'a:b' and a command after --: one of them"),
+        (["-w", "2", "--"], "there is no program after --, as in -- node server.js"),
         (["a:b", "c:d"], "one app at a time, what is 'c:d'? See prefork --help"),
         (["-w"], "argument -w/--workers: expected one argument; see prefork --help"),
         (
@@ -171,5 +187,7 @@ def test_wrong_words_are_told_with_the_nearest_right_one(words: list[str], told:
 
 
 def test_the_usage_is_one_line_and_hides_no_per_cent_signs() -> None:
-    assert HELP.startswith("usage: prefork [OPTIONS] MODULE:CALLABLE\n")
+    assert HELP.startswith(
+        "usage: prefork [OPTIONS] MODULE:CALLABLE, or prefork [OPTIONS] -- PROGRAM ARGUMENTS\n"
+    )
     assert "%" not in HELP

@@ -10,6 +10,7 @@ from hypothesis import example, given
 
 from prefork.config import OPTIONS, Config, Resolved, resolve
 from prefork.config.addresses import EXPECTED, Tcp
+from prefork.config.options import POSITIONAL
 from prefork.config.render import changed_for_restart, option_table, sample_file, settings
 from prefork.config.sources import file_layer
 from tests.pure.values import configs, values
@@ -59,7 +60,7 @@ def test_the_sample_file_uncommented_says_all_defaults() -> None:
     assert table["app"] == "myapp:main"
     assert table["env"] == {"DATABASE_URL": "postgres://localhost/app"}
     config = resolve([file_layer(table, "prefork.toml", "")]).config
-    assert replace(config, app="", env={}) == Config()
+    assert replace(config, app="", command=(), env={}) == Config()
 
 
 def test_the_sample_file_explains_each_option_before_it() -> None:
@@ -79,7 +80,7 @@ def cells(row: str) -> list[str]:
 def test_the_table_has_a_row_of_three_cells_for_each_flag() -> None:
     rows = [cells(row) for row in option_table().splitlines()]
     assert {len(row) for row in rows} == {3}
-    flags = [option.flag for option in OPTIONS.values() if option.name != "app"]
+    flags = [option.flag for option in OPTIONS.values() if option.name not in POSITIONAL]
     assert [row[0].split("`")[-2] for row in rows if row[0].startswith("`")] == flags
 
 

@@ -184,6 +184,16 @@ def test_a_client_that_does_not_read_gets_no_further_answers(server: MemoryServe
     assert client.statuses == [200] * 5
 
 
+def test_a_half_closed_client_that_reads_late_gets_all_its_answers() -> None:
+    with MemoryServer(False) as server:
+        client = server.connect(swallows=10).send(GET + GET + GET).finish()
+        assert client.statuses == [200]
+        client.transport.drain()
+        server.settle()
+        assert client.statuses == [200] * 3
+        assert client.closed
+
+
 def test_requests_that_wait_for_a_slow_reader_are_answered_while_the_worker_drains(
     server: MemoryServer,
 ) -> None:

@@ -107,6 +107,15 @@ def test_the_exit_code_tells_whose_fault_a_failed_boot_was() -> None:
     assert story.all(orders.Exit) == [orders.Exit("worker 0: cannot enter /srv", 111)]
 
 
+def test_the_first_reason_of_a_failed_boot_stands() -> None:
+    """A child that could not exec says so; that it then ended is no better reason."""
+    story = Story()
+    story.tell(facts.BootFailed(1, "no such program"))
+    story.tell(facts.BootFailed(1, "it ended before it was ready", code=111))
+    story.exit(1, 102)
+    assert story.all(orders.Exit) == [orders.Exit("worker 0: no such program", 102)]
+
+
 def test_a_fork_that_fails_is_a_boot_failure() -> None:
     story = Story()
     worker = story.pool.workers.get(1)
@@ -546,7 +555,9 @@ def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
 def test_a_second_stop_hurries_those_that_drain() -> None:
     story = running(kill_timeout=60.0)
     story.tell(facts.AskedStop())
+    assert not story.pool.quick
     story.tell(facts.AskedStop(quick=True))
+    assert story.pool.quick
     assert story.all(orders.Stop) == [orders.Stop(1, False), orders.Stop(1, True)]
 
 

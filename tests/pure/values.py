@@ -12,6 +12,7 @@ from prefork.config.certificates import CertificateFiles, PasswordSource
 from prefork.config.forwarded import PARTS, parse_parts
 from prefork.config.kinds import Kind
 from prefork.config.options import Option
+from prefork.config.readiness import WORDS, Readiness
 
 TEN_YEARS = 10 * 365 * 86400
 _SCHEME = st.sampled_from(("", *SCHEMES))
@@ -72,8 +73,21 @@ _VARIABLE = st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
 
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
+
+def readiness() -> st.SearchStrategy[Readiness]:
+    own = addresses().filter(lambda address: not isinstance(address, Inherited))
+    return st.one_of(
+        st.builds(Readiness, st.sampled_from(WORDS)),
+        st.builds(Readiness, st.just("after"), durations(1)),
+        st.builds(Readiness, st.just("connect"), address=own),
+    )
+
+
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.TEXT: _LINE,
+    kinds.COMMAND: st.just(())
+    | st.lists(texts(without="\0"), min_size=1).map(tuple).filter(lambda words: words[0]),
+    kinds.READINESS: readiness(),
     kinds.FIELD_VALUE: st.text(_VISIBLE + " ").map(str.strip).filter(lambda text: text != "off"),
     kinds.FLAG: st.booleans(),
     kinds.PATH: _LINE,

@@ -1,0 +1,57 @@
+"""What is to be served: an app by its name, or a program by its command; never both. PURE."""
+
+import posixpath
+
+from prefork.config.options import Config
+from prefork.errors import UsageError
+
+
+def require_target(config: Config) -> None:
+    """Raises UsageError when there is none, or when a setting makes no sense for it."""
+    if config.command:
+        _check_program(config)
+    elif not config.app:
+        raise UsageError(
+            "no app: write prefork MODULE:CALLABLE, as in prefork myapp:main, "
+            "or prefork -- PROGRAM ARGUMENTS"
+        )
+    elif config.ready.word not in ("auto", "manual"):
+        raise UsageError(
+            "ready: notify, connect and a time are for programs; an app says itself that it is "
+            "ready, so use auto, or manual for main(listener)"
+        )
+
+
+def _check_program(config: Config) -> None:
+    if config.app:
+        raise UsageError(
+            f"app = {config.app} and a command, {config.command[0]}: one of them is to be served; "
+            "leave out the other"
+        )
+    if config.tls_cert or config.proxy_protocol:
+        raise UsageError(
+            "a program takes its connections itself, so tls-cert and proxy-protocol mean nothing "
+            "to it; leave them out"
+        )
+    if config.ready.word == "manual":
+        raise UsageError("ready: manual is for main(listener); a program says READY=1, by notify")
+    if config.ready.word == "connect" and config.bind:
+        raise UsageError(
+            "ready: connect proves nothing with bind, because the shared socket listens before "
+            "the program does; use notify or a time, or let the program listen by itself"
+        )
+
+
+def target(config: Config) -> str:
+    """The app or the command, for people."""
+    return config.app or " ".join(config.command)
+
+
+def default_name(config: Config) -> str:
+    """--name, or the module, or the script that an interpreter runs, or the program."""
+    if config.name or not config.command:
+        return config.name or config.app.partition(":")[0]
+    program, *rest = config.command
+    script = rest[0] if rest and not rest[0].startswith("-") else ""
+    told = script if "." in script or "/" in script else program
+    return posixpath.splitext(posixpath.basename(told.rstrip("/")))[0] or "program"

@@ -1,0 +1,281 @@
+"""Workers that are programs: when one counts as ready, how it is signalled, what it leaves behind.
+
+The pool sees no difference. A program's exec is the end of its ready pipe; then it is ready when it
+says so on its notify socket, when it has lived for a while, or when it listens, as --ready wants.
+It is signalled as a whole group. What outlives its leader gets the stop signal, and SIGKILL when
+the kill timeout that the leader had is over; the master does not end before.
+"""
+
+import os
+import shlex
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from prefork.config import Config
+from prefork.master.generation import Generation
+from prefork.master.last_words import LastWords
+from prefork.master.nursery import Nursery
+from prefork.master.titles import Titles
+from prefork.pool import orders
+from prefork.unix import family
+from prefork.unix.guard import Guard, Session
+from prefork.unix.listeners import restore_backlog
+from prefork.unix.listening import listens
+from prefork.unix.notify import Notice, NotifySocket
+from prefork.unix.pipes import open_output_pipe
+from prefork.unix.process import Death
+from prefork.unix.scoreboard import DEADLINE, Row
+from prefork.unix.waiting import Waiter
+from prefork.wire import notify
+from prefork.wire.ready import Say, Word
+from prefork.worker.program import Hatch
+
+LOOK = 0.1
+"""Seconds between two looks at what no descriptor tells: a port, a process of somebody else's."""
+
+
+@dataclass(slots=True)
+class Program:
+    """One program. ``due``: when the next look at its readiness is; ``stop_by``: the end of its
+    kill timeout, once it was told to stop."""
+
+    worker: int
+    made: Generation
+    notify: NotifySocket
+    words: LastWords
+    pid: int = 0
+    due: float | None = None
+    is_ready: bool = False
+    stop_by: float | None = None
+
+    @property
+    def config(self) -> Config:
+        """The settings of its generation."""
+        return self.made.config
+
+    def runs_as(self, uid: int) -> bool:
+        """Whether this is its user, or root."""
+        own = self.made.identity.uid
+        return uid in (0, os.getuid() if own is None else own)
+
+
+@dataclass(slots=True)
+class Remains:
+    """Processes that outlived the leader of their session."""
+
+    session: int
+    words: LastWords
+    deadline: float
+    next_look: float = field(default_factory=monotonic)
+
+
+class Programs:
+    """All of one master. ``say`` is told what a program means by what it does."""
+
+    def __init__(
+        self,
+        waiter: Waiter,
+        nursery: Nursery,
+        say: Callable[[int, Word], None],
+        log_fd: int,
+        titles: Titles,
+    ) -> None:
+        self._waiter = waiter
+        self._nursery = nursery
+        self._say = say
+        self._log_fd = log_fd
+        self._guard = Guard(log_fd, titles.guard)
+        self._programs: dict[int, Program] = {}
+        self._remains: list[Remains] = []
+        nursery.on_silence = self._on_silence
+        self.adopts = os.getpid() == 1
+        """Whether orphans come to this process, which has to reap them."""
+
+    def bear(self, made: Generation, worker: int, life: Callable[[int, Row, Hatch], int]) -> int:
+        """Fork a child that runs ``life(ready_fd, row, hatch)``; its pid. Raises MachineError."""
+        if not self.adopts:
+            family.adopt_orphans()
+            self.adopts = True
+        self._guard.begin()
+        line, pipe = NotifySocket(), open_output_pipe()
+        hatch = Hatch(line.address, pipe.writer)
+        words = LastWords(pipe, self._waiter, self._log_fd)
+        program = Program(worker, made, line, words)
+        self._programs[worker] = program
+        try:
+            program.pid = self._nursery.bear(worker, lambda fd, row: life(fd, row, hatch))
+        except BaseException:
+            del self._programs[worker]
+            line.close()
+            words.close()
+            raise
+        finally:
+            pipe.close_writer()
+        self._waiter.watch(line.fileno(), lambda: self._hear(program))
+        stop_signal = signal.Signals[made.config.stop_signal]
+        self._guard.watch(Session(program.pid, stop_signal, made.config.kill_timeout, words.fd))
+        return program.pid
+
+    def owns(self, worker: int) -> bool:
+        """Whether this worker is a program."""
+        return worker in self._programs
+
+    # Ready.
+
+    def _on_silence(self, worker: int) -> None:
+        """Its ready pipe closed: it runs, unless its death comes next."""
+        program = self._programs.get(worker)
+        if program is None:
+            return
+        match program.config.ready.word:
+            case "auto":
+                program.due = monotonic() + program.config.min_uptime
+            case "after":
+                program.due = monotonic() + program.config.ready.delay
+            case "connect":
+                program.due = monotonic()
+
+    def _look(self, program: Program, now: float) -> None:
+        address = program.config.ready.address
+        if address is not None and not listens(address, program.pid):
+            program.due = now + LOOK
+        else:
+            self._ready(program)
+
+    def _ready(self, program: Program) -> None:
+        program.due = None
+        if program.is_ready:
+            return
+        program.is_ready = True
+        # Its runtime may have asked for a shorter queue, which is the queue of all.
+        restore_backlog(program.made.listeners, program.config.backlog)
+        self._say(program.worker, Word(Say.READY))
+
+    def _hear(self, program: Program) -> None:
+        for notice in program.notify.read():
+            if self._is_its_own(notice, program):
+                self._heed(program, notify.read_notice(notice.data))
+
+    @staticmethod
+    def _is_its_own(notice: Notice, program: Program) -> bool:
+        """Of its processes. One that ended meanwhile at least had the same user."""
+        known = family.belongs(notice.pid, program.pid)
+        return program.runs_as(notice.uid) if known is None else known
+
+    def _heed(self, program: Program, said: notify.Notices) -> None:
+        if said.get(notify.READY) == "1" and program.config.ready.word in ("auto", "notify"):
+            self._ready(program)
+        if said.get(notify.STOPPING) == "1":
+            self._say(program.worker, Word(Say.LEAVING))
+        if (nursling := self._nursery.get(program.worker)) is None:
+            return
+        if notify.STATUS in said:
+            nursling.says = said[notify.STATUS][:200]
+        if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
+            # From its first beat on, as it is with our own workers.
+            nursling.row.floats[DEADLINE] = monotonic() + program.config.timeout
+
+    # Signals.
+
+    def obey(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> bool:
+        """Carry it out; False: it is about no program."""
+        program = self._programs.get(order.worker)
+        if program is None:
+            return False
+        match order:
+            case orders.Stop():
+                # Also when it is to be quick: QUIT means something else to many programs.
+                program.stop_by = monotonic() + program.config.kill_timeout
+                self._signal(program, signal.Signals[program.config.stop_signal])
+            case orders.Kill():
+                program.stop_by = monotonic()
+                self._signal(program, signal.SIGKILL)
+            case orders.DumpStacks():
+                # Many runtimes show their stacks then.
+                self._signal(program, signal.SIGABRT)
+        return True
+
+    def _signal(self, program: Program, signum: int) -> None:
+        nursling = self._nursery.get(program.worker)
+        if nursling is None:
+            return
+        leads = family.look_up(program.pid)
+        if leads is not None and leads.session == program.pid:
+            family.signal_session(program.pid, signum)
+        else:
+            nursling.child.send(signum)  # it was born just now
+
+    # The end.
+
+    def on_death(self, worker: int, death: Death) -> str:
+        """Take leave of it; why it failed, if it never became ready."""
+        program = self._programs.pop(worker, None)
+        if program is None:
+            return ""
+        self._hear(program)  # what it said last
+        self._waiter.forget(program.notify.fileno())
+        program.notify.close()
+        said = program.words.tell()
+        if family.members(program.pid):
+            self._leave_behind(program)
+        else:
+            self._forget(program.pid, program.words)
+        if program.is_ready:
+            return ""
+        how = f"exit code {death.code}" if death.signal is None else death.signal
+        told = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
+        return f"{told}, having said:\n{said}" if said else told
+
+    def _leave_behind(self, program: Program) -> None:
+        deadline = program.stop_by
+        if deadline is None:
+            deadline = monotonic() + program.config.kill_timeout
+            family.signal_session(program.pid, signal.Signals[program.config.stop_signal])
+        self._remains.append(Remains(program.pid, program.words, deadline))
+
+    def _forget(self, session: int, words: LastWords) -> None:
+        self._guard.forget(session)
+        words.close()
+
+    def settle(self, quick: bool) -> None:
+        """What is due by the clock. ``quick``: what remains gets no more time."""
+        now = monotonic()
+        for program in list(self._programs.values()):
+            if program.due is not None and program.due <= now:
+                self._look(program, now)
+        for remains in list(self._remains):
+            if remains.next_look > now and not quick:
+                continue
+            remains.next_look = now + LOOK
+            if not family.members(remains.session):
+                self._remains.remove(remains)
+                self._forget(remains.session, remains.words)
+            elif quick or remains.deadline <= now:
+                family.signal_session(remains.session, signal.SIGKILL)
+
+    def next_deadline(self) -> float | None:
+        """When ``settle`` is due although nothing happens."""
+        due = [program.due for program in self._programs.values() if program.due is not None]
+        return min([*due, *(remains.next_look for remains in self._remains)], default=None)
+
+    @property
+    def are_gone(self) -> bool:
+        """Whether nothing remains of those that ended."""
+        return not self._remains
+
+    def close(self) -> None:
+        """At the end of the master: who left its session, and lost its parent, ends here."""
+        self._guard.close()
+        if self.adopts:
+            family.end_adopted()
+
+    def close_copy(self) -> None:
+        """In a child: close what belongs to the siblings."""
+        self._guard.close()
+        for program in self._programs.values():
+            program.notify.close()
+            program.words.close_copy()
+        for remains in self._remains:
+            remains.words.close_copy()

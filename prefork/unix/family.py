@@ -1,0 +1,106 @@
+"""Who belongs to a program: its session, and its descendants, as /proc tells (proc(5)).
+
+A program leads a session of its own, whose number is its pid. The kernel gives that number to
+nobody else while one member lives, also when the leader is long dead.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_PR_SET_CHILD_SUBREAPER = 36
+_DEAD = ("Z", "X")
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """One process, as it was a moment ago."""
+
+    pid: int
+    parent: int
+    session: int
+    is_dead: bool
+
+
+def look_up(pid: int) -> Relative | None:
+    """None: there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in brackets may hold anything, brackets too.
+            state, parent, _, session = file.read().rpartition(b")")[2].split()[:4]
+    except (OSError, ValueError):
+        return None
+    return Relative(pid, int(parent), int(session), state.decode() in _DEAD)
+
+
+def everybody() -> Iterator[Relative]:
+    """All processes that can be seen."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (found := look_up(int(name))) is not None:
+            yield found
+
+
+def members(session: int) -> list[int]:
+    """The living of a session."""
+    return [each.pid for each in everybody() if each.session == session and not each.is_dead]
+
+
+def belongs(pid: int, leader: int) -> bool | None:
+    """Whether ``pid`` is of the session or a descendant of ``leader``; None: it is gone."""
+    found = look_up(pid)
+    if found is None:
+        return None
+    while found is not None and found.pid > 1:
+        if leader in (found.pid, found.session):
+            return True
+        found = look_up(found.parent)
+    return False
+
+
+def signal_session(session: int, signum: int) -> None:
+    """Signal all of a session; at once those of the leader's group, then the other groups."""
+    try:
+        os.killpg(session, signum)
+    except (ProcessLookupError, PermissionError):
+        pass  # nobody, or nobody whom we may signal, is left in it
+    for each in list(everybody()):
+        if each.session == session and not each.is_dead and not _in_group(each.pid, session):
+            _send(each.pid, session, signum)
+
+
+def _in_group(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except ProcessLookupError:
+        return True
+
+
+def _send(pid: int, session: int, signum: int) -> None:
+    """By pidfd, and only if it is still who it was."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if os.getsid(pid) == session:
+            signal.pidfd_send_signal(pidfd, signum)
+    except (ProcessLookupError, PermissionError):
+        pass  # it went meanwhile
+    finally:
+        os.close(pidfd)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants that lose theirs (prctl(2)), so that none escapes."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_adopted() -> None:
+    """Kill and reap the children that came to us from other sessions: they outlived everything."""
+    own = os.getsid(0)
+    while found := [e for e in everybody() if e.parent == os.getpid() and e.session != own]:
+        for each in found:
+            os.kill(each.pid, signal.SIGKILL)  # a child of ours that we have not reaped
+            os.waitpid(each.pid, 0)

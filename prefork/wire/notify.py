@@ -1,0 +1,24 @@
+"""What a program says on its notify socket: the datagrams of sd_notify(3). PURE.
+
+Each is a few lines ``NAME=value``. Programs are gossip: what makes no sense, or means nothing to
+us, is passed over.
+"""
+
+from collections.abc import Mapping
+
+LONGEST = 4096
+"""Bytes of a datagram that are read; systemd reads as many."""
+
+READY = "READY"
+STOPPING = "STOPPING"
+WATCHDOG = "WATCHDOG"
+STATUS = "STATUS"
+
+
+Notices = Mapping[str, str]
+
+
+def read_notice(data: bytes) -> Notices:
+    """The values by name; of a name that stands there twice, the last."""
+    lines = data.decode("utf-8", "backslashreplace").splitlines()
+    return {name: value for name, equals, value in (ln.partition("=") for ln in lines) if equals}

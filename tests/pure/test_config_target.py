@@ -1,0 +1,93 @@
+"""An app or a program: which of them, by which name, and what makes no sense for it."""
+
+from typing import Any
+
+import pytest
+
+from prefork.config import Config, kinds
+from prefork.config.addresses import Tcp
+from prefork.config.target import default_name, require_target, target
+from prefork.errors import UsageError
+from prefork.wire.notify import read_notice
+
+
+def config(**settings: Any) -> Config:
+    if "ready" in settings:
+        settings["ready"] = kinds.READINESS.parse(settings["ready"])
+    return Config(**{"bind": (), **settings})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"app": "m:app"},
+        {"app": "m:main", "ready": "manual"},
+        {"command": ("node",)},
+        {"command": ("node",), "ready": "connect:3000"},
+        {"command": ("node",), "ready": "notify", "bind": (Tcp("127.0.0.1", 80),)},
+    ],
+)
+def test_what_can_be_served(settings: dict[str, Any]) -> None:
+    require_target(config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "no app: write prefork MODULE:CALLABLE"),
+        ({"app": "m:app", "ready": "2s"}, "are for programs"),
+        ({"app": "m:app", "command": ("node",)}, "app = m:app and a command, node: one of them"),
+        ({"command": ("node",), "ready": "manual"}, "manual is for main"),
+        ({"command": ("node",), "proxy_protocol": True}, "a program takes its connections itself"),
+        (
+            {"command": ("node",), "ready": "connect:3000", "bind": (Tcp("127.0.0.1", 80),)},
+            "connect proves nothing with bind",
+        ),
+    ],
+)
+def test_what_cannot_be_served(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        require_target(config(**settings))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "told"),
+    [
+        ({"app": "shop.web:app"}, "shop.web", "shop.web:app"),
+        ({"app": "m:app", "name": "shop"}, "shop", "m:app"),
+        ({"command": ("node", "server.js", "-v")}, "server", "node server.js -v"),
+        ({"command": ("ruby", "bin/serve")}, "serve", "ruby bin/serve"),
+        ({"command": ("python3", "-m", "shop.web")}, "python3", "python3 -m shop.web"),
+        ({"command": ("redis-server", "6379")}, "redis-server", "redis-server 6379"),
+        ({"command": ("/srv/bin/worker",)}, "worker", "/srv/bin/worker"),
+        ({"command": ("/",)}, "program", "/"),
+        ({"command": ("node", "x.js"), "name": "shop"}, "shop", "node x.js"),
+    ],
+)
+def test_names(settings: dict[str, Any], name: str, told: str) -> None:
+    assert default_name(config(**settings)) == name
+    assert target(config(**settings)) == told
+
+
+@pytest.mark.parametrize("raw", ["", "soon", "0s", "connect", "connect:", "connect:fd://3", None])
+def test_what_is_no_readiness(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        kinds.READINESS.parse(raw)
+
+
+@pytest.mark.parametrize("raw", [[""], ["node", 3], ["a\0"], 7, "'"])
+def test_what_is_no_command(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        kinds.COMMAND.parse(raw)
+
+
+def test_a_command_as_text_is_split_as_a_shell_would() -> None:
+    assert kinds.COMMAND.parse("node 'my server.js' -x -x") == ("node", "my server.js", "-x", "-x")
+
+
+def test_notices() -> None:
+    assert read_notice(b"READY=1\nSTATUS=a=b \xff\nnonsense\nREADY=2\n") == {
+        "READY": "2",
+        "STATUS": "a=b \\xff",
+    }
