@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from prefork.observe.archive import list_old
-from prefork.observe.rotation import Old, next_number
+from prefork.observe.rotation import next_number
 
 READ_AT_ONCE = 1024 * 1024
 WINDOWS = (256 * 1024, 8 * 1024 * 1024)
@@ -41,7 +41,7 @@ class Tail:
         with suppress(FileNotFoundError):
             for old in reversed(list_old(self._path)):
                 if old.number < self._number:
-                    lines = [*self._old_lines(old), *lines]
+                    lines = [*self._old_lines(old.number), *lines]
                     yield lines
 
     def more(self) -> Iterator[list[str]]:
@@ -51,10 +51,8 @@ class Tail:
             yield from self._read()  # what came between our last look and its end
             done = self._number if self._file is not None else self._number - 1
             self._open()
-            with suppress(FileNotFoundError):
-                for old in list_old(self._path):
-                    if done < old.number < self._number:
-                        yield self._old_lines(old)
+            for number in range(done + 1, self._number):
+                yield self._old_lines(number)
             yield from self._read()
 
     def _open(self) -> None:
@@ -104,8 +102,8 @@ class Tail:
             return False
         return self._file is None or not os.path.samestat(now, os.fstat(self._file.fileno()))
 
-    def _old_lines(self, old: Old) -> list[str]:
-        plain = self._path.with_name(old.name.removesuffix(".gz"))
+    def _old_lines(self, number: int) -> list[str]:
+        plain = self._path.with_name(f"{self._path.name}.{number}")
         with suppress(FileNotFoundError):
             return _decode(plain.read_bytes().split(b"\n")[:-1])
         with suppress(FileNotFoundError), gzip.open(f"{plain}.gz") as file:

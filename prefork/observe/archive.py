@@ -92,7 +92,18 @@ class Archive:
 
 
 def list_old(path: Path) -> list[Old]:
-    """The rotated logs of the log at ``path``, oldest first. Raises OSError."""
+    """The rotated logs of the log at ``path``, oldest first. Raises OSError.
+
+    A name that changes while a folder is read may be missed under the old and under the new one
+    (readdir(3)), so it is read until two readings agree.
+    """
+    before = _scan(path)
+    while (now := _scan(path)) != before:
+        before = now
+    return now
+
+
+def _scan(path: Path) -> list[Old]:
     found = []
     for each in os.scandir(path.parent):
         if each.name.startswith(path.name):
