@@ -13,7 +13,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -101,33 +101,75 @@ def wait_text(folder: Path, text: str) -> None:
 def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
     home: Home,
 ) -> None:
-    """200,000 lines as fast as they come, a rotation each megabyte, and a follower that sleeps
-    through most of it."""
-    count, calls = 25_000, 8
-    home.start("web", "-w", "2", "--log-rotate-size", "1m", "--log-keep", "1000")
-    folder = home.home / "web"
-    get(home, "/raw?ready%0A")
-    wait_text(folder, "ready")
-    with following(home, "--grep", r"^w\d|^ready$") as follower, ThreadPoolExecutor() as threads:
-        assert next(follower.lines).endswith("ready")
-        answers = [threads.submit(get, home, f"/many?who=w{n}&count={count}") for n in range(calls)]
-        first = folder / "web.out.1"
-        wait_for(lambda: first.exists() or first.with_suffix(".1.gz").exists(), "a rotation")
-        follower.process.send_signal(signal.SIGSTOP)
+    """200,000 lines as fast as they come, and a rotation each megabyte."""
+    folder, answers = pour(home)
+    with answers:
         for _ in range(3):
             the_writer(home).kill()
             home.good("reload", "web")
-        assert [answer.result() for answer in answers] == [b"done"] * calls
-        home.good("stop", "web")
-        lines = output(folder)
-        found = in_order(lines)
-        assert sum(map(len, found.values())) == count * calls
-        for n in range(calls):
-            assert found[f"w{n}", "err"] == list(range(0, count, 5))
-            assert found[f"w{n}", "out"] == [n for n in range(count) if n % 5]
-        follower.process.send_signal(signal.SIGCONT)
-        assert in_order([next(follower.lines) for _ in range(count * calls)]) == found
+    home.good("stop", "web")
+    check_all(in_order(output(folder)))
     assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
+
+
+def test_a_follower_that_sleeps_through_rotations_misses_nothing(home: Home) -> None:
+    with following_after_start(home) as follower:
+        folder, answers = pour(home)
+        with answers:
+            follower.process.send_signal(signal.SIGSTOP)
+            home.good("reload", "web")
+        home.good("stop", "web")
+        found = in_order(output(folder))
+        check_all(found)
+        follower.process.send_signal(signal.SIGCONT)
+        assert in_order([next(follower.lines) for _ in range(COUNT * CALLS)]) == found
+
+
+COUNT, CALLS = 25_000, 8
+
+
+@contextmanager
+def following_after_start(home: Home) -> Iterator["Follower"]:
+    """It has shown a first line, so nothing that comes can be before its time."""
+    begin(home)
+    with following(home, "--grep", r"^w\d|^ready$") as follower:
+        assert next(follower.lines).endswith("ready")
+        yield follower
+
+
+def begin(home: Home) -> Path:
+    """An app that has printed one line; its folder."""
+    folder = home.home / "web"
+    if not folder.exists():
+        home.start("web", "-w", "2", "--log-rotate-size", "1m", "--log-keep", "1000")
+        get(home, "/raw?ready%0A")
+        wait_text(folder, "ready")
+    return folder
+
+
+def pour(home: Home) -> tuple[Path, AbstractContextManager[None]]:
+    """Lines, until the context ends; returns once the first file was rotated."""
+    folder = begin(home)
+    threads = ThreadPoolExecutor()
+    asked = [threads.submit(get, home, f"/many?who=w{n}&count={COUNT}") for n in range(CALLS)]
+    first = folder / "web.out.1"
+    wait_for(lambda: first.exists() or first.with_suffix(".1.gz").exists(), "a rotation")
+
+    @contextmanager
+    def pouring() -> Iterator[None]:
+        with threads:
+            yield
+            assert [answer.result() for answer in asked] == [b"done"] * CALLS
+
+    return folder, pouring()
+
+
+def check_all(found: dict[tuple[str, str], list[int]]) -> None:
+    """Each line once, in the order of its stream."""
+    assert sum(map(len, found.values())) == COUNT * CALLS
+    for n in range(CALLS):
+        assert found[f"w{n}", "err"] == list(range(0, COUNT, 5))
+        assert found[f"w{n}", "out"] == [n for n in range(COUNT) if n % 5]
 
 
 class Follower:
