@@ -5,7 +5,6 @@ import json
 import os
 import re
 import select
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,9 +185,11 @@ class _Printer:
         self._with_names = with_names
 
     def show(self, shown: Sequence[Shown]) -> None:
-        if shown:
-            sys.stdout.write("".join(map(self._line, shown)))
-            sys.stdout.flush()
+        # Not by print: an unbuffered stdout (PYTHONUNBUFFERED) drops what a write(2) that a signal
+        # interrupts has not taken.
+        rest = memoryview("".join(map(self._line, shown)).encode(errors="backslashreplace"))
+        while rest:
+            rest = rest[os.write(1, rest) :]
 
     def _line(self, one: Shown) -> str:
         record = one.record

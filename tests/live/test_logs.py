@@ -112,8 +112,6 @@ def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
     assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
 
 
-@pytest.mark.timeout(40)
-@pytest.mark.xfail(reason="a known defect: about one part of a file may be missed", strict=False)
 def test_a_follower_that_sleeps_through_rotations_misses_nothing(home: Home) -> None:
     with following_after_start(home) as follower:
         folder, answers = pour(home)
