@@ -25,8 +25,9 @@ JOIN_BELOW = 16 * 1024
 
 
 class Exchange:
-    """Made by the connection when a request begins. Defaults are class attributes: one that never
-    changes costs a request nothing."""
+    """Made by the connection when a request begins. Defaults are class attributes: one that is
+    neither changed nor read costs a request nothing. What every answer reads is set at its birth,
+    because Python 3.11 reads an instance's own attribute much faster than its class's."""
 
     expects = False
     body: Body | None = None
@@ -37,10 +38,6 @@ class Exchange:
     """When the app got the ball, on the service's coarse clock."""
     started = 0.0
     """The same to the microsecond (monotonic); 0: nobody wants to know, or it never got it."""
-    id = ""
-    """Of the request, if requests have ids."""
-    own_fields = b""
-    """Lines that the server adds to the head of the response."""
 
     queued = False
     """It waits for its turn: the app does not have it yet."""
@@ -49,13 +46,7 @@ class Exchange:
 
     status = 0
     """Of the response; 0 until it started."""
-    out = False
-    """Bytes of it were handed to the transport: it cannot become a 500 any more."""
-    mute = False
-    """The response has no body whatever the app sends: HEAD, 204, 205, 304."""
     ended = False
-    gone = False
-    """The client left; nothing can be sent."""
     sent = 0
     """Body bytes sent."""
     chunked = False
@@ -70,13 +61,23 @@ class Exchange:
     """Whatever the handler keeps here while it works."""
 
     _head: list[bytes] | None = None
-    _replaced: set[int] | None = None
-    """Fields of ours that the app sets itself."""
 
     def __init__(self, connection: "Connection", request: RequestHead) -> None:
         self.connection = connection
         self.request = request
         self.keep_alive = request.keep_alive
+        self.id = ""
+        """Of the request, if requests have ids."""
+        self.out = False
+        """Bytes of it were handed to the transport: it cannot become a 500 any more."""
+        self.mute = False
+        """The response has no body whatever the app sends: HEAD, 204, 205, 304."""
+        self.gone = False
+        """The client left; nothing can be sent."""
+        self.own_fields = b""
+        """Lines that the server adds to the head of the response, besides the usual ones."""
+        self._replaced: set[int] | None = None
+        """Fields of ours that the app sets itself."""
 
     @property
     def origin(self) -> Origin | None:
@@ -94,14 +95,13 @@ class Exchange:
 
     def sent_field(self, name: bytes) -> bytes | None:
         """The value of a field of the response, by its name in small letters."""
-        for line in (self._head or ())[1:]:
-            if line == head.END_OPEN:
+        for part in (self._head or ())[1:]:
+            for line in part.split(b"\r\n"):
+                key, _, value = line.partition(b": ")
+                if key.lower() == name:
+                    return value
+            if part == head.END_OPEN or part.endswith(b"\r\n\r\n"):
                 break  # behind it may be the body
-            key, _, value = line.partition(b": ")
-            if key.lower() == name:
-                return value.partition(b"\r\n")[0]
-            if line.endswith(b"\r\n\r\n"):
-                break
         return None
 
     def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:

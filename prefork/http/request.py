@@ -30,8 +30,6 @@ class RequestHead:
     """What the handler made of a recurring head alone."""
     logged: tuple[str, ...] | None = None
     """What the access log made of a recurring head alone."""
-    origin: Origin | None = None
-    """What proxies say in it; believed only if they are trusted: see Exchange.origin."""
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.target = target
@@ -39,6 +37,8 @@ class RequestHead:
         self.path = target
         self.headers = headers
         """Names in small letters, in the order sent."""
+        self.origin: Origin | None = None
+        """What proxies say in it; believed only if they are trusted: see Exchange.origin."""
 
     def shown(self) -> str:
         """For a line in the log."""

@@ -24,21 +24,23 @@ Line = Callable[[Exchange], str]
 _OF_HEAD = {
     "m": "word: head.method",
     "H": "sure: 'HTTP/' + head.version",
-    "U": "bytes: head.path or None",
-    "q": "bytes: head.query or None",
-    "u": "bytes: user(fields.get(b'authorization'))",
+    "U": "fresh: head.path or None",
+    "q": "fresh: head.query or None",
+    "u": "bytes: user(fields[b'authorization']) if b'authorization' in fields else None",
     "f": "bytes: fields.get(b'referer')",
     "a": "bytes: fields.get(b'user-agent')",
     "host": "bytes: fields.get(b'host')",
     "i": "bytes: fields.get(b'FIELD')",
 }
 """What a request's head says, as Python, and of which kind that is: bytes are a client's and have
-to be escaped, words have nothing to escape; both may be missing, but not what is ``sure``."""
+to be escaped, ``fresh`` ones seldom come again, words have nothing to escape; all of them may be
+missing, but not what is ``sure``."""
 
 _OF_EXCHANGE = {
-    "h": "word: client(exchange)",
-    "peer": "word: peer(exchange)",
-    "scheme": "sure: scheme(exchange)",
+    # Addresses come from the kernel or were read as such: nothing to escape.
+    "h": "word: (peer.client or nobody)[0] if head.origin is None else client(exchange)",
+    "peer": "word: (peer.client or nobody)[0]",
+    "scheme": "sure: peer.scheme if head.origin is None else scheme(exchange)",
     "request_id": "word: exchange.id",
     "o": "bytes: exchange.sent_field(b'FIELD')",
     "s": "number: exchange.status or NONE",
@@ -53,7 +55,7 @@ _OF_EXCHANGE = {
 }
 """The same for everything else."""
 
-_REQUEST_LINE = "f\"{head.method or '-'} {SHOWN[head.target]} HTTP/{head.version}\""
+_REQUEST_LINE = "f\"{head.method or '-'} {SHOW(head.target)} HTTP/{head.version}\""
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
@@ -80,11 +82,11 @@ def compile_line(pieces: Format, slot: int, generation: int) -> Line:
         "clock": _Clock(),
         "time": time.time,
         "monotonic": time.monotonic,
+        "nobody": ("",),
         "client": _client,
-        "peer": _peer,
         "scheme": _scheme,
         "user": _user,
-        "quote": lambda word: f'"{word}"' if word else "null",
+        **{f"show_{style}": show for style, show in _SHOW.items()},
         **{f"shown_{style}": Shown(show) for style, show in _SHOW.items()},
     }
     exec(_source(template + "\n", head, rest), names)
@@ -97,8 +99,11 @@ def _source(template: str, head: dict[str, str], rest: dict[str, str]) -> str:
     lines = ["def line(exchange):"]
     if "clock." in str(rest):
         lines.append(" if time() >= clock.until: clock.turn()")
+    lines.append(" head = exchange.request")
     if head:
-        lines.append(f" {', '.join(head)}, = exchange.request.logged or tell(exchange.request)")
+        lines.append(f" {', '.join(head)}, = head.logged or tell(head)")
+    if "peer." in str(rest):
+        lines.append(" peer = exchange.connection.peer")
     lines += [f" {name} = {make}" for name, make in rest.items()]
     lines.append(f" return f{template!r}")
     if head:
@@ -114,18 +119,21 @@ def _expression(piece: Directive) -> tuple[str, str]:
     """The kind of one piece, and Python that makes it, escaped as its place wants it."""
     style = piece.style
     if piece.name == "r":
-        return "sure", _REQUEST_LINE.replace("SHOWN", f"shown_{TEXT if style == TEXT else QUOTED}")
+        return "sure", _REQUEST_LINE.replace("SHOW", f"show_{TEXT if style == TEXT else QUOTED}")
     described = _OF_HEAD.get(piece.name) or _OF_EXCHANGE[piece.name]
     kind, _, made = described.partition(": ")
     none = repr(_SHOW[style](None))
     made = made.replace("b'FIELD'", repr(piece.field.encode())).replace("NONE", none)
-    if kind == "bytes":
+    if kind == "fresh":
+        made = f"show_{style}({made})"
+    elif kind == "bytes":
         made = f"shown_{style}[{made}]"
         if piece.name == "u" and style == TEXT:
             # A space would make two columns of it where no quotes hold it together.
             made += r".replace(' ', '\\x20')"
     elif kind == "word":
-        made = f"({made}) or {none}" if style != VALUE else f"quote({made})"
+        word = "word" if style != VALUE else "'\"' + word + '\"'"
+        made = f"{word} if (word := {made}) else {none}"
     return kind, made
 
 
@@ -165,7 +173,10 @@ def _text(value: bytes | None) -> str:
     """For people."""
     if not value:
         return "-"
-    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", value.decode("latin-1"))
+    text = value.decode("latin-1")
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _value(value: bytes | None) -> str:
@@ -173,7 +184,7 @@ def _value(value: bytes | None) -> str:
     if value is None:
         return "null"
     text: str = encode_basestring_ascii(value.decode("utf-8", "backslashreplace"))
-    return text.replace("\x7f", "\\u007f")
+    return text.replace("\x7f", "\\u007f") if "\x7f" in text else text
 
 
 def _quoted(value: bytes | None) -> str:
@@ -184,9 +195,9 @@ def _quoted(value: bytes | None) -> str:
 _SHOW: dict[str, Callable[[bytes | None], str]] = {TEXT: _text, QUOTED: _quoted, VALUE: _value}
 
 
-def _user(credentials: bytes | None) -> bytes | None:
+def _user(credentials: bytes) -> bytes | None:
     """From Basic authentication (RFC 7617)."""
-    scheme, _, token = (credentials or b"").partition(b" ")
+    scheme, _, token = credentials.partition(b" ")
     if scheme.lower() != b"basic":
         return None
     try:
@@ -196,14 +207,8 @@ def _user(credentials: bytes | None) -> bytes | None:
 
 
 def _client(exchange: Exchange) -> str:
-    """Addresses come from the kernel or were read as such: nothing to escape."""
-    peer = exchange.connection.peer
-    place = peer.client if exchange.request.origin is None else exchange.client
-    return place[0] if place is not None else ""
-
-
-def _peer(exchange: Exchange) -> str:
-    place = exchange.connection.peer.client
+    """Of a request that came through a proxy, perhaps."""
+    place = exchange.client
     return place[0] if place is not None else ""
 
 

@@ -34,7 +34,7 @@ def into_scope(scope: dict[str, Any], origin: Origin) -> None:
     if origin.client is not None:
         scope["client"] = origin.client
     if origin.scheme is not None:
-        scope["scheme"] = _as_before(scope["scheme"], origin.scheme)
+        scope["scheme"] = origin.scheme
     if origin.server is not None and origin.host is not None:
         scope["server"] = origin.server
         _replace(scope, b"host", origin.host)
@@ -47,11 +47,6 @@ def with_id(scope: dict[str, Any], name: bytes, request_id: str) -> None:
     """ASGI: the id among the headers, and as a key of ours."""
     scope["prefork.request_id"] = request_id
     _replace(scope, name, request_id)
-
-
-def _as_before(scheme: str, told: str) -> str:
-    """A WebSocket's scope has schemes of its own."""
-    return told.replace("http", "ws") if scheme.startswith("ws") else told
 
 
 def _replace(scope: dict[str, Any], name: bytes, value: str) -> None:

@@ -80,6 +80,7 @@ class HttpWorker:
             loop, self._handler(lifespan), limits(config), proxies(config), self._log_access
         )
         service.handle = traced(service.handle, config)
+        service.upgrade = traced(service.upgrade, config)
         self._watch_wear(service)
 
         counts = service.limits.requests or service.limits.concurrency

@@ -32,8 +32,8 @@ async def asgi(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """By scope."""
-    if scope["type"] != "http":
+    """By scope. A WebSocket is refused with the same account."""
+    if scope["type"] == "lifespan":
         raise NotImplementedError
     host, port = scope["client"] or ("", "")
     fields: dict[str, str] = {}
@@ -52,8 +52,11 @@ async def asgi(
     }
     headers = [("X-Mark", 'a "b"'), *_own_id(scope["path"])]
     encoded = [(name.encode(), value.encode()) for name, value in headers]
-    await send({"type": "http.response.start", "status": 200, "headers": encoded})
-    await send({"type": "http.response.body", "body": json.dumps(account).encode()})
+    is_http = scope["type"] == "http"
+    response = "http.response" if is_http else "websocket.http.response"
+    status = 200 if is_http else 403
+    await send({"type": f"{response}.start", "status": status, "headers": encoded})
+    await send({"type": f"{response}.body", "body": json.dumps(account).encode()})
 
 
 def _own_id(path: str) -> list[tuple[str, str]]:

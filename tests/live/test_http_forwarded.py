@@ -125,6 +125,25 @@ def test_a_request_with_a_body_has_an_origin_as_well(behind: Start, kind: str) -
     assert told(ask(behind(kind), request))["client"] == "192.0.2.9"
 
 
+def test_a_websocket_has_an_origin_and_an_id_as_well(behind: Start) -> None:
+    server = behind("asgi")
+    request = get(
+        "/socket",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        "X-Forwarded-For: 192.0.2.8",
+        "X-Forwarded-Proto: https",
+        "X-Request-ID: a-socket",
+    )
+    answer = ask(server, request)
+    account = json.loads(answer.body)
+    assert (answer.status, account["client"], account["scheme"]) == (403, "192.0.2.8", "wss")
+    assert account["id"] == account["fields"]["x-request-id"] == answer.get("x-request-id")
+    assert logged(server, "/socket") == "192.0.2.8 127.0.0.1 https a-socket /socket 403"
+
+
 def test_a_unix_socket_is_trusted_by_default(behind: Start) -> None:
     server = behind("wsgi")
     with unix(server.cwd / "socket") as wire:

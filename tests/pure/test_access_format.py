@@ -10,7 +10,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from prefork.config.access_format import (
     DIRECTIVES,
@@ -190,7 +190,7 @@ def test_fields_of_request_and_response_by_name() -> None:
     made = exchange((b"x-some", b'a "b"'), (b"x-it's", b"c"))
     made._head = [
         b"HTTP/1.1 200 OK\r\n",
-        b"Server: s\r\n",
+        b"Date: d\r\nServer: s\r\n",
         b"Connection: close\r\n\r\n",
         b"X-Body: no\r\n",
     ]
@@ -214,6 +214,7 @@ def test_a_client_can_write_neither_lines_nor_fields(
 
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
+@example(target=b"/\x7f", agent=b"\x7f", user=b"\x7f")
 def test_json_is_json(target: bytes, agent: bytes, user: bytes) -> None:
     credentials = b"Basic " + base64.b64encode(user)
     fields = ((b"user-agent", agent), (b"authorization", credentials))

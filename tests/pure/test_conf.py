@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefork.config import Config, kinds
+from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
 from prefork.errors import UsageError
 
@@ -33,6 +34,12 @@ def test_the_sample_file_is_what_scripts_docs_writes() -> None:
 def test_the_readmes_table_of_options_is_what_scripts_docs_writes() -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"<!-- options -->\n{option_table()}<!-- /options -->\n" in readme, "run scripts/docs"
+
+
+def test_the_readme_knows_every_directive_of_the_access_log() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in DIRECTIVES if f"`%({name})s`" not in readme]
+    assert not missing
 
 
 @pytest.mark.parametrize(
