@@ -53,14 +53,14 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the words say. Raises PreforkError."""
-    from prefork.cli.verbs import is_verb, run_verb  # noqa: PLC0415 - it calls us back
+    from prefork.cli.verbs import is_verb, managing, run_verb  # noqa: PLC0415 - it calls us back
 
     if is_verb(arguments):
         return run_verb(arguments)
     settings = Settings(arguments, os.environ)
     words = settings.words
     if getattr(words, "help", False):
-        print(parser().format_help(), end="")
+        print(parser(managing()).format_help(), end="")
         return 0
     if getattr(words, "version", False):
         print(f"prefork {__version__}")

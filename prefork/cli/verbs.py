@@ -82,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def managing() -> str:
+    """The verbs, for the help of the whole command."""
+    lines = [f"  {name:<12} {text}" for name, (_, text, _) in VERBS.items()]
+    return "\n".join(["manage apps in the background (see prefork VERB --help):", *lines, "", ""])
+
+
 START_USAGE = """\
 usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
        prefork start NAME ...                       apps of the list again
@@ -95,9 +101,11 @@ def _start(arguments: list[str]) -> int:
     """``start FILE.toml`` makes true what the file says; ``start TARGET`` makes an app and takes
     every option of serving; ``start NAME`` starts one of the list again."""
     client = Client()
-    if arguments in ([], ["-h"], ["--help"]):
+    if arguments in (["-h"], ["--help"]):
         print(START_USAGE, end="")
         return 0
+    if not arguments:
+        raise UsageError("start what? See prefork start --help")
     own, rest = arguments, []
     if "--" in arguments:  # what follows belongs to a program
         at = arguments.index("--")

@@ -23,9 +23,6 @@ Each option may also stand in a file (-c prefork.toml, key without the dashes) o
 environment (PREFORK_ and the name in capitals). Flag beats environment beats file beats default.
 --no-factory and --no-daemon undo what a file says.
 
-prefork start|stop|restart|reload|scale|delete|list|show|why|logs|events … manages apps in the
-background; see prefork start --help, prefork list --help.
-
 signals to the master: HUP reload, TERM and INT graceful stop (twice, or QUIT: quick), TTIN and
 TTOU one worker more or less, USR1 reopen logs, WINCH drain the workers.
 exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the system said no,
@@ -41,13 +38,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"command line: {message}; see prefork --help")
 
 
-def parser() -> Parser:
-    """The parser of ``prefork [OPTIONS] MODULE:CALLABLE``."""
+def parser(epilog: str = "") -> Parser:
+    """The parser of ``prefork [OPTIONS] MODULE:CALLABLE``; ``epilog`` goes before our own."""
     made = Parser(
         prog="prefork",
         usage="prefork [OPTIONS] MODULE:CALLABLE, or prefork [OPTIONS] -- PROGRAM ARGUMENTS",
         description=DESCRIPTION,
-        epilog=EPILOG,
+        epilog=epilog + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         add_help=False,

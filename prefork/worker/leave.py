@@ -14,7 +14,7 @@ from types import FrameType
 from prefork.unix.process import die_with_parent
 from prefork.worker.current import Stopping
 
-_MASTERS_BUSINESS = (
+MASTERS_BUSINESS = (
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGTERM,
@@ -22,6 +22,7 @@ _MASTERS_BUSINESS = (
     signal.SIGTTOU,
     signal.SIGWINCH,
 )
+"""What an operator sends to a whole group, and a worker does not heed."""
 
 
 class Leave:
@@ -46,7 +47,7 @@ class Leave:
     def ignore_masters_signals(self) -> None:
         """While the app loads: the stop signal simply ends us."""
         signal.signal(self._signal, signal.SIG_DFL)
-        for signum in _MASTERS_BUSINESS:
+        for signum in MASTERS_BUSINESS:
             # Not even for a moment: ignoring it would discard one that is pending since the fork.
             if signum != self._signal:
                 signal.signal(signum, signal.SIG_IGN)

@@ -18,17 +18,9 @@ from prefork.config.addresses import Unix
 from prefork.errors import AppError
 from prefork.unix.listeners import Listener
 from prefork.unix.process import let_signals_through
+from prefork.worker.leave import MASTERS_BUSINESS
 
 FIRST_FD = 3
-
-_MASTERS_BUSINESS = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGWINCH,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +119,7 @@ def _arrange(sockets: list[int], hatch: Hatch) -> None:
 
 def _forget_signals(stop_signal: signal.Signals) -> None:
     """All as a program expects them. What came for the whole group before we left it is dropped."""
-    for signum in set(_MASTERS_BUSINESS) - {stop_signal}:
+    for signum in set(MASTERS_BUSINESS) - {stop_signal}:
         signal.signal(signum, signal.SIG_IGN)
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(signum, signal.SIG_DFL)

@@ -2,12 +2,14 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from prefork.cli.verbs import VERBS, managing
 from prefork.config import Config, kinds
 from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
@@ -105,3 +107,10 @@ def test_systemd_has_no_complaint_about_our_units(tmp_path: Path, offers: bool) 
     )
     told = [line for line in done.stderr.splitlines() if "prefork." in line]
     assert (done.returncode, told) == (0, [])
+
+
+def test_every_verb_is_in_the_help_and_in_the_readme() -> None:
+    help_text, readme = managing(), (ROOT / "README.md").read_text()
+    for verb in VERBS:
+        assert f"\n  {verb} " in help_text
+        assert re.search(rf"`{verb}[`/ ]", readme), f"README.md does not name {verb}"
