@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from prefork.config import Config
+from prefork.errors import MachineError
 from prefork.master.generation import Generation
 from prefork.master.last_words import LastWords
 from prefork.master.nursery import Nursery
@@ -87,6 +88,8 @@ class Programs:
         self._say = say
         self._log_fd = log_fd
         self._guard = Guard(log_fd, titles.guard)
+        self._guard_due: float | None = None
+        """When there is to be a new one."""
         self._programs: dict[int, Program] = {}
         self._remains: list[Remains] = []
         nursery.on_silence = self._on_silence
@@ -98,7 +101,8 @@ class Programs:
         if not self.adopts:
             family.adopt_orphans()
             self.adopts = True
-        self._guard.begin()
+        if not self._guard:
+            self._begin_guard()
         line, pipe = NotifySocket(), open_output_pipe()
         hatch = Hatch(line.address, pipe.writer)
         words = LastWords(pipe, self._waiter, self._log_fd)
@@ -117,6 +121,18 @@ class Programs:
         stop_signal = signal.Signals[made.config.stop_signal]
         self._guard.watch(Session(program.pid, stop_signal, made.config.kill_timeout, words.fd))
         return program.pid
+
+    def _begin_guard(self) -> None:
+        """Raises MachineError."""
+        self._guard_due = None
+        self._guard.begin()
+        self._waiter.watch(self._guard.fileno(), self._on_guard_death)
+
+    def _on_guard_death(self) -> None:
+        """Somebody killed it. Not at once, in case it does not live for long."""
+        self._waiter.forget(self._guard.fileno())
+        self._guard.close()
+        self._guard_due = monotonic() + LOOK
 
     def owns(self, worker: int) -> bool:
         """Whether this worker is a program."""
@@ -242,6 +258,11 @@ class Programs:
     def settle(self, quick: bool) -> None:
         """What is due by the clock. ``quick``: what remains gets no more time."""
         now = monotonic()
+        if self._guard_due is not None and self._guard_due <= now:
+            try:
+                self._begin_guard()
+            except MachineError:
+                self._guard_due = now + LOOK  # no memory, no processes: perhaps later
         for program in list(self._programs.values()):
             if program.due is not None and program.due <= now:
                 self._look(program, now)
@@ -258,6 +279,8 @@ class Programs:
     def next_deadline(self) -> float | None:
         """When ``settle`` is due although nothing happens."""
         due = [program.due for program in self._programs.values() if program.due is not None]
+        if self._guard_due is not None:
+            due.append(self._guard_due)
         return min([*due, *(remains.next_look for remains in self._remains)], default=None)
 
     @property

@@ -42,12 +42,16 @@ class Guard:
         self._sessions: dict[int, Session] = {}
         self._line: socket.socket | None = None
 
+    def __bool__(self) -> bool:
+        """Whether one was begun and not closed; it may be dead."""
+        return self._line is not None
+
+    def fileno(self) -> int:
+        """Readable when it is dead: it never says anything."""
+        return self._line.fileno() if self._line is not None else -1
+
     def begin(self) -> None:
-        """See that there is one, who knows from birth all that we know. Raises MachineError."""
-        if self._line is not None:
-            if not _is_closed(self._line):
-                return
-            self.close()  # somebody killed it
+        """One who knows from birth all that we know. Raises MachineError."""
         try:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
@@ -55,7 +59,7 @@ class Guard:
         with its:
             ours.setblocking(False)
             guard = fork(lambda: self._guard(its))
-            os.close(guard.pidfd)  # its end matters when there is something to tell
+            os.close(guard.pidfd)  # the socket tells its end
         self._line = ours
 
     def watch(self, session: Session) -> None:
@@ -83,7 +87,7 @@ class Guard:
         except BlockingIOError:
             pass  # somebody stopped it for very long; it is not worth to wait for
         except OSError:
-            pass  # somebody killed it; the next program begins with a new one
+            pass  # somebody killed it; its successor will know
 
     # In the guard.
 
@@ -135,13 +139,3 @@ class Guard:
                 if time.monotonic() - died >= session.kill_timeout:
                     signal_session(session.pid, signal.SIGKILL)
             time.sleep(_LOOK)
-
-
-def _is_closed(line: socket.socket) -> bool:
-    """Whether the other end is; it never says anything."""
-    try:
-        return line.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True

@@ -363,7 +363,14 @@ def test_programs_of_a_killed_master_are_told_to_stop_and_nothing_is_left(tmp_pa
         guards = [each.pid for each in family if "guard [" in " ".join(each.cmdline())]
         assert len(guards) == 1
         os.kill(guards[0], signal.SIGKILL)
-        server.send(signal.SIGTTIN)  # upon the next program there is a new guard
+
+        def another() -> bool:
+            children = psutil.Process(server.pid).children()
+            found = [each.pid for each in children if "guard [" in " ".join(each.cmdline())]
+            return bool(found) and guards[0] not in found
+
+        wait_for(another, "a new guard")
+        server.send(signal.SIGTTIN)
         server.ready(2)
         family += psutil.Process(server.pid).children(recursive=True)
         server.send(signal.SIGKILL)
