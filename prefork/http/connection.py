@@ -5,19 +5,10 @@ order; while one waits behind another, reading stops. What is refused, judge.py
 decides; how, is decided here. After a refusal nothing more is read
 from the client: the answer is sent, the connection half-closed, and the rest discarded for a
 moment, because closing with unread bytes would reset the connection and destroy the answer
-(RFC 9112 section 9.6).
-
-    phase    waits for                          when the deadline passes
-    HEAD     the rest of a request's head       408 and close (nothing sent at all: close)
-    IDLE     the next request                   close
-    BODY     more of a request's body           408 and close
-    BUSY     the app                            nothing; the service has the request's deadline
-    SEND     the client to read its response    abort
-    CLOSING  the client to close                abort
+(RFC 9112 section 9.6). Its phases, and the ways in which it ends, are in channel.py.
 """
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,78 +16,48 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http import head
+from prefork.http.channel import BODY, BUSY, CLOSING, HEAD, IDLE, NEVER, SEND, Channel
 from prefork.http.exchange import Exchange
 from prefork.http.judge import blame
 from prefork.http.peer import Addresses, Peer
 from prefork.http.request import LONGEST_REMEMBERED, RequestHead
-from prefork.http.transport import has_all, reset, taken
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
 
-LINGERING = 2.0
-"""Seconds that a half-closed client may still send before it is cut off."""
 
-_NEVER = math.inf
-
-HEAD, IDLE, BODY, BUSY, SEND, CLOSING = range(6)
-"""Phases, see the table above; nothing is being answered up to IDLE. Plain numbers: an enum's
-member costs a lookup at each request."""
-
-
-class Connection(asyncio.Protocol):
+class Connection(Channel):
     """The asyncio protocol of one accepted connection."""
 
     __slots__ = (
         "_held",
-        "_patience",
-        "_pauses",
         "_reader",
         "_refusal",
-        "_taken",
         "_told",
         "_waiting",
-        "_writers",
         "closing_soon",
         "current",
-        "deadline",
-        "peer",
-        "phase",
-        "service",
         "shared",
-        "transport",
         "trusted",
-        "writable",
     )
-
-    transport: asyncio.Transport
-    peer: Peer
 
     def __init__(self, service: "Service", told: Addresses | None = None) -> None:
         """``told``: what a proxy said about it."""
-        self.service = service
-        self.deadline = _NEVER
-        self.phase = HEAD
+        super().__init__(service)
         self.current: Exchange | None = None
         """The request that is being answered."""
         self.trusted: bool | None = None
         """Whether what this client says of others counts; None: nobody asked yet."""
-        self.writable = True
         self.shared: dict[str, Any] | None = None
         """Whatever the handler keeps for all requests of this client."""
         self._waiting: list[Exchange] = []
         self._held = False
         """Reading is paused because requests wait behind another."""
         self._refusal: ClientError | None = None
-        self._pauses = 0
         self.closing_soon = False
         """The connection ends with the last answer that is due: its client sends no more, or the
         worker drains."""
         self._told = told
-        self._taken = 0
-        self._patience = _NEVER
-        """While closing: until when the client must have taken something."""
-        self._writers: list[asyncio.Future[None]] | None = None
         self._reader = service.no_reader
         """Its own one only while there is something to read, or shortly after."""
 
@@ -191,7 +152,7 @@ class Connection(asyncio.Protocol):
         """asyncio: the connection is gone, whoever ended it."""
         service, reader = self.service, self._reader
         self.rest()
-        self.phase, self.deadline = CLOSING, _NEVER
+        self.phase, self.deadline = CLOSING, NEVER
         for exchange in (self.current, reader.incoming, *self._waiting):
             if exchange is not None and not exchange.gone:
                 exchange.gone = True
@@ -210,42 +171,11 @@ class Connection(asyncio.Protocol):
         self._drop_reader()
         service.lost(self)
 
-    def pause_writing(self) -> None:
-        """asyncio: the client reads slower than the app writes."""
-        self.writable = False
-        if self.phase != CLOSING:
-            self.phase, self.deadline = SEND, self.service.send_deadline
-            self.service.watched.add(self)
-            self._taken = taken(self.transport)
-
-    def resume_writing(self) -> None:
-        """asyncio: the client caught up."""
-        self.writable = True
-        if self.phase == SEND:
-            self.phase, self.deadline = BUSY, _NEVER
-            if self.current is None:
-                self._go_on()
-        self._wake_writers()
-
     def is_trusted(self) -> bool:
         """Whether the client is a proxy whose word counts."""
         if self.trusted is None:
             self.trusted = self.peer.host in self.service.proxies
         return self.trusted
-
-    def blocked(self) -> "asyncio.Future[None] | None":
-        """None: write on. Else it is done when the client has caught up, or is gone."""
-        if self.writable or self.phase == CLOSING:
-            return None
-        waiter = self.service.loop.create_future()
-        self._writers = [*(self._writers or ()), waiter]
-        return waiter
-
-    def _wake_writers(self) -> None:
-        waiters, self._writers = self._writers, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
 
     # The pipeline.
 
@@ -260,7 +190,7 @@ class Connection(asyncio.Protocol):
     def whole(self) -> None:
         """The body that the app is reading is complete."""
         if self.phase == BODY:
-            self.phase, self.deadline = BUSY, _NEVER
+            self.phase, self.deadline = BUSY, NEVER
 
     def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
         self.current = exchange
@@ -370,18 +300,18 @@ class Connection(asyncio.Protocol):
 
     # Reading, refusing, closing.
 
-    def pause(self) -> None:
-        """Stop reading; pauses add up."""
-        self._pauses += 1
-        if self._pauses == 1 and not self.transport.is_closing():
-            self.transport.pause_reading()
-
     def resume(self) -> None:
-        """Undo one pause."""
-        self._pauses -= 1
-        if self._pauses == 0 and not self.transport.is_closing():
+        """Undo one pause; nobody is too slow for what was not read."""
+        if self._pauses == 1:
             self._reader.restart_rate()
-            self.transport.resume_reading()
+        super().resume()
+
+    def _stir(self) -> None:
+        self.service.watched.add(self)
+
+    def _caught_up(self) -> None:
+        if self.current is None:
+            self._go_on()
 
     def invite(self, exchange: Exchange) -> None:
         """Send 100 Continue if this request's client waits for it and no answer has begun."""
@@ -441,28 +371,6 @@ class Connection(asyncio.Protocol):
         if exchange.body is not None:
             exchange.body.lose()
 
-    def _close(self, gently: bool) -> None:
-        """Close after what was written is sent; ``gently``: the client may still be sending."""
-        service, transport = self.service, self.transport
-        service.watched.add(self)
-        self.phase = CLOSING
-        self._patience = self.deadline = service.send_deadline
-        if gently or self.peer.tls is not None or transport.get_write_buffer_size():
-            self._taken = taken(transport)
-            self.deadline = service.now + (LINGERING if gently else 0)
-        if gently and transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
-            if self._pauses:
-                self._pauses = 0
-                transport.resume_reading()
-        else:
-            transport.close()
-
-    def abort(self) -> None:
-        """Reset the connection: the client must not take what it got for a whole response."""
-        self.phase, self.deadline = CLOSING, _NEVER
-        reset(self.transport)
-
     def hurry(self) -> None:
         """The worker drains: an idle connection gets ``linger`` since its last sign of life."""
         limits = self.service.limits
@@ -487,22 +395,3 @@ class Connection(asyncio.Protocol):
             self.deadline = self.service.body_deadline  # it is the app that does not read
         elif self.phase in (HEAD, BODY):
             self._refuse(ClientError(408, "the request took too long to arrive"))
-
-    def _expire_writing(self) -> None:
-        """A slow reader may be slow as long as it reads at all."""
-        now_taken = taken(self.transport)
-        if now_taken > self._taken:
-            self._taken, self.deadline = now_taken, self.service.send_deadline
-        else:
-            self.abort()
-
-    def _part(self) -> None:
-        """Closing, and looked at in every tick: the client need not say farewell, as TLS would
-        have it, once it has got everything; and it may be slow as long as it reads at all."""
-        now_taken = taken(self.transport)
-        if has_all(self.transport):
-            self.transport.abort()
-        elif now_taken > self._taken:
-            self._taken, self._patience = now_taken, self.service.send_deadline
-        elif self.service.now > self._patience:
-            self.abort()

@@ -6,7 +6,8 @@ Only a worker with such a limit makes them; any other pays nothing for it.
 import math
 from collections.abc import Callable
 
-from prefork.http.connection import BUSY, Connection
+from prefork.http.channel import BUSY
+from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.peer import Addresses
 from prefork.http.service import Service

@@ -1,0 +1,159 @@
+"""A client's transport as HTTP uses it: phases with one deadline, a slow reader, and the end.
+
+    phase    waits for                          when the deadline passes
+    HEAD     the rest of a request's head       408 and close (nothing sent at all: close)
+    IDLE     the next request                   close
+    BODY     more of a request's body           408 and close
+    BUSY     the app                            nothing; the service has the request's deadline
+    SEND     the client to read its response    abort
+    CLOSING  the client to close                abort
+
+A slow reader may be slow as long as it reads at all, which is measured by what it has acknowledged.
+"""
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from prefork.http.peer import Peer
+from prefork.http.transport import has_all, reset, taken
+
+if TYPE_CHECKING:
+    from prefork.http.service import Service
+
+LINGERING = 2.0
+"""Seconds that a half-closed client may still send before it is cut off."""
+
+NEVER = math.inf
+
+HEAD, IDLE, BODY, BUSY, SEND, CLOSING = range(6)
+"""Phases, see the table above; nothing is being answered up to IDLE. Plain numbers: an enum's
+member costs a lookup at each request."""
+
+
+class Channel(asyncio.Protocol):
+    """What a connection is besides its requests."""
+
+    __slots__ = (
+        "_patience",
+        "_pauses",
+        "_taken",
+        "_writers",
+        "deadline",
+        "peer",
+        "phase",
+        "service",
+        "transport",
+        "writable",
+    )
+
+    transport: asyncio.Transport
+    peer: Peer
+
+    def __init__(self, service: "Service") -> None:
+        self.service = service
+        self.deadline = NEVER
+        self.phase = HEAD
+        self.writable = True
+        self._writers: list[asyncio.Future[None]] | None = None
+        self._pauses = 0
+        self._taken = 0
+        self._patience = NEVER
+        """While closing: until when the client must have taken something."""
+
+    # A client that reads slowly.
+
+    def pause_writing(self) -> None:
+        """asyncio: the client reads slower than the app writes."""
+        self.writable = False
+        if self.phase != CLOSING:
+            self.phase, self.deadline = SEND, self.service.send_deadline
+            self._stir()
+            self._taken = taken(self.transport)
+
+    def resume_writing(self) -> None:
+        """asyncio: the client caught up."""
+        self.writable = True
+        if self.phase == SEND:
+            self.phase, self.deadline = BUSY, NEVER
+            self._caught_up()
+        self._wake_writers()
+
+    def blocked(self) -> "asyncio.Future[None] | None":
+        """None: write on. Else it is done when the client has caught up, or is gone."""
+        if self.writable or self.phase == CLOSING:
+            return None
+        waiter = self.service.loop.create_future()
+        self._writers = [*(self._writers or ()), waiter]
+        return waiter
+
+    def _wake_writers(self) -> None:
+        waiters, self._writers = self._writers, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _stir(self) -> None:
+        """It does more than idle, so the service is to look at it."""
+        raise NotImplementedError
+
+    def _caught_up(self) -> None:
+        """The client has read enough of what it was sent for more."""
+        raise NotImplementedError
+
+    # Reading.
+
+    def pause(self) -> None:
+        """Stop reading; pauses add up."""
+        self._pauses += 1
+        if self._pauses == 1 and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Undo one pause."""
+        self._pauses -= 1
+        if self._pauses == 0 and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # The end.
+
+    def _close(self, gently: bool) -> None:
+        """Close after what was written is sent; ``gently``: the client may still be sending."""
+        service, transport = self.service, self.transport
+        self._stir()
+        self.phase = CLOSING
+        self._patience = self.deadline = service.send_deadline
+        if gently or self.peer.tls is not None or transport.get_write_buffer_size():
+            self._taken = taken(transport)
+            self.deadline = service.now + (LINGERING if gently else 0)
+        if gently and transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+            if self._pauses:
+                self._pauses = 0
+                transport.resume_reading()
+        else:
+            transport.close()
+
+    def abort(self) -> None:
+        """Reset the connection: the client must not take what it got for a whole response."""
+        self.phase, self.deadline = CLOSING, NEVER
+        reset(self.transport)
+
+    def _expire_writing(self) -> None:
+        """A slow reader may be slow as long as it reads at all."""
+        now_taken = taken(self.transport)
+        if now_taken > self._taken:
+            self._taken, self.deadline = now_taken, self.service.send_deadline
+        else:
+            self.abort()
+
+    def _part(self) -> None:
+        """Closing, and looked at in every tick: the client need not say farewell, as TLS would
+        have it, once it has got everything; and it may be slow as long as it reads at all."""
+        now_taken = taken(self.transport)
+        if has_all(self.transport):
+            self.transport.abort()
+        elif now_taken > self._taken:
+            self._taken, self._patience = now_taken, self.service.send_deadline
+        elif self.service.now > self._patience:
+            self.abort()
