@@ -87,11 +87,6 @@ def parse_format(text: str) -> Format:
     return pieces
 
 
-def wants_durations(text: str) -> bool:
-    """Whether requests have to be timed for this format."""
-    return any(getattr(piece, "name", "") in DURATIONS for piece in parse_format(text))
-
-
 def _pieces(text: str) -> Iterator[str | Directive]:
     for match in _PIECE.finditer(text):
         inner, field = match[1], match[2]

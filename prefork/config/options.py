@@ -168,6 +168,30 @@ class Config:
     surge: int = option(
         kinds.AT_LEAST_ONE, 1, WORK, "extra workers that may live while others are replaced"
     )
+    accept: str = option(
+        kinds.choice("fair", "any"),
+        "fair",
+        WORK,
+        "fair: the worker with the least to do takes a new connection; any: whoever wakes first",
+    )
+    accept_slack: int = option(
+        kinds.COUNT,
+        0,
+        WORK,
+        "requests that a worker may have in flight more than the least loaded and still accept",
+    )
+    accept_limit: int | None = option(
+        kinds.OPTIONAL_COUNT,
+        None,
+        WORK,
+        "requests in flight from which on a worker accepts no new connection",
+    )
+    accept_guard: float = option(
+        kinds.POSITIVE_DURATION,
+        0.02,
+        WORK,
+        "what has waited for so long is accepted by any worker below its limit",
+    )
     max_requests: int | None = option(
         kinds.OPTIONAL_COUNT, None, WORK, "replace a worker after so many requests"
     )

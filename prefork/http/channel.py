@@ -1,7 +1,8 @@
 """A client's transport as HTTP uses it: phases with one deadline, a slow reader, and the end.
 
     phase    waits for                          when the deadline passes
-    HEAD     the rest of a request's head       408 and close (nothing sent at all: close)
+    FRESH    the first byte                     close
+    HEAD     the rest of a request's head       408 and close
     IDLE     the next request                   close
     BODY     more of a request's body           408 and close
     BUSY     the app                            nothing; the service has the request's deadline
@@ -26,8 +27,8 @@ LINGERING = 2.0
 
 NEVER = math.inf
 
-HEAD, IDLE, BODY, BUSY, SEND, CLOSING = range(6)
-"""Phases, see the table above; nothing is being answered up to IDLE. Plain numbers: an enum's
+HEAD, IDLE, BODY, BUSY, SEND, CLOSING, FRESH = range(7)
+"""Phases, see the table above; a request may begin up to IDLE. Plain numbers: an enum's
 member costs a lookup at each request."""
 
 
@@ -53,7 +54,7 @@ class Channel(asyncio.Protocol):
     def __init__(self, service: "Service") -> None:
         self.service = service
         self.deadline = NEVER
-        self.phase = HEAD
+        self.phase = FRESH
         self.writable = True
         self._writers: list[asyncio.Future[None]] | None = None
         self._pauses = 0

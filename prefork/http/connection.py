@@ -10,15 +10,17 @@ moment, because closing with unread bytes would reset the connection and destroy
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
 from prefork.errors import ClientError
 from prefork.http import head
-from prefork.http.channel import BODY, BUSY, CLOSING, HEAD, IDLE, NEVER, SEND, Channel
+from prefork.http.channel import BODY, BUSY, CLOSING, FRESH, HEAD, IDLE, NEVER, SEND, Channel
 from prefork.http.exchange import Exchange
 from prefork.http.judge import blame
+from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
 from prefork.http.request import LONGEST_REMEMBERED, RequestHead
 
@@ -69,6 +71,7 @@ class Connection(Channel):
         self.peer = Peer(transport, self._told)
         self.deadline = self.service.head_deadline
         self.service.begin(self)
+        self.service.newcomers.expect(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
@@ -82,6 +85,11 @@ class Connection(Channel):
                 exchange.complete = True
                 self._begin(exchange, service.handle)
                 return
+        if self.phase == FRESH:
+            self.phase = HEAD
+            service.newcomers.came(self)
+            self.data_received(data)
+            return
         if self.phase == CLOSING or self._refusal is not None:
             return
         if reader is service.no_reader:
@@ -162,10 +170,8 @@ class Connection(Channel):
                     exchange.body.lose()
         if self.current is not None:
             service.handler.lost(self.current)
-            if service.log_access is not None:
-                service.log_access(self.current)
+            service.account(self.current)
             self.current = None
-            service.requests += 1
         self._wake_writers()
         self._waiting.clear()
         self._drop_reader()
@@ -194,11 +200,19 @@ class Connection(Channel):
 
     def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
         self.current = exchange
-        exchange.began = self.service.now
+        exchange.began = exchange.started = monotonic()
         self.phase = BUSY
+        load = self.service.load
+        load.words[load.place] = load.word = load.word + REQUEST
         handle(exchange)
         if self.current is not None:
             self.service.watched.add(self)
+
+    def _answer_ourselves(self, exchange: Exchange) -> None:
+        """Its turn came, but the app does not get it."""
+        self.current, self.phase = exchange, BUSY
+        exchange.started = monotonic()
+        self.service.load.change(+REQUEST)
 
     def hand_over(self, exchange: Exchange, protocol: asyncio.Protocol) -> None:
         """101 was sent: the transport goes to another protocol, and this one's work is done."""
@@ -218,12 +232,16 @@ class Connection(Channel):
         if exchange is not self.current:
             return
         service = self.service
+        load = service.load
+        load.words[load.place] = load.word = load.word - REQUEST
+        service.times[exchange.status].append(monotonic() - exchange.started)
+        service.sent += exchange.sent
         if service.log_access is not None:
             service.log_access(exchange)
         self.current = None
         service.requests = requests = service.requests + 1
-        if requests == service.worn_at:
-            service.on_worn()
+        if requests >= service.mark:
+            service.reached()
         if not exchange.keep_alive:
             # Requests that wait will not be answered; their client may still be sending.
             self._close(gently=not exchange.complete or len(self._waiting) > 0)
@@ -361,10 +379,10 @@ class Connection(Channel):
         error = self._refusal
         assert error is not None
         if self.current is None:
-            self.current = self._reader.incoming or Exchange(
-                self, RequestHead(self._reader.target, [])
-            )
+            broken = self._reader.incoming
+            self._answer_ourselves(broken or Exchange(self, RequestHead(self._reader.target, [])))
         exchange = self.current
+        assert exchange is not None
         exchange.keep_alive = exchange.complete = False
         exchange.page(error.status, str(error))
         exchange.gone = True  # whatever the app still sends has nowhere to go
@@ -377,7 +395,7 @@ class Connection(Channel):
         self.closing_soon = True
         if self.phase == IDLE:
             quiet_since = self.deadline - limits.keepalive
-        elif self.phase == HEAD and self._reader.at_rest:
+        elif self.phase == FRESH:
             quiet_since = self.deadline - limits.header_timeout
         else:
             return
@@ -389,7 +407,7 @@ class Connection(Channel):
             self._part()
         elif self.phase == SEND:
             self._expire_writing()
-        elif self.phase == IDLE or (self.phase == HEAD and self._reader.at_rest):
+        elif self.phase in (FRESH, IDLE):
             self._close(gently=False)
         elif self.phase == BODY and self._pauses:
             self.deadline = self.service.body_deadline  # it is the app that does not read

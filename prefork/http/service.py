@@ -7,14 +7,17 @@ copy of a number that the last tick computed.
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
 from prefork.http.limits import Limits
+from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.http.newcomers import Newcomers
 from prefork.http.reader import RequestReader
 from prefork.http.request import RememberedHeads
 from prefork.http.spool import Room
@@ -97,6 +100,7 @@ class Service:
         handler: Handler,
         limits: Limits,
         proxies: Proxies,
+        load: Load,
         log_access: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.loop = loop
@@ -106,6 +110,7 @@ class Service:
         self.learn = handler.learn
         self.limits = limits
         self.proxies = proxies
+        self.load = load
         self.heads = RememberedHeads()
         self.room = Room(limits.body_memory)
         self.keeps_alive = limits.keepalive > 0
@@ -115,6 +120,7 @@ class Service:
         self.connections: set[Open] = set()
         self.watched: set[Open] = set()
         """Those that do more than idle. A connection joins when it begins to; the tick lets go."""
+        self.newcomers = Newcomers(loop, load, self._tell_lighter)
         self.no_reader = RequestReader(self)
         """Stands for the reader of a connection that has nothing to read."""
         self._readers: list[RequestReader] = []
@@ -126,20 +132,48 @@ class Service:
         self.draining = False
         self.for_good = False
         """Nobody will take over from this worker."""
-        self.at_work = 0
-        """Requests that the app has; counted only where there is a limit."""
         self.requests = 0
-        self.in_flight = 0
-        """Requests being answered, as of the last tick."""
+        self.times: defaultdict[int, list[float]] = defaultdict(list)
+        """What the latest requests took, in seconds, by the status of their answers; 0: there was
+        none. Somebody has to take them away."""
+        self.sent = 0
+        """Bytes of bodies."""
+        self.first = 0.0
+        """When the longest of the requests in flight began, as of the last tick; 0: none is."""
         self.oldest = 0.0
         """When the request began that has waited longest for its app, as of the last tick."""
-        self.worn_at = 0
-        """Number of requests after which ``on_worn`` is called; 0: never."""
-        self.on_worn: Callable[[], None] = lambda: None
+        self.mark = math.inf
+        """Number of requests at which ``reached`` is to be called."""
+        self._worn_at = math.inf
+        self._on_worn: Callable[[], None] = lambda: None
+        self._on_lighter: Callable[[], None] | None = None
         self.emptied: asyncio.Future[None] = loop.create_future()
         """Done when the last connection is gone while draining."""
         self._next_rest = 0.0
         self.advance(loop.time())
+
+    def wear(self, requests: int, on_worn: Callable[[], None]) -> None:
+        """Call ``on_worn`` after so many requests."""
+        self.mark = self._worn_at = requests
+        self._on_worn = on_worn
+
+    def when_lighter(self, call: Callable[[], None]) -> None:
+        """Call it once, soon after there is less to do."""
+        self._on_lighter = call
+        self.mark = min(self._worn_at, self.requests + 1)
+
+    def reached(self) -> None:
+        """As many requests were answered as somebody waited for."""
+        if self.requests >= self._worn_at:
+            self._worn_at = math.inf
+            self._on_worn()
+        self.mark = self._worn_at
+        self._tell_lighter()
+
+    def _tell_lighter(self) -> None:
+        call, self._on_lighter = self._on_lighter, None
+        if call is not None:
+            self.loop.call_soon(call)
 
     def advance(self, now: float) -> None:
         """Move the clock. Deadlines allow for the time until the next tick."""
@@ -160,7 +194,7 @@ class Service:
             self._next_rest = now + REST_AFTER
             self.room.rest()
         self.oldest = now
-        self.in_flight = 0
+        self.first = 0.0
         patience = self.limits.request or math.inf
         for connection in self._due(now):
             if connection.deadline <= now:
@@ -170,7 +204,8 @@ class Service:
                 if connection.rest():
                     self.watched.discard(connection)
                 continue
-            self.in_flight += 1
+            if exchange.started < self.first or not self.first:
+                self.first = exchange.started
             if exchange.status == 0:
                 self._watch(exchange, now, patience)
         return PERIOD_WHILE_DRAINING if self.draining else PERIOD
@@ -218,19 +253,34 @@ class Service:
         self._check_empty()
 
     def begin(self, connection: Open) -> None:
-        """There is a connection."""
+        """There is a connection, which is counted already."""
         self.connections.add(connection)
         self.watched.add(connection)
 
     def forget(self, connection: Open) -> None:
         """It goes on as another one."""
+        if connection in self.connections:
+            self.newcomers.came(connection)
+            self.load.change(-CONNECTION)
         self.connections.discard(connection)
         self.watched.discard(connection)
+
+    def account(self, exchange: Exchange) -> None:
+        """It is over without having been answered to its end."""
+        self.load.change(-REQUEST)
+        self.times[exchange.status].append(monotonic() - exchange.started)
+        self.sent += exchange.sent
+        self.requests += 1
+        if self.log_access is not None:
+            self.log_access(exchange)
 
     def lost(self, connection: Open) -> None:
         """It is gone."""
         self.forget(connection)
         self.on_lost()
+        if self.requests >= self.mark:
+            self.reached()
+        self._tell_lighter()
         self._check_empty()
 
     def _check_empty(self) -> None:

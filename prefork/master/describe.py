@@ -12,7 +12,8 @@ from prefork.master.nursery import Nursery
 from prefork.observe.tell import status
 from prefork.pool import Pool
 from prefork.pool.workers import Worker
-from prefork.unix.scoreboard import CONNECTIONS, IN_FLIGHT, REQUESTS
+from prefork.unix.scoreboard import EMPTY
+from prefork.wire.reading import reading
 
 MASKED = "***"
 
@@ -68,15 +69,13 @@ def settings(config: Config) -> dict[str, Any]:
 
 def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
     nursling = nursery.get(worker.id)
-    counts = nursling.row.counts if nursling is not None else None
+    row = nursling.row.read() if nursling is not None else EMPTY
     return {
         "slot": worker.slot,
         "pid": worker.pid,
         "generation": worker.generation,
         "state": worker.state.value,
         "since": time() - (now - worker.born),
-        "requests": counts[REQUESTS] if counts else 0,
-        "in_flight": counts[IN_FLIGHT] if counts else 0,
-        "connections": counts[CONNECTIONS] if counts else 0,
+        **reading(row, now),
         "says": nursling.says if nursling is not None else "",
     }

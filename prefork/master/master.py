@@ -28,6 +28,7 @@ from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.outlets import Mouth
 from prefork.master.programs import Programs
+from prefork.master.published import Published
 from prefork.master.registration import Registration
 from prefork.master.titles import Titles
 from prefork.observe.log import Log
@@ -37,7 +38,7 @@ from prefork.unix.daemon import Foreground
 from prefork.unix.memory import out_of_memory_kills
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
-from prefork.unix.scoreboard import Row
+from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.unix.signals import Mailbox, in_terminal_foreground
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
@@ -75,7 +76,8 @@ class Master:
         self._logs = Logs(log, config, here, registration.name if registration else self._name)
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
-        self._nursery = Nursery(self._waiter, self._on_word, self._on_death)
+        scoreboard = Scoreboard()
+        self._nursery = Nursery(self._waiter, scoreboard, self._on_word, self._on_death)
         self._programs = Programs(self._waiter, self._nursery, self._on_word, log.fd, self._titles)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
@@ -86,6 +88,7 @@ class Master:
                 self._pid_file.close()
             raise
         self._pool = Pool(self._generations[1].policy, Random())
+        self._published = Published(scoreboard, self._nursery, self._pool)
         self._registration = registration
         self._control = None
         if registration is not None:
@@ -134,6 +137,7 @@ class Master:
             self._ask(self._facts.popleft())
         self._ask(self._beats())
         self._show_status()
+        self._published.settle()
         self._logs.settle()
         if self._control is not None:
             self._control.settle()
@@ -380,6 +384,7 @@ class Master:
     def _announce(self, happening: orders.Happening) -> None:
         level, text = tell(happening)
         self._log.logger.log(level, "%s", text)
+        self._published.tell(happening)
         if self._control is not None:
             self._control.tell(happening, text)
         match happening:
@@ -406,7 +411,7 @@ class Master:
             self._titles.master(now)
             self._notifier.status(now)
             if self._registration is not None:
-                known = self._logs.places()
+                known = {**self._logs.places(), "scoreboard": self._nursery.scoreboard_path}
                 self._registration.note(status=now, target=self._pool.target, **known)
 
     def _close(self) -> None:

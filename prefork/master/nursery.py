@@ -38,6 +38,7 @@ class Nursery:
     def __init__(
         self,
         waiter: Waiter,
+        scoreboard: Scoreboard,
         on_word: Callable[[int, Word | Nonsense], None],
         on_death: Callable[[int, Death], None],
     ) -> None:
@@ -46,7 +47,8 @@ class Nursery:
         self._on_death = on_death
         self.on_silence: Callable[[int], None] = lambda _worker: None
         self._children: dict[int, Nursling] = {}
-        self._scoreboard = Scoreboard()
+        self._scoreboard = scoreboard
+        self.scoreboard_path = scoreboard.path
         self.life = open_life_pipe()
 
     def __iter__(self) -> Iterator[Nursling]:
@@ -92,6 +94,7 @@ class Nursery:
         A write end of the life pipe that stayed open here would hide the master's death.
         """
         os.close(self.life.writer)
+        self._scoreboard.close_copy()
         for nursling in self._children.values():
             os.close(nursling.child.pidfd)
             if nursling.ready_fd >= 0:

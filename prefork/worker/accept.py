@@ -1,4 +1,4 @@
-"""Take connections off the shared listeners, one at a time.
+"""Take connections off the shared listeners, one at a time, when it is our turn (gate.py).
 
 Not ``loop.create_server``: that takes a whole burst at once, so that one worker sits on
 connections that its idle siblings could serve, and it resets the backlog. Here each wake takes one
@@ -8,20 +8,36 @@ connection and looks again after the loop has had its turn.
 import asyncio
 import errno
 import logging
+import random
+import select
+import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from prefork.http.load import CONNECTION, REQUEST
+from prefork.http.service import Service
+from prefork.unix.tcp_info import queue_length
 from prefork.worker.doors import Door, Doorkeeper, Make
+from prefork.worker.gate import Gate
 
 REST = 0.1
 """Seconds without accepting after the process ran out of descriptors or memory."""
+
+SHORTEST_PAUSE = 0.001
+LONGEST_PAUSE = 0.004
+"""Seconds without looking at connections that a sibling should take."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Acceptor:
-    """Watches the doors from ``open`` to ``close``; connections go to ``make_protocol``."""
+    """Watches the doors from ``open`` to ``close``; connections go to ``make_protocol``.
+
+    Each new connection wakes all workers once (EPOLLET), by an epoll of our own inside of the
+    loop's, so that to leave it to a sibling costs no more system calls. Another epoll tells which
+    doors have somebody waiting.
+    """
 
     def __init__(
         self,
@@ -29,13 +45,22 @@ class Acceptor:
         doors: list[Door],
         make_protocol: Make,
         log: logging.Logger,
-        has_room: Callable[[int], bool],
+        gate: Gate,
+        service: Service,
+        most: float,
+        on_taken: Callable[[socket.socket], None],
     ) -> None:
-        """``has_room`` for one more, when so many are on their way in already."""
+        """``most``: connections at a time."""
         self._loop = loop
-        self._has_room = has_room
+        self._service = service
+        self._most = most
+        self._answered = 0
+        """Requests when we looked last."""
+        self._gate = gate
+        self._load = gate.load
+        self._on_taken = on_taken
         self._full = False
-        self._doors = doors
+        self._doors = {door.socket.fileno(): door for door in doors}
         self._make_protocol = make_protocol
         self._doorkeeper = Doorkeeper(loop, make_protocol, log)
         self._log = log
@@ -43,31 +68,42 @@ class Acceptor:
         self._closed = False
         self._complained = False
         self._arriving: dict[asyncio.Future[Any], Door] = {}
+        self._news, self._queues = select.epoll(), select.epoll()
+        self._only = doors[0] if len(doors) == 1 else None
+        self._waited = 0.0
+        """Seconds for which we have left to a sibling what waits."""
+        self._looks_again = False
+        """There is a timer for it."""
 
     def open(self) -> None:
         """Begin to accept."""
-        for door in self._doors:
-            self._listen_at(door)
-
-    def _listen_at(self, door: Door) -> None:
-        self._loop.add_reader(door.socket.fileno(), self._on_waiting, door)
+        for fd in self._doors:
+            self._queues.register(fd, select.EPOLLIN)
+            self._news.register(fd, select.EPOLLIN | select.EPOLLET)
+        self._loop.add_reader(self._news.fileno(), self._on_news)
+        self._load.show()
 
     def make_room(self) -> None:
         """A connection is gone."""
-        if self._full and not self._closed and self._has_room(len(self._arriving)):
+        if self._full and not self._closed and self._has_room():
             self._full = False
-            self.open()
+            self._load.show()
+            self._loop.call_soon(self._look_further)
 
     def shut(self) -> None:
         """Take no more; safe in a signal handler. ``close`` follows."""
         self._shut = True
+        self._load.hide()
 
     def close(self) -> None:
         """Stop, and close this process's copies; the queue lives on in the master's."""
         if not self._closed:
             self._closed = True
-            for door in self._doors:
-                self._loop.remove_reader(door.socket.fileno())
+            self._load.hide()
+            self._loop.remove_reader(self._news.fileno())
+            self._news.close()
+            self._queues.close()
+            for door in self._doors.values():
                 door.socket.close()
 
     async def settle(self, patience: float) -> None:
@@ -88,25 +124,86 @@ class Acceptor:
 
     def empty_queue(self) -> None:
         """Take all that wait: with the master gone, closing the last copy would reset them."""
-        for door in self._doors:
+        for door in self._doors.values():
             while self._take(door):
                 pass
 
-    def _on_waiting(self, door: Door) -> None:
-        if self._shut:
+    def _on_news(self) -> None:
+        self._news.poll(0)  # now we know
+        self._look()
+
+    def _look(self) -> None:
+        """Somebody waits, or did so a moment ago."""
+        if self._shut or self._full:
             return
-        if self._has_room(len(self._arriving)):
-            self._take(door)
-        else:
+        if not self._has_room():
             self._turn_away()
+        elif self._is_ours() or self._is_left():
+            self._take_one()
+        else:
+            self._leave_it()
+
+    def _has_room(self) -> bool:
+        return len(self._service.connections) + len(self._arriving) < self._most
+
+    def _is_ours(self) -> bool:
+        # Whoever has answered something since we looked last may go on with more of it.
+        before, self._answered = self._answered, self._service.requests
+        return self._gate.admits(self._answered != before, self._waiting)
+
+    def _waiting(self) -> int:
+        """How many connections wait, as far as that can be known; one does."""
+        return max(1, sum(queue_length(door.socket) or 0 for door in self._doors.values()))
+
+    def _is_left(self) -> bool:
+        """Nobody took for a while what was not ours."""
+        gate = self._gate
+        return self._waited > 0 and (
+            gate.admits_after_all(self._waiting())
+            or (self._waited >= gate.guard and gate.may_help_out())
+        )
+
+    def _take_one(self) -> None:
+        """One at a time: what it asks for counts before there is another."""
+        self._waited = 0.0
+        door = self._only or self._ready_door()
+        if door is not None and self._take(door):
+            self._gate.take_turn()
+            self._leave_it()
+
+    def _ready_door(self) -> Door | None:
+        ready = self._queues.poll(0)
+        # Any of them: if it were the first, the others would starve.
+        return self._doors[random.choice(ready)[0]] if ready else None
+
+    def _look_further(self) -> None:
+        if not self._closed and self._queues.poll(0):
+            self._look()
+
+    def _leave_it(self) -> None:
+        """What else waits, to a sibling that has less to do and was woken as well, or to us when we
+        have less; but nothing is to wait for long. Only pauses count for that: while a call blocked
+        us, a sibling may have served many."""
+        self._service.when_lighter(self._look_further)
+        if not self._looks_again:
+            pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
+            self._waited += pause
+            self._looks_again = True
+            self._loop.call_later(pause, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        if not self._closed and self._queues.poll(0):
+            self._look()
+        else:
+            self._waited = 0.0
 
     def _turn_away(self) -> None:
         """Who comes now waits in the queue, for a sibling or until a connection is gone."""
         if not self._full:
             self._log.info("at the limit of its connections; others wait")
         self._full = True
-        for door in self._doors:
-            self._loop.remove_reader(door.socket.fileno())
+        self._load.hide()
 
     def _take(self, door: Door) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
@@ -116,33 +213,35 @@ class Acceptor:
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                self._rest(door, error)
+                self._rest(error)
             return False
+        self._on_taken(taken)
         arrival: asyncio.Future[Any]
         if door.is_open:
             make = partial(self._make_protocol, door.addresses(address))
             arrival = _begin(self._loop.connect_accepted_socket(make, taken))
         else:
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
+        # It counts from here on, and when its protocol is made for itself; see newcomers.py.
+        self._load.change(CONNECTION + REQUEST)
         self._arriving[arrival] = door
         arrival.add_done_callback(self._arrived)
         return True
 
     def _arrived(self, arrival: asyncio.Future[Any]) -> None:
         del self._arriving[arrival]
-        self.make_room()  # it may not have been let in
+        if not arrival.cancelled() and arrival.result() is False:
+            self._load.change(-CONNECTION - REQUEST)  # it was not let in
+            self.make_room()
 
-    def _rest(self, door: Door, error: OSError) -> None:
+    def _rest(self, error: OSError) -> None:
         """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""
         if not self._complained:
             self._complained = True
             self._log.error("cannot accept: %s; trying again every 100 ms", error.strerror)
-        self._loop.remove_reader(door.socket.fileno())
-        self._loop.call_later(REST, self._wake, door)
-
-    def _wake(self, door: Door) -> None:
-        if not self._closed and not self._full:
-            self._listen_at(door)
+        self._full = True
+        self._load.hide()
+        self._loop.call_later(REST, self.make_room)
 
 
 def _begin(arrival: Coroutine[Any, Any, object]) -> asyncio.Future[Any]:

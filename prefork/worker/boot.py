@@ -165,15 +165,7 @@ def _serve(
                 "main(listener) takes its connections itself, so tls-cert and proxy-protocol "
                 "mean nothing to it; leave them out"
             )
-        run_main(
-            app,
-            list(listeners),
-            config.backlog,
-            line,
-            leave,
-            config.ready.word == "manual",
-            birth.log,
-        )
+        run_main(app, list(listeners), config, line, leave, birth.log)
     else:
         HttpWorker(
             app, interface, config, entrances, line, leave, birth.log, birth.log_access

@@ -83,13 +83,14 @@ class Doorkeeper:
         self._log = log
         self._complained = False
 
-    async def admit(self, door: Door, taken: socket.socket, address: Any) -> None:
-        """Through a door that is not open."""
+    async def admit(self, door: Door, taken: socket.socket, address: Any) -> bool:
+        """Through a door that is not open; whether it got in."""
         try:
             told = None
             if door.proxies is not None:
                 told = await self._introduced(taken, address, door.proxies, door.patience)
             await self._shake_hands(door, taken, told)
+            return True
         except ProxyProtocolError as error:
             self._complain(address, error)
         except OSError as error:  # TimeoutError and SSLError are, too
@@ -100,6 +101,7 @@ class Doorkeeper:
         finally:
             # The transport, if there is one, holds on to it as long as it is needed.
             taken.close()
+        return False
 
     async def _shake_hands(self, door: Door, taken: socket.socket, told: Addresses | None) -> None:
         tls = door.tls

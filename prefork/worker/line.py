@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from prefork.unix.pipes import write_all
-from prefork.unix.scoreboard import CONNECTIONS, DEADLINE, ENDS, IN_FLIGHT, REQUESTS, Row
+from prefork.unix.scoreboard import BEAT, DEADLINE, ENDS, Row
 from prefork.wire.ready import Say, encode
 
 
@@ -21,7 +21,7 @@ class Line:
         on_ready: Callable[[], None],
     ) -> None:
         self._fd = fd
-        self._row = row
+        self.row = row
         self._floats = row.floats
         self._timeout = timeout if timeout is not None else math.inf
         self._set_title = set_title
@@ -31,7 +31,7 @@ class Line:
     @property
     def ends(self) -> bool:
         """Whether the whole service ends; else somebody will take over, or has."""
-        return bool(self._row.counts[ENDS])
+        return bool(self.row.counts[ENDS])
 
     def ready(self) -> None:
         """The worker accepts connections. Its deadline counts from its first beat on."""
@@ -56,14 +56,14 @@ class Line:
 
     def beat(self) -> None:
         """The loop, or the call that blocks it from now on, gets the whole timeout."""
-        self._floats[DEADLINE] = time.monotonic() + self._timeout
+        self._floats[BEAT] = now = time.monotonic()
+        self._floats[DEADLINE] = now + self._timeout
+
+    def hold(self, since: float) -> None:
+        """The same, counted from ``since`` (monotonic)."""
+        self._floats[DEADLINE] = since + self._timeout
 
     def promise(self, oldest: float, wait: float) -> None:
         """The next beat comes within ``wait`` seconds; ``oldest``: when the request began that
         has waited longest for its app (monotonic), which must not take longer than the timeout."""
         self._floats[DEADLINE] = oldest + wait + self._timeout
-
-    def count(self, requests: int, in_flight: int, connections: int) -> None:
-        """Publish the counters."""
-        counts = self._row.counts
-        counts[REQUESTS], counts[IN_FLIGHT], counts[CONNECTIONS] = requests, in_flight, connections

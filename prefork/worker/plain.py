@@ -10,7 +10,9 @@ here, by poll. How a main ends:
 """
 
 import asyncio
+import errno
 import logging
+import os
 import select
 import socket
 import time
@@ -19,9 +21,11 @@ from typing import Any
 
 import uvloop
 
+from prefork.config import Config
 from prefork.errors import AppError
 from prefork.unix.listeners import Listener
 from prefork.worker import current
+from prefork.worker.entrance import PAUSE, Entrance
 from prefork.worker.interface import is_async
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
@@ -37,11 +41,18 @@ class AppListener(socket.socket):
     _patience: float | None
     _leave: Leave
     _line: Line
+    _entrance: Entrance
     _in_loop: bool
 
     @classmethod
     def wrap(
-        cls, listener: Listener, backlog: int, leave: Leave, line: Line, in_loop: bool
+        cls,
+        listener: Listener,
+        backlog: int,
+        leave: Leave,
+        line: Line,
+        entrance: Entrance,
+        in_loop: bool,
     ) -> "AppListener":
         """Take over the descriptor. ``in_loop``: an event loop calls ``accept``, which then neither
         blocks nor leaves, as the other tasks would suffer; when stopping it has no more."""
@@ -50,6 +61,7 @@ class AppListener(socket.socket):
         made.backlog = backlog
         made._patience = 0.0 if in_loop else None
         made._leave, made._line, made._in_loop = leave, line, in_loop
+        made._entrance = entrance
         return made
 
     def listen(self, _backlog: int = 0) -> None:
@@ -75,16 +87,27 @@ class AppListener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection. Raises SystemExit when the worker is to leave."""
         until = None if self._patience is None else time.monotonic() + self._patience
+        entrance = self._entrance
+        entrance.open()
         while True:
             self._line.beat()
             if self._leave.stopping and not self._leave.stopping.asked:
+                entrance.shut()
                 raise BlockingIOError if self._in_loop else SystemExit(0)
-            try:
-                return super().accept()
-            except BlockingIOError:
+            if not self._poll(0, self.fileno()):
                 if self._patience == 0.0:
-                    raise
-            self._wait(until)
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                self._wait(until)
+            elif not entrance.admits(self):
+                # A loop that is told that nothing is there comes back at once; others may go on.
+                self._poll(PAUSE)
+                if self._in_loop:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            else:
+                try:
+                    return entrance.taken(*super().accept())
+                except BlockingIOError:
+                    pass  # a sibling was faster
 
     def _wait(self, until: float | None) -> None:
         wait = BEAT
@@ -92,10 +115,15 @@ class AppListener(socket.socket):
             wait = min(wait, until - time.monotonic())
             if wait <= 0:
                 raise TimeoutError("timed out")
+        self._poll(wait, self.fileno())
+
+    def _poll(self, wait: float, *also: int) -> bool:
+        """Until one of ``also`` is readable, or we are to leave: whether the first is."""
         poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        poll.register(self._leave.stopping.fileno(), select.POLLIN)
-        poll.poll(wait * 1000)
+        for fd in (*also, self._leave.stopping.fileno()):
+            poll.register(fd, select.POLLIN)
+        ready = poll.poll(wait * 1000)
+        return any(fd in also for fd, _ in ready)
 
 
 class Loop(uvloop.Loop):
@@ -118,17 +146,20 @@ def _own_backlog(options: dict[str, Any]) -> dict[str, Any]:
 def run_main(
     app: Callable[..., Any],
     listeners: list[Listener],
-    backlog: int,
+    config: Config,
     line: Line,
     leave: Leave,
-    manual: bool,
     log: logging.Logger,
 ) -> None:
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
     in_loop = is_async(app)
     leave.tell(line.leaving)
-    sockets = [AppListener.wrap(listener, backlog, leave, line, in_loop) for listener in listeners]
-    if manual:
+    entrance = Entrance(line.row, config)
+    sockets = [
+        AppListener.wrap(listener, config.backlog, leave, line, entrance, in_loop)
+        for listener in listeners
+    ]
+    if config.ready.word == "manual":
         current.on_ready(line.ready)
     else:
         line.ready()

@@ -20,6 +20,7 @@ from prefork.http.counting import CountingConnection
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.limits import Limits, WebSocketLimits
+from prefork.http.load import Load
 from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
 from prefork.tls.matching import be_quiet_about_garbage
@@ -28,6 +29,8 @@ from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.doors import Door
 from prefork.worker.environ import Environ
+from prefork.worker.figures import Figures
+from prefork.worker.gate import Gate, gate
 from prefork.worker.interface import Interface
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
@@ -76,8 +79,9 @@ class HttpWorker:
         if self._interface is Interface.ASGI:
             await lifespan.start()
         config = self._config
+        load = Load(self._line.row.loads, self._line.row.number)
         service = Service(
-            loop, self._handler(lifespan), limits(config), proxies(config), self._log_access
+            loop, self._handler(lifespan), limits(config), proxies(config), load, self._log_access
         )
         service.handle = traced(service.handle, config)
         service.upgrade = traced(service.upgrade, config)
@@ -89,7 +93,19 @@ class HttpWorker:
         def connection(told: Addresses | None = None) -> Connection:
             return kind(service, told)
 
-        acceptor = Acceptor(loop, self._doors, connection, self._log, self._room(service))
+        at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
+        figures = Figures(self._line.row, at_a_time, loop.time())
+        keeper = gate(self._line.row, load, config)
+        acceptor = Acceptor(
+            loop,
+            self._doors,
+            connection,
+            self._log,
+            keeper,
+            service,
+            self._most_connections(),
+            figures.accepted,
+        )
         service.on_lost = acceptor.make_room
 
         def asked() -> None:
@@ -101,7 +117,7 @@ class HttpWorker:
         self._leave.watch(loop)
         self._prepare_tls(loop)
         acceptor.open()
-        self._tick(loop, service)
+        self._tick(loop, service, figures, keeper)
         self._line.ready()
         await self._leave.stopping
         if self._leave.orphaned:
@@ -109,7 +125,7 @@ class HttpWorker:
         acceptor.close()
         await acceptor.settle(self._config.linger)
         service.drain(self._leave.orphaned or self._line.ends)
-        self._tick(loop, service)
+        self._tick(loop, service, figures, keeper)
         await service.emptied
         await service.handler.finish()
         await lifespan.stop()
@@ -132,25 +148,27 @@ class HttpWorker:
             if self._config.tls_watch:
                 Renewal(loop, tls, self._log).start()
 
-    def _room(self, service: Service) -> Callable[[int], bool]:
-        """Whether one more connection may come in; the app needs some descriptors, too."""
-        most = max(1, min(self._config.limit_connections or math.inf, limit() - RESERVED))
-        return lambda arriving: len(service.connections) + arriving < most
+    def _most_connections(self) -> float:
+        """At a time; the app needs some descriptors, too."""
+        return max(1, min(self._config.limit_connections or math.inf, limit() - RESERVED))
 
     def _watch_wear(self, service: Service) -> None:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
-            service.worn_at = self._config.max_requests + jitter
-            service.on_worn = lambda: self._line.worn(f"{service.worn_at} requests")
+            most = self._config.max_requests + jitter
+            service.wear(most, lambda: self._line.worn(f"{most} requests"))
 
-    def _tick(self, loop: asyncio.AbstractEventLoop, service: Service) -> None:
+    def _tick(
+        self, loop: asyncio.AbstractEventLoop, service: Service, figures: Figures, keeper: Gate
+    ) -> None:
         """The heartbeat: it comes from the loop that serves, so a blocked loop misses it."""
         if self._next_tick is not None:
             self._next_tick.cancel()
         wait = service.tick()
-        self._line.count(service.requests, service.in_flight, len(service.connections))
+        keeper.tick()
+        figures.publish(service, loop.time(), wait)
         self._line.promise(service.oldest, wait)
-        self._next_tick = loop.call_later(wait, self._tick, loop, service)
+        self._next_tick = loop.call_later(wait, self._tick, loop, service, figures, keeper)
 
 
 def proxies(config: Config) -> Proxies:

@@ -1,4 +1,4 @@
-"""Ids and start times of requests, for workers that were asked for them; the others pay nothing.
+"""Ids of requests, for workers that were asked for them; the others pay nothing.
 
 An id is taken from a proxy that is trusted, and made for everybody else: whoever could choose it
 could hide behind somebody else's. It is the worker's own random word and a count.
@@ -8,10 +8,8 @@ import re
 from collections.abc import Callable
 from itertools import count
 from secrets import token_hex
-from time import monotonic
 
 from prefork.config import Config
-from prefork.config.access_format import wants_durations
 from prefork.http.exchange import Exchange
 
 Handle = Callable[[Exchange], None]
@@ -23,17 +21,7 @@ def traced(handle: Handle, config: Config) -> Handle:
     """``handle``, after the exchange was given what the settings ask for."""
     if config.request_id_header:
         handle = _with_id(handle, config.request_id_header, config.request_id_return)
-    if config.access_log and wants_durations(config.access_log_format):
-        handle = _timed(handle)
     return handle
-
-
-def _timed(handle: Handle) -> Handle:
-    def start(exchange: Exchange) -> None:
-        exchange.started = monotonic()
-        handle(exchange)
-
-    return start
 
 
 def _with_id(handle: Handle, header: str, returned: bool) -> Handle:

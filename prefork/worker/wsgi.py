@@ -41,6 +41,7 @@ class WsgiHandler:
         self.log = log
         self.loop = asyncio.get_running_loop()
         self.beat = line.beat
+        self.hold = line.hold
         environ.hint = self.hint
         self.environ = environ.of
         self.start = EagerTasks(self.loop).start
@@ -52,7 +53,7 @@ class WsgiHandler:
     def handle(self, exchange: Exchange) -> None:
         """Call the app here."""
         environ = self.environ(exchange)
-        self.beat()
+        self.hold(exchange.began)
         # One context for all of the call, whenever its pieces are pulled, and none of another's.
         context = copy_context()
         context.run(Call(self, exchange).run, environ, context)

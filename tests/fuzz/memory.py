@@ -18,6 +18,7 @@ from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.head import STATUS_LINES, Pair, learn
 from prefork.http.limits import Limits
+from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.http.service import PERIOD, Service
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -116,6 +117,7 @@ class Client:
         self._server = server
         self.transport = MemoryTransport(server.loop, swallows)
         self.transport.protocol = self.connection = server.kind(server.service)
+        server.service.load.change(CONNECTION + REQUEST)  # as who accepts it does
         self.connection.connection_made(self.transport)
 
     def send(self, *pieces: bytes) -> "Client":
@@ -243,7 +245,9 @@ class MemoryServer:
         self.loop = _Loop()
         self.recorder = Recorder(streams, self.loop)
         limits = limits or Limits()
-        self.service = Service(self.loop, self.recorder, limits, Proxies((), (), strips=False))
+        self.service = Service(
+            self.loop, self.recorder, limits, Proxies((), (), strips=False), Load([0], 0)
+        )
         counts = limits.requests or limits.concurrency
         self.kind = CountingConnection if counts else Connection
 

@@ -20,7 +20,6 @@ from prefork.config.access_format import (
     VALUE,
     Directive,
     parse_format,
-    wants_durations,
 )
 from prefork.http.exchange import Exchange
 from prefork.http.request import RequestHead
@@ -95,12 +94,6 @@ def test_where_a_directive_stands_in_json_decides_how_it_is_escaped() -> None:
     styles = [piece.style for piece in pieces if isinstance(piece, Directive)]
     assert styles == [VALUE, QUOTED, QUOTED, QUOTED, VALUE]
     assert Directive("h").style == TEXT
-
-
-def test_only_durations_have_to_be_measured() -> None:
-    assert not wants_durations("combined")
-    assert wants_durations("json")
-    assert all(wants_durations(f"%({name})s") for name in "TLMD")
 
 
 # Lines.

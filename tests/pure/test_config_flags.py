@@ -37,6 +37,7 @@ RIGHT = {
     "root_path": "/shop",
     "ws_compression": "off",
     "underscores": "refuse",
+    "accept": "any",
 }
 """A value for each option that does not take the word 7."""
 

@@ -136,7 +136,7 @@ def test_a_request_that_is_overdue_is_found_after_an_idle_while() -> None:
         client.send(GET)
         server.pass_time(29)
         assert server.recorder.overdue_ones == []
-        assert server.service.in_flight == 1
+        assert server.service.load.requests == 1
         server.pass_time(2)
         assert server.recorder.overdue_ones == server.recorder.later
 

@@ -9,11 +9,9 @@ import pytest
 
 from prefork.errors import MachineError
 from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available, write_all
-from prefork.unix.scoreboard import DEADLINE, REQUESTS, WORKER, Scoreboard
 from prefork.unix.signals import Mailbox
 from prefork.unix.waiting import Waiter
-from prefork.wire.scoreboard import ROWS
-from tests.pure.children import born, no_descriptor_left
+from tests.pure.children import no_descriptor_left
 
 
 def test_reading_a_pipe_never_waits_and_tells_nothing_from_the_end() -> None:
@@ -43,31 +41,6 @@ def test_writing_to_nobody_is_no_error() -> None:
 def test_a_pipe_that_cannot_be_opened_is_told() -> None:
     with no_descriptor_left(), pytest.raises(MachineError, match="Too many open files"):
         open_ready_pipe()
-
-
-def test_what_a_child_writes_into_its_row_the_parent_reads() -> None:
-    board = Scoreboard()
-    other, row = board.take(8), board.take(9)
-
-    def life() -> int:
-        row.floats[DEADLINE] = 1.5
-        row.counts[REQUESTS] = 3
-        return 0
-
-    born(life).reap()
-    assert (row.counts[WORKER], row.floats[DEADLINE], row.counts[REQUESTS]) == (9, 1.5, 3)
-    assert (other.counts[WORKER], other.floats[DEADLINE], other.counts[REQUESTS]) == (8, 0.0, 0)
-
-
-def test_a_released_row_is_clean_and_comes_back() -> None:
-    board = Scoreboard()
-    rows = [board.take(number + 1) for number in range(ROWS)]
-    assert len({row.number for row in rows}) == ROWS
-    rows[5].counts[REQUESTS] = 7
-    board.release(rows[5])
-    again = board.take(99)
-    assert again.number == rows[5].number
-    assert (again.counts[WORKER], again.counts[REQUESTS]) == (99, 0)
 
 
 @contextmanager

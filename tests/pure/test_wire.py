@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 
 from prefork.wire.ready import LONGEST, MOST_TEXT, Decoder, Nonsense, Say, Word, encode
-from prefork.wire.scoreboard import FIELD_SIZE, FIELDS, INDEX, ROW_SIZE, ROWS, SIZE, offset
+from prefork.wire.scoreboard import (
+    FIELD_SIZE,
+    FIELDS,
+    FIRST_ROW,
+    INDEX,
+    ROW_SIZE,
+    ROWS,
+    SIZE,
+    offset,
+)
 
 WORDS = st.builds(Word, st.sampled_from(Say), st.text())
 
@@ -155,12 +164,13 @@ def test_every_field_has_a_column_of_its_own_inside_the_row() -> None:
 def test_every_field_has_one_writer_and_says_what_it_means() -> None:
     assert {field.writer for field in FIELDS} <= {"master", "worker"}
     assert all(field.text for field in FIELDS)
-    assert [field.name for field in FIELDS if field.writer == "master"] == ["worker", "ends"]
+    masters = [field.name for field in FIELDS if field.writer == "master"]
+    assert masters == ["worker", "slot", "generation", "pid", "state", "born", "ends"]
 
 
 def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() -> None:
     offsets = [offset(row) for row in range(ROWS)]
-    assert offsets[0] == 0
+    assert offsets[0] == FIRST_ROW
     assert {b - a for a, b in itertools.pairwise(offsets)} == {ROW_SIZE}
     assert ROW_SIZE % 64 == 0
     assert offsets[-1] + ROW_SIZE == SIZE

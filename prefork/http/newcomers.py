@@ -1,0 +1,52 @@
+"""Connections that were just accepted, and of which nothing came yet.
+
+For a moment each counts as a request, since that is what it comes for: else a worker would take
+several before it sees the first of their requests, which may then block it for long.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from prefork.http.load import REQUEST, Load
+
+MOMENT = 0.5
+"""Seconds, or up to twice as many, for which a new connection counts as a request: long enough for
+a burst of them to have been shared out."""
+
+
+class Newcomers:
+    """Of one worker. Who accepts a connection counts it; who comes, or waits for too long, does not
+    count any more. ``on_less`` is called when some have waited for too long."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, load: Load, on_less: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._load = load
+        self._on_less = on_less
+        self._new: set[object] = set()
+        self._older: set[object] = set()
+        self._ages = False
+        """There is a timer."""
+
+    def expect(self, connection: object) -> None:
+        """There is a new one, which is counted already."""
+        self._new.add(connection)
+        if not self._ages:
+            self._ages = True
+            self._loop.call_later(MOMENT, self._age)
+
+    def came(self, connection: object) -> None:
+        """Its first bytes did, or it is gone."""
+        if connection in self._new or connection in self._older:
+            self._new.discard(connection)
+            self._older.discard(connection)
+            self._load.change(-REQUEST)
+
+    def _age(self) -> None:
+        self._load.change(-REQUEST * len(self._older))
+        self._new, self._older = set(), self._new
+        self._ages = len(self._older) > 0
+        if self._ages:
+            self._loop.call_later(MOMENT, self._age)
+        self._on_less()

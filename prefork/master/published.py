@@ -1,0 +1,55 @@
+"""The master's part of the scoreboard: who is who, and what it wants of them."""
+
+from time import monotonic, time
+
+from prefork.master.nursery import Nursery
+from prefork.pool import Pool, orders
+from prefork.unix.scoreboard import Scoreboard
+from prefork.wire.scoreboard import INDEX, STATES, WORKER_STATES
+
+_SLOT = INDEX["slot"]
+_GENERATION = INDEX["generation"]
+_PID = INDEX["pid"]
+_STATE = INDEX["state"]
+_BORN = INDEX["born"]
+
+
+class Published:
+    """Written whenever something has changed; nobody has to ask the master for it."""
+
+    def __init__(self, scoreboard: Scoreboard, nursery: Nursery, pool: Pool) -> None:
+        self._scoreboard = scoreboard
+        self._nursery = nursery
+        self._pool = pool
+        self._reloads = self._failures = self._restarts = 0
+        scoreboard.note(began=time())
+
+    def tell(self, happening: orders.Happening) -> None:
+        """Something happened that is counted."""
+        match happening:
+            case orders.RollDone():
+                self._reloads += 1
+            case orders.RollFailed():
+                self._failures += 1
+            case orders.WorkerGone() if happening.retry_in is not None:
+                self._restarts += 1
+
+    def settle(self) -> None:
+        """The pool has decided everything for now."""
+        pool = self._pool
+        self._scoreboard.note(
+            state=STATES.index(pool.state),
+            target=pool.target,
+            generation=pool.plan.generation,
+            reloads=self._reloads,
+            failures=self._failures,
+            restarts=self._restarts,
+        )
+        born = time() - monotonic()
+        for worker in pool.workers:
+            if (nursling := self._nursery.get(worker.id)) is not None:
+                row = nursling.row
+                row.counts[_SLOT], row.counts[_GENERATION] = worker.slot, worker.generation
+                row.counts[_PID] = worker.pid
+                row.counts[_STATE] = WORKER_STATES.index(worker.state)
+                row.floats[_BORN] = born + worker.born

@@ -1,0 +1,36 @@
+"""What the numbers of a scoreboard row mean to people and metrics. PURE."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefork.wire import histogram
+
+STALE = 2.0
+"""Seconds without a beat after which what was true "of late" is not any more."""
+
+
+def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """``row`` as ``unix.scoreboard.Rows`` reads it, at ``now`` (monotonic).
+
+    Times are in seconds. ``silent``: since the last beat; ``oldest``: age of the longest request in
+    flight; ``p50`` and ``p99`` of all requests that the worker has answered.
+    """
+    silent = max(0.0, now - row["beat"]) if row["beat"] else 0.0
+    stale = silent > STALE
+    times = row["times"]
+    return {
+        "requests": row["requests"],
+        "in_flight": row["in_flight"],
+        "connections": row["connections"],
+        "accepted": row["accepted"],
+        "answered": {digit + "xx": row[f"answered_{digit}xx"] for digit in "12345"},
+        "unanswered": row["unanswered"],
+        "sent": row["sent"],
+        "rate": 0.0 if stale else round(row["rate"], 3),
+        "busy": round(row["busy"], 6),
+        "lag": round(max(row["lag"], silent if stale else 0.0), 6),
+        "oldest": round(now - row["oldest"], 3) if row["oldest"] else 0.0,
+        "silent": round(silent, 3),
+        "p50": histogram.quantile(times, 0.50),
+        "p99": histogram.quantile(times, 0.99),
+    }

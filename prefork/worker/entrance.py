@@ -1,0 +1,108 @@
+"""Fair accept for ``main(listener)``: what the app takes is counted until the app closes it.
+
+Nobody knows what the app does with a connection, so each that is open counts as a request.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from prefork.config import Config
+from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.unix.scoreboard import Row
+from prefork.unix.tcp_info import queue_length
+from prefork.wire.scoreboard import INDEX
+from prefork.worker.gate import gate
+
+PAUSE = 0.001
+"""Seconds for which a connection is left to a sibling, before we look again."""
+
+_ACCEPTED = INDEX["accepted"]
+_CONNECTIONS = INDEX["connections"]
+_IN_FLIGHT = INDEX["in_flight"]
+
+
+class Entrance:
+    """Of one worker, for all of its listeners and threads."""
+
+    def __init__(self, row: Row, config: Config) -> None:
+        self._load = Load(row.loads, row.number)
+        self._gate = gate(row, self._load, config)
+        self._counts = row.counts
+        self._lock = threading.Lock()
+        self._is_open = False
+        self._waited = 0.0
+
+    def open(self) -> None:
+        """The app asks for a connection."""
+        if not self._is_open:
+            self._is_open = True
+            self._load.show()
+
+    def shut(self) -> None:
+        """It gets no more."""
+        self._load.hide()
+
+    def admits(self, listening: socket.socket) -> bool:
+        """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
+        self._gate.tick()
+        if self._gate.admits(False, lambda: _waiting(listening)) or self._is_left(listening):
+            self._waited = 0.0
+            return True
+        self._waited += PAUSE
+        return False
+
+    def _is_left(self, listening: socket.socket) -> bool:
+        """Nobody took for a while what was not ours."""
+        gate = self._gate
+        return self._waited > 0.0 and (
+            gate.admits_after_all(_waiting(listening))
+            or (self._waited >= gate.guard and gate.may_help_out())
+        )
+
+    def taken(self, plain: socket.socket, address: Any) -> tuple[socket.socket, Any]:
+        """What accept(2) said, as the app gets it."""
+        counted = Counted(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        counted.on_end = self._ended
+        with self._lock:
+            self._counts[_ACCEPTED] += 1
+            self._gate.take_turn()
+            self._change(+1)
+        return counted, address
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._change(-1)
+
+    def _change(self, by: int) -> None:
+        self._load.change(by * (REQUEST + CONNECTION))
+        self._counts[_CONNECTIONS] = self._counts[_IN_FLIGHT] = self._load.requests
+
+
+def _waiting(listening: socket.socket) -> int:
+    return queue_length(listening) or 1
+
+
+class Counted(socket.socket):
+    """A connection that says when it is closed, or handed to somebody else by ``detach``."""
+
+    on_end: Callable[[], None] | None = None
+
+    def detach(self) -> int:
+        """As always."""
+        self._end()
+        return super().detach()
+
+    def _real_close(self, *args: Any) -> None:
+        self._end()
+        super()._real_close(*args)  # type: ignore[misc]
+
+    def __del__(self) -> None:
+        self._end()
+        super().__del__()  # type: ignore[misc]
+
+    def _end(self) -> None:
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()

@@ -1,0 +1,122 @@
+"""What a worker tells about itself: its part of the scoreboard row, written by the tick.
+
+A request leaves only its time behind (http/service.py); what can be counted of it is counted here,
+a few times a second.
+"""
+
+import math
+import socket
+from time import monotonic, process_time
+
+from prefork.http.service import Service
+from prefork.unix.scoreboard import Row
+from prefork.unix.tcp_info import time_in_queue
+from prefork.wire import histogram
+from prefork.wire.scoreboard import HISTOGRAM, INDEX
+
+MEMORY = 5.0
+"""Seconds over which the rate forgets."""
+
+LATEST = 1.0
+"""Seconds for which the worst lag stands."""
+
+QUESTION = 0.01
+"""Seconds between two questions how long a connection has waited."""
+
+_SEQUENCE = INDEX["sequence"]
+_BEAT = INDEX["beat"]
+_REQUESTS = INDEX["requests"]
+_IN_FLIGHT = INDEX["in_flight"]
+_CONNECTIONS = INDEX["connections"]
+_OLDEST = INDEX["oldest"]
+_UNANSWERED = INDEX["unanswered"]
+_ACCEPTED = INDEX["accepted"]
+_ACCEPT_ASKED = INDEX["accept_asked"]
+_ACCEPT_WAIT = INDEX["accept_wait"]
+_CLASSES = [_UNANSWERED, *(INDEX[f"answered_{digit}xx"] for digit in "12345")]
+"""By the first digit of the status."""
+_SENT = INDEX["sent"]
+_BUSY = INDEX["busy"]
+_LAG = INDEX["lag"]
+_TOOK = INDEX["took"]
+_RATE = INDEX["rate"]
+
+
+class Figures:
+    """Of one worker. ``at_a_time``: requests that it can have in its app at once; 0: any number."""
+
+    def __init__(self, row: Row, at_a_time: int, now: float) -> None:
+        self._counts, self._floats = row.counts, row.floats
+        self._at_a_time = at_a_time
+        self._last = self._due = now
+        self._cpu = process_time()
+        self._requests = 0
+        self._lag = 0.0
+        self._lag_until = 0.0
+        self._next_question = 0.0
+
+    def accepted(self, taken: socket.socket) -> None:
+        """A connection was taken. How long it had waited is asked of a hundred a second at most."""
+        counts = self._counts
+        counts[_ACCEPTED] += 1
+        now = monotonic()
+        if now >= self._next_question:
+            self._next_question = now + QUESTION
+            waited = time_in_queue(taken)
+            if waited is not None:
+                counts[_ACCEPT_ASKED] += 1
+                self._floats[_ACCEPT_WAIT] += waited
+
+    def publish(self, service: Service, now: float, wait: float) -> None:
+        """All that changed since the last time; the next is to be in ``wait`` seconds."""
+        counts, floats = self._counts, self._floats
+        late = max(0.0, now - self._due)
+        counts[_SEQUENCE] += 1
+        took = self._count_times(service)
+        floats[_BEAT] = now
+        counts[_REQUESTS] = service.requests
+        counts[_IN_FLIGHT] = service.load.requests
+        counts[_CONNECTIONS] = len(service.connections)
+        floats[_OLDEST] = service.first
+        counts[_SENT] = service.sent
+        floats[_BUSY] += self._busy(now, late, took)
+        floats[_LAG] = self._worst_lag(now, late)
+        floats[_RATE] = self._rate(service.requests, now)
+        counts[_SEQUENCE] += 1
+        self._last, self._due = now, now + wait
+
+    def _count_times(self, service: Service) -> float:
+        """Empties the service's lists; what all of these requests took."""
+        if not service.times:
+            return 0.0
+        counts = self._counts
+        latest: list[float] = []
+        for status, times in service.times.items():
+            counts[_CLASSES[status // 100]] += len(times)
+            latest += times
+        service.times.clear()
+        for bucket, count in histogram.sort(latest):
+            counts[HISTOGRAM + bucket] += count
+        took = math.fsum(latest)
+        self._floats[_TOOK] += took
+        return took
+
+    def _busy(self, now: float, late: float, took: float) -> float:
+        """Whatever tells the most: CPU, a loop that could not come, or calls that block."""
+        cpu = process_time()
+        used, self._cpu = cpu - self._cpu, cpu
+        calls = took / self._at_a_time if self._at_a_time else 0.0
+        return min(now - self._last, max(used, late, calls))
+
+    def _worst_lag(self, now: float, late: float) -> float:
+        if late >= self._lag or now > self._lag_until:
+            self._lag, self._lag_until = late, now + LATEST
+        return self._lag
+
+    def _rate(self, requests: int, now: float) -> float:
+        passed = now - self._last
+        if passed <= 0:
+            return float(self._floats[_RATE])
+        new, self._requests = requests - self._requests, requests
+        share = 1 - math.exp(-passed / MEMORY)
+        return float(self._floats[_RATE] + (new / passed - self._floats[_RATE]) * share)

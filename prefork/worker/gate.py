@@ -1,0 +1,119 @@
+"""Who takes the next connection: a worker that has as little to do as any of its siblings.
+
+A shared listener is not fair by itself: the kernel wakes whom it likes, and who has just accepted
+is awake and finds the next connection, too. So a worker that was woken compares its load
+(http/load.py) with those of the others. It takes a connection only when no sibling has less, or
+when more wait than those will take. Who has less was woken as well.
+
+Nobody relies on that. A sibling whose heartbeat is old does not count, and what has waited for as
+long as the guard is taken by whoever sees it; a sibling that let it wait so long does not count
+either until it beats again.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+
+from prefork.config import Config
+from prefork.http.load import CONNECTION, NOBODY, REQUEST, TURNS, Load
+from prefork.unix.scoreboard import Row
+
+STALE = 1.0
+"""Seconds without a beat after which a sibling does not count. They beat four times a second."""
+
+
+A_SECOND = 65536
+"""Units of a turn's time: its bits last for four minutes."""
+
+FORGOTTEN = 1.0
+"""Seconds after which it does not matter any more when a worker had its last turn."""
+
+
+class Gate:
+    """Of one worker. ``slack``: requests that it may have in flight more than the least loaded;
+    ``limit``: requests in flight from which on it takes no new connection; None: any number."""
+
+    def __init__(self, row: Row, load: Load, slack: int, limit: int | None, guard: float) -> None:
+        self.load = load
+        self.guard = guard
+        self._words, self._rows, self._place = row.loads, row.rows, row.number
+        self._slack = slack * REQUEST
+        self._limit = NOBODY if limit is None else limit * REQUEST
+        self._last = 0.0
+        self._slow: dict[int, float] = {}
+        """Siblings that let a connection wait, and their beat at that time."""
+
+    def admits(self, busy: bool, waiting: Callable[[], int], /) -> bool:
+        """Whether one of the connections that wait is ours, if all siblings are awake.
+
+        Those that have less to do come first, until they have as much: what waits beyond that is
+        ours. ``waiting`` tells how many there are, and is not asked when we have the least.
+        ``busy``: we have answered something since we looked last. Who answers one request at a time
+        looks only between two, when it seems to have none, while its siblings are seen with one.
+        """
+        word = self.load.word
+        if word >= self._limit:
+            return False
+        words = self._words[: self._rows.used].tolist()
+        own = words[self._place] = word - self._slack + (REQUEST if busy and word < REQUEST else 0)
+        return own <= min(words) or waiting() > sum(_gap(own, each) for each in words if each < own)
+
+    def admits_after_all(self, waiting: int) -> bool:
+        """The same after a moment in which nobody took it: now only those count who are awake."""
+        word, now = self.load.word, monotonic()
+        own = word - self._slack
+        first = sum(
+            _gap(own, other)
+            for place, other in enumerate(self._words[: self._rows.used].tolist())
+            if other < own and self._counts(place, now)
+        )
+        return word < self._limit and waiting > first
+
+    def take_turn(self) -> None:
+        """A connection was taken: others come first now, if there is nothing else between us."""
+        self._last = now = monotonic()
+        load = self.load
+        load.change((int(now * A_SECOND) & TURNS) - (load.word & TURNS))
+
+    def tick(self) -> None:
+        """To be called often enough: a turn that is long ago would look like one to come."""
+        if monotonic() - self._last > FORGOTTEN:
+            self.load.change(-(self.load.word & TURNS))
+
+    def may_help_out(self) -> bool:
+        """Something has waited for as long as the guard: whether we may take it. Who had less to
+        do and let it wait does not count until it beats again."""
+        word = self.load.word
+        for place, other in enumerate(self._words[: self._rows.used].tolist()):
+            if other < word and place != self._place:
+                self._slow[place] = self._rows.beat(place)
+        return word < self._limit
+
+    def _counts(self, place: int, now: float) -> bool:
+        beat = self._rows.beat(place)
+        if place in self._slow:
+            if self._slow[place] == beat:
+                return False
+            del self._slow[place]
+        return now - beat < STALE
+
+
+def _gap(own: int, less: int) -> int:
+    """How many connections a sibling with less to do takes before it has as much as we have."""
+    return own // REQUEST - less // REQUEST or own // CONNECTION - less // CONNECTION or 1
+
+
+class OpenGate(Gate):
+    """Takes whatever the kernel wakes it for, as other servers do."""
+
+    def admits(self, _busy: bool, _waiting: Callable[[], int], /) -> bool:
+        """Always, below the limit."""
+        return self.load.word < self._limit
+
+    def take_turn(self) -> None:
+        """There are none."""
+
+
+def gate(row: Row, load: Load, config: Config) -> Gate:
+    """As the settings want it."""
+    kind = Gate if config.accept == "fair" else OpenGate
+    return kind(row, load, config.accept_slack, config.accept_limit, config.accept_guard)

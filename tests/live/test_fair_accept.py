@@ -1,0 +1,94 @@
+"""New connections go to the worker with the least to do, for every interface."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.wire import Wire, ask, get, tcp
+
+WORKERS = 4
+QUICK = get("/", "Connection: close")
+SLOW = get("/0.3", "Connection: close")
+FAIR = (f"--pythonpath={APPS}", "--accept-guard=5s")
+"""Not even on a machine that is busy with other tests anybody helps out."""
+
+
+@pytest.fixture(scope="module", params=["wsgi", "asgi", "main"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
+    where = tmp_path_factory.mktemp("fair")
+    with serving(where, f"fair:{request.param}", *FAIR, workers=WORKERS) as server:
+        yield server
+
+
+def burst(server: Server, size: int, request: bytes) -> Counter[bytes]:
+    """So many connections at once, each with a request; who answered how many."""
+    with ExitStack() as all_of_them:
+        wires: list[Wire] = []
+        for _ in range(size):
+            wires.append(all_of_them.enter_context(tcp(server)))
+            wires[-1].send(request)
+        return Counter(wire.answer().body for wire in wires)
+
+
+def test_one_connection_after_the_other_goes_round(server: Server) -> None:
+    shares = Counter(ask(server, QUICK).body for _ in range(200))
+    assert sorted(shares.values()) == pytest.approx([50] * WORKERS, abs=2)
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_burst_is_shared_evenly(server: Server, turn: int) -> None:
+    assert set(burst(server, 2 * WORKERS, SLOW).values()) == {2}
+
+
+def test_connections_that_stay_open_are_spread(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, "fair:wsgi", *FAIR, workers=WORKERS) as server,
+        ExitStack() as all_of_them,
+    ):
+        wires = []
+        for _ in range(32):
+            wires.append(all_of_them.enter_context(tcp(server)))
+            wires[-1].send(get("/0.01"))
+        shares = Counter(wire.answer().body for wire in wires)
+        assert sorted(shares.values()) == [8] * WORKERS
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi", "main"])
+def test_who_was_stopped_while_idle_starves_nobody(tmp_path: Path, interface: str) -> None:
+    with serving(tmp_path, f"fair:{interface}", f"--pythonpath={APPS}", workers=WORKERS) as server:
+        victim = int(ask(server, QUICK).body)
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            answered = Counter(int(ask(server, QUICK).body) for _ in range(60))
+            assert victim not in answered
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        wait_for(lambda: int(ask(server, QUICK).body) == victim, "it takes its turns again")
+
+
+def test_whoever_is_at_its_limit_takes_no_more(tmp_path: Path) -> None:
+    """The third waits in the queue until one of the two is answered."""
+    options = ("--accept-limit=1", f"--pythonpath={APPS}")
+    with (
+        serving(tmp_path, "fair:asgi", *options, workers=2) as server,
+        tcp(server) as a,
+        tcp(server) as b,
+    ):
+        a.send(SLOW)
+        b.send(SLOW)
+        answers = Counter(ask(server, QUICK).body for _ in range(1))
+        answers += Counter((a.answer().body, b.answer().body))
+        assert len(answers) == 2
+
+
+def test_without_fairness_connections_are_answered_all_the_same(tmp_path: Path) -> None:
+    options = ("--accept=any", f"--pythonpath={APPS}")
+    with serving(tmp_path, "fair:asgi", *options, workers=2) as server:
+        assert burst(server, 16, QUICK).total() == 16

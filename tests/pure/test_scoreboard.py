@@ -1,0 +1,135 @@
+"""The scoreboard: its layout, its memory, and what is read from it."""
+
+import math
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork.http.load import NOBODY
+from prefork.unix.scoreboard import DEADLINE, SEQUENCE, WORKER, Scoreboard, look
+from prefork.wire import histogram
+from prefork.wire.reading import STALE, reading
+from prefork.wire.scoreboard import FIELDS, HEAD, INDEX, ROWS, offset
+from tests.pure.children import born
+
+REQUESTS = INDEX["requests"]
+
+
+def test_what_a_child_writes_into_its_row_the_parent_reads() -> None:
+    board = Scoreboard()
+    other, row = board.take(8), board.take(9)
+
+    def life() -> int:
+        row.floats[DEADLINE] = 1.5
+        row.counts[REQUESTS] = 3
+        return 0
+
+    born(life).reap()
+    assert (row.counts[WORKER], row.floats[DEADLINE], row.counts[REQUESTS]) == (9, 1.5, 3)
+    assert (other.counts[WORKER], other.floats[DEADLINE], other.counts[REQUESTS]) == (8, 0.0, 0)
+
+
+def test_a_released_row_is_clean_and_comes_back() -> None:
+    board = Scoreboard()
+    rows = [board.take(number + 1) for number in range(ROWS)]
+    assert len({row.number for row in rows}) == ROWS
+    rows[5].counts[REQUESTS] = 7
+    board.release(rows[5])
+    again = board.take(99)
+    assert again.number == rows[5].number
+    assert (again.counts[WORKER], again.counts[REQUESTS]) == (99, 0)
+
+
+def test_there_is_no_row_beyond_the_last() -> None:
+    with pytest.raises(IndexError, match="4096"):
+        offset(ROWS)
+
+
+def test_every_field_says_what_it_is() -> None:
+    for fields in (HEAD, FIELDS):
+        assert len({field.name for field in fields}) == len(fields)
+        for field in fields:
+            assert field.text
+            assert field.code in "Qd"
+            assert field.writer in ("master", "worker")
+            assert field.kind in ("", "counter", "gauge")
+
+
+def test_others_read_it_by_the_masters_descriptor_as_long_as_it_is_open() -> None:
+    board = Scoreboard()
+    board.note(target=3, began=1.5)
+    row = board.take(7)
+    row.counts[REQUESTS] = 12
+    row.counts[INDEX["slot"]] = 2
+    seen = look(board.path)
+    assert (seen.head()["pid"], seen.head()["target"], seen.head()["began"]) == (
+        os.getpid(),
+        3,
+        1.5,
+    )
+    (read,) = seen
+    assert (read["worker"], read["slot"], read["requests"], read["load"]) == (7, 2, 12, NOBODY)
+    board.release(row)
+    assert list(seen) == []
+    path = board.path
+    board.close_copy()
+    with pytest.raises(FileNotFoundError):
+        look(path)
+
+
+def test_what_is_no_scoreboard_is_not_read_as_one() -> None:
+    fd = os.memfd_create("other")
+    os.ftruncate(fd, offset(ROWS - 1) + 4096)
+    with pytest.raises(ValueError, match="not a scoreboard"):
+        look(f"/proc/self/fd/{fd}")
+    os.close(fd)
+
+
+def test_a_row_that_is_being_written_is_torn() -> None:
+    row = Scoreboard().take(1)
+    assert row.read()["torn"] is False
+    row.counts[SEQUENCE] += 1
+    assert row.read()["torn"] is True
+
+
+@given(st.floats(min_value=1e-5, max_value=200.0))
+def test_a_time_is_told_within_a_tenth(seconds: float) -> None:
+    ((bucket, count),) = histogram.sort([seconds])
+    counts = [0] * histogram.BUCKETS
+    counts[bucket] = count
+    assert histogram.quantile(counts, 0.5) == pytest.approx(seconds, rel=0.1)
+    assert (histogram.bound(bucket - 1) if bucket else 0.0) <= seconds <= histogram.bound(bucket)
+
+
+def test_times_beyond_both_ends_are_counted_there() -> None:
+    counts = [0] * histogram.BUCKETS
+    for bucket, count in histogram.sort([0.0, 1e-9, 5000.0, 5000.0]):
+        counts[bucket] += count
+    assert (counts[0], counts[-1]) == (2, 2)
+    assert histogram.bound(histogram.BUCKETS - 1) == math.inf
+    assert histogram.quantile([0] * (histogram.BUCKETS - 1) + [1], 0.5) > 200
+    assert histogram.quantile([0] * histogram.BUCKETS, 0.5) == 0.0
+    assert 0 < histogram.quantile([1] + [0] * (histogram.BUCKETS - 1), 0.5) < 1e-5
+
+
+@given(st.lists(st.floats(min_value=1e-5, max_value=200.0), min_size=1), st.floats(0, 1))
+def test_a_quantile_is_one_of_the_times(times: list[float], share: float) -> None:
+    counts = [0] * histogram.BUCKETS
+    for bucket, count in histogram.sort(times):
+        counts[bucket] += count
+    assert sum(counts) == len(times)
+    exact = sorted(times)[max(0, math.ceil(share * len(times)) - 1)]
+    assert histogram.quantile(counts, share) == pytest.approx(exact, rel=0.1)
+
+
+def test_what_a_silent_worker_said_of_late_is_not_true_any_more() -> None:
+    row = Scoreboard().take(1)
+    row.floats[INDEX["beat"]], row.floats[INDEX["rate"]] = 100.0, 7.0
+    row.floats[INDEX["oldest"]] = 99.0
+    assert reading(row.read(), 100.5)["rate"] == 7.0
+    later = reading(row.read(), 100.5 + STALE)
+    assert (later["rate"], later["lag"], later["oldest"]) == (0.0, 0.5 + STALE, 1.5 + STALE)
+    row.clear()
+    assert reading(row.read(), 100.0)["silent"] == 0.0
