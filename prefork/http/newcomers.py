@@ -7,7 +7,7 @@ several before it sees the first of their requests, which may then block it for 
 import asyncio
 from collections.abc import Callable
 
-from prefork.http.load import REQUEST, Load
+from prefork.http.load import Load
 
 MOMENT = 0.5
 """Seconds, or up to twice as many, for which a new connection counts as a request: long enough for
@@ -41,10 +41,10 @@ class Newcomers:
         if connection in self._new or connection in self._older:
             self._new.discard(connection)
             self._older.discard(connection)
-            self._load.change(-REQUEST)
+            self._load.expect(-1)
 
     def _age(self) -> None:
-        self._load.change(-REQUEST * len(self._older))
+        self._load.expect(-len(self._older))
         self._new, self._older = set(), self._new
         self._ages = len(self._older) > 0
         if self._ages:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from prefork.http.load import CONNECTION, REQUEST
+from prefork.http.load import CONNECTION
 from prefork.http.service import Service
 from prefork.unix.tcp_info import queue_length
 from prefork.worker.doors import Door, Doorkeeper, Make
@@ -223,7 +223,8 @@ class Acceptor:
         else:
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
         # It counts from here on, and when its protocol is made for itself; see newcomers.py.
-        self._load.change(CONNECTION + REQUEST)
+        self._load.change(+CONNECTION)
+        self._load.expect(+1)
         self._arriving[arrival] = door
         arrival.add_done_callback(self._arrived)
         return True
@@ -231,8 +232,9 @@ class Acceptor:
     def _arrived(self, arrival: asyncio.Future[Any]) -> None:
         del self._arriving[arrival]
         if not arrival.cancelled() and arrival.result() is False:
-            self._load.change(-CONNECTION - REQUEST)  # it was not let in
-            self.make_room()
+            self._load.change(-CONNECTION)  # it was not let in
+            self._load.expect(-1)
+        self.make_room()
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""

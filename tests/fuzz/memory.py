@@ -18,7 +18,7 @@ from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.head import STATUS_LINES, Pair, learn
 from prefork.http.limits import Limits
-from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.http.load import CONNECTION, Load
 from prefork.http.service import PERIOD, Service
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -117,7 +117,8 @@ class Client:
         self._server = server
         self.transport = MemoryTransport(server.loop, swallows)
         self.transport.protocol = self.connection = server.kind(server.service)
-        server.service.load.change(CONNECTION + REQUEST)  # as who accepts it does
+        server.service.load.change(+CONNECTION)  # as who accepts it does
+        server.service.load.expect(+1)
         self.connection.connection_made(self.transport)
 
     def send(self, *pieces: bytes) -> "Client":

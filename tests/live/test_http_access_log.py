@@ -270,7 +270,7 @@ def test_json_is_json_whatever_a_client_sends(kind: str, tmp_path: Path) -> None
         assert 0 <= first["duration"] < PATIENCE
         assert (head["protocol"], head["bytes"], head["referer"]) == ("HTTP/1.0", 0, None)
         assert evil["status"] == 400
-        assert (nonsense["status"], nonsense["method"], nonsense["duration"]) == (501, None, None)
+        assert (nonsense["status"], nonsense["method"]) == (501, None)
 
 
 def test_a_duration_is_the_time_that_the_app_had(tmp_path: Path) -> None:
