@@ -23,7 +23,8 @@ def traced(handle: Handle, config: Config) -> Handle:
     """``handle``, after the exchange was given what the settings ask for."""
     if config.request_id_header:
         handle = _with_id(handle, config.request_id_header, config.request_id_return)
-    if config.access_log and wants_durations(config.access_log_format):
+    wanted = config.access_log and wants_durations(config.access_log_format)
+    if wanted or config.slow_log is not None:
         handle = _timed(handle)
     return handle
 
