@@ -105,9 +105,12 @@ class AsgiHandler:
         # It knows this module, and is needed only now.
         from prefork.worker.witness import age, drawn, told, waiting  # noqa: PLC0415
 
-        stacks = drawn(waiting(exchange).stacks)
-        for_long = f"{told(exchange)} for {age(exchange):.1f}s"
-        self.log.error("no answer in time: %s, cancelled where it waits\n%s", for_long, stacks)
+        what = f"{told(exchange)} for {age(exchange):.1f}s"
+        try:
+            where = drawn(waiting(exchange).stacks)
+        except Exception as error:  # it reads what apps have made; the tick must go on
+            where = f"  which cannot be told: {error!r}"
+        self.log.error("no answer in time: %s, cancelled where it waits\n%s", what, where)
         if isinstance(exchange.state, Running):
             exchange.state.time_out()
 

@@ -117,6 +117,7 @@ class HttpWorker:
         await service.emptied
         await service.handler.finish()
         await lifespan.stop()
+        watchdog.rest()
 
     def _handler(self, lifespan: Lifespan) -> Handler:
         config = self._config

@@ -18,6 +18,9 @@ from prefork.worker.witness import Work, age, drawn, running, running_in, stack_
 
 FINEST, COARSEST = 0.01, 0.25
 
+MOST_AT_ONCE = 5
+"""Requests that are shown with their places."""
+
 LogAccess = Callable[[Exchange], None]
 
 
@@ -57,7 +60,8 @@ class SlowLog:
 
     def over(self, exchange: Exchange) -> None:
         """A request was answered, or left by its client."""
-        if exchange.started and (took := age(exchange)) > self._slow:
+        started = exchange.started
+        if started and (took := monotonic() - started) > self._slow:
             end = f"answered {exchange.status}" if exchange.status else "left by its client"
             what = told(exchange)
             self._log.warning("slow: %s, %s after %.2fs (%s)", what, end, took, self._who)
@@ -73,15 +77,23 @@ class SlowLog:
             self._log.warning("slow: the event loop was blocked for %.2fs (%s)", late, self._who)
         self._beaten = now
         self._service.loop.call_later(self._period, self._beat)
-        slow = [each for each in self._unanswered() if age(each) > self._slow]
-        works = running(sys._current_frames()) if slow else {}
-        for exchange in slow:
-            self._tell(works.get(exchange) or waiting(exchange))
+        if slow := [each for each in self._unanswered() if age(each) > self._slow]:
+            self._tell_of(slow)
 
     def _unanswered(self) -> list[Exchange]:
         """Which nobody has told yet."""
         current = [connection.current for connection in self._service.watched]
         return [e for e in current if e is not None and e.started and not (e.status or e.slow)]
+
+    def _tell_of(self, slow: list[Exchange]) -> None:
+        """Of some, with their places; to show thousands would only add to the trouble."""
+        works = running(sys._current_frames())
+        for exchange in slow[:MOST_AT_ONCE]:
+            self._tell(works.get(exchange) or waiting(exchange))
+        if more := slow[MOST_AT_ONCE:]:
+            for exchange in more:
+                exchange.slow = True
+            self._log.warning("slow: %d more have no answer either (%s)", len(more), self._who)
 
     def _tell(self, work: Work) -> None:
         exchange = work.exchange

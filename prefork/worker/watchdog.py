@@ -48,11 +48,16 @@ class Watchdog:
         self._tell = tell
         self._period = period
         self.main = _thread.get_ident()
-        self.look: Callable[[], None] = lambda: None
+        self.look: Callable[[], None]
+        self.rest()
 
     def start(self) -> None:
         """While ASK_SIGNAL is still blocked, as all other threads are to block it."""
         _thread.start_new_thread(self._watch, ())
+
+    def rest(self) -> None:
+        """There is nothing to look at any more."""
+        self.look = lambda: None
 
     def _watch(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())

@@ -107,19 +107,20 @@ def _awaited(awaited: object) -> Iterator[FrameType]:
 
 def _waited_for(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.Task[Any]"]:
     """Tasks that this one waits for: asyncio links only some of them, so look at its variables,
-    too: wait_for has one there, a task group has its children."""
+    too: wait_for has one there, a task group has its children. By their types, not by isinstance,
+    which asks proxies for their class, and some raise."""
     found: list[Any] = [getattr(task, "_fut_waiter", None)]
     for frame in frames:
         for value in list(frame.f_locals.values()):
             if type(value).__name__ == "TaskGroup":
                 found += list(getattr(value, "_tasks", ()))
             elif frame.f_code.co_filename.startswith(_ASYNCIO):
-                found += list(value) if isinstance(value, set | list) else [value]
+                found += list(value) if type(value) in (set, list) else [value]
     for each in found:  # which grows meanwhile
-        if isinstance(each, asyncio.Task):
+        if issubclass(type(each), asyncio.Task):
             if not each.done():
                 yield each
-        elif isinstance(each, asyncio.Future):
+        elif issubclass(type(each), asyncio.Future):
             found += getattr(each, "_children", ())  # of gather
 
 
@@ -128,8 +129,8 @@ def _threads_of(frames: Frames) -> Iterator[Frames]:
     for frame in frames:
         if "anyio" in frame.f_code.co_filename:
             for value in list(frame.f_locals.values()):
-                if isinstance(value, threading.Thread) and value.ident is not None:
-                    innermost = sys._current_frames().get(value.ident)
+                if issubclass(type(value), threading.Thread):
+                    innermost = sys._current_frames().get(value.ident or 0)
                     if innermost is not None:
                         yield stack_of(innermost)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import serving
+from tests.live.harness import serving, wait_for
 from tests.live.held import Gate, answer, ask
 from tests.live.sources import ASYNC_HOLD, HOLD, write_version
 
@@ -83,6 +83,42 @@ async def starts():
         server.wait_log(r'^  File ".*/app.py", line \d+, in behind$')
         gate.open()
         server.wait_log("the event loop was blocked")
+
+
+def test_of_many_at_once_only_some_are_shown(tmp_path: Path, gate: Gate) -> None:
+    """They grow old together, while the loop is blocked."""
+    code = """
+import asyncio
+event = asyncio.Event()
+arrived = 0
+async def waits():
+    global arrived
+    arrived += 1
+    await event.wait()
+    return b"waited"
+async def count():
+    return str(arrived).encode()
+async def blocks():
+    open("gate").read()
+    return b"blocked"
+async def opens():
+    event.set()
+    return b"open"
+"""
+    write_version(tmp_path, 1, "asgi", code)
+    with serving(tmp_path, "app:app", "--slow-log", "1s") as server:
+        waiting = [ask(server.port, "/waits") for _ in range(20)]
+        wait_for(lambda: server.get("/count")[1] == b"20", "all have arrived")
+        blocking = ask(server.port, "/blocks")
+        gate.wait_entered()
+        server.wait_log("the event loop is blocked")
+        gate.open()
+        assert answer(blocking)[0] == 200
+        server.wait_log(r"slow: \d+ more have no answer either \(worker 0\)")
+        assert server.count("slow: GET /waits .* has no answer") < 20
+        assert server.get("/opens")[0] == 200
+        assert {answer(connection) for connection in waiting} == {(200, b"waited")}
+        server.wait_log("slow: GET /waits .* answered 200", 20)
 
 
 def test_who_leaves_meanwhile_is_told_too_and_the_access_log_has_all(

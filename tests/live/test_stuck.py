@@ -149,6 +149,24 @@ def test_an_asgi_call_that_awaits_for_ever_is_named_shown_and_cancelled(tmp_path
         assert server.count("gone") == server.count("the app failed") == 0
 
 
+def test_an_object_that_raises_when_it_is_looked_at_harms_nobody(tmp_path: Path) -> None:
+    code = """
+import asyncio
+class Proxy:
+    __class__ = property(lambda self: 1 / 0)
+async def waits():
+    proxy = Proxy()
+    await asyncio.wait([asyncio.create_task(asyncio.sleep(3600, proxy))])
+"""
+    write_version(tmp_path, 1, "asgi", code)
+    with serving(tmp_path, "app:app", "--timeout", "1s") as server:
+        assert server.get("/waits")[0] == 500
+        server.wait_log("no answer in time: GET /waits")
+        server.wait_log("return await future")
+        assert server.get()[0] == 200
+        assert server.count("cannot be told|gone") == 0
+
+
 def test_an_asgi_call_that_will_not_be_cancelled_ends_the_worker(tmp_path: Path) -> None:
     code = """
 import asyncio
