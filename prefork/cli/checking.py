@@ -14,8 +14,9 @@ from prefork.unix.pipes import open_ready_pipe, read_available
 from prefork.unix.process import Child, fork
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.waiting import Waiter
-from prefork.worker.boot import DUMP_SIGNAL, Birth, check
+from prefork.worker.boot import Birth, check
 from prefork.worker.current import WorkerInfo
+from prefork.worker.watchdog import DUMP_SIGNAL
 
 
 def check_app(config: Config, here: str) -> str:

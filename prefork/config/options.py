@@ -420,6 +420,13 @@ class Config:
         kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
     )
     log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr", restart=True)
+    slow_log: float | None = option(
+        kinds.OPTIONAL_DURATION,
+        None,
+        LOGS,
+        "log requests that take longer, with the place where they are meanwhile, and what blocks "
+        "the event loop for longer; nothing is killed",
+    )
     access_log: str = option(
         kinds.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
     )

@@ -43,6 +43,8 @@ class Exchange:
     """It waits for its turn: the app does not have it yet."""
     overdue = False
     """The app has had it for longer than the request timeout."""
+    slow = False
+    """The log has told that it takes long (--slow-log)."""
 
     status = 0
     """Of the response; 0 until it started."""

@@ -237,11 +237,11 @@ class Service:
         cancels = self.handler.cancels
         if not exchange.overdue and now - exchange.began > patience:
             exchange.overdue = True
-            if cancels:
-                exchange.began = now
             self.handler.overdue(exchange)
             if exchange.ended:
                 return
+            if cancels:
+                exchange.began = now
         if exchange.overdue or not (cancels or exchange.queued):
             self.oldest = min(self.oldest, exchange.began)
 

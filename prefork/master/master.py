@@ -43,9 +43,10 @@ from prefork.unix.signals import Mailbox, in_terminal_foreground
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Say, Word
-from prefork.worker.boot import DUMP_SIGNAL, Birth, live
+from prefork.worker.boot import Birth, live
 from prefork.worker.current import WorkerInfo
 from prefork.worker.program import Hatch
+from prefork.worker.watchdog import ASK_SIGNAL, DUMP_SIGNAL
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
@@ -200,6 +201,8 @@ class Master:
                 self._facts.append(facts.Leaving(worker))
             case Word(Say.WORN, text):
                 self._facts.append(facts.Worn(worker, text))
+            case Word(Say.STUCK, text):
+                self._facts.append(facts.Stuck(worker, text))
             case Nonsense(line):
                 self._log.logger.warning("worker said nonsense on its ready pipe: %s", line)
 
@@ -290,8 +293,8 @@ class Master:
                 self._send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
             case orders.Kill(worker):
                 self._send(worker, signal.SIGKILL)
-            case orders.DumpStacks(worker):
-                self._send(worker, DUMP_SIGNAL)
+            case orders.DumpStacks(worker, by_force):
+                self._send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
             case orders.Announce(happening):
                 self._announce(happening)
             case orders.Exit(_, code):

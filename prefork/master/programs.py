@@ -208,7 +208,7 @@ class Programs:
             case orders.Kill():
                 program.stop_by = monotonic()
                 self._signal(program, signal.SIGKILL)
-            case orders.DumpStacks():
+            case orders.DumpStacks(by_force=False):
                 # Many runtimes show their stacks then.
                 self._signal(program, signal.SIGABRT)
         return True

@@ -67,6 +67,14 @@ class Beats:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """The worker, asked for its stacks, has told them; ``what`` it was at: requests and places."""
+
+    worker: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The worker was reaped. Exactly one of ``code`` and ``signal`` is set."""
 
@@ -123,6 +131,7 @@ Fact = (
     | Leaving
     | Worn
     | Beats
+    | Stuck
     | Exited
     | AskedReload
     | ReloadRefused

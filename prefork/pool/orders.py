@@ -172,9 +172,11 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class DumpStacks:
-    """Make the worker write the stacks of all its threads into the log."""
+    """Make the worker tell into the log which requests it has, and the stacks of all its threads;
+    it answers with Stuck. ``by_force``: it did not, so only stacks, and without its interpreter."""
 
     worker: int
+    by_force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ class Policy:
 
     ``workers``: slots to fill. ``surge``: extra live workers while some are being replaced.
     ``boot_timeout``: from fork to ready. ``kill_timeout``: from the stop signal to SIGKILL.
-    ``hang_grace``: from the stack dump to SIGKILL. ``min_uptime``: a worker that dies younger
+    ``hang_grace``: for a worker that hangs to tell its stacks, and again when they are taken by
+    force. ``min_uptime``: a worker that dies younger
     counts as unstable and its slot waits. ``max_restarts``: failures in a row of one slot after
     which the pool gives up, if no worker serves (None: never). ``max_lifetime``: a worker older
     than this is replaced (None: never), plus up to ``lifetime_jitter``. ``stop_exit_codes``: a
@@ -24,7 +25,7 @@ class Policy:
     boot_timeout: float = 60.0
     kill_timeout: float = 30.0
     quick_timeout: float = 1.0
-    hang_grace: float = 0.3
+    hang_grace: float = 0.4
     min_uptime: float = 1.0
     max_restarts: int | None = None
     max_lifetime: float | None = None
@@ -37,4 +38,4 @@ class Policy:
         if self.reload_timeout is not None:
             return self.reload_timeout
         steps = -(-max(slots, 1) // self.surge)
-        return steps * (self.boot_timeout + self.kill_timeout + 2 * self.hang_grace) + 5.0
+        return steps * (self.boot_timeout + self.kill_timeout + 4 * self.hang_grace) + 5.0

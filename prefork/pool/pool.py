@@ -96,6 +96,8 @@ class Pool:
                 self._on_worn(worker, why)
             case facts.Beats(deadlines):
                 self._on_beats(deadlines)
+            case facts.Stuck(worker, what):
+                self._on_stuck(worker, what)
             case facts.Exited():
                 self._on_exited(fact, now)
             case facts.AskedReload(generation, policy):
@@ -201,6 +203,11 @@ class Pool:
     def _on_beats(self, deadlines: Mapping[int, float]) -> None:
         for worker in self.workers.ready():
             worker.deadline = deadlines.get(worker.id, worker.deadline)
+
+    def _on_stuck(self, worker_id: int, what: str) -> None:
+        if (worker := self.workers.get(worker_id, State.HUNG)) is not None:
+            worker.reason = worker.reason or what
+            self._kill(worker)
 
     def _on_exited(self, fact: facts.Exited, now: float) -> None:
         worker = self.workers.get(fact.worker)
@@ -376,8 +383,13 @@ class Pool:
                 self._freeze("the reload did not end in time")
 
     def _deadline_passed(self, worker: Worker, now: float) -> None:
-        if worker.state in (State.DRAINING, State.HUNG):
+        if worker.state is State.DRAINING or worker.forced:
             self._kill(worker)
+            return
+        if worker.state is State.HUNG:
+            worker.forced = True
+            worker.enter(State.HUNG, now + self.plan.policy.hang_grace)
+            self._orders.append(orders.DumpStacks(worker.id, by_force=True))
             return
         booting = worker.state is State.BOOTING
         worker.cause = Cause.BOOT_TIMEOUT if booting else Cause.HANG

@@ -5,9 +5,11 @@
     booting   Spawned                         boot timeout                stack dump -> hung
     ready     Ready                           the worker's own (Beat)     stack dump -> hung
     draining  Stop ordered, or Leaving        kill timeout                SIGKILL    -> killed
-    hung      a deadline passed               hang grace                  SIGKILL    -> killed
+    hung      a deadline passed               hang grace, twice           SIGKILL    -> killed
     killed    SIGKILL ordered                 none: only the kernel can end it now
     (gone)    Exited: the worker is forgotten
+
+A hung worker that has told all is killed at once; after one grace its stacks are taken by force.
 
 ``fresh`` workers (spawning, booting) become a slot's heir or its first incumbent; a ``ready`` one
 is the incumbent; the rest are on their way out and count only as live processes.
@@ -50,9 +52,11 @@ class Worker:
     worn: str = ""
     deaf: bool = False
     """It said that it accepts no more."""
+    forced: bool = False
+    """While it hung: it did not tell its stacks, and they were taken from it."""
     cause: Cause | None = None
     reason: str = ""
-    """What it said when its boot failed, with the app's traceback."""
+    """What it said when its boot failed, with the app's traceback; or what it hung at."""
     code: int = AppError.exit_code
     """Whose fault its failure is; as long as nobody says otherwise, the app's."""
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -112,9 +112,9 @@ def _leave(code: int) -> NoReturn:
         os._exit(code)
 
 
-def let_signals_through() -> None:
-    """Unblock all signals; those that came meanwhile arrive now."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+def let_signals_through(but: Collection[int] = ()) -> None:
+    """Unblock all signals ``but`` some; those that came meanwhile arrive now."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, but)
 
 
 def die_with_parent(signum: int, parent: int) -> bool:

@@ -5,6 +5,8 @@
              traceback, ``code`` who is at fault (errors.py)  "code": 102}
     leaving  it was signalled, accepts no more, drains       {"say": "leaving"}
     worn     it asks to be replaced; ``text`` says why       {"say": "worn", "text": "…"}
+    stuck    asked for its stacks, it has logged them;       {"say": "stuck", "text": "…"}
+             ``text`` says what it was at
 
 Children are gossip: a line that makes no sense is reported as nonsense and otherwise ignored, and
 a flood without a line's end is cut off, so that no app can confuse or grow the master.
@@ -27,6 +29,7 @@ class Say(StrEnum):
     FAILED = "failed"
     LEAVING = "leaving"
     WORN = "worn"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, slots=True)

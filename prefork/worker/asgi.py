@@ -101,7 +101,16 @@ class AsgiHandler:
             await asyncio.wait(tasks)
 
     def overdue(self, exchange: Exchange) -> None:
-        """Cancel a call that has had the ball for too long; its traceback shows where it waits."""
+        """Tell where a call waits that has had the ball for too long, and cancel it."""
+        # It knows this module, and is needed only now.
+        from prefork.worker.witness import age, drawn, told, waiting  # noqa: PLC0415
+
+        what = f"{told(exchange)} for {age(exchange):.1f}s"
+        try:
+            where = drawn(waiting(exchange).stacks)
+        except Exception as error:  # it reads what apps have made; the tick must go on
+            where = f"  which cannot be told: {error!r}"
+        self.log.error("no answer in time: %s, cancelled where it waits\n%s", what, where)
         if isinstance(exchange.state, Running):
             exchange.state.time_out()
 
@@ -152,6 +161,7 @@ def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> No
 class Running:
     """One call of the app, in a task of its own."""
 
+    exchange: Exchange
     task: asyncio.Task[None] | None = None
     timed_out = False
     patience: float | None = None
@@ -170,6 +180,10 @@ class Running:
         self.timed_out = True
         if self.task is not None:
             self.task.cancel()
+
+    def told(self, error: BaseException) -> bool:
+        """Whether this is the end that ``overdue`` has told of."""
+        return self.timed_out and isinstance(error, asyncio.CancelledError)
 
 
 class Cycle(Running):
@@ -376,7 +390,8 @@ class Cycle(Running):
         # An app that is torn down because its client left has not failed. It may know before us,
         # when a send of its finds the transport closing.
         closing = not exchange.ended and exchange.connection.transport.is_closing()
-        level = logging.DEBUG if exchange.gone or closing else logging.ERROR
+        quiet = exchange.gone or closing or self.told(error)
+        level = logging.DEBUG if quiet else logging.ERROR
         trace = own_traceback(error).rstrip()
         self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
         exchange.fail()

@@ -56,7 +56,7 @@ class WebSocketCycle(Running):
         self._handler = handler
         self._handshake = handshake
         self.patience = http.exchange.connection.service.limits.websocket.close_timeout
-        self._exchange = http.exchange
+        self.exchange = http.exchange
         self._http = http
         """The same request as HTTP sees it: for the scope, and to refuse it."""
 
@@ -84,7 +84,7 @@ class WebSocketCycle(Running):
         return scope
 
     def _check_end(self) -> None:
-        exchange, websocket = self._exchange, self._websocket
+        exchange, websocket = self.exchange, self._websocket
         if websocket is None:
             if not exchange.ended and not exchange.gone:
                 what = "in the middle of its refusal" if self._denying else "without an answer"
@@ -98,7 +98,7 @@ class WebSocketCycle(Running):
             self._connected = True
             return {"type": "websocket.connect"}
         while (websocket := self._websocket) is None:
-            if self._exchange.gone or self._exchange.ended:
+            if self.exchange.gone or self.exchange.ended:
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
             self._decision = self._decision or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._decision)
@@ -134,7 +134,7 @@ class WebSocketCycle(Running):
 
     async def _answer(self, event: dict[str, Any]) -> None:
         """The first event of the app's, or the rest of its refusal."""
-        kind, exchange = event["type"], self._exchange
+        kind, exchange = event["type"], self.exchange
         if exchange.gone:
             raise ClientGoneError("the client left before its WebSocket was accepted")
         if exchange.ended:
@@ -172,13 +172,14 @@ class WebSocketCycle(Running):
             self._decision.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
-        exchange, websocket = self._exchange, self._websocket
+        exchange, websocket = self.exchange, self._websocket
         what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
         if self.timed_out:
             what += " (no answer in time)"
         over = exchange.gone if websocket is None else websocket.closed is not None
         # An app that is torn down because its client left has not failed.
-        level = logging.DEBUG if over and not self._closed else logging.ERROR
+        quiet = (over and not self._closed) or self.told(error)
+        level = logging.DEBUG if quiet else logging.ERROR
         trace = own_traceback(error).rstrip()
         self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
         if websocket is None:

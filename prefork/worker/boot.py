@@ -33,9 +33,8 @@ from prefork.worker.load import load, own_traceback, prepare_imports
 from prefork.worker.plain import run_main
 from prefork.worker.program import Hatch, become, find, lead_session, out_of_the_way
 from prefork.worker.serve import HttpWorker
-
-DUMP_SIGNAL = signal.SIGUSR2
-"""Writes the stacks of all threads to stderr, even while the interpreter is stuck."""
+from prefork.worker.slow import period_of
+from prefork.worker.watchdog import ASK_SIGNAL, DUMP_SIGNAL, Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,12 @@ def live(birth: Birth) -> int:
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
     leave = Leave(stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master)
+    watchdog = Watchdog(birth.info, birth.log, line.stuck, period_of(config.slow_log))
     try:
         leave.ignore_masters_signals()
         birth.open_logs()  # while we are still who may
         settle(birth)
+        watchdog.start()
         if not leave.follow_master():
             return 0
         app = load(config.app, config.factory)
@@ -85,7 +86,7 @@ def live(birth: Birth) -> int:
         if birth.info.slot == 0 and birth.info.generation == 1:
             birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
         leave.listen(on_quit=birth.flush_logs)
-        _serve(birth, app, choice.interface, line, leave)
+        _serve(birth, app, choice.interface, line, leave, watchdog)
     except PreforkError as error:
         return _report(birth, line, error)
     except (Exception, SystemExit) as error:
@@ -131,7 +132,7 @@ def settle(birth: Birth) -> None:
     birth.set_title("booting")
     faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
-    let_signals_through()
+    let_signals_through(but=(ASK_SIGNAL,))
     keep_freed_memory()
     raise_limit()
     take_place(birth)
@@ -155,7 +156,12 @@ def take_place(birth: Birth) -> None:
 
 
 def _serve(
-    birth: Birth, app: Callable[..., Any], interface: Interface, line: Line, leave: Leave
+    birth: Birth,
+    app: Callable[..., Any],
+    interface: Interface,
+    line: Line,
+    leave: Leave,
+    watchdog: Watchdog,
 ) -> None:
     config, listeners = birth.config, birth.listeners
     entrances = doors(config, listeners, birth.tls)
@@ -167,9 +173,9 @@ def _serve(
             )
         run_main(app, list(listeners), config, line, leave, birth.log)
     else:
-        HttpWorker(
-            app, interface, config, entrances, line, leave, birth.log, birth.log_access
-        ).run()
+        HttpWorker(app, interface, config, entrances, line, leave, birth.log, birth.log_access).run(
+            watchdog
+        )
 
 
 def _report(birth: Birth, line: Line, error: PreforkError) -> int:

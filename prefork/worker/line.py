@@ -54,6 +54,10 @@ class Line:
         """It wants a replacement, and serves on."""
         write_all(self._fd, encode(Say.WORN, why))
 
+    def stuck(self, what: str) -> None:
+        """It was asked for its stacks, and they are in the log; in a thread of its own."""
+        write_all(self._fd, encode(Say.STUCK, what))
+
     def beat(self) -> None:
         """The loop, or the call that blocks it from now on, gets the whole timeout."""
         self._floats[BEAT] = now = time.monotonic()

@@ -27,6 +27,7 @@ from prefork.tls.matching import be_quiet_about_garbage
 from prefork.unix.descriptors import limit
 from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler
+from prefork.worker.current import worker
 from prefork.worker.doors import Door
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
@@ -36,7 +37,9 @@ from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
 from prefork.worker.renewal import Renewal
+from prefork.worker.slow import SlowLog
 from prefork.worker.trace import traced
+from prefork.worker.watchdog import Watchdog
 from prefork.worker.wsgi import WsgiHandler
 from prefork.worker.wsgi_threads import ThreadedWsgiHandler
 
@@ -68,12 +71,12 @@ class HttpWorker:
         self._log_access = log_access
         self._next_tick: asyncio.TimerHandle | None = None
 
-    def run(self) -> None:
+    def run(self, watchdog: Watchdog) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve())
+            runner.run(self._serve(watchdog))
 
-    async def _serve(self) -> None:
+    async def _serve(self, watchdog: Watchdog) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
@@ -83,6 +86,7 @@ class HttpWorker:
         service = Service(
             loop, self._handler(lifespan), limits(config), proxies(config), load, self._log_access
         )
+        self._watch(service, watchdog)
         service.handle = traced(service.handle, config)
         service.upgrade = traced(service.upgrade, config)
         self._watch_wear(service)
@@ -129,6 +133,7 @@ class HttpWorker:
         await service.emptied
         await service.handler.finish()
         await lifespan.stop()
+        watchdog.rest()
 
     def _handler(self, lifespan: Lifespan) -> Handler:
         config = self._config
@@ -157,6 +162,16 @@ class HttpWorker:
             jitter = random.randint(0, self._config.max_requests_jitter)
             most = self._config.max_requests + jitter
             service.wear(most, lambda: self._line.worn(f"{most} requests"))
+
+    def _watch(self, service: Service, watchdog: Watchdog) -> None:
+        watchdog.service = service
+        if self._config.slow_log is not None:
+            blocks = self._interface is Interface.WSGI and not self._config.threads
+            slow = SlowLog(
+                self._config.slow_log, blocks, worker(), watchdog, self._log, self._log_access
+            )
+            service.log_access = slow.over
+            slow.begin(service)
 
     def _tick(
         self, loop: asyncio.AbstractEventLoop, service: Service, figures: Figures, keeper: Gate

@@ -92,6 +92,11 @@ class Call:
         self._handler = handler
         self._exchange = exchange
 
+    @property
+    def exchange(self) -> Exchange:
+        """What it answers."""
+        return self._exchange
+
     def run(self, environ: dict[str, Any], context: Context) -> None:
         """Call the app and send what it returns. Never raises."""
         exchange = self._exchange

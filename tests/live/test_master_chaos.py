@@ -276,60 +276,6 @@ def test_a_master_that_was_stopped_hears_first_who_became_ready_meanwhile(
         assert server.count("not ready in time") == 0
 
 
-BLOCKED = """
-import time
-def calculates_for_ever():
-    time.sleep(3600)
-"""
-ASYNC_BLOCKED = BLOCKED.replace("def calc", "async def calc")
-
-MAIN_BLOCKED = """
-import time
-def calculates_for_ever(connection):
-    connection.recv(1)
-    time.sleep(3600)
-def app(listener):
-    while True:
-        connection, _ = listener.accept()
-        calculates_for_ever(connection)
-"""
-
-
-@pytest.mark.parametrize("kind", ["wsgi", "wsgi in a thread", "asgi", "main"])
-def test_a_blocked_worker_shows_its_stacks_and_is_replaced(tmp_path: Path, kind: str) -> None:
-    arguments = ["--timeout", "1s"]
-    if kind == "asgi":
-        write_version(tmp_path, 1, "asgi", ASYNC_BLOCKED)
-    elif kind == "main":
-        (tmp_path / "app.py").write_text(MAIN_BLOCKED)
-    else:
-        write_version(tmp_path, 1, "wsgi", BLOCKED)
-        arguments += ["--threads", "2"] if kind == "wsgi in a thread" else []
-    with serving(tmp_path, "app:app", *arguments, workers=2) as server:
-        victim = ask(server.port, "/calculates_for_ever")
-        pid = server.wait_log(r"pid (\d+), gen 1\) passed its deadline")[1]
-        server.wait_log("in calculates_for_ever")
-        server.wait_log(rf"pid {pid}, gen 1\) gone: hang \(SIGKILL\); a new one ")
-        server.wait_all_ready(2, 1)
-        with pytest.raises((ConnectionError, EOFError)):
-            answer(victim)
-        if kind != "main":
-            assert server.get()[0] == 200
-
-
-def test_an_asgi_call_that_takes_too_long_costs_the_call_and_not_the_worker(
-    tmp_path: Path,
-) -> None:
-    code = "import asyncio\nasync def waits():\n    await asyncio.Event().wait()"
-    write_version(tmp_path, 1, "asgi", code)
-    with serving(tmp_path, "app:app", "--timeout", "500ms") as server:
-        assert server.get("/waits")[0] == 500
-        server.wait_log("no answer in time")
-        server.wait_log("in waits")
-        assert server.get()[0] == 200
-        assert server.count("gone") == 0
-
-
 def test_a_busy_worker_is_not_taken_for_a_blocked_one(tmp_path: Path) -> None:
     """Each call takes half of the timeout; together they take several times as long."""
     write_version(

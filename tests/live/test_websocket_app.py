@@ -292,7 +292,7 @@ def test_an_app_that_gives_no_answer_is_a_500(server: Server, how: str, words: s
 
 def test_an_app_that_does_not_answer_in_time_is_a_500(server: Server) -> None:
     assert asked(server, "/never").status == 500
-    server.wait_log(r"WebSocket /never \(no answer in time\)")
+    server.wait_log("no answer in time: WebSocket: GET /never from")
     told(server, "cancelled /never")
 
 

@@ -436,9 +436,29 @@ def test_a_hung_worker_shows_its_stacks_is_killed_and_is_replaced_meanwhile() ->
     assert orders.DumpStacks(1) in got
     assert story.all(orders.WorkerHung)[0].cause is Cause.HANG
     assert story.all(orders.Spawn), "the slot does not wait for the funeral"
-    assert orders.Kill(1) in story.later(1.0)
+    assert orders.Kill(1) not in story.ordered
+    assert orders.Kill(1) in story.tell(facts.Stuck(1, "GET /slow for 30.1s"))
+    assert story.tell(facts.Stuck(1, "again")) == []
     story.exit(1, None, "SIGKILL")
-    assert story.all(orders.WorkerGone)[0].killed
+    gone = story.all(orders.WorkerGone)[0]
+    assert (gone.killed, gone.reason) == (True, "GET /slow for 30.1s")
+
+
+def test_a_hung_worker_that_does_not_tell_has_its_stacks_taken_before_it_is_killed() -> None:
+    story = running(hang_grace=2.0)
+    story.tell(facts.Beats({1: 130.0}))
+    story.later(30.0)
+    assert orders.DumpStacks(1, by_force=True) not in story.later(1.9)
+    assert orders.DumpStacks(1, by_force=True) in story.later(0.2)
+    assert orders.Kill(1) not in story.later(1.7)
+    assert orders.Kill(1) in story.later(0.3)
+
+
+def test_a_worker_that_was_not_asked_for_its_stacks_is_not_killed_for_telling() -> None:
+    story = running()
+    assert story.tell(facts.Stuck(1, "GET /slow")) == []
+    story.exit(1, 1)
+    assert story.all(orders.WorkerGone)[0].reason == ""
 
 
 def test_a_worker_that_beats_never_hangs() -> None:
@@ -592,6 +612,7 @@ def test_gossip_is_ignored() -> None:
         facts.BootFailed(77, "who?"),
         facts.Worn(77, "old"),
         facts.Leaving(77),
+        facts.Stuck(77, "somewhere"),
         facts.Exited(77, 0),
         facts.BootFailed(1, "but it is ready"),
     ):

@@ -185,6 +185,11 @@ class World(RuleBasedStateMachine):
         self.processes[self.some(data, ready=True, beating=True)].beating = False
 
     @rule(data=st.data())
+    def a_worker_says_where_it_is_stuck(self, data: st.DataObject) -> None:
+        """Whether it was asked or not."""
+        self.tell(facts.Stuck(self.some(data, killed=False), "GET /slow"))
+
+    @rule(data=st.data())
     def somebody_signals_a_worker(self, data: st.DataObject) -> None:
         worker = self.some(data, killed=False)
         self.processes[worker].asked_to_stop = True

@@ -1,0 +1,188 @@
+"""Who blocks is named, shown and replaced, however the app is called; and who awaits for ever."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import command, serving
+from tests.live.held import answer, ask
+from tests.live.sources import write_version
+
+BLOCKED = """
+import time
+def calculates_for_ever():
+    time.sleep(3600)
+"""
+
+MAIN_BLOCKED = """
+import time
+def calculates_for_ever(connection):
+    connection.recv(1)
+    time.sleep(3600)
+def app(listener):
+    while True:
+        connection, _ = listener.accept()
+        calculates_for_ever(connection)
+"""
+
+PLACE = r"at /.*/app.py:\d+ in calculates_for_ever"
+NAMED = {
+    "main": rf"no request that is known; its main thread is {PLACE}",
+}
+"""Else the request is: method, target, client and age."""
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "threads", "asgi", "main"])
+def test_who_blocks_is_named_with_its_stack_and_replaced(tmp_path: Path, kind: str) -> None:
+    name = f"stuck-{kind}"
+    arguments = ["--timeout", "1s", "-n", name]
+    if kind == "asgi":
+        write_version(tmp_path, 1, "asgi", BLOCKED.replace("def calc", "async def calc"))
+    elif kind == "main":
+        (tmp_path / "app.py").write_text(MAIN_BLOCKED)
+    else:
+        write_version(tmp_path, 1, "wsgi", BLOCKED)
+        arguments += ["--threads", "2"] if kind == "threads" else []
+    with serving(tmp_path, "app:app", *arguments, workers=2) as server:
+        victim = ask(server.port, "/calculates_for_ever?a=b")
+        port = victim.getsockname()[1]
+        request = rf"GET /calculates_for_ever\?a=b from 127.0.0.1:{port} for \d+\.\ds, {PLACE}"
+        named = NAMED.get(kind, request)
+        pid = server.wait_log(r"pid (\d+), gen 1\) passed its deadline")[1]
+        server.wait_log(rf"\[{pid}\] ERROR worker \d is stuck: {named}")
+        server.wait_log(rf"pid {pid}, gen 1\) gone: hang \(SIGKILL\); a new one .*: {named}")
+        server.wait_log(r"^    time.sleep\(3600\)")
+        server.wait_all_ready(2, 1)
+        with pytest.raises((ConnectionError, EOFError)):
+            answer(victim)
+        why = command("why", name, cwd=tmp_path).stdout
+        assert "hang (SIGKILL, killed)" in why
+        assert "in calculates_for_ever" in " ".join(why.split())
+        if kind != "main":
+            assert server.get()[0] == 200
+
+
+def one_stuck_worker(tmp_path: Path, code: str, *arguments: str) -> str:
+    """The log of a worker that blocked in ``GET /blocks``, up to its replacement."""
+    write_version(tmp_path, 1, "wsgi", code)
+    with serving(tmp_path, "app:app", "--timeout", "1s", *arguments) as server:
+        ask(server.port, "/blocks").close()
+        server.wait_log("gone: hang")
+        server.ready(2)
+        return server.log
+
+
+def test_who_blocks_in_c_without_the_interpreter_is_named_like_anybody(tmp_path: Path) -> None:
+    """As database drivers do: no handler of a signal would run before they return."""
+    code = "import ctypes\ndef blocks():\n    while True:\n        ctypes.CDLL(None).sleep(3600)"
+    log = one_stuck_worker(tmp_path, code)
+    assert "worker 0 is stuck: GET /blocks from 127.0.0.1:" in log
+    assert "    ctypes.CDLL(None).sleep(3600)" in log
+
+
+def test_who_keeps_the_interpreter_to_itself_shows_its_bare_stacks(tmp_path: Path) -> None:
+    code = 'import re\ndef blocks():\n    re.match(r"(a+)+$", "a" * 60 + "b")'
+    log = one_stuck_worker(tmp_path, code)
+    assert "is stuck" not in log
+    assert "in blocks" in log
+    assert "(most recent call first)" in log
+
+
+def test_all_requests_are_named_and_all_threads_shown(tmp_path: Path) -> None:
+    code = """
+import threading
+def holds():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+def other():
+    holds()
+"""
+    write_version(tmp_path, 1, "wsgi", code)
+    options = ("--timeout", "1s", "--threads", "2")
+    with serving(tmp_path, "app:app", *options) as server:
+        connections = [ask(server.port, path) for path in ("/other", "/holds")]
+        server.wait_log(r"is stuck: GET /\w+ from .* in holds")
+        server.wait_log(r"^  and GET /\w+ from .* in holds")
+        for number in range(2):
+            server.wait_log(rf"^thread 0x\w+ \(prefork-wsgi-{number}\):")
+        server.wait_log(r"^thread 0x\w+ \(MainThread\):")
+        server.wait_log("gone: hang")
+        for connection in connections:
+            connection.close()
+
+
+def test_a_boot_that_hangs_says_where(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import time\ntime.sleep(3600)\n")
+    ended = command("-b", "127.0.0.1:0", "--boot-timeout", "1s", "app:app", cwd=tmp_path)
+    assert ended.returncode == 102
+    assert "app.py:2 in <module>" in ended.stderr
+
+
+# Awaiting.
+
+
+DEEP = """
+import asyncio
+async def waits():
+    await asyncio.wait_for(asyncio.gather(one(), two()), 3600)
+async def one():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(deep())
+async def two():
+    await asyncio.sleep(0)
+async def deep():
+    await asyncio.Event().wait()
+"""
+
+
+def test_an_asgi_call_that_awaits_for_ever_is_named_shown_and_cancelled(tmp_path: Path) -> None:
+    """Down to the task that all the others wait for. It costs the call and not the worker."""
+    write_version(tmp_path, 1, "asgi", DEEP)
+    with serving(tmp_path, "app:app", "--timeout", "1s") as server:
+        assert server.get("/waits?a=b")[0] == 500
+        server.wait_log(r"ERROR no answer in time: GET /waits\?a=b from 127.0.0.1:\d+ for \d")
+        for name in ("waits", "one", "deep"):
+            server.wait_log(rf'^  File ".*/app.py", line \d+, in {name}$')
+        server.wait_log(r"^    await asyncio.Event\(\).wait\(\)")
+        assert server.get()[0] == 200
+        assert server.count("gone") == server.count("the app failed") == 0
+
+
+def test_an_object_that_raises_when_it_is_looked_at_harms_nobody(tmp_path: Path) -> None:
+    code = """
+import asyncio
+class Proxy:
+    __class__ = property(lambda self: 1 / 0)
+async def waits():
+    proxy = Proxy()
+    await asyncio.wait([asyncio.create_task(asyncio.sleep(3600, proxy))])
+"""
+    write_version(tmp_path, 1, "asgi", code)
+    with serving(tmp_path, "app:app", "--timeout", "1s") as server:
+        assert server.get("/waits")[0] == 500
+        server.wait_log("no answer in time: GET /waits")
+        server.wait_log("return await future")
+        assert server.get()[0] == 200
+        assert server.count("cannot be told|gone") == 0
+
+
+def test_an_asgi_call_that_will_not_be_cancelled_ends_the_worker(tmp_path: Path) -> None:
+    code = """
+import asyncio
+async def stays():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+"""
+    write_version(tmp_path, 1, "asgi", code)
+    with serving(tmp_path, "app:app", "--timeout", "1s") as server:
+        victim = ask(server.port, "/stays")
+        server.wait_log(r"is stuck: GET /stays from .*, waits at /.*/app.py:\d+ in stays")
+        server.wait_log("^where it waits:")
+        server.wait_log(r"gone: hang \(SIGKILL\); a new one .*: GET /stays")
+        victim.close()
+        server.ready(2)
+        assert server.get()[0] == 200
