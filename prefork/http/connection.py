@@ -200,13 +200,14 @@ class Connection(Channel):
 
     def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
         self.current = exchange
-        exchange.began = exchange.started = monotonic()
+        service = self.service
+        exchange.began, exchange.started = service.now, monotonic()
         self.phase = BUSY
-        load = self.service.load
+        load = service.load
         load.words[load.place] = load.word = load.word + REQUEST
         handle(exchange)
         if self.current is not None:
-            self.service.watched.add(self)
+            service.watched.add(self)
 
     def _answer_ourselves(self, exchange: Exchange) -> None:
         """Its turn came, but the app does not get it."""

@@ -35,9 +35,9 @@ class Exchange:
     complete = False
     """The whole request has arrived."""
     began = 0.0
-    """When the app got the ball (monotonic), from when its time counts."""
+    """When the app got the ball, on the service's coarse clock: from when its time counts."""
     started = 0.0
-    """When its turn came (monotonic); 0: not yet."""
+    """When its turn came, to the microsecond (monotonic); 0: not yet."""
 
     queued = False
     """It waits for its turn: the app does not have it yet."""

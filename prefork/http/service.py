@@ -259,9 +259,6 @@ class Service:
 
     def forget(self, connection: Open) -> None:
         """It goes on as another one."""
-        if connection in self.connections:
-            self.newcomers.came(connection)
-            self.load.change(-CONNECTION)
         self.connections.discard(connection)
         self.watched.discard(connection)
 
@@ -276,6 +273,8 @@ class Service:
 
     def lost(self, connection: Open) -> None:
         """It is gone."""
+        self.newcomers.came(connection)
+        self.load.change(-CONNECTION)
         self.forget(connection)
         self.on_lost()
         if self.requests >= self.mark:

@@ -23,7 +23,6 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from prefork.errors import ClientGoneError
-from prefork.http.load import CONNECTION
 from prefork.http.transport import has_all, reset, taken
 
 if TYPE_CHECKING:
@@ -134,7 +133,6 @@ class WebSocket(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         service = self.service
         service.begin(self)
-        service.load.change(+CONNECTION)
         if self._limits.ping_interval is not None:
             self._next_ping = self.deadline = service.now + self._limits.ping_interval
         if service.draining:

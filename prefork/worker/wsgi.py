@@ -53,7 +53,7 @@ class WsgiHandler:
     def handle(self, exchange: Exchange) -> None:
         """Call the app here."""
         environ = self.environ(exchange)
-        self.hold(exchange.began)
+        self.hold(exchange.started)
         # One context for all of the call, whenever its pieces are pulled, and none of another's.
         context = copy_context()
         context.run(Call(self, exchange).run, environ, context)
