@@ -77,8 +77,8 @@ class Master:
         self._logs = Logs(log, config, here, registration.name if registration else self._name)
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
-        scoreboard = Scoreboard()
-        self._nursery = Nursery(self._waiter, scoreboard, self._on_word, self._on_death)
+        self._scoreboard = Scoreboard()
+        self._nursery = Nursery(self._waiter, self._scoreboard, self._on_word, self._on_death)
         self._programs = Programs(self._waiter, self._nursery, self._on_word, log.fd, self._titles)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
@@ -89,7 +89,7 @@ class Master:
                 self._pid_file.close()
             raise
         self._pool = Pool(self._generations[1].policy, Random())
-        self._published = Published(scoreboard, self._nursery, self._pool)
+        self._published = Published(self._scoreboard, self._nursery, self._pool)
         self._registration = registration
         self._control = None
         if registration is not None:
@@ -414,8 +414,12 @@ class Master:
             self._titles.master(now)
             self._notifier.status(now)
             if self._registration is not None:
-                known = {**self._logs.places(), "scoreboard": self._nursery.scoreboard_path}
-                self._registration.note(status=now, target=self._pool.target, **known)
+                self._registration.note(
+                    status=now,
+                    target=self._pool.target,
+                    scoreboard=self._scoreboard.path,
+                    **self._logs.places(),
+                )
 
     def _close(self) -> None:
         self._programs.close()

@@ -48,7 +48,6 @@ class Nursery:
         self.on_silence: Callable[[int], None] = lambda _worker: None
         self._children: dict[int, Nursling] = {}
         self._scoreboard = scoreboard
-        self.scoreboard_path = scoreboard.path
         self.life = open_life_pipe()
 
     def __iter__(self) -> Iterator[Nursling]:

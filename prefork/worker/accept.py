@@ -138,30 +138,25 @@ class Acceptor:
             return
         if not self._has_room():
             self._turn_away()
-        elif self._is_ours() or self._is_left():
+        elif self._is_ours():
             self._take_one()
         else:
-            self._leave_it()
+            self._come_back()
 
     def _has_room(self) -> bool:
         return len(self._service.connections) + len(self._arriving) < self._most
 
     def _is_ours(self) -> bool:
+        gate = self._gate
         # Whoever has answered something since we looked last may go on with more of it.
         before, self._answered = self._answered, self._service.requests
-        return self._gate.admits(self._answered != before, self._waiting)
+        return gate.admits(self._answered != before, self._waited > 0, self._waiting) or (
+            self._waited >= gate.guard and gate.may_help_out()
+        )
 
     def _waiting(self) -> int:
         """How many connections wait, as far as that can be known; one does."""
         return max(1, sum(queue_length(door.socket) or 0 for door in self._doors.values()))
-
-    def _is_left(self) -> bool:
-        """Nobody took for a while what was not ours."""
-        gate = self._gate
-        return self._waited > 0 and (
-            gate.admits_after_all(self._waiting())
-            or (self._waited >= gate.guard and gate.may_help_out())
-        )
 
     def _take_one(self) -> None:
         """One at a time: what it asks for counts before there is another."""
@@ -169,7 +164,7 @@ class Acceptor:
         door = self._only or self._ready_door()
         if door is not None and self._take(door):
             self._gate.take_turn()
-            self._leave_it()
+            self._come_back()
 
     def _ready_door(self) -> Door | None:
         ready = self._queues.poll(0)
@@ -180,20 +175,20 @@ class Acceptor:
         if not self._closed and self._queues.poll(0):
             self._look()
 
-    def _leave_it(self) -> None:
-        """What else waits, to a sibling that has less to do and was woken as well, or to us when we
-        have less; but nothing is to wait for long. Only pauses count for that: while a call blocked
-        us, a sibling may have served many."""
+    def _come_back(self) -> None:
+        """What else waits is for a sibling that has less to do, and was woken as well, or for us
+        when we have less; but nothing is to wait for long."""
         self._service.when_lighter(self._look_further)
         if not self._looks_again:
-            pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
-            self._waited += pause
             self._looks_again = True
-            self._loop.call_later(pause, self._look_again)
+            pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
+            self._loop.call_later(pause, self._look_again, pause)
 
-    def _look_again(self) -> None:
+    def _look_again(self, pause: float) -> None:
+        """Only pauses are waiting: while a call blocked us, a sibling may have served many."""
         self._looks_again = False
         if not self._closed and self._queues.poll(0):
+            self._waited += pause
             self._look()
         else:
             self._waited = 0.0

@@ -46,20 +46,15 @@ class Entrance:
 
     def admits(self, listening: socket.socket) -> bool:
         """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
-        self._gate.tick()
-        if self._gate.admits(False, lambda: _waiting(listening)) or self._is_left(listening):
+        gate, doubts = self._gate, self._waited > 0
+        gate.tick()
+        if gate.admits(False, doubts, lambda: queue_length(listening) or 1) or (
+            self._waited >= gate.guard and gate.may_help_out()
+        ):
             self._waited = 0.0
             return True
         self._waited += PAUSE
         return False
-
-    def _is_left(self, listening: socket.socket) -> bool:
-        """Nobody took for a while what was not ours."""
-        gate = self._gate
-        return self._waited > 0.0 and (
-            gate.admits_after_all(_waiting(listening))
-            or (self._waited >= gate.guard and gate.may_help_out())
-        )
 
     def taken(self, plain: socket.socket, address: Any) -> tuple[socket.socket, Any]:
         """What accept(2) said, as the app gets it."""
@@ -78,10 +73,6 @@ class Entrance:
     def _change(self, by: int) -> None:
         self._load.change(by * (REQUEST + CONNECTION))
         self._counts[_CONNECTIONS] = self._counts[_IN_FLIGHT] = self._load.requests
-
-
-def _waiting(listening: socket.socket) -> int:
-    return queue_length(listening) or 1
 
 
 class Counted(socket.socket):

@@ -42,31 +42,29 @@ class Gate:
         self._slow: dict[int, float] = {}
         """Siblings that let a connection wait, and their beat at that time."""
 
-    def admits(self, busy: bool, waiting: Callable[[], int], /) -> bool:
-        """Whether one of the connections that wait is ours, if all siblings are awake.
+    def admits(self, busy: bool, doubts: bool, waiting: Callable[[], int], /) -> bool:
+        """Whether one of the connections that wait is ours.
 
         Those that have less to do come first, until they have as much: what waits beyond that is
         ours. ``waiting`` tells how many there are, and is not asked when we have the least.
         ``busy``: we have answered something since we looked last. Who answers one request at a time
         looks only between two, when it seems to have none, while its siblings are seen with one.
+        ``doubts``: nobody took it for a moment; only those count who are awake.
         """
         word = self.load.word
         if word >= self._limit:
             return False
         words = self._words[: self._rows.used].tolist()
         own = words[self._place] = word - self._slack + (REQUEST if busy and word < REQUEST else 0)
-        return own <= min(words) or waiting() > sum(_gap(own, each) for each in words if each < own)
-
-    def admits_after_all(self, waiting: int) -> bool:
-        """The same after a moment in which nobody took it: now only those count who are awake."""
-        word, now = self.load.word, monotonic()
-        own = word - self._slack
+        if own <= min(words):
+            return True
+        now = monotonic() if doubts else 0.0
         first = sum(
             _gap(own, other)
-            for place, other in enumerate(self._words[: self._rows.used].tolist())
-            if other < own and self._counts(place, now)
+            for place, other in enumerate(words)
+            if other < own and not (doubts and self._sleeps(place, now))
         )
-        return word < self._limit and waiting > first
+        return not first or waiting() > first
 
     def take_turn(self) -> None:
         """A connection was taken: others come first now, if there is nothing else between us."""
@@ -88,13 +86,13 @@ class Gate:
                 self._slow[place] = self._rows.beat(place)
         return word < self._limit
 
-    def _counts(self, place: int, now: float) -> bool:
+    def _sleeps(self, place: int, now: float) -> bool:
         beat = self._rows.beat(place)
         if place in self._slow:
             if self._slow[place] == beat:
-                return False
+                return True
             del self._slow[place]
-        return now - beat < STALE
+        return now - beat > STALE
 
 
 def _gap(own: int, less: int) -> int:
@@ -105,7 +103,7 @@ def _gap(own: int, less: int) -> int:
 class OpenGate(Gate):
     """Takes whatever the kernel wakes it for, as other servers do."""
 
-    def admits(self, _busy: bool, _waiting: Callable[[], int], /) -> bool:
+    def admits(self, _busy: bool, _doubts: bool, _waiting: Callable[[], int], /) -> bool:
         """Always, below the limit."""
         return self.load.word < self._limit
 

@@ -37,30 +37,30 @@ def test_who_has_less_to_do_comes_first() -> None:
     (busy, _), (idle, _) = workers(2)
     busy.load.change(+REQUEST)
     idle.load.change(+5 * CONNECTION)
-    assert idle.admits(False, one)
-    assert not busy.admits(False, one)
+    assert idle.admits(False, False, one)
+    assert not busy.admits(False, False, one)
 
 
 def test_with_as_many_requests_connections_decide_and_then_turns() -> None:
     (a, _), (b, _) = workers(2)
     a.load.change(+CONNECTION)
-    assert (a.admits(False, one), b.admits(False, one)) == (False, True)
+    assert (a.admits(False, False, one), b.admits(False, False, one)) == (False, True)
     b.load.change(+CONNECTION)
     a.take_turn()
-    assert (a.admits(False, one), b.admits(False, one)) == (False, True)
+    assert (a.admits(False, False, one), b.admits(False, False, one)) == (False, True)
     b.take_turn()
     b.load.change(+1)  # a moment later
-    assert (a.admits(False, one), b.admits(False, one)) == (True, False)
+    assert (a.admits(False, False, one), b.admits(False, False, one)) == (True, False)
 
 
 def test_a_turn_that_is_long_ago_is_forgotten() -> None:
     (a, _), _ = workers(2)
     a.take_turn()
     a.tick()
-    assert not a.admits(False, one)
+    assert not a.admits(False, False, one)
     a._last -= FORGOTTEN
     a.tick()
-    assert a.admits(False, one)
+    assert a.admits(False, False, one)
 
 
 def test_what_waits_beyond_what_the_others_will_take_is_ours() -> None:
@@ -68,53 +68,53 @@ def test_what_waits_beyond_what_the_others_will_take_is_ours() -> None:
     busy.load.change(+2 * REQUEST)
     also.load.change(+REQUEST)
     # Two for the idle one, one for the other: then all have two.
-    assert not busy.admits(False, lambda: 3)
-    assert busy.admits(False, lambda: 4)
+    assert not busy.admits(False, False, lambda: 3)
+    assert busy.admits(False, False, lambda: 4)
 
 
 def test_slack_and_limit() -> None:
     (a, _), (b, _) = workers(2, slack=1, limit=3)
     a.load.change(+REQUEST)
-    assert a.admits(False, one)
+    assert a.admits(False, False, one)
     a.load.change(+REQUEST)
-    assert not a.admits(False, one)
+    assert not a.admits(False, False, one)
     b.load.change(+3 * REQUEST)
-    assert a.admits(False, one)
-    assert not b.admits(False, lambda: 100)
-    assert not b.admits_after_all(100)
+    assert a.admits(False, False, one)
+    assert not b.admits(False, False, lambda: 100)
+    assert not b.admits(False, True, lambda: 100)
 
 
 def test_who_is_hidden_or_silent_is_not_waited_for() -> None:
     (busy, _), (idle, row) = workers(2)
     busy.load.change(+REQUEST)
-    assert not busy.admits_after_all(1)
+    assert not busy.admits(False, True, one)
     row.floats[BEAT] -= STALE + 1
-    assert busy.admits_after_all(1)
+    assert busy.admits(False, True, one)
     row.floats[BEAT] = monotonic()
     idle.load.hide()
-    assert busy.admits(False, one)
+    assert busy.admits(False, False, one)
     idle.load.change(+CONNECTION)  # nobody sees that
-    assert busy.admits(False, one)
+    assert busy.admits(False, False, one)
     idle.load.show()
-    assert not busy.admits(False, one)
+    assert not busy.admits(False, False, one)
 
 
 def test_who_let_a_connection_wait_does_not_count_until_it_beats() -> None:
     (busy, _), (_, row) = workers(2)
     busy.load.change(+REQUEST)
     assert busy.may_help_out()
-    assert busy.admits_after_all(1)
+    assert busy.admits(False, True, one)
     row.floats[BEAT] += 0.1
-    assert not busy.admits_after_all(1)
+    assert not busy.admits(False, True, one)
 
 
 def test_the_open_gate_looks_only_at_its_limit() -> None:
     (busy, _), _ = workers(2, limit=2, kind=OpenGate)
     busy.load.change(+REQUEST)
-    assert busy.admits(False, one)
+    assert busy.admits(False, False, one)
     busy.take_turn()
     busy.load.change(+REQUEST)
-    assert not busy.admits(False, one)
+    assert not busy.admits(False, False, one)
 
 
 Word = st.builds(lambda r, c: r * REQUEST + c * CONNECTION, st.integers(0, 5), st.integers(0, 5))
@@ -124,11 +124,11 @@ def test_who_is_between_two_requests_is_not_idle() -> None:
     (a, _), (b, _) = workers(2)
     a.load.change(+3 * CONNECTION)
     b.load.change(REQUEST + 2 * CONNECTION)
-    assert a.admits(False, one)
-    assert not a.admits(True, one)
-    assert a.admits(True, lambda: 2)
+    assert a.admits(False, False, one)
+    assert not a.admits(True, False, one)
+    assert a.admits(True, False, lambda: 2)
     b.load.change(+2 * CONNECTION)
-    assert a.admits(True, one)
+    assert a.admits(True, False, one)
 
 
 @given(st.lists(Word, min_size=1, max_size=8), st.integers(1, 20))
@@ -146,7 +146,7 @@ def test_all_that_wait_are_taken_and_shared_evenly(words: list[int], waiting: in
     while left:
         taken = left
         for gate, _ in made:
-            if left and gate.admits(False, how_many):
+            if left and gate.admits(False, False, how_many):
                 gate.load.change(REQUEST + CONNECTION)
                 gate.take_turn()
                 left -= 1
@@ -163,4 +163,4 @@ def test_nobody_is_asked_how_many_wait_when_it_does_not_matter() -> None:
         raise AssertionError("a system call for nothing")
 
     asked: Callable[[], int] = forbidden
-    assert gate.admits(False, asked)
+    assert gate.admits(False, False, asked)
