@@ -54,8 +54,9 @@ class Acceptor:
         self._loop = loop
         self._service = service
         self._most = most
-        self._answered = 0
-        """Requests when we looked last."""
+        self._taken = 0
+        self._repeats = 0
+        """Requests beyond the first of each connection, when we looked last."""
         self._gate = gate
         self._load = gate.load
         self._on_taken = on_taken
@@ -148,9 +149,9 @@ class Acceptor:
 
     def _is_ours(self) -> bool:
         gate = self._gate
-        # Whoever has answered something since we looked last may go on with more of it.
-        before, self._answered = self._answered, self._service.requests
-        return gate.admits(self._answered != before, self._waited > 0, self._waiting) or (
+        # More answers since we looked last than first requests: others come back for more.
+        before, self._repeats = self._repeats, self._service.requests - self._taken
+        return gate.admits(self._repeats > before, self._waited > 0, self._waiting) or (
             self._waited >= gate.guard and gate.may_help_out()
         )
 
@@ -163,6 +164,7 @@ class Acceptor:
         self._waited = 0.0
         door = self._only or self._ready_door()
         if door is not None and self._take(door):
+            self._taken += 1
             self._gate.take_turn()
             self._come_back()
 
