@@ -192,6 +192,12 @@ class Config:
         WORK,
         "what has waited for so long is accepted by any worker below its limit",
     )
+    rebalance: bool = option(
+        kinds.FLAG,
+        False,
+        WORK,
+        "a busy worker with many more connections than its siblings closes some after an answer",
+    )
     max_requests: int | None = option(
         kinds.OPTIONAL_COUNT, None, WORK, "replace a worker after so many requests"
     )

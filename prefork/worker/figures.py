@@ -54,6 +54,8 @@ class Figures:
         self._lag = 0.0
         self._lag_until = 0.0
         self._next_question = 0.0
+        self.busy = 0.0
+        """Share of the time between the last two beats."""
 
     def accepted(self, taken: socket.socket) -> None:
         """A connection was taken. How long it had waited is asked of a hundred a second at most."""
@@ -106,7 +108,10 @@ class Figures:
         cpu = process_time()
         used, self._cpu = cpu - self._cpu, cpu
         calls = took / self._at_a_time if self._at_a_time else 0.0
-        return min(now - self._last, max(used, late, calls))
+        passed = now - self._last
+        busy = min(passed, max(used, late, calls))
+        self.busy = busy / passed if passed > 0 else 0.0
+        return busy
 
     def _worst_lag(self, now: float, late: float) -> float:
         if late >= self._lag or now > self._lag_until:

@@ -1,4 +1,4 @@
-"""An HTTP worker: a uvloop, the acceptor, the tick, and the way out.
+"""An HTTP worker: a uvloop, the acceptor, the heartbeat, and the way out.
 
 Draining goes: close the listeners, let the service finish, let the app shut down, leave. The
 master's kill timeout bounds all of it; a worker whose master died keeps that time itself.
@@ -31,11 +31,13 @@ from prefork.worker.current import worker
 from prefork.worker.doors import Door
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
-from prefork.worker.gate import Gate, gate
+from prefork.worker.gate import gate
+from prefork.worker.heartbeat import Heartbeat
 from prefork.worker.interface import Interface
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
+from prefork.worker.rebalance import Rebalance
 from prefork.worker.renewal import Renewal
 from prefork.worker.slow import SlowLog
 from prefork.worker.trace import traced
@@ -69,7 +71,6 @@ class HttpWorker:
         self._leave = leave
         self._log = log
         self._log_access = log_access
-        self._next_tick: asyncio.TimerHandle | None = None
 
     def run(self, watchdog: Watchdog) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
@@ -121,7 +122,11 @@ class HttpWorker:
         self._leave.watch(loop)
         self._prepare_tls(loop)
         acceptor.open()
-        self._tick(loop, service, figures, keeper)
+        also = [keeper.tick]
+        if config.rebalance:
+            also.append(Rebalance(self._line.row, service, figures).tick)
+        heart = Heartbeat(loop, service, self._line, figures, also)
+        heart.beat()
         self._line.ready()
         await self._leave.stopping
         if self._leave.orphaned:
@@ -129,7 +134,7 @@ class HttpWorker:
         acceptor.close()
         await acceptor.settle(self._config.linger)
         service.drain(self._leave.orphaned or self._line.ends)
-        self._tick(loop, service, figures, keeper)
+        heart.beat()
         await service.emptied
         await service.handler.finish()
         await lifespan.stop()
@@ -172,18 +177,6 @@ class HttpWorker:
             )
             service.log_access = slow.over
             slow.begin(service)
-
-    def _tick(
-        self, loop: asyncio.AbstractEventLoop, service: Service, figures: Figures, keeper: Gate
-    ) -> None:
-        """The heartbeat: it comes from the loop that serves, so a blocked loop misses it."""
-        if self._next_tick is not None:
-            self._next_tick.cancel()
-        wait = service.tick()
-        keeper.tick()
-        figures.publish(service, loop.time(), wait)
-        self._line.promise(service.oldest, wait)
-        self._next_tick = loop.call_later(wait, self._tick, loop, service, figures, keeper)
 
 
 def proxies(config: Config) -> Proxies:

@@ -93,3 +93,27 @@ def test_without_fairness_connections_are_answered_all_the_same(tmp_path: Path) 
     options = ("--accept=any", f"--pythonpath={APPS}")
     with serving(tmp_path, "fair:asgi", *options, workers=2) as server:
         assert burst(server, 16, QUICK).total() == 16
+
+
+def test_with_rebalance_clients_move_on_to_a_worker_that_was_born_later(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, "fair:wsgi", "--rebalance", f"--pythonpath={APPS}") as server,
+        ExitStack() as all_of_them,
+    ):
+        wires = [all_of_them.enter_context(tcp(server)) for _ in range(20)]
+        assert len({wire.send(get("/")).answer().body for wire in wires}) == 1
+        os.kill(server.pid, signal.SIGTTIN)
+        server.ready(2)
+
+        def both_have_some() -> bool:
+            """All ask at once; who is sent away comes back."""
+            for wire in wires:
+                wire.send(get("/0.01"))
+            answers = [wire.answer() for wire in wires]
+            for index, answer in enumerate(answers):
+                if answer.closes:
+                    wires[index] = all_of_them.enter_context(tcp(server))
+            shares = Counter(answer.body for answer in answers)
+            return len(shares) == 2 and min(shares.values()) >= 5
+
+        wait_for(both_have_some, "the new worker has its share")

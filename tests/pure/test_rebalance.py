@@ -1,0 +1,27 @@
+"""How many connections an overloaded worker lets go."""
+
+import pytest
+
+from prefork.http.load import CONNECTION, NOBODY, REQUEST
+from prefork.worker.rebalance import surplus_of
+
+
+@pytest.mark.parametrize(
+    ("connections", "surplus"),
+    [
+        ([20, 0], 5),
+        ([20, 20], 0),
+        ([20, 18], 0),
+        ([5, 0], 0),
+        ([100, 90, 20], 15),
+        ([20], 0),
+    ],
+)
+def test_half_of_what_is_too_much_leaves(connections: list[int], surplus: int) -> None:
+    loads = [3 * REQUEST + count * CONNECTION + 7 for count in connections]
+    assert surplus_of(loads, 0) == surplus
+
+
+def test_who_accepts_nothing_does_not_count() -> None:
+    assert surplus_of([20 * CONNECTION, NOBODY], 0) == 0
+    assert surplus_of([NOBODY, 20 * CONNECTION, 0], 0) == 0
