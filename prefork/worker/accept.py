@@ -166,7 +166,10 @@ class Acceptor:
         if door is not None and self._take(door):
             self._taken += 1
             self._gate.take_turn()
-            self._come_back()
+            if self._gate.has_rivals():
+                self._come_back()
+            else:
+                self._loop.call_soon(self._look_further)
 
     def _ready_door(self) -> Door | None:
         ready = self._queues.poll(0)

@@ -66,6 +66,12 @@ class Gate:
         )
         return not first or waiting() > first
 
+    def has_rivals(self) -> bool:
+        """Whether any sibling takes connections, too."""
+        words = self._words[: self._rows.used].tolist()
+        words[self._place] = NOBODY
+        return min(words) != NOBODY
+
     def take_turn(self) -> None:
         """A connection was taken: others come first now, if there is nothing else between us."""
         self._last = now = monotonic()
@@ -106,6 +112,10 @@ class OpenGate(Gate):
     def admits(self, _busy: bool, _doubts: bool, _waiting: Callable[[], int], /) -> bool:
         """Always, below the limit."""
         return self.load.word < self._limit
+
+    def has_rivals(self) -> bool:
+        """None that it would wait for."""
+        return False
 
     def take_turn(self) -> None:
         """There are none."""

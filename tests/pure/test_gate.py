@@ -33,6 +33,15 @@ def workers(
     return made
 
 
+def test_who_accepts_alone_has_no_rivals() -> None:
+    (a, _), (b, _) = workers(2)
+    assert a.has_rivals()
+    b.load.hide()
+    assert not a.has_rivals()
+    (free, _), _ = workers(2, kind=OpenGate)
+    assert not free.has_rivals()
+
+
 def test_who_has_less_to_do_comes_first() -> None:
     (busy, _), (idle, _) = workers(2)
     busy.load.change(+REQUEST)
