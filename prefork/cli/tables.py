@@ -122,7 +122,9 @@ def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))
         who = f"worker {death['slot']} (pid {death['pid']}, gen {death['generation']})"
         killed = ", killed" if death["killed"] else ""
-        console.print(f"{at} {who}: {death['cause']} ({death['detail']}{killed})", markup=False)
+        why = f": {death['why']}" if death.get("why") else ""
+        text = f"{at} {who}: {death['cause']}{why} ({death['detail']}{killed})"
+        console.print(text, markup=False)
         if death["reason"]:
             console.print(death["reason"], markup=False)
 

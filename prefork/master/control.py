@@ -26,6 +26,9 @@ MOST_CLIENTS = 64
 MOST_DEATHS = 100
 """So many are remembered for ``why``."""
 
+MOST_RECYCLED = 20
+"""And so many workers that were worn: where they are many, they must not displace a crash."""
+
 Outcome = bytes
 """The line that ends a conversation."""
 
@@ -92,6 +95,7 @@ class Control:
         self._clock = clock
         self._talks: list[Talk] = []
         self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
+        self._recycled: deque[dict[str, Any]] = deque(maxlen=MOST_RECYCLED)
         self.restarts: Counter[int] = Counter()
         """By slot: how often its worker failed and was replaced."""
         waiter.watch(socket.fileno(), self._accept)
@@ -174,9 +178,11 @@ class Control:
             case "env":
                 return {"env": {**os.environ, **self._asked.config.env}}
             case "why":
-                return {"deaths": list(self._deaths)}
+                known = [*self._deaths, *self._recycled]
+                return {"deaths": sorted(known, key=lambda death: float(death["at"]))}
             case "reset":
                 self._deaths.clear()
+                self._recycled.clear()
                 self.restarts.clear()
         return {"name": self._asked.describe()["name"]}
 
@@ -223,15 +229,22 @@ class Control:
 
     def tell(self, happening: orders.Happening, text: str) -> None:
         """Something happened: those who wait for it and those who follow hear of it."""
-        if isinstance(happening, orders.WorkerGone) and not _was_planned(happening):
-            self._deaths.append({"at": self._clock(), **_details(happening)})
-            self.restarts[happening.slot] += happening.retry_in is not None
+        if isinstance(happening, orders.WorkerGone):
+            self._remember(happening)
         line = wire.progress(text, at=self._clock(), **_details(happening))
         for talk in list(self._talks):
             waits = talk.goal is not None or talk.stopping
             if (waits or talk.follows) and not talk.peer.send(line):
                 self._hang_up(talk)  # it does not read
         self._look(happening)
+
+    def _remember(self, gone: orders.WorkerGone) -> None:
+        death = {"at": self._clock(), **_details(gone)}
+        if not _was_planned(gone):
+            self._deaths.append(death)
+            self.restarts[gone.slot] += gone.retry_in is not None
+        elif gone.why:
+            self._recycled.append(death)
 
     def settle(self) -> None:
         """The pool has decided everything for now."""

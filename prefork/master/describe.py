@@ -75,6 +75,7 @@ def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
         "pid": worker.pid,
         "generation": worker.generation,
         "state": worker.state.value,
+        "worn": worker.worn,
         "since": time() - (now - worker.born),
         **reading(row, now),
         "says": nursling.says if nursling is not None else "",

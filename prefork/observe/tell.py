@@ -10,13 +10,14 @@ from prefork.pool import MasterState, Pool, orders
 Told = tuple[int, str]
 
 
-def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911 - a case each
+def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 - a case each
     """The level and the text of a log line."""
     match happening:
         case orders.WorkerReady(_, pid, slot, generation, took):
             return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) ready in {took:.2f}s"
-        case orders.WorkerLeaving(_, pid, slot, generation, cause):
-            return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) drains: {cause}"
+        case orders.WorkerLeaving(_, pid, slot, generation, cause, why):
+            text = f"worker {slot} (pid {pid}, gen {generation}) drains: {cause}"
+            return logging.INFO, f"{text}: {why}" if why else text
         case orders.WorkerHung(_, pid, slot, generation, cause):
             who = f"worker {slot} (pid {pid}, gen {generation})"
             what = "passed its deadline" if cause is orders.Cause.HANG else str(cause)
@@ -31,6 +32,11 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911 - a case e
             return logging.INFO, f"reloaded to gen {generation} in {took:.2f}s"
         case orders.RollFailed(kept, reason):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
+        case orders.Recycling(workers, why):
+            return logging.INFO, f"recycling {workers} of the workers: {why}"
+        case orders.RecycleFailed(_, pid, slot, generation, why):
+            who = f"worker {slot} (pid {pid}, gen {generation})"
+            return logging.WARNING, f"{who} is worn ({why}) and serves on until an heir is ready"
         case orders.Scaled():
             return logging.INFO, _scaled(happening)
         case orders.Parked():
@@ -49,6 +55,8 @@ def _scaled(scaled: orders.Scaled) -> str:
 
 def _gone(gone: orders.WorkerGone) -> Told:
     text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
+    if gone.why:
+        text += f": {gone.why}"
     if gone.retry_in is None:
         if gone.killed and gone.cause in (orders.Cause.HANG, orders.Cause.BOOT_TIMEOUT):
             return logging.WARNING, f"{text}; killed"

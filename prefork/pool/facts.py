@@ -53,7 +53,8 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Worn:
-    """The worker asks to be replaced, and serves until it is (``why``: "1000 requests")."""
+    """The worker is to be replaced, and serves until it is (``why``: "1000 requests"). It said so
+    itself, or it was seen (its memory)."""
 
     worker: int
     why: str
@@ -100,6 +101,13 @@ class ReloadRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedRecycle:
+    """Replace every worker by one of the same generation (``why``: "--cron 0 4 * * *")."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskedScale:
     """More (positive) or fewer (negative) workers."""
 
@@ -135,6 +143,7 @@ Fact = (
     | Exited
     | AskedReload
     | ReloadRefused
+    | AskedRecycle
     | AskedScale
     | AskedDrain
     | AskedStop

@@ -17,7 +17,7 @@ class Cause(StrEnum):
     BOOT_FAILURE = "boot failure"
     BOOT_TIMEOUT = "not ready in time"
     HANG = "hang"
-    RECYCLE = "recycle"
+    RECYCLE = "recycled"
     SCALE = "scale"
     RELOAD = "reload"
     STOP = "stop"
@@ -37,13 +37,14 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeaving:
-    """A worker was told to drain."""
+    """A worker was told to drain. ``why``: what wore out one that is recycled."""
 
     worker: int
     pid: int
     slot: int
     generation: int
     cause: Cause
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class WorkerHung:
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
     """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is;
-    ``reason``: what it said itself, unless that is told as the end of a start or of a roll."""
+    ``reason``: what it said itself, unless that is told as the end of a start or of a roll, or was
+    told of the heir before it; ``why``: what wore out one that was recycled."""
 
     worker: int
     pid: int
@@ -71,6 +73,7 @@ class WorkerGone:
     killed: bool
     retry_in: float | None
     reason: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,26 @@ class RollFailed:
 
     kept: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recycling:
+    """So many workers are to be replaced, one after another."""
+
+    workers: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecycleFailed:
+    """The heir of a worn worker failed; the worker serves on, and more heirs are tried. Told once
+    for each worker."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,8 @@ Happening = (
     | RollStarted
     | RollDone
     | RollFailed
+    | Recycling
+    | RecycleFailed
     | Scaled
     | Parked
     | Ending

@@ -1,6 +1,6 @@
-"""The numbers that the pool decides by. All times are seconds."""
+"""The numbers that the pool decides by, and the plan that they are part of. Times are seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MOST_WORKERS = 1024
 
@@ -39,3 +39,16 @@ class Policy:
             return self.reload_timeout
         steps = -(-max(slots, 1) // self.surge)
         return steps * (self.boot_timeout + self.kill_timeout + 4 * self.hang_grace) + 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is desired: this many slots, all at this generation, under this policy."""
+
+    generation: int
+    target: int
+    policy: Policy
+
+    def scaled(self, by: int) -> "Plan":
+        """With so many slots more or less, within bounds."""
+        return replace(self, target=min(max(self.target + by, 1), MOST_WORKERS))

@@ -19,7 +19,6 @@ is spawned while ``target + surge`` processes live, so at most ``surge`` slots c
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
@@ -27,7 +26,7 @@ from prefork.errors import MachineError
 from prefork.pool import facts, orders
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
-from prefork.pool.policy import MOST_WORKERS, Policy
+from prefork.pool.policy import Plan, Policy
 from prefork.pool.table import Table
 from prefork.pool.workers import FRESH, State, Worker
 
@@ -46,15 +45,6 @@ class MasterState(StrEnum):
     RELOADING = "reloading"
     FROZEN = "frozen"
     STOPPING = "stopping"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is desired: this many slots, all at this generation, under this policy."""
-
-    generation: int
-    target: int
-    policy: Policy
 
 
 class Pool:
@@ -93,7 +83,7 @@ class Pool:
             case facts.Leaving(worker):
                 self._on_leaving(worker, now)
             case facts.Worn(worker, why):
-                self._on_worn(worker, why)
+                self._on_worn(worker, why, now)
             case facts.Beats(deadlines):
                 self._on_beats(deadlines)
             case facts.Stuck(worker, what):
@@ -104,6 +94,8 @@ class Pool:
                 self._on_reload(generation, policy, now)
             case facts.ReloadRefused(reason):
                 self._on_refused(reason)
+            case facts.AskedRecycle(why):
+                self._on_recycle(why)
             case facts.AskedScale(by):
                 self._on_scale(by)
             case facts.AskedDrain():
@@ -174,10 +166,7 @@ class Pool:
             jitter = self._rng.uniform(0.0, policy.lifetime_jitter)
             worker.retire_at = now + policy.max_lifetime + jitter
         worker.enter(State.READY, None)
-        took = now - worker.born
-        self._announce(
-            orders.WorkerReady(worker.id, worker.pid, worker.slot, worker.generation, took)
-        )
+        self._announce(orders.WorkerReady(*worker.names, took=now - worker.born))
         if self.state is MasterState.STARTING:
             self.state = MasterState.RUNNING
             self._announce(orders.Running(worker.generation))
@@ -196,9 +185,11 @@ class Pool:
             worker.enter(State.DRAINING, now + self.plan.policy.kill_timeout)
             self._announce_leaving(worker, Cause.LEFT)
 
-    def _on_worn(self, worker_id: int, why: str) -> None:
-        if (worker := self.workers.get(worker_id, State.READY)) is not None:
-            worker.worn = worker.worn or why
+    def _on_worn(self, worker_id: int, why: str, now: float) -> None:
+        worker = self.workers.get(worker_id, State.READY)
+        if worker is not None and not worker.worn:
+            worker.wear(why)
+            self.workers.rest(worker, now, self._rng)
 
     def _on_beats(self, deadlines: Mapping[int, float]) -> None:
         for worker in self.workers.ready():
@@ -217,16 +208,8 @@ class Pool:
         if fact.code in self.plan.policy.stop_exit_codes and worker.state is State.READY:
             self.workers.budget(worker.slot).closed = True
         if worker.cause is None:
-            worker.cause = self._cause_of(worker, fact)
+            worker.cause = worker.cause_of(fact)
         self._bury(worker, now, detail)
-
-    @staticmethod
-    def _cause_of(worker: Worker, fact: facts.Exited) -> Cause:
-        if fact.out_of_memory and fact.signal == "SIGKILL":
-            return Cause.OUT_OF_MEMORY
-        if worker.state in FRESH:
-            return Cause.BOOT_FAILURE
-        return Cause.EXIT if fact.signal is None else Cause.SIGNAL
 
     def _bury(self, worker: Worker, now: float, detail: str) -> None:
         """Forget a dead worker and book its death to its slot, unless we sent it away."""
@@ -239,24 +222,32 @@ class Pool:
         decisive = failed and self._is_decisive(worker)
         useless = worker.ready_at is None and worker.generation != self.plan.generation
         again = failed and not (budget.closed or decisive or useless or self.stopping)
+        incumbent = self.workers.worn_incumbent(worker) if again else None
+        told = incumbent is not None and incumbent.heir_failed == worker.reason
         self._announce(
             orders.WorkerGone(
-                worker.id,
-                worker.pid,
-                worker.slot,
-                worker.generation,
+                *worker.names,
                 cause,
                 detail,
                 killed=worker.state is State.KILLED,
                 retry_in=max(0.0, budget.due - now) if again else None,
-                reason=worker.reason if again else "",
+                reason=worker.reason if again and not told else "",
+                why=worker.worn if cause is Cause.RECYCLE else "",
             )
         )
+        if incumbent is not None:
+            self._serve_on(incumbent, worker.reason)
         reason = f"worker {worker.slot}: {worker.reason or f'{cause} ({detail})'}"
         if decisive:
             self._end_attempt(reason, worker.code)
         elif failed:
             self._maybe_give_up(budget, reason, worker.code)
+
+    def _serve_on(self, worn: Worker, reason: str) -> None:
+        """Its heir failed. The slot's account says when the next one is tried."""
+        if worn.heir_failed is None:
+            self._announce(orders.RecycleFailed(*worn.names, why=worn.worn))
+        worn.heir_failed = reason
 
     def _is_decisive(self, worker: Worker) -> bool:
         """Whether it failed to boot and that ends an attempt: the first start, or its roll."""
@@ -305,19 +296,24 @@ class Pool:
             self.state = MasterState.FROZEN
         self._announce(orders.RollFailed(self.plan.generation, reason))
 
+    def _on_recycle(self, why: str) -> None:
+        """A roll that goes on replaces its outdated workers anyway, unless it fails; the others are
+        as new as can be."""
+        rolling, newest = self.state is MasterState.RELOADING, self.plan.generation
+        worn = [w for w in self.workers.ready() if not (rolling and w.generation == newest)]
+        for worker in worn:
+            worker.wear(why)
+        if worn and not self.stopping:
+            self._announce(orders.Recycling(len(worn), why))
+
     def _on_scale(self, by: int) -> None:
         if self.stopping:
             return
         before, self._parked = self.target, False
-        self.plan = self._scaled(self.plan, by)
+        self.plan = self.plan.scaled(by)
         if self._fallback is not None:
-            self._fallback = self._scaled(self._fallback, by)
+            self._fallback = self._fallback.scaled(by)
         self._announce(orders.Scaled(self.plan.target, before))
-
-    @staticmethod
-    def _scaled(plan: Plan, by: int) -> Plan:
-        target = min(max(plan.target + by, 1), MOST_WORKERS)
-        return Plan(plan.generation, target, plan.policy)
 
     def _on_drain(self) -> None:
         if not self.stopping:
@@ -369,14 +365,14 @@ class Pool:
             yield self._roll_deadline
         if len(self.workers) < self.target + self.plan.policy.surge:
             for slot in self._wanting():
-                yield self.workers.budget(slot).due
+                yield self.workers.due(slot, self.plan.generation)
 
     def _pass_deadlines(self, now: float) -> None:
         for worker in self.workers:
             if worker.deadline is not None and worker.deadline <= now:
                 self._deadline_passed(worker, now)
             elif worker.retire_at is not None and worker.retire_at <= now:
-                worker.worn = worker.worn or "lifetime"
+                worker.wear(f"{now - (worker.ready_at or now):.0f}s > --max-lifetime")
         if self._roll_deadline is not None and self._roll_deadline <= now:
             self._roll_deadline = None
             if self.state is MasterState.RELOADING:
@@ -394,9 +390,7 @@ class Pool:
         booting = worker.state is State.BOOTING
         worker.cause = Cause.BOOT_TIMEOUT if booting else Cause.HANG
         worker.enter(State.HUNG, now + self.plan.policy.hang_grace)
-        self._announce(
-            orders.WorkerHung(worker.id, worker.pid, worker.slot, worker.generation, worker.cause)
-        )
+        self._announce(orders.WorkerHung(*worker.names, worker.cause))
         self._orders.append(orders.DumpStacks(worker.id))
         if self._is_decisive(worker):
             self._end_attempt(f"worker {worker.slot}: {worker.cause}", worker.code)
@@ -412,7 +406,7 @@ class Pool:
         for slot in self._wanting():
             if len(self.workers) >= self.target + self.plan.policy.surge:
                 break
-            if self.workers.budget(slot).due <= now:
+            if self.workers.due(slot, self.plan.generation) <= now:
                 self._spawn(slot, now)
         self._close_when_all_slots_ended()
 
@@ -430,7 +424,8 @@ class Pool:
             elif worker.state in FRESH and worker.generation != self.plan.generation:
                 self._stop(worker, Cause.RELOAD, now)
             elif worker.state is State.READY and self.workers.relieved(worker):
-                self._stop(worker, Cause.RECYCLE if worker.worn else Cause.RELOAD, now)
+                outdated = worker.generation != self.plan.generation
+                self._stop(worker, Cause.RELOAD if outdated else Cause.RECYCLE, now)
 
     def _wanting(self) -> list[int]:
         # A recycle waits for the end of a roll, which replaces the worn worker anyway.
@@ -481,9 +476,8 @@ class Pool:
         self._orders.append(orders.Kill(worker.id))
 
     def _announce_leaving(self, worker: Worker, cause: Cause) -> None:
-        self._announce(
-            orders.WorkerLeaving(worker.id, worker.pid, worker.slot, worker.generation, cause)
-        )
+        why = worker.worn if cause is Cause.RECYCLE else ""
+        self._announce(orders.WorkerLeaving(*worker.names, cause, why))
 
     def _announce(self, happening: orders.Happening) -> None:
         self._orders.append(orders.Announce(happening))

@@ -4,6 +4,7 @@ It answers; it never decides. Who is spawned or stopped is decided in pool.py al
 """
 
 from collections.abc import Iterator
+from random import Random
 
 from prefork.pool.budget import Budget
 from prefork.pool.workers import FRESH, State, Worker
@@ -15,6 +16,7 @@ class Table:
     def __init__(self) -> None:
         self._workers: dict[int, Worker] = {}
         self._budgets: dict[int, Budget] = {}
+        self._wear: dict[int, Budget] = {}
         self._serial = 0
 
     def __iter__(self) -> Iterator[Worker]:
@@ -52,21 +54,48 @@ class Table:
         """Whether a younger worker is ready in the same slot."""
         return any(w.slot == incumbent.slot and w.id > incumbent.id for w in self.ready())
 
+    def worn_incumbent(self, heir: Worker) -> Worker | None:
+        """Whom a worker that never served was to replace, if that one is worn."""
+        found = (w for w in self.ready() if w.slot == heir.slot and w.worn)
+        return next(found, None) if heir.ready_at is None else None
+
     def wanting(self, target: int, generation: int, replace_worn: bool) -> list[int]:
-        """Slots that want a new worker: the empty ones first, then the outdated and worn."""
+        """Slots that want a new worker: the empty ones first, then the outdated, then one of the
+        worn, if no other has an heir that boots."""
         heirs = {w.slot for w in self._workers.values() if w.state in FRESH}
         incumbents = {w.slot: w for w in self.ready()}
         empty: list[int] = []
-        old: list[int] = []
+        outdated: list[int] = []
+        worn: list[int] = []
         for slot in range(target):
             if slot in heirs or self.budget(slot).closed:
                 continue
             incumbent = incumbents.get(slot)
             if incumbent is None:
                 empty.append(slot)
-            elif incumbent.generation != generation or (incumbent.worn and replace_worn):
-                old.append(slot)
-        return empty + old
+            elif incumbent.generation != generation:
+                outdated.append(slot)
+            elif incumbent.worn:
+                worn.append(slot)
+        if not replace_worn or any(w.worn and w.slot in heirs for w in incumbents.values()):
+            worn = []
+        # Whose turn it is first: one whose heirs fail does not keep the others waiting.
+        worn.sort(key=lambda slot: self.due(slot, generation))
+        return empty + outdated + worn[:1]
+
+    def due(self, slot: int, generation: int) -> float:
+        """When a slot that wants a worker may have it."""
+        rests = [
+            w.rests_until for w in self.ready() if (w.slot, w.generation) == (slot, generation)
+        ]
+        return max(self.budget(slot).due, *rests, 0.0)
+
+    def rest(self, worn: Worker, now: float, rng: Random) -> None:
+        """A slot whose workers wear out soon after they began waits longer and longer for the next,
+        because new ones do not help: the limit is too low."""
+        account = self._wear.setdefault(worn.slot, Budget())
+        account.charge(now, worn.uptime(now), 0.0, rng)
+        worn.rests_until = account.due
 
     def listens_before(self, generation: int) -> bool:
         """Whether anybody of an older generation may still accept connections."""
@@ -87,5 +116,5 @@ class Table:
 
     def forgive(self) -> None:
         """Clear all accounts."""
-        for budget in self._budgets.values():
+        for budget in (*self._budgets.values(), *self._wear.values()):
             budget.clear()

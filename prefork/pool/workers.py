@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from prefork.errors import AppError
+from prefork.pool.facts import Exited
 from prefork.pool.orders import Cause
 
 
@@ -50,6 +51,11 @@ class Worker:
     ready_at: float | None = None
     retire_at: float | None = None
     worn: str = ""
+    """Why it is to be replaced; empty: it is not."""
+    rests_until: float = 0.0
+    """No heir for it before, if it is worn."""
+    heir_failed: str | None = None
+    """Worn, it was told that its heir failed, and why."""
     deaf: bool = False
     """It said that it accepts no more."""
     forced: bool = False
@@ -63,6 +69,23 @@ class Worker:
     def enter(self, state: State, deadline: float | None) -> None:
         """Change state; every change names its deadline or says that there is none."""
         self.state, self.deadline = state, deadline
+
+    def wear(self, why: str) -> None:
+        """It is to be replaced. The first reason stands."""
+        self.worn = self.worn or why
+
+    @property
+    def names(self) -> tuple[int, int, int, int]:
+        """What every happening about it begins with."""
+        return self.id, self.pid, self.slot, self.generation
+
+    def cause_of(self, death: Exited) -> Cause:
+        """Why it ended, unless we know better."""
+        if death.out_of_memory and death.signal == "SIGKILL":
+            return Cause.OUT_OF_MEMORY
+        if self.state in FRESH:
+            return Cause.BOOT_FAILURE
+        return Cause.EXIT if death.signal is None else Cause.SIGNAL
 
     def uptime(self, now: float) -> float:
         """Seconds since it became ready; 0 when it never did."""

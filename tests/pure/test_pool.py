@@ -496,7 +496,103 @@ def test_a_worn_worker_is_replaced_by_one_that_is_ready_first() -> None:
     assert not story.all(orders.Stop)
     story.ready(2)
     story.exit(1)
-    assert story.all(orders.WorkerGone)[0].cause is Cause.RECYCLE
+    gone = story.all(orders.WorkerGone)[0]
+    assert (gone.cause, gone.why) == (Cause.RECYCLE, "1000 requests")
+    assert story.all(orders.WorkerLeaving)[0].why == "1000 requests"
+
+
+def test_worn_workers_are_replaced_one_after_another_whatever_the_surge() -> None:
+    story = running(workers=3, surge=3)
+    for worker in (1, 2, 3):
+        story.tell(facts.Worn(worker, "512 MB"))
+    for heir, slot in ((4, 0), (5, 1), (6, 2)):
+        assert [o.slot for o in story.all(orders.Spawn)][-1] == slot
+        assert len(story.all(orders.Spawn)) == slot + 1
+        story.ready(heir)
+
+
+def test_an_old_worker_has_left_before_the_next_one_is_recycled() -> None:
+    story = running(workers=2)
+    story.tell(facts.Worn(1, "512 MB"))
+    story.tell(facts.Worn(2, "512 MB"))
+    story.ready(3)
+    assert len(story.all(orders.Spawn)) == 1, "target + surge processes live"
+    story.exit(1)
+    assert [o.slot for o in story.all(orders.Spawn)] == [0, 1]
+
+
+def test_workers_that_wear_out_at_once_are_replaced_ever_more_slowly() -> None:
+    """A limit that is too low is no reason to do nothing but fork."""
+    story = running()
+    waits = []
+    for worker in range(1, 20):
+        story.tell(facts.Worn(worker, "512 MB > --max-memory 1m"))
+        begun = story.now
+        while not any(o.worker == worker + 1 for o in story.all(orders.Spawn)):
+            due = story.pool.next_deadline()
+            assert due is not None
+            story.later(due - story.now)
+        waits.append(story.now - begun)
+        story.ready(worker + 1)
+        story.exit(worker)
+    assert waits[0] == 0.0
+    assert waits[-1] > LONGEST_DELAY / 2
+    story.later(RESET_AFTER + 1)
+    story.tell(facts.Worn(20, "512 MB"))
+    assert story.all(orders.Spawn)[-1].worker == 21, "a long life is forgiven"
+
+
+def test_a_roll_does_not_wait_for_that() -> None:
+    story = running()
+    for worker in (1, 2, 3, 4):
+        story.tell(facts.Worn(worker, "512 MB"))
+        story.later(20.0)
+        story.ready(worker + 1)
+        story.exit(worker)
+    story.tell(facts.Worn(5, "512 MB"))
+    story.hup()
+    assert story.all(orders.Spawn)[-1] == orders.Spawn(6, 0, 2)
+
+
+def test_recycling_all_replaces_each_within_its_generation() -> None:
+    story = running(workers=2)
+    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    assert story.all(orders.Recycling) == [orders.Recycling(2, "--cron 0 4 * * *")]
+    for heir, old in ((3, 1), (4, 2)):
+        story.ready(heir)
+        story.exit(old)
+    assert {o.generation for o in story.all(orders.Spawn)} == {1}
+    assert [w.id for w in story.pool.workers.ready()] == [3, 4]
+    assert story.pool.state is MasterState.RUNNING
+
+
+def test_recycling_all_during_a_roll_leaves_it_to_the_roll() -> None:
+    story = running(workers=2)
+    story.hup()
+    story.ready(3)
+    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    assert story.all(orders.Recycling) == [orders.Recycling(1, "--cron 0 4 * * *")]
+    story.exit(1)
+    story.ready(4)
+    story.exit(2)
+    assert len(story.all(orders.Spawn)) == 2, "nobody is replaced twice"
+    assert story.all(orders.WorkerGone)[-1].cause is Cause.RELOAD
+
+
+def test_recycling_all_is_made_up_for_when_the_roll_fails() -> None:
+    story = running(workers=2)
+    story.hup()
+    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.exit(3, 1)
+    assert story.pool.state is MasterState.FROZEN
+    assert story.all(orders.Spawn)[-1].generation == 1
+
+
+def test_recycling_nobody_is_not_told() -> None:
+    story = running()
+    story.tell(facts.AskedStop())
+    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    assert not story.all(orders.Recycling)
 
 
 def test_a_worker_at_the_end_of_its_lifetime_is_replaced() -> None:
@@ -526,6 +622,30 @@ def test_an_heir_that_fails_costs_the_worn_one_nothing() -> None:
     story.exit(2, 1)
     assert story.slots()[1] == (0, State.READY)
     assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
+
+
+def test_a_worn_worker_that_cannot_be_replaced_says_so_once() -> None:
+    story = running()
+    story.tell(facts.Worn(1, "512 MB"))
+    for heir in (2, 3, 4):
+        story.tell(facts.BootFailed(heir, "SyntaxError"))
+        story.exit(heir, 102)
+        story.later(20.0)
+    assert story.all(orders.RecycleFailed) == [
+        orders.RecycleFailed(1, 1001, 0, 1, why="512 MB"),
+    ]
+    assert [gone.reason for gone in story.all(orders.WorkerGone)] == ["SyntaxError", "", ""]
+    story.tell(facts.BootFailed(5, "ImportError"))
+    story.exit(5, 102)
+    assert story.all(orders.WorkerGone)[-1].reason == "ImportError", "that is news"
+
+
+def test_one_that_cannot_be_replaced_does_not_keep_the_others_waiting() -> None:
+    story = running(workers=2)
+    story.tell(facts.Worn(1, "512 MB"))
+    story.tell(facts.Worn(2, "512 MB"))
+    story.exit(3, 102)
+    assert story.all(orders.Spawn)[-1].slot == 1
 
 
 # Leaving and stopping.

@@ -90,6 +90,7 @@ class World(RuleBasedStateMachine):
                 limit = self.pool.target + self.pool.plan.policy.surge
                 assert len(self.processes) < limit, "spawned beyond target + surge"
                 assert 0 <= slot < self.pool.target
+                self.check_recycle_is_gentle(slot, generation)
                 if self.forks_fail:
                     self.unborn.add(worker)
                     return [facts.SpawnFailed(worker, "cannot fork")]
@@ -128,6 +129,14 @@ class World(RuleBasedStateMachine):
                 continue
             serving = {w.slot for w in self.pool.workers.ready()}
             assert slot in serving, f"{fact} cost slot {slot} its worker"
+
+    def check_recycle_is_gentle(self, slot: int, generation: int) -> None:
+        """Never during a roll, and one heir at a time."""
+        recycled = {w.slot for w in self.pool.workers.ready() if w.generation == generation}
+        if slot in recycled:
+            assert self.pool.state is not MasterState.RELOADING
+            fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
+            assert [each for each in fresh if each in recycled] == [slot]
 
     def check_frozen_keeps_the_old(self, ordered, fallen_to: int) -> None:
         failed = [
@@ -223,6 +232,10 @@ class World(RuleBasedStateMachine):
     @rule()
     def a_reload_with_a_broken_config(self) -> None:
         self.tell(facts.ReloadRefused("prefork.toml is no valid TOML"))
+
+    @rule()
+    def cron(self) -> None:
+        self.tell(facts.AskedRecycle("--cron 0 4 * * *"))
 
     @rule(by=st.sampled_from([-3, -1, 1, 2]))
     def scale(self, by: int) -> None:
