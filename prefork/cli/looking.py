@@ -20,7 +20,7 @@ from prefork.version import __version__
 
 Words = argparse.Namespace
 
-USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich")
+USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich", "cronsim", "watchfiles")
 """Packages whose versions matter in a bug report."""
 
 

@@ -90,6 +90,9 @@ def show_app(app: Mapping[str, Any]) -> None:
             head.add_row(name, str(app[name]))
     head.add_row("listening", ", ".join(app.get("listening", [])) or "-")
     head.add_row("uptime", since(app.get("started") if app.get("answers") else None))
+    if planned := app.get("next_restart"):
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))
+        head.add_row("next restart", f"{at} (--cron {planned['cron']})")
     for key, value in app.get("settings", {}).items():
         head.add_row(f"--{key}", str(value))
     console.print(head)

@@ -19,6 +19,8 @@ from prefork.config.certificates import (
     parse_certificate,
     parse_password,
 )
+from prefork.config.cron import EXPECTED as EXPECTED_TIME
+from prefork.config.cron import parse as parse_times
 from prefork.config.forwarded import EXPECTED as EXPECTED_PARTS
 from prefork.config.forwarded import parse_parts, show_parts
 from prefork.config.networks import parse_network
@@ -334,6 +336,8 @@ ADDRESSES = many(
     Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
 )
 PATHS = many(PATH)
+PATTERNS = many(Kind("PATTERN", "a pattern such as *.csv", _text))
+CRON = Kind("TIMES", EXPECTED_TIME, parse_times, lambda times: list(times) or ["off"], many=True)
 CERTIFICATES = many(
     Kind(
         "CERT[,key=KEY]",

@@ -38,6 +38,7 @@ SERVE = "What to serve"
 BIND = "Where to listen"
 TLS = "TLS"
 WORK = "Workers"
+PLANNED = "Planned restarts"
 LIFE = "Life and death of a worker"
 HTTP = "HTTP timeouts and limits"
 BEHIND = "Behind a proxy"
@@ -209,6 +210,51 @@ class Config:
     )
     max_lifetime_jitter: float = option(
         kinds.DURATION, 0.0, WORK, "up to so much more, different for each worker"
+    )
+    max_memory: int | None = option(
+        kinds.OPTIONAL_SIZE,
+        None,
+        WORK,
+        "replace a worker that has more memory, together with the processes that it began",
+    )
+    max_memory_jitter: int = option(
+        kinds.SIZE, 0, WORK, "up to so much more, different for each worker"
+    )
+    max_memory_measure: str = option(
+        kinds.choice("pss", "rss"),
+        "pss",
+        WORK,
+        "what is shared counts in part (pss), or in full for each who has it (rss)",
+    )
+
+    cron: tuple[str, ...] = option(
+        kinds.CRON,
+        (),
+        PLANNED,
+        "replace all workers, one after another, at such times, repeatable: minute hour day month "
+        "weekday, by the local clock, as in 0 4 * * *",
+    )
+    watch: bool = option(
+        kinds.FLAG, False, PLANNED, "reload when files change; needs prefork[watch]"
+    )
+    watch_path: tuple[str, ...] = option(
+        kinds.PATHS,
+        (),
+        PLANNED,
+        "file or folder to watch, repeatable; default: the working directory and --pythonpath",
+    )
+    watch_ignore: tuple[str, ...] = option(
+        kinds.PATTERNS,
+        (),
+        PLANNED,
+        "names below it that do not count, repeatable: *.csv, uploads, or with a slash a path from "
+        "there on; .git, caches, environments, logs and databases never do",
+    )
+    watch_delay: float = option(
+        kinds.POSITIVE_DURATION,
+        0.2,
+        PLANNED,
+        "how long nothing more may change before the reload; it waits for a minute at most",
     )
 
     boot_timeout: float = option(

@@ -13,6 +13,7 @@ from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
 from prefork.errors import UsageError
+from prefork.master.watch import Watched, watched
 from prefork.observe.access import AccessLog
 from prefork.observe.log import make_log
 from prefork.pool import Policy
@@ -20,6 +21,7 @@ from prefork.tls.credentials import Credentials
 from prefork.tls.credentials import load as load_credentials
 from prefork.tls.credentials import plan as plan_tls
 from prefork.unix.cores import usable_cores
+from prefork.unix.home import home
 from prefork.unix.identity import Identity, look_up
 from prefork.unix.listeners import Listener, block, open_listeners, refit
 
@@ -28,7 +30,8 @@ from prefork.unix.listeners import Listener, block, open_listeners, refit
 class Generation:
     """``folder``: the workers' working directory, by name. ``imports``: what they put first on
     sys.path. ``listeners``, each with the scheme that is spoken there, are shared with other
-    generations where the address is the same. ``tls`` None: there are no certificates."""
+    generations where the address is the same. ``tls`` None: there are no certificates;
+    ``watched`` None: its files are not watched."""
 
     config: Config
     policy: Policy
@@ -37,6 +40,7 @@ class Generation:
     imports: list[str]
     listeners: dict[Listener, str]
     tls: Credentials | None
+    watched: Watched | None
 
     def places(self) -> str:
         """Where it listens, or what it runs, for the log."""
@@ -61,8 +65,9 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
         raise UsageError(f"chdir: there is no folder {folder}")
     tls = credentials(config, here)
     make_logs(config, identity)
+    files = watched(config, here, imports, own=[str(home(os.environ))])
     listeners = _listen(config, list(open_now), tls is not None)
-    return Generation(config, policy(config), identity, folder, imports, listeners, tls)
+    return Generation(config, policy(config), identity, folder, imports, listeners, tls, files)
 
 
 def folders(config: Config, here: str) -> tuple[str, list[str]]:

@@ -27,6 +27,7 @@ from prefork.master.generation import Generations, prepare
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.outlets import Mouth
+from prefork.master.planned import Planned
 from prefork.master.programs import Programs
 from prefork.master.published import Published
 from prefork.master.registration import Registration
@@ -35,7 +36,7 @@ from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
 from prefork.unix.daemon import Foreground
-from prefork.unix.memory import out_of_memory_kills
+from prefork.unix.memory import OutOfMemory
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
 from prefork.unix.scoreboard import Row, Scoreboard
@@ -98,8 +99,9 @@ class Master:
             )
         self._status = ""
         self._exit_code: int | None = None
-        self._oom_kills = out_of_memory_kills()
-        self._watchdog_due = monotonic()
+        self._out_of_memory = OutOfMemory()
+        known = (self._waiter, self._nursery, self._pool, log.logger)
+        self._planned = Planned(*known, self._facts.append, self.reload, self._be_watcher)
 
     def run(self) -> int:
         """Until everything is over; the exit code."""
@@ -110,7 +112,7 @@ class Master:
         first.warn(self._log.logger)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
-            self._logs.start(self._waiter, self._be_writer)
+            self._logs.start(self._waiter, partial(self._be_aside, self._titles.writer))
             self._facts.append(facts.Tick())
             self._settle()
             while self._exit_code is None or not self._programs.are_gone:
@@ -125,17 +127,16 @@ class Master:
 
     def _patience(self) -> float | None:
         due = [self._pool.next_deadline(), self._programs.next_deadline()]
-        interval = self._notifier.watchdog_interval
-        if interval is not None:
-            due.append(self._watchdog_due)
+        due += [self._planned.next_deadline(), self._notifier.watchdog_due]
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
     def _settle(self) -> None:
         """Tell the pool everything. Beats come last: with them it passes the deadlines."""
         self._programs.settle(self._pool.quick)
-        while self._facts:
-            self._ask(self._facts.popleft())
+        self._tell_pool()
+        self._planned.settle(self._generations[self._pool.plan.generation])
+        self._tell_pool()
         self._ask(self._beats())
         self._show_status()
         self._published.settle()
@@ -143,10 +144,11 @@ class Master:
         if self._control is not None:
             self._control.settle()
         self._generations.forget_all_but(self._pool.generations())
-        interval = self._notifier.watchdog_interval
-        if interval is not None and monotonic() >= self._watchdog_due:
-            self._watchdog_due = monotonic() + interval
-            self._notifier.watchdog()
+        self._notifier.feed()
+
+    def _tell_pool(self) -> None:
+        while self._facts:
+            self._ask(self._facts.popleft())
 
     def _ask(self, fact: facts.Fact) -> None:
         for order in self._pool.handle(fact, monotonic()):
@@ -181,15 +183,10 @@ class Master:
                 self.reopen()
             case signal.SIGUSR2:
                 self._log.logger.warning("USR2: upgrading the master is not there yet")
-            case signal.SIGWINCH:
-                self._on_winch()
+            case signal.SIGWINCH if not in_terminal_foreground():  # there it means: resized
+                self._facts.append(facts.AskedDrain())
             case signal.SIGCHLD if self._programs.adopts:
                 reap_strangers(self._knows_pid)
-
-    def _on_winch(self) -> None:
-        if in_terminal_foreground():
-            return  # somebody resized the terminal
-        self._facts.append(facts.AskedDrain())
 
     def _on_word(self, worker: int, word: Word | Nonsense) -> None:
         match word:
@@ -211,13 +208,11 @@ class Master:
             reap_strangers(self._knows_pid)  # they may have waited behind this one
         if reason := self._programs.on_death(worker, death):
             self._facts.append(facts.BootFailed(worker, reason))
-        kills = out_of_memory_kills()
-        starved = kills is not None and self._oom_kills is not None and kills > self._oom_kills
-        self._oom_kills = kills
+        starved = self._out_of_memory.struck()
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
     def _knows_pid(self, pid: int) -> bool:
-        return self._nursery.knows_pid(pid) or self._logs.knows_pid(pid)
+        return any(part.knows_pid(pid) for part in (self._nursery, self._logs, self._planned))
 
     # What a signal or a client of the control socket asks.
 
@@ -232,7 +227,7 @@ class Master:
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._nursery, self.config, listening, restarts)
         listed = self._registration.name if self._registration is not None else self._name
-        return {"name": listed, "pid": os.getpid(), **described}
+        return {"name": listed, "pid": os.getpid(), **described, **self._planned.describe()}
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""
@@ -321,6 +316,7 @@ class Master:
         self._waiter.close_copy()
         self._nursery.leave_behind()
         self._programs.close_copy()
+        self._planned.close_copy()
         self._foreground.close_copy()
         if self._pid_file is not None:
             self._pid_file.close_copy()
@@ -328,11 +324,15 @@ class Master:
             self._registration.close_copy()
             self._control.close_copy()
 
-    def _be_writer(self) -> None:
-        """In the log writer: it needs nothing of all this."""
+    def _be_aside(self, show_title: Callable[[], None]) -> None:
+        """In a child that serves nothing: it needs nothing of all this."""
         self._let_go()
-        self._titles.writer()
+        show_title()
         self._generations.close_copies(but=())
+
+    def _be_watcher(self) -> None:
+        self._be_aside(self._titles.watcher)
+        self._logs.close_copy()
 
     def _be_worker(
         self,
@@ -423,6 +423,7 @@ class Master:
 
     def _close(self) -> None:
         self._programs.close()
+        self._planned.close()
         self._generations.close()
         self._logs.close()
         if self._pid_file is not None:

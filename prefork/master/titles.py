@@ -23,6 +23,11 @@ class Titles:
         if self._word != OFF:
             setproctitle(f"{self._word}: guard [{self._name}]")
 
+    def watcher(self) -> None:
+        """Of the process that sees files change, which calls it."""
+        if self._word != OFF:
+            setproctitle(f"{self._word}: watcher [{self._name}]")
+
     def worker(self, slot: int, generation: int, state: str) -> None:
         """Of the worker that calls it."""
         if self._word != OFF:

@@ -33,7 +33,8 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
         case orders.RollFailed(kept, reason):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
         case orders.Recycling(workers, why):
-            return logging.INFO, f"recycling {workers} of the workers: {why}"
+            count = "1 worker" if workers == 1 else f"{workers} workers"
+            return logging.INFO, f"recycling {count}: {why}"
         case orders.RecycleFailed(_, pid, slot, generation, why):
             who = f"worker {slot} (pid {pid}, gen {generation})"
             return logging.WARNING, f"{who} is worn ({why}) and serves on until an heir is ready"

@@ -25,6 +25,18 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, KEEP)
 
 
+class OutOfMemory:
+    """Whether the kernel killed for lack of memory, from one question to the next."""
+
+    def __init__(self) -> None:
+        self._kills = out_of_memory_kills()
+
+    def struck(self) -> bool:
+        """Since the last question."""
+        before, self._kills = self._kills, out_of_memory_kills()
+        return before is not None and self._kills is not None and self._kills > before
+
+
 def out_of_memory_kills() -> int | None:
     """How many so far in our cgroup (v2, memory.events); None when it cannot be told."""
     try:

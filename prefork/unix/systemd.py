@@ -22,6 +22,7 @@ class Notifier:
         # A leading @ stands for the NUL of an abstract address.
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self.watchdog_interval = _watchdog_interval(found)
+        self.watchdog_due = None if self.watchdog_interval is None else time.monotonic()
 
     def ready(self) -> None:
         """The service answers."""
@@ -42,6 +43,13 @@ class Notifier:
     def watchdog(self) -> None:
         """Still alive."""
         self._send("WATCHDOG=1")
+
+    def feed(self) -> None:
+        """The watchdog, if there is one and it is time."""
+        now = time.monotonic()
+        if self.watchdog_interval is not None and now >= (self.watchdog_due or 0.0):
+            self.watchdog_due = now + self.watchdog_interval
+            self.watchdog()
 
     def main_pid(self, pid: int) -> None:
         """Who the main process is, after daemonizing."""

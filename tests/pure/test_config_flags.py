@@ -19,6 +19,8 @@ with pytest.MonkeyPatch.context() as patch:
     HELP = parser().format_help()
 
 RIGHT = {
+    "cron": "0 4 * * *",
+    "max_memory_measure": "rss",
     "interface": "wsgi",
     "ready": "manual",
     "bind": "9000",

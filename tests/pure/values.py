@@ -105,6 +105,8 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.ENVIRONMENT: st.dictionaries(_VARIABLE, texts(without="\0"), max_size=4),
     kinds.ADDRESSES: _some(addresses(), least=1),
     kinds.PATHS: _some(_LINE),
+    kinds.PATTERNS: _some(_LINE),
+    kinds.CRON: _some(st.sampled_from(["0 4 * * *", "*/5 * * * * *", "@daily", "0 4 LW * MON"])),
     kinds.EXIT_CODES: _some(st.integers(0, 255)),
     kinds.CERTIFICATES: _some(certificates()),
     kinds.PASSWORD: passwords(),

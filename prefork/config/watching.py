@@ -1,0 +1,60 @@
+"""Which changed files are no reason to reload. PURE."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+ALWAYS = (
+    # version control, environments, caches
+    *(".git", ".hg", ".svn", ".venv", "venv", "site-packages", "node_modules", "__pycache__"),
+    *(".tox", ".nox", ".*_cache", ".hypothesis", ".coverage*", "*.egg-info", ".idea", ".vscode"),
+    # what is compiled, or on its way into an editor or a copy
+    *("*.py[cod]", "*.sw?", "*~", ".#*", "#*#", "4913", "*.tmp", "*.part", ".DS_Store"),
+    # what apps write
+    *("*.log", "*.log.*", "*.pid", "*.sock", "*.lock", "nohup.out"),
+    *("*.db", "*.sqlite", "*.sqlite3", "*-journal", "*-wal", "*-shm"),
+)
+"""Names of files and folders, below a watched folder, whose changes never count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """``roots`` are the watched folders. A pattern without a slash is for any name below them; one
+    with a slash is for the path from there on. What begins like one of ``places`` is ours."""
+
+    roots: tuple[str, ...]
+    patterns: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+
+    def __contains__(self, path: str) -> bool:
+        if path.startswith(self.places):
+            return True
+        parts = self.below(path).split("/")
+        ways = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+        return any(
+            fnmatchcase(each, pattern.strip("/"))
+            for pattern in (*ALWAYS, *self.patterns)
+            for each in (ways if "/" in pattern else parts)
+        )
+
+    def below(self, path: str) -> str:
+        """The path from the watched folder on; of such a folder, or a file, its name."""
+        within = [root for root in self.roots if path.startswith(_folder(root))]
+        if not within:
+            return path.rpartition("/")[2]
+        return path.removeprefix(_folder(max(within, key=len)))
+
+
+def places(roots: Sequence[str], files: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
+    """What begins so is not watched: these files, also rotated, and all in these folders; but not
+    a folder that a watched one is in."""
+    outside = [
+        _folder(each)
+        for each in folders
+        if not any(_folder(root).startswith(_folder(each)) for root in roots)
+    ]
+    return (*files, *outside)
+
+
+def _folder(path: str) -> str:
+    return path.rstrip("/") + "/"

@@ -1,0 +1,42 @@
+"""The time zone of this machine, or of TZ (tzset(3))."""
+
+import io
+import os
+import struct
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo
+
+LOCALTIME = "/etc/localtime"
+
+
+def local_zone() -> tzinfo:
+    """With its rules for summer time; what cannot be read means UTC, as in the C library."""
+    word = os.environ.get("TZ")
+    if word is None:
+        return _from_file(LOCALTIME) or UTC
+    word = word.removeprefix(":")
+    if word.startswith("/"):
+        return _from_file(word) or UTC
+    try:
+        return ZoneInfo(word)
+    except (ValueError, OSError, KeyError):  # KeyError: there is no zone of that name
+        return _from_rule(word) or UTC
+
+
+def _from_file(path: str) -> tzinfo | None:
+    try:
+        with open(path, "rb") as file:
+            return ZoneInfo.from_file(file, key=path)
+    except (OSError, ValueError):
+        return None
+
+
+def _from_rule(rule: str) -> tzinfo | None:
+    """From ``CET-1CEST,M3.5.0,M10.5.0/3``, as the last line of a file that says nothing else
+    (tzfile(5))."""
+    header = b"TZif2" + bytes(15) + struct.pack(">6L", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
+    try:
+        made = io.BytesIO(header + header + b"\n" + rule.encode() + b"\n")
+        return ZoneInfo.from_file(made, key=rule)
+    except (ValueError, UnicodeError):
+        return None

@@ -1,0 +1,249 @@
+"""Workers that are replaced because of their memory or by the clock lose no request."""
+
+import json
+import os
+import re
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import Server, command, serving, wait_for
+from tests.live.home import fetch, own_home
+from tests.live.load import load
+from tests.live.sources import write_version
+from tests.live.test_master_reload import lost_nothing, reload
+from tests.live.test_programs import needs_node, running, write_node
+
+LEAKS = {
+    "wsgi": """
+whole = app
+KEPT = []
+def app(environ, start_response):
+    KEPT.append(os.urandom(100_000))
+    return whole(environ, start_response)
+""",
+    "asgi": """
+whole = app
+KEPT = []
+async def app(scope, receive, send):
+    KEPT.append(os.urandom(100_000))
+    await whole(scope, receive, send)
+""",
+}
+RECYCLED = r"worker \d+ \(pid (\d+), gen 1\) gone: recycled: \d+(\.\d)? MB > --max-memory 100m"
+HOLD = """
+import os
+HELD = []
+def hold(megabytes):
+    HELD.append(os.urandom(megabytes * 2**20))
+"""
+
+
+def write_leak(folder: Path, interface: str) -> None:
+    write_version(folder, 1, interface)
+    with (folder / "app.py").open("a") as file:
+        file.write(LEAKS[interface])
+
+
+def never_two_heirs_at_once(server: Server) -> None:
+    """Each heir is ready, and its incumbent told to leave, before the next one is born."""
+    words = [
+        m[1] for line in server.lines if (m := re.search(r"\) (ready|drains: recy|gone)", line))
+    ]
+    assert "ready" in words
+    first = words.index("drains: recy")
+    told = [word for word in words[first - 1 :] if word != "gone"]
+    assert set(told[0::2]) == {"ready"}
+    assert set(told[1::2]) <= {"drains: recy"}
+
+
+@pytest.mark.parametrize(
+    ("interface", "threads"), [("wsgi", "0"), ("wsgi", "4"), ("asgi", "0")], ids=str
+)
+def test_workers_that_grow_are_replaced_without_a_failure(
+    tmp_path: Path, interface: str, threads: str
+) -> None:
+    write_leak(tmp_path, interface)
+    options = ("--max-memory", "100m", "--threads", threads)
+    with (
+        serving(tmp_path, "app:app", *options, workers=3) as server,
+        load(server.port, 16, 16, pause=0.02) as clients,
+    ):
+        clients.during("quiet", 500)
+        clients.mark("leaking")
+        server.wait_log(RECYCLED, 6, patience=60)
+        report = clients.stop()
+        lost_nothing(report)
+        never_two_heirs_at_once(server)
+        assert server.count("ERROR") == 0
+        assert server.stop() == 0
+
+
+def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> None:
+    with own_home(tmp_path) as home:
+        source = HOLD + "def app(environ, start_response):\n    hold(150)\n    start_response"
+        home.write("web.py", source + '("200 OK", [])\n    return [b"ok"]\n')
+        home.start("web", "--max-memory", "100m", "--max-memory-jitter", "1m")
+        (before,) = home.app()["workers"]
+        entry = home.client.find("web")[0]
+        events = home.client.events(entry)
+        with ThreadPoolExecutor() as threads:
+            first = threads.submit(next, events)
+            ask = partial(home.client.ask, entry, "scale", workers="1")
+            wait_for(lambda: ask() and first.done(), "somebody listens")
+        assert fetch(home.app()) == b"ok"
+        kinds = []
+        for event in events:
+            if event.details["kind"] != "Scaled":
+                kinds.append(event.details["kind"])
+            if kinds[-1:] == ["WorkerGone"]:
+                why = r"1\d\d MB > --max-memory 100m( \+ [01]\.\d MB)?"
+                assert re.fullmatch(why, event.details["why"])
+                assert event.details["cause"] == "recycled"
+                break
+        assert kinds == ["WorkerReady", "WorkerLeaving", "WorkerGone"]
+        told = home.good("why", "web")
+        assert re.search(rf"worker 0 \(pid {before['pid']}, gen 1\): recycled: 1\d\d MB >", told)
+        assert home.app()["restarts"] == 0
+        assert home.app()["generation"] == 1
+
+
+def test_one_that_cannot_be_replaced_serves_on_and_says_so_once(tmp_path: Path) -> None:
+    write_version(tmp_path, 1, code=HOLD + "def grow():\n    hold(150)\n    return b'grown'\n")
+    with serving(tmp_path, "app:app", "--max-memory", "100m") as server:
+        (tmp_path / "app.py").write_text("def (\n")
+        assert server.get("/grow")[1] == b"grown"
+        server.wait_log("is worn .* MB > --max-memory 100m.* and serves on until an heir is ready")
+        server.wait_log("gone: boot failure .*a new one in", 4)
+        assert server.get()[1].startswith(b"0001 ")
+        assert server.count("and serves on until") == 1
+        assert server.count("SyntaxError") == 1
+        write_version(tmp_path, 2)
+        server.wait_log("gone: recycled: ")
+        assert server.get()[1].startswith(b"0002 ")
+        assert server.stop() == 0
+
+
+def test_a_main_and_the_processes_that_it_began_count_together(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        """\
+import subprocess, sys
+HELD = []
+def main(listener):
+    while True:
+        connection, _ = listener.accept()
+        words = [sys.executable, "-c", "import os, sys; x = os.urandom(150 * 2**20); print(1)\\n"
+                 "sys.stdout.flush(); sys.stdin.read()"]
+        child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child.stdout.readline()
+        HELD.append(child)
+        connection.close()
+"""
+    )
+    with serving(tmp_path, "app:main", "--max-memory", "100m") as server:
+        with server.connect() as connection:
+            assert connection.recv(1) == b""
+        server.wait_log(RECYCLED)
+        assert server.stop() == 0
+
+
+def test_a_program_that_has_its_port_alone_cannot_be_replaced_and_serves_on(tmp_path: Path) -> None:
+    """As with a reload: two cannot have it."""
+    (tmp_path / "own.py").write_text(
+        """\
+import os, socket, time
+line = socket.socket(socket.AF_UNIX)
+line.bind("own.sock")
+x = os.urandom(150 * 2**20)
+time.sleep(1000)
+"""
+    )
+    options = ("--max-memory", "100m", "--ready", "200ms")
+    with running(tmp_path, [sys.executable, "own.py"], *options) as server:
+        (worker,) = [int(m[1]) for m in [server.wait_log(r"pid (\d+), gen 1\) ready")]]
+        server.wait_log(rf"pid {worker}, gen 1\) is worn .*serves on")
+        server.wait_log("gone: boot failure .*: .*Address already in use|Address already in use")
+        os.kill(worker, 0)
+        assert server.stop() == 0
+
+
+@needs_node
+def test_a_node_program_that_grows_is_replaced_under_load(tmp_path: Path) -> None:
+    write_node(tmp_path, 1)
+    with (tmp_path / "server.js").open("a") as file:
+        file.write(
+            "const kept = [];\n"
+            "server.on('request', () => kept.push(require('node:crypto').randomBytes(200000)));\n"
+        )
+    options = ("-b", "127.0.0.1:0", "--ready", "200ms", "--max-memory", "100m")
+    with (
+        running(tmp_path, ["node", "server.js"], *options, workers=2) as server,
+        load(server.port, keep=8, fresh=8) as clients,
+    ):
+        clients.during("quiet", 200)
+        clients.mark("leaking")
+        server.wait_log(RECYCLED, 3, patience=60)
+        lost_nothing(clients.stop())
+        assert server.stop() == 0
+
+
+def test_by_the_clock_all_are_replaced_without_a_failure(tmp_path: Path) -> None:
+    """Seconds, because nobody wants to wait for a minute."""
+    write_version(tmp_path, 1)
+    with (
+        serving(tmp_path, "app:app", "--cron", "*/3 * * * * *", workers=3) as server,
+        load(server.port, 16, 16) as clients,
+    ):
+        clients.during("quiet", 300)
+        clients.mark("cron")
+        server.wait_log(r"recycling 3 workers: --cron \*/3 \* \* \* \* \*", 2, patience=60)
+        server.wait_log(r"gen 1\) gone: recycled: --cron \*/3", 6, patience=60)
+        report = clients.stop()
+        lost_nothing(report)
+        never_two_heirs_at_once(server)
+        assert server.count("gen 2") == 0
+        assert server.stop() == 0
+
+
+def test_the_next_time_is_shown_and_a_reload_changes_it(tmp_path: Path) -> None:
+    with own_home(tmp_path) as home:
+        home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\ncron = "0 4 * * *"\n')
+        home.good("start", "-c", "prefork.toml", "--name", "web")
+        assert re.search(
+            r"next restart +\S+ 04:00:00 \(--cron 0 4 \* \* \*\)", home.good("show", "web")
+        )
+        home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\ncron = ["30 5 * * *"]\n')
+        home.good("reload", "web")
+        (told,) = json.loads(home.good("show", "--json", "web").join("[]"))
+        assert told["next_restart"]["cron"] == "30 5 * * *"
+        assert told["next_restart"]["at"] % 3600 == 1800
+        home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\ncron = "soon"\n')
+        assert "cron = 'soon' is wrong" in home.bad(100, "reload", "web")
+        home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\n')
+        home.good("reload", "web")
+        assert "next_restart" not in json.loads(home.good("show", "--json", "web"))
+
+
+def test_a_wrong_time_is_told(tmp_path: Path) -> None:
+    done = command("--cron", "61 4 * * *", "app:app", cwd=tmp_path)
+    assert done.returncode == 100
+    assert "--cron" in done.stderr
+    assert "of '61 4 * * *' cron says: bad minute" in done.stderr
+
+
+def test_a_roll_that_goes_on_is_not_disturbed(tmp_path: Path) -> None:
+    """Recycling waits for its end; who is new by then stays."""
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", workers=2, env={"PREFORK_CRON": "* * * * * *"}) as server:
+        server.wait_log("recycling 2 workers")
+        write_version(tmp_path, 2, code="import time\ntime.sleep(2.5)")
+        reload(server, 2)
+        rolled = server.log.partition("reloading to gen 2")[2].partition("reloaded to gen 2")[0]
+        assert not re.search(r"gen 2\) drains: recycled", rolled)
+        server.send(signal.SIGHUP)
+        wait_for(lambda: server.count("reloaded to gen 3"), "another reload")
+        assert server.stop() == 0

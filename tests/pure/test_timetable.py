@@ -1,0 +1,115 @@
+"""The timetable against a clock that jumps."""
+
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from prefork.master.timetable import LOOK, Timetable
+
+AT_FOUR = ("0 4 * * *",)
+DAY = 86400.0
+
+
+class Clock:
+    """A clock that a test puts, and the zone where it hangs."""
+
+    def __init__(self, hour: float) -> None:
+        self.now = datetime(2026, 11, 26, tzinfo=UTC).timestamp() + hour * 3600
+        self.zone: tzinfo = UTC
+        self.timetable = Timetable(lambda: self.now, lambda: self.zone)
+        self.came: list[str] = []
+
+    def look(self, *expressions: str) -> None:
+        came = self.timetable.settle(expressions)
+        self.came += [came] if came else []
+
+    def later(self, hours: float, *expressions: str) -> int:
+        """As the master waits; how often it came."""
+        before, until = len(self.came), self.now + hours * 3600
+        while self.now < until:
+            patience = self.timetable.patience()
+            self.now = min(until, self.now + (LOOK if patience is None else patience))
+            self.look(*expressions)
+        return len(self.came) - before
+
+
+def test_nothing_is_due_without_an_expression() -> None:
+    clock = Clock(3)
+    clock.look()
+    assert clock.timetable.patience() is None
+    assert clock.timetable.next is None
+    assert clock.later(30) == 0
+
+
+def test_each_time_comes_once() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    assert clock.later(0.999, *AT_FOUR) == 0
+    assert clock.later(0.002, *AT_FOUR) == 1
+    assert clock.later(23.9, *AT_FOUR) == 0
+    assert clock.later(0.2, *AT_FOUR) == 1
+
+
+def test_nobody_waits_for_long_by_a_clock_that_may_jump() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    assert clock.timetable.patience() == LOOK
+    clock.now += 3600 - 5
+    assert clock.timetable.patience() == 5
+    clock.now += 10
+    assert clock.timetable.patience() == 0
+
+
+def test_what_came_while_the_machine_slept_is_made_up_for_once() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    clock.now += 5 * DAY
+    clock.look(*AT_FOUR)
+    assert clock.came == ["0 4 * * *"]
+    assert clock.later(0.9, *AT_FOUR) == 0
+    assert clock.later(0.2, *AT_FOUR) == 1
+
+
+def test_a_clock_that_is_put_back_a_little_brings_nothing_twice() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    assert clock.later(1.01, *AT_FOUR) == 1
+    clock.now -= 600
+    assert clock.later(2, *AT_FOUR) == 0
+    assert clock.later(24, *AT_FOUR) == 1
+
+
+def test_a_clock_that_is_put_back_far_was_wrong_before() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    clock.now += 40 * DAY
+    clock.look(*AT_FOUR)
+    clock.now -= 40 * DAY
+    clock.look(*AT_FOUR)
+    clock.came.clear()
+    assert clock.later(1.1, *AT_FOUR) == 1
+
+
+def test_a_clock_that_is_put_back_before_the_first_time() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    clock.now -= DAY
+    clock.look(*AT_FOUR)
+    assert clock.later(1.1, *AT_FOUR) == 1
+
+
+def test_a_reload_brings_other_times() -> None:
+    clock = Clock(3)
+    clock.look(*AT_FOUR)
+    assert clock.later(2, "0 5 * * *") == 1
+    assert clock.came == ["0 5 * * *"]
+    clock.look()
+    assert clock.timetable.next is None
+
+
+def test_times_are_those_of_the_zone() -> None:
+    clock = Clock(2.5)
+    clock.zone = ZoneInfo("Europe/Berlin")
+    clock.look(*AT_FOUR)
+    assert clock.timetable.next is not None
+    assert clock.timetable.next[0].isoformat() == "2026-11-26T04:00:00+01:00"
+    assert clock.later(0.6, *AT_FOUR) == 1

@@ -1,0 +1,110 @@
+"""Memory of real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from prefork.unix.family import adopt_orphans
+from prefork.unix.footprint import children, offspring, proportional, resident
+
+MB = 2**20
+HOLD = "x = bytearray(50 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\n"
+SAY = "import sys\nprint('here', flush=True)\nsys.stdin.read()\n"
+
+
+@contextmanager
+def python(source: str, **options: bool) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that did what ``source`` says and waits."""
+    words = [sys.executable, "-c", source + SAY]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        yield process
+
+
+def test_memory_is_what_the_process_touched() -> None:
+    with python(HOLD) as process:
+        assert 50 * MB < (proportional(process.pid) or 0) <= resident(process.pid) < 200 * MB
+
+
+def test_who_is_gone_has_none() -> None:
+    with python("") as process:
+        pass
+    assert resident(process.pid) == proportional(process.pid) == 0
+    assert children(process.pid) == []
+
+
+def test_of_the_dead_that_nobody_reaped_there_is_none() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert resident(process.pid) == proportional(process.pid) == 0
+    process.wait()
+
+
+def test_shared_memory_is_shared_out() -> None:
+    with python(HOLD + "import os\npid = os.fork()\nif not pid: os.read(0, 1)\n") as process:
+        (child,) = children(process.pid)
+        parts = proportional(process.pid), proportional(child)
+        assert sum(part or 0 for part in parts) < resident(process.pid) + resident(child) - 40 * MB
+
+
+def test_a_family_has_grandchildren_and_children_of_threads() -> None:
+    source = """\
+import os, subprocess, sys, threading
+def begin():
+    words = [sys.executable, "-c", "import subprocess; subprocess.run(['cat'])"]
+    subprocess.Popen(words)
+thread = threading.Thread(target=lambda: (begin(), wait.wait()), daemon=True)
+wait = threading.Event()
+begin()
+thread.start()
+while len(open(f"/proc/self/task/{thread.native_id}/children").read().split()) < 1:
+    pass
+"""
+    with python(source) as process:
+        found: list[int] = []
+        while len(found) < 5:  # two Pythons start their cats meanwhile
+            found = offspring(process.pid, [])
+        assert found[0] == process.pid
+        assert len(set(found)) == 5
+        process.stdin.close()  # type: ignore[union-attr]
+
+
+def test_orphans_of_the_session_belong_to_it() -> None:
+    adopt_orphans()
+    source = """\
+import os
+if not os.fork():
+    if not os.fork():
+        os.read(0, 1)
+    os._exit(0)
+os.wait()
+"""
+    with python(source, start_new_session=True) as process:
+        adopted = children(os.getpid())
+        found = offspring(process.pid, adopted)
+        assert len(found) == 2
+        assert found[1] in adopted
+        assert offspring(process.pid, []) == [process.pid]
+    os.waitpid(found[1], 0)
+
+
+def test_a_stranger_s_pss_is_not_told() -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody else")
+    with python(HOLD) as process:
+        other = os.fork()
+        if other == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+            told = proportional(process.pid)
+            os._exit(7 if told is None and resident(process.pid) > 50 * MB else 8)
+        assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 7
+        process.send_signal(signal.SIGKILL)

@@ -1,0 +1,88 @@
+"""Which changes count, and how the watcher tells them."""
+
+import pytest
+
+from prefork.config.watching import Ignored, places
+from prefork.wire.watching import Changed, Trouble, changed, read, trouble
+
+CODE = Ignored(("/srv/app",))
+
+
+@pytest.mark.parametrize(
+    "name", ["app.py", "a/b/views.py", "templates/index.html", ".env", "server.js", "go.mod"]
+)
+def test_code_counts(name: str) -> None:
+    assert f"/srv/app/{name}" not in CODE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".git/index",
+        "a/__pycache__/app.cpython-311.pyc",
+        "app.pyc",
+        "node_modules/left-pad/index.js",
+        "env3/lib/python3.11/site-packages/x.py",
+        ".venv/bin/python",
+        ".mypy_cache/x.json",
+        "app.py~",
+        ".app.py.swp",
+        "4913",
+        "app.log",
+        "app.log.1",
+        "db.sqlite3",
+        "db.sqlite3-journal",
+    ],
+)
+def test_what_tools_and_apps_write_does_not(name: str) -> None:
+    assert f"/srv/app/{name}" in CODE
+
+
+def test_names_above_the_watched_folder_mean_nothing() -> None:
+    assert "/home/venv/app.db/app.py" not in Ignored(("/home/venv/app.db",))
+
+
+def test_a_pattern_is_for_a_name_and_with_a_slash_for_a_path() -> None:
+    ignored = Ignored(("/srv/app",), ("*.csv", "uploads", "static/*.map", "/data/"))
+    for name in ("x.csv", "a/x.csv", "a/uploads/x", "static/a.map", "data/x", "data"):
+        assert f"/srv/app/{name}" in ignored, name
+    for name in ("x.csv.py", "uploads.py", "a/static/a.map", "a/data/x"):
+        assert f"/srv/app/{name}" not in ignored, name
+
+
+def test_of_folders_in_each_other_the_nearest_counts() -> None:
+    ignored = Ignored(("/srv", "/srv/venv/app"))
+    assert "/srv/venv/x.py" in ignored
+    assert "/srv/venv/app/x.py" not in ignored
+    assert ignored.below("/srv/venv/app/a/x.py") == "a/x.py"
+    assert ignored.below("/srv/venv/app") == "venv/app"
+
+
+def test_a_single_file_is_known_by_its_name() -> None:
+    ignored = Ignored(("/etc/app.conf",))
+    assert "/etc/app.conf" not in ignored
+    assert ignored.below("/etc/app.conf") == "app.conf"
+
+
+def test_our_own_files_and_folders_do_not_count() -> None:
+    ours = places(("/srv/app",), ["/srv/app/access.txt"], ["/srv/app/logs", "/srv/app", "/srv/"])
+    assert ours == ("/srv/app/access.txt", "/srv/app/logs/")
+    ignored = Ignored(("/srv/app",), (), ours)
+    for name in ("access.txt", "access.txt.1", "logs/web.out"):
+        assert f"/srv/app/{name}" in ignored, name
+    assert "/srv/app/logs.py" not in ignored
+
+
+def test_the_watcher_tells_how_many_files_and_some_names() -> None:
+    assert str(read(changed(["app.py"]))) == "1 file changed (app.py)"
+    many = read(changed([f"{n}.py" for n in range(9)]))
+    assert many == Changed(9, ("0.py", "1.py", "2.py"))
+    assert str(many) == "9 files changed (0.py, 1.py, 2.py, …)"
+
+
+def test_a_name_that_is_no_utf8_can_be_told() -> None:
+    assert read(changed(["caf\udce9.py"])) == Changed(1, ("caf?.py",))
+
+
+def test_the_watcher_tells_why_it_cannot_watch() -> None:
+    assert read(trouble("no space\nleft")) == Trouble("no space\nleft")
