@@ -11,7 +11,7 @@ ALWAYS = (
     # what is compiled, or on its way into an editor or a copy
     *("*.py[cod]", "*.sw?", "*~", ".#*", "#*#", "4913", "*.tmp", "*.part", ".DS_Store"),
     # what apps write
-    *("*.log", "*.log.*", "*.pid", "*.sock", "*.lock", "nohup.out"),
+    *("*.log", "*.log.*", "*.out", "*.out.*", "*.pid", "*.sock", "*.lock"),
     *("*.db", "*.sqlite", "*.sqlite3", "*-journal", "*-wal", "*-shm"),
 )
 """Names of files and folders, below a watched folder, whose changes never count."""

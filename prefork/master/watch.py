@@ -42,7 +42,8 @@ def watched(
         return None
     if importlib.util.find_spec("watchfiles") is None:
         raise UsageError("watch: it needs a package: pip install 'prefork[watch]'")
-    roots = tuple(dict.fromkeys(_named(here, path) for path in config.watch_path or default))
+    asked = config.watch_path or filter(os.path.exists, default)
+    roots = tuple(dict.fromkeys(_named(here, path) for path in asked))
     for root in roots:
         if root == "/":
             raise UsageError("watch: all of / is too much; name what to watch with watch-path")
@@ -105,6 +106,7 @@ class Watch:
 
     def _give_birth(self, wanted: Watched) -> None:
         """Raises MachineError."""
+        self._born = monotonic()
         pipe, master = open_ready_pipe(), os.getpid()
 
         def live() -> int:
@@ -122,7 +124,7 @@ class Watch:
             raise
         finally:
             pipe.close_writer()
-        self._reader, self._rest, self._born = pipe.reader, b"", monotonic()
+        self._reader, self._rest = pipe.reader, b""
         self._waiter.watch(pipe.reader, self._hear)
         self._waiter.watch(self._child.pidfd, self._bury)
 
@@ -132,12 +134,14 @@ class Watch:
             self._hang_up()
         *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
         for line in lines:
-            said = wire.read(line)
-            if isinstance(said, wire.Changed):
-                self._trouble = ""
-                self._on_change(said)
-            else:
-                self._tell(said.text)
+            match wire.read(line):
+                case wire.Watching() as began:
+                    self._trouble = ""
+                    self._logger.info("%s", began)
+                case wire.Changed() as changed:
+                    self._on_change(changed)
+                case wire.Trouble(text):
+                    self._tell(text)
 
     def _hang_up(self) -> None:
         self._waiter.forget(self._reader)

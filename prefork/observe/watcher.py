@@ -48,6 +48,7 @@ class Watcher:
 
         while None in (known := self._identities()):
             time.sleep(self._delay)
+        began = False
         for changes in watch(
             *self._ignored.roots,
             watch_filter=lambda _change, path: path not in self._ignored,
@@ -57,6 +58,9 @@ class Watcher:
             yield_on_timeout=True,
             ignore_permission_denied=True,
         ):
+            if not began:
+                began = True
+                self._say(wire.watching(self._ignored.roots))
             if changes:
                 self._tell(path for _, path in changes)
             if (now := self._identities()) != known:

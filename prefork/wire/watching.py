@@ -1,14 +1,27 @@
 """What the watcher tells the master: one JSON object a line. PURE.
 
-{"count": 3, "changed": ["app.py", "views.py"]}    so many files, and the first of them
-{"trouble": "…"}                                   it cannot watch; it ends
+    {"watching": ["/srv/app"]}                       it watches these from now on
+    {"count": 3, "changed": ["app.py", "views.py"]}  so many files, and the first of them
+    {"trouble": "…"}                                 it cannot watch; it ends
+
+The watcher is ours and runs no app code, so its lines are right ones.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 MOST_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """It began. ``roots``: what it watches."""
+
+    roots: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"watching {', '.join(self.roots)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +44,34 @@ class Trouble:
     text: str
 
 
+def watching(roots: Iterable[str]) -> bytes:
+    """One line about these folders."""
+    return _line({"watching": list(map(_shown, roots))})
+
+
 def changed(paths: Collection[str]) -> bytes:
     """One line about these files."""
-    names = [path.encode("utf-8", "replace").decode() for path in sorted(paths)[:MOST_NAMES]]
-    return json.dumps({"count": len(paths), "changed": names}).encode() + b"\n"
+    return _line({"count": len(paths), "changed": list(map(_shown, sorted(paths)[:MOST_NAMES]))})
 
 
 def trouble(text: str) -> bytes:
     """One line."""
-    return json.dumps({"trouble": text}).encode() + b"\n"
+    return _line({"trouble": text})
 
 
-def read(line: bytes) -> Changed | Trouble:
-    """What a line says; the watcher is ours, so it is a right one."""
+def read(line: bytes) -> Watching | Changed | Trouble:
+    """What a line says."""
     said = json.loads(line)
     if "trouble" in said:
         return Trouble(said["trouble"])
+    if "watching" in said:
+        return Watching(tuple(said["watching"]))
     return Changed(said["count"], tuple(said["changed"]))
+
+
+def _line(said: dict[str, object]) -> bytes:
+    return json.dumps(said).encode() + b"\n"
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "replace").decode()

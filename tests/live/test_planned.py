@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import Server, command, serving, wait_for
+from tests.live.harness import Server, command, serving, shared_folder, wait_for
 from tests.live.home import fetch, own_home
 from tests.live.load import load
 from tests.live.sources import write_version
@@ -148,6 +149,35 @@ def main(listener):
         with server.connect() as connection:
             assert connection.recv(1) == b""
         server.wait_log(RECYCLED)
+        assert server.stop() == 0
+
+
+def test_without_the_right_to_see_pss_it_goes_by_rss(tmp_path: Path) -> None:
+    """As in a container: root, without the capability to look into processes of others."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv")
+    with shared_folder() as folder:
+        write_version(folder, 1, code=HOLD + "def grow():\n    hold(150)\n    return b'grown'\n")
+        prefix = ("setpriv", "--bounding-set", "-sys_ptrace,-perfmon,-sys_admin")
+        options = ("--max-memory", "100m", "--user", "nobody")
+        with serving(folder, "app:app", *options, prefix=prefix) as server:
+            assert server.get("/grow")[1] == b"grown"
+            server.wait_log(RECYCLED)
+            server.wait_log("--max-memory goes by RSS: the kernel does not tell the master the PSS")
+            assert server.stop() == 0
+
+
+@pytest.mark.parametrize("measure", ["pss", "rss"])
+def test_what_is_shared_counts_in_part_or_in_full(tmp_path: Path, measure: str) -> None:
+    """A worker and its child share 60 MB, and each has some 25 of Python's, mostly shared."""
+    code = HOLD + "hold(60)\nimport signal\nif not os.fork():\n    signal.pause()\n"
+    write_version(tmp_path, 1, code=code + "def grow():\n    hold(100)\n    return b'grown'\n")
+    options = ("--max-memory", "150m", "--max-memory-measure", measure)
+    with serving(tmp_path, "app:app", *options) as server:
+        if measure == "pss":
+            assert server.get("/grow")[1] == b"grown"
+        told = int(server.wait_log(r"recycled: (\d+) MB > --max-memory 150m")[1])
+        assert (160 <= told < 230) if measure == "pss" else (150 <= told < 250)
         assert server.stop() == 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from prefork.config.watching import Ignored, places
-from prefork.wire.watching import Changed, Trouble, changed, read, trouble
+from prefork.wire.watching import Changed, Trouble, changed, read, trouble, watching
 
 CODE = Ignored(("/srv/app",))
 
@@ -78,6 +78,10 @@ def test_the_watcher_tells_how_many_files_and_some_names() -> None:
     many = read(changed([f"{n}.py" for n in range(9)]))
     assert many == Changed(9, ("0.py", "1.py", "2.py"))
     assert str(many) == "9 files changed (0.py, 1.py, 2.py, …)"
+
+
+def test_the_watcher_tells_that_it_began() -> None:
+    assert str(read(watching(("/srv/app", "/etc/app")))) == "watching /srv/app, /etc/app"
 
 
 def test_a_name_that_is_no_utf8_can_be_told() -> None:

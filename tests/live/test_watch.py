@@ -1,0 +1,244 @@
+"""Files that change bring a reload, and only those that count."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.harness import Server, command, serving, wait_for
+from tests.live.held import Gate
+from tests.live.home import fetch, own_home
+from tests.live.load import load
+from tests.live.sources import write_version
+from tests.live.test_master_reload import lost_nothing
+from tests.live.test_programs import running
+
+
+def watcher(server: Server, count: int = 1) -> psutil.Process:
+    """It, once it watches; ``count``: for so many times."""
+    server.wait_log("INFO watching /", count)
+    children = psutil.Process(server.pid).children()
+    (found,) = [child for child in children if "watcher" in " ".join(child.cmdline())]
+    return found
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_new_code_under_load_loses_no_request(tmp_path: Path, interface: str) -> None:
+    write_version(tmp_path, 1, interface)
+    with (
+        serving(tmp_path, "app:app", "--watch", workers=2) as server,
+        load(server.port, 16, 16) as clients,
+    ):
+        watcher(server)
+        clients.during("quiet", 500)
+        for n in range(2, 6):
+            clients.mark(f"change {n}")
+            write_version(tmp_path, n, interface)
+            server.wait_log(rf"reloaded to gen {n} ")
+            server.wait_log(rf"gen {n - 1}\) gone: reload", 2)
+            clients.during(f"changed {n}", 100)
+        report = clients.stop()
+        lost_nothing(report)
+        for n in range(2, 6):
+            assert list(report.phase(f"changed {n}").versions) == [f"{n:04d}"]
+        assert server.count(r"1 file changed \(app.py\); reloading") == 4
+        assert server.stop() == 0
+        assert server.is_gone()
+
+
+def test_a_bad_deploy_keeps_the_old_code_and_the_next_change_tries_again(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--watch") as server:
+        watcher(server)
+        (tmp_path / "app.py").write_text("def (\n")
+        server.wait_log("reload failed, gen 1 serves on")
+        server.wait_log("SyntaxError")
+        assert server.get()[1].startswith(b"0001 ")
+        write_version(tmp_path, 3)
+        server.wait_log("reloaded to gen 3")
+        assert server.get()[1].startswith(b"0003 ")
+
+
+def test_changes_during_a_roll_make_one_more(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--watch") as server:
+        watcher(server)
+        write_version(tmp_path, 2, code="open('gate').read()")
+        gate.wait_entered()
+        for n in (1, 2, 3):
+            (tmp_path / f"more{n}.py").write_text("")
+            server.wait_log(rf"more{n}.py\); one more reload when this one has ended")
+        write_version(tmp_path, 3)
+        server.wait_log(r"app.py\); one more reload when this one has ended")
+        gate.open()
+        server.wait_log("reloaded to gen 3")
+        assert server.get()[1].startswith(b"0003 ")
+        (tmp_path / "last.py").write_text("")
+        server.wait_log("reloaded to gen 4")
+        assert server.count("reloading to gen") == 3
+
+
+def test_what_does_not_count(tmp_path: Path) -> None:
+    """The app prints into the watched folder, too, and its master is at home there."""
+    write_version(tmp_path, 1, code="print('hello')")
+    options = ("--watch", "--log-dir", ".", "--access-log", "access.txt", "--watch-ignore", "data")
+    more = ("--watch-ignore", "static/*.map", "--pid-file", "here")
+    home = {"PREFORK_HOME": str(tmp_path / "home")}
+    for folder in ("static", "templates"):
+        (tmp_path / folder).mkdir()
+    with serving(tmp_path, "app:app", *options, *more, env=home) as server:
+        watcher(server)
+        assert server.get()[0] == 200
+        for name in (
+            "data/x.csv",
+            "static/a.map",
+            "debug.log",
+            ".git/index",
+            "a.pyc",
+            "db.sqlite3",
+        ):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("one")
+        wait_for((tmp_path / "access.txt").read_text, "a line in the access log")
+        (tmp_path / "templates/index.html").write_text("one")
+        server.wait_log("reloaded to gen 2")
+        assert re.findall(r"files? changed \((.*)\)", server.log) == ["templates/index.html"]
+
+
+def test_named_paths_are_watched_instead_of_the_code(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    (tmp_path / "conf").mkdir()
+    for name in ("conf/a.toml", "one.env"):
+        (tmp_path / name).write_text("one")
+    options = ("--watch", "--watch-path", "conf", "--watch-path", "one.env")
+    with serving(tmp_path, "app:app", *options) as server:
+        watcher(server)
+        write_version(tmp_path, 2)
+        (tmp_path / "conf/a.toml").write_text("two")
+        server.wait_log(r"1 file changed \(a.toml\); reloading")
+        server.wait_log("reloaded to gen 2")
+        (tmp_path / "one.env").write_text("two")
+        server.wait_log(r"1 file changed \(one.env\); reloading")
+        server.wait_log("reloaded to gen 3")
+
+
+def test_a_release_behind_a_symlink_is_noticed(tmp_path: Path) -> None:
+    for n in (1, 2):
+        (tmp_path / f"release{n}").mkdir()
+        write_version(tmp_path / f"release{n}", n)
+    current = tmp_path / "current"
+    current.symlink_to("release1")
+    with serving(current, "app:app", "--watch") as server:
+        watcher(server)
+        (tmp_path / "next").symlink_to("release2")
+        os.replace(tmp_path / "next", current)
+        server.wait_log(r"1 file changed \(current\); reloading")
+        server.wait_log("reloaded to gen 2")
+        assert server.get()[1].startswith(b"0002 ")
+        watcher(server, 2)
+        write_version(tmp_path / "release2", 3)
+        server.wait_log("reloaded to gen 3")
+        assert server.get()[1].startswith(b"0003 ")
+
+
+def test_a_watcher_that_dies_has_a_successor_and_none_outlives_the_master(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--watch") as server:
+        before = watcher(server)
+        before.kill()
+        server.wait_log(r"not watching files: the watcher died \(SIGKILL\); trying again")
+        after = watcher(server, 2)
+        assert after.pid != before.pid
+        write_version(tmp_path, 2)
+        server.wait_log("reloaded to gen 2")
+        server.send(signal.SIGKILL)
+        server.wait_exit()
+        wait_for(server.is_gone, "nothing is left")
+
+
+def test_a_reload_begins_and_ends_watching(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    file = tmp_path / "prefork.toml"
+    file.write_text("")
+    with serving(tmp_path, "app:app", "-c", "prefork.toml") as server:
+        file.write_text('watch = true\nwatch-delay = "50ms"\n')
+        server.send(signal.SIGHUP)
+        server.wait_log("reloaded to gen 2")
+        known = watcher(server)
+        file.write_text("watch = false\n")
+        server.wait_log(r"1 file changed \(prefork.toml\)")
+        server.wait_log("reloaded to gen 3")
+        wait_for(lambda: not known.is_running(), "the watcher is gone")
+        assert server.count("ERROR") == 0
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--watch-path", "nowhere"), "watch: there is no "),
+        (("--watch-path", "/"), "watch: all of / is too much"),
+    ],
+)
+def test_what_cannot_be_watched(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    write_version(tmp_path, 1)
+    done = command("--watch", *options, "-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
+    assert done.returncode == 100
+    assert said in done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    source = (
+        "import sys; sys.modules['watchfiles'] = None; from prefork.cli.command import main; "
+        "sys.exit(main())"
+    )
+    words = ["-c", source, "--watch", "-b", "127.0.0.1:0", "app:app"]
+    server = Server(*words, cwd=tmp_path, program=())
+    try:
+        assert server.wait_exit() == 100
+        assert "pip install 'prefork[watch]'" in server.log
+    finally:
+        server.destroy()
+
+
+def test_an_app_in_the_background_from_a_file(tmp_path: Path) -> None:
+    """As a daemon it must not hold what the starter waits for; its log is beside the code."""
+    with own_home(tmp_path) as home:
+        home.write(
+            "shop.toml",
+            '[defaults]\nwatch = true\nwatch-ignore = ["*.csv"]\n[apps.web]\napp = "web:app"\n'
+            'bind = "127.0.0.1:0"\nlog-dir = "logs"\n',
+        )
+        home.good("start", "shop.toml")
+        assert fetch(home.app()) == b"one"
+
+        log = home.home / "web" / "log"
+        wait_for(lambda: "INFO watching /" in log.read_text(), "a watcher")
+        home.write("web.py", (home.folder / "web.py").read_text().replace("one", "two"))
+        wait_for(lambda: "reloaded to gen 2" in log.read_text(), "new code")
+        assert fetch(home.app()) == b"two"
+        home.good("stop", "web")
+
+
+def test_a_program_is_rolled_when_its_source_changes(tmp_path: Path) -> None:
+    script = tmp_path / "work.sh"
+    script.write_text("while :; do sleep 1000 & wait; done # 1\n")
+    with running(tmp_path, ["sh", "work.sh"], "--watch", "--ready", "100ms", workers=2) as server:
+        watcher(server)
+        script.write_text("while :; do sleep 1000 & wait; done # 2\n")
+        server.wait_log("reloaded to gen 2")
+        server.wait_log(r"gen 1\) gone: reload", 2)
+        assert server.stop() == 0
+
+
+def test_the_watcher_has_a_title(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", "--watch", "-n", "shop") as server:
+        assert " ".join(watcher(server).cmdline()).strip() == "prefork: watcher [shop]"
+        assert server.stop() == 0
+        assert server.is_gone()
