@@ -258,6 +258,25 @@ def test_the_next_time_is_shown_and_a_reload_changes_it(tmp_path: Path) -> None:
         assert "next_restart" not in json.loads(home.good("show", "--json", "web"))
 
 
+def test_a_reload_brings_a_limit_and_takes_it_away(tmp_path: Path) -> None:
+    write_version(tmp_path, 1, code=HOLD + "def grow():\n    hold(150)\n    return b'grown'\n")
+    file = tmp_path / "prefork.toml"
+    file.write_text("")
+    with serving(tmp_path, "app:app", "-c", "prefork.toml") as server:
+        assert server.get("/grow")[1] == b"grown"
+        file.write_text('max-memory = "100m"\n')
+        reload(server, 2)
+        assert server.get("/grow")[1] == b"grown"
+        server.wait_log(r"gen 2\) gone: recycled: 1\d\d MB > --max-memory 100m")
+        file.write_text('max-memory = "off"\ncron = "* * * * * *"\n')
+        server.send(signal.SIGHUP)
+        server.wait_log("reloaded to gen 3")
+        assert server.get("/grow")[1] == b"grown"
+        server.wait_log(r"gen 3\) gone: recycled: --cron", 3)
+        assert server.count("> --max-memory") == 2
+        assert server.stop() == 0
+
+
 def test_a_wrong_time_is_told(tmp_path: Path) -> None:
     done = command("--cron", "61 4 * * *", "app:app", cwd=tmp_path)
     assert done.returncode == 100
