@@ -32,9 +32,10 @@ def parse_readiness(raw: object, duration: Callable[[object], float]) -> Readine
     text = str(raw).strip()
     if text in WORDS:
         return Readiness(text)
-    word, colon, place = text.partition(":")
+    word, colon, place = str(raw).lstrip().partition(":")
     if word == "connect" and colon:
-        address = parse_address(place)
+        # A path may end with a space.
+        address = parse_address(place if place.startswith("unix:") else place.strip())
         if not isinstance(address, Tcp | Unix):
             raise ValueError("connect:PORT, connect:HOST:PORT or connect:unix:PATH")
         return Readiness("connect", address=address)

@@ -25,6 +25,12 @@ def test_what_is_shown_is_understood_as_the_same_value(option: Any, data: st.Dat
     assert option.kind.parse(option.kind.show(value)) == value
 
 
+def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_meant() -> None:
+    address = kinds.READINESS.parse(" connect:unix:a ").address
+    assert address.path == "a "
+    assert kinds.READINESS.parse("connect:3000 ").address.port == 3000
+
+
 @pytest.mark.parametrize("kind", ANY_KIND, ids=kind_id)
 @given(raw=junk())
 @example(raw=10**400)
