@@ -139,7 +139,7 @@ class Acceptor:
             return
         if not self._has_room():
             self._turn_away()
-        elif self._is_ours():
+        elif self._gate.free or self._is_ours():
             self._take_one()
         else:
             self._come_back()
@@ -165,11 +165,11 @@ class Acceptor:
         door = self._only or self._ready_door()
         if door is not None and self._take(door):
             self._taken += 1
-            self._gate.take_turn()
-            if self._gate.has_rivals():
-                self._come_back()
-            else:
+            if self._gate.free:
                 self._loop.call_soon(self._look_further)
+            else:
+                self._gate.take_turn()
+                self._come_back()
 
     def _ready_door(self) -> Door | None:
         ready = self._queues.poll(0)

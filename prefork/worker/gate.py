@@ -39,6 +39,8 @@ class Gate:
         self._slack = slack * REQUEST
         self._limit = NOBODY if limit is None else limit * REQUEST
         self._last = 0.0
+        self.free = False
+        """There was nobody to care for at the last tick, and nothing else to heed: who comes is ours."""
         self._slow: dict[int, float] = {}
         """Siblings that let a connection wait, and their beat at that time."""
 
@@ -66,12 +68,6 @@ class Gate:
         )
         return not first or waiting() > first
 
-    def has_rivals(self) -> bool:
-        """Whether any sibling takes connections, too."""
-        words = self._words[: self._rows.used].tolist()
-        words[self._place] = NOBODY
-        return min(words) != NOBODY
-
     def take_turn(self) -> None:
         """A connection was taken: others come first now, if there is nothing else between us."""
         self._last = now = monotonic()
@@ -82,6 +78,9 @@ class Gate:
         """To be called often enough: a turn that is long ago would look like one to come."""
         if monotonic() - self._last > FORGOTTEN:
             self.load.change(-(self.load.word & TURNS))
+        words = self._words[: self._rows.used].tolist()
+        words[self._place] = NOBODY
+        self.free = self._limit == NOBODY == min(words)
 
     def may_help_out(self) -> bool:
         """Something has waited for as long as the guard: whether we may take it. Who had less to
@@ -113,9 +112,9 @@ class OpenGate(Gate):
         """Always, below the limit."""
         return self.load.word < self._limit
 
-    def has_rivals(self) -> bool:
-        """None that it would wait for."""
-        return False
+    def tick(self) -> None:
+        """There are no turns."""
+        self.free = self._limit == NOBODY
 
     def take_turn(self) -> None:
         """There are none."""

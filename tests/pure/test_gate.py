@@ -33,13 +33,20 @@ def workers(
     return made
 
 
-def test_who_accepts_alone_has_no_rivals() -> None:
+def test_who_accepts_alone_is_free_to_do_so() -> None:
     (a, _), (b, _) = workers(2)
-    assert a.has_rivals()
+    a.tick()
+    assert not a.free
     b.load.hide()
-    assert not a.has_rivals()
-    (free, _), _ = workers(2, kind=OpenGate)
-    assert not free.has_rivals()
+    a.tick()
+    assert a.free
+    (limited, _), (other, _) = workers(2, limit=3)
+    other.load.hide()
+    limited.tick()
+    assert not limited.free
+    (anybody, _), _ = workers(2, kind=OpenGate)
+    anybody.tick()
+    assert anybody.free
 
 
 def test_who_has_less_to_do_comes_first() -> None:
