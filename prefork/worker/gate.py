@@ -40,7 +40,7 @@ class Gate:
         self._limit = NOBODY if limit is None else limit * REQUEST
         self._last = 0.0
         self.free = False
-        """There was nobody to care for at the last tick, and nothing else to heed: who comes is ours."""
+        """At the last tick there was nobody to care for, and no limit: who comes is ours."""
         self._slow: dict[int, float] = {}
         """Siblings that let a connection wait, and their beat at that time."""
 
