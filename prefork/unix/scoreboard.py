@@ -83,6 +83,14 @@ class Rows:
         """How many rows may be in use, from the first on."""
         return int(self.counts[HEAD_INDEX["rows"]])
 
+    def has_only(self, row: int) -> bool:
+        """Whether no other row belongs to anybody."""
+        return not any(
+            self.counts[offset(other) // FIELD_SIZE + WORKER]
+            for other in range(self.used)
+            if other != row
+        )
+
     def beat(self, row: int) -> float:
         """When its worker beat last (monotonic)."""
         return float(self.floats[offset(row) // FIELD_SIZE + BEAT])

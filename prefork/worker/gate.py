@@ -40,7 +40,7 @@ class Gate:
         self._limit = NOBODY if limit is None else limit * REQUEST
         self._last = 0.0
         self.free = False
-        """At the last tick there was nobody to care for, and no limit: who comes is ours."""
+        """At the last tick there was no sibling, not even one that boots, and there is no limit."""
         self._slow: dict[int, float] = {}
         """Siblings that let a connection wait, and their beat at that time."""
 
@@ -78,9 +78,7 @@ class Gate:
         """To be called often enough: a turn that is long ago would look like one to come."""
         if monotonic() - self._last > FORGOTTEN:
             self.load.change(-(self.load.word & TURNS))
-        words = self._words[: self._rows.used].tolist()
-        words[self._place] = NOBODY
-        self.free = self._limit == NOBODY == min(words)
+        self.free = self._limit == NOBODY and self._rows.has_only(self._place)
 
     def may_help_out(self) -> bool:
         """Something has waited for as long as the guard: whether we may take it. Who had less to

@@ -33,15 +33,16 @@ def workers(
     return made
 
 
-def test_who_accepts_alone_is_free_to_do_so() -> None:
-    (a, _), (b, _) = workers(2)
-    a.tick()
-    assert not a.free
+def test_who_is_alone_is_free_to_accept() -> None:
+    (a, _), (b, row) = workers(2)
     b.load.hide()
     a.tick()
+    assert not a.free, "the other one may be about to be ready"
+    row.clear()
+    a.tick()
     assert a.free
-    (limited, _), (other, _) = workers(2, limit=3)
-    other.load.hide()
+    (limited, _), (_, row) = workers(2, limit=3)
+    row.clear()
     limited.tick()
     assert not limited.free
     (anybody, _), _ = workers(2, kind=OpenGate)
