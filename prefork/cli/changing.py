@@ -4,11 +4,8 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import psutil
-
 from prefork.cli.client import Client
 from prefork.cli.progress import each, teller
-from prefork.cli.start import Waiting, start_again
 from prefork.errors import MachineError
 from prefork.unix.home import Entry, erase
 
@@ -44,6 +41,8 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
 
 def _end_by_force(entry: Entry) -> None:
     """The master first, so that it replaces nobody; then everything below it."""
+    import psutil  # noqa: PLC0415 - nobody else of the verbs here needs it
+
     try:
         master = psutil.Process(entry.pid)
         family = [master, *master.children(recursive=True)]
@@ -58,6 +57,7 @@ def _end_by_force(entry: Entry) -> None:
 
 def restart(client: Client, words: Words) -> int:
     """``prefork restart``"""
+    from prefork.cli.start import Waiting, start_again  # noqa: PLC0415 - it knows all options
 
     def one(entry: Entry) -> int:
         stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))

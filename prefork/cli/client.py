@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prefork.config.flags import without_environment
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect
 from prefork.unix.home import Entry, entries, home
@@ -56,6 +55,8 @@ class Client:
         """One app, see ``apps``."""
         told: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
         if "arguments" in told:
+            from prefork.config.flags import without_environment  # noqa: PLC0415 - all options
+
             told["arguments"], _ = without_environment(told["arguments"])
         if not entry.runs():
             told["state"] = "dead" if entry.state.get("pid") else "stopped"

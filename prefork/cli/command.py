@@ -1,24 +1,13 @@
-"""``prefork [OPTIONS] MODULE:CALLABLE``, from the words to the exit code."""
+"""``prefork``, from the words to the exit code."""
 
-import gc
-import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefork.cli.settings import Settings, start_folder
-from prefork.config import Config
-from prefork.config.flags import parser
-from prefork.config.render import settings as show_settings
-from prefork.config.target import default_name, require_target, target
+from prefork.cli.verbs import is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
-from prefork.unix.daemon import Foreground, detach, open_standard_streams
-from prefork.unix.home import Folder, claim, home, usable_name
-from prefork.unix.listeners import backlog_ceiling
-from prefork.unix.signals import Mailbox
-from prefork.unix.systemd import Notifier
-from prefork.version import __version__
+from prefork.unix.daemon import open_standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,112 +36,16 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
             "prefork.run() takes the app by name, as in prefork.run('myapp:main'): each worker "
             "imports it anew, so that a reload can bring new code"
         )
-    settings = Settings([], os.environ, {**options, "app": app})
-    return serve(settings, settings.read().config)
+    return _without_verb([], {**options, "app": app})
 
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the words say. Raises PreforkError."""
-    from prefork.cli.verbs import is_verb, managing, run_verb  # noqa: PLC0415 - it calls us back
-
-    if is_verb(arguments):
-        return run_verb(arguments)
-    settings = Settings(arguments, os.environ)
-    words = settings.words
-    if getattr(words, "help", False):
-        print(parser(managing()).format_help(), end="")
-        return 0
-    if getattr(words, "version", False):
-        print(f"prefork {__version__}")
-        return 0
-    resolved = settings.read()
-    if getattr(words, "print_config", False):
-        print(show_settings(resolved), end="")
-        return 0
-    require_target(resolved.config)
-    if getattr(words, "check", False):
-        from prefork.cli.checking import check_app  # noqa: PLC0415 - serving does not need it
-
-        print(f"ok: {check_app(resolved.config, start_folder())}")
-        return 0
-    return serve(settings, resolved.config)
+    return run_verb(arguments) if is_verb(arguments) else _without_verb(arguments, {})
 
 
-def serve(settings: Settings, config: Config, managed: Folder | None = None) -> int:
-    """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
-    list when it is stopped."""
-    here = start_folder()
-    foreground = detach() if config.daemon else Foreground(-1)
-    code = PreforkError.exit_code
-    try:
-        code = _be_master(settings, config, here, foreground, managed)
-    except PreforkError as error:
-        code = error.exit_code
-        raise
-    finally:
-        foreground.failed(code)
-    return code
+def _without_verb(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
+    """Imported late: many a verb is over before all options are."""
+    from prefork.cli.direct import serve_or_tell  # noqa: PLC0415
 
-
-def _be_master(
-    settings: Settings,
-    config: Config,
-    here: str,
-    foreground: Foreground,
-    managed: Folder | None,
-) -> int:
-    # Late, because --help and --version need none of it.
-    from prefork.master.master import SIGNALS, Master  # noqa: PLC0415
-    from prefork.master.registration import Registration  # noqa: PLC0415
-    from prefork.observe.log import Log  # noqa: PLC0415
-
-    # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
-    mailbox = Mailbox(SIGNALS)
-    if config.umask is not None:
-        os.umask(config.umask)
-    log = Log(config.log_level, config.log_file)
-    ceiling = backlog_ceiling()
-    if ceiling is not None and config.backlog > ceiling:
-        log.logger.warning(
-            "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
-        )
-    notifier = Notifier(os.environ)
-    if config.daemon:
-        notifier.main_pid(os.getpid())
-
-    def reread() -> Config:
-        config = settings.read().config
-        require_target(config)
-        return config
-
-    folder, unlisted = managed, ""
-    if folder is None:
-        folder, unlisted = _enlist(config)
-    registration = None
-    if folder is not None:
-        origin = {
-            "app": target(config),
-            "namespace": config.namespace,
-            "arguments": settings.arguments,
-            "here": here,
-            "file": settings.file,
-            "section": settings.section,
-            "stage": settings.stage,
-        }
-        registration = Registration(folder, origin, managed is not None, log)
-    master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
-    if unlisted:
-        log.logger.warning("%s; the app serves, but is in no list", unlisted)
-    # What is there now stays shared with the workers instead of being copied by their collector.
-    gc.collect()
-    gc.freeze()
-    return master.run()
-
-
-def _enlist(config: Config) -> tuple[Folder | None, str]:
-    """A place in the list under a name that is free, or why there is none."""
-    name = usable_name(default_name(config))
-    try:
-        return claim(home(os.environ), name, exact=False), ""
-    except PreforkError as error:
-        return None, str(error)
+    return serve_or_tell(arguments, given)

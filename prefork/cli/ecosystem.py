@@ -18,7 +18,7 @@ from prefork.cli.settings import Settings, absolute, read_file
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config import Config
 from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
-from prefork.config.flags import Parser
+from prefork.config.parser import Parser
 from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.home import Entry, check_name, claim, usable_name

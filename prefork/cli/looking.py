@@ -3,17 +3,10 @@
 import argparse
 import json
 import os
-import platform
 import time
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
-
-import psutil
 
 from prefork.cli.client import Client
-from prefork.cli.logs import show_logs
 from prefork.cli.progress import each
-from prefork.master.describe import MASKED
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import Entry
 from prefork.version import __version__
@@ -94,11 +87,15 @@ def monit(client: Client, _words: Words) -> int:
 
 def logs(client: Client, words: Words) -> int:
     """``prefork logs``"""
+    from prefork.cli.logs import show_logs  # noqa: PLC0415 - the other verbs need none of it
+
     return show_logs(client.find(*(words.targets or ["all"])), words)
 
 
 def env(client: Client, words: Words) -> int:
     """``prefork env``"""
+    from prefork.master.describe import MASKED  # noqa: PLC0415 - a whole master comes with it
+
     for entry in client.find(words.target):
         variables = client.ask(entry, "env", 5.0)["env"]
         for name in sorted(variables):
@@ -108,6 +105,12 @@ def env(client: Client, words: Words) -> int:
 
 def report(client: Client, _words: Words) -> int:
     """``prefork report``: for bug reports, so nothing of it is secret."""
+    import platform  # noqa: PLC0415 - the other verbs need none of these
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
+    from importlib.metadata import version as version_of  # noqa: PLC0415
+
+    import psutil  # noqa: PLC0415
+
     print(f"prefork {__version__}, Python {platform.python_version()}, {platform.platform()}")
     for package in USED:
         try:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefork.cli.client import Client
-from prefork.cli.command import serve
 from prefork.cli.settings import Settings, start_folder
 from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
@@ -83,6 +82,8 @@ def launch(
 
 
 def _serve(folder: Folder, here: str, arguments: Sequence[str], waiting: Waiting) -> int:
+    from prefork.cli.serving import serve  # noqa: PLC0415 - what only the child needs
+
     try:
         try:
             os.chdir(here)

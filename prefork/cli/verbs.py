@@ -6,22 +6,32 @@ code, and the others still get their turn.
 """
 
 import argparse
-import difflib
-import importlib.util
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefork.cli import changing, completion, ecosystem, looking, saving, startup
 from prefork.cli.client import Client
-from prefork.cli.logs import add_words as add_logs_words
-from prefork.cli.logs import show_logs
-from prefork.cli.progress import each
-from prefork.cli.start import StartFailedError, Waiting, start_again, start_new
-from prefork.config.flags import Parser
+from prefork.cli.later import Later
+from prefork.config.parser import Parser
 from prefork.errors import UsageError
-from prefork.unix.home import Entry
+
+if TYPE_CHECKING:
+    from prefork.cli import (
+        changing,
+        completion,
+        ecosystem,
+        logs,
+        looking,
+        saving,
+        starting,
+        startup,
+    )
+else:
+    # Serving imports this table, and no verb needs what the others do.
+    changing, completion, ecosystem = Later("changing"), Later("completion"), Later("ecosystem")
+    logs, looking, saving = Later("logs"), Later("looking"), Later("saving")
+    starting, startup = Later("starting"), Later("startup")
 
 Words = argparse.Namespace
 
@@ -35,6 +45,8 @@ def is_verb(arguments: Sequence[str]) -> bool:
         return False
     word = arguments[0]
     if word not in VERBS and word.isalpha() and not _is_module(word):
+        import difflib  # noqa: PLC0415 - only for the unlucky
+
         near = difflib.get_close_matches(word, VERBS, n=1)
         if near:
             raise UsageError(
@@ -45,6 +57,8 @@ def is_verb(arguments: Sequence[str]) -> bool:
 
 def _is_module(word: str) -> bool:
     """Whether it could be an app: the callable may be left out."""
+    import importlib.util  # noqa: PLC0415
+
     here = os.path.exists(f"{word}.py") or os.path.isdir(word)
     return here or importlib.util.find_spec(word) is not None
 
@@ -61,20 +75,18 @@ def run_verb(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     if arguments[0] == "start":
-        try:
-            return _start(list(arguments[1:]))
-        except StartFailedError as error:
-            return error.exit_code  # its own words are printed already
-    words = parser().parse_args(list(arguments))
+        return starting.start(list(arguments[1:]))
+    words = parser(arguments[0]).parse_args(list(arguments))
     run: Callable[[Client, Words], int] = words.run
     return run(Client(), words)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Of all verbs."""
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """Of all verbs, or of one."""
     made = Parser(prog="prefork", description="Manage the apps of this user.")
     verbs = made.add_subparsers(metavar="VERB", required=True)
-    for name, (run, text, add) in VERBS.items():
+    for name in [only] if only else VERBS:
+        run, text, add = VERBS[name]
         verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
         verb.set_defaults(run=run)
         for one in add:
@@ -86,73 +98,6 @@ def managing() -> str:
     """The verbs, for the help of the whole command."""
     lines = [f"  {name:<12} {text}" for name, (_, text, _) in VERBS.items()]
     return "\n".join(["manage apps in the background (see prefork VERB --help):", *lines, "", ""])
-
-
-START_USAGE = """\
-usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
-       prefork start NAME ...                       apps of the list again
-       prefork start FILE.toml [--only A,B] [--env NAME] [--dry-run] [--prune]
---attach: follow the logs until Ctrl-C, the app goes on; --no-wait: do not wait for the outcome
-See prefork --help for the options of serving.
-"""
-
-
-def _start(arguments: list[str]) -> int:
-    """``start FILE.toml`` makes true what the file says; ``start TARGET`` makes an app and takes
-    every option of serving; ``start NAME`` starts one of the list again."""
-    client = Client()
-    if arguments in (["-h"], ["--help"]):
-        print(START_USAGE, end="")
-        return 0
-    if not arguments:
-        raise UsageError("start what? See prefork start --help")
-    own, rest = arguments, []
-    if "--" in arguments:  # what follows belongs to a program
-        at = arguments.index("--")
-        own, rest = arguments[:at], arguments[at:]
-    attach, waiting = "--attach" in own, Waiting("--no-wait" not in own)
-    code = 0
-    if any(ecosystem.is_file(word) for word in _targets_of(own)):
-        code, apps = ecosystem.start_file(client, arguments)
-    else:
-        own = [word for word in own if word not in ("--attach", "--no-wait")]
-        if not rest and _all_names(client, own):
-            apps = client.find(*own)
-            code = each(client, own, lambda entry: _again(client, entry, waiting))
-        else:
-            apps = [start_new(client, own + rest, waiting)]
-    if attach and code == 0 and apps:
-        follow = parser().parse_args(["logs", "-f"])
-        show_logs([Entry(app.path) for app in apps], follow)
-    return code
-
-
-def _targets_of(words: list[str]) -> list[str]:
-    """The words that are neither an option nor follow one: -c FILE.toml is an option's value."""
-    return [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if not word.startswith("-") and (not before.startswith("-") or before in SWITCHES)
-    ]
-
-
-SWITCHES = ("--attach", "--no-wait", "--dry-run", "--prune")
-
-
-def _all_names(client: Client, words: list[str]) -> bool:
-    if not words or any(word.startswith("-") or ":" in word for word in words):
-        return False
-    known = {entry.name for entry in client.find("all")}
-    known |= {str(entry.state.get("namespace") or "") for entry in client.find("all")}
-    return len(words) > 1 or words[0] in known or words[0] == "all" or words[0].startswith("/")
-
-
-def _again(client: Client, entry: Entry, waiting: Waiting) -> int:
-    try:
-        start_again(client, entry, waiting)
-    except StartFailedError as error:
-        return error.exit_code
-    return 0
 
 
 # Arguments.
@@ -210,7 +155,9 @@ def _unit(verb: argparse.ArgumentParser) -> None:
 
 
 def _shell(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("shell", choices=completion.SHELLS)
+    from prefork.cli.completion import SHELLS  # noqa: PLC0415 - it knows all options
+
+    verb.add_argument("shell", choices=SHELLS)
 
 
 def _complete(_client: Client, words: Words) -> int:
@@ -218,8 +165,16 @@ def _complete(_client: Client, words: Words) -> int:
     return 0
 
 
+def _plain(verb: str, done: str) -> Callable[[Client, Words], int]:
+    def run(client: Client, words: Words) -> int:
+        return changing.plain(verb, done)(client, words)
+
+    return run
+
+
 VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
-    "start": (_start, "start apps in the background: a target, a file with several, or a name", ()),
+    "start": (starting.start,
+              "start apps in the background: a target, a file with several, or a name", ()),
     "stop": (changing.stop_apps, "stop apps gracefully", (_targets("+"), _quick, _waits)),
     "restart": (changing.restart, "stop apps and start them again",
                 (_targets("+"), _quick, _waits)),
@@ -234,17 +189,17 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "env": (looking.env, "the variables of an app's workers", (_one, _reveal)),
     "why": (looking.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
     "logs": (looking.logs, "what workers and masters say, merged by time",
-             (_targets("*"), add_logs_words)),
+             (_targets("*"), logs.add_words)),
     "monit": (looking.monit, "all apps, live, with keys to reload, scale and stop", ()),
     "events": (looking.events, "what happens, as JSON lines", (_one,)),
     "ping": (looking.ping, "whether masters answer", (_targets("*"), _timeout)),
-    "reopen": (changing.plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
+    "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
                (_targets("+"), _timeout)),
-    "rotate": (changing.plain("rotate", "rotated its logs"), "put what workers printed away",
+    "rotate": (_plain("rotate", "rotated its logs"), "put what workers printed away",
                (_targets("+"), _timeout)),
-    "flush": (changing.plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
+    "flush": (_plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
               (_targets("+"), _timeout)),
-    "reset": (changing.plain("reset", "reset"), "forget deaths and restart counts",
+    "reset": (_plain("reset", "reset"), "forget deaths and restart counts",
               (_targets("+"), _timeout)),
     "init": (startup.init, "write a prefork.toml to begin with", ()),
     "check": (ecosystem.check, "whether a file or a target is right, without serving",

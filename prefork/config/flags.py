@@ -6,9 +6,10 @@ the same words wherever it stands. Nothing is printed and nothing exits here.
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from prefork.config.options import OPTIONS, POSITIONAL, Option, by_group
+from prefork.config.parser import Parser
 from prefork.config.sources import Layer, unknown_flag
 from prefork.errors import UsageError
 
@@ -28,14 +29,6 @@ TTOU one worker more or less, USR1 reopen logs, WINCH drain the workers.
 exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the system said no,
 101 a bug in prefork.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError instead of printing usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        """What argparse calls when the words make no sense."""
-        raise UsageError(f"command line: {message}; see prefork --help")
 
 
 def parser(epilog: str = "") -> Parser:

@@ -4,7 +4,6 @@ Outside of a worker (a test, a script) ``worker()`` raises, ``ready()`` does not
 ``stopping()`` never happens, so that the same app also runs without prefork.
 """
 
-import asyncio
 import os
 import select
 from collections.abc import Callable, Generator
@@ -56,6 +55,8 @@ class Stopping:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
+        import asyncio  # noqa: PLC0415 - who awaits has it; the manager's verbs need none
+
         if self._happened:
             return
         loop = asyncio.get_running_loop()

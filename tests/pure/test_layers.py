@@ -132,6 +132,18 @@ def test_what_few_need_is_imported_late() -> None:
     assert subprocess.run([sys.executable, "-c", serving], check=False).returncode == 0
 
 
+def test_a_verb_that_asks_a_master_starts_with_little() -> None:
+    """``prefork stop`` is over sooner than any of these is imported."""
+    heavy = {"asyncio", "psutil", "rich", "ssl", "uvloop", "prefork.config.options"}
+    asking = (
+        f"import sys, prefork.cli.changing, prefork.cli.command; print({heavy} & {{*sys.modules}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asking], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n"
+
+
 def test_no_file_is_too_long() -> None:
     lengths = {module.name: len(module.path.read_text().splitlines()) for module in MODULES}
     limits = {name: LONGER.get(name, (LONGEST, ""))[0] for name in lengths}

@@ -1,0 +1,92 @@
+"""Serving, once the settings are read: the surroundings of a master, and the master."""
+
+import gc
+import os
+
+from prefork.cli.settings import Settings, start_folder
+from prefork.config import Config
+from prefork.config.target import default_name, require_target, target
+from prefork.errors import PreforkError
+from prefork.master.master import SIGNALS, Master
+from prefork.master.registration import Registration
+from prefork.observe.log import Log
+from prefork.unix.daemon import Foreground, detach
+from prefork.unix.home import Folder, claim, home, usable_name
+from prefork.unix.listeners import backlog_ceiling
+from prefork.unix.signals import Mailbox
+from prefork.unix.systemd import Notifier
+
+
+def serve(settings: Settings, config: Config, managed: Folder | None = None) -> int:
+    """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
+    list when it is stopped."""
+    here = start_folder()
+    foreground = detach() if config.daemon else Foreground(-1)
+    code = PreforkError.exit_code
+    try:
+        code = _be_master(settings, config, here, foreground, managed)
+    except PreforkError as error:
+        code = error.exit_code
+        raise
+    finally:
+        foreground.failed(code)
+    return code
+
+
+def _be_master(
+    settings: Settings,
+    config: Config,
+    here: str,
+    foreground: Foreground,
+    managed: Folder | None,
+) -> int:
+    # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
+    mailbox = Mailbox(SIGNALS)
+    if config.umask is not None:
+        os.umask(config.umask)
+    log = Log(config.log_level, config.log_file)
+    ceiling = backlog_ceiling()
+    if ceiling is not None and config.backlog > ceiling:
+        log.logger.warning(
+            "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
+        )
+    notifier = Notifier(os.environ)
+    if config.daemon:
+        notifier.main_pid(os.getpid())
+
+    def reread() -> Config:
+        config = settings.read().config
+        require_target(config)
+        return config
+
+    folder, unlisted = managed, ""
+    if folder is None:
+        folder, unlisted = _enlist(config)
+    registration = None
+    if folder is not None:
+        origin = {
+            "app": target(config),
+            "namespace": config.namespace,
+            "arguments": settings.arguments,
+            "here": here,
+            "file": settings.file,
+            "section": settings.section,
+            "stage": settings.stage,
+        }
+        registration = Registration(folder, origin, managed is not None, log)
+    master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
+    if unlisted:
+        log.logger.warning("%s; the app serves, but is in no list", unlisted)
+    # What is there now stays shared with the workers instead of being copied by their collector.
+    gc.collect()
+    gc.freeze()
+    return master.run()
+
+
+def _enlist(config: Config) -> tuple[Folder | None, str]:
+    """A place in the list under a name that is free, or why there is none."""
+    name = usable_name(default_name(config))
+    try:
+        return claim(home(os.environ), name, exact=False), ""
+    except PreforkError as error:
+        return None, str(error)
