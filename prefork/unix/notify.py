@@ -26,6 +26,16 @@ class Notice:
     uid: int
 
 
+def speak(address: str) -> int:
+    """A descriptor; what is written to it is said there. Raises MachineError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        try:
+            line.connect("\0" + address[1:])
+        except OSError as error:
+            raise MachineError(f"cannot speak to the master: {error.strerror}") from error
+        return line.detach()
+
+
 class NotifySocket:
     """One for each program. Raises MachineError."""
 

@@ -1,7 +1,8 @@
 """A worker that becomes a program in another language: what it finds, and the exec.
 
-It finds the shared sockets from descriptor 3 on (sd_listen_fds(3)), /dev/null as its stdin, no
-other descriptors, default signals, a session of its own, and who it is in its environment. Our
+It finds the shared sockets from descriptor 3 on (sd_listen_fds(3)), behind them the one that it may
+say READY=1 to, /dev/null as its stdin, no other descriptors, default signals, a session of its own,
+and who it is in its environment. Our
 ready pipe closes at the exec; that is how the master knows that it went well.
 """
 
@@ -17,6 +18,7 @@ from typing import NoReturn
 from prefork.config.addresses import Unix
 from prefork.errors import AppError
 from prefork.unix.listeners import Listener
+from prefork.unix.notify import speak
 from prefork.unix.process import let_signals_through
 from prefork.worker.leave import MASTERS_BUSINESS
 
@@ -53,8 +55,8 @@ def lead_session() -> None:
 
 
 def out_of_the_way(fd: int, sockets: int) -> int:
-    """A copy of ``fd`` beyond those that the program finds its sockets at."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets)
+    """A copy of ``fd`` beyond those that the program finds."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + 1)
 
 
 def become(
@@ -84,6 +86,7 @@ def become(
 def _describe(listeners: list[Listener], hatch: Hatch, watchdog: float | None) -> None:
     environ, pid = os.environ, str(os.getpid())
     environ["NOTIFY_SOCKET"] = hatch.notify
+    environ["NOTIFY_FD"] = str(FIRST_FD + len(listeners))
     if listeners:
         environ["LISTEN_FDS"] = str(len(listeners))
         environ["LISTEN_PID"] = pid
@@ -102,9 +105,9 @@ def _name(listener: Listener) -> str:
 
 
 def _arrange(sockets: list[int], hatch: Hatch) -> None:
-    """Sockets to 3, 4, …; nothing beyond them survives the exec."""
-    beyond = FIRST_FD + len(sockets)
-    copies = [out_of_the_way(fd, len(sockets)) for fd in sockets]
+    """Sockets to 3, 4, …, then the way to the master; nothing beyond survives the exec."""
+    copies = [out_of_the_way(fd, len(sockets)) for fd in (*sockets, speak(hatch.notify))]
+    beyond = FIRST_FD + len(copies)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(hatch.stderr, 2)
     for place, copy in enumerate(copies, FIRST_FD):

@@ -181,7 +181,7 @@ def test_a_shell_script_is_supervised_without_a_socket(tmp_path: Path) -> None:
     script.chmod(0o755)
     with running(tmp_path, ["./work.sh"], "--min-uptime", "50ms", workers=2) as server:
         assert "work: supervising ./work.sh, 2 workers" in server.log
-        server.wait_log(r"^no sockets, 0 1 2 3 $", 2)  # 3 is that of ls
+        server.wait_log(r"^no sockets, 0 1 2 3 4 $", 2)  # 3 is NOTIFY_FD, 4 is that of ls
         first = pids(tmp_path / "pids", 2)[0]
         os.kill(first, signal.SIGKILL)
         server.wait_log(r"gone: killed by a signal \(SIGKILL\)")
@@ -232,6 +232,19 @@ def test_wrong_words(tmp_path: Path, words: list[str], said: str) -> None:
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 100
     assert said in done.stderr
+
+
+def test_a_shell_says_that_it_is_ready(tmp_path: Path) -> None:
+    """On the descriptor behind the shared sockets, without a program that could send a datagram."""
+    words = (
+        "read line < gate; echo READY=1 >&$NOTIFY_FD; echo said on $NOTIFY_FD >&2; read line < gate"
+    )
+    os.mkfifo(tmp_path / "gate")
+    options = ("--bind", "127.0.0.1:0", "--ready", "notify", "--kill-timeout", "1s")
+    with running(tmp_path, ["sh", "-c", words], *options, ready=False) as server:
+        (tmp_path / "gate").write_text("go\n")
+        server.wait_log("^said on 4$")
+        server.ready(1)
 
 
 def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
