@@ -16,7 +16,7 @@ from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.waiting import Waiter
 from prefork.worker.boot import Birth, check
 from prefork.worker.current import WorkerInfo
-from prefork.worker.watchdog import DUMP_SIGNAL
+from prefork.worker.signals import DUMP_SIGNAL
 
 
 def check_app(config: Config, here: str) -> str:

@@ -36,6 +36,15 @@ def in_force(old: Config, new: Config) -> Config:
     return replace(new, **kept)
 
 
+def changed_for_restart(old: Config, new: Config) -> list[str]:
+    """Keys that differ and that only a restart can change."""
+    return [
+        option.key
+        for name, option in OPTIONS.items()
+        if option.restart and getattr(old, name) != getattr(new, name)
+    ]
+
+
 def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
     found = []
     for name in sorted(old.keys() | new.keys()):

@@ -6,7 +6,7 @@ from typing import Any
 
 import toml
 
-from prefork.config.options import OPTIONS, POSITIONAL, Config, by_group
+from prefork.config.options import OPTIONS, POSITIONAL, by_group
 from prefork.config.sources import Resolved
 
 
@@ -73,15 +73,6 @@ def settings(resolved: Resolved) -> str:
         value = option.kind.show(getattr(resolved.config, name))
         lines.append(f"{option.key} = {_toml(value)}  # {resolved.places[name]}")
     return "\n".join(lines) + "\n"
-
-
-def changed_for_restart(old: Config, new: Config) -> list[str]:
-    """Keys that differ and that only a restart can change."""
-    return [
-        option.key
-        for name, option in OPTIONS.items()
-        if option.restart and getattr(old, name) != getattr(new, name)
-    ]
 
 
 def _toml(value: Any) -> str:

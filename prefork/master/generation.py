@@ -8,22 +8,25 @@ import logging
 import os
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
 from prefork.errors import UsageError
 from prefork.master.watch import Watched, watched
-from prefork.observe.access import AccessLog
 from prefork.observe.log import make_log
 from prefork.pool import Policy
-from prefork.tls.credentials import Credentials
-from prefork.tls.credentials import load as load_credentials
-from prefork.tls.credentials import plan as plan_tls
+from prefork.tls.plan import plan as plan_tls
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import home
 from prefork.unix.identity import Identity, look_up
 from prefork.unix.listeners import Listener, block, open_listeners, refit
+from prefork.worker.boot import import_serving
+
+if TYPE_CHECKING:
+    from prefork.observe.access import AccessLog
+    from prefork.tls.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Generation:
     folder: str
     imports: list[str]
     listeners: dict[Listener, str]
-    tls: Credentials | None
+    tls: "Credentials | None"
     watched: Watched | None
 
     def places(self) -> str:
@@ -66,6 +69,8 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
     tls = credentials(config, here)
     make_logs(config, identity)
     files = watched(config, here, imports, own=[str(home(os.environ))])
+    if not config.command:
+        import_serving()
     listeners = _listen(config, list(open_now), tls is not None)
     return Generation(config, policy(config), identity, folder, imports, listeners, tls, files)
 
@@ -76,11 +81,13 @@ def folders(config: Config, here: str) -> tuple[str, list[str]]:
     return folder, [folder, *(os.path.join(here, path) for path in config.pythonpath)]
 
 
-def credentials(config: Config, here: str) -> Credentials | None:
+def credentials(config: Config, here: str) -> "Credentials | None":
     """Read and check certificates and keys. Raises PreforkError."""
     planned = plan_tls(config, here)
     if planned is not None:
-        return load_credentials(planned)
+        from prefork.tls.credentials import load  # noqa: PLC0415 - OpenSSL, for who has TLS
+
+        return load(planned)
     for address in config.bind:
         if scheme_of(address, has_certificates=False, is_unix=False) == "https":
             raise UsageError(f"bind: {address} needs a certificate; set tls-cert")
@@ -112,10 +119,12 @@ def worker_count(wanted: int) -> int:
 
 def access_log(
     config: Config, slot: int, generation: int, logger: logging.Logger
-) -> AccessLog | None:
+) -> "AccessLog | None":
     """For a worker, before its fork; None: there is none."""
     if not config.access_log:
         return None
+    from prefork.observe.access import AccessLog  # noqa: PLC0415 - few have one
+
     return AccessLog(config.access_log, config.access_log_format, slot, generation, logger)
 
 

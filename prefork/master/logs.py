@@ -7,13 +7,12 @@ the log writer reads.
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.errors import MachineError, UsageError
-from prefork.http.exchange import Exchange
 from prefork.master.generation import Generation, access_log, make_logs
 from prefork.master.outlets import Mouth, Outlets
-from prefork.observe.access import AccessLog
 from prefork.observe.log import Log
 from prefork.observe.rotation import Rotation
 from prefork.pool.orders import Spawn
@@ -21,13 +20,17 @@ from prefork.unix.daemon import redirect_output
 from prefork.unix.identity import Identity
 from prefork.unix.waiting import Waiter
 
+if TYPE_CHECKING:
+    from prefork.http.exchange import Exchange
+    from prefork.observe.access import AccessLog
+
 
 class WorkerLogs:
     """In a worker: the logs that it writes. ``waits``: it lets go of the starter's terminal only
     when it is ready, so that a traceback is seen."""
 
     def __init__(
-        self, log: Log, access: AccessLog | None, mouth: Mouth | None, daemon: bool, waits: bool
+        self, log: Log, access: "AccessLog | None", mouth: Mouth | None, daemon: bool, waits: bool
     ) -> None:
         self._log = log
         self._access = access

@@ -17,8 +17,7 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import Config
-from prefork.config.changes import in_force
-from prefork.config.render import changed_for_restart
+from prefork.config.changes import changed_for_restart, in_force
 from prefork.config.target import default_name
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
@@ -47,7 +46,7 @@ from prefork.wire.ready import Nonsense, Say, Word
 from prefork.worker.boot import Birth, live
 from prefork.worker.current import WorkerInfo
 from prefork.worker.program import Hatch
-from prefork.worker.watchdog import ASK_SIGNAL, DUMP_SIGNAL
+from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())

@@ -1,5 +1,6 @@
 """The seam to OpenSSL: what the files mean, and what a finished handshake tells.
 
+plan.py           what the settings say
 credentials.py    from settings and files to a context that can shake hands; when files change
 certificate.py    the names and the dates in a certificate
 matching.py       which certificate a client asked for

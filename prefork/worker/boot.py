@@ -11,12 +11,11 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from prefork.config import Config
 from prefork.errors import AppError, MachineError, PreforkError, UsageError
-from prefork.http.exchange import Exchange
-from prefork.tls.credentials import Credentials
 from prefork.unix.descriptors import raise_limit
 from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
@@ -25,16 +24,17 @@ from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.worker import current
 from prefork.worker.current import WorkerInfo
-from prefork.worker.doors import doors
 from prefork.worker.interface import Interface, choose
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
 from prefork.worker.load import load, own_traceback, prepare_imports
-from prefork.worker.plain import run_main
 from prefork.worker.program import Hatch, become, find, lead_session, out_of_the_way
-from prefork.worker.serve import HttpWorker
-from prefork.worker.slow import period_of
-from prefork.worker.watchdog import ASK_SIGNAL, DUMP_SIGNAL, Watchdog
+from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
+
+if TYPE_CHECKING:
+    from prefork.http.exchange import Exchange
+    from prefork.tls.credentials import Credentials
+    from prefork.worker.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class Birth:
     imports: list[str]
     listeners: Mapping[Listener, str]
     """Each with the scheme that is spoken there."""
-    tls: Credentials | None
+    tls: "Credentials | None"
     ready_fd: int
     life_fd: int
     row: Row
     master: int
     log: logging.Logger
     log_fd: int
-    log_access: Callable[[Exchange], None] | None
+    log_access: "Callable[[Exchange], None] | None"
     set_title: Callable[[str], None]
     on_ready: Callable[[], None]
     open_logs: Callable[[], None]
@@ -65,10 +65,21 @@ class Birth:
     """None: it is no program."""
 
 
+def import_serving() -> None:
+    """What an app is served with. The master calls this before it forks, so that workers share it
+    and boot in milliseconds; for programs it does not, as they need none of it."""
+    for module in ("doors", "plain", "serve", "slow", "watchdog"):
+        import_module(f"prefork.worker.{module}")
+
+
 def live(birth: Birth) -> int:
     """The whole life; the exit code."""
     if birth.hatch is not None:
         return _become_program(birth, birth.hatch)
+    # Imported before the fork, see import_serving.
+    from prefork.worker.slow import period_of  # noqa: PLC0415
+    from prefork.worker.watchdog import Watchdog  # noqa: PLC0415
+
     config = birth.config
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
@@ -161,8 +172,12 @@ def _serve(
     interface: Interface,
     line: Line,
     leave: Leave,
-    watchdog: Watchdog,
+    watchdog: "Watchdog",
 ) -> None:
+    from prefork.worker.doors import doors  # noqa: PLC0415
+    from prefork.worker.plain import run_main  # noqa: PLC0415
+    from prefork.worker.serve import HttpWorker  # noqa: PLC0415
+
     config, listeners = birth.config, birth.listeners
     entrances = doors(config, listeners, birth.tls)
     if interface is Interface.SOCKET:

@@ -5,14 +5,17 @@ signal, means that the master died: drain, and keep the kill timeout without it.
 that an operator sends to a whole process group are the master's business and ignored here.
 """
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from prefork.unix.process import die_with_parent
 from prefork.worker.current import Stopping
+
+if TYPE_CHECKING:
+    import asyncio
 
 MASTERS_BUSINESS = (
     signal.SIGHUP,
@@ -73,7 +76,7 @@ class Leave:
         if self.stopping:
             on_asked()
 
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def watch(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Notice the death of the master in the loop, too."""
 
         def closed() -> None:

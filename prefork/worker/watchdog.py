@@ -20,11 +20,8 @@ from types import FrameType
 
 from prefork.http.service import Service
 from prefork.worker.current import WorkerInfo
+from prefork.worker.signals import ASK_SIGNAL
 from prefork.worker.witness import Work, age, at, drawn, running, stack_of, told, waiting
-
-ASK_SIGNAL = signal.SIGRTMIN + 6
-DUMP_SIGNAL = signal.SIGUSR2
-"""Writes the stacks of all threads to stderr, even while the interpreter is stuck."""
 
 MOST_TOLD = 20
 """Requests."""

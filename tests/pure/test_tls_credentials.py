@@ -10,7 +10,8 @@ import pytest
 from prefork.config import Config, resolve
 from prefork.config.flags import read
 from prefork.errors import MachineError, UsageError
-from prefork.tls.credentials import Credentials, load, plan, stamps
+from prefork.tls.credentials import Credentials, load, stamps
+from prefork.tls.plan import plan
 from tests.certificates import Authority
 
 SECRET = "Sesam öffne dich"
