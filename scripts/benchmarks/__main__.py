@@ -11,11 +11,18 @@ from pathlib import Path
 
 from . import machine, report
 from .loads import ALL, Load
+from .options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    LAST,
+    count,
+    duration,
+    end_cleanly_on,
+    tell,
+)
 from .peers import PEERS, ROOT, Peer
 from .rounds import Schedule, rows_of, run
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-LAST = ROOT / "bench-results"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,15 +32,17 @@ def parser() -> argparse.ArgumentParser:
         prog="scripts/bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures prefork beside its peers: one worker each on one core, the load on\n"
-        "another, CPU per request first. Prints Markdown on stdout, progress on stderr.",
+        "another, CPU per request first. Prints Markdown on stdout, progress on stderr.\n\n"
+        "scripts/bench manage measures the verbs beside PM2, scripts/bench fair who gets which\n"
+        "connection; each has a --help of its own.",
         epilog=f"loads:\n{loads}\n\npeers:\n{peers}\n\n"
         "Exits with 1 when a server failed at a load; all else is measured.",
     )
     add = parser.add_argument
-    add("--rounds", type=_count, default=5, help="rounds over all loads and peers (%(default)s)")
-    add("--seconds", type=_duration, default=2.0, help="measured time of a figure (%(default)g)")
-    add("--warmup", type=_duration, default=1.0, help="unmeasured time before it (%(default)g)")
-    add("--connections", type=_count, help="at once (32, uploads 4)")
+    add("--rounds", type=count, default=5, help="rounds over all loads and peers (%(default)s)")
+    add("--seconds", type=duration, default=2.0, help="measured time of a figure (%(default)g)")
+    add("--warmup", type=duration, default=1.0, help="unmeasured time before it (%(default)g)")
+    add("--connections", type=count, help="at once (32, uploads 4)")
     add("--loads", nargs="+", default=[], metavar="LOAD", help="only these loads")
     add("--peers", nargs="+", default=[], metavar="NAME",
         help="only peers with one of these in their name, in any case")  # fmt: skip
@@ -65,16 +74,16 @@ def measure(peers: list[Peer], loads: list[Load], schedule: Schedule, out: Path)
     present = [peer for peer in peers if not machine.missing(peer, about["versions"])]
     for peer in peers:
         if peer not in present:
-            _tell(f"without {peer.name}: it is not installed here")
+            tell(f"without {peer.name}: it is not installed here")
     rows = rows_of(present, loads)
-    _tell(f"{len(rows)} figures a round, about {schedule.estimate(len(rows)) / 60:.0f} minutes")
+    tell(f"{len(rows)} figures a round, about {schedule.estimate(len(rows)) / 60:.0f} minutes")
     done = 0
     try:
         for done in run(rows, schedule, machine.cores()):
             report.write(out, about | {"rounds": done}, rows)
     except KeyboardInterrupt:
         kept = f"{out} has the {done} whole rounds" if done else "not one round was whole"
-        _tell(f"interrupted; nothing is left running; {kept}")
+        tell(f"interrupted; nothing is left running; {kept}")
         return EXIT_INTERRUPTED
     print(report.document(about | {"rounds": done}, rows))
     return EXIT_FAILED if any(row.failure for row in rows) else 0
@@ -85,9 +94,9 @@ def publish(folder: Path) -> int:
     try:
         written = report.publish(ROOT, *report.read(folder))
     except report.NoResultsError as error:
-        _tell(str(error))
+        tell(str(error))
         return EXIT_FAILED
-    _tell(f"wrote {', '.join(str(path.relative_to(ROOT)) for path in written)}")
+    tell(f"wrote {', '.join(str(path.relative_to(ROOT)) for path in written)}")
     return 0
 
 
@@ -111,13 +120,6 @@ def chosen_peers(patterns: list[str]) -> list[Peer]:
     ]
 
 
-def end_cleanly_on(*endings: signal.Signals) -> None:
-    """Makes each an interrupt like Ctrl-C, unless we were started to ignore it, as by nohup."""
-    for ending in endings:
-        if signal.getsignal(ending) is not signal.SIG_IGN:
-            signal.signal(ending, signal.default_int_handler)
-
-
 def context(loads: list[Load], schedule: Schedule) -> report.About:
     """All that a reader has to know besides the figures."""
     counts = {load.connections for load in loads}
@@ -131,26 +133,6 @@ def context(loads: list[Load], schedule: Schedule) -> report.About:
         "cores": asdict(machine.cores()),
         "versions": machine.versions(),
     }
-
-
-def _tell(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
-    return int(text)
-
-
-def _duration(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.05 <= seconds <= 600:
-        raise argparse.ArgumentTypeError("must be from 0.05 to 600 seconds")
-    return seconds
 
 
 if __name__ == "__main__":

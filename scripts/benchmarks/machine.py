@@ -56,9 +56,9 @@ def versions() -> dict[str, Versions]:
     """What is installed in the project's environment and in the peers'; `others` are neither."""
     packages = sorted({peer.package for peer in PEERS if peer.package}, key=str.lower)
     return {
-        "project": _versions(PROJECT / "python", "prefork", *LIBRARIES),
+        "project": project_version(*LIBRARIES),
         "peers": _versions(PEERS_OWN / "python", *packages, *LIBRARIES, "websockets", "wsproto"),
-        "others": _node(),
+        "others": node_version(),
     }
 
 
@@ -76,7 +76,13 @@ def _versions(python: Path, *names: str) -> Versions:
     return found
 
 
-def _node() -> Versions:
+def project_version(*others: str) -> Versions:
+    """Python's and prefork's own, and those of other packages in the project's environment."""
+    return _versions(PROJECT / "python", "prefork", *others)
+
+
+def node_version() -> Versions:
+    """Node's, and that of the package that speaks WebSocket for it; what there is."""
     found = {}
     try:
         asked = ["node", "--version"]

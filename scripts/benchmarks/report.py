@@ -79,10 +79,6 @@ def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
 
 def readme(text: str, about: About, rows: list[Row]) -> str:
     """`text` of the README with the figures between its markers."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise NoResultsError(f"README.md has no lines {START.strip()} and {END.strip()}")
     lines = [COLUMNS, "", *(f"- {line}" for line in preface(about)), ""]
     lines += [
         f"![CPU time per request of prefork and its peers]({LATEST_PICTURE})",
@@ -94,7 +90,16 @@ def readme(text: str, about: About, rows: list[Row]) -> str:
         if load.name in README_LOADS:
             lines += [f"**{load.title}**", "", *of_load(rows, load), ""]
     lines += [f"`{LATEST_TABLES}` has the tables of all loads.", ""]
-    return before + start + "\n".join(lines) + end + after
+    return between(text, START, END, lines[:-1])
+
+
+def between(text: str, start: str, end: str, lines: list[str]) -> str:
+    """`text` with these lines between its two markers, whatever was there."""
+    before, found, rest = text.partition(start)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise NoResultsError(f"README.md has no lines {start.strip()} and {end.strip()}")
+    return before + start + "\n".join([*lines, ""]) + end + after
 
 
 def preface(about: About) -> list[str]:

@@ -40,7 +40,7 @@ class Server:
     """A running peer in a session of its own, to be used as a context manager."""
 
     def __init__(self, peer: Peer, load: Load, core: int) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._load = load
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
         self._log, self._access_log = (
@@ -51,7 +51,7 @@ class Server:
             self._process = subprocess.Popen(
                 peer.command(load, self.port, self._access_log),
                 cwd=APPS,
-                env=_environment(),
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout if load.need == "access-log" else stderr,
                 stderr=stderr,
@@ -123,7 +123,7 @@ class Server:
         return os.waitid(os.P_PID, self.pid, look) is not None
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """As little as a server needs; peers are not to see what steers the bench."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     return kept | {"NODE_PATH": str(NODE_MODULES)}
@@ -135,7 +135,8 @@ def _settle(core: int) -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody has right now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -48,7 +48,7 @@ def matrix(rows: list[Row]) -> list[str]:
             [peer.name, *(shown_ratio(rows, load, interface, peer) for load in loads)]
             for peer in peers
         ]
-    return list(_table(lines))
+    return list(aligned(lines))
 
 
 def of_load(rows: list[Row], load: Load) -> list[str]:
@@ -61,7 +61,7 @@ def of_load(rows: list[Row], load: Load) -> list[str]:
         reference = reference_of(shown)
         lines += [_cells(row, row.ratio(reference)) for row in shown]
     notes = _notes([row for row in rows if row.load == load])
-    return [*_table(lines), *(line for note in notes for line in ("", note))]
+    return [*aligned(lines), *(line for note in notes for line in ("", note))]
 
 
 def ratio_of(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> float | str:
@@ -139,7 +139,8 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
 
 
-def _table(lines: list[Cells]) -> Iterator[str]:
+def aligned(lines: list[Cells]) -> Iterator[str]:
+    """A Markdown table, the first line its head."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     head, *body = (_padded(line, widths) for line in lines)

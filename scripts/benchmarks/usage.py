@@ -19,7 +19,7 @@ PARENT, REAPED_USER, REAPED_SYSTEM = 1, 13, 14
 def cpu_ns(root: int) -> int:
     """CPU time of the tree below `root`, of its ended threads and reaped children too."""
     total = 0
-    for pid in _tree(root):
+    for pid in children_of(root):
         with suppress(OSError):
             fields = _stat(pid)
             reaped = int(fields[REAPED_USER]) + int(fields[REAPED_SYSTEM])
@@ -29,13 +29,16 @@ def cpu_ns(root: int) -> int:
 
 def pss_bytes(root: int) -> int:
     """Memory of the tree, every shared page divided among those that share it."""
-    total = 0
-    for pid in _tree(root):
-        with suppress(OSError):
-            for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-    return total
+    return sum(map(pss_of, children_of(root)))
+
+
+def pss_of(pid: int) -> int:
+    """Memory of one process, 0 when it is gone."""
+    with suppress(OSError):
+        for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _cpu_clock(pid: int) -> int:
@@ -43,7 +46,8 @@ def _cpu_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
-def _tree(root: int) -> Iterator[int]:
+def children_of(root: int) -> Iterator[int]:
+    """`root`, and all below it."""
     children = defaultdict(list)
     for entry in PROC.iterdir():
         if entry.name.isdecimal():

@@ -1,0 +1,132 @@
+"""The command: its options, one run, and the report where it was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .. import machine
+from ..options import EXIT_FAILED, EXIT_INTERRUPTED, LAST, count, end_cleanly_on, tell
+from ..peers import ROOT
+from ..report import NoResultsError, between
+from .results import Run, as_json, from_json, tables
+from .rounds import run
+from .sides import PM2, SIDES, THEIRS, Side
+from .trial import adopt_orphans
+
+START, END = "<!-- manage -->\n", "<!-- /manage -->\n"
+
+EXPLAINED = """\
+The same Node app on one port, four workers in cluster mode: `prefork -- node server.js` beside
+PM2, both with their defaults; the last columns are prefork with a small WSGI app. A verb is
+measured until it has returned and its goal is reached: every worker accepts, the old ones are
+gone. CPU is that of the command, the manager and all workers. The ratio is PM2's figure over
+prefork's. All are medians over the rounds."""
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench manage",
+        description="Measures the verbs of a process manager, prefork beside PM2 (installed into"
+        " .venv-bench, with a home of its own). Prints Markdown on stdout, progress on stderr.",
+    )
+    names = ", ".join(side.name for side in SIDES)
+    add = parser.add_argument
+    add("--rounds", type=count, default=5, help="rounds over all sides and verbs (%(default)s)")
+    add("--quick", action="store_true", help="one round, to see that it works")
+    add("--only", nargs="+", default=[], metavar="NAME",
+        help=f"only those with one of these in their name: {names}")  # fmt: skip
+    add("--out", type=Path, default=LAST, metavar="DIR",
+        help=f"write manage.md and manage.json there ({LAST.name})")  # fmt: skip
+    add("--readme", action="store_true",
+        help="measure nothing: bring what DIR has into README.md")  # fmt: skip
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    end_cleanly_on(signal.SIGTERM, signal.SIGHUP)
+    wanted = parser().parse_args(arguments)
+    if wanted.readme:
+        return publish(wanted.out)
+    sides = [side for side in SIDES if _is_wanted(side, wanted.only)]
+    if not (PM2 / "package.json").exists() and THEIRS in sides:
+        tell("without PM2: it is not installed here")
+        sides.remove(THEIRS)
+    return measure(sides, 1 if wanted.quick else wanted.rounds, wanted.out)
+
+
+def _is_wanted(side: Side, names: list[str]) -> bool:
+    return not names or any(name.lower() in side.name.lower() for name in names)
+
+
+def measure(sides: list[Side], rounds: int, out: Path) -> int:
+    """One run; what there is goes to `out` after every round."""
+    adopt_orphans()
+    about, done = context(), 0
+    figures: Run = {}
+    try:
+        for done, figures in enumerate(run(sides, rounds), 1):
+            write(out, about | {"rounds": done}, figures)
+    except KeyboardInterrupt:
+        tell(f"interrupted; nothing is left running; {out} has the {done} whole rounds")
+        return EXIT_INTERRUPTED
+    print(document(about | {"rounds": done}, figures))
+    return EXIT_FAILED if any(one.failure for one in figures.values()) else 0
+
+
+def context() -> dict[str, Any]:
+    """All that a reader has to know besides the figures."""
+    versions = machine.project_version() | machine.node_version()
+    versions.pop("ws", None)
+    if (PM2 / "package.json").exists():
+        versions["PM2"] = json.loads((PM2 / "package.json").read_text())["version"]
+    return {
+        "date": datetime.now().astimezone().isoformat(" ", "minutes"),
+        "machine": machine.facts(),
+        "versions": versions,
+    }
+
+
+def write(folder: Path, about: dict[str, Any], figures: Run) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    found = about | {"sides": as_json(figures)}
+    (folder / "manage.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    (folder / "manage.md").write_text(document(about, figures))
+
+
+def document(about: dict[str, Any], figures: Run) -> str:
+    """The whole report."""
+    return "\n".join(["# prefork and PM2", "", *section(about, figures), ""])
+
+
+def section(about: dict[str, Any], figures: Run) -> list[str]:
+    where = [f"{name} {value}" for name, value in (about["machine"] | about["versions"]).items()]
+    preface = [f"- {about['date']}, {about['rounds']} rounds", f"- {', '.join(where)}"]
+    return [EXPLAINED, "", *preface, "", *tables(figures)]
+
+
+def publish(folder: Path) -> int:
+    """Makes the README's part of the figures in `folder`."""
+    readme = ROOT / "README.md"
+    try:
+        about = json.loads((folder / "manage.json").read_text())
+        figures = from_json(about.pop("sides"))
+        text = between(readme.read_text(), START, END, section(about, figures))
+    except FileNotFoundError:
+        tell(f"no manage.json in {folder}; run scripts/bench manage first")
+        return EXIT_FAILED
+    except NoResultsError as error:
+        tell(str(error))
+        return EXIT_FAILED
+    readme.write_text(text)
+    tell("wrote README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

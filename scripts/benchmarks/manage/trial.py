@@ -1,0 +1,220 @@
+"""One verb, from its start until its goal is reached, and what the processes used meanwhile.
+
+Workers tell that they accept by a line in a file, so the goal is seen by the bench itself, whatever
+a manager believes. A verb has done its work when its goal is reached and it has returned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.request import urlopen
+
+from ..server import environment, free_port
+from ..usage import children_of, cpu_ns, pss_of
+from .sides import APPS, STEPS, Side, Step
+
+PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 0.002
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class TrialError(Exception):
+    """A verb failed, or its goal was not reached."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`wall_ns`: until the goal was reached and the verb had returned; `verb_ns`: until it had.
+    `cpu_ns`: of the command, the manager and all workers, also of those that ended."""
+
+    wall_ns: int
+    verb_ns: int
+    cpu_ns: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Shares of memory (PSS), of the manager with its own processes, and of all workers."""
+
+    manager: int
+    workers: int
+
+
+def adopt_orphans() -> None:
+    """Managers in the background become children of the bench: their CPU time is told to it at
+    their end, and nothing can be left over."""
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise TrialError("this kernel has no PR_SET_CHILD_SUBREAPER")
+
+
+class Managed:
+    """A side in a home of its own, to be used as a context manager."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-manage-")
+        self._home = Path(self._folder.name, "home")
+        self._home.mkdir()
+        self._marks = Path(self._folder.name, "marks")
+        self._marks.touch()
+        self._log = Path(self._folder.name, "log")
+        self._manager: int | None = None
+        self._ended_ns = 0
+        """CPU time of all commands and managers that ended."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        try:
+            with suppress(TrialError, OSError):
+                self._finish(self._begin(self._side.end))
+        finally:
+            end_adopted()
+            self._folder.cleanup()
+
+    def trial(self, step: Step) -> Trial:
+        """Do it. Raises TrialError."""
+        count = STEPS[step][1]
+        before = self._alive()
+        gone = before if step == "reload" else []
+        used = self._used()
+        begun = time.perf_counter_ns()
+        command = self._begin(self._side.verbs[step])
+        returned = None
+        while returned is None or not self._is_reached(count, gone):
+            if returned is None and self._ended(command):
+                returned = time.perf_counter_ns()
+            if time.perf_counter_ns() - begun > PATIENCE_SECONDS * 1e9:
+                raise TrialError(f"{step}: not within {PATIENCE_SECONDS:g} s; {self._said()}")
+            time.sleep(LOOK_SECONDS)
+        ended = time.perf_counter_ns()
+        if command.returncode != 0:
+            raise TrialError(f"{step}: exit code {command.returncode}; {self._said()}")
+        trial = Trial(ended - begun, returned - begun, self._used() - used)
+        if count:
+            self._check()
+        return trial
+
+    def delete(self) -> None:
+        """Take the app off the list."""
+        self._finish(self._begin(self._side.delete))
+
+    def memory(self) -> Memory:
+        """Of what runs now."""
+        manager = self._side.pid(self._home)
+        if manager is None:
+            raise TrialError("there is no manager")
+        workers = set(self._alive())
+        family = children_of(manager)
+        return Memory(
+            sum(pss_of(pid) for pid in family if pid not in workers),
+            sum(pss_of(pid) for pid in workers),
+        )
+
+    def _begin(self, words: str) -> subprocess.Popen[bytes]:
+        environ = environment() | {
+            self._side.home: str(self._home),
+            "BENCH_MARKS": str(self._marks),
+            "PORT": str(self._port),
+            "PM2_DISABLE_VERSION_CHECK": "true",
+        }
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._side.command(words, self._port),
+                cwd=APPS,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _ended(self, command: subprocess.Popen[bytes]) -> bool:
+        """Looks, and counts what it used when it has ended."""
+        pid, status, usage = os.wait4(command.pid, os.WNOHANG)
+        if pid == 0:
+            return False
+        command.returncode = os.waitstatus_to_exitcode(status)
+        self._ended_ns += _cpu_of(usage)
+        return True
+
+    def _finish(self, command: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._ended(command):
+            if time.monotonic() > deadline:
+                command.kill()
+                raise TrialError(f"a command hung; {self._said()}")
+            time.sleep(LOOK_SECONDS)
+
+    def _used(self) -> int:
+        """CPU time of all, since the beginning."""
+        if self._manager is not None and not self._is_managed():
+            _, _, usage = os.wait4(self._manager, 0)  # it has ended, or does so right now
+            self._ended_ns += _cpu_of(usage)
+            self._manager = None
+        if self._manager is None and self._is_managed():
+            self._manager = self._side.pid(self._home)
+        return self._ended_ns + (cpu_ns(self._manager) if self._manager is not None else 0)
+
+    def _is_managed(self) -> bool:
+        pid = self._side.pid(self._home)
+        return pid is not None and _is_alive(pid)
+
+    def _alive(self) -> list[int]:
+        """The workers that have told that they accept, and live."""
+        marked = {int(line) for line in self._marks.read_text().splitlines() if line}
+        return [pid for pid in marked if _is_alive(pid)]
+
+    def _is_reached(self, count: int, gone: list[int]) -> bool:
+        alive = self._alive()
+        return len(alive) == count and not set(alive) & set(gone)
+
+    def _check(self) -> None:
+        """It serves, by one of the workers."""
+        with urlopen(f"http://127.0.0.1:{self._port}/", timeout=10) as answer:
+            pid = int(answer.read())
+        if pid not in self._alive():
+            raise TrialError(f"answered by {pid}, which is none of the workers")
+
+    def _said(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line]
+        return " | ".join(lines[-3:]) or "it said nothing"
+
+
+def _is_alive(pid: int) -> bool:
+    """Zombies are dead, too."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def _cpu_of(usage: resource.struct_rusage) -> int:
+    return int((usage.ru_utime + usage.ru_stime) * 1e9)
+
+
+def end_adopted() -> None:
+    """Whatever is still there was started here."""
+    while family := [pid for pid in children_of(os.getpid()) if pid != os.getpid()]:
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)

@@ -1,0 +1,48 @@
+"""The benches run in their quickest forms, with prefork alone, and leave nothing running.
+
+What they measure is nobody's business here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def bench(name: str, out: Path, *words: str) -> dict[str, Any]:
+    """The figures that it wrote."""
+    environ = {**os.environ, "PYTHONPATH": str(SCRIPTS), "TMPDIR": str(out)}
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--out", str(out), *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert (out / f"{name}.md").read_text().rstrip() == done.stdout.rstrip()
+    assert not [one for one in psutil.process_iter() if str(out) in _temporary_of(one)]
+    found: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
+    return found
+
+
+def _temporary_of(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("TMPDIR", "")
+    except psutil.Error:
+        return ""
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    found = bench("manage", tmp_path, "--only", "Python")
+    (side,) = found["sides"].values()
+    assert {len(trials) for trials in side["trials"].values()} == {1, 2}
+    assert side["failure"] is None
+    assert side["memory"][0]["manager"] > 0
