@@ -57,7 +57,7 @@ def versions() -> dict[str, Versions]:
     packages = sorted({peer.package for peer in PEERS if peer.package}, key=str.lower)
     return {
         "project": project_version(*LIBRARIES),
-        "peers": _versions(PEERS_OWN / "python", *packages, *LIBRARIES, "websockets", "wsproto"),
+        "peers": peer_versions(*packages, *LIBRARIES, "websockets", "wsproto"),
         "others": node_version(),
     }
 
@@ -79,6 +79,12 @@ def _versions(python: Path, *names: str) -> Versions:
 def project_version(*others: str) -> Versions:
     """Python's and prefork's own, and those of other packages in the project's environment."""
     return _versions(PROJECT / "python", "prefork", *others)
+
+
+def peer_versions(*packages: str) -> Versions:
+    """What of these is installed in the peers' environment, if there is one."""
+    python = PEERS_OWN / "python"
+    return _versions(python, *packages) if python.exists() else {}
 
 
 def node_version() -> Versions:

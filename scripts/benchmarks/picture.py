@@ -73,11 +73,11 @@ def svg(subtitle: str, rows: list[Row]) -> str:
             f"<style>{STYLE}</style>",
             f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"'
             "/>",
-            _text(MARGIN, 36, "CPU time per request of prefork and its peers", "title"),
-            _text(MARGIN, 58, subtitle, "note"),
+            text(MARGIN, 36, "CPU time per request of prefork and its peers", "title"),
+            text(MARGIN, 58, subtitle, "note"),
             *bars,
             *cells,
-            _text(MARGIN, height - 16, key, "note"),
+            text(MARGIN, height - 16, key, "note"),
             "</svg>",
             "",
         ]
@@ -89,7 +89,7 @@ def _bars(rows: list[Row], load: Load, top: int) -> Iterator[str]:
     for number, interface in enumerate(INTERFACES):
         left = MARGIN + number * (half + MARGIN)
         title = f"{interface.upper()}, {load.title}: CPU µs/request"
-        yield _text(left, top + 8, title, "head")
+        yield text(left, top + 8, title, "head")
         room = half - NAMES - 60
         yield from _bars_of(rows, load, interface, left, top + 26, room)
 
@@ -105,12 +105,12 @@ def _bars_of(
         y = top + line * BAR_STEP
         length = max(2.0, min(figure / longest, 1.0) * room)
         bar = left + NAMES
-        yield _text(bar - 8, y + 12, peer.name, "right")
+        yield text(bar - 8, y + 12, peer.name, "right")
         yield f'<rect class="{_kind(peer)}" x="{bar}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
         if figure > longest:
             x = bar + length - 16
             yield f'<path class="cut" d="M{x:.1f} {y + BAR + 2}l8 {-BAR - 4}"/>'
-        yield _text(bar + length + 8, y + 12, digits(figure))
+        yield text(bar + length + 8, y + 12, digits(figure))
 
 
 def _kind(peer: Peer) -> str:
@@ -130,16 +130,16 @@ def _matrix(rows: list[Row], loads: list[Load], top: int) -> Iterator[str]:
         first, _, second = load.name.partition("-")
         x = left + (column + 0.5) * step
         if second:
-            yield _text(x, top, first, "head load middle")
-        yield _text(x, top + 14, second or first, "head load middle")
+            yield text(x, top, first, "head load middle")
+        yield text(x, top + 14, second or first, "head load middle")
     y = top + 24
     for interface in INTERFACES:
         peers = peers_of(rows, interface)
         if peers:
-            yield _text(left - 8, y + 17, interface.upper(), "head right")
+            yield text(left - 8, y + 17, interface.upper(), "head right")
             y += CELL_STEP
         for peer in peers:
-            yield _text(left - 8, y + 16, peer.name, "right")
+            yield text(left - 8, y + 16, peer.name, "right")
             for column, load in enumerate(loads):
                 x = left + column * step
                 yield from _cell(rows, load, interface, peer, (x, y, step - 2))
@@ -157,7 +157,7 @@ def _cell(
             f'<rect {_colour(ratio)} x="{x:.1f}" y="{y}" width="{width:.1f}" height="{CELL}"'
             ' rx="3"/>'
         )
-    yield _text(x + width / 2, y + 16, shown, "middle head" if peer.reference else "middle")
+    yield text(x + width / 2, y + 16, shown, "middle head" if peer.reference else "middle")
 
 
 def _colour(ratio: float | str) -> str:
@@ -168,6 +168,7 @@ def _colour(ratio: float | str) -> str:
     return f'class="{kind}" fill-opacity="{0.08 + 0.47 * strength:.2f}"'
 
 
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
+def text(x: float, y: float, words: str, kind: str = "") -> str:
+    """Words at a place, of a class of the style."""
     kind = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{kind}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}"{kind}>{escape(words)}</text>'

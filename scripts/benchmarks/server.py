@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +19,11 @@ from .answer import ask
 from .connect import BadAnswerError
 from .loads import Load
 from .peers import APPS, NODE_MODULES, ROOT, Peer
+from .usage import cpu_ns
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
+ACCESS = "access"
 POLL_SECONDS = 0.02
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 
@@ -36,24 +39,30 @@ class ServerError(Exception):
         self.log = log
 
 
-class Server:
-    """A running peer in a session of its own, to be used as a context manager."""
+class Running:
+    """A command in a session of its own, to be used as a context manager that ends all of it.
 
-    def __init__(self, peer: Peer, load: Load, core: int) -> None:
-        self.port = free_port()
-        self._load = load
-        self._folder = tempfile.TemporaryDirectory(prefix="bench-")
-        self._log, self._access_log = (
-            Path(self._folder.name, "log"),
-            Path(self._folder.name, "access"),
-        )
-        with self._log.open("wb") as stderr, self._access_log.open("wb") as stdout:
+    `command` is asked for it with a folder for what it writes. `core`: where it is to stay, if
+    anywhere. `stdout`: the file of the folder that gets it, by default the log of all it says.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[Path], list[str]],
+        cwd: Path,
+        core: int | None = None,
+        stdout: str = "log",
+    ) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="bench-")
+        self._folder = Path(self._temporary.name)
+        self._log = self._folder / "log"
+        with self._log.open("ab") as stderr, (self._folder / stdout).open("ab") as output:
             self._process = subprocess.Popen(
-                peer.command(load, self.port, self._access_log),
-                cwd=APPS,
-                env=environment(),
+                command(self._folder),
+                cwd=cwd,
+                env=environment() | {"PREFORK_HOME": str(self._folder / "home")},
                 stdin=subprocess.DEVNULL,
-                stdout=stdout if load.need == "access-log" else stderr,
+                stdout=output,
                 stderr=stderr,
                 start_new_session=True,
                 preexec_fn=lambda: _settle(core),  # noqa: PLW1509 - there are no threads here
@@ -67,60 +76,78 @@ class Server:
         self, _type: type[BaseException] | None, _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        self._stop()
-        self._folder.cleanup()
+        self.stop()
+        self._temporary.cleanup()
 
-    def ready(self) -> None:
-        """Waits for the first answer, which must be the one that the load asks for."""
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            if self._exited():
-                raise self._error("ended before it answered")
-            try:
-                ask(self.port, self._load)
-            except OSError:
-                time.sleep(POLL_SECONDS)
-                continue
-            except BadAnswerError as error:
-                raise self._error(str(error)) from None
-            return
-        raise self._error(f"no answer within {READY_SECONDS:g} s")
-
-    def logged(self, requests: int) -> None:
-        """Ends the server, and sees that its access log has a line for each of the requests."""
-        self._stop()
-        with self._access_log.open("rb") as lines:
-            found = sum(1 for _ in lines)
-        if found < requests:
-            raise self._error(f"logged {found} of {requests} requests")
+    def cpu_ns(self) -> int:
+        """CPU time of all its processes."""
+        return cpu_ns(self.pid)
 
     def last_lines(self, count: int = 8) -> list[str]:
         text = self._log.read_text(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-count:]
 
-    def _error(self, reason: str) -> ServerError:
+    def error(self, reason: str) -> ServerError:
         log = self.last_lines()
         said = f" ({log[-1].strip()})" if log else ""
         return ServerError(f"{reason}{said}".replace(f"{ROOT}/", ""), log)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """SIGTERM to the server itself, then an end to whatever of its group is left."""
         if self._process.returncode is not None:
             return
         try:
             os.kill(self.pid, signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
-            while not self._exited() and time.monotonic() < deadline:
+            while not self.has_exited() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _exited(self) -> bool:
+    def has_exited(self) -> bool:
         """Looks without reaping, so that the pid stays ours until the group is dealt with."""
         look = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, look) is not None
+
+
+class Server(Running):
+    """A running peer on its core, with one load to answer."""
+
+    def __init__(self, peer: Peer, load: Load, core: int) -> None:
+        self.port = free_port()
+        self._load = load
+        super().__init__(
+            lambda folder: peer.command(load, self.port, folder / ACCESS),
+            APPS,
+            core,
+            ACCESS if load.need == "access-log" else "log",
+        )
+
+    def ready(self) -> None:
+        """Waits for the first answer, which must be the one that the load asks for."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self.has_exited():
+                raise self.error("ended before it answered")
+            try:
+                ask(self.port, self._load)
+            except OSError:
+                time.sleep(POLL_SECONDS)
+                continue
+            except BadAnswerError as error:
+                raise self.error(str(error)) from None
+            return
+        raise self.error(f"no answer within {READY_SECONDS:g} s")
+
+    def logged(self, requests: int) -> None:
+        """Ends the server, and sees that its access log has a line for each of the requests."""
+        self.stop()
+        with (self._folder / ACCESS).open("rb") as lines:
+            found = sum(1 for _ in lines)
+        if found < requests:
+            raise self.error(f"logged {found} of {requests} requests")
 
 
 def environment() -> dict[str, str]:
@@ -129,9 +156,10 @@ def environment() -> dict[str, str]:
     return kept | {"NODE_PATH": str(NODE_MODULES)}
 
 
-def _settle(core: int) -> None:
+def _settle(core: int | None) -> None:
     """In the child: stay on `core`, and end with the bench even when that is killed."""
-    os.sched_setaffinity(0, {core})
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -46,3 +46,13 @@ def test_the_verbs(tmp_path: Path) -> None:
     assert {len(trials) for trials in side["trials"].values()} == {1, 2}
     assert side["failure"] is None
     assert side["memory"][0]["manager"] > 0
+
+
+def test_who_gets_which_connection(tmp_path: Path) -> None:
+    found = bench("fair", tmp_path, "--only", "prefork")
+    assert len(found["servers"]) == 4
+    for figures in found["servers"].values():
+        assert figures["failures"] == {}
+        assert sum(figures["sequential"]) == 20
+        assert figures["mixed"]["4"]["rate"] > 0
+    assert all(one["rate"] > 0 for one in found["accepting"].values())

@@ -1,0 +1,119 @@
+"""The figures as one SVG: shares of connections, bursts, and the slowest of a mixed load, each with
+a line where the ideal is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median
+
+from ..picture import BAR, BAR_STEP, MARGIN, STYLE, WIDTH
+from ..picture import text as words
+from .results import Figures, Run
+from .rounds import WORKERS
+from .trials import ideal_burst
+
+TOP = 96
+NAMES = 150
+GAP = 52
+LONGEST = 4.0
+"""In times the ideal; a longer bar is cut."""
+
+OWN_STYLE = """
+  .share { stroke: #ffffff; stroke-width: 1; }
+  .ideal { stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 4 3; }
+  @media (prefers-color-scheme: dark) {
+    .share { stroke: #0d1117; }
+    .ideal { stroke: #f85149; }
+  }
+"""
+
+
+def svg(subtitle: str, run: Run) -> str:
+    """The whole picture."""
+    servers = run.measured()
+    height = TOP + max(1, len(servers)) * BAR_STEP + 44
+    width = (WIDTH - 2 * MARGIN - NAMES - 2 * GAP) / 3
+    lefts = [MARGIN + NAMES + number * (width + GAP) for number in range(3)]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
+            f' width="{WIDTH}" height="{height}" role="img">',
+            "<title>Who gets which connection</title>",
+            f"<style>{STYLE}{OWN_STYLE}</style>",
+            f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"'
+            "/>",
+            words(MARGIN, 36, "Who gets which connection", "title"),
+            words(MARGIN, 58, f"{WORKERS} workers. {subtitle}.", "note"),
+            *_names(servers),
+            *_shares(servers, lefts[0], width),
+            *_bars(servers, (lefts[1], width), "bursts of 8 x 0.5 s: s", _burst,
+                   ideal_burst(WORKERS).seconds),
+            *_bars(servers, (lefts[2], width), "1 and 100 ms mixed: p99 ms", _slowest,
+                   run.ideal[WORKERS].p99 if WORKERS in run.ideal else 1.0),
+            words(MARGIN, height - 14, "The red line is where a single, perfectly fair queue is.",
+                  "note"),
+            "</svg>",
+            "",
+        ]
+    )  # fmt: skip
+
+
+def _names(servers: list[tuple[str, Figures]]) -> Iterator[str]:
+    for line, (name, _) in enumerate(servers):
+        yield words(MARGIN + NAMES - 8, TOP + line * BAR_STEP + 12, name, "right")
+
+
+def _kind(name: str) -> str:
+    return "ours" if name.startswith("prefork") else "peer"
+
+
+def _shares(servers: list[tuple[str, Figures]], left: float, width: float) -> Iterator[str]:
+    """A bar in as many parts as there are workers."""
+    yield words(left, TOP - 12, "one after another: share of each", "head")
+    for line, (name, figures) in enumerate(servers):
+        y, x, total = TOP + line * BAR_STEP, left, sum(figures.sequential)
+        for each in figures.sequential:
+            length = width * each / total
+            if length:
+                yield _bar(f"{_kind(name)} share", x, y, length)
+            x += length
+    for part in range(1, WORKERS):
+        yield _line(left + width * part / WORKERS, len(servers))
+
+
+def _burst(figures: Figures) -> float | None:
+    return median(one.seconds for one in figures.bursts) if figures.bursts else None
+
+
+def _slowest(figures: Figures) -> float | None:
+    return figures.mixed[WORKERS].p99 if WORKERS in figures.mixed else None
+
+
+def _bars(
+    servers: list[tuple[str, Figures]],
+    place: tuple[float, float],
+    title: str,
+    figure: Callable[[Figures], float | None],
+    best: float,
+) -> Iterator[str]:
+    left, width = place
+    yield words(left, TOP - 12, title, "head")
+    for line, (name, figures) in enumerate(servers):
+        found = figure(figures)
+        if found is None:
+            continue
+        y, length = TOP + line * BAR_STEP, min(found / best / LONGEST, 1.0) * (width - 20)
+        yield _bar(_kind(name), left, y, length)
+        if found / best > LONGEST:
+            x = left + length - 16
+            yield f'<path class="cut" d="M{x:.1f} {y + BAR + 2}l8 {-BAR - 4}"/>'
+        yield words(left + length + 6, y + 12, f"{found:.2f}" if found < 10 else f"{found:.0f}")
+    yield _line(left + (width - 20) / LONGEST, len(servers))
+
+
+def _bar(kind: str, x: float, y: float, length: float) -> str:
+    return f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
+
+
+def _line(x: float, lines: int) -> str:
+    return f'<path class="ideal" d="M{x:.1f} {TOP - 4}v{lines * BAR_STEP}"/>'

@@ -1,0 +1,67 @@
+"""The figures of a run, by server, and their way into a file and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .crews import CREWS
+from .trials import Burst, Mixed
+
+
+@dataclass(frozen=True)
+class Accepting:
+    """A way to accept: connections per second, and CPU time for each."""
+
+    rate: float
+    cpu_us: float
+
+
+@dataclass
+class Figures:
+    """`mixed` by the number of workers; `failures` by what failed."""
+
+    sequential: list[int] = field(default_factory=list)
+    bursts: list[Burst] = field(default_factory=list)
+    mixed: dict[int, Mixed] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """`servers` by name, `ideal` by the number of workers, `accepting` by its setting."""
+
+    servers: dict[str, Figures] = field(default_factory=dict)
+    ideal: dict[int, Mixed] = field(default_factory=dict)
+    accepting: dict[str, Accepting] = field(default_factory=dict)
+
+    def measured(self) -> list[tuple[str, Figures]]:
+        """In the order of declaration."""
+        return [(crew.name, self.servers[crew.name]) for crew in CREWS if crew.name in self.servers]
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    return asdict(run)
+
+
+def from_json(found: dict[str, Any]) -> Run:
+    """What `as_json` wrote, without servers that are no more."""
+    known = {crew.name for crew in CREWS}
+    return Run(
+        {
+            name: Figures(
+                figures["sequential"],
+                [Burst(**one) for one in figures["bursts"]],
+                _by_workers(figures["mixed"]),
+                figures["failures"],
+            )
+            for name, figures in found["servers"].items()
+            if name in known
+        },
+        _by_workers(found["ideal"]),
+        {name: Accepting(**one) for name, one in found["accepting"].items()},
+    )
+
+
+def _by_workers(found: dict[str, Any]) -> dict[int, Mixed]:
+    return {int(workers): Mixed(**one) for workers, one in found.items()}

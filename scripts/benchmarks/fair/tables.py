@@ -1,0 +1,97 @@
+"""The figures in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from ..table import aligned
+from .ideal import LONG, LONG_IN_A_HUNDRED, SHORT
+from .results import Figures, Run
+from .rounds import WORKERS
+from .trials import BURST, BURST_MS, LEVELS, Mixed, ideal_burst
+
+IDEAL, NONE = "*ideal: a single queue*", "-"
+
+EXPLAINED = f"""\
+Every worker does one thing at a time: a request blocks its worker while it sleeps, so whoever
+stands behind it waits, although others may be idle.
+
+- *One after another*: connections, each closed before the next; how many each of {WORKERS} workers
+  got.
+- *Bursts*: {BURST} requests at once on new connections, {BURST_MS / 1000:g} s each, over {WORKERS}
+  workers: how long until all are answered, and the most that one worker got.
+- *Mixed*: clients that keep their connections and ask again at once; {100 - LONG_IN_A_HUNDRED} %
+  of the requests take {SHORT * 1000:g} ms, {LONG_IN_A_HUNDRED} % {LONG * 1000:g} ms. The ideal is
+  the same load on a single queue, simulated. Shares are the answers of the idlest and the busiest
+  worker, where 1.00 is an even share; connections those that the emptiest and the fullest one
+  holds at the end. Who closes after each answer (uWSGI, gunicorn sync, main plain) is asked by a
+  new connection each time, and so comes nearest to a single queue."""
+
+
+def document(about: list[str], run: Run) -> str:
+    """The whole report."""
+    return "\n".join(["# Who gets which connection", "", *sections(about, run)])
+
+
+def sections(about: list[str], run: Run) -> Iterator[str]:
+    yield from (*(f"- {line}" for line in about), "", EXPLAINED, "")
+    yield from ("## One after another, and bursts", "", *aligned(_connections(run)), "")
+    for level in LEVELS:
+        if level.workers in run.ideal:
+            times = "" if level.scale == 1 else f", all times {level.scale:g}-fold"
+            yield f"## Mixed: {level.clients} clients, {level.workers} workers{times}"
+            yield from ("", *aligned(_mixed(run, level.workers)), "")
+    if run.accepting:
+        yield from ("## Connections per second of prefork, 4 workers", "")
+        yield from (*aligned(_accepting(run)), "")
+    for name, figures in run.measured():
+        for what, why in figures.failures.items():
+            yield from (f"{name} failed ({what}): {why}", "")
+
+
+def _connections(run: Run) -> list[list[str]]:
+    best = ideal_burst(WORKERS)
+    asked = next((sum(one.sequential) for _, one in run.measured() if one.sequential), 0)
+    even = "/".join([str(asked // WORKERS)] * WORKERS)
+    head = ["server", "one after another", "burst s", "worst s", "most on a worker", "worst"]
+    lines = [[IDEAL, even, *[f"{best.seconds:.2f}"] * 2, *[str(best.most)] * 2]]
+    return [head, *lines, *([name, *_of_server(one)] for name, one in run.measured())]
+
+
+def _of_server(figures: Figures) -> list[str]:
+    counts = "/".join(map(str, figures.sequential)) or NONE
+    if not figures.bursts:
+        return [counts, *[NONE] * 4]
+    seconds = [one.seconds for one in figures.bursts]
+    most = [one.most for one in figures.bursts]
+    return [counts, f"{median(seconds):.2f}", f"{max(seconds):.2f}",
+            f"{median(most):g}", str(max(most))]  # fmt: skip
+
+
+def _mixed(run: Run, workers: int) -> list[list[str]]:
+    head = [
+        "server",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "shares",
+        "connections",
+        "starved",
+    ]
+    found = [(IDEAL, run.ideal[workers])]
+    found += [(name, one.mixed[workers]) for name, one in run.measured() if workers in one.mixed]
+    return [head, *([name, *_of_mixed(one)] for name, one in found)]
+
+
+def _of_mixed(one: Mixed) -> list[str]:
+    latencies = [f"{figure:.0f}" for figure in (one.rate, one.p50, one.p99, one.p999)]
+    held = f"{one.fewest}-{one.fullest}"
+    return [*latencies, f"{one.least:.2f}-{one.most:.2f}", held, str(one.starved or NONE)]
+
+
+def _accepting(run: Run) -> list[list[str]]:
+    head = ["accepting", "connections/s", "CPU µs/connection"]
+    return [head, *([name, f"{one.rate:,.0f}", f"{one.cpu_us:.1f}"]
+                    for name, one in run.accepting.items())]  # fmt: skip
