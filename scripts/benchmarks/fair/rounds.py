@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefork.config import OPTIONS
-
 from ..client import ClientError as GeneratorError
 from ..client import Job, measure
 from ..machine import Cores
@@ -16,7 +14,7 @@ from ..options import tell
 from ..peers import APPS, PROJECT
 from ..server import Running, ServerError, free_port
 from .clients import ClientError
-from .crews import Crew, serving, settle
+from .crews import Crew, accept_settings, serving, settle
 from .results import Accepting, Figures, Run
 from .trials import LEVELS, Level, burst, ideal, mixed, sequential
 
@@ -90,13 +88,6 @@ def _guarded(
     except ServerError as error:
         figures.failures[what] = str(error)
         tell(f"{crew.name:<20} failed: {error}")
-
-
-def accept_settings() -> dict[str, str]:
-    """Of prefork, with their flags; an empty one stands for what it does by default."""
-    if "accept" not in OPTIONS:
-        return {"default": ""}
-    return {f"--accept {word}": f"--accept {word}" for word in ("fair", "any")}
 
 
 def _accepting(setting: str, options: str, seconds: float, cores: Cores, run: Run) -> None:
