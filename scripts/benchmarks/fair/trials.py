@@ -64,11 +64,17 @@ def shares(found: Counter[int], workers: int) -> list[int]:
 
 
 def burst(port: int) -> Burst:
-    """So many new connections at once, each with a request that takes its worker half a second."""
+    """So many new connections at once, then on each a request that takes its worker half a second.
+
+    The connections first: were each followed by its request, the worker that takes it would be busy
+    before the next one comes, and a server could not do much wrong.
+    """
     clients = [Client(port, keep_alive=False) for _ in range(BURST)]
     found: Counter[int] = Counter()
     try:
         begun = time.perf_counter()
+        for client in clients:
+            client.connect()
         for client in clients:
             client.send(BURST_MS)
         for _, answer in answers(clients, begun + PATIENCE_SECONDS):
