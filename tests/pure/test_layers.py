@@ -132,16 +132,21 @@ def test_what_few_need_is_imported_late() -> None:
     assert subprocess.run([sys.executable, "-c", serving], check=False).returncode == 0
 
 
+def imported_of(heavy: set[str], modules: str) -> str:
+    code = f"import sys, {modules}; print({heavy} & {{*sys.modules}} or 'nothing')"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def test_a_verb_that_asks_a_master_starts_with_little() -> None:
     """``prefork stop`` is over sooner than any of these is imported."""
     heavy = {"asyncio", "psutil", "rich", "ssl", "uvloop", "prefork.config.options"}
-    asking = (
-        f"import sys, prefork.cli.changing, prefork.cli.command; print({heavy} & {{*sys.modules}})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", asking], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "set()\n"
+    assert imported_of(heavy, "prefork.cli.changing, prefork.cli.command") == "nothing"
+
+
+def test_a_master_of_programs_imports_nothing_of_what_serves_apps() -> None:
+    heavy = {"asyncio", "httptools", "psutil", "ssl", "toml", "uvloop", "prefork.http.exchange"}
+    assert imported_of(heavy, "prefork.cli.starting, prefork.cli.serving") == "nothing"
 
 
 def test_no_file_is_too_long() -> None:
