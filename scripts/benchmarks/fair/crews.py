@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefork.config import OPTIONS
-
 from ..peers import PEERS_OWN, PROJECT
 from ..server import Running, ServerError, free_port
 from .clients import ClientError, ask
@@ -39,23 +37,9 @@ class Crew:
         return self.name.startswith("prefork")
 
 
-def accept_settings() -> dict[str, str]:
-    """Of prefork, with their flags; an empty one stands for what it does by default."""
-    if "accept" not in OPTIONS:
-        return {"default": ""}
-    return {f"--accept {word}": f"--accept {word}" for word in ("fair", "any")}
-
-
 def _prefork(name: str, app: str, options: str = "") -> Crew:
     base = f"-m prefork -w {{workers}} -b 127.0.0.1:{{port}} --log-level warning {options}"
     return Crew(f"prefork {name}", PROJECT / "python", f"{base} pids:{app}")
-
-
-def _unfair() -> tuple[Crew, ...]:
-    """prefork with its fair accept off, where it has one."""
-    if "accept" not in OPTIONS:
-        return ()
-    return (_prefork("wsgi, any", "wsgi", "--accept any"),)
 
 
 def _gunicorn(kind: str, app: str) -> Crew:
@@ -92,7 +76,8 @@ def _uwsgi(name: str, options: str = "") -> Crew:
 
 CREWS = (
     _prefork("wsgi", "wsgi"),
-    *_unfair(),
+    _prefork("wsgi, any", "wsgi", "--accept any"),
+    _prefork("wsgi, rebalance", "wsgi", "--rebalance"),
     _prefork("asgi", "asgi"),
     _prefork("main, plain", "plain"),
     _prefork("main, asyncio", "loop"),

@@ -15,7 +15,8 @@ IDEAL, NONE = "*ideal: a single queue*", "-"
 
 EXPLAINED = f"""\
 Every worker does one thing at a time: a request blocks its worker while it sleeps, so whoever
-stands behind it waits, although others may be idle.
+stands behind it waits, although others may be idle. *any* is prefork with `--accept any`, its fair
+accept off; *rebalance* is prefork with `--rebalance`.
 
 - *One after another*: connections, each closed before the next; how many each of {WORKERS} workers
   got.
