@@ -67,9 +67,11 @@ def _uvicorn() -> Crew:
 
 
 def _uwsgi(name: str, options: str = "") -> Crew:
+    """With a longer queue than its 100: what overflows comes again a second later."""
     words = (
         f"--virtualenv {PEERS_OWN.parent} --need-app --die-on-term --master --disable-logging"
-        f" --http-socket 127.0.0.1:{{port}} --processes {{workers}} {options} --module pids:wsgi"
+        f" --http-socket 127.0.0.1:{{port}} --listen 1024 --processes {{workers}} {options}"
+        " --module pids:wsgi"
     )
     return Crew(name, PEERS_OWN / "uwsgi", words, "uWSGI")
 
