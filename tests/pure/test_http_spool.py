@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.http.spool import BLOCK, Room, SpooledBody
+from prefork.http.room import BLOCK, Room
+from prefork.http.spool import SpooledBody
 
 PIECES = st.lists(st.binary(max_size=200) | st.sampled_from([b"\n", b"a\nb\n", b"x" * 70_000]))
 READS = st.lists(
