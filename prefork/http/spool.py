@@ -94,7 +94,7 @@ class SpooledBody:
             self.file = io.BufferedReader(self._disk, BLOCK)
         elif self._spans:
             self._spans[-1] = self._spans[-1][: -self._space or None]
-            self.file = io.BufferedReader(_Spans(self._spans), BLOCK)
+            self.file = _Reader(_Spans(self._spans), BLOCK)
         else:
             self.file = io.BytesIO(self._only)
 
@@ -152,6 +152,13 @@ class _Spans(io.RawIOBase):
         self._spans = spans[::-1]
         self._span = self._spans.pop()
         self._at = 0
+        self.buffered = False
+        """Some of it may wait in a buffer."""
+
+    def close(self) -> None:
+        """io: the memory is another body's from now on."""
+        self._span, self._spans, self.buffered = memoryview(b""), [], True
+        super().close()
 
     def readable(self) -> bool:
         """io: yes."""
@@ -159,6 +166,7 @@ class _Spans(io.RawIOBase):
 
     def readinto(self, into: "WriteableBuffer") -> int:
         """io: as much of the current span as fits."""
+        self.buffered = True
         if self._at == len(self._span) and self._spans:
             self._span, self._at = self._spans.pop(), 0
         target = memoryview(into).cast("B")
@@ -168,8 +176,31 @@ class _Spans(io.RawIOBase):
         self._at += size
         return size
 
+    def cut(self, size: int) -> bytes:
+        """The next ``size`` bytes, or all that are left."""
+        piece = bytes(self._span[self._at : self._at + size])
+        self._at += len(piece)
+        if len(piece) < size and self._spans:
+            self._span, self._at = self._spans.pop(), 0
+            return piece + self.cut(size - len(piece))
+        return piece
+
     def readall(self) -> bytes:
         """io: the rest."""
         data = b"".join((self._span[self._at :], *self._spans[::-1]))
         self._at, self._spans = len(self._span), []
         return data
+
+
+class _Reader(io.BufferedReader):
+    """Who reads in large pieces, and no lines, has no use for a buffer."""
+
+    def __init__(self, spans: _Spans, size: int) -> None:
+        super().__init__(spans, size)
+        self._spans = spans
+
+    def read(self, size: int | None = -1) -> bytes:
+        """io: so many bytes, less only at the end."""
+        if size is not None and size >= SMALL and not self._spans.buffered:
+            return self._spans.cut(size)
+        return super().read(size)

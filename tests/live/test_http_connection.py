@@ -1,6 +1,7 @@
 """Life of a connection: reuse, order, framing, invitations, and clients that leave."""
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -49,6 +50,22 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
             answer = wire.send(get(f"/told/{number}")).answer()
             assert (answer.status, answer.body) == (200, b"%d" % number)
             assert answer.get("connection") is None
+
+
+def test_large_bodies_come_as_they_were_sent_and_so_does_what_follows(
+    server: Server, kind: str
+) -> None:
+    with tcp(server) as wire:
+        for size in (200_000, 3_000_000, 13_000_000):
+            body = os.urandom(size)
+            wire.send(post("/size", body), get("/told/1"), post("/size", body[1:]))
+            assert [wire.answer().body for _ in range(3)] == [
+                b"%d" % size,
+                b"1",
+                b"%d" % (size - 1),
+            ]
+            if kind != "asgi":  # which begins to answer while we can only send
+                assert wire.send(post("/echo", body)).answer().body == body
 
 
 def test_a_repeated_request_is_told_as_the_first_one_was(server: Server) -> None:
