@@ -27,9 +27,9 @@ class Arrival:
         self._counted = 0
         """When it began to arrive, and how much of it was there then."""
 
-    def begin(self) -> None:
-        """The next body."""
-        self.size = self._received = 0
+    def begin(self, chunk: int) -> None:
+        """The next body. Of the piece in which it begins most may belong to earlier requests."""
+        self.size, self._received = 0, -chunk
         self.restart()
 
     def restart(self) -> None:

@@ -81,16 +81,11 @@ class Connection(Channel):
         reader, service = self._reader, self.service
         at_rest, size = reader.at_rest, len(data)
         if at_rest and self.phase <= IDLE:
-            # Nothing is under way: the very bytes of an earlier request are that request again.
-            body = None
+            # Nothing is under way: bytes that are known mean what they meant.
             known = service.heads.get(data) if size <= LONGEST_REMEMBERED else None
-            if known is None and data[0] == _P and size <= LONGEST_WHOLE:
-                known, body = service.heads.split(data)
-            if known is not None:
-                exchange = Exchange(self, known)
+            exchange = Exchange(self, known) if known is not None else self._recall(data)
+            if exchange is not None:
                 exchange.complete = True
-                if body is not None:
-                    exchange.body = WholeBody(body)
                 self._begin(exchange, service.handle)
                 return
         if self.phase == FRESH:
@@ -108,6 +103,26 @@ class Connection(Channel):
         if under_way and self._refusal is None and self.phase != CLOSING:
             self._arrived_in_part()
 
+    def _recall(self, data: bytes) -> Exchange | None:
+        """The request that is all of ``data``, if enough of it is known."""
+        service = self.service
+        if data[0] == _P:
+            if len(data) > LONGEST_WHOLE:
+                return None
+            known, body = service.heads.split(data)
+            if known is None:
+                return None
+            exchange = Exchange(self, known)
+            exchange.body = WholeBody(body)
+            return exchange
+        if len(data) > service.familiar:
+            return None
+        head = service.fields.read(data)
+        if head is None:
+            return None
+        service.heads.note(data, head)
+        return Exchange(self, head)
+
     def _read(self, data: bytes, memorable: bool) -> None:
         service, reader = self.service, self._reader
         if reader is service.no_reader:
@@ -123,6 +138,7 @@ class Connection(Channel):
             self.take(last)
         elif memorable and (head := reader.single()) is not None:
             service.heads.note(data, head)
+            service.fields.note(data, head)
 
     def eof_received(self) -> bool:
         """asyncio: the client sent its last byte; True keeps the other direction open.

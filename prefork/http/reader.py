@@ -222,7 +222,7 @@ class RequestReader:
         headers, target = self._headers, self.target
         head = RequestHead(target, headers)
         method = parser.get_method()
-        head.method = METHODS.get(method) or refuse_method()
+        head.method = METHODS.get(method) or refuse_method(method)
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
@@ -279,7 +279,7 @@ class RequestReader:
     def _begin_body(self, exchange: Exchange) -> None:
         connection = self.connection
         exchange.expects = self._expect is not None and exchange.request.version == "1.1"
-        self.arrival.begin()
+        self.arrival.begin(self.chunk)
         if self._service.handler.streams:
             exchange.body = StreamedBody(
                 connection.pause, connection.resume, lambda: connection.invite(exchange)

@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from prefork.http.exchange import Exchange
+from prefork.http.fields import LONGEST_FIELDS, RememberedFields
 from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
 from prefork.http.intake import LARGE
@@ -113,11 +114,14 @@ class Service:
         self.proxies = proxies
         self.load = load
         self.heads = RememberedHeads()
+        self.fields = RememberedFields(limits.headers)
         self.room = Room(limits.body_memory)
         self.large = LARGE
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
+        self.familiar = min(self.small, LONGEST_FIELDS) if self.keeps_alive else 0
+        """Bytes of a request whose fields may be known."""
         self.log_access = log_access
         self.connections: set[Open] = set()
         self.watched: set[Open] = set()

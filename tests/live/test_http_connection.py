@@ -86,6 +86,24 @@ def test_a_repeated_request_is_not_what_an_app_made_of_the_first(server: Server)
             assert wire.send(get("/scribble")).answer().body == b"false"
 
 
+def test_requests_that_differ_in_path_and_cookie_are_told_in_full(server: Server) -> None:
+    """From the third on all else in them is known."""
+    told = set()
+    with tcp(server) as wire:
+        for number in range(100, 105):
+            fields = ("X-Twice: one", f"Cookie: d={number}", "X-Twice: two")
+            body = wire.send(get(f"/dump/%41{number}?b={number}", *fields)).answer().body
+            assert body.count(b"%d" % number) >= 3
+            told.add(body.replace(b"%d" % number, b"N"))
+    assert len(told) == 1
+
+
+def test_what_an_app_makes_of_one_request_is_not_in_the_next(server: Server) -> None:
+    with tcp(server) as wire:
+        for number in range(5):
+            assert wire.send(get(f"/scribble?{number}")).answer().body == b"false"
+
+
 def test_a_repeated_request_in_pieces_and_in_others_is_none(server: Server) -> None:
     """Its very bytes may follow where they are no request of their own."""
     request = get("/told/1")

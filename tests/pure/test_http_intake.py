@@ -173,3 +173,10 @@ def test_who_leaves_while_he_waits_is_not_waited_for(one_at_a_time: MemoryServer
     first.send(CONTENT)
     assert not third.transport.is_paused
     assert third.send(CONTENT).statuses == [200]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_came_before_a_body_in_its_first_piece_is_not_its_framing(streams: bool) -> None:
+    with MemoryServer(streams) as server:
+        client = server.connect().send(head(SIZE) + CONTENT + head(100) + b"x", b"x" * 99)
+        assert client.statuses == [200, 200]
