@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prefork.errors import ClientError
 from prefork.http import head
-from prefork.http.body import WholeBody
 from prefork.http.channel import BODY, BUSY, CLOSING, FRESH, HEAD, IDLE, NEVER, SEND, Channel
 from prefork.http.exchange import Exchange
 from prefork.http.intake import Intake
@@ -25,10 +24,6 @@ from prefork.http.request import LONGEST_REMEMBERED, LONGEST_WHOLE, RequestHead
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
-
-
-_P = ord("P")
-"""What the methods of requests with a body begin with, as far as it matters."""
 
 
 class Connection(Channel):
@@ -83,7 +78,9 @@ class Connection(Channel):
         if at_rest and self.phase <= IDLE:
             # Nothing is under way: bytes that are known mean what they meant.
             known = service.heads.get(data) if size <= LONGEST_REMEMBERED else None
-            exchange = Exchange(self, known) if known is not None else self._recall(data)
+            exchange = (
+                Exchange(self, known) if known is not None else service.memory.recall(self, data)
+            )
             if exchange is not None:
                 exchange.complete = True
                 self._begin(exchange, service.handle)
@@ -103,26 +100,6 @@ class Connection(Channel):
         if under_way and self._refusal is None and self.phase != CLOSING:
             self._arrived_in_part()
 
-    def _recall(self, data: bytes) -> Exchange | None:
-        """The request that is all of ``data``, if enough of it is known."""
-        service = self.service
-        if data[0] == _P:
-            if len(data) > LONGEST_WHOLE:
-                return None
-            known, body = service.heads.split(data)
-            if known is None:
-                return None
-            exchange = Exchange(self, known)
-            exchange.body = WholeBody(body)
-            return exchange
-        if len(data) > service.familiar:
-            return None
-        head = service.fields.read(data)
-        if head is None:
-            return None
-        service.heads.note(data, head)
-        return Exchange(self, head)
-
     def _read(self, data: bytes, memorable: bool) -> None:
         service, reader = self.service, self._reader
         if reader is service.no_reader:
@@ -137,8 +114,7 @@ class Connection(Channel):
             self.pause()
             self.take(last)
         elif memorable and (head := reader.single()) is not None:
-            service.heads.note(data, head)
-            service.fields.note(data, head)
+            service.memory.note(data, head)
 
     def eof_received(self) -> bool:
         """asyncio: the client sent its last byte; True keeps the other direction open.

@@ -13,15 +13,14 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from prefork.http.exchange import Exchange
-from prefork.http.fields import LONGEST_FIELDS, RememberedFields
 from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
 from prefork.http.intake import LARGE
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.http.memory import Memory
 from prefork.http.newcomers import Newcomers
 from prefork.http.reader import RequestReader
-from prefork.http.request import RememberedHeads
 from prefork.http.room import Room
 
 if TYPE_CHECKING:
@@ -113,15 +112,13 @@ class Service:
         self.limits = limits
         self.proxies = proxies
         self.load = load
-        self.heads = RememberedHeads()
-        self.fields = RememberedFields(limits.headers)
+        self.memory = Memory(limits)
+        self.heads = self.memory.heads
         self.room = Room(limits.body_memory)
         self.large = LARGE
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
-        self.familiar = min(self.small, LONGEST_FIELDS) if self.keeps_alive else 0
-        """Bytes of a request whose fields may be known."""
         self.log_access = log_access
         self.connections: set[Open] = set()
         self.watched: set[Open] = set()

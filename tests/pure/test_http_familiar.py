@@ -66,7 +66,7 @@ Outcome = tuple[list[Seen], list[int], bool]
 
 def outcome(server: MemoryServer, data: bytes) -> Outcome:
     server.take_seen()
-    server.service.fields.misses = 0
+    server.service.memory.fields.misses = 0
     client = server.connect().send(data)
     result = server.take_seen(), client.statuses, client.closed
     client.leave()
@@ -84,12 +84,12 @@ def teach(server: MemoryServer) -> None:
     for number in range(3):
         for shape in SHAPES:
             server.connect().send(shape(number))
-    assert len(server.service.fields) == 1
+    assert len(server.service.memory.fields) == 1
 
 
 def is_familiar(server: MemoryServer, data: bytes) -> bool:
-    server.service.fields.misses = 0
-    return server.service.fields.read(data) is not None
+    server.service.memory.fields.misses = 0
+    return server.service.memory.fields.read(data) is not None
 
 
 @shapes
@@ -190,7 +190,7 @@ def test_two_pieces_of_requests_mean_what_they_mean_to_the_parser() -> None:
 def test_what_is_not_plain_teaches_nothing(server: MemoryServer, data: bytes) -> None:
     for _ in range(3):
         server.connect().send(data)
-    assert not server.service.fields
+    assert not server.service.memory.fields
 
 
 @pytest.mark.parametrize("limits", [Limits(line=50), Limits(header_size=50), Limits(keepalive=0)])
@@ -216,16 +216,16 @@ def test_it_is_bounded(server: MemoryServer) -> None:
     for number in range(3 * MOST_FIELDS):
         data = request(b"GET /", b"Host: a", b"X: %d" % number)
         server.connect().send(data, data)
-        assert len(server.service.fields) <= MOST_FIELDS
+        assert len(server.service.memory.fields) <= MOST_FIELDS
     client = server.connect()
     for number in range(2 * fields._MOST_SEEN):
         client.send(request(b"GET /", b"Host: a", b"Y: %d" % number))
-        assert len(server.service.fields._seen) <= fields._MOST_SEEN
+        assert len(server.service.memory.fields._seen) <= fields._MOST_SEEN
 
 
 def test_traffic_in_which_nothing_recurs_is_left_alone_for_a_while(server: MemoryServer) -> None:
     teach(server)
-    known = server.service.fields
+    known = server.service.memory.fields
     for number in range(fields._TRIES):
         assert known.read(bare(0)) is not None
         known.misses = number
