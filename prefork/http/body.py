@@ -1,10 +1,11 @@
-"""A request's body that is streamed to an app which reads as it comes.
+"""A request's body: streamed to an app which reads as it comes, or whole from the start.
 
-It stays small however large the body is: reading from the socket stops while the reader lags.
-For an app that cannot wait for its client see spool.py.
+The stream stays small however large the body is: reading from the socket stops while the reader
+lags. For an app that cannot wait for its client see spool.py.
 """
 
 import asyncio
+import io
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +13,38 @@ from prefork.errors import ClientGoneError
 from prefork.http.spool import SpooledBody
 
 HIGH_WATER = 64 * 1024
+
+
+class WholeBody:
+    """A small body that arrived together with its head."""
+
+    __slots__ = ("_data",)
+
+    complete = True
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def file(self) -> io.BytesIO:
+        """For an app that reads files."""
+        return io.BytesIO(self._data)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self._data)
+
+    def take(self) -> tuple[bytes, bool]:
+        """All of it, for an app that reads as it comes."""
+        return self._data, False
+
+    async def read(self) -> tuple[bytes, bool]:
+        """The same."""
+        return self._data, False
+
+    def lose(self) -> None:
+        """Nobody needs it any more."""
 
 
 class StreamedBody:
@@ -55,14 +88,21 @@ class StreamedBody:
 
     async def read(self) -> tuple[bytes, bool]:
         """What has arrived, and whether more may follow. Raises ClientGoneError."""
-        while not self._pieces and not self.complete:
+        while (taken := self.take()) is None:
             if self.lost:
                 raise ClientGoneError("the client left in the middle of its request")
             self._invite()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        data = b"".join(self._pieces)
-        self._pieces.clear()
+        return taken
+
+    def take(self) -> tuple[bytes, bool] | None:
+        """The same without waiting; None: nothing has arrived."""
+        pieces = self._pieces
+        if not pieces and not self.complete:
+            return None
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         self._buffered = 0
         if self._paused:
             self._paused = False
@@ -74,4 +114,4 @@ class StreamedBody:
             self._waiter.set_result(None)
 
 
-Body = StreamedBody | SpooledBody
+Body = WholeBody | StreamedBody | SpooledBody

@@ -13,16 +13,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-import httptools
-
 from prefork.errors import ClientError
 from prefork.http import head
 from prefork.http.channel import BODY, BUSY, CLOSING, FRESH, HEAD, IDLE, NEVER, SEND, Channel
 from prefork.http.exchange import Exchange
-from prefork.http.judge import blame
+from prefork.http.intake import Intake
 from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
-from prefork.http.request import LONGEST_REMEMBERED, RequestHead
+from prefork.http.request import LONGEST_REMEMBERED, LONGEST_WHOLE, RequestHead
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -76,12 +74,14 @@ class Connection(Channel):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
         reader, service = self._reader, self.service
-        memorable = reader.at_rest and len(data) <= LONGEST_REMEMBERED
-        if memorable and self.phase <= IDLE:
-            # Nothing is under way: the very bytes of an earlier request are that request again.
-            known = service.heads.get(data)
-            if known is not None:
-                exchange = Exchange(self, known)
+        at_rest, size = reader.at_rest, len(data)
+        if at_rest and self.phase <= IDLE:
+            # Nothing is under way: bytes that are known mean what they meant.
+            known = service.heads.get(data) if size <= LONGEST_REMEMBERED else None
+            exchange = (
+                Exchange(self, known) if known is not None else service.memory.recall(self, data)
+            )
+            if exchange is not None:
                 exchange.complete = True
                 self._begin(exchange, service.handle)
                 return
@@ -92,53 +92,29 @@ class Connection(Channel):
             return
         if self.phase == CLOSING or self._refusal is not None:
             return
-        if reader is service.no_reader:
-            reader = self._reader = service.lend_reader(self)
-        self._parse(data, memorable)
+        self._read(data, at_rest and size <= LONGEST_WHOLE)
+        reader = self._reader
         if self._waiting and self.current is None:
             self._next()
         under_way = reader.size or not reader.at_rest
         if under_way and self._refusal is None and self.phase != CLOSING:
             self._arrived_in_part()
 
-    def _parse(self, data: bytes, memorable: bool) -> None:
-        reader = self._reader
-        reader.expect(len(data))
-        rest: memoryview | None = None
+    def _read(self, data: bytes, memorable: bool) -> None:
+        service, reader = self.service, self._reader
+        if reader is service.no_reader:
+            reader = self._reader = service.lend_reader(self)
         try:
-            reader.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            rest = memoryview(data)[upgrade.args[0] :]
-            memorable = False
-        except httptools.HttpParserError as error:
-            self._refuse(blame(error))
+            last = reader.read(data)
+        except ClientError as error:
+            self.refuse(error)
             return
-        while rest is not None and self.phase != CLOSING and self._refusal is None:
-            exchange = reader.upgrade(rest)
-            if exchange is not None:
-                # Until the app has decided nobody knows what more of its bytes mean.
-                self.pause()
-                self.take(exchange)
-                return
-            rest = self._ignore_upgrade(rest)
-        head = reader.single()  # in any case, lest it be taken for the head of the next piece
-        if memorable and head is not None:
-            self.service.heads.note(data, head)
-
-    def _ignore_upgrade(self, rest: memoryview) -> memoryview | None:
-        """No protocol of ours to upgrade to: go on as if it had not been asked (RFC 9110 7.8).
-
-        Returns what is behind the next such request. Never called while an exception is handled:
-        blame() reads the context of the parser's errors.
-        """
-        self._reader.read_on()
-        try:
-            self._reader.parser.feed_data(rest)
-        except httptools.HttpParserUpgrade as upgrade:
-            return rest[upgrade.args[0] :]
-        except httptools.HttpParserError as error:
-            self._refuse(blame(error))
-        return None
+        if last is not None:
+            # Until the app has decided nobody knows what more of its bytes mean.
+            self.pause()
+            self.take(last)
+        elif memorable and (head := reader.single()) is not None:
+            service.memory.note(data, head)
 
     def eof_received(self) -> bool:
         """asyncio: the client sent its last byte; True keeps the other direction open.
@@ -322,7 +298,7 @@ class Connection(Channel):
     def resume(self) -> None:
         """Undo one pause; nobody is too slow for what was not read."""
         if self._pauses == 1:
-            self._reader.restart_rate()
+            self._reader.arrival.restart()
         super().resume()
 
     def _stir(self) -> None:
@@ -344,18 +320,26 @@ class Connection(Channel):
         service, reader = self.service, self._reader
         service.watched.add(self)
         if len(reader.target) > service.limits.line:
-            self._refuse(ClientError(414, "the request target is too long"))
+            self.refuse(ClientError(414, "the request target is too long"))
         elif reader.size > service.limits.header_size + service.limits.line:
-            self._refuse(ClientError(431, "the request is all head and no body"))
+            self.refuse(ClientError(431, "the request is all head and no body"))
         elif reader.incoming is None:
             if self.current is None and self.phase != HEAD:
                 self.phase, self.deadline = HEAD, service.head_deadline
-        elif reader.wastes():
-            self._refuse(ClientError(400, "the request body is all framing and no content"))
+        elif reader.arrival.wastes(reader.chunk):
+            self.refuse(ClientError(400, "the request body is all framing and no content"))
         elif self.phase != SEND:
-            self.phase, self.deadline = BODY, reader.body_deadline()
+            self.phase, self.deadline = BODY, reader.arrival.deadline()
+            left = reader.left()
+            if left > service.large and self.current is None and not self._waiting:
+                Intake(self, reader, reader.incoming, left).begin()
 
-    def _refuse(self, error: ClientError) -> None:
+    def received(self) -> None:
+        """An intake has the rest of the body that was due."""
+        self._reader.finish()
+        self._next()
+
+    def refuse(self, error: ClientError) -> None:
         """Answer ``error`` once all earlier requests are answered, then close."""
         self._refusal = error
         broken = self._reader.incoming
@@ -413,4 +397,4 @@ class Connection(Channel):
         elif self.phase == BODY and self._pauses:
             self.deadline = self.service.body_deadline  # it is the app that does not read
         elif self.phase in (HEAD, BODY):
-            self._refuse(ClientError(408, "the request took too long to arrive"))
+            self.refuse(ClientError(408, "the request took too long to arrive"))

@@ -16,13 +16,13 @@ SLASH = ord("/")
 METHODS = {
     method.encode(): method
     for method in (
-        *("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
+        *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"),
         *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "ACL", "SEARCH"),
         *("BIND", "REBIND", "UNBIND", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MKCALENDAR"),
         *("M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "LINK", "UNLINK", "QUERY"),
     )
 }
-"""All that llhttp knows of HTTP; it knows those of RTSP and ICE, too."""
+"""All that llhttp knows of HTTP, but CONNECT; it knows those of RTSP and ICE, too."""
 
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
@@ -57,8 +57,6 @@ def judge(
     size = sum(len(name) + len(value) + 4 for name, value in head.headers)
     if len(head.headers) > limits.headers or size > limits.header_size:
         raise ClientError(431, "the request has too many or too large header fields")
-    if head.method == "CONNECT":
-        raise ClientError(501, "this server is no proxy")
     if b"#" in head.target:
         raise ClientError(400, "a fragment is the client's own business")
     if head.target[0] != SLASH:
@@ -66,8 +64,10 @@ def judge(
     _judge_body(head, length, coding, expect, limits)
 
 
-def refuse_method() -> NoReturn:
+def refuse_method(name: bytes) -> NoReturn:
     """RFC 9110 section 9.1."""
+    if name == b"CONNECT":
+        raise ClientError(501, "this server is no proxy")
     raise ClientError(501, "this method is not known here")
 
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import httptools
 
 from prefork.errors import ClientError
+from prefork.http.arrival import Arrival
 from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import is_forwarded
+from prefork.http.intake import cannot_be_kept
 from prefork.http.judge import (
     HOSTS,
     METHODS,
     SLASH,
     asks_for_websocket,
+    blame,
     judge,
     learn_host,
     refuse_method,
@@ -39,10 +42,6 @@ _NAMES: dict[bytes, bytes] = {}
 """Harmless field names as sent, and in small letters: one object a name, so that its hash is
 computed once. Bounded, for clients that invent names."""
 _MOST_NAMES = 1024
-_MOST_FRAMING = 8
-"""Bytes of a chunked body on the wire for one of content; a chunk of one byte takes six."""
-GRACE = 5.0
-"""Seconds in which a body may come as slowly as it likes."""
 _CHUNKED = b"Transfer-Encoding: chunked"
 
 
@@ -50,9 +49,7 @@ class RequestReader:
     """The parser's callbacks, and what is known of the request that is arriving."""
 
     __slots__ = (
-        "_body_size",
         "_coding",
-        "_counted",
         "_ended",
         "_expect",
         "_forwarded",
@@ -62,13 +59,12 @@ class RequestReader:
         "_newest",
         "_plain",
         "_reading_on",
-        "_received",
         "_service",
-        "_since",
         "_slack",
         "_special",
         "_underscored",
         "_upgrade",
+        "arrival",
         "at_rest",
         "chunk",
         "connection",
@@ -95,7 +91,8 @@ class RequestReader:
         self._ended = 0
         """Requests that ended in the piece that is being parsed."""
         self._newest: RequestHead | None = None
-        """Of a request that just ended, had no body, and may be followed by another."""
+        """Of a request that just ended, whose bytes mean the same again, and that may be followed
+        by another."""
         self._upgrade: Exchange | None = None
         """A request for a WebSocket: the last that is read here."""
         self._slack = 0
@@ -114,12 +111,8 @@ class RequestReader:
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
-        self._body_size = 0
-        self._received = 0
-        """Bytes of the pieces that the body came in so far, with its framing."""
-        self._since = 0.0
-        self._counted = 0
-        """When the body began to arrive, and how much of it was there then."""
+        self.arrival = Arrival(service)
+        """Of the body that is arriving."""
         self._reading_on = False
         self.parser = httptools.HttpRequestParser(self)
 
@@ -128,38 +121,51 @@ class RequestReader:
         self.incoming = None
         del self.parser
 
-    def expect(self, size: int) -> None:
-        """A piece of ``size`` bytes is about to be parsed."""
-        self.chunk = size
-        self.size += size
+    def read(self, data: bytes) -> Exchange | None:
+        """Parse a piece. Raises ClientError. An exchange asks for a WebSocket: it is the last that
+        is read here."""
+        self.chunk = len(data)
+        self.size += self.chunk
         self._ended = 0
+        self._newest = None
+        rest = self._feed(data)
+        while rest is not None:
+            if (exchange := self._upgrade) is not None:
+                exchange.behind = bytes(rest)
+                self.size, self.at_rest = 0, True
+                return exchange
+            # No protocol of ours: as if it had not been asked for (RFC 9110 section 7.8).
+            self._read_on()
+            rest = self._feed(rest)
+            self._newest = None
+        return None
+
+    def _feed(self, data: bytes | memoryview) -> memoryview | None:
+        """What is behind a request with an Upgrade, if there is one: the parser stops there."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return memoryview(data)[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            raise blame(error) from error
+        return None
 
     def single(self) -> RequestHead | None:
-        """The head, when the piece that was parsed ended one request without a body, and no more
-        than that; and when another request may follow. To be asked after each piece."""
-        head, self._newest = self._newest, None
-        return head if self._ended == 1 and self.at_rest else None
+        """The head, when the piece that was parsed ended one memorable request, and no more than
+        that; and when another request may follow."""
+        return self._newest if self._ended == 1 and self.at_rest else None
 
-    def wastes(self) -> bool:
-        """Whether a body comes with far more framing than it is worth: chunk extensions have no
-        limit of their own (RFC 9112 section 7.1.1). To be asked once a piece."""
-        self._received += self.chunk
-        limits = self._service.limits
-        free = limits.header_size + limits.line
-        return self._received > free + _MOST_FRAMING * self._body_size
+    def left(self) -> int:
+        """Bytes of a spooled body that are still to come, if that is known; else 0."""
+        if self._length is None or self._service.handler.streams:
+            return 0
+        return self._length - self.arrival.size
 
-    def body_deadline(self) -> float:
-        """By when more of the body must have arrived."""
-        service = self._service
-        rate = service.limits.body_rate
-        if rate is None:
-            return service.body_deadline
-        due = self._since + GRACE + (self._body_size - self._counted) / rate
-        return min(service.body_deadline, due)
-
-    def restart_rate(self) -> None:
-        """Nobody can have sent anything before now."""
-        self._since, self._counted = self._service.now, self._body_size
+    def finish(self) -> None:
+        """All the rest of the body came past the parser, which would go on to wait for it."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.on_message_complete()
+        self._newest = None
 
     def on_message_begin(self) -> None:
         """httptools: the first byte of a request."""
@@ -216,7 +222,7 @@ class RequestReader:
         headers, target = self._headers, self.target
         head = RequestHead(target, headers)
         method = parser.get_method()
-        head.method = METHODS.get(method) or refuse_method()
+        head.method = METHODS.get(method) or refuse_method(method)
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
@@ -273,8 +279,7 @@ class RequestReader:
     def _begin_body(self, exchange: Exchange) -> None:
         connection = self.connection
         exchange.expects = self._expect is not None and exchange.request.version == "1.1"
-        self._body_size = self._received = 0
-        self.restart_rate()
+        self.arrival.begin(self.chunk)
         if self._service.handler.streams:
             exchange.body = StreamedBody(
                 connection.pause, connection.resume, lambda: connection.invite(exchange)
@@ -290,16 +295,17 @@ class RequestReader:
         if exchange is None or exchange.body is None or exchange.ended:
             return
         self.size = 1
-        self._body_size += len(data)
+        arrival = self.arrival
+        arrival.size += len(data)
         limit = self._service.limits.body
-        if limit is not None and self._body_size > limit:
+        if limit is not None and arrival.size > limit:
             raise ClientError(413, "the request body is too large")
         exchange.expects = False
         exchange.began = self._service.now
         try:
-            exchange.body.feed(data)
+            exchange.body.feed(data)  # type: ignore[union-attr]
         except OSError as error:
-            raise ClientError(503, f"the request body cannot be kept: {error.strerror}") from error
+            raise cannot_be_kept(error) from error
 
     def on_message_complete(self) -> None:
         """httptools: the request is whole."""
@@ -307,7 +313,7 @@ class RequestReader:
         if exchange is None:
             return
         if exchange.body is not None and self.parser.should_upgrade():
-            return  # llhttp leaves the body to the new protocol: read_on() will have it
+            return  # llhttp leaves the body to the new protocol: _read_on() will have it
         if self._headers:
             self.check_trailers()
             self._headers, self._forwarded = [], False
@@ -317,25 +323,23 @@ class RequestReader:
         self.size = self._hosts = 0
         self._slack = self.chunk
         exchange.complete = True
+        request = exchange.request
         if self._special:
             self._special = False
-            self._length = self._coding = self._expect = None
             if exchange.body is not None:
-                self._end_body(exchange)
-                return
-        if exchange.keep_alive and exchange.request.memorable:
-            self._newest = exchange.request
-        self.connection.take(exchange)
+                if self._coding is None and self._expect is None:
+                    request.length = self._length or 0
+                else:
+                    request.memorable = False
+            self._length = self._coding = self._expect = None
+        if exchange.keep_alive and request.memorable:
+            self._newest = request
+        if exchange.body is not None:
+            self._end_body(exchange)
+        else:
+            self.connection.take(exchange)
 
-    def upgrade(self, behind: memoryview) -> Exchange | None:
-        """The request at which the parser stopped, if it becomes a WebSocket; and what is behind
-        it will not be read here."""
-        if self._upgrade is not None:
-            self._upgrade.behind = bytes(behind)
-            self.size, self.at_rest = 0, True
-        return self._upgrade
-
-    def read_on(self) -> None:
+    def _read_on(self) -> None:
         """Go on behind an Upgrade that we ignore.
 
         llhttp takes everything behind the head for the new protocol, also a body that the head
@@ -363,7 +367,7 @@ class RequestReader:
     def _end_body(self, exchange: Exchange) -> None:
         if exchange.body is None or exchange.ended or exchange.gone:
             return
-        exchange.body.end()
+        exchange.body.end()  # type: ignore[union-attr]
         self.connection.whole()
         if not self._service.handler.streams:
             self.connection.take(exchange)

@@ -3,6 +3,9 @@
 A head is a fact about bytes, so requests with the same bytes can share one: a client that keeps
 its connection often repeats itself, and then neither the parser nor the judge has anything new to
 say. Nobody changes a head once it was made, and nothing in it is about the connection.
+
+A body is not part of it. But a head that says how long its body is also says where the request
+ends, so one whose body arrived in the same piece needs no parser either.
 """
 
 from prefork.http.forwarded import Origin
@@ -11,7 +14,11 @@ MOST_REMEMBERED = 512
 LONGEST_REMEMBERED = 1024
 """Bytes of a head that is worth remembering."""
 
+LONGEST_WHOLE = 16 * 1024
+"""Bytes of a piece that is looked at for a whole request with its body."""
+
 MOST_SEEN = 4096
+_END = b"\r\n\r\n"
 
 
 class RequestHead:
@@ -22,6 +29,8 @@ class RequestHead:
     version = "1.1"
     keep_alive = True
     """The client may send another request on this connection."""
+    length = 0
+    """Bytes of its body; 0 also while nobody needs to know."""
     recurring = False
     """Remembered: other requests have this head, too."""
     memorable = True
@@ -53,17 +62,34 @@ class RememberedHeads(dict[bytes, RequestHead]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.with_body: dict[bytes, RequestHead] = {}
+        """Other heads, by their bytes up to the empty line. What they announce is known to be the
+        plain length of a body, so its bytes cannot be taken for anything else."""
         self._seen: set[int] = set()
 
+    def split(self, data: bytes) -> tuple[RequestHead | None, bytes]:
+        """Head and body, if ``data`` is a known head and a body of just its length; else None."""
+        lines, _, body = data.partition(_END)
+        head = self.with_body.get(lines)
+        return (head if head is not None and head.length == len(body) else None), body
+
     def note(self, data: bytes, head: RequestHead) -> None:
-        """``data`` was one request, with this head and without a body."""
+        """``data`` was one request with this head, from its first byte to its last."""
+        known: dict[bytes, RequestHead] = self
+        if head.length:
+            known = self.with_body
+            data, _, body = data.partition(_END)
+            if len(body) != head.length:
+                return  # empty lines came first
+        if len(data) > LONGEST_REMEMBERED:
+            return
         trace = hash(data)
         if trace not in self._seen:
             if len(self._seen) >= MOST_SEEN:
                 self._seen.clear()
             self._seen.add(trace)
             return
-        if len(self) >= MOST_REMEMBERED:
-            self.clear()
+        if len(known) >= MOST_REMEMBERED:
+            known.clear()
         head.recurring = True
-        self[data] = head
+        known[data] = head

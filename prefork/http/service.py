@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
+from prefork.http.intake import LARGE
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.http.memory import Memory
 from prefork.http.newcomers import Newcomers
 from prefork.http.reader import RequestReader
-from prefork.http.request import RememberedHeads
-from prefork.http.spool import Room
+from prefork.http.room import Room
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -111,8 +112,10 @@ class Service:
         self.limits = limits
         self.proxies = proxies
         self.load = load
-        self.heads = RememberedHeads()
+        self.memory = Memory(limits)
+        self.heads = self.memory.heads
         self.room = Room(limits.body_memory)
+        self.large = LARGE
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
@@ -190,6 +193,7 @@ class Service:
         """Advance, and end what is overdue; seconds until the next tick is wanted."""
         now = self.loop.time()
         self.advance(now)
+        self.room.tick()
         if now > self._next_rest:
             self._next_rest = now + REST_AFTER
             self.room.rest()

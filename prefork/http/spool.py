@@ -1,73 +1,45 @@
 """A request's body that is spooled: kept until all of it has arrived, for an app that cannot wait.
 
-The bodies of one worker share a few megabytes of memory. One for which there is no room goes to an
-unnamed file on disk, so that the worker stays small however many and large they are. The memory is
-mapped once and its blocks are reused, last one first: fresh memory would cost a page fault for each
-4 KB, which is more than all the copying (10 MB: 4 ms of 8).
+The bodies of one worker share a few megabytes of memory (room.py). One for which there is no room
+goes to an unnamed file on disk, so that the worker stays small however many and large they are.
 """
 
 import io
-import mmap
 import tempfile
 from typing import IO, TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from prefork.http.room import BLOCK, Room
 
-BLOCK = 64 * 1024
-_OWN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 SMALL = 16 * 1024
 """A body that came in one piece of at most so many bytes is kept as it is."""
 
 
-class Room:
-    """Memory for the spooled bodies of one worker, in blocks."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size // BLOCK
-        self._memory: mmap.mmap | None = None
-        self._free: list[memoryview] = []
-        self._used = False
-        """Blocks were taken since the last rest."""
-
-    @property
-    def free(self) -> int:
-        """Blocks that nobody has."""
-        return self._size if self._memory is None else len(self._free)
-
-    def take(self) -> memoryview | None:
-        """A block to write to; None when all are taken."""
-        if self._memory is None and self._size:
-            self._memory = mmap.mmap(-1, self._size * BLOCK, flags=_OWN)
-            whole = memoryview(self._memory)
-            self._free = [whole[at : at + BLOCK] for at in range(0, len(whole), BLOCK)]
-        self._used = True
-        return self._free.pop() if self._free else None
-
-    def give_back(self, blocks: list[memoryview]) -> None:
-        """These were taken."""
-        self._free += blocks
-
-    def rest(self) -> None:
-        """Called now and then: memory that nobody has needed since goes back to the kernel."""
-        if self._memory is not None and len(self._free) == self._size and not self._used:
-            self._memory.madvise(mmap.MADV_DONTNEED)
-        self._used = False
-
-
 class SpooledBody:
-    """The whole body, as a file from ``end`` to ``lose``."""
+    """The whole body, as a file from ``end`` to ``lose``.
 
-    __slots__ = ("_blocks", "_disk", "_only", "_room", "_space", "complete", "file", "size")
+    It comes in pieces, by ``feed``, or is written to where ``space`` says, by whoever has it.
+    """
+
+    __slots__ = (
+        *("_blocks", "_disk", "_only", "_reserved", "_space", "_spans"),
+        *("complete", "file", "room", "size"),
+    )
 
     def __init__(self, room: Room) -> None:
-        self._room = room
+        self.room = room
         self._only = b""
         """The one small piece that arrived so far."""
-        self._blocks: list[memoryview] = []
+        self._blocks: list[int] = []
+        """All that it has of the room."""
+        self._spans: list[memoryview] = []
+        """The memory that is in use, all of it but for the end of the last one full."""
+        self._reserved: list[memoryview] = []
+        """What comes next."""
         self._space = 0
-        """Bytes left in the last block."""
+        """Bytes left in the last span."""
         self._disk: io.FileIO | None = None
         self.file: IO[bytes] | None = None
         self.size = 0
@@ -84,14 +56,45 @@ class SpooledBody:
             self._keep(data)
         self.size += len(data)
 
+    def blocks_for(self, size: int) -> int:
+        """How many blocks more it needs for ``size`` bytes more; none when it is on disk."""
+        return 0 if self._disk is not None else -(-(size + len(self._only) - self._space) // BLOCK)
+
+    def reserve(self, count: int) -> None:
+        """Have so many blocks now, if there are as many."""
+        blocks = self.room.take(count)
+        self._blocks += blocks
+        self._reserved = self.room.spans(blocks)[::-1]
+
+    def space(self, most: int) -> memoryview:
+        """Where the next bytes are to be written, ``most`` at the most; then call ``fill``."""
+        if not self._space and self._reserved and not self._only:
+            self._enlarge()
+        if self._space:
+            span = self._spans[-1]
+            at = len(span) - self._space
+            return span[at : at + most]
+        return self.room.scratch[:most]
+
+    def fill(self, size: int) -> None:
+        """So many bytes were written there. Raises OSError: they cannot be kept."""
+        if self._space:
+            self._space -= size
+        else:
+            self._keep(self._only)
+            self._only = b""
+            self._keep(self.room.scratch[:size])
+        self.size += size
+
     def end(self) -> None:
         """All has arrived."""
         self.complete = True
         if self._disk is not None:
             self._disk.seek(0)
             self.file = io.BufferedReader(self._disk, BLOCK)
-        elif self._blocks:
-            self.file = io.BufferedReader(_Blocks(self._blocks, self.size), BLOCK)
+        elif self._spans:
+            self._spans[-1] = self._spans[-1][: -self._space or None]
+            self.file = _Reader(_Spans(self._spans), BLOCK)
         else:
             self.file = io.BytesIO(self._only)
 
@@ -102,7 +105,7 @@ class SpooledBody:
                 file.close()
         self._leave_room()
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: "ReadableBuffer") -> None:
         rest = memoryview(data)
         while rest:
             if self._disk is None and self._space == 0:
@@ -110,28 +113,31 @@ class SpooledBody:
             if self._disk is not None:
                 _write(self._disk, rest)
                 return
-            block = self._blocks[-1]
-            at = BLOCK - self._space
+            span = self._spans[-1]
+            at = len(span) - self._space
             size = min(self._space, len(rest))
-            block[at : at + size] = rest[:size]
+            span[at : at + size] = rest[:size]
             self._space -= size
             rest = rest[size:]
 
     def _enlarge(self) -> None:
-        """One more block; when there is none, everything so far goes to disk and makes room."""
-        block = self._room.take()
-        if block is not None:
-            self._blocks.append(block)
-            self._space = BLOCK
+        """More memory; when there is none, everything so far goes to disk and makes room."""
+        if not self._reserved:
+            self.reserve(1)
+        if self._reserved:
+            self._spans.append(self._reserved.pop())
+            self._space = len(self._spans[-1])
             return
         self._disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by lose()
-        for full in self._blocks:
+        for full in self._spans:
             _write(self._disk, full)
         self._leave_room()
 
     def _leave_room(self) -> None:
-        self._room.give_back(self._blocks[::-1])
-        self._blocks, self._space, self._only = [], 0, b""
+        blocks = self._blocks
+        self._blocks, self._spans, self._reserved, self._space, self._only = [], [], [], 0, b""
+        if blocks:
+            self.room.give_back(blocks)
 
 
 def _write(disk: io.FileIO, data: memoryview) -> None:
@@ -139,32 +145,62 @@ def _write(disk: io.FileIO, data: memoryview) -> None:
         data = data[disk.write(data) :]
 
 
-class _Blocks(io.RawIOBase):
-    """Reads blocks one after another; buffering, lines and iteration are io.BufferedReader's."""
+class _Spans(io.RawIOBase):
+    """Reads them one after another; buffering, lines and iteration are io.BufferedReader's."""
 
-    def __init__(self, blocks: list[memoryview], size: int) -> None:
-        self._blocks = blocks
-        self._size = size
+    def __init__(self, spans: list[memoryview]) -> None:
+        self._spans = spans[::-1]
+        self._span = self._spans.pop()
         self._at = 0
+        self.buffered = False
+        """Some of it may wait in a buffer."""
+
+    def close(self) -> None:
+        """io: the memory is another body's from now on."""
+        self._span, self._spans, self.buffered = memoryview(b""), [], True
+        super().close()
 
     def readable(self) -> bool:
         """io: yes."""
         return True
 
     def readinto(self, into: "WriteableBuffer") -> int:
-        """io: as much of the current block as fits."""
-        number, at = divmod(self._at, BLOCK)
-        with memoryview(into).cast("B") as target:
-            size = min(len(target), BLOCK - at, self._size - self._at)
-            if size > 0:
-                target[:size] = self._blocks[number][at : at + size]
+        """io: as much of the current span as fits."""
+        self.buffered = True
+        if self._at == len(self._span) and self._spans:
+            self._span, self._at = self._spans.pop(), 0
+        target = memoryview(into).cast("B")
+        piece = self._span[self._at : self._at + len(target)]
+        size = len(piece)
+        target[:size] = piece
         self._at += size
         return size
 
+    def cut(self, size: int) -> bytes:
+        """The next ``size`` bytes, or all that are left."""
+        piece = bytes(self._span[self._at : self._at + size])
+        self._at += len(piece)
+        if len(piece) < size and self._spans:
+            self._span, self._at = self._spans.pop(), 0
+            return piece + self.cut(size - len(piece))
+        return piece
+
     def readall(self) -> bytes:
         """io: the rest."""
-        number, at = divmod(self._at, BLOCK)
-        rest = self._size - self._at
-        self._at = self._size
-        blocks = [self._blocks[number][at:], *self._blocks[number + 1 :]] if rest else []
-        return b"".join(blocks)[:rest]
+        data = b"".join((self._span[self._at :], *self._spans[::-1]))
+        self._at, self._spans = len(self._span), []
+        return data
+
+
+class _Reader(io.BufferedReader):
+    """Who reads in large pieces, and no lines, has no use for a buffer."""
+
+    def __init__(self, spans: _Spans, size: int) -> None:
+        super().__init__(spans, size)
+        self._spans = spans
+
+    def read(self, size: int | None = -1) -> bytes:
+        """io: so many bytes, less only at the end."""
+        if size is not None and size >= SMALL and not self._spans.buffered:
+            return self._spans.cut(size)
+        return super().read(size)

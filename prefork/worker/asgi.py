@@ -252,8 +252,9 @@ class Cycle(Running):
             if body is None:
                 self._read = True
                 return {"type": "http.request", "body": b"", "more_body": False}
+            taken = body.take()  # type: ignore[union-attr]
             try:
-                data, more = await body.read()  # type: ignore[union-attr]
+                data, more = taken or await body.read()  # type: ignore[union-attr]
             except ClientGoneError:
                 return {"type": "http.disconnect"}
             self._read = not more

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
+from prefork.http.fields import FamiliarHead, Fields
 from prefork.http.request import RequestHead
 from prefork.worker.behind import into_environ
 from prefork.worker.file_wrapper import FileWrapper
@@ -114,6 +115,12 @@ class Environ:
         if request.recurring:
             environ = (request.derived or self._remember(request)).copy()
             environ.update(connection.shared or self._place(connection))
+        elif type(request) is FamiliarHead:
+            environ = (request.fields.derived or self._remember_fields(request.fields)).copy()
+            environ.update(connection.shared or self._place(connection))
+            _add_line(environ, request)
+            if request.cookie is not None:
+                environ["HTTP_COOKIE"] = request.cookie.decode("latin-1")
         else:
             environ = self._template.copy()
             environ.update(connection.shared or self._place(connection))
@@ -150,9 +157,21 @@ class Environ:
         _add_head(request.derived, request)
         return request.derived
 
+    def _remember_fields(self, fields: Fields) -> dict[str, Any]:
+        """The same with these fields, whatever is asked for."""
+        fields.derived = self._template.copy()
+        _add_fields(fields.derived, fields.headers)
+        return fields.derived
+
 
 def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
     """Variables that follow from the request's head."""
+    _add_line(environ, request)
+    _add_fields(environ, request.headers)
+
+
+def _add_line(environ: dict[str, Any], request: RequestHead) -> None:
+    """Those of its first line."""
     path = request.path
     if b"%" in path:
         path = unquote_to_bytes(path)
@@ -160,7 +179,10 @@ def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
-    for name, value in request.headers:
+
+
+def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
         key = _KEYS.get(name)
         if key is None:
             key = _new_key(name)

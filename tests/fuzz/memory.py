@@ -44,7 +44,7 @@ class MemoryTransport(asyncio.Transport):
         self._swallows = swallows
         """How much the client takes before it stops reading; None: all."""
         self._inbox: deque[bytes] = deque()
-        self._paused = False
+        self.is_paused = False
         self.protocol: Any = None
         self.out = bytearray()
         self.closing = False
@@ -85,11 +85,14 @@ class MemoryTransport(asyncio.Transport):
 
     abort = close
 
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
     def pause_reading(self) -> None:
-        self._paused = True
+        self.is_paused = True
 
     def resume_reading(self) -> None:
-        self._paused = False
+        self.is_paused = False
         self._loop.call_soon(self._hand_over)
 
     # For the client.
@@ -106,8 +109,17 @@ class MemoryTransport(asyncio.Transport):
             self.protocol.resume_writing()
 
     def _hand_over(self) -> None:
-        while self._inbox and not self._paused and not self.closing:
-            self.protocol.data_received(self._inbox.popleft())
+        while self._inbox and not self.is_paused and not self.closing:
+            data = self._inbox.popleft()
+            if isinstance(self.protocol, asyncio.BufferedProtocol):
+                with self.protocol.get_buffer(-1) as buffer:
+                    size = min(len(buffer), len(data))
+                    buffer[:size] = data[:size]
+                if data[size:]:
+                    self._inbox.appendleft(data[size:])
+                self.protocol.buffer_updated(size)
+            else:
+                self.protocol.data_received(data)
 
 
 class Client:

@@ -77,7 +77,7 @@ STRICTER: dict[str, tuple[str, Reason]] = {
     ),
     "a method that is not known": (
         "RFC 9110 9.1: 501; also CONNECT, which is for proxies",
-        lambda read: read.seen.method.encode() not in METHODS.keys() - {b"CONNECT"},
+        lambda read: read.seen.method.encode() not in METHODS,
     ),
     "a version of HTTP other than 1.0 and 1.1": (
         "RFC 9110 15.6.6: 505; 1.2 should be read as 1.1 (6.2), but nobody sends it",

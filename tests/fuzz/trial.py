@@ -27,10 +27,12 @@ class Outcome:
 
 
 class Trial:
-    """Two servers, spooling and streaming, that live through all inputs, as workers do."""
+    """Three servers, spooling and streaming, that live through all inputs, as workers do. To the
+    third all bodies are large."""
 
     def __init__(self) -> None:
-        self._servers = [MemoryServer(streams, Limits()) for streams in (False, True)]
+        self._servers = [MemoryServer(streams, Limits()) for streams in (False, True, False)]
+        self._servers[2].service.large = 0
 
     def close(self) -> None:
         """End the servers."""

@@ -1,6 +1,7 @@
 """Life of a connection: reuse, order, framing, invitations, and clients that leave."""
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -51,6 +52,22 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
             assert answer.get("connection") is None
 
 
+def test_large_bodies_come_as_they_were_sent_and_so_does_what_follows(
+    server: Server, kind: str
+) -> None:
+    with tcp(server) as wire:
+        for size in (200_000, 3_000_000, 13_000_000):
+            body = os.urandom(size)
+            wire.send(post("/size", body), get("/told/1"), post("/size", body[1:]))
+            assert [wire.answer().body for _ in range(3)] == [
+                b"%d" % size,
+                b"1",
+                b"%d" % (size - 1),
+            ]
+            if kind != "asgi":  # which begins to answer while we can only send
+                assert wire.send(post("/echo", body)).answer().body == body
+
+
 def test_a_repeated_request_is_told_as_the_first_one_was(server: Server) -> None:
     request = get("/dump/%41?b=c", "X-Twice: one", "X-Twice: two", "Cookie: d=e")
     with tcp(server) as wire:
@@ -67,6 +84,24 @@ def test_a_repeated_request_is_not_what_an_app_made_of_the_first(server: Server)
     with tcp(server) as wire:
         for _ in range(5):
             assert wire.send(get("/scribble")).answer().body == b"false"
+
+
+def test_requests_that_differ_in_path_and_cookie_are_told_in_full(server: Server) -> None:
+    """From the third on all else in them is known."""
+    told = set()
+    with tcp(server) as wire:
+        for number in range(100, 105):
+            fields = ("X-Twice: one", f"Cookie: d={number}", "X-Twice: two")
+            body = wire.send(get(f"/dump/%41{number}?b={number}", *fields)).answer().body
+            assert body.count(b"%d" % number) >= 3
+            told.add(body.replace(b"%d" % number, b"N"))
+    assert len(told) == 1
+
+
+def test_what_an_app_makes_of_one_request_is_not_in_the_next(server: Server) -> None:
+    with tcp(server) as wire:
+        for number in range(5):
+            assert wire.send(get(f"/scribble?{number}")).answer().body == b"false"
 
 
 def test_a_repeated_request_in_pieces_and_in_others_is_none(server: Server) -> None:

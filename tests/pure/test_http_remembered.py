@@ -14,6 +14,7 @@ from tests.fuzz.memory import MemoryServer, Seen
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 UPGRADE = b"GET /evil HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
 UPGRADE_BODY = UPGRADE.replace(b"Upgrade: x", b"Upgrade: x\r\nContent-Length: 3") + b"abc"
 
@@ -48,8 +49,20 @@ FIRST = {
     "upgrade-and-more": UPGRADE + GET,
     "upgrade-twice": UPGRADE + UPGRADE,
     "body": POST,
+    "body-of-others": POST.replace(b"hello", b"GET /"),
+    "body-of-lines": POST.replace(b"hello", b"\r\n\r\n!"),
+    "body-after-lines": b"\r\n\r\n" + POST,
+    "body-and-close": POST.replace(b"Host: a", b"Host: a\r\nConnection: close"),
+    "body-expected": POST.replace(b"Host: a", b"Host: a\r\nExpect: 100-continue"),
+    "body-upgraded": UPGRADE_BODY.replace(b"GET", b"POST"),
+    "body-of-get": POST.replace(b"POST", b"GET"),
+    "body-large": POST.replace(b"Host: a", b"Host: a\r\nX: " + b"x" * LONGEST_REMEMBERED),
+    "no-body": POST.replace(b"5", b"0")[:-5],
+    "post": b"POST /pay HTTP/1.1\r\nHost: a\r\n\r\n",
+    "head-of-body": POST[:-5],
     "body-and-more": POST + GET,
-    "chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked": CHUNKED + b"0\r\n\r\n",
+    "chunks": CHUNKED + b"1\r\na\r\n0\r\n\r\n",
     "head": b"HEAD /h HTTP/1.1\r\nHost: a\r\n\r\n",
     "empty-line": b"\r\n",
     "lone-cr": b"\r",
@@ -58,7 +71,8 @@ FIRST = {
     "keep-alive-1.0": b"GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     "large": b"GET /large HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LONGEST_REMEMBERED + b"\r\n\r\n",
 }
-SECOND = {name: data for name, data in FIRST.items() if name not in ("part", "body-in-part")}
+PARTS = ("part", "body-in-part", "head-of-body")
+SECOND = {name: data for name, data in FIRST.items() if name not in PARTS}
 SECOND |= {"end-of-part": b"\n", "end-of-body": b"o", "looks-like-a-body": b"hello" + GET}
 
 
@@ -77,6 +91,25 @@ def test_no_sequence_of_requests_poisons_what_others_send(
     for name, data in SECOND.items():
         server.connect().send(data)
         assert server.take_seen() == victims[name], name
+
+
+def test_a_head_that_announces_a_body_is_remembered_with_any_body(server: MemoryServer) -> None:
+    for content in (b"first", b"other", b"\r\n\r\n!", b"GET /"):
+        assert len(server.service.heads.with_body) == (content not in (b"first", b"other"))
+        server.connect().send(POST.replace(b"hello", content))
+        (seen,) = server.take_seen()
+        assert seen.body == content
+
+
+def test_a_body_ends_where_its_length_says(server: MemoryServer) -> None:
+    for _ in range(3):
+        server.connect().send(POST)
+    server.take_seen()
+    client = server.connect().send(POST + GET, POST + POST[:-1], b"!" + POST[:-5], b"again", GET)
+    seen = [(seen.target, seen.body) for seen in server.take_seen()]
+    get, hello = (b"/a?b", b""), (b"/pay", b"hello")
+    assert seen == [hello, get, hello, (b"/pay", b"hell!"), (b"/pay", b"again"), get]
+    assert client.statuses == [200] * 6
 
 
 def test_the_bytes_of_a_request_inside_of_a_body_stay_a_body(server: MemoryServer) -> None:
@@ -127,7 +160,9 @@ def test_a_request_that_ends_the_connection_is_not_remembered(server: MemoryServ
     closing = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     for _ in range(4):
         assert server.connect().send(closing).closed
+        assert server.connect().send(FIRST["body-and-close"]).closed
     assert not server.service.heads
+    assert not server.service.heads.with_body
 
 
 def test_without_keep_alive_nothing_is_remembered() -> None:

@@ -33,7 +33,6 @@ LONGEST = 400
 
 LONGER = {
     "config/options.py": (600, "declarations, one after another: each option stands here once"),
-    "http/connection.py": (430, "one state machine, and the hot path through it"),
     "master/master.py": (445, "one loop, with a name for each fact and each order"),
     "pool/pool.py": (500, "one state machine and the one step that reconciles"),
 }

@@ -1,0 +1,99 @@
+"""The rest of a large body, received straight into the memory that keeps it.
+
+The parser has nothing to say about a body whose length is known, and on the way through it each
+byte is copied three times. So for so long the transport gets another protocol: this one, which
+takes exactly as many bytes as are due and hands the transport back. Whatever else happens to the
+connection, the connection is told.
+
+A body that finds the room full is not read for a moment, while others may leave it, and then goes
+to disk: large ones are done sooner one after the other in memory than all at once on disk.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from prefork.errors import ClientError
+from prefork.http.spool import SpooledBody
+
+if TYPE_CHECKING:
+    from prefork.http.connection import Connection
+    from prefork.http.exchange import Exchange
+    from prefork.http.reader import RequestReader
+
+LARGE = 128 * 1024
+"""Bytes still to come that are worth it."""
+
+
+class Intake(asyncio.BufferedProtocol):
+    """From ``begin`` to the last byte of the body it is the transport's protocol."""
+
+    def __init__(
+        self, connection: "Connection", reader: "RequestReader", exchange: "Exchange", left: int
+    ) -> None:
+        """``left``: bytes of the body that are still to come."""
+        assert isinstance(exchange.body, SpooledBody)
+        self._connection = connection
+        self._reader = reader
+        self._exchange = exchange
+        self._body = exchange.body
+        self._left = left
+        self.needs = exchange.body.blocks_for(left)
+        self.waited = 0
+
+    def begin(self) -> None:
+        """Take over, now or when there is room."""
+        self._connection.pause()
+        self._connection.transport.set_protocol(self)
+        self._body.room.enter(self)
+
+    def come(self) -> None:
+        """The room: there is all that it needs, or no use in waiting for it."""
+        self._body.reserve(self.needs)
+        self._connection.resume()
+
+    def get_buffer(self, _hint: int) -> memoryview:
+        """asyncio: where to put what arrives."""
+        return self._body.space(self._left)
+
+    def buffer_updated(self, size: int) -> None:
+        """asyncio: so much arrived."""
+        if self._exchange.gone:
+            return  # it was refused: what its client still sends is discarded
+        connection = self._connection
+        self._left -= size
+        try:
+            self._body.fill(size)
+        except OSError as error:
+            connection.refuse(cannot_be_kept(error))
+            return
+        if self._left:
+            arrival = self._reader.arrival
+            arrival.size += size
+            connection.deadline = arrival.deadline()
+        else:
+            connection.pause()
+            connection.transport.set_protocol(connection)
+            connection.resume()
+            connection.received()
+
+    def pause_writing(self) -> None:
+        """asyncio: of what was written before."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """asyncio: that has gone."""
+        self._connection.resume_writing()
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sent its last byte, too early."""
+        return self._connection.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """asyncio: the connection is gone."""
+        self._body.room.leave(self)
+        self._connection.connection_lost(error)
+
+
+def cannot_be_kept(error: OSError) -> ClientError:
+    """The disk is full, or the like."""
+    return ClientError(503, f"the request body cannot be kept: {error.strerror}")

@@ -1,0 +1,236 @@
+"""Requests with familiar fields: read without the parser, they mean what they would mean to it.
+
+What was learned comes from clients, and so does what it is used for: these tests try to make one
+request pass for another. What is left to the parser cannot.
+"""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from prefork.http import fields
+from prefork.http.fields import MOST_FIELDS, FamiliarHead
+from prefork.http.limits import Limits
+from tests.fuzz.memory import MemoryServer, Seen
+
+AGENT = b"User-Agent: x"
+PLAIN = [b"Host: a", AGENT, b"Connection: keep-alive"]
+COOKIE = b"Cookie: b=c"
+SPLICES = (
+    *(b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b"\0", b":", b"\xe9", b"\x7f", b"#", b"?"),
+    *(
+        b"\r\n ",
+        b"\r\n" + COOKIE,
+        b"\r\n" + COOKIE + b"\r",
+        b"Cookie: ",
+        b"\r\n" + COOKIE + b"\r\n",
+    ),
+    *(b"\r\ncookie: d", b"\r\nHost: b", b"\r\nContent-Length: 4", b"\r\nConnection: close"),
+    *(b"\r\nTransfer-Encoding: chunked", b" HTTP/1.1\r\n", b"%", b"/", b"\r\nX_Y: z"),
+)
+
+
+def request(line: bytes, *lines: bytes) -> bytes:
+    return b"\r\n".join([line + b" HTTP/1.1", *lines, b"", b""])
+
+
+def bare(number: int) -> bytes:
+    return request(b"GET /%d" % number, *PLAIN)
+
+
+def first(number: int) -> bytes:
+    return request(b"GET /%d" % number, b"Cookie: a=%d" % number, *PLAIN)
+
+
+def middle(number: int) -> bytes:
+    return request(b"HEAD /%d?q" % number, *PLAIN[:2], b"Cookie:  a=%d " % number, *PLAIN[2:])
+
+
+def last(number: int) -> bytes:
+    return request(b"DELETE /%d?" % number, *PLAIN, b"Cookie: a=%d" % number)
+
+
+SHAPES = [bare, first, middle, last]
+shapes = pytest.mark.parametrize("shape", SHAPES)
+
+
+@pytest.fixture(params=[False, True], ids=["spooled", "streamed"])
+def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
+    with MemoryServer(request.param) as server:
+        yield server
+
+
+Outcome = tuple[list[Seen], list[int], bool]
+
+
+def outcome(server: MemoryServer, data: bytes) -> Outcome:
+    server.take_seen()
+    server.service.memory.fields.misses = 0
+    client = server.connect().send(data)
+    result = server.take_seen(), client.statuses, client.closed
+    client.leave()
+    return result
+
+
+def alone(data: bytes) -> Outcome:
+    """What a server that has never seen anything makes of it."""
+    with MemoryServer(False) as fresh:
+        return outcome(fresh, data)
+
+
+def teach(server: MemoryServer) -> None:
+    """All shapes have the same fields, but for the cookie."""
+    for number in range(3):
+        for shape in SHAPES:
+            server.connect().send(shape(number))
+    assert len(server.service.memory.fields) == 1
+
+
+def is_familiar(server: MemoryServer, data: bytes) -> bool:
+    server.service.memory.fields.misses = 0
+    return server.service.memory.fields.read(data) is not None
+
+
+@shapes
+def test_what_differs_in_line_and_cookie_is_familiar_after_two(
+    server: MemoryServer, shape: object
+) -> None:
+    assert callable(shape)
+    for number in range(5):
+        assert is_familiar(server, shape(number)) == (number > 1)
+        assert outcome(server, shape(number)) == alone(shape(number))
+
+
+@shapes
+def test_one_shape_is_enough_for_all(server: MemoryServer, shape: object) -> None:
+    assert callable(shape)
+    for number in range(2):
+        server.connect().send(shape(number))
+    for other in SHAPES:
+        assert is_familiar(server, other(7))
+        assert outcome(server, other(7)) == alone(other(7))
+
+
+@shapes
+def test_whatever_is_put_into_a_request_means_what_it_means_to_the_parser(shape: object) -> None:
+    assert callable(shape)
+    data = shape(4711)
+    with MemoryServer(False) as server:
+        teach(server)
+        read = 0
+        for at in range(len(data) + 1):
+            for splice in SPLICES:
+                for cut in (0, 1):
+                    changed = data[:at] + splice + data[at + cut :]
+                    if is_familiar(server, changed):
+                        assert outcome(server, changed) == alone(changed), changed
+                        read += 1
+        assert read > 30
+
+
+@shapes
+def test_whatever_is_left_out_of_a_request_means_what_it_means_to_the_parser(
+    shape: object,
+) -> None:
+    assert callable(shape)
+    data = shape(4711)
+    with MemoryServer(False) as server:
+        teach(server)
+        for at in range(len(data)):
+            for size in (1, 2, 4, 8):
+                changed = data[:at] + data[at + size :]
+                if is_familiar(server, changed):
+                    assert outcome(server, changed) == alone(changed), changed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"CONNECT /", b"FOO /", b"get /", b"PRI *", b"OPTIONS *", b"GET http://b/", b"M-SEARCH /"],
+)
+def test_other_lines_mean_what_they_mean_to_the_parser(server: MemoryServer, line: bytes) -> None:
+    teach(server)
+    for shape in SHAPES:
+        data = shape(1).replace(shape(1).partition(b" HTTP")[0], line)
+        assert outcome(server, data) == alone(data)
+
+
+def test_two_pieces_of_requests_mean_what_they_mean_to_the_parser() -> None:
+    dice = random.Random(4)
+    whole = [shape(number) for shape in SHAPES for number in (1, 22)]
+    with MemoryServer(False) as server:
+        teach(server)
+        for _ in range(20_000):
+            one, other = dice.choice(whole), dice.choice(whole)
+            changed = one[: dice.randrange(len(one))] + other[dice.randrange(len(other)) :]
+            if is_familiar(server, changed):
+                assert outcome(server, changed) == alone(changed), changed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(b"GET http://b/", *PLAIN),
+        request(b"GET /", *PLAIN, b"X_Y: z"),
+        request(b"GET /", *PLAIN, b"cookie: a"),
+        request(b"GET /", *PLAIN, COOKIE, b"cookie: a"),
+        request(b"GET /", *PLAIN, COOKIE, COOKIE),
+        request(b"GET /", b"Host: a", b"Connection: close"),
+        request(b"GET /", b"Host: a", b"X-Forwarded-For: 1.2.3.4"),
+        request(b"GET /", b"Host: a", b"Connection: upgrade", b"Upgrade: x"),
+        request(b"POST /", b"Host: a", b"Content-Length: 1") + b"a",
+        request(b"POST /", b"Host: a", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        request(b"GET /", b"Host: a", b"X: " + b"x" * 3000),
+        request(b"GET /", b"Connection: keep-alive").replace(b"1.1", b"1.0"),
+        b"\r\n" + bare(1),
+        bare(1) + bare(2),
+        bare(1)[:-1],
+    ],
+)
+def test_what_is_not_plain_teaches_nothing(server: MemoryServer, data: bytes) -> None:
+    for _ in range(3):
+        server.connect().send(data)
+    assert not server.service.memory.fields
+
+
+@pytest.mark.parametrize("limits", [Limits(line=50), Limits(header_size=50), Limits(keepalive=0)])
+def test_limits_hold(limits: Limits) -> None:
+    with MemoryServer(False, limits) as server:
+        for number in range(4):
+            server.connect().send(bare(number))
+        server.take_seen()
+        client = server.connect().send(bare(10**30))
+        assert client.statuses == [200] or client.closed
+        assert not any(isinstance(head, FamiliarHead) for head in server.service.heads.values())
+
+
+def test_as_many_fields_as_may_be_with_a_cookie_and_no_more() -> None:
+    for most in (3, 4):
+        with MemoryServer(False, Limits(headers=most)) as server:
+            for number in range(3):
+                server.connect().send(bare(number))
+            assert server.connect().send(last(1)).statuses == [200 if most == 4 else 431]
+
+
+def test_it_is_bounded(server: MemoryServer) -> None:
+    for number in range(3 * MOST_FIELDS):
+        data = request(b"GET /", b"Host: a", b"X: %d" % number)
+        server.connect().send(data, data)
+        assert len(server.service.memory.fields) <= MOST_FIELDS
+    client = server.connect()
+    for number in range(2 * fields._MOST_SEEN):
+        client.send(request(b"GET /", b"Host: a", b"Y: %d" % number))
+        assert len(server.service.memory.fields._seen) <= fields._MOST_SEEN
+
+
+def test_traffic_in_which_nothing_recurs_is_left_alone_for_a_while(server: MemoryServer) -> None:
+    teach(server)
+    known = server.service.memory.fields
+    for number in range(fields._TRIES):
+        assert known.read(bare(0)) is not None
+        known.misses = number
+        known.read(request(b"GET /", b"X: %d" % number))
+    assert known.read(bare(0)) is None
+    known.misses = fields._PAUSE
+    assert known.read(bare(0)) is None
+    assert known.read(bare(0)) is not None
