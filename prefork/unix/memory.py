@@ -78,15 +78,8 @@ def _limits(root: str) -> Iterator[tuple[int, int]]:
             yield max(0, most - used + (cached or 0)), most
 
 
-def size(pid: int) -> int:
-    """What the process adds to the memory in use: its PSS, or its RSS where that is all we may see;
-    0 when it is gone."""
-    rollup = _kilobytes(f"/proc/{pid}/smaps_rollup")
-    return rollup.get("Pss") or _kilobytes(f"/proc/{pid}/status").get("VmRSS", 0)
-
-
 def _kilobytes(path: str) -> dict[str, int]:
-    """Lines such as ``Pss:  123 kB``, as bytes."""
+    """Lines such as ``MemTotal:  123 kB``, as bytes."""
     found: dict[str, int] = {}
     for line in (read(path) or "").splitlines():
         words = line.split()

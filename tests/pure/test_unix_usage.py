@@ -181,10 +181,6 @@ def test_the_narrowest_cgroup_around_us_counts_without_its_caches(
     assert memory.available(root) == (70 * MB, 300 * MB)
 
 
-def test_this_machine_has_memory_and_we_take_some_of_it() -> None:
+def test_this_machine_has_memory() -> None:
     free, total = memory.available()
     assert 0 < free <= total
-    assert MB < memory.size(os.getpid()) < total
-    child = born(lambda: 0)
-    child.reap()
-    assert memory.size(child.pid) == 0
