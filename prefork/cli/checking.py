@@ -69,9 +69,8 @@ def check_app(config: Config, here: str) -> str:
     if death.code != 0 or not said:
         how = death.signal or f"exit code {death.code}"
         raise AppError(said or f"loading the app ended the process: {how}")
-    return (
-        f"{target(config)}: {said}, {numbers.workers} worker{'' if numbers.workers == 1 else 's'}"
-    )
+    workers = f"{numbers.first} worker{'' if numbers.first == 1 else 's'}"
+    return f"{target(config)}: {said}, {workers}"
 
 
 def _ended(child: Child, policy: Policy) -> bool:

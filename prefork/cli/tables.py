@@ -93,6 +93,8 @@ def show_app(app: Mapping[str, Any]) -> None:
     if planned := app.get("next_restart"):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))
         head.add_row("next restart", f"{at} (--cron {planned['cron']})")
+    if scaling := app.get("autoscale"):
+        head.add_row("autoscale", autoscale(scaling))
     for key, value in app.get("settings", {}).items():
         head.add_row(f"--{key}", str(value))
     console.print(head)
@@ -114,6 +116,15 @@ def show_app(app: Mapping[str, Any]) -> None:
         console.print(table)
     if app.get("failure"):
         console.print(Text(f"the last reload failed: {app['failure']}", "red"))
+
+
+def autoscale(told: Mapping[str, Any]) -> str:
+    """Its limits, its last step with the evidence, and what keeps it from the next one."""
+    text = f"{told['min']} to {told['max']} workers"
+    if last := told["last"]:
+        step = f"{last['before']} -> {last['workers']}"
+        text += f"; {step} {since(last['at'])} ago: {last['why']}"
+    return text + (f"; now {told['veto']}" if told["veto"] else "")
 
 
 def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:

@@ -166,6 +166,22 @@ class Config:
         "worker processes; 0 or max: one per usable core, -1: one less",
         short="-w",
     )
+    min_workers: int = option(
+        kinds.AT_LEAST_ONE, 1, WORK, "with max-workers: fewer there never are"
+    )
+    max_workers: int | None = option(
+        kinds.OPTIONAL_COUNT,
+        None,
+        WORK,
+        "scale by the load, up to so many workers; workers is then how many there are at first; "
+        "off: no scaling",
+    )
+    scale_down_after: float = option(
+        kinds.POSITIVE_DURATION,
+        30.0,
+        WORK,
+        "how long there must be too little to do before one of them leaves",
+    )
     surge: int = option(
         kinds.AT_LEAST_ONE, 1, WORK, "extra workers that may live while others are replaced"
     )

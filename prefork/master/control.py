@@ -204,6 +204,10 @@ class Control:
 
     def _scale(self, talk: Talk, workers: object) -> None:
         asked = wire.new_target(workers, self._pool.target)
+        policy = self._pool.plan.policy
+        if asked != policy.clip(asked):
+            limits = f"{policy.least} to {policy.most}"
+            raise UsageError(f"there may be {limits} workers, not {asked}")
         self._asked.scale(asked)
         talk.goal = self._when_settled({"asked": asked})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefork.config import OPTIONS, Config
 from prefork.config.changes import changes
-from prefork.master.generation import worker_count
+from prefork.master.generation import bounds, worker_count
 from prefork.master.nursery import Nursery
 from prefork.observe.tell import status
 from prefork.pool import Pool
@@ -43,7 +43,8 @@ def plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
     """What a reload would change, and how: how many workers, which slot first."""
     found = changes(old, new)
     # As the pool does: a number that somebody scaled to outlives a reload that does not change it.
-    count = pool.target if old.workers == new.workers else worker_count(new.workers)
+    kept = old.workers == new.workers
+    count = bounds(new).clip(pool.target if kept else worker_count(new.workers))
     return {
         "changes": [asdict(change) for change in found],
         "workers": pool.target,

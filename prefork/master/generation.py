@@ -17,6 +17,8 @@ from prefork.errors import UsageError
 from prefork.master.watch import Watched, watched
 from prefork.observe.log import make_log
 from prefork.pool import Policy
+from prefork.pool.policy import MOST_WORKERS
+from prefork.pool.scaling import Bounds
 from prefork.tls.plan import plan as plan_tls
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import home
@@ -95,9 +97,12 @@ def credentials(config: Config, here: str) -> "Credentials | None":
 
 
 def policy(config: Config) -> Policy:
-    """The numbers that the pool decides by."""
+    """The numbers that the pool decides by. Raises UsageError."""
+    allowed = bounds(config)
     return Policy(
         workers=worker_count(config.workers),
+        least=allowed.least,
+        most=allowed.most,
         surge=config.surge,
         boot_timeout=config.boot_timeout,
         kill_timeout=config.kill_timeout,
@@ -108,6 +113,18 @@ def policy(config: Config) -> Policy:
         stop_exit_codes=frozenset(config.stop_exit_codes),
         reload_timeout=config.reload_timeout,
     )
+
+
+def bounds(config: Config) -> Bounds:
+    """How many workers there may be. Raises UsageError."""
+    least, most, calm = config.min_workers, config.max_workers, config.scale_down_after
+    if most is None:
+        if least > 1:
+            raise UsageError(f"min-workers: {least} has no effect without max-workers")
+        return Bounds(1, MOST_WORKERS, calm)
+    if least > most:
+        raise UsageError(f"min-workers: {least} are more than max-workers, which is {most}")
+    return Bounds(min(least, MOST_WORKERS), min(most, MOST_WORKERS), calm)
 
 
 def worker_count(wanted: int) -> int:

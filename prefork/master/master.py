@@ -20,6 +20,7 @@ from prefork.config import Config
 from prefork.config.changes import changed_for_restart, in_force
 from prefork.config.target import default_name
 from prefork.errors import AppError, MachineError, PreforkError
+from prefork.master.autoscale import Autoscale
 from prefork.master.control import Control
 from prefork.master.describe import describe
 from prefork.master.generation import Generations, prepare
@@ -90,6 +91,7 @@ class Master:
             raise
         self._pool = Pool(self._generations[1].policy, Random())
         self._published = Published(self._scoreboard, self._nursery, self._pool)
+        self._autoscale = Autoscale(self._pool, self._nursery, self._generations, log.logger)
         self._registration = registration
         self._control = None
         if registration is not None:
@@ -105,7 +107,7 @@ class Master:
     def run(self) -> int:
         """Until everything is over; the exit code."""
         first = self._generations[1]
-        count = first.policy.workers
+        count = first.policy.first
         workers = "1 worker" if count == 1 else f"{count} workers"
         self._log.logger.info("%s: %s, %s", self._name, first.places(), workers)
         first.warn(self._log.logger)
@@ -125,8 +127,8 @@ class Master:
     # Waiting.
 
     def _patience(self) -> float | None:
-        due = [self._pool.next_deadline(), self._programs.next_deadline()]
-        due += [self._planned.next_deadline(), self._notifier.watchdog_due]
+        parts = (self._pool, self._programs, self._planned, self._autoscale)
+        due = [part.next_deadline() for part in parts] + [self._notifier.watchdog_due]
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
@@ -136,7 +138,8 @@ class Master:
         self._tell_pool()
         self._planned.settle(self._generations[self._pool.plan.generation])
         self._tell_pool()
-        self._ask(self._beats())
+        self._ask(facts.Beats(self._nursery.deadlines()))
+        self._autoscale.settle(self._ask, monotonic())
         self._show_status()
         self._published.settle()
         self._logs.settle()
@@ -152,10 +155,6 @@ class Master:
     def _ask(self, fact: facts.Fact) -> None:
         for order in self._pool.handle(fact, monotonic()):
             self._carry_out(order)
-
-    def _beats(self) -> facts.Beats:
-        deadlines = {nursling.worker: nursling.deadline() for nursling in self._nursery}
-        return facts.Beats({w: d for w, d in deadlines.items() if 0.0 < d < float("inf")})
 
     # Facts.
 
@@ -226,7 +225,8 @@ class Master:
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._nursery, self.config, listening, restarts)
         listed = self._registration.name if self._registration is not None else self._name
-        return {"name": listed, "pid": os.getpid(), **described, **self._planned.describe()}
+        also = {**self._planned.describe(), **self._autoscale.describe()}
+        return {"name": listed, "pid": os.getpid(), **described, **also}
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""

@@ -57,6 +57,11 @@ class Nursery:
         """None once it was reaped."""
         return self._children.get(worker)
 
+    def deadlines(self) -> dict[int, float]:
+        """Of those that wrote one down, by the pool's number."""
+        deadlines = {nursling.worker: nursling.deadline() for nursling in self}
+        return {worker: at for worker, at in deadlines.items() if 0.0 < at < float("inf")}
+
     def knows_pid(self, pid: int) -> bool:
         """Whether it is a child of ours that was not reaped."""
         return any(nursling.child.pid == pid for nursling in self._children.values())

@@ -51,7 +51,8 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
 def _scaled(scaled: orders.Scaled) -> str:
     if scaled.workers == scaled.before:
         return f"not scaling: {scaled.before} is as far as it goes"
-    return f"scaling from {scaled.before} to {scaled.workers} workers"
+    why = f": {scaled.why}" if scaled.why else ""
+    return f"scaling from {scaled.before} to {scaled.workers} workers{why}"
 
 
 def _gone(gone: orders.WorkerGone) -> Told:

@@ -10,6 +10,7 @@ opens a file or reads the time, so a simulator can play thousands of histories a
     workers.py   one worker: its states and their deadlines
     table.py     all workers, and questions about slots
     budget.py    how often a slot may fail, and how long it waits
+    scaling.py   how many slots there should be, from a reading a second
     pool.py      the states of the whole, and the one step that reconciles desired with actual
 """
 

@@ -109,9 +109,10 @@ class AskedRecycle:
 
 @dataclass(frozen=True, slots=True)
 class AskedScale:
-    """More (positive) or fewer (negative) workers."""
+    """More (positive) or fewer (negative) workers; ``why``: unless a person asked."""
 
     by: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,10 +128,11 @@ class RecycleFailed:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """The number of slots changed."""
+    """The number of slots changed; ``why``: unless a person asked for it."""
 
     workers: int
     before: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

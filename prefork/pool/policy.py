@@ -9,7 +9,8 @@ MOST_WORKERS = 1024
 class Policy:
     """What the operator wants; a reload may bring a new one.
 
-    ``workers``: slots to fill. ``surge``: extra live workers while some are being replaced.
+    ``workers``: slots to fill at first, but never fewer than ``least`` or more than ``most``.
+    ``surge``: extra live workers while some are being replaced.
     ``boot_timeout``: from fork to ready. ``kill_timeout``: from the stop signal to SIGKILL.
     ``hang_grace``: for a worker that hangs to tell its stacks, and again when they are taken by
     force. ``min_uptime``: a worker that dies younger
@@ -21,6 +22,8 @@ class Policy:
     """
 
     workers: int = 1
+    least: int = 1
+    most: int = MOST_WORKERS
     surge: int = 1
     boot_timeout: float = 60.0
     kill_timeout: float = 30.0
@@ -32,6 +35,15 @@ class Policy:
     lifetime_jitter: float = 0.0
     stop_exit_codes: frozenset[int] = frozenset()
     reload_timeout: float | None = None
+
+    @property
+    def first(self) -> int:
+        """How many slots there are at first."""
+        return self.clip(self.workers)
+
+    def clip(self, target: int) -> int:
+        """The nearest number of slots that is allowed."""
+        return min(max(target, self.least), self.most)
 
     def roll_time(self, slots: int) -> float:
         """The longest that a roll over ``slots`` may take, in seconds."""
@@ -51,4 +63,4 @@ class Plan:
 
     def scaled(self, by: int) -> "Plan":
         """With so many slots more or less, within bounds."""
-        return replace(self, target=min(max(self.target + by, 1), MOST_WORKERS))
+        return replace(self, target=self.policy.clip(self.target + by))

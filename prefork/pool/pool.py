@@ -52,7 +52,7 @@ class Pool:
 
     def __init__(self, policy: Policy, rng: Random) -> None:
         self.state = MasterState.STARTING
-        self.plan = Plan(generation=1, target=policy.workers, policy=policy)
+        self.plan = Plan(generation=1, target=policy.first, policy=policy)
         self.workers = Table()
         self.failure = ""
         """Why the last reload failed; empty once one succeeded."""
@@ -96,8 +96,8 @@ class Pool:
                 self._on_refused(reason)
             case facts.AskedRecycle(why):
                 self._on_recycle(why)
-            case facts.AskedScale(by):
-                self._on_scale(by)
+            case facts.AskedScale(by, why):
+                self._on_scale(by, why)
             case facts.AskedDrain():
                 self._on_drain()
             case facts.AskedStop(quick):
@@ -281,7 +281,7 @@ class Pool:
             self.state = MasterState.RELOADING
         # TTIN and TTOU survive a reload unless the file itself changed its mind.
         asked = policy.workers != self.plan.policy.workers
-        target = policy.workers if asked else self.plan.target
+        target = policy.clip(policy.workers if asked else self.plan.target)
         self.plan = Plan(generation, target, policy)
         self._parked = False
         self._roll_deadline = now + policy.roll_time(target)
@@ -306,14 +306,14 @@ class Pool:
         if worn and not self.stopping:
             self._announce(orders.Recycling(len(worn), why))
 
-    def _on_scale(self, by: int) -> None:
+    def _on_scale(self, by: int, why: str) -> None:
         if self.stopping:
             return
         before, self._parked = self.target, False
         self.plan = self.plan.scaled(by)
         if self._fallback is not None:
             self._fallback = self._fallback.scaled(by)
-        self._announce(orders.Scaled(self.plan.target, before))
+        self._announce(orders.Scaled(self.plan.target, before, why))
 
     def _on_drain(self) -> None:
         if not self.stopping:

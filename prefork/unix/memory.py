@@ -1,10 +1,16 @@
-"""Memory: how malloc keeps what was freed, and how often the kernel killed for lack of it."""
+"""Memory: how malloc keeps what was freed, how much there is, and who was killed for lack of it."""
 
 import ctypes
 import os
+from collections.abc import Iterator
+
+from prefork.unix.cgroup import folders, number, read
 
 KEEP = 1024 * 1024
 """Bytes of freed memory that stay with the process."""
+
+_NO_LIMIT = 1 << 60
+"""Version 1 of cgroups writes something of this size."""
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -47,3 +53,36 @@ def out_of_memory_kills() -> int | None:
             return next(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
     except (OSError, StopIteration, ValueError):
         return None
+
+
+def available(root: str = "/") -> tuple[int, int]:
+    """Bytes that may still be taken, and all there are, of the machine or of the cgroup around us
+    that has least left. Caches that can be dropped are free. ``root`` is where /proc and /sys are.
+    """
+    return min(_limits(root), default=(0, 0))
+
+
+def _limits(root: str) -> Iterator[tuple[int, int]]:
+    machine = _kilobytes(os.path.join(root, "proc/meminfo"))
+    if "MemTotal" in machine:
+        yield machine.get("MemAvailable", 0), machine["MemTotal"]
+    for folder in folders("memory", root):
+        most = number(f"{folder}/memory.max")
+        used = number(f"{folder}/memory.current")
+        cached = number(f"{folder}/memory.stat", "inactive_file")
+        if most is None:
+            most = number(f"{folder}/memory.limit_in_bytes")
+            used = number(f"{folder}/memory.usage_in_bytes")
+            cached = number(f"{folder}/memory.stat", "total_inactive_file")
+        if most is not None and used is not None and most < _NO_LIMIT:
+            yield max(0, most - used + (cached or 0)), most
+
+
+def _kilobytes(path: str) -> dict[str, int]:
+    """Lines such as ``MemTotal:  123 kB``, as bytes."""
+    found: dict[str, int] = {}
+    for line in (read(path) or "").splitlines():
+        words = line.split()
+        if len(words) == 3 and words[2] == "kB" and words[1].isdigit():
+            found[words[0].rstrip(":")] = int(words[1]) * 1024
+    return found

@@ -145,7 +145,8 @@ class HttpWorker:
         root_path, id_header = config.root_path, config.request_id_header
         if self._interface is Interface.ASGI:
             return AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
-        environ = Environ(config.threads > 0, config.workers != 1, root_path, id_header)
+        several = config.workers != 1 or config.max_workers is not None
+        environ = Environ(config.threads > 0, several, root_path, id_header)
         basics = (self._app, self._line, self._log, environ)
         if config.threads:
             return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)

@@ -324,6 +324,19 @@ def test_the_number_of_workers_has_bounds() -> None:
     assert story.pool.target == MOST_WORKERS
 
 
+def test_the_operators_bounds_hold_for_every_wish_and_for_the_next_generation() -> None:
+    story = running(workers=2, least=2, most=3)
+    story.tell(facts.AskedScale(+5, "14 connections wait"))
+    assert story.all(orders.Scaled) == [orders.Scaled(3, 2, "14 connections wait")]
+    story.tell(facts.AskedScale(-5))
+    assert story.pool.target == 2
+    story.hup(workers=2, least=4, most=6)
+    assert story.pool.target == 4
+    story.hup(workers=2, least=3, most=6)
+    assert story.pool.target == 4, "other bounds are no other wish"
+    assert Story(workers=1, least=3).pool.target == 3
+
+
 def test_a_scaled_number_survives_a_reload_unless_the_file_changed_its_mind() -> None:
     story = running(workers=1)
     story.tell(facts.AskedScale(+1))
