@@ -11,6 +11,8 @@ from prefork.cli.progress import each, teller
 from prefork.cli.start import Waiting, start_again
 from prefork.errors import MachineError
 from prefork.unix.home import Entry, erase
+from prefork.unix.process import signal_name
+from prefork.unix.signals import signal_number
 
 Words = argparse.Namespace
 
@@ -137,6 +139,20 @@ def scale(client: Client, words: Words) -> int:
             return 0
         later = "" if result["workers"] == result["asked"] else ", as somebody asked meanwhile"
         print(f"{entry.name}: {result['workers']} workers{later}")
+        return 0
+
+    return each(client, [words.target], one)
+
+
+def signal(client: Client, words: Words) -> int:
+    """``prefork signal``"""
+    number = signal_number(words.signal)  # before anybody is asked
+    name = signal_name(number)
+
+    def one(entry: Entry) -> int:
+        sent = client.ask(entry, "signal", words.timeout, signal=str(number), slot=words.slot)
+        pids = ", ".join(map(str, sent["pids"]))
+        print(f"{entry.name}: {name} sent to {pids or 'nobody: it has no workers now'}")
         return 0
 
     return each(client, [words.target], one)

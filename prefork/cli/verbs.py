@@ -187,6 +187,12 @@ def _workers(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workers", metavar="N", help="a number, or +N or -N")
 
 
+def _signal(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="APP")
+    verb.add_argument("signal", metavar="SIGNAL", help="TERM, SIGTERM or 15")
+    verb.add_argument("--slot", type=int, metavar="N", help="only to this worker slot")
+
+
 def _one(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
 
@@ -226,6 +232,7 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "reload": (changing.reload, "roll apps to new code and settings, losing nothing",
                (_targets("+"), _dry, _waits)),
     "scale": (changing.scale, "change the number of workers", (_workers, _waits)),
+    "signal": (changing.signal, "send workers a signal", (_signal, _timeout)),
     "delete": (changing.delete_apps, "stop apps and take them off the list",
                (_targets("+"), _quick, _timeout)),
     "list": (looking.list_apps, "all apps", (_json,)),

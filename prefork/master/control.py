@@ -19,6 +19,7 @@ from prefork.master.logs import Logs
 from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
 from prefork.unix.control import ControlSocket, Peer
+from prefork.unix.signals import signal_number
 from prefork.unix.waiting import Waiter
 from prefork.wire import control as wire
 
@@ -59,6 +60,9 @@ class Asked(Protocol):
 
     def stop(self, quick: bool) -> None:
         """From now on none."""
+
+    def signal(self, signum: int, slot: int | None) -> list[int]:
+        """To the workers, or to those of one slot; the pids of those who got it."""
 
     def reopen(self) -> int | None:
         """The logs; the number of what the log writer was asked."""
@@ -163,6 +167,8 @@ class Control:
             case "stop":
                 talk.stopping = True
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
+            case "signal":
+                self._end(talk, wire.result({"pids": self._signal(**request.arguments)}))
             case name:
                 self._end(talk, wire.result(self._at_once(name)))
         if request.arguments.get("no_wait"):
@@ -206,6 +212,17 @@ class Control:
         asked = wire.new_target(workers, self._pool.target)
         self._asked.scale(asked)
         talk.goal = self._when_settled({"asked": asked})
+
+    def _signal(self, signal: object, slot: object = None) -> list[int]:
+        """Raises UsageError."""
+        signum = signal_number(str(signal))
+        if slot is not None and (not isinstance(slot, int) or isinstance(slot, bool)):
+            raise UsageError(f"a slot is a number, not {slot!r}")
+        pids = self._asked.signal(signum, slot)
+        if not pids and slot is not None:
+            slots = ", ".join(map(str, sorted({each.slot for each in self._pool.workers})))
+            raise UsageError(f"no worker is in slot {slot}; there are {slots or 'none'}")
+        return pids
 
     def _when_settled(self, also: dict[str, Any]) -> Goal:
         pool = self._pool

@@ -237,6 +237,13 @@ class Master:
         """From now on none."""
         self._facts.append(facts.AskedStop(quick))
 
+    def signal(self, signum: int, slot: int | None) -> list[int]:
+        """To the workers, or to those of one slot; their pids."""
+        chosen = [each for each in self._pool.workers if slot in (None, each.slot) and each.pid]
+        for worker in chosen:
+            self._nursery.send(worker.id, signum)
+        return [worker.pid for worker in chosen]
+
     def reload(self) -> int | str:
         """Prepare the next generation: its number, or why there is none. Nothing changes before all
         of it is known to be right."""
@@ -285,11 +292,11 @@ class Master:
             case orders.Stop(worker, quick):
                 if self._pool.stopping:
                     self._nursery.tell_end(worker)
-                self._send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
+                self._nursery.send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
             case orders.Kill(worker):
-                self._send(worker, signal.SIGKILL)
+                self._nursery.send(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
-                self._send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
+                self._nursery.send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
             case orders.Announce(happening):
                 self._announce(happening)
             case orders.Exit(_, code):
@@ -374,10 +381,6 @@ class Master:
                 hatch=hatch,
             )
         )
-
-    def _send(self, worker: int, signum: int) -> None:
-        if (nursling := self._nursery.get(worker)) is not None:
-            nursling.child.send(signum)
 
     def _stop_signal(self, worker: int) -> int:
         known = self._pool.workers.get(worker)

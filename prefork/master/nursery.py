@@ -82,6 +82,11 @@ class Nursery:
         self._waiter.watch(child.pidfd, lambda: self._bury(nursling))
         return child.pid
 
+    def send(self, worker: int, signum: int) -> None:
+        """Signal it; one that is gone hears nothing."""
+        if (nursling := self._children.get(worker)) is not None:
+            nursling.child.send(signum)
+
     def tell_end(self, worker: int) -> None:
         """Before it is asked to leave: nobody takes over from it."""
         if (nursling := self._children.get(worker)) is not None:

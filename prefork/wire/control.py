@@ -71,6 +71,15 @@ VERBS = {
             True,
             (Argument("quick", "do not wait for requests in flight"), NO_WAIT),
         ),
+        Verb(
+            "signal",
+            "a signal to the workers, or to those of one slot",
+            True,
+            (
+                Argument("signal", "its name or number", required=True),
+                Argument("slot", "only to this slot"),
+            ),
+        ),
         Verb("reopen", "open the logs anew, after somebody else rotated them", True),
         Verb("rotate", "put what the workers printed away, and begin a new file", True),
         Verb("flush", "empty the logs, the rotated ones, too", True),
