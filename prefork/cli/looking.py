@@ -26,14 +26,9 @@ USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich", "cronsi
 
 def list_apps(client: Client, words: Words) -> int:
     """``prefork list``"""
-    apps = client.apps()
-    if words.json:
-        print(json.dumps(apps, indent=1))
-    else:
-        from prefork.cli.tables import show_list  # noqa: PLC0415 - rich takes its time
+    from prefork.cli.listing import show_list  # noqa: PLC0415 - rich takes its time
 
-        show_list(apps)
-    return 0
+    return show_list(client, words)
 
 
 def show(client: Client, words: Words) -> int:

@@ -18,6 +18,7 @@ from prefork.cli.client import Client
 from prefork.cli.logs import add_words as add_logs_words
 from prefork.cli.logs import show_logs
 from prefork.cli.progress import each
+from prefork.cli.sorting import SORTS
 from prefork.cli.start import StartFailedError, Waiting, start_again, start_new
 from prefork.config.flags import Parser
 from prefork.errors import UsageError
@@ -178,6 +179,20 @@ def _quick(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--force", action="store_true", help="kill the master and its workers")
 
 
+def _list(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--sort", choices=SORTS, default="name", metavar="KEY", help="one of " + ", ".join(SORTS)
+    )
+    verb.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="again and again until q or Ctrl-C; default: every 2 seconds",
+    )
+
+
 def _json(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="everything, for programs")
 
@@ -235,8 +250,8 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "signal": (changing.signal, "send workers a signal", (_signal, _timeout)),
     "delete": (changing.delete_apps, "stop apps and take them off the list",
                (_targets("+"), _quick, _timeout)),
-    "list": (looking.list_apps, "all apps", (_json,)),
-    "ls": (looking.list_apps, "all apps", (_json,)),
+    "list": (looking.list_apps, "all apps", (_json, _list)),
+    "ls": (looking.list_apps, "all apps", (_json, _list)),
     "show": (looking.show, "everything about apps", (_targets("+"), _json)),
     "env": (looking.env, "the variables of an app's workers", (_one, _reveal)),
     "why": (looking.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
