@@ -46,8 +46,12 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
 
 def _end_by_force(entry: Entry) -> None:
     """The master first, so that it replaces nobody; then everything below it."""
+    entry.require_ours()
+    pid = entry.pid
     try:
-        master = psutil.Process(entry.pid)
+        if pid is None:
+            return
+        master = psutil.Process(pid)
         family = [master, *master.children(recursive=True)]
     except psutil.Error:
         return  # it ended meanwhile
@@ -76,6 +80,7 @@ def delete_apps(client: Client, words: Words) -> int:
 
 def delete(client: Client, entry: Entry, words: Words) -> int:
     """One app, from the machine and from the list."""
+    entry.require_ours()
     if entry.runs():
         # Its folder is its master's while it lives, so this is always waited for.
         stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))

@@ -15,6 +15,7 @@ from prefork.config.target import default_name, require_target, target
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import Foreground, detach, open_standard_streams
 from prefork.unix.home import Folder, claim, home, usable_name
+from prefork.unix.identity import group_id
 from prefork.unix.listeners import backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
@@ -110,6 +111,7 @@ def _be_master(
     mailbox = Mailbox(SIGNALS)
     if config.umask is not None:
         os.umask(config.umask)
+    group = group_id(config.control_group) if config.control_group else None
     log = Log(config.log_level, config.log_file)
     ceiling = backlog_ceiling()
     if ceiling is not None and config.backlog > ceiling:
@@ -139,7 +141,7 @@ def _be_master(
             "section": settings.section,
             "stage": settings.stage,
         }
-        registration = Registration(folder, origin, managed is not None, log)
+        registration = Registration(folder, origin, managed is not None, log, group)
     master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
     if unlisted:
         log.logger.warning("%s; the app serves, but is in no list", unlisted)

@@ -22,14 +22,13 @@ from prefork.cli.gauges import Gauges
 from prefork.cli.keys import QUIT, key_within, keys_at_once
 from prefork.cli.sorting import App, Row, in_order
 from prefork.cli.tables import STYLES, since, size
-from prefork.errors import UsageError
 
 SHORTEST = 0.1
 """Seconds between two looks at least."""
 
 
 def show_list(client: Client, words: argparse.Namespace) -> int:
-    """Once, or again and again with ``--watch``. Raises UsageError."""
+    """Once, or again and again with ``--watch``."""
     look = _Look(client, words.sort)
     if words.watch is None:
         if words.json:
@@ -37,13 +36,12 @@ def show_list(client: Client, words: argparse.Namespace) -> int:
         else:
             Console(width=None if sys.stdout.isatty() else 160).print(look.drawn())
         return 0
-    if not words.watch >= SHORTEST:
-        raise UsageError(f"--watch: {words.watch:g} is too often; {SHORTEST:g} s is the least")
+    period = max(words.watch, SHORTEST)
     try:
         if sys.stdin.isatty() and sys.stdout.isatty() and not words.json:
-            _live(look, words.watch)
+            _live(look, period)
         else:
-            _endless(look, words.watch, words.json)
+            _endless(look, period, words.json)
     except KeyboardInterrupt:
         pass
     return 0
@@ -145,6 +143,8 @@ def _remarks(rows: Sequence[Row]) -> list[Text]:
     for row in rows:
         if row.state == "hung":
             found.append(f"{row.app['name']} does not answer; `prefork stop --force` ends it")
+        elif row.state == "denied":
+            found.append(f"{row.app['name']}: {row.app['denied']}")
         elif row.app.get("failure"):
             found.append(f"{row.app['name']}: the last reload failed; see `prefork show`")
     return [Text(text) for text in found]

@@ -89,7 +89,11 @@ def monit(client: Client, _words: Words) -> int:
 
 def logs(client: Client, words: Words) -> int:
     """``prefork logs``"""
-    return show_logs(client.find(*(words.targets or ["all"])), words)
+    apps = client.find(*(words.targets or ["all"]))
+    for entry in apps:
+        if not entry.is_ours:
+            entry.state = client.describe(entry)  # its master tells where they are
+    return show_logs(apps, words)
 
 
 def env(client: Client, words: Words) -> int:

@@ -34,6 +34,7 @@ def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiti
 
 def start_again(client: Client, entry: Entry, waiting: Waiting = Waiting()) -> Entry:
     """One of the list that does not run, as it was started before. Raises PreforkError."""
+    entry.require_ours()
     arguments, here = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(here, str):
         raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")

@@ -16,6 +16,7 @@ STYLES = {
     "frozen": "yellow",
     "stopping": "yellow",
     "hung": "red",
+    "denied": "red",
     "dead": "red",
     "stopped": "dim",
 }
@@ -32,6 +33,7 @@ def show_app(app: Mapping[str, Any]) -> None:
         "app",
         "state",
         "status",
+        "denied",
         "pid",
         "version",
         "here",

@@ -165,8 +165,15 @@ def _targets(number: str, text: str = "names, namespaces, all, or /regular expre
 
 def _timeout(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="give up waiting after so long"
+        "--timeout", type=_seconds, metavar="SECONDS", help="give up waiting after so long"
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
 
 
 def _waits(verb: argparse.ArgumentParser) -> None:
@@ -185,7 +192,7 @@ def _list(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--watch",
-        type=float,
+        type=_seconds,
         nargs="?",
         const=2.0,
         metavar="SECONDS",

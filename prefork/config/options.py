@@ -468,6 +468,15 @@ class Config:
         restart=True,
     )
 
+    control_group: str = option(
+        kinds.TEXT,
+        "",
+        PROC,
+        "group whose members may look at the app (list, show, logs, events …), but change nothing "
+        "and see no variables; default: only its user",
+        restart=True,
+    )
+
     log_level: str = option(
         kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
     )

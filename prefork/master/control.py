@@ -16,14 +16,17 @@ from prefork.config import Config
 from prefork.errors import PreforkError, UsageError
 from prefork.master.describe import plan
 from prefork.master.logs import Logs
+from prefork.master.registration import Registration
 from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
-from prefork.unix.control import ControlSocket, Peer
+from prefork.unix.control import Peer
+from prefork.unix.identity import user_name
 from prefork.unix.signals import signal_number
 from prefork.unix.waiting import Waiter
 from prefork.wire import control as wire
 
 MOST_CLIENTS = 64
+"""Half of them for those who only look, so that they cannot keep the owner out."""
 MOST_DEATHS = 100
 """So many are remembered for ``why``."""
 
@@ -70,9 +73,11 @@ class Asked(Protocol):
 
 @dataclass(slots=True)
 class Talk:
-    """One client. ``goal`` is asked after each change; ``follows``: it hears all that happens."""
+    """One client. ``may_change``: its owner, or root. ``goal`` is asked after each change;
+    ``follows``: it hears all that happens."""
 
     peer: Peer
+    may_change: bool
     lines: wire.Lines = field(default_factory=wire.Lines)
     goal: Goal | None = None
     follows: bool = False
@@ -84,14 +89,16 @@ class Control:
 
     def __init__(
         self,
-        socket: ControlSocket,
+        place: Registration,
         waiter: Waiter,
         pool: Pool,
         asked: Asked,
         logs: Logs,
         clock: Callable[[], float],
     ) -> None:
-        self._socket = socket
+        self._socket = place.socket
+        self._group = place.group
+        self._owner = user_name(os.geteuid())
         self._waiter = waiter
         self._pool = pool
         self._asked = asked
@@ -102,7 +109,7 @@ class Control:
         self._recycled: deque[dict[str, Any]] = deque(maxlen=MOST_RECYCLED)
         self.restarts: Counter[int] = Counter()
         """By slot: how often its worker failed and was replaced."""
-        waiter.watch(socket.fileno(), self._accept)
+        waiter.watch(self._socket.fileno(), self._accept)
 
     # Conversations.
 
@@ -110,11 +117,11 @@ class Control:
         peer = self._socket.accept()
         if peer is None:
             return
-        talk = Talk(peer)
-        if not peer.is_owner:
-            peer.send(wire.error("this app belongs to another user", UsageError.exit_code))
+        talk = Talk(peer, may_change=peer.is_owner)
+        if not talk.may_change and not (self._group is not None and peer.is_in(self._group)):
+            peer.send(wire.error(f"this app belongs to {self._owner}", UsageError.exit_code))
             peer.close()
-        elif len(self._talks) >= MOST_CLIENTS:
+        elif len(self._talks) >= (MOST_CLIENTS if talk.may_change else MOST_CLIENTS // 2):
             peer.send(wire.error("too many are talking to this master", UsageError.exit_code))
             peer.close()
         else:
@@ -131,11 +138,18 @@ class Control:
             for line in talk.lines.feed(data):
                 if talk.goal is not None or talk.follows or talk.stopping:
                     raise UsageError("one connection carries one request")
-                self._answer(talk, wire.read_request(line))
+                self._answer(talk, self._permitted(talk, wire.read_request(line)))
                 if talk not in self._talks:
                     return
         except PreforkError as error:
             self._end(talk, wire.error(str(error), error.exit_code))
+
+    def _permitted(self, talk: Talk, request: wire.Request) -> wire.Request:
+        """Raises UsageError."""
+        verb = request.verb
+        if verb.changes and not talk.may_change:
+            raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
+        return request
 
     def _end(self, talk: Talk, outcome: Outcome) -> None:
         talk.peer.send(outcome)

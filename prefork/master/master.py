@@ -94,9 +94,7 @@ class Master:
         self._registration = registration
         self._control = None
         if registration is not None:
-            self._control = Control(
-                registration.socket, self._waiter, self._pool, self, self._logs, time
-            )
+            self._control = Control(registration, self._waiter, self._pool, self, self._logs, time)
         self._status = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemory()
@@ -226,8 +224,10 @@ class Master:
         restarts = self._control.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._nursery, self.config, listening, restarts)
-        listed = self._registration.name if self._registration is not None else self._name
-        return {"name": listed, "pid": os.getpid(), **described, **self._planned.describe()}
+        known = {"name": self._name, "pid": os.getpid()}
+        if self._registration is not None:
+            known |= {**self._registration.told, "name": self._registration.name}
+        return {**known, **described, **self._planned.describe()}
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""

@@ -14,17 +14,35 @@ from prefork.unix.control import ControlSocket
 from prefork.unix.home import Folder
 from prefork.version import __version__
 
+_TOLD = ("app", "namespace", "here", "file", "section", "started", "version", "log", "output")
+"""Of the state; not the command line, which may set variables."""
+
 
 class Registration:
     """``origin``: how it was started, so that it can be started again. ``managed``: it stays in
-    the list when it is stopped."""
+    the list when it is stopped. ``group``: whose members may look; raises PreforkError if it cannot
+    be let in."""
 
-    def __init__(self, folder: Folder, origin: Mapping[str, Any], managed: bool, log: Log) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        origin: Mapping[str, Any],
+        managed: bool,
+        log: Log,
+        group: int | None,
+    ) -> None:
+        self.group = group
         self._folder = folder
         self._managed = managed
         self._log = log
         self._told = False
-        self.socket = ControlSocket(folder.control)
+        try:
+            if group is not None:
+                folder.let_in(group)
+            self.socket = ControlSocket(folder.control, group is not None)
+        except BaseException:
+            folder.close(keep=managed)
+            raise
         self._state: dict[str, Any] = {
             "name": folder.name,
             "pid": os.getpid(),
@@ -38,6 +56,11 @@ class Registration:
     def name(self) -> str:
         """The app's name in the list."""
         return self._folder.name
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What everybody may know who may look."""
+        return {key: self._state[key] for key in _TOLD if key in self._state}
 
     def note(self, **news: Any) -> None:
         """Write down what changed."""

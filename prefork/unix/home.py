@@ -7,7 +7,9 @@
     NAME.out   what its workers print, and NAME.out.1.gz …, the rotated ones
 
 Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
-owner alone: folders are 0700, files 0600, and symlinks are not followed.
+owner alone: folders are 0700, files 0600, and symlinks are not followed. With --control-group an
+app's folder is 2750 and the home 0750: the group sees names, reads the logs and gets at the
+socket; state and lock stay its owner's, so to everybody else an app runs when it lets them connect.
 """
 
 import fcntl
@@ -21,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from prefork.errors import MachineError, UsageError
+from prefork.unix.control import is_listening
+from prefork.unix.identity import group_name, user_name
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
@@ -61,6 +65,20 @@ class Folder:
         """Where the control socket is."""
         return self.path / "control"
 
+    def let_in(self, gid: int) -> None:
+        """The members of this group, as far as the socket and the logs. Raises PreforkError."""
+        _let_list(self.path.parent, gid)
+        try:
+            # Setgid, so that what comes later belongs to the group, too.
+            os.chown(self.path, -1, gid)
+            os.chmod(self.path, 0o2750)
+            for log in (self.path / "log", *self.path.glob(f"{self.name}.out*")):
+                if log.exists():
+                    os.chown(log, -1, gid, follow_symlinks=False)
+        except OSError as error:
+            why = f"{error.strerror}; one has to be in a group to give it something"
+            raise MachineError(f"control-group: cannot let it into {self.path}: {why}") from error
+
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
         replace_file(self.path / "state", json.dumps(state, indent=1))
@@ -91,14 +109,31 @@ class Entry:
         return self.path / "control"
 
     @property
+    def owner(self) -> int:
+        """Whose it is."""
+        return os.lstat(self.path).st_uid
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we may do more than look."""
+        return os.geteuid() in (0, self.owner)
+
+    def require_ours(self) -> None:
+        """Raises UsageError: where no master is asked, nobody else would say so."""
+        if not self.is_ours:
+            raise UsageError(f"{self.name} belongs to {user_name(self.owner)}; you may look")
+
+    @property
     def pid(self) -> int | None:
         """Of the master that holds the lock; None: nobody does."""
         return self.state.get("pid") if self.runs() else None
 
     def runs(self) -> bool:
-        """Whether a master holds the lock."""
+        """Whether a master holds the lock; for others than its owner, whether one listens."""
         try:
             fd = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except PermissionError:
+            return is_listening(self.control)
         except OSError:
             return False
         try:
@@ -190,6 +225,7 @@ def _lock(where: Path, name: str) -> Folder | None:
                 return None
             if _is_at(fd, path / "lock"):
                 _remove(path / "control")
+                os.chmod(path, 0o700)  # a group that it was open to may not be wanted any more
                 return Folder(path, fd)
             os.close(fd)  # its last owner removed it between our open and our lock
             os.makedirs(path, mode=0o700, exist_ok=True)
@@ -198,10 +234,31 @@ def _lock(where: Path, name: str) -> Folder | None:
         raise MachineError(f"cannot use {path}: {why}") from error
 
 
+def _let_list(home: Path, gid: int) -> None:
+    """Raises PreforkError."""
+    try:
+        status = os.stat(home)
+        if status.st_mode & 0o5 == 0o5 or (status.st_mode & 0o50 == 0o50 and status.st_gid == gid):
+            return
+        if status.st_mode & 0o70:
+            raise UsageError(
+                f"control-group: {home} is open to {group_name(status.st_gid)} already, and one "
+                "home has one group; use another PREFORK_HOME, or chmod 700 it first"
+            )
+        os.chown(home, -1, gid)
+        os.chmod(home, 0o750)
+    except OSError as error:
+        why = f"{error.strerror}; one has to be in a group to give it something"
+        raise MachineError(f"control-group: cannot let it into {home}: {why}") from error
+
+
 def _require_own(path: Path) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise MachineError(f"{path} is not a folder of this user's: it is in $PREFORK_HOME")
+        whose = user_name(status.st_uid)
+        raise MachineError(
+            f"{path} is not a folder of this user's, but {whose}'s: it is in $PREFORK_HOME"
+        )
 
 
 def _is_at(fd: int, path: Path) -> bool:

@@ -33,7 +33,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What a master can be asked. ``changes``: only its owner may ask; others may at most look."""
+    """What a master can be asked. ``changes``, or tells a secret: only its owner may ask."""
 
     name: str
     text: str

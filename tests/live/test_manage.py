@@ -175,7 +175,7 @@ def test_nobody_else_gets_in(home: Home) -> None:
             [sys.executable, "-c", code, str(moved)], capture_output=True, text=True, check=False
         )
         os.rename(moved, folder / "control")
-    assert "belongs to another user" in said.stdout, said.stderr
+    assert "this app belongs to user root" in said.stdout, said.stderr
 
 
 def test_a_client_that_floods_stalls_or_lies_harms_nobody(home: Home) -> None:

@@ -87,5 +87,5 @@ def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
 
 
 @pytest.mark.parametrize("often", ["0", "-1", "nan"])
-def test_too_often(home: Home, often: str) -> None:
-    assert "is too often" in home.bad(100, "list", f"--watch={often}")
+def test_no_time(home: Home, often: str) -> None:
+    assert "is no number of seconds" in home.bad(100, "list", f"--watch={often}")
