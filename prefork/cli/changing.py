@@ -29,19 +29,34 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
         return 0
     if words.force:
         _end_by_force(entry)
-    else:
-        client.ask(
-            entry, "stop", words.timeout, teller(entry), quick=words.quick, no_wait=words.no_wait
-        )
-        if words.no_wait:
-            print(f"{entry.name}: stopping")
-            return 0
+    elif _ask_to_stop(client, entry, words) and words.no_wait:
+        print(f"{entry.name}: stopping")
+        return 0
     if not entry.wait_until_it_ends(words.timeout):
         raise MachineError(
             f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
         )
     print(f"{entry.name}: stopped")
     return 0
+
+
+def _ask_to_stop(client: Client, entry: Entry, words: Words) -> bool:
+    """False: it was about to end without us. A stop may take as long as its requests, but a master
+    that hangs says nothing at all. Raises MachineError."""
+    answers = False
+    try:
+        client.ask(entry, "ping", 5.0)
+        answers = True
+        also = {"quick": words.quick, "no_wait": words.no_wait}
+        client.ask(entry, "stop", words.timeout, teller(entry), **also)
+    except MachineError:
+        if not entry.wait_until_it_ends(0.2):
+            if answers:
+                raise
+            why = f"the master does not answer; `prefork stop --force {entry.name}` ends it"
+            raise MachineError(f"{entry.name}: {why}") from None
+        return False
+    return True
 
 
 def _end_by_force(entry: Entry) -> None:
