@@ -8,7 +8,6 @@ import psutil
 
 from prefork.cli.client import Client
 from prefork.cli.progress import each, teller
-from prefork.cli.start import Waiting, start_again
 from prefork.errors import MachineError
 from prefork.unix.home import Entry, erase
 from prefork.unix.process import signal_name
@@ -77,17 +76,6 @@ def _end_by_force(entry: Entry) -> None:
             pass
 
 
-def restart(client: Client, words: Words) -> int:
-    """``prefork restart``"""
-
-    def one(entry: Entry) -> int:
-        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
-        start_again(client, Entry(entry.path), Waiting(not words.no_wait, words.timeout))
-        return 0
-
-    return each(client, words.targets, one)
-
-
 def delete_apps(client: Client, words: Words) -> int:
     """``prefork delete``"""
     return each(client, words.targets, lambda entry: delete(client, entry, words))
@@ -110,15 +98,20 @@ def reload(client: Client, words: Words) -> int:
     def one(entry: Entry) -> int:
         if words.dry_run:
             show_plan(entry.name, client.ask(entry, "plan", words.timeout))
-            return 0
-        result = client.ask(entry, "reload", words.timeout, teller(entry), no_wait=words.no_wait)
-        if "accepted" in result:
-            print(f"{entry.name}: reloading")
         else:
-            print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
+            roll(client, entry, words)
         return 0
 
     return each(client, words.targets, one)
+
+
+def roll(client: Client, entry: Entry, words: Words) -> None:
+    """Reload one app. Raises PreforkError."""
+    result = client.ask(entry, "reload", words.timeout, teller(entry), no_wait=words.no_wait)
+    if "accepted" in result:
+        print(f"{entry.name}: reloading")
+    else:
+        print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
 
 
 def show_plan(name: str, plan: Mapping[str, Any]) -> None:

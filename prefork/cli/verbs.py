@@ -18,6 +18,7 @@ from prefork.cli.client import Client
 from prefork.cli.logs import add_words as add_logs_words
 from prefork.cli.logs import show_logs
 from prefork.cli.progress import each
+from prefork.cli.restarting import restart
 from prefork.cli.sorting import SORTS
 from prefork.cli.start import StartFailedError, Waiting, start_again, start_new
 from prefork.config.flags import Parser
@@ -186,6 +187,12 @@ def _quick(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--force", action="store_true", help="kill the master and its workers")
 
 
+def _stop_first(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--stop-first", action="store_true", help="stop and start also where a reload is enough"
+    )
+
+
 def _list(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--sort", choices=SORTS, default="name", metavar="KEY", help="one of " + ", ".join(SORTS)
@@ -249,8 +256,8 @@ def _complete(_client: Client, words: Words) -> int:
 VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "start": (_start, "start apps in the background: a target, a file with several, or a name", ()),
     "stop": (changing.stop_apps, "stop apps gracefully", (_targets("+"), _quick, _waits)),
-    "restart": (changing.restart, "stop apps and start them again",
-                (_targets("+"), _quick, _waits)),
+    "restart": (restart, "reload, or stop and start where a reload cannot take what changed",
+                (_targets("+"), _quick, _stop_first, _waits)),
     "reload": (changing.reload, "roll apps to new code and settings, losing nothing",
                (_targets("+"), _dry, _waits)),
     "scale": (changing.scale, "change the number of workers", (_workers, _waits)),

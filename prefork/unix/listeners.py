@@ -247,7 +247,7 @@ def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()
     if error.errno == errno.EADDRINUSE and (own := _on_port(address, open_now)):
         reason = (
             f"this server listens on {own} itself, and Linux opens no two addresses that overlap; "
-            "name one of them, and restart to change from one to the other"
+            "name one of them; `prefork restart --stop-first` changes from one to the other"
         )
     elif error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
         reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"
