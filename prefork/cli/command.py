@@ -13,9 +13,10 @@ from prefork.config.flags import parser
 from prefork.config.render import settings as show_settings
 from prefork.config.target import default_name, require_target, target
 from prefork.errors import AppError, PreforkError, UsageError
+from prefork.unix.appending import trust
 from prefork.unix.daemon import Foreground, detach, open_standard_streams
 from prefork.unix.home import Folder, claim, home, usable_name
-from prefork.unix.identity import group_id
+from prefork.unix.identity import group_id, look_up
 from prefork.unix.listeners import backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
@@ -112,6 +113,7 @@ def _be_master(
     if config.umask is not None:
         os.umask(config.umask)
     group = group_id(config.control_group) if config.control_group else None
+    trust(look_up(config.user, config.group).uid)
     log = Log(config.log_level, config.log_file)
     ceiling = backlog_ceiling()
     if ceiling is not None and config.backlog > ceiling:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from prefork.errors import MachineError
+from prefork.unix.appending import open_append, trust
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
 
@@ -51,14 +52,6 @@ class Log:
             reopen_append(self.path, self.fd, self.logger)
 
 
-def open_append(path: str) -> int:
-    """A descriptor that always writes at the end. Raises MachineError."""
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
-
-
 def make_log(path: str, uid: int | None, gid: int | None) -> None:
     """See that the file can be written, and give it to the user who reopens it after a rotation.
 
@@ -66,6 +59,7 @@ def make_log(path: str, uid: int | None, gid: int | None) -> None:
     """
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         return
+    trust(uid)
     fd = open_append(path)
     try:
         status = os.fstat(fd)

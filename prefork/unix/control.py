@@ -63,8 +63,7 @@ class Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        self.pid, self.uid, self.gid = struct.unpack("iII", credentials)
+        self.pid, self.uid, self.gid = _credentials(connection)
 
     @property
     def is_owner(self) -> bool:
@@ -130,6 +129,22 @@ def is_listening(path: Path) -> bool:
     except MachineError as error:
         return isinstance(error.__cause__, (TimeoutError, BlockingIOError))
     return True
+
+
+def listener_pid(path: Path) -> int | None:
+    """Of whoever listens there, whether it answers or not; None: nobody does."""
+    try:
+        with connect(path, 1.0) as connection:
+            return _credentials(connection)[0]
+    except MachineError:
+        return None
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Pid, uid and gid of the other end; of a listener those that it had when it began."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, gid = struct.unpack("iII", packed)
+    return pid, uid, gid
 
 
 class _reachable:  # noqa: N801 - a verb, used in a with statement

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import NoReturn
 
+from prefork.unix.appending import open_append
+
 
 class Foreground:
     """The line to the waiting foreground process, held by the daemon; -1: nobody waits."""
@@ -82,10 +84,9 @@ def open_standard_streams() -> None:
 
 def redirect_output(path: str) -> None:
     """Let go of the terminal: stdout and stderr go to ``path``, or nowhere when it is empty."""
-    path = path or os.devnull
     sys.stdout.flush()
     sys.stderr.flush()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = open_append(path or os.devnull)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)

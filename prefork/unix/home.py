@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from prefork.errors import MachineError, UsageError
-from prefork.unix.control import is_listening
+from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.identity import group_name, user_name
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
@@ -125,8 +125,9 @@ class Entry:
 
     @property
     def pid(self) -> int | None:
-        """Of the master that holds the lock; None: nobody does."""
-        return self.state.get("pid") if self.runs() else None
+        """Of the master that holds the lock; None: nobody does. The kernel knows better than the
+        state, which may be as old as the last master."""
+        return listener_pid(self.control) or self.state.get("pid") if self.runs() else None
 
     def runs(self) -> bool:
         """Whether a master holds the lock; for others than its owner, whether one listens."""
@@ -158,7 +159,8 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
     new = path.with_name(path.name + ".new")
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        _remove(new)  # of somebody who died here
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(new, path)
@@ -169,6 +171,8 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
 def entries(where: Path) -> Iterator[Entry]:
     """All apps in the list, by name. Raises MachineError when it may not be read."""
     try:
+        if os.stat(where).st_mode & 0o2:
+            _require_own(where)
         found = sorted(os.scandir(where), key=lambda each: each.name)
     except FileNotFoundError:
         return
@@ -213,8 +217,7 @@ def _lock(where: Path, name: str) -> Folder | None:
     try:
         for folder in (where, path):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        _require_own(where)
-        _require_own(path)
+            _require_own(folder)
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(path / "lock", flags, 0o600)
@@ -258,6 +261,11 @@ def _require_own(path: Path) -> None:
         whose = user_name(status.st_uid)
         raise MachineError(
             f"{path} is not a folder of this user's, but {whose}'s: it is in $PREFORK_HOME"
+        )
+    if status.st_mode & 0o22:
+        raise MachineError(
+            f"others may write into {path}, which is in $PREFORK_HOME, and so take the place of an "
+            f"app; chmod go-w {path}"
         )
 
 
