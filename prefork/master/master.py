@@ -304,10 +304,13 @@ class Master:
 
     def _spawn(self, order: orders.Spawn) -> None:
         made = self._generations[order.generation]
-        bear = partial(self._programs.bear, made) if made.config.command else self._nursery.bear
+        bear = self._nursery.bear
         mouth = None
         try:
             mouth = self._logs.open()
+            if made.config.command:
+                outlet = None if mouth is None else mouth.err.writer
+                bear = partial(self._programs.bear, made, outlet)
             pid = bear(order.worker, partial(self._be_worker, order, mouth))
         except MachineError as error:
             if mouth is not None:

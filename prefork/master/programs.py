@@ -96,8 +96,15 @@ class Programs:
         self.adopts = os.getpid() == 1
         """Whether orphans come to this process, which has to reap them."""
 
-    def bear(self, made: Generation, worker: int, life: Callable[[int, Row, Hatch], int]) -> int:
-        """Fork a child that runs ``life(ready_fd, row, hatch)``; its pid. Raises MachineError."""
+    def bear(
+        self,
+        made: Generation,
+        outlet: int | None,
+        worker: int,
+        life: Callable[[int, Row, Hatch], int],
+    ) -> int:
+        """Fork a child that runs ``life(ready_fd, row, hatch)``; its pid. ``outlet``: a pipe to the
+        log writer, which we copy, for its stderr. Raises MachineError."""
         if not self.adopts:
             family.adopt_orphans()
             self.adopts = True
@@ -105,7 +112,8 @@ class Programs:
             self._begin_guard()
         line, pipe = NotifySocket(), open_output_pipe()
         hatch = Hatch(line.address, pipe.writer)
-        words = LastWords(pipe, self._waiter, self._log_fd)
+        copy = os.dup(outlet) if outlet is not None else None
+        words = LastWords(pipe, self._waiter, self._log_fd, copy)
         program = Program(worker, made, line, words)
         self._programs[worker] = program
         try:
@@ -119,7 +127,9 @@ class Programs:
             pipe.close_writer()
         self._waiter.watch(line.fileno(), lambda: self._hear(program))
         stop_signal = signal.Signals[made.config.stop_signal]
-        self._guard.watch(Session(program.pid, stop_signal, made.config.kill_timeout, words.fd))
+        self._guard.watch(
+            Session(program.pid, stop_signal, made.config.kill_timeout, words.fd, words.sink)
+        )
         return program.pid
 
     def _begin_guard(self) -> None:
@@ -263,6 +273,8 @@ class Programs:
                 self._begin_guard()
             except MachineError:
                 self._guard_due = now + LOOK  # no memory, no processes: perhaps later
+        for words in self._words():
+            words.settle(now)
         for program in list(self._programs.values()):
             if program.due is not None and program.due <= now:
                 self._look(program, now)
@@ -281,7 +293,12 @@ class Programs:
         due = [program.due for program in self._programs.values() if program.due is not None]
         if self._guard_due is not None:
             due.append(self._guard_due)
+        due += [words.due for words in self._words() if words.due is not None]
         return min([*due, *(remains.next_look for remains in self._remains)], default=None)
+
+    def _words(self) -> list[LastWords]:
+        living = [program.words for program in self._programs.values()]
+        return living + [remains.words for remains in self._remains]
 
     @property
     def are_gone(self) -> bool:
@@ -299,6 +316,5 @@ class Programs:
         self._guard.close()
         for program in self._programs.values():
             program.notify.close()
-            program.words.close_copy()
-        for remains in self._remains:
-            remains.words.close_copy()
+        for words in self._words():
+            words.close_copy()
