@@ -41,6 +41,11 @@ class Output:
         """How records are to be written."""
         return self._archive.rotation.format
 
+    @property
+    def rotation(self) -> Rotation:
+        """The settings in force."""
+        return self._archive.rotation
+
     def set_rotation(self, rotation: Rotation) -> None:
         """From now on."""
         self._archive.rotation = rotation

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from prefork.observe.ledger import Batch, Ledger
 from prefork.observe.log import Log
 from prefork.observe.output import Output
+from prefork.observe.own_log import OwnLog
 from prefork.observe.records import FORMATS, whole_lines
 from prefork.observe.rotation import Rotation
 from prefork.unix.handover import Line
@@ -71,6 +72,7 @@ class Writer:
         self._output = output
         self._ledger = ledger
         self._log = log
+        self._own_log = OwnLog(log, output.path.parent)
         self._glance = Glance()
         self._sources = {o.number: _Source(o, fd) for o, fd in outlets.items()}
         self._resting: dict[int, float] = {}
@@ -95,6 +97,7 @@ class Writer:
                 else:
                     self._look(key.data)
             self._wake_resting()
+            self._own_log.settle(self._output.rotation)
         return 0
 
     def _recover(self) -> None:
@@ -136,9 +139,10 @@ class Writer:
         self._resting[source.outlet.number] = time.monotonic() + PATIENCE
 
     def _patience(self) -> float | None:
-        if not self._resting:
-            return None
-        return max(0.0, min(self._resting.values()) - time.monotonic())
+        now = time.monotonic()
+        own = self._own_log.patience()
+        due = [max(0.0, due - now) for due in self._resting.values()]
+        return min(due if own is None else [*due, own], default=None)
 
     def _wake_resting(self) -> None:
         now = time.monotonic()
@@ -199,8 +203,10 @@ class Writer:
         match what:
             case "rotate":
                 self._output.rotate()
+                self._own_log.rotate(self._output.rotation)
             case "flush":
                 self._output.flush()
+                self._own_log.empty()
             case "reopen":
                 self._log.reopen()
                 self._output.reopen()

@@ -72,9 +72,8 @@ class Folder:
             # Setgid, so that what comes later belongs to the group, too.
             os.chown(self.path, -1, gid)
             os.chmod(self.path, 0o2750)
-            for log in (self.path / "log", *self.path.glob(f"{self.name}.out*")):
-                if log.exists():
-                    os.chown(log, -1, gid, follow_symlinks=False)
+            for log in _logs(self.path):
+                os.chown(log, -1, gid, follow_symlinks=False)
         except OSError as error:
             why = f"{error.strerror}; one has to be in a group to give it something"
             raise MachineError(f"control-group: cannot let it into {self.path}: {why}") from error
@@ -202,14 +201,20 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
 
 def erase(path: Path) -> None:
     """Remove the folder of an app and all that prefork put into it."""
-    for output in path.glob(f"{path.name}.out*"):
-        _remove(output)
-    for name in ("control", "state", "state.new", "log", "lock"):
+    for log in _logs(path):
+        _remove(log)
+    for name in ("control", "state", "state.new", "lock"):
         _remove(path / name)
     try:
         os.rmdir(path)
     except OSError:
         pass  # somebody else put something there: it is theirs
+
+
+def _logs(folder: Path) -> list[Path]:
+    """What master and workers said, the rotated files, too."""
+    own = [path for path in folder.glob("log*") if re.fullmatch(r"log(\.\d+|\.new)?", path.name)]
+    return own + list(folder.glob(f"{folder.name}.out*"))
 
 
 def _lock(where: Path, name: str) -> Folder | None:

@@ -13,7 +13,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -380,6 +380,38 @@ def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: P
         assert server.stop() == 0
         assert server.is_gone()
     assert target.read_text() == "precious\n"
+
+
+def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
+    """Although many write to it; who follows it, or asks for all, does not see the difference."""
+    home.start("web", "-w", "2", "--log-rotate-size", "4k", "--log-keep", "3")
+    folder = home.home / "web"
+
+    def rotated() -> list[str]:
+        return sorted(path.name for path in folder.glob("log.*"))
+
+    def more() -> bool:
+        with suppress(urllib.error.HTTPError):
+            get(home, "/raise")
+        get(home, "/raw?more%0A")  # so that the log writer looks at once
+        return "log.4" in rotated()
+
+    wait_for(more, "four rotations")
+    wait_for(lambda: rotated() == ["log.2", "log.3", "log.4"], "old ones go")
+    assert not any(path.stat().st_size < 4096 for path in folder.glob("log.*"))
+    home.good("reload", "web")
+    with suppress(urllib.error.HTTPError):
+        get(home, "/raise")
+    text = home.good("logs", "web", "-n", "9999")
+    assert "reloaded to gen 2" in text
+    assert text.count("no such table") > 3
+    home.good("rotate", "web")
+    assert rotated() == ["log.3", "log.4", "log.5"]
+    assert (folder / "log").read_text() == ""
+    home.good("flush", "web")
+    assert rotated() == []
+    home.good("delete", "web")
+    assert not folder.exists()
 
 
 def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None:
