@@ -294,10 +294,11 @@ class Config:
         kinds.DURATION, 1.0, LIFE, "a worker that dies younger is unstable and its slot waits"
     )
     max_restarts: int | None = option(
-        kinds.OPTIONAL_COUNT,
+        kinds.COUNT_OR_OFF,
         None,
         LIFE,
-        "failures in a row after which the master gives up, if no worker serves",
+        "failures in a row, beyond which the master gives up if no worker serves; 0: at the first; "
+        "off: never",
     )
     stop_exit_codes: tuple[int, ...] = option(
         kinds.EXIT_CODES, (), LIFE, "a worker that exits with this code is not replaced, repeatable"
@@ -480,7 +481,9 @@ class Config:
     log_level: str = option(
         kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
     )
-    log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr", restart=True)
+    log_file: str = option(
+        kinds.PATH, "", LOGS, "file for the log, or - for stdout; default: stderr", restart=True
+    )
     slow_log: float | None = option(
         kinds.OPTIONAL_DURATION,
         None,

@@ -299,8 +299,8 @@ class Master:
                 self._nursery.send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
             case orders.Announce(happening):
                 self._announce(happening)
-            case orders.Exit(_, code):
-                self._exit_code = code
+            case orders.Exit(failed, code):
+                self._exit_code = self._programs.exit_code(failed is not None, code)
 
     def _spawn(self, order: orders.Spawn) -> None:
         made = self._generations[order.generation]

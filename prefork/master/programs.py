@@ -28,6 +28,7 @@ from prefork.unix.notify import Notice, NotifySocket
 from prefork.unix.pipes import open_output_pipe
 from prefork.unix.process import Death
 from prefork.unix.scoreboard import DEADLINE, Row
+from prefork.unix.signals import signal_number
 from prefork.unix.waiting import Waiter
 from prefork.wire import notify
 from prefork.wire.ready import Say, Word
@@ -92,6 +93,10 @@ class Programs:
         """When there is to be a new one."""
         self._programs: dict[int, Program] = {}
         self._remains: list[Remains] = []
+        self._only: Program | None = None
+        """The only one, if there is but one slot …"""
+        self._ended: Death | None = None
+        """… and how it ended by itself, until there is another."""
         nursery.on_silence = self._on_silence
         self.adopts = os.getpid() == 1
         """Whether orphans come to this process, which has to reap them."""
@@ -116,6 +121,7 @@ class Programs:
         words = LastWords(pipe, self._waiter, self._log_fd, copy)
         program = Program(worker, made, line, words)
         self._programs[worker] = program
+        self._only, self._ended = program if made.policy.workers == 1 else None, None
         try:
             program.pid = self._nursery.bear(worker, lambda fd, row: life(fd, row, hatch))
         except BaseException:
@@ -240,6 +246,8 @@ class Programs:
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
+        if program is self._only and program.stop_by is None:
+            self._ended = death
         self._hear(program)  # what it said last
         self._waiter.forget(program.notify.fileno())
         program.notify.close()
@@ -299,6 +307,18 @@ class Programs:
     def _words(self) -> list[LastWords]:
         living = [program.words for program in self._programs.values()]
         return living + [remains.words for remains in self._remains]
+
+    def exit_code(self, failed: bool, code: int) -> int:
+        """The master's, which is to be ``code``. In the foreground a program that was the only one
+        and ended for good has the last word, as it has under tini in a container."""
+        if self._only is None or self._ended is None or self._only.config.daemon:
+            return code
+        own = self._ended.code
+        if own is None:
+            own = 128 + signal_number(self._ended.signal or "")
+        if failed:
+            return own or code  # 0 would hide that it failed
+        return own if own in self._only.config.stop_exit_codes else code
 
     @property
     def are_gone(self) -> bool:

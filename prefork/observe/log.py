@@ -1,4 +1,4 @@
-"""The log of master and workers: one line a record, to stderr or to a file that can be reopened.
+"""The log of master and workers: one line a record, to stderr, stdout, or a file to be reopened.
 
 The logger belongs to nobody's hierarchy: an app that configures logging, and disables what it did
 not configure, cannot silence the reason why it does not start.
@@ -32,8 +32,11 @@ class Log:
 
     def __init__(self, level: str, path: str) -> None:
         # A worker that follows a rotation has its own working directory.
-        self.path = os.path.abspath(path) if path else ""
-        self.fd = open_append(path) if path else sys.stderr.fileno()
+        self.path = os.path.abspath(path) if path not in ("", "-") else ""
+        if self.path:
+            self.fd = open_append(path)
+        else:
+            self.fd = (sys.stdout if path else sys.stderr).fileno()
         stream = os.fdopen(self.fd, "a", buffering=1, closefd=False, errors="backslashreplace")
         handler = _Handler(stream)
         handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))

@@ -18,11 +18,12 @@ from prefork.errors import UsageError
 def signal_number(text: str) -> int:
     """What ``TERM``, ``SIGTERM``, ``sigterm`` or ``15`` mean. Raises UsageError."""
     known = signal.valid_signals()
-    if text.isascii() and text.isdigit():
-        if int(text) in known:
-            return int(text)
+    # "signal 40" is how process.signal_name writes a real-time one.
+    name = text.upper().removeprefix("SIGNAL ").removeprefix("SIG")
+    if name.isascii() and name.isdigit():
+        if int(name) in known:
+            return int(name)
         raise UsageError(f"there is no signal {text}; they are 1 to {max(known)}")
-    name = text.upper().removeprefix("SIG")
     names = {each.name.removeprefix("SIG"): int(each) for each in signal.Signals}
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
