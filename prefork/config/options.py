@@ -507,6 +507,13 @@ class Config:
         "folder for what the workers print, as NAME.out; default: they print where the master does",
         restart=True,
     )
+    log_split: str = option(
+        kinds.choice("app", "slot"),
+        "app",
+        LOGS,
+        "app: all workers of an app print into NAME.out; slot: each slot has NAME.out-0, …",
+        restart=True,
+    )
     log_format: str = option(
         kinds.choice("text", "json"), "text", LOGS, "how records are written to log-dir"
     )
