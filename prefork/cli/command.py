@@ -17,7 +17,7 @@ from prefork.unix.appending import trust
 from prefork.unix.daemon import Foreground, detach, open_standard_streams
 from prefork.unix.home import Folder, claim, home, usable_name
 from prefork.unix.identity import group_id, look_up
-from prefork.unix.listeners import backlog_ceiling
+from prefork.unix.listeners import Listener, backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
 from prefork.version import __version__
@@ -80,14 +80,20 @@ def run(arguments: Sequence[str]) -> int:
     return serve(settings, resolved.config)
 
 
-def serve(settings: Settings, config: Config, managed: Folder | None = None) -> int:
+def serve(
+    settings: Settings,
+    config: Config,
+    managed: Folder | None = None,
+    taken_over: Sequence[Listener] = (),
+) -> int:
     """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
-    list when it is stopped."""
+    list when it is stopped; ``taken_over``: the listeners of the master before."""
     here = start_folder()
-    foreground = detach() if config.daemon else Foreground(-1)
+    sockets = [listener.socket.fileno() for listener in taken_over]
+    foreground = detach(sockets) if config.daemon else Foreground(-1)
     code = PreforkError.exit_code
     try:
-        code = _be_master(settings, config, here, foreground, managed)
+        code = _be_master(settings, config, here, foreground, managed, taken_over)
     except PreforkError as error:
         code = error.exit_code
         raise
@@ -102,6 +108,7 @@ def _be_master(
     here: str,
     foreground: Foreground,
     managed: Folder | None,
+    taken_over: Sequence[Listener],
 ) -> int:
     # Late, because --help and --version need none of it.
     from prefork.master.master import SIGNALS, Master  # noqa: PLC0415
@@ -143,7 +150,7 @@ def _be_master(
             "section": settings.section,
             "stage": settings.stage,
         }
-        registration = Registration(folder, origin, managed is not None, log, group)
+        registration = Registration(folder, origin, managed is not None, log, group, taken_over)
     master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
     if unlisted:
         log.logger.warning("%s; the app serves, but is in no list", unlisted)

@@ -1,10 +1,12 @@
 """``prefork restart``: a reload that also takes what a reload cannot, and says what that was.
 
-Where a reload is enough it is one, so that nothing is lost. Otherwise the master ends and begins
-anew; whatever can be known before is looked at before: wrong settings stop nothing.
+Where a reload is enough it is one. Otherwise the master ends and another begins, on the same
+sockets: who connects in between waits, and nobody is refused. Whatever can be known before is
+looked at before: wrong settings stop nothing.
 """
 
 import argparse
+from collections.abc import Sequence
 
 from prefork.cli.changing import roll, stop
 from prefork.cli.client import Client
@@ -12,6 +14,8 @@ from prefork.cli.progress import each
 from prefork.cli.start import Waiting, start_again
 from prefork.errors import UsageError
 from prefork.unix.home import Entry
+from prefork.unix.listeners import Listener
+from prefork.unix.succession import fetch
 from prefork.version import __version__
 
 Words = argparse.Namespace
@@ -57,9 +61,16 @@ def _needs(client: Client, entry: Entry, words: Words) -> str | None:
 
 
 def _anew(client: Client, entry: Entry, words: Words) -> None:
-    stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
-    _begin(client, entry, words)
+    """Whoever connects between the two masters waits in the queue of a socket that we hold."""
+    kept = [] if words.force else fetch(entry.control, 5.0)
+    try:
+        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
+        _begin(client, entry, words, kept)
+    finally:
+        for listener in kept:
+            listener.socket.close()
 
 
-def _begin(client: Client, entry: Entry, words: Words) -> None:
-    start_again(client, Entry(entry.path), Waiting(not words.no_wait, words.timeout))
+def _begin(client: Client, entry: Entry, words: Words, kept: Sequence[Listener] = ()) -> None:
+    waiting = Waiting(not words.no_wait, words.timeout)
+    start_again(client, Entry(entry.path), waiting, kept)

@@ -8,7 +8,7 @@ the pool says how it ended, and hears on the way what happens.
 import dataclasses
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,7 +21,9 @@ from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
 from prefork.unix.control import Peer
 from prefork.unix.identity import user_name
+from prefork.unix.listeners import Listener
 from prefork.unix.signals import signal_number
+from prefork.unix.succession import describe as describe_sockets
 from prefork.unix.waiting import Waiter
 from prefork.wire import control as wire
 
@@ -66,6 +68,9 @@ class Asked(Protocol):
 
     def signal(self, signum: int, slot: int | None) -> list[int]:
         """To the workers, or to those of one slot; the pids of those who got it."""
+
+    def hand_over(self) -> Sequence[Listener]:
+        """The listeners, which somebody else goes on with."""
 
     def reopen(self) -> int | None:
         """The logs; the number of what the log writer was asked."""
@@ -151,8 +156,8 @@ class Control:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request
 
-    def _end(self, talk: Talk, outcome: Outcome) -> None:
-        talk.peer.send(outcome)
+    def _end(self, talk: Talk, outcome: Outcome, fds: Sequence[int] = ()) -> None:
+        talk.peer.send(outcome, fds)
         self._hang_up(talk)
 
     def _hang_up(self, talk: Talk) -> None:
@@ -181,16 +186,20 @@ class Control:
             case "stop":
                 talk.stopping = True
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
-            case "signal":
-                self._end(talk, wire.result({"pids": self._signal(**request.arguments)}))
+            case "hand_over":
+                listeners = self._asked.hand_over()
+                fds = [listener.socket.fileno() for listener in listeners]
+                self._end(talk, wire.result({"listeners": describe_sockets(listeners)}), fds)
             case name:
-                self._end(talk, wire.result(self._at_once(name)))
+                self._end(talk, wire.result(self._at_once(name, request.arguments)))
         if request.arguments.get("no_wait"):
             self._end(talk, wire.result({"accepted": True}))
 
-    def _at_once(self, verb: str) -> Mapping[str, Any]:
-        """The result of a verb that has no goal to wait for."""
+    def _at_once(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result of a verb that has no goal to wait for. Raises PreforkError."""
         match verb:
+            case "signal":
+                return {"pids": self._signal(**arguments)}
             case "show":
                 return self._asked.describe()
             case "plan":

@@ -23,7 +23,7 @@ from prefork.config.target import default_name
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.control import Control
 from prefork.master.describe import describe
-from prefork.master.generation import Generations, prepare
+from prefork.master.generation import Generations, prepare, prepare_first
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.outlets import Mouth
@@ -36,6 +36,7 @@ from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
 from prefork.unix.daemon import Foreground
+from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemory
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
@@ -84,7 +85,8 @@ class Master:
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            self._generations = Generations(prepare(config, here, ()))
+            taken_over = registration.taken_over if registration is not None else ()
+            self._generations = Generations(prepare_first(config, here, taken_over))
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
@@ -243,6 +245,10 @@ class Master:
         for worker in chosen:
             self._nursery.send(worker.id, signum)
         return [worker.pid for worker in chosen]
+
+    def hand_over(self) -> list[Listener]:
+        """The listeners, which somebody else goes on with: their paths stay."""
+        return self._generations.leave_paths()
 
     def reload(self) -> int | str:
         """Prepare the next generation: its number, or why there is none. Nothing changes before all

@@ -4,7 +4,7 @@ A master whose folder cannot be used serves all the same; it says so once and is
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -12,6 +12,7 @@ from prefork.errors import MachineError
 from prefork.observe.log import Log
 from prefork.unix.control import ControlSocket
 from prefork.unix.home import Folder
+from prefork.unix.listeners import Listener
 from prefork.version import __version__
 
 _TOLD = ("app", "namespace", "here", "file", "section", "started", "version", "log", "output")
@@ -21,7 +22,7 @@ _TOLD = ("app", "namespace", "here", "file", "section", "started", "version", "l
 class Registration:
     """``origin``: how it was started, so that it can be started again. ``managed``: it stays in
     the list when it is stopped. ``group``: whose members may look; raises PreforkError if it cannot
-    be let in."""
+    be let in. ``taken_over``: the listeners of the master that was here before."""
 
     def __init__(
         self,
@@ -30,8 +31,10 @@ class Registration:
         managed: bool,
         log: Log,
         group: int | None,
+        taken_over: Sequence[Listener],
     ) -> None:
         self.group = group
+        self.taken_over = taken_over
         self._folder = folder
         self._managed = managed
         self._log = log

@@ -8,6 +8,7 @@ and the master asks the kernel for the groups of its peer.
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefork.errors import MachineError
@@ -93,9 +94,11 @@ class Peer:
         except OSError:
             return b""
 
-    def send(self, data: bytes) -> bool:
-        """Whether it was taken whole."""
+    def send(self, data: bytes, fds: Sequence[int] = ()) -> bool:
+        """Whether it was taken whole; ``fds``: descriptors that go with it."""
         try:
+            if fds:
+                return socket.send_fds(self._socket, [data], fds) == len(data)
             return self._socket.send(data) == len(data)
         except OSError:
             return False

@@ -7,6 +7,7 @@ is seen by whoever started it.
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 from prefork.unix.appending import open_append
@@ -40,12 +41,14 @@ class Foreground:
             self._fd = -1
 
 
-def detach() -> Foreground:
-    """Return in a new session, in the background; the foreground never returns from here."""
+def detach(leaving: Iterable[int] = ()) -> Foreground:
+    """Return in a new session, in the background; the foreground never returns from here, and lets
+    go of the descriptors ``leaving`` while it waits."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     middle = os.fork()
     if middle:
-        os.close(writer)
+        for fd in (writer, *leaving):
+            os.close(fd)
         os.waitpid(middle, 0)
         _await_word(reader)
     os.setsid()

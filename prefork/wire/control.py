@@ -80,6 +80,7 @@ VERBS = {
                 Argument("slot", "only to this slot"),
             ),
         ),
+        Verb("hand_over", "copies of the listening sockets, for the master after this one", True),
         Verb("reopen", "open the logs anew, after somebody else rotated them", True),
         Verb("rotate", "put what the workers printed away, and begin a new file", True),
         Verb("flush", "empty the logs, the rotated ones, too", True),
