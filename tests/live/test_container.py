@@ -96,18 +96,22 @@ def test_a_program_and_its_orphans(tmp_path: Path) -> None:
         assert server.wait_exit() == 0
 
 
+LATE = ["--ready", "5s"]
+"""So that it is not taken for ready before it has failed."""
+
+
 @pytest.mark.parametrize(
     ("script", "options", "code"),
     [
-        ("sleep 0.3; exit 3", ["--max-restarts", "0"], 3),
-        ("sleep 0.3; kill -9 $$", ["--max-restarts", "0"], 137),
-        ("sleep 0.3; exit 0", ["--stop-exit-codes", "0"], 0),
-        ("sleep 0.3; exit 7", ["--stop-exit-codes", "7"], 7),
-        ("sleep 0.3; exit 0", ["--max-restarts", "0"], 102),
-        ("exit 5", [], 5),
-        ("exit 0", [], 102),
-        ("exit 5", ["-w", "2"], 102),
-        ("exec ./nothing", [], 127),
+        ("sleep 1; exit 3", ["--max-restarts", "0"], 3),
+        ("sleep 1; kill -9 $$", ["--max-restarts", "0"], 137),
+        ("sleep 1; exit 0", ["--stop-exit-codes", "0"], 0),
+        ("sleep 1; exit 7", ["--stop-exit-codes", "7"], 7),
+        ("sleep 1; exit 0", ["--max-restarts", "0"], 102),
+        ("exit 5", LATE, 5),
+        ("exit 0", LATE, 102),
+        ("exit 5", ["-w", "2", *LATE], 102),
+        ("exec ./nothing", LATE, 127),
     ],
 )
 @pytest.mark.parametrize("where", ["container", "plain"])
@@ -115,7 +119,7 @@ def test_the_exit_code_of_a_program_that_ends_for_good(
     tmp_path: Path, script: str, options: list[str], code: int, where: str
 ) -> None:
     prefix = container() if where == "container" else []
-    begin = ["--ready", "100ms", *options, "--", "sh", "-c", script]
+    begin = ["--ready", "10ms", *options, "--", "sh", "-c", script]
     done = command(*begin, cwd=tmp_path, prefix=prefix)
     assert done.returncode == code, done.stderr
 
@@ -129,7 +133,7 @@ def test_told_to_stop_it_ends_as_told_whatever_the_program_says(tmp_path: Path) 
 
 def test_told_to_stop_while_it_waits_to_try_again(tmp_path: Path) -> None:
     options = ("--ready", "10ms", "--min-uptime", "100s")
-    with contained(tmp_path, *options, "--", "sh", "-c", "sleep 0.3; exit 9") as (server, master):
+    with contained(tmp_path, *options, "--", "sh", "-c", "sleep 1; exit 9") as (server, master):
         server.wait_log("a new one in [5-9]", patience=2 * PATIENCE)
         master.send_signal(signal.SIGTERM)
         assert server.wait_exit() == 0

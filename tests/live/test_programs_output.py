@@ -35,7 +35,7 @@ def test_both_streams_are_in_the_file_and_not_in_the_log(home: Home) -> None:
 
 
 def test_the_last_lines_are_still_the_reason_of_a_failed_start(home: Home) -> None:
-    folder = start(home, "sleep 1000\n")
+    folder = start(home, "sleep 1000\n", "--ready", "2s")  # it is not to be taken for ready
     home.write("job.sh", "for n in 1 2 3; do echo oh no $n >&2; done; exit 3\n")
     said = home.bad(102, "reload", "web", "--timeout", "20")
     assert "(exit code 3), having said:\n  oh no 1\n  oh no 2\n  oh no 3" in said
