@@ -226,10 +226,8 @@ class Master:
         restarts = self._control.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._nursery, self.config, listening, restarts)
-        known = {"name": self._name, "pid": os.getpid()}
-        if self._registration is not None:
-            known |= {**self._registration.told, "name": self._registration.name}
-        return {**known, **described, **self._planned.describe()}
+        told = self._registration.told if self._registration is not None else {"name": self._name}
+        return {"pid": os.getpid(), **told, **described, **self._planned.describe()}
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""
@@ -242,8 +240,7 @@ class Master:
     def signal(self, signum: int, slot: int | None) -> list[int]:
         """To the workers, or to those of one slot; their pids."""
         chosen = [each for each in self._pool.workers if slot in (None, each.slot) and each.pid]
-        for worker in chosen:
-            self._nursery.send(worker.id, signum)
+        self._nursery.send_all((worker.id for worker in chosen), signum)
         return [worker.pid for worker in chosen]
 
     def hand_over(self) -> list[Listener]:

@@ -15,7 +15,18 @@ from prefork.unix.home import Folder
 from prefork.unix.listeners import Listener
 from prefork.version import __version__
 
-_TOLD = ("app", "namespace", "here", "file", "section", "started", "version", "log", "output")
+_TOLD = (
+    "name",
+    "app",
+    "namespace",
+    "here",
+    "file",
+    "section",
+    "started",
+    "version",
+    "log",
+    "output",
+)
 """Of the state; not the command line, which may set variables."""
 
 
