@@ -8,6 +8,8 @@ from prefork.cli.client import Client
 from prefork.cli.progress import each, teller
 from prefork.errors import MachineError
 from prefork.unix.home import Entry, erase
+from prefork.unix.process import signal_name
+from prefork.unix.signals import signal_number
 
 Words = argparse.Namespace
 
@@ -24,13 +26,9 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
         return 0
     if words.force:
         _end_by_force(entry)
-    else:
-        client.ask(
-            entry, "stop", words.timeout, teller(entry), quick=words.quick, no_wait=words.no_wait
-        )
-        if words.no_wait:
-            print(f"{entry.name}: stopping")
-            return 0
+    elif _ask_to_stop(client, entry, words) and words.no_wait:
+        print(f"{entry.name}: stopping")
+        return 0
     if not entry.wait_until_it_ends(words.timeout):
         raise MachineError(
             f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
@@ -39,12 +37,35 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
     return 0
 
 
+def _ask_to_stop(client: Client, entry: Entry, words: Words) -> bool:
+    """False: it was about to end without us. A stop may take as long as its requests, but a master
+    that hangs says nothing at all. Raises MachineError."""
+    answers = False
+    try:
+        client.ask(entry, "ping", 5.0)
+        answers = True
+        also = {"quick": words.quick, "no_wait": words.no_wait}
+        client.ask(entry, "stop", words.timeout, teller(entry), **also)
+    except MachineError:
+        if not entry.wait_until_it_ends(0.2):
+            if answers:
+                raise
+            why = f"the master does not answer; `prefork stop --force {entry.name}` ends it"
+            raise MachineError(f"{entry.name}: {why}") from None
+        return False
+    return True
+
+
 def _end_by_force(entry: Entry) -> None:
     """The master first, so that it replaces nobody; then everything below it."""
     import psutil  # noqa: PLC0415 - nobody else of the verbs here needs it
 
+    entry.require_ours()
+    pid = entry.pid
     try:
-        master = psutil.Process(entry.pid)
+        if pid is None:
+            return
+        master = psutil.Process(pid)
         family = [master, *master.children(recursive=True)]
     except psutil.Error:
         return  # it ended meanwhile
@@ -55,18 +76,6 @@ def _end_by_force(entry: Entry) -> None:
             pass
 
 
-def restart(client: Client, words: Words) -> int:
-    """``prefork restart``"""
-    from prefork.cli.start import Waiting, start_again  # noqa: PLC0415 - it knows all options
-
-    def one(entry: Entry) -> int:
-        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
-        start_again(client, Entry(entry.path), Waiting(not words.no_wait, words.timeout))
-        return 0
-
-    return each(client, words.targets, one)
-
-
 def delete_apps(client: Client, words: Words) -> int:
     """``prefork delete``"""
     return each(client, words.targets, lambda entry: delete(client, entry, words))
@@ -74,6 +83,7 @@ def delete_apps(client: Client, words: Words) -> int:
 
 def delete(client: Client, entry: Entry, words: Words) -> int:
     """One app, from the machine and from the list."""
+    entry.require_ours()
     if entry.runs():
         # Its folder is its master's while it lives, so this is always waited for.
         stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
@@ -88,15 +98,20 @@ def reload(client: Client, words: Words) -> int:
     def one(entry: Entry) -> int:
         if words.dry_run:
             show_plan(entry.name, client.ask(entry, "plan", words.timeout))
-            return 0
-        result = client.ask(entry, "reload", words.timeout, teller(entry), no_wait=words.no_wait)
-        if "accepted" in result:
-            print(f"{entry.name}: reloading")
         else:
-            print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
+            roll(client, entry, words)
         return 0
 
     return each(client, words.targets, one)
+
+
+def roll(client: Client, entry: Entry, words: Words) -> None:
+    """Reload one app. Raises PreforkError."""
+    result = client.ask(entry, "reload", words.timeout, teller(entry), no_wait=words.no_wait)
+    if "accepted" in result:
+        print(f"{entry.name}: reloading")
+    else:
+        print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
 
 
 def show_plan(name: str, plan: Mapping[str, Any]) -> None:
@@ -137,6 +152,20 @@ def scale(client: Client, words: Words) -> int:
             return 0
         later = "" if result["workers"] == result["asked"] else ", as somebody asked meanwhile"
         print(f"{entry.name}: {result['workers']} workers{later}")
+        return 0
+
+    return each(client, [words.target], one)
+
+
+def signal(client: Client, words: Words) -> int:
+    """``prefork signal``"""
+    number = signal_number(words.signal)  # before anybody is asked
+    name = signal_name(number)
+
+    def one(entry: Entry) -> int:
+        sent = client.ask(entry, "signal", words.timeout, signal=str(number), slot=words.slot)
+        pids = ", ".join(map(str, sent["pids"]))
+        print(f"{entry.name}: {name} sent to {pids or 'nobody: it has no workers now'}")
         return 0
 
     return each(client, [words.target], one)

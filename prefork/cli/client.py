@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class Client:
     def apps(self) -> list[dict[str, Any]]:
         """Every app: what it says about itself, or what its folder says when it does not answer.
 
-        ``answers`` tells which; ``state`` is then running, hung, dead or stopped.
+        ``answers`` tells which; ``state`` is then hung, dead or stopped, or denied: it does not
+        want to talk to us, and ``denied`` is why.
         """
         return [self.describe(entry) for entry in entries(self.home)]
 
@@ -65,6 +67,8 @@ class Client:
             said = self.ask(entry, "show", timeout=ANSWERS_WITHIN)
         except MachineError:
             return {**told, "state": "hung"}
+        except wire.RefusedError as error:
+            return {**told, "state": "denied", "denied": str(error)}
         return {**told, **said, "answers": True}
 
     def ask(
@@ -99,7 +103,8 @@ class Client:
         with connect(entry.control, timeout) as connection:
             lines = wire.Lines()
             try:
-                connection.sendall(wire.request(verb, **arguments))
+                with suppress(BrokenPipeError):  # it hung up already, and said why
+                    connection.sendall(wire.request(verb, **arguments))
                 while data := _receive(connection, deadline):
                     for line in lines.feed(data):
                         yield wire.read_answer(line)

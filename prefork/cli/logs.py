@@ -13,6 +13,7 @@ from pathlib import Path
 from prefork.cli.tail import Tail
 from prefork.config import kinds
 from prefork.errors import UsageError
+from prefork.observe.outputs import slot_files
 from prefork.observe.records import Record, parse
 from prefork.unix.home import Entry
 
@@ -55,6 +56,7 @@ class Source:
     """One file of an app, as records."""
 
     def __init__(self, app: str, path: Path, wanted: Wanted) -> None:
+        self.path = path
         self._app = app
         self._tail = Tail(path)
         self._wanted = wanted
@@ -123,16 +125,25 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
             found = _by_time(one for source in of_app for one in source.last(count))
             last += found if count is None else found[max(0, len(found) - count) :]
         printer.show(_by_time(last))
-        every = [source for of_app in sources for source in of_app]
+        every = {source.path: source for of_app in sources for source in of_app}
         while words.follow:
-            if not _follow(every, printer):
+            if not _follow(list(every.values()), printer):
                 select.select([], [], [], LOOK_EVERY)
+                _find_more(every, apps, wanted)
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
         # Whoever read has seen enough; Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
+
+
+def _find_more(every: dict[Path, Source], apps: Iterable[Entry], wanted: Wanted) -> None:
+    """A slot that said nothing so far may have a log by now."""
+    for app in apps:
+        for path in _paths(app):
+            if path not in every:
+                every[path] = Source(app.name, path, wanted)
 
 
 def _follow(sources: Sequence[Source], printer: "_Printer") -> bool:
@@ -160,7 +171,7 @@ def _paths(app: Entry) -> list[Path]:
     log = app.state.get("log") or app.path / "log"
     paths = [Path(log)] if os.path.isfile(log) else []
     output = app.state.get("output")
-    return [*paths, Path(output)] if output else paths
+    return [*paths, Path(output), *slot_files(Path(output)).values()] if output else paths
 
 
 def _wanted(words: argparse.Namespace) -> Wanted:

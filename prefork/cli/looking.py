@@ -19,14 +19,9 @@ USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich", "cronsi
 
 def list_apps(client: Client, words: Words) -> int:
     """``prefork list``"""
-    apps = client.apps()
-    if words.json:
-        print(json.dumps(apps, indent=1))
-    else:
-        from prefork.cli.tables import show_list  # noqa: PLC0415 - rich takes its time
+    from prefork.cli.listing import show_list  # noqa: PLC0415 - rich takes its time
 
-        show_list(apps)
-    return 0
+    return show_list(client, words)
 
 
 def show(client: Client, words: Words) -> int:
@@ -89,7 +84,11 @@ def logs(client: Client, words: Words) -> int:
     """``prefork logs``"""
     from prefork.cli.logs import show_logs  # noqa: PLC0415 - the other verbs need none of it
 
-    return show_logs(client.find(*(words.targets or ["all"])), words)
+    apps = client.find(*(words.targets or ["all"]))
+    for entry in apps:
+        if not entry.is_ours:
+            entry.state = client.describe(entry)  # its master tells where they are
+    return show_logs(apps, words)
 
 
 def env(client: Client, words: Words) -> int:

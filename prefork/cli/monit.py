@@ -5,15 +5,11 @@ own, so that a slow reload does not stop the picture. Nothing here is remembered
 """
 
 import os
-import select
 import sys
-import termios
 import threading
 import time
-import tty
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from rich.text import Text
 
 from prefork.cli.client import Client
 from prefork.cli.gauges import Gauges
+from prefork.cli.keys import QUIT, key_within, keys_at_once
 from prefork.cli.tables import STYLES, since, size
 from prefork.errors import PreforkError, UsageError
 
@@ -45,13 +42,13 @@ def monitor(client: Client) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monit needs a terminal; `prefork list --json` is for programs")
     view = Monitor(client)
-    with _keys_at_once(), Live(console=view.console, screen=True, auto_refresh=False) as live:
+    with keys_at_once(), Live(console=view.console, screen=True, auto_refresh=False) as live:
         view.look()
         due = time.monotonic() + PERIOD
         while True:
             live.update(view.draw(), refresh=True)
-            key = _key(max(0.0, due - time.monotonic()))
-            if key in (b"q", b"Q", b"\x03"):
+            key = key_within(max(0.0, due - time.monotonic()))
+            if key in QUIT:
                 return 0
             if key:
                 view.press(key)
@@ -194,24 +191,3 @@ class Monitor:
                 self._said = f"{name}: {str(error).splitlines()[0]}"
 
         threading.Thread(target=act, daemon=True).start()
-
-
-@contextmanager
-def _keys_at_once() -> Iterator[None]:
-    """Keys arrive when they are pressed, and are not shown."""
-    before = termios.tcgetattr(0)
-    tty.setcbreak(0)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-def _key(patience: float) -> bytes:
-    """One key, or nothing within ``patience`` seconds."""
-    if not select.select([0], [], [], patience)[0]:
-        return b""
-    key = os.read(0, 1)
-    if key == b"\x1b" and select.select([0], [], [], 0.05)[0]:
-        key += os.read(0, 2)
-    return key

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Sequence
 
 from prefork.cli.settings import Settings, start_folder
 from prefork.config import Config
@@ -10,21 +11,29 @@ from prefork.errors import PreforkError
 from prefork.master.master import SIGNALS, Master
 from prefork.master.registration import Registration
 from prefork.observe.log import Log
+from prefork.unix.appending import trust
 from prefork.unix.daemon import Foreground, detach
 from prefork.unix.home import Folder, claim, home, usable_name
-from prefork.unix.listeners import backlog_ceiling
+from prefork.unix.identity import group_id, look_up
+from prefork.unix.listeners import Listener, backlog_ceiling
 from prefork.unix.signals import Mailbox
 from prefork.unix.systemd import Notifier
 
 
-def serve(settings: Settings, config: Config, managed: Folder | None = None) -> int:
+def serve(
+    settings: Settings,
+    config: Config,
+    managed: Folder | None = None,
+    taken_over: Sequence[Listener] = (),
+) -> int:
     """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
-    list when it is stopped."""
+    list when it is stopped; ``taken_over``: the listeners of the master before."""
     here = start_folder()
-    foreground = detach() if config.daemon else Foreground(-1)
+    sockets = [listener.socket.fileno() for listener in taken_over]
+    foreground = detach(sockets) if config.daemon else Foreground(-1)
     code = PreforkError.exit_code
     try:
-        code = _be_master(settings, config, here, foreground, managed)
+        code = _be_master(settings, config, here, foreground, managed, taken_over)
     except PreforkError as error:
         code = error.exit_code
         raise
@@ -39,11 +48,14 @@ def _be_master(
     here: str,
     foreground: Foreground,
     managed: Folder | None,
+    taken_over: Sequence[Listener],
 ) -> int:
     # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
     mailbox = Mailbox(SIGNALS)
     if config.umask is not None:
         os.umask(config.umask)
+    group = group_id(config.control_group) if config.control_group else None
+    trust(look_up(config.user, config.group).uid)
     log = Log(config.log_level, config.log_file)
     ceiling = backlog_ceiling()
     if ceiling is not None and config.backlog > ceiling:
@@ -73,7 +85,7 @@ def _be_master(
             "section": settings.section,
             "stage": settings.stage,
         }
-        registration = Registration(folder, origin, managed is not None, log)
+        registration = Registration(folder, origin, managed is not None, log, group, taken_over)
     master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
     if unlisted:
         log.logger.warning("%s; the app serves, but is in no list", unlisted)

@@ -10,6 +10,7 @@ from prefork.cli.settings import Settings, start_folder
 from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.home import Entry, Folder, check_name, claim, erase, usable_name
+from prefork.unix.listeners import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,21 @@ def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiti
     return launch(client, folder, start_folder(), [*given, *arguments], waiting, fresh=True)
 
 
-def start_again(client: Client, entry: Entry, waiting: Waiting = Waiting()) -> Entry:
-    """One of the list that does not run, as it was started before. Raises PreforkError."""
+def start_again(
+    client: Client,
+    entry: Entry,
+    waiting: Waiting = Waiting(),
+    taken_over: Sequence[Listener] = (),
+) -> Entry:
+    """One of the list that does not run, as it was started before. ``taken_over``: the listeners
+    that it had then. Raises PreforkError."""
+    entry.require_ours()
     arguments, here = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(here, str):
         raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
     folder = claim(client.home, entry.name, exact=True)
-    return launch(client, folder, here, [str(argument) for argument in arguments], waiting)
+    words = [str(argument) for argument in arguments]
+    return launch(client, folder, here, words, waiting, taken_over=taken_over)
 
 
 class StartFailedError(PreforkError):
@@ -55,6 +64,7 @@ def launch(
     arguments: Sequence[str],
     waiting: Waiting,
     fresh: bool = False,
+    taken_over: Sequence[Listener] = (),
 ) -> Entry:
     """A master in ``here``, until all its workers serve. ``fresh``: an app that cannot start is not
     to be in the list.
@@ -63,8 +73,10 @@ def launch(
     """
     child = os.fork()  # whoever goes to the background does not come back
     if child == 0:
-        os._exit(_serve(folder, here, arguments, waiting))
+        os._exit(_serve(folder, here, arguments, waiting, taken_over))
     folder.close_copy()
+    for listener in taken_over:
+        listener.socket.close()
     if not waiting.wait:
         print(f"{folder.name}: starting")
         return Entry(folder.path)
@@ -81,7 +93,13 @@ def launch(
     return entry
 
 
-def _serve(folder: Folder, here: str, arguments: Sequence[str], waiting: Waiting) -> int:
+def _serve(
+    folder: Folder,
+    here: str,
+    arguments: Sequence[str],
+    waiting: Waiting,
+    taken_over: Sequence[Listener],
+) -> int:
     from prefork.cli.serving import serve  # noqa: PLC0415 - what only the child needs
 
     try:
@@ -93,7 +111,7 @@ def _serve(folder: Folder, here: str, arguments: Sequence[str], waiting: Waiting
         if not waiting.wait:
             _forget_terminal()
         settings = Settings(arguments, os.environ)
-        return serve(settings, settings.read().config, folder)
+        return serve(settings, settings.read().config, folder, taken_over)
     except PreforkError as error:
         print(f"prefork: {error}", file=sys.stderr)
         return error.exit_code

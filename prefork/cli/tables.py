@@ -1,11 +1,9 @@
-"""The list and the details of apps, for people."""
+"""The details of apps, for people."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,54 +16,10 @@ STYLES = {
     "frozen": "yellow",
     "stopping": "yellow",
     "hung": "red",
+    "denied": "red",
     "dead": "red",
     "stopped": "dim",
 }
-
-
-def show_list(apps: Sequence[Mapping[str, Any]]) -> None:
-    """A row for each app."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    spaces = any(app.get("namespace") for app in apps)
-    for column in (
-        "name",
-        *(["namespace"] if spaces else []),
-        "state",
-        "workers",
-        "gen",
-        "listening",
-        "pid",
-        "uptime",
-        "restarts",
-    ):
-        table.add_column(column, no_wrap=column != "listening")
-    for column in ("CPU %", "memory"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for app in apps:
-        state = str(app.get("state", "?"))
-        alive = state not in ("dead", "stopped")
-        cpu, memory = usage(app) if app.get("answers") else (None, None)
-        ready = f"{app['ready']}/{app['target']}" if app.get("answers") else "-"
-        table.add_row(
-            str(app["name"]),
-            *([str(app.get("namespace") or "-")] if spaces else []),
-            Text(state, STYLES.get(state, "")),
-            ready,
-            str(app.get("generation", "-")),
-            ", ".join(app.get("listening", [])) or "-",
-            str(app.get("pid") or "-") if alive else "-",
-            since(app.get("started") if alive else None),
-            str(app.get("restarts", "-")),
-            "-" if cpu is None else f"{cpu:.0f}",
-            "-" if memory is None else size(memory),
-        )
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table if apps else "no apps; start one with `prefork start myapp:main`")
-    for app in apps:
-        if app.get("state") == "hung":
-            console.print(f"{app['name']} does not answer; `prefork stop --force` ends it")
-        elif app.get("failure"):
-            console.print(f"{app['name']}: the last reload failed; see `prefork show`")
 
 
 def show_app(app: Mapping[str, Any]) -> None:
@@ -79,6 +33,7 @@ def show_app(app: Mapping[str, Any]) -> None:
         "app",
         "state",
         "status",
+        "denied",
         "pid",
         "version",
         "here",
@@ -141,21 +96,6 @@ def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:
         console.print(text, markup=False)
         if death["reason"]:
             console.print(death["reason"], markup=False)
-
-
-def usage(app: Mapping[str, Any]) -> tuple[float, int]:
-    """CPU since birth as a percentage of one core, and memory (PSS), of master and workers."""
-    cpu, memory = 0.0, 0
-    for pid in [app["pid"], *(worker["pid"] for worker in app["workers"])]:
-        try:
-            process = psutil.Process(pid)
-            times = process.cpu_times()
-            age = max(time.time() - process.create_time(), 0.1)
-            cpu += 100 * (times.user + times.system) / age
-            memory += process.memory_full_info().pss
-        except psutil.Error:
-            continue  # it ended meanwhile, or is not ours to look at
-    return cpu, memory
 
 
 def since(moment: float | None) -> str:

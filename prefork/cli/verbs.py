@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefork.cli.client import Client
 from prefork.cli.later import Later
+from prefork.cli.sorting import SORTS
 from prefork.config.parser import Parser
 from prefork.errors import UsageError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ecosystem,
         logs,
         looking,
+        restarting,
         saving,
         starting,
         startup,
@@ -31,7 +33,7 @@ else:
     # Serving imports this table, and no verb needs what the others do.
     changing, completion, ecosystem = Later("changing"), Later("completion"), Later("ecosystem")
     logs, looking, saving = Later("logs"), Later("looking"), Later("saving")
-    starting, startup = Later("starting"), Later("startup")
+    restarting, starting, startup = Later("restarting"), Later("starting"), Later("startup")
 
 Words = argparse.Namespace
 
@@ -109,8 +111,15 @@ def _targets(number: str, text: str = "names, namespaces, all, or /regular expre
 
 def _timeout(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="give up waiting after so long"
+        "--timeout", type=_seconds, metavar="SECONDS", help="give up waiting after so long"
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
 
 
 def _waits(verb: argparse.ArgumentParser) -> None:
@@ -123,6 +132,26 @@ def _quick(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--force", action="store_true", help="kill the master and its workers")
 
 
+def _stop_first(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--stop-first", action="store_true", help="stop and start also where a reload is enough"
+    )
+
+
+def _list(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--sort", choices=SORTS, default="name", metavar="KEY", help="one of " + ", ".join(SORTS)
+    )
+    verb.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="again and again until q or Ctrl-C; default: every 2 seconds",
+    )
+
+
 def _json(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="everything, for programs")
 
@@ -130,6 +159,12 @@ def _json(verb: argparse.ArgumentParser) -> None:
 def _workers(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
     verb.add_argument("workers", metavar="N", help="a number, or +N or -N")
+
+
+def _signal(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="APP")
+    verb.add_argument("signal", metavar="SIGNAL", help="TERM, SIGTERM or 15")
+    verb.add_argument("--slot", type=int, metavar="N", help="only to this worker slot")
 
 
 def _one(verb: argparse.ArgumentParser) -> None:
@@ -176,15 +211,17 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "start": (starting.start,
               "start apps in the background: a target, a file with several, or a name", ()),
     "stop": (changing.stop_apps, "stop apps gracefully", (_targets("+"), _quick, _waits)),
-    "restart": (changing.restart, "stop apps and start them again",
-                (_targets("+"), _quick, _waits)),
+    "restart": (restarting.restart,
+                "reload, or stop and start where a reload cannot take what changed",
+                (_targets("+"), _quick, _stop_first, _waits)),
     "reload": (changing.reload, "roll apps to new code and settings, losing nothing",
                (_targets("+"), _dry, _waits)),
     "scale": (changing.scale, "change the number of workers", (_workers, _waits)),
+    "signal": (changing.signal, "send workers a signal", (_signal, _timeout)),
     "delete": (changing.delete_apps, "stop apps and take them off the list",
                (_targets("+"), _quick, _timeout)),
-    "list": (looking.list_apps, "all apps", (_json,)),
-    "ls": (looking.list_apps, "all apps", (_json,)),
+    "list": (looking.list_apps, "all apps", (_json, _list)),
+    "ls": (looking.list_apps, "all apps", (_json, _list)),
     "show": (looking.show, "everything about apps", (_targets("+"), _json)),
     "env": (looking.env, "the variables of an app's workers", (_one, _reveal)),
     "why": (looking.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),

@@ -314,6 +314,13 @@ POSITIVE_DURATION = Kind("TIME", "a duration above zero such as 30s", _positive,
 OPTIONAL_COUNT = Kind(
     "N", "a whole number, or off", _optional(_at_least(1, _whole)), lambda v: v or "off"
 )
+COUNT_OR_OFF = Kind(
+    "N",
+    "a whole number from 0 up, or off",
+    lambda raw: None if raw in ("off", "") else _at_least(0, _whole)(raw),
+    lambda v: "off" if v is None else v,
+)
+"""Zero is a number here, and not another word for off."""
 OPTIONAL_DURATION = Kind(
     "TIME",
     "a duration such as 30s, or off",

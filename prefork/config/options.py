@@ -310,10 +310,11 @@ class Config:
         kinds.DURATION, 1.0, LIFE, "a worker that dies younger is unstable and its slot waits"
     )
     max_restarts: int | None = option(
-        kinds.OPTIONAL_COUNT,
+        kinds.COUNT_OR_OFF,
         None,
         LIFE,
-        "failures in a row after which the master gives up, if no worker serves",
+        "failures in a row, beyond which the master gives up if no worker serves; 0: at the first; "
+        "off: never",
     )
     stop_exit_codes: tuple[int, ...] = option(
         kinds.EXIT_CODES, (), LIFE, "a worker that exits with this code is not replaced, repeatable"
@@ -484,10 +485,21 @@ class Config:
         restart=True,
     )
 
+    control_group: str = option(
+        kinds.TEXT,
+        "",
+        PROC,
+        "group whose members may look at the app (list, show, logs, events …), but change nothing "
+        "and see no variables; default: only its user",
+        restart=True,
+    )
+
     log_level: str = option(
         kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
     )
-    log_file: str = option(kinds.PATH, "", LOGS, "file for the log; default: stderr", restart=True)
+    log_file: str = option(
+        kinds.PATH, "", LOGS, "file for the log, or - for stdout; default: stderr", restart=True
+    )
     slow_log: float | None = option(
         kinds.OPTIONAL_DURATION,
         None,
@@ -509,6 +521,13 @@ class Config:
         "",
         LOGS,
         "folder for what the workers print, as NAME.out; default: they print where the master does",
+        restart=True,
+    )
+    log_split: str = option(
+        kinds.choice("app", "slot"),
+        "app",
+        LOGS,
+        "app: all workers of an app print into NAME.out; slot: each slot has NAME.out-0, …",
         restart=True,
     )
     log_format: str = option(

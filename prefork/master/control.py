@@ -8,7 +8,7 @@ the pool says how it ended, and hears on the way what happens.
 import dataclasses
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,13 +16,19 @@ from prefork.config import Config
 from prefork.errors import PreforkError, UsageError
 from prefork.master.describe import plan
 from prefork.master.logs import Logs
+from prefork.master.registration import Registration
 from prefork.pool import Pool, orders
 from prefork.pool.orders import Cause
-from prefork.unix.control import ControlSocket, Peer
+from prefork.unix.control import Peer
+from prefork.unix.identity import user_name
+from prefork.unix.listeners import Listener
+from prefork.unix.signals import signal_number
+from prefork.unix.succession import describe as describe_sockets
 from prefork.unix.waiting import Waiter
 from prefork.wire import control as wire
 
 MOST_CLIENTS = 64
+"""Half of them for those who only look, so that they cannot keep the owner out."""
 MOST_DEATHS = 100
 """So many are remembered for ``why``."""
 
@@ -60,15 +66,23 @@ class Asked(Protocol):
     def stop(self, quick: bool) -> None:
         """From now on none."""
 
+    def signal(self, signum: int, slot: int | None) -> list[int]:
+        """To the workers, or to those of one slot; the pids of those who got it."""
+
+    def hand_over(self) -> Sequence[Listener]:
+        """The listeners, which somebody else goes on with."""
+
     def reopen(self) -> int | None:
         """The logs; the number of what the log writer was asked."""
 
 
 @dataclass(slots=True)
 class Talk:
-    """One client. ``goal`` is asked after each change; ``follows``: it hears all that happens."""
+    """One client. ``may_change``: its owner, or root. ``goal`` is asked after each change;
+    ``follows``: it hears all that happens."""
 
     peer: Peer
+    may_change: bool
     lines: wire.Lines = field(default_factory=wire.Lines)
     goal: Goal | None = None
     follows: bool = False
@@ -80,14 +94,16 @@ class Control:
 
     def __init__(
         self,
-        socket: ControlSocket,
+        place: Registration,
         waiter: Waiter,
         pool: Pool,
         asked: Asked,
         logs: Logs,
         clock: Callable[[], float],
     ) -> None:
-        self._socket = socket
+        self._socket = place.socket
+        self._group = place.group
+        self._owner = user_name(os.geteuid())
         self._waiter = waiter
         self._pool = pool
         self._asked = asked
@@ -98,7 +114,7 @@ class Control:
         self._recycled: deque[dict[str, Any]] = deque(maxlen=MOST_RECYCLED)
         self.restarts: Counter[int] = Counter()
         """By slot: how often its worker failed and was replaced."""
-        waiter.watch(socket.fileno(), self._accept)
+        waiter.watch(self._socket.fileno(), self._accept)
 
     # Conversations.
 
@@ -106,11 +122,11 @@ class Control:
         peer = self._socket.accept()
         if peer is None:
             return
-        talk = Talk(peer)
-        if not peer.is_owner:
-            peer.send(wire.error("this app belongs to another user", UsageError.exit_code))
+        talk = Talk(peer, may_change=peer.is_owner)
+        if not talk.may_change and not (self._group is not None and peer.is_in(self._group)):
+            peer.send(wire.error(f"this app belongs to {self._owner}", UsageError.exit_code))
             peer.close()
-        elif len(self._talks) >= MOST_CLIENTS:
+        elif len(self._talks) >= (MOST_CLIENTS if talk.may_change else MOST_CLIENTS // 2):
             peer.send(wire.error("too many are talking to this master", UsageError.exit_code))
             peer.close()
         else:
@@ -127,14 +143,21 @@ class Control:
             for line in talk.lines.feed(data):
                 if talk.goal is not None or talk.follows or talk.stopping:
                     raise UsageError("one connection carries one request")
-                self._answer(talk, wire.read_request(line))
+                self._answer(talk, self._permitted(talk, wire.read_request(line)))
                 if talk not in self._talks:
                     return
         except PreforkError as error:
             self._end(talk, wire.error(str(error), error.exit_code))
 
-    def _end(self, talk: Talk, outcome: Outcome) -> None:
-        talk.peer.send(outcome)
+    def _permitted(self, talk: Talk, request: wire.Request) -> wire.Request:
+        """Raises UsageError."""
+        verb = request.verb
+        if verb.changes and not talk.may_change:
+            raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
+        return request
+
+    def _end(self, talk: Talk, outcome: Outcome, fds: Sequence[int] = ()) -> None:
+        talk.peer.send(outcome, fds)
         self._hang_up(talk)
 
     def _hang_up(self, talk: Talk) -> None:
@@ -163,14 +186,20 @@ class Control:
             case "stop":
                 talk.stopping = True
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
+            case "hand_over":
+                listeners = self._asked.hand_over()
+                fds = [listener.socket.fileno() for listener in listeners]
+                self._end(talk, wire.result({"listeners": describe_sockets(listeners)}), fds)
             case name:
-                self._end(talk, wire.result(self._at_once(name)))
+                self._end(talk, wire.result(self._at_once(name, request.arguments)))
         if request.arguments.get("no_wait"):
             self._end(talk, wire.result({"accepted": True}))
 
-    def _at_once(self, verb: str) -> Mapping[str, Any]:
-        """The result of a verb that has no goal to wait for."""
+    def _at_once(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result of a verb that has no goal to wait for. Raises PreforkError."""
         match verb:
+            case "signal":
+                return {"pids": self._signal(**arguments)}
             case "show":
                 return self._asked.describe()
             case "plan":
@@ -210,6 +239,17 @@ class Control:
             raise UsageError(f"there may be {limits} workers, not {asked}")
         self._asked.scale(asked)
         talk.goal = self._when_settled({"asked": asked})
+
+    def _signal(self, signal: object, slot: object = None) -> list[int]:
+        """Raises UsageError."""
+        signum = signal_number(str(signal))
+        if slot is not None and (not isinstance(slot, int) or isinstance(slot, bool)):
+            raise UsageError(f"a slot is a number, not {slot!r}")
+        pids = self._asked.signal(signum, slot)
+        if not pids and slot is not None:
+            slots = ", ".join(map(str, sorted({each.slot for each in self._pool.workers})))
+            raise UsageError(f"no worker is in slot {slot}; there are {slots or 'none'}")
+        return pids
 
     def _when_settled(self, also: dict[str, Any]) -> Goal:
         pool = self._pool

@@ -6,14 +6,14 @@ unknown user, a port in use) is the end of that reload and of nothing else.
 
 import logging
 import os
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
-from prefork.errors import UsageError
+from prefork.errors import PreforkError, UsageError
 from prefork.master.watch import Watched, watched
 from prefork.observe.log import make_log
 from prefork.pool import Policy
@@ -75,6 +75,25 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
         import_serving()
     listeners = _listen(config, list(open_now), tls is not None)
     return Generation(config, policy(config), identity, folder, imports, listeners, tls, files)
+
+
+def prepare_first(config: Config, here: str, taken_over: Sequence[Listener]) -> Generation:
+    """The first one, with the listeners of a master that ended: those that are still wanted are
+    kept, the others are closed, at once if they are in the way. Raises PreforkError."""
+    for listener in taken_over:
+        listener.socket.setblocking(bool(config.command))  # nobody uses it at this moment
+    try:
+        made = prepare(config, here, taken_over)
+    except PreforkError:
+        if not taken_over:
+            raise
+        for listener in taken_over:
+            listener.close()
+        return prepare(config, here, ())
+    for listener in taken_over:
+        if listener not in made.listeners:
+            listener.close()
+    return made
 
 
 def folders(config: Config, here: str) -> tuple[str, list[str]]:
@@ -195,6 +214,7 @@ class Generations:
     def __init__(self, first: Generation) -> None:
         self._known = {1: first}
         self._newest = 1
+        self._leaves_paths = False
 
     def __getitem__(self, number: int) -> Generation:
         return self._known[number]
@@ -235,7 +255,15 @@ class Generations:
             if listener not in but:
                 listener.socket.close()
 
+    def leave_paths(self) -> list[Listener]:
+        """All that are open. From now on the paths of unix sockets stay when we close them."""
+        self._leaves_paths = True
+        return self.listeners()
+
     def close(self) -> None:
         """Every listener."""
         for listener in self.listeners():
-            listener.close()
+            if self._leaves_paths:
+                listener.socket.close()
+            else:
+                listener.close()

@@ -1,41 +1,67 @@
-"""A program's stderr on its way to the log, and its last lines, which tell why it did not start."""
+"""A program's stderr on its way to a log, and its last lines, which tell why it did not start.
+
+With --log-dir it goes on to the log writer, as stdout does, and is only taken when it fits there:
+what a stopped writer does not read waits in the program's own pipe. Otherwise it goes to our log.
+"""
 
 import os
+from time import monotonic
 
-from prefork.unix.pipes import Pipe, read_available
+from prefork.unix.pipes import Pipe, has_something, pass_on, read_available
 from prefork.unix.waiting import Waiter
 
 _TAIL = 4096
+_LOOK = 0.05
 _LINES = 12
 _MOST_READS = 64
 """After its death, because a grandchild may go on writing."""
 
 
 class LastWords:
-    """Passes on what comes, one read at a time, until it is closed or nobody can write any more."""
+    """Passes on what comes, one read at a time, until it is closed or nobody can write any more.
+    ``outlet``: a pipe to the log writer, which is ours to close; None: there is none."""
 
-    def __init__(self, pipe: Pipe, waiter: Waiter, log_fd: int) -> None:
+    def __init__(self, pipe: Pipe, waiter: Waiter, log_fd: int, outlet: int | None) -> None:
         self.fd = pipe.reader
+        self.sink = log_fd if outlet is None else outlet
+        self._outlet = outlet
         self._waiter = waiter
-        self._log_fd = log_fd
         self._tail = b""
         self._ended = False
+        self.due: float | None = None
+        """When to look again, while the log writer has no room."""
         waiter.watch(self.fd, self._pass_on)
+
+    def settle(self, now: float) -> None:
+        """Go on, if it is time: there may be room again."""
+        if self.due is not None and self.due <= now:
+            self.due = None
+            self._waiter.watch(self.fd, self._pass_on)
 
     def _pass_on(self) -> bool:
         """Whether there may be more."""
-        data = None if self._ended else read_available(self.fd)
+        data = None if self._ended else self._take()
         if data is None:
             return False
         if not data:
             self._end()
             return False
         self._tail = (self._tail + data)[-_TAIL:]
-        try:
-            os.write(self._log_fd, data)
-        except OSError:
-            pass  # the disk is full, or nobody reads our stderr: the program need not suffer
         return True
+
+    def _take(self) -> bytes | None:
+        if self._outlet is None:
+            data = read_available(self.fd)
+            try:
+                os.write(self.sink, data or b"")
+            except OSError:
+                pass  # the disk is full, or nobody reads our stderr: the program need not suffer
+            return data
+        data = pass_on(self.fd, self._outlet)
+        if data is None and self.due is None and has_something(self.fd):
+            self.due = monotonic() + _LOOK
+            self._waiter.forget(self.fd)
+        return data
 
     def tell(self) -> str:
         """The last lines, indented; empty when there were none."""
@@ -49,13 +75,17 @@ class LastWords:
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
-            self._waiter.forget(self.fd)
+            if self.due is None:
+                self._waiter.forget(self.fd)
+            self.due = None
 
     def close(self) -> None:
         """Nobody of its session is left."""
         self._end()
-        os.close(self.fd)
+        self.close_copy()
 
     def close_copy(self) -> None:
         """In a child."""
         os.close(self.fd)
+        if self._outlet is not None:
+            os.close(self._outlet)

@@ -186,4 +186,5 @@ def rotation(config: Config) -> Rotation:
         age=config.log_rotate_age,
         keep=config.log_keep,
         total=config.log_total,
+        by_slot=config.log_split == "slot",
     )

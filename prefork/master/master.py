@@ -23,7 +23,7 @@ from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.autoscale import Autoscale
 from prefork.master.control import Control
 from prefork.master.describe import describe
-from prefork.master.generation import Generations, prepare
+from prefork.master.generation import Generations, prepare, prepare_first
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.outlets import Mouth
@@ -36,6 +36,7 @@ from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
 from prefork.unix.daemon import Foreground
+from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemory
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
@@ -84,7 +85,8 @@ class Master:
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            self._generations = Generations(prepare(config, here, ()))
+            taken_over = registration.taken_over if registration is not None else ()
+            self._generations = Generations(prepare_first(config, here, taken_over))
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
@@ -95,9 +97,7 @@ class Master:
         self._registration = registration
         self._control = None
         if registration is not None:
-            self._control = Control(
-                registration.socket, self._waiter, self._pool, self, self._logs, time
-            )
+            self._control = Control(registration, self._waiter, self._pool, self, self._logs, time)
         self._status = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemory()
@@ -224,9 +224,9 @@ class Master:
         restarts = self._control.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._nursery, self.config, listening, restarts)
-        listed = self._registration.name if self._registration is not None else self._name
+        told = self._registration.told if self._registration is not None else {"name": self._name}
         also = {**self._planned.describe(), **self._autoscale.describe()}
-        return {"name": listed, "pid": os.getpid(), **described, **also}
+        return {"pid": os.getpid(), **told, **described, **also}
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""
@@ -235,6 +235,16 @@ class Master:
     def stop(self, quick: bool) -> None:
         """From now on none."""
         self._facts.append(facts.AskedStop(quick))
+
+    def signal(self, signum: int, slot: int | None) -> list[int]:
+        """To the workers, or to those of one slot; their pids."""
+        chosen = [each for each in self._pool.workers if slot in (None, each.slot) and each.pid]
+        self._nursery.send_all((worker.id for worker in chosen), signum)
+        return [worker.pid for worker in chosen]
+
+    def hand_over(self) -> list[Listener]:
+        """The listeners, which somebody else goes on with: their paths stay."""
+        return self._generations.leave_paths()
 
     def reload(self) -> int | str:
         """Prepare the next generation: its number, or why there is none. Nothing changes before all
@@ -284,22 +294,25 @@ class Master:
             case orders.Stop(worker, quick):
                 if self._pool.stopping:
                     self._nursery.tell_end(worker)
-                self._send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
+                self._nursery.send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
             case orders.Kill(worker):
-                self._send(worker, signal.SIGKILL)
+                self._nursery.send(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
-                self._send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
+                self._nursery.send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
             case orders.Announce(happening):
                 self._announce(happening)
-            case orders.Exit(_, code):
-                self._exit_code = code
+            case orders.Exit(failed, code):
+                self._exit_code = self._programs.exit_code(failed is not None, code)
 
     def _spawn(self, order: orders.Spawn) -> None:
         made = self._generations[order.generation]
-        bear = partial(self._programs.bear, made) if made.config.command else self._nursery.bear
+        bear = self._nursery.bear
         mouth = None
         try:
             mouth = self._logs.open()
+            if made.config.command:
+                outlet = None if mouth is None else mouth.err.writer
+                bear = partial(self._programs.bear, made, outlet)
             pid = bear(order.worker, partial(self._be_worker, order, mouth))
         except MachineError as error:
             if mouth is not None:
@@ -373,10 +386,6 @@ class Master:
                 hatch=hatch,
             )
         )
-
-    def _send(self, worker: int, signum: int) -> None:
-        if (nursling := self._nursery.get(worker)) is not None:
-            nursling.child.send(signum)
 
     def _stop_signal(self, worker: int) -> int:
         known = self._pool.workers.get(worker)

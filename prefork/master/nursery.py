@@ -1,7 +1,7 @@
 """The fork, and the children: each with its pidfd, its ready pipe and its scoreboard row."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available
@@ -86,6 +86,16 @@ class Nursery:
         self._waiter.watch(pipe.reader, lambda: self._hear(nursling))
         self._waiter.watch(child.pidfd, lambda: self._bury(nursling))
         return child.pid
+
+    def send(self, worker: int, signum: int) -> None:
+        """Signal it; one that is gone hears nothing."""
+        if (nursling := self._children.get(worker)) is not None:
+            nursling.child.send(signum)
+
+    def send_all(self, workers: Iterable[int], signum: int) -> None:
+        """Signal several."""
+        for worker in workers:
+            self.send(worker, signum)
 
     def tell_end(self, worker: int) -> None:
         """Before it is asked to leave: nobody takes over from it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from prefork.errors import MachineError
 from prefork.observe.ledger import Ledger
 from prefork.observe.log import Log
-from prefork.observe.output import Output
+from prefork.observe.outputs import Outputs
 from prefork.observe.rotation import Rotation
 from prefork.observe.writer import Writer, ignore_masters_signals
 from prefork.unix.handover import open_line
@@ -103,8 +103,8 @@ class Outlets:
             ignore_masters_signals()
             self._begin()
             time.sleep(self._wait)
-            output = Output(self.path, self._rotation, self._log.logger)
-            return Writer(self._outlets, its_end, output, self._ledger, self._log).run()
+            outputs = Outputs(self.path, self._rotation, self._log.logger)
+            return Writer(self._outlets, its_end, outputs, self._ledger, self._log).run()
 
         try:
             self._child = fork(live)

@@ -28,6 +28,7 @@ from prefork.unix.notify import Notice, NotifySocket
 from prefork.unix.pipes import open_output_pipe
 from prefork.unix.process import Death
 from prefork.unix.scoreboard import DEADLINE, Row
+from prefork.unix.signals import signal_number
 from prefork.unix.waiting import Waiter
 from prefork.wire import notify
 from prefork.wire.ready import Say, Word
@@ -92,12 +93,23 @@ class Programs:
         """When there is to be a new one."""
         self._programs: dict[int, Program] = {}
         self._remains: list[Remains] = []
+        self._only: Program | None = None
+        """The only one, if there is but one slot …"""
+        self._ended: Death | None = None
+        """… and how it ended by itself, until there is another."""
         nursery.on_silence = self._on_silence
         self.adopts = os.getpid() == 1
         """Whether orphans come to this process, which has to reap them."""
 
-    def bear(self, made: Generation, worker: int, life: Callable[[int, Row, Hatch], int]) -> int:
-        """Fork a child that runs ``life(ready_fd, row, hatch)``; its pid. Raises MachineError."""
+    def bear(
+        self,
+        made: Generation,
+        outlet: int | None,
+        worker: int,
+        life: Callable[[int, Row, Hatch], int],
+    ) -> int:
+        """Fork a child that runs ``life(ready_fd, row, hatch)``; its pid. ``outlet``: a pipe to the
+        log writer, which we copy, for its stderr. Raises MachineError."""
         if not self.adopts:
             family.adopt_orphans()
             self.adopts = True
@@ -105,9 +117,11 @@ class Programs:
             self._begin_guard()
         line, pipe = NotifySocket(), open_output_pipe()
         hatch = Hatch(line.address, pipe.writer)
-        words = LastWords(pipe, self._waiter, self._log_fd)
+        copy = os.dup(outlet) if outlet is not None else None
+        words = LastWords(pipe, self._waiter, self._log_fd, copy)
         program = Program(worker, made, line, words)
         self._programs[worker] = program
+        self._only, self._ended = program if made.policy.workers == 1 else None, None
         try:
             program.pid = self._nursery.bear(worker, lambda fd, row: life(fd, row, hatch))
         except BaseException:
@@ -119,7 +133,9 @@ class Programs:
             pipe.close_writer()
         self._waiter.watch(line.fileno(), lambda: self._hear(program))
         stop_signal = signal.Signals[made.config.stop_signal]
-        self._guard.watch(Session(program.pid, stop_signal, made.config.kill_timeout, words.fd))
+        self._guard.watch(
+            Session(program.pid, stop_signal, made.config.kill_timeout, words.fd, words.sink)
+        )
         return program.pid
 
     def _begin_guard(self) -> None:
@@ -230,6 +246,8 @@ class Programs:
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
+        if program is self._only and program.stop_by is None:
+            self._ended = death
         self._hear(program)  # what it said last
         self._waiter.forget(program.notify.fileno())
         program.notify.close()
@@ -263,6 +281,8 @@ class Programs:
                 self._begin_guard()
             except MachineError:
                 self._guard_due = now + LOOK  # no memory, no processes: perhaps later
+        for words in self._words():
+            words.settle(now)
         for program in list(self._programs.values()):
             if program.due is not None and program.due <= now:
                 self._look(program, now)
@@ -281,7 +301,24 @@ class Programs:
         due = [program.due for program in self._programs.values() if program.due is not None]
         if self._guard_due is not None:
             due.append(self._guard_due)
+        due += [words.due for words in self._words() if words.due is not None]
         return min([*due, *(remains.next_look for remains in self._remains)], default=None)
+
+    def _words(self) -> list[LastWords]:
+        living = [program.words for program in self._programs.values()]
+        return living + [remains.words for remains in self._remains]
+
+    def exit_code(self, failed: bool, code: int) -> int:
+        """The master's, which is to be ``code``. In the foreground a program that was the only one
+        and ended for good has the last word, as it has under tini in a container."""
+        if self._only is None or self._ended is None or self._only.config.daemon:
+            return code
+        own = self._ended.code
+        if own is None:
+            own = 128 + signal_number(self._ended.signal or "")
+        if failed:
+            return own or code  # 0 would hide that it failed
+        return own if own in self._only.config.stop_exit_codes else code
 
     @property
     def are_gone(self) -> bool:
@@ -299,6 +336,5 @@ class Programs:
         self._guard.close()
         for program in self._programs.values():
             program.notify.close()
-            program.words.close_copy()
-        for remains in self._remains:
-            remains.words.close_copy()
+        for words in self._words():
+            words.close_copy()

@@ -4,7 +4,7 @@ A master whose folder cannot be used serves all the same; it says so once and is
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -12,19 +12,51 @@ from prefork.errors import MachineError
 from prefork.observe.log import Log
 from prefork.unix.control import ControlSocket
 from prefork.unix.home import Folder
+from prefork.unix.listeners import Listener
 from prefork.version import __version__
+
+_TOLD = (
+    "name",
+    "app",
+    "namespace",
+    "here",
+    "file",
+    "section",
+    "started",
+    "version",
+    "log",
+    "output",
+)
+"""Of the state; not the command line, which may set variables."""
 
 
 class Registration:
     """``origin``: how it was started, so that it can be started again. ``managed``: it stays in
-    the list when it is stopped."""
+    the list when it is stopped. ``group``: whose members may look; raises PreforkError if it cannot
+    be let in. ``taken_over``: the listeners of the master that was here before."""
 
-    def __init__(self, folder: Folder, origin: Mapping[str, Any], managed: bool, log: Log) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        origin: Mapping[str, Any],
+        managed: bool,
+        log: Log,
+        group: int | None,
+        taken_over: Sequence[Listener],
+    ) -> None:
+        self.group = group
+        self.taken_over = taken_over
         self._folder = folder
         self._managed = managed
         self._log = log
         self._told = False
-        self.socket = ControlSocket(folder.control)
+        try:
+            if group is not None:
+                folder.let_in(group)
+            self.socket = ControlSocket(folder.control, group is not None)
+        except BaseException:
+            folder.close(keep=managed)
+            raise
         self._state: dict[str, Any] = {
             "name": folder.name,
             "pid": os.getpid(),
@@ -38,6 +70,11 @@ class Registration:
     def name(self) -> str:
         """The app's name in the list."""
         return self._folder.name
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What everybody may know who may look."""
+        return {key: self._state[key] for key in _TOLD if key in self._state}
 
     def note(self, **news: Any) -> None:
         """Write down what changed."""

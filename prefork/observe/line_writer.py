@@ -18,7 +18,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from prefork.errors import MachineError
-from prefork.observe.log import open_append, reopen_append
+from prefork.observe.log import reopen_append
+from prefork.unix.appending import open_append
 
 MOST_QUEUED = 4 * 1024 * 1024
 """Bytes that may wait for the thread."""

@@ -1,4 +1,4 @@
-"""The log of master and workers: one line a record, to stderr or to a file that can be reopened.
+"""The log of master and workers: one line a record, to stderr, stdout, or a file to be reopened.
 
 The logger belongs to nobody's hierarchy: an app that configures logging, and disables what it did
 not configure, cannot silence the reason why it does not start.
@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from prefork.errors import MachineError
+from prefork.unix.appending import open_append, trust
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
 
@@ -31,8 +32,11 @@ class Log:
 
     def __init__(self, level: str, path: str) -> None:
         # A worker that follows a rotation has its own working directory.
-        self.path = os.path.abspath(path) if path else ""
-        self.fd = open_append(path) if path else sys.stderr.fileno()
+        self.path = os.path.abspath(path) if path not in ("", "-") else ""
+        if self.path:
+            self.fd = open_append(path)
+        else:
+            self.fd = (sys.stdout if path else sys.stderr).fileno()
         stream = os.fdopen(self.fd, "a", buffering=1, closefd=False, errors="backslashreplace")
         handler = _Handler(stream)
         handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
@@ -51,14 +55,6 @@ class Log:
             reopen_append(self.path, self.fd, self.logger)
 
 
-def open_append(path: str) -> int:
-    """A descriptor that always writes at the end. Raises MachineError."""
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
-
-
 def make_log(path: str, uid: int | None, gid: int | None) -> None:
     """See that the file can be written, and give it to the user who reopens it after a rotation.
 
@@ -66,6 +62,7 @@ def make_log(path: str, uid: int | None, gid: int | None) -> None:
     """
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         return
+    trust(uid)
     fd = open_append(path)
     try:
         status = os.fstat(fd)

@@ -99,20 +99,6 @@ class Output:
             self._silent_until[level] = now + TELL_AGAIN
             self._logger.log(level, "%s %s", self.path, what)
 
-    def cut(self, inode: int, before: int, length: int) -> bool:
-        """After a crash: whether ``length`` bytes are there after the first ``before``. If not, the
-        part that is, is removed."""
-        for path in (self.path, *self.path.parent.glob(f"{self.path.name}?*")):
-            with suppress(FileNotFoundError):
-                status = os.lstat(path)
-                if status.st_ino == inode and stat.S_ISREG(status.st_mode):
-                    if status.st_size >= before + length:
-                        return True
-                    if status.st_size > before:
-                        os.truncate(path, before)
-                    return False
-        return False
-
     def rotate(self) -> None:
         """Put the file away, if there is something in it, and begin a new one."""
         if not self.ends()[1]:
@@ -154,6 +140,21 @@ class Output:
             os.close(self._fd)
         self._fd = fd
         self._born = _birth(fd, self.path)
+
+
+def cut(log: Path, inode: int, before: int, length: int) -> bool:
+    """After a crash: whether ``length`` bytes are there after the first ``before``, in the log or
+    in one whose name begins with its name. If not, the part that is, is removed."""
+    for path in (log, *log.parent.glob(f"{log.name}?*")):
+        with suppress(FileNotFoundError):
+            status = os.lstat(path)
+            if status.st_ino == inode and stat.S_ISREG(status.st_mode):
+                if status.st_size >= before + length:
+                    return True
+                if status.st_size > before:
+                    os.truncate(path, before)
+                return False
+    return False
 
 
 def _open_own(path: Path) -> int:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """The settings. Sizes are bytes, times seconds; None: not by that."""
+    """The settings. Sizes are bytes, times seconds; None: not by that. ``by_slot``: each slot has a
+    log of its own."""
 
     format: str = "text"
     size: int | None = None
     age: float | None = None
     keep: int = 10
     total: int | None = None
+    by_slot: bool = False
 
     def is_due(self, size: int, more: int, age: float) -> bool:
         """Whether a log of that size and age is rotated before ``more`` bytes go into it."""

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 from prefork.observe.ledger import Batch, Ledger
 from prefork.observe.log import Log
-from prefork.observe.output import Output
+from prefork.observe.output import cut
+from prefork.observe.outputs import Outputs
+from prefork.observe.own_log import OwnLog
 from prefork.observe.records import FORMATS, whole_lines
 from prefork.observe.rotation import Rotation
 from prefork.unix.handover import Line
@@ -63,14 +65,15 @@ class Writer:
         self,
         outlets: Mapping[Outlet, int],
         line: Line,
-        output: Output,
+        outputs: Outputs,
         ledger: Ledger,
         log: Log,
     ) -> None:
         self._line = line
-        self._output = output
+        self._outputs = outputs
         self._ledger = ledger
         self._log = log
+        self._own_log = OwnLog(log, outputs.path.parent)
         self._glance = Glance()
         self._sources = {o.number: _Source(o, fd) for o, fd in outlets.items()}
         self._resting: dict[int, float] = {}
@@ -95,12 +98,14 @@ class Writer:
                 else:
                     self._look(key.data)
             self._wake_resting()
+            self._own_log.settle(self._outputs.rotation)
         return 0
 
     def _recover(self) -> None:
         """Finish what the writer before us was about to do."""
         batch = self._ledger.pending()
-        if batch is not None and self._output.cut(batch.inode, batch.before, batch.length):
+        path = self._outputs.path
+        if batch is not None and cut(path, batch.inode, batch.before, batch.length):
             source = self._sources.get(batch.outlet)
             if source is not None:
                 self._ledger.take(source.fd, batch)
@@ -136,9 +141,10 @@ class Writer:
         self._resting[source.outlet.number] = time.monotonic() + PATIENCE
 
     def _patience(self) -> float | None:
-        if not self._resting:
-            return None
-        return max(0.0, min(self._resting.values()) - time.monotonic())
+        now = time.monotonic()
+        own = self._own_log.patience()
+        due = [max(0.0, due - now) for due in self._resting.values()]
+        return min(due if own is None else [*due, own], default=None)
 
     def _wake_resting(self) -> None:
         now = time.monotonic()
@@ -156,13 +162,14 @@ class Writer:
     # Writing.
 
     def _write(self, source: _Source, taken: int, lines: list[bytes]) -> None:
-        data = FORMATS[self._output.format](source.outlet, self._stamp(), lines)
-        data = self._output.notice() + data
-        self._output.make_room(len(data))
-        inode, before = self._output.ends()
+        output = self._outputs.of(source.outlet.slot)
+        data = FORMATS[output.format](source.outlet, self._stamp(), lines)
+        data = output.notice() + data
+        output.make_room(len(data))
+        inode, before = output.ends()
         batch = Batch(source.outlet.number, taken, inode, before, len(data))
         self._ledger.begin(batch)
-        self._output.append(data, len(lines), before)
+        output.append(data, len(lines), before)
         self._ledger.take(source.fd, batch)
         self._ledger.end()
 
@@ -186,7 +193,7 @@ class Writer:
                 assert fd is not None, "an outlet comes with its pipe"
                 self._take_on(Outlet(**details), fd)
             elif say == "settings":
-                self._output.set_rotation(Rotation(**details))
+                self._outputs.set_rotation(Rotation(**details))
             else:
                 self._do(say)
                 self._line.send_surely(message("done", **details))
@@ -198,9 +205,11 @@ class Writer:
     def _do(self, what: str) -> None:
         match what:
             case "rotate":
-                self._output.rotate()
+                self._outputs.rotate()
+                self._own_log.rotate(self._outputs.rotation)
             case "flush":
-                self._output.flush()
+                self._outputs.flush()
+                self._own_log.empty()
             case "reopen":
                 self._log.reopen()
-                self._output.reopen()
+                self._outputs.reopen()

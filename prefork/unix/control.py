@@ -1,12 +1,14 @@
 """The control socket: open it in the master, accept its clients, connect to it.
 
 Only the owner of the master, and root, get in: the socket is 0600 in a 0700 folder, and the kernel
-says who connects (SO_PEERCRED, unix(7)).
+says who connects (SO_PEERCRED, unix(7)). With a group it is 0660, the folder lets its members in,
+and the master asks the kernel for the groups of its peer.
 """
 
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefork.errors import MachineError
@@ -14,14 +16,20 @@ from prefork.errors import MachineError
 _ROOM_TO_SEND = 1024 * 1024
 """What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""
 
+_SO_PEERGROUPS = 59
+"""unix(7) does not tell it, and neither does Python."""
+
+_MOST_GROUPS = 256
+"""Python's getsockopt has room for no more."""
+
 
 class ControlSocket:
-    """The listening end."""
+    """The listening end. ``for_group``: also for the group of its folder, which is setgid."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, for_group: bool = False) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o177)
+        before = os.umask(0o117 if for_group else 0o177)
         try:
             with _reachable(path) as reachable:
                 self._socket.bind(reachable)
@@ -56,13 +64,22 @@ class Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        self.pid, self.uid, self.gid = struct.unpack("iii", credentials)
+        self.pid, self.uid, self.gid = _credentials(connection)
 
     @property
     def is_owner(self) -> bool:
         """Whether it may change anything."""
         return self.uid in (0, os.geteuid())
+
+    def is_in(self, gid: int) -> bool:
+        """Whether this was one of its groups when it connected."""
+        if self.gid == gid:
+            return True
+        try:
+            packed = self._socket.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4)
+        except OSError:
+            return False  # it is in more groups than we can be told
+        return gid in struct.unpack(f"{len(packed) // 4}I", packed)
 
     def fileno(self) -> int:
         """Readable when it says something or leaves."""
@@ -77,9 +94,11 @@ class Peer:
         except OSError:
             return b""
 
-    def send(self, data: bytes) -> bool:
-        """Whether it was taken whole."""
+    def send(self, data: bytes, fds: Sequence[int] = ()) -> bool:
+        """Whether it was taken whole; ``fds``: descriptors that go with it."""
         try:
+            if fds:
+                return socket.send_fds(self._socket, [data], fds) == len(data)
             return self._socket.send(data) == len(data)
         except OSError:
             return False
@@ -92,14 +111,43 @@ class Peer:
 def connect(path: Path, timeout: float | None) -> socket.socket:
     """A client's connection. Raises MachineError when no master answers there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(timeout)
+    if timeout is not None:
+        # Blocking, because only then a full queue is waited for.
+        wait = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000) or 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
     try:
         with _reachable(path) as reachable:
             connection.connect(reachable)
+        connection.settimeout(timeout)
     except OSError as error:
         connection.close()
         raise MachineError(f"no master answers on {path}: {error.strerror or error}") from error
     return connection
+
+
+def is_listening(path: Path) -> bool:
+    """Whether somebody does, though perhaps without answering."""
+    try:
+        connect(path, 1.0).close()
+    except MachineError as error:
+        return isinstance(error.__cause__, (TimeoutError, BlockingIOError))
+    return True
+
+
+def listener_pid(path: Path) -> int | None:
+    """Of whoever listens there, whether it answers or not; None: nobody does."""
+    try:
+        with connect(path, 1.0) as connection:
+            return _credentials(connection)[0]
+    except MachineError:
+        return None
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Pid, uid and gid of the other end; of a listener those that it had when it began."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, gid = struct.unpack("iII", packed)
+    return pid, uid, gid
 
 
 class _reachable:  # noqa: N801 - a verb, used in a with statement

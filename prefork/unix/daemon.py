@@ -7,7 +7,10 @@ is seen by whoever started it.
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
+
+from prefork.unix.appending import open_append
 
 
 class Foreground:
@@ -38,12 +41,14 @@ class Foreground:
             self._fd = -1
 
 
-def detach() -> Foreground:
-    """Return in a new session, in the background; the foreground never returns from here."""
+def detach(leaving: Iterable[int] = ()) -> Foreground:
+    """Return in a new session, in the background; the foreground never returns from here, and lets
+    go of the descriptors ``leaving`` while it waits."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     middle = os.fork()
     if middle:
-        os.close(writer)
+        for fd in (writer, *leaving):
+            os.close(fd)
         os.waitpid(middle, 0)
         _await_word(reader)
     os.setsid()
@@ -82,10 +87,9 @@ def open_standard_streams() -> None:
 
 def redirect_output(path: str) -> None:
     """Let go of the terminal: stdout and stderr go to ``path``, or nowhere when it is empty."""
-    path = path or os.devnull
     sys.stdout.flush()
     sys.stderr.flush()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = open_append(path or os.devnull)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)

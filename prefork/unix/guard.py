@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefork.errors import MachineError
 from prefork.unix.family import members, signal_session
@@ -25,12 +25,14 @@ _LONGEST = 200
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One to look after, how it is to be ended, and the reading end of its stderr."""
+    """One to look after, how it is to be ended, the reading end of its stderr, and where that is
+    passed on to."""
 
     pid: int
     stop_signal: int
     kill_timeout: float
     stderr: int
+    sink: int
 
 
 class Guard:
@@ -66,7 +68,7 @@ class Guard:
         """See to it that this session ends with the master."""
         self._sessions[session.pid] = session
         words = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
-        self._tell(words, [session.stderr])
+        self._tell(words, [session.stderr, session.sink])
 
     def forget(self, pid: int) -> None:
         """Nobody of that session is left."""
@@ -97,9 +99,14 @@ class Guard:
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_IGN)
         let_signals_through()
+        for (
+            pid,
+            session,
+        ) in self._sessions.items():  # many go to the same, and are closed one by one
+            self._sessions[pid] = replace(session, sink=os.dup(session.sink))
         self._keep_only(line.fileno())
         while True:
-            words, fds, _, _ = socket.recv_fds(line, _LONGEST, 1)
+            words, fds, _, _ = socket.recv_fds(line, _LONGEST, 2)
             if not words:
                 break
             self._note(words.split(), fds)
@@ -107,8 +114,9 @@ class Guard:
         os._exit(0)
 
     def _keep_only(self, line: int) -> None:
-        """The socket, the log, and the stderr of the programs; all else is the master's."""
-        kept = {session.stderr for session in self._sessions.values()}
+        """The socket, the log, and what is the programs'; all else is the master's."""
+        sessions = self._sessions.values()
+        kept = {fd for session in sessions for fd in (session.stderr, session.sink)}
         os.dup2(self._log_fd, 2)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
@@ -126,6 +134,7 @@ class Guard:
             self._sessions[int(pid)] = Session(int(pid), int(how[0]), float(how[1]), *fds)
         elif (session := self._sessions.pop(int(pid), None)) is not None:
             os.close(session.stderr)
+            os.close(session.sink)
 
     def _end_all(self) -> None:
         sessions = list(self._sessions.values())
@@ -134,8 +143,14 @@ class Guard:
         died = time.monotonic()
         while sessions := [session for session in sessions if members(session.pid)]:
             for session in sessions:
-                if data := read_available(session.stderr):
-                    write_all(2, data)
+                _pass_on(session)
                 if time.monotonic() - died >= session.kill_timeout:
                     signal_session(session.pid, signal.SIGKILL)
             time.sleep(_LOOK)
+        for session in self._sessions.values():
+            _pass_on(session)  # what it said last
+
+
+def _pass_on(session: Session) -> None:
+    if data := read_available(session.stderr):
+        write_all(session.sink, data)

@@ -7,7 +7,9 @@
     NAME.out   what its workers print, and NAME.out.1.gz …, the rotated ones
 
 Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
-owner alone: folders are 0700, files 0600, and symlinks are not followed.
+owner alone: folders are 0700, files 0600, and symlinks are not followed. With --control-group an
+app's folder is 2750 and the home 0750: the group sees names, reads the logs and gets at the
+socket; state and lock stay its owner's, so to everybody else an app runs when it lets them connect.
 """
 
 import fcntl
@@ -21,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from prefork.errors import MachineError, UsageError
+from prefork.unix.control import is_listening, listener_pid
+from prefork.unix.identity import group_name, user_name
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
@@ -61,6 +65,19 @@ class Folder:
         """Where the control socket is."""
         return self.path / "control"
 
+    def let_in(self, gid: int) -> None:
+        """The members of this group, as far as the socket and the logs. Raises PreforkError."""
+        _let_list(self.path.parent, gid)
+        try:
+            # Setgid, so that what comes later belongs to the group, too.
+            os.chown(self.path, -1, gid)
+            os.chmod(self.path, 0o2750)
+            for log in _logs(self.path):
+                os.chown(log, -1, gid, follow_symlinks=False)
+        except OSError as error:
+            why = f"{error.strerror}; one has to be in a group to give it something"
+            raise MachineError(f"control-group: cannot let it into {self.path}: {why}") from error
+
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
         replace_file(self.path / "state", json.dumps(state, indent=1))
@@ -91,14 +108,32 @@ class Entry:
         return self.path / "control"
 
     @property
+    def owner(self) -> int:
+        """Whose it is."""
+        return os.lstat(self.path).st_uid
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we may do more than look."""
+        return os.geteuid() in (0, self.owner)
+
+    def require_ours(self) -> None:
+        """Raises UsageError: where no master is asked, nobody else would say so."""
+        if not self.is_ours:
+            raise UsageError(f"{self.name} belongs to {user_name(self.owner)}; you may look")
+
+    @property
     def pid(self) -> int | None:
-        """Of the master that holds the lock; None: nobody does."""
-        return self.state.get("pid") if self.runs() else None
+        """Of the master that holds the lock; None: nobody does. The kernel knows better than the
+        state, which may be as old as the last master."""
+        return listener_pid(self.control) or self.state.get("pid") if self.runs() else None
 
     def runs(self) -> bool:
-        """Whether a master holds the lock."""
+        """Whether a master holds the lock; for others than its owner, whether one listens."""
         try:
             fd = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except PermissionError:
+            return is_listening(self.control)
         except OSError:
             return False
         try:
@@ -123,7 +158,8 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
     new = path.with_name(path.name + ".new")
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        _remove(new)  # of somebody who died here
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(new, path)
@@ -134,6 +170,8 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
 def entries(where: Path) -> Iterator[Entry]:
     """All apps in the list, by name. Raises MachineError when it may not be read."""
     try:
+        if os.stat(where).st_mode & 0o2:
+            _require_own(where)
         found = sorted(os.scandir(where), key=lambda each: each.name)
     except FileNotFoundError:
         return
@@ -163,9 +201,9 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
 
 def erase(path: Path) -> None:
     """Remove the folder of an app and all that prefork put into it."""
-    for output in path.glob(f"{path.name}.out*"):
-        _remove(output)
-    for name in ("control", "state", "state.new", "log", "lock"):
+    for log in _logs(path):
+        _remove(log)
+    for name in ("control", "state", "state.new", "lock"):
         _remove(path / name)
     try:
         os.rmdir(path)
@@ -173,13 +211,18 @@ def erase(path: Path) -> None:
         pass  # somebody else put something there: it is theirs
 
 
+def _logs(folder: Path) -> list[Path]:
+    """What master and workers said, the rotated files, too."""
+    own = [path for path in folder.glob("log*") if re.fullmatch(r"log(\.\d+|\.new)?", path.name)]
+    return own + list(folder.glob(f"{folder.name}.out*"))
+
+
 def _lock(where: Path, name: str) -> Folder | None:
     path = where / name
     try:
         for folder in (where, path):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        _require_own(where)
-        _require_own(path)
+            _require_own(folder)
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(path / "lock", flags, 0o600)
@@ -190,6 +233,7 @@ def _lock(where: Path, name: str) -> Folder | None:
                 return None
             if _is_at(fd, path / "lock"):
                 _remove(path / "control")
+                os.chmod(path, 0o700)  # a group that it was open to may not be wanted any more
                 return Folder(path, fd)
             os.close(fd)  # its last owner removed it between our open and our lock
             os.makedirs(path, mode=0o700, exist_ok=True)
@@ -198,10 +242,36 @@ def _lock(where: Path, name: str) -> Folder | None:
         raise MachineError(f"cannot use {path}: {why}") from error
 
 
+def _let_list(home: Path, gid: int) -> None:
+    """Raises PreforkError."""
+    try:
+        status = os.stat(home)
+        if status.st_mode & 0o5 == 0o5 or (status.st_mode & 0o50 == 0o50 and status.st_gid == gid):
+            return
+        if status.st_mode & 0o70:
+            raise UsageError(
+                f"control-group: {home} is open to {group_name(status.st_gid)} already, and one "
+                "home has one group; use another PREFORK_HOME, or chmod 700 it first"
+            )
+        os.chown(home, -1, gid)
+        os.chmod(home, 0o750)
+    except OSError as error:
+        why = f"{error.strerror}; one has to be in a group to give it something"
+        raise MachineError(f"control-group: cannot let it into {home}: {why}") from error
+
+
 def _require_own(path: Path) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise MachineError(f"{path} is not a folder of this user's: it is in $PREFORK_HOME")
+        whose = user_name(status.st_uid)
+        raise MachineError(
+            f"{path} is not a folder of this user's, but {whose}'s: it is in $PREFORK_HOME"
+        )
+    if status.st_mode & 0o22:
+        raise MachineError(
+            f"others may write into {path}, which is in $PREFORK_HOME, and so take the place of an "
+            f"app; chmod go-w {path}"
+        )
 
 
 def _is_at(fd: int, path: Path) -> bool:

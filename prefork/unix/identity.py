@@ -32,7 +32,7 @@ def look_up(user: str, group: str) -> Identity:
     """Names or numbers. Raises UsageError for unknown ones, MachineError when we may not."""
     uid, gid, name = None, None, ""
     if group:
-        gid = _group(group)
+        gid = group_id(group)
     if user:
         found = _user(user)
         if found is not None:
@@ -49,6 +49,32 @@ def look_up(user: str, group: str) -> Identity:
     return Identity()
 
 
+def group_id(text: str) -> int:
+    """Of a name or a number. Raises UsageError for an unknown name."""
+    if _is_id(text):
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise UsageError(f"no group is called {text!r}; see `getent group`") from None
+
+
+def user_name(uid: int) -> str:
+    """For people: by its name, where a list knows it."""
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+def group_name(gid: int) -> str:
+    """For people: by its name, where a list knows it."""
+    try:
+        return f"group {grp.getgrgid(gid).gr_name}"
+    except KeyError:
+        return f"group {gid}"
+
+
 def _user(text: str) -> pwd.struct_passwd | None:
     """None for a number that no list knows, as containers are fond of."""
     if _is_id(text):
@@ -60,15 +86,6 @@ def _user(text: str) -> pwd.struct_passwd | None:
         return pwd.getpwnam(text)
     except KeyError:
         raise UsageError(f"no user is called {text!r}; see `getent passwd`") from None
-
-
-def _group(text: str) -> int:
-    if _is_id(text):
-        return int(text)
-    try:
-        return grp.getgrnam(text).gr_gid
-    except KeyError:
-        raise UsageError(f"no group is called {text!r}; see `getent group`") from None
 
 
 def _is_id(text: str) -> bool:

@@ -109,10 +109,18 @@ def block(listeners: Iterable[Listener]) -> None:
 
 
 def _dress(address: Unix) -> None:
-    if address.mode is not None:
-        os.chmod(address.path, address.mode)
-    if address.owner:
-        _chown(address)
+    """By a descriptor, so that whatever somebody puts at the path meanwhile stays as it is."""
+    fd = os.open(address.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise MachineError(f"cannot listen on {address}: somebody else has put something there")
+        same = f"/proc/self/fd/{fd}"
+        if address.mode is not None:
+            os.chmod(same, address.mode)
+        if address.owner:
+            _chown(same, address.owner)
+    finally:
+        os.close(fd)
 
 
 def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:
@@ -171,10 +179,10 @@ def _open_unix(address: Unix, backlog: int) -> Listener:
     return Listener(sock, address, inode)
 
 
-def _chown(address: Unix) -> None:
-    user, _, group = address.owner.partition(":")
+def _chown(path: str, to: str) -> None:
+    user, _, group = to.partition(":")
     owner = look_up(user, group)
-    os.chown(address.path, _or_unchanged(owner.uid), _or_unchanged(owner.gid if group else None))
+    os.chown(path, _or_unchanged(owner.uid), _or_unchanged(owner.gid if group else None))
 
 
 def _or_unchanged(number: int | None) -> int:
@@ -184,7 +192,7 @@ def _or_unchanged(number: int | None) -> int:
 def _clear_stale(address: Unix) -> None:
     """Remove a socket that nobody listens on any more; refuse to touch anything else."""
     try:
-        mode = os.stat(address.path).st_mode
+        mode = os.lstat(address.path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
@@ -236,7 +244,7 @@ def backlog_ceiling() -> int | None:
 
 def _inode(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)
+        status = os.lstat(path)
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -247,7 +255,7 @@ def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()
     if error.errno == errno.EADDRINUSE and (own := _on_port(address, open_now)):
         reason = (
             f"this server listens on {own} itself, and Linux opens no two addresses that overlap; "
-            "name one of them, and restart to change from one to the other"
+            "name one of them; `prefork restart --stop-first` changes from one to the other"
         )
     elif error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
         reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"

@@ -1,12 +1,15 @@
 """A pid file whose lock, not whose content, says that a master runs (flock(2)).
 
-A stale file is simply taken over: its lock died with its owner.
+A stale file is simply taken over: its lock died with its owner. One that is not ours, or leads
+elsewhere, is not touched: its folder may be one that others write to.
 """
 
 import fcntl
 import os
+import stat
 
 from prefork.errors import MachineError
+from prefork.unix.identity import user_name
 
 
 class PidFile:
@@ -34,9 +37,15 @@ class PidFile:
 def _open_locked(path: str) -> int:
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise MachineError(f"cannot write the pid file {path}: {error.strerror}") from error
+            why = (
+                "it is a symlink; remove it or choose another"
+                if os.path.islink(path)
+                else error.strerror
+            )
+            raise MachineError(f"cannot write the pid file {path}: {why}") from error
+        _require_own(fd, path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,8 +60,22 @@ def _open_locked(path: str) -> int:
         os.close(fd)  # its last owner removed it between our open and our lock
 
 
+def _require_own(fd: int, path: str) -> None:
+    found = os.fstat(fd)
+    why = ""
+    if not stat.S_ISREG(found.st_mode):
+        why = "it is no file"
+    elif found.st_uid != os.geteuid():
+        why = f"it belongs to {user_name(found.st_uid)}"
+    elif found.st_nlink > 1:
+        why = "it is a hard link to something else"
+    if why:
+        os.close(fd)
+        raise MachineError(f"cannot write the pid file {path}: {why}; remove it or choose another")
+
+
 def _is_at(fd: int, path: str) -> bool:
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
@@ -70,22 +71,43 @@ class Glance:
 
     def __init__(self) -> None:
         self._copy = _open_pipe()
-        self._libc = ctypes.CDLL(None, use_errno=True)
 
     def look(self, fd: int) -> bytes | None:
         """What is in the pipe, at most 64 KB of it; None when nothing, empty at the end of file."""
-        seen = self._libc.tee(fd, self._copy.writer, ctypes.c_size_t(65536), SPLICE_F_NONBLOCK)
-        if seen > 0:
-            return os.read(self._copy.reader, seen)
-        if seen == 0:
-            return b""
-        if (why := ctypes.get_errno()) in (errno.EAGAIN, errno.EINTR):
-            return None
-        raise OSError(why, os.strerror(why))
+        seen = _tee(fd, self._copy.writer)
+        return os.read(self._copy.reader, seen) if seen else None if seen is None else b""
 
     def close(self) -> None:
         """Let go of the copy."""
         self._copy.close()
+
+
+def pass_on(source: int, sink: int) -> bytes | None:
+    """From pipe to pipe, and tell what it was; None when there is nothing or no room, empty at the
+    end of file. Nothing is taken that the sink did not get."""
+    copied = _tee(source, sink)
+    return os.read(source, copied) if copied else None if copied is None else b""
+
+
+def has_something(fd: int) -> bool:
+    """Whether it could be read now."""
+    look = select.poll()
+    look.register(fd, select.POLLIN)
+    return bool(look.poll(0))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _tee(source: int, sink: int) -> int | None:
+    """Copy what is in one pipe to another: how many bytes, at most 64 KB; 0 at the end of file,
+    None when there is nothing or no room."""
+    copied: int = _libc.tee(source, sink, ctypes.c_size_t(65536), SPLICE_F_NONBLOCK)
+    if copied >= 0:
+        return copied
+    if (why := ctypes.get_errno()) in (errno.EAGAIN, errno.EINTR):
+        return None
+    raise OSError(why, os.strerror(why))
 
 
 def _open_pipe() -> Pipe:

@@ -1,15 +1,35 @@
-"""The master's mailbox: signals are only queued here, and read by the loop.
+"""Signals by name, and the master's mailbox: there they are only queued, and read by the loop.
 
 The handler appends to a deque and the interpreter writes a byte to a pipe that wakes the loop. The
 deque is the truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel
 did not merge are not merged here either.
 """
 
+import difflib
 import os
 import signal
 from collections import deque
 from collections.abc import Iterable
 from types import FrameType
+
+from prefork.errors import UsageError
+
+
+def signal_number(text: str) -> int:
+    """What ``TERM``, ``SIGTERM``, ``sigterm`` or ``15`` mean. Raises UsageError."""
+    known = signal.valid_signals()
+    # "signal 40" is how process.signal_name writes a real-time one.
+    name = text.upper().removeprefix("SIGNAL ").removeprefix("SIG")
+    if name.isascii() and name.isdigit():
+        if int(name) in known:
+            return int(name)
+        raise UsageError(f"there is no signal {text}; they are 1 to {max(known)}")
+    names = {each.name.removeprefix("SIG"): int(each) for each in signal.Signals}
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else "; `kill -l` lists them"
+        raise UsageError(f"no signal is called {text!r}{hint}")
+    return names[name]
 
 
 def in_terminal_foreground() -> bool:

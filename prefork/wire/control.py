@@ -33,7 +33,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What a master can be asked. ``changes``: only its owner may ask; others may at most look."""
+    """What a master can be asked. ``changes``, or tells a secret: only its owner may ask."""
 
     name: str
     text: str
@@ -71,6 +71,16 @@ VERBS = {
             True,
             (Argument("quick", "do not wait for requests in flight"), NO_WAIT),
         ),
+        Verb(
+            "signal",
+            "a signal to the workers, or to those of one slot",
+            True,
+            (
+                Argument("signal", "its name or number", required=True),
+                Argument("slot", "only to this slot"),
+            ),
+        ),
+        Verb("hand_over", "copies of the listening sockets, for the master after this one", True),
         Verb("reopen", "open the logs anew, after somebody else rotated them", True),
         Verb("rotate", "put what the workers printed away, and begin a new file", True),
         Verb("flush", "empty the logs, the rotated ones, too", True),

@@ -118,6 +118,8 @@ def _become_program(birth: Birth, hatch: Hatch) -> int:
     try:
         lead_session()
         birth.on_ready()  # while we are still who may
+        if birth.identity.uid is not None:
+            os.fchown(hatch.stderr, birth.identity.uid, -1)  # it may open /dev/stderr
         take_place(birth)
         if not die_with_parent(signal.Signals[config.stop_signal], birth.master):
             return 0

@@ -8,12 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -78,14 +79,15 @@ def the_writer(home: Home) -> psutil.Process:
     return wait_for(lambda: writer_of(home.app()["pid"]), "a log writer")
 
 
-def output(folder: Path, name: str = "web") -> list[str]:
+def output(folder: Path, name: str = "web", slot: str = "") -> list[str]:
     """All lines, the oldest first."""
-    olds = {int(path.name.split(".")[2]): path for path in folder.glob(f"{name}.out.*[0-9z]")}
+    found = folder.glob(f"{name}.out{slot}.*[0-9z]")
+    olds = {int(path.name.split(".")[2]): path for path in found}
     texts = []
     for _, path in sorted(olds.items()):
         data = path.read_bytes()
         texts.append(gzip.decompress(data) if path.suffix == ".gz" else data)
-    texts.append((folder / f"{name}.out").read_bytes())
+    texts.append((folder / f"{name}.out{slot}").read_bytes())
     return b"".join(texts).decode().splitlines()
 
 
@@ -380,6 +382,88 @@ def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: P
         assert server.stop() == 0
         assert server.is_gone()
     assert target.read_text() == "precious\n"
+
+
+def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
+    """Rotated and followed each by itself; a new slot is followed, too; nothing is lost."""
+    home.start("web", "--log-split", "slot", "--log-rotate-size", "20k")
+    folder = home.home / "web"
+    assert not (folder / "web.out").exists()
+    get(home, "/raw?first%0A")
+    wait_for((folder / "web.out-0").exists, "a file of slot 0")
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "prefork", "logs", "web", "-f", "-n", "0", "--out"],
+        env=home.environ(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        home.good("scale", "web", "2")
+
+        def both() -> bool:
+            get(home, "/many?who=w1&count=50")
+            return (folder / "web.out-1").exists() and len(list(folder.glob("web.out-0.*"))) > 1
+
+        wait_for(both, "slot 1 said something, and slot 0 much")
+        the_writer(home).kill()
+        both()
+        assert follower.stdout is not None
+        slots = set()
+        timer = threading.Timer(PATIENCE, follower.kill)
+        timer.start()
+        while slots != {"0", "1"}:
+            line = follower.stdout.readline()
+            assert line, "it ended"
+            slots.add(line.split()[3])
+        timer.cancel()
+    finally:
+        follower.kill()
+        follower.communicate()
+    home.good("stop", "web")
+    for slot in ("0", "1"):
+        lines = output(folder, "web", f"-{slot}")
+        assert {line.split()[3] for line in lines} == {slot}
+        numbers = [int(match[3]) for line in lines if (match := LINE.fullmatch(line))]
+        assert len(numbers) == len([line for line in lines if " w1 " in line])
+        assert all(numbers.count(each) == numbers.count(0) for each in range(50))
+    home.good("start", "web")
+    assert "first" in home.good("logs", "web", "-n", "9999")
+    home.good("flush", "web")
+    assert output(folder, "web", "-0") == output(folder, "web", "-1") == []
+    home.good("delete", "web")
+    assert not folder.exists()
+
+
+def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
+    """Although many write to it; who follows it, or asks for all, does not see the difference."""
+    home.start("web", "-w", "2", "--log-rotate-size", "4k", "--log-keep", "3")
+    folder = home.home / "web"
+
+    def rotated() -> list[str]:
+        return sorted(path.name for path in folder.glob("log.*"))
+
+    def more() -> bool:
+        with suppress(urllib.error.HTTPError):
+            get(home, "/raise")
+        get(home, "/raw?more%0A")  # so that the log writer looks at once
+        return "log.4" in rotated()
+
+    wait_for(more, "four rotations")
+    wait_for(lambda: rotated() == ["log.2", "log.3", "log.4"], "old ones go")
+    assert not any(path.stat().st_size < 4096 for path in folder.glob("log.*"))
+    home.good("reload", "web")
+    with suppress(urllib.error.HTTPError):
+        get(home, "/raise")
+    text = home.good("logs", "web", "-n", "9999")
+    assert "reloaded to gen 2" in text
+    assert text.count("no such table") > 3
+    home.good("rotate", "web")
+    assert rotated() == ["log.3", "log.4", "log.5"]
+    assert (folder / "log").read_text() == ""
+    home.good("flush", "web")
+    assert rotated() == []
+    home.good("delete", "web")
+    assert not folder.exists()
 
 
 def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
@@ -99,10 +101,31 @@ def test_a_master_that_hangs_is_listed_and_can_be_ended(home: Home) -> None:
     app = home.app()
     os.kill(app["pid"], signal.SIGSTOP)
     assert json.loads(home.good("list", "--json"))[0]["state"] == "hung"
+    listed = home.good("list")
+    assert re.search(rf"web +hung +- .* {app['pid']} ", listed)
+    assert "web does not answer; `prefork stop --force` ends it" in listed
+    assert "`prefork stop --force web` ends it" in home.bad(111, "stop", "web")
     assert "did not end within" in home.bad(111, "reload", "web", "--timeout", "0.2")
     assert home.good("stop", "--force", "web") == "web: stopped\n"
     for worker in app["workers"]:
         wait_for(lambda pid=worker["pid"]: not os.path.exists(f"/proc/{pid}"), "no orphans")
+
+
+def test_a_master_that_hangs_is_ended_with_its_programs(home: Home) -> None:
+    home.write("child.sh", "sleep 1000 & wait")
+    home.good("start", "-w", "2", "--ready", "10ms", "--name", "web", "--", "sh", "child.sh")
+    master = psutil.Process(home.app()["pid"])
+
+    def sleeping() -> bool:
+        names = [each.name() for each in master.children(recursive=True)]
+        return names.count("sleep") == 2
+
+    wait_for(sleeping, "both have a child")
+    family = master.children(recursive=True)
+    os.kill(home.app()["pid"], signal.SIGSTOP)
+    assert home.good("delete", "--force", "web") == "web: stopped\nweb: deleted\n"
+    wait_for(lambda: not any(each.is_running() for each in family), "no orphans")
+    assert not (home.home / "web").exists()
 
 
 def test_masters_in_the_foreground_are_listed_while_they_live(home: Home) -> None:
@@ -175,7 +198,7 @@ def test_nobody_else_gets_in(home: Home) -> None:
             [sys.executable, "-c", code, str(moved)], capture_output=True, text=True, check=False
         )
         os.rename(moved, folder / "control")
-    assert "belongs to another user" in said.stdout, said.stderr
+    assert "this app belongs to user root" in said.stdout, said.stderr
 
 
 def test_a_client_that_floods_stalls_or_lies_harms_nobody(home: Home) -> None:

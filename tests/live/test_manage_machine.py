@@ -102,17 +102,6 @@ def test_values_are_masked_unless_their_owner_wants_them(home: Home) -> None:
     assert "s3cret" not in report + home.good("show", "web", "--json")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_verbs_and_options(home: Home, shell: str) -> None:
-    script = home.good("completion", shell)
-    assert "reload" in script
-    assert "kill-timeout" in script
-    if shell == "bash":
-        test = f'{script}\nCOMP_WORDS=(prefork relo)\nCOMP_CWORD=1\n_prefork\necho "$COMPREPLY"'
-        done = subprocess.run(["bash", "-c", test], capture_output=True, text=True, check=True)
-        assert done.stdout == "reload\n"
-
-
 def test_no_wait_and_attach(home: Home) -> None:
     assert home.good("start", "--no-wait", "-b", "127.0.0.1:0", "web:app") == "web: starting\n"
     wait_for(lambda: home.client.apps()[0]["state"] == "running", "it started")

@@ -34,6 +34,7 @@ RIGHT = {
     "tls_password": "env:WORD",
     "access_log_format": "json",
     "log_format": "json",
+    "log_split": "slot",
     "forwarded_allow": "10.0.0.0/8",
     "forwarded_headers": "forwarded",
     "root_path": "/shop",

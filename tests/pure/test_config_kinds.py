@@ -128,7 +128,13 @@ def test_off_and_every_zero_switch_an_optional_size_off(raw: object) -> None:
     assert kinds.OPTIONAL_SIZE.show(None) == "off"
 
 
-@pytest.mark.parametrize("kind", [kinds.OPTIONAL_COUNT, kinds.OPTIONAL_SIZE])
+def test_where_zero_is_a_number_it_is_not_off() -> None:
+    parse, show = kinds.COUNT_OR_OFF.parse, kinds.COUNT_OR_OFF.show
+    assert [parse(raw) for raw in ("off", "", "0", 0, "3")] == [None, None, 0, 0, 3]
+    assert [show(value) for value in (None, 0, 3)] == ["off", 0, 3]
+
+
+@pytest.mark.parametrize("kind", [kinds.OPTIONAL_COUNT, kinds.COUNT_OR_OFF, kinds.OPTIONAL_SIZE])
 def test_false_is_not_a_way_to_say_off(kind: Kind) -> None:
     with pytest.raises(ValueError, match=r"a (whole number|size)"):
         kind.parse(False)

@@ -10,7 +10,7 @@ import pytest
 
 from prefork.observe.ledger import Batch, Ledger
 from prefork.observe.log import Log
-from prefork.observe.output import Output
+from prefork.observe.outputs import Outputs
 from prefork.observe.records import format_text
 from prefork.observe.rotation import Rotation
 from prefork.observe.writer import Writer
@@ -73,7 +73,7 @@ def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
     os.close(pipe.writer)
     masters, its = open_line()
     masters.close()
-    output = Output(path, Rotation(size=None), logging.getLogger())
+    output = Outputs(path, Rotation(size=None), logging.getLogger())
     log = Log("info", str(tmp_path / "log"))
     assert Writer({OUTLET: pipe.reader}, its, output, ledger, log).run() == 0
     its.close()

@@ -97,6 +97,7 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.DURATION: durations(),
     kinds.POSITIVE_DURATION: durations(1),
     kinds.OPTIONAL_COUNT: st.none() | _POSITIVE,
+    kinds.COUNT_OR_OFF: st.none() | _COUNT,
     kinds.OPTIONAL_DURATION: st.none() | durations(1),
     kinds.SIZE: _SIZE,
     kinds.OPTIONAL_SIZE: st.none() | _SIZE.filter(bool),

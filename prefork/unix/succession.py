@@ -1,0 +1,54 @@
+"""The listening sockets of a master that is about to end, on their way to the one that follows it.
+
+A copy is kept open in between, so whoever connects then waits in the kernel's queue, and nobody is
+refused. What passes is the sockets themselves (SCM_RIGHTS), each with the address that it was
+opened by.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefork.config.addresses import parse_address
+from prefork.errors import MachineError
+from prefork.unix.control import connect
+from prefork.unix.listeners import Listener
+from prefork.wire import control as wire
+
+MOST = 253
+"""SCM_MAX_FD of the kernel."""
+
+
+def describe(listeners: Iterable[Listener]) -> list[dict[str, Any]]:
+    """What is to be known of each, beside the socket."""
+    return [{"address": str(each.address), "inode": each.inode} for each in listeners]
+
+
+def fetch(control: Path, timeout: float) -> list[Listener]:
+    """Copies of a master's, from its control socket. Raises MachineError, RefusedError."""
+    data, fds = b"", list[int]()
+    with connect(control, timeout) as connection:
+        try:
+            connection.sendall(wire.request("hand_over"))
+            while not data.endswith(b"\n"):
+                piece, came, _, _ = socket.recv_fds(connection, 65536, MOST)
+                if not piece:
+                    raise MachineError("the master left without its sockets")
+                data, fds = data + piece, fds + list(came)
+        except OSError as error:
+            raise MachineError(f"no sockets from the master: {error.strerror or error}") from error
+    said = wire.read_answer(data)
+    assert isinstance(said, wire.Result), "there are no steps on the way"
+    return _rebuild(said.value["listeners"], fds)
+
+
+def _rebuild(described: Sequence[Any], fds: Sequence[int]) -> list[Listener]:
+    made = []
+    for about, fd in zip(described, fds, strict=True):
+        os.set_inheritable(fd, False)
+        inode = about["inode"]
+        address = parse_address(about["address"])
+        made.append(Listener(socket.socket(fileno=fd), address, tuple(inode) if inode else None))
+    return made

@@ -1,0 +1,88 @@
+"""A program on a pseudo terminal of its own: what it shows, and what its keys do."""
+
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+
+from tests.live.harness import PATIENCE, wait_for
+from tests.live.home import Home
+
+
+class Terminal:
+    """A program on a pseudo terminal, and everything that it wrote."""
+
+    def __init__(self, home: Home, *words: str, columns: int = 120, lines: int = 40) -> None:
+        self._ours, theirs = pty.openpty()
+        ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
+        for name in ("COLUMNS", "LINES"):
+            environ.pop(name, None)
+        self.process = subprocess.Popen(
+            # The terminal is to be its own, so that Ctrl-C becomes a signal.
+            ["setsid", "--ctty", sys.executable, "-m", "prefork", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environ, "PREFORK_HOME": str(home.home), "TERM": "xterm"},
+        )
+        os.close(theirs)
+        self._written = b""
+
+    def press(self, key: str) -> None:
+        os.write(self._ours, key.encode())
+
+    def shows(self, pattern: str) -> None:
+        """Wait until it has written something like this since the last call."""
+        deadline = time.monotonic() + PATIENCE
+        while not re.search(pattern, _plain(self._written)):
+            assert time.monotonic() < deadline, _plain(self._written)[-2000:]
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self._written += os.read(self._ours, 65536)
+        self._written = b""
+
+    def echoes(self) -> bool:
+        """Whether keys are shown, as they are for a shell."""
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
+
+    def ends(self) -> int:
+        """Wait for its end and read on meanwhile: a full terminal would hold it up."""
+
+        def ended() -> bool:
+            if select.select([self._ours], [], [], 0.05)[0]:
+                try:
+                    os.read(self._ours, 65536)
+                except OSError:
+                    pass  # nobody has the other side any more
+            return self.process.poll() is not None
+
+        wait_for(ended, "it ends")
+        return int(self.process.returncode)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        os.close(self._ours)
+
+
+def _plain(written: bytes) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode("utf-8", "replace"))
+
+
+@contextmanager
+def on_terminal(home: Home, *words: str, columns: int = 120, lines: int = 40) -> Iterator[Terminal]:
+    """``prefork WORDS``, ended at the end."""
+    terminal = Terminal(home, *words, columns=columns, lines=lines)
+    try:
+        yield terminal
+    finally:
+        terminal.close()

@@ -1,0 +1,91 @@
+"""``prefork list``: its order, and the list that is drawn again and again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import PATIENCE
+from tests.live.home import Home, own_home
+from tests.live.terminal import on_terminal
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with own_home(tmp_path) as made:
+        yield made
+
+
+def names(home: Home, *words: str) -> list[str]:
+    table = [app["name"] for app in json.loads(home.good("list", "--json", *words))]
+    lines = [line.split() for line in home.good("ls", *words).splitlines()]
+    assert [line[0] for line in lines if line and line[0] in table] == table
+    return table
+
+
+def test_it_is_sorted_as_asked(home: Home) -> None:
+    home.start("b", "-w", "2")
+    home.start("a")
+    home.start("c")
+    home.good("stop", "c")
+    assert names(home) == ["a", "b", "c"]
+    assert names(home, "--sort", "workers") == ["b", "a", "c"]
+    assert names(home, "--sort", "uptime") == ["b", "a", "c"]
+    assert names(home, "--sort", "memory")[2] == "c"
+    assert "choose from" in home.bad(100, "list", "--sort", "colour")
+
+
+@pytest.mark.parametrize("leave", ["q", "\x03", "signal"])
+def test_it_is_drawn_again_until_somebody_leaves(home: Home, leave: str) -> None:
+    home.start()
+    with on_terminal(home, "list", "--watch", "0.1") as terminal:
+        terminal.shows(r"(?s)web +running +1/1.*q quits")
+        assert not terminal.echoes()
+        home.good("scale", "web", "2")
+        terminal.shows(r"web +running +2/2")
+        home.start("later")
+        terminal.shows(r"later +running +1/1")
+        if leave == "signal":
+            os.kill(terminal.process.pid, signal.SIGINT)
+        else:
+            terminal.press(leave)
+        assert terminal.ends() == 0
+        assert terminal.echoes()
+
+
+def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
+    home.start()
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "prefork", "ls", "--watch", "0.1", "--json"],
+        env=home.environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watching.stdout is not None
+        for _ in range(3):
+            (app,) = json.loads(watching.stdout.readline())
+            assert app["state"] == "running"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(PATIENCE) == 0
+    finally:
+        watching.kill()
+        watching.communicate()
+    command = f"{sys.executable} -m prefork list --watch 0.1 | head -2 | grep -c name"
+    shell = ["bash", "-c", f"set -o pipefail; {command}"]
+    ended = subprocess.run(
+        shell, capture_output=True, text=True, env=home.environ(), timeout=PATIENCE, check=False
+    )
+    assert ended.stdout == "1\n"
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("often", ["0", "-1", "nan"])
+def test_no_time(home: Home, often: str) -> None:
+    assert "is no number of seconds" in home.bad(100, "list", f"--watch={often}")

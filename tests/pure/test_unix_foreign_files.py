@@ -1,0 +1,158 @@
+"""What somebody else put where our files are to be: it is neither written nor changed."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prefork.config.addresses import Unix
+from prefork.errors import MachineError
+from prefork.unix import appending
+from prefork.unix.appending import open_append
+from prefork.unix.listeners import open_listeners
+from prefork.unix.pidfile import PidFile
+from tests.pure.children import as_root
+
+OTHER = 65534
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Path]:
+    made = tmp_path / "precious"
+    made.write_text("precious\n")
+    yield made
+    assert made.read_text() == "precious\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder / "file"
+
+
+def append(path: Path) -> None:
+    fd = open_append(str(path))
+    os.write(fd, b"line\n")
+    os.close(fd)
+
+
+# Pid files.
+
+
+def test_a_pid_file_is_no_symlink(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+    with pytest.raises(MachineError, match="it is a symlink; remove it or choose another"):
+        PidFile(str(path))
+    path.unlink()
+    path.symlink_to(path.parent / "nothing")
+    with pytest.raises(MachineError, match="it is a symlink"):
+        PidFile(str(path))
+    assert not (path.parent / "nothing").exists()
+
+
+def test_a_pid_file_is_no_hard_link_and_no_fifo(path: Path, target: Path) -> None:
+    path.hardlink_to(target)
+    with pytest.raises(MachineError, match="it is a hard link"):
+        PidFile(str(path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MachineError, match="it is no file; remove it or choose another"):
+        PidFile(str(path))
+
+
+@as_root
+def test_a_pid_file_is_not_somebody_elses(path: Path) -> None:
+    path.write_text("theirs\n")
+    os.chown(path, OTHER, OTHER)
+    with pytest.raises(MachineError, match="it belongs to user "):
+        PidFile(str(path))
+    assert path.read_text() == "theirs\n"
+
+
+# Logs.
+
+
+def test_a_symlink_of_ours_is_followed_unless_anybody_may_exchange_it(
+    path: Path, tmp_path: Path
+) -> None:
+    path.symlink_to(tmp_path / "log")
+    append(path)
+    assert (tmp_path / "log").read_text() == "line\n"
+    path.parent.chmod(0o777)
+    with pytest.raises(MachineError, match="everybody may exchange it; name the file itself"):
+        append(path)
+    path.parent.chmod(0o1777)
+    append(path)
+
+
+def test_dev_stdout_is_what_it_says(capfd: pytest.CaptureFixture[str]) -> None:
+    append(Path("/dev/stdout"))
+    append(Path("/dev/null"))
+    assert capfd.readouterr().out == "line\n"
+
+
+@as_root
+def test_a_symlink_of_somebody_elses_is_not_followed(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+    os.chown(path, OTHER, OTHER, follow_symlinks=False)
+    with pytest.raises(MachineError, match=r"it is a symlink of user .*'s; name the file itself"):
+        append(path)
+
+
+def test_a_hard_link_is_not_written(path: Path, target: Path) -> None:
+    path.hardlink_to(target)
+    with pytest.raises(MachineError, match="it is a hard link"):
+        append(path)
+
+
+@as_root
+def test_a_file_of_somebody_elses_where_everybody_may_put_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appending, "_trusted", set())
+    path.touch()
+    os.chown(path, OTHER, OTHER)
+    append(path)  # only we can have put it into this folder
+    path.parent.chmod(0o1777)
+    with pytest.raises(MachineError, match="everybody may write into its folder"):
+        append(path)
+    assert path.read_text() == "line\n"
+    appending.trust(OTHER)
+    append(path)
+    assert path.read_text() == "line\n" * 2
+
+
+# Sockets.
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_socket_is_not_bound_through_a_symlink(path: Path, target: Path, exists: bool) -> None:
+    path.symlink_to(target if exists else path.parent / "nothing")
+    with pytest.raises(MachineError, match="the path exists and is no socket"):
+        open_listeners(Unix(str(path), 0o666), 8)
+    assert path.is_symlink()
+    assert list(path.parent.iterdir()) == [path]
+    assert target.stat().st_mode & 0o777 != 0o666
+
+
+def test_a_symlink_to_a_socket_that_nobody_hears_is_left_alone(path: Path, tmp_path: Path) -> None:
+    stale = tmp_path / "stale"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(stale))
+    path.symlink_to(stale)
+    with pytest.raises(MachineError, match="the path exists and is no socket"):
+        open_listeners(Unix(str(path)), 8)
+    assert path.is_symlink()
+    assert stale.exists()
+
+
+@as_root
+def test_mode_and_owner_are_the_sockets_own(path: Path) -> None:
+    (listener,) = open_listeners(Unix(str(path), 0o640, f"{OTHER}:1"), 8)
+    status = path.stat()
+    assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o640, OTHER, 1)
+    listener.close()
+    assert not path.exists()
