@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from contextlib import suppress
 
 from prefork.unix.tcp_info import queue_length
 
@@ -20,22 +21,37 @@ _ANY = 0xFFFFFFFF
 
 def waiting(listener: socket.socket) -> int:
     """Connections that nobody has accepted yet; 0 as well where the kernel does not tell."""
-    try:
+    return Backlog(listener).waiting()
+
+
+class Backlog:
+    """The same of one listener, for who asks often."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._kernel: socket.socket | None = None
         if listener.family == socket.AF_UNIX:
-            return _of_unix(listener)
-        return queue_length(listener) or 0
-    except (OSError, struct.error):
-        return 0
+            with suppress(OSError):
+                self._open()
 
+    def _open(self) -> None:
+        """sock_diag(7), for one socket by its inode; /proc/net/unix would show all there are."""
+        inode = os.fstat(self._listener.fileno()).st_ino
+        query = _QUERY.pack(socket.AF_UNIX, 0, 0, _ANY, inode, _SHOW_QUEUE, _ANY, _ANY)
+        self._question = _HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 1, 0) + query
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._kernel = socket.socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
 
-def _of_unix(listener: socket.socket) -> int:
-    """sock_diag(7), asked for one socket by its inode. /proc/net/unix would show all there are."""
-    inode = os.fstat(listener.fileno()).st_ino
-    query = _QUERY.pack(socket.AF_UNIX, 0, 0, _ANY, inode, _SHOW_QUEUE, _ANY, _ANY)
-    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    with socket.socket(socket.AF_NETLINK, kind, _SOCK_DIAG) as kernel:
-        kernel.send(_HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 1, 0) + query)
-        return _queue(kernel.recv(4096))
+    def waiting(self) -> int:
+        """How many wait now."""
+        kernel = self._kernel
+        try:
+            if kernel is None:
+                return queue_length(self._listener) or 0
+            kernel.send(self._question)
+            return _queue(kernel.recv(4096))
+        except (OSError, struct.error):
+            return 0
 
 
 def _queue(answer: bytes) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from prefork.http.load import CONNECTION
 from prefork.http.service import Service
-from prefork.unix.tcp_info import queue_length
+from prefork.unix.backlog import Backlog
 from prefork.worker.doors import Door, Doorkeeper, Make
 from prefork.worker.gate import Gate
 
@@ -62,6 +62,7 @@ class Acceptor:
         self._on_taken = on_taken
         self._full = False
         self._doors = {door.socket.fileno(): door for door in doors}
+        self._backlogs = [Backlog(door.socket) for door in doors]
         self._make_protocol = make_protocol
         self._doorkeeper = Doorkeeper(loop, make_protocol, log)
         self._log = log
@@ -157,7 +158,7 @@ class Acceptor:
 
     def _waiting(self) -> int:
         """How many connections wait, as far as that can be known; one does."""
-        return max(1, sum(queue_length(door.socket) or 0 for door in self._doors.values()))
+        return max(1, sum(backlog.waiting() for backlog in self._backlogs))
 
     def _take_one(self) -> None:
         """One at a time: what it asks for counts before there is another."""

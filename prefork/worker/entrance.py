@@ -10,8 +10,8 @@ from typing import Any
 
 from prefork.config import Config
 from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.unix.backlog import waiting
 from prefork.unix.scoreboard import Row
-from prefork.unix.tcp_info import queue_length
 from prefork.wire.scoreboard import INDEX
 from prefork.worker.gate import gate
 
@@ -48,7 +48,7 @@ class Entrance:
         """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
         gate, doubts = self._gate, self._waited > 0
         gate.tick()
-        if gate.admits(False, doubts, lambda: queue_length(listening) or 1) or (
+        if gate.admits(False, doubts, lambda: waiting(listening) or 1) or (
             self._waited >= gate.guard and gate.may_help_out()
         ):
             self._waited = 0.0
