@@ -21,7 +21,11 @@ _ANY = 0xFFFFFFFF
 
 def waiting(listener: socket.socket) -> int:
     """Connections that nobody has accepted yet; 0 as well where the kernel does not tell."""
-    return Backlog(listener).waiting()
+    backlog = Backlog(listener)
+    try:
+        return backlog.waiting()
+    finally:
+        backlog.close()
 
 
 class Backlog:
@@ -41,6 +45,11 @@ class Backlog:
         self._question = _HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 1, 0) + query
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._kernel = socket.socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
+
+    def close(self) -> None:
+        """The listener stays open."""
+        if self._kernel is not None:
+            self._kernel.close()
 
     def waiting(self) -> int:
         """How many wait now."""

@@ -28,6 +28,9 @@ SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
 """Seconds without looking at connections that a sibling should take."""
 
+PATIENCE_WHEN_BUSY = 10
+"""Times the guard."""
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -105,6 +108,8 @@ class Acceptor:
             self._loop.remove_reader(self._news.fileno())
             self._news.close()
             self._queues.close()
+            for backlog in self._backlogs:
+                backlog.close()
             for door in self._doors.values():
                 door.socket.close()
 
@@ -152,9 +157,12 @@ class Acceptor:
         gate = self._gate
         # More answers since we looked last than first requests: others come back for more.
         before, self._repeats = self._repeats, self._service.requests - self._taken
-        return gate.admits(self._repeats > before, self._waited > 0, self._waiting) or (
-            self._waited >= gate.guard and gate.may_help_out()
-        )
+        busy = self._repeats > before
+        if gate.admits(busy, self._waited > 0, self._waiting):
+            return True
+        # Where it would only stand in our own queue it may as well wait for a sibling.
+        guard = gate.guard * PATIENCE_WHEN_BUSY if busy else gate.guard
+        return self._waited >= guard and gate.may_help_out()
 
     def _waiting(self) -> int:
         """How many connections wait, as far as that can be known; one does."""
