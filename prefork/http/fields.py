@@ -118,7 +118,8 @@ class RememberedFields(dict[bytes, Fields]):
             return
         fields = Fields(head)
         if (
-            head.version != "1.1"
+            not head.keep_alive
+            or head.version != "1.1"
             or head.target[0] != SLASH
             or len(head.headers) >= self._most
             # Each line is a field that is left: none was dropped, none is another cookie.

@@ -91,8 +91,7 @@ class RequestReader:
         self._ended = 0
         """Requests that ended in the piece that is being parsed."""
         self._newest: RequestHead | None = None
-        """Of a request that just ended, whose bytes mean the same again, and that may be followed
-        by another."""
+        """Of a request that just ended, and whose bytes mean the same again."""
         self._upgrade: Exchange | None = None
         """A request for a WebSocket: the last that is read here."""
         self._slack = 0
@@ -152,7 +151,7 @@ class RequestReader:
 
     def single(self) -> RequestHead | None:
         """The head, when the piece that was parsed ended one memorable request, and no more than
-        that; and when another request may follow."""
+        that."""
         return self._newest if self._ended == 1 and self.at_rest else None
 
     def left(self) -> int:
@@ -332,7 +331,7 @@ class RequestReader:
                 else:
                     request.memorable = False
             self._length = self._coding = self._expect = None
-        if exchange.keep_alive and request.memorable:
+        if request.memorable and exchange.keep_alive == request.keep_alive:
             self._newest = request
         if exchange.body is not None:
             self._end_body(exchange)

@@ -139,12 +139,26 @@ def test_what_follows_a_request_that_ends_the_connection_is_not_read(server: Mem
     for _ in range(3):
         server.connect().send(GET)
     server.take_seen()
-    client = server.connect().send(
-        b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", GET
-    )
-    assert [seen.target for seen in server.take_seen()] == [b"/last"]
-    assert client.statuses == [200]
-    assert client.closed
+    last = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    for pieces in ([last, GET], [last, GET], [last, GET], [last + GET], [last, last, GET]):
+        client = server.connect().send(*pieces)
+        assert [seen.target for seen in server.take_seen()] == [b"/last"]
+        assert client.statuses == [200]
+        assert client.closed
+
+
+def test_what_follows_the_last_request_is_not_read_while_that_is_being_answered() -> None:
+    last = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with MemoryServer(False) as server:
+        for _ in range(3):
+            later = server.recorder.later = []
+            client = server.connect().send(last, GET, GET)
+            (exchange,) = later
+            server.recorder.answer(exchange)
+            server.settle()
+            assert [seen.target for seen in server.take_seen()] == [b"/last"]
+            assert client.statuses == [200]
+            assert client.closed
 
 
 def test_nothing_is_read_after_a_refusal(server: MemoryServer) -> None:
@@ -156,20 +170,22 @@ def test_nothing_is_read_after_a_refusal(server: MemoryServer) -> None:
     assert client.statuses == [400]
 
 
-def test_a_request_that_ends_the_connection_is_not_remembered(server: MemoryServer) -> None:
+def test_a_remembered_request_may_end_its_connection(server: MemoryServer) -> None:
     closing = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     for _ in range(4):
         assert server.connect().send(closing).closed
         assert server.connect().send(FIRST["body-and-close"]).closed
-    assert not server.service.heads
-    assert not server.service.heads.with_body
+    assert set(server.service.heads) == {closing}
+    assert len(server.service.heads.with_body) == 1
+    assert not server.service.memory.fields
 
 
-def test_without_keep_alive_nothing_is_remembered() -> None:
+def test_without_keep_alive_remembered_requests_end_their_connections_too() -> None:
     with MemoryServer(False, Limits(keepalive=0)) as server:
         for _ in range(4):
-            assert server.connect().send(GET).closed
-        assert not server.service.heads
+            client = server.connect().send(GET)
+            assert (client.statuses, client.closed) == ([200], True)
+        assert server.service.heads
 
 
 def test_a_remembered_request_ends_its_connection_when_the_worker_drains(
