@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from prefork.http.service import PERIOD
+from prefork.http.tick import PERIOD
 from prefork.master.generation import Generations
 from prefork.master.nursery import Nursery
 from prefork.pool import MasterState, Pool

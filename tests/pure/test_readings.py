@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prefork.http.service import PERIOD
+from prefork.http.tick import PERIOD
 from prefork.master.readings import Told
 
 
