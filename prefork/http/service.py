@@ -22,12 +22,10 @@ from prefork.http.memory import Memory
 from prefork.http.newcomers import Newcomers
 from prefork.http.reader import RequestReader
 from prefork.http.room import Room
+from prefork.http.tick import PERIOD
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
-
-PERIOD = 0.25
-"""Seconds between two ticks."""
 
 PERIOD_WHILE_DRAINING = 0.05
 

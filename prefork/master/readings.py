@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from prefork.http.tick import PERIOD
 from prefork.master.generation import Generations
 from prefork.master.nursery import Nursery
 from prefork.pool import MasterState, Pool
@@ -13,10 +14,6 @@ from prefork.unix.backlog import waiting
 from prefork.unix.cores import usable_cores
 from prefork.unix.footprint import proportional, resident
 from prefork.unix.usage import Cores, Shares
-
-BEAT = 0.25
-"""Seconds from one beat of a worker to the next, as in http/service.py; to import that would cost a
-master of programs more than all the rest of it."""
 
 MEASURE_AGAIN = 10
 """Looks after which the size of one worker is measured anew."""
@@ -111,7 +108,7 @@ class Told:
 
         A worker that is held up cannot tell so before it goes on: it is busy since its tick is due.
         """
-        held = {worker: max(0.0, now - row["beat"] - BEAT) for worker, row in rows.items()}
+        held = {worker: max(0.0, now - row["beat"] - PERIOD) for worker, row in rows.items()}
         seen = {
             worker: (row["busy"] + held[worker], row["accept_wait"], row["accept_asked"])
             for worker, row in rows.items()

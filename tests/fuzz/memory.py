@@ -19,7 +19,8 @@ from prefork.http.forwarded import Proxies
 from prefork.http.head import STATUS_LINES, Pair, learn
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
-from prefork.http.service import PERIOD, Service
+from prefork.http.service import Service
+from prefork.http.tick import PERIOD
 
 Fields = tuple[tuple[bytes, bytes], ...]
 

@@ -4,17 +4,13 @@ from typing import Any
 
 import pytest
 
-from prefork.http.service import PERIOD
-from prefork.master.readings import BEAT, Told
+from prefork.http.tick import PERIOD
+from prefork.master.readings import Told
 
 
 def row(beat: float, busy: float, **more: float) -> dict[str, Any]:
     told = {"beat": beat, "busy": busy, "lag": 0.0, "accept_wait": 0.0, "accept_asked": 0}
     return {**told, **more}
-
-
-def test_the_beat_is_that_of_the_workers() -> None:
-    assert BEAT == PERIOD
 
 
 def test_shares_are_of_the_time_since_the_last_look() -> None:
