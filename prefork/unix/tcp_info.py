@@ -9,13 +9,17 @@ _LAST_DATA_SENT = _U8S + 9 * 4
 _SIZE = _LAST_DATA_SENT + 4
 
 
-def time_in_queue(accepted: socket.socket) -> float | None:
+def time_in_queue(accepted: int) -> float | None:
     """Seconds that a connection waited to be accepted, to the millisecond; None: not known.
 
-    To be asked right after accept(2): nothing was sent yet, and the time since something was sent
-    counts from the birth of the socket, when its handshake was done.
+    To be asked of its descriptor right after accept(2): nothing was sent yet, and the time since
+    something was sent counts from the birth of the socket, when its handshake was done.
     """
-    told = _ask(accepted, _LAST_DATA_SENT)
+    sock = socket.socket(fileno=accepted)
+    try:
+        told = _ask(sock, _LAST_DATA_SENT)
+    finally:
+        sock.detach()
     return None if told is None else told / 1000
 
 

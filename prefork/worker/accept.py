@@ -11,13 +11,14 @@ import logging
 import random
 import select
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from prefork.http.load import CONNECTION
 from prefork.http.service import Service
 from prefork.unix.backlog import Backlog
+from prefork.worker.accepted import Accepted
 from prefork.worker.doors import Door, Doorkeeper, Make
 from prefork.worker.gate import Gate
 
@@ -51,7 +52,7 @@ class Acceptor:
         gate: Gate,
         service: Service,
         most: float,
-        on_taken: Callable[[socket.socket], None],
+        on_taken: Callable[[int], None],
     ) -> None:
         """``most``: connections at a time."""
         self._loop = loop
@@ -72,7 +73,8 @@ class Acceptor:
         self._shut = False
         self._closed = False
         self._complained = False
-        self._arriving: dict[asyncio.Future[Any], Door] = {}
+        self._arriving: dict[asyncio.Future[Any], Any] = {}
+        """What is waited for, and what waits."""
         self._news, self._queues = select.epoll(), select.epoll()
         self._only = doors[0] if len(doors) == 1 else None
         self._waited = 0.0
@@ -125,8 +127,8 @@ class Acceptor:
             timer.cancel()
 
     def _give_up_handshakes(self) -> None:
-        for arrival, door in self._arriving.items():
-            if not door.is_open:
+        for arrival in self._arriving:
+            if isinstance(arrival, asyncio.Task):
                 arrival.cancel()
 
     def empty_queue(self) -> None:
@@ -217,28 +219,43 @@ class Acceptor:
     def _take(self, door: Door) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
         try:
-            taken, address = door.socket.accept()
+            fd, address = door.socket._accept()  # type: ignore[attr-defined]
         except (BlockingIOError, InterruptedError):
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._rest(error)
             return False
-        self._on_taken(taken)
-        arrival: asyncio.Future[Any]
+        self._on_taken(fd)
         if door.is_open:
-            make = partial(self._make_protocol, door.addresses(address))
-            arrival = _begin(self._loop.connect_accepted_socket(make, taken))
+            self._let_in(door, fd, address)
         else:
+            taken = socket.socket(fileno=fd)
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
+            self._arriving[arrival] = door
+            arrival.add_done_callback(self._admitted)
         # It counts from here on, and when its protocol is made for itself; see newcomers.py.
         self._load.change(+CONNECTION)
         self._load.expect(+1)
-        self._arriving[arrival] = door
-        arrival.add_done_callback(self._arrived)
         return True
 
-    def _arrived(self, arrival: asyncio.Future[Any]) -> None:
+    def _let_in(self, door: Door, fd: int, address: Any) -> None:
+        """Through an open door. The loop's coroutine has a single wait; to run it up to there, and
+        later to its end, is what a task would do, at a tenth of the cost of a connection."""
+        make = partial(self._make_protocol, door.addresses(address))
+        connecting = self._loop.connect_accepted_socket(make, Accepted(fd, door.socket.family))  # type: ignore[arg-type]
+        made = connecting.send(None)
+        self._arriving[made] = connecting
+        made.add_done_callback(self._made)
+
+    def _made(self, made: asyncio.Future[Any]) -> None:
+        try:
+            self._arriving.pop(made).send(None)
+        except StopIteration:
+            pass
+        self.make_room()
+
+    def _admitted(self, arrival: asyncio.Future[Any]) -> None:
         del self._arriving[arrival]
         if not arrival.cancelled() and arrival.result() is False:
             self._load.change(-CONNECTION)  # it was not let in
@@ -253,20 +270,3 @@ class Acceptor:
         self._full = True
         self._load.hide()
         self._loop.call_later(REST, self.make_room)
-
-
-def _begin(arrival: Coroutine[Any, Any, object]) -> asyncio.Future[Any]:
-    """Run it up to its only wait, and from there to its end when that is over: what it waits for.
-
-    A task would do the same, and cost a tenth of a connection.
-    """
-    waits_for: asyncio.Future[Any] = arrival.send(None)
-
-    def go_on(_waited: object) -> None:
-        try:
-            arrival.send(None)
-        except StopIteration:
-            pass
-
-    waits_for.add_done_callback(go_on)
-    return waits_for

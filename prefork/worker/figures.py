@@ -5,7 +5,6 @@ a few times a second.
 """
 
 import math
-import socket
 from time import monotonic, process_time
 
 from prefork.http.service import Service
@@ -57,14 +56,14 @@ class Figures:
         self.busy = 0.0
         """Share of the time between the last two beats."""
 
-    def accepted(self, taken: socket.socket) -> None:
+    def accepted(self, fd: int) -> None:
         """A connection was taken. How long it had waited is asked of a hundred a second at most."""
         counts = self._counts
         counts[_ACCEPTED] += 1
         now = monotonic()
         if now >= self._next_question:
             self._next_question = now + QUESTION
-            waited = time_in_queue(taken)
+            waited = time_in_queue(fd)
             if waited is not None:
                 counts[_ACCEPT_ASKED] += 1
                 self._floats[_ACCEPT_WAIT] += waited
