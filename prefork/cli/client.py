@@ -17,6 +17,9 @@ from prefork.wire import control as wire
 ANSWERS_WITHIN = 2.0
 """Seconds in which a master that is not hung says something about itself."""
 
+AT_ONCE = 16
+"""Masters that are asked at the same time."""
+
 OnProgress = Callable[[wire.Progress], None]
 
 
@@ -24,6 +27,54 @@ class Client:
     """All apps of one home.
 
     ``where``: the folder of the registry; default: $PREFORK_HOME, or ~/.prefork.
+
+    An app is a dictionary, as ``prefork list --json`` prints it. Times of the day are seconds
+    since 1970, all others seconds. Always there, as the app's folder tells it:
+
+        name, namespace        what verbs call it by
+        state                  starting, running, reloading, frozen or stopping; hung: the master
+                               does not answer; denied: it does not want to talk to us, and
+                               denied says why; dead: it was killed; stopped
+        answers                whether the master did
+        status                 the same in a sentence
+        pid, started, version  of the master
+        managed                it stays in the list when it is stopped (then: ended)
+        app, arguments, here, file, section, stage
+                               what it serves, and how and where it was started
+        target                 workers that are wanted
+        log, output            files of the master and of what workers print, if there are any
+        scoreboard             where unix/scoreboard.py can be read, while it runs
+
+    While it runs, also when its master hangs: then the scoreboard tells it.
+
+        ready, generation      workers that serve; reloads are counted from 1
+        restarts               workers that were replaced because they died
+        workers                a dictionary for each, see below
+        figures                those of all workers together: sums, or the worst of them
+
+    Only by the master: failure (why the last reload failed, or ""), listening (addresses),
+    settings (those that are not the default, by the names of the options; secrets are masked),
+    next_restart (with --cron: at, cron), autoscale (with --max-workers).
+
+    A worker: slot, pid, generation, state (spawning, booting, ready, draining, hung, killed), since
+    (its birth), restarts (of its slot), worn (why it is to be replaced, or ""), says (STATUS= of a
+    program), and its figures:
+
+        requests, in_flight    answered since it began; being answered
+        rate                   requests a second, of about the last 5 seconds
+        p50, p99               what half of all requests since it began took at most, and 99 of
+                               100; within 6 %; of all workers: not of the workers' quantiles, but
+                               of all of their requests
+        answered, unanswered   by class, {"2xx": 12, ...}; those whose client left before
+        sent                   bytes of response bodies
+        oldest                 age of the request that is in flight for longest
+        connections, accepted  open; since it began
+        accept_wait            mean time that connections waited in the queue
+        busy                   time in which it could not have begun another request
+        lag                    by how much its event loop was late, at most, of late
+        silent                 since its last beat
+
+    Programs, and apps that own their accept loop, have no figures of requests: they are 0.
     """
 
     def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
@@ -33,9 +84,24 @@ class Client:
         """Every app: what it says about itself, or what its folder says when it does not answer.
 
         ``answers`` tells which; ``state`` is then hung, dead or stopped, or denied: it does not
-        want to talk to us, and ``denied`` is why.
+        want to talk to us, and ``denied`` is why. The keys are those
+        above.
         """
-        return [self.describe(entry) for entry in entries(self.home)]
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs ask one
+
+        found = list(entries(self.home))
+        with ThreadPoolExecutor(AT_ONCE) as threads:  # one that hangs holds up no other
+            return list(threads.map(self.describe, found))
+
+    def measured(self) -> list[dict[str, Any]]:
+        """Every app, and what it uses: ``cpu`` (percent of one core, during a fifth of a second)
+        and ``memory`` (bytes, PSS), of each worker and of all its processes together; None: not
+        ours to look at. It is what ``list --json`` and ``show --json`` print; with ``--watch``
+        rate, p50 and p99 are those of the last four seconds.
+        """
+        from prefork.cli.gauges import measured  # noqa: PLC0415 - only some need psutil
+
+        return measured(self.apps())
 
     def find(self, *targets: str) -> list[Entry]:
         """The apps that names, namespaces, ``all`` or ``/regular expressions/`` mean.
@@ -66,7 +132,9 @@ class Client:
         try:
             said = self.ask(entry, "show", timeout=ANSWERS_WITHIN)
         except MachineError:
-            return {**told, "state": "hung"}
+            from prefork.cli.scores import past_the_master  # noqa: PLC0415 - only for the unlucky
+
+            return {**told, "state": "hung", **past_the_master(entry.state)}
         except wire.RefusedError as error:
             return {**told, "state": "denied", "denied": str(error)}
         return {**told, **said, "answers": True}
@@ -113,6 +181,11 @@ class Client:
                 raise MachineError(f"{entry.name}: {why}") from None
             except OSError as error:
                 raise MachineError(f"{entry.name}: {error.strerror}") from error
+
+
+def alive(app: Mapping[str, Any]) -> bool:
+    """Whether the master of an app runs that a client has described."""
+    return app.get("state") not in ("dead", "stopped")
 
 
 def _receive(connection: socket.socket, deadline: float | None) -> bytes:

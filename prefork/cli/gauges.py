@@ -1,65 +1,68 @@
-"""What apps use and how much they do, from one look to the next: CPU, memory, requests a second."""
+"""What the processes of apps use, from one look to the next: CPU and memory."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psutil
 
+from prefork.cli.client import alive
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """``cpu``: percent of one core since the last look; ``memory``: bytes (PSS); ``rate``: requests
-    a second since the last look."""
+App = Mapping[str, Any]
 
-    cpu: float
-    memory: int
-    rate: float
-    in_flight: int
+GLANCE = 0.2
+"""Seconds over which CPU is measured for a single look."""
+
+SHORTEST = 0.1
+"""Seconds that have to pass, or the last measure stands: CPU time comes in steps of 10 ms."""
 
 
 class Gauges:
     """Remembers the last look at each process."""
 
     def __init__(self) -> None:
-        self._cpu: dict[int, tuple[float, float]] = {}
-        self._requests: dict[int, tuple[float, int]] = {}
+        self._seen: dict[int, tuple[float, float, float]] = {}
+        """By pid: when, CPU time until then, and the percentage of then."""
 
-    def read(self, app: Mapping[str, Any]) -> Reading:
-        """Of master and workers together."""
-        parts = [self.worker(worker) for worker in app.get("workers", [])]
-        master = app.get("pid")
-        cpu, memory = self._process(master) if master and app.get("answers") else (0.0, 0)
-        return Reading(
-            cpu + sum(part.cpu for part in parts),
-            memory + sum(part.memory for part in parts),
-            sum(part.rate for part in parts),
-            sum(part.in_flight for part in parts),
-        )
+    def measured(self, app: App) -> dict[str, Any]:
+        """The app with ``cpu`` (percent of one core since the last look) and ``memory`` (bytes,
+        PSS) of master and workers together, and of each worker. None: not ours to look at."""
+        workers = [
+            {**worker, **self._process(worker.get("pid"))} for worker in app.get("workers", ())
+        ]
+        parts = [self._process(app.get("pid") if alive(app) else None), *workers]
+        told = {name: _sum(part[name] for part in parts) for name in ("cpu", "memory")}
+        return {**app, **told, **({"workers": workers} if "workers" in app else {})}
 
-    def worker(self, worker: Mapping[str, Any]) -> Reading:
-        """Of one worker, as ``show`` describes it."""
-        pid, requests = int(worker["pid"]), int(worker["requests"])
-        cpu, memory = self._process(pid)
-        now = time.monotonic()
-        then, before = self._requests.get(pid, (now, requests))
-        if now - then > 0.1:
-            self._requests[pid] = (now, requests)
-        self._requests.setdefault(pid, (now, requests))
-        rate = (requests - before) / (now - then) if now > then else 0.0
-        return Reading(cpu, memory, max(0.0, rate), int(worker["in_flight"]))
-
-    def _process(self, pid: int) -> tuple[float, int]:
+    def _process(self, pid: int | None) -> dict[str, float | int | None]:
         try:
+            if not pid:
+                raise psutil.NoSuchProcess(0)
             process = psutil.Process(pid)
             times = process.cpu_times()
             memory = int(process.memory_full_info().pss)
         except psutil.Error:
-            return 0.0, 0  # it ended meanwhile, or is not ours to look at
+            return {"cpu": None, "memory": None}  # it ended meanwhile, or belongs to somebody else
         now, used = time.monotonic(), times.user + times.system
-        then, before = self._cpu.get(pid, (now, used))
-        if now - then > 0.1:
-            self._cpu[pid] = (now, used)
-        self._cpu.setdefault(pid, (now, used))
-        return (100 * (used - before) / (now - then) if now > then else 0.0), memory
+        then, before, percent = self._seen.get(pid, (now, used, 0.0))
+        if now - then >= SHORTEST:
+            percent = max(0.0, 100 * (used - before) / (now - then))
+            then, before = now, used
+        self._seen[pid] = (then, before, percent)
+        return {"cpu": round(percent, 1), "memory": memory}
+
+
+def measured(apps: Sequence[App]) -> list[dict[str, Any]]:
+    """All of them, with the CPU of a moment."""
+    gauges = Gauges()
+    until = time.monotonic() + GLANCE
+    for app in apps:
+        gauges.measured(app)
+    if apps:
+        time.sleep(max(0.0, until - time.monotonic()))
+    return [gauges.measured(app) for app in apps]
+
+
+def _sum(parts: Iterable[Any]) -> Any:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None

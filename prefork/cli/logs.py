@@ -112,7 +112,7 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
     if not apps:
         raise UsageError("there is no app; start one with `prefork start myapp:main`")
     wanted = _wanted(words)
-    sources = [[Source(app.name, path, wanted) for path in _paths(app)] for app in apps]
+    sources = [[Source(app.name, path, wanted) for path in log_paths(app)] for app in apps]
     if not any(sources):
         raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
     count = words.lines
@@ -122,9 +122,9 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
     try:
         last: list[Shown] = []
         for of_app in sources:
-            found = _by_time(one for source in of_app for one in source.last(count))
+            found = by_time(one for source in of_app for one in source.last(count))
             last += found if count is None else found[max(0, len(found) - count) :]
-        printer.show(_by_time(last))
+        printer.show(by_time(last))
         every = {source.path: source for of_app in sources for source in of_app}
         while words.follow:
             if not _follow(list(every.values()), printer):
@@ -141,7 +141,7 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
 def _find_more(every: dict[Path, Source], apps: Iterable[Entry], wanted: Wanted) -> None:
     """A slot that said nothing so far may have a log by now."""
     for app in apps:
-        for path in _paths(app):
+        for path in log_paths(app):
             if path not in every:
                 every[path] = Source(app.name, path, wanted)
 
@@ -158,16 +158,18 @@ def _follow(sources: Sequence[Source], printer: "_Printer") -> bool:
                 rounds.remove(each)
             else:
                 came += piece
-        printer.show(_by_time(came))
+        printer.show(by_time(came))
         any_came = any_came or bool(came)
     return any_came
 
 
-def _by_time(shown: Iterable[Shown]) -> list[Shown]:
+def by_time(shown: Iterable[Shown]) -> list[Shown]:
+    """In one order, whichever file they are from."""
     return sorted(shown, key=lambda one: one.record.time)
 
 
-def _paths(app: Entry) -> list[Path]:
+def log_paths(app: Entry) -> list[Path]:
+    """The files that an app logs to."""
     log = app.state.get("log") or app.path / "log"
     paths = [Path(log)] if os.path.isfile(log) else []
     output = app.state.get("output")

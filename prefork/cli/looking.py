@@ -26,8 +26,9 @@ def list_apps(client: Client, words: Words) -> int:
 
 def show(client: Client, words: Words) -> int:
     """``prefork show``"""
-    for entry in client.find(*words.targets):
-        app = client.describe(entry)
+    from prefork.cli.gauges import measured  # noqa: PLC0415 - only some need psutil
+
+    for app in measured([client.describe(entry) for entry in client.find(*words.targets)]):
         if words.json:
             print(json.dumps(app, indent=1))
         else:

@@ -1,185 +1,170 @@
 """``prefork monit``: all apps, live, with keys to act on the one that is chosen.
 
-The screen is drawn by rich from what the masters say once a second; a verb runs in a thread of its
-own, so that a slow reload does not stop the picture. Nothing here is remembered by anybody else.
+Three threads, so that neither a master that hangs nor a slow reload stops the picture: one looks
+once a second, one carries out a verb, and the first of all draws (cli/screen.py) whenever one of
+them, a key or a new size of the terminal rings. Nothing here is remembered by anybody else.
 """
 
 import os
+import select
+import signal
 import sys
 import threading
-import time
-from collections import deque
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.layout import Layout
 from rich.live import Live
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
-from prefork.cli.client import Client
-from prefork.cli.gauges import Gauges
+from prefork.cli.client import ANSWERS_WITHIN, Client
 from prefork.cli.keys import QUIT, key_within, keys_at_once
-from prefork.cli.tables import STYLES, since, size
+from prefork.cli.look import Look
+from prefork.cli.screen import View, draw
 from prefork.errors import PreforkError, UsageError
+from prefork.observe.records import Record
 
 PERIOD = 1.0
-LOG_LINES = 200
-COLUMNS = (
-    "app", "state", "workers", "CPU %", "memory", "req/s", "in flight", "gen", "restarts", "uptime",
-)  # fmt: skip
-"""The most wanted first: a narrow terminal shows fewer."""
+"""Seconds from one look to the next."""
 
-KEYS = "↑ ↓ choose   r reload   + - scale   s stop   q quit"
-_ARROWS = {b"\x1b[A": "up", b"\x1b[B": "down", b"k": "up", b"j": "down"}
+_MOVES = {b"\x1b[A": -1, b"\x1bOA": -1, b"k": -1, b"\x1b[B": +1, b"\x1bOB": +1, b"j": +1}
 
 
 def monitor(client: Client) -> int:
     """Until somebody presses q. Raises UsageError where there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monit needs a terminal; `prefork list --json` is for programs")
-    view = Monitor(client)
-    with keys_at_once(), Live(console=view.console, screen=True, auto_refresh=False) as live:
-        view.look()
-        due = time.monotonic() + PERIOD
-        while True:
-            live.update(view.draw(), refresh=True)
-            key = key_within(max(0.0, due - time.monotonic()))
-            if key in QUIT:
-                return 0
-            if key:
-                view.press(key)
-            if time.monotonic() >= due:
-                due = time.monotonic() + PERIOD
-                view.look()
+    console = Console()
+    with _Bell() as bell, keys_at_once():
+        monit = Monitor(client, bell.ring)
+        with monit.looking(), Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(monit.draw(console), refresh=True)
+                key = bell.key_or_ring()
+                if key in QUIT:
+                    return 0
+                monit.press(key)
+
+
+class _Bell:
+    """Whoever has news for the screen rings; who draws waits for that and for keys."""
+
+    def __enter__(self) -> "_Bell":
+        self._heard, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._rope, warn_on_full_buffer=False)
+        signal.signal(signal.SIGWINCH, lambda *_: None)  # it rings, too
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)  # the pipe stays: a thread may still ring
+
+    def ring(self) -> None:
+        """From any thread."""
+        with suppress(BlockingIOError):  # it rings already
+            os.write(self._rope, b"!")
+
+    def key_or_ring(self) -> bytes:
+        """A key, or nothing when somebody rang."""
+        ready, _, _ = select.select([0, self._heard], [], [])
+        if self._heard in ready:
+            os.read(self._heard, 4096)
+        return key_within(0) if 0 in ready else b""
 
 
 class Monitor:
-    """What is on the screen."""
+    """What is known, and what was chosen. ``ring``: there is something new to draw."""
 
-    def __init__(self, client: Client, console: Console | None = None) -> None:
-        self.console = console or Console()
+    def __init__(self, client: Client, ring: Callable[[], None]) -> None:
         self._client = client
-        self._gauges = Gauges()
-        self._apps: list[dict[str, Any]] = []
+        self._ring = ring
+        self._apps: list[dict[str, Any]] | None = None
         self._chosen = ""
-        self._said = ""
-        """How the last verb went."""
+        self._page = 0
+        self._said = "looking …"
+        """How the last key went."""
+        self._asked_to_stop = ""
+        self._log: tuple[str, Sequence[Record] | None] = "", ()
+        self._again, self._over = threading.Event(), False
+
+    def draw(self, console: Console) -> Layout:
+        """All of it."""
+        name, log = self._log
+        apps, chosen = self._apps or [], self._chosen
+        view = View(apps, chosen, log if name == chosen else (), self._said, self._page)
+        return draw(view, console.size.width, console.size.height)
 
     # Looking.
 
-    def look(self) -> None:
-        """Ask all masters anew."""
-        self._apps = self._client.apps()
-        names = [str(app["name"]) for app in self._apps]
-        if self._chosen not in names:
-            self._chosen = names[0] if names else ""
-
-    def draw(self) -> Layout:
-        """The whole screen; a narrow or low one leaves out what does not fit."""
-        height = self.console.size.height
-        screen = Layout()
-        app = self._app()
-        rows = min(len(self._apps) + 4, max(5, height // 3))
-        parts = [Layout(Panel(self._list(), title="prefork", border_style="cyan"), size=rows)]
-        if app is not None and app.get("workers") and height >= 16:
-            count = min(len(app["workers"]) + 4, max(5, height // 3))
-            parts.append(Layout(Panel(self._workers(app), title=f"{app['name']}"), size=count))
-        if app is not None and height >= 12:
-            parts.append(Layout(Panel(self._log(app), title="log")))
-        parts.append(Layout(Group(Text(self._said, "yellow"), Text(KEYS, "dim")), size=2))
-        screen.split_column(*parts)
-        return screen
-
-    def _app(self) -> dict[str, Any] | None:
-        return next((app for app in self._apps if app["name"] == self._chosen), None)
-
-    def _list(self) -> Table:
-        width = self.console.size.width
-        columns = COLUMNS[: 3 if width < 60 else 7 if width < 100 else len(COLUMNS)]
-        table = Table(box=None, expand=True, pad_edge=False)
-        for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number > 1 else "left", no_wrap=True)
-        for app in self._apps:
-            row = self._row(app)[: len(columns)]
-            table.add_row(*row, style="reverse" if app is self._app() else "")
-        return table
-
-    def _row(self, app: Mapping[str, Any]) -> list[Text | str]:
-        state = str(app.get("state", "?"))
-        first: list[Text | str] = [str(app["name"]), Text(state, STYLES.get(state, ""))]
-        if not app.get("answers"):
-            return first
-        read = self._gauges.read(app)
-        return [
-            *first,
-            f"{app['ready']}/{app['target']}",
-            f"{read.cpu:.0f}",
-            size(read.memory),
-            f"{read.rate:.0f}",
-            str(read.in_flight),
-            str(app["generation"]),
-            str(app["restarts"]),
-            since(app.get("started")),
-        ]
-
-    def _workers(self, app: Mapping[str, Any]) -> Table:
-        table = Table(box=None, expand=True, pad_edge=False)
-        for column in ("slot", "pid", "gen", "state", "CPU %", "memory", "req/s", "open", "uptime"):
-            table.add_column(column, justify="left" if column == "state" else "right")
-        for worker in app["workers"]:
-            read = self._gauges.worker(worker)
-            table.add_row(
-                str(worker["slot"]),
-                str(worker["pid"]),
-                str(worker["generation"]),
-                Text(worker["state"], STYLES.get(worker["state"], "")),
-                f"{read.cpu:.0f}",
-                size(read.memory),
-                f"{read.rate:.0f}",
-                str(worker["connections"]),
-                since(worker["since"]),
-            )
-        return table
-
-    def _log(self, app: Mapping[str, Any]) -> Text:
-        path = Path(app.get("log") or self._client.home / str(app["name"]) / "log")
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Meanwhile a thread does."""
+        thread = threading.Thread(target=self._look_on, daemon=True)
+        thread.start()
         try:
-            with open(path, "rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
-                lines = deque(file.read().decode("utf-8", "replace").splitlines(), LOG_LINES)
-        except OSError:
-            return Text("its log goes to its own terminal", "dim")
-        room = max(1, self.console.size.height - 2)
-        return Text("\n".join(list(lines)[-room:]), no_wrap=True, overflow="ellipsis", end="")
+            yield
+        finally:
+            self._over = True
+            self._again.set()
+            thread.join(ANSWERS_WITHIN + PERIOD)
+
+    def _look_on(self) -> None:
+        look = Look(self._client)
+        while not self._over:
+            self._again.clear()
+            try:
+                apps = look.apps()
+            except PreforkError as error:
+                self._said = str(error)
+            else:
+                if self._apps is None and self._said == "looking …":
+                    self._said = ""
+                self._apps = apps
+                names = [str(app["name"]) for app in apps]
+                if self._chosen not in names:
+                    self._chosen = names[0] if names else ""
+                self._log = self._chosen, look.log(self._chosen)
+            self._ring()
+            self._again.wait(PERIOD)
 
     # Acting.
 
     def press(self, key: bytes) -> None:
-        """A key that is not for leaving."""
-        names = [str(app["name"]) for app in self._apps]
-        if not names:
+        """A key that is not for leaving; nothing, when there was none."""
+        if not key or not self._apps:
             return
-        at = names.index(self._chosen)
-        match _ARROWS.get(key, key):
-            case "up":
-                self._chosen = names[max(0, at - 1)]
-            case "down":
-                self._chosen = names[min(len(names) - 1, at + 1)]
-            case b"r":
-                self._act("reload")
-            case b"+" | b"=":
-                self._act("scale", workers="+1")
-            case b"-":
-                self._act("scale", workers="-1")
-            case b"s":
-                self._act("stop")
+        asked, self._asked_to_stop = self._asked_to_stop, ""
+        if asked:
+            self._said = ""
+            if key in (b"y", b"Y"):
+                self._act(asked, "stop")
+        elif key in _MOVES:
+            self._choose(_MOVES[key])
+        elif key == b" ":
+            self._page += 1
+        else:
+            self._change(key)
 
-    def _act(self, verb: str, **arguments: Any) -> None:
-        name = self._chosen
+    def _change(self, key: bytes) -> None:
+        match key:
+            case b"r":
+                self._act(self._chosen, "reload")
+            case b"+" | b"=":
+                self._act(self._chosen, "scale", workers="+1")
+            case b"-":
+                self._act(self._chosen, "scale", workers="-1")
+            case b"s":
+                self._asked_to_stop = self._chosen
+                self._said = f"stop {self._chosen}? y: yes, any other key: no"
+
+    def _choose(self, by: int) -> None:
+        names = [str(app["name"]) for app in self._apps or ()]
+        at = names.index(self._chosen) + by
+        self._chosen, self._page, self._said = names[min(max(0, at), len(names) - 1)], 0, ""
+        self._again.set()
+
+    def _act(self, name: str, verb: str, **arguments: Any) -> None:
         self._said = f"{name}: {verb} …"
 
         def act() -> None:
@@ -189,5 +174,7 @@ class Monitor:
                 self._said = f"{name}: {verb} done"
             except PreforkError as error:
                 self._said = f"{name}: {str(error).splitlines()[0]}"
+            self._again.set()
+            self._ring()
 
         threading.Thread(target=act, daemon=True).start()

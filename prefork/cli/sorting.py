@@ -1,57 +1,47 @@
-"""The rows of ``prefork list`` and what they can be sorted by."""
+"""The order of ``prefork list``: what apps can be sorted by."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from prefork.cli.client import alive
 
 App = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An app, as far as it answers with what it uses: percent of a core, and bytes (PSS)."""
-
-    app: App
-    cpu: float | None = None
-    memory: int | None = None
-
-    @property
-    def state(self) -> str:
-        """See Client.apps."""
-        return str(self.app.get("state", "?"))
-
-    @property
-    def alive(self) -> bool:
-        """Whether its master runs."""
-        return self.state not in ("dead", "stopped")
-
-    @property
-    def started(self) -> float | None:
-        """None: it does not run."""
-        return self.app.get("started") if self.alive else None
+def _started(app: App) -> float | None:
+    """None: it does not run."""
+    return app.get("started") if alive(app) else None
 
 
-Key = Callable[[Row], Any]
+def _figure(name: str) -> "Key":
+    """None: it had no requests, or nobody counts them."""
+    return lambda app: app.get("figures", {}).get(name) or None
+
+
+Key = Callable[[App], Any]
 
 SORTS: dict[str, tuple[Key, bool]] = {
-    "name": (lambda row: row.app["name"], False),
-    "namespace": (lambda row: row.app.get("namespace") or None, False),
-    "state": (lambda row: row.state, False),
-    "pid": (lambda row: row.app.get("pid") if row.alive else None, False),
-    "workers": (lambda row: row.app.get("ready"), True),
-    "gen": (lambda row: row.app.get("generation"), True),
-    "restarts": (lambda row: row.app.get("restarts"), True),
-    "uptime": (lambda row: None if row.started is None else -row.started, True),
-    "cpu": (lambda row: row.cpu, True),
-    "memory": (lambda row: row.memory, True),
+    "name": (lambda app: app["name"], False),
+    "namespace": (lambda app: app.get("namespace") or None, False),
+    "state": (lambda app: str(app.get("state")), False),
+    "pid": (lambda app: app.get("pid") if alive(app) else None, False),
+    "workers": (lambda app: app.get("ready"), True),
+    "gen": (lambda app: app.get("generation"), True),
+    "restarts": (lambda app: app.get("restarts"), True),
+    "uptime": (lambda app: -began if (began := _started(app)) else None, True),
+    "rate": (_figure("rate"), True),
+    "p50": (_figure("p50"), True),
+    "p99": (_figure("p99"), True),
+    "cpu": (lambda app: app.get("cpu"), True),
+    "memory": (lambda app: app.get("memory"), True),
 }
 """By what a list is sorted, and whether the largest comes first. Who has no such value is last."""
 
 
-def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
+def in_order(apps: Iterable[App], sort: str) -> list[App]:
     """By a key of SORTS; equal ones by name."""
     key, reverse = SORTS[sort]
-    by_name = sorted(rows, key=lambda row: str(row.app["name"]))
-    have = [row for row in by_name if key(row) is not None]
+    by_name = sorted(apps, key=lambda app: str(app["name"]))
+    have = [app for app in by_name if key(app) is not None]
     have.sort(key=key, reverse=reverse)
-    return have + [row for row in by_name if key(row) is None]
+    return have + [app for app in by_name if key(app) is None]

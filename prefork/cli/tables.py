@@ -1,76 +1,107 @@
 """The details of apps, for people."""
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-STYLES = {
-    "running": "green",
-    "reloading": "cyan",
-    "starting": "cyan",
-    "frozen": "yellow",
-    "stopping": "yellow",
-    "hung": "red",
-    "denied": "red",
-    "dead": "red",
-    "stopped": "dim",
-}
+from prefork.cli.client import alive
+from prefork.cli.columns import table
+from prefork.cli.overview import STYLES, WORKERS
+from prefork.cli.units import count, percent, rate, since, size, took
+
+App = Mapping[str, Any]
+
+PIPE = 10_000
+"""Columns of a pipe: whoever reads there wants all of it, and each row in one line."""
 
 
-def show_app(app: Mapping[str, Any]) -> None:
+def console() -> Console:
+    """Of our stdout."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE)
+
+
+def remarks(apps: Sequence[App]) -> Iterator[Text]:
+    """What somebody should know or do."""
+    for app in apps:
+        name = app["name"]
+        if app.get("state") == "hung":
+            known = "figures are from its scoreboard" if "figures" in app else "nothing is known"
+            end = f"`prefork stop --force {name}` ends it"
+            yield Text(f"{name}: its master does not answer; {known}; {end}", "red")
+        elif app.get("state") == "denied":
+            yield Text(f"{name}: {app['denied']}")
+        elif app.get("failure"):
+            yield Text(f"{name}: the last reload failed; see `prefork show {name}`", "red")
+
+
+def show_app(app: App) -> None:
     """Everything about one app."""
-    console = Console(highlight=False)
+    out = console()
+    out.print(shown(app, out.width))
+
+
+def shown(app: App, width: int) -> Group:
+    """Its settings, its figures, its workers."""
+    parts: list[RenderableType] = [_head(app)]
+    if app.get("workers"):
+        parts += ["", table(WORKERS, app["workers"], width)]
+    parts += remarks([{**app, "failure": None}])
+    if app.get("failure"):
+        parts.append(Text(f"the last reload failed: {app['failure']}", "red"))
+    return Group(*parts)
+
+
+HEAD = (
+    "name", "namespace", "app", "state", "status", "denied", "pid", "version", "here", "file",
+    "section", "log", "output",
+)  # fmt: skip
+
+
+def _head(app: App) -> Table:
     head = Table(box=None, show_header=False, pad_edge=False)
-    head.add_column(style="dim")
-    for name in (
-        "name",
-        "namespace",
-        "app",
-        "state",
-        "status",
-        "denied",
-        "pid",
-        "version",
-        "here",
-        "file",
-        "section",
-        "log",
-    ):
+    head.add_column(style="dim", no_wrap=True)
+    head.add_column(overflow="fold")
+    for name in HEAD:
         if app.get(name):
-            head.add_row(name, str(app[name]))
-    head.add_row("listening", ", ".join(app.get("listening", [])) or "-")
-    head.add_row("uptime", since(app.get("started") if app.get("answers") else None))
+            style = STYLES.get(app[name], "") if name == "state" else ""
+            head.add_row(name, Text(str(app[name]), style))
+    head.add_row("listening", ", ".join(app.get("listening", ())) or "-")
+    head.add_row("uptime", since(app.get("started") if alive(app) else None))
     if planned := app.get("next_restart"):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))
         head.add_row("next restart", f"{at} (--cron {planned['cron']})")
     if scaling := app.get("autoscale"):
         head.add_row("autoscale", autoscale(scaling))
+    if "cpu" in app:
+        head.add_row("uses", f"{percent(app['cpu'])} % of a core, memory {size(app['memory'])}")
+    for key, text in _figures(app.get("figures", {})):
+        head.add_row(key, text)
     for key, value in app.get("settings", {}).items():
-        head.add_row(f"--{key}", str(value))
-    console.print(head)
-    if app.get("workers"):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in ("slot", "pid", "gen", "state", "uptime", "requests", "in flight", "open"):
-            table.add_column(column, justify="right" if column != "state" else "left")
-        for worker in app["workers"]:
-            table.add_row(
-                str(worker["slot"]),
-                str(worker["pid"]),
-                str(worker["generation"]),
-                Text(worker["state"], STYLES.get(worker["state"], "")),
-                since(worker["since"]),
-                str(worker["requests"]),
-                str(worker["in_flight"]),
-                str(worker["connections"]),
-            )
-        console.print(table)
-    if app.get("failure"):
-        console.print(Text(f"the last reload failed: {app['failure']}", "red"))
+        several = isinstance(value, list)
+        head.add_row(f"--{key}", Text(" ".join(map(str, value)) if several else str(value)))
+    return head
+
+
+def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of all its workers, since they began."""
+    if not figures.get("accepted") and not figures.get("requests"):
+        return  # nobody came, or nobody counts
+    answered = ", ".join(f"{kind} {count(of)}" for kind, of in figures["answered"].items() if of)
+    left = figures["unanswered"]
+    yield "requests", f"{count(figures['requests'])}, {rate(figures['rate'])} a second"
+    yield "answered", (answered or "-") + (f"; {count(left)} left before" if left else "")
+    oldest = f", the oldest for {took(figures['oldest'])}" if figures["oldest"] else ""
+    yield "in flight", f"{count(figures['in_flight'])}{oldest}"
+    yield "they took", f"p50 {took(figures['p50'])}, p99 {took(figures['p99'])}"
+    yield "sent", f"{size(figures['sent'])} in bodies"
+    accepted = f"{count(figures['accepted'])} connections, {count(figures['connections'])} open"
+    yield "accepted", f"{accepted}, after {took(figures['accept_wait'])} in the queue on average"
+    yield "loop lag", took(figures["lag"])
 
 
 def autoscale(told: Mapping[str, Any]) -> str:
@@ -96,21 +127,3 @@ def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:
         console.print(text, markup=False)
         if death["reason"]:
             console.print(death["reason"], markup=False)
-
-
-def since(moment: float | None) -> str:
-    """How long ago, in two units at the most."""
-    if moment is None:
-        return "-"
-    seconds = int(max(0.0, time.time() - moment))
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m {seconds % 60}s" if minutes else f"{seconds}s"
-
-
-def size(amount: int) -> str:
-    """Bytes as people write them."""
-    return f"{amount / 2**20:.1f}m" if amount < 2**30 else f"{amount / 2**30:.2f}g"

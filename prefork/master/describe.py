@@ -13,7 +13,7 @@ from prefork.observe.tell import status
 from prefork.pool import Pool
 from prefork.pool.workers import Worker
 from prefork.unix.scoreboard import EMPTY
-from prefork.wire.reading import reading
+from prefork.wire.reading import reading, together
 
 MASKED = "***"
 
@@ -23,7 +23,15 @@ def describe(
 ) -> dict[str, Any]:
     """State, workers by slot, and settings; the values of environment variables are masked."""
     now = monotonic()
-    workers = [_worker(worker, nursery, now) for worker in pool.workers]
+    rows = [_row(worker, nursery) for worker in pool.workers]
+    workers = [
+        {
+            **_worker(worker, nursery, now),
+            **reading(row, now),
+            "restarts": restarts.get(worker.slot, 0),
+        }
+        for worker, row in zip(pool.workers, rows, strict=True)
+    ]
     return {
         "state": pool.state.value,
         "status": status(pool),
@@ -34,6 +42,7 @@ def describe(
         "namespace": config.namespace,
         "listening": listening,
         "restarts": sum(restarts.values()),
+        "figures": together(rows, now),
         "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
         "settings": settings(config),
     }
@@ -68,9 +77,13 @@ def settings(config: Config) -> dict[str, Any]:
     return shown
 
 
+def _row(worker: Worker, nursery: Nursery) -> dict[str, Any]:
+    nursling = nursery.get(worker.id)
+    return nursling.row.read() if nursling is not None else EMPTY
+
+
 def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
     nursling = nursery.get(worker.id)
-    row = nursling.row.read() if nursling is not None else EMPTY
     return {
         "slot": worker.slot,
         "pid": worker.pid,
@@ -78,6 +91,5 @@ def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
         "state": worker.state.value,
         "worn": worker.worn,
         "since": time() - (now - worker.born),
-        **reading(row, now),
         "says": nursling.says if nursling is not None else "",
     }

@@ -188,7 +188,7 @@ class Scoreboard:
 
 def look(path: str) -> Rows:
     """Somebody else's scoreboard. Raises OSError when it is gone, ValueError when it is none."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         rows = Rows(memoryview(mmap.mmap(fd, SIZE, prot=mmap.PROT_READ)))
     finally:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from math import inf
+from operator import add
 
 AN_OCTAVE = 8
 _LOWEST = -17
@@ -39,6 +40,14 @@ def bound(bucket: int) -> float:
         return inf
     octave, part = divmod(bucket + 1, AN_OCTAVE)
     return float(2.0 ** (_LOWEST + octave) * (1 + part / AN_OCTAVE))
+
+
+def together(several: Iterable[Sequence[int]]) -> list[int]:
+    """The histogram of all times that these count."""
+    merged = [0] * BUCKETS
+    for counts in several:
+        merged = list(map(add, merged, counts))
+    return merged
 
 
 def quantile(counts: Sequence[int], share: float) -> float:

@@ -1,6 +1,6 @@
 """What the numbers of a scoreboard row mean to people and metrics. PURE."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefork.wire import histogram
@@ -13,7 +13,8 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     """``row`` as ``unix.scoreboard.Rows`` reads it, at ``now`` (monotonic).
 
     Times are in seconds. ``silent``: since the last beat; ``oldest``: age of the longest request in
-    flight; ``p50`` and ``p99`` of all requests that the worker has answered.
+    flight; ``p50`` and ``p99`` of all requests that the worker has answered; ``accept_wait``: mean
+    time that a connection waited in the queue.
     """
     silent = max(0.0, now - row["beat"]) if row["beat"] else 0.0
     stale = silent > STALE
@@ -23,6 +24,7 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "in_flight": row["in_flight"],
         "connections": row["connections"],
         "accepted": row["accepted"],
+        "accept_wait": _mean(row["accept_wait"], row["accept_asked"]),
         "answered": {digit + "xx": row[f"answered_{digit}xx"] for digit in "12345"},
         "unanswered": row["unanswered"],
         "sent": row["sent"],
@@ -34,3 +36,29 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "p50": histogram.quantile(times, 0.50),
         "p99": histogram.quantile(times, 0.99),
     }
+
+
+SUMS = ("requests", "in_flight", "connections", "accepted", "unanswered", "sent", "rate", "busy")
+MOST = ("lag", "oldest", "silent")
+
+
+def together(rows: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
+    """What ``reading`` says, of all these workers as one: sums, the worst, and the quantiles of all
+    their requests. Who has left is not in it."""
+    each = [reading(row, now) for row in rows]
+    times = histogram.together(row["times"] for row in rows)
+    waited, asked = (sum(row[name] for row in rows) for name in ("accept_wait", "accept_asked"))
+    return {
+        **{name: round(sum(one[name] for one in each), 6) for name in SUMS},
+        **{name: max((one[name] for one in each), default=0.0) for name in MOST},
+        "answered": {
+            digit + "xx": sum(one["answered"][digit + "xx"] for one in each) for digit in "12345"
+        },
+        "accept_wait": _mean(waited, asked),
+        "p50": histogram.quantile(times, 0.50),
+        "p99": histogram.quantile(times, 0.99),
+    }
+
+
+def _mean(total: float, count: int) -> float:
+    return round(total / count, 6) if count else 0.0

@@ -40,6 +40,9 @@ class Terminal:
     def press(self, key: str) -> None:
         os.write(self._ours, key.encode())
 
+    def resize(self, columns: int, lines: int) -> None:
+        ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
     def shows(self, pattern: str) -> None:
         """Wait until it has written something like this since the last call."""
         deadline = time.monotonic() + PATIENCE

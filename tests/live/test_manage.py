@@ -102,8 +102,8 @@ def test_a_master_that_hangs_is_listed_and_can_be_ended(home: Home) -> None:
     os.kill(app["pid"], signal.SIGSTOP)
     assert json.loads(home.good("list", "--json"))[0]["state"] == "hung"
     listed = home.good("list")
-    assert re.search(rf"web +hung +- .* {app['pid']} ", listed)
-    assert "web does not answer; `prefork stop --force` ends it" in listed
+    assert re.search(rf"web +hung +1/1 .* {app['pid']} ", listed)
+    assert "web: its master does not answer" in listed
     assert "`prefork stop --force web` ends it" in home.bad(111, "stop", "web")
     assert "did not end within" in home.bad(111, "reload", "web", "--timeout", "0.2")
     assert home.good("stop", "--force", "web") == "web: stopped\n"

@@ -30,6 +30,11 @@ def test_it_shows_apps_and_its_keys_act_on_the_chosen_one(home: Home) -> None:
         terminal.shows(r"two: reload done")
         assert home.app("two")["generation"] == 2
         terminal.press("s")
+        terminal.shows(r"stop two\? y: yes")
+        terminal.press("n")
+        terminal.press("s")
+        terminal.shows(r"stop two\? y: yes")
+        terminal.press("y")
         terminal.shows(r"two +stopped")
         terminal.press("q")
         assert terminal.ends() == 0

@@ -2,38 +2,36 @@
 
 import pytest
 
-from prefork.cli.sorting import SORTS, Row, in_order
+from prefork.cli.sorting import SORTS, in_order
 
 ROWS = [
-    Row(
-        {
-            "name": "busy",
-            "state": "running",
-            "pid": 9,
-            "ready": 1,
-            "generation": 3,
-            "restarts": 0,
-            "started": 50.0,
-            "namespace": "shop",
-        },
-        90.0,
-        1000,
-    ),
-    Row(
-        {
-            "name": "able",
-            "state": "running",
-            "pid": 11,
-            "ready": 4,
-            "generation": 1,
-            "restarts": 7,
-            "started": 10.0,
-            "namespace": "",
-        },
-        1.0,
-        5000,
-    ),
-    Row({"name": "cold", "state": "dead", "pid": 3, "started": 1.0}),
+    {
+        "name": "busy",
+        "state": "running",
+        "pid": 9,
+        "ready": 1,
+        "generation": 3,
+        "restarts": 0,
+        "started": 50.0,
+        "namespace": "shop",
+        "cpu": 90.0,
+        "memory": 1000,
+        "figures": {"rate": 1.0, "p50": 0.2, "p99": 0.3},
+    },
+    {
+        "name": "able",
+        "state": "running",
+        "pid": 11,
+        "ready": 4,
+        "generation": 1,
+        "restarts": 7,
+        "started": 10.0,
+        "namespace": "",
+        "cpu": 1.0,
+        "memory": 5000,
+        "figures": {"rate": 2.0, "p50": 0.1, "p99": 0.4},
+    },
+    {"name": "cold", "state": "dead", "pid": 3, "started": 1.0},
 ]
 
 
@@ -49,13 +47,16 @@ ROWS = [
         ("restarts", "able busy cold"),
         ("uptime", "able busy cold"),
         ("cpu", "busy able cold"),
+        ("rate", "able busy cold"),
+        ("p50", "busy able cold"),
+        ("p99", "able busy cold"),
         ("memory", "able busy cold"),
     ],
 )
 def test_order(sort: str, names: str) -> None:
-    assert [row.app["name"] for row in in_order(ROWS, sort)] == names.split()
+    assert [row["name"] for row in in_order(ROWS, sort)] == names.split()
 
 
 def test_each_key_has_its_test() -> None:
-    assert len(SORTS) == 10
-    assert [row.app["name"] for row in in_order(reversed(ROWS), "name")] == ["able", "busy", "cold"]
+    assert len(SORTS) == 13
+    assert [row["name"] for row in in_order(reversed(ROWS), "name")] == ["able", "busy", "cold"]

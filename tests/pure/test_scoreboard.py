@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prefork.http.load import NOBODY
 from prefork.unix.scoreboard import DEADLINE, SEQUENCE, WORKER, Scoreboard, look
 from prefork.wire import histogram
-from prefork.wire.reading import STALE, reading
-from prefork.wire.scoreboard import FIELDS, HEAD, INDEX, ROWS, offset
+from prefork.wire.reading import STALE, reading, together
+from prefork.wire.scoreboard import FIELDS, HEAD, HISTOGRAM, INDEX, ROWS, offset
 from tests.pure.children import born
 
 REQUESTS = INDEX["requests"]
@@ -133,3 +133,27 @@ def test_what_a_silent_worker_said_of_late_is_not_true_any_more() -> None:
     assert (later["rate"], later["lag"], later["oldest"]) == (0.0, 0.5 + STALE, 1.5 + STALE)
     row.clear()
     assert reading(row.read(), 100.0)["silent"] == 0.0
+
+
+def test_all_workers_together_are_their_sums_the_worst_and_the_quantiles_of_all_requests() -> None:
+    board = Scoreboard()
+    rows = [board.take(1), board.take(2)]
+    for row, requests, took, asked in zip(rows, (90, 10), (0.001, 1.0), (4, 0), strict=True):
+        row.counts[REQUESTS] = row.counts[INDEX["answered_2xx"]] = requests
+        row.counts[INDEX["accept_asked"]] = asked
+        row.floats[INDEX["accept_wait"]] = asked * 0.25
+        row.floats[INDEX["beat"]] = row.floats[INDEX["oldest"]] = 100.0 - took
+        row.floats[INDEX["rate"]] = 2.5
+        for bucket, count in histogram.sort([took] * requests):
+            row.counts[HISTOGRAM + bucket] = count
+    told = together([row.read() for row in rows], 100.0)
+    assert (told["requests"], told["answered"]["2xx"], told["rate"]) == (100, 100, 5.0)
+    assert (told["oldest"], told["silent"], told["accept_wait"]) == (1.0, 1.0, 0.25)
+    assert told["p50"] == pytest.approx(0.001, rel=0.1)
+    assert told["p99"] == pytest.approx(1.0, rel=0.1)
+    assert set(told) == set(reading(rows[0].read(), 100.0))
+
+
+def test_no_workers_together_are_nothing() -> None:
+    told = together([], 100.0)
+    assert (told["requests"], told["oldest"], told["accept_wait"], told["p99"]) == (0, 0, 0, 0)

@@ -1,0 +1,291 @@
+"""What list, show and monit show, at several widths, of apps that were described by hand."""
+
+import io
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from prefork.cli import units
+from prefork.cli.columns import Column, fitting
+from prefork.cli.lately import SPAN, Lately
+from prefork.cli.listing import listed
+from prefork.cli.overview import APPS, WORKERS
+from prefork.cli.screen import View, draw
+from prefork.cli.tables import shown
+from prefork.observe.records import Record
+from prefork.wire import histogram
+
+FIGURES: dict[str, Any] = {
+    "requests": 12_345,
+    "in_flight": 3,
+    "rate": 1234.5,
+    "p50": 0.0012,
+    "p99": 0.0456,
+    "answered": {"1xx": 0, "2xx": 12_000, "3xx": 0, "4xx": 345, "5xx": 0},
+    "unanswered": 7,
+    "sent": 5 * 2**20,
+    "oldest": 1.25,
+    "accepted": 99,
+    "accept_wait": 0.0001,
+    "connections": 5,
+    "lag": 0.002,
+}
+
+
+def worker(slot: int, **news: Any) -> dict[str, Any]:
+    told = {"slot": slot, "pid": 100 + slot, "generation": 2, "state": "ready", "restarts": 0}
+    used = {"cpu": 12.0, "memory": 30 * 2**20, "since": time.time() - 90, "says": ""}
+    return {**told, **used, **FIGURES, **news}
+
+
+def app(name: str = "web", workers: int = 2, **news: Any) -> dict[str, Any]:
+    told = {
+        "name": name,
+        "namespace": "",
+        "state": "running",
+        "answers": True,
+        "pid": 99,
+        "started": time.time() - 3700,
+        "ready": workers,
+        "target": workers,
+        "generation": 2,
+        "restarts": 1,
+        "listening": ["127.0.0.1:8000"],
+        "settings": {"bind": ["127.0.0.1:8000", "[::1]:8000"]},
+        "figures": FIGURES,
+        "cpu": 25.0,
+        "memory": 2**30,
+        "workers": [worker(slot) for slot in range(workers)],
+    }
+    return {**told, **news}
+
+
+def lines(drawn: RenderableType, width: int, height: int = 100) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    with console.capture() as captured:
+        console.print(drawn, height=height if height < 100 else None)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 60, 80, 120, 200, 10_000])
+def test_no_line_is_longer_than_the_terminal_is_wide(width: int) -> None:
+    for drawn in (listed([app(), app("a" * 30)], width), shown(app(), width)):
+        assert max(map(len, lines(drawn, width))) <= width
+
+
+def test_a_narrow_list_has_the_columns_that_are_wanted_most() -> None:
+    def head(width: int) -> list[str]:
+        return lines(listed([app()], width), width)[0].replace("in flight", "flight").split()
+
+    assert head(40) == ["name", "state", "workers", "req/s", "p99"]
+    assert head(60) == ["name", "state", "workers", "req/s", "p99", "CPU", "%", "memory"]
+    assert head(80)[-4:] == ["CPU", "%", "memory", "uptime"]
+    assert head(120)[-5:] == ["uptime", "restarts", "gen", "pid", "listening"]
+    assert len(head(10_000)) == len(APPS)  # no namespace, and CPU % are two words
+    assert "namespace" in lines(listed([app(namespace="shop")], 100), 100)[0]
+
+
+def test_the_first_columns_are_shown_in_any_case() -> None:
+    assert [column.name for column in fitting(APPS, [app()], 1)] == ["name", "state"]
+    assert [column.name for column in fitting(WORKERS, [worker(0)], 1)] == ["slot", "state"]
+
+
+def test_wide_letters_take_two_places() -> None:
+    columns = [Column("a", 1, lambda thing: thing["a"]), Column("b", 2, lambda thing: "b")]
+    assert len(fitting(columns, [{"a": "xxxx"}], 7)) == 2
+    assert len(fitting(columns, [{"a": "漢字漢"}], 8)) == 1
+
+
+def test_a_row_of_the_list() -> None:
+    row = " ".join(lines(listed([app()], 200), 200)[2].split())
+    assert row == "web running 2/2 1,234 3 1.2ms 46ms 25 1.00g 1h 1m 1 2 99 127.0.0.1:8000"
+
+
+def test_what_does_not_run_or_does_not_count_has_dashes() -> None:
+    stopped = {"name": "web", "state": "stopped", "answers": False, "pid": None}
+    assert lines(listed([stopped], 80), 80)[2].split()[:4] == ["web", "stopped", "-", "-"]
+    program = app(figures={**FIGURES, "requests": 0, "in_flight": 0, "rate": 0.0})
+    assert lines(listed([program], 80), 80)[2].split()[3:7] == ["-", "-", "-", "-"]
+
+
+def test_a_master_that_hangs_is_told_with_the_next_step() -> None:
+    told = " ".join(lines(listed([app(state="hung", answers=False)], 80), 80))
+    assert "web: its master does not answer; figures are from its scoreboard" in told
+    assert "`prefork stop --force web` ends it" in told
+    dumb = {"name": "web", "state": "hung", "answers": False}
+    assert "nothing is known" in " ".join(lines(listed([dumb], 80), 80))
+
+
+def test_states_have_a_colour_where_there_are_colours() -> None:
+    def coloured(**options: Any) -> str:
+        console = Console(file=io.StringIO(), force_terminal=True, width=80, **options)
+        with console.capture() as captured:
+            console.print(listed([app()], 80))
+        return captured.get()
+
+    assert "\x1b[32mrunning" in coloured(color_system="standard")
+    assert "\x1b[32m" not in coloured(color_system="standard", no_color=True)
+
+
+def test_no_apps_is_said_with_the_next_step() -> None:
+    assert "prefork start" in lines(listed([], 80), 80)[0]
+
+
+def test_show_tells_what_the_list_has_no_room_for() -> None:
+    told = "\n".join(lines(shown(app(failure="it broke"), 120), 120))
+    for part in (
+        "12,345, 1,234 a second",
+        "2xx 12,000, 4xx 345; 7 left before",
+        "3, the oldest for 1.2s",
+        "p50 1.2ms, p99 46ms",
+        "5.0m in bodies",
+        "99 connections, 5 open, after 100µs in the queue on average",
+        "--bind",
+        "127.0.0.1:8000 [::1]:8000",
+        "the last reload failed: it broke",
+    ):
+        assert part in told
+    assert "requests" not in "\n".join(lines(shown(app(figures={}, workers=0), 120), 120))
+
+
+def test_what_a_program_says_has_a_column_only_when_it_says_something() -> None:
+    assert "says" not in "\n".join(lines(shown(app(), 200), 200))
+    told = {**app(), "workers": [worker(0, says="warming up")]}
+    assert "warming up" in "\n".join(lines(shown(told, 200), 200))
+
+
+@pytest.mark.parametrize(
+    ("show", "value", "text"),
+    [
+        (units.took, None, "-"),
+        (units.took, 0.0, "-"),
+        (units.took, 0.00025, "250µs"),
+        (units.took, 0.0009999, "1.0ms"),
+        (units.took, 0.0099, "9.9ms"),
+        (units.took, 0.00996, "10ms"),
+        (units.took, 0.9999, "1.0s"),
+        (units.took, 75.0, "1m 15s"),
+        (units.span, 0.0, "0s"),
+        (units.span, 7_199, "1h 59m"),
+        (units.span, 90_000, "1d 1h"),
+        (units.size, None, "-"),
+        (units.size, 512, "0.5k"),
+        (units.size, 2**20, "1.0m"),
+        (units.size, 3 * 2**30, "3.00g"),
+        (units.rate, None, "-"),
+        (units.rate, 0.0, "0"),
+        (units.rate, 9.94, "9.9"),
+        (units.rate, 9.96, "10"),
+        (units.percent, None, "-"),
+        (units.count, None, "-"),
+        (units.since, None, "-"),
+    ],
+)
+def test_numbers_as_people_read_them(show: Any, value: float | None, text: str) -> None:
+    assert show(value) == text
+
+
+# The screen of monit.
+
+RECORDS = [
+    Record(f"2026-11-26 10:00:{n:02}.000", 7, n % 2, "out", f"line {n}\x1b[2J") for n in range(60)
+]
+
+
+def screen(view: View, width: int, height: int) -> list[str]:
+    return lines(draw(view, width, height), width, height)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+@pytest.mark.parametrize("height", [8, 10, 12, 16, 24, 50])
+def test_a_screen_fills_its_terminal_and_no_more(width: int, height: int) -> None:
+    for count in (1, 3, 30):
+        apps = [app(f"app{n}", workers=count) for n in range(count)]
+        seen = screen(View(apps, "app0", RECORDS), width, height)
+        assert len(seen) == height
+        assert max(map(len, seen)) <= width
+        assert any("app0" in line for line in seen)
+        assert "quit" in seen[-1] or width == 20
+
+
+def test_the_chosen_app_is_on_the_screen_and_so_is_the_place_in_the_list() -> None:
+    apps = [app(f"app{n:02}") for n in range(40)]
+    seen = screen(View(apps, "app33", ()), 80, 24)
+    assert any("app33" in line for line in seen[2:7])
+    assert "of 40)" in seen[0]
+
+
+def test_the_workers_have_pages() -> None:
+    view = [app(workers=20)]
+
+    def slots(page: int) -> list[str]:
+        seen = screen(View(view, "web", (), page=page), 80, 24)
+        at = next(i for i, line in enumerate(seen) if "slot" in line)
+        end = next(i for i, line in enumerate(seen) if i > at and "╯" in line)
+        rows = [line.strip("│ ").split() for line in seen[at + 1 : end]]
+        return [row[0] for row in rows if row]
+
+    pages = [slots(page) for page in range(4)]
+    assert [slot for page in pages for slot in page] == [str(n) for n in range(20)]
+    assert slots(4) == slots(0)
+
+
+def test_the_end_of_the_log_is_shown_and_cannot_paint_over_the_screen() -> None:
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    with console.capture() as captured:
+        console.print(draw(View([app()], "web", RECORDS), 80, 24))
+    assert "line 59·[2J" in captured.get()
+    assert "\x1b[2J" not in captured.get()
+    assert "its own terminal" in "\n".join(screen(View([app()], "web", None), 80, 24))
+
+
+def test_what_a_key_did_is_said_and_else_what_should_be_known() -> None:
+    assert "reload done" in screen(View([app()], "web", said="web: reload done"), 80, 24)[-2]
+    assert "does not answer" in screen(View([app(state="hung")], "web"), 80, 24)[-2]
+    assert "no apps" in "\n".join(screen(View([]), 80, 24))
+
+
+# The last seconds.
+
+
+def row(worker: int, requests: int, times: dict[int, int]) -> dict[str, Any]:
+    counts = [times.get(bucket, 0) for bucket in range(histogram.BUCKETS)]
+    return {"worker": worker, "pid": 100 + worker, "requests": requests, "times": counts}
+
+
+def looked(lately: Lately, rows: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:
+    return lately.since(app(workers=2), rows, now)
+
+
+def test_the_last_seconds_are_a_difference_of_two_looks() -> None:
+    lately = Lately()
+    quick, slow = 20, 120
+    first = looked(lately, [row(0, 1000, {quick: 1000}), row(1, 10, {quick: 10})], 50.0)
+    assert (first["figures"]["rate"], first["figures"]["p99"]) == (0.0, 0.0)
+    assert first["figures"]["requests"] == FIGURES["requests"]  # what is not of the last seconds
+    then = looked(lately, [row(0, 1030, {quick: 1000, slow: 30}), row(1, 10, {quick: 10})], 52.0)
+    assert [each["rate"] for each in then["workers"]] == [15.0, 0.0]
+    assert then["workers"][1]["p50"] == 0.0
+    assert then["figures"]["rate"] == 15.0
+    assert then["figures"]["p50"] == pytest.approx(histogram.bound(slow), rel=0.1)
+
+
+def test_what_is_older_than_the_last_seconds_is_forgotten() -> None:
+    lately = Lately()
+    for second in range(20):
+        seen = looked(lately, [row(0, min(second, 5) * 10, {30: min(second, 5) * 10})], second)
+        expected = 10.0 if 0 < second <= 5 else 0.0 if second >= 5 + SPAN else None
+        assert expected is None or seen["figures"]["rate"] == expected
+
+
+def test_a_new_worker_in_the_place_of_an_old_one_begins_anew() -> None:
+    lately = Lately()
+    looked(lately, [row(0, 1000, {30: 1000})], 1.0)
+    assert looked(lately, [row(1, 2, {30: 2})], 2.0)["figures"]["rate"] == 0.0
+
+
+def test_without_a_scoreboard_all_stays_as_it_is() -> None:
+    assert Lately().since(told := app(), [], 1.0) == told
