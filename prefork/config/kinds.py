@@ -342,6 +342,13 @@ ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True)
 ADDRESSES = many(
     Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
 )
+OPTIONAL_ADDRESS = Kind(
+    "ADDRESS",
+    f"{EXPECTED}, or off",
+    lambda raw: None if raw in ("", "off") else parse_address(str(raw)),
+    lambda address: str(address or "off"),
+    path=True,
+)
 PATHS = many(PATH)
 PATTERNS = many(Kind("PATTERN", "a pattern such as *.csv", _text))
 CRON = Kind("TIMES", EXPECTED_TIME, parse_times, lambda times: list(times) or ["off"], many=True)

@@ -45,6 +45,7 @@ BEHIND = "Behind a proxy"
 WEBS = "WebSocket"
 PROC = "The process"
 LOGS = "Logs"
+STATUS = "Status server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,6 +543,24 @@ class Config:
     log_keep: int = option(kinds.COUNT, 10, LOGS, "rotated files to keep, compressed")
     log_total: int | None = option(
         kinds.OPTIONAL_SIZE, None, LOGS, "bytes of all files together; the oldest go first"
+    )
+
+    status: Address | None = option(  # noqa: RUF009 - None is no mutable default
+        kinds.OPTIONAL_ADDRESS,
+        None,
+        STATUS,
+        "address of the status server: /livez, /readyz, /metrics, and the page / to watch the app",
+        restart=True,
+    )
+    status_token: PasswordSource | None = option(  # noqa: RUF009 - None is no mutable default
+        kinds.PASSWORD,
+        None,
+        STATUS,
+        "where the token is that reloads and scales on that page, and reads the log there: "
+        "file:PATH or env:NAME; default: nobody does the first, everybody the second",
+    )
+    min_ready: int = option(
+        kinds.AT_LEAST_ONE, 1, STATUS, "workers that must be ready for /readyz to say so"
     )
 
 

@@ -8,7 +8,7 @@ the pool says how it ended, and hears on the way what happens.
 import dataclasses
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,10 +79,11 @@ class Asked(Protocol):
 @dataclass(slots=True)
 class Talk:
     """One client. ``may_change``: its owner, or root. ``goal`` is asked after each change;
-    ``follows``: it hears all that happens."""
+    ``follows``: it hears all that happens. ``verbs``: what it may ask; None: all."""
 
     peer: Peer
     may_change: bool
+    verbs: Collection[str] | None = None
     lines: wire.Lines = field(default_factory=wire.Lines)
     goal: Goal | None = None
     follows: bool = False
@@ -133,6 +134,12 @@ class Control:
             self._talks.append(talk)
             self._waiter.watch(peer.fileno(), lambda: self._hear(talk))
 
+    def admit(self, peer: Peer, verbs: Collection[str]) -> None:
+        """Somebody whom the master itself has introduced, and what it may ask."""
+        talk = Talk(peer, may_change=True, verbs=verbs)
+        self._talks.append(talk)
+        self._waiter.watch(peer.fileno(), lambda: self._hear(talk))
+
     def _hear(self, talk: Talk) -> None:
         data = talk.peer.read()
         if data == b"":
@@ -152,6 +159,8 @@ class Control:
     def _permitted(self, talk: Talk, request: wire.Request) -> wire.Request:
         """Raises UsageError."""
         verb = request.verb
+        if talk.verbs is not None and verb.name not in talk.verbs:
+            raise UsageError(f"{verb.name} is not for you to ask")
         if verb.changes and not talk.may_change:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request

@@ -31,6 +31,7 @@ from prefork.master.planned import Planned
 from prefork.master.programs import Programs
 from prefork.master.published import Published
 from prefork.master.registration import Registration
+from prefork.master.status_server import StatusServer
 from prefork.master.titles import Titles
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
@@ -76,7 +77,8 @@ class Master:
         self._foreground = foreground
         self._name = default_name(config)
         self._titles = Titles(config.proctitle, self._name)
-        self._logs = Logs(log, config, here, registration.name if registration else self._name)
+        listed = registration.name if registration else self._name
+        self._logs = Logs(log, config, here, listed)
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
         self._scoreboard = Scoreboard()
@@ -87,6 +89,8 @@ class Master:
         try:
             taken_over = registration.taken_over if registration is not None else ()
             self._generations = Generations(prepare_first(config, here, taken_over))
+            basics = (self._generations, self._waiter, log, self._logs, self._scoreboard.rows)
+            self._status_server = StatusServer(config, here, listed, *basics)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
@@ -114,6 +118,7 @@ class Master:
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
             self._logs.start(self._waiter, partial(self._be_aside, self._titles.writer))
+            self._status_server.start(self._control, self._be_status)
             self._facts.append(facts.Tick())
             self._settle()
             while self._exit_code is None or not self._programs.are_gone:
@@ -143,6 +148,7 @@ class Master:
         self._show_status()
         self._published.settle()
         self._logs.settle()
+        self._status_server.settle()
         if self._control is not None:
             self._control.settle()
         self._generations.forget_all_but(self._pool.generations())
@@ -210,7 +216,8 @@ class Master:
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
     def _knows_pid(self, pid: int) -> bool:
-        return any(part.knows_pid(pid) for part in (self._nursery, self._logs, self._planned))
+        parts = (self._nursery, self._logs, self._planned, self._status_server)
+        return any(part.knows_pid(pid) for part in parts)
 
     # What a signal or a client of the control socket asks.
 
@@ -256,6 +263,7 @@ class Master:
         try:
             asked = self.reread()
             config = in_force(self.config, asked)
+            watching = self._status_server.read(config)
             generation = prepare(config, self._here, self._generations.listeners())
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
@@ -268,6 +276,7 @@ class Master:
         if changed := changed_for_restart(self.config, asked):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._logs.reload(config)
+        self._status_server.adopt(watching)
         generation.warn(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.AskedReload(number, generation.policy))
@@ -329,6 +338,7 @@ class Master:
         self._nursery.leave_behind()
         self._programs.close_copy()
         self._planned.close_copy()
+        self._status_server.close_copy()
         self._foreground.close_copy()
         if self._pid_file is not None:
             self._pid_file.close_copy()
@@ -344,6 +354,10 @@ class Master:
 
     def _be_watcher(self) -> None:
         self._be_aside(self._titles.watcher)
+        self._logs.close_copy()
+
+    def _be_status(self) -> None:
+        self._be_aside(self._titles.status_server)
         self._logs.close_copy()
 
     def _be_worker(
@@ -394,8 +408,8 @@ class Master:
 
     def _announce(self, happening: orders.Happening) -> None:
         level, text = tell(happening)
-        self._log.logger.log(level, "%s", text)
         self._published.tell(happening)
+        self._log.logger.log(level, "%s", text)
         if self._control is not None:
             self._control.tell(happening, text)
         match happening:
@@ -434,6 +448,7 @@ class Master:
         self._planned.close()
         self._generations.close()
         self._logs.close()
+        self._status_server.close()
         if self._pid_file is not None:
             self._pid_file.close()
         if self._registration is not None and self._control is not None:

@@ -25,7 +25,7 @@ class Published:
         scoreboard.note(began=time())
 
     def tell(self, happening: orders.Happening) -> None:
-        """Something happened that is counted."""
+        """Something happened, and somebody who hears of it may look at once."""
         match happening:
             case orders.RollDone():
                 self._reloads += 1
@@ -33,6 +33,7 @@ class Published:
                 self._failures += 1
             case orders.WorkerGone() if happening.retry_in is not None:
                 self._restarts += 1
+        self.settle()
 
     def settle(self) -> None:
         """The pool has decided everything for now."""

@@ -37,3 +37,8 @@ class Titles:
         """Of the log writer that calls it."""
         if self._word != OFF:
             setproctitle(f"{self._word}: log writer [{self._name}]")
+
+    def status_server(self) -> None:
+        """Of the status server that calls it."""
+        if self._word != OFF:
+            setproctitle(f"{self._word}: status [{self._name}]")

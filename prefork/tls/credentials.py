@@ -142,7 +142,7 @@ def _add_chain(context: Context, pair: Pair, password: PasswordSource | None) ->
         asked.append(True)
         if password is None:
             raise UsageError(f"tls-key: {pair.key} is encrypted; say with tls-password by what")
-        return _read_password(password)
+        return read_secret(password, "tls-password")
 
     try:
         context.load_cert_chain(pair.chain, pair.key, unlock)
@@ -177,10 +177,11 @@ def _read(path: str, option: str) -> str:
         ) from None
 
 
-def _read_password(source: PasswordSource) -> bytes:
+def read_secret(source: PasswordSource, option: str) -> bytes:
+    """A password, or what else is no setting itself. Raises UsageError or MachineError."""
     if source.path:
-        return _read(source.path, "tls-password").rstrip("\r\n").encode("latin-1")
+        return _read(source.path, option).rstrip("\r\n").encode("latin-1")
     try:
         return os.environb[source.variable.encode()]
     except KeyError:
-        raise UsageError(f"tls-password: there is no variable {source.variable}") from None
+        raise UsageError(f"{option}: there is no variable {source.variable}") from None

@@ -32,6 +32,7 @@ RIGHT = {
     "tls_client": "required",
     "tls_minimum": "1.3",
     "tls_password": "env:WORD",
+    "status_token": "env:WORD",
     "access_log_format": "json",
     "log_format": "json",
     "log_split": "slot",

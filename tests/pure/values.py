@@ -105,6 +105,7 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.SIGNAL: st.sampled_from(kinds.STOP_SIGNALS),
     kinds.ENVIRONMENT: st.dictionaries(_VARIABLE, texts(without="\0"), max_size=4),
     kinds.ADDRESSES: _some(addresses(), least=1),
+    kinds.OPTIONAL_ADDRESS: st.none() | addresses(),
     kinds.PATHS: _some(_LINE),
     kinds.PATTERNS: _some(_LINE),
     kinds.CRON: _some(st.sampled_from(["0 4 * * *", "*/5 * * * * *", "@daily", "0 4 LW * MON"])),

@@ -1,0 +1,307 @@
+"""The status server as its master sees it: the sockets, the process, and what it may ask of us.
+
+The sockets are the master's, so that a status server that died is replaced without a refused
+connection. It gets new settings by a successor: it holds nothing that would be lost but the samples
+of its charts. What it asks comes over its line (observe/status/asking.py), and what it may ask is
+decided here.
+"""
+
+import os
+import posixpath
+import select
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from prefork.config import Config
+from prefork.config.addresses import Tcp
+from prefork.errors import MachineError, UsageError
+from prefork.master.control import Control
+from prefork.master.generation import Generations
+from prefork.master.logs import Logs
+from prefork.observe.log import Log
+from prefork.observe.outputs import slot_files
+from prefork.observe.writer import ignore_masters_signals
+from prefork.unix.control import Peer
+from prefork.unix.daemon import redirect_output
+from prefork.unix.handover import Line, open_line
+from prefork.unix.identity import Identity, look_up
+from prefork.unix.listeners import Listener, open_listeners
+from prefork.unix.process import Child, fork
+from prefork.unix.scoreboard import Rows
+from prefork.unix.waiting import Waiter
+from prefork.wire.outlets import message, read
+
+SOON = 1.0
+"""Seconds; one that dies younger has its successor wait."""
+
+LONGEST_WAIT = 5.0
+
+LAST_ANSWERS = 1.0
+"""Seconds that it has, at the end, to leave by itself."""
+
+LOOKS = frozenset({"why"})
+CHANGES = frozenset({"reload", "scale"})
+"""Verbs that it may put to the master, the second ones only if there is a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Those that a reload may change."""
+
+    identity: Identity
+    least: int
+    token: bytes
+
+
+def settings(config: Config, here: str) -> Settings:
+    """Read and check them. Raises PreforkError."""
+    token = b""
+    if config.status_token is not None:
+        from prefork.tls.credentials import read_secret  # noqa: PLC0415 - it brings OpenSSL
+
+        source = config.status_token.anchored(lambda path: posixpath.join(here, path))
+        token = read_secret(source, "status-token")
+        if not token.isascii() or not token.decode().isprintable() or b" " in token or not token:
+            raise UsageError(
+                f"status-token: {source} holds no token: one word of ASCII is expected"
+            )
+    return Settings(look_up(config.user, config.group), config.min_ready, token)
+
+
+class StatusServer:
+    """``address`` None: there is none, and all of this does nothing. Raises PreforkError."""
+
+    def __init__(
+        self,
+        config: Config,
+        here: str,
+        app: str,
+        generations: Generations,
+        waiter: Waiter,
+        log: Log,
+        logs: Logs,
+        rows: Rows,
+    ) -> None:
+        self._waiter, self._log, self._logs, self._rows = waiter, log, logs, rows
+        self._address = config.status
+        self._here = here
+        self._app = app
+        self._daemon = config.daemon
+        self._listeners: list[Listener] = []
+        self._child: Child | None = None
+        self._line: Line | None = None
+        self._control: Control | None = None
+        self._born = 0.0
+        self._wait = 0.0
+        self._retired: set[Child] = set()
+        """Those that finish what they were asked, while a successor has other settings."""
+        try:
+            self._settings = settings(config, here)
+            if self._address is not None:
+                # Now, so that the process shares its pages; and late, because few want it.
+                import prefork.observe.status.server  # noqa: F401, PLC0415
+
+                if isinstance(self._address, Tcp) and self._address.scheme == "https":
+                    raise UsageError("status: TLS is not spoken there; put a proxy in front of it")
+                self._listeners = open_listeners(self._address, 128, generations.listeners())
+        except BaseException:
+            generations.close()
+            raise
+
+    def start(self, control: Control | None, begin: Callable[[], None]) -> None:
+        """Have one, if it is wanted. ``control`` None: the master has no registry. ``begin``: what
+        it does first in its process. Raises MachineError.
+        """
+        self._control, self._begin = control, begin
+        if self._listeners:
+            self._log.logger.info("status on %s", ", ".join(map(str, self._listeners)))
+            self._warn()
+            self._give_birth()
+
+    def _warn(self) -> None:
+        """Of what is legal, but hardly meant."""
+        names = [each.socket.getsockname() for each in self._listeners]
+        far = [n[0] for n in names if isinstance(n, tuple) and not ip_address(n[0]).is_loopback]
+        if far and not self._settings.token:
+            text = (
+                "status: whoever reaches %s reads the log there; a status-token keeps it from them"
+            )
+            self._log.logger.warning(text, ", ".join(far))
+
+    # The process.
+
+    def _give_birth(self) -> None:
+        """Raises MachineError."""
+        self._line, its_end = open_line()
+        ours, listeners, master = self._line, self._listeners, os.getpid()
+
+        def be() -> int:
+            ours.close()
+            ignore_masters_signals()
+            self._listeners, self._line = [], None  # those are not to be let go of
+            self._begin()  # closes what it has of the others
+            if self._daemon:
+                redirect_output(self._log.path)
+            time.sleep(self._wait)
+            return self._be(listeners, its_end, master)
+
+        try:
+            self._child = fork(be)
+        except BaseException:
+            self._line.close()
+            raise
+        finally:
+            its_end.close()
+        self._born = time.monotonic()
+        self._waiter.watch(self._line.fileno(), self._hear)
+        self._waiter.watch(self._child.pidfd, self._bury)
+
+    def _be(self, listeners: list[Listener], line: Line, master: int) -> int:
+        """The whole life; the exit code."""
+        from prefork.observe.status.server import Birth, live  # noqa: PLC0415
+
+        address = self._address
+        birth = Birth(
+            app=self._app,
+            sockets=[listener.socket for listener in listeners],
+            name=address.host if isinstance(address, Tcp) else self._inherited_name(listeners),
+            rows=self._rows,
+            line=line,
+            talks=self._control is not None,
+            identity=self._settings.identity,
+            master=master,
+            least=self._settings.least,
+            token=self._settings.token,
+            log=self._log.logger,
+        )
+        return live(birth)
+
+    @staticmethod
+    def _inherited_name(listeners: list[Listener]) -> str | None:
+        return None if listeners[0].socket.family == socket.AF_UNIX else "localhost"
+
+    def _bury(self) -> None:
+        assert self._child is not None, "its pidfd is watched"
+        self._forget(self._child)
+        death = self._child.reap()
+        self._child = None
+        young = time.monotonic() - self._born < SOON
+        self._wait = min(LONGEST_WAIT, max(0.1, self._wait * 2)) if young else 0.0
+        cause = death.signal or f"exit code {death.code}"
+        self._log.logger.error("the status server died (%s); here is another", cause)
+
+    def _retire(self, child: Child) -> None:
+        self._forget(child)  # which it takes for its end
+        self._child = None
+        self._retired.add(child)
+
+        def gone() -> None:
+            self._waiter.forget(child.pidfd)
+            self._retired.remove(child)
+            child.reap()
+
+        self._waiter.watch(child.pidfd, gone)
+
+    def _forget(self, child: Child) -> None:
+        assert self._line is not None, "it has its child's"
+        self._waiter.forget(self._line.fileno())
+        self._waiter.forget(child.pidfd)
+        self._line.close()
+        self._line = None
+
+    def settle(self) -> None:
+        """After each turn of the master: have one again, at the latest when the machine allows."""
+        if self._child is not None or not self._listeners or time.monotonic() < self._born:
+            return
+        try:
+            self._give_birth()
+        except MachineError as error:
+            self._log.logger.error("there is no status server: %s", error)
+            self._born = time.monotonic() + SOON
+
+    # What it asks.
+
+    def _hear(self) -> None:
+        if self._line is None:
+            return
+        for data, fd in self._line.receive():
+            if not data:
+                return  # its death is told by its pidfd
+            say, _ = read(data)
+            if say == "talk" and fd is not None:
+                self._introduce(socket.socket(fileno=fd))
+            elif say == "logs":
+                self._hand_out_logs(self._line)
+
+    def _introduce(self, connection: socket.socket) -> None:
+        if self._control is None:
+            connection.close()
+            return
+        connection.setblocking(False)
+        allowed = LOOKS | CHANGES if self._settings.token else LOOKS
+        self._control.admit(Peer(connection), allowed)
+
+    def _hand_out_logs(self, line: Line) -> None:
+        """Open, because the status server may not be who may."""
+        places = [Path(path) for path in self._logs.places().values()]
+        slots = [each for place in places for each in slot_files(place).values()]
+        for path in places + slots:
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue  # nobody has printed anything yet
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                line.send(message("log"), fd)
+            os.close(fd)
+        line.send(message("that_is_all"))
+
+    # What happens to the master.
+
+    def read(self, config: Config) -> Settings:
+        """Those of a reload. Raises PreforkError."""
+        return settings(config, self._here)
+
+    def adopt(self, new: Settings) -> None:
+        """From now on these: by a successor, if they differ."""
+        if new != self._settings:
+            self._settings = new
+            if self._child is not None:
+                self._retire(self._child)
+                self._born = 0.0
+                self.settle()
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is its."""
+        return any(pid == child.pid for child in self._children())
+
+    def close_copy(self) -> None:
+        """In a child."""
+        for child in self._children():
+            os.close(child.pidfd)
+        if self._line is not None:
+            self._line.close()
+        for listener in self._listeners:
+            listener.socket.close()
+
+    def close(self) -> None:
+        """The master is at its end; until then it was told that the app is not ready."""
+        if self._child is not None:
+            self._retire(self._child)
+        deadline = time.monotonic() + LAST_ANSWERS
+        for child in self._retired:
+            end = select.poll()
+            end.register(child.pidfd, select.POLLIN)
+            if not end.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                child.send(signal.SIGKILL)
+            child.reap()
+        for listener in self._listeners:
+            listener.close()
+
+    def _children(self) -> set[Child]:
+        return self._retired if self._child is None else {self._child, *self._retired}

@@ -1,0 +1,234 @@
+// The page of the status server: asks each second, and shows. All that comes from the app, its log
+// above all, goes into the page as text, never as markup.
+
+import {Chart} from "./charts.js";
+
+const EVERY = 1000, NOTES_EVERY = 3000, PATIENCE = 5000; // milliseconds
+const KEPT = 600;
+const find = id => document.getElementById(id);
+
+let token = sessionStorage.getItem("token") || "";
+let samples = [];
+let last = null; // the status that was shown last
+
+// Words for numbers.
+
+const round = (number, digits) => number.toLocaleString("en", {maximumFractionDigits: digits});
+const count = number => round(number, number < 10 ? 1 : 0);
+const seconds = number =>
+  number === 0 ? "0" : number < 0.001 ? `${round(number * 1e6, 0)} µs`
+  : number < 1 ? `${round(number * 1000, number < 0.01 ? 1 : 0)} ms` : `${round(number, 1)} s`;
+const bytes = number => {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (number >= 1024 && unit < 4) { number /= 1024; unit += 1; }
+  return `${round(number, number < 10 ? 1 : 0)} ${units[unit]}`;
+};
+const age = number => {
+  const parts = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
+  const found = parts.find(([size]) => number >= size) || [1, "s"];
+  return `${Math.max(0, Math.floor(number / found[0]))} ${found[1]}`;
+};
+
+const charts = [
+  ["Requests/s", [s => s.rate], count],
+  ["Latency", [s => s.p50, s => s.p99], seconds, {names: ["p50", "p99"]}],
+  ["In flight", [s => s.in_flight], count, {steps: "whole"}],
+  ["Busy", [s => Math.max(0, ...Object.values(s.slots).map(slot => slot.busy))],
+    share => `${round(share * 100, 0)} %`, {names: ["most"], steps: "share"}],
+  ["Memory", [s => s.memory], bytes, {steps: "bytes"}],
+  ["Restarts", [s => s.restarts], count, {steps: "whole"}],
+].map(([title, lines, show, more]) => new Chart(find("charts"), title, lines, show, more));
+
+// Asking.
+
+async function ask(path, options = {}) {
+  const headers = {...options.headers};
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const signal = options.signal || AbortSignal.timeout(PATIENCE);
+  const answer = await fetch(path, {...options, headers, signal, cache: "no-store"});
+  const told = await answer.text();
+  if (answer.headers.get("Content-Type") === "application/json")
+    return {status: answer.status, ...JSON.parse(told)};
+  return {status: answer.status, error: told.trim()};
+}
+
+async function post(path, body) {
+  return ask(path, {
+    method: "POST", body: JSON.stringify(body), signal: AbortSignal.timeout(60000),
+    headers: {"Content-Type": "application/json"},
+  });
+}
+
+// Showing.
+
+function cell(row, label, content, className = "") {
+  const made = document.createElement("td");
+  made.dataset.label = label;
+  made.className = className;
+  made.append(content);
+  row.append(made);
+}
+
+function load(share) {
+  const meter = document.createElement("meter");
+  meter.max = 1;
+  meter.high = 0.9;
+  meter.optimum = 0;
+  meter.value = share;
+  meter.title = meter.textContent = `${round(share * 100, 0)} % busy`;
+  return meter;
+}
+
+function showWorker(worker, status) {
+  const row = document.createElement("tr");
+  const sample = samples.at(-1)?.slots[worker.slot];
+  const busy = worker.silent > 2 && worker.in_flight ? 1 : sample?.busy ?? 0;
+  cell(row, "Slot", `${worker.slot}`);
+  cell(row, "State", worker.state, `state-${worker.state}`);
+  cell(row, "Load", load(busy));
+  cell(row, "In flight", count(worker.in_flight));
+  cell(row, "Requests/s", count(worker.rate));
+  cell(row, "p50", seconds(worker.p50));
+  cell(row, "p99", seconds(worker.p99));
+  cell(row, "Memory", bytes(worker.memory));
+  cell(row, "Connections", count(worker.connections));
+  cell(row, "Answered", count(worker.requests));
+  cell(row, "Gen", `${worker.generation}`);
+  cell(row, "Pid", `${worker.pid}`);
+  cell(row, "Age", age(status.at - worker.born));
+  return row;
+}
+
+function show(status) {
+  document.title = `${status.app}: ${status.verdict.text}`;
+  find("app").textContent = status.app;
+  find("state").textContent = status.state === "frozen" ? "reload failed" : status.state;
+  find("state").className = `badge ${status.state}`;
+  find("verdict").textContent = status.verdict.text;
+  find("about").textContent = `generation ${status.generation} · up ${age(status.at - status.began)}`
+    + ` · pid ${status.pid} · prefork ${status.version}`;
+  find("target").textContent = status.target;
+  find("actions").hidden = status.token === "none";
+  find("unlock").hidden = status.token !== "asked";
+  find("unlocked").hidden = status.token !== "known";
+  find("slots").tBodies[0].replaceChildren(...status.workers.map(w => showWorker(w, status)));
+  for (const chart of charts) chart.draw(samples, status.at);
+}
+
+function time(text) {
+  const made = document.createElement("time");
+  made.textContent = `${text} `;
+  return made;
+}
+
+function showDeaths(told) {
+  const deaths = [...told.deaths ?? []].reverse();
+  find("no-deaths").textContent = told.error ?? told.missing ?? "none so far";
+  find("no-deaths").hidden = deaths.length > 0;
+  find("deaths").replaceChildren(...deaths.map(death => {
+    const item = document.createElement("li"), cause = document.createElement("b");
+    cause.textContent = death.cause;
+    const when = new Date(death.at * 1000).toLocaleTimeString();
+    const who = `worker ${death.slot} (pid ${death.pid}, gen ${death.generation}): `;
+    item.append(time(when), who, cause, ` (${death.detail})`);
+    if (death.reason) {
+      const words = document.createElement("pre");
+      words.textContent = death.reason;
+      item.append(words);
+    }
+    return item;
+  }));
+}
+
+function showLog(told) {
+  const records = told.records ?? [], log = find("log");
+  find("no-log").textContent = told.error ?? told.missing ?? "nothing so far";
+  find("no-log").hidden = records.length > 0;
+  const follows = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+  log.replaceChildren(...records.map(record => {
+    const line = document.createElement("p");
+    const who = record.slot === null ? "" : `${record.slot} `;
+    line.className = record.stream;
+    line.append(time(record.time), who + record.text);
+    return line;
+  }));
+  if (follows) log.scrollTop = log.scrollHeight;
+}
+
+// Rounds.
+
+async function look() {
+  try {
+    const since = samples.at(-1)?.at ?? 0;
+    const status = await ask(`status.json?since=${since}`);
+    if (status.status !== 200) throw new Error(status.error);
+    if (last && last.began !== status.began) samples = [];
+    samples = [...samples, ...status.history.filter(s => s.at > since)].slice(-KEPT);
+    last = status;
+    show(status);
+    find("link").textContent = "";
+  } catch (error) {
+    find("link").textContent = `no answer: ${error.message}`;
+  }
+}
+
+async function notes() {
+  for (const [path, showIt] of [["deaths.json", showDeaths], ["log.json", showLog]]) {
+    try {
+      showIt(await ask(path));
+    } catch {
+      // look says that there is no answer
+    }
+  }
+}
+
+async function forever(work, pause) {
+  for (;;) {
+    if (!document.hidden) await work();
+    await new Promise(done => setTimeout(done, pause));
+  }
+}
+
+// Doing.
+
+async function act(path, body, doing) {
+  const outcome = find("outcome"), buttons = document.querySelectorAll("#unlocked button");
+  outcome.className = "";
+  outcome.textContent = doing;
+  for (const button of buttons) button.disabled = true;
+  try {
+    const told = await post(path, body);
+    outcome.className = told.error ? "failed" : "";
+    outcome.textContent = told.error ?? (told.goes_on ? `${doing} It takes its time.` : "Done.");
+  } catch (error) {
+    outcome.className = "failed";
+    outcome.textContent = `no answer: ${error.message}`;
+  }
+  for (const button of buttons) button.disabled = false;
+}
+
+function keep(word) {
+  token = word;
+  if (word) sessionStorage.setItem("token", word);
+  else sessionStorage.removeItem("token");
+}
+
+find("unlock").addEventListener("submit", async event => {
+  event.preventDefault();
+  keep(find("token").value.trim());
+  find("token").value = "";
+  await look();
+  const known = last?.token === "known";
+  find("outcome").className = known ? "" : "failed";
+  find("outcome").textContent = known ? "" : "That is not the token.";
+  if (!known) keep("");
+  await notes();
+});
+find("lock").addEventListener("click", () => { keep(""); look(); notes(); });
+find("reload").addEventListener("click", () => act("reload", {}, "Reloading."));
+find("more").addEventListener("click", () => act("scale", {workers: "+1"}, "Scaling."));
+find("fewer").addEventListener("click", () => act("scale", {workers: "-1"}, "Scaling."));
+
+forever(look, EVERY);
+forever(notes, NOTES_EVERY);

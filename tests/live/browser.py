@@ -1,0 +1,135 @@
+"""A headless Chromium, driven by its DevTools protocol: open a page, look, take a picture."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from tests.live.harness import PATIENCE, wait_for
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --hide-scrollbars "
+    "--remote-debugging-port=0 about:blank"
+)
+
+
+class Page:
+    """One tab. ``events``: what Chromium has told about it so far."""
+
+    def __init__(self, talk: ClientConnection) -> None:
+        self._talk = talk
+        self._number = 0
+        self._session = ""
+        self.events: list[dict[str, Any]] = []
+        targets = self.do("Target.getTargets")["targetInfos"]
+        (tab,) = [each["targetId"] for each in targets if each["type"] == "page"]
+        attached = self.do("Target.attachToTarget", targetId=tab, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.do(f"{domain}.enable")
+
+    def do(self, method: str, **parameters: Any) -> Any:
+        """A command of the protocol, and its result."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        self._talk.send(json.dumps(message))
+        while True:
+            told = json.loads(self._talk.recv(3 * PATIENCE))
+            if told.get("id") == self._number:
+                assert "error" not in told, told
+                return told["result"]
+            self.events.append(told)
+
+    def size(self, width: int, height: int, mobile: bool) -> None:
+        """As on such a screen."""
+        scale = 2 if mobile else 1
+        self.do(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=mobile,
+        )
+
+    def open(self, url: str) -> None:
+        """Go there."""
+        assert "errorText" not in self.do("Page.navigate", url=url)
+
+    def ask(self, expression: str) -> Any:
+        """What an expression of JavaScript is on the page."""
+        told = self.do(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    def wait(self, expression: str) -> Any:
+        """Until it is true."""
+        return wait_for(lambda: self.ask(expression), expression, 2 * PATIENCE)
+
+    def text(self, selector: str) -> str:
+        """What the first such element says."""
+        return str(self.ask(f"document.querySelector({selector!r}).innerText"))
+
+    def complaints(self) -> list[str]:
+        """Errors and warnings in the console, exceptions, and what was refused by policy."""
+        found = []
+        for event in self.events:
+            told = event.get("params", {})
+            match event.get("method"):
+                case "Runtime.exceptionThrown":
+                    found.append(str(told["exceptionDetails"]))
+                case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
+                    found.append(str(told["entry"]))
+                case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
+                    found.append(str(told["args"]))
+        return found
+
+    def requests(self) -> list[str]:
+        """The URLs of all that was asked of anybody."""
+        sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        return [str(event["params"]["request"]["url"]) for event in sent]
+
+    def picture(self, path: Path) -> None:
+        """What is to be seen, as a PNG."""
+        told = self.do("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(told["data"]))
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Page]:
+    """With an empty tab, and quiet towards everybody but us."""
+    assert CHROMIUM is not None
+    process = subprocess.Popen(
+        [CHROMIUM, f"--user-data-dir={profile}", *_FLAGS.split()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        place = profile / "DevToolsActivePort"
+        told = wait_for(
+            lambda: place.exists() and place.read_text().count("\n") and place.read_text(),
+            "Chromium listens",
+            3 * PATIENCE,
+        )
+        port, path = str(told).split()
+        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as talk:
+            yield Page(talk)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)

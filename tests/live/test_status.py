@@ -1,0 +1,452 @@
+"""The status server: what it answers while nobody else can, its life and death, who may do what."""
+
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.live.harness import PATIENCE, Server, command, serving, shared_folder, wait_for
+
+APP = """\
+import os, time
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/blocks":
+        os.write(2, b"blocked\\n")
+        while not os.path.exists("gate"):
+            time.sleep(0.01)
+    elif path == "/dies":
+        os._exit(3)
+    elif path == "/says":
+        print("<b>bold</b> words", flush=True)
+    start_response("200 OK", [])
+    return [b"hello"]
+
+if os.path.exists("slow"):
+    while not os.path.exists("gate"):
+        time.sleep(0.01)
+if os.path.exists("broken"):
+    raise RuntimeError("the secret is 42")
+"""
+TOKEN = "open-sesame"
+STATUS = ("--status", "127.0.0.1:0", "--timeout", "off")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "web.py").write_text(APP)
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    return tmp_path
+
+
+@contextmanager
+def watched(folder: Path, *options: str, workers: int = 1, **more: Any) -> Iterator[Server]:
+    with serving(folder, "web:app", *STATUS, *options, workers=workers, **more) as server:
+        yield server
+
+
+def status_port(server: Server) -> int:
+    return int(server.wait_log(r"status on 127\.0\.0\.1:(\d+)")[1])
+
+
+def fetch(
+    server: Server, path: str, method: str = "GET", body: str | None = None, **headers: str
+) -> tuple[int, bytes, HTTPMessage]:
+    """Status, body and header fields."""
+    client = HTTPConnection("127.0.0.1", status_port(server), timeout=2 * PATIENCE)
+    try:
+        client.request(method, path, body, headers)
+        answer = client.getresponse()
+        return answer.status, answer.read(), answer.headers
+    finally:
+        client.close()
+
+
+def told(server: Server, path: str, **headers: str) -> Any:
+    status, body, _ = fetch(server, path, **headers)
+    assert status == 200, body
+    return json.loads(body)
+
+
+def with_token(token: str = TOKEN) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def helper(server: Server) -> psutil.Process | None:
+    """The status server's process; None: it is being replaced."""
+    for child in psutil.Process(server.pid).children():
+        try:
+            if "prefork: status [web]" in " ".join(child.cmdline()):
+                return child
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            pass
+    return None
+
+
+def the_helper(server: Server) -> psutil.Process:
+    return wait_for(lambda: helper(server), "a status server")
+
+
+def readiness(server: Server) -> tuple[int, str]:
+    status, body, _ = fetch(server, "/readyz")
+    return status, body.decode().strip()
+
+
+def wait_readiness(server: Server, status: int, text: str) -> None:
+    wait_for(
+        lambda: (r := readiness(server))[0] == status and re.search(text, r[1]),
+        f"/readyz says {status} {text}",
+    )
+
+
+# While nobody else answers.
+
+
+def test_it_answers_while_every_worker_is_blocked_and_the_master_is_stopped(folder: Path) -> None:
+    with watched(folder, workers=2) as server, ThreadPoolExecutor() as threads:
+        blocked = [threads.submit(server.get, "/blocks") for _ in range(2)]
+        try:
+            server.wait_log("^blocked", 2)
+            os.kill(server.pid, signal.SIGSTOP)
+            assert fetch(server, "/livez")[:2] == (200, b"alive\n")
+            assert readiness(server) == (200, "ready: 2 of 2 workers")
+            families = text_string_to_metric_families(fetch(server, "/metrics")[1].decode())
+            samples = [sample for family in families for sample in family.samples]
+            ready = {"app": "web", "state": "ready"}
+            assert [s.value for s in samples if s.labels == ready] == [2]
+            assert len(told(server, "/status.json")["workers"]) == 2
+            assert b"<!doctype html>" in fetch(server, "/")[1]
+            status, body, _ = fetch(server, "/deaths.json")
+            assert (status, b"it may hang" in body) == (504, True)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+            (folder / "gate").touch()
+        assert [answer.result()[1] for answer in blocked] == [b"hello"] * 2
+        assert told(server, "/deaths.json") == {"deaths": []}
+
+
+def test_what_workers_did_is_in_the_metrics_and_in_the_samples(folder: Path) -> None:
+    with watched(folder) as server:
+        told(server, "/status.json")  # from now on somebody looks
+        for _ in range(3):
+            assert server.get() == (200, b"hello")
+
+        def metrics() -> dict[str, float]:
+            families = text_string_to_metric_families(fetch(server, "/metrics")[1].decode())
+            every = [sample for family in families for sample in family.samples]
+            return {s.name: s.value for s in every if s.labels.get("class") in (None, "2xx")}
+
+        wait_for(lambda: metrics()["prefork_requests_total"] == 3, "three requests")
+        found = metrics()
+        assert found["prefork_answered_total"] == 3
+        assert found["prefork_request_duration_seconds_count"] == 3
+        assert found["prefork_memory_bytes"] > 1e6
+
+        def answered() -> float:
+            return sum(sample["rate"] for sample in told(server, "/status.json")["history"])
+
+        wait_for(lambda: answered() > 0, "a sample of them")
+        status = told(server, "/status.json")
+        assert (status["app"], status["state"], status["ready"]) == ("web", "running", 1)
+        assert status["workers"][0]["requests"] == 3
+        last = status["history"][-1]["at"]
+        later = told(server, f"/status.json?since={last}")["history"]
+        assert all(sample["at"] > last for sample in later)
+
+
+# Ready or not.
+
+
+def test_not_ready_while_it_boots_has_too_few_drains_or_stops(folder: Path) -> None:
+    (folder / "slow").touch()
+    words = ["-b", "127.0.0.1:0", "-w", "1", *STATUS, "--min-ready", "2", "web:app"]
+    server = Server(*words, cwd=folder)
+    try:
+        assert readiness(server) == (503, "starting")
+        assert fetch(server, "/livez")[0] == 200
+        (folder / "gate").touch()
+        wait_readiness(server, 503, "1 of at least 2 workers ready")
+        server.send(signal.SIGTTIN)
+        wait_readiness(server, 200, "ready: 2 of 2 workers")
+        server.send(signal.SIGWINCH)
+        wait_readiness(server, 503, "draining")
+        server.send(signal.SIGHUP)
+        wait_readiness(server, 200, "ready: 2 of 2 workers")
+        (folder / "gate").unlink()
+        with ThreadPoolExecutor() as threads:
+            blocked = threads.submit(server.get, "/blocks")
+            server.wait_log("^blocked")
+            server.send(signal.SIGTERM)
+            wait_readiness(server, 503, "stopping")
+            (folder / "gate").touch()
+            assert blocked.result() == (200, b"hello")
+        assert server.wait_exit() == 0
+        assert server.is_gone()
+    finally:
+        server.destroy()
+
+
+# Its life and death.
+
+
+def test_one_that_was_killed_has_a_successor_on_the_same_socket(folder: Path) -> None:
+    with watched(folder) as server:
+        for count in (1, 2):
+            old = the_helper(server)
+            old.kill()
+            server.wait_log(r"the status server died \(SIGKILL\); here is another", count)
+            assert fetch(server, "/livez")[0] == 200
+            assert the_helper(server).pid != old.pid
+        assert server.stop() == 0
+        assert server.is_gone()
+
+
+def test_it_ends_with_a_master_that_was_killed_and_the_port_is_free(folder: Path) -> None:
+    with watched(folder) as server:
+        port, process = status_port(server), the_helper(server)
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not process.is_running(), "its end")
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+            free.listen()
+
+
+def test_masters_signals_to_the_whole_group_do_not_end_it(folder: Path) -> None:
+    with watched(folder) as server:
+        process = the_helper(server)
+        for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN):
+            server.send_group(signum)
+        server.wait_log("reloaded to gen 2")
+        assert fetch(server, "/livez")[0] == 200
+        assert the_helper(server).pid == process.pid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
+    with shared_folder() as folder:
+        (folder / "web.py").write_text(APP)
+        options = ("-u", "nobody", "--log-dir", "logs")
+        with watched(folder, *options) as server:
+            assert the_helper(server).uids().real == the_user("nobody")
+            server.get("/says")
+            wait_for(lambda: texts(server)[-1:] == ["<b>bold</b> words"], "a line of the log")
+            with pytest.raises(OSError):  # noqa: PT011 - however it is told
+                server.get("/dies")
+            wait_for(lambda: told(server, "/deaths.json")["deaths"], "a death")
+
+
+def the_user(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def texts(server: Server, **headers: str) -> list[str]:
+    return [record["text"] for record in told(server, "/log.json", **headers)["records"]]
+
+
+# Who may do what.
+
+
+def test_without_a_token_nothing_can_be_changed_and_the_log_is_open(folder: Path) -> None:
+    with watched(folder, "--log-dir", "logs") as server:
+        for path in ("/reload", "/scale"):
+            assert fetch(server, path, "POST", "{}", **with_token())[0] == 404
+        server.get("/says")
+        wait_for(lambda: "<b>bold</b> words" in texts(server), "a line of the log")
+        assert told(server, "/status.json")["token"] == "none"
+
+
+def test_logs_of_single_slots_are_in_it_too(folder: Path) -> None:
+    with watched(folder, "--log-dir", "logs", "--log-split", "slot") as server:
+        server.get("/says")
+        wait_for(lambda: "<b>bold</b> words" in texts(server), "a line of the slot's log")
+
+
+def test_with_the_token_it_reloads_and_scales_and_without_it_does_not(folder: Path) -> None:
+    with watched(folder, "--status-token", "file:token", "--log-dir", "logs") as server:
+        for wrong in ({}, with_token("open-sesam"), {"Authorization": f"Basic {TOKEN}"}):
+            for path in ("/reload", "/scale"):
+                assert fetch(server, path, "POST", '{"workers": 2}', **wrong)[0] == 401
+            assert told(server, "/status.json", **wrong)["token"] == "asked"
+            assert told(server, "/log.json", **wrong) == {
+                "records": [],
+                "missing": "unlock it with the token",
+            }
+        assert server.count("reloading|scaling") == 0
+
+        status, body, _ = fetch(server, "/scale", "POST", '{"workers": "+1"}', **with_token())
+        assert (status, json.loads(body)["result"]["workers"]) == (200, 2)
+        status, body, _ = fetch(server, "/reload", "POST", **with_token())
+        assert (status, json.loads(body)["result"]["generation"]) == (200, 2)
+        status, body, _ = fetch(server, "/scale", "POST", '{"workers": "-9"}', **with_token())
+        assert (status, b"would leave -7 workers" in body) == (409, True)
+        for nonsense in ("", "[", "[1]", '{"worker": 1}', "9" * 5000):
+            status, _, _ = fetch(server, "/scale", "POST", nonsense, **with_token())
+            assert status == (413 if len(nonsense) > 4096 else 400)
+        assert told(server, "/status.json", **with_token())["token"] == "known"
+        assert "records" in told(server, "/log.json", **with_token())
+
+
+def test_a_reload_that_fails_says_why_to_who_has_the_token(folder: Path) -> None:
+    with watched(folder, "--status-token", "file:token") as server:
+        (folder / "broken").touch()
+        status, body, _ = fetch(server, "/reload", "POST", **with_token())
+        assert (status, b"the secret is 42" in body) == (409, True)
+        wait_for(lambda: told(server, "/status.json")["state"] == "frozen", "reload failed")
+        assert readiness(server)[0] == 200
+
+
+def test_what_the_app_said_of_its_death_takes_the_token_if_there_is_one(folder: Path) -> None:
+    (folder / "web.py").write_text(APP + "\nif os.path.exists('gate'): raise SystemExit('42')\n")
+    with watched(folder, "--status-token", "file:token") as server:
+        (folder / "gate").touch()
+        with pytest.raises(OSError):  # noqa: PT011 - however it is told
+            server.get("/dies")
+
+        def boot_failures(**headers: str) -> list[Any]:
+            deaths = told(server, "/deaths.json", **headers)["deaths"]
+            return [death for death in deaths if death["cause"] == "boot failure"]
+
+        wait_for(boot_failures, "a boot failure")
+        assert {death["reason"] for death in boot_failures()} == {""}
+        assert "42" in boot_failures(**with_token())[0]["reason"]
+
+
+def test_another_page_can_neither_read_nor_do_anything(folder: Path) -> None:
+    with watched(folder, "--status-token", "file:token") as server:
+        port = status_port(server)
+        for strange in ({"Host": f"evil.example:{port}"}, {"Origin": "http://evil.example"}):
+            for path in ("/", "/status.json", "/deaths.json", "/log.json"):
+                assert fetch(server, path, **strange)[0] == 403
+            assert fetch(server, "/reload", "POST", **strange, **with_token())[0] == 403
+            assert fetch(server, "/readyz", **strange)[0] == 200
+            assert fetch(server, "/metrics", **strange)[0] == 200
+        own = {"Origin": f"http://127.0.0.1:{port}", "Host": f"127.0.0.1:{port}"}
+        assert fetch(server, "/", **own)[0] == 200
+        fields = fetch(server, "/")[2]
+        assert fields["Content-Security-Policy"].startswith("default-src 'none';")
+        assert "unsafe" not in fields["Content-Security-Policy"]
+        assert fields["Access-Control-Allow-Origin"] is None
+        assert server.count("reloading") == 0
+
+
+def test_methods_and_paths(folder: Path) -> None:
+    with watched(folder, "--status-token", "file:token") as server:
+        for path in ("/", "/livez", "/metrics", "/status.json", "/page.js"):
+            status, body, fields = fetch(server, path, "HEAD")
+            assert (status, body, int(fields["Content-Length"]) > 0) == (200, b"", True)
+            status, _, fields = fetch(server, path, "POST")
+            assert (status, fields["Allow"]) == (405, "GET, HEAD")
+        for path in ("/reload", "/scale"):
+            status, _, fields = fetch(server, path, **with_token())
+            assert (status, fields["Allow"]) == (405, "POST")
+        for path in ("/nowhere", "/page.html", "/site.py", "/../server.py", "//livez"):
+            assert fetch(server, path)[0] == 404
+        assert fetch(server, "/status.json?since=soon")[0] == 400
+        assert fetch(server, "/livez?probe=1")[0] == 200
+
+
+def test_who_opens_the_log_to_everybody_is_told_so(folder: Path) -> None:
+    words = ["--status", "0.0.0.0:0", "-b", "127.0.0.1:0"]
+    for more, warnings in (([], 1), (["--status-token", "file:token"], 0)):
+        with serving(folder, "web:app", *words, *more) as server:
+            assert server.count("WARNING status: whoever reaches 0.0.0.0 reads the log") == warnings
+
+
+# Settings.
+
+
+def test_a_reload_brings_another_token_and_another_least_number(folder: Path) -> None:
+    (folder / "prefork.toml").touch()
+    with watched(folder, "--status-token", "file:token", "-c", "prefork.toml") as server:
+        (folder / "token").write_text("another")
+        (folder / "prefork.toml").write_text("min-ready = 3\n")
+        server.send(signal.SIGHUP)
+        wait_readiness(server, 503, "1 of at least 3 workers ready")
+        assert fetch(server, "/reload", "POST", **with_token())[0] == 401
+        assert fetch(server, "/scale", "POST", '{"workers": 1}', **with_token("another"))[0] == 200
+        (folder / "token").write_text("")
+        server.send(signal.SIGHUP)
+        server.wait_log("reload failed.* status-token: file:.*token holds no token")
+        assert server.count("the status server died") == 0
+
+
+def test_on_a_unix_socket(folder: Path) -> None:
+    place = folder / "status.sock"
+    options = ("--status", f"unix:{place},mode=600")
+    with serving(folder, "web:app", *options) as server:
+        assert place.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(place))
+            client.sendall(b"GET /readyz HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while data := client.recv(65536):
+                answer += data
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert server.stop() == 0
+    assert not place.exists()
+
+
+def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
+    with watched(folder, env={"PREFORK_HOME": "/proc/nowhere"}) as server:
+        answer = told(server, "/deaths.json")
+        assert answer["deaths"] == []
+        assert "its home cannot be used" in answer["missing"]
+        assert "give it one with --log-dir" in told(server, "/log.json")["missing"]
+        assert readiness(server)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint", "options"),
+    [
+        (111, "cannot listen on 127.0.0.1:{taken}: the port is in use", ["127.0.0.1:{taken}"]),
+        (100, "TLS is not spoken there", ["https://127.0.0.1:0"]),
+        (100, "--status = 'nonsense:' is wrong: expected a port", ["nonsense:"]),
+        (100, "no variable NOT_THERE", ["127.0.0.1:0", "--status-token", "env:NOT_THERE"]),
+        (100, "cannot read .*nowhere", ["127.0.0.1:0", "--status-token", "file:nowhere"]),
+        (100, "the token itself|file:PATH or env:NAME", ["127.0.0.1:0", "--status-token", TOKEN]),
+    ],
+)
+def test_errors_name_who_is_at_fault(
+    folder: Path, code: int, complaint: str, options: list[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = [word.replace("{taken}", port) for word in options]
+        place = f"unix:{folder}/app.sock"
+        done = command("-b", place, "--status", *words, "web:app", cwd=folder)
+    assert done.returncode == code, done.stderr
+    assert re.search(complaint.replace("{taken}", port), done.stderr)
+    assert TOKEN not in done.stderr
+    assert not (folder / "app.sock").exists()
+
+
+def test_many_who_say_nothing_do_not_keep_others_out(folder: Path) -> None:
+    """More connections than it has at a time: those that wait get in when others have left."""
+    with watched(folder) as server:
+        silent = [socket.create_connection(("127.0.0.1", status_port(server))) for _ in range(200)]
+        try:
+            with ThreadPoolExecutor() as threads:
+                waiting = threads.submit(fetch, server, "/livez")
+                for each in silent[:100]:
+                    each.close()
+                assert waiting.result()[0] == 200
+        finally:
+            for each in silent:
+                each.close()
+        assert not server.count("never retrieved|Traceback")

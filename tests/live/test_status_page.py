@@ -1,0 +1,159 @@
+"""The page of the status server in a real browser, on a phone and on a desk."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.live.browser import CHROMIUM, Page, chromium
+from tests.live.harness import Server, serving, wait_for
+from tests.live.test_status import APP, STATUS, TOKEN, readiness, status_port
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+SIZES = {"phone": (390, 844, True), "desktop": (1280, 800, False)}
+HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+SPEAKS = f"""
+def harm(environ, start_response):
+    print({HARM!r}, flush=True)
+    return app(environ, start_response)
+"""
+
+
+@pytest.fixture(params=SIZES)
+def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+    with chromium(tmp_path / "profile") as made:
+        made.size(*SIZES[request.param])
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "web.py").write_text(APP + SPEAKS)
+    (tmp_path / "token").write_text(TOKEN)
+    return tmp_path
+
+
+def watching(folder: Path, *options: str) -> Any:
+    return serving(folder, "web:harm", *STATUS, "--log-dir", "logs", *options, workers=2)
+
+
+def rows(number: int) -> str:
+    return f"document.querySelectorAll('#slots tbody tr').length === {number}"
+
+
+def open_page(page: Page, server: Server) -> None:
+    page.open(f"http://127.0.0.1:{status_port(server)}/")
+    page.wait(rows(2))
+
+
+def says(selector: str, text: str) -> str:
+    shown = f"document.querySelector({json.dumps(selector)}).textContent"
+    return f"{shown}.includes({json.dumps(text)})"
+
+
+def is_hidden(page: Page, selector: str) -> bool:
+    return bool(page.ask(f"document.querySelector({json.dumps(selector)}).hidden"))
+
+
+def check_quiet(page: Page, server: Server) -> None:
+    """No complaint, nothing from anywhere else, nothing wider than the screen."""
+    assert page.complaints() == []
+    assert {urlsplit(url).netloc for url in page.requests()} == {f"127.0.0.1:{status_port(server)}"}
+    assert page.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
+def keep_picture(page: Page, folder: Path, name: str) -> None:
+    """Where PREFORK_PICTURES says, for the README."""
+    width = page.ask("innerWidth")
+    page.picture(Path(os.environ.get("PREFORK_PICTURES", folder)) / f"status-{name}-{width}.png")
+
+
+def test_it_shows_what_happens_as_it_happens(page: Page, folder: Path) -> None:
+    with watching(folder) as server:
+        open_page(page, server)
+        assert "2 of 2 workers" in page.text("header")
+        assert is_hidden(page, "#actions")
+        server.get("/")
+        page.wait(says("#log", HARM))
+        page.wait("document.querySelectorAll('.chart path.one')[0].getAttribute('d').length > 20")
+        page.wait(
+            "[...document.querySelectorAll('#slots [data-label=Answered]')]"
+            ".some(cell => cell.textContent === '1')"
+        )
+        with pytest.raises(OSError):  # noqa: PT011 - however it is told
+            server.get("/dies")
+        page.wait(says("#deaths", "exited by itself (exit code 3)"))
+        assert page.ask("document.querySelectorAll('#log img, #log script').length") == 0
+        check_quiet(page, server)
+        keep_picture(page, folder, "open")
+
+
+def test_with_the_token_it_reloads_and_scales(page: Page, folder: Path) -> None:
+    with watching(folder, "--status-token", "file:token") as server:
+        open_page(page, server)
+        assert not is_hidden(page, "#unlock")
+        assert is_hidden(page, "#unlocked")
+        page.wait(says("#no-log", "unlock it with the token"))
+        unlock(page, "not the token")
+        page.wait(says("#outcome", "That is not the token"))
+        assert is_hidden(page, "#unlocked")
+
+        unlock(page, TOKEN)
+        page.wait("!document.querySelector('#unlocked').hidden")
+        click(page, "#more")
+        page.wait(rows(3))
+        click(page, "#reload")
+        server.wait_log("reloaded to gen 2")
+        page.wait(says("#outcome", "Done."))
+        page.wait(says("#about", "generation 2"))
+        click(page, "#fewer")
+        page.wait(rows(2))
+        page.wait(says("#log", "interface"))
+        check_quiet(page, server)
+        click(page, "#lock")
+        page.wait("document.querySelector('#unlocked').hidden")
+
+
+def test_a_reload_that_fails_is_told(page: Page, folder: Path) -> None:
+    with watching(folder, "--status-token", "file:token") as server:
+        open_page(page, server)
+        unlock(page, TOKEN)
+        page.wait("!document.querySelector('#unlocked').hidden")
+        (folder / "broken").touch()
+        click(page, "#reload")
+        page.wait(says("#outcome", "RuntimeError: the secret is 42"))
+        page.wait(says("#state", "reload failed"))
+        assert server.get()[0] == 200
+
+
+def test_it_says_when_nobody_answers_and_goes_on_with_a_successor(page: Page, folder: Path) -> None:
+    with watching(folder) as server:
+        open_page(page, server)
+        port = status_port(server)
+        server.stop()
+        page.wait(says("#link", "no answer"))
+        again = ["-b", "127.0.0.1:0", "-w", "2", "--status", f"127.0.0.1:{port}", "web:harm"]
+        other = Server(*again, cwd=folder)
+        try:
+            wait_for(lambda: readiness(other)[0] == 200, "another master")
+            page.wait("document.querySelector('#link').textContent === ''")
+            page.wait(says("#about", f"pid {other.pid}"))
+        finally:
+            other.destroy()
+
+
+def unlock(page: Page, token: str) -> None:
+    page.wait(f"document.querySelector('#token').value = {json.dumps(token)}")
+    page.ask("document.querySelector('#unlock').requestSubmit()")
+
+
+def click(page: Page, selector: str) -> None:
+    """Once it can be."""
+    page.wait(f"!document.querySelector({json.dumps(selector)}).disabled")
+    page.ask(f"document.querySelector({json.dumps(selector)}).click()")

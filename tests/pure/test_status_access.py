@@ -1,0 +1,78 @@
+"""Whom the status server answers: names, origins, the token."""
+
+import pytest
+
+from prefork.errors import ClientError
+from prefork.observe.status.access import Access
+
+TOKEN = b"open-sesame"
+
+
+def refused(access: Access, **headers: str) -> bool:
+    try:
+        access.check_source({k.encode(): v.encode() for k, v in headers.items()})
+    except ClientError as error:
+        return error.status == 403
+    return False
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:9090", "127.0.0.1", "[::1]:9090", "localhost:9090", "LOCALHOST", "10.1.2.3:80"]
+    + ["ops.example:9090", "OPS.example"],
+)
+def test_a_name_that_no_other_page_can_have_is_answered(host: str) -> None:
+    assert not refused(Access("ops.example", b""), host=host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example:9090", "", "127.0.0.1.evil.example", "localhost.evil.example", "a:b:c", "[]:1"]
+    + ["ops.example.evil", "::1", "[ops.example]"],
+)
+def test_a_name_that_another_page_may_have_is_not(host: str) -> None:
+    assert refused(Access("ops.example", b""), host=host)
+
+
+def test_on_a_unix_socket_any_name_will_do() -> None:
+    assert not refused(Access(None, b""), host="whatever")
+    assert refused(Access(None, b""), host="whatever", origin="http://evil.example")
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_ours"),
+    [
+        ("http://127.0.0.1:9090", True),
+        ("https://127.0.0.1:9090", True),
+        ("http://127.0.0.1:9091", False),
+        ("http://localhost:9090", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_an_origin_must_be_the_host(origin: str, is_ours: bool) -> None:
+    access = Access("127.0.0.1", TOKEN)
+    assert refused(access, host="127.0.0.1:9090", origin=origin) != is_ours
+
+
+@pytest.mark.parametrize(
+    ("told", "is_right"),
+    [
+        (b"Bearer open-sesame", True),
+        (b"bearer  open-sesame ", True),
+        (b"Bearer open-sesam", False),
+        (b"Bearer open-sesame2", False),
+        (b"Bearer", False),
+        (b"Basic open-sesame", False),
+        (b"open-sesame", False),
+        (b"Bearer \xff\xfe", False),
+        (b"", False),
+    ],
+)
+def test_the_token_is_all_or_nothing(told: bytes, is_right: bool) -> None:
+    assert Access("h", TOKEN).knows({b"authorization": told}) is is_right
+
+
+def test_without_a_token_nobody_has_it() -> None:
+    assert not Access("h", b"").knows({b"authorization": b"Bearer "})
+    assert not Access("h", b"").knows({})

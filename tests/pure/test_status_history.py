@@ -1,0 +1,114 @@
+"""Samples of the last minutes, and the last records of logs."""
+
+from pathlib import Path
+from typing import Any
+
+from prefork.observe.status.history import LENGTH, History
+from prefork.observe.status.records import BYTES, MOST, last_records
+from prefork.unix.scoreboard import EMPTY
+from prefork.wire import histogram
+from prefork.wire.scoreboard import HEAD
+
+HEADER: dict[str, Any] = {field.name: 0 for field in HEAD}
+
+
+def row(worker: int, slot: int = 0, requests: int = 0, took: float = 0.01) -> dict[str, Any]:
+    times = [0] * histogram.BUCKETS
+    for bucket, count in histogram.sort([took] * requests):
+        times[bucket] += count
+    return {**EMPTY, "worker": worker, "slot": slot, "requests": requests, "times": times}
+
+
+def test_a_sample_is_what_happened_since_the_last() -> None:
+    history = History()
+    history.begin([row(1, requests=1000, took=5.0)], now=10.0)
+    later = row(1, requests=1000, took=5.0)
+    more = row(1, requests=20, took=0.01)
+    later["requests"] += 20
+    later["times"] = [a + b for a, b in zip(later["times"], more["times"], strict=True)]
+    history.take(HEADER, [later], {1: 7}, now=12.0, at=100.0)
+    (sample,) = history.since(0)
+    assert sample["rate"] == 10.0
+    assert 0.009 < sample["p50"] == sample["p99"] < 0.011
+    assert sample["memory"] == 7
+    assert history.since(100.0) == []
+
+
+def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() -> None:
+    history = History()
+    history.begin([row(1, requests=50), row(2, slot=1, requests=5)], now=0.0)
+    history.take(HEADER, [row(3, requests=4), row(2, slot=1, requests=6)], {}, now=1.0, at=1.0)
+    (sample,) = history.since(0)
+    assert sample["rate"] == 5.0
+    assert {slot: told["rate"] for slot, told in sample["slots"].items()} == {"0": 4.0, "1": 1.0}
+
+
+def test_nobody_answered_has_no_times() -> None:
+    history = History()
+    history.begin([], now=0.0)
+    history.take(HEADER, [], {}, now=1.0, at=1.0)
+    (sample,) = history.since(0)
+    assert (sample["rate"], sample["p50"], sample["p99"]) == (0.0, None, None)
+
+
+def test_only_so_many_are_kept() -> None:
+    history = History()
+    history.begin([], now=0.0)
+    for second in range(1, LENGTH + 11):
+        history.take(HEADER, [], {}, now=float(second), at=float(second))
+    kept = [sample["at"] for sample in history.since(0)]
+    assert (len(kept), kept[0]) == (LENGTH, 11.0)
+
+
+def records(*paths: Path) -> list[dict[str, Any]]:
+    files = [path.open("rb") for path in paths]
+    try:
+        return last_records([file.fileno() for file in files])
+    finally:
+        for file in files:
+            file.close()
+
+
+def test_records_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text(
+        "2026-01-01 00:00:01.000 [7] INFO first\n"
+        "2026-01-01 00:00:03.000 [7] ERROR third\nTraceback\n  of it\n"
+    )
+    other.write_bytes(b"2026-01-01 00:00:02.000 [8] 1 err <b>second</b> \xff\nunfinished")
+    told = records(one, other)
+    assert [each["text"] for each in told] == [
+        "INFO first",
+        "<b>second</b> \\xff",
+        "ERROR third",
+        "Traceback",
+        "  of it",
+    ]
+    assert (told[1]["slot"], told[1]["stream"]) == (1, "err")
+    assert told[3]["time"] == told[2]["time"]
+
+
+def test_only_the_end_of_a_large_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    line = "2026-01-01 00:00:01.000 [7] 0 out {:06d} " + "x" * 50 + "\n"
+    path.write_text("".join(line.format(number) for number in range(BYTES // 40)))
+    told = records(path)
+    assert len(told) == MOST
+    numbers = [int(each["text"][:6]) for each in told]
+    assert numbers == list(range(numbers[0], numbers[0] + MOST))
+    assert numbers[-1] == BYTES // 40 - 1
+
+
+def test_the_first_line_is_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    line = "2026-01-01 00:00:01.000 [7] 0 out {:02d}" + "x" * 3000 + "\n"
+    path.write_text("".join(line.format(number) for number in range(40)))
+    numbers = [int(each["text"][:2]) for each in records(path)]
+    assert numbers == list(range(numbers[0], 40))
+    assert numbers[0] > 0
+
+
+def test_an_empty_log_has_no_records(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    assert records(path) == []

@@ -1,0 +1,107 @@
+"""The text of /metrics, read by Prometheus' own parser: whatever the rows and the app's name."""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import example, given
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from prefork.observe.status.metrics import DURATION, exposition, name_of
+from prefork.unix.scoreboard import EMPTY
+from prefork.wire import histogram
+from prefork.wire.scoreboard import FIELDS, HEAD, STATES, WORKER_STATES, Field
+
+_NUMBER = {"Q": st.integers(0, 2**53), "d": st.floats(0, 1e12)}
+
+
+def filled(fields: tuple[Field, ...], **also: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries({field.name: _NUMBER[field.code] for field in fields} | also)
+
+
+def times() -> st.SearchStrategy[list[int]]:
+    counts = st.dictionaries(st.integers(0, histogram.BUCKETS - 1), st.integers(1, 2**40))
+    return counts.map(lambda by: [by.get(bucket, 0) for bucket in range(histogram.BUCKETS)])
+
+
+HEADS = filled(HEAD, state=st.integers(0, len(STATES) - 1))
+ROWS = st.lists(
+    filled(FIELDS, state=st.integers(0, len(WORKER_STATES) - 1), times=times()),
+    max_size=4,
+    unique_by=lambda row: row["pid"],
+)
+HEAD_OF_NOBODY = {field.name: 0 for field in HEAD}
+
+
+def parsed(text: str) -> dict[str, Metric]:
+    families = list(text_string_to_metric_families(text))
+    assert len({family.name for family in families}) == len(families), "a metric in two places"
+    return {family.name: family for family in families}
+
+
+def series(sample: Any) -> tuple[Any, ...]:
+    return sample.name, tuple(sorted(sample.labels.items()))
+
+
+@given(app=st.text(st.characters(codec="utf-8")), head=HEADS, rows=ROWS)
+@example(app='a"b\\n\nc\\', head=HEAD_OF_NOBODY, rows=[EMPTY])
+def test_prometheus_reads_what_the_rows_say(
+    app: str, head: dict[str, Any], rows: list[dict[str, Any]]
+) -> None:
+    memory = {row["pid"]: number for number, row in enumerate(rows)}
+    found = parsed(exposition(app, head, rows, memory))
+    every = [sample for family in found.values() for sample in family.samples]
+    assert len(set(map(series, every))) == len(every), "a series twice"
+    assert {sample.labels["app"] for sample in every} == {app}
+    assert all(family.documentation and family.type != "unknown" for family in found.values())
+    for row in rows:
+        told = {
+            (sample.name, sample.labels.get("class")): sample.value
+            for sample in every
+            if sample.labels.get("pid") == str(row["pid"])
+        }
+        for field in FIELDS:
+            if field.kind and field.name != "took":
+                name, labels = name_of(field)
+                assert told[name, labels.get("class")] == row[field.name]
+        assert told["prefork_memory_bytes", None] == memory[row["pid"]]
+
+
+@given(rows=ROWS)
+def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) -> None:
+    found = parsed(exposition("web", HEAD_OF_NOBODY, rows, {}))
+    buckets = defaultdict(list)
+    sums = {}
+    for sample in found[DURATION].samples:
+        if sample.name.endswith("_bucket"):
+            buckets[sample.labels["pid"]].append((float(sample.labels["le"]), sample.value))
+        else:
+            sums[sample.name, sample.labels["pid"]] = sample.value
+    for row in rows:
+        pid = str(row["pid"])
+        assert buckets[pid] == sorted(buckets[pid])
+        for edge, count in buckets[pid]:
+            below = [n for b, n in enumerate(row["times"]) if histogram.bound(b) <= edge]
+            assert count == float(sum(below))
+        assert buckets[pid][-1] == (float("inf"), sums[DURATION + "_count", pid])
+        assert sums[DURATION + "_sum", pid] == row["took"]
+
+
+@pytest.mark.parametrize("fields", [HEAD, FIELDS])
+def test_names_are_as_prometheus_wants_them(fields: tuple[Field, ...]) -> None:
+    for field in fields:
+        if field.kind:
+            name, _ = name_of(field)
+            assert re.fullmatch("prefork_[a-z_]+", name)
+            assert name.endswith("_total") == (field.kind == "counter")
+            assert ("_seconds" in name) == (field.unit == "s")
+
+
+def test_classes_of_answers_are_one_metric() -> None:
+    row = {**EMPTY, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
+    found = parsed(exposition("web", HEAD_OF_NOBODY, [row], {}))
+    told = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
+    assert told == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}
