@@ -1,44 +1,17 @@
 """Clients that people use: a browser, httpx, curl."""
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.live.browser import CHROMIUM, chromium
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
 from tests.live.web import web
 from tests.live.wire import ask, get
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@contextmanager
-def browser(url: str, profile: Path) -> Iterator[None]:
-    """Headless, and quiet towards everybody but us."""
-    assert CHROMIUM is not None
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --remote-debugging-port=0"
-    )
-    process = subprocess.Popen(
-        [CHROMIUM, *flags.split(), f"--user-data-dir={profile}", url],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -49,7 +22,8 @@ def test_a_browser_talks_over_a_websocket(tmp_path: Path) -> None:
             found: list[dict[str, object]] = json.loads(ask(server, get("/reports")).body)
             return found
 
-        with browser(f"http://127.0.0.1:{server.port}/", tmp_path / "profile"):
+        with chromium(tmp_path / "profile") as page:
+            page.open(f"http://127.0.0.1:{server.port}/")
             (said,) = wait_for(reported, "the browser reports", 3 * PATIENCE)
     assert said["protocol"] == "echo"
     assert "permessage-deflate" in str(said["extensions"])
