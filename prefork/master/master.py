@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 from time import monotonic, time
@@ -23,10 +23,10 @@ from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.autoscale import Autoscale
 from prefork.master.control import Control
 from prefork.master.describe import describe
+from prefork.master.forked import Forked
 from prefork.master.generation import Generations, prepare, prepare_first
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
-from prefork.master.outlets import Mouth
 from prefork.master.planned import Planned
 from prefork.master.programs import Programs
 from prefork.master.published import Published
@@ -41,14 +41,11 @@ from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemory
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
-from prefork.unix.scoreboard import Row, Scoreboard
+from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.signals import Mailbox, in_terminal_foreground
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Say, Word
-from prefork.worker.boot import Birth, live
-from prefork.worker.current import WorkerInfo
-from prefork.worker.program import Hatch
 from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
@@ -106,7 +103,19 @@ class Master:
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemory()
         known = (self._waiter, self._nursery, self._pool, log.logger)
-        self._planned = Planned(*known, self._facts.append, self.reload, self._be_watcher)
+        parts = (self._titles, self._logs, self._nursery, self._generations)
+        self._forked = Forked(self._name, log, *parts)
+        wishes = (self._facts.append, self.reload, self._forked.be_watcher)
+        self._planned = Planned(*known, *wishes)
+        self._forked.mine += self._copies()
+
+    def _copies(self) -> Iterator[Callable[[], None]]:
+        """What a child lets go of."""
+        own = (self._mailbox, self._waiter, self._programs, self._planned, self._status_server)
+        also = (self._foreground, self._pid_file, self._registration, self._control)
+        for part in (*own, *also):
+            if part is not None:
+                yield part.close_copy
 
     def run(self) -> int:
         """Until everything is over; the exit code."""
@@ -117,8 +126,8 @@ class Master:
         first.warn(self._log.logger)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
-            self._logs.start(self._waiter, partial(self._be_aside, self._titles.writer))
-            self._status_server.start(self._control, self._be_status)
+            self._logs.start(self._waiter, self._forked.be_writer)
+            self._status_server.start(self._control, self._forked.be_status_server)
             self._facts.append(facts.Tick())
             self._settle()
             while self._exit_code is None or not self._programs.are_gone:
@@ -322,7 +331,8 @@ class Master:
             if made.config.command:
                 outlet = None if mouth is None else mouth.err.writer
                 bear = partial(self._programs.bear, made, outlet)
-            pid = bear(order.worker, partial(self._be_worker, order, mouth))
+            starting = self._pool.state is MasterState.STARTING
+            pid = bear(order.worker, partial(self._forked.be_worker, order, mouth, starting))
         except MachineError as error:
             if mouth is not None:
                 mouth.close()
@@ -330,76 +340,6 @@ class Master:
         else:
             self._logs.hand_over(mouth, order.slot, pid)
             self._facts.append(facts.Spawned(order.worker, pid))
-
-    def _let_go(self) -> None:
-        """In a child: of what is the master's."""
-        self._mailbox.close_copy()
-        self._waiter.close_copy()
-        self._nursery.leave_behind()
-        self._programs.close_copy()
-        self._planned.close_copy()
-        self._status_server.close_copy()
-        self._foreground.close_copy()
-        if self._pid_file is not None:
-            self._pid_file.close_copy()
-        if self._registration is not None and self._control is not None:
-            self._registration.close_copy()
-            self._control.close_copy()
-
-    def _be_aside(self, show_title: Callable[[], None]) -> None:
-        """In a child that serves nothing: it needs nothing of all this."""
-        self._let_go()
-        show_title()
-        self._generations.close_copies(but=())
-
-    def _be_watcher(self) -> None:
-        self._be_aside(self._titles.watcher)
-        self._logs.close_copy()
-
-    def _be_status(self) -> None:
-        self._be_aside(self._titles.status_server)
-        self._logs.close_copy()
-
-    def _be_worker(
-        self,
-        order: orders.Spawn,
-        mouth: Mouth | None,
-        ready_fd: int,
-        row: Row,
-        hatch: Hatch | None = None,
-    ) -> int:
-        """In the child: let go of what is the master's, then live."""
-        generation = self._generations[order.generation]
-        config = generation.config
-        starting = self._pool.state is MasterState.STARTING
-        self._let_go()
-        self._logs.close_copy()
-        self._generations.close_copies(but=generation.listeners)
-        logs = self._logs.in_worker(generation, order, mouth, starting)
-        return live(
-            Birth(
-                info=WorkerInfo(order.slot, order.generation, self._name),
-                config=config,
-                identity=generation.identity,
-                folder=generation.folder,
-                imports=generation.imports,
-                listeners=generation.listeners,
-                tls=generation.tls,
-                ready_fd=ready_fd,
-                life_fd=self._nursery.life.reader,
-                row=row,
-                master=os.getppid(),
-                log=self._log.logger,
-                log_fd=self._log.fd,
-                log_access=logs.log_access,
-                set_title=partial(self._titles.worker, order.slot, order.generation),
-                on_ready=logs.on_ready,
-                open_logs=logs.open,
-                reopen_logs=logs.reopen,
-                flush_logs=logs.flush,
-                hatch=hatch,
-            )
-        )
 
     def _stop_signal(self, worker: int) -> int:
         known = self._pool.workers.get(worker)

@@ -33,7 +33,6 @@ LONGEST = 400
 
 LONGER = {
     "config/options.py": (630, "declarations, one after another: each option stands here once"),
-    "master/master.py": (460, "one loop, with a name for each fact and each order"),
     "pool/pool.py": (500, "one state machine and the one step that reconciles"),
 }
 """Files that may be longer: up to where, and why."""
