@@ -47,7 +47,8 @@ def _ask_to_stop(client: Client, entry: Entry, words: Words) -> bool:
         also = {"quick": words.quick, "no_wait": words.no_wait}
         client.ask(entry, "stop", words.timeout, teller(entry), **also)
     except MachineError:
-        if not entry.wait_until_it_ends(0.2):
+        # One that answers a ping and then no more is on its way out, for somebody else.
+        if not entry.wait_until_it_ends(5.0 if answers and words.timeout is None else 1.0):
             if answers:
                 raise
             why = f"the master does not answer; `prefork stop --force {entry.name}` ends it"
