@@ -19,6 +19,10 @@ MEMORY = 5.0
 LATEST = 1.0
 """Seconds for which the worst lag stands."""
 
+MOST_SORTED = 2048
+"""Times of one beat; of more than that every second one, or third …, stands for its neighbours: at
+a hundred thousand requests a second to sort all of them would cost one per cent."""
+
 QUESTION = 0.01
 """Seconds between two questions how long a connection has waited."""
 
@@ -96,8 +100,11 @@ class Figures:
             counts[_CLASSES[status // 100]] += len(times)
             latest += times
         service.times.clear()
-        for bucket, count in histogram.sort(latest):
-            counts[HISTOGRAM + bucket] += count
+        step = len(latest) // MOST_SORTED + 1
+        too_many = -len(latest) % step
+        for bucket, count in histogram.sort(latest[::step]):
+            counts[HISTOGRAM + bucket] += count * step - too_many
+            too_many = 0
         took = math.fsum(latest)
         self._floats[_TOOK] += took
         return took
