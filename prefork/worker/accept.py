@@ -58,9 +58,8 @@ class Acceptor:
         self._loop = loop
         self._service = service
         self._most = most
-        self._taken = 0
-        self._repeats = 0
-        """Requests beyond the first of each connection, when we looked last."""
+        self._answered = 0
+        """Requests when we looked last."""
         self._gate = gate
         self._load = gate.load
         self._on_taken = on_taken
@@ -157,9 +156,8 @@ class Acceptor:
 
     def _is_ours(self) -> bool:
         gate = self._gate
-        # More answers since we looked last than first requests: others come back for more.
-        before, self._repeats = self._repeats, self._service.requests - self._taken
-        busy = self._repeats > before
+        before, self._answered = self._answered, self._service.requests
+        busy = self._answered > before
         if gate.admits(busy, self._waited > 0, self._waiting):
             return True
         # Where it would only stand in our own queue it may as well wait for a sibling.
@@ -175,7 +173,6 @@ class Acceptor:
         self._waited = 0.0
         door = self._only or self._ready_door()
         if door is not None and self._take(door):
-            self._taken += 1
             if self._gate.free:
                 self._loop.call_soon(self._look_further)
             else:

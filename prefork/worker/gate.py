@@ -57,7 +57,12 @@ class Gate:
         if word >= self._limit:
             return False
         words = self._words[: self._rows.used].tolist()
-        own = words[self._place] = word - self._slack + (REQUEST if busy and word < REQUEST else 0)
+        own = word - self._slack + (REQUEST if busy and word < REQUEST else 0)
+        if not doubts and own >= REQUEST:
+            # Who has work to do leaves it, for a moment, to anybody who has no more: they may be
+            # about to be done, and we may be about to be blocked.
+            own |= TURNS
+        words[self._place] = own
         if own <= min(words):
             return True
         now = monotonic() if doubts else 0.0

@@ -148,9 +148,19 @@ def test_who_is_between_two_requests_is_not_idle() -> None:
     assert a.admits(True, False, one)
 
 
+def test_who_has_work_to_do_leaves_a_tie_to_the_others_for_a_moment() -> None:
+    (a, _), (b, _) = workers(2)
+    for gate in (a, b):
+        gate.load.change(REQUEST + CONNECTION)
+    b.take_turn()
+    assert not a.admits(False, False, one)
+    assert a.admits(False, True, one)
+    assert a.admits(False, False, lambda: 2)
+
+
 @given(st.lists(Word, min_size=1, max_size=8), st.integers(1, 20))
 def test_all_that_wait_are_taken_and_shared_evenly(words: list[int], waiting: int) -> None:
-    """However the workers are woken, as long as each is woken again."""
+    """However the workers are woken, as long as each is woken again; a tie waits for doubts."""
     made = workers(len(words))
     for (gate, _), word in zip(made, words, strict=True):
         gate.load.change(word)
@@ -160,14 +170,16 @@ def test_all_that_wait_are_taken_and_shared_evenly(words: list[int], waiting: in
     def how_many() -> int:
         return left
 
+    doubts = False
     while left:
         taken = left
         for gate, _ in made:
-            if left and gate.admits(False, False, how_many):
+            if left and gate.admits(False, doubts, how_many):
                 gate.load.change(REQUEST + CONNECTION)
                 gate.take_turn()
                 left -= 1
-        assert left < taken, "somebody always takes one"
+        assert left < taken or not doubts, "somebody always takes one"
+        doubts = left == taken
     after = [gate.load.requests for gate, _ in made]
     most = max(level for level, old in zip(after, before, strict=True) if level > old)
     assert all(most <= level + 1 for level in after), "nobody took what one with less could have"
