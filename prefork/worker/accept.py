@@ -29,6 +29,9 @@ SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
 """Seconds without looking at connections that a sibling should take."""
 
+LATE = 0.005
+"""Seconds; who comes back so late was held up by a call."""
+
 PATIENCE_WHEN_BUSY = 10
 """Times the guard."""
 
@@ -195,16 +198,17 @@ class Acceptor:
         if not self._looks_again:
             self._looks_again = True
             pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
-            self._loop.call_later(pause, self._look_again, pause)
+            self._loop.call_later(pause, self._look_again, pause, self._loop.time() + pause)
 
-    def _look_again(self, pause: float) -> None:
-        """Only pauses are waiting: while a call blocked us, a sibling may have served many."""
+    def _look_again(self, pause: float, due: float) -> None:
+        """A call that blocked us is no pause: meanwhile a sibling may have served many."""
         self._looks_again = False
-        if not self._closed and self._queues.poll(0):
-            self._waited += pause
-            self._look()
-        else:
+        if self._closed or not self._queues.poll(0):
             self._waited = 0.0
+            return
+        on_time = self._loop.time() - due < LATE
+        self._waited = self._waited + pause if on_time else 0.0
+        self._look()
 
     def _turn_away(self) -> None:
         """Who comes now waits in the queue, for a sibling or until a connection is gone."""
