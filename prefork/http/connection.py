@@ -66,10 +66,10 @@ class Connection(Channel):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the transport is ready."""
         self.transport = cast(asyncio.Transport, transport)
-        self.peer = Peer(transport, self._told)
-        self.deadline = self.service.head_deadline
-        self.service.begin(self)
-        self.service.newcomers.expect(self)
+        service, self.peer = self.service, Peer(transport, self._told)
+        self.deadline, self.closing_soon = service.head_deadline, service.one_each
+        service.begin(self)
+        service.newcomers.expect(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""

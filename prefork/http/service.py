@@ -93,6 +93,9 @@ class Open(Protocol):
 class Service:
     """Shared by all connections of one worker."""
 
+    one_each = False
+    """A new connection gets one answer and is closed."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

@@ -28,7 +28,7 @@ class Entrance:
 
     def __init__(self, row: Row, config: Config) -> None:
         self._load = Load(row.loads, row.number)
-        self._gate = gate(row, self._load, config)
+        self._gate = gate(row, self._load, config, 0)
         self._counts = row.counts
         self._lock = threading.Lock()
         self._is_open = False
@@ -47,7 +47,7 @@ class Entrance:
     def admits(self, listening: socket.socket) -> bool:
         """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
         gate, doubts = self._gate, self._waited > 0
-        gate.tick()
+        gate.tick(0.0)
         if gate.admits(False, doubts, lambda: waiting(listening) or 1) or (
             self._waited >= gate.guard and gate.may_help_out()
         ):

@@ -59,6 +59,8 @@ class Figures:
         self._next_question = 0.0
         self.busy = 0.0
         """Share of the time between the last two beats."""
+        self.mean = 0.0
+        """Seconds that a request took between them; not known when none was answered."""
 
     def accepted(self, fd: int) -> None:
         """A connection was taken. How long it had waited is asked of a hundred a second at most."""
@@ -106,6 +108,7 @@ class Figures:
             counts[HISTOGRAM + bucket] += count * step - too_many
             too_many = 0
         took = math.fsum(latest)
+        self.mean = took / len(latest)
         self._floats[_TOOK] += took
         return took
 

@@ -21,6 +21,9 @@ STALE = 1.0
 """Seconds without a beat after which a sibling does not count. They beat four times a second."""
 
 
+LONG = 0.002
+"""Seconds of a call for which it matters behind whom a connection waits."""
+
 A_SECOND = 65536
 """Units of a turn's time: its bits last for four minutes."""
 
@@ -30,13 +33,24 @@ FORGOTTEN = 1.0
 
 class Gate:
     """Of one worker. ``slack``: requests that it may have in flight more than the least loaded;
-    ``limit``: requests in flight from which on it takes no new connection; None: any number."""
+    ``limit``: requests in flight from which on it takes no new connection; None: any number.
+    ``at_a_time``: requests that it can have in its app at once; 0: any number."""
 
-    def __init__(self, row: Row, load: Load, slack: int, limit: int | None, guard: float) -> None:
+    def __init__(
+        self,
+        row: Row,
+        load: Load,
+        slack: int,
+        limit: int | None,
+        guard: float,
+        at_a_time: int = 0,
+    ) -> None:
         self.load = load
         self.guard = guard
         self._words, self._rows, self._place = row.loads, row.rows, row.number
         self._slack = slack * REQUEST
+        self._at_a_time = at_a_time * REQUEST or NOBODY
+        self._full_hands = NOBODY
         self._limit = NOBODY if limit is None else limit * REQUEST
         self._last = 0.0
         self.free = False
@@ -71,7 +85,8 @@ class Gate:
             for place, other in enumerate(words)
             if other < own and not (doubts and self._sleeps(place, now))
         )
-        return not first or waiting() > first
+        # Whoever has its hands full, for long, would let them wait in a queue of its own.
+        return not first or (own < self._full_hands and waiting() > first)
 
     def take_turn(self) -> None:
         """A connection was taken: others come first now, if there is nothing else between us."""
@@ -79,8 +94,10 @@ class Gate:
         load = self.load
         load.change((int(now * A_SECOND) & TURNS) - (load.word & TURNS))
 
-    def tick(self) -> None:
-        """To be called often enough: a turn that is long ago would look like one to come."""
+    def tick(self, mean: float) -> None:
+        """To be called often enough: a turn that is long ago would look like one to come.
+        ``mean``: seconds that a request takes of late."""
+        self._full_hands = self._at_a_time if mean >= LONG else NOBODY
         if monotonic() - self._last > FORGOTTEN:
             self.load.change(-(self.load.word & TURNS))
         self.free = self._limit == NOBODY and self._rows.has_only(self._place)
@@ -115,7 +132,7 @@ class OpenGate(Gate):
         """Always, below the limit."""
         return self.load.word < self._limit
 
-    def tick(self) -> None:
+    def tick(self, _mean: float) -> None:
         """There are no turns."""
         self.free = self._limit == NOBODY
 
@@ -123,7 +140,8 @@ class OpenGate(Gate):
         """There are none."""
 
 
-def gate(row: Row, load: Load, config: Config) -> Gate:
+def gate(row: Row, load: Load, config: Config, at_a_time: int) -> Gate:
     """As the settings want it."""
     kind = Gate if config.accept == "fair" else OpenGate
-    return kind(row, load, config.accept_slack, config.accept_limit, config.accept_guard)
+    limits = (config.accept_slack, config.accept_limit, config.accept_guard)
+    return kind(row, load, *limits, at_a_time)

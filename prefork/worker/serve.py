@@ -100,7 +100,7 @@ class HttpWorker:
 
         at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
         figures = Figures(self._line.row, at_a_time, loop.time())
-        keeper = gate(self._line.row, load, config)
+        keeper = gate(self._line.row, load, config, at_a_time)
         acceptor = Acceptor(
             loop,
             self._doors,
@@ -122,7 +122,7 @@ class HttpWorker:
         self._leave.watch(loop)
         self._prepare_tls(loop)
         acceptor.open()
-        also = [keeper.tick]
+        also = [lambda: keeper.tick(figures.mean)]
         if config.rebalance:
             also.append(Rebalance(self._line.row, service, figures).tick)
         heart = Heartbeat(loop, service, self._line, figures, also)

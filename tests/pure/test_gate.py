@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.unix.scoreboard import BEAT, Row, Scoreboard
-from prefork.worker.gate import FORGOTTEN, STALE, Gate, OpenGate
+from prefork.worker.gate import FORGOTTEN, LONG, STALE, Gate, OpenGate
 
 GUARD = 0.02
 
@@ -36,17 +36,17 @@ def workers(
 def test_who_is_alone_is_free_to_accept() -> None:
     (a, _), (b, row) = workers(2)
     b.load.hide()
-    a.tick()
+    a.tick(0.0)
     assert not a.free, "the other one may be about to be ready"
     row.clear()
-    a.tick()
+    a.tick(0.0)
     assert a.free
     (limited, _), (_, row) = workers(2, limit=3)
     row.clear()
-    limited.tick()
+    limited.tick(0.0)
     assert not limited.free
     (anybody, _), _ = workers(2, kind=OpenGate)
-    anybody.tick()
+    anybody.tick(0.0)
     assert anybody.free
 
 
@@ -73,10 +73,10 @@ def test_with_as_many_requests_connections_decide_and_then_turns() -> None:
 def test_a_turn_that_is_long_ago_is_forgotten() -> None:
     (a, _), _ = workers(2)
     a.take_turn()
-    a.tick()
+    a.tick(0.0)
     assert not a.admits(False, False, one)
     a._last -= FORGOTTEN
-    a.tick()
+    a.tick(0.0)
     assert a.admits(False, False, one)
 
 
@@ -146,6 +146,21 @@ def test_who_is_between_two_requests_is_not_idle() -> None:
     assert a.admits(True, False, lambda: 2)
     b.load.change(+2 * CONNECTION)
     assert a.admits(True, False, one)
+
+
+def test_who_has_its_hands_full_does_not_gather_a_queue_of_its_own() -> None:
+    board = Scoreboard()
+    rows = [board.take(1), board.take(2)]
+    made = [Gate(row, Load(row.loads, row.number), 0, None, GUARD, 1) for row in rows]
+    for gate in made:
+        gate.load.show()
+    made[0].load.change(+REQUEST)
+    made[0].tick(LONG / 2)
+    assert made[0].admits(False, False, lambda: 100)
+    made[0].tick(LONG)
+    assert not made[0].admits(False, False, lambda: 100)
+    made[1].load.change(+REQUEST)
+    assert made[0].admits(False, True, lambda: 100), "all have: one of them has to"
 
 
 def test_who_has_work_to_do_leaves_a_tie_to_the_others_for_a_moment() -> None:
