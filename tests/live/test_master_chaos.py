@@ -22,7 +22,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def dead(process: psutil.Process) -> bool:
-    """Whether it is gone, or only waits to be collected: with all its threads, as each of them holds
+    """Whether it is gone, or only waits to be collected. With all its threads: each of them holds
     its connections open."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
