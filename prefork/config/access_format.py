@@ -41,8 +41,6 @@ DIRECTIVES = {
 }
 """Names and meanings; ``{Name}i`` is a field of the request, ``{Name}o`` one of the response."""
 
-DURATIONS = frozenset("TLMD")
-
 PRESETS = {
     "common": '%(h)s - %(u)s %(t)s "%(r)s" %(s)s %(b)s',
     "combined": '%(h)s - %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',

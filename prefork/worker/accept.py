@@ -32,9 +32,6 @@ LONGEST_PAUSE = 0.004
 LATE = 0.005
 """Seconds; who comes back so late was held up by a call."""
 
-PATIENCE_WHEN_BUSY = 10
-"""Times the guard."""
-
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -94,7 +91,7 @@ class Acceptor:
 
     def make_room(self) -> None:
         """A connection is gone."""
-        if self._full and not self._closed and self._has_room():
+        if self._full and not self._shut and not self._closed and self._has_room():
             self._full = False
             self._load.show()
             self._loop.call_soon(self._look_further)
@@ -160,12 +157,9 @@ class Acceptor:
     def _is_ours(self) -> bool:
         gate = self._gate
         before, self._answered = self._answered, self._service.requests
-        busy = self._answered > before
-        if gate.admits(busy, self._waited > 0, self._waiting):
+        if gate.admits(self._answered > before, self._waited > 0, self._waiting):
             return True
-        # Where it would only stand in our own queue it may as well wait for a sibling.
-        guard = gate.guard * PATIENCE_WHEN_BUSY if busy else gate.guard
-        return self._waited >= guard and gate.may_help_out()
+        return self._waited >= gate.guard and gate.may_help_out()
 
     def _waiting(self) -> int:
         """How many connections wait, as far as that can be known; one does."""
