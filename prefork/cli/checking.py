@@ -13,6 +13,7 @@ from prefork.unix.identity import look_up
 from prefork.unix.pipes import open_ready_pipe, read_available
 from prefork.unix.process import Child, fork
 from prefork.unix.scoreboard import Scoreboard
+from prefork.unix.shared_queue import SharedQueue
 from prefork.unix.waiting import Waiter
 from prefork.worker.boot import Birth, check
 from prefork.worker.current import WorkerInfo
@@ -35,6 +36,7 @@ def check_app(config: Config, here: str) -> str:
         imports=imports,
         listeners={},
         tls=tls,
+        queue=SharedQueue(),
         ready_fd=pipe.writer,
         life_fd=-1,
         row=Scoreboard().take(1),

@@ -1,11 +1,11 @@
 """One client: its pipeline of requests, and its one deadline.
 
 Bytes go to the reader, which makes Exchanges of them. Requests are answered one at a time and in
-order; while one waits behind another, reading stops. What is refused, judge.py
-decides; how, is decided here. After a refusal nothing more is read
-from the client: the answer is sent, the connection half-closed, and the rest discarded for a
-moment, because closing with unread bytes would reset the connection and destroy the answer
-(RFC 9112 section 9.6). Its phases, and the ways in which it ends, are in channel.py.
+order; while one waits behind another, reading stops. What is refused, judge.py decides; how, is
+decided here. After a refusal nothing more is read from the client: the answer is sent, the
+connection half-closed, and the rest discarded for a moment, because closing with unread bytes
+would reset the connection and destroy the answer (RFC 9112 section 9.6). Its phases, and the ways
+in which it ends, are in channel.py.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Connection(Channel):
         """asyncio: the transport is ready."""
         self.transport = cast(asyncio.Transport, transport)
         service, self.peer = self.service, Peer(transport, self._told)
-        self.deadline, self.closing_soon = service.head_deadline, service.one_each
+        self.deadline = service.head_deadline
         service.begin(self)
         service.newcomers.expect(self)
 
@@ -78,9 +78,7 @@ class Connection(Channel):
         if at_rest and self.phase <= IDLE:
             # Nothing is under way: bytes that are known mean what they meant.
             known = service.heads.get(data) if size <= LONGEST_REMEMBERED else None
-            exchange = (
-                Exchange(self, known) if known is not None else service.memory.recall(self, data)
-            )
+            exchange = Exchange(self, known) if known else service.memory.recall(self, data)
             if exchange is not None:
                 exchange.complete = True
                 self._begin(exchange, service.handle)
@@ -218,7 +216,7 @@ class Connection(Channel):
         self.current = None
         service.requests = requests = service.requests + 1
         if requests >= service.mark:
-            service.reached()
+            service.reached(self)
         if not exchange.keep_alive:
             # Requests that wait will not be answered; their client may still be sending.
             self._close(gently=not exchange.complete or len(self._waiting) > 0)
@@ -269,7 +267,9 @@ class Connection(Channel):
             return False
         self.shared = None
         reader = self._reader
-        if reader is not self.service.no_reader and reader.at_rest and not reader.size:
+        if reader is not self.service.no_reader:
+            if not reader.at_rest or reader.size:
+                return False
             self._reader = self.service.no_reader
             self.service.take_reader_back(reader)
         return True

@@ -1,8 +1,11 @@
 """Who is at the other end of a connection, and over what: known when it is made, and then fixed."""
 
-import asyncio
-import ssl
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
 
 Place = tuple[str, int]
 """Host and port."""
@@ -21,7 +24,7 @@ class Peer:
 
     __slots__ = ("client", "server", "tls")
 
-    def __init__(self, transport: asyncio.BaseTransport, told: Addresses | None = None) -> None:
+    def __init__(self, transport: "asyncio.BaseTransport", told: Addresses | None = None) -> None:
         """``told``: what a proxy in front says, instead of what the socket says."""
         inquire = transport.get_extra_info
         if told is None:

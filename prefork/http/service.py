@@ -93,9 +93,6 @@ class Open(Protocol):
 class Service:
     """Shared by all connections of one worker."""
 
-    one_each = False
-    """A new connection gets one answer and is closed."""
-
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -151,6 +148,7 @@ class Service:
         self._worn_at = math.inf
         self._on_worn: Callable[[], None] = lambda: None
         self._on_lighter: Callable[[], None] | None = None
+        self._on_answer: Callable[[Connection], None] | None = None
         self.emptied: asyncio.Future[None] = loop.create_future()
         """Done when the last connection is gone while draining."""
         self._next_rest = 0.0
@@ -166,13 +164,21 @@ class Service:
         self._on_lighter = call
         self.mark = min(self._worn_at, self.requests + 1)
 
-    def reached(self) -> None:
-        """As many requests were answered as somebody waited for."""
+    def after_each(self, call: "Callable[[Connection], None] | None") -> None:
+        """Call it soon after each answer, with its connection; None: no more."""
+        self._on_answer = call
+        if call is not None:
+            self.mark = 0
+
+    def reached(self, connection: "Connection | None" = None) -> None:
+        """As many requests were answered as somebody waited for, the last one on this."""
         if self.requests >= self._worn_at:
             self._worn_at = math.inf
             self._on_worn()
-        self.mark = self._worn_at
+        self.mark = self._worn_at if self._on_answer is None else 0
         self._tell_lighter()
+        if self._on_answer is not None and connection is not None:
+            self.loop.call_soon(self._on_answer, connection)
 
     def _tell_lighter(self) -> None:
         call, self._on_lighter = self._on_lighter, None

@@ -12,6 +12,7 @@ from prefork.master.titles import Titles
 from prefork.observe.log import Log
 from prefork.pool import orders
 from prefork.unix.scoreboard import Row
+from prefork.unix.shared_queue import SharedQueue
 from prefork.worker.boot import Birth, live
 from prefork.worker.current import WorkerInfo
 from prefork.worker.program import Hatch
@@ -35,6 +36,8 @@ class Forked:
         self._logs = logs
         self._nursery = nursery
         self._generations = generations
+        self._queue = SharedQueue()
+        """Of all workers of all generations; the master keeps it open."""
         self.mine: list[Callable[[], None]] = [nursery.leave_behind]
 
     def _let_go(self) -> None:
@@ -45,6 +48,7 @@ class Forked:
         """Who serves nothing needs no listener either."""
         self._let_go()
         show_title()
+        self._queue.close()
         self._generations.close_copies(but=())
 
     def be_writer(self) -> None:
@@ -85,6 +89,7 @@ class Forked:
                 imports=generation.imports,
                 listeners=generation.listeners,
                 tls=generation.tls,
+                queue=self._queue,
                 ready_fd=ready_fd,
                 life_fd=self._nursery.life.reader,
                 row=row,

@@ -11,16 +11,19 @@ import logging
 import random
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from prefork.http.load import CONNECTION
+from prefork.http.peer import Addresses
 from prefork.http.service import Service
 from prefork.unix.backlog import Backlog
+from prefork.unix.shared_queue import unread
 from prefork.worker.accepted import Accepted
 from prefork.worker.doors import Door, Doorkeeper, Make
 from prefork.worker.gate import Gate
+from prefork.worker.sharing import Way, go_on
 
 REST = 0.1
 """Seconds without accepting after the process ran out of descriptors or memory."""
@@ -46,7 +49,7 @@ class Acceptor:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        doors: list[Door],
+        doors: Sequence[Door | Way],
         make_protocol: Make,
         log: logging.Logger,
         gate: Gate,
@@ -65,7 +68,9 @@ class Acceptor:
         self._on_taken = on_taken
         self._full = False
         self._doors = {door.socket.fileno(): door for door in doors}
-        self._backlogs = [Backlog(door.socket) for door in doors]
+        self._backlogs = [
+            door.queue if isinstance(door, Way) else Backlog(door.socket) for door in doors
+        ]
         self._make_protocol = make_protocol
         self._doorkeeper = Doorkeeper(loop, make_protocol, log)
         self._log = log
@@ -75,7 +80,11 @@ class Acceptor:
         self._arriving: dict[asyncio.Future[Any], Any] = {}
         """What is waited for, and what waits."""
         self._news, self._queues = select.epoll(), select.epoll()
-        self._only = doors[0] if len(doors) == 1 else None
+        plain = [door for door in doors if isinstance(door, Door)]
+        self._only = plain[0] if len(plain) == 1 else None
+        """Where it is the only one that anybody came by lately."""
+        self._shared = False
+        """A sibling gave something into the queue, and it was not seen empty since."""
         self._waited = 0.0
         """Seconds for which we have left to a sibling what waits."""
         self._looks_again = False
@@ -136,8 +145,16 @@ class Acceptor:
             while self._take(door):
                 pass
 
+    def empty_ways(self) -> None:
+        """Take what siblings gave away, as there is nobody else who would."""
+        for door in self._doors.values():
+            while isinstance(door, Way) and self._take(door):
+                pass
+
     def _on_news(self) -> None:
-        self._news.poll(0)  # now we know
+        for fd, _ in self._news.poll(0):  # now we know
+            if isinstance(self._doors[fd], Way):
+                self._shared = True
         self._look()
 
     def _look(self) -> None:
@@ -168,7 +185,7 @@ class Acceptor:
     def _take_one(self) -> None:
         """One at a time: what it asks for counts before there is another."""
         self._waited = 0.0
-        door = self._only or self._ready_door()
+        door = self._only if self._only and not self._shared else self._ready_door()
         if door is not None and self._take(door):
             if self._gate.free:
                 self._loop.call_soon(self._look_further)
@@ -176,10 +193,11 @@ class Acceptor:
                 self._gate.take_turn()
                 self._come_back()
 
-    def _ready_door(self) -> Door | None:
-        ready = self._queues.poll(0)
+    def _ready_door(self) -> Door | Way | None:
+        ready = [self._doors[fd] for fd, _ in self._queues.poll(0)]
+        self._shared = any(isinstance(door, Way) for door in ready)
         # Any of them: if it were the first, the others would starve.
-        return self._doors[random.choice(ready)[0]] if ready else None
+        return random.choice(ready) if ready else None
 
     def _look_further(self) -> None:
         if not self._closed and self._queues.poll(0):
@@ -211,20 +229,24 @@ class Acceptor:
         self._full = True
         self._load.hide()
 
-    def _take(self, door: Door) -> bool:
+    def _take(self, door: Door | Way) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
         try:
-            fd, address = door.socket._accept()  # type: ignore[attr-defined]
+            fd, address = door.accept()
         except (BlockingIOError, InterruptedError):
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._rest(error)
             return False
-        self._on_taken(fd)
-        if door.is_open:
-            self._let_in(door, fd, address)
+        if isinstance(door, Way):
+            then = self._made if unread(fd) else self._made_silently
+            self._let_in(fd, address.family, address.addresses, then)
+        elif door.is_open:
+            self._on_taken(fd)
+            self._let_in(fd, door.socket.family, door.addresses(address), self._made)
         else:
+            self._on_taken(fd)
             taken = socket.socket(fileno=fd)
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
             self._arriving[arrival] = door
@@ -234,21 +256,29 @@ class Acceptor:
         self._load.expect(+1)
         return True
 
-    def _let_in(self, door: Door, fd: int, address: Any) -> None:
+    def _let_in(
+        self, fd: int, family: int, addresses: Addresses | None, then: Callable[[Any], None]
+    ) -> None:
         """Through an open door. The loop's coroutine has a single wait; to run it up to there, and
         later to its end, is what a task would do, at a tenth of the cost of a connection."""
-        make = partial(self._make_protocol, door.addresses(address))
-        connecting = self._loop.connect_accepted_socket(make, Accepted(fd, door.socket.family))  # type: ignore[arg-type]
+        make = partial(self._make_protocol, addresses)
+        connecting = self._loop.connect_accepted_socket(make, Accepted(fd, family))  # type: ignore[arg-type]
         made = connecting.send(None)
         self._arriving[made] = connecting
-        made.add_done_callback(self._made)
+        made.add_done_callback(then)
 
-    def _made(self, made: asyncio.Future[Any]) -> None:
+    def _made(self, made: asyncio.Future[Any]) -> Any:
+        """The transport and its protocol."""
         try:
             self._arriving.pop(made).send(None)
-        except StopIteration:
-            pass
-        self.make_room()
+        except StopIteration as done:
+            return done.value
+        finally:
+            self.make_room()
+
+    def _made_silently(self, made: asyncio.Future[Any]) -> None:
+        _, connection = self._made(made)
+        go_on(connection)
 
     def _admitted(self, arrival: asyncio.Future[Any]) -> None:
         del self._arriving[arrival]

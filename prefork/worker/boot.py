@@ -22,6 +22,7 @@ from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
 from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
+from prefork.unix.shared_queue import SharedQueue
 from prefork.worker import current
 from prefork.worker.current import WorkerInfo
 from prefork.worker.interface import Interface, choose
@@ -49,6 +50,8 @@ class Birth:
     listeners: Mapping[Listener, str]
     """Each with the scheme that is spoken there."""
     tls: "Credentials | None"
+    queue: SharedQueue
+    """Of connections that workers share."""
     ready_fd: int
     life_fd: int
     row: Row
@@ -112,6 +115,7 @@ def live(birth: Birth) -> int:
 def _become_program(birth: Birth, hatch: Hatch) -> int:
     """The life until the exec; the exit code if there is none."""
     config = birth.config
+    birth.queue.close()
     ready_fd = out_of_the_way(birth.ready_fd, len(birth.listeners))
     os.close(birth.ready_fd)
     line = Line(ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
@@ -188,11 +192,10 @@ def _serve(
                 "main(listener) takes its connections itself, so tls-cert and proxy-protocol "
                 "mean nothing to it; leave them out"
             )
+        birth.queue.close()
         run_main(app, list(listeners), config, line, leave, birth.log)
     else:
-        HttpWorker(app, interface, config, entrances, line, leave, birth.log, birth.log_access).run(
-            watchdog
-        )
+        HttpWorker(birth, app, interface, entrances, line, leave).run(watchdog)
 
 
 def _report(birth: Birth, line: Line, error: PreforkError) -> int:

@@ -47,6 +47,10 @@ class Door:
         """Nothing is asked of those who come."""
         return self.tls is None and self.proxies is None
 
+    def accept(self) -> tuple[int, Any]:
+        """The descriptor of the next one, and its address. Raises OSError."""
+        return self.socket._accept()  # type: ignore[attr-defined,no-any-return]
+
     def addresses(self, client: Any) -> Addresses | None:
         """What accept(2) and the listener have told already: two system calls less a connection."""
         return Addresses((client[0], client[1]), self.place) if self.place is not None else None

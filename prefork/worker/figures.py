@@ -61,6 +61,10 @@ class Figures:
         """Share of the time between the last two beats."""
         self.mean = 0.0
         """Seconds that a request took between them; not known when none was answered."""
+        self.interval = 0.0
+        """Seconds from one answer to the next, when last some were given."""
+        self.late = 0.0
+        """Seconds by which the loop was late for the last beat."""
 
     def accepted(self, fd: int) -> None:
         """A connection was taken. How long it had waited is asked of a hundred a second at most."""
@@ -77,16 +81,19 @@ class Figures:
     def publish(self, service: Service, now: float, wait: float) -> None:
         """All that changed since the last time; the next is to be in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
-        late = max(0.0, now - self._due)
+        late = self.late = max(0.0, now - self._due)
         counts[_SEQUENCE] += 1
         took = self._count_times(service)
         floats[_BEAT] = now
+        answered = service.requests - counts[_REQUESTS]
         counts[_REQUESTS] = service.requests
         counts[_IN_FLIGHT] = service.load.requests
         counts[_CONNECTIONS] = len(service.connections)
         floats[_OLDEST] = service.first
         counts[_SENT] = service.sent
         floats[_BUSY] += self._busy(now, late, took)
+        if answered:
+            self.interval = (now - self._last) / answered
         floats[_LAG] = self._worst_lag(now, late)
         floats[_RATE] = self._rate(service.requests, now)
         counts[_SEQUENCE] += 1

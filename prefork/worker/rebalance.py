@@ -3,10 +3,6 @@
 Connections that stay open stay where they were accepted, also when a sibling was born only later,
 or most of the busy clients happen to be on one worker. So who has too many and is busy answers some
 clients with ``Connection: close``: they connect anew, and whoever has the least to do accepts them.
-
-Who is busy all of the time with calls that take long lets everybody go after an answer. Then nobody
-stands behind a long call in the queue of one worker while another would be free: all wait in the
-queue of the listener, which is one for all, and a new connection costs little beside such a call.
 """
 
 import random
@@ -16,7 +12,6 @@ from prefork.http.load import CONNECTION, NOBODY, REQUEST
 from prefork.http.service import Service
 from prefork.unix.scoreboard import Row
 from prefork.worker.figures import Figures
-from prefork.worker.gate import LONG
 
 TOO_MANY = 1.25
 """Times the mean of all workers."""
@@ -26,9 +21,6 @@ AT_LEAST = 4
 
 BUSY = 0.5
 """Share of its time in which a worker must have been busy, else nobody waits for it."""
-
-OVERLOADED = 0.9
-"""Share of its time from which on a worker has no time left."""
 
 EVERY = 4
 """Ticks between two looks, so that those who left have come back."""
@@ -44,15 +36,9 @@ class Rebalance:
         self._ticks = 0
 
     def tick(self) -> None:
-        """See whether there is too much to do, or once a second whether there are too many."""
-        figures = self._figures
-        overloaded = figures.busy >= OVERLOADED and figures.mean >= LONG
-        self._service.one_each = overloaded
-        if overloaded:
-            self._let_go(len(self._service.connections))
-            return
+        """Once a second see whether there are too many."""
         self._ticks += 1
-        if self._ticks % EVERY or figures.busy < BUSY:
+        if self._ticks % EVERY or self._figures.busy < BUSY:
             return
         row = self._row
         surplus = surplus_of(row.loads[: row.rows.used].tolist(), row.number)

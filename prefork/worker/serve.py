@@ -5,11 +5,10 @@ master's kill timeout bounds all of it; a worker whose master died keeps that ti
 """
 
 import asyncio
-import logging
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -17,7 +16,6 @@ from prefork.config import Config
 from prefork.config.networks import Networks
 from prefork.http.connection import Connection
 from prefork.http.counting import CountingConnection
-from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.load import Load
@@ -39,11 +37,15 @@ from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
 from prefork.worker.rebalance import Rebalance
 from prefork.worker.renewal import Renewal
+from prefork.worker.sharing import Sharing, Way
 from prefork.worker.slow import SlowLog
 from prefork.worker.trace import traced
 from prefork.worker.watchdog import Watchdog
 from prefork.worker.wsgi import WsgiHandler
 from prefork.worker.wsgi_threads import ThreadedWsgiHandler
+
+if TYPE_CHECKING:
+    from prefork.worker.boot import Birth
 
 RESERVED = 64
 """Descriptors that are never used for connections."""
@@ -54,23 +56,22 @@ class HttpWorker:
 
     def __init__(
         self,
+        birth: "Birth",
         app: Callable[..., Any],
         interface: Interface,
-        config: Config,
         doors: list[Door],
         line: Line,
         leave: Leave,
-        log: logging.Logger,
-        log_access: Callable[[Exchange], None] | None,
     ) -> None:
         self._app = app
         self._interface = interface
-        self._config = config
+        self._config = birth.config
         self._doors = doors
+        self._queue = birth.queue
         self._line = line
         self._leave = leave
-        self._log = log
-        self._log_access = log_access
+        self._log = birth.log
+        self._log_access = birth.log_access
 
     def run(self, watchdog: Watchdog) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
@@ -103,7 +104,7 @@ class HttpWorker:
         keeper = gate(self._line.row, load, config, at_a_time)
         acceptor = Acceptor(
             loop,
-            self._doors,
+            [*self._doors, Way(self._queue)],
             connection,
             self._log,
             keeper,
@@ -122,15 +123,21 @@ class HttpWorker:
         self._leave.watch(loop)
         self._prepare_tls(loop)
         acceptor.open()
+        sharing = Sharing(loop, service, figures, self._queue, keeper.is_last)
         also = [lambda: keeper.tick(figures.mean)]
+        if config.accept == "fair" and not service.limits.requests:
+            also.append(sharing.tick)
         if config.rebalance:
             also.append(Rebalance(self._line.row, service, figures).tick)
         heart = Heartbeat(loop, service, self._line, figures, also)
         heart.beat()
         self._line.ready()
         await self._leave.stopping
+        sharing.stop()
         if self._leave.orphaned:
             acceptor.empty_queue()
+        elif self._line.ends or keeper.is_last():
+            acceptor.empty_ways()
         acceptor.close()
         await acceptor.settle(self._config.linger)
         service.drain(self._leave.orphaned or self._line.ends)

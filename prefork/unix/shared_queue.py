@@ -1,0 +1,81 @@
+"""A queue of open connections that belong to all workers: each is for whoever takes it first.
+
+A pair of connected unix sockets that all workers share, the kernel's queue between them, and one
+message a connection, with its descriptor (SCM_RIGHTS in unix(7)). While it is in the queue nobody
+holds it but the kernel, so the death of a worker takes nothing along.
+"""
+
+import fcntl
+import os
+import socket
+import struct
+import termios
+from dataclasses import dataclass
+
+from prefork.http.peer import Addresses, Place
+
+_MESSAGE = struct.Struct("=H64sH64sH")
+"""Family of the socket, client and server; a host of no bytes stands for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An open connection, and what its last worker knew of it."""
+
+    fd: int
+    family: int
+    addresses: Addresses
+
+
+class SharedQueue:
+    """Made before the workers are forked. What waits is in the order in which it was given."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+        self._into, self.socket = socket.socketpair(socket.AF_UNIX, kind)
+
+    def give(self, fd: int, family: int, addresses: Addresses) -> bool:
+        """Let go of it; False: there is no room, or the queue is closed, and it stays ours. The
+        caller's descriptor is still the caller's to close."""
+        message = _MESSAGE.pack(family, *_packed(addresses.client), *_packed(addresses.server))
+        try:
+            return socket.send_fds(self._into, [message], [fd]) > 0
+        except OSError:
+            return False  # EAGAIN, EBADF, ETOOMANYREFS: nothing was sent
+
+    def take(self) -> Shared:
+        """The one that has waited for longest. Raises OSError: BlockingIOError when there is
+        none, EMFILE when this process cannot have one more descriptor."""
+        os.close(os.dup(self.socket.fileno()))  # else the kernel would drop what does not fit
+        message, fds, flags, _ = socket.recv_fds(self.socket, _MESSAGE.size, 1)
+        if not fds:
+            raise OSError(f"the kernel kept a connection's descriptor (flags {flags:#x})")
+        os.set_inheritable(fds[0], False)
+        family, client, port, server, server_port = _MESSAGE.unpack(message)
+        return Shared(
+            fds[0], family, Addresses(_unpacked(client, port), _unpacked(server, server_port))
+        )
+
+    def waiting(self) -> int:
+        """How many wait now."""
+        return unread(self.socket.fileno()) // _MESSAGE.size
+
+    def close(self) -> None:
+        """This process's copies; the queue lives on in the others'."""
+        self._into.close()
+        self.socket.close()
+
+
+def unread(fd: int) -> int:
+    """Bytes that the other side of a socket has sent and nobody has read (tcp(7), unix(7)).
+    Raises OSError."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
+
+
+def _packed(place: Place | None) -> tuple[bytes, int]:
+    return (place[0].encode("ascii"), place[1]) if place is not None else (b"", 0)
+
+
+def _unpacked(host: bytes, port: int) -> Place | None:
+    name = host.rstrip(b"\0").decode("ascii")
+    return (name, port) if name else None
