@@ -1,8 +1,8 @@
 """Take connections off the shared listeners, one at a time, when it is our turn (gate.py).
 
 Not ``loop.create_server``: that takes a whole burst at once, so that one worker sits on
-connections that its idle siblings could serve, and it resets the backlog. Here each wake takes one
-connection and looks again after the loop has had its turn.
+connections that its idle siblings could serve, and it resets the backlog. Here a worker takes one
+connection, publishes that it has one more to serve, and looks again.
 """
 
 import asyncio
@@ -68,9 +68,8 @@ class Acceptor:
         self._on_taken = on_taken
         self._full = False
         self._doors = {door.socket.fileno(): door for door in doors}
-        self._backlogs = [
-            door.queue if isinstance(door, Way) else Backlog(door.socket) for door in doors
-        ]
+        self._backlogs = [Backlog(door.socket) for door in doors if isinstance(door, Door)]
+        self._ways = [door.queue for door in doors if isinstance(door, Way)]
         self._make_protocol = make_protocol
         self._doorkeeper = Doorkeeper(loop, make_protocol, log)
         self._log = log
@@ -120,6 +119,8 @@ class Acceptor:
             self._queues.close()
             for backlog in self._backlogs:
                 backlog.close()
+            for way in self._ways:
+                way.close()
             for door in self._doors.values():
                 door.socket.close()
 
@@ -155,7 +156,7 @@ class Acceptor:
         for fd, _ in self._news.poll(0):  # now we know
             if isinstance(self._doors[fd], Way):
                 self._shared = True
-        self._look()
+        self._look_further()
 
     def _look(self) -> None:
         """Somebody waits, or did so a moment ago."""
@@ -163,10 +164,11 @@ class Acceptor:
             return
         if not self._has_room():
             self._turn_away()
-        elif self._gate.free or self._is_ours():
-            self._take_one()
+        elif self._gate.free:
+            if self._take_one():
+                self._loop.call_soon(self._look_further)
         else:
-            self._come_back()
+            self._take_ours()
 
     def _has_room(self) -> bool:
         return len(self._service.connections) + len(self._arriving) < self._most
@@ -180,18 +182,25 @@ class Acceptor:
 
     def _waiting(self) -> int:
         """How many connections wait, as far as that can be known; one does."""
-        return max(1, sum(backlog.waiting() for backlog in self._backlogs))
+        length = sum(backlog.waiting() for backlog in self._backlogs)
+        if self._shared:
+            length += sum(way.waiting() for way in self._ways)
+        return max(1, length)
 
-    def _take_one(self) -> None:
-        """One at a time: what it asks for counts before there is another."""
+    def _take_ours(self) -> None:
+        """One, then look again: it has changed what is ours."""
+        while self._has_room() and self._is_ours():
+            if self._take_one():
+                self._gate.take_turn()
+            if self._full or not self._queues.poll(0):
+                return  # who comes next wakes us
+        self._come_back()
+
+    def _take_one(self) -> bool:
+        """What it asks for counts before there is another."""
         self._waited = 0.0
         door = self._only if self._only and not self._shared else self._ready_door()
-        if door is not None and self._take(door):
-            if self._gate.free:
-                self._loop.call_soon(self._look_further)
-            else:
-                self._gate.take_turn()
-                self._come_back()
+        return door is not None and self._take(door)
 
     def _ready_door(self) -> Door | Way | None:
         ready = [self._doors[fd] for fd, _ in self._queues.poll(0)]

@@ -80,11 +80,10 @@ class Gate:
         if own <= min(words):
             return True
         now = monotonic() if doubts else 0.0
-        first = sum(
-            _gap(own, other)
-            for place, other in enumerate(words)
-            if other < own and not (doubts and self._sleeps(place, now))
-        )
+        first = 0
+        for place, other in enumerate(words):
+            if other < own and not (doubts and self._sleeps(place, now)):
+                first += _gap(own, other)
         # Whoever has its hands full, for long, would let them wait in a queue of its own.
         return not first or (own < self._full_hands and waiting() > first)
 
