@@ -1,7 +1,11 @@
-"""An authority and its certificates, made for a test and written as people have them: PEM files."""
+"""Certificates made for tests: of an authority, in files as people have them, or self-signed.
+
+``tests/conftest.py`` hands out those that most tests are content with.
+"""
 
 import ipaddress
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
+
+SECRET = "Sesam öffne dich"
+"""The password of what is locked."""
+
+LONG_AGO = datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)
+LONG_FROM_NOW = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 @dataclass(frozen=True)
@@ -34,10 +46,10 @@ class Issued:
 
 
 class Authority:
-    """Signs certificates; ``file`` is its own."""
+    """Signs certificates; ``file`` is its own, and all are in ``folder``."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"The {name}")])
         builder = self._builder(self._name, self._key.public_key(), 1)
@@ -72,7 +84,7 @@ class Authority:
             BestAvailableEncryption(password.encode()) if password else NoEncryption()
         )
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
-        issued = Issued(*(self._folder / f"{file}.{end}" for end in ("pem", "key", "both")))
+        issued = Issued(*(self.folder / f"{file}.{end}" for end in ("pem", "key", "both")))
         issued.chain.write_bytes(chain)
         issued.key.write_bytes(secret)
         issued.both.write_bytes(secret + chain)
@@ -93,3 +105,46 @@ def _general(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """An authority, two servers and two clients."""
+
+    ca: Authority
+    site: Issued
+    wild: Issued
+    ann: Issued
+    stranger: Issued
+
+
+def keyring(folder: Path) -> Keyring:
+    """All made anew, in files in ``folder``."""
+    ca = Authority(folder)
+    return Keyring(
+        ca,
+        site=ca.issue("site", "site.test", "localhost", "127.0.0.1"),
+        wild=ca.issue("wild", "*.wild.test"),
+        ann=ca.issue("ann", subject="Ann, née Ü"),
+        stranger=Authority(folder, "elsewhere").issue("stranger", subject="Ann, née Ü"),
+    )
+
+
+def self_signed(
+    common: str | None = None,
+    names: Collection[x509.GeneralName] = (),
+    begin: datetime = LONG_AGO,
+    end: datetime = LONG_FROM_NOW,
+    others: int = 0,
+) -> str:
+    """In PEM; ``others``: so many extensions before its names."""
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example")]
+    if common is not None:
+        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common))
+    name = x509.Name(attributes)
+    builder = x509.CertificateBuilder(name, name, _KEY.public_key(), 7, begin, end)
+    for _ in range(others):
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(_KEY, hashes.SHA256()).public_bytes(Encoding.PEM).decode()

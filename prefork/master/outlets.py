@@ -1,35 +1,28 @@
-"""Workers' output: the master opens the pipes, hands them to the log writer, and replaces it.
+"""Workers' output: the master opens the pipes and hands them to the log writer.
 
 The master never reads what is in them and never waits for the writer. It keeps the read ends until
 the writer says that they came to their end, so that a writer may die at any time.
 """
 
 import os
-import select
-import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from prefork.errors import MachineError
+from prefork.master.auxiliary import Auxiliary
 from prefork.observe.ledger import Ledger
 from prefork.observe.log import Log
 from prefork.observe.outputs import Outputs
 from prefork.observe.rotation import Rotation
-from prefork.observe.writer import Writer, ignore_masters_signals
-from prefork.unix.handover import open_line
+from prefork.observe.writer import Writer
+from prefork.unix.handover import Line, open_line
 from prefork.unix.pipes import Pipe, open_output_pipe
-from prefork.unix.process import Child, fork
 from prefork.unix.waiting import Waiter
 from prefork.wire.outlets import Outlet, message, read
 
-SOON = 1.0
-"""Seconds; a writer that dies younger has its successor wait."""
-
-LONGEST_WAIT = 5.0
-"""Seconds that a successor waits at most."""
+LONGEST_PAUSE = 5.0
+"""Seconds that a writer rests at most, when those before it died young."""
 
 LAST_LINES = 2.0
 """Seconds that the writer has, at the end, to write what is left."""
@@ -79,76 +72,45 @@ class Outlets:
         self.path = path
         self._rotation = rotation
         self._log = log
-        self._waiter = waiter
         self._begin = begin
         self._ledger = Ledger()
         self._outlets: dict[Outlet, int] = {}
         self._numbers = 0
         self._asked: dict[int, str] = {}
-        self._born = 0.0
-        """When the last one was; while there is none, when the next may be."""
-        self._wait = 0.0
-        self._child: Child | None = None
-        """None: there could be none, and it is tried again."""
-        self._give_birth()
+        self._writer: Auxiliary[Line] = Auxiliary(
+            "log writer", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+        )
+        self._bear()
 
     # The writer.
 
-    def _give_birth(self) -> None:
+    def _bear(self) -> None:
         """Raises MachineError."""
-        self._line, its_end = open_line()
+        line, its_end = open_line()
 
         def live() -> int:
-            self._line.close()
-            ignore_masters_signals()
             self._begin()
-            time.sleep(self._wait)
+            self._writer.rest()  # here: it has the pipes, and writes the rest if the master ends
             outputs = Outputs(self.path, self._rotation, self._log.logger)
             return Writer(self._outlets, its_end, outputs, self._ledger, self._log).run()
 
-        try:
-            self._child = fork(live)
-        except BaseException:
-            self._line.close()
-            raise
-        finally:
-            its_end.close()
-        self._born = time.monotonic()
-        self._waiter.watch(self._line.fileno(), self._hear)
-        self._waiter.watch(self._child.pidfd, self._bury)
-
-    def _bury(self) -> None:
-        assert self._child is not None, "its pidfd is watched"
-        self._hear()
-        self._forget_writer(self._child)
-        death = self._child.reap()
-        self._child = None
-        cause = death.signal or f"exit code {death.code}"
-        young = time.monotonic() - self._born < SOON
-        self._wait = min(LONGEST_WAIT, max(0.1, self._wait * 2)) if young else 0.0
-        self._log.logger.error("the log writer died (%s); no line is lost", cause)
-        self.settle()
+        self._writer.bear(line, its_end, live)
+        for number, what in self._asked.items():
+            line.send(message(what, number=number))
 
     def settle(self) -> None:
-        """Have a writer again. What the machine does not allow now is tried again soon."""
-        if self._child is not None or time.monotonic() < self._born:
-            return
-        try:
-            self._give_birth()
-        except MachineError as error:
-            self._log.logger.error("there is no log writer: %s", error)
-            self._born = time.monotonic() + SOON
-            return
-        for number, what in self._asked.items():
-            self._line.send(message(what, number=number))
+        """Have a writer again, if there could be none."""
+        self._writer.settle(self._bear)
 
-    def _forget_writer(self, child: Child) -> None:
-        self._waiter.forget(self._line.fileno())
-        self._waiter.forget(child.pidfd)
-        self._line.close()
+    def _on_death(self, why: str) -> None:
+        self._log.logger.error("%s; no line is lost", why)
+        self.settle()
 
-    def _hear(self) -> None:
-        for data, _ in self._line.receive() if self._child is not None else ():
+    def _on_failure(self, why: str) -> None:
+        self._log.logger.error("there is no log writer: %s", why)
+
+    def _hear(self, line: Line) -> None:
+        for data, _ in line.receive():
             if not data:
                 return
             say, details = read(data)
@@ -162,9 +124,10 @@ class Outlets:
             os.close(self._outlets.pop(outlet))
 
     def _say(self, data: bytes, fd: int | None = None) -> None:
-        if self._child is not None and not self._line.send(data, fd):
+        line = self._writer.channel
+        if line is not None and not line.send(data, fd):
             # It takes no post any more. Its successor inherits all that there is.
-            self._child.send(signal.SIGKILL)
+            self._writer.kill()
 
     # Workers.
 
@@ -206,13 +169,11 @@ class Outlets:
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the writer's."""
-        return self._child is not None and pid == self._child.pid
+        return self._writer.knows_pid(pid)
 
     def close_copy(self) -> None:
         """In a child."""
-        if self._child is not None:
-            self._line.close()
-            os.close(self._child.pidfd)
+        self._writer.close_copy()
         for reader in self._outlets.values():
             os.close(reader)
         self._ledger.close_copy()
@@ -220,10 +181,7 @@ class Outlets:
     def close(self) -> None:
         """No worker is left. Wait a moment for the last lines; a grandchild may go on printing, and
         then the writer stays with it."""
-        if self._child is None:
-            return
-        self._forget_writer(self._child)
-        end = select.poll()
-        end.register(self._child.pidfd, select.POLLIN)
-        if end.poll(LAST_LINES * 1000):
-            self._child.reap()
+        if self._writer:
+            writer = self._writer.let_go()
+            if writer.ends_within(LAST_LINES):
+                writer.reap()

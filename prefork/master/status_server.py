@@ -1,4 +1,4 @@
-"""The status server as its master sees it: the sockets, the process, and what it may ask of us.
+"""The status server as its master sees it: the sockets, the settings, and what it may ask of us.
 
 The sockets are the master's, so that a status server that died is replaced without a refused
 connection. It gets new settings by a successor: it holds nothing that would be lost but the samples
@@ -8,7 +8,6 @@ decided here.
 
 import os
 import posixpath
-import select
 import signal
 import socket
 import stat
@@ -20,27 +19,25 @@ from pathlib import Path
 
 from prefork.config import Config
 from prefork.config.addresses import Tcp
-from prefork.errors import MachineError, UsageError
+from prefork.errors import UsageError
+from prefork.master.auxiliary import Auxiliary
 from prefork.master.control import Control
 from prefork.master.generation import Generations
 from prefork.master.logs import Logs
 from prefork.observe.log import Log
 from prefork.observe.outputs import slot_files
-from prefork.observe.writer import ignore_masters_signals
 from prefork.unix.control import Peer
 from prefork.unix.daemon import redirect_output
 from prefork.unix.handover import Line, open_line
 from prefork.unix.identity import Identity, look_up
 from prefork.unix.listeners import Listener, open_listeners
-from prefork.unix.process import Child, fork
+from prefork.unix.process import Child
 from prefork.unix.scoreboard import Rows
 from prefork.unix.waiting import Waiter
 from prefork.wire.outlets import message, read
 
-SOON = 1.0
-"""Seconds; one that dies younger has its successor wait."""
-
-LONGEST_WAIT = 5.0
+LONGEST_PAUSE = 5.0
+"""Seconds that one rests at most, when those before it died young."""
 
 LAST_ANSWERS = 1.0
 """Seconds that it has, at the end, to leave by itself."""
@@ -94,11 +91,10 @@ class StatusServer:
         self._app = app
         self._daemon = config.daemon
         self._listeners: list[Listener] = []
-        self._child: Child | None = None
-        self._line: Line | None = None
         self._control: Control | None = None
-        self._born = 0.0
-        self._wait = 0.0
+        self._process: Auxiliary[Line] = Auxiliary(
+            "status server", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+        )
         self._retired: set[Child] = set()
         """Those that finish what they were asked, while a successor has other settings."""
         try:
@@ -122,7 +118,7 @@ class StatusServer:
         if self._listeners:
             self._log.logger.info("status on %s", ", ".join(map(str, self._listeners)))
             self._warn()
-            self._give_birth()
+            self._bear()
 
     def _warn(self) -> None:
         """Of what is legal, but hardly meant."""
@@ -136,31 +132,20 @@ class StatusServer:
 
     # The process.
 
-    def _give_birth(self) -> None:
+    def _bear(self) -> None:
         """Raises MachineError."""
-        self._line, its_end = open_line()
-        ours, listeners, master = self._line, self._listeners, os.getpid()
+        line, its_end = open_line()
+        listeners, master = self._listeners, os.getpid()
 
-        def be() -> int:
-            ours.close()
-            ignore_masters_signals()
-            self._listeners, self._line = [], None  # those are not to be let go of
+        def live() -> int:
+            self._listeners = []  # those are not to be let go of
             self._begin()  # closes what it has of the others
             if self._daemon:
                 redirect_output(self._log.path)
-            time.sleep(self._wait)
+            self._process.rest()
             return self._be(listeners, its_end, master)
 
-        try:
-            self._child = fork(be)
-        except BaseException:
-            self._line.close()
-            raise
-        finally:
-            its_end.close()
-        self._born = time.monotonic()
-        self._waiter.watch(self._line.fileno(), self._hear)
-        self._waiter.watch(self._child.pidfd, self._bury)
+        self._process.bear(line, its_end, live)
 
     def _be(self, listeners: list[Listener], line: Line, master: int) -> int:
         """The whole life; the exit code."""
@@ -186,19 +171,14 @@ class StatusServer:
     def _inherited_name(listeners: list[Listener]) -> str | None:
         return None if listeners[0].socket.family == socket.AF_UNIX else "localhost"
 
-    def _bury(self) -> None:
-        assert self._child is not None, "its pidfd is watched"
-        self._forget(self._child)
-        death = self._child.reap()
-        self._child = None
-        young = time.monotonic() - self._born < SOON
-        self._wait = min(LONGEST_WAIT, max(0.1, self._wait * 2)) if young else 0.0
-        cause = death.signal or f"exit code {death.code}"
-        self._log.logger.error("the status server died (%s); here is another", cause)
+    def _on_death(self, why: str) -> None:
+        self._log.logger.error("%s; here is another", why)
 
-    def _retire(self, child: Child) -> None:
-        self._forget(child)  # which it takes for its end
-        self._child = None
+    def _on_failure(self, why: str) -> None:
+        self._log.logger.error("there is no status server: %s", why)
+
+    def _retire(self) -> None:
+        child = self._process.let_go()  # which it takes for its end
         self._retired.add(child)
 
         def gone() -> None:
@@ -208,36 +188,22 @@ class StatusServer:
 
         self._waiter.watch(child.pidfd, gone)
 
-    def _forget(self, child: Child) -> None:
-        assert self._line is not None, "it has its child's"
-        self._waiter.forget(self._line.fileno())
-        self._waiter.forget(child.pidfd)
-        self._line.close()
-        self._line = None
-
     def settle(self) -> None:
         """After each turn of the master: have one again, at the latest when the machine allows."""
-        if self._child is not None or not self._listeners or time.monotonic() < self._born:
-            return
-        try:
-            self._give_birth()
-        except MachineError as error:
-            self._log.logger.error("there is no status server: %s", error)
-            self._born = time.monotonic() + SOON
+        if self._listeners:
+            self._process.settle(self._bear)
 
     # What it asks.
 
-    def _hear(self) -> None:
-        if self._line is None:
-            return
-        for data, fd in self._line.receive():
+    def _hear(self, line: Line) -> None:
+        for data, fd in line.receive():
             if not data:
                 return  # its death is told by its pidfd
             say, _ = read(data)
             if say == "talk" and fd is not None:
                 self._introduce(socket.socket(fileno=fd))
             elif say == "logs":
-                self._hand_out_logs(self._line)
+                self._hand_out_logs(line)
 
     def _introduce(self, connection: socket.socket) -> None:
         if self._control is None:
@@ -271,37 +237,30 @@ class StatusServer:
         """From now on these: by a successor, if they differ."""
         if new != self._settings:
             self._settings = new
-            if self._child is not None:
-                self._retire(self._child)
-                self._born = 0.0
+            if self._process:
+                self._retire()
                 self.settle()
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is its."""
-        return any(pid == child.pid for child in self._children())
+        return self._process.knows_pid(pid) or any(pid == child.pid for child in self._retired)
 
     def close_copy(self) -> None:
         """In a child."""
-        for child in self._children():
+        self._process.close_copy()
+        for child in self._retired:
             os.close(child.pidfd)
-        if self._line is not None:
-            self._line.close()
         for listener in self._listeners:
             listener.socket.close()
 
     def close(self) -> None:
         """The master is at its end; until then it was told that the app is not ready."""
-        if self._child is not None:
-            self._retire(self._child)
+        if self._process:
+            self._retire()
         deadline = time.monotonic() + LAST_ANSWERS
         for child in self._retired:
-            end = select.poll()
-            end.register(child.pidfd, select.POLLIN)
-            if not end.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not child.ends_within(deadline - time.monotonic()):
                 child.send(signal.SIGKILL)
             child.reap()
         for listener in self._listeners:
             listener.close()
-
-    def _children(self) -> set[Child]:
-        return self._retired if self._child is None else {self._child, *self._retired}

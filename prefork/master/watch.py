@@ -1,28 +1,25 @@
-"""The master's side of --watch: it forks the watcher, hears of changes, and replaces it."""
+"""The master's side of --watch: what there is to watch, and what it hears of changes."""
 
 import importlib.util
 import logging
 import os
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from functools import partial
+from io import FileIO
 
 from prefork.config import Config
 from prefork.config.addresses import Unix
 from prefork.config.watching import Ignored, places
-from prefork.errors import MachineError, UsageError
+from prefork.errors import UsageError
+from prefork.master.auxiliary import Auxiliary
 from prefork.observe.watcher import Watcher
 from prefork.unix.pipes import open_ready_pipe, read_available, write_all
-from prefork.unix.process import Child, fork
 from prefork.unix.waiting import Waiter
 from prefork.wire import watching as wire
 
-SOON = 1.0
-"""Seconds; a watcher that dies younger has its successor wait."""
-
-LONGEST_WAIT = 30.0
-"""Seconds that a successor waits at most."""
+LONGEST_PAUSE = 30.0
+"""Seconds that nobody watches at most, when watchers died young."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,66 +70,44 @@ class Watch:
         on_change: Callable[[wire.Changed], None],
         logger: logging.Logger,
     ) -> None:
-        self._waiter = waiter
         self._begin = begin
         self._on_change = on_change
         self._logger = logger
         self._wanted: Watched | None = None
-        self._child: Child | None = None
-        self._reader = -1
         self._rest = b""
-        self._born = 0.0
-        self._wait = 0.0
-        self._due: float | None = None
-        """While there is no watcher: when the next may be."""
         self._trouble = ""
+        self._watcher: Auxiliary[FileIO] = Auxiliary(
+            "watcher", waiter, LONGEST_PAUSE, self._hear, self._put_off, self._on_failure
+        )
 
     def next_deadline(self) -> float | None:
         """When ``settle`` is due although nothing happens."""
-        return self._due
+        return None if self._wanted is None or self._watcher else self._watcher.due
 
     def settle(self, wanted: Watched | None) -> None:
         """Have a watcher of just this."""
         if wanted != self._wanted:
             self.close()
-            self._wanted, self._wait, self._trouble = wanted, 0.0, ""
-            self._due = None if wanted is None else monotonic()
-        if self._due is not None and self._due <= monotonic() and wanted is not None:
-            self._due = None
-            try:
-                self._give_birth(wanted)
-            except MachineError as error:
-                self._fail(str(error))
+            self._wanted, self._trouble = wanted, ""
+            self._watcher.forget_pause()
+        if wanted is not None:
+            self._watcher.settle(partial(self._bear, wanted))
 
-    def _give_birth(self, wanted: Watched) -> None:
+    def _bear(self, wanted: Watched) -> None:
         """Raises MachineError."""
-        self._born = monotonic()
         pipe, master = open_ready_pipe(), os.getpid()
+        ours, its = FileIO(pipe.reader), FileIO(pipe.writer, "w")
 
         def live() -> int:
             self._begin()
-            os.close(pipe.reader)
-            watcher = Watcher(
-                wanted.ignored, wanted.delay, lambda said: write_all(pipe.writer, said)
-            )
-            return watcher.run(master)
+            say = partial(write_all, its.fileno())
+            return Watcher(wanted.ignored, wanted.delay, say).run(master)
 
-        try:
-            self._child = fork(live)
-        except BaseException:
-            os.close(pipe.reader)
-            raise
-        finally:
-            pipe.close_writer()
-        self._reader, self._rest = pipe.reader, b""
-        self._waiter.watch(pipe.reader, self._hear)
-        self._waiter.watch(self._child.pidfd, self._bury)
+        self._watcher.bear(ours, its, live)
+        self._rest = b""
 
-    def _hear(self) -> None:
-        data = read_available(self._reader) if self._reader >= 0 else None
-        if data == b"":
-            self._hang_up()
-        *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
+    def _hear(self, pipe: FileIO) -> None:
+        *lines, self._rest = (self._rest + (read_available(pipe.fileno()) or b"")).split(b"\n")
         for line in lines:
             match wire.read(line):
                 case wire.Watching() as began:
@@ -143,30 +118,13 @@ class Watch:
                 case wire.Trouble(text):
                     self._tell(text)
 
-    def _hang_up(self) -> None:
-        self._waiter.forget(self._reader)
-        os.close(self._reader)
-        self._reader = -1
+    def _on_failure(self, why: str) -> None:
+        self._watcher.lengthen_pause()
+        self._put_off(why)
 
-    def _bury(self) -> None:
-        self._hear()  # its last words
-        death = self._let_go()
-        self._fail(f"the watcher died ({death})")
-
-    def _let_go(self) -> str:
-        """Of a watcher that is dead, or about to be."""
-        child, self._child = self._child, None
-        assert child is not None, "there is one"
-        if self._reader >= 0:
-            self._hang_up()
-        self._waiter.forget(child.pidfd)
-        death = child.reap()
-        return death.signal or f"exit code {death.code}"
-
-    def _fail(self, why: str) -> None:
-        young = monotonic() - self._born < SOON
-        self._wait = min(LONGEST_WAIT, max(0.1, self._wait * 2)) if young else 0.0
-        self._due = monotonic() + self._wait
+    def _put_off(self, why: str) -> None:
+        """For as long as the pause takes: other settings may come, which have no use for it."""
+        self._watcher.put_off()
         if not self._trouble:
             self._tell(why)
 
@@ -178,17 +136,14 @@ class Watch:
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the watcher's."""
-        return self._child is not None and self._child.pid == pid
+        return self._watcher.knows_pid(pid)
 
     def close_copy(self) -> None:
         """In a child."""
-        if self._child is not None:
-            os.close(self._child.pidfd)
-        if self._reader >= 0:
-            os.close(self._reader)
+        self._watcher.close_copy()
 
     def close(self) -> None:
         """End the watcher; nothing of it is heard any more."""
-        if self._child is not None:
-            self._child.send(signal.SIGKILL)
-            self._let_go()
+        if self._watcher:
+            self._watcher.kill()
+            self._watcher.let_go().reap()

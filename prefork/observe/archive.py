@@ -13,6 +13,9 @@ from pathlib import Path
 
 from prefork.observe.rotation import Old, Rotation, next_number, old_logs, superfluous
 
+NICE = 10
+"""Compressing is not urgent."""
+
 
 class Archive:
     """``rotation`` may be replaced at any time."""
@@ -41,7 +44,9 @@ class Archive:
                 self._remove(old)
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        # Not above the writer, if that is nicer already: only root may raise a priority.
+        nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
         while self._work.wait():
             self._work.clear()
             try:
@@ -63,8 +68,10 @@ class Archive:
             self._prune()
 
     def _prune(self) -> None:
+        current = 0  # it may have been put away just now, and the next one not be there yet
         with suppress(FileNotFoundError):
             current = os.stat(self._path).st_size
+        with suppress(FileNotFoundError):
             for old in superfluous(self.rotation, list_old(self._path), current):
                 self._remove(old)
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 
 from prefork.config.watching import Ignored
-from prefork.observe.writer import ignore_masters_signals
 from prefork.unix.process import die_with_parent
 from prefork.wire import watching as wire
 
@@ -31,7 +30,6 @@ class Watcher:
 
     def run(self, master: int) -> int:
         """Until the master ends, or it cannot watch; the exit code."""
-        ignore_masters_signals()
         if not die_with_parent(signal.SIGKILL, master):
             return 0
         try:

@@ -8,7 +8,6 @@ and replaces it when it dies. A line stays in its worker's pipe until it is in t
 import logging
 import os
 import selectors
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,30 +21,10 @@ from prefork.observe.records import FORMATS, whole_lines
 from prefork.observe.rotation import Rotation
 from prefork.unix.handover import Line
 from prefork.unix.pipes import Glance
-from prefork.unix.process import let_signals_through
 from prefork.wire.outlets import Outlet, message, read
 
 PATIENCE = 0.2
 """Seconds that a line without an end waits for its rest."""
-
-_MASTERS_BUSINESS = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGWINCH,
-)
-
-
-def ignore_masters_signals() -> None:
-    """They may come to the whole process group; we end when there is nothing left to write."""
-    for signum in _MASTERS_BUSINESS:
-        signal.signal(signum, signal.SIG_IGN)
-    let_signals_through()
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ waiting.py     one wait over descriptors and a deadline
 pipes.py       the ready pipe and the life pipe
 listeners.py   listening sockets
 scoreboard.py  the shared memory that wire/scoreboard.py lays out
+locking.py     locks that say that a file's owner lives
 pidfile.py     a locked pid file
 daemon.py      going to the background, and telling the foreground how it went
 systemd.py     sd_notify and LISTEN_FDS

@@ -12,7 +12,6 @@ app's folder is 2750 and the home 0750: the group sees names, reads the logs and
 socket; state and lock stay its owner's, so to everybody else an app runs when it lets them connect.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from typing import Any
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.identity import group_name, user_name
+from prefork.unix.locking import is_at, is_locked, lock
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
@@ -84,7 +84,7 @@ class Folder:
 
     def close(self, keep: bool) -> None:
         """Let go; unless ``keep``, the app leaves the list."""
-        _remove(self.control)
+        self.control.unlink(missing_ok=True)
         if not keep:
             erase(self.path)
         os.close(self._lock)
@@ -137,12 +137,9 @@ class Entry:
         except OSError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return is_locked(fd)
         finally:
             os.close(fd)
-        return False
 
     def wait_until_it_ends(self, timeout: float | None) -> bool:
         """Whether the master let go of the lock within ``timeout`` seconds."""
@@ -158,7 +155,7 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
     new = path.with_name(path.name + ".new")
     try:
-        _remove(new)  # of somebody who died here
+        new.unlink(missing_ok=True)  # of somebody who died here
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
@@ -202,9 +199,9 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
 def erase(path: Path) -> None:
     """Remove the folder of an app and all that prefork put into it."""
     for log in _logs(path):
-        _remove(log)
+        log.unlink(missing_ok=True)
     for name in ("control", "state", "state.new", "lock"):
-        _remove(path / name)
+        (path / name).unlink(missing_ok=True)
     try:
         os.rmdir(path)
     except OSError:
@@ -226,13 +223,11 @@ def _lock(where: Path, name: str) -> Folder | None:
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(path / "lock", flags, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(fd):
                 os.close(fd)
                 return None
-            if _is_at(fd, path / "lock"):
-                _remove(path / "control")
+            if is_at(fd, path / "lock"):
+                (path / "control").unlink(missing_ok=True)
                 os.chmod(path, 0o700)  # a group that it was open to may not be wanted any more
                 return Folder(path, fd)
             os.close(fd)  # its last owner removed it between our open and our lock
@@ -272,20 +267,6 @@ def _require_own(path: Path) -> None:
             f"others may write into {path}, which is in $PREFORK_HOME, and so take the place of an "
             f"app; chmod go-w {path}"
         )
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _remove(path: Path) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -4,12 +4,12 @@ A stale file is simply taken over: its lock died with its owner. One that is not
 elsewhere, is not touched: its folder may be one that others write to.
 """
 
-import fcntl
 import os
 import stat
 
 from prefork.errors import MachineError
 from prefork.unix.identity import user_name
+from prefork.unix.locking import is_at, lock
 
 
 class PidFile:
@@ -25,7 +25,7 @@ class PidFile:
 
     def close(self) -> None:
         """In the master: remove it, then let go of the lock."""
-        if _is_at(self._fd, self.path):
+        if is_at(self._fd, self.path):
             os.unlink(self.path)
         os.close(self._fd)
 
@@ -46,16 +46,14 @@ def _open_locked(path: str) -> int:
             )
             raise MachineError(f"cannot write the pid file {path}: {why}") from error
         _require_own(fd, path)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(fd):
             pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
             raise MachineError(
                 f"already running: pid {pid} holds the pid file {path}; "
                 f"stop it with `kill {pid}` or choose another --pid-file"
-            ) from None
-        if _is_at(fd, path):
+            )
+        if is_at(fd, path):
             return fd
         os.close(fd)  # its last owner removed it between our open and our lock
 
@@ -72,10 +70,3 @@ def _require_own(fd: int, path: str) -> None:
     if why:
         os.close(fd)
         raise MachineError(f"cannot write the pid file {path}: {why}; remove it or choose another")
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False

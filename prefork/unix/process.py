@@ -7,6 +7,7 @@ never be hit (pidfd_open(2), pidfd_send_signal(2)).
 import atexit
 import ctypes
 import os
+import select
 import signal
 import sys
 import traceback
@@ -40,6 +41,12 @@ class Child:
             signal.pidfd_send_signal(self.pidfd, signum)
         except ProcessLookupError:
             pass
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait so long for its end; whether it came."""
+        end = select.poll()
+        end.register(self.pidfd, select.POLLIN)
+        return bool(end.poll(max(0.0, seconds) * 1000))
 
     def reap(self) -> Death:
         """Wait for its end, collect it, and close the pidfd."""

@@ -162,6 +162,7 @@ class Running:
     """One call of the app, in a task of its own."""
 
     exchange: Exchange
+    _handler: AsgiHandler
     task: asyncio.Task[None] | None = None
     timed_out = False
     patience: float | None = None
@@ -181,9 +182,14 @@ class Running:
         if self.task is not None:
             self.task.cancel()
 
-    def told(self, error: BaseException) -> bool:
-        """Whether this is the end that ``overdue`` has told of."""
-        return self.timed_out and isinstance(error, asyncio.CancelledError)
+    def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
+        """``quiet``: an app that is torn down because its client left has not failed."""
+        if self.timed_out:
+            what += " (no answer in time)"
+            quiet = quiet or isinstance(error, asyncio.CancelledError)  # ``overdue`` has told of it
+        level = logging.DEBUG if quiet else logging.ERROR
+        trace = own_traceback(error).rstrip()
+        self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
 
 
 class Cycle(Running):
@@ -385,14 +391,7 @@ class Cycle(Running):
 
     def _fail(self, error: BaseException) -> None:
         exchange = self.exchange
-        what = exchange.request.shown()
-        if self.timed_out:
-            what += " (no answer in time)"
-        # An app that is torn down because its client left has not failed. It may know before us,
-        # when a send of its finds the transport closing.
+        # It may know before us that its client left, when a send finds the transport closing.
         closing = not exchange.ended and exchange.connection.transport.is_closing()
-        quiet = exchange.gone or closing or self.told(error)
-        level = logging.DEBUG if quiet else logging.ERROR
-        trace = own_traceback(error).rstrip()
-        self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
+        self._tell_failure(exchange.request.shown(), error, quiet=exchange.gone or closing)
         exchange.fail()

@@ -18,7 +18,6 @@ from prefork.http.head import ResponseError
 from prefork.http.websocket import ABNORMAL, INTERNAL_ERROR, WebSocket
 from prefork.worker.asgi import Cycle, Running
 from prefork.worker.asgi_extensions import EXTENSIONS
-from prefork.worker.load import own_traceback
 
 if TYPE_CHECKING:
     from prefork.worker.asgi import AsgiHandler
@@ -174,14 +173,8 @@ class WebSocketCycle(Running):
     def _fail(self, error: BaseException) -> None:
         exchange, websocket = self.exchange, self._websocket
         what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
-        if self.timed_out:
-            what += " (no answer in time)"
         over = exchange.gone if websocket is None else websocket.closed is not None
-        # An app that is torn down because its client left has not failed.
-        quiet = (over and not self._closed) or self.told(error)
-        level = logging.DEBUG if quiet else logging.ERROR
-        trace = own_traceback(error).rstrip()
-        self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
+        self._tell_failure(what, error, quiet=over and not self._closed)
         if websocket is None:
             exchange.fail()
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -15,10 +14,14 @@ from .options import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    LAST,
+    add_folder,
+    add_names,
+    add_publish,
+    add_rounds,
     count,
     duration,
-    end_cleanly_on,
+    is_named,
+    read,
     tell,
 )
 from .peers import PEERS, ROOT, Peer
@@ -39,23 +42,19 @@ def parser() -> argparse.ArgumentParser:
         "Exits with 1 when a server failed at a load; all else is measured.",
     )
     add = parser.add_argument
-    add("--rounds", type=count, default=5, help="rounds over all loads and peers (%(default)s)")
+    add_rounds(parser, "loads and peers")
     add("--seconds", type=duration, default=2.0, help="measured time of a figure (%(default)g)")
     add("--warmup", type=duration, default=1.0, help="unmeasured time before it (%(default)g)")
     add("--connections", type=count, help="at once (32, uploads 4)")
     add("--loads", nargs="+", default=[], metavar="LOAD", help="only these loads")
-    add("--peers", nargs="+", default=[], metavar="NAME",
-        help="only peers with one of these in their name, in any case")  # fmt: skip
-    add("--out", type=Path, default=LAST, metavar="DIR",
-        help=f"write bench.md, bench.svg and bench.json there ({LAST.name})")  # fmt: skip
-    add("--readme", action="store_true",
-        help="measure nothing: bring what DIR has into README.md")  # fmt: skip
+    add_names(parser, "--peers", "peers", ", in any case")
+    add_folder(parser, "bench", "md", "svg", "json")
+    add_publish(parser, "--readme", "bring what DIR has into README.md")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    end_cleanly_on(signal.SIGTERM, signal.SIGHUP)
-    wanted = parser().parse_args(arguments)
+    wanted = read(parser(), arguments)
     if wanted.readme:
         return publish(wanted.out)
     try:
@@ -110,14 +109,10 @@ def chosen_loads(names: list[str]) -> list[Load]:
 
 def chosen_peers(patterns: list[str]) -> list[Peer]:
     for pattern in patterns:
-        if not any(pattern.lower() in peer.name.lower() for peer in PEERS):
+        if not any(is_named(peer.name, [pattern]) for peer in PEERS):
             known = ", ".join(peer.name for peer in PEERS)
             raise LookupError(f"--peers: no peer is named like {pattern}; known are {known}")
-    return [
-        peer
-        for peer in PEERS
-        if not patterns or any(pattern.lower() in peer.name.lower() for pattern in patterns)
-    ]
+    return [peer for peer in PEERS if is_named(peer.name, patterns)]
 
 
 def context(loads: list[Load], schedule: Schedule) -> report.About:

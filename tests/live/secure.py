@@ -5,37 +5,13 @@ import re
 import socket
 import ssl
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.certificates import Authority, Issued
+from tests.certificates import Keyring
 from tests.live.harness import PATIENCE, Server
 from tests.live.web import web
 from tests.live.wire import CutOffError, Wire, get, tcp
-
-
-@dataclass(frozen=True)
-class Keyring:
-    """An authority, two servers and two clients."""
-
-    ca: Authority
-    site: Issued
-    wild: Issued
-    ann: Issued
-    stranger: Issued
-
-
-def keyring(folder: Path) -> Keyring:
-    """All made anew, in files in ``folder``."""
-    ca = Authority(folder)
-    return Keyring(
-        ca,
-        site=ca.issue("site", "site.test", "localhost", "127.0.0.1"),
-        wild=ca.issue("wild", "*.wild.test"),
-        ann=ca.issue("ann", subject="Ann, née Ü"),
-        stranger=Authority(folder, "elsewhere").issue("stranger", subject="Ann, née Ü"),
-    )
 
 
 def secured(

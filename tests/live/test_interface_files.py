@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Keyring
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.memory import Peak
-from tests.live.secure import is_quiet, keyring, secure
+from tests.live.secure import is_quiet, secure
 from tests.live.web import kept
 from tests.live.wire import CutOffError, ask, get, tcp, unix
 
@@ -226,9 +227,8 @@ def test_a_file_goes_over_a_unix_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_file_goes_over_tls(kind: str, tmp_path: Path) -> None:
+def test_a_file_goes_over_tls(kind: str, tmp_path: Path, keys: Keyring) -> None:
     """Not by sendfile, which knows nothing of keys."""
-    keys = keyring(tmp_path)
     with files(kind, tmp_path, "--tls-cert", keys.site.pair) as server:
         with secure(server, keys.ca.trusting()) as wire:
             wire.send(get("/file/large"), get("/hello/x"), get("/file/small"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import Authority
+from tests.certificates import Keyring
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.web import kept, web
 from tests.live.wire import Wire, get, post, tcp, unix
@@ -148,11 +148,9 @@ def test_a_header_where_none_is_expected_is_no_request(tmp_path: Path) -> None:
         assert wire.send(LINE, get("/hello")).answer().status in (400, 501)
 
 
-def test_it_comes_before_tls_and_a_drain_waits_for_neither(tmp_path: Path) -> None:
-    ca = Authority(tmp_path)
-    site = ca.issue("site", "site.test")
+def test_it_comes_before_tls_and_a_drain_waits_for_neither(tmp_path: Path, keys: Keyring) -> None:
     words = ("--proxy-protocol", "--linger", "300ms", "--handshake-timeout", "1m")
-    arguments = ("--pythonpath", str(APPS), *words, "--tls-cert", str(site.both))
+    arguments = ("--pythonpath", str(APPS), *words, "--tls-cert", str(keys.site.both))
     with (
         serving(tmp_path, "web_asgi:app", *arguments) as server,
         tcp(server) as wire,
@@ -160,7 +158,7 @@ def test_it_comes_before_tls_and_a_drain_waits_for_neither(tmp_path: Path) -> No
     ):
         late.send(LINE[:10])
         wire.send(LINE)
-        wire.socket = ca.trusting().wrap_socket(wire.socket, server_hostname="site.test")
+        wire.socket = keys.ca.trusting().wrap_socket(wire.socket, server_hostname="site.test")
         assert isinstance(wire.socket, ssl.SSLSocket)
         assert told(wire.send(get("/dump"))) == TELLS[LINE]
         server.send(signal.SIGTERM)

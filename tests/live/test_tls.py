@@ -9,16 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import Issued
+from tests.certificates import Issued, Keyring
 from tests.live.harness import APPS, PATIENCE, Server, serving
-from tests.live.secure import Keyring, dump, is_quiet, is_refused, keyring, plain, secure, secured
+from tests.live.secure import dump, is_quiet, is_refused, plain, secure, secured
 from tests.live.web import kept, web
 from tests.live.wire import CutOffError, get, tcp
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: Any) -> Keyring:
-    return keyring(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")

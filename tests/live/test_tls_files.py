@@ -4,35 +4,23 @@ import os
 import signal
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.certificates import Authority, Issued
+from tests.certificates import SECRET, Authority, Issued
 from tests.live.harness import Server, command, serving, shared_folder
 from tests.live.load import load
 from tests.live.secure import is_quiet, is_refused, secure
 from tests.live.sources import write_version
 from tests.live.wire import ask, get
 
-SECRET = "Sesam öffne dich"
+
+@pytest.fixture
+def folder(ca: Authority) -> Path:
+    return ca.folder
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Path:
-    return Path(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def ca(folder: Path) -> Authority:
-    made = Authority(folder)
-    made.issue("good", "site.test", "localhost")
-    made.issue("other", "site.test")
-    made.issue("locked", "site.test", password=SECRET)
-    return made
-
-
-def test_what_is_wrong_is_said_in_one_line(folder: Path, ca: Authority) -> None:
+def test_what_is_wrong_is_said_in_one_line(folder: Path) -> None:
     words = ("--tls-cert", "good.pem,key=other.key", "-b", "127.0.0.1:0", "prefork.demo:wsgi")
     run = command(*words, cwd=folder)
     assert run.returncode == 100
@@ -40,18 +28,18 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, ca: Authority) -> None:
     assert run.stderr == f"prefork: tls-key: {complaint}\n"
 
 
-def test_https_needs_a_certificate(folder: Path, ca: Authority) -> None:
+def test_https_needs_a_certificate(folder: Path) -> None:
     run = command("-b", "https://127.0.0.1:0", "prefork.demo:wsgi", cwd=folder)
     assert run.returncode == 100
     assert "bind: https://127.0.0.1:0 needs a certificate; set tls-cert" in run.stderr
 
 
-def test_check_reads_certificates_too(folder: Path, ca: Authority) -> None:
+def test_check_reads_certificates_too(folder: Path) -> None:
     words = ("--tls-cert", "good.pem,key=other.key", "prefork.demo:wsgi")
     assert "is not the key of" in command("--check", *words, cwd=folder).stderr
 
 
-def test_a_password_is_not_printed(folder: Path, ca: Authority) -> None:
+def test_a_password_is_not_printed(folder: Path) -> None:
     words = ("--tls-cert", "locked.both", "--tls-password", "env:WORD", "--print-config")
     run = command(*words, cwd=folder, env={"WORD": SECRET})
     assert 'tls-password = "env:WORD"' in run.stdout
@@ -61,7 +49,7 @@ def test_a_password_is_not_printed(folder: Path, ca: Authority) -> None:
     assert SECRET not in told.stderr
 
 
-def test_a_main_that_takes_its_connections_itself_has_no_tls(folder: Path, ca: Authority) -> None:
+def test_a_main_that_takes_its_connections_itself_has_no_tls(folder: Path) -> None:
     words = ("-b", "127.0.0.1:0", "--tls-cert", "good.both", "prefork.demo:main")
     run = command(*words, cwd=folder)
     assert run.returncode == 100

@@ -11,19 +11,15 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Keyring
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
 from tests.live.memory import Peak
-from tests.live.secure import Keyring, is_quiet, keyring, plain, secure, secured
+from tests.live.secure import is_quiet, plain, secure, secured
 from tests.live.web import kept
 from tests.live.wire import CutOffError, get, post, tcp
 
 MEGABYTE = 2**20
 TIMES = (*("--keepalive", "700ms", "--send-timeout", "700ms"), *("--limit-body", "16m"))
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: Any) -> Keyring:
-    return keyring(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Keyring
 from tests.live.frames import ACCEPT, BINARY, TEXT, Frame, FrameWire, close_frame
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.memory import Peak
-from tests.live.secure import Keyring, is_quiet, keyring, secure
+from tests.live.secure import is_quiet, secure
 from tests.live.wire import CutOffError
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: Any) -> Keyring:
-    return keyring(tmp_path_factory.mktemp("keys"))
 
 
 def sockets(folder: Path, keys: Keyring, *arguments: str) -> Any:

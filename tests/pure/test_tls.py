@@ -9,39 +9,12 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 
 from prefork.tls.certificate import first_certificate
 from prefork.tls.distinguished import show
 from prefork.tls.matching import ByName
-
-KEY = ec.generate_private_key(ec.SECP256R1())
-LONG_AGO = datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)
-
-
-def certificate(
-    common: str | None = None,
-    names: list[x509.GeneralName] | None = None,
-    begin: datetime = LONG_AGO,
-    end: datetime = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC),
-    others: int = 0,
-) -> str:
-    """In PEM, signed by itself."""
-    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example")]
-    if common is not None:
-        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common))
-    name = x509.Name(attributes)
-    builder = x509.CertificateBuilder(name, name, KEY.public_key(), 7, begin, end)
-    for _ in range(others):
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-    if names is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-
+from tests.certificates import self_signed
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 HOSTS = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
@@ -56,7 +29,7 @@ def test_names_and_dates_of_any_certificate_are_read(
     begin = begin.replace(microsecond=0)
     end = begin + timedelta(seconds=int(length.total_seconds()) % 10**9 + 1)
     read = first_certificate(
-        certificate("not.this", [x509.DNSName(host) for host in hosts], begin, end, others=1)
+        self_signed("not.this", [x509.DNSName(host) for host in hosts], begin, end, others=1)
     )
     assert read.names == tuple(hosts)
     assert (read.not_before, read.not_after) == (begin, end)
@@ -69,19 +42,19 @@ def test_only_dns_names_count_and_in_small_letters() -> None:
         x509.RFC822Name("ann@example.org"),
         x509.DNSName("*.example.org"),
     ]
-    assert first_certificate(certificate(names=names)).names == (
+    assert first_certificate(self_signed(names=names)).names == (
         "www.example.org",
         "*.example.org",
     )
 
 
 def test_a_certificate_without_names_is_for_its_common_name() -> None:
-    assert first_certificate(certificate("Old.Example")).names == ("old.example",)
-    assert first_certificate(certificate()).names == ()
+    assert first_certificate(self_signed("Old.Example")).names == ("old.example",)
+    assert first_certificate(self_signed()).names == ()
 
 
 def test_the_first_certificate_of_a_file_counts_whatever_is_around_it() -> None:
-    first, second = certificate("first"), certificate("second")
+    first, second = self_signed("first"), self_signed("second")
     read = first_certificate(f"a comment\n{first}\n{second}")
     assert read.names == ("first",)
     assert ssl.PEM_cert_to_DER_cert(read.pem) == ssl.PEM_cert_to_DER_cert(first)
@@ -92,7 +65,7 @@ def test_the_first_certificate_of_a_file_counts_whatever_is_around_it() -> None:
     [
         ("", "holds no certificate in PEM"),
         ("-----BEGIN CERTIFICATE-----\n", "holds no certificate in PEM"),
-        (certificate().replace("CERTIFICATE", "PRIVATE KEY"), "holds no certificate in PEM"),
+        (self_signed().replace("CERTIFICATE", "PRIVATE KEY"), "holds no certificate in PEM"),
         (
             "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n",
             "its first certificate is garbled",
@@ -106,7 +79,7 @@ def test_what_is_no_certificate_is_refused(text: str, complaint: str) -> None:
 
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_a_garbled_certificate_is_read_or_refused(at: int, change: int) -> None:
-    der = bytearray(ssl.PEM_cert_to_DER_cert(certificate("x", [x509.DNSName("a.b")])))
+    der = bytearray(ssl.PEM_cert_to_DER_cert(self_signed("x", [x509.DNSName("a.b")])))
     der[at % len(der)] ^= change
     try:
         first_certificate(ssl.DER_cert_to_PEM_cert(bytes(der)))
@@ -171,7 +144,7 @@ def test_a_distinguished_name_is_text(name: Any, text: str) -> None:
 
 
 def test_the_reader_agrees_with_openssl(tmp_path: Path) -> None:
-    text = certificate("x", [x509.DNSName("a.b"), x509.DNSName("*.c.d")])
+    text = self_signed("x", [x509.DNSName("a.b"), x509.DNSName("*.c.d")])
     (tmp_path / "c.pem").write_text(text)
     theirs = ssl._ssl._test_decode_cert(str(tmp_path / "c.pem"))  # type: ignore[attr-defined]
     read = first_certificate(text)

@@ -3,7 +3,6 @@
 import os
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,29 +11,20 @@ from prefork.config.flags import read
 from prefork.errors import MachineError, UsageError
 from prefork.tls.credentials import Credentials, load, stamps
 from prefork.tls.plan import plan
-from tests.certificates import Authority
-
-SECRET = "Sesam öffne dich"
+from tests.certificates import SECRET, Authority
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Path:
-    return Path(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def ca(folder: Path) -> Authority:
-    made = Authority(folder)
-    made.issue("good", "site.test", "localhost")
-    made.issue("other", "site.test")
-    made.issue("locked", "site.test", password=SECRET)
+def folder(ca: Authority) -> Path:
+    """That of ``ca``, with files that are wrong."""
+    folder = ca.folder
     (folder / "right").write_text(SECRET)
     (folder / "wrong").write_text("wrong")
     (folder / "empty").write_text("")
     good = (folder / "good.pem").read_text()
     (folder / "garbled").write_text(good[:40] + "AAAA" + good[44:])
     (folder / "directory").mkdir()
-    return made
+    return folder
 
 
 WRONG = {
@@ -101,7 +91,7 @@ def loaded(here: Path, *words: str) -> Credentials:
 
 
 @pytest.mark.parametrize("case", list(WRONG))
-def test_what_is_wrong_is_said_in_one_line(case: str, folder: Path, ca: Authority) -> None:
+def test_what_is_wrong_is_said_in_one_line(case: str, folder: Path) -> None:
     words, complaint = WRONG[case]
     with pytest.raises(UsageError) as caught:
         loaded(folder, *words.split())
@@ -120,7 +110,7 @@ def test_there_is_no_plan_without_certificates() -> None:
     assert plan(Config(), "/") is None
 
 
-def test_paths_mean_the_same_in_any_folder(folder: Path, ca: Authority) -> None:
+def test_paths_mean_the_same_in_any_folder(folder: Path) -> None:
     words = "--tls-cert good.pem --tls-key good.key --tls-cert /x.pem,key=y --tls-password file:w"
     planned = plan(config(*words.split()), "/here")
     assert planned is not None
@@ -146,7 +136,7 @@ def test_renewing_takes_what_is_right_and_leaves_what_is_not(tmp_path: Path) -> 
     assert credentials.context is context
 
 
-def test_what_is_asked_of_clients_and_offered_to_them(folder: Path, ca: Authority) -> None:
+def test_what_is_asked_of_clients_and_offered_to_them(folder: Path) -> None:
     words = "--tls-cert good.both --tls-client optional --tls-ca ca.pem --tls-minimum 1.3"
     context = loaded(folder, *words.split()).context
     assert context.verify_mode is ssl.CERT_OPTIONAL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from .. import machine
-from ..options import EXIT_FAILED, EXIT_INTERRUPTED, LAST, count, duration, end_cleanly_on, tell
+from ..options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    add_folder,
+    add_names,
+    add_publish,
+    count,
+    duration,
+    is_named,
+    read,
+    tell,
+)
 from .crews import CREWS, Crew, missing
 from .picture import svg
 from .results import Run, as_json, from_json
@@ -36,22 +46,18 @@ def parser() -> argparse.ArgumentParser:
     add("--bursts", type=count, default=20, help="of 8 requests of 0.5 s each (%(default)s)")
     add("--seconds", type=duration, default=12.0, help="of each mixed load (%(default)g)")
     add("--quick", action="store_true", help="little of everything, 4 workers only")
-    add("--only", nargs="+", default=[], metavar="NAME",
-        help="only servers with one of these in their name, in any case")  # fmt: skip
-    add("--out", type=Path, default=LAST, metavar="DIR",
-        help=f"write fair.md, fair.svg and fair.json there ({LAST.name})")  # fmt: skip
-    add("--keep", action="store_true",
-        help="measure nothing: keep what DIR has as scripts/benchmarks/fair.*")  # fmt: skip
+    add_names(parser, "--only", "servers", ", in any case")
+    add_folder(parser, "fair", "md", "svg", "json")
+    add_publish(parser, "--keep", "keep what DIR has as scripts/benchmarks/fair.*")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    end_cleanly_on(signal.SIGTERM, signal.SIGHUP)
-    wanted = parser().parse_args(arguments)
+    wanted = read(parser(), arguments)
     if wanted.keep:
         return keep(wanted.out)
     found = machine.peer_versions(*{crew.package for crew in CREWS if crew.package})
-    crews = [crew for crew in CREWS if _is_wanted(crew, wanted.only)]
+    crews = [crew for crew in CREWS if is_named(crew.name, wanted.only)]
     for crew in list(crews):
         if missing(crew, found):
             tell(f"without {crew.name}: it is not installed here")
@@ -61,10 +67,6 @@ def main(arguments: list[str]) -> int:
         extent = replace(Extent(), connections=wanted.connections, bursts=wanted.bursts,
                          seconds=wanted.seconds)  # fmt: skip
     return measure(crews, extent, context(extent, found), wanted.out)
-
-
-def _is_wanted(crew: Crew, names: list[str]) -> bool:
-    return not names or any(name.lower() in crew.name.lower() for name in names)
 
 
 def measure(crews: list[Crew], extent: Extent, about: list[str], out: Path) -> int:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .. import machine
-from ..options import EXIT_FAILED, EXIT_INTERRUPTED, LAST, count, end_cleanly_on, tell
+from ..options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    add_folder,
+    add_names,
+    add_publish,
+    add_rounds,
+    is_named,
+    read,
+    tell,
+)
 from ..peers import ROOT
 from ..report import NoResultsError, between
 from .results import Run, as_json, from_json, tables
@@ -36,32 +45,23 @@ def parser() -> argparse.ArgumentParser:
         " .venv-bench, with a home of its own). Prints Markdown on stdout, progress on stderr.",
     )
     names = ", ".join(side.name for side in SIDES)
-    add = parser.add_argument
-    add("--rounds", type=count, default=5, help="rounds over all sides and verbs (%(default)s)")
-    add("--quick", action="store_true", help="one round, to see that it works")
-    add("--only", nargs="+", default=[], metavar="NAME",
-        help=f"only those with one of these in their name: {names}")  # fmt: skip
-    add("--out", type=Path, default=LAST, metavar="DIR",
-        help=f"write manage.md and manage.json there ({LAST.name})")  # fmt: skip
-    add("--readme", action="store_true",
-        help="measure nothing: bring what DIR has into README.md")  # fmt: skip
+    add_rounds(parser, "sides and verbs")
+    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
+    add_names(parser, "--only", "those", f": {names}")
+    add_folder(parser, "manage", "md", "json")
+    add_publish(parser, "--readme", "bring what DIR has into README.md")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    end_cleanly_on(signal.SIGTERM, signal.SIGHUP)
-    wanted = parser().parse_args(arguments)
+    wanted = read(parser(), arguments)
     if wanted.readme:
         return publish(wanted.out)
-    sides = [side for side in SIDES if _is_wanted(side, wanted.only)]
+    sides = [side for side in SIDES if is_named(side.name, wanted.only)]
     if not (PM2 / "package.json").exists() and THEIRS in sides:
         tell("without PM2: it is not installed here")
         sides.remove(THEIRS)
     return measure(sides, 1 if wanted.quick else wanted.rounds, wanted.out)
-
-
-def _is_wanted(side: Side, names: list[str]) -> bool:
-    return not names or any(name.lower() in side.name.lower() for name in names)
 
 
 def measure(sides: list[Side], rounds: int, out: Path) -> int:

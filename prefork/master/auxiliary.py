@@ -1,0 +1,185 @@
+"""An auxiliary process: one that works for the master beside the workers, and its successors.
+
+The log writer, the watcher and the status server are such: forked with a channel to the master,
+heard while they live, noticed when they die, replaced. The master's signals mean nothing to them,
+because they may come to the whole process group. Who dies young makes its successor pause, longer
+each time.
+
+What differs is the owner's: which channel it is and what is said there, where the pause passes (in
+the new process or before it is forked), what is logged, and how the last one is ended.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from prefork.errors import MachineError
+from prefork.unix.process import Child, fork, let_signals_through
+from prefork.unix.waiting import Waiter
+
+SOON = 1.0
+"""Seconds; one that dies younger has its successor pause, and what the machine does not allow is
+tried again after as many."""
+
+SHORTEST_PAUSE = 0.1
+
+_MASTERS_BUSINESS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
+
+
+class Channel(Protocol):
+    """An end of what ties the process to the master; readable when something came."""
+
+    def fileno(self) -> int:
+        """For whoever waits."""
+
+    def close(self) -> None:
+        """Also in a child, for its copy."""
+
+
+C = TypeVar("C", bound=Channel)
+
+
+class Auxiliary(Generic[C]):
+    """One kind, at most one process at a time. ``hear`` reads what it said on its channel;
+    ``on_death`` is told who died and of what, ``on_failure`` why there could be none."""
+
+    def __init__(
+        self,
+        name: str,
+        waiter: Waiter,
+        longest_pause: float,
+        hear: Callable[[C], None],
+        on_death: Callable[[str], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._name = name
+        self._waiter = waiter
+        self._longest_pause = longest_pause
+        self._hear = hear
+        self._on_death = on_death
+        self._on_failure = on_failure
+        self._child: Child | None = None
+        self.channel: C | None = None
+        """The master's end, while there is a process."""
+        self.due = 0.0
+        """When the next one may be forked, while there is none."""
+        self._pause = 0.0
+        self._born = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether there is one, as far as we have noticed."""
+        return self._child is not None
+
+    # Its birth.
+
+    def settle(self, bear: Callable[[], None]) -> None:
+        """Have one, by ``bear``, if it is due."""
+        if self._child is not None or time.monotonic() < self.due:
+            return
+        try:
+            bear()
+        except MachineError as error:
+            self.due = time.monotonic() + SOON
+            self._on_failure(str(error))
+
+    def bear(self, ours: C, its: Channel, live: Callable[[], int]) -> None:
+        """Fork the next one, which runs ``live()`` and has ``its`` end; the ends are taken from the
+        caller, also if it fails. Raises MachineError."""
+
+        def be() -> int:
+            ours.close()
+            _ignore_masters_signals()
+            return live()
+
+        try:
+            child = fork(be)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            its.close()
+        self._child, self.channel, self._born = child, ours, time.monotonic()
+        self._waiter.watch(ours.fileno(), lambda: self._listen(ours))
+        self._waiter.watch(child.pidfd, lambda: self._bury(child, ours))
+
+    # Its pause.
+
+    def rest(self) -> None:
+        """In the process, before it works: the pause passes here, and it exists meanwhile."""
+        time.sleep(self._pause)
+
+    def put_off(self) -> None:
+        """In the master: the pause passes before the next one is forked."""
+        self.due = time.monotonic() + self._pause
+
+    def lengthen_pause(self) -> None:
+        """It was in vain once more."""
+        self._pause = min(self._longest_pause, max(SHORTEST_PAUSE, self._pause * 2))
+
+    def forget_pause(self) -> None:
+        """The next one is another matter, and due at once."""
+        self._pause = self.due = 0.0
+
+    # Its life and death. What the waiter saw at one look may be over when we are told of it: then
+    # somebody else is in its place, or nobody.
+
+    def _listen(self, channel: C) -> None:
+        if channel is self.channel:
+            self._hear(channel)
+
+    def _bury(self, child: Child, channel: C) -> None:
+        if child is not self._child:
+            return
+        self._hear(channel)  # its last words
+        death = self.let_go().reap()
+        if time.monotonic() - self._born < SOON:
+            self.lengthen_pause()
+        else:
+            self._pause = 0.0
+        self.due = 0.0
+        self._on_death(f"the {self._name} died ({death.signal or f'exit code {death.code}'})")
+
+    def let_go(self) -> Child:
+        """Nothing of the one that there is is heard any more; whoever asked for it reaps it."""
+        child, channel = self._child, self.channel
+        assert child is not None, "there is one"
+        assert channel is not None, "it was born with it"
+        self._child = self.channel = None
+        self._waiter.forget(channel.fileno())
+        self._waiter.forget(child.pidfd)
+        channel.close()
+        return child
+
+    def kill(self) -> None:
+        """It is noticed as any death is."""
+        if self._child is not None:
+            self._child.send(signal.SIGKILL)
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is its."""
+        return self._child is not None and self._child.pid == pid
+
+    def close_copy(self) -> None:
+        """In a child."""
+        if self._child is not None:
+            os.close(self._child.pidfd)
+        if self.channel is not None:
+            self.channel.close()
+
+
+def _ignore_masters_signals() -> None:
+    for signum in _MASTERS_BUSINESS:
+        signal.signal(signum, signal.SIG_IGN)
+    let_signals_through()

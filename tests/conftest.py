@@ -1,0 +1,21 @@
+"""Certificates, for whoever of the tests asks for some."""
+
+import pytest
+
+from tests.certificates import SECRET, Authority, Keyring, keyring
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
+    """All that a server and its clients want."""
+    return keyring(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """With files called good, other, and locked (by SECRET); it may issue more."""
+    made = Authority(tmp_path_factory.mktemp("keys"))
+    made.issue("good", "site.test", "localhost")
+    made.issue("other", "site.test")
+    made.issue("locked", "site.test", password=SECRET)
+    return made

@@ -1,0 +1,149 @@
+"""Auxiliary processes: heard, buried and replaced, each for itself."""
+
+import atexit
+import os
+import signal
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import pytest
+
+from prefork.master import auxiliary
+from prefork.master.auxiliary import Auxiliary
+from prefork.unix.handover import Line, open_line
+from prefork.unix.waiting import Waiter
+from tests.pure.children import no_descriptor_left
+
+
+class Owner:
+    """Of processes that run ``live(line)``; it notes what it is told."""
+
+    def __init__(self, live: Callable[[Line], int]) -> None:
+        self._live = live
+        self.told: list[str] = []
+        self.waiter = Waiter()
+        self.process: Auxiliary[Line] = Auxiliary(
+            "sampler", self.waiter, 0.3, self._hear, self.told.append, self.told.append
+        )
+
+    def _hear(self, line: Line) -> None:
+        self.told += [message.decode() for message, _ in line.receive() if message]
+
+    def bear(self) -> None:
+        ours, its = open_line()
+
+        def live() -> int:
+            atexit._clear()
+            return self._live(its)
+
+        self.process.bear(ours, its, live)
+
+    def wait_told(self, text: str) -> None:
+        while text not in self.told:
+            reacts = list(self.waiter.wait(60.0))
+            assert reacts, f"waited for {text!r}; told: {self.told}"
+            for react in reacts:
+                react()
+
+
+@pytest.fixture
+def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
+    """Of processes that say "here", and wait to be killed; all of them die young."""
+    monkeypatch.setattr(auxiliary, "SOON", 3600.0)
+
+    def live(line: Line) -> int:
+        line.send(b"here")
+        return signal.pause() or 0  # type: ignore[func-returns-value]
+
+    owner = Owner(live)
+    yield owner
+    if owner.process:
+        owner.process.kill()
+        owner.process.let_go().reap()
+
+
+def test_its_last_words_are_heard_before_its_death() -> None:
+    def live(line: Line) -> int:
+        line.send(b"trouble")
+        return 3
+
+    owner = Owner(live)
+    owner.bear()
+    assert owner.process._child is not None
+    assert owner.process._child.ends_within(60)
+    heard, died = owner.waiter.wait(60.0)
+    died()
+    heard()
+    assert owner.told == ["trouble", "the sampler died (exit code 3)"]
+    assert not owner.process
+    assert owner.process.channel is None
+
+
+def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> None:
+    pauses = []
+    for _ in range(4):
+        owner.process.settle(owner.bear)
+        owner.process.kill()
+        owner.told.clear()
+        owner.wait_told("the sampler died (SIGKILL)")
+        pauses.append(owner.process._pause)
+    assert pauses == [0.1, 0.2, 0.3, 0.3]
+
+
+def test_the_pause_passes_in_the_master_if_it_says_so(owner: Owner) -> None:
+    owner.process.lengthen_pause()
+    before = monotonic()
+    owner.process.put_off()
+    assert owner.process.due >= before + 0.1
+    owner.process.due = float("inf")
+    owner.process.settle(owner.bear)
+    assert not owner.process
+    owner.process.forget_pause()
+    owner.process.settle(owner.bear)
+    assert owner.process
+
+
+def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
+    owner.bear()
+    owner.wait_told("here")
+    child = owner.process.let_go()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        child.send(signum)
+    child.send(signal.SIGKILL)
+    assert child.reap().signal == "SIGKILL"
+
+
+def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: Owner) -> None:
+    owner.bear()
+    owner.wait_told("here")
+    owner.process.kill()
+    assert owner.process._child is not None
+    assert owner.process._child.ends_within(60)
+    seen = list(owner.waiter.wait(60.0))
+    assert len(seen) == 2, "its channel and its pidfd"
+    owner.process.let_go().reap()
+    owner.bear()
+    for react in seen:
+        react()
+    owner.told.clear()
+    owner.wait_told("here")
+    assert owner.told == ["here"]
+
+
+def test_what_the_machine_does_not_allow_is_tried_again_but_not_at_once(owner: Owner) -> None:
+    with no_descriptor_left():
+        owner.process.settle(owner.bear)
+    (why,) = owner.told
+    assert why.startswith("cannot open a socket pair")
+    owner.process.settle(owner.bear)
+    assert not owner.process
+
+
+def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
+    before = os.listdir("/proc/self/fd")
+    owner.bear()
+    owner.wait_told("here")
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+    owner.process.kill()
+    owner.wait_told("the sampler died (SIGKILL)")
+    assert os.listdir("/proc/self/fd") == before

@@ -1,0 +1,40 @@
+"""What becomes of rotated logs, however little time the writer has."""
+
+import logging
+import os
+from pathlib import Path
+
+from prefork.observe.archive import Archive
+from prefork.observe.rotation import Rotation
+from prefork.unix.process import Death
+from tests.live.harness import wait_for
+from tests.pure.children import born
+
+LOGGER = logging.getLogger(__name__)
+
+
+def old_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("w.out.*"))
+
+
+def test_old_logs_are_counted_before_there_is_a_new_one(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"w.out.{number}").write_text("one\n")
+    Archive(tmp_path / "w.out", Rotation(keep=1), LOGGER)._tidy()
+    assert old_names(tmp_path) == ["w.out.2.gz"]
+
+
+def test_they_are_compressed_by_a_user_whose_processes_are_nice_already(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "w.out").write_text("one\n")
+
+    def live() -> int:
+        os.chdir(tmp_path)
+        os.nice(15)
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        Archive(Path("w.out"), Rotation(), LOGGER).add(Path("w.out"))
+        wait_for(lambda: old_names(Path()) == ["w.out.1.gz"], "compressed")
+        return 0
+
+    assert born(live).reap() == Death(0, None)
