@@ -144,7 +144,7 @@ class Auxiliary(Generic[C]):
             return
         self._hear(channel)  # its last words
         death = self.let_go().reap()
-        if time.monotonic() - self._born < SOON:
+        if time.monotonic() - self._born < SOON + self._pause:  # which may have been its own rest
             self.lengthen_pause()
         else:
             self._pause = 0.0

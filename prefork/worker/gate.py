@@ -93,10 +93,12 @@ class Gate:
         load = self.load
         load.change((int(now * A_SECOND) & TURNS) - (load.word & TURNS))
 
-    def tick(self, mean: float) -> None:
+    def tick(self, mean: float, blocks: bool = False) -> None:
         """To be called often enough: a turn that is long ago would look like one to come.
-        ``mean``: seconds that a request takes of late."""
-        self._full_hands = self._at_a_time if mean >= LONG else NOBODY
+        ``mean``: seconds that a request takes of late; ``blocks``: each keeps the worker for so
+        long that it has no time for another, however many it could have at once."""
+        most = REQUEST if blocks and self._at_a_time == NOBODY else self._at_a_time
+        self._full_hands = most if mean >= LONG else NOBODY
         if monotonic() - self._last > FORGOTTEN:
             self.load.change(-(self.load.word & TURNS))
         self.free = self._limit == NOBODY and self._rows.has_only(self._place)
@@ -136,7 +138,7 @@ class OpenGate(Gate):
         """Always, below the limit."""
         return self.load.word < self._limit
 
-    def tick(self, _mean: float) -> None:
+    def tick(self, _mean: float, _blocks: bool = False) -> None:
         """There are no turns."""
         self.free = self._limit == NOBODY
 

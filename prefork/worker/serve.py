@@ -124,7 +124,7 @@ class HttpWorker:
         self._prepare_tls(loop)
         acceptor.open()
         sharing = Sharing(loop, service, figures, self._queue, keeper.is_last)
-        also = [lambda: keeper.tick(figures.mean)]
+        also = [lambda: keeper.tick(figures.mean, sharing.shares)]
         if config.accept == "fair" and not service.limits.requests:
             also.append(sharing.tick)
         if config.rebalance:

@@ -24,9 +24,10 @@ from prefork.worker.figures import Figures
 from prefork.worker.gate import LONG
 
 OVERLOADED = 0.7
-"""Share of its time from which on whoever asks a worker is likely to wait."""
+"""Share of its time from which on whoever asks a worker is likely to wait; once it shares, half of
+that is enough to go on."""
 
-WEIGHT = 0.25
+WEIGHT = 0.5
 """Of the last beat among those that tell how often the loop is late."""
 
 TRIES = 3
@@ -66,14 +67,15 @@ class Sharing:
         self._figures = figures
         self._queue = queue
         self._is_alone = is_alone
-        self._shares = False
+        self.shares = False
+        """It has no time left."""
         self._often_late = 0.0
 
     def tick(self) -> None:
         """See whether there is too much to do."""
         shares = self._has_no_time() and not self._service.draining and not self._is_alone()
-        if shares != self._shares:
-            self._shares = shares
+        if shares != self.shares:
+            self.shares = shares
             self._service.after_each(self._answered if shares else None)
         if shares:
             for each in list(islice(self._service.connections, MOST)):
@@ -86,14 +88,15 @@ class Sharing:
         figures = self._figures
         self._often_late += WEIGHT * ((figures.late >= LONG) - self._often_late)
         busy = max(figures.busy, self._often_late)
-        return busy >= OVERLOADED and busy * figures.interval >= LONG
+        enough = OVERLOADED / 2 if self.shares else OVERLOADED
+        return busy >= enough and busy * figures.interval >= LONG
 
     def _waits(self, connection: Connection) -> bool:
         """Its client has asked for something while we were busy with others."""
         return unread(connection.transport.get_extra_info("socket").fileno()) > 0
 
     def _answered(self, connection: Connection, tries: int = TRIES) -> None:
-        if not self._shares or connection.peer.tls is not None:
+        if not self.shares or connection.peer.tls is not None:
             return
         if is_free(connection):
             self._give(connection)
@@ -113,7 +116,7 @@ class Sharing:
 
     def stop(self) -> None:
         """The worker drains, and keeps what it has."""
-        self._shares = False
+        self.shares = False
         self._service.after_each(None)
 
 

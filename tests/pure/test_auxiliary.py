@@ -90,6 +90,18 @@ def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> No
     assert pauses == [0.1, 0.2, 0.3, 0.3]
 
 
+def test_its_own_rest_makes_nobody_older() -> None:
+    def live(_line: Line) -> int:
+        owner.process.rest()
+        return 3
+
+    owner = Owner(live)
+    owner.process._pause = 1.2
+    owner.bear()
+    owner.wait_told("the sampler died (exit code 3)")
+    assert owner.process._pause > 0
+
+
 def test_the_pause_passes_in_the_master_if_it_says_so(owner: Owner) -> None:
     owner.process.lengthen_pause()
     before = monotonic()

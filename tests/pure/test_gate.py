@@ -163,6 +163,15 @@ def test_who_has_its_hands_full_does_not_gather_a_queue_of_its_own() -> None:
     assert made[0].admits(False, True, lambda: 100), "all have: one of them has to"
 
 
+def test_nor_does_an_async_worker_whose_calls_leave_no_time() -> None:
+    (a, _), _ = workers(2)
+    a.load.change(+REQUEST)
+    a.tick(LONG)
+    assert a.admits(False, False, lambda: 100)
+    a.tick(LONG, True)
+    assert not a.admits(False, False, lambda: 100)
+
+
 def test_who_has_work_to_do_leaves_a_tie_to_the_others_for_a_moment() -> None:
     (a, _), (b, _) = workers(2)
     for gate in (a, b):
