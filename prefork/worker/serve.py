@@ -125,7 +125,7 @@ class HttpWorker:
         acceptor.open()
         sharing = Sharing(loop, service, figures, self._queue, keeper.is_last)
         also = [lambda: keeper.tick(figures.mean, sharing.shares)]
-        if config.accept == "fair" and not service.limits.requests:
+        if config.accept == "fair" and not (service.limits.requests or config.threads):
             also.append(sharing.tick)
         if config.rebalance:
             also.append(Rebalance(self._line.row, service, figures).tick)

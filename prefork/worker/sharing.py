@@ -7,7 +7,8 @@ when it has answered (unix/shared_queue.py). Whoever is next to take one, by the
 new ones (gate.py), goes on with it, and the client notices nothing.
 
 To move a connection costs some 0.1 ms of CPU, so it must be little beside what a request costs.
-TLS has its keys in this process, and stays.
+TLS has its keys in this process, and stays. So does who is served by threads: their loop has read
+the next request before it could be anybody else's.
 """
 
 import asyncio
@@ -80,7 +81,7 @@ class Sharing:
         if shares:
             for each in list(islice(self._service.connections, MOST)):
                 if isinstance(each, Connection) and each.phase == IDLE and self._waits(each):
-                    self._answered(each, tries=0)
+                    self._answered(each)
 
     def _has_no_time(self) -> bool:
         """Nobody knows of async calls how long they keep the loop. But a beat is as likely to find
@@ -95,24 +96,25 @@ class Sharing:
         """Its client has asked for something while we were busy with others."""
         return unread(connection.transport.get_extra_info("socket").fileno()) > 0
 
-    def _answered(self, connection: Connection, tries: int = TRIES) -> None:
-        if not self.shares or connection.peer.tls is not None:
-            return
-        if is_free(connection):
-            self._give(connection)
-        elif tries:
-            self._loop.call_soon(self._answered, connection, tries - 1)
+    def _answered(self, connection: Connection) -> None:
+        """Nothing may be read here any more before somebody else can, and nothing is until the
+        client has its answer."""
+        if self.shares and connection.phase == IDLE and connection.peer.tls is None:
+            connection.pause()
+            self._give_when_written(connection, TRIES)
 
-    def _give(self, connection: Connection) -> None:
-        transport, peer = connection.transport, connection.peer
-        sock = transport.get_extra_info("socket")
-        # Nothing may be read here any more before somebody else can.
-        connection.pause()
-        if self._queue.give(sock.fileno(), sock.family, Addresses(peer.client, peer.server)):
+    def _give_when_written(self, connection: Connection, tries: int) -> None:
+        if self.shares and is_free(connection) and self._give(connection):
             connection.phase = CLOSING
-            transport.abort()  # closes our descriptor, and not the connection
+            connection.transport.abort()  # closes our descriptor, and not the connection
+        elif tries and connection.transport.get_write_buffer_size():
+            self._loop.call_soon(self._give_when_written, connection, tries - 1)
         else:
             connection.resume()
+
+    def _give(self, connection: Connection) -> bool:
+        sock, peer = connection.transport.get_extra_info("socket"), connection.peer
+        return self._queue.give(sock.fileno(), sock.family, Addresses(peer.client, peer.server))
 
     def stop(self) -> None:
         """The worker drains, and keeps what it has."""
