@@ -36,6 +36,7 @@ ENDS = INDEX["ends"]
 WORKER = INDEX["worker"]
 BEAT = INDEX["beat"]
 SEQUENCE = INDEX["sequence"]
+_USED = HEAD_INDEX["rows"]
 
 Words: TypeAlias = "memoryview[int]"
 
@@ -81,7 +82,7 @@ class Rows:
     @property
     def used(self) -> int:
         """How many rows may be in use, from the first on."""
-        return int(self.counts[HEAD_INDEX["rows"]])
+        return self.counts[_USED]
 
     def has_only(self, row: int) -> bool:
         """Whether no other row belongs to anybody."""

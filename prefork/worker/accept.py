@@ -2,27 +2,25 @@
 
 Not ``loop.create_server``: that takes a whole burst at once, so that one worker sits on
 connections that its idle siblings could serve, and it resets the backlog. Here a worker takes one
-connection, publishes that it has one more to serve, and looks again.
+connection, publishes that it has one more to serve, and looks again when it has served somebody.
 """
 
 import asyncio
 import errno
 import logging
-import random
-import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from prefork.http.load import CONNECTION
 from prefork.http.peer import Addresses
 from prefork.http.service import Service
-from prefork.unix.backlog import Backlog
 from prefork.unix.shared_queue import unread
 from prefork.worker.accepted import Accepted
 from prefork.worker.doors import Door, Doorkeeper, Make
 from prefork.worker.gate import Gate
+from prefork.worker.listening import Listening
 from prefork.worker.sharing import Way, go_on
 
 REST = 0.1
@@ -39,17 +37,12 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor:
-    """Watches the doors from ``open`` to ``close``; connections go to ``make_protocol``.
-
-    Each new connection wakes all workers once (EPOLLET), by an epoll of our own inside of the
-    loop's, so that to leave it to a sibling costs no more system calls. Another epoll tells which
-    doors have somebody waiting.
-    """
+    """From ``open`` to ``close``; connections go to ``make_protocol``."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        doors: Sequence[Door | Way],
+        listening: Listening,
         make_protocol: Make,
         log: logging.Logger,
         gate: Gate,
@@ -59,6 +52,7 @@ class Acceptor:
     ) -> None:
         """``most``: connections at a time."""
         self._loop = loop
+        self._listening = listening
         self._service = service
         self._most = most
         self._answered = 0
@@ -67,9 +61,6 @@ class Acceptor:
         self._load = gate.load
         self._on_taken = on_taken
         self._full = False
-        self._doors = {door.socket.fileno(): door for door in doors}
-        self._backlogs = [Backlog(door.socket) for door in doors if isinstance(door, Door)]
-        self._ways = [door.queue for door in doors if isinstance(door, Way)]
         self._make_protocol = make_protocol
         self._doorkeeper = Doorkeeper(loop, make_protocol, log)
         self._log = log
@@ -78,23 +69,14 @@ class Acceptor:
         self._complained = False
         self._arriving: dict[asyncio.Future[Any], Any] = {}
         """What is waited for, and what waits."""
-        self._news, self._queues = select.epoll(), select.epoll()
-        plain = [door for door in doors if isinstance(door, Door)]
-        self._only = plain[0] if len(plain) == 1 else None
-        """Where it is the only one that anybody came by lately."""
-        self._shared = False
-        """A sibling gave something into the queue, and it was not seen empty since."""
         self._waited = 0.0
         """Seconds for which we have left to a sibling what waits."""
-        self._looks_again = False
-        """There is a timer for it."""
+        self._looks_again = self._waits_for_less = False
+        """There is a timer for it; we are told when there is less to do."""
 
     def open(self) -> None:
         """Begin to accept."""
-        for fd in self._doors:
-            self._queues.register(fd, select.EPOLLIN)
-            self._news.register(fd, select.EPOLLIN | select.EPOLLET)
-        self._loop.add_reader(self._news.fileno(), self._on_news)
+        self._listening.open(self._look_further)
         self._load.show()
 
     def make_room(self) -> None:
@@ -114,15 +96,7 @@ class Acceptor:
         if not self._closed:
             self._closed = True
             self._load.hide()
-            self._loop.remove_reader(self._news.fileno())
-            self._news.close()
-            self._queues.close()
-            for backlog in self._backlogs:
-                backlog.close()
-            for way in self._ways:
-                way.close()
-            for door in self._doors.values():
-                door.socket.close()
+            self._listening.close()
 
     async def settle(self, patience: float) -> None:
         """Wait until all that was taken has its protocol: nobody else would know of it.
@@ -142,21 +116,14 @@ class Acceptor:
 
     def empty_queue(self) -> None:
         """Take all that wait: with the master gone, closing the last copy would reset them."""
-        for door in self._doors.values():
+        for door in self._listening:
             while self._take(door):
                 pass
 
-    def empty_ways(self) -> None:
+    def empty_way(self) -> None:
         """Take what siblings gave away, as there is nobody else who would."""
-        for door in self._doors.values():
-            while isinstance(door, Way) and self._take(door):
-                pass
-
-    def _on_news(self) -> None:
-        for fd, _ in self._news.poll(0):  # now we know
-            if isinstance(self._doors[fd], Way):
-                self._shared = True
-        self._look_further()
+        while self._take(self._listening.way):
+            pass
 
     def _look(self) -> None:
         """Somebody waits, or did so a moment ago."""
@@ -176,56 +143,52 @@ class Acceptor:
     def _is_ours(self) -> bool:
         gate = self._gate
         before, self._answered = self._answered, self._service.requests
-        if gate.admits(self._answered > before, self._waited > 0, self._waiting):
+        if gate.admits(self._answered > before, self._waited > 0, self._listening.waiting):
             return True
         return self._waited >= gate.guard and gate.may_help_out()
 
-    def _waiting(self) -> int:
-        """How many connections wait, as far as that can be known; one does."""
-        length = sum(backlog.waiting() for backlog in self._backlogs)
-        if self._shared:
-            length += sum(way.waiting() for way in self._ways)
-        return max(1, length)
-
     def _take_ours(self) -> None:
-        """One, then look again: it has changed what is ours."""
-        while self._has_room() and self._is_ours():
-            if self._take_one():
-                self._gate.take_turn()
-            if self._full or not self._queues.poll(0):
-                return  # who comes next wakes us
+        """One, if it is our turn. While we are about to serve it we need not be woken for others:
+        we come back when we have."""
+        if self._is_ours() and self._take_one():
+            self._gate.take_turn()
+            self._listening.arm(False)
         self._come_back()
 
     def _take_one(self) -> bool:
         """What it asks for counts before there is another."""
         self._waited = 0.0
-        door = self._only if self._only and not self._shared else self._ready_door()
+        door = self._listening.door()
         return door is not None and self._take(door)
 
-    def _ready_door(self) -> Door | Way | None:
-        ready = [self._doors[fd] for fd, _ in self._queues.poll(0)]
-        self._shared = any(isinstance(door, Way) for door in ready)
-        # Any of them: if it were the first, the others would starve.
-        return random.choice(ready) if ready else None
-
     def _look_further(self) -> None:
-        if not self._closed and self._queues.poll(0):
+        if not self._closed and self._listening.somebody_waits():
             self._look()
 
     def _come_back(self) -> None:
         """What else waits is for a sibling that has less to do, and was woken as well, or for us
         when we have less; but nothing is to wait for long."""
-        self._service.when_lighter(self._look_further)
+        if not self._waits_for_less:
+            self._waits_for_less = True
+            self._service.when_lighter(self._has_less)
         if not self._looks_again:
             self._looks_again = True
             pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
             self._loop.call_later(pause, self._look_again, pause, self._loop.time() + pause)
 
+    def _has_less(self) -> None:
+        self._waits_for_less = False
+        if not self._closed and not self._listening.arm(True):
+            self._look_further()
+
     def _look_again(self, pause: float, due: float) -> None:
         """A call that blocked us is no pause: meanwhile a sibling may have served many."""
         self._looks_again = False
-        if self._closed or not self._queues.poll(0):
+        if self._closed:
+            return
+        if not self._listening.somebody_waits():
             self._waited = 0.0
+            self._listening.arm(True)
             return
         on_time = self._loop.time() - due < LATE
         self._waited = self._waited + pause if on_time else 0.0

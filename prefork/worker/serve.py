@@ -35,6 +35,7 @@ from prefork.worker.interface import Interface
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
+from prefork.worker.listening import Listening
 from prefork.worker.rebalance import Rebalance
 from prefork.worker.renewal import Renewal
 from prefork.worker.sharing import Sharing, Way
@@ -104,7 +105,7 @@ class HttpWorker:
         keeper = gate(self._line.row, load, config, at_a_time)
         acceptor = Acceptor(
             loop,
-            [*self._doors, Way(self._queue)],
+            Listening(loop, self._doors, Way(self._queue)),
             connection,
             self._log,
             keeper,
@@ -137,7 +138,7 @@ class HttpWorker:
         if self._leave.orphaned:
             acceptor.empty_queue()
         elif self._line.ends or keeper.is_last():
-            acceptor.empty_ways()
+            acceptor.empty_way()
         acceptor.close()
         await acceptor.settle(self._config.linger)
         service.drain(self._leave.orphaned or self._line.ends)

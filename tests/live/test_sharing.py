@@ -135,8 +135,8 @@ def test_tls_stays_where_its_keys_are(tmp_path: Path) -> None:
     "option", ["--accept=any", "--limit-requests-per-connection=1000", "--threads=1"]
 )
 def test_who_does_not_want_it(tmp_path: Path, option: str) -> None:
-    """The kernel's own order has no such thing, who counts requests keeps what it counts, and threads
-    have read the next request before it could be anybody else's."""
+    """The kernel's own order has no such thing, who counts requests keeps what it counts, and
+    threads have read the next request before it could be anybody else's."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, option, workers=2) as server,
         clients(lambda: tcp(server)) as wires,
