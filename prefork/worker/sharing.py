@@ -98,8 +98,13 @@ class Sharing:
 
     def _answered(self, connection: Connection) -> None:
         """Nothing may be read here any more before somebody else can, and nothing is until the
-        client has its answer."""
-        if self.shares and connection.phase == IDLE and connection.peer.tls is None:
+        client has its answer. Who is the only one need not go: there is nobody to wait for."""
+        if (
+            self.shares
+            and connection.phase == IDLE
+            and connection.peer.tls is None
+            and (len(self._service.connections) > 1 or self._queue.waiting())
+        ):
             connection.pause()
             self._give_when_written(connection, TRIES)
 

@@ -154,6 +154,14 @@ def test_calls_that_are_short_are_not_worth_it(tmp_path: Path) -> None:
             assert ask_all(wires, get("/")) == first
 
 
+def test_a_client_that_is_the_only_one_stays(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
+        tcp(server) as wire,
+    ):
+        assert len({wire.send(LONG).answer().body for _ in range(40)}) == 1
+
+
 # While workers come and go.
 
 
