@@ -331,7 +331,7 @@ class Connection(Channel):
         elif self.phase != SEND:
             self.phase, self.deadline = BODY, reader.arrival.deadline()
             left = reader.left()
-            if left > service.large and self.current is None and not self._waiting:
+            if left > service.intakes.large and self.current is None and not self._waiting:
                 Intake(self, reader, reader.incoming, left).begin()
 
     def received(self) -> None:

@@ -5,6 +5,10 @@ byte is copied three times. So for so long the transport gets another protocol: 
 takes exactly as many bytes as are due and hands the transport back. Whatever else happens to the
 connection, the connection is told.
 
+It asks the kernel to wake us for large pieces only: else a client that is near and we take turns
+with every 64 KB or less, and many turns cost more than one. Who turns out to be slower than that is
+read as it comes from the next tick on.
+
 A body that finds the room full is not read for a moment, while others may leave it, and then goes
 to disk: large ones are done sooner one after the other in memory than all at once on disk.
 """
@@ -14,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from prefork.errors import ClientError
 from prefork.http.spool import SpooledBody
+from prefork.http.tick import PERIOD
+from prefork.http.transport import wake_for
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -22,6 +28,9 @@ if TYPE_CHECKING:
 
 LARGE = 128 * 1024
 """Bytes still to come that are worth it."""
+
+PIECE = 256 * 1024
+"""Bytes for which we want to be woken."""
 
 
 class Intake(asyncio.BufferedProtocol):
@@ -37,6 +46,10 @@ class Intake(asyncio.BufferedProtocol):
         self._exchange = exchange
         self._body = exchange.body
         self._left = left
+        self._by_piece = False
+        """The kernel wakes us for large pieces only."""
+        self._left_then = 0
+        """Bytes that were still to come at the last tick."""
         self.needs = exchange.body.blocks_for(left)
         self.waited = 0
 
@@ -49,7 +62,27 @@ class Intake(asyncio.BufferedProtocol):
     def come(self) -> None:
         """The room: there is all that it needs, or no use in waiting for it."""
         self._body.reserve(self.needs)
+        service = self._connection.service
+        if self._left >= 2 * service.intakes.piece and self._connection.peer.tls is None:
+            self._by_piece = True
+            service.intakes.add(self)
+            wake_for(self._connection.transport, service.intakes.piece)
         self._connection.resume()
+
+    def look(self) -> None:
+        """The service, with each tick: see whether it comes in large pieces."""
+        if self._left == self._left_then:
+            self._read_as_it_comes()
+            # What has come meanwhile is read now, and speaks for its client.
+            connection = self._connection
+            connection.deadline = max(connection.deadline, connection.service.now + 2 * PERIOD)
+        self._left_then = self._left
+
+    def _read_as_it_comes(self) -> None:
+        if self._by_piece:
+            self._by_piece = False
+            self._connection.service.intakes.discard(self)
+            wake_for(self._connection.transport, 1)
 
     def get_buffer(self, _hint: int) -> memoryview:
         """asyncio: where to put what arrives."""
@@ -64,8 +97,12 @@ class Intake(asyncio.BufferedProtocol):
         try:
             self._body.fill(size)
         except OSError as error:
+            self._read_as_it_comes()
             connection.refuse(cannot_be_kept(error))
             return
+        if self._by_piece and self._left < 2 * connection.service.intakes.piece:
+            # The last bytes may be few, and held back until we acknowledge those before.
+            self._read_as_it_comes()
         if self._left:
             arrival = self._reader.arrival
             arrival.size += size
@@ -91,7 +128,20 @@ class Intake(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio: the connection is gone."""
         self._body.room.leave(self)
+        self._connection.service.intakes.discard(self)
         self._connection.connection_lost(error)
+
+
+class Intakes(set[Intake]):
+    """Those of a worker that are woken for large pieces only; and what is large."""
+
+    large = LARGE
+    piece = PIECE
+
+    def tick(self) -> None:
+        """Called a few times a second."""
+        for intake in list(self):
+            intake.look()
 
 
 def cannot_be_kept(error: OSError) -> ClientError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
 from prefork.http.head import Date, Field, Pair
-from prefork.http.intake import LARGE
+from prefork.http.intake import Intakes
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.http.memory import Memory
@@ -113,7 +113,7 @@ class Service:
         self.memory = Memory(limits)
         self.heads = self.memory.heads
         self.room = Room(limits.body_memory)
-        self.large = LARGE
+        self.intakes = Intakes()
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)
         """A request of so many bytes is within every limit on its head."""
@@ -201,6 +201,7 @@ class Service:
         now = self.loop.time()
         self.advance(now)
         self.room.tick()
+        self.intakes.tick()
         if now > self._next_rest:
             self._next_rest = now + REST_AFTER
             self.room.rest()

@@ -1,4 +1,5 @@
-"""What asyncio's transports do not offer: how far the client has read, and a reset.
+"""What asyncio's transports do not offer: how far the client has read, to be woken for large pieces
+only, and a reset.
 
 Between the app and the client lie asyncio's buffer, with TLS two more that nobody can look into,
 and the kernel's. What the client has acknowledged is the one number that all of them end in.
@@ -43,6 +44,14 @@ def has_all(transport: asyncio.Transport) -> bool:
 def _queued(fd: int) -> int:
     """Bytes in the kernel that the peer has not acknowledged, or not read (tcp(7), unix(7))."""
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])
+
+
+def wake_for(transport: asyncio.Transport, size: int) -> None:
+    """Have the kernel wake us for so many bytes, or the end, or when it has no memory for more
+    (SO_RCVLOWAT). TCP only: nobody else's poll(2) cares."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX and not transport.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -6,6 +6,7 @@ whole is kept in ``seen``.
 
 import asyncio
 import re
+import socket
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,12 +37,34 @@ class Seen:
     body: bytes
 
 
+class MemorySocket:
+    """What the server asks of the socket besides: only SO_RCVLOWAT means anything."""
+
+    family = socket.AF_INET
+
+    def __init__(self, transport: "MemoryTransport") -> None:
+        self._transport = transport
+
+    def setsockopt(self, level: int, name: int, value: Any) -> None:
+        if (level, name) == (socket.SOL_SOCKET, socket.SO_RCVLOWAT):
+            self._transport.wait_for(value)
+
+    def getsockopt(self, *_: int) -> bytes:
+        raise OSError("there is no kernel")
+
+    def fileno(self) -> int:
+        raise OSError("there is no kernel")
+
+
 class MemoryTransport(asyncio.Transport):
     """Takes what the server writes; hands over what the client sent, while the server reads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, swallows: int | None) -> None:
         super().__init__({"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.2", 80)})
+        self._extra["socket"] = MemorySocket(self)  # type: ignore[attr-defined]
         self._loop = loop
+        self.enough = 1
+        """Bytes that must be there before the server hears of any."""
         self._swallows = swallows
         """How much the client takes before it stops reading; None: all."""
         self._inbox: deque[bytes] = deque()
@@ -96,6 +119,10 @@ class MemoryTransport(asyncio.Transport):
         self.is_paused = False
         self._loop.call_soon(self._hand_over)
 
+    def wait_for(self, size: int) -> None:
+        self.enough = size
+        self._loop.call_soon(self._hand_over)
+
     # For the client.
 
     def put(self, data: bytes) -> None:
@@ -109,8 +136,11 @@ class MemoryTransport(asyncio.Transport):
             self._full = False
             self.protocol.resume_writing()
 
+    def _has_enough(self) -> bool:
+        return sum(map(len, self._inbox)) >= self.enough
+
     def _hand_over(self) -> None:
-        while self._inbox and not self.is_paused and not self.closing:
+        while self._has_enough() and not self.is_paused and not self.closing:
             data = self._inbox.popleft()
             if isinstance(self.protocol, asyncio.BufferedProtocol):
                 with self.protocol.get_buffer(-1) as buffer:
@@ -143,7 +173,9 @@ class Client:
         return self
 
     def finish(self) -> "Client":
-        """The client sends no more."""
+        """The client sends no more, which always wakes the server."""
+        self.transport.wait_for(1)
+        self._server.settle()
         if not self.transport.closing and not self.connection.eof_received():
             self.transport.close()
         self._server.settle()

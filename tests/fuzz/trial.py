@@ -32,7 +32,8 @@ class Trial:
 
     def __init__(self) -> None:
         self._servers = [MemoryServer(streams, Limits()) for streams in (False, True, False)]
-        self._servers[2].service.large = 0
+        self._servers[2].service.intakes.large = 0
+        self._servers[2].service.intakes.piece = 4
 
     def close(self) -> None:
         """End the servers."""

@@ -20,6 +20,10 @@ CONTENT = os.urandom(SIZE)
 BLOCKS = -(-SIZE // BLOCK)
 
 
+PIECE = 2 * LARGE
+"""Of those who are woken for large pieces only."""
+
+
 def head(size: int, *fields: bytes) -> bytes:
     lines = [b"POST /up HTTP/1.1", b"Host: a", b"Content-Length: %d" % size, *fields, b"", b""]
     return b"\r\n".join(lines)
@@ -173,6 +177,74 @@ def test_who_leaves_while_he_waits_is_not_waited_for(one_at_a_time: MemoryServer
     first.send(CONTENT)
     assert not third.transport.is_paused
     assert third.send(CONTENT).statuses == [200]
+
+
+@pytest.fixture
+def by_piece(server: MemoryServer) -> MemoryServer:
+    server.service.intakes.piece = PIECE
+    return server
+
+
+def waits_for(client: Client) -> int:
+    """Bytes that must have come before the server hears of any."""
+    return client.transport.enough
+
+
+def test_it_is_woken_for_large_pieces_but_for_the_last_ones(by_piece: MemoryServer) -> None:
+    client = by_piece.connect().send(head(SIZE))
+    assert waits_for(client) == PIECE
+    client.send(CONTENT[: PIECE - 1])
+    assert by_piece.service.intakes
+    client.send(CONTENT[PIECE - 1 : PIECE])
+    assert waits_for(client) == 1
+    assert not by_piece.service.intakes
+    assert client.send(CONTENT[PIECE:] + GET).statuses == [200, 200]
+    assert [seen.body for seen in by_piece.take_seen()] == [CONTENT, b""]
+
+
+def test_nobody_waits_for_pieces_of_a_body_that_has_only_one(by_piece: MemoryServer) -> None:
+    assert waits_for(by_piece.connect().send(head(2 * PIECE - 1))) == 1
+
+
+def test_who_is_slower_than_that_is_read_as_it_comes(by_piece: MemoryServer) -> None:
+    """And loses nothing of the time that is his: what lies in the kernel counts."""
+    client = by_piece.connect().send(head(SIZE))
+    for at in range(8):
+        client.send(CONTENT[at : at + 1])
+        by_piece.pass_time(2)
+    assert waits_for(client) == 1
+    assert not by_piece.service.intakes
+    assert client.send(CONTENT[8:]).statuses == [200]
+    assert [seen.body for seen in by_piece.take_seen()] == [CONTENT]
+
+
+def test_what_came_just_in_time_counts_though_it_was_not_read_yet() -> None:
+    with MemoryServer(False, Limits(body_timeout=0.2)) as server:
+        server.service.intakes.piece = PIECE
+        client = server.connect().send(head(SIZE), CONTENT[:1])
+        server.pass_time(0.5)
+        assert client.statuses == []
+        assert client.send(CONTENT[1:]).statuses == [200]
+
+
+def test_who_sends_large_pieces_goes_on_to_be_read_by_piece(by_piece: MemoryServer) -> None:
+    size = 20 * PIECE
+    client = by_piece.connect().send(head(size))
+    for _ in range(19):
+        assert waits_for(client) == PIECE
+        client.send(bytes(PIECE))
+        by_piece.pass_time(0.25)
+    assert waits_for(client) == 1
+    assert client.send(bytes(PIECE)).statuses == [200]
+
+
+@pytest.mark.parametrize("ends", ["leave", "finish"])
+def test_a_client_that_leaves_in_between_leaves_nothing(by_piece: MemoryServer, ends: str) -> None:
+    client = by_piece.connect().send(head(SIZE), CONTENT[:LARGE])
+    getattr(client, ends)()
+    assert client.transport.closing
+    assert not by_piece.service.intakes
+    assert not by_piece.service.connections
 
 
 @pytest.mark.parametrize("streams", [False, True])
