@@ -148,16 +148,24 @@ def _write(disk: io.FileIO, data: memoryview) -> None:
 class _Spans(io.RawIOBase):
     """Reads them one after another; buffering, lines and iteration are io.BufferedReader's."""
 
+    __slots__ = ("at", "buffered", "end", "rest", "span")
+
     def __init__(self, spans: list[memoryview]) -> None:
-        self._spans = spans[::-1]
-        self._span = self._spans.pop()
-        self._at = 0
+        self.rest = spans[::-1]
+        """Those that come later; the next is the last."""
         self.buffered = False
         """Some of it may wait in a buffer."""
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """To the next span."""
+        self.span = self.rest.pop()
+        self.at, self.end = 0, len(self.span)
 
     def close(self) -> None:
         """io: the memory is another body's from now on."""
-        self._span, self._spans, self.buffered = memoryview(b""), [], True
+        self.rest, self.buffered = [memoryview(b"")], True
+        self._go_on()
         super().close()
 
     def readable(self) -> bool:
@@ -167,28 +175,28 @@ class _Spans(io.RawIOBase):
     def readinto(self, into: "WriteableBuffer") -> int:
         """io: as much of the current span as fits."""
         self.buffered = True
-        if self._at == len(self._span) and self._spans:
-            self._span, self._at = self._spans.pop(), 0
+        if self.at == self.end and self.rest:
+            self._go_on()
         target = memoryview(into).cast("B")
-        piece = self._span[self._at : self._at + len(target)]
+        piece = self.span[self.at : self.at + len(target)]
         size = len(piece)
         target[:size] = piece
-        self._at += size
+        self.at += size
         return size
 
     def cut(self, size: int) -> bytes:
         """The next ``size`` bytes, or all that are left."""
-        piece = bytes(self._span[self._at : self._at + size])
-        self._at += len(piece)
-        if len(piece) < size and self._spans:
-            self._span, self._at = self._spans.pop(), 0
+        piece = bytes(self.span[self.at : self.at + size])
+        self.at += len(piece)
+        if len(piece) < size and self.rest:
+            self._go_on()
             return piece + self.cut(size - len(piece))
         return piece
 
     def readall(self) -> bytes:
         """io: the rest."""
-        data = b"".join((self._span[self._at :], *self._spans[::-1]))
-        self._at, self._spans = len(self._span), []
+        data = b"".join((self.span[self.at :], *self.rest[::-1]))
+        self.at, self.rest = self.end, []
         return data
 
 
@@ -201,6 +209,12 @@ class _Reader(io.BufferedReader):
 
     def read(self, size: int | None = -1) -> bytes:
         """io: so many bytes, less only at the end."""
-        if size is not None and size >= SMALL and not self._spans.buffered:
-            return self._spans.cut(size)
-        return super().read(size)
+        spans = self._spans
+        if size is None or size < SMALL or spans.buffered:
+            return super().read(size)
+        at = spans.at
+        end = at + size
+        if end > spans.end:
+            return spans.cut(size)
+        spans.at = end
+        return spans.span[at:end].tobytes()
