@@ -48,7 +48,7 @@ class Connection(Channel):
         """The request that is being answered."""
         self.trusted: bool | None = None
         """Whether what this client says of others counts; None: nobody asked yet."""
-        self.shared: dict[str, Any] | None = None
+        self.shared: Any = None
         """Whatever the handler keeps for all requests of this client."""
         self._waiting: list[Exchange] = []
         self._held = False

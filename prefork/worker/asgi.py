@@ -128,15 +128,16 @@ def _place(connection: Connection) -> dict[str, Any]:
         # A unix socket has a path, and one without a name has not even that.
         path = connection.transport.get_extra_info("sockname")
         server = (path, None) if path and isinstance(path, str) else None
-    connection.shared = {
+    shared: dict[str, Any] = {
         "scheme": peer.scheme,
         "client": peer.client,
         "server": server,
         "extensions": EXTENSIONS,
     }
     if peer.tls is not None:
-        connection.shared["extensions"] = EXTENSIONS | {"tls": extension_of(peer.tls)}
-    return connection.shared
+        shared["extensions"] = EXTENSIONS | {"tls": extension_of(peer.tls)}
+    connection.shared = shared
+    return shared
 
 
 def _remember(request: RequestHead, root_path: str) -> dict[str, Any]:

@@ -78,6 +78,25 @@ class NoInput:
         """Nothing to close."""
 
 
+class _Place:
+    """What all requests of a connection share, and no others: its ``facts``; and the ``environ`` of
+    its ``usual`` head, which came twice in a row."""
+
+    __slots__ = ("_last", "environ", "facts", "usual")
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.usual: RequestHead | None = None
+        self.environ: dict[str, Any] = {}
+        self._last: RequestHead | None = None
+
+    def note(self, request: RequestHead, environ: dict[str, Any]) -> None:
+        """This is the environ of a head, before there is anything in it of one request alone."""
+        if request is self._last:
+            self.usual, self.environ = request, environ.copy()
+        self._last = request
+
+
 class Environ:
     """Makes the environ of each request of one worker."""
 
@@ -112,18 +131,22 @@ class Environ:
     def of(self, exchange: Exchange) -> dict[str, Any]:
         """A dict of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
-        if request.recurring:
+        place: _Place = connection.shared or self._place(connection)
+        if place.usual is request:
+            environ = place.environ.copy()
+        elif request.recurring:
             environ = (request.derived or self._remember(request)).copy()
-            environ.update(connection.shared or self._place(connection))
+            environ.update(place.facts)
+            place.note(request, environ)
         elif type(request) is FamiliarHead:
             environ = (request.fields.derived or self._remember_fields(request.fields)).copy()
-            environ.update(connection.shared or self._place(connection))
+            environ.update(place.facts)
             _add_line(environ, request)
             if request.cookie is not None:
                 environ["HTTP_COOKIE"] = request.cookie.decode("latin-1")
         else:
             environ = self._template.copy()
-            environ.update(connection.shared or self._place(connection))
+            environ.update(place.facts)
             _add_head(environ, request)
         if exchange.body is not None:
             environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
@@ -135,11 +158,10 @@ class Environ:
             environ["prefork.request_id"] = environ[self._id_key] = exchange.id
         return environ
 
-    def _place(self, connection: Connection) -> dict[str, Any]:
-        """What all requests of a connection share, and no others."""
+    def _place(self, connection: Connection) -> "_Place":
         peer = connection.peer
         server, client = peer.server, peer.client
-        connection.shared = {
+        facts = {
             "wsgi.url_scheme": peer.scheme,
             "SERVER_NAME": server[0] if server else "localhost",
             "SERVER_PORT": str(server[1]) if server else "80",
@@ -148,8 +170,9 @@ class Environ:
             "wsgi.early_hints": EarlyHints(connection, self.hint),
         }
         if peer.tls is not None:
-            connection.shared |= environ_of(peer.tls)
-        return connection.shared
+            facts |= environ_of(peer.tls)
+        connection.shared = place = _Place(facts)
+        return place
 
     def _remember(self, request: RequestHead) -> dict[str, Any]:
         """What all requests with this head share, and with all requests of the worker."""

@@ -1,0 +1,77 @@
+"""The environ of a request says what its own bytes and its own connection say, however much of it
+was made before for another request.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork.http.exchange import Exchange
+from prefork.worker.environ import Environ
+from tests.fuzz.memory import Client, MemoryServer, Recorder
+
+GETS = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Of: %d\r\n\r\n" % (n, n) for n in range(3)]
+
+
+class Asked(Recorder):
+    """Notes the environ of each request, and spoils the dict as an app may."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        super().__init__(False, server.loop)
+        self.environ = Environ(False, False)
+        self.environ.hint = lambda _connection, _hints: None
+        self.environs: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
+
+    def handle(self, exchange: Exchange) -> None:
+        environ = self.environ.of(exchange)
+        self.environs.append(dict(environ))
+        self.bodies.append(environ["wsgi.input"].read())
+        environ["PATH_INFO"] = "spoilt"
+        environ["of.the.app"] = True
+        super().handle(exchange)
+
+
+@pytest.fixture
+def server() -> Iterator[MemoryServer]:
+    with MemoryServer(False) as server:
+        yield server
+
+
+def asked(server: MemoryServer) -> Asked:
+    handler = Asked(server)
+    server.service.handler = handler
+    server.service.handle = handler.handle
+    return handler
+
+
+def from_port(server: MemoryServer, port: int) -> Client:
+    client = server.connect()
+    client.connection.peer.client = ("192.0.2.1", port)
+    return client
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), max_size=40))
+def test_it_is_of_this_request_and_this_connection(order: list[tuple[int, int]]) -> None:
+    with MemoryServer(False) as server:
+        environs = asked(server).environs
+        clients = [from_port(server, port) for port in (1, 2)]
+        for which, number in order:
+            clients[which].send(GETS[number])
+        found = [(e["REMOTE_PORT"], e["PATH_INFO"], e["HTTP_X_OF"]) for e in environs]
+        assert found == [(str(which + 1), f"/{n}", str(n)) for which, n in order]
+        assert not any("of.the.app" in environ for environ in environs)
+
+
+def test_a_body_is_of_one_request(server: MemoryServer) -> None:
+    app, client = asked(server), server.connect()
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 003\r\n\r\n"
+    bodies = [b"%03d" % n for n in range(6)]
+    for body in bodies:
+        client.send(post + body)
+    assert client.statuses == [200] * 6
+    assert app.bodies == bodies
+    assert [environ["CONTENT_LENGTH"] for environ in app.environs] == ["3"] * 6
