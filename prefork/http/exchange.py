@@ -30,8 +30,6 @@ class Exchange:
     because Python 3.11 reads an instance's own attribute much faster than its class's."""
 
     expects = False
-    body: Body | None = None
-    """None: the request has none."""
     complete = False
     """The whole request has arrived."""
     began = 0.0
@@ -68,6 +66,8 @@ class Exchange:
         self.connection = connection
         self.request = request
         self.keep_alive = request.keep_alive
+        self.body: Body | None = None
+        """None: the request has none."""
         self.id = ""
         """Of the request, if requests have ids."""
         self.out = False

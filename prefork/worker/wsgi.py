@@ -85,11 +85,8 @@ class WsgiHandler:
 class Call:
     """One call of the app."""
 
-    _status = 0
     _line = b""
     _fields: list[tuple[str, str]] = []  # noqa: RUF012 - replaced, never changed
-    _begun = False
-    """The head is made: what follows belongs to this response."""
     _result: Any = ()
     _pieces: Iterator[bytes] = iter(())
     _context: Context | None = None
@@ -98,6 +95,9 @@ class Call:
     def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
         self._handler = handler
         self._exchange = exchange
+        self._status = 0
+        self._begun = False
+        """The head is made: what follows belongs to this response."""
 
     @property
     def exchange(self) -> Exchange:
