@@ -16,32 +16,30 @@ HIGH_WATER = 64 * 1024
 
 
 class WholeBody:
-    """A small body that arrived together with its head."""
+    """A small body that arrived together with its head. Who makes one sets its ``data``."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("data",)
 
+    data: bytes
     complete = True
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
 
     @property
     def file(self) -> io.BytesIO:
         """For an app that reads files."""
-        return io.BytesIO(self._data)
+        return io.BytesIO(self.data)
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return len(self._data)
+        return len(self.data)
 
     def take(self) -> tuple[bytes, bool]:
         """All of it, for an app that reads as it comes."""
-        return self._data, False
+        return self.data, False
 
     async def read(self) -> tuple[bytes, bool]:
         """The same."""
-        return self._data, False
+        return self.data, False
 
     def lose(self) -> None:
         """Nobody needs it any more."""

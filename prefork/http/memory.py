@@ -9,7 +9,7 @@ from prefork.http.body import WholeBody
 from prefork.http.exchange import Exchange
 from prefork.http.fields import LONGEST_FIELDS, RememberedFields
 from prefork.http.limits import Limits
-from prefork.http.request import LONGEST_WHOLE, RememberedHeads, RequestHead
+from prefork.http.request import END, LONGEST_WHOLE, RememberedHeads, RequestHead
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -23,6 +23,7 @@ class Memory:
 
     def __init__(self, limits: Limits) -> None:
         self.heads = RememberedHeads()
+        self._with_body = self.heads.with_body
         self.fields = RememberedFields(limits.headers)
         within = min(limits.line, limits.header_size, LONGEST_FIELDS)
         self._familiar = within if limits.keepalive > 0 else 0
@@ -34,11 +35,13 @@ class Memory:
         if data[0] == _P:
             if len(data) > LONGEST_WHOLE:
                 return None
-            known, body = self.heads.split(data)
-            if known is None:
+            lines, _, body = data.partition(END)
+            known = self._with_body.get(lines)
+            if known is None or known.length != len(body):
                 return None
             exchange = Exchange(connection, known)
-            exchange.body = WholeBody(body)
+            exchange.body = whole = WholeBody()
+            whole.data = body
             return exchange
         if len(data) > self._familiar:
             return None

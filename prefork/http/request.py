@@ -18,7 +18,7 @@ LONGEST_WHOLE = 16 * 1024
 """Bytes of a piece that is looked at for a whole request with its body."""
 
 MOST_SEEN = 4096
-_END = b"\r\n\r\n"
+END = b"\r\n\r\n"
 
 
 class RequestHead:
@@ -64,21 +64,16 @@ class RememberedHeads(dict[bytes, RequestHead]):
         super().__init__()
         self.with_body: dict[bytes, RequestHead] = {}
         """Other heads, by their bytes up to the empty line. What they announce is known to be the
-        plain length of a body, so its bytes cannot be taken for anything else."""
+        plain length of a body, so its bytes cannot be taken for anything else, if there are just as
+        many of them."""
         self._seen: set[int] = set()
-
-    def split(self, data: bytes) -> tuple[RequestHead | None, bytes]:
-        """Head and body, if ``data`` is a known head and a body of just its length; else None."""
-        lines, _, body = data.partition(_END)
-        head = self.with_body.get(lines)
-        return (head if head is not None and head.length == len(body) else None), body
 
     def note(self, data: bytes, head: RequestHead) -> None:
         """``data`` was one request with this head, from its first byte to its last."""
         known: dict[bytes, RequestHead] = self
         if head.length:
             known = self.with_body
-            data, _, body = data.partition(_END)
+            data, _, body = data.partition(END)
             if len(body) != head.length:
                 return  # empty lines came first
         if len(data) > LONGEST_REMEMBERED:

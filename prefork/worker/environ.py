@@ -6,9 +6,11 @@ worker, or for a head that recurs; and adds what was made for its connection.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from prefork.http.body import WholeBody
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.fields import FamiliarHead, Fields
@@ -148,10 +150,13 @@ class Environ:
             environ = self._template.copy()
             environ.update(place.facts)
             _add_head(environ, request)
-        if exchange.body is not None:
-            environ["wsgi.input"] = exchange.body.file  # type: ignore[union-attr]
+        body = exchange.body
+        if type(body) is WholeBody:
+            environ["wsgi.input"] = BytesIO(body.data)
+        elif body is not None:
+            environ["wsgi.input"] = body.file  # type: ignore[union-attr]
             # Known by now also for a chunked body, and some frameworks read no body without it.
-            environ["CONTENT_LENGTH"] = str(exchange.body.size)  # type: ignore[union-attr]
+            environ["CONTENT_LENGTH"] = str(body.size)  # type: ignore[union-attr]
         if request.origin is not None and (origin := exchange.origin) is not None:
             into_environ(environ, origin)
         if exchange.id:
@@ -178,6 +183,9 @@ class Environ:
         """What all requests with this head share, and with all requests of the worker."""
         request.derived = self._template.copy()
         _add_head(request.derived, request)
+        if request.length:
+            # As for those that are not remembered: without leading zeros.
+            request.derived["CONTENT_LENGTH"] = str(request.length)
         return request.derived
 
     def _remember_fields(self, fields: Fields) -> dict[str, Any]:
