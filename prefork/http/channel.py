@@ -17,7 +17,8 @@ import math
 from typing import TYPE_CHECKING
 
 from prefork.http.peer import Peer
-from prefork.http.transport import has_all, reset, taken
+from prefork.http.tick import PERIOD
+from prefork.http.transport import has_all, reset, taken, unread
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -147,6 +148,13 @@ class Channel(asyncio.Protocol):
             self._taken, self.deadline = now_taken, self.service.send_deadline
         else:
             self.abort()
+
+    def _expire_idle(self) -> None:
+        """Not who has asked while a call kept us from reading."""
+        if unread(self.transport):
+            self.deadline = self.service.now + PERIOD
+        else:
+            self._close(gently=False)
 
     def _part(self) -> None:
         """Closing, and looked at in every tick: the client need not say farewell, as TLS would

@@ -194,6 +194,7 @@ class Connection(Channel):
         exchange.ended = True
         self.closing_soon = False
         self.ended(exchange)
+        self.phase = CLOSING
         self.service.forget(self)
         self._drop_reader()
         self.transport.set_protocol(protocol)
@@ -261,8 +262,7 @@ class Connection(Channel):
             self.invite(self._reader.incoming)
 
     def rest(self) -> bool:
-        """Whether it idles, and need not be looked at soon. What only a request needs is given
-        back then, so that ten thousand of them take little memory."""
+        """Whether it idles, and holds nothing; what only a request needs is given back."""
         if self.phase != IDLE or self.current is not None:
             return False
         self.shared = None
@@ -393,7 +393,7 @@ class Connection(Channel):
         elif self.phase == SEND:
             self._expire_writing()
         elif self.phase in (FRESH, IDLE):
-            self._close(gently=False)
+            self._expire_idle()
         elif self.phase == BODY and self._pauses:
             self.deadline = self.service.body_deadline  # it is the app that does not read
         elif self.phase in (HEAD, BODY):

@@ -34,19 +34,19 @@ class Load:
     Hidden at first. What is written while it is hidden goes where nobody looks.
     """
 
-    __slots__ = ("_public", "expected", "place", "word", "words")
+    __slots__ = ("_expected", "_public", "place", "word", "words")
 
     def __init__(self, words: Words, place: int) -> None:
         self._public = words
         self.place = place
         self.word = 0
-        self.expected = 0
+        self._expected = 0
         self.hide()
 
     @property
     def requests(self) -> int:
         """How many are in flight."""
-        return self.word // REQUEST - self.expected
+        return self.word // REQUEST - self._expected
 
     def show(self) -> None:
         """It takes connections."""
@@ -64,5 +64,5 @@ class Load:
 
     def expect(self, requests: int) -> None:
         """So many more count although they are not in flight: those of new connections."""
-        self.expected += requests
+        self._expected += requests
         self.change(requests * REQUEST)

@@ -149,8 +149,8 @@ class Service:
         self._on_worn: Callable[[], None] = lambda: None
         self._on_lighter: Callable[[], None] | None = None
         self._on_answer: Callable[[Connection], None] | None = None
-        self.emptied: asyncio.Future[None] = loop.create_future()
-        """Done when the last connection is gone while draining."""
+        self._emptied: asyncio.Future[None] | None = None
+        """Done when the last connection is gone; somebody waits for it."""
         self._next_rest = 0.0
         self.advance(loop.time())
 
@@ -258,16 +258,24 @@ class Service:
             self.oldest = min(self.oldest, exchange.began)
 
     def drain(self, for_good: bool) -> None:
-        """Finish what runs, answer one more request of each busy client, then close."""
+        """Finish what runs, answer one more request of each busy client, then close. Who comes
+        from now on has one request, too."""
         self.draining, self.for_good = True, for_good
         for connection in list(self.connections):
             connection.hurry()
-        self._check_empty()
+
+    async def emptied(self) -> None:
+        """Wait until the last connection is gone."""
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await self._emptied
 
     def begin(self, connection: Open) -> None:
         """There is a connection, which is counted already."""
         self.connections.add(connection)
         self.watched.add(connection)
+        if self.draining:
+            connection.hurry()
 
     def forget(self, connection: Open) -> None:
         """It goes on as another one."""
@@ -292,8 +300,5 @@ class Service:
         if self.requests >= self.mark:
             self.reached()
         self._tell_lighter()
-        self._check_empty()
-
-    def _check_empty(self) -> None:
-        if self.draining and not self.connections and not self.emptied.done():
-            self.emptied.set_result(None)
+        if self._emptied is not None and not self.connections and not self._emptied.done():
+            self._emptied.set_result(None)

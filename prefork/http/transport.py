@@ -41,6 +41,17 @@ def has_all(transport: asyncio.Transport) -> bool:
         return True  # closed under our hands
 
 
+def unread(transport: asyncio.Transport) -> bool:
+    """Whether the kernel has bytes of the peer that nobody has read."""
+    sock = transport.get_extra_info("socket")
+    try:
+        return sock is not None and fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)) != bytes(
+            4
+        )
+    except OSError:
+        return False  # closed under our hands
+
+
 def _queued(fd: int) -> int:
     """Bytes in the kernel that the peer has not acknowledged, or not read (tcp(7), unix(7))."""
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])

@@ -132,11 +132,9 @@ class WebSocket(asyncio.Protocol):
         """The transport changes hands."""
         self.transport = cast(asyncio.Transport, transport)
         service = self.service
-        service.begin(self)
         if self._limits.ping_interval is not None:
             self._next_ping = self.deadline = service.now + self._limits.ping_interval
-        if service.draining:
-            self.hurry()
+        service.begin(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""

@@ -76,7 +76,8 @@ class Auxiliary(Generic[C]):
         self.due = 0.0
         """When the next one may be forked, while there is none."""
         self._pause = 0.0
-        self._born = 0.0
+        self._put_off = False
+        self._born = self._rested = 0.0
 
     def __bool__(self) -> bool:
         """Whether there is one, as far as we have noticed."""
@@ -111,6 +112,9 @@ class Auxiliary(Generic[C]):
         finally:
             its.close()
         self._child, self.channel, self._born = child, ours, time.monotonic()
+        # A pause that did not pass before passes in it now, and makes it no older.
+        self._rested = 0.0 if self._put_off else self._pause
+        self._put_off = False
         self._waiter.watch(ours.fileno(), lambda: self._listen(ours))
         self._waiter.watch(child.pidfd, lambda: self._bury(child, ours))
 
@@ -122,6 +126,7 @@ class Auxiliary(Generic[C]):
 
     def put_off(self) -> None:
         """In the master: the pause passes before the next one is forked."""
+        self._put_off = True
         self.due = time.monotonic() + self._pause
 
     def lengthen_pause(self) -> None:
@@ -144,7 +149,7 @@ class Auxiliary(Generic[C]):
             return
         self._hear(channel)  # its last words
         death = self.let_go().reap()
-        if time.monotonic() - self._born < SOON + self._pause:  # which may have been its own rest
+        if time.monotonic() - self._born < SOON + self._rested:
             self.lengthen_pause()
         else:
             self._pause = 0.0

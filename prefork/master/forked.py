@@ -40,6 +40,12 @@ class Forked:
         """Of all workers of all generations; the master keeps it open."""
         self.mine: list[Callable[[], None]] = [nursery.leave_behind]
 
+    def close_what_strands(self) -> None:
+        """A worker died. Its siblings may be of another interface now, and go on with nothing that
+        was shared: whoever waits for that is better off when the connection ends."""
+        if self._nursery.strands() and (count := self._queue.drop()):
+            self._log.logger.warning("closed %d connections that no worker can go on with", count)
+
     def _let_go(self) -> None:
         for close_copy in self.mine:
             close_copy()

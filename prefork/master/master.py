@@ -221,6 +221,7 @@ class Master:
             reap_strangers(self._knows_pid)  # they may have waited behind this one
         if reason := self._programs.on_death(worker, death):
             self._facts.append(facts.BootFailed(worker, reason))
+        self._forked.close_what_strands()
         starved = self._out_of_memory.struck()
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available
 from prefork.unix.process import Child, Death, fork
-from prefork.unix.scoreboard import DEADLINE, ENDS, Row, Scoreboard
+from prefork.unix.scoreboard import DEADLINE, ENDS, SHARES, STATE, Row, Scoreboard
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Decoder, Nonsense, Word
+from prefork.wire.scoreboard import WORKER_STATES
+
+READY = WORKER_STATES.index("ready")
 
 MOST_LAST_WORDS = 64
 """Reads of a dead child's pipe, which a grandchild may go on filling."""
@@ -56,6 +59,11 @@ class Nursery:
     def get(self, worker: int) -> Nursling | None:
         """None once it was reaped."""
         return self._children.get(worker)
+
+    def strands(self) -> bool:
+        """Workers serve, and none of them goes on with connections that others shared."""
+        rows = [nursling.row.counts for nursling in self]
+        return any(row[STATE] == READY for row in rows) and not any(row[SHARES] for row in rows)
 
     def deadlines(self) -> dict[int, float]:
         """Of those that wrote one down, by the pool's number."""

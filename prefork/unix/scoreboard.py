@@ -36,6 +36,8 @@ ENDS = INDEX["ends"]
 WORKER = INDEX["worker"]
 BEAT = INDEX["beat"]
 SEQUENCE = INDEX["sequence"]
+SHARES = INDEX["shares"]
+STATE = INDEX["state"]
 _USED = HEAD_INDEX["rows"]
 
 Words: TypeAlias = "memoryview[int]"
@@ -88,6 +90,14 @@ class Rows:
         """Whether no other row belongs to anybody."""
         return not any(
             self.counts[offset(other) // FIELD_SIZE + WORKER]
+            for other in range(self.used)
+            if other != row
+        )
+
+    def others_share(self, row: int) -> bool:
+        """Whether another worker goes on with connections that are shared."""
+        return any(
+            self.counts[offset(other) // FIELD_SIZE + SHARES]
             for other in range(self.used)
             if other != row
         )

@@ -5,17 +5,22 @@ message a connection, with its descriptor (SCM_RIGHTS in unix(7)). While it is i
 holds it but the kernel, so the death of a worker takes nothing along.
 """
 
+import errno
 import fcntl
 import os
 import socket
 import struct
 import termios
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prefork.http.peer import Addresses, Place
 
 _MESSAGE = struct.Struct("=H64sH64sH")
 """Family of the socket, client and server; a host of no bytes stands for none."""
+
+
+_INT = struct.Struct("=i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +52,34 @@ class SharedQueue:
         """The one that has waited for longest. Raises OSError: BlockingIOError when there is
         none, EMFILE when this process cannot have one more descriptor."""
         os.close(os.dup(self.socket.fileno()))  # else the kernel would drop what does not fit
-        message, fds, flags, _ = socket.recv_fds(self.socket, _MESSAGE.size, 1)
-        if not fds:
-            raise OSError(f"the kernel kept a connection's descriptor (flags {flags:#x})")
-        os.set_inheritable(fds[0], False)
+        fd, message = self._receive()
         family, client, port, server, server_port = _MESSAGE.unpack(message)
         return Shared(
-            fds[0], family, Addresses(_unpacked(client, port), _unpacked(server, server_port))
+            fd, family, Addresses(_unpacked(client, port), _unpacked(server, server_port))
         )
+
+    def _receive(self) -> tuple[int, bytes]:
+        """Not by socket.recv_fds, whose descriptors are inheritable for a moment."""
+        message, extras, _, _ = self.socket.recvmsg(
+            _MESSAGE.size, socket.CMSG_LEN(_INT.size), socket.MSG_CMSG_CLOEXEC
+        )
+        if not extras or len(extras[0][2]) < _INT.size:
+            # A thread of the app took the last descriptor in between.
+            raise OSError(errno.EMFILE, "a shared connection is lost: too many open files")
+        return _INT.unpack(extras[0][2])[0], message
 
     def waiting(self) -> int:
         """How many wait now."""
         return unread(self.socket.fileno()) // _MESSAGE.size
+
+    def drop(self) -> int:
+        """End all that wait; how many there were."""
+        count = 0
+        with suppress(OSError):
+            while True:
+                os.close(self.take().fd)
+                count += 1
+        return count
 
     def close(self) -> None:
         """This process's copies; the queue lives on in the others'."""
@@ -69,7 +90,7 @@ class SharedQueue:
 def unread(fd: int) -> int:
     """Bytes that the other side of a socket has sent and nobody has read (tcp(7), unix(7)).
     Raises OSError."""
-    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
+    return int(_INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
 
 
 def _packed(place: Place | None) -> tuple[bytes, int]:

@@ -86,6 +86,7 @@ FIELDS = (
         "lag", "d", "s", "worker", "by how much its loop was late, most within a second", "gauge"
     ),
     Field("took", "d", "s", "worker", "sum of the times that all requests took", "counter"),
+    Field("shares", "Q", "", "worker", "1: it goes on with connections that siblings share"),
     Field("rate", "d", "1/s", "worker", "requests a second, of late", "gauge"),
 )
 

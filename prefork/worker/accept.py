@@ -30,6 +30,9 @@ SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
 """Seconds without looking at connections that a sibling should take."""
 
+TO_ITS_ANSWER = 4
+"""Turns of the loop in which a connection is made, and what it asks for is read and answered."""
+
 LATE = 0.005
 """Seconds; who comes back so late was held up by a call."""
 
@@ -84,6 +87,7 @@ class Acceptor:
         if self._full and not self._shut and not self._closed and self._has_room():
             self._full = False
             self._load.show()
+            self._listening.arm(True)
             self._loop.call_soon(self._look_further)
 
     def shut(self) -> None:
@@ -116,14 +120,16 @@ class Acceptor:
 
     def empty_queue(self) -> None:
         """Take all that wait: with the master gone, closing the last copy would reset them."""
-        for door in self._listening:
+        for door in self._listening.doors:
             while self._take(door):
                 pass
 
-    def empty_way(self) -> None:
-        """Take what siblings gave away, as there is nobody else who would."""
+    async def empty_way(self) -> None:
+        """Take what siblings gave away, as there is nobody else who would; one after the other, as
+        those who leave with us do the same."""
         while self._take(self._listening.way):
-            pass
+            for _ in range(TO_ITS_ANSWER):
+                await asyncio.sleep(0)
 
     def _look(self) -> None:
         """Somebody waits, or did so a moment ago."""
@@ -132,6 +138,7 @@ class Acceptor:
         if not self._has_room():
             self._turn_away()
         elif self._gate.free:
+            self._listening.arm(True)
             if self._take_one():
                 self._loop.call_soon(self._look_further)
         else:

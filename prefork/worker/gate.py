@@ -112,11 +112,6 @@ class Gate:
                 self._slow[place] = self._rows.beat(place)
         return word < self._limit
 
-    def is_last(self) -> bool:
-        """Nobody else takes connections."""
-        words = self._words[: self._rows.used].tolist()
-        return all(word == NOBODY for place, word in enumerate(words) if place != self._place)
-
     def _sleeps(self, place: int, now: float) -> bool:
         beat = self._rows.beat(place)
         if place in self._slow:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from prefork.unix.pipes import write_all
-from prefork.unix.scoreboard import BEAT, DEADLINE, ENDS, Row
+from prefork.unix.scoreboard import BEAT, DEADLINE, ENDS, SHARES, Row
 from prefork.wire.ready import Say, encode
 
 
@@ -33,13 +33,20 @@ class Line:
         """Whether the whole service ends; else somebody will take over, or has."""
         return bool(self.row.counts[ENDS])
 
-    def ready(self) -> None:
-        """The worker accepts connections. Its deadline counts from its first beat on."""
+    def ready(self, shares: bool = False) -> None:
+        """The worker accepts connections, also those that siblings share. Its deadline counts from
+        its first beat on."""
         if not self.is_ready:
             self.is_ready = True
             self._on_ready()
+            self.row.counts[SHARES] = shares
             self._set_title("ready")
             write_all(self._fd, encode(Say.READY))
+
+    @property
+    def is_alone(self) -> bool:
+        """No sibling goes on with what it would share."""
+        return not self.row.rows.others_share(self.row.number)
 
     def failed(self, reason: str, code: int) -> None:
         """It cannot serve; ``code`` tells who is at fault."""
@@ -47,6 +54,7 @@ class Line:
 
     def leaving(self) -> None:
         """It was signalled, accepts no more, and drains."""
+        self.row.counts[SHARES] = 0
         self._set_title("draining")
         write_all(self._fd, encode(Say.LEAVING))
 

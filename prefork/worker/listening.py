@@ -8,7 +8,7 @@ somebody waiting.
 import asyncio
 import random
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from prefork.unix.backlog import Backlog
 from prefork.worker.doors import Door
@@ -25,6 +25,7 @@ class Listening:
         self._loop = loop
         everywhere: list[Door | Way] = [*doors, way]
         self._all = {door.socket.fileno(): door for door in everywhere}
+        self.doors = doors
         self._outer = [door.socket.fileno() for door in doors]
         self._only = doors[0] if len(doors) == 1 else None
         self._backlogs = [Backlog(door.socket) for door in doors]
@@ -34,9 +35,6 @@ class Listening:
         """A sibling gave something, and that queue was not seen empty since."""
         self._armed = True
         self._news, self._queues = select.epoll(), select.epoll()
-
-    def __iter__(self) -> Iterator[Door | Way]:
-        return iter(self._all.values())
 
     def open(self, on_news: Callable[[], None]) -> None:
         """Call ``on_news`` when somebody came."""
@@ -53,14 +51,14 @@ class Listening:
         self._loop.add_reader(self._news.fileno(), heard)
 
     def arm(self, armed: bool) -> bool:
-        """Be woken by who comes to a listener, or not; whether that is a change. Who is armed anew
-        is woken at once if somebody waits."""
+        """Be woken by who comes to a listener, or not. Who is armed anew is woken at once if
+        somebody waits there; True: so there is no need to look."""
         if armed is self._armed:
             return False
         self._armed = armed
         for fd in self._outer:
             self._news.modify(fd, _ARMED if armed else 0)
-        return True
+        return not self._shared
 
     def somebody_waits(self) -> bool:
         """Anywhere."""
@@ -89,6 +87,6 @@ class Listening:
         self._queues.close()
         for backlog in self._backlogs:
             backlog.close()
-        for door in self:
+        for door in self.doors:
             door.socket.close()
         self.way.queue.close()

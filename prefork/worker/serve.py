@@ -26,7 +26,7 @@ from prefork.unix.descriptors import limit
 from prefork.worker.accept import Acceptor
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.current import worker
-from prefork.worker.doors import Door
+from prefork.worker.doors import Door, Make
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
 from prefork.worker.gate import gate
@@ -47,6 +47,10 @@ from prefork.worker.wsgi_threads import ThreadedWsgiHandler
 
 if TYPE_CHECKING:
     from prefork.worker.boot import Birth
+
+ROOM_TO_SHARE = 0.75
+"""Of its most connections that a worker may have and share: what it gives away makes room for new
+ones, and it is to find a place again."""
 
 RESERVED = 64
 """Descriptors that are never used for connections."""
@@ -84,8 +88,75 @@ class HttpWorker:
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
+        config, row = self._config, self._line.row
+        load = Load(row.loads, row.number)
+        service = self._service(loop, lifespan, load, watchdog)
+        at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
+        figures = Figures(row, at_a_time, loop.time())
+        keeper = gate(row, load, config, at_a_time)
+        most = self._most_connections()
+        acceptor = Acceptor(
+            loop,
+            Listening(loop, self._doors, Way(self._queue)),
+            self._maker(service),
+            self._log,
+            keeper,
+            service,
+            most,
+            figures.accepted,
+        )
+        service.on_lost = acceptor.make_room
+        room = most * ROOM_TO_SHARE
+
+        def may_share() -> bool:
+            return len(service.connections) < room and not self._line.is_alone
+
+        sharing = Sharing(loop, service, figures, self._queue, may_share)
+
+        def asked() -> None:
+            # In the signal's handler: an app that blocks the loop must not delay the news.
+            acceptor.shut()
+            sharing.stop()
+            self._line.leaving()
+
+        self._leave.tell(asked)
+        self._leave.watch(loop)
+        self._prepare_tls(loop)
+        acceptor.open()
+        also = [lambda: keeper.tick(figures.mean, sharing.shares)]
+        if config.accept == "fair" and not (service.limits.requests or config.threads):
+            also.append(sharing.tick)
+        if config.rebalance:
+            also.append(Rebalance(row, service, figures).tick)
+        heart = Heartbeat(loop, service, self._line, figures, also)
+        heart.beat()
+        self._line.ready(shares=True)
+        await self._leave.stopping
+        await self._drain(service, acceptor, heart)
+        await lifespan.stop()
+        watchdog.rest()
+
+    async def _drain(self, service: Service, acceptor: Acceptor, heart: Heartbeat) -> None:
+        """Answer who has come; of those in the queues only who would find nobody else."""
+        service.drain(self._leave.orphaned or self._line.ends)
+        heart.beat()
+        if self._leave.orphaned or self._line.ends or self._line.is_alone:
+            await acceptor.empty_way()
+        if self._leave.orphaned:
+            acceptor.empty_queue()
+        acceptor.close()
+        await acceptor.settle(self._config.linger)
+        await service.emptied()
+        await service.handler.finish()
+
+    def _service(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lifespan: Lifespan,
+        load: Load,
+        watchdog: Watchdog,
+    ) -> Service:
         config = self._config
-        load = Load(self._line.row.loads, self._line.row.number)
         service = Service(
             loop, self._handler(lifespan), limits(config), proxies(config), load, self._log_access
         )
@@ -93,60 +164,18 @@ class HttpWorker:
         service.handle = traced(service.handle, config)
         service.upgrade = traced(service.upgrade, config)
         self._watch_wear(service)
+        return service
 
+    @staticmethod
+    def _maker(service: Service) -> Make:
+        """Of the protocol of each connection."""
         counts = service.limits.requests or service.limits.concurrency
         kind = CountingConnection if counts else Connection
 
         def connection(told: Addresses | None = None) -> Connection:
             return kind(service, told)
 
-        at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
-        figures = Figures(self._line.row, at_a_time, loop.time())
-        keeper = gate(self._line.row, load, config, at_a_time)
-        acceptor = Acceptor(
-            loop,
-            Listening(loop, self._doors, Way(self._queue)),
-            connection,
-            self._log,
-            keeper,
-            service,
-            self._most_connections(),
-            figures.accepted,
-        )
-        service.on_lost = acceptor.make_room
-
-        def asked() -> None:
-            # In the signal's handler: an app that blocks the loop must not delay the news.
-            acceptor.shut()
-            self._line.leaving()
-
-        self._leave.tell(asked)
-        self._leave.watch(loop)
-        self._prepare_tls(loop)
-        acceptor.open()
-        sharing = Sharing(loop, service, figures, self._queue, keeper.is_last)
-        also = [lambda: keeper.tick(figures.mean, sharing.shares)]
-        if config.accept == "fair" and not (service.limits.requests or config.threads):
-            also.append(sharing.tick)
-        if config.rebalance:
-            also.append(Rebalance(self._line.row, service, figures).tick)
-        heart = Heartbeat(loop, service, self._line, figures, also)
-        heart.beat()
-        self._line.ready()
-        await self._leave.stopping
-        sharing.stop()
-        if self._leave.orphaned:
-            acceptor.empty_queue()
-        elif self._line.ends or keeper.is_last():
-            acceptor.empty_way()
-        acceptor.close()
-        await acceptor.settle(self._config.linger)
-        service.drain(self._leave.orphaned or self._line.ends)
-        heart.beat()
-        await service.emptied
-        await service.handler.finish()
-        await lifespan.stop()
-        watchdog.rest()
+        return connection
 
     def _handler(self, lifespan: Lifespan) -> Handler:
         config = self._config

@@ -60,21 +60,22 @@ class Sharing:
         service: Service,
         figures: Figures,
         queue: SharedQueue,
-        is_alone: Callable[[], bool],
+        may: Callable[[], bool],
     ) -> None:
-        """``is_alone``: there is nobody to share with."""
+        """``may``: there is somebody to share with, and it would find its way back."""
         self._loop = loop
         self._service = service
         self._figures = figures
         self._queue = queue
-        self._is_alone = is_alone
+        self._may = may
+        self._stopped = False
         self.shares = False
         """It has no time left."""
         self._often_late = 0.0
 
     def tick(self) -> None:
         """See whether there is too much to do."""
-        shares = self._has_no_time() and not self._service.draining and not self._is_alone()
+        shares = self._has_no_time() and not self._stopped and self._may()
         if shares != self.shares:
             self.shares = shares
             self._service.after_each(self._answered if shares else None)
@@ -122,8 +123,8 @@ class Sharing:
         return self._queue.give(sock.fileno(), sock.family, Addresses(peer.client, peer.server))
 
     def stop(self) -> None:
-        """The worker drains, and keeps what it has."""
-        self.shares = False
+        """The worker leaves, and keeps what it has; safe in a signal handler."""
+        self._stopped, self.shares = True, False
         self._service.after_each(None)
 
 

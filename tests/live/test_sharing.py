@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import ssl
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.live.harness import APPS, serving, wait_for
+from tests.live.frames import Frame, websocket
+from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.load import Report, load
 from tests.live.sources import write_version
-from tests.live.wire import Wire, get, tcp, unix
+from tests.live.wire import CutOffError, Wire, get, tcp, unix
 
 CLIENTS = 12
 LONG = get("/0.03")
@@ -96,6 +98,68 @@ def test_what_a_proxy_said_about_it_goes_along(tmp_path: Path) -> None:
             return len(pids) > 1
 
         wait_for(two_workers_have_answered_the_first, "it went on with another worker")
+
+
+def test_a_websocket_stays_with_its_app(tmp_path: Path) -> None:
+    (tmp_path / "sockets_too.py").write_text(
+        "import os, time\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'http':\n"
+        "        time.sleep(0.03)\n"
+        "        await send({'type': 'http.response.start', 'status': 200})\n"
+        "        await send({'type': 'http.response.body', 'body': b'%d' % os.getpid()})\n"
+        "    elif scope['type'] == 'websocket':\n"
+        "        await receive()\n"
+        "        await send({'type': 'websocket.accept'})\n"
+        "        while (event := await receive())['type'] == 'websocket.receive':\n"
+        "            await send({'type': 'websocket.send', 'text': event['text'] + '!'})\n"
+        "    else:\n"
+        "        raise NotImplementedError\n"
+    )
+    with (
+        serving(tmp_path, "sockets_too:app", workers=2) as server,
+        load_of(server) as stop,
+        ExitStack() as all_of_them,
+    ):
+        for _ in range(8):
+            wire = websocket(server, "/")
+            all_of_them.enter_context(wire)
+            for word in (b"one", b"two"):
+                wire.put(Frame(1, word))
+                assert wire.frame().payload == word + b"!"
+        stop()
+
+
+@contextmanager
+def load_of(server: Server) -> Iterator[Callable[[], None]]:
+    """Clients that ask and ask until they are told to stop; one that fails says so then."""
+    going = threading.Event()
+    failed: list[BaseException] = []
+
+    def go_on(wire: Wire) -> None:
+        try:
+            while not going.is_set():
+                assert wire.send(get("/")).answer().status == 200
+        except BaseException as error:
+            failed.append(error)
+
+    def stop() -> None:
+        going.set()
+        for thread in threads:
+            thread.join()
+        assert not failed
+
+    with clients(lambda: tcp(server)) as wires:
+        meet_others(wires)
+        threads = [threading.Thread(target=go_on, args=(wire,)) for wire in wires]
+        for thread in threads:
+            thread.start()
+        try:
+            yield stop
+        finally:
+            going.set()
+            for thread in threads:
+                thread.join()
 
 
 def write_app(folder: Path) -> None:
@@ -241,3 +305,75 @@ def test_a_killed_worker_takes_along_what_it_has_and_nothing_that_it_shared(
     print(report)
     # With one in its hands, and perhaps others on their way; not the eight that would be its share.
     assert len(report.failures) <= 3
+
+
+def test_a_stop_shares_what_is_left_and_answers_all(tmp_path: Path) -> None:
+    """Of long calls, for longer than --linger."""
+    with (
+        serving(tmp_path, "fair:wsgi", FOLDER, "--linger=300ms", workers=4) as server,
+        clients(lambda: tcp(server)) as wires,
+    ):
+        meet_others(wires)
+        for wire in wires:
+            wire.send(get("/0.4"))
+        server.send(signal.SIGTERM)
+        answers = [wire.answer() for wire in wires]
+        # Twelve over four workers; who is about to leave may have none.
+        assert max(Counter(answer.body for answer in answers).values()) <= 6
+        assert server.wait_exit() == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_roll_to_another_interface_strands_nobody(tmp_path: Path, killed: bool) -> None:
+    """main(listener) knows nothing of connections that others shared."""
+    (tmp_path / "app.py").write_text((APPS / "fair.py").read_text() + "\napp = wsgi\n")
+    options = ("--interface=auto", "--kill-timeout=2s")
+    with (
+        serving(tmp_path, "app:app", *options, workers=2) as server,
+        clients(lambda: tcp(server)) as wires,
+    ):
+        meet_others(wires)
+        for wire in wires:
+            wire.send(get("/8" if killed else "/0.1"))
+        (tmp_path / "app.py").write_text((APPS / "fair.py").read_text() + "\napp = main\n")
+        server.send(signal.SIGHUP)
+        for wire in wires:
+            try:
+                assert wire.answer().status == 200
+            except (CutOffError, ConnectionResetError):
+                assert killed
+
+
+def test_new_clients_do_not_take_the_places_of_others(tmp_path: Path) -> None:
+    """Who gives a connection away has room for another, and at its limit takes none back."""
+    options = (FOLDER, "--limit-connections=8", "--header-timeout=1h", "--keepalive=1h")
+    with (
+        serving(tmp_path, "fair:wsgi", *options, workers=2) as server,
+        clients(lambda: tcp(server)) as wires,
+        ExitStack() as all_of_them,
+    ):
+        ask_all(wires)
+        for _ in range(20):
+            ask_all(wires)
+        silent = [all_of_them.enter_context(tcp(server)) for _ in range(8)]
+        for _ in range(20):
+            ask_all(wires)
+        assert not any(wire.readable(0) for wire in silent)
+
+
+def test_who_was_full_hears_of_new_ones_again(tmp_path: Path) -> None:
+    """Also when the one that made it full never got in, and so was never answered."""
+    options = ("--proxy-protocol", "--limit-connections=1", "--handshake-timeout=1h")
+    line = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
+    with (
+        serving(tmp_path, "fair:wsgi", FOLDER, *options, workers=2) as server,
+        tcp(server) as one,
+        tcp(server) as two,
+        tcp(server) as three,
+    ):
+        server.wait_log("at the limit of its connections", 2)
+        one.socket.close()
+        two.socket.close()
+        with tcp(server) as wire:
+            assert wire.send(line, get("/", "Connection: close")).answer().status == 200
+        assert three.send(line, get("/")).answer().status == 200

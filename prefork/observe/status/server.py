@@ -96,7 +96,7 @@ class _Server:
         self._service.drain(for_good=True)
         try:
             async with asyncio.timeout(LAST_ANSWERS):
-                await self._service.emptied
+                await self._service.emptied()
         except TimeoutError:
             pass  # the process ends, and with it whoever does not
 
