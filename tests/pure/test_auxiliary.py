@@ -100,7 +100,7 @@ def test_its_own_rest_makes_nobody_older() -> None:
     owner.bear()
     owner.wait_told("the sampler died (exit code 3)")
     assert owner.process._pause > 0
-    owner.waiter.close()
+    owner.waiter.close_copy()
 
 
 def test_the_pause_passes_in_the_master_if_it_says_so(owner: Owner) -> None:
