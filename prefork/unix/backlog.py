@@ -56,7 +56,7 @@ class Backlog:
         kernel = self._kernel
         try:
             if kernel is None:
-                return queue_length(self._listener) or 0
+                return queue_length(self._listener)
             kernel.send(self._question)
             return _queue(kernel.recv(4096))
         except (OSError, struct.error):

@@ -3,10 +3,11 @@
 import socket
 import struct
 
+_INT = struct.Struct("=I")
 _U8S = 8
 _UNACKED = _U8S + 4 * 4
 _LAST_DATA_SENT = _U8S + 9 * 4
-_SIZE = _LAST_DATA_SENT + 4
+_TCP, _INFO = socket.IPPROTO_TCP, socket.TCP_INFO
 
 
 def time_in_queue(accepted: int) -> float | None:
@@ -17,22 +18,17 @@ def time_in_queue(accepted: int) -> float | None:
     """
     sock = socket.socket(fileno=accepted)
     try:
-        told = _ask(sock, _LAST_DATA_SENT)
+        if sock.family == socket.AF_UNIX:
+            return None
+        told = sock.getsockopt(_TCP, _INFO, _LAST_DATA_SENT + _INT.size)
+        return float(_INT.unpack_from(told, _LAST_DATA_SENT)[0] / 1000)
+    except (OSError, struct.error):
+        return None
     finally:
         sock.detach()
-    return None if told is None else told / 1000
 
 
-def queue_length(listening: socket.socket) -> int | None:
-    """How many connections wait to be accepted there; None: not known."""
-    return _ask(listening, _UNACKED)
-
-
-def _ask(sock: socket.socket, offset: int) -> int | None:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    try:
-        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
-    except OSError:
-        return None
-    return int(struct.unpack_from("I", told, offset)[0]) if len(told) == _SIZE else None
+def queue_length(listening: socket.socket) -> int:
+    """How many connections wait to be accepted there. Raises OSError, struct.error: not known."""
+    told = listening.getsockopt(_TCP, _INFO, _UNACKED + _INT.size)
+    return _INT.unpack_from(told, _UNACKED)[0]  # type: ignore[no-any-return]

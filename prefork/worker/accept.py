@@ -157,9 +157,10 @@ class Acceptor:
     def _take_ours(self) -> None:
         """One, if it is our turn. While we are about to serve it we need not be woken for others:
         we come back when we have."""
-        if self._is_ours() and self._take_one():
+        taken = self._is_ours() and self._take_one()
+        if taken:
             self._gate.take_turn()
-            self._listening.arm(False)
+        self._listening.arm(not taken)
         self._come_back()
 
     def _take_one(self) -> bool:
@@ -185,8 +186,12 @@ class Acceptor:
 
     def _has_less(self) -> None:
         self._waits_for_less = False
-        if not self._closed and not self._listening.arm(True):
-            self._look_further()
+        if self._closed:
+            return
+        if self._listening.somebody_waits():
+            self._look()
+        else:
+            self._listening.arm(True)
 
     def _look_again(self, pause: float, due: float) -> None:
         """A call that blocked us is no pause: meanwhile a sibling may have served many."""

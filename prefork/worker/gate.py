@@ -67,15 +67,17 @@ class Gate:
         looks only between two, when it seems to have none, while its siblings are seen with one.
         ``doubts``: nobody took it for a moment; only those count who are awake.
         """
-        word = self.load.word
-        if word >= self._limit:
+        own = self.load.word
+        if own >= self._limit:
             return False
-        words = self._words[: self._rows.used].tolist()
-        own = word - self._slack + (REQUEST if busy and word < REQUEST else 0)
-        if not doubts and own >= REQUEST:
+        if busy and own < REQUEST:
+            own += REQUEST
+        own -= self._slack
+        if own >= REQUEST and not doubts:
             # Who has work to do leaves it, for a moment, to anybody who has no more: they may be
             # about to be done, and we may be about to be blocked.
             own |= TURNS
+        words = self._words[: self._rows.used].tolist()
         words[self._place] = own
         if own <= min(words):
             return True
@@ -83,7 +85,12 @@ class Gate:
         first = 0
         for place, other in enumerate(words):
             if other < own and not (doubts and self._sleeps(place, now)):
-                first += _gap(own, other)
+                # As many as it takes before it has as much as we have.
+                first += (
+                    own // REQUEST - other // REQUEST
+                    or own // CONNECTION - other // CONNECTION
+                    or 1
+                )
         # Whoever has its hands full, for long, would let them wait in a queue of its own.
         return not first or (own < self._full_hands and waiting() > first)
 
@@ -119,11 +126,6 @@ class Gate:
                 return True
             del self._slow[place]
         return now - beat > STALE
-
-
-def _gap(own: int, less: int) -> int:
-    """How many connections a sibling with less to do takes before it has as much as we have."""
-    return own // REQUEST - less // REQUEST or own // CONNECTION - less // CONNECTION or 1
 
 
 class OpenGate(Gate):

@@ -50,15 +50,13 @@ class Listening:
             self._news.register(fd, _ARMED)
         self._loop.add_reader(self._news.fileno(), heard)
 
-    def arm(self, armed: bool) -> bool:
+    def arm(self, armed: bool) -> None:
         """Be woken by who comes to a listener, or not. Who is armed anew is woken at once if
-        somebody waits there; True: so there is no need to look."""
-        if armed is self._armed:
-            return False
-        self._armed = armed
-        for fd in self._outer:
-            self._news.modify(fd, _ARMED if armed else 0)
-        return not self._shared
+        somebody waits there."""
+        if armed is not self._armed:
+            self._armed = armed
+            for fd in self._outer:
+                self._news.modify(fd, _ARMED if armed else 0)
 
     def somebody_waits(self) -> bool:
         """Anywhere."""
@@ -66,10 +64,12 @@ class Listening:
 
     def waiting(self) -> int:
         """How many wait, as far as that can be known; one does."""
-        length = sum(backlog.waiting() for backlog in self._backlogs)
+        length = 0
+        for backlog in self._backlogs:
+            length += backlog.waiting()
         if self._shared:
             length += self.way.queue.waiting()
-        return max(1, length)
+        return length or 1
 
     def door(self) -> Door | Way | None:
         """One where somebody waits, or did a moment ago."""
