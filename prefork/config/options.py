@@ -190,7 +190,8 @@ class Config:
         kinds.choice("fair", "any"),
         "fair",
         WORK,
-        "fair: the worker with the least to do takes a new connection; any: whoever wakes first",
+        "fair: the worker with the least to do takes a new connection, and those without time "
+        "share theirs; any: whoever wakes first",
     )
     accept_slack: int = option(
         kinds.COUNT,

@@ -19,7 +19,6 @@ from prefork.http.peer import Addresses, Place
 _MESSAGE = struct.Struct("=H64sH64sH")
 """Family of the socket, client and server; a host of no bytes stands for none."""
 
-
 _INT = struct.Struct("=i")
 
 
@@ -73,7 +72,7 @@ class SharedQueue:
         return unread(self.socket.fileno()) // _MESSAGE.size
 
     def drop(self) -> int:
-        """End all that wait; how many there were."""
+        """End all that wait; how many there were. Whoever has no descriptor left stops early."""
         count = 0
         with suppress(OSError):
             while True:

@@ -20,7 +20,6 @@ from prefork.unix.scoreboard import Row
 STALE = 1.0
 """Seconds without a beat after which a sibling does not count. They beat four times a second."""
 
-
 LONG = 0.002
 """Seconds of a call for which it matters behind whom a connection waits."""
 

@@ -1,4 +1,4 @@
-"""--rebalance: a worker with more to do than its siblings lets some of its connections go.
+"""--rebalance: a worker with many more connections than its siblings lets some of them go.
 
 Connections that stay open stay where they were accepted, also when a sibling was born only later,
 or most of the busy clients happen to be on one worker. So who has too many and is busy answers some
@@ -36,20 +36,17 @@ class Rebalance:
         self._ticks = 0
 
     def tick(self) -> None:
-        """Once a second see whether there are too many."""
+        """See whether there are too many, once a second."""
         self._ticks += 1
         if self._ticks % EVERY or self._figures.busy < BUSY:
             return
         row = self._row
         surplus = surplus_of(row.loads[: row.rows.used].tolist(), row.number)
         if surplus:
-            self._let_go(surplus)
-
-    def _let_go(self, count: int) -> None:
-        """So many, each after its next answer."""
-        open_ones = [each for each in self._service.connections if isinstance(each, Connection)]
-        for connection in random.sample(open_ones, min(count, len(open_ones))):
-            connection.closing_soon = True
+            open_ones = [each for each in self._service.connections if isinstance(each, Connection)]
+            going = random.sample(open_ones, min(surplus, len(open_ones)))
+            for connection in going:
+                connection.closing_soon = True
 
 
 def surplus_of(loads: list[int], place: int) -> int:

@@ -6,6 +6,7 @@ import random
 import signal
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,8 +17,9 @@ import pytest
 from tests.certificates import Authority
 from tests.live.frames import Frame, websocket
 from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.held import Gate
 from tests.live.load import Report, load
-from tests.live.sources import write_version
+from tests.live.sources import HOLD, write_version
 from tests.live.wire import CutOffError, Wire, get, tcp, unix
 
 CLIENTS = 12
@@ -264,7 +266,8 @@ def test_reloads_and_scaling_lose_nothing(tmp_path: Path) -> None:
         lost_nothing(crowd.stop())
 
 
-def test_a_stop_answers_all_who_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_master_answers_all_who_asked(tmp_path: Path, end: signal.Signals) -> None:
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
         clients(lambda: tcp(server)) as wires,
@@ -272,20 +275,7 @@ def test_a_stop_answers_all_who_asked(tmp_path: Path) -> None:
         meet_others(wires)
         for wire in wires:
             wire.send(get("/0.05"))
-        server.send(signal.SIGTERM)
-        assert all(wire.answer().status == 200 for wire in wires)
-        assert server.wait_exit() == 0
-
-
-def test_orphans_answer_all_who_asked(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
-        clients(lambda: tcp(server)) as wires,
-    ):
-        meet_others(wires)
-        for wire in wires:
-            wire.send(get("/0.05"))
-        os.kill(server.pid, signal.SIGKILL)
+        os.kill(server.pid, end)
         assert all(wire.answer().status == 200 for wire in wires)
 
 
@@ -377,3 +367,41 @@ def test_who_was_full_hears_of_new_ones_again(tmp_path: Path) -> None:
         with tcp(server) as wire:
             assert wire.send(line, get("/", "Connection: close")).answer().status == 200
         assert three.send(line, get("/")).answer().status == 200
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_request_that_nobody_could_read_yet_is_answered_before_the_worker_leaves(
+    tmp_path: Path, tls: bool
+) -> None:
+    """Its connection idles, and --linger has passed; but a call kept us from reading."""
+    write_version(tmp_path, 1, code=HOLD)
+    ca = Authority(tmp_path)
+    options = ("--tls-cert", str(ca.issue("site", "site.test").both)) if tls else ()
+    gate = Gate(tmp_path / "gate")
+
+    def connect() -> Wire:
+        wire = tcp(server)
+        if tls:
+            wire.socket = ca.trusting().wrap_socket(wire.socket, server_hostname="site.test")
+        return wire
+
+    with (
+        serving(tmp_path, "app:app", "--linger=600ms", "--keepalive=1h", *options) as server,
+        clients(connect) as wires,
+    ):
+        ask_all(wires, get("/"))
+        first, second, third, *_ = wires
+        first.send(get("/hold"))
+        gate.wait_entered()
+        second.send(get("/hold"))
+        server.send(signal.SIGTERM)
+        wait_for(lambda: any("draining" in title for title in server.titles()), "it knows")
+        gate.open()
+        assert first.answer().status == 200
+        gate.wait_entered()
+        asked = time.monotonic()
+        third.send(get("/"))
+        wait_for(lambda: time.monotonic() > asked + 1, "whatever lingers is over")
+        gate.open()
+        assert second.answer().status == third.answer().status == 200
+        assert server.wait_exit() == 0
