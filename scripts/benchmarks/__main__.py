@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         description="Measures prefork beside its peers: one worker each on one core, the load on\n"
         "another, CPU per request first. Prints Markdown on stdout, progress on stderr.\n\n"
         "scripts/bench manage measures the verbs beside PM2, scripts/bench fair who gets which\n"
-        "connection; each has a --help of its own.",
+        "connection, scripts/bench versions two checkouts; each has a --help of its own.",
         epilog=f"loads:\n{loads}\n\npeers:\n{peers}\n\n"
         "Exits with 1 when a server failed at a load; all else is measured.",
     )

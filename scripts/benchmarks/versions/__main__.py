@@ -1,0 +1,91 @@
+"""The command: its options, one run, and a table."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from .. import machine
+from ..client import ClientError
+from ..loads import LOADS
+from ..options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, count, duration, read, tell
+from ..peers import ROOT
+from ..server import ServerError
+from .pairs import Comparison, compare
+
+DEFAULT_LOADS = ("hello", "hello-varied", "json")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench versions",
+        description="Measures this checkout beside another one, by turns and on the same core: "
+        "CPU per request, and the median of the ratios. Prints Markdown on stdout, progress on "
+        "stderr.",
+    )
+    add = parser.add_argument
+    add("old", type=Path, help="the other checkout, set up by its own scripts/setup")
+    add("--turns", type=count, default=25, help="pairs of windows for a figure (%(default)s)")
+    add("--seconds", type=duration, default=0.5, help="time of a window (%(default)g)")
+    add("--loads", nargs="+", default=DEFAULT_LOADS, choices=LOADS, metavar="LOAD",
+        help=f"names as in scripts/bench --help ({' '.join(DEFAULT_LOADS)})")  # fmt: skip
+    add("--interfaces", nargs="+", default=("wsgi", "asgi"), choices=("wsgi", "asgi"))
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    wanted = read(parser(), arguments)
+    old = wanted.old.resolve()
+    if not (old / ".venv" / "bin" / "python").exists():
+        tell(f"{old} has no .venv; run its scripts/setup")
+        return EXIT_USAGE
+    comparisons = [
+        Comparison(LOADS[load], interface)
+        for load in wanted.loads
+        for interface in wanted.interfaces
+    ]
+    try:
+        for comparison in comparisons:
+            name = f"{comparison.load.name} {comparison.interface}"
+            pairs = compare(comparison, (old, ROOT), wanted.turns, wanted.seconds, machine.cores())
+            for before, after in pairs:
+                tell(f"{name:<24}{before:9.2f}{after:9.2f} us")
+    except (ServerError, ClientError) as error:
+        tell(str(error))
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    print(document(comparisons, revision(old), revision(ROOT)))
+    return 0
+
+
+def revision(tree: Path) -> str:
+    """The commit that is checked out, with a mark where files differ from it."""
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or tree.name
+
+
+def document(comparisons: Iterable[Comparison], old: str, new: str) -> str:
+    """A Markdown table; the ratio is above 1 where the new checkout costs more."""
+    facts = ", ".join(f"{key} {value}" for key, value in machine.facts().items())
+    lines = [
+        f"CPU per request in microseconds, medians; {facts}.",
+        "",
+        f"| load | interface | {old} | {new} | ratio | half of the ratios |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for one in comparisons:
+        low, high = one.quartiles
+        lines.append(
+            f"| {one.load.name} | {one.interface} | {one.old_us:.2f} | {one.new_us:.2f} "
+            f"| {one.ratio:.3f} | {low:.3f} to {high:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

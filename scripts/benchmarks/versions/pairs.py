@@ -1,0 +1,98 @@
+"""Measures two servers by turns, and what the turns say about the ratio between them.
+
+The speed of a shared machine drifts by more than the two per cent that a change may cost. Both
+servers therefore live at the same time, on the same core, and each pair of windows follows within
+a second. The order within a pair alternates, so that drift favours neither side. The median of the
+ratios of the pairs is the result; its spread says how far to believe it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..client import Job, measure
+from ..loads import Load
+from ..machine import Cores
+from ..peers import Interface, Peer, prefork
+from ..server import Server
+
+
+@dataclass
+class Comparison:
+    """CPU microseconds per request under one load, a pair for each turn: (old, new)."""
+
+    load: Load
+    interface: Interface
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def old_us(self) -> float:
+        """The median of the old checkout."""
+        return statistics.median(old for old, _ in self.pairs)
+
+    @property
+    def new_us(self) -> float:
+        """The median of the new checkout."""
+        return statistics.median(new for _, new in self.pairs)
+
+    @property
+    def ratios(self) -> list[float]:
+        """New over old, pair by pair, in order of size; below 1 the new checkout is cheaper."""
+        return sorted(new / old for old, new in self.pairs)
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios."""
+        return statistics.median(self.ratios)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Half of the ratios lie between these two."""
+        ratios = self.ratios
+        return ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+
+
+def peer_of(tree: Path, interface: Interface) -> Peer:
+    """prefork as the virtual environment of a checkout runs it."""
+    ours = prefork(interface)
+    return Peer(
+        f"{ours.name} of {tree}",
+        ours.interfaces,
+        tree / ".venv" / "bin" / "python",
+        ours.http,
+        tls=ours.tls,
+        access_log=ours.access_log,
+        websocket=ours.websocket,
+    )
+
+
+def compare(
+    comparison: Comparison, trees: tuple[Path, Path], turns: int, seconds: float, cores: Cores
+) -> Iterator[tuple[float, float]]:
+    """Add ``turns`` pairs of windows of ``seconds`` each to the comparison, and yield each pair.
+
+    Raises ServerError or ClientError.
+    """
+    load = comparison.load
+    with ExitStack() as stack:
+        servers = []
+        for tree in trees:
+            peer = peer_of(tree, comparison.interface)
+            servers.append(stack.enter_context(Server(peer, load, cores.server)))
+        for server in servers:
+            server.ready()
+        jobs = [
+            Job(load.name, server.port, server.pid, cores.generator, load.connections, 0.1, seconds)
+            for server in servers
+        ]
+        for job in jobs:
+            measure(job)  # unmeasured: the first window of a server is not like the others
+        for turn in range(turns):
+            order = (0, 1) if turn % 2 == 0 else (1, 0)
+            found = {which: measure(jobs[which]).cpu_us for which in order}
+            comparison.pairs.append((found[0], found[1]))
+            yield comparison.pairs[-1]
