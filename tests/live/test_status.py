@@ -240,7 +240,9 @@ def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
         (folder / "web.py").write_text(APP)
         options = ("-u", "nobody", "--log-dir", "logs")
         with watched(folder, *options) as server:
-            assert the_helper(server).uids().real == the_user("nobody")
+            # The status server shows its title before it changes its user.
+            nobody = the_user("nobody")
+            wait_for(lambda: the_helper(server).uids().real == nobody, "the workers' user")
             server.get("/says")
             wait_for(lambda: texts(server)[-1:] == ["<b>bold</b> words"], "a line of the log")
             with pytest.raises(OSError):  # noqa: PT011 - however it is told
