@@ -104,8 +104,11 @@ class FrameWire(Wire):
         return frame
 
     def closing(self) -> tuple[int | None, bytes]:
-        """Code and reason of the close that must be the next frame."""
+        """Code and reason of the close that must be the next frame, but for pings: on a busy
+        machine one may be due first."""
         frame = self.frame()
+        while frame.opcode == PING:
+            frame = self.frame()
         assert frame.opcode == CLOSE, frame
         if not frame.payload:
             return None, b""

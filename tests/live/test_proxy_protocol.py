@@ -37,7 +37,7 @@ TELLS = {LINE: ("192.0.2.7", 4711, "198.51.100.1", 443), BINARY: ("2001:db8::7",
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> Any:
         folder = tmp_path_factory.mktemp(kind)
-        words = ("--proxy-protocol", "--handshake-timeout", "500ms", "--log-level", "debug")
+        words = ("--proxy-protocol", "--log-level", "debug")
         return web(kind, folder, "-b", "unix:app.sock", *words, "--access-log", "access.log")
 
     with kept(start) as made:
@@ -114,10 +114,11 @@ def test_without_a_right_header_there_is_no_answer(server: Server, sent: bytes) 
 
 
 @pytest.mark.parametrize("sent", [b"", LINE[:-1], BINARY[:20]])
-def test_a_header_that_does_not_come_ends_the_connection(server: Server, sent: bytes) -> None:
-    with tcp(server) as wire:
+def test_a_header_that_does_not_come_ends_the_connection(tmp_path: Path, sent: bytes) -> None:
+    words = ("--proxy-protocol", "--handshake-timeout", "500ms", "--log-level", "debug")
+    with web("wsgi", tmp_path, *words) as server, tcp(server) as wire:
         assert wire.send(sent).ends()
-    server.wait_log("did not get in: its PROXY header took too long")
+        server.wait_log("did not get in: its PROXY header took too long")
 
 
 def test_who_leaves_in_the_middle_is_no_news(server: Server) -> None:

@@ -23,6 +23,8 @@ from tests.live.sources import HOLD, write_version
 from tests.live.wire import CutOffError, Wire, get, tcp, unix
 
 CLIENTS = 12
+WORTH_SHARING = 0.002
+"""Seconds that a request keeps its worker before a worker shares."""
 LONG = get("/0.03")
 FOLDER = f"--pythonpath={APPS}"
 
@@ -211,13 +213,19 @@ def test_who_does_not_want_it(tmp_path: Path, option: str) -> None:
 
 
 def test_calls_that_are_short_are_not_worth_it(tmp_path: Path) -> None:
+    """A worker that is not given the processor takes long for any call, and then may share: only
+    rounds in which no call can have been long say something."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
         clients(lambda: tcp(server)) as wires,
     ):
         first = ask_all(wires, get("/"))
         for _ in range(500):
-            assert ask_all(wires, get("/")) == first
+            started_at = time.monotonic()
+            answers = ask_all(wires, get("/"))
+            if time.monotonic() - started_at > WORTH_SHARING * len(wires):
+                break
+            assert answers == first
 
 
 def test_a_client_that_is_the_only_one_stays(tmp_path: Path) -> None:
