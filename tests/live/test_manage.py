@@ -59,7 +59,7 @@ def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Hom
 
 
 def test_an_app_that_cannot_start_is_not_in_the_list(home: Home) -> None:
-    assert "has no 'nope'" in home.bad(102, "start", "web:nope")
+    assert "has no 'nope'" in home.bad(102, "start", "-b", "127.0.0.1:0", "web:nope")
     assert home.client.apps() == []
 
 

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -131,10 +132,13 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
     assert peak.grown() < BOUND
 
 
-def test_a_client_that_reads_at_last_gets_all(calm: Server) -> None:
-    with FrameWire(tcp(calm, receive_buffer=32768).socket) as wire:
+def test_a_client_that_reads_at_last_gets_all(tmp_path: Path) -> None:
+    with (
+        sockets(tmp_path, "--ws-ping-interval", "off") as server,
+        FrameWire(tcp(server, receive_buffer=32768).socket) as wire,
+    ):
         assert wire.ask("/pushes/100000").status == 101
-        open_gate(calm, "meanwhile")
+        open_gate(server, "meanwhile")
         assert [int(wire.frame().payload) for _ in range(100_000)] == list(range(100_000))
         assert wire.closing() == (1000, b"")
 
