@@ -5,6 +5,11 @@ import pytest
 from tests.certificates import SECRET, Authority, Keyring, keyring
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many histories test_manage_beside.py plays."""
+    parser.addoption("--seeds", type=int, default=2, help="histories of verbs beside each other")
+
+
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
     """All that a server and its clients want."""

@@ -2,16 +2,20 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from prefork.cli.client import Client
+from prefork.cli.client import Client, NotListeningError, NotRunningError
 from prefork.cli.progress import each, teller
-from prefork.errors import MachineError
-from prefork.unix.home import Entry, erase
+from prefork.errors import MachineError, UsageError
+from prefork.unix.home import Entry, remove
 from prefork.unix.process import signal_name
 from prefork.unix.signals import signal_number
 
 Words = argparse.Namespace
+
+ENDS_WITHIN = 10.0
+"""Seconds in which the kernel ends a process that was killed, unless it hangs in the kernel."""
 
 
 def stop_apps(client: Client, words: Words) -> int:
@@ -25,11 +29,16 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
         print(f"{entry.name}: does not run")
         return 0
     if words.force:
-        _end_by_force(entry)
-    elif _ask_to_stop(client, entry, words) and words.no_wait:
-        print(f"{entry.name}: stopping")
-        return 0
-    if not entry.wait_until_it_ends(words.timeout):
+        with suppress(MachineError):  # it may be what is to be ended
+            entry = client.latest(entry)
+        pid = _end_by_force(entry)
+    else:
+        pid = _ask_to_stop(client, entry, words)
+        if words.no_wait and pid is not None:
+            print(f"{entry.name}: stopping")
+            return 0
+    timeout = ENDS_WITHIN if words.force and words.timeout is None else words.timeout
+    if not entry.wait_until_it_ends(timeout, pid):
         raise MachineError(
             f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
         )
@@ -37,44 +46,61 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
     return 0
 
 
-def _ask_to_stop(client: Client, entry: Entry, words: Words) -> bool:
-    """False: it was about to end without us. A stop may take as long as its requests, but a master
-    that hangs says nothing at all. Raises MachineError."""
-    answers = False
+def _ask_to_stop(client: Client, entry: Entry, words: Words) -> int | None:
+    """The pid of the master that was asked; None: it ended without us. A stop may take as long as
+    its requests, but a master that hangs says nothing at all. Raises PreforkError."""
+    pid = None
     try:
-        client.ask(entry, "ping", 5.0)
-        answers = True
+        pid = int(_ping(client, entry)["pid"])
         also = {"quick": words.quick, "no_wait": words.no_wait}
         client.ask(entry, "stop", words.timeout, teller(entry), **also)
+    except NotRunningError:
+        pass
+    except NotListeningError:
+        raise
     except MachineError:
-        # One that answers a ping and then no more is on its way out, for somebody else.
-        if not entry.wait_until_it_ends(5.0 if answers and words.timeout is None else 1.0):
+        # One that answers a ping and then no more is on its way out, for another client.
+        answers = pid is not None
+        if not entry.wait_until_it_ends(5.0 if answers and words.timeout is None else 1.0, pid):
             if answers:
                 raise
             why = f"the master does not answer; `prefork stop --force {entry.name}` ends it"
             raise MachineError(f"{entry.name}: {why}") from None
-        return False
-    return True
+        return None
+    return pid
 
 
-def _end_by_force(entry: Entry) -> None:
-    """The master first, so that it replaces nobody; then everything below it."""
+def _ping(client: Client, entry: Entry) -> Mapping[str, Any]:
+    """The answer of a master that does not hang. One that has just bound its control socket reads
+    it as soon as it has bound the others, and read its certificates."""
+    try:
+        return client.ask(entry, "ping", 5.0)
+    except MachineError:
+        if Entry(entry.path).state.get("status") != "starting":
+            raise
+        return client.ask(entry, "ping", 15.0)
+
+
+def _end_by_force(entry: Entry) -> int | None:
+    """The master first, so that it replaces no worker; then everything below it. The pid of the
+    master; None: there is none any more."""
     import psutil  # noqa: PLC0415 - nobody else of the verbs here needs it
 
     entry.require_ours()
     pid = entry.pid
     try:
         if pid is None:
-            return
+            return None
         master = psutil.Process(pid)
         family = [master, *master.children(recursive=True)]
     except psutil.Error:
-        return  # it ended meanwhile
+        return None  # it ended meanwhile
     for process in family:
         try:
             process.kill()  # psutil sees to it that a pid still means the same process
         except psutil.NoSuchProcess:
             pass
+    return pid
 
 
 def delete_apps(client: Client, words: Words) -> int:
@@ -83,12 +109,13 @@ def delete_apps(client: Client, words: Words) -> int:
 
 
 def delete(client: Client, entry: Entry, words: Words) -> int:
-    """One app, from the machine and from the list."""
+    """One app, from the machine and from the list. Raises PreforkError."""
     entry.require_ours()
     if entry.runs():
         # Its folder is its master's while it lives, so this is always waited for.
         stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
-    erase(entry.path)
+    if not remove(entry.path):
+        raise UsageError(f"{entry.name} was started again meanwhile, and is not deleted")
     print(f"{entry.name}: deleted")
     return 0
 
@@ -151,8 +178,10 @@ def scale(client: Client, words: Words) -> int:
         if "accepted" in result:
             print(f"{entry.name}: scaling")
             return 0
-        later = "" if result["workers"] == result["asked"] else ", as somebody asked meanwhile"
-        print(f"{entry.name}: {result['workers']} workers{later}")
+        later = f", as {result['instead']} asked meanwhile" if "instead" in result else ""
+        slots = ", ".join(map(str, result.get("done", ())))
+        done = f"; the work of slot {slots} is done (stop-exit-codes)" if slots else ""
+        print(f"{entry.name}: {result['workers']} workers{later}{done}")
         return 0
 
     return each(client, [words.target], one)

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from prefork.errors import MachineError, UsageError
-from prefork.unix.control import connect
+from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import Entry, entries, home
 from prefork.wire import control as wire
+
+STARTS_WITHIN = 30.0
+"""Seconds in which a master that holds its lock listens on its control socket, or has ended."""
 
 ANSWERS_WITHIN = 2.0
 """Seconds in which a master that is not hung says something about itself."""
@@ -21,6 +24,27 @@ AT_ONCE = 16
 """Masters that are asked at the same time."""
 
 OnProgress = Callable[[wire.Progress], None]
+
+
+class NotRunningError(UsageError):
+    """No master runs that could be asked: the app was stopped, was killed, or was deleted."""
+
+    def __init__(self, entry: Entry) -> None:
+        now = Entry(entry.path)
+        if not now.state:
+            super().__init__(f"{entry.name} does not run, and is not in the list any more")
+            return
+        killed = ": its master was killed" if now.state.get("pid") else ""
+        again = f"`prefork start {entry.name}` starts it"
+        super().__init__(f"{entry.name} does not run{killed}; {again}")
+
+
+class NotListeningError(MachineError):
+    """A master holds the lock of an app and does not listen: it starts, or it ends."""
+
+    def __init__(self, entry: Entry, waited: float) -> None:
+        since = f"for more than {waited:g} s"
+        super().__init__(f"{entry.name} has been starting or ending {since}; its log may say why")
 
 
 class Client:
@@ -131,6 +155,10 @@ class Client:
             return told
         try:
             said = self.ask(entry, "show", timeout=ANSWERS_WITHIN)
+        except NotRunningError:
+            return self.describe(Entry(entry.path))
+        except NotListeningError:
+            return {**told, "state": "starting"}
         except MachineError:
             from prefork.cli.scores import past_the_master  # noqa: PLC0415 - only for the unlucky
 
@@ -149,38 +177,77 @@ class Client:
     ) -> Mapping[str, Any]:
         """The result of a verb, once its goal is reached.
 
-        Raises RefusedError when the master says that it is not, MachineError when nobody answers or
-        ``timeout`` seconds (None: no limit) have passed.
+        Raises RefusedError when the master says that it is not, NotRunningError when there is no
+        master, MachineError when it does not answer or ``timeout`` seconds (None: no limit) have
+        passed. A master that is just starting is waited for.
         """
-        for said in self._talk(entry, verb, timeout, arguments):
-            if isinstance(said, wire.Result):
-                return said.value
-            on_progress(said)
+        with self.reach(entry, timeout) as connection:
+            pid = peer_pid(connection)
+            for said in self._talk(entry, connection, timeout, verb, arguments):
+                if isinstance(said, wire.Result):
+                    return said.value
+                on_progress(said)
+        if entry.wait_until_it_ends(1.0, pid):
+            raise NotRunningError(entry)
         raise MachineError(f"{entry.name}: the master left without an answer")
+
+    def reach(self, entry: Entry, timeout: float | None) -> socket.socket:
+        """A connection to the master of an app; one that does not listen yet is waited for.
+
+        Raises NotRunningError, NotListeningError, MachineError.
+        """
+        patience = STARTS_WITHIN if timeout is None else min(timeout, STARTS_WITHIN)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return connect(entry.control, timeout)
+            except MachineError as error:
+                if not entry.runs():
+                    raise NotRunningError(entry) from None
+                if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                    raise
+            if time.monotonic() > deadline:
+                raise NotListeningError(entry, patience)
+            time.sleep(0.01)
+
+    def latest(self, entry: Entry) -> Entry:
+        """The app with the state of the master that runs now; one that is just starting is waited
+        for, because until then its folder tells of the one before. Raises MachineError."""
+        if entry.runs() and not entry.control.exists():
+            with suppress(NotRunningError):
+                self.reach(entry, None).close()
+        return Entry(entry.path)
 
     def events(self, entry: Entry) -> Iterator[wire.Progress]:
         """Everything that happens from now on."""
-        for said in self._talk(entry, "events", None, {}):
-            if isinstance(said, wire.Progress):
-                yield said
+        with self.reach(entry, None) as connection:
+            for said in self._talk(entry, connection, None, "events", {}):
+                if isinstance(said, wire.Progress):
+                    yield said
 
     def _talk(
-        self, entry: Entry, verb: str, timeout: float | None, arguments: Mapping[str, Any]
+        self,
+        entry: Entry,
+        connection: socket.socket,
+        timeout: float | None,
+        verb: str,
+        arguments: Mapping[str, Any],
     ) -> Iterator[wire.Progress | wire.Result]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with connect(entry.control, timeout) as connection:
-            lines = wire.Lines()
-            try:
-                with suppress(BrokenPipeError):  # it hung up already, and said why
-                    connection.sendall(wire.request(verb, **arguments))
-                while data := _receive(connection, deadline):
-                    for line in lines.feed(data):
-                        yield wire.read_answer(line)
-            except TimeoutError:
-                why = f"{verb} did not end within {timeout:g} s; it goes on"
-                raise MachineError(f"{entry.name}: {why}") from None
-            except OSError as error:
-                raise MachineError(f"{entry.name}: {error.strerror}") from error
+        lines = wire.Lines()
+        try:
+            with suppress(BrokenPipeError):  # it hung up already, and said why
+                connection.sendall(wire.request(verb, **arguments))
+            while data := _receive(connection, deadline):
+                for line in lines.feed(data):
+                    yield wire.read_answer(line)
+        except TimeoutError:
+            why = f"{verb} did not end within {timeout:g} s; it goes on"
+            raise MachineError(f"{entry.name}: {why}") from None
+        except ConnectionResetError:
+            return  # the master ended before it read what we asked
+        except OSError as error:
+            raise MachineError(f"{entry.name}: {error.strerror}") from error
 
 
 def alive(app: Mapping[str, Any]) -> bool:

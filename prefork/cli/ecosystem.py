@@ -122,6 +122,7 @@ def _step(client: Client, app: App, path: str, stage: str) -> Step:
     entry = Entry(client.home / app.name)
     if not entry.runs():
         return Step(app, app.name, "start", entry)
+    entry = client.latest(entry)
     if entry.state.get("file") != path:
         raise UsageError(
             f"{app.name} runs already, and not from {path}; "

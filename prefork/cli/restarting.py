@@ -9,10 +9,11 @@ import argparse
 from collections.abc import Sequence
 
 from prefork.cli.changing import roll, stop
-from prefork.cli.client import Client
+from prefork.cli.client import Client, NotRunningError
 from prefork.cli.progress import each
 from prefork.cli.start import Waiting, start_again
-from prefork.errors import UsageError
+from prefork.errors import MachineError, UsageError
+from prefork.unix.control import peer_pid
 from prefork.unix.home import Entry
 from prefork.unix.listeners import Listener
 from prefork.unix.succession import fetch
@@ -25,24 +26,33 @@ def restart(client: Client, words: Words) -> int:
     """``prefork restart``"""
 
     def one(entry: Entry) -> int:
-        if not entry.runs():
-            print(f"{entry.name}: does not run")
-            _begin(client, entry, words)
-            return 0
-        entry.require_ours()
-        if not entry.state.get("managed"):
-            raise UsageError("it runs in the foreground: restart it where it was started")
-        if words.force or words.quick or words.stop_first:
-            _anew(client, entry, words)
-        elif (why := _needs(client, entry, words)) is not None:
-            print(f"{entry.name}: stops and starts: {why}")
-            _anew(client, entry, words)
-        else:
-            print(f"{entry.name}: nothing needs a restart; --stop-first stops and starts")
-            roll(client, entry, words)
+        entry = client.latest(entry)
+        try:
+            if entry.runs():
+                return _again(client, entry, words)
+        except NotRunningError:
+            pass  # it ended at this moment
+        print(f"{entry.name}: does not run")
+        _begin(client, entry, words)
         return 0
 
     return each(client, words.targets, one)
+
+
+def _again(client: Client, entry: Entry, words: Words) -> int:
+    """One that runs. Raises PreforkError."""
+    entry.require_ours()
+    if not entry.state.get("managed"):
+        raise UsageError("it runs in the foreground: restart it where it was started")
+    if words.force or words.quick or words.stop_first:
+        _anew(client, entry, words)
+    elif (why := _needs(client, entry, words)) is not None:
+        print(f"{entry.name}: stops and starts: {why}")
+        _anew(client, entry, words)
+    else:
+        print(f"{entry.name}: nothing needs a restart; --stop-first stops and starts")
+        roll(client, entry, words)
+    return 0
 
 
 def _needs(client: Client, entry: Entry, words: Words) -> str | None:
@@ -62,13 +72,26 @@ def _needs(client: Client, entry: Entry, words: Words) -> str | None:
 
 def _anew(client: Client, entry: Entry, words: Words) -> None:
     """Whoever connects between the two masters waits in the queue of a socket that we hold."""
-    kept = [] if words.force else fetch(entry.control, 5.0)
+    kept = []
+    if not words.force:
+        kept = _listeners(client, entry)
     try:
         stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
         _begin(client, entry, words, kept)
     finally:
         for listener in kept:
             listener.socket.close()
+
+
+def _listeners(client: Client, entry: Entry) -> list[Listener]:
+    """Copies of those of its master. Raises NotRunningError, MachineError."""
+    with client.reach(entry, 5.0) as connection:
+        try:
+            return fetch(connection)
+        except MachineError:
+            if entry.wait_until_it_ends(1.0, peer_pid(connection)):
+                raise NotRunningError(entry) from None  # it ended at this moment
+            raise
 
 
 def _begin(client: Client, entry: Entry, words: Words, kept: Sequence[Listener] = ()) -> None:

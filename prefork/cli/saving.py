@@ -1,7 +1,7 @@
 """``prefork save`` and ``resurrect``: which apps run, kept as ``saved.toml`` in the home.
 
-It holds how each was started, but no environment values: those belong into a file of the app's, or
-they are gone.
+It holds how each was started, and the number of workers that ``scale`` set, but no environment
+values: those belong into a file of the app's, or they are gone.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from prefork.cli.client import Client
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config.flags import without_environment
 from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.pool.policy import HandSet
 from prefork.unix.home import Entry, check_name, claim, replace_file
+from prefork.unix.succession import Inherited
 
 Words = argparse.Namespace
 NAME = "saved.toml"
@@ -24,7 +26,8 @@ NAME = "saved.toml"
 
 def save(client: Client, _words: Words) -> int:
     """``prefork save``"""
-    running = [entry for entry in client.find("all") if entry.runs()]
+    running = [client.latest(entry) for entry in client.find("all") if entry.runs()]
+    running = [entry for entry in running if entry.state]  # else it was deleted at this moment
     running.sort(key=lambda entry: float(entry.state.get("started", 0)))
     apps: dict[str, Any] = {}
     for entry in running:
@@ -36,7 +39,13 @@ def save(client: Client, _words: Words) -> int:
             names = ", ".join(dropped)
             print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
         apps[entry.name] = {"here": entry.state["here"], "arguments": kept}
+        if scaled := entry.state.get("scaled"):
+            apps[entry.name]["scaled"] = scaled
     path = client.home / NAME
+    try:
+        os.makedirs(client.home, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"cannot make {client.home}: {error.strerror}") from error
     replace_file(path, toml.dumps({"apps": apps}))
     print(f"saved {len(apps)} apps in {path}")
     return 0
@@ -45,13 +54,13 @@ def save(client: Client, _words: Words) -> int:
 def resurrect(client: Client, words: Words) -> int:
     """``prefork resurrect``"""
     code = 0
-    for name, (here, arguments) in _saved(client).items():
+    for name, (here, arguments, hand_set) in _saved(client).items():
         if Entry(client.home / name).runs():
             continue
         waiting = Waiting(not words.no_wait, words.timeout)
         try:
             folder = claim(client.home, check_name(name), exact=True)
-            launch(client, folder, here, arguments, waiting)
+            launch(client, folder, here, arguments, waiting, inherited=Inherited((), hand_set))
         except StartFailedError as error:
             code = code or error.exit_code
         except PreforkError as error:
@@ -60,13 +69,17 @@ def resurrect(client: Client, words: Words) -> int:
     return code
 
 
-def _saved(client: Client) -> dict[str, tuple[str, list[str]]]:
+def _saved(client: Client) -> dict[str, tuple[str, list[str], HandSet | None]]:
     path = client.home / NAME
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
             table = tomllib.load(file)
         return {
-            name: (str(app["here"]), [str(word) for word in app["arguments"]])
+            name: (
+                str(app["here"]),
+                [str(word) for word in app["arguments"]],
+                HandSet.read(app.get("scaled")),
+            )
             for name, app in table["apps"].items()
         }
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-from collections.abc import Sequence
 
 from prefork.cli.settings import Settings, start_folder
 from prefork.config import Config
@@ -15,8 +14,9 @@ from prefork.unix.appending import trust
 from prefork.unix.daemon import Foreground, detach
 from prefork.unix.home import Folder, claim, home, usable_name
 from prefork.unix.identity import group_id, look_up
-from prefork.unix.listeners import Listener, backlog_ceiling
+from prefork.unix.listeners import backlog_ceiling
 from prefork.unix.signals import Mailbox
+from prefork.unix.succession import NOTHING, Inherited
 from prefork.unix.systemd import Notifier
 
 
@@ -24,16 +24,16 @@ def serve(
     settings: Settings,
     config: Config,
     managed: Folder | None = None,
-    taken_over: Sequence[Listener] = (),
+    inherited: Inherited = NOTHING,
 ) -> int:
     """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
-    list when it is stopped; ``taken_over``: the listeners of the master before."""
+    list when it is stopped; ``inherited``: what it has from the master before."""
     here = start_folder()
-    sockets = [listener.socket.fileno() for listener in taken_over]
+    sockets = [listener.socket.fileno() for listener in inherited.listeners]
     foreground = detach(sockets) if config.daemon else Foreground(-1)
     code = PreforkError.exit_code
     try:
-        code = _be_master(settings, config, here, foreground, managed, taken_over)
+        code = _be_master(settings, config, here, foreground, managed, inherited)
     except PreforkError as error:
         code = error.exit_code
         raise
@@ -48,7 +48,7 @@ def _be_master(
     here: str,
     foreground: Foreground,
     managed: Folder | None,
-    taken_over: Sequence[Listener],
+    inherited: Inherited,
 ) -> int:
     # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
     mailbox = Mailbox(SIGNALS)
@@ -85,8 +85,13 @@ def _be_master(
             "section": settings.section,
             "stage": settings.stage,
         }
-        registration = Registration(folder, origin, managed is not None, log, group, taken_over)
-    master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
+        registration = Registration(folder, origin, managed is not None, log, group, inherited)
+    try:
+        master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
+    except PreforkError as error:
+        if registration is not None:
+            registration.close(f"did not start: {error}", error.exit_code)
+        raise
     if unlisted:
         log.logger.warning("%s; the app serves, but is in no list", unlisted)
     # What is there now stays shared with the workers instead of being copied by their collector.

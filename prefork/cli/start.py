@@ -5,12 +5,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prefork.cli.client import Client
+from prefork.cli.client import Client, NotRunningError, alive
 from prefork.cli.settings import Settings, start_folder
 from prefork.config.target import default_name, require_target
-from prefork.errors import PreforkError, UsageError
-from prefork.unix.home import Entry, Folder, check_name, claim, erase, usable_name
+from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.pool.policy import HandSet
+from prefork.unix.home import Entry, Folder, check_name, claim, remove, usable_name
 from prefork.unix.listeners import Listener
+from prefork.unix.process import signal_name
+from prefork.unix.succession import NOTHING, Inherited
+from prefork.wire.control import RefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiti
     config = Settings(arguments, os.environ).read().config
     require_target(config)
     name = config.name or usable_name(default_name(config))
-    folder = claim(client.home, check_name(name), exact=True)
+    folder = _claim(client, check_name(name))
     given = ["--daemon", "--managed", "--name", name]
     # In front, because after -- all belongs to a program.
     return launch(client, folder, start_folder(), [*given, *arguments], waiting, fresh=True)
@@ -36,17 +40,31 @@ def start_again(
     client: Client,
     entry: Entry,
     waiting: Waiting = Waiting(),
-    taken_over: Sequence[Listener] = (),
+    listeners: Sequence[Listener] = (),
 ) -> Entry:
-    """One of the list that does not run, as it was started before. ``taken_over``: the listeners
-    that it had then. Raises PreforkError."""
+    """One of the list that does not run, as it was started before, with the number of workers that
+    ``scale`` set. ``listeners``: those that it had then. Raises PreforkError."""
     entry.require_ours()
     arguments, here = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(here, str):
         raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
-    folder = claim(client.home, entry.name, exact=True)
+    folder = _claim(client, entry.name)
     words = [str(argument) for argument in arguments]
-    return launch(client, folder, here, words, waiting, taken_over=taken_over)
+    inherited = Inherited(listeners, HandSet.read(entry.state.get("scaled")))
+    return launch(client, folder, here, words, waiting, inherited=inherited)
+
+
+def _claim(client: Client, name: str) -> Folder:
+    """Raises UsageError when the app runs, or is about to stop."""
+    try:
+        return claim(client.home, name, exact=True)
+    except UsageError:
+        state = client.describe(Entry(client.home / name)).get("state")
+        if state == "stopping":
+            raise UsageError(f"{name} is stopping; start it when that is over") from None
+        if state in ("stopped", "dead"):  # it ended at this moment
+            return claim(client.home, name, exact=True)
+        raise
 
 
 class StartFailedError(PreforkError):
@@ -64,7 +82,7 @@ def launch(
     arguments: Sequence[str],
     waiting: Waiting,
     fresh: bool = False,
-    taken_over: Sequence[Listener] = (),
+    inherited: Inherited = NOTHING,
 ) -> Entry:
     """A master in ``here``, until all its workers serve. ``fresh``: an app that cannot start is not
     to be in the list.
@@ -73,9 +91,9 @@ def launch(
     """
     child = os.fork()  # whoever goes to the background does not come back
     if child == 0:
-        os._exit(_serve(folder, here, arguments, waiting, taken_over))
+        os._exit(_serve(folder, here, arguments, waiting, inherited))
     folder.close_copy()
-    for listener in taken_over:
+    for listener in inherited.listeners:
         listener.socket.close()
     if not waiting.wait:
         print(f"{folder.name}: starting")
@@ -83,14 +101,39 @@ def launch(
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code != 0:
         if fresh:
-            erase(folder.path)
-        raise StartFailedError(folder.name, code if code > 0 else PreforkError.exit_code)
+            remove(folder.path)
+        if code < 0:
+            raise MachineError(f"{folder.name}: not started: {signal_name(-code)} ended the start")
+        raise StartFailedError(folder.name, code)
     entry = Entry(folder.path)
-    client.ask(entry, "wait", waiting.timeout)
-    app = client.describe(entry)
-    where = ", ".join(app.get("listening", []))
-    print(f"{folder.name}: {app.get('status')}{', listening on ' if where else ''}{where}")
+    print(f"{folder.name}: {_outcome(client, entry, waiting)}", flush=True)
     return entry
+
+
+def _outcome(client: Client, entry: Entry, waiting: Waiting) -> str:
+    """How it went with an app that was ready once. Raises PreforkError."""
+    try:
+        told = client.ask(entry, "wait", waiting.timeout)
+    except NotRunningError:
+        return _ended(Entry(entry.path))
+    except RefusedError as error:
+        raise RefusedError(f"{entry.name}: {error}", error.exit_code) from None
+    if "ended" in told:
+        return str(told["ended"])
+    app = client.describe(entry)
+    if not alive(app):
+        return _ended(Entry(entry.path))
+    where = ", ".join(app.get("listening", []))
+    return f"{app.get('status')}{', listening on ' if where else ''}{where}"
+
+
+def _ended(entry: Entry) -> str:
+    """How it went with one that has ended since. Raises PreforkError unless its work is done."""
+    status, code = entry.state.get("status"), entry.state.get("exit_code")
+    if entry.state.get("done"):
+        return str(status)
+    how = f"it was ready, and does not run any more: {status or 'it was deleted'}"
+    raise RefusedError(f"{entry.name}: {how}", code or UsageError.exit_code)
 
 
 def _serve(
@@ -98,7 +141,7 @@ def _serve(
     here: str,
     arguments: Sequence[str],
     waiting: Waiting,
-    taken_over: Sequence[Listener],
+    inherited: Inherited,
 ) -> int:
     from prefork.cli.serving import serve  # noqa: PLC0415 - what only the child needs
 
@@ -111,7 +154,7 @@ def _serve(
         if not waiting.wait:
             _forget_terminal()
         settings = Settings(arguments, os.environ)
-        return serve(settings, settings.read().config, folder, taken_over)
+        return serve(settings, settings.read().config, folder, inherited)
     except PreforkError as error:
         print(f"prefork: {error}", file=sys.stderr)
         return error.exit_code

@@ -10,14 +10,26 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol
 
 from prefork.config import Config
-from prefork.errors import PreforkError, UsageError
+from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.master.describe import plan
 from prefork.master.logs import Logs
 from prefork.master.registration import Registration
 from prefork.pool import Pool, orders
+from prefork.pool.goals import (
+    Failed,
+    Goal,
+    Reached,
+    ReloadGoal,
+    ScaleGoal,
+    SettleGoal,
+    StopGoal,
+    Verdict,
+    refusal,
+)
 from prefork.pool.orders import Cause
 from prefork.unix.control import Peer
 from prefork.unix.identity import user_name
@@ -35,11 +47,8 @@ MOST_DEATHS = 100
 MOST_RECYCLED = 20
 """And so many workers that were worn: where they are many, they must not displace a crash."""
 
-Outcome = bytes
-"""The line that ends a conversation."""
-
-Goal = Callable[[orders.Happening | None], Outcome | None]
-"""Asked after each happening, and with None when the pool has settled."""
+WRITER_PATIENCE = 30.0
+"""Seconds in which the log writer does what it is asked, or its client is told that it does not."""
 
 PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 
@@ -78,8 +87,8 @@ class Asked(Protocol):
 
 @dataclass(slots=True)
 class Talk:
-    """One client. ``may_change``: its owner, or root. ``goal`` is asked after each change;
-    ``follows``: it hears all that happens. ``verbs``: what it may ask; None: all."""
+    """One client. ``may_change``: its owner, or root. ``goal``: it waits for that; ``follows``: it
+    hears all that happens. ``verbs``: what it may ask; None: all."""
 
     peer: Peer
     may_change: bool
@@ -87,7 +96,6 @@ class Talk:
     lines: wire.Lines = field(default_factory=wire.Lines)
     goal: Goal | None = None
     follows: bool = False
-    stopping: bool = False
 
 
 class Control:
@@ -104,6 +112,7 @@ class Control:
     ) -> None:
         self._socket = place.socket
         self._group = place.group
+        self._name = place.name
         self._owner = user_name(os.geteuid())
         self._waiter = waiter
         self._pool = pool
@@ -148,7 +157,7 @@ class Control:
             return
         try:
             for line in talk.lines.feed(data):
-                if talk.goal is not None or talk.follows or talk.stopping:
+                if talk.goal is not None or talk.follows:
                     raise UsageError("one connection carries one request")
                 self._answer(talk, self._permitted(talk, wire.read_request(line)))
                 if talk not in self._talks:
@@ -165,7 +174,7 @@ class Control:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request
 
-    def _end(self, talk: Talk, outcome: Outcome, fds: Sequence[int] = ()) -> None:
+    def _end(self, talk: Talk, outcome: bytes, fds: Sequence[int] = ()) -> None:
         talk.peer.send(outcome, fds)
         self._hang_up(talk)
 
@@ -183,17 +192,18 @@ class Control:
             case "events":
                 talk.follows = True
             case "wait":
-                talk.goal = self._when_settled({})
+                self._refuse()
+                talk.goal = SettleGoal(self._pool)
             case "reload":
                 self._reload(talk)
             case "scale":
                 self._scale(talk, request.arguments["workers"])
             case "reopen":
-                talk.goal = self._when_written(self._asked.reopen())
+                talk.goal = WrittenGoal(self._pool, self._logs, self._asked.reopen())
             case "rotate" | "flush" as what:
-                talk.goal = self._when_written(self._logs.ask(what))
+                talk.goal = WrittenGoal(self._pool, self._logs, self._logs.ask(what))
             case "stop":
-                talk.stopping = True
+                talk.goal = StopGoal(self._pool)
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
             case "hand_over":
                 listeners = self._asked.hand_over()
@@ -222,32 +232,25 @@ class Control:
                 self._deaths.clear()
                 self._recycled.clear()
                 self.restarts.clear()
-        return {"name": self._asked.describe()["name"]}
+        return {"name": self._name, "pid": os.getpid()}
 
     def _reload(self, talk: Talk) -> None:
         asked = self._asked.reload()
         if isinstance(asked, str):
             raise UsageError(asked)
-
-        def outcome(happening: orders.Happening | None) -> Outcome | None:
-            match happening:
-                case orders.RollDone(generation, took) if generation >= asked:
-                    return wire.result({"generation": generation, "asked": asked, "took": took})
-                case orders.RollFailed(kept, reason):
-                    text = f"reload failed, gen {kept} serves on: {reason}"
-                    return wire.error(text, PreforkError.exit_code + 1)
-            return None
-
-        talk.goal = outcome
+        talk.goal = ReloadGoal(self._pool, asked)
 
     def _scale(self, talk: Talk, workers: object) -> None:
-        asked = wire.new_target(workers, self._pool.target)
-        policy = self._pool.plan.policy
-        if asked != policy.clip(asked):
-            limits = f"{policy.least} to {policy.most}"
-            raise UsageError(f"there may be {limits} workers, not {asked}")
+        # By the plan: a pool that was drained wants no worker now, but has a number all the same.
+        asked = wire.new_target(workers, self._pool.plan.target)
+        self._refuse(asked)
         self._asked.scale(asked)
-        talk.goal = self._when_settled({"asked": asked})
+        talk.goal = ScaleGoal(self._pool, asked)
+
+    def _refuse(self, workers: int | None = None) -> None:
+        """Raises UsageError for a wish that the pool does not take."""
+        if why := refusal(self._pool, workers):
+            raise UsageError(why)
 
     def _signal(self, signal: object, slot: object = None) -> list[int]:
         """Raises UsageError."""
@@ -260,24 +263,6 @@ class Control:
             raise UsageError(f"no worker is in slot {slot}; there are {slots or 'none'}")
         return pids
 
-    def _when_settled(self, also: dict[str, Any]) -> Goal:
-        pool = self._pool
-
-        def outcome(happening: orders.Happening | None) -> Outcome | None:
-            reached = pool.ready == len(pool.workers) == pool.target
-            if happening is None and reached:
-                return wire.result({"workers": pool.target, **also})
-            return None
-
-        return outcome
-
-    def _when_written(self, asked: int | None) -> Goal:
-        def outcome(happening: orders.Happening | None) -> Outcome | None:
-            done = happening is None and self._logs.has_done(asked)
-            return wire.result({}) if done else None
-
-        return outcome
-
     # What happens.
 
     def tell(self, happening: orders.Happening, text: str) -> None:
@@ -286,10 +271,12 @@ class Control:
             self._remember(happening)
         line = wire.progress(text, at=self._clock(), **_details(happening))
         for talk in list(self._talks):
-            waits = talk.goal is not None or talk.stopping
-            if (waits or talk.follows) and not talk.peer.send(line):
+            if talk.goal is not None:
+                talk.goal.hear(happening)
+            elif not talk.follows:
+                continue
+            if not talk.peer.send(line):
                 self._hang_up(talk)  # it does not read
-        self._look(happening)
 
     def _remember(self, gone: orders.WorkerGone) -> None:
         death = {"at": self._clock(), **_details(gone)}
@@ -300,20 +287,27 @@ class Control:
             self._recycled.append(death)
 
     def settle(self) -> None:
-        """The pool has decided everything for now."""
-        self._look(None)
-
-    def _look(self, happening: orders.Happening | None) -> None:
+        """The pool has decided everything for now: those whose goal has a verdict are told it."""
         for talk in list(self._talks):
-            outcome = talk.goal(happening) if talk.goal is not None else None
-            if outcome is not None:
-                self._end(talk, outcome)
+            verdict = talk.goal.verdict() if talk.goal is not None else None
+            # A stop has reached its goal when the master is gone, too: ``close`` tells it.
+            stopped = isinstance(talk.goal, StopGoal) and isinstance(verdict, Reached)
+            if verdict is not None and not stopped:
+                self._end(talk, _told(verdict))
+
+    def next_deadline(self) -> float | None:
+        """When ``settle`` is due although nothing happens."""
+        goals = (talk.goal for talk in self._talks)
+        return min((each.deadline for each in goals if isinstance(each, WrittenGoal)), default=None)
 
     def close(self) -> None:
-        """It is over: who waited for that is told so, and the others, too."""
+        """The master ends: clients that waited for that are told so, and the others, too."""
         for talk in list(self._talks):
-            over = wire.result({}) if talk.stopping else wire.error("the master stopped", 111)
-            self._end(talk, over)
+            verdict = talk.goal.verdict() if talk.goal is not None else None
+            self._end(
+                talk,
+                _told(verdict or Failed("it stopped before it could answer", UsageError.exit_code)),
+            )
         self._socket.close()
 
     def close_copy(self) -> None:
@@ -321,6 +315,34 @@ class Control:
         for talk in self._talks:
             talk.peer.close()
         self._socket.close()
+
+
+class WrittenGoal(Goal):
+    """The log writer has done what it was asked; ``asked``: the number of that, None: nothing."""
+
+    def __init__(self, pool: Pool, logs: Logs, asked: int | None) -> None:
+        super().__init__(pool)
+        self._logs = logs
+        self._asked = asked
+        self.deadline = monotonic() + WRITER_PATIENCE
+
+    def _decide(self) -> Verdict | None:
+        if self._logs.has_done(self._asked):
+            return Reached({})
+        if monotonic() < self.deadline:
+            return None
+        why = f"the log writer did not do it within {WRITER_PATIENCE:g} s; see its log"
+        return Failed(why, MachineError.exit_code)
+
+    def _hopeless(self) -> Failed | None:
+        return None  # the workers have no part in it
+
+
+def _told(verdict: Verdict) -> bytes:
+    """The last line for the client."""
+    if isinstance(verdict, Reached):
+        return wire.result(verdict.values)
+    return wire.error(verdict.reason, verdict.fault)
 
 
 def _was_planned(gone: orders.WorkerGone) -> bool:

@@ -43,6 +43,7 @@ from prefork.unix.pidfile import PidFile
 from prefork.unix.process import Death, reap_strangers
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.signals import Mailbox, in_terminal_foreground
+from prefork.unix.succession import NOTHING
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Say, Word
@@ -84,22 +85,22 @@ class Master:
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            taken_over = registration.taken_over if registration is not None else ()
-            self._generations = Generations(prepare_first(config, here, taken_over))
+            inherited = registration.inherited if registration is not None else NOTHING
+            self._generations = Generations(prepare_first(config, here, inherited.listeners))
             basics = (self._generations, self._waiter, log, self._logs, self._scoreboard.rows)
             self._status_server = StatusServer(config, here, listed, *basics)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
             raise
-        self._pool = Pool(self._generations[1].policy, Random())
+        self._pool = Pool(self._generations[1].policy, Random(), inherited.hand_set)
         self._published = Published(self._scoreboard, self._nursery, self._pool)
         self._autoscale = Autoscale(self._pool, self._nursery, self._generations, log.logger)
         self._registration = registration
         self._control = None
         if registration is not None:
             self._control = Control(registration, self._waiter, self._pool, self, self._logs, time)
-        self._status = ""
+        self._status = self._done = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemory()
         known = (self._waiter, self._nursery, self._pool, log.logger)
@@ -120,7 +121,7 @@ class Master:
     def run(self) -> int:
         """Until everything is over; the exit code."""
         first = self._generations[1]
-        count = first.policy.first
+        count = self._pool.plan.target
         workers = "1 worker" if count == 1 else f"{count} workers"
         self._log.logger.info("%s: %s, %s", self._name, first.places(), workers)
         first.warn(self._log.logger)
@@ -141,8 +142,8 @@ class Master:
     # Waiting.
 
     def _patience(self) -> float | None:
-        parts = (self._pool, self._programs, self._planned, self._autoscale)
-        due = [part.next_deadline() for part in parts] + [self._notifier.watchdog_due]
+        parts = (self._pool, self._programs, self._planned, self._autoscale, self._control)
+        due = [part.next_deadline() for part in parts if part] + [self._notifier.watchdog_due]
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
@@ -175,8 +176,7 @@ class Master:
 
     def _read_mail(self) -> None:
         asked = self._mailbox.collect()
-        if signal.SIGHUP in asked:
-            # A storm of HUPs that was read at once is one wish.
+        if signal.SIGHUP in asked:  # a storm of them that was read at once is one wish
             self.reload()
         for signum in asked:
             self._on_signal(signum)
@@ -247,7 +247,7 @@ class Master:
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""
-        self._ask(facts.AskedScale(workers - self._pool.target))
+        self._ask(facts.AskedScale(workers - self._pool.plan.target))
 
     def stop(self, quick: bool) -> None:
         """From now on none."""
@@ -363,9 +363,11 @@ class Master:
                     self._generations.listen_for(self._pool.plan.generation)
                 if self._pool.state is not MasterState.STARTING:
                     self._notifier.ready()
-            case orders.Ending(reason):
+            case orders.Ending(reason, _, done):
                 self._notifier.stopping()
-                if reason and self._log.path:
+                self._done = done
+                text = text if reason else self._foreground.explain_end(self._name, done)
+                if text and self._log.path:
                     print(f"prefork: {text}", file=sys.stderr, flush=True)
 
     # Housekeeping.
@@ -377,12 +379,10 @@ class Master:
             self._titles.master(now)
             self._notifier.status(now)
             if self._registration is not None:
-                self._registration.note(
-                    status=now,
-                    target=self._pool.target,
-                    scoreboard=self._scoreboard.path,
-                    **self._logs.places(),
-                )
+                pool, scoreboard = self._pool, self._scoreboard.path
+                places = {"scoreboard": scoreboard, **self._logs.places()}
+                scaled = pool.plan.hand_set
+                self._registration.note(status=now, target=pool.target, scaled=scaled, **places)
 
     def _close(self) -> None:
         self._programs.close()
@@ -394,7 +394,6 @@ class Master:
             self._pid_file.close()
         if self._registration is not None and self._control is not None:
             self._control.close()
-            self._registration.close("stopped" if self._exit_code == 0 else self._status)
-        # If it is still there: we were stopped before we were ready, and it must not return 0.
-        self._foreground.failed(self._exit_code or MachineError.exit_code)
+            self._registration.close(self._status, self._exit_code, self._done)
+        self._foreground.failed(self._exit_code or self._foreground.unready)
         self._log.logger.info("stopped")

@@ -256,8 +256,8 @@ class Programs:
             self._leave_behind(program)
         else:
             self._forget(program.pid, program.words)
-        if program.is_ready:
-            return ""
+        if program.is_ready or death.code in program.config.stop_exit_codes:
+            return ""  # the second: its work was done sooner than it counts as ready
         how = f"exit code {death.code}" if death.signal is None else death.signal
         told = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
         return f"{told}, having said:\n{said}" if said else told

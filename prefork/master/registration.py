@@ -4,15 +4,16 @@ A master whose folder cannot be used serves all the same; it says so once and is
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from time import time
 from typing import Any
 
-from prefork.errors import MachineError
+from prefork.errors import MachineError, PreforkError
 from prefork.observe.log import Log
 from prefork.unix.control import ControlSocket
 from prefork.unix.home import Folder
-from prefork.unix.listeners import Listener
+from prefork.unix.succession import Inherited
 from prefork.version import __version__
 
 _TOLD = (
@@ -33,7 +34,7 @@ _TOLD = (
 class Registration:
     """``origin``: how it was started, so that it can be started again. ``managed``: it stays in
     the list when it is stopped. ``group``: whose members may look; raises PreforkError if it cannot
-    be let in. ``taken_over``: the listeners of the master that was here before."""
+    be let in. ``inherited``: what the master before leaves to this one."""
 
     def __init__(
         self,
@@ -42,29 +43,33 @@ class Registration:
         managed: bool,
         log: Log,
         group: int | None,
-        taken_over: Sequence[Listener],
+        inherited: Inherited,
     ) -> None:
         self.group = group
-        self.taken_over = taken_over
+        self.inherited = inherited
         self._folder = folder
         self._managed = managed
         self._log = log
         self._told = False
-        try:
-            if group is not None:
-                folder.let_in(group)
-            self.socket = ControlSocket(folder.control, group is not None)
-        except BaseException:
-            folder.close(keep=managed)
-            raise
         self._state: dict[str, Any] = {
             "name": folder.name,
             "pid": os.getpid(),
             "started": time(),
             "version": __version__,
             "managed": managed,
+            "status": "starting",
+            "scaled": inherited.hand_set and asdict(inherited.hand_set),
             **origin,
         }
+        try:
+            if group is not None:
+                folder.let_in(group)
+            # First, so that clients that get in find the state of this master, not of the last one.
+            self.note()
+            self.socket = ControlSocket(folder.control, group is not None)
+        except BaseException:
+            folder.close(keep=managed)
+            raise
 
     @property
     def name(self) -> str:
@@ -86,10 +91,13 @@ class Registration:
                 self._told = True
                 self._log.logger.warning("%s; the list will not know", error)
 
-    def close(self, status: str) -> None:
-        """It is over."""
+    def close(self, status: str, code: int | None, done: str = "") -> None:
+        """The master ends with this exit code, None: by a bug; if it failed, ``status`` says how.
+        ``done``: how all workers ended for good."""
+        code = PreforkError.exit_code if code is None else code
+        status = status if code else done or "stopped"
         if self._managed:
-            self.note(pid=None, status=status, ended=time())
+            self.note(pid=None, status=status, exit_code=code, done=bool(done), ended=time())
         self._folder.close(keep=self._managed)
 
     def close_copy(self) -> None:

@@ -24,13 +24,17 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
             return logging.ERROR, f"{who} {what}; its stacks follow, then it is killed"
         case orders.WorkerGone():
             return _gone(happening)
+        case orders.WorkerLingers(_, pid, slot, generation):
+            who = f"worker {slot} (pid {pid}, gen {generation})"
+            why = "the kernel does not end it, perhaps because of a disk or a network file system"
+            return logging.ERROR, f"{who} was killed, and {why}"
         case orders.Running(generation):
             return logging.INFO, f"running, gen {generation}"
         case orders.RollStarted(generation):
             return logging.INFO, f"reloading to gen {generation}"
         case orders.RollDone(generation, took):
             return logging.INFO, f"reloaded to gen {generation} in {took:.2f}s"
-        case orders.RollFailed(kept, reason):
+        case orders.RollFailed(kept, reason, _):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
         case orders.Recycling(workers, why):
             count = "1 worker" if workers == 1 else f"{workers} workers"
@@ -42,8 +46,10 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
             return logging.INFO, _scaled(happening)
         case orders.Parked():
             return logging.INFO, "draining all workers; HUP or TTIN brings them back"
-        case orders.Ending(reason):
-            return (logging.ERROR, f"giving up: {reason}") if reason else (logging.INFO, "stopping")
+        case orders.Ending(reason, done=done):
+            if reason:
+                return logging.ERROR, f"giving up: {reason}"
+            return logging.INFO, f"stopping: {done}" if done else "stopping"
         case orders.Overslept(seconds):
             return logging.WARNING, f"the master was stopped for {seconds:.0f}s; deadlines moved"
 

@@ -12,6 +12,7 @@ opens a file or reads the time, so a simulator can play thousands of histories a
     budget.py    how often a slot may fail, and how long it waits
     scaling.py   how many slots there should be, from a reading a second
     pool.py      the states of the whole, and the one step that reconciles desired with actual
+    goals.py     when a wish is fulfilled, and why it is not
 """
 
 from prefork.pool.policy import Policy

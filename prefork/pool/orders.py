@@ -7,6 +7,8 @@ notifications to systemd are made from happenings, never from inside the pool.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from prefork.errors import AppError
+
 
 class Cause(StrEnum):
     """Why a worker ended: the word that the log, the title and the list show."""
@@ -62,7 +64,8 @@ class WorkerHung:
 class WorkerGone:
     """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is;
     ``reason``: what it said itself, unless that is told as the end of a start or of a roll, or was
-    told of the heir before it; ``why``: what wore out one that was recycled."""
+    told of the heir before it; ``why``: what wore out one that was recycled; ``fault``: the exit
+    code of errors.py that says whose fault a failure was."""
 
     worker: int
     pid: int
@@ -74,6 +77,17 @@ class WorkerGone:
     retry_in: float | None
     reason: str = ""
     why: str = ""
+    fault: int = AppError.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLingers:
+    """A worker was killed seconds ago, and the kernel has not ended it yet. Told once."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +114,12 @@ class RollDone:
 
 @dataclass(frozen=True, slots=True)
 class RollFailed:
-    """A reload failed or was refused; generation ``kept`` serves on."""
+    """A reload failed or was refused; generation ``kept`` serves on. ``fault``: whose fault that
+    was, as an exit code of errors.py."""
 
     kept: int
     reason: str
+    fault: int = AppError.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +158,12 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The pool is going down; ``reason``: the failure that forces it, or empty."""
+    """The pool is going down. ``reason``: the failure that forces it, with its ``fault`` (an exit
+    code of errors.py); ``done``: how the workers ended for good. Both empty: it was asked to."""
 
     reason: str
+    fault: int = 0
+    done: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +178,7 @@ Happening = (
     | WorkerLeaving
     | WorkerHung
     | WorkerGone
+    | WorkerLingers
     | Running
     | RollStarted
     | RollDone

@@ -1,6 +1,7 @@
 """The numbers that the pool decides by, and the plan that they are part of. Times are seconds."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 MOST_WORKERS = 1024
 
@@ -54,13 +55,49 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class HandSet:
+    """A number of slots that the operator set: ``workers``, while the settings said ``settings``.
+
+    It outlives the master, but not a change of the settings: the operator changed them later.
+    """
+
+    workers: int
+    settings: int
+
+    @staticmethod
+    def read(stored: object) -> "HandSet | None":
+        """What a file holds of it; None for anything else than two numbers of workers."""
+        if not isinstance(stored, Mapping):
+            return None
+        match stored.get("workers"), stored.get("settings"):
+            case int(workers), int(settings) if min(workers, settings) > 0:
+                return HandSet(workers, settings)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What is desired: this many slots, all at this generation, under this policy."""
+    """What is desired: this many slots, all at this generation, under this policy. ``by_hand``: the
+    operator set the number of slots, not the settings or the autoscaler."""
 
     generation: int
     target: int
     policy: Policy
+    by_hand: bool = False
 
-    def scaled(self, by: int) -> "Plan":
+    @staticmethod
+    def first(policy: Policy, kept: HandSet | None) -> "Plan":
+        """The plan of a new master. ``kept``: the number that the operator set at the last one."""
+        if kept is None or kept.settings != policy.workers:
+            return Plan(1, policy.first, policy)
+        return Plan(1, policy.clip(kept.workers), policy, by_hand=True)
+
+    @property
+    def hand_set(self) -> dict[str, int] | None:
+        """The number that the operator set, as ``HandSet.read`` wants it; None: it is the settings'
+        or the autoscaler's."""
+        return asdict(HandSet(self.target, self.policy.workers)) if self.by_hand else None
+
+    def scaled(self, by: int, by_hand: bool) -> "Plan":
         """With so many slots more or less, within bounds."""
-        return replace(self, target=self.policy.clip(self.target + by))
+        return replace(self, target=self.policy.clip(self.target + by), by_hand=by_hand)

@@ -1,7 +1,8 @@
 """The states of the master, and the one step that reconciles desired with actual.
 
     state      leaves on
-    starting   first worker ready -> running; a boot failure before that -> stopping (failed)
+    starting   first worker ready -> running; a boot failure before that -> stopping (failed); a
+               reload -> a newer generation, same state, with nothing to fall back to
     running    reload -> reloading; stop -> stopping
     reloading  every slot at the new generation and none older accepts -> running; a boot failure or
                the roll's deadline -> frozen; another reload -> a newer generation, same state
@@ -22,13 +23,13 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from random import Random
 
-from prefork.errors import MachineError
+from prefork.errors import AppError, MachineError
 from prefork.pool import facts, orders
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
-from prefork.pool.policy import Plan, Policy
+from prefork.pool.policy import HandSet, Plan, Policy
 from prefork.pool.table import Table
-from prefork.pool.workers import FRESH, State, Worker
+from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
 
 OVERSLEPT = 2.0
 """A master that wakes this many seconds after its own deadline was stopped or suspended."""
@@ -50,18 +51,20 @@ class MasterState(StrEnum):
 class Pool:
     """The worker table and everything that is decided about it."""
 
-    def __init__(self, policy: Policy, rng: Random) -> None:
+    def __init__(self, policy: Policy, rng: Random, kept: HandSet | None = None) -> None:
+        """``kept``: the number of workers that the operator set at the master before."""
         self.state = MasterState.STARTING
-        self.plan = Plan(generation=1, target=policy.first, policy=policy)
+        self.plan = Plan.first(policy, kept)
         self.workers = Table()
         self.failure = ""
         """Why the last reload failed; empty once one succeeded."""
         self._fallback: Plan | None = None
-        self._parked = False
+        self._parked = self._quick = False
+        self._roll_open = False
+        """A reload was asked for, and RollDone or RollFailed is to come: also while starting."""
         self._roll_started = 0.0
         self._roll_deadline: float | None = None
         self._exit = orders.Exit(None)
-        self._quick = False
         self._wake: float | None = None
         self._rng = rng
         self._orders: list[Order] = []
@@ -87,7 +90,7 @@ class Pool:
             case facts.Beats(deadlines):
                 self._on_beats(deadlines)
             case facts.Stuck(worker, what):
-                self._on_stuck(worker, what)
+                self._on_stuck(worker, what, now)
             case facts.Exited():
                 self._on_exited(fact, now)
             case facts.AskedReload(generation, policy):
@@ -195,18 +198,19 @@ class Pool:
         for worker in self.workers.ready():
             worker.deadline = deadlines.get(worker.id, worker.deadline)
 
-    def _on_stuck(self, worker_id: int, what: str) -> None:
+    def _on_stuck(self, worker_id: int, what: str, now: float) -> None:
         if (worker := self.workers.get(worker_id, State.HUNG)) is not None:
             worker.reason = worker.reason or what
-            self._kill(worker)
+            self._kill(worker, now)
 
     def _on_exited(self, fact: facts.Exited, now: float) -> None:
         worker = self.workers.get(fact.worker)
         if worker is None:
             return
         detail = f"exit code {fact.code}" if fact.signal is None else fact.signal
-        if fact.code in self.plan.policy.stop_exit_codes and worker.state is State.READY:
+        if fact.code in self.plan.policy.stop_exit_codes and worker.may_be_done:
             self.workers.budget(worker.slot).closed = True
+            worker.cause = Cause.EXIT
         if worker.cause is None:
             worker.cause = worker.cause_of(fact)
         self._bury(worker, now, detail)
@@ -215,8 +219,9 @@ class Pool:
         """Forget a dead worker and book its death to its slot, unless we sent it away."""
         self.workers.remove(worker)
         cause = worker.cause or Cause.EXIT
-        failed = worker.state is not State.DRAINING and cause not in _SENT_AWAY
         budget = self.workers.budget(worker.slot)
+        done = budget.closed and worker.may_be_done and cause is Cause.EXIT
+        failed = not done and worker.state is not State.DRAINING and cause not in _SENT_AWAY
         if failed and not budget.closed:
             budget.charge(now, worker.uptime(now), self.plan.policy.min_uptime, self._rng)
         decisive = failed and self._is_decisive(worker)
@@ -233,6 +238,7 @@ class Pool:
                 retry_in=max(0.0, budget.due - now) if again else None,
                 reason=worker.reason if again and not told else "",
                 why=worker.worn if cause is Cause.RECYCLE else "",
+                fault=worker.code,
             )
         )
         if incumbent is not None:
@@ -262,7 +268,7 @@ class Pool:
         if self.state is MasterState.STARTING:
             self._begin_stop(reason, code)
         else:
-            self._freeze(reason)
+            self._freeze(reason, code)
 
     def _maybe_give_up(self, budget: Budget, reason: str, code: int) -> None:
         """The restart budget counts only when nobody serves."""
@@ -277,14 +283,16 @@ class Pool:
             return
         if self.state in (MasterState.RUNNING, MasterState.FROZEN):
             self._fallback = self.plan
-            self._roll_started = now
             self.state = MasterState.RELOADING
+        if not self._roll_open:
+            self._roll_open, self._roll_started = True, now
         # TTIN and TTOU survive a reload unless the file itself changed its mind.
         asked = policy.workers != self.plan.policy.workers
         target = policy.clip(policy.workers if asked else self.plan.target)
-        self.plan = Plan(generation, target, policy)
+        self.plan = Plan(generation, target, policy, self.plan.by_hand and not asked)
         self._parked = False
-        self._roll_deadline = now + policy.roll_time(target)
+        if self.state is MasterState.RELOADING:
+            self._roll_deadline = now + policy.roll_time(target)
         self.workers.forgive()
         self._announce(orders.RollStarted(generation))
 
@@ -310,9 +318,9 @@ class Pool:
         if self.stopping:
             return
         before, self._parked = self.target, False
-        self.plan = self.plan.scaled(by)
+        self.plan = self.plan.scaled(by, by_hand=not why)
         if self._fallback is not None:
-            self._fallback = self._fallback.scaled(by)
+            self._fallback = self._fallback.scaled(by, by_hand=not why)
         self._announce(orders.Scaled(self.plan.target, before, why))
 
     def _on_drain(self) -> None:
@@ -327,19 +335,19 @@ class Pool:
             for worker in self.workers:
                 self._stop(worker, Cause.STOP, now)
 
-    def _begin_stop(self, failure: str | None = None, code: int = 0) -> None:
+    def _begin_stop(self, failure: str | None = None, code: int = 0, done: str = "") -> None:
         if not self.stopping:
             self.state, self._exit = MasterState.STOPPING, orders.Exit(failure, code)
-            self._announce(orders.Ending(failure or ""))
+            self._announce(orders.Ending(failure or "", code, done))
 
-    def _freeze(self, reason: str) -> None:
+    def _freeze(self, reason: str, code: int = AppError.exit_code) -> None:
         """Give up the roll: the generation it started from is desired again."""
         kept = self._fallback
         assert kept is not None, "a roll always has something to fall back to"
         self.state, self.plan, self._fallback = MasterState.FROZEN, kept, None
-        self._roll_deadline = None
+        self._roll_open, self._roll_deadline = False, None
         self.failure = reason
-        self._announce(orders.RollFailed(kept.generation, reason))
+        self._announce(orders.RollFailed(kept.generation, reason, code))
 
     # Time.
 
@@ -379,8 +387,12 @@ class Pool:
                 self._freeze("the reload did not end in time")
 
     def _deadline_passed(self, worker: Worker, now: float) -> None:
+        if worker.state is State.KILLED:
+            worker.lingers, worker.deadline = True, None
+            self._announce(orders.WorkerLingers(*worker.names))
+            return
         if worker.state is State.DRAINING or worker.forced:
-            self._kill(worker)
+            self._kill(worker, now)
             return
         if worker.state is State.HUNG:
             worker.forced = True
@@ -423,7 +435,7 @@ class Pool:
                 self._stop(worker, Cause.SCALE, now)
             elif worker.state in FRESH and worker.generation != self.plan.generation:
                 self._stop(worker, Cause.RELOAD, now)
-            elif worker.state is State.READY and self.workers.relieved(worker):
+            elif self.workers.relieved(worker, self.plan.generation):
                 outdated = worker.generation != self.plan.generation
                 self._stop(worker, Cause.RELOAD if outdated else Cause.RECYCLE, now)
 
@@ -435,18 +447,20 @@ class Pool:
     def _finish_roll(self, now: float) -> None:
         """Done is when every slot serves the new generation and no older one accepts any more."""
         generation = self.plan.generation
-        if self.state is not MasterState.RELOADING or self.workers.listens_before(generation):
+        is_open = self._roll_open and self.state is not MasterState.STARTING
+        if not is_open or self.workers.listens_before(generation):
             return
         if all(self.workers.serves(slot, generation) for slot in range(self.target)):
-            self.state, self._fallback, self.failure = MasterState.RUNNING, None, ""
-            self._roll_deadline = None
+            if self.state is not MasterState.FROZEN:  # else a later reload was refused
+                self.state, self.failure = MasterState.RUNNING, ""
+            self._roll_open, self._fallback, self._roll_deadline = False, None, None
             self._announce(orders.RollDone(generation, now - self._roll_started))
 
     def _close_when_all_slots_ended(self) -> None:
         """Every slot ended with an exit code that means "do not restart me"."""
         slots = range(self.target)
         if slots and not self.workers and all(self.workers.budget(slot).closed for slot in slots):
-            self._begin_stop()
+            self._begin_stop(done="every worker ended with an exit code of stop-exit-codes")
             self._orders.append(self._exit)
 
     # Orders.
@@ -460,7 +474,7 @@ class Pool:
         if worker.state is State.KILLED:
             return
         if worker.state is State.HUNG or (self._quick and worker.state in FRESH):
-            self._kill(worker)
+            self._kill(worker, now)
             return
         policy = self.plan.policy
         if self._quick:
@@ -471,8 +485,8 @@ class Pool:
         worker.enter(State.DRAINING, now + timeout)
         self._orders.append(orders.Stop(worker.id, self._quick))
 
-    def _kill(self, worker: Worker) -> None:
-        worker.enter(State.KILLED, None)
+    def _kill(self, worker: Worker, now: float) -> None:
+        worker.enter(State.KILLED, now + LINGERS_AFTER)
         self._orders.append(orders.Kill(worker.id))
 
     def _announce_leaving(self, worker: Worker, cause: Cause) -> None:

@@ -50,8 +50,13 @@ class Table:
         """Those that serve or are about to."""
         return [w for w in self._workers.values() if w.state is State.READY or w.state in FRESH]
 
-    def relieved(self, incumbent: Worker) -> bool:
-        """Whether a younger worker is ready in the same slot."""
+    def relieved(self, incumbent: Worker, generation: int) -> bool:
+        """Whether a younger worker is ready in the slot of a ready one, or the work of the slot is
+        done, and the incumbent is of another generation than this one."""
+        if incumbent.state is not State.READY:
+            return False
+        if incumbent.generation != generation and self.budget(incumbent.slot).closed:
+            return True
         return any(w.slot == incumbent.slot and w.id > incumbent.id for w in self.ready())
 
     def worn_incumbent(self, heir: Worker) -> Worker | None:

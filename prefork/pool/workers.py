@@ -6,7 +6,7 @@
     ready     Ready                           the worker's own (Beat)     stack dump -> hung
     draining  Stop ordered, or Leaving        kill timeout                SIGKILL    -> killed
     hung      a deadline passed               hang grace, twice           SIGKILL    -> killed
-    killed    SIGKILL ordered                 none: only the kernel can end it now
+    killed    SIGKILL ordered                 told once: only the kernel can end it now
     (gone)    Exited: the worker is forgotten
 
 A hung worker that has told all is killed at once; after one grace its stacks are taken by force.
@@ -34,6 +34,10 @@ class State(StrEnum):
     KILLED = "killed"
 
 
+LINGERS_AFTER = 10.0
+"""Seconds after SIGKILL in which the kernel ends a process that does not hang in the kernel itself
+(uninterruptible sleep: a dead disk or NFS server)."""
+
 FRESH = frozenset({State.SPAWNING, State.BOOTING})
 
 
@@ -60,6 +64,8 @@ class Worker:
     """It said that it accepts no more."""
     forced: bool = False
     """While it hung: it did not tell its stacks, and they were taken from it."""
+    lingers: bool = False
+    """It was killed, and the kernel has not ended it for ``LINGERS_AFTER`` seconds."""
     cause: Cause | None = None
     reason: str = ""
     """What it said when its boot failed, with the app's traceback; or what it hung at."""
@@ -86,6 +92,13 @@ class Worker:
         if self.state in FRESH:
             return Cause.BOOT_FAILURE
         return Cause.EXIT if death.signal is None else Cause.SIGNAL
+
+    @property
+    def may_be_done(self) -> bool:
+        """Whether an exit code may say that its work is done: it served, or boots and has not said
+        that it failed. A program that is quick is done before it counts as ready."""
+        booted = self.state is State.BOOTING and not self.reason
+        return booted or self.state is State.READY
 
     def uptime(self, now: float) -> float:
         """Seconds since it became ready; 0 when it never did."""

@@ -138,9 +138,15 @@ def listener_pid(path: Path) -> int | None:
     """Of whoever listens there, whether it answers or not; None: nobody does."""
     try:
         with connect(path, 1.0) as connection:
-            return _credentials(connection)[0]
+            return peer_pid(connection)
     except MachineError:
         return None
+
+
+def peer_pid(connection: socket.socket) -> int | None:
+    """Of the process at the other end, of a listener's that began to listen; None: it is in
+    another pid namespace."""
+    return _credentials(connection)[0] or None
 
 
 def _credentials(connection: socket.socket) -> tuple[int, int, int]:

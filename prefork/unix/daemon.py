@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
+from prefork.errors import MachineError, UsageError
 from prefork.unix.appending import open_append
 
 
@@ -18,6 +19,8 @@ class Foreground:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.unready = MachineError.exit_code
+        """What the foreground returns when the master ends before it was ready, without a fault."""
 
     def ready(self, output: str) -> None:
         """Let the foreground return 0, and let go of the terminal: ``output`` takes its place."""
@@ -33,6 +36,12 @@ class Foreground:
             except BrokenPipeError:
                 pass
             self.close_copy()
+
+    def explain_end(self, name: str, done: str) -> str:
+        """Words for a foreground that waits for a master which ends without a fault: it is told to
+        stop. Empty: no foreground waits, or the work of all workers is ``done``."""
+        self.unready = 0 if done else UsageError.exit_code
+        return "" if done or self._fd < 0 else f"{name}: told to stop before it was ready"
 
     def close_copy(self) -> None:
         """In a child, or when told: let go of the pipe."""

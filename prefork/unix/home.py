@@ -26,6 +26,9 @@ from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.identity import group_name, user_name
 from prefork.unix.locking import is_at, is_locked, lock
 
+_ENDS_WITHIN = 0.5
+"""Seconds from the end of a control socket to the end of its master."""
+
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
 
@@ -109,8 +112,11 @@ class Entry:
 
     @property
     def owner(self) -> int:
-        """Whose it is."""
-        return os.lstat(self.path).st_uid
+        """Whose it is. Raises UsageError when the app was deleted meanwhile."""
+        try:
+            return os.lstat(self.path).st_uid
+        except FileNotFoundError:
+            raise UsageError(f"{self.name} is not in the list any more") from None
 
     @property
     def is_ours(self) -> bool:
@@ -141,10 +147,11 @@ class Entry:
         finally:
             os.close(fd)
 
-    def wait_until_it_ends(self, timeout: float | None) -> bool:
-        """Whether the master let go of the lock within ``timeout`` seconds."""
+    def wait_until_it_ends(self, timeout: float | None, pid: int | None = None) -> bool:
+        """Whether the master let go of the lock within ``timeout`` seconds, or its process ended:
+        the next master may take the lock at once. ``pid``: of the master, if it is known."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.runs():
+        while self.runs() and (pid is None or _exists(pid)):
             if deadline is not None and time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
@@ -188,7 +195,7 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
     """
     for number in range(1, 1000):
         candidate = name if number == 1 else f"{name}-{number}"
-        folder = _lock(where, candidate)
+        folder = _lock_soon(where, candidate)
         if folder is not None:
             return folder
         if exact:
@@ -196,8 +203,22 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
     raise MachineError(f"a thousand apps called {name} run already")
 
 
+def remove(path: Path) -> bool:
+    """Take an app that does not run off the list; False: a master holds its folder.
+
+    The lock is held meanwhile: a start at this moment would lose its socket and its state.
+    """
+    if not path.is_dir():
+        return True  # another process was faster
+    folder = _lock_soon(path.parent, path.name)
+    if folder is None:
+        return False
+    folder.close(keep=False)
+    return True
+
+
 def erase(path: Path) -> None:
-    """Remove the folder of an app and all that prefork put into it."""
+    """Remove the folder of an app and all that prefork put into it; its lock is held."""
     for log in _logs(path):
         log.unlink(missing_ok=True)
     for name in ("control", "state", "state.new", "lock"):
@@ -212,6 +233,17 @@ def _logs(folder: Path) -> list[Path]:
     """What master and workers said, the rotated files, too."""
     own = [path for path in folder.glob("log*") if re.fullmatch(r"log(\.\d+|\.new)?", path.name)]
     return own + list(folder.glob(f"{folder.name}.out*"))
+
+
+def _lock_soon(where: Path, name: str) -> Folder | None:
+    """The folder, locked. A process that removes it, or a master that has closed its socket, holds
+    the lock for an instant only, and is waited for."""
+    deadline = time.monotonic() + _ENDS_WITHIN
+    while (folder := _lock(where, name)) is None:
+        if (where / name / "control").exists() or time.monotonic() > deadline:
+            return None
+        time.sleep(0.005)
+    return folder
 
 
 def _lock(where: Path, name: str) -> Folder | None:
@@ -267,6 +299,16 @@ def _require_own(path: Path) -> None:
             f"others may write into {path}, which is in $PREFORK_HOME, and so take the place of an "
             f"app; chmod go-w {path}"
         )
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 def _read_state(path: Path) -> dict[str, Any]:

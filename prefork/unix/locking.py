@@ -6,12 +6,26 @@ then. So who locks one looks whether it is still in its place.
 
 import fcntl
 import os
+import time
 from pathlib import Path
+
+OBSERVED_FOR = 1.0
+"""Seconds in which processes that only look (``is_locked``) let go of a lock, many times over."""
 
 
 def lock(fd: int) -> bool:
-    """Until it is closed; False: somebody else holds it."""
-    return _flock(fd, fcntl.LOCK_EX)
+    """Take the lock until ``fd`` is closed; False: another process holds it.
+
+    Observers hold a shared lock for an instant. They are waited for: otherwise a start beside a
+    ``list`` would be told that the app runs.
+    """
+    deadline = time.monotonic() + OBSERVED_FOR
+    while not _flock(fd, fcntl.LOCK_EX):
+        if not _flock(fd, fcntl.LOCK_SH) or time.monotonic() > deadline:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        time.sleep(0.001)
+    return True
 
 
 def is_locked(fd: int) -> bool:

@@ -8,14 +8,27 @@ opened by.
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from prefork.config.addresses import parse_address
 from prefork.errors import MachineError
-from prefork.unix.control import connect
+from prefork.pool.policy import HandSet
 from prefork.unix.listeners import Listener
 from prefork.wire import control as wire
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a new master has from the one before, or from the list: its ``listeners``, and the
+    number of workers that the operator set."""
+
+    listeners: Sequence[Listener] = ()
+    hand_set: HandSet | None = None
+
+
+NOTHING = Inherited()
+"""What the first master of an app inherits."""
 
 MOST = 253
 """SCM_MAX_FD of the kernel."""
@@ -26,19 +39,18 @@ def describe(listeners: Iterable[Listener]) -> list[dict[str, Any]]:
     return [{"address": str(each.address), "inode": each.inode} for each in listeners]
 
 
-def fetch(control: Path, timeout: float) -> list[Listener]:
+def fetch(connection: socket.socket) -> list[Listener]:
     """Copies of a master's, from its control socket. Raises MachineError, RefusedError."""
     data, fds = b"", list[int]()
-    with connect(control, timeout) as connection:
-        try:
-            connection.sendall(wire.request("hand_over"))
-            while not data.endswith(b"\n"):
-                piece, came, _, _ = socket.recv_fds(connection, 65536, MOST)
-                if not piece:
-                    raise MachineError("the master left without its sockets")
-                data, fds = data + piece, fds + list(came)
-        except OSError as error:
-            raise MachineError(f"no sockets from the master: {error.strerror or error}") from error
+    try:
+        connection.sendall(wire.request("hand_over"))
+        while not data.endswith(b"\n"):
+            piece, came, _, _ = socket.recv_fds(connection, 65536, MOST)
+            if not piece:
+                raise MachineError("the master left without its sockets")
+            data, fds = data + piece, fds + list(came)
+    except OSError as error:
+        raise MachineError(f"no sockets from the master: {error.strerror or error}") from error
     said = wire.read_answer(data)
     assert isinstance(said, wire.Result), "there are no steps on the way"
     return _rebuild(said.value["listeners"], fds)

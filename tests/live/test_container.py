@@ -107,6 +107,8 @@ LATE = ["--ready", "5s"]
         ("sleep 1; kill -9 $$", ["--max-restarts", "0"], 137),
         ("sleep 1; exit 0", ["--stop-exit-codes", "0"], 0),
         ("sleep 1; exit 7", ["--stop-exit-codes", "7"], 7),
+        ("exit 0", ["--max-restarts", "0", "--stop-exit-codes", "0", "--ready", "auto"], 0),
+        ("exit 7", ["--max-restarts", "0", "--stop-exit-codes", "7", *LATE], 7),
         ("sleep 1; exit 0", ["--max-restarts", "0"], 102),
         ("exit 5", LATE, 5),
         ("exit 0", LATE, 102),

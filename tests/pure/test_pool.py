@@ -7,7 +7,7 @@ import pytest
 from prefork.pool import MasterState, Policy, Pool, facts, orders
 from prefork.pool.budget import LONGEST_DELAY, RESET_AFTER, Budget
 from prefork.pool.orders import Cause
-from prefork.pool.policy import MOST_WORKERS
+from prefork.pool.policy import MOST_WORKERS, HandSet
 from prefork.pool.workers import State
 
 
@@ -370,6 +370,31 @@ def test_draining_keeps_the_master_and_scaling_or_reloading_brings_workers_back(
     assert story.pool.target == 3
 
 
+def test_a_number_that_was_set_by_hand_outlives_the_pool() -> None:
+    story = running(workers=2)
+    assert story.pool.plan.hand_set is None
+    story.tell(facts.AskedScale(+1, "the workers are busy"))
+    assert story.pool.plan.hand_set is None
+    story.tell(facts.AskedScale(+1))
+    kept = HandSet.read(story.pool.plan.hand_set)
+    assert kept == HandSet(4, settings=2)
+    assert Pool(Policy(workers=2), Random(1), kept).target == 4
+    assert Pool(Policy(workers=2, most=3), Random(1), kept).target == 3
+    assert Pool(Policy(workers=5), Random(1), kept).target == 5, "the settings changed later"
+    story.hup(workers=2, surge=2)
+    assert story.pool.plan.hand_set == {"workers": 4, "settings": 2}
+    story.hup(workers=3)
+    assert story.pool.plan.hand_set is None
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [None, 3, {}, {"workers": 3}, {"workers": "3", "settings": 1}, {"workers": 0, "settings": 1}],
+)
+def test_a_number_that_is_none_is_not_kept(stored: object) -> None:
+    assert HandSet.read(stored) is None
+
+
 # Failure and its budget.
 
 
@@ -426,6 +451,32 @@ def test_a_worker_may_say_by_its_exit_code_that_it_is_not_to_be_replaced() -> No
     assert not story.all(orders.Spawn)
     story.exit(2, 7)
     assert story.all(orders.Exit)[0] == orders.Exit(None)
+
+
+def test_a_worker_that_is_done_before_it_counts_as_ready_has_not_failed() -> None:
+    story = Story(workers=1, max_restarts=0, stop_exit_codes=frozenset({0}))
+    story.exit(1, 0)
+    assert story.all(orders.WorkerGone)[0].cause is Cause.EXIT
+    done = "every worker ended with an exit code of stop-exit-codes"
+    assert story.all(orders.Ending) == [orders.Ending("", 0, done)]
+    assert story.all(orders.Exit)[0] == orders.Exit(None)
+
+
+def test_a_worker_that_said_that_it_failed_is_not_done() -> None:
+    story = Story(workers=1, stop_exit_codes=frozenset({0}))
+    story.tell(facts.BootFailed(1, "ImportError"))
+    story.exit(1, 0)
+    assert story.all(orders.Exit)[0].failed == "worker 0: ImportError"
+
+
+def test_a_new_generation_that_is_done_at_once_sends_the_old_one_away() -> None:
+    story = running(workers=1, stop_exit_codes=frozenset({0}))
+    story.hup()
+    story.exit(2, 0)
+    assert story.all(orders.Stop) == [orders.Stop(1, False)]
+    story.tell(facts.Leaving(1))
+    assert story.all(orders.RollDone)
+    assert story.pool.state is MasterState.RUNNING
 
 
 def test_a_closed_slot_does_not_keep_a_roll_from_ending() -> None:

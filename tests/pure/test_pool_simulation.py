@@ -2,9 +2,11 @@
 
 The world is a set of processes that boot, beat, hang, drain and die whenever hypothesis likes, and
 a clock that it moves. Nothing here is a mock: the pool is the real one, and the world does to it
-what a kernel, an operator and an app may do.
+what a kernel, an operator and an app may do. Clients wait for goals meanwhile; each is told a true
+verdict, and in bounded time also where the world goes wrong for ever.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -20,9 +22,14 @@ from hypothesis.stateful import (
 )
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
+from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, SettleGoal, StopGoal, refusal
 from prefork.pool.workers import FRESH, State
+from tests.pure.goals_truth import assert_true
+from tests.pure.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
+from tests.pure.goals_world import World as SmallWorld
 
 HANG = 30.0
+DOOM = [fate for fate in FATES if fate != "done"]
 POLICIES = st.builds(
     Policy,
     workers=st.integers(1, 5),
@@ -61,9 +68,12 @@ class World(RuleBasedStateMachine):
         self.exited = False
         self.newest = 1
         self.happenings: list[orders.Happening] = []
+        self.waiting: list[tuple[Goal, int]] = []
+        """Goals without a verdict, and how much had happened when they began."""
 
-    @initialize(policy=POLICIES, seed=st.integers(0, 9))
-    def begin(self, policy: Policy, seed: int) -> None:
+    @initialize(policy=POLICIES, seed=st.integers(0, 9), fate=st.sampled_from(DOOM))
+    def begin(self, policy: Policy, seed: int, fate: str) -> None:
+        self.fate = fate
         self.pool = Pool(policy, Random(seed))
         self.tell(facts.Tick())
 
@@ -83,6 +93,7 @@ class World(RuleBasedStateMachine):
         self.check_frozen_keeps_the_old(ordered, fallen_to)
         for next_fact in follow_up:
             self.tell(next_fact)
+        self.judge_goals()
 
     def carry_out(self, order: orders.Order) -> list[facts.Fact]:
         match order:
@@ -106,10 +117,22 @@ class World(RuleBasedStateMachine):
                 self.alive(worker)
             case orders.Announce(happening):
                 self.happenings.append(happening)
+                for goal, _ in self.waiting:
+                    goal.hear(happening)
             case orders.Exit():
                 assert not self.processes, "the master left while children lived"
                 self.exited = True
         return []
+
+    def judge_goals(self) -> None:
+        """The clients whose goal has a verdict are told it, and it is true."""
+        for goal, begun in list(self.waiting):
+            if (verdict := goal.verdict()) is not None:
+                assert_true(self.pool, goal, verdict, self.happenings[begun:])
+                self.waiting.remove((goal, begun))
+
+    def wait_for(self, goal: Goal) -> None:
+        self.waiting.append((goal, len(self.happenings)))
 
     def alive(self, worker: int) -> Process:
         assert worker in self.processes, "signalled a worker that was reaped"
@@ -251,6 +274,32 @@ class World(RuleBasedStateMachine):
         self.tell(facts.AskedStop(quick))
         assert self.pool.stopping
 
+    # What a client may ask and wait for.
+
+    @rule()
+    def a_client_waits(self) -> None:
+        if not refusal(self.pool):
+            self.wait_for(SettleGoal(self.pool))
+
+    @rule(workers=st.integers(1, 6))
+    def a_client_scales(self, workers: int) -> None:
+        if not refusal(self.pool, workers):
+            self.tell(facts.AskedScale(workers - self.pool.plan.target))
+            self.wait_for(ScaleGoal(self.pool, workers))
+
+    @rule(policy=POLICIES)
+    def a_client_reloads(self, policy: Policy) -> None:
+        if not refusal(self.pool):
+            self.newest += 1
+            self.wait_for(ReloadGoal(self.pool, self.newest))
+            self.tell(facts.AskedReload(self.newest, policy))
+
+    @precondition(lambda self: self.newest > 3)
+    @rule()
+    def a_client_stops(self) -> None:
+        self.wait_for(StopGoal(self.pool))
+        self.tell(facts.AskedStop())
+
     # Time.
 
     @rule(seconds=st.floats(0.01, 40.0))
@@ -319,6 +368,7 @@ class World(RuleBasedStateMachine):
         """A quiet world converges: to the target at one generation, or to the end."""
         if not hasattr(self, "pool"):
             return
+        self.every_client_is_told()
         self.forks_fail = False
         for _ in range(400):
             if self.exited or self.settled():
@@ -327,6 +377,50 @@ class World(RuleBasedStateMachine):
         assert self.exited or self.settled(), [
             (w.slot, w.generation, w.state) for w in self.pool.workers
         ]
+
+    def every_client_is_told(self) -> None:
+        """In bounded time, also where what is wrong with the world stays wrong."""
+        self.forks_fail = self.fate == "forks fail"
+        until = self.now + LONGEST
+        for _ in range(5000):
+            if not self.waiting or self.exited:
+                break
+            if not self.doomed_step() and self.waiting:
+                due = self.pool.next_deadline()
+                assert due is not None, "a client waits, and nothing is to come"
+                assert due < until, "a client waits for ever"
+                self.now = max(self.now, due)
+                self.beat()
+        self.judge_goals()
+        assert not self.waiting, self.waiting
+
+    def doomed_step(self) -> bool:
+        """Every process does what its fate lets it do; False: none did anything."""
+        acted = False
+        for number, process in sorted(self.processes.items()):
+            if number not in self.processes:
+                continue
+            if process.killed:
+                if self.fate == "kernel holds":
+                    continue
+                self.end(number, signal="SIGKILL")
+            elif process.asked_to_stop:
+                if self.fate in ("deaf", "kernel holds"):
+                    continue
+                self.end(number, code=0)
+            elif process.ready or self.fate == "boots hang":
+                continue
+            elif self.fate == "boots fail":
+                self.tell(facts.BootFailed(number, "ImportError"))
+                self.end(number, code=102)
+            else:
+                process.ready = True
+                self.tell(facts.Ready(number))
+                if self.fate == "crashes":
+                    self.end(number, signal="SIGSEGV")
+            acted = True
+        self.beat()
+        return acted
 
     def quiet_step(self) -> None:
         """Everybody does what is expected of him; when nobody has to, time goes on."""
@@ -367,3 +461,27 @@ World.TestCase.settings = settings(
 TestPoolInAnyWorld = World.TestCase
 # Half a minute on a quiet machine; a busy one is no reason to fail.
 TestPoolInAnyWorld.pytestmark = [pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+def test_every_goal_ends_with_a_true_verdict(
+    state: Callable[[SmallWorld], None], verb: str
+) -> None:
+    """Whatever happens to the workers from then on, and whichever verb comes in the middle."""
+    for fate in FATES:
+        for meanwhile, happen in MEANWHILE.items():
+            for at in (0, 2):
+                world = SmallWorld(stop_exit_codes=frozenset({7}))
+                state(world)
+                if refusal(world.pool) and verb != "stop":
+                    continue
+                world.fate = fate
+                VERBS[verb](world)
+                for _ in range(at):
+                    world.step()
+                happen(world)
+                try:
+                    world.verdict()
+                except AssertionError as error:
+                    raise AssertionError(f"{fate}, then {meanwhile} after {at} steps") from error

@@ -1,0 +1,254 @@
+"""Goals: what a client that waits for the pool is told in the end, and when. PURE.
+
+A verb changes what is desired; the goal of its client says when that is reached, or why it will not
+be. A goal hears every happening from its verb on, and gives its verdict when the pool has decided
+everything for now:
+
+    verdict   the client is told
+    None      nothing yet
+    Reached   that it is as asked, now or as a later wish changed it
+    Failed    why it is not; what the pool goes on trying, if anything
+
+Every goal ends, whatever happens meanwhile. What the pool itself bounds in time (a boot, a drain, a
+roll) the goal waits for. What the pool repeats for ever (a worker that cannot start) the goal
+counts. What the kernel alone can end (a process in uninterruptible sleep) the pool tells it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.errors import MachineError, UsageError
+from prefork.pool import orders
+from prefork.pool.orders import Cause
+from prefork.pool.pool import MasterState, Pool
+from prefork.pool.workers import FRESH, State, Worker
+
+MOST_FAILURES = 3
+"""Failures of one slot, since the goal began, after which the client is told; fewer where
+``max_restarts`` allows fewer in a row. The pool itself goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The goal is reached; ``values`` say how."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The goal will not be reached; ``fault``: whose fault that is, an exit code of errors.py."""
+
+    reason: str
+    fault: int
+
+
+Verdict = Reached | Failed
+
+
+class Goal:
+    """What all goals have in common: the end of the master, failures, and processes that linger."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._outcome: Verdict | None = None
+        self._failures: Counter[int] = Counter()
+        self._last: dict[int, orders.WorkerGone] = {}
+
+    def hear(self, happening: orders.Happening) -> None:
+        """Take note of what happened after the verb was asked."""
+        match happening:
+            case orders.Ending():
+                self._conclude(self._at_the_end(happening))
+            case orders.WorkerGone(slot=slot) if happening.retry_in is not None:
+                self._failures[slot] += 1
+                self._last[slot] = happening
+            case _:
+                self._note(happening)
+
+    def verdict(self) -> Verdict | None:
+        """The outcome; None while it is open."""
+        return self._outcome or self._decide() or self._hopeless()
+
+    def _note(self, happening: orders.Happening) -> None:
+        """What a goal of this kind listens for."""
+
+    def _decide(self) -> Verdict | None:
+        """Whether it is reached now."""
+        return None
+
+    def _conclude(self, outcome: Verdict | None) -> None:
+        """The first outcome stands: what happens later was asked for later."""
+        self._outcome = self._outcome or outcome
+
+    def _at_the_end(self, ending: orders.Ending) -> Verdict | None:
+        """The outcome when the master ends first."""
+        if ending.reason:
+            return Failed(f"the master gave up: {ending.reason}", ending.fault)
+        why = ending.done or "it was told to stop before that was done"
+        return Failed(why, UsageError.exit_code)
+
+    # What keeps a goal from being reached.
+
+    def _hopeless(self) -> Failed | None:
+        """Why waiting on is of no use."""
+        if self._pool.state is MasterState.RELOADING:
+            return None  # a roll has a deadline of its own
+        return self._failing() or self._blocked()
+
+    def _failing(self) -> Failed | None:
+        most = self._pool.plan.policy.max_restarts
+        limit = MOST_FAILURES if most is None else min(MOST_FAILURES, most + 1)
+        for slot in self._missing():
+            if (times := self._failures[slot]) >= limit:
+                return self._gave_up(slot, times, self._last[slot])
+        return None
+
+    def _gave_up(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
+        serve = f"{self._pool.ready} of {self._pool.target} workers serve"
+        count = "once" if times == 1 else f"{times} times"
+        why = last.reason or f"{last.cause} ({last.detail})"
+        reason = f"{serve}, and prefork goes on trying: worker {slot} failed {count}: {why}"
+        return Failed(reason, last.fault)
+
+    def _blocked(self) -> Failed | None:
+        """Processes that were killed and linger: they are what should be gone, or they take the
+        places of new ones."""
+        lingering = [worker for worker in self._pool.workers if worker.lingers]
+        moving = [w for w in self._pool.workers if w.state is not State.READY and not w.lingers]
+        room = self._pool.target + self._pool.plan.policy.surge - len(self._pool.workers)
+        if not lingering or moving or (room > 0 and self._missing()):
+            return None
+        pids = ", ".join(str(worker.pid) for worker in lingering)
+        why = "the kernel does not end it: it may wait for a disk or a network file system"
+        return Failed(f"pid {pids} was killed, and {why}", MachineError.exit_code)
+
+    def _missing(self) -> list[int]:
+        """Slots that should be served, and are not."""
+        workers = self._pool.workers
+        serving = {worker.slot for worker in workers.ready()}
+        slots = range(self._pool.target)
+        return [slot for slot in slots if slot not in serving and not workers.budget(slot).closed]
+
+    def _done(self) -> list[int]:
+        """Slots whose workers ended for good."""
+        budget = self._pool.workers.budget
+        return [slot for slot in range(self._pool.target) if budget(slot).closed]
+
+
+class SettleGoal(Goal):
+    """Every slot serves, and every worker that is to leave has left. Recycled workers do not count:
+    where workers wear out quickly, one is always being replaced."""
+
+    def _decide(self) -> Verdict | None:
+        if self._missing() or not all(map(self._is_settled, self._pool.workers)):
+            return None
+        return Reached({"workers": self._pool.ready, "done": self._done()})
+
+    def _is_settled(self, worker: Worker) -> bool:
+        if worker.state in FRESH:
+            incumbents = (w for w in self._pool.workers.ready() if w.slot == worker.slot)
+            return any(w.worn and w.generation == worker.generation for w in incumbents)
+        return worker.state is State.READY or worker.cause is Cause.RECYCLE
+
+    def _at_the_end(self, ending: orders.Ending) -> Verdict | None:
+        """An app whose workers are all done has started, and well."""
+        if ending.done:
+            return Reached({"workers": 0, "done": [], "ended": ending.done})
+        return super()._at_the_end(ending)
+
+
+class ScaleGoal(Goal):
+    """So many slots serve, and the workers of higher slots have left. A later change of the number
+    takes the place of this one."""
+
+    def __init__(self, pool: Pool, asked: int) -> None:
+        super().__init__(pool)
+        self._asked = asked
+        self._meanwhile = "another wish"
+        self._rolled_back: orders.RollFailed | None = None
+
+    def _note(self, happening: orders.Happening) -> None:
+        match happening:
+            case orders.Scaled(why=why):
+                self._meanwhile = f"the autoscaler ({why})" if why else "a later wish"
+            case orders.RollStarted():
+                self._meanwhile = "a reload"
+            case orders.RollFailed():
+                self._rolled_back = happening
+            case orders.Parked():
+                self._conclude(_parked("so many workers served"))
+
+    def _decide(self) -> Verdict | None:
+        target = self._pool.target
+        if target != self._asked:
+            return self._overtaken(target)
+        beyond = any(worker.slot >= target for worker in self._pool.workers)
+        if beyond or self._missing():
+            return None
+        return Reached({"workers": target, "asked": self._asked, "done": self._done()})
+
+    def _overtaken(self, target: int) -> Verdict:
+        if (failed := self._rolled_back) is not None:
+            back = f"a reload failed, and with it the number of workers went back to {target}"
+            return Failed(f"{back}: {failed.reason}", failed.fault)
+        return Reached({"workers": target, "asked": self._asked, "instead": self._meanwhile})
+
+
+class ReloadGoal(Goal):
+    """Every slot serves generation ``asked`` or a later one, and no older one accepts any more. A
+    later reload takes the place of this one, also when it fails."""
+
+    def __init__(self, pool: Pool, asked: int) -> None:
+        super().__init__(pool)
+        self._asked = asked
+        self._newest = 0
+        """The generation that the roll is at; 0: the pool has not begun with ours."""
+
+    def _note(self, happening: orders.Happening) -> None:
+        match happening:
+            case orders.RollStarted(generation) if generation >= self._asked:
+                self._newest = generation
+            case orders.RollDone(generation, took) if generation >= self._asked:
+                values = {"generation": generation, "asked": self._asked, "took": took}
+                self._conclude(Reached(values))
+            case orders.RollFailed(kept, reason, fault) if kept < self._asked <= self._newest:
+                # One that keeps our generation was refused, and the roll to ours goes on.
+                self._conclude(Failed(self._told(kept, reason), fault))
+            case orders.Parked() if self._newest:
+                self._conclude(_parked(f"gen {self._newest} served"))
+
+    def _told(self, kept: int, reason: str) -> str:
+        later = f" (it was overtaken by one to gen {self._newest})"
+        also = later if self._newest > self._asked else ""
+        return f"reload failed{also}, gen {kept} serves on: {reason}"
+
+
+class StopGoal(Goal):
+    """Every worker is gone."""
+
+    def _decide(self) -> Verdict | None:
+        return Reached({}) if self._pool.stopping and not self._pool.workers else None
+
+    def _at_the_end(self, _ending: orders.Ending) -> Verdict | None:
+        return None
+
+    def _hopeless(self) -> Failed | None:
+        return self._blocked() if self._pool.stopping else None
+
+
+def refusal(pool: Pool, workers: int | None = None) -> str:
+    """Why a wish is not taken, be it for a number of ``workers`` or not; empty: it may be."""
+    if pool.stopping:
+        return "it is stopping"
+    policy = pool.plan.policy
+    if workers is not None and workers != policy.clip(workers):
+        return f"there may be {policy.least} to {policy.most} workers, not {workers}"
+    return ""
+
+
+def _parked(goal: str) -> Failed:
+    why = "a reload or a scale brings workers back"
+    return Failed(f"all workers were told to leave before {goal}; {why}", UsageError.exit_code)

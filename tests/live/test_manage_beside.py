@@ -1,0 +1,164 @@
+"""Verbs at the same time: in whatever order they come, each says what is true of the apps.
+
+The suite plays a few histories; ``pytest tests/live/test_manage_beside.py --seeds 20`` plays more.
+"""
+
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import PATIENCE, wait_for
+from tests.live.home import Home, own_home
+
+VERBS = 20
+NAMES = ("web", "api")
+
+RUNS = r"(running|reloading|stopping) gen \d+, \d/\d ready(, listening on \S+)?"
+NOT_THERE = (
+    r"prefork: there is no app '\w+'(; did you mean \w+\?|; `prefork list` shows what there is)",
+    r"prefork: \w+ does not run, and is not in the list any more",
+    r"prefork: \w+ is not in the list any more",
+)
+NOT_RUNNING = (*NOT_THERE, r"prefork: \w+ does not run; `prefork start \w+` starts it")
+STOPPED = (
+    r"prefork: \w+: it is stopping",
+    r"prefork: \w+: it was told to stop before that was done",
+    r"prefork: \w+: it stopped before it could answer",
+)
+STARTED = rf"\w+: {RUNS}"
+NOT_STARTED = (
+    r"prefork: \w+ runs already; use `prefork reload \w+` or another --name",
+    r"prefork: \w+ is stopping; start it when that is over",
+    r"prefork: \w+: told to stop before it was ready",
+    r"prefork: \w+: it was ready, and does not run any more: (stopped|it was deleted)",
+    *STOPPED,
+)
+UNKNOWN = r"prefork: \w+: nothing tells how it was started; start it by its target"
+
+SAID: dict[str, dict[int, tuple[str, ...]]] = {
+    "start": {0: (STARTED,), 100: NOT_STARTED},
+    "start again": {0: (STARTED,), 100: (*NOT_STARTED, *NOT_THERE, UNKNOWN)},
+    "stop": {0: (r"\w+: stopped", r"\w+: does not run"), 100: NOT_THERE},
+    "delete": {
+        0: (r"(\w+: stopped\n)?\w+: deleted",),
+        100: (*NOT_THERE, r"prefork: \w+ was started again meanwhile, and is not deleted"),
+    },
+    "reload": {
+        0: (r"\w+: reloaded to gen \d+ in [\d.]+s",),
+        100: (*NOT_RUNNING, *STOPPED),
+    },
+    "scale": {
+        0: (r"\w+: \d workers(, as a (later wish|reload) asked meanwhile)?",),
+        100: (*NOT_RUNNING, *STOPPED),
+    },
+    "restart": {
+        0: (
+            r"(\w+: nothing needs a restart.*\n)?(\w+: does not run\n)?" + STARTED,
+            r"\w+: nothing needs a restart.*\n\w+: reloaded to gen \d+ in [\d.]+s",
+            rf"\w+: stopped\n{STARTED}",
+        ),
+        100: (*NOT_STARTED, *NOT_RUNNING, UNKNOWN),
+    },
+    "ping": {0: (r"\w+: answers in [\d.]+ ms",), 100: (*NOT_RUNNING, *STOPPED)},
+    "save": {0: (r"(.*\n)*saved \d apps in .*",)},
+    "list": {0: (r"(.*\n)*.*",)},
+}
+"""What each verb may say beside others, by its exit code. Everything else is not true: nothing
+hangs here, no master crashes, no socket is anybody's business, and --force is never needed."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with own_home(tmp_path) as made:
+        yield made
+
+
+def words(rng: random.Random) -> tuple[str, list[str]]:
+    """A verb, by its key in SAID, and its command line."""
+    name = rng.choice(NAMES)
+    new = ["start", "-b", "127.0.0.1:0", "-w", str(rng.choice((1, 2))), "--name", name, "web:app"]
+    return rng.choice(
+        [
+            ("start", new),
+            ("start", new),
+            ("start again", ["start", name, name]),  # one word could also be a module
+            ("stop", ["stop", name]),
+            ("stop", ["stop", "--quick", name]),
+            ("delete", ["delete", name]),
+            ("reload", ["reload", name]),
+            ("scale", ["scale", name, str(rng.choice((1, 2, 3)))]),
+            ("restart", ["restart", name]),
+            ("restart", ["restart", "--stop-first", name]),
+            ("ping", ["ping", name]),
+            ("save", ["save"]),
+            ("list", ["list", "--json"]),
+        ]
+    )
+
+
+def act(home: Home, key: str, line: list[str], after: float) -> str:
+    """Carry out a verb at its time; what is not true about what it said."""
+    time.sleep(after)  # when it comes is what the seed decides; nothing is waited for
+    done = subprocess.run(
+        [sys.executable, "-m", "prefork", *line],
+        cwd=home.folder,
+        env=home.environ(),
+        capture_output=True,
+        text=True,
+        timeout=5 * PATIENCE,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    said = (done.stdout + done.stderr).strip()
+    if key == "restart" and done.returncode:  # what came before the step that failed is true, too
+        said = said.rpartition("\n")[2]
+    allowed = SAID[key].get(done.returncode, ())
+    if any(re.fullmatch(pattern, said) for pattern in allowed):
+        return ""
+    return f"{' '.join(line)} after {after:.2f} s: {done.returncode}: {said}"
+
+
+def test_twenty_verbs_at_a_time_each_say_what_is_true(home: Home, seed: int) -> None:
+    rng = random.Random(seed)
+    with ThreadPoolExecutor(VERBS) as threads:
+        acting = [
+            threads.submit(act, home, *words(rng), rng.uniform(0.0, 1.5)) for _ in range(VERBS)
+        ]
+        wrong = [problem for each in acting if (problem := each.result())]
+    assert not wrong, "\n".join(wrong)
+    for app in home.client.apps():
+        assert app["state"] in ("running", "stopped"), app
+        if app["state"] == "running":
+            assert app["ready"] == app["target"] == len(app["workers"]), app
+    home.good("delete", "all")
+    left = [each.name for each in os.scandir(home.home) if each.name != "saved.toml"]
+    assert left == []
+    assert home.client.apps() == []
+    wait_for(lambda: not processes_of(home), "no process is left")
+
+
+def processes_of(home: Home) -> list[int]:
+    """Those that run in this home."""
+    found = []
+    for process in os.scandir("/proc"):
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                environ = (Path(process.path) / "environ").read_bytes()
+            except OSError:
+                continue  # it ended meanwhile
+            if f"PREFORK_HOME={home.home}".encode() in environ.split(b"\0"):
+                found.append(int(process.name))
+    return found

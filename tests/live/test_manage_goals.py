@@ -1,0 +1,331 @@
+"""Each verb ends, and its exit code and its words are true, whatever workers and other verbs do."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.harness import PATIENCE, wait_for
+from tests.live.home import APP, Home, fetch, own_home
+
+GATED = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n"
+"""An app that boots for as long as a test wants."""
+
+LATER_ONES_FAIL = """\
+import os, time
+try:
+    os.close(os.open("first", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    while "running, gen 1" not in open(os.environ["LOG"]).read():
+        time.sleep(0.01)
+    raise RuntimeError("only one of us") from None
+"""
+"""Its first worker serves; the others fail once that one does."""
+
+
+ENDED_BY_A_STOP = (
+    "web: (told to stop before it was ready|it is stopping|it stopped before it could answer"
+    "|it was told to stop before that was done|it was ready, and does not run any more: )"
+)
+"""What a start says that a stop ended: in words for how far the start had got."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with own_home(tmp_path) as made:
+        yield made
+
+
+def begin(home: Home, *words: str) -> "subprocess.Popen[str]":
+    """A verb that goes on beside others."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "prefork", *words],
+        cwd=home.folder,
+        env=home.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def end(verb: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Its exit code and all that it said."""
+    try:
+        said, also = verb.communicate(timeout=PATIENCE)
+    finally:
+        verb.kill()
+        verb.communicate()
+    return verb.returncode, said + also
+
+
+def log(home: Home, name: str = "web") -> str:
+    path = home.home / name / "log"
+    return path.read_text() if path.exists() else ""
+
+
+def start_gated(home: Home) -> "subprocess.Popen[str]":
+    """The start of an app whose first worker boots."""
+    home.write("web.py", GATED + APP.format(text="one"))
+    starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
+    wait_for(lambda: home.client.apps() and home.app()["state"] == "starting", "it is starting")
+    wait_for(lambda: home.app().get("workers"), "a worker boots")
+    return starting
+
+
+# A goal ends: reached, refused, or failed with the reason.
+
+
+def test_a_scale_whose_workers_keep_dying_fails_with_their_words(home: Home) -> None:
+    home.start()
+    home.write("web.py", "raise RuntimeError('no such table')\n")
+    said = home.bad(102, "scale", "web", "3")
+    assert "1 of 3 workers serve, and prefork goes on trying: worker" in said
+    assert "failed 3 times: " in said
+    assert "RuntimeError: no such table" in said
+    app = home.app()
+    assert (app["ready"], app["target"]) == (1, 3)
+    assert fetch(app) == b"one"
+    home.write("web.py", APP.format(text="two"))
+    wait_for(lambda: home.app()["ready"] == 3, "it went on trying")
+
+
+def test_a_scale_is_given_up_as_soon_as_max_restarts_is(home: Home) -> None:
+    home.start("web", "--max-restarts", "0")
+    home.write("web.py", "1 / 0\n")
+    assert "failed once: " in home.bad(102, "scale", "web", "2")
+
+
+def test_a_start_of_which_one_worker_serves_says_so_and_stays(home: Home) -> None:
+    home.write("web.py", LATER_ONES_FAIL + APP.format(text="one"))
+    environ = f"LOG={home.home}/web/log"
+    words = ["start", "-w", "2", "-e", environ, "-b", "127.0.0.1:0", "--name", "web", "web:app"]
+    said = home.bad(102, *words)
+    assert "web: 1 of 2 workers serve, and prefork goes on trying" in said
+    assert "only one of us" in said
+    assert fetch(home.app()) == b"one"
+
+
+def test_a_reload_during_the_first_boot_ends_with_it(home: Home) -> None:
+    starting = start_gated(home)
+    reloading = begin(home, "reload", "web")
+    wait_for(lambda: "reloading to gen 2" in log(home), "the reload began")
+    home.write("go", "")
+    code, said = end(reloading)
+    assert (code, said[:23]) == (0, "web: reloaded to gen 2 "), said
+    code, said = end(starting)
+    assert code == 0, said
+    assert "web: running gen 2, 1/1 ready" in said
+    assert "reloaded to gen 2" in log(home)
+
+
+def test_a_reload_to_another_address_during_the_first_boot_closes_the_old_one(home: Home) -> None:
+    home.write("p.toml", 'app = "web:app"\nbind = "unix:one.sock"\nname = "web"\n')
+    home.write("web.py", GATED + APP.format(text="one"))
+    starting = begin(home, "start", "p.toml")
+    wait_for(lambda: home.client.apps() and home.app().get("workers"), "a worker boots")
+    home.write("p.toml", 'app = "web:app"\nbind = "unix:two.sock"\nname = "web"\n')
+    reloading = begin(home, "reload", "web")
+    wait_for(lambda: "reloading to gen 2" in log(home), "the reload began")
+    home.write("go", "")
+    assert end(reloading)[0] == end(starting)[0] == 0
+    assert [each.name for each in home.folder.glob("*.sock")] == ["two.sock"]
+
+
+def test_a_stop_ends_the_verbs_that_wait_and_they_say_so(home: Home) -> None:
+    home.start()
+    home.write("web.py", GATED + APP.format(text="two"))
+    waiting = [begin(home, "reload", "web"), begin(home, "scale", "web", "3")]
+    wait_for(lambda: "reloading" in log(home) and "scaling" in log(home), "both wait")
+    assert home.good("stop", "web") == "web: stopped\n"
+    for verb in waiting:
+        code, said = end(verb)
+        assert (code, said) == (
+            100,
+            "prefork: web: it was told to stop before that was done\n",
+        )
+
+
+def test_what_is_asked_of_one_that_stops_is_refused(home: Home) -> None:
+    hang = "    open('slow', 'w')\n    while True: time.sleep(0.01)\n    start_response"
+    source = APP.format(text="one").replace("    start_response", hang)
+    home.write("web.py", f"import time\n{source}")
+    home.start("web", "--kill-timeout", "20")
+    with ThreadPoolExecutor() as threads:
+        hanging = threads.submit(fetch, home.app())
+        wait_for((home.folder / "slow").exists, "a request is in flight")
+        stopping = begin(home, "stop", "web")
+        wait_for(lambda: home.app()["state"] == "stopping", "it is stopping")
+        for words in (["reload", "web"], ["scale", "web", "2"]):
+            assert home.bad(100, *words) == "prefork: web: it is stopping\n"
+        said = home.bad(100, "start", "web")
+        assert said == "prefork: web is stopping; start it when that is over\n"
+        assert home.good("stop", "--quick", "web") == "web: stopped\n"
+        assert end(stopping) == (0, "web: stopped\n")
+        assert isinstance(hanging.exception(), OSError)
+
+
+# Verbs of an app that starts, or does not run.
+
+
+def test_a_stop_ends_a_start_and_both_say_so(home: Home) -> None:
+    starting = start_gated(home)
+    assert home.good("stop", "web") == "web: stopped\n"
+    assert end(starting) == (100, "prefork: web: told to stop before it was ready\n")
+    assert home.client.apps() == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "delete"])
+def test_one_that_has_just_begun_to_start_is_waited_for(home: Home, verb: str) -> None:
+    """Its folder is locked before there is a control socket."""
+    for _ in range(5):
+        starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
+        wait_for(lambda: list(home.client.find("all")), "it is in the list")
+        done = home.run(verb, "web")
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert "web: stopped\n" in done.stdout
+        code, said = end(starting)
+        assert code in (0, 100), said
+        assert code == 0 or re.search(ENDED_BY_A_STOP, said), said
+        home.run("delete", "web")
+        assert home.client.apps() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["reload"], ["scale", "2"], ["ping"], ["why"], ["env"], ["reset"], ["signal", "TERM"]],
+    ids=lambda words: words[0],
+)
+def test_one_that_does_not_run_is_named_with_what_starts_it(home: Home, words: list[str]) -> None:
+    home.start()
+    home.good("stop", "web")
+    verb, *rest = words
+    said = home.bad(100, verb, "web", *rest)
+    assert said == "prefork: web does not run; `prefork start web` starts it\n"
+    home.good("start", "web")
+    os.kill(home.app()["pid"], signal.SIGKILL)
+    wait_for(lambda: home.app()["state"] == "dead", "it is dead")
+    said = home.bad(100, verb, "web", *rest)
+    assert "web does not run: its master was killed; `prefork start web` starts it" in said
+
+
+def test_a_stop_does_not_wait_for_the_next_master(home: Home) -> None:
+    """Which may take the lock at once."""
+    home.start()
+    for _ in range(5):
+        stopping = begin(home, "stop", "web")
+        wait_for(lambda: home.run("start", "web").returncode == 0, "it runs again")
+        assert end(stopping) == (0, "web: stopped\n")
+        assert home.app()["state"] == "running"
+
+
+def test_a_start_beside_observers_is_not_told_that_it_runs(home: Home) -> None:
+    """They lock the folder, too, for an instant."""
+    home.start()
+    home.good("stop", "web")
+    entry = home.client.find("web")[0]
+    over = False
+
+    def look() -> None:
+        while not over:
+            assert entry.runs() in (True, False)
+
+    with ThreadPoolExecutor(3) as threads:
+        looking = [threads.submit(look) for _ in range(3)]
+        try:
+            for _ in range(3):
+                home.good("start", "web")
+                home.good("stop", "web")
+        finally:
+            over = True
+        for each in looking:
+            each.result()
+
+
+def test_a_master_that_failed_to_start_again_is_not_dead_but_says_why(home: Home) -> None:
+    home.start()
+    address = home.app()["listening"][0]
+    home.good("stop", "web")
+    home.write("p.toml", f'app = "web:app"\nbind = "{address}"\nname = "web"\n')
+    home.good("start", "p.toml")
+    home.good("stop", "web")
+    home.good("start", "--name", "other", "-b", address, "web:app")
+    assert "the port is in use" in home.bad(111, "start", "web")
+    assert home.app()["state"] == "stopped"
+    assert "did not start: cannot listen on" in home.app()["status"]
+
+
+# The number of workers that somebody set.
+
+
+def test_the_number_that_scale_set_outlives_the_master(home: Home) -> None:
+    home.start("web", "-w", "1")
+    home.good("scale", "web", "3")
+    home.good("save")
+    saved = tomllib.loads((home.home / "saved.toml").read_text())
+    assert saved["apps"]["web"]["scaled"] == {"workers": 3, "settings": 1}
+    home.good("restart", "--stop-first", "web")
+    assert home.app()["ready"] == 3
+    home.good("stop", "web")
+    assert "3/3 ready" in home.good("start", "web")
+    home.good("delete", "web")
+    assert "3/3 ready" in home.good("resurrect")
+    assert home.app()["target"] == 3
+    home.good("scale", "web", "1")
+    home.good("save")
+    home.good("delete", "web")
+    assert "1/1 ready" in home.good("resurrect")
+
+
+def test_a_number_that_the_settings_changed_later_counts(home: Home) -> None:
+    home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "web"\nworkers = 1\n')
+    home.good("start", "p.toml")
+    home.good("scale", "web", "3")
+    home.good("save")
+    home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "web"\nworkers = 2\n')
+    assert "2/2 ready" in home.good("restart", "--stop-first", "web")
+    home.good("delete", "web")
+    assert "2/2 ready" in home.good("resurrect")
+
+
+def test_a_saved_number_that_is_none_is_ignored(home: Home) -> None:
+    home.start()
+    home.good("save")
+    path = home.home / "saved.toml"
+    for scaled in ('"many"', "{ workers = 'x', settings = 1 }", "{ workers = -3, settings = 1 }"):
+        before = path.read_text()
+        path.write_text(before + f"scaled = {scaled}\n")
+        home.good("delete", "web")
+        assert "1/1 ready" in home.good("resurrect")
+        path.write_text(before)
+
+
+# Programs whose work is done.
+
+
+def test_a_job_that_is_done_at_once_was_started_well(home: Home) -> None:
+    words = ["start", "--name", "job", "--max-restarts", "0", "--stop-exit-codes", "0"]
+    done = "job: every worker ended with an exit code of stop-exit-codes\n"
+    assert home.good(*words, "--", "true") == done
+    app = home.app("job")
+    assert (app["state"], app["status"]) == ("stopped", done.removeprefix("job: ").rstrip())
+    home.good("delete", "job")
+    assert "ended before it was ready (exit code 1)" in home.bad(102, *words, "--", "false")
+    assert home.client.apps() == []
+
+
+def test_a_job_that_is_done_at_once_in_one_slot_leaves_the_others(home: Home) -> None:
+    script = "test $PREFORK_SLOT = 1 && exit 0; exec sleep 1000"
+    words = ["start", "--name", "job", "-w", "2", "--stop-exit-codes", "0", "--ready", "300ms"]
+    assert "job: running gen 1" in home.good(*words, "--", "sh", "-c", script)
+    (worker,) = home.app("job")["workers"]
+    assert psutil.pid_exists(worker["pid"])
+    assert "3 workers; the work of slot 1 is done" in home.good("scale", "job", "3")

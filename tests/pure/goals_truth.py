@@ -1,0 +1,67 @@
+"""Whether a verdict about a goal is true, judged by the pool and by what it announced since."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from prefork.pool import Pool, orders
+from prefork.pool.goals import MOST_FAILURES, Failed, Goal, Reached, ReloadGoal, ScaleGoal, StopGoal
+from prefork.pool.workers import FRESH, State
+
+
+def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.Happening]) -> None:
+    """``since``: all happenings from the begin of the goal on."""
+    if isinstance(verdict, Failed):
+        assert verdict.fault in (100, 101, 102, 111)
+        assert_failed(pool, goal, verdict.reason, since)
+        return
+    assert isinstance(verdict, Reached)
+    values = verdict.values
+    if isinstance(goal, StopGoal):
+        assert pool.stopping
+        assert not len(pool.workers)
+    elif "ended" in values:
+        assert pool.stopping
+    elif isinstance(goal, ReloadGoal):
+        done = [h.generation for h in since if isinstance(h, orders.RollDone)]
+        assert values["generation"] in done
+        assert values["generation"] >= values["asked"] == goal._asked
+    elif "instead" in values:
+        assert values["workers"] == pool.target != values["asked"]
+    else:
+        assert_all_serve(pool)
+        if isinstance(goal, ScaleGoal):
+            assert pool.target == values["workers"] == values["asked"]
+        else:
+            leaving = [w for w in pool.workers if w.state not in FRESH | {State.READY}]
+            assert all(w.cause is orders.Cause.RECYCLE for w in leaving)
+
+
+def assert_all_serve(pool: Pool) -> None:
+    serving = {w.slot for w in pool.workers.ready()}
+    for slot in range(pool.target):
+        assert slot in serving or pool.workers.budget(slot).closed
+    assert all(w.slot < pool.target for w in pool.workers if w.cause is not orders.Cause.RECYCLE)
+
+
+def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Happening]) -> None:
+    if reason.startswith(("it was told to stop", "the master gave up", "every worker ended")):
+        (ending,) = [h for h in since if isinstance(h, orders.Ending)]
+        assert bool(ending.reason) == reason.startswith("the master gave up")
+        assert bool(ending.done) == reason.startswith("every worker ended")
+    elif reason.startswith("all workers were told to leave"):
+        assert any(isinstance(h, orders.Parked) for h in since)
+    elif reason.startswith(("reload failed", "a reload failed")):
+        failed = [h for h in since if isinstance(h, orders.RollFailed)]
+        assert any(h.reason in reason for h in failed)
+        if isinstance(goal, ReloadGoal):
+            assert any(h.kept < goal._asked for h in failed)
+    elif "goes on trying" in reason:
+        gone = [h for h in since if isinstance(h, orders.WorkerGone)]
+        times = Counter(h.slot for h in gone if h.retry_in is not None)
+        most = pool.plan.policy.max_restarts
+        limit = MOST_FAILURES if most is None else min(MOST_FAILURES, most + 1)
+        serving = {w.slot for w in pool.workers.ready()}
+        assert any(times[slot] >= limit for slot in set(range(pool.target)) - serving)
+    else:
+        assert "was killed, and the kernel" in reason, reason
+        assert any(w.lingers for w in pool.workers)

@@ -1,0 +1,221 @@
+"""Goals, one statement at a time. test_pool_simulation.py has every goal in every state."""
+
+from prefork.pool import MasterState, facts, orders
+from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal
+from prefork.pool.workers import FRESH, State
+from tests.pure.goals_world import World, reload, scale, served, settle, stop
+
+
+def test_a_scale_whose_workers_keep_dying_fails_with_their_reason() -> None:
+    world = World(workers=1)
+    served(world)
+    scale(world, 2)
+    world.fate = "boots fail"
+    verdict = world.verdict()
+    assert verdict == Failed(
+        "1 of 2 workers serve, and prefork goes on trying: worker 1 failed 3 times: ImportError",
+        102,
+    )
+
+
+def test_max_restarts_bounds_how_often_a_goal_looks_on() -> None:
+    world = World(workers=1, max_restarts=0)
+    served(world)
+    scale(world, 2)
+    world.fate = "forks fail"
+    world.tell(facts.Exited(2, 1))
+    verdict = world.verdict()
+    assert "worker 1 failed once: boot failure (exit code 1)" in str(verdict)
+    assert world.verdict().fault == 102
+
+
+def test_a_fork_that_fails_is_the_machine_s_fault() -> None:
+    world = World(workers=2)
+    served(world)
+    world.fate = "forks fail"
+    scale(world, 3)
+    assert world.verdict().fault == 111
+
+
+def test_a_reload_while_starting_is_done_when_every_slot_serves() -> None:
+    world = World()
+    reload(world)
+    assert world.verdict() == Reached({"generation": 2, "asked": 2, "took": 0.0})
+    assert world.pool.state is MasterState.RUNNING
+    assert all(w.generation == 2 for w in world.pool.workers)
+
+
+def test_a_reload_while_starting_may_be_followed_by_another_and_by_a_refusal() -> None:
+    world = World()
+    reload(world)
+    world.step(lambda worker: worker in (4, 5))  # generation 2 begins to serve
+    world.tell(facts.ReloadRefused("no valid TOML"))
+    served(world)
+    assert world.pool.state is MasterState.FROZEN
+    assert world.pool.failure == "no valid TOML"
+    assert world.verdict().values["generation"] == 2
+
+
+def test_a_reload_that_is_overtaken_is_told_by_what() -> None:
+    world = World()
+    served(world)
+    reload(world)
+    world.hup()
+    world.fate = "boots fail"
+    verdict = world.verdict()
+    said = (
+        "reload failed (it was overtaken by one to gen 3), gen 1 serves on: worker 0: ImportError"
+    )
+    assert verdict == Failed(said, 102)
+
+
+def test_a_later_reload_is_as_good() -> None:
+    world = World()
+    served(world)
+    reload(world)
+    world.hup()
+    assert world.verdict().values["generation"] == 3
+
+
+def test_the_refusal_of_another_reload_is_not_taken_for_ours() -> None:
+    """Neither of one before ours, nor of one during ours."""
+    world = World()
+    served(world)
+    world.wait_for(ReloadGoal(world.pool, 2))
+    world.tell(facts.ReloadRefused("an earlier one"))
+    world.hup()
+    world.tell(facts.ReloadRefused("a later one"))
+    assert world.verdict().values["generation"] == 2
+
+
+def test_a_scale_is_told_which_wish_took_its_place() -> None:
+    world = World()
+    served(world)
+    for fact, instead in [
+        (facts.AskedScale(+1), "a later wish"),
+        (facts.AskedScale(-1, "nobody waits"), "the autoscaler (nobody waits)"),
+    ]:
+        scale(world, 6)
+        world.tell(fact)
+        target = world.pool.target
+        assert world.verdict().values == {"workers": target, "asked": 6, "instead": instead}
+    scale(world, 6)
+    world.hup(workers=2)
+    assert world.verdict().values["instead"] == "a reload"
+
+
+def test_a_scale_is_told_of_the_failed_reload_that_took_its_number_back() -> None:
+    world = World()
+    served(world)
+    world.hup(workers=5)
+    scale(world, 6)
+    world.fate = "boots fail"
+    assert "went back to 4: worker" in world.verdict().reason
+
+
+def test_a_scale_names_the_slots_whose_work_is_done() -> None:
+    world = World(workers=2, stop_exit_codes=frozenset({7}))
+    served(world)
+    world.end(1, code=7)
+    scale(world, 3)
+    assert world.verdict().values == {"workers": 3, "asked": 3, "done": [0]}
+
+
+def test_recycling_without_an_end_keeps_no_client_waiting() -> None:
+    world = World(workers=2)
+    served(world)
+    world.tell(facts.AskedRecycle("--cron"))
+    assert any(w.state in FRESH for w in world.pool.workers)
+    settle(world)
+    assert world.verdict().values == {"workers": 2, "done": []}
+    world.step(lambda worker: worker == 3)
+    assert any(w.state is State.DRAINING for w in world.pool.workers)
+    settle(world)
+    assert isinstance(world.verdict(), Reached)
+
+
+def test_a_process_that_the_kernel_does_not_end_is_named() -> None:
+    world = World("kernel holds", workers=2)
+    served(world)
+    stop(world)
+    verdict = world.verdict()
+    assert "pid 1001, 1002 was killed, and the kernel does not end it" in verdict.reason
+    assert verdict.fault == 111
+    told = [h for h in world.since if isinstance(h, orders.WorkerLingers)]
+    assert [each.pid for each in told] == [1001, 1002]
+    assert world.pool.next_deadline() is None
+
+
+def test_one_that_lingers_does_not_keep_a_new_worker_from_its_slot() -> None:
+    world = World("kernel holds", workers=2)
+    served(world)
+    scale(world, 1)
+    assert "pid 1002 was killed" in world.verdict().reason
+    world.fate = "healthy"
+    world.living.pop(2)
+    scale(world, 2)
+    assert isinstance(world.verdict(), Reached), "surge leaves room for one more"
+
+
+def test_an_app_whose_work_is_done_has_started_well() -> None:
+    world = World(workers=1, stop_exit_codes=frozenset({7}))
+    settle(world)
+    world.fate = "done"
+    verdict = world.verdict()
+    assert verdict.values["ended"].startswith("every worker ended with an exit code of")
+    assert world.exited
+
+
+def test_a_number_beyond_the_bounds_is_refused() -> None:
+    world = World(workers=2, least=2, most=4)
+    assert refusal(world.pool, 4) == ""
+    assert refusal(world.pool, 5) == "there may be 2 to 4 workers, not 5"
+    world.tell(facts.AskedStop())
+    assert refusal(world.pool) == "it is stopping"
+
+
+def test_a_stop_ends_every_other_goal() -> None:
+    for verb in (settle, reload, lambda world: scale(world, 5)):
+        world = World()
+        served(world)
+        verb(world)
+        world.tell(facts.AskedStop())
+        assert world.verdict() == Failed("it was told to stop before that was done", 100)
+
+
+def test_a_master_that_gives_up_tells_why() -> None:
+    world = World("boots fail")
+    settle(world)
+    assert world.verdict() == Failed("the master gave up: worker 0: ImportError", 102)
+    world = World(workers=1, stop_exit_codes=frozenset({7}))
+    served(world)
+    scale(world, 1)
+    world.wait_for(ReloadGoal(world.pool, 2))
+    world.end(1, code=7)
+    assert world.verdict().reason.startswith("every worker ended with an exit code of")
+
+
+def test_a_drain_takes_the_place_of_a_scale_and_of_a_reload() -> None:
+    for verb in (reload, lambda world: scale(world, 5)):
+        world = World()
+        served(world)
+        verb(world)
+        world.tell(facts.AskedDrain())
+        assert world.verdict().reason.startswith("all workers were told to leave before")
+
+
+def test_a_stop_that_the_pool_has_not_taken_note_of_is_open() -> None:
+    world = World(workers=1)
+    served(world)
+    goal = world.wait_for(StopGoal(world.pool))
+    assert goal.verdict() is None
+    world.tell(facts.AskedStop())
+    assert goal.verdict() is None
+    assert world.verdict() == Reached({})
+
+
+def test_a_goal_of_no_kind_waits_for_the_end() -> None:
+    world = World(workers=1)
+    goal = world.wait_for(Goal(world.pool))
+    served(world)
+    assert goal.verdict() is None
