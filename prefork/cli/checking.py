@@ -3,8 +3,10 @@
 import os
 import signal
 
+from prefork.cli.streams import original_streams
 from prefork.config import Config
 from prefork.config.target import default_name, target
+from prefork.counted import counted
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.generation import credentials, folders, policy
 from prefork.observe.log import Log
@@ -20,6 +22,7 @@ from prefork.worker.current import WorkerInfo
 from prefork.worker.signals import DUMP_SIGNAL
 
 
+@original_streams()
 def check_app(config: Config, here: str) -> str:
     """What was found, in one line. Raises PreforkError, with the app's traceback."""
     numbers = policy(config)
@@ -71,8 +74,7 @@ def check_app(config: Config, here: str) -> str:
     if death.code != 0 or not said:
         how = death.signal or f"exit code {death.code}"
         raise AppError(said or f"loading the app ended the process: {how}")
-    workers = f"{numbers.first} worker{'' if numbers.first == 1 else 's'}"
-    return f"{target(config)}: {said}, {workers}"
+    return f"{target(config)}: {said}, {counted(numbers.first, 'worker')}"
 
 
 def _ended(child: Child, policy: Policy) -> bool:

@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from prefork.printable import printable_text
+
 GAP = 2
 """Between two columns."""
 
@@ -79,4 +81,4 @@ def _says(column: Column, things: Sequence[Thing]) -> bool:
 
 
 def _texts(column: Column, things: Sequence[Thing]) -> list[str]:
-    return [str(column.cell(thing)) for thing in things]
+    return [printable_text(str(column.cell(thing))) for thing in things]

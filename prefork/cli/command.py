@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefork.cli.streams import printable_streams
 from prefork.cli.verbs import is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
@@ -13,8 +14,13 @@ from prefork.unix.daemon import open_standard_streams
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole command; its exit code. Errors are one line, or the app's own traceback."""
     open_standard_streams()
+    with printable_streams():
+        return _code_of(sys.argv[1:] if arguments is None else arguments)
+
+
+def _code_of(arguments: Sequence[str]) -> int:
     try:
-        return run(sys.argv[1:] if arguments is None else arguments)
+        return run(arguments)
     except AppError as error:
         print(f"prefork: the app is broken: {error}", file=sys.stderr)
         return error.exit_code

@@ -5,12 +5,11 @@ printed again and again, with ``--json`` a line each time, until whoever reads h
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -21,6 +20,7 @@ from prefork.cli.keys import QUIT, key_within, keys_at_once
 from prefork.cli.look import Look
 from prefork.cli.overview import APPS
 from prefork.cli.sorting import App, in_order
+from prefork.cli.streams import print_json
 from prefork.cli.tables import console, remarks
 
 SHORTEST = 0.1
@@ -32,7 +32,7 @@ def show_list(client: Client, words: argparse.Namespace) -> int:
     if words.watch is None:
         apps = in_order(client.measured(), words.sort)
         if words.json:
-            print(json.dumps(apps, indent=1))
+            print_json(apps)
         else:
             out = console()
             out.print(listed(apps, out.width))
@@ -56,7 +56,7 @@ def show_list(client: Client, words: argparse.Namespace) -> int:
 
 
 def _live(look: Callable[[], list[App]], period: float) -> None:
-    out = Console()
+    out = console()
     with keys_at_once(), Live(console=out, auto_refresh=False) as live:
         while True:
             hint = Text(f"every {period:g} s; q quits", "dim")
@@ -71,7 +71,7 @@ def _endless(look: Callable[[], list[App]], period: float, as_json: bool) -> Non
     out = console()
     while True:
         if as_json:
-            print(json.dumps(look()), flush=True)
+            print_json(look(), indent=None)
         else:
             out.print(listed(look(), out.width))
             sys.stdout.flush()

@@ -14,7 +14,7 @@ from prefork.cli.tail import Tail
 from prefork.config import kinds
 from prefork.errors import UsageError
 from prefork.observe.outputs import slot_files
-from prefork.observe.records import Record, parse
+from prefork.observe.records import Record, as_record, parse
 from prefork.unix.home import Entry
 
 LOOK_EVERY = 0.2
@@ -193,14 +193,22 @@ def _wanted(words: argparse.Namespace) -> Wanted:
 
 
 class _Printer:
+    """Prints records. On a terminal they are made printable, because any of them may hold what an
+    app was sent; colours are escaped as well. In a pipe or a file all bytes are those of the log,
+    so that ``prefork logs | less -R`` shows the colours."""
+
     def __init__(self, as_json: bool, with_names: bool) -> None:
         self._as_json = as_json
         self._with_names = with_names
+        self._on_terminal = os.isatty(1)
 
     def show(self, shown: Sequence[Shown]) -> None:
         # Not by print: an unbuffered stdout (PYTHONUNBUFFERED) drops what a write(2) that a signal
         # interrupts has not taken.
-        rest = memoryview("".join(map(self._line, shown)).encode(errors="backslashreplace"))
+        lines = map(self._line, shown)
+        if self._on_terminal:
+            lines = map(as_record, lines)
+        rest = memoryview(_as_bytes("".join(f"{line}\n" for line in lines)))
         while rest:
             rest = rest[os.write(1, rest) :]
 
@@ -208,9 +216,19 @@ class _Printer:
         record = one.record
         if self._as_json:
             told = {"app": one.app, "time": record.time, "pid": record.pid, "slot": record.slot}
-            return json.dumps({**told, "stream": record.stream, "text": record.text}) + "\n"
+            text = _as_bytes(record.text).decode(errors="backslashreplace")
+            return json.dumps({**told, "stream": record.stream, "text": text})
         text = record.text
         if one.begins:
             who = "" if record.slot is None else f"{record.slot} {record.stream} "
             text = f"{record.time} [{record.pid}] {who}{text}"
-        return f"{one.app}: {text}\n" if self._with_names else f"{text}\n"
+        return f"{one.app}: {text}" if self._with_names else text
+
+
+def _as_bytes(text: str) -> bytes:
+    """The bytes that a text of a log was read from."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        # Other surrogates come from a line of JSON that an app has printed into the log itself.
+        return text.encode(errors="backslashreplace")

@@ -1,12 +1,12 @@
 """Verbs that look and change nothing."""
 
 import argparse
-import json
 import os
 import time
 
 from prefork.cli.client import Client
 from prefork.cli.progress import each
+from prefork.cli.streams import print_json
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import Entry
 from prefork.version import __version__
@@ -30,7 +30,7 @@ def show(client: Client, words: Words) -> int:
 
     for app in measured([client.describe(entry) for entry in client.find(*words.targets)]):
         if words.json:
-            print(json.dumps(app, indent=1))
+            print_json(app)
         else:
             from prefork.cli.tables import show_app  # noqa: PLC0415 - rich takes its time
 
@@ -42,13 +42,13 @@ def why(client: Client, words: Words) -> int:
     """``prefork why``"""
 
     def one(entry: Entry) -> int:
-        deaths = client.ask(entry, "why", 5.0)["deaths"]
+        told = client.ask(entry, "why", 5.0)
         if words.json:
-            print(json.dumps(deaths, indent=1))
+            print_json(told["deaths"])
         else:
-            from prefork.cli.tables import show_deaths  # noqa: PLC0415 - rich takes its time
+            from prefork.cli.deaths import show_deaths  # noqa: PLC0415 - few verbs need it
 
-            show_deaths(deaths)
+            show_deaths(told["deaths"], str(told.get("failure", "")))
         return 0
 
     return each(client, words.targets, one)
@@ -70,7 +70,7 @@ def events(client: Client, words: Words) -> int:
     """``prefork events``"""
     for entry in client.find(words.target)[:1]:
         for event in client.events(entry):
-            print(json.dumps({"text": event.text, **event.details}), flush=True)
+            print_json({"text": event.text, **event.details}, indent=None)
     return 0
 
 

@@ -19,9 +19,11 @@ from rich.layout import Layout
 from rich.live import Live
 
 from prefork.cli.client import ANSWERS_WITHIN, Client
+from prefork.cli.console import PrintableConsole
 from prefork.cli.keys import QUIT, key_within, keys_at_once
 from prefork.cli.look import Look
 from prefork.cli.screen import View, draw
+from prefork.cli.streams import original
 from prefork.errors import PreforkError, UsageError
 from prefork.observe.records import Record
 
@@ -35,7 +37,7 @@ def monitor(client: Client) -> int:
     """Until somebody presses q. Raises UsageError where there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monit needs a terminal; `prefork list --json` is for programs")
-    console = Console()
+    console = PrintableConsole(file=original(sys.stdout))
     with _Bell() as bell, keys_at_once():
         monit = Monitor(client, bell.ring)
         with monit.looking(), Live(console=console, screen=True, auto_refresh=False) as live:
@@ -173,7 +175,8 @@ class Monitor:
                 self._client.ask(entry, verb, **arguments)
                 self._said = f"{name}: {verb} done"
             except PreforkError as error:
-                self._said = f"{name}: {str(error).splitlines()[0]}"
+                first, _, _ = str(error).partition("\n")
+                self._said = f"{name}: {first}"
             self._again.set()
             self._ring()
 

@@ -4,6 +4,7 @@ import gc
 import os
 
 from prefork.cli.settings import Settings, start_folder
+from prefork.cli.streams import original_streams
 from prefork.config import Config
 from prefork.config.target import default_name, require_target, target
 from prefork.errors import PreforkError
@@ -20,6 +21,7 @@ from prefork.unix.succession import NOTHING, Inherited
 from prefork.unix.systemd import Notifier
 
 
+@original_streams()
 def serve(
     settings: Settings,
     config: Config,

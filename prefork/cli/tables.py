@@ -5,14 +5,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from prefork.cli.client import alive
 from prefork.cli.columns import table
+from prefork.cli.console import PrintableConsole
 from prefork.cli.overview import STYLES, WORKERS
+from prefork.cli.streams import original
 from prefork.cli.units import count, percent, rate, since, size, took
+from prefork.counted import counted
 
 App = Mapping[str, Any]
 
@@ -20,9 +23,10 @@ PIPE = 10_000
 """Columns of a pipe: whoever reads there wants all of it, and each row in one line."""
 
 
-def console() -> Console:
+def console() -> PrintableConsole:
     """Of our stdout."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE)
+    out = original(sys.stdout)
+    return PrintableConsole(file=out, width=None if out.isatty() else PIPE)
 
 
 def remarks(apps: Sequence[App]) -> Iterator[Text]:
@@ -68,8 +72,8 @@ def _head(app: App) -> Table:
     head.add_column(overflow="fold")
     for name in HEAD:
         if app.get(name):
-            style = STYLES.get(app[name], "") if name == "state" else ""
-            head.add_row(name, Text(str(app[name]), style))
+            text = str(app[name])
+            head.add_row(name, Text(text, STYLES.get(text, "")) if name == "state" else text)
     head.add_row("listening", ", ".join(app.get("listening", ())) or "-")
     head.add_row("uptime", since(app.get("started") if alive(app) else None))
     if planned := app.get("next_restart"):
@@ -83,7 +87,7 @@ def _head(app: App) -> Table:
         head.add_row(key, text)
     for key, value in app.get("settings", {}).items():
         several = isinstance(value, list)
-        head.add_row(f"--{key}", Text(" ".join(map(str, value)) if several else str(value)))
+        head.add_row(f"--{key}", " ".join(map(str, value)) if several else str(value))
     return head
 
 
@@ -99,31 +103,16 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "in flight", f"{count(figures['in_flight'])}{oldest}"
     yield "they took", f"p50 {took(figures['p50'])}, p99 {took(figures['p99'])}"
     yield "sent", f"{size(figures['sent'])} in bodies"
-    accepted = f"{count(figures['accepted'])} connections, {count(figures['connections'])} open"
+    taken = counted(figures["accepted"], "connection", show=count)
+    accepted = f"{taken}, {count(figures['connections'])} open"
     yield "accepted", f"{accepted}, after {took(figures['accept_wait'])} in the queue on average"
     yield "loop lag", took(figures["lag"])
 
 
 def autoscale(told: Mapping[str, Any]) -> str:
     """Its limits, its last step with the evidence, and what keeps it from the next one."""
-    text = f"{told['min']} to {told['max']} workers"
+    text = f"{told['min']} to {counted(told['max'], 'worker')}"
     if last := told["last"]:
         step = f"{last['before']} -> {last['workers']}"
         text += f"; {step} {since(last['at'])} ago: {last['why']}"
     return text + (f"; now {told['veto']}" if told["veto"] else "")
-
-
-def show_deaths(deaths: Sequence[Mapping[str, Any]]) -> None:
-    """The last deaths, the youngest last."""
-    console = Console(highlight=False)
-    if not deaths:
-        console.print("no worker has died")
-    for death in deaths:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))
-        who = f"worker {death['slot']} (pid {death['pid']}, gen {death['generation']})"
-        killed = ", killed" if death["killed"] else ""
-        why = f": {death['why']}" if death.get("why") else ""
-        text = f"{at} {who}: {death['cause']}{why} ({death['detail']}{killed})"
-        console.print(text, markup=False)
-        if death["reason"]:
-            console.print(death["reason"], markup=False)

@@ -112,4 +112,5 @@ class Tail:
 
 
 def _decode(lines: list[bytes]) -> list[str]:
-    return [line.decode(errors="backslashreplace") for line in lines]
+    """Bytes that are no UTF-8 become lone surrogates (PEP 383), which are written back as bytes."""
+    return [line.decode(errors="surrogateescape") for line in lines]

@@ -226,8 +226,8 @@ class Control:
             case "env":
                 return {"env": {**os.environ, **self._asked.config.env}}
             case "why":
-                known = [*self._deaths, *self._recycled]
-                return {"deaths": sorted(known, key=lambda death: float(death["at"]))}
+                deaths = wire.fitting_deaths([*self._deaths, *self._recycled])
+                return {"deaths": deaths, "failure": self._pool.failure}
             case "reset":
                 self._deaths.clear()
                 self._recycled.clear()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
+from prefork.counted import counted
 from prefork.errors import PreforkError, UsageError
 from prefork.master.watch import Watched, watched
 from prefork.observe.log import make_log
@@ -55,6 +56,10 @@ class Generation:
             f"https://{listener}" if scheme == "https" else str(listener)
             for listener, scheme in self.listeners.items()
         )
+
+    def summary(self, workers: int) -> str:
+        """The places, and how many workers there are to be."""
+        return f"{self.places()}, {counted(workers, 'worker')}"
 
     def warn(self, logger: logging.Logger) -> None:
         """Of what is legal, but hardly meant."""

@@ -46,7 +46,7 @@ class LastWords:
         if not data:
             self._end()
             return False
-        self._tail = (self._tail + data)[-_TAIL:]
+        self._tail = _end_of(self._tail + data)
         return True
 
     def _take(self) -> bytes | None:
@@ -68,7 +68,7 @@ class LastWords:
         for _ in range(_MOST_READS):
             if not self._pass_on():
                 break
-        lines = self._tail.decode("utf-8", "replace").splitlines()
+        lines = self._tail.decode("utf-8", "backslashreplace").splitlines()
         shown = [line for line in lines if line.strip()][-_LINES:]
         return "\n".join(f"  {line}" for line in shown)
 
@@ -89,3 +89,14 @@ class LastWords:
         os.close(self.fd)
         if self._outlet is not None:
             os.close(self._outlet)
+
+
+def _end_of(said: bytes) -> bytes:
+    """At most the last _TAIL bytes, from the begin of a line on, or else of a character."""
+    if len(said) <= _TAIL:
+        return said
+    tail = said[-_TAIL:]
+    if (line := tail.find(b"\n", 0, -1) + 1) > 0:
+        return tail[line:]
+    whole = next((at for at in range(4) if tail[at] & 0xC0 != 0x80), 0)
+    return tail[whole:]

@@ -36,6 +36,7 @@ from prefork.master.titles import Titles
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
+from prefork.printable import printable_text
 from prefork.unix.daemon import Foreground
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemory
@@ -121,9 +122,8 @@ class Master:
     def run(self) -> int:
         """Until everything is over; the exit code."""
         first = self._generations[1]
-        count = self._pool.plan.target
-        workers = "1 worker" if count == 1 else f"{count} workers"
-        self._log.logger.info("%s: %s, %s", self._name, first.places(), workers)
+        workers = self._pool.plan.target
+        self._log.logger.info("%s: %s", self._name, first.summary(workers))
         first.warn(self._log.logger)
         self._waiter.watch(self._mailbox.fd, self._read_mail)
         try:
@@ -368,7 +368,7 @@ class Master:
                 self._done = done
                 text = text if reason else self._foreground.explain_end(self._name, done)
                 if text and self._log.path:
-                    print(f"prefork: {text}", file=sys.stderr, flush=True)
+                    print(f"prefork: {printable_text(text)}", file=sys.stderr, flush=True)
 
     # Housekeeping.
 

@@ -2,6 +2,8 @@
 
 from setproctitle import getproctitle, setproctitle
 
+from prefork.printable import printable_line
+
 OFF = "off"
 
 
@@ -15,30 +17,30 @@ class Titles:
 
     def master(self, status: str) -> None:
         """Of the master, after each change."""
-        if self._word != OFF:
-            setproctitle(f"{self._word}: master [{self._name}] {status}")
+        self._set(f"master [{self._name}] {status}")
 
     def guard(self) -> None:
         """Of the process that ends programs when the master was killed."""
-        if self._word != OFF:
-            setproctitle(f"{self._word}: guard [{self._name}]")
+        self._set(f"guard [{self._name}]")
 
     def watcher(self) -> None:
         """Of the process that sees files change, which calls it."""
-        if self._word != OFF:
-            setproctitle(f"{self._word}: watcher [{self._name}]")
+        self._set(f"watcher [{self._name}]")
 
     def worker(self, slot: int, generation: int, state: str) -> None:
         """Of the worker that calls it."""
-        if self._word != OFF:
-            setproctitle(f"{self._word}: worker {slot} [{self._name}] {state} gen {generation}")
+        self._set(f"worker {slot} [{self._name}] {state} gen {generation}")
 
     def writer(self) -> None:
         """Of the log writer that calls it."""
-        if self._word != OFF:
-            setproctitle(f"{self._word}: log writer [{self._name}]")
+        self._set(f"log writer [{self._name}]")
 
     def status_server(self) -> None:
         """Of the status server that calls it."""
+        self._set(f"status [{self._name}]")
+
+    def _set(self, title: str) -> None:
+        """The title may be read by every user of the machine (proc(5), ``cmdline``). setproctitle
+        raises ValueError for NUL and UnicodeEncodeError for lone surrogates, which end a master."""
         if self._word != OFF:
-            setproctitle(f"{self._word}: status [{self._name}]")
+            setproctitle(printable_line(f"{self._word}: {title}"))

@@ -1,4 +1,6 @@
-"""The log of master and workers: one line a record, to stderr, stdout, or a file to be reopened.
+"""The log of master and workers: to stderr, stdout, or a file to be reopened.
+
+A record is one line, and what belongs to it follows in lines that are indented.
 
 The logger belongs to nobody's hierarchy: an app that configures logging, and disables what it did
 not configure, cannot silence the reason why it does not start.
@@ -11,9 +13,19 @@ from contextlib import suppress
 from typing import TextIO
 
 from prefork.errors import MachineError
+from prefork.observe.records import as_record
+from prefork.printable import printable_line
 from prefork.unix.appending import open_append, trust
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Writes each record so that no text in it can act on a terminal or begin another record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The stamp and the message, with the traceback if there is one."""
+        return as_record(super().format(record))
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -24,7 +36,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Called by emit() in its except clause."""
         with suppress(OSError):
             error = sys.exc_info()[1]
-            print(f"prefork: cannot write the log: {error}: {record.getMessage()}", file=sys.stderr)
+            text = printable_line(f"cannot write the log: {error}: {record.getMessage()}")
+            print(f"prefork: {text}", file=sys.stderr)
 
 
 class Log:
@@ -39,7 +52,7 @@ class Log:
             self.fd = (sys.stdout if path else sys.stderr).fileno()
         stream = os.fdopen(self.fd, "a", buffering=1, closefd=False, errors="backslashreplace")
         handler = _Handler(stream)
-        handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
         self.logger = logging.Logger("prefork", level.upper())
         # Else logging.disable(), which is meant for the app's own loggers, would reach it.
         self.logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))

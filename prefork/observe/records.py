@@ -4,16 +4,24 @@ A record is a line: a stamp, who said it, and the text.
 
     2026-11-24 23:59:01.123 [4711] 0 out GET / took 3 ms
     {"time": "2026-11-24 23:59:01.123", "pid": 4711, "slot": 0, "stream": "out", "text": "GET / …"}
+
+Records of the master's own log may go on in lines that are indented. No text begins a record: what
+a worker prints gets a stamp before each line, and the lines of a message are indented.
 """
 
 import json
 import re
 from dataclasses import dataclass
 
+from prefork.printable import printable_line, printable_text
 from prefork.wire.outlets import Outlet
 
 LONGEST = 16384
 """Bytes of a record's text; longer lines become several records."""
+
+_BREAKS = re.compile(rb"[\r\v\f\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
+"""What some readers take for the end of a line (str.splitlines, Unicode TR 14), or a terminal for
+the way back to its begin."""
 
 _TEXT = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) \[(?P<pid>\d+)\]"
@@ -33,22 +41,52 @@ def whole_lines(data: bytes) -> tuple[int, list[bytes]]:
     for line in lines:
         cut += _pieces(line)
     while len(rest) > LONGEST:
-        cut.append(rest[:LONGEST])
-        rest = rest[LONGEST:]
-        taken += LONGEST
+        length = _fitting(rest)
+        cut.append(rest[:length])
+        rest = rest[length:]
+        taken += length
     return taken, cut
 
 
 def _pieces(line: bytes) -> list[bytes]:
-    if len(line) <= LONGEST:
-        return [line]
-    return [line[at : at + LONGEST] for at in range(0, len(line), LONGEST)]
+    pieces = []
+    while len(line) > LONGEST:
+        length = _fitting(line)
+        pieces.append(line[:length])
+        line = line[length:]
+    return [*pieces, line]
+
+
+def _fitting(line: bytes) -> int:
+    """How many bytes of a line that is too long make a record: LONGEST, or up to three fewer where
+    that would be inside of a character (RFC 3629: bytes 10xxxxxx go on with one)."""
+    for length in range(LONGEST, LONGEST - 4, -1):
+        if line[length] & 0xC0 != 0x80:
+            return length
+    return LONGEST  # it is no UTF-8
+
+
+def as_record(text: str) -> str:
+    """A message, with its stamp before it, as one record: printable, and each line after the first
+    is indented, so that it is no record of its own."""
+    return re.sub(r"\n(?=[^\n])", "\n  ", printable_text(text))
 
 
 def format_text(outlet: Outlet, stamp: str, lines: list[bytes]) -> bytes:
-    """The records as text; bytes stay what they are."""
+    """The records as text. Bytes stay what they are, colours included, but for what some readers
+    take for the end of a line; a CR at the end of a line belongs to that end."""
     begin = f"{stamp} [{outlet.pid}] {outlet.slot} {outlet.stream} ".encode()
-    return begin + (b"\n" + begin).join(lines) + b"\n"
+    return begin + (b"\n" + begin).join(map(_unbroken, lines)) + b"\n"
+
+
+def _unbroken(line: bytes) -> bytes:
+    if _BREAKS.search(line) is None:
+        return line
+    return _BREAKS.sub(lambda found: _escape(found[0]), line.removesuffix(b"\r"))
+
+
+def _escape(broken: bytes) -> bytes:
+    return printable_line(broken.decode()).encode()
 
 
 def format_json(outlet: Outlet, stamp: str, lines: list[bytes]) -> bytes:
@@ -94,7 +132,7 @@ def parse(line: str) -> Record | None:
                 str(told["stream"]),
                 str(told["text"]),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
     found = _TEXT.fullmatch(line)
     if found is None:

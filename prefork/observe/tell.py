@@ -5,6 +5,7 @@ Every happening is told here and nowhere else, in the words of the architecture.
 
 import logging
 
+from prefork.counted import counted
 from prefork.pool import MasterState, Pool, orders
 
 Told = tuple[int, str]
@@ -37,8 +38,7 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
         case orders.RollFailed(kept, reason, _):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
         case orders.Recycling(workers, why):
-            count = "1 worker" if workers == 1 else f"{workers} workers"
-            return logging.INFO, f"recycling {count}: {why}"
+            return logging.INFO, f"recycling {counted(workers, 'worker')}: {why}"
         case orders.RecycleFailed(_, pid, slot, generation, why):
             who = f"worker {slot} (pid {pid}, gen {generation})"
             return logging.WARNING, f"{who} is worn ({why}) and serves on until an heir is ready"
@@ -58,7 +58,7 @@ def _scaled(scaled: orders.Scaled) -> str:
     if scaled.workers == scaled.before:
         return f"not scaling: {scaled.before} is as far as it goes"
     why = f": {scaled.why}" if scaled.why else ""
-    return f"scaling from {scaled.before} to {scaled.workers} workers{why}"
+    return f"scaling from {scaled.before} to {counted(scaled.workers, 'worker')}{why}"
 
 
 def _gone(gone: orders.WorkerGone) -> Told:
@@ -79,11 +79,7 @@ def _gone(gone: orders.WorkerGone) -> Told:
 
 
 def status(pool: Pool) -> str:
-    """``running gen 3, 4/4 ready``, with the reason of a failed reload."""
+    """``running gen 3, 4/4 ready``. Every user of the machine may read it (ps, systemctl), so the
+    reason of a failed reload is not in it: the last line of an exception may be a password."""
     state = "reload failed," if pool.state is MasterState.FROZEN else pool.state.value
-    text = f"{state} gen {pool.plan.generation}, {pool.ready}/{pool.target} ready"
-    if pool.failure:
-        lines = [line for line in pool.failure.splitlines() if line.strip()]
-        reason = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1].strip()}"
-        text += f": {reason[:300]}"
-    return text
+    return f"{state} gen {pool.plan.generation}, {pool.ready}/{pool.target} ready"

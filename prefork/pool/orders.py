@@ -63,9 +63,9 @@ class WorkerHung:
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
     """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is;
-    ``reason``: what it said itself, unless that is told as the end of a start or of a roll, or was
-    told of the heir before it; ``why``: what wore out one that was recycled; ``fault``: the exit
-    code of errors.py that says whose fault a failure was."""
+    ``reason``: what it said itself, unless that was told of the heir before it (the log has it here
+    or as the end of a start or of a roll); ``why``: what wore out one that was recycled; ``fault``:
+    the exit code of errors.py that says whose fault a failure was."""
 
     worker: int
     pid: int

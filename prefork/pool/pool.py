@@ -30,6 +30,7 @@ from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import HandSet, Plan, Policy
 from prefork.pool.table import Table
 from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
+from prefork.printable import shortened
 
 OVERSLEPT = 2.0
 """A master that wakes this many seconds after its own deadline was stopped or suspended."""
@@ -236,7 +237,7 @@ class Pool:
                 detail,
                 killed=worker.state is State.KILLED,
                 retry_in=max(0.0, budget.due - now) if again else None,
-                reason=worker.reason if again and not told else "",
+                reason="" if told else worker.reason,
                 why=worker.worn if cause is Cause.RECYCLE else "",
                 fault=worker.code,
             )
@@ -299,6 +300,7 @@ class Pool:
     def _on_refused(self, reason: str) -> None:
         if self.stopping:
             return
+        reason = shortened(reason)  # a wrong setting may be as long as its file
         self.failure = reason
         if self.state is MasterState.RUNNING:
             self.state = MasterState.FROZEN

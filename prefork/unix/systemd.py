@@ -5,6 +5,8 @@ import socket
 import time
 from collections.abc import MutableMapping
 
+from prefork.printable import printable_line
+
 FIRST_FD = 3
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -37,8 +39,9 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
-        self._send("STATUS=" + text.replace("\n", " "))
+        """One line for ``systemctl status``. A line end in it would begin the next variable of
+        sd_notify(3), such as MAINPID."""
+        self._send("STATUS=" + printable_line(text))
 
     def watchdog(self) -> None:
         """Still alive."""

@@ -12,14 +12,19 @@ Each verb is declared once, below: the socket, the command line and the document
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefork.counted import counted
 from prefork.errors import PreforkError, UsageError
+from prefork.printable import shortened
 
 LONGEST = 1024 * 1024
 """Bytes of a line; more is no request of ours."""
+
+ROOM_FOR_REASONS = LONGEST // 2
+"""Bytes that the reasons of all deaths may take in one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,24 @@ def result(value: Mapping[str, Any]) -> bytes:
 
 
 def error(text: str, code: int) -> bytes:
-    """The last line, when it is not; ``code`` is the exit code for whoever asked."""
-    return _line({"error": text, "code": code})
+    """The last line, when it is not; ``code`` is the exit code for the client."""
+    return _line({"error": shortened(text), "code": code})
+
+
+def fitting_deaths(deaths: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The deaths, by their time (``at``), as they fit into one answer: each has a ``reason``, and
+    those of the oldest are cut to one line of 200 characters where ROOM_FOR_REASONS is used up."""
+    told: list[Mapping[str, Any]] = []
+    room = ROOM_FOR_REASONS
+    for death in sorted(deaths, key=lambda death: float(death["at"]), reverse=True):
+        room -= len(json.dumps(death["reason"]))
+        short = death if room >= 0 else {**death, "reason": _last_line(death["reason"])[:200]}
+        told.insert(0, short)
+    return told
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]
 
 
 def read_request(line: bytes) -> Request:
@@ -203,7 +224,8 @@ def new_target(asked: object, target: int) -> int:
     if text[0] in "+-":
         number = target + number if text[0] == "+" else target - number
     if number < 1:
-        raise UsageError(f"{text} would leave {number} workers; to stop all of them use stop")
+        left = counted(number, "worker")
+        raise UsageError(f"{text} would leave {left}; to stop all of them use stop")
     return number
 
 

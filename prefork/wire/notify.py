@@ -19,6 +19,7 @@ Notices = Mapping[str, str]
 
 
 def read_notice(data: bytes) -> Notices:
-    """The values by name; of a name that stands there twice, the last."""
-    lines = data.decode("utf-8", "backslashreplace").splitlines()
+    """The values by name; of a name that stands there twice, the last. Only LF ends a line
+    (sd_notify(3)): what follows a NEL or U+2028 in a status is no variable."""
+    lines = data.decode("utf-8", "backslashreplace").split("\n")
     return {name: value for name, equals, value in (ln.partition("=") for ln in lines) if equals}

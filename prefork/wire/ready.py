@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from prefork.printable import shortened
+
 LONGEST = 256 * 1024
-MOST_TEXT = 20 * 1024
-"""Characters; JSON writes one of them with up to twelve bytes, and LONGEST must hold them all."""
+"""Bytes of a line: room for MOST_TEXT characters, each of which JSON writes with up to twelve."""
 
 
 class Say(StrEnum):
@@ -50,10 +51,8 @@ class Nonsense:
 
 def encode(say: Say, text: str = "", code: int = 0) -> bytes:
     """One line. A long text loses its middle: a traceback tells most at both ends."""
-    if len(text) > MOST_TEXT:
-        half = MOST_TEXT // 2
-        text = f"{text[:half]}\n  … cut …\n{text[-half:]}"
-    return json.dumps({"say": say, "text": text, "code": code}).encode() + b"\n"
+    told = {"say": say, "text": shortened(text), "code": code}
+    return json.dumps(told).encode() + b"\n"
 
 
 class Decoder:

@@ -4,12 +4,16 @@
     {"count": 3, "changed": ["app.py", "views.py"]}  so many files, and the first of them
     {"trouble": "…"}                                 it cannot watch; it ends
 
-The watcher is ours and runs no app code, so its lines are right ones.
+The watcher is ours and runs no app code, so its lines are right ones. A file's name is shown as one
+line, whatever is in it.
 """
 
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+
+from prefork.counted import counted
+from prefork.printable import printable_line
 
 MOST_NAMES = 3
 
@@ -33,7 +37,7 @@ class Changed:
 
     def __str__(self) -> str:
         more = ", …" if self.count > len(self.names) else ""
-        files = "1 file" if self.count == 1 else f"{self.count} files"
+        files = counted(self.count, "file")
         return f"{files} changed ({', '.join(self.names)}{more})"
 
 
@@ -46,12 +50,14 @@ class Trouble:
 
 def watching(roots: Iterable[str]) -> bytes:
     """One line about these folders."""
-    return _line({"watching": list(map(_shown, roots))})
+    return _line({"watching": list(map(printable_line, roots))})
 
 
 def changed(paths: Collection[str]) -> bytes:
     """One line about these files."""
-    return _line({"count": len(paths), "changed": list(map(_shown, sorted(paths)[:MOST_NAMES]))})
+    return _line(
+        {"count": len(paths), "changed": list(map(printable_line, sorted(paths)[:MOST_NAMES]))}
+    )
 
 
 def trouble(text: str) -> bytes:
@@ -71,7 +77,3 @@ def read(line: bytes) -> Watching | Changed | Trouble:
 
 def _line(said: dict[str, object]) -> bytes:
     return json.dumps(said).encode() + b"\n"
-
-
-def _shown(path: str) -> str:
-    return path.encode("utf-8", "replace").decode()

@@ -70,11 +70,32 @@ class Terminal:
         wait_for(ended, "it ends")
         return int(self.process.returncode)
 
+    def everything(self, keys: str, after: bytes) -> bytes:
+        """All that it writes until its end; ``keys`` are pressed once it has written ``after``."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            if keys and after in self._written:
+                self.press(keys)
+                keys = ""
+            if select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                try:
+                    self._written += os.read(self._ours, 65536)
+                except OSError:  # EIO: no process has the other side any more
+                    return self._written
+            assert time.monotonic() < deadline, self._written[-2000:]
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)
         os.close(self._ours)
+
+
+def shown_on_terminal(home: Home, *words: str, keys: str = "", after: bytes = b"") -> bytes:
+    """All bytes that ``prefork WORDS`` writes to its terminal until it ends. ``keys`` are pressed
+    once it has written ``after``."""
+    with on_terminal(home, *words) as terminal:
+        return terminal.everything(keys, after)
 
 
 def _plain(written: bytes) -> str:

@@ -150,7 +150,7 @@ def test_a_broken_reload_leaves_the_old_code_in_service(
             clients.mark("broken")
             server.send(signal.SIGHUP)
             server.wait_log(rf"reload failed, gen 1 serves on: .*{reason}")
-            server.wait_title(rf"reload failed, gen 1, 3/3 ready: .*{reason}")
+            server.wait_title(r"reload failed, gen 1, 3/3 ready$")
             clients.during("still broken", 200)
             assert {worker.pid for worker in server.workers()} == before
 
@@ -181,7 +181,7 @@ def test_the_traceback_of_the_new_code_is_in_the_log_without_our_own_frames(
         server.wait_log("LookupError: no such luck")
         assert f'File "{tmp_path}/app.py", line 2, in <module>' in server.log
         assert "/prefork/worker/" not in server.log
-        assert "LookupError: no such luck" in server.wait_title("reload failed")
+        assert "LookupError" not in server.wait_title("reload failed")
 
 
 def test_a_reload_that_fails_half_way_goes_back(tmp_path: Path) -> None:

@@ -130,8 +130,8 @@ def change_app(folder: Path) -> None:
     ("change", "status"),
     [
         (change_app, "running gen 2, 2/2 ready$"),
-        (break_app, "reload failed, gen 1, 2/2 ready: .*no such luck"),
-        (break_file, "reload failed, gen 1, 2/2 ready: .*is wrong"),
+        (break_app, "reload failed, gen 1, 2/2 ready$"),
+        (break_file, "reload failed, gen 1, 2/2 ready$"),
     ],
     ids=["good", "broken app", "broken file"],
 )
@@ -165,7 +165,7 @@ def test_a_wrong_file_before_the_first_worker_is_ready_does_not_make_it_ready(
         gate.wait_entered()
         (tmp_path / "prefork.toml").write_text("workers = 'many'\n")
         server.send(signal.SIGHUP)
-        manager.expect("STATUS=starting gen 1, 0/1 ready: .*is wrong")
+        server.wait_log("reload failed.*is wrong")
         assert not manager.has_said("READY")
         gate.open()
         manager.expect("READY=1$")

@@ -86,6 +86,16 @@ def test_a_command_as_text_is_split_as_a_shell_would() -> None:
     assert kinds.COMMAND.parse("node 'my server.js' -x -x") == ("node", "my server.js", "-x", "-x")
 
 
+def test_only_a_line_feed_ends_a_notice() -> None:
+    """A status that an attacker fills must not say STOPPING in the program's name."""
+    for end in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
+        status = f"asked for {end}STOPPING=1"
+        assert read_notice(f"STATUS={status}\nREADY=1".encode()) == {
+            "STATUS": status,
+            "READY": "1",
+        }
+
+
 def test_notices() -> None:
     assert read_notice(b"READY=1\nSTATUS=a=b \xff\nnonsense\nREADY=2\n") == {
         "READY": "2",

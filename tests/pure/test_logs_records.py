@@ -1,5 +1,8 @@
 """Lines of a log: joined, cut, written and read again."""
 
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,10 +10,12 @@ from prefork.observe.records import (
     FORMATS,
     LONGEST,
     Record,
+    as_record,
     format_note,
     parse,
     whole_lines,
 )
+from prefork.printable import printable_line
 from prefork.wire.outlets import Outlet
 
 OUTLET = Outlet(number=3, slot=1, pid=4711, stream="err")
@@ -33,6 +38,8 @@ def test_whatever_the_pieces_each_byte_is_in_one_line(pieces: list[bytes]) -> No
     printed = b"".join(pieces)
     assert b"".join(lines) == printed.replace(b"\n", b"")
     assert all(len(line) <= LONGEST for line in lines)
+    if all(len(line) <= LONGEST - 3 for line in printed.split(b"\n")):
+        assert lines == printed.split(b"\n")
     if len(printed) <= LONGEST:
         assert lines == printed.split(b"\n")
 
@@ -42,13 +49,97 @@ def test_records_are_read_as_they_were_written(texts: list[str]) -> None:
     for name, write in FORMATS.items():
         data = write(OUTLET, STAMP, [text.encode() for text in texts])
         read = [parse(line) for line in data.decode().split("\n")[:-1]]
-        assert read == [Record(STAMP, 4711, 1, "err", text) for text in texts], name
+        told = texts if name == "json" else [on_one_line(text) for text in texts]
+        assert read == [Record(STAMP, 4711, 1, "err", text) for text in told], name
+        # Whatever a reader takes for the end of a line, and be it str.splitlines.
+        assert len(data.decode().splitlines()) == len(texts), name
 
 
-@given(st.binary().filter(lambda data: b"\n" not in data))
+def on_one_line(text: str) -> str:
+    """As the text format has it: what readers take for a line end is escaped."""
+    if len(f"{text}.".splitlines()) == 1:
+        return text
+    lines = text.removesuffix("\r")
+    return "".join(printable_line(c) if len(f"{c}.".splitlines()) > 1 else c for c in lines)
+
+
+NO_BREAKS = st.binary().map(lambda data: re.sub(rb"[\n\v\f\r\x1c-\x1e\x85\xa8\xa9]", b"", data))
+
+
+@given(NO_BREAKS)
 def test_bytes_that_are_no_text_stay_what_they_are(line: bytes) -> None:
     assert FORMATS["text"](OUTLET, STAMP, [line]).endswith(b" 1 err " + line + b"\n")
     assert FORMATS["json"](OUTLET, STAMP, [line]).count(b"\n") == 1
+
+
+def test_no_text_that_is_printed_begins_a_record() -> None:
+    forged = f"{STAMP} [1] ERROR forged"
+    for ending in ("\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"):
+        for write in FORMATS.values():
+            data = write(OUTLET, STAMP, [f"hello{ending}{forged}".encode()])
+            (line,) = data.decode().splitlines()
+            record = parse(line)
+            assert record is not None
+            assert (record.pid, record.text[:5]) == (4711, "hello")
+
+
+def test_a_carriage_return_before_the_end_of_a_line_belongs_to_it() -> None:
+    assert FORMATS["text"](OUTLET, STAMP, [b"a\r", b"b"]).count(b"\r") == 0
+    assert FORMATS["text"](OUTLET, STAMP, [b"10 %\r20 %\r"]).endswith(rb"10 %\r20 %" + b"\n")
+
+
+def test_colours_stay_in_a_log() -> None:
+    assert b"\x1b[31mred\x1b[m" in FORMATS["text"](OUTLET, STAMP, [b"\x1b[31mred\x1b[m"])
+
+
+@given(st.text(st.characters(codec=None, categories=None)))
+def test_a_message_is_one_record_whatever_it_says(message: str) -> None:
+    first, *more = as_record(f"{STAMP} [7] ERROR {message}").splitlines()
+    assert parse(first) is not None
+    assert all(parse(line) is None for line in more)
+    assert all(line.startswith("  ") or not line for line in more)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        f"{STAMP} [1] ERROR forged",
+        f"{STAMP} [1] 0 out forged",
+        f'{{"time": "{STAMP}", "pid": 1, "slot": null, "stream": "log", "text": "forged"}}',
+    ],
+)
+def test_an_exception_forges_no_record(forged: str) -> None:
+    for ending in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029"):
+        lines = as_record(f"{STAMP} [7] ERROR no{ending}{forged}").splitlines()
+        assert [parse(line) for line in lines[1:]] == [None] * (len(lines) - 1)
+        assert forged not in lines
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=9))
+def test_a_line_that_is_too_long_is_cut_between_characters(text: str) -> None:
+    """Also where the writer reads it: with more of the line to come."""
+    line = (text * (3 * LONGEST // len(text.encode()))).encode()
+    _, pieces = whole_lines(line)
+    taken_all, whole = whole_lines(line + b"\n")
+    assert taken_all == len(line) + 1
+    assert b"".join(whole) == line
+    for piece in pieces + whole:
+        piece.decode()
+        assert len(piece) <= LONGEST
+    assert all(len(piece) > LONGEST - 4 for piece in whole[:-1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"time": "x", "pid": Infinity, "slot": null, "stream": "log", "text": ""}',
+        '{"time": "x", "pid": 1, "slot": ' + "[" * 100_000,
+        '{"time": "x", "pid": NaN}',
+        '{"time": "x"}',
+    ],
+)
+def test_json_that_is_no_record_belongs_to_the_one_before(text: str) -> None:
+    assert parse(text) is None
 
 
 def test_a_note_is_from_no_worker() -> None:

@@ -9,6 +9,7 @@ from prefork.pool.budget import LONGEST_DELAY, RESET_AFTER, Budget
 from prefork.pool.orders import Cause
 from prefork.pool.policy import MOST_WORKERS, HandSet
 from prefork.pool.workers import State
+from prefork.printable import MOST_TEXT
 
 
 class Story:
@@ -258,6 +259,15 @@ def test_a_refused_reload_changes_nothing_but_is_remembered() -> None:
     story.tell(facts.AskedStop())
     story.tell(facts.ReloadRefused("too late"))
     assert story.pool.failure == ""
+
+
+def test_a_reason_as_long_as_a_file_is_shortened() -> None:
+    story = running()
+    story.tell(facts.ReloadRefused("begin" + "x" * 1_000_000 + "end"))
+    (failed,) = story.all(orders.RollFailed)
+    assert failed.reason == story.pool.failure
+    assert len(failed.reason) < 2 * MOST_TEXT
+    assert (failed.reason[:5], failed.reason[-3:]) == ("begin", "end")
 
 
 def test_a_refusal_during_a_roll_lets_the_roll_go_on() -> None:

@@ -45,8 +45,8 @@ def test_the_service_manager_hears_each_word_as_a_datagram(
     assert environ == {"HOME": "/"}, "workers do not speak for the service"
     notifier.ready()
     assert heard.recv(1000) == b"READY=1"
-    notifier.status("two\nlines")
-    assert heard.recv(1000) == b"STATUS=two lines"
+    notifier.status("bad\0 \ud800\nMAINPID=1")
+    assert heard.recv(1000) == rb"STATUS=bad\x00 \ud800\nMAINPID=1"
     notifier.watchdog()
     assert heard.recv(1000) == b"WATCHDOG=1"
     notifier.main_pid(7)

@@ -85,7 +85,11 @@ def test_the_watcher_tells_that_it_began() -> None:
 
 
 def test_a_name_that_is_no_utf8_can_be_told() -> None:
-    assert read(changed(["caf\udce9.py"])) == Changed(1, ("caf?.py",))
+    assert read(changed(["caf\udce9.py"])) == Changed(1, (r"caf\xe9.py",))
+
+
+def test_a_name_with_a_line_end_is_told_in_one_line() -> None:
+    assert str(read(changed(["a\nb\x1b.py"]))) == r"1 file changed (a\nb\x1b.py)"
 
 
 def test_the_watcher_tells_why_it_cannot_watch() -> None:

@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.wire.ready import LONGEST, MOST_TEXT, Decoder, Nonsense, Say, Word, encode
+from prefork.printable import MOST_TEXT
+from prefork.wire.ready import LONGEST, Decoder, Nonsense, Say, Word, encode
 from prefork.wire.scoreboard import (
     FIELD_SIZE,
     FIELDS,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from prefork.printable import printable_line
 from prefork.wire import histogram
 from prefork.wire.scoreboard import FIELDS, HEAD, STATES, WORKER_STATES, Field
 
@@ -127,4 +128,4 @@ def _escaped(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return _escaped(text).replace('"', '\\"')
+    return _escaped(printable_line(text)).replace('"', '\\"')

@@ -22,6 +22,7 @@ from prefork.observe.status.access import Access
 from prefork.observe.status.asking import Master
 from prefork.observe.status.records import last_records
 from prefork.observe.status.view import View
+from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
 
 RELOAD_PATIENCE = 25.0
@@ -73,12 +74,14 @@ class Asked:
 
 def text(status: int, line: str) -> Answer:
     """A line of text."""
-    return Answer(status, line.encode() + b"\n")
+    return Answer(status, printable_line(line).encode() + b"\n")
 
 
 def as_json(told: Any, status: int = 200) -> Answer:
-    """For programs, and for our page."""
-    return Answer(status, json.dumps(told, allow_nan=False).encode(), "application/json")
+    """For programs, and for our page. What apps and clients said is made printable: a browser
+    reorders text by its bidi controls, and a lone surrogate is no JSON (RFC 8259, section 8.2)."""
+    body = json.dumps(printable_value(told), allow_nan=False).encode()
+    return Answer(status, body, "application/json")
 
 
 class Site:
