@@ -7,6 +7,7 @@ from typing import Any
 
 from prefork.cli.client import Client, NotListeningError, NotRunningError
 from prefork.cli.progress import each, teller
+from prefork.counted import counted
 from prefork.errors import MachineError, UsageError
 from prefork.unix.home import Entry, remove
 from prefork.unix.process import signal_name
@@ -151,9 +152,10 @@ def show_plan(name: str, plan: Mapping[str, Any]) -> None:
     if rest:
         print(f"  changing {', '.join(rest)} takes `prefork restart {name}`")
     slots = ", ".join(map(str, plan["slots"]))
+    workers = counted(plan["workers"], "worker")
     print(
-        f"{name}: {plan['workers']} workers now, {plan['then']} then; slots {slots} one after "
-        f"another, at most {plan['surge']} more at a time"
+        f"{name}: {workers} now, {plan['then']} then; slots {slots} one after another, at most "
+        f"{plan['surge']} more at a time"
     )
 
 
@@ -181,7 +183,7 @@ def scale(client: Client, words: Words) -> int:
         later = f", as {result['instead']} asked meanwhile" if "instead" in result else ""
         slots = ", ".join(map(str, result.get("done", ())))
         done = f"; the work of slot {slots} is done (stop-exit-codes)" if slots else ""
-        print(f"{entry.name}: {result['workers']} workers{later}{done}")
+        print(f"{entry.name}: {counted(result['workers'], 'worker')}{later}{done}")
         return 0
 
     return each(client, [words.target], one)

@@ -15,6 +15,7 @@ import toml
 from prefork.cli.client import Client
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config.flags import without_environment
+from prefork.counted import counted
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import HandSet
 from prefork.unix.home import Entry, check_name, claim, replace_file
@@ -47,7 +48,7 @@ def save(client: Client, _words: Words) -> int:
     except OSError as error:
         raise MachineError(f"cannot make {client.home}: {error.strerror}") from error
     replace_file(path, toml.dumps({"apps": apps}))
-    print(f"saved {len(apps)} apps in {path}")
+    print(f"saved {counted(len(apps), 'app')} in {path}")
     return 0
 
 

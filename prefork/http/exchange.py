@@ -9,6 +9,7 @@ no body for HEAD, 204, 205 and 304. An app that breaks its own Content-Length is
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from prefork.counted import counted
 from prefork.errors import ClientGoneError
 from prefork.http import head
 from prefork.http.body import Body
@@ -209,7 +210,8 @@ class Exchange:
 
     def _compare(self, declared: int, length: int) -> None:
         if not self.shortens or length < declared:
-            raise ResponseError(f"Content-Length is {declared} but the body has {length} bytes")
+            has = counted(length, "byte")
+            raise ResponseError(f"Content-Length is {declared} but the body has {has}")
 
     def inform(self, lines: bytes) -> None:
         """Send 103 Early Hints (RFC 8297), if the client can know them and no answer is out."""
@@ -236,7 +238,8 @@ class Exchange:
         if data and not self.mute:
             self.account(len(data))
         if self.left and not self.mute:
-            raise ResponseError(f"the body ended {self.left} bytes before its Content-Length")
+            missing = counted(self.left, "byte")
+            raise ResponseError(f"the body ended {missing} before its Content-Length")
         if self.mute:
             data = b""
         elif self.chunked:

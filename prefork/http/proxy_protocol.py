@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from prefork.counted import counted
 from prefork.errors import PreforkError
 from prefork.http.peer import Addresses
 
@@ -101,9 +102,10 @@ def _parse_v2(data: bytes) -> Header | None:
     if family not in _SIZES:
         raise ProxyProtocolError(f"its PROXY header has family and transport {family:#04x}")
     if size > LONGEST_V2:
-        raise ProxyProtocolError(f"its PROXY header has {size} bytes")
+        raise ProxyProtocolError(f"its PROXY header has {counted(size, 'byte')}")
     if command == _PROXY and length < _SIZES[family]:
-        raise ProxyProtocolError(f"its PROXY header has {length} bytes for its addresses")
+        room = counted(length, "byte")
+        raise ProxyProtocolError(f"its PROXY header has {room} for its addresses")
     if len(data) < size:
         return None
     if command == _LOCAL or family == 0x00:

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 
+from prefork.counted import counted
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
@@ -50,7 +51,7 @@ def _read(fd: int, offset: int, count: int) -> bytes:
 
 
 def _too_short(missing: int) -> ResponseError:
-    return ResponseError(f"the file ended {missing} bytes before its Content-Length")
+    return ResponseError(f"the file ended {counted(missing, 'byte')} before its Content-Length")
 
 
 async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:

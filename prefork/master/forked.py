@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from prefork.counted import counted
 from prefork.master.generation import Generations
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
@@ -44,7 +45,8 @@ class Forked:
         """A worker died. Its siblings may be of another interface now, and go on with nothing that
         was shared: whoever waits for that is better off when the connection ends."""
         if self._nursery.strands() and (count := self._queue.drop()):
-            self._log.logger.warning("closed %d connections that no worker can go on with", count)
+            closed = counted(count, "connection")
+            self._log.logger.warning("closed %s that no worker can go on with", closed)
 
     def _let_go(self) -> None:
         for close_copy in self.mine:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from prefork.counted import counted
 from prefork.errors import MachineError
 from prefork.observe.log import reopen_append
 from prefork.unix.appending import open_append
@@ -66,7 +67,8 @@ class LineWriter:
         self._queue.put(settled.set)
         if not settled.wait(PATIENCE):
             left = self._lines_given - self._lines_done + self._dropped
-            self._logger.error("%s: %d lines could not be written in time", self._name, left)
+            lines = counted(left, "line")
+            self._logger.error("%s: %s could not be written in time", self._name, lines)
 
     def _work(self) -> None:
         while True:
@@ -125,7 +127,8 @@ class LineWriter:
         lost = self._dropped + self._failed - self._reported
         if lost and not self._complained:
             self._reported += lost
-            self._logger.error("%s: %d lines were lost while it was stuck", self._name, lost)
+            lines = counted(lost, "line was lost", "lines were lost")
+            self._logger.error("%s: %s while it was stuck", self._name, lines)
 
 
 def open_lines(path: str) -> int:

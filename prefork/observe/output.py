@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from prefork.counted import counted
 from prefork.observe.archive import Archive
 from prefork.observe.records import format_note, parse
 from prefork.observe.rotation import Rotation
@@ -66,7 +67,9 @@ class Output:
         if not self.dropped:
             return b""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
-        text = f"{self.dropped} lines are missing here, they could not be written"
+        one = "line is missing here, it could not be written"
+        many = "lines are missing here, they could not be written"
+        text = counted(self.dropped, one, many)
         return format_note(self.format, stamp, os.getpid(), text)
 
     def append(self, data: bytes, lines: int, before: int) -> None:
@@ -82,7 +85,8 @@ class Output:
             self._drop(lines, before, error)
             return
         if self.dropped:
-            self._tell(logging.WARNING, f"is written again; {self.dropped} lines were dropped")
+            lost = counted(self.dropped, "line was dropped", "lines were dropped")
+            self._tell(logging.WARNING, f"is written again; {lost}")
             self.dropped = 0
 
     def _drop(self, lines: int, before: int, error: OSError) -> None:

@@ -300,8 +300,7 @@ class Pool:
     def _on_refused(self, reason: str) -> None:
         if self.stopping:
             return
-        reason = shortened(reason)  # a wrong setting may be as long as its file
-        self.failure = reason
+        self.failure = reason = shortened(reason)  # a wrong setting may be as long as its file
         if self.state is MasterState.RUNNING:
             self.state = MasterState.FROZEN
         self._announce(orders.RollFailed(self.plan.generation, reason))

@@ -14,6 +14,7 @@ import uvloop
 
 from prefork.config import Config
 from prefork.config.networks import Networks
+from prefork.counted import counted
 from prefork.http.connection import Connection
 from prefork.http.counting import CountingConnection
 from prefork.http.forwarded import Proxies
@@ -204,7 +205,7 @@ class HttpWorker:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
             most = self._config.max_requests + jitter
-            service.wear(most, lambda: self._line.worn(f"{most} requests"))
+            service.wear(most, lambda: self._line.worn(counted(most, "request")))
 
     def _watch(self, service: Service, watchdog: Watchdog) -> None:
         watchdog.service = service

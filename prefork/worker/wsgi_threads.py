@@ -13,6 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from prefork.counted import counted
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.counting import RETRY_AFTER
@@ -61,9 +62,9 @@ class ThreadedWsgiHandler(WsgiHandler):
         if not self._complained:
             self._complained = True
             self.log.warning(
-                "all threads are busy and %d requests wait for one: the next ones get a 503; "
+                "all threads are busy and %s for one: the next ones get a 503; "
                 "see --threads and --threads-queue",
-                -self._pool.spare(),
+                counted(-self._pool.spare(), "request waits", "requests wait"),
             )
         exchange.page(503, "", (RETRY_AFTER,))
         if exchange.body is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
+from prefork.counted import counted
 from prefork.observe.status.history import INTEREST, History
 from prefork.unix.footprint import resident
 from prefork.unix.scoreboard import Rows
@@ -107,8 +108,8 @@ class View:
         if not head["target"]:
             return Verdict(False, "draining")
         if ready < self.least:
-            return Verdict(False, f"{ready} of at least {self.least} workers ready")
-        return Verdict(True, f"ready: {ready} of {head['target']} workers")
+            return Verdict(False, f"{ready} of at least {counted(self.least, 'worker')} ready")
+        return Verdict(True, f"ready: {ready} of {counted(head['target'], 'worker')}")
 
     def status(self, since: float) -> dict[str, Any]:
         """All of it, with the samples after ``since`` (Unix time)."""
