@@ -4,6 +4,7 @@
 host:8000   [::1]:8000   *:8000         TCP; ``*`` is every IPv4 address
 https://host:8000   http://host:8000    TCP, with TLS or without; else as there are certificates
 unix:/run/app.sock,mode=660,owner=www-data:www-data
+unix:@app                               an abstract name (unix(7)); a file ``@app`` is unix:./@app
 fd://3   fd://3,scheme=http             a listening socket that was inherited
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 EXPECTED = (
     "host:port, [v6]:port, either with http:// or https:// before it, "
-    "unix:path[,mode=660][,owner=user[:group]] or fd://number[,scheme=https]"
+    "unix:path[,mode=660][,owner=user[:group]], unix:@name or fd://number[,scheme=https]"
 )
 
 SCHEMES = ("http", "https")
@@ -37,11 +38,25 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Unix:
-    """``mode``: permission bits (None: what the umask leaves); ``owner``: ``user[:group]``."""
+    """``mode``: permission bits (None: what the umask leaves); ``owner``: ``user[:group]``.
+
+    A path that begins with @ is an abstract name (unix(7)): no file, so without mode and owner, and
+    every process in the same network namespace may connect.
+    """
 
     path: str
     mode: int | None = None
     owner: str = ""
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether there is no file."""
+        return self.path.startswith("@")
+
+    @property
+    def name(self) -> str:
+        """The address as bind(2) takes it: an abstract one begins with NUL."""
+        return f"\0{self.path[1:]}" if self.is_abstract else self.path
 
     def __str__(self) -> str:
         mode = f",mode={self.mode:03o}" if self.mode is not None else ""
@@ -138,8 +153,12 @@ def _parse_unix(text: str) -> Unix:
     path, *extras = text.split(",")
     # Two slashes may stand for nothing, as in a URL; more than one at the start mean one.
     path = re.sub("^/+", "/", re.sub("^//", "", path))
-    if not path or re.search("[\0\n]", path):
-        raise ValueError("a path after unix:, as in unix:/run/app.sock")
+    if path in ("", "@") or re.search("[\0\n]", path):
+        raise ValueError("a path after unix:, as in unix:/run/app.sock, or a name, as in unix:@app")
+    if path.startswith("@") and extras:
+        raise ValueError(
+            "an abstract name alone: unix:@app is no file, so it has neither mode nor owner"
+        )
     mode: int | None = None
     owner = ""
     for extra in extras:

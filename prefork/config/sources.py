@@ -79,12 +79,18 @@ def _anchored(folder: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_anchored(folder, item) for item in value)
     if isinstance(value, Unix):
-        return replace(value, path=_anchored(folder, value.path))
+        return value if value.is_abstract else _anchored_socket(folder, value)
     if isinstance(value, CertificateFiles | PasswordSource):
         return value.anchored(partial(_anchored, folder))
     if not isinstance(value, str) or value in ("", "-"):
         return value
     return posixpath.normpath(posixpath.join(folder, value))
+
+
+def _anchored_socket(folder: str, address: Unix) -> Unix:
+    """A path stays a path: in the folder ``.`` the file ``./@app`` does not become a name."""
+    path = _anchored(folder, address.path)
+    return replace(address, path=f"./{path}" if path.startswith("@") else path)
 
 
 def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[str] = ()) -> Layer:

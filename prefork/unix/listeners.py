@@ -15,6 +15,7 @@ from typing import Any
 
 from prefork.config.addresses import Address, Inherited, Tcp, Unix, same_socket, scheme_of
 from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.printable import printable_line
 from prefork.unix.identity import look_up
 
 
@@ -28,14 +29,14 @@ class Listener:
 
     def __str__(self) -> str:
         if self.socket.family == socket.AF_UNIX:
-            return f"unix:{self.socket.getsockname()}"
+            return f"unix:{_shown(self.socket.getsockname())}"
         host, port = self.socket.getsockname()[:2]
         return str(Tcp(host, port))
 
     def serves(self, address: Address) -> bool:
         """Whether it listens there already. A unix path is asked itself: somebody may have removed
         it, or spell it differently; its mode and owner do not matter, see ``refit``."""
-        if isinstance(address, Unix):
+        if isinstance(address, Unix) and not address.is_abstract:
             return self.inode is not None and self.inode == _inode(address.path)
         return same_socket(address, self.address)
 
@@ -88,7 +89,7 @@ def refit(listener: Listener, address: Address, backlog: int) -> None:
         return
     try:
         listener.socket.listen(backlog)
-        if isinstance(address, Unix):
+        if isinstance(address, Unix) and not address.is_abstract:
             _dress(address)
     except OSError as error:
         raise MachineError(_explain(address, error)) from error
@@ -163,7 +164,21 @@ def _bound(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
     return sock
 
 
+def _open_abstract(address: Unix, backlog: int) -> Listener:
+    """Nothing is left of one that ended, and there is no file to give a mode, an owner or away."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.bind(address.name)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, address)
+
+
 def _open_unix(address: Unix, backlog: int) -> Listener:
+    if address.is_abstract:
+        return _open_abstract(address, backlog)
     _clear_stale(address)
     inode = None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -242,6 +257,11 @@ def backlog_ceiling() -> int | None:
         return None
 
 
+def _shown(name: str | bytes) -> str:
+    """The address of a unix socket; an abstract one is bytes that begin with NUL."""
+    return name if isinstance(name, str) else "@" + printable_line(os.fsdecode(name[1:]))
+
+
 def _inode(path: str) -> tuple[int, int] | None:
     try:
         status = os.lstat(path)
@@ -259,6 +279,8 @@ def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()
         )
     elif error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
         reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"
+    elif error.errno == errno.EADDRINUSE and isinstance(address, Unix):
+        reason = "another process has this name; stop it or choose another name"
     elif error.errno == errno.EACCES and isinstance(address, Tcp):
         reason = "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
     elif error.errno == errno.EADDRNOTAVAIL:

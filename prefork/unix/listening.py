@@ -12,6 +12,9 @@ from prefork.unix import family
 _LISTENING = "0A"
 _ACCEPTS = "00010000"
 
+NAME = 7
+"""Words before the name of a unix socket, which may have spaces."""
+
 
 def listens(address: Address, leader: int) -> bool:
     """Whether a process of the session, or below ``leader``, holds a socket that listens there."""
@@ -31,15 +34,18 @@ def _inodes(address: Address) -> Iterator[str]:
                     yield words[9]
     elif isinstance(address, Unix):
         for words in _rows("unix"):
-            if words[7:] == [address.path] and words[3] == _ACCEPTS:
+            # An abstract name begins with @ here, too.
+            if words[NAME:] == [address.path] and words[3] == _ACCEPTS:
                 yield words[6]
 
 
 def _rows(table: str) -> Iterator[list[str]]:
     try:
-        with open(f"/proc/net/{table}") as file:
+        # Any process may have a socket whose name is no UTF-8.
+        with open(f"/proc/net/{table}", errors="surrogateescape", newline="\n") as file:
             next(file)
-            yield from map(str.split, file)
+            for line in file:
+                yield line.removesuffix("\n").split(maxsplit=NAME if table == "unix" else -1)
     except OSError:
         return
 

@@ -46,7 +46,7 @@ class OutOfMemory:
 def out_of_memory_kills() -> int | None:
     """How many so far in our cgroup (v2, memory.events); None when it cannot be told."""
     try:
-        with open("/proc/self/cgroup") as file:
+        with open("/proc/self/cgroup", errors="replace") as file:
             own = next(line for line in file if line.startswith("0::"))
         path = own.split("::", 1)[1].strip()
         with open(f"/sys/fs/cgroup{path}/memory.events") as file:

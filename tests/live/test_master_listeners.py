@@ -5,12 +5,15 @@ import shutil
 import signal
 import socket
 import stat
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import PATIENCE, Server, serving, wait_for
+from tests.live.harness import PATIENCE, Server, command, serving, wait_for
 from tests.live.held import Gate, answer, ask
+from tests.live.home import own_home
 from tests.live.sources import ASYNC_HOLD, write_version
 
 
@@ -159,3 +162,78 @@ def test_an_access_log_that_vanished_is_told_and_old_workers_serve_on(config: Pa
         server.wait_log(r"worker 1 .* gone: boot failure .*: cannot write the log .*access\.log")
         assert not server.count("Traceback|exit code 101")
         assert server.get()[0] == 200
+
+
+def ask_abstract(address: str) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(f"\0{address.removeprefix('unix:@')}")
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        return connection.recv(65536)
+
+
+def test_an_abstract_socket_lives_over_reloads_and_leaves_no_file(config: Path) -> None:
+    address = f"unix:@prefork-{uuid.uuid4()}"
+    config.write_text(f"bind = '{address}'\n")
+    before = {path.name for path in config.parent.iterdir()}
+    server = Server("-c", "prefork.toml", "app:app", cwd=config.parent)
+    try:
+        server.ready()
+        server.wait_log(rf"listening on {address}, 1 worker$")
+        assert ask_abstract(address).startswith(b"HTTP/1.1 200 OK\r\n")
+        server.send(signal.SIGHUP)
+        server.wait_all_ready(1, 2)
+        assert ask_abstract(address).startswith(b"HTTP/1.1 200 OK\r\n")
+        second = command("-b", address, "app:app", cwd=config.parent)
+        assert second.returncode == 111
+        assert f"cannot listen on {address}: another process has this name" in second.stderr
+        config.write_text(f"bind = '{address}-other'\n")
+        server.send(signal.SIGHUP)
+        server.wait_all_ready(1, 3)
+        assert ask_abstract(f"{address}-other").startswith(b"HTTP/1.1 200 OK\r\n")
+        wait_for(lambda: not listens(address), "the old name is free")
+        assert server.stop() == 0
+        assert not listens(f"{address}-other")
+        assert {path.name for path in config.parent.iterdir()} <= {*before, "__pycache__"}
+    finally:
+        server.destroy()
+
+
+def listens(address: str) -> bool:
+    try:
+        ask_abstract(address)
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_an_abstract_socket_has_no_mode(config: Path) -> None:
+    done = command("-b", "unix:@app,mode=600", "app:app", cwd=config.parent)
+    assert done.returncode == 100
+    assert "it has neither mode nor owner" in done.stderr
+
+
+def test_an_abstract_socket_is_handed_over_and_asked_for_readiness(tmp_path: Path) -> None:
+    """To the master after this one; and a program that opens it counts as ready by it."""
+    address = f"unix:@prefork-{uuid.uuid4()}"
+    with own_home(tmp_path) as home:
+        home.good("start", "-b", address, "--name", "web", "web:app")
+        assert home.app()["listening"] == [address]
+        home.good("restart", "--stop-first", "web")
+        assert home.app()["listening"] == [address]
+        assert ask_abstract(address).startswith(b"HTTP/1.1 200 OK")
+        assert not list(home.folder.glob("@*"))
+        home.good("stop", "web")
+        home.write(
+            "job.py",
+            "import socket, time\n"
+            "sock = socket.socket(socket.AF_UNIX)\n"
+            f"sock.bind(chr(0) + {address.removeprefix('unix:@')!r})\n"
+            "sock.listen()\n"
+            "time.sleep(1000)\n",
+        )
+        home.good(
+            *("start", "--name", "job", "--ready", f"connect:{address}"),
+            *("--", sys.executable, "job.py"),
+        )
+        assert home.app("job")["status"] == "running gen 1, 1/1 ready"

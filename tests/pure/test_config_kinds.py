@@ -340,6 +340,10 @@ def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
         ("unix:///run/app.sock", Unix("/run/app.sock")),
         ("unix:////run/app.sock", Unix("/run/app.sock")),
         ("unix:app.sock", Unix("app.sock")),
+        ("unix:@app", Unix("@app")),
+        ("unix://@app", Unix("@app")),
+        ("unix:./@app", Unix("./@app")),
+        ("unix:/run/@app", Unix("/run/@app")),
         ("unix:/a b,mode=660", Unix("/a b", 0o660)),
         ("unix:/a,mode=007", Unix("/a", 0o007)),
         ("unix:/a,mode=0600,owner=www", Unix("/a", 0o600, "www")),
@@ -382,6 +386,9 @@ def test_an_address_has_three_kinds(text: str, address: object) -> None:
         ("unix://", "a path after unix:"),
         ("unix:,mode=660", "a path after unix:"),
         ("unix:/a\0b", "a path after unix:"),
+        ("unix:@", "a name, as in unix:@app"),
+        ("unix:@app,mode=660", "unix:@app is no file, so it has neither mode nor owner"),
+        ("unix:@app,owner=www", "neither mode nor owner"),
         ("unix:/a,mode=999", "mode=660 or owner=user:group after the path, not 'mode=999'"),
         ("unix:/a,owner=", "not 'owner='"),
         ("unix:/a,owner=:", "not 'owner=:'"),
@@ -403,6 +410,13 @@ def test_what_is_no_address_is_refused(text: str, complaint: str) -> None:
 @given(addresses())
 def test_an_address_reads_as_it_is_shown(address: object) -> None:
     assert parse_address(str(address)) == address
+
+
+def test_an_abstract_name_begins_with_nul_for_the_kernel() -> None:
+    assert Unix("@app").name == "\0app"
+    assert Unix("@app").is_abstract
+    assert Unix("./@app").name == "./@app"
+    assert not Unix("./@app").is_abstract
 
 
 @given(st.text() | st.from_regex(r"(unix:|fd://|https://|\[[:0-9a-f]*\]:|\*:).*", fullmatch=True))

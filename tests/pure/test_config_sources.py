@@ -1,5 +1,6 @@
 """Four places merged into one Config, and the complaints: key, place, expected, nearest."""
 
+import os
 import re
 
 import pytest
@@ -159,6 +160,16 @@ def test_the_environment_is_text_and_read_like_a_flag() -> None:
     assert config.daemon is True
     assert config.env == {"A": "1", "B": "x y"}
     assert config.max_requests is None
+
+
+@pytest.mark.parametrize("folder", ["/etc/app", ".", "sub"])
+def test_an_abstract_name_in_a_file_is_no_path(folder: str) -> None:
+    layer = file_layer({"bind": ["unix:@app", "unix:./@app"]}, "prefork.toml", folder)
+    name, path = resolve([layer]).config.bind
+    assert name == Unix("@app")
+    assert isinstance(path, Unix)
+    assert not path.is_abstract
+    assert os.path.normpath(path.path) == os.path.normpath(f"{folder}/@app")
 
 
 def test_relative_paths_in_a_file_start_at_its_folder() -> None:

@@ -4,6 +4,7 @@ import os
 import pwd
 import socket
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
 from prefork.errors import MachineError, UsageError
-from prefork.unix.listeners import Listener, adopt, backlog_ceiling, open_listeners
+from prefork.unix.listeners import Listener, adopt, backlog_ceiling, open_listeners, refit
+from prefork.unix.listening import listens
 from tests.pure.children import as_root
 
 
@@ -252,3 +254,75 @@ def test_the_kernels_ceiling_for_backlogs_can_be_read() -> None:
     ceiling = backlog_ceiling()
     assert ceiling is not None
     assert ceiling >= 1
+
+
+def abstract(extra: str = "") -> Unix:
+    """A name that no other process has."""
+    return Unix(f"@prefork-{uuid.uuid4()}{extra}")
+
+
+def test_an_abstract_socket_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = abstract()
+    with listening(address) as (listener,):
+        assert listener.socket.getsockname() == address.name.encode()
+        assert str(listener) == str(address) == f"unix:{address.path}"
+        assert listener.serves(parse_address(str(address)))
+        assert not listener.serves(abstract())
+        assert not listener.serves(Unix(f"./{address.path}"))
+        assert answers(listener.socket)
+        refit(listener, address, 7)
+    assert list(tmp_path.iterdir()) == []
+    with listening(address):
+        pass  # it is free again at once
+
+
+def test_closing_an_abstract_socket_removes_no_file_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = abstract()
+    (tmp_path / address.path).touch()
+    with listening(address):
+        pass
+    assert (tmp_path / address.path).exists()
+
+
+def test_an_abstract_name_in_use_is_refused() -> None:
+    address = abstract()
+    with listening(address):
+        said = refusal(address)
+    assert said == (
+        f"cannot listen on {address}: another process has this name; stop it or choose another name"
+    )
+
+
+def test_an_abstract_name_that_is_too_long_is_told() -> None:
+    assert "too long" in refusal(Unix("@" + "x" * 200))
+
+
+@pytest.mark.parametrize("name", [b"\0\xff\x1b\n", b"\0padded\0\0"])
+def test_an_inherited_abstract_socket_is_shown(name: bytes) -> None:
+    unique = b"\0" + uuid.uuid4().hex.encode() + name
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(unique)
+        sock.listen()
+        listener = adopt(os.dup(sock.fileno()))
+        try:
+            shown = str(listener)
+            assert shown.startswith(f"unix:@{uuid.UUID(unique[1:33].decode()).hex}\\x00")
+            assert shown.isprintable()
+        finally:
+            listener.close()
+
+
+def test_who_listens_is_told_whatever_names_others_have(tmp_path: Path) -> None:
+    """/proc/net/unix has the names of all, also those with spaces, line ends and no UTF-8."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(b"\0" + uuid.uuid4().bytes + b" \xff\n00 x\n")
+        other.listen()
+        spaces = Unix(str(tmp_path / "a  b "))
+        for address in (abstract(), abstract(" a  b"), spaces):
+            assert not listens(address, os.getpid())
+            with listening(address):
+                assert listens(address, os.getpid()), address

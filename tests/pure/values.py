@@ -34,7 +34,13 @@ def addresses() -> st.SearchStrategy[Address]:
     owners = st.from_regex(r"|[a-z_-]{1,9}|[a-z0-9]{0,9}:[a-z0-9]{1,9}", fullmatch=True)
     return st.one_of(
         st.builds(Tcp, hosts | st.ip_addresses(v=6).map(str), st.integers(0, 65535), _SCHEME),
-        st.builds(Unix, paths, st.none() | st.integers(0, 0o777), owners),
+        st.builds(
+            Unix,
+            paths.filter(lambda path: not path.startswith("@")),
+            st.none() | st.integers(0, 0o777),
+            owners,
+        ),
+        st.builds(Unix, paths.map(lambda name: f"@{name}")),
         st.builds(Inherited, st.integers(0, 65535), _SCHEME),
     )
 
