@@ -66,6 +66,18 @@ def _fitting(line: bytes) -> int:
     return LONGEST  # it is no UTF-8
 
 
+def whole_characters(data: bytes) -> int:
+    """How many bytes of a line without its end are whole characters; all of them where there is
+    nothing but the begin of one, whose rest never came."""
+    for back in range(1, min(4, len(data))):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            # 110xxxxx begins a character of two bytes, 1110xxxx of three, 11110xxx of four.
+            length = (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0) + 1
+            return len(data) - back if length > back else len(data)
+    return len(data)
+
+
 def as_record(text: str) -> str:
     """A message, with its stamp before it, as one record: printable, and each line after the first
     is indented, so that it is no record of its own."""

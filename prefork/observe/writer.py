@@ -17,7 +17,7 @@ from prefork.observe.log import Log
 from prefork.observe.output import cut
 from prefork.observe.outputs import Outputs
 from prefork.observe.own_log import OwnLog
-from prefork.observe.records import FORMATS, whole_lines
+from prefork.observe.records import FORMATS, whole_characters, whole_lines
 from prefork.observe.rotation import Rotation
 from prefork.unix.handover import Line
 from prefork.unix.pipes import Glance
@@ -109,7 +109,8 @@ class Writer:
         elif source.seen == len(data):
             # Its rest did not come: a prompt, or the last words of the dead.
             source.seen = 0
-            self._write(source, len(data), [data])
+            ready = whole_characters(data)
+            self._write(source, ready, [data[:ready]])
         else:
             source.seen = len(data)
             self._rest(source)

@@ -9,6 +9,7 @@ import re
 import signal
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -347,3 +348,28 @@ def test_the_page_gets_what_can_be_shown(tmp_path: Path) -> None:
         assert not UNFIT.search(texts)
         for path in ("/deaths.json", "/status.json", "/metrics", "/readyz"):
             assert not UNFIT.search(told(path))
+
+
+def test_a_character_that_comes_in_two_writes_stays_whole(home: Home) -> None:
+    """The log writer does not wait for the end of a line for ever, as for a prompt."""
+    home.write(
+        "web.py",
+        "import os\n"
+        "def app(environ, start_response):\n"
+        "    os.write(1, b'caf\\xc3')\n"
+        "    open('gate').read()\n"
+        "    os.write(1, b'\\xa9\\ndone\\n')\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'web']\n",
+    )
+    os.mkfifo(home.folder / "gate")
+    home.start("web", "--log-dir", "logs")
+    output = home.folder / "logs" / "web.out"
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(fetch, home.app())
+        try:
+            wait_for(lambda: output.exists() and b"caf" in output.read_bytes(), "a part is there")
+        finally:
+            (home.folder / "gate").write_bytes(b"")
+        assert answer.result(PATIENCE) == b"web"
+    assert "é" in printed(home).decode()

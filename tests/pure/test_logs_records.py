@@ -13,6 +13,7 @@ from prefork.observe.records import (
     as_record,
     format_note,
     parse,
+    whole_characters,
     whole_lines,
 )
 from prefork.printable import printable_line
@@ -127,6 +128,26 @@ def test_a_line_that_is_too_long_is_cut_between_characters(text: str) -> None:
         piece.decode()
         assert len(piece) <= LONGEST
     assert all(len(piece) > LONGEST - 4 for piece in whole[:-1])
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1), st.integers(1, 4))
+def test_a_line_without_its_end_is_written_in_whole_characters(text: str, less: int) -> None:
+    data = text.encode()
+    cut = data[:-less] or data[:1]
+    ready = whole_characters(cut)
+    if ready == len(cut):
+        assert len(cut) < len(text[0].encode()) or cut.decode()
+    else:
+        assert 0 < ready < len(cut) < ready + 4
+        assert data.startswith(cut[:ready].decode().encode())
+
+
+@given(st.binary())
+def test_what_is_no_text_is_written_all_the_same(data: bytes) -> None:
+    while data:
+        ready = whole_characters(data)
+        assert ready > 0
+        data = data[ready:]
 
 
 @pytest.mark.parametrize(
