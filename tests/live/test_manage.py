@@ -31,7 +31,7 @@ def test_the_tutorial(home: Home) -> None:
     assert "running" in home.good("list")
     assert fetch(home.app()) == b"one"
     assert home.good("scale", "web", "+2") == "web: 4 workers\n"
-    assert home.good("scale", "web", "1") == "web: 1 workers\n"
+    assert home.good("scale", "web", "1") == "web: 1 worker\n"
     assert [worker["slot"] for worker in home.app()["workers"]] == [0]
     home.write("web.py", APP.format(text="two"))
     assert "reloaded to gen 2" in home.good("reload", "web")

@@ -28,7 +28,7 @@ def test_who_takes_long_is_told_while_it_runs_and_at_its_end(
         gate.wait_entered()
         request = rf"GET /hold\?a=b from 127.0.0.1:{held.getsockname()[1]}"
         server.wait_log(rf"WARNING slow: {request} has no answer after [\d.]+s \(worker 0\), it is")
-        server.wait_log(r'^  File ".*/app.py", line \d+, in hold$')
+        server.wait_log(r'^    File ".*/app.py", line \d+, in hold$')
         assert server.count("answered") == 0
         gate.open()
         assert answer(held) == (200, b"held")
@@ -59,7 +59,7 @@ def test_who_blocks_the_event_loop_is_told_and_for_how_long(tmp_path: Path, gate
         server.wait_log(
             r"slow: the event loop is blocked for [\d.]+s by GET /holds from .* \(worker 0\), at"
         )
-        server.wait_log(r'^  File ".*/app.py", line \d+, in holds$')
+        server.wait_log(r'^    File ".*/app.py", line \d+, in holds$')
         gate.open()
         assert answer(held) == (200, b"held")
         server.wait_log(r"slow: the event loop was blocked for [\d.]+s \(worker 0\)$")
@@ -80,7 +80,7 @@ async def starts():
         assert server.get("/starts")[0] == 200
         gate.wait_entered()
         server.wait_log(r"slow: the event loop is blocked for [\d.]+s \(worker 0\), at")
-        server.wait_log(r'^  File ".*/app.py", line \d+, in behind$')
+        server.wait_log(r'^    File ".*/app.py", line \d+, in behind$')
         gate.open()
         server.wait_log("the event loop was blocked")
 

@@ -51,7 +51,7 @@ def test_who_blocks_is_named_with_its_stack_and_replaced(tmp_path: Path, kind: s
         pid = server.wait_log(r"pid (\d+), gen 1\) passed its deadline")[1]
         server.wait_log(rf"\[{pid}\] ERROR worker \d is stuck: {named}")
         server.wait_log(rf"pid {pid}, gen 1\) gone: hang \(SIGKILL\); a new one .*: {named}")
-        server.wait_log(r"^    time.sleep\(3600\)")
+        server.wait_log(r"^      time.sleep\(3600\)")
         server.wait_all_ready(2, 1)
         with pytest.raises((ConnectionError, EOFError)):
             answer(victim)
@@ -103,10 +103,10 @@ def other():
     with serving(tmp_path, "app:app", *options) as server:
         connections = [ask(server.port, path) for path in ("/other", "/holds")]
         server.wait_log(r"is stuck: GET /\w+ from .* in holds")
-        server.wait_log(r"^  and GET /\w+ from .* in holds")
+        server.wait_log(r"^    and GET /\w+ from .* in holds")
         for number in range(2):
-            server.wait_log(rf"^thread 0x\w+ \(prefork-wsgi-{number}\):")
-        server.wait_log(r"^thread 0x\w+ \(MainThread\):")
+            server.wait_log(rf"^  thread 0x\w+ \(prefork-wsgi-{number}\):")
+        server.wait_log(r"^  thread 0x\w+ \(MainThread\):")
         server.wait_log("gone: hang")
         for connection in connections:
             connection.close()
@@ -143,8 +143,8 @@ def test_an_asgi_call_that_awaits_for_ever_is_named_shown_and_cancelled(tmp_path
         assert server.get("/waits?a=b")[0] == 500
         server.wait_log(r"ERROR no answer in time: GET /waits\?a=b from 127.0.0.1:\d+ for \d")
         for name in ("waits", "one", "deep"):
-            server.wait_log(rf'^  File ".*/app.py", line \d+, in {name}$')
-        server.wait_log(r"^    await asyncio.Event\(\).wait\(\)")
+            server.wait_log(rf'^    File ".*/app.py", line \d+, in {name}$')
+        server.wait_log(r"^      await asyncio.Event\(\).wait\(\)")
         assert server.get()[0] == 200
         assert server.count("gone") == server.count("the app failed") == 0
 
@@ -181,7 +181,7 @@ async def stays():
     with serving(tmp_path, "app:app", "--timeout", "1s") as server:
         victim = ask(server.port, "/stays")
         server.wait_log(r"is stuck: GET /stays from .*, waits at /.*/app.py:\d+ in stays")
-        server.wait_log("^where it waits:")
+        server.wait_log("^  where it waits:")
         server.wait_log(r"gone: hang \(SIGKILL\); a new one .*: GET /stays")
         victim.close()
         server.ready(2)
