@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefork.counted import counted
 from prefork.errors import MachineError, UsageError
 from prefork.pool import orders
 from prefork.pool.orders import Cause
@@ -107,7 +108,8 @@ class Goal:
         return None
 
     def _gave_up(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
-        serve = f"{self._pool.ready} of {self._pool.target} workers serve"
+        wanted = counted(self._pool.target, "worker serves", "workers serve")
+        serve = f"{self._pool.ready} of {wanted}"
         count = "once" if times == 1 else f"{times} times"
         why = last.reason or f"{last.cause} ({last.detail})"
         reason = f"{serve}, and prefork goes on trying: worker {slot} failed {count}: {why}"
@@ -245,7 +247,7 @@ def refusal(pool: Pool, workers: int | None = None) -> str:
         return "it is stopping"
     policy = pool.plan.policy
     if workers is not None and workers != policy.clip(workers):
-        return f"there may be {policy.least} to {policy.most} workers, not {workers}"
+        return f"there may be {policy.least} to {counted(policy.most, 'worker')}, not {workers}"
     return ""
 
 
