@@ -4,12 +4,13 @@ It runs no app code. It is a process of its own because the watching library has
 master must not have when it forks. The kernel ends it with the master.
 """
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterable
 
 from prefork.config.watching import Ignored
+from prefork.unix.family import descendants
+from prefork.unix.open_files import FileIdentity, files_open_for_writing, identity
 from prefork.unix.process import die_with_parent
 from prefork.wire import watching as wire
 
@@ -27,11 +28,13 @@ class Watcher:
         self._ignored = ignored
         self._delay = delay
         self._say = say
+        self._master = 0
 
     def run(self, master: int) -> int:
         """Until the master ends, or it cannot watch; the exit code."""
         if not die_with_parent(signal.SIGKILL, master):
             return 0
+        self._master = master
         try:
             while True:
                 self._watch()
@@ -40,42 +43,57 @@ class Watcher:
         return 1
 
     def _watch(self) -> None:
-        """Until one of the folders is another one: removed and made anew, or a symlink that was
-        put to the next release."""
+        """Watch until one of the folders is another one: removed and made anew, or a symlink that
+        was put to the next release.
+
+        The library gets no filter and no long debounce: it returns nothing while only filtered
+        files change, and a folder that is replaced meanwhile would go unnoticed. Quiet is
+        therefore judged here, by the changes that count.
+        """
         from watchfiles import watch  # noqa: PLC0415 - an extra
 
         while None in (known := self._identities()):
             time.sleep(self._delay)
         began = False
+        changed: set[str] = set()
+        first_at = looked_at = time.monotonic()
         for changes in watch(
             *self._ignored.roots,
-            watch_filter=lambda _change, path: path not in self._ignored,
-            debounce=int(MOST_DELAY * 1000),
-            step=max(1, int(self._delay * 1000)),
-            rust_timeout=int(LOOK * 1000),
+            watch_filter=None,
+            debounce=max(1, int(self._delay * 1000)),
+            step=max(1, int(self._delay * 250)),
+            rust_timeout=max(1, int(self._delay * 500)),
             yield_on_timeout=True,
             ignore_permission_denied=True,
         ):
+            now = time.monotonic()
             if not began:
                 began = True
                 self._say(wire.watching(self._ignored.roots))
-            if changes:
-                self._tell(path for _, path in changes)
-            if (now := self._identities()) != known:
-                moved = zip(self._ignored.roots, known, now, strict=True)
-                self._tell(root for root, old, new in moved if old != new)
-                return
+            counted = self._counted(path for _, path in changes)
+            if counted and not changed:
+                first_at = now
+            changed |= counted
+            if changed and (not counted or now - first_at > MOST_DELAY):
+                self._tell(changed)
+                changed = set()
+            if now - looked_at >= LOOK:
+                looked_at = now
+                if (identities := self._identities()) != known:
+                    moved = zip(self._ignored.roots, known, identities, strict=True)
+                    self._tell(changed.union(root for root, old, new in moved if old != new))
+                    return
+
+    def _counted(self, changes: Iterable[str]) -> set[str]:
+        """The paths that are a reason to reload: neither ignored, nor output of the app itself."""
+        paths = {path for path in changes if path not in self._ignored}
+        if not paths:
+            return paths
+        output = files_open_for_writing(descendants(self._master))
+        return {path for path in paths if identity(path) not in output}
 
     def _tell(self, paths: Iterable[str]) -> None:
         self._say(wire.changed({self._ignored.below(path) for path in paths}))
 
-    def _identities(self) -> list[tuple[int, int] | None]:
-        return [_identity(root) for root in self._ignored.roots]
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    def _identities(self) -> list[FileIdentity | None]:
+        return [identity(root) for root in self._ignored.roots]

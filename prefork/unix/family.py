@@ -47,6 +47,18 @@ def members(session: int) -> list[int]:
     return [each.pid for each in everybody() if each.session == session and not each.is_dead]
 
 
+def descendants(root: int) -> list[int]:
+    """List ``root`` and all processes below it that are alive."""
+    children: dict[int, list[int]] = {}
+    for each in everybody():
+        if not each.is_dead:
+            children.setdefault(each.parent, []).append(each.pid)
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
 def belongs(pid: int, leader: int) -> bool | None:
     """Whether ``pid`` is of the session or a descendant of ``leader``; None: it is gone."""
     found = look_up(pid)

@@ -3,6 +3,11 @@
 import os
 import re
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -143,6 +148,78 @@ def test_a_release_behind_a_symlink_is_noticed(tmp_path: Path) -> None:
         write_version(tmp_path / "release2", 3)
         server.wait_log("reloaded to gen 3")
         assert server.get()[1].startswith(b"0003 ")
+
+
+def test_a_replaced_release_is_noticed_while_ignored_files_change(tmp_path: Path) -> None:
+    for n in (1, 2):
+        (tmp_path / f"release{n}").mkdir()
+        write_version(tmp_path / f"release{n}", n)
+    current = tmp_path / "current"
+    current.symlink_to("release1")
+    busy = tmp_path / "release1" / "busy.log"
+    with serving(current, "app:app", "--watch") as server, written_all_the_time(busy):
+        watcher(server)
+        (tmp_path / "next").symlink_to("release2")
+        os.replace(tmp_path / "next", current)
+        server.wait_log(r"1 file changed \(current\); reloading")
+        server.wait_log("reloaded to gen 2")
+        assert server.get()[1].startswith(b"0002 ")
+
+
+def test_a_change_is_told_while_ignored_files_change(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    with (
+        serving(tmp_path, "app:app", "--watch") as server,
+        written_all_the_time(tmp_path / "busy.log"),
+    ):
+        watcher(server)
+        write_version(tmp_path, 2)
+        server.wait_log(r"1 file changed \(app.py\); reloading")
+
+
+@pytest.mark.parametrize("writer", ["worker", "master"])
+def test_output_redirected_into_the_folder_is_no_change(tmp_path: Path, writer: str) -> None:
+    """Each reload prints, so a file that counted would bring the next reload."""
+    code = "print('hello', flush=True)" if writer == "worker" else ""
+    options = ("--watch", *(() if writer == "worker" else ("--log-file", "-")))
+    write_version(tmp_path, 1, code=code)
+    output = tmp_path / "output.txt"
+    with output.open("wb") as stdout:
+        server = Server("-b", "127.0.0.1:0", *options, "app:app", cwd=tmp_path, stdout=stdout)
+        try:
+            told = server.wait_log if writer == "worker" else partial(wait_in, output)
+            told("INFO watching /")
+            for n in (2, 3):
+                write_version(tmp_path, n, code=code)
+                told(f"reloaded to gen {n} ")
+            (tmp_path / "last.py").write_text("")
+            told("reloaded to gen 4 ")
+            text = output.read_text() if writer == "master" else server.log
+            assert re.findall(r"files? changed \((.*)\)", text) == ["app.py", "app.py", "last.py"]
+        finally:
+            server.destroy()
+
+
+def wait_in(file: Path, pattern: str) -> None:
+    wait_for(lambda: re.search(pattern, file.read_text()), pattern)
+
+
+@contextmanager
+def written_all_the_time(path: Path) -> Iterator[None]:
+    """Another process appends to a file, opening it anew each time, until the end of the block."""
+    source = (
+        "import sys, time\n"
+        "while True:\n"
+        "    open(sys.argv[1], 'a').write('x')\n"
+        "    time.sleep(0.01)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", source, str(path)])
+    try:
+        wait_for(path.exists, "the first line")
+        yield
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_a_watcher_that_dies_has_a_successor_and_none_outlives_the_master(tmp_path: Path) -> None:
