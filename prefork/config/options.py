@@ -383,10 +383,10 @@ class Config:
     )
     forwarded_headers: tuple[str, ...] = option(
         kinds.FORWARDED,
-        parse_parts(("for", "proto", "prefix")),
+        parse_parts(("for", "proto")),
         BEHIND,
-        "what they are believed, repeatable: for, proto, host, port, prefix, or the names of "
-        "headers (x-forwarded-for, …, forwarded); best exactly what your proxy writes itself",
+        "which of their facts count, repeatable: for, proto, host, port, prefix, or the names of "
+        "headers (x-forwarded-for, …, forwarded); name only what your proxy overwrites",
     )
     forwarded_strip: bool = option(
         kinds.FLAG, False, BEHIND, "hide these headers from the app when anybody else sent them"
@@ -396,7 +396,7 @@ class Config:
         "",
         BEHIND,
         "front of the path that a proxy takes away: SCRIPT_NAME and root_path; a proxy that is "
-        "allowed may say it with X-Forwarded-Prefix",
+        "allowed may say it with X-Forwarded-Prefix if forwarded-headers names prefix",
     )
     request_id_header: str = option(
         kinds.FIELD_NAME,

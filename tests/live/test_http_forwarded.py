@@ -53,6 +53,12 @@ def behind(tmp_path_factory: Any) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
+def by_default(tmp_path_factory: Any) -> Iterator[Start]:
+    """A proxy on loopback, and no option that says what it overwrites."""
+    yield from servers(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
 def before(tmp_path_factory: Any) -> Iterator[Start]:
     """Nobody on loopback is; the app sits below /shop all the same."""
     allow = ("--forwarded-allow", "192.0.2.0/24,127.0.0.2", "--root-path", "/shop/")
@@ -174,6 +180,24 @@ def test_what_cannot_be_read_has_no_effect(behind: Start) -> None:
     )
     account = told(ask(behind("wsgi"), get("/", *fields)))
     assert (account["client"], account["scheme"], account["root"]) == ("127.0.0.1", "http", "")
+    assert account["fields"]["host"] == "test"
+
+
+@kinds
+def test_only_what_common_proxies_overwrite_counts_by_default(
+    by_default: Start, kind: str
+) -> None:
+    """nginx as most people set it up passes on Host, port and prefix as the client sent them."""
+    fields = (
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil.example",
+        "X-Forwarded-Port: 6666",
+        "X-Forwarded-Prefix: /evil",
+    )
+    account = told(ask(by_default(kind), get("/admin", *fields)))
+    assert (account["client"], account["scheme"]) == ("192.0.2.1", "https")
+    assert (account["root"], account["path"]) == ("", "/admin")
     assert account["fields"]["host"] == "test"
 
 
