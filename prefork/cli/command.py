@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefork.cli.streams import printable_streams
-from prefork.cli.verbs import is_verb, run_verb
+from prefork.cli.verbs import as_flags, is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
 
@@ -47,7 +47,8 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the words say. Raises PreforkError."""
-    return run_verb(arguments) if is_verb(arguments) else _without_verb(arguments, {})
+    words = as_flags(arguments)
+    return run_verb(words) if is_verb(words) else _without_verb(words, {})
 
 
 def _without_verb(arguments: Sequence[str], given: Mapping[str, Any]) -> int:

@@ -64,6 +64,12 @@ def _be_master(
         log.logger.warning(
             "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
         )
+    if ignored := settings.kubernetes_variables:
+        log.logger.warning(
+            "ignoring %s: Kubernetes sets such variables for a Service whose name begins with "
+            "prefork; enableServiceLinks: false in the pod keeps them out",
+            ", ".join(ignored),
+        )
     notifier = Notifier(os.environ)
     if config.daemon:
         notifier.main_pid(os.getpid())

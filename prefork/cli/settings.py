@@ -10,7 +10,12 @@ from prefork.config import Layer, Resolved, resolve
 from prefork.config.addresses import Inherited
 from prefork.config.ecosystem import choose, is_ecosystem, sections
 from prefork.config.flags import read
-from prefork.config.sources import environment_layer, file_layer, given_layer
+from prefork.config.sources import (
+    environment_layer,
+    file_layer,
+    given_layer,
+    kubernetes_variables,
+)
 from prefork.errors import MachineError, UsageError
 from prefork.unix.home import home
 from prefork.unix.systemd import inherited_sockets
@@ -40,6 +45,11 @@ class Settings:
         if self.section and not self.file:
             raise UsageError("command line: --section needs the file that it is in, with -c")
         self._activated = tuple(Inherited(fd) for fd in inherited_sockets(environ))
+
+    @property
+    def kubernetes_variables(self) -> list[str]:
+        """Variables of the environment that look like options and come from Kubernetes."""
+        return kubernetes_variables(self._environ)
 
     def read(self) -> Resolved:
         """Read all of it. Raises UsageError."""

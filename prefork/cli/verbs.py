@@ -37,6 +37,19 @@ else:
 
 Words = argparse.Namespace
 
+OTHER_WORDS = {
+    "describe": "prefork show APP tells everything about an app",
+    "kill": "prefork stop APP --quick does not wait for requests, --force kills a master that "
+    "hangs, and prefork signal APP KILL is for the workers",
+    "ps": "prefork list shows all apps",
+    "serve": "prefork MODULE:CALLABLE serves an app, and prefork start MODULE:CALLABLE does so in "
+    "the background",
+    "status": "prefork list shows all apps, and prefork show APP one of them",
+    "update": "pip installs a new prefork, and prefork restart all brings it to the apps",
+}
+"""What people type for verbs of ours, from other managers. They are never taken for an app: the
+module that Python finds under such a name would be imported and served."""
+
 
 def is_verb(arguments: Sequence[str]) -> bool:
     """Whether the command line is the manager's, and no app to serve.
@@ -46,6 +59,10 @@ def is_verb(arguments: Sequence[str]) -> bool:
     if not arguments:
         return False
     word = arguments[0]
+    if word in OTHER_WORDS:
+        raise UsageError(
+            f"there is no verb {word}: {OTHER_WORDS[word]}. An app of this name is {word}:CALLABLE"
+        )
     if word not in VERBS and word.isalpha() and not _is_module(word):
         import difflib  # noqa: PLC0415 - only for the unlucky
 
@@ -94,6 +111,23 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         for one in add:
             one(verb)
     return made
+
+
+def as_flags(arguments: Sequence[str]) -> Sequence[str]:
+    """Write ``help``, ``help VERB`` and ``version`` as the flags that mean the same; all other
+    arguments stay as they are. Raises UsageError."""
+    match list(arguments):
+        case ["help"]:
+            return ["--help"]
+        case ["help", verb] if verb in VERBS:
+            return [verb, "--help"]
+        case ["help", verb, *_]:
+            from prefork.config.sources import nearest  # noqa: PLC0415 - it brings all options
+
+            raise UsageError(f"there is no verb {verb}{nearest(verb, VERBS)}")
+        case ["version"]:
+            return ["--version"]
+    return arguments
 
 
 def managing() -> str:

@@ -20,8 +20,13 @@ from prefork.errors import UsageError
 RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
 """Variables of ours that are no options."""
 
-# Kubernetes gives every pod these for a Service that is called "prefork".
-_KUBERNETES = re.compile("PREFORK_(SERVICE_(HOST|PORT).*|PORT(_.*)?)")
+# Kubernetes gives every pod these for each Service whose name begins with "prefork", such as
+# prefork-api (https://kubernetes.io/docs/concepts/services-networking/service/).
+_KUBERNETES = re.compile(
+    r"PREFORK_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_KUBERNETES_PORT = re.compile(r"PREFORK_(\w+_)?PORT")
+"""Its value tells it from a wrong option: tcp://10.0.0.1:80."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,9 @@ def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:
-    """The ``PREFORK_*`` variables."""
+    """The ``PREFORK_*`` variables. Raises UsageError for those that are neither options nor made
+    by Kubernetes."""
+    made_by_kubernetes = kubernetes_variables(environ)
     values: dict[str, str] = {}
     names = {option.variable: option.name for option in OPTIONS.values()}
     for variable, text in environ.items():
@@ -115,10 +122,21 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
             continue
         if variable in names:
             values[names[variable]] = text
-        elif not _KUBERNETES.fullmatch(variable):
+        elif variable not in made_by_kubernetes:
             hint = nearest(variable, names)
             raise UsageError(f"environment: no option is called {variable}{hint}")
     return Layer("environment", values)
+
+
+def kubernetes_variables(environ: Mapping[str, str]) -> list[str]:
+    """List the ``PREFORK_*`` variables that Kubernetes made for a Service, and that therefore set
+    no option."""
+    return [
+        variable
+        for variable, text in environ.items()
+        if _KUBERNETES.fullmatch(variable)
+        or (_KUBERNETES_PORT.fullmatch(variable) and "://" in text)
+    ]
 
 
 def given_layer(options: Mapping[str, Any]) -> Layer:

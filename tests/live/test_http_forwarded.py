@@ -184,9 +184,7 @@ def test_what_cannot_be_read_has_no_effect(behind: Start) -> None:
 
 
 @kinds
-def test_only_what_common_proxies_overwrite_counts_by_default(
-    by_default: Start, kind: str
-) -> None:
+def test_only_what_common_proxies_overwrite_counts_by_default(by_default: Start, kind: str) -> None:
     """nginx as most people set it up passes on Host, port and prefix as the client sent them."""
     fields = (
         "X-Forwarded-For: 192.0.2.1",

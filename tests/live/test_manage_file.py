@@ -131,10 +131,30 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
         (["-c", "prefork.toml"], "has several apps"),
         (["--section", "web", "web:app"], "--section needs the file"),
         (["relaod", "web"], "there is no verb relaod; did you mean reload?"),
+        (["help", "relaod"], "there is no verb relaod; did you mean reload?"),
+        (["kill", "web"], "there is no verb kill: prefork stop APP --quick"),
+        (["ps"], "there is no verb ps: prefork list"),
+        (["status"], "prefork show APP one of them. An app of this name is status:CALLABLE"),
+        (["update"], "pip installs a new prefork"),
     ],
 )
 def test_wrong_words(home: Home, words: list[str], said: str) -> None:
     assert said in home.bad(100, *words)
+
+
+@pytest.mark.parametrize("word", ["help", "version", "kill", "ps", "status", "update"])
+def test_a_word_that_means_something_is_not_imported_and_served(home: Home, word: str) -> None:
+    home.write(f"{word}.py", "raise SystemExit('imported')")
+    done = home.run(word)
+    assert "imported" not in done.stdout + done.stderr
+    assert done.returncode == (0 if word in ("help", "version") else 100)
+
+
+def test_help_and_version_are_words_too(home: Home) -> None:
+    assert home.good("help") == home.good("--help")
+    assert home.good("help", "reload") == home.good("reload", "--help")
+    assert home.good("help", "start") == home.good("start", "--help")
+    assert home.good("version") == home.good("--version")
 
 
 def test_an_app_that_runs_otherwise_is_not_taken_over(home: Home) -> None:

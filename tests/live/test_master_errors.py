@@ -191,6 +191,14 @@ def test_print_config_tells_where_each_value_came_from(tmp_path: Path) -> None:
     assert 'timeout = "30s"  # default' in lines
 
 
+def test_variables_that_kubernetes_makes_are_ignored_with_a_warning(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    made = {"PREFORK_API_PORT": "tcp://10.0.0.1:80", "PREFORK_API_SERVICE_HOST": "10.0.0.1"}
+    with serving(tmp_path, "app:app", env=made) as server:
+        server.wait_log("WARNING ignoring PREFORK_API_PORT, PREFORK_API_SERVICE_HOST: Kubernetes")
+        assert server.get()[0] == 200
+
+
 # The machine.
 
 

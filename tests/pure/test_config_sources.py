@@ -1,14 +1,19 @@
 """Four places merged into one Config, and the complaints: key, place, expected, nearest."""
 
 import os
-import re
 
 import pytest
 
 from prefork.config import OPTIONS, Config, Layer, Resolved, resolve
 from prefork.config.addresses import Inherited, Tcp, Unix
 from prefork.config.certificates import CertificateFiles, PasswordSource
-from prefork.config.sources import RESERVED, environment_layer, file_layer, given_layer
+from prefork.config.sources import (
+    RESERVED,
+    environment_layer,
+    file_layer,
+    given_layer,
+    kubernetes_variables,
+)
 from prefork.errors import UsageError
 
 FILE = "/etc/app/prefork.toml"
@@ -127,25 +132,50 @@ def test_our_own_variables_are_no_options() -> None:
     assert not RESERVED & {option.variable for option in OPTIONS.values()}
 
 
+SERVICES = ("PREFORK", "PREFORK_API", "PREFORK_BIND", "PREFORK_PORT_80")
+"""Names of Services, as Kubernetes writes them in front of its variables."""
+
+MADE = {
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "8000",
+    "SERVICE_PORT_HTTP_METRICS": "8000",
+    "PORT": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP_PROTO": "tcp",
+    "PORT_8000_TCP_PORT": "8000",
+    "PORT_8000_UDP_ADDR": "10.0.0.1",
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("end", MADE)
+def test_what_kubernetes_makes_for_a_service_sets_no_option(service: str, end: str) -> None:
+    variable = f"{service}_{end}"
+    environ = {variable: MADE[end], "PREFORK_WORKERS": "2"}
+    assert environment_layer(environ).values == {"workers": "2"}
+    assert kubernetes_variables(environ) == [variable]
+
+
+def test_no_option_is_spelled_as_kubernetes_spells() -> None:
+    variables = dict.fromkeys((option.variable for option in OPTIONS.values()), "tcp://10.0.0.1:80")
+    assert kubernetes_variables(variables) == []
+
+
 @pytest.mark.parametrize(
     "variable",
     [
-        "PREFORK_SERVICE_HOST",
-        "PREFORK_SERVICE_PORT",
-        "PREFORK_SERVICE_PORT_HTTP",
+        "PREFORK_SERVICE",
+        "PREFORK_PORTS",
+        "PREFORK_",
         "PREFORK_PORT",
-        "PREFORK_PORT_8000_TCP",
-        "PREFORK_PORT_8000_TCP_ADDR",
+        "PREFORK_STATUS_PORT",
+        "PREFORK_API_PORT_8000",
+        "PREFORK_API_PORT_8000_TCP_NAME",
     ],
 )
-def test_what_kubernetes_sets_for_a_service_called_prefork_is_ignored(variable: str) -> None:
-    assert environment_layer({variable: "tcp://10.0.0.1:8000"}).values == {}
-
-
-@pytest.mark.parametrize("variable", ["PREFORK_SERVICE", "PREFORK_PORTS", "PREFORK_"])
 def test_what_only_resembles_kubernetes_is_an_unknown_variable(variable: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(variable)):
-        environment_layer({variable: "1"})
+    with pytest.raises(UsageError, match=f"no option is called {variable}"):
+        environment_layer({variable: "8000"})
 
 
 def test_the_environment_is_text_and_read_like_a_flag() -> None:
