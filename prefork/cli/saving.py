@@ -7,14 +7,11 @@ values: those belong into a file of the app's, or they are gone.
 import argparse
 import os
 import sys
-import tomllib
-from typing import Any
-
-import toml
 
 from prefork.cli.client import Client
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config.flags import without_environment
+from prefork.config.saved import SavedApp, dump, load
 from prefork.counted import counted
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import HandSet
@@ -30,7 +27,7 @@ def save(client: Client, _words: Words) -> int:
     running = [client.latest(entry) for entry in client.find("all") if entry.runs()]
     running = [entry for entry in running if entry.state]  # else it was deleted at this moment
     running.sort(key=lambda entry: float(entry.state.get("started", 0)))
-    apps: dict[str, Any] = {}
+    apps: dict[str, SavedApp] = {}
     for entry in running:
         if not entry.state.get("managed"):
             print(f"{entry.name}: runs in the foreground, not saved")
@@ -39,15 +36,14 @@ def save(client: Client, _words: Words) -> int:
         if dropped:
             names = ", ".join(dropped)
             print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
-        apps[entry.name] = {"here": entry.state["here"], "arguments": kept}
-        if scaled := entry.state.get("scaled"):
-            apps[entry.name]["scaled"] = scaled
+        scaled = entry.state.get("scaled")
+        apps[entry.name] = SavedApp(entry.state["here"], tuple(kept), scaled)
     path = client.home / NAME
     try:
         os.makedirs(client.home, mode=0o700, exist_ok=True)
     except OSError as error:
         raise MachineError(f"cannot make {client.home}: {error.strerror}") from error
-    replace_file(path, toml.dumps({"apps": apps}))
+    replace_file(path, dump(apps))
     print(f"saved {counted(len(apps), 'app')} in {path}")
     return 0
 
@@ -55,13 +51,14 @@ def save(client: Client, _words: Words) -> int:
 def resurrect(client: Client, words: Words) -> int:
     """``prefork resurrect``"""
     code = 0
-    for name, (here, arguments, hand_set) in _saved(client).items():
+    for name, saved in _saved(client).items():
         if Entry(client.home / name).runs():
             continue
         waiting = Waiting(not words.no_wait, words.timeout)
         try:
             folder = claim(client.home, check_name(name), exact=True)
-            launch(client, folder, here, arguments, waiting, inherited=Inherited((), hand_set))
+            inherited = Inherited((), HandSet.read(saved.scaled))
+            launch(client, folder, saved.here, saved.arguments, waiting, inherited=inherited)
         except StartFailedError as error:
             code = code or error.exit_code
         except PreforkError as error:
@@ -70,22 +67,16 @@ def resurrect(client: Client, words: Words) -> int:
     return code
 
 
-def _saved(client: Client) -> dict[str, tuple[str, list[str], HandSet | None]]:
+def _saved(client: Client) -> dict[str, SavedApp]:
     path = client.home / NAME
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            table = tomllib.load(file)
-        return {
-            name: (
-                str(app["here"]),
-                [str(word) for word in app["arguments"]],
-                HandSet.read(app.get("scaled")),
-            )
-            for name, app in table["apps"].items()
-        }
+        with open(
+            os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="utf-8"
+        ) as file:
+            return load(file.read())
     except FileNotFoundError:
         raise UsageError(f"there is no {path}; `prefork save` makes it") from None
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise UsageError(f"{path} is none of ours; `prefork save` makes it anew") from None

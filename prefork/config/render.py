@@ -1,6 +1,5 @@
 """The declarations as text: sample file, README table, and the settings in force. PURE."""
 
-import json
 import textwrap
 from typing import Any
 
@@ -8,18 +7,10 @@ import toml
 
 from prefork.config.options import OPTIONS, POSITIONAL, by_group
 from prefork.config.sources import Resolved
-
-
-def _string(text: str) -> str:
-    """TOML's strings escape what JSON's do, and DEL. The library's own writer garbles backslashes
-    and control characters. What is no UTF-8 cannot be in TOML, so it is shown by number.
-    """
-    utf8 = text.encode("utf-8", "backslashreplace").decode()
-    return json.dumps(utf8, ensure_ascii=False).replace("\x7f", "\\u007f")
-
+from prefork.config.toml_text import toml_string
 
 _encoder = toml.TomlEncoder()
-_encoder.dump_funcs[str] = _string
+_encoder.dump_funcs[str] = toml_string
 _encode = _encoder.dump_value
 
 _SAMPLE_HEAD = """\

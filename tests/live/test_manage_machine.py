@@ -1,5 +1,6 @@
 """What outlives a boot, and what a user asks: save, startup, check, env, report, completion."""
 
+import json
 import os
 import signal
 import subprocess
@@ -44,6 +45,32 @@ def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
     assert fetch(home.app("web")) == b"one"
     assert home.app("web")["target"] == 2
     assert home.good("resurrect") == ""
+
+
+ODD = (r"a\x41b", "\x1b[31m", "\x7f", "\xa0", "two\nlines", 'a "quote"', "\u202e", "")
+"""Arguments that a writer of TOML may garble."""
+
+
+def test_arguments_come_back_as_they_were(home: Home) -> None:
+    """The program writes them down, and sleeps."""
+    source = "import json, sys, time; json.dump(sys.argv[1:], open('told', 'w')); time.sleep(1e6)"
+    words = ("--name", "odd", "--", sys.executable, "-c", source, *ODD)
+    home.good("start", *words)
+    told = home.folder / "told"
+    assert wait_for(lambda: read_json(told), "its arguments") == list(ODD)
+    home.good("save")
+    home.good("delete", "odd")
+    told.unlink()
+    home.good("resurrect")
+    assert wait_for(lambda: read_json(told), "its arguments again") == list(ODD)
+
+
+def read_json(path: Path) -> object:
+    """None: it is not whole yet."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def test_there_is_nothing_to_resurrect(home: Home) -> None:

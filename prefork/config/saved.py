@@ -1,0 +1,70 @@
+"""``saved.toml``: how each app was started, from which folder and with which arguments. PURE.
+
+    [apps."web"]
+    here = "/srv/web"
+    arguments = ["--name", "web", "app:main"]
+    scaled = { workers = 3, settings = 1 }
+
+``scaled`` is there where the operator set the number of workers (HandSet in pool/policy.py).
+Folders and arguments are bytes to the kernel, and come as text by os.fsdecode(3), which writes a
+byte that is no UTF-8 as a lone surrogate (PEP 383). TOML holds Unicode scalar values only, so such
+a text is written as its bytes: ``{ bytes = "2f746d702fff" }``, hexadecimal.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefork.config.toml_text import toml_string
+
+
+@dataclass(frozen=True, slots=True)
+class SavedApp:
+    """``here``: the working directory of the start; ``arguments``: those of the master."""
+
+    here: str
+    arguments: tuple[str, ...]
+    scaled: object = None
+    """As the file holds it, not checked."""
+
+
+def dump(apps: Mapping[str, SavedApp]) -> str:
+    """Write the whole file."""
+    return "\n".join(_table(name, app) for name, app in apps.items()) or "[apps]\n"
+
+
+def load(text: str) -> dict[str, SavedApp]:
+    """Read what ``dump`` wrote. Raises ValueError for anything else."""
+    try:
+        return {name: _app(table) for name, table in tomllib.loads(text)["apps"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not a list of saved apps: {error!r}") from error
+
+
+def _table(name: str, app: SavedApp) -> str:
+    arguments = "".join(f"    {_value(word)},\n" for word in app.arguments)
+    return f"[apps.{toml_string(name)}]\nhere = {_value(app.here)}\narguments = [\n{arguments}]\n"
+
+
+def _value(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f'{{ bytes = "{text.encode("utf-8", "surrogateescape").hex()}" }}'
+    return toml_string(text)
+
+
+def _app(table: Mapping[str, Any]) -> SavedApp:
+    words = table["arguments"]
+    if not isinstance(words, list):
+        raise TypeError(words)
+    return SavedApp(_text(table["here"]), tuple(map(_text, words)), table.get("scaled"))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return bytes.fromhex(value["bytes"]).decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

@@ -1,0 +1,75 @@
+"""saved.toml reads back as it was written, whatever the folder and the arguments are."""
+
+import os
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork.config.saved import SavedApp, dump, load
+
+ARGUMENTS = st.binary(max_size=60).map(os.fsdecode) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=60
+)
+"""All that a program may be given, also a NUL, which the kernel would refuse."""
+
+NAMES = st.from_regex(re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,20}", re.ASCII), fullmatch=True)
+SCALED = st.none() | st.fixed_dictionaries(
+    {"workers": st.integers(1, 2**62), "settings": st.integers(1, 2**62)}
+)
+APPS = st.builds(SavedApp, ARGUMENTS, st.lists(ARGUMENTS, max_size=6).map(tuple), SCALED)
+
+
+@given(st.dictionaries(NAMES, APPS, max_size=4))
+def test_all_comes_back_as_it_was(apps: dict[str, SavedApp]) -> None:
+    assert load(dump(apps)) == apps
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        r"a\x41b",
+        "\x1b[31m",
+        "\x7f",
+        "\xa0",
+        "\x00\x01\x1f",
+        "two\nlines\r",
+        "\u2028\u2029\u202e",
+        "\udcff/\udc80",
+        "quotes \" and ' and \\",
+        "",
+        "\U0001f40d",
+    ],
+)
+def test_what_was_altered_once(word: str) -> None:
+    apps = {"web": SavedApp(f"/srv/{word}", ("--name", word))}
+    assert load(dump(apps)) == apps
+    dump(apps).encode()  # it is a text file
+
+
+def test_the_file_reads_like_one_that_a_person_wrote() -> None:
+    assert dump({"web.1": SavedApp("/srv/web", ("-w", "2"))}) == (
+        '[apps."web.1"]\nhere = "/srv/web"\narguments = [\n    "-w",\n    "2",\n]\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "apps = 3",
+        "[apps]\nweb = 3",
+        "[apps.web]\nhere = '/srv'",
+        "[apps.web]\nhere = 3\narguments = []",
+        "[apps.web]\nhere = '/srv'\narguments = 'x'",
+        "[apps.web]\nhere = '/srv'\narguments = [1]",
+        "[apps.web]\nhere = { bytes = 'xyz' }\narguments = []",
+        "[apps.web]\nhere = { bits = '00' }\narguments = []",
+        "[apps.web]\nhere = { bytes = 7 }\narguments = []",
+        "no toml",
+    ],
+)
+def test_what_is_no_file_of_ours(text: str) -> None:
+    with pytest.raises(ValueError, match="not a list of saved apps"):
+        load(text)
