@@ -11,7 +11,8 @@ from pathlib import Path
 
 from prefork.cli.client import Client
 from prefork.errors import MachineError, UsageError
-from prefork.unix.home import replace_file
+from prefork.unix.home import home_directory, replace_file
+from prefork.unix.identity import user_name
 
 Words = argparse.Namespace
 UNIT = "prefork.service"
@@ -19,7 +20,7 @@ UNIT = "prefork.service"
 UNIT_FILE = """\
 # Written by `prefork startup`; `prefork unstartup` removes it.
 [Unit]
-Description=the saved prefork apps of {user}
+Description=the saved prefork apps of {owner}
 Documentation=man:systemd.service(5)
 After=network-online.target
 Wants=network-online.target
@@ -129,14 +130,14 @@ def _only_told(words: Words) -> bool:
 def _unit_path(user: bool) -> Path:
     if not user:
         return Path("/etc/systemd/system") / UNIT
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(config) / "systemd/user" / UNIT
+    if config := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(config) / "systemd/user" / UNIT
+    return home_directory("set XDG_CONFIG_HOME") / ".config/systemd/user" / UNIT
 
 
 def _unit(client: Client, user: bool) -> str:
-    who = os.path.basename(os.path.expanduser("~")) or "root"
     return UNIT_FILE.format(
-        user=who,
+        owner=user_name(os.geteuid()),
         home=_quoted(f"PREFORK_HOME={client.home.absolute()}"),
         prefork=f"{_quoted(sys.executable)} -m prefork",
         target="default.target" if user else "multi-user.target",

@@ -14,7 +14,7 @@ from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
 from prefork.counted import counted
-from prefork.errors import PreforkError, UsageError
+from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.master.watch import Watched, watched
 from prefork.observe.log import make_log
 from prefork.pool import Policy
@@ -75,11 +75,19 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
         raise UsageError(f"chdir: there is no folder {folder}")
     tls = credentials(config, here)
     make_logs(config, identity)
-    files = watched(config, here, imports, own=[str(home(os.environ))])
+    files = watched(config, here, imports, own=_registry())
     if not config.command:
         import_serving()
     listeners = _listen(config, list(open_now), tls is not None)
     return Generation(config, policy(config), identity, folder, imports, listeners, tls, files)
+
+
+def _registry() -> list[str]:
+    """The folder of the registry, if this user can have one."""
+    try:
+        return [str(home(os.environ))]
+    except MachineError:
+        return []  # said once, by who wanted to be listed there
 
 
 def prepare_first(config: Config, here: str, taken_over: Sequence[Listener]) -> Generation:

@@ -33,8 +33,24 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """Where the folders are: $PREFORK_HOME, or ~/.prefork."""
-    return Path(environ.get("PREFORK_HOME") or os.path.expanduser("~/.prefork"))
+    """Where the folders are: $PREFORK_HOME, or ~/.prefork. Raises MachineError."""
+    if named := environ.get("PREFORK_HOME"):
+        return Path(named)
+    return home_directory("set PREFORK_HOME to the folder that is to hold the list") / ".prefork"
+
+
+def home_directory(advice: str) -> Path:
+    """Find the home directory of this user: $HOME, or what the list of users says.
+
+    Raises MachineError, with ``advice`` at its end, when neither names one, as in a container that
+    runs as a number. os.path.expanduser then leaves the tilde as it is, and a folder called ``~``
+    would appear.
+    """
+    path = os.path.expanduser("~")
+    if path == "~":
+        who = user_name(os.geteuid())
+        raise MachineError(f"{who} has no home directory, and HOME is not set; {advice}")
+    return Path(path)
 
 
 def check_name(name: str) -> str:

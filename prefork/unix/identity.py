@@ -27,6 +27,20 @@ class Identity:
         if self.uid is not None:
             os.setuid(self.uid)
 
+    def variables(self) -> dict[str, str]:
+        """Make the variables that tell a process whose it is: HOME, LOGNAME and USER, as
+        systemd.exec(5) sets them for User=. Empty where the user stays.
+
+        A number that no list knows has / as its home, as in a container; its name is the number.
+        """
+        if self.uid is None:
+            return {}
+        try:
+            found = pwd.getpwnam(self.name) if self.name else pwd.getpwuid(self.uid)
+        except KeyError:
+            return {"HOME": "/", "LOGNAME": str(self.uid), "USER": str(self.uid)}
+        return {"HOME": found.pw_dir, "LOGNAME": found.pw_name, "USER": found.pw_name}
+
 
 def look_up(user: str, group: str) -> Identity:
     """Names or numbers. Raises UsageError for unknown ones, MachineError when we may not."""

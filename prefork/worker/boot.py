@@ -165,6 +165,7 @@ def take_place(birth: Birth) -> None:
         os.chdir(birth.folder)
     except OSError as error:
         raise MachineError(f"cannot enter {birth.folder}: {error.strerror}") from error
+    os.environ.update(birth.identity.variables())
     os.environ.update(config.env)
     os.environ["PREFORK_SLOT"] = str(birth.info.slot)
     os.environ["PREFORK_GENERATION"] = str(birth.info.generation)

@@ -1,0 +1,106 @@
+"""Users without a home directory, and the variables of the user that workers run as."""
+
+import json
+import os
+import pwd
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import Server, command, serving, shared_folder
+
+STRANGER = "4000000001"
+"""A user id that no list knows."""
+
+APP = """\
+import json, os
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps(dict(os.environ)).encode()]
+"""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in which every user may make files."""
+    with shared_folder() as made:
+        (made / "web.py").write_text(APP)
+        made.chmod(0o1777)
+        yield made
+
+
+@pytest.fixture
+def homeless(folder: Path) -> list[str]:
+    """How to run a command as a user without an entry in the list and without HOME."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("needs root and setpriv")
+    number = ["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups"]
+    # The interpreter may be below root's own home: reading, and nothing else, stays allowed.
+    number += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    prefix = [setpriv, *number, "env", "-u", "HOME", "-u", "PREFORK_HOME"]
+    if command("--version", cwd=folder, prefix=prefix).returncode != 0:
+        pytest.skip("the interpreter cannot be read by other users")
+    return prefix
+
+
+def variables(server: Server) -> dict[str, str]:
+    found: dict[str, str] = json.loads(server.get()[1])
+    return found
+
+
+@pytest.mark.parametrize("words", [("list",), ("start", "web:app"), ("stop", "all"), ("save",)])
+def test_a_verb_says_that_there_is_no_home(
+    folder: Path, homeless: list[str], words: tuple[str, ...]
+) -> None:
+    ended = command(*words, cwd=folder, prefix=homeless)
+    assert ended.returncode == 111
+    assert f"user {STRANGER} has no home directory, and HOME is not set; " in ended.stderr
+    assert "set PREFORK_HOME" in ended.stderr
+    assert not (folder / "~").exists()
+
+
+def test_it_serves_all_the_same(folder: Path, homeless: list[str]) -> None:
+    with serving(folder, "web:app", prefix=homeless) as server:
+        server.wait_log("WARNING .*has no home directory.*; the app serves, but is in no list")
+        assert server.get()[0] == 200
+        assert not (folder / "~").exists()
+        assert server.stop() == 0
+
+
+def test_a_watched_folder_needs_no_home_either(folder: Path, homeless: list[str]) -> None:
+    with serving(folder, "web:app", "--watch", prefix=homeless) as server:
+        server.wait_log("INFO watching /")
+        assert server.stop() == 0
+
+
+@as_root
+def test_workers_get_the_variables_of_their_user(folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    with serving(folder, "web:app", "-u", "nobody") as server:
+        found = variables(server)
+        assert found["HOME"] == nobody.pw_dir
+        assert found["LOGNAME"] == found["USER"] == "nobody"
+
+
+@as_root
+def test_a_user_without_an_entry_has_a_home_too(folder: Path) -> None:
+    with serving(folder, "web:app", "-u", STRANGER, "-g", STRANGER) as server:
+        found = variables(server)
+        assert (found["HOME"], found["LOGNAME"], found["USER"]) == ("/", STRANGER, STRANGER)
+
+
+@as_root
+def test_what_the_settings_say_wins(folder: Path) -> None:
+    with serving(folder, "web:app", "-u", "nobody", "-e", "HOME=/srv") as server:
+        assert variables(server)["HOME"] == "/srv"
+
+
+def test_without_a_user_the_variables_stay(folder: Path) -> None:
+    with serving(folder, "web:app", env={"HOME": "/somewhere"}) as server:
+        assert variables(server)["HOME"] == "/somewhere"
