@@ -43,6 +43,38 @@ async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> Non
         await _Sending(exchange, fd, offset, count).run()
 
 
+async def send_until_end(exchange: Exchange, fd: int, offset: int) -> None:
+    """Send a file that does not say its size, as the body of a response that was started: in
+    pieces until the file ends, or until the response has its Content-Length.
+
+    Raises ClientGoneError, ResponseError, and OSError.
+    """
+    exchange.flush()
+    while not exchange.mute and exchange.left != 0:
+        wanted = _PIECE if exchange.left is None else min(_PIECE, exchange.left)
+        piece = os.pread(fd, wanted, offset)
+        if not piece:
+            return
+        exchange.send(piece)
+        offset += len(piece)
+        await drained(exchange.connection)
+
+
+def size_from(fd: int, offset: int) -> int | None:
+    """Count the bytes of a regular file from an offset on; None when the file does not say.
+
+    Files below /proc have a size of 0, those below /sys one of a page, and neither occupies blocks
+    (proc(5), sysfs(5)). An empty file, and a small one without blocks, is therefore read once: some
+    file systems keep small files in their inode, and a sparse file has no blocks either.
+    """
+    found = os.fstat(fd)
+    size = max(found.st_size - offset, 0)
+    doubtful = not found.st_size or (not found.st_blocks and size <= SMALL)
+    if doubtful and len(os.pread(fd, size + 1, offset)) != size:
+        return None
+    return size
+
+
 def _read(fd: int, offset: int, count: int) -> bytes:
     data = os.pread(fd, count, offset)
     if len(data) < count:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from prefork.http.exchange import Exchange
 from prefork.http.head import PLAIN, STATUS_LINES, Pair, ResponseError, hint_lines, learn_bytes
 from prefork.http.request import RequestHead
-from prefork.http.sendfile import send_file
+from prefork.http.sendfile import send_file, send_until_end, size_from
 
 EXTENSIONS: dict[str, dict[str, Any]] = {
     "http.response.early_hint": {},
@@ -39,14 +39,16 @@ async def send_path(
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ResponseError(f"{path!r} is no file that can be sent")
+            size = size_from(fd, 0)
             exchange.shortens = True
-            length = None if chunked else found.st_size
+            length = None if chunked else size
             exchange.start(status, STATUS_LINES[status], fields, length)
-            count = found.st_size if exchange.left is None else exchange.left
-            await send_file(exchange, fd, 0, count)
+            if size is None:
+                await send_until_end(exchange, fd, 0)
+            else:
+                await send_file(exchange, fd, 0, size if exchange.left is None else exchange.left)
         finally:
             os.close(fd)
     except OSError as error:

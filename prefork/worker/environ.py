@@ -28,6 +28,8 @@ _OTHERS = (
     "REQUEST_METHOD",
     "PATH_INFO",
     "QUERY_STRING",
+    "REQUEST_URI",
+    "RAW_URI",
     "SERVER_PROTOCOL",
     "SERVER_NAME",
     "SERVER_PORT",
@@ -209,6 +211,9 @@ def _add_line(environ: dict[str, Any], request: RequestHead) -> None:
     environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
+    # PATH_INFO is unquoted, so an escaped slash is lost in it. REQUEST_URI is how Apache, uWSGI and
+    # PHP call the target as it was sent, RAW_URI is gunicorn's name.
+    environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
 
 

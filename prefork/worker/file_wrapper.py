@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader, FileIO
 from typing import Any
 
+from prefork.http.sendfile import size_from
+
 BLOCK = 64 * 1024
 
 
@@ -44,7 +46,8 @@ class Rest:
 
 
 def rest_of(wrapper: FileWrapper) -> Rest | None:
-    """None when it must be read: it is no regular file, or its bytes are not those on disk.
+    """None when it must be read: it is no regular file, does not say its size, or its bytes are
+    not those on disk.
 
     ``fileno`` alone says little: a GzipFile has one as well, of the compressed file.
     """
@@ -59,4 +62,5 @@ def rest_of(wrapper: FileWrapper) -> Rest | None:
         return None
     # tell() knows of what the object has read ahead, the descriptor does not.
     offset = file.tell()
-    return Rest(fd, offset, max(os.fstat(fd).st_size - offset, 0))
+    count = size_from(fd, offset)
+    return None if count is None else Rest(fd, offset, count)

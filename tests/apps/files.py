@@ -21,7 +21,7 @@ Start = Callable[..., Callable[[bytes], None]]
 
 def wsgi(environ: Environ, start_response: Start) -> Iterable[bytes]:
     """The first part of the path says how, the second which file."""
-    _, how, name = environ["PATH_INFO"].split("/")
+    _, how, name = environ["PATH_INFO"].split("/", 2)
     query = parse_qs(environ["QUERY_STRING"])
     fields = [("Content-Length", length) for length in query.get("length", ())]
     if how in ("hello", "body"):
@@ -91,7 +91,7 @@ async def asgi(
     """The same, as far as it goes."""
     if scope["type"] != "http":
         raise NotImplementedError
-    _, how, name = scope["path"].split("/")
+    _, how, name = scope["path"].split("/", 2)
     query = parse_qs(scope["query_string"].decode())
     fields = [(b"content-length", length.encode()) for length in query.get("length", ())]
     start = {"type": "http.response.start", "status": 200, "headers": fields}

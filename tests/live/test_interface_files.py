@@ -112,6 +112,28 @@ def test_files_come_in_the_order_of_their_requests(server: Server) -> None:
         assert [wire.answer().body for _ in targets] == bodies
 
 
+@pytest.mark.parametrize("path", ["/proc/version", "/sys/kernel/mm/ksm/run"])
+def test_a_file_that_does_not_say_its_size_is_read(server: Server, path: str) -> None:
+    """Below /proc a size is 0, below /sys that of a page."""
+    expected = Path(path).read_bytes()
+    with tcp(server) as wire:
+        for _ in range(2):
+            answer = wire.send(get(f"/file/{path}")).answer()
+            assert (answer.status, answer.body) == (200, expected)
+        answer = wire.send(get(f"/file/{path}?length={len(expected)}")).answer()
+        assert (answer.get("content-length"), answer.body) == (str(len(expected)), expected)
+        assert wire.send(get(f"/file/{path}", method="HEAD")).answer("HEAD").status == 200
+        answer = wire.send(get(f"/file/{path}", version="1.0")).answer()
+        assert (answer.status, answer.body) == (200, expected)
+
+
+def test_a_file_without_a_size_may_be_of_many_pages(server: Server) -> None:
+    body = ask(server, get("/file//proc/self/maps")).body
+    assert len(body) > 8192
+    assert body.endswith(b"\n")
+    assert b"[stack]" in body
+
+
 def test_head_has_the_length_and_no_file(server: Server) -> None:
     with tcp(server) as wire:
         for query in ("", f"?length={len(LARGE)}"):

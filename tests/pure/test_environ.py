@@ -75,3 +75,17 @@ def test_a_body_is_of_one_request(server: MemoryServer) -> None:
     assert client.statuses == [200] * 6
     assert app.bodies == bodies
     assert [environ["CONTENT_LENGTH"] for environ in app.environs] == ["3"] * 6
+
+
+@pytest.mark.parametrize(
+    "target", [b"/a%2Fb?x=%20", b"/%e4", b"http://other/a%2fb", b"/twice?x", b"*"]
+)
+def test_the_target_is_there_as_it_was_sent(server: MemoryServer, target: bytes) -> None:
+    """PATH_INFO is unquoted, so a slash in a name cannot be told from one between names."""
+    method = b"OPTIONS" if target == b"*" else b"GET"
+    handler = asked(server)
+    client = from_port(server, 1)
+    for _ in range(3):
+        client.send(b"%b %b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, target))
+    told = [(each["REQUEST_URI"], each["RAW_URI"]) for each in handler.environs]
+    assert told == [(target.decode("latin-1"),) * 2] * 3
