@@ -10,7 +10,7 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http.limits import Limits
-from prefork.http.request import RequestHead
+from prefork.http.request import END, RequestHead
 
 SLASH = ord("/")
 METHODS = {
@@ -26,6 +26,9 @@ METHODS = {
 
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110 section 5.6.2."""
+_WORD_END = re.compile(rb"[ \r\n]")
 _MOST_HOSTS = 256
 
 HOSTS: set[bytes] = set()
@@ -128,15 +131,28 @@ def _origin(head: RequestHead) -> bytes:
     return path if path.startswith(b"/") else b"/" + path
 
 
-def blame(error: httptools.HttpParserError) -> ClientError:
-    """Which status a complaint of the parser deserves; an error of ours is raised again."""
+def blame(error: httptools.HttpParserError, piece: bytes | memoryview, ended: int) -> ClientError:
+    """Which status a complaint of the parser deserves; an error of ours is raised again.
+
+    ``piece``: what was parsed; ``ended``: how many requests ended in it.
+    """
     cause = error.__context__
     if isinstance(cause, ClientError):
         return cause
     if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
         raise cause
     if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return ClientError(501, "this method is not known here")
+        word = _first_word(bytes(piece), ended)
+        if _TOKEN.fullmatch(word) and word not in METHODS:
+            return ClientError(501, "this method is not known here")
+        return ClientError(400, "a request begins with a method and a space")
     if "HTTP version" in str(error) or "PRI" in str(error):
         return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     return ClientError(400, f"the request is malformed: {error}")
+
+
+def _first_word(piece: bytes, ended: int) -> bytes:
+    """What stands where a method belongs, as far as the piece has it. Of a request behind others
+    it is a guess: their bodies may hold empty lines, too."""
+    start = piece.split(END, ended)[-1].lstrip(b"\r\n")
+    return _WORD_END.split(start, 1)[0]

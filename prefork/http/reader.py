@@ -146,7 +146,7 @@ class RequestReader:
         except httptools.HttpParserUpgrade as upgrade:
             return memoryview(data)[upgrade.args[0] :]
         except httptools.HttpParserError as error:
-            raise blame(error) from error
+            raise blame(error, data, self._ended) from error
         return None
 
     def single(self) -> RequestHead | None:
