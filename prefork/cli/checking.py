@@ -8,7 +8,7 @@ from prefork.config import Config
 from prefork.config.target import default_name, target
 from prefork.counted import counted
 from prefork.errors import AppError, MachineError, PreforkError
-from prefork.master.generation import credentials, folders, policy
+from prefork.master.generation import credentials, folders, policy, spool_folder
 from prefork.observe.log import Log
 from prefork.pool import Policy
 from prefork.unix.identity import look_up
@@ -37,6 +37,7 @@ def check_app(config: Config, here: str) -> str:
         identity=identity,
         folder=folder,
         imports=imports,
+        spool_dir=spool_folder(config, here),
         listeners={},
         tls=tls,
         queue=SharedQueue(),

@@ -373,6 +373,25 @@ class Config:
         HTTP,
         "memory of a worker for bodies that wait to be whole for WSGI; the rest waits on disk",
     )
+    body_spool: int | None = option(
+        kinds.OPTIONAL_SIZE,
+        1024**3,
+        HTTP,
+        "bytes of such bodies on disk, all of a worker's together: a larger body gets 413, and new "
+        "ones get 503 from three quarters on; off: no limit",
+    )
+    spool_dir: str = option(
+        kinds.PATH,
+        "",
+        HTTP,
+        "folder of such bodies, whose files have no names; default: TMPDIR, /tmp",
+    )
+    spool_min_free: int = option(
+        kinds.SIZE,
+        256 * 1024 * 1024,
+        HTTP,
+        "bytes that such bodies leave free on their file system, a tenth of it at most (503)",
+    )
 
     forwarded_allow: tuple[str, ...] = option(
         kinds.NETWORKS_OR_OFF,

@@ -12,6 +12,7 @@ judge.py       which requests are refused, and with which status
 request.py     heads of requests, and which of them are remembered
 body.py        a request's body, streamed
 spool.py       a request's body, kept in memory or on disk until all has arrived
+spool_disk.py  what bodies on disk may hold, and where they are
 sendfile.py    a file to a client, past Python
 head.py        heads of responses: status lines, fields, Date
 handshake.py   a request for a WebSocket, judged and answered

@@ -369,7 +369,7 @@ class Connection(Channel):
         exchange = self.current
         assert exchange is not None
         exchange.keep_alive = exchange.complete = False
-        exchange.page(error.status, str(error))
+        exchange.page(error.status, str(error), (head.RETRY_AFTER,) if error.status == 503 else ())
         exchange.gone = True  # whatever the app still sends has nowhere to go
         if exchange.body is not None:
             exchange.body.lose()

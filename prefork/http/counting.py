@@ -8,11 +8,9 @@ from collections.abc import Callable
 
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
+from prefork.http.head import RETRY_AFTER
 from prefork.http.peer import Addresses
 from prefork.http.service import Service
-
-RETRY_AFTER = (b"Retry-After", b"1")
-"""Seconds: whether there is room changes with every answer."""
 
 
 class CountingConnection(Connection):

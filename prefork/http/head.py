@@ -74,6 +74,9 @@ def _phrase(status: int) -> str:
         return ""
 
 
+RETRY_AFTER = (b"Retry-After", b"1")
+"""Seconds, beside a 503: whether there is room changes with every answer."""
+
 STATUS_LINES: dict[int, bytes] = {
     status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(100, 600)
 }

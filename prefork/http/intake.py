@@ -96,9 +96,9 @@ class Intake(asyncio.BufferedProtocol):
         self._left -= size
         try:
             self._body.fill(size)
-        except OSError as error:
+        except ClientError as error:
             self._read_as_it_comes()
-            connection.refuse(cannot_be_kept(error))
+            connection.refuse(error)
             return
         if self._by_piece and self._left < 2 * connection.service.intakes.piece:
             # The last bytes may be few, and held back until we acknowledge those before.
@@ -142,8 +142,3 @@ class Intakes(set[Intake]):
         """Called a few times a second."""
         for intake in list(self):
             intake.look()
-
-
-def cannot_be_kept(error: OSError) -> ClientError:
-    """The disk is full, or the like."""
-    return ClientError(503, f"the request body cannot be kept: {error.strerror}")

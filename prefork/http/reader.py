@@ -14,7 +14,6 @@ from prefork.http.arrival import Arrival
 from prefork.http.body import StreamedBody
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import is_forwarded
-from prefork.http.intake import cannot_be_kept
 from prefork.http.judge import (
     HOSTS,
     METHODS,
@@ -285,7 +284,9 @@ class RequestReader:
             )
             connection.take(exchange)
         else:
-            exchange.body = SpooledBody(self._service.room)
+            service = self._service
+            service.spool.judge(self._length or 0, service.limits.body_memory)
+            exchange.body = SpooledBody(service.room, service.spool)
             connection.invite(exchange)
 
     def on_body(self, data: bytes) -> None:
@@ -301,10 +302,7 @@ class RequestReader:
             raise ClientError(413, "the request body is too large")
         exchange.expects = False
         exchange.began = self._service.now
-        try:
-            exchange.body.feed(data)  # type: ignore[union-attr]
-        except OSError as error:
-            raise cannot_be_kept(error) from error
+        exchange.body.feed(data)  # type: ignore[union-attr]
 
     def on_message_complete(self) -> None:
         """httptools: the request is whole."""

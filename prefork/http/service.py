@@ -22,6 +22,7 @@ from prefork.http.memory import Memory
 from prefork.http.newcomers import Newcomers
 from prefork.http.reader import RequestReader
 from prefork.http.room import Room
+from prefork.http.spool_disk import SpoolDisk
 from prefork.http.tick import PERIOD
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Service:
         proxies: Proxies,
         load: Load,
         log_access: Callable[[Exchange], None] | None = None,
+        spool: SpoolDisk | None = None,
     ) -> None:
         self.loop = loop
         self.handler = handler
@@ -112,7 +114,7 @@ class Service:
         self.load = load
         self.memory = Memory(limits)
         self.heads = self.memory.heads
-        self.room = Room(limits.body_memory)
+        self.room, self.spool = Room(limits.body_memory), spool or SpoolDisk()
         self.intakes = Intakes()
         self.keeps_alive = limits.keepalive > 0
         self.small = min(limits.line, limits.header_size)

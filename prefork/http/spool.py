@@ -1,14 +1,15 @@
 """A request's body that is spooled: kept until all of it has arrived, for an app that cannot wait.
 
 The bodies of one worker share a few megabytes of memory (room.py). One for which there is no room
-goes to an unnamed file on disk, so that the worker stays small however many and large they are.
+goes to an unnamed file on disk, so that the worker stays small however many and large they are;
+how much that may be is said in spool_disk.py.
 """
 
 import io
-import tempfile
 from typing import IO, TYPE_CHECKING
 
 from prefork.http.room import BLOCK, Room
+from prefork.http.spool_disk import SpoolDisk, SpoolFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -25,11 +26,13 @@ class SpooledBody:
 
     __slots__ = (
         *("_blocks", "_disk", "_only", "_reserved", "_space", "_spans"),
-        *("complete", "file", "room", "size"),
+        *("_files", "complete", "file", "room", "size"),
     )
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, files: SpoolDisk) -> None:
+        """``room``: for what is in memory; ``files``: for what is not."""
         self.room = room
+        self._files = files
         self._only = b""
         """The one small piece that arrived so far."""
         self._blocks: list[int] = []
@@ -40,13 +43,13 @@ class SpooledBody:
         """What comes next."""
         self._space = 0
         """Bytes left in the last span."""
-        self._disk: io.FileIO | None = None
+        self._disk: SpoolFile | None = None
         self.file: IO[bytes] | None = None
         self.size = 0
         self.complete = False
 
     def feed(self, data: bytes) -> None:
-        """A piece arrived. Raises OSError: it cannot be kept."""
+        """A piece arrived. Raises ClientError: it cannot be kept."""
         if self.size == 0 and len(data) <= SMALL:
             self._only = data
         else:
@@ -77,7 +80,7 @@ class SpooledBody:
         return self.room.scratch[:most]
 
     def fill(self, size: int) -> None:
-        """So many bytes were written there. Raises OSError: they cannot be kept."""
+        """So many bytes were written there. Raises ClientError: they cannot be kept."""
         if self._space:
             self._space -= size
         else:
@@ -90,8 +93,7 @@ class SpooledBody:
         """All has arrived."""
         self.complete = True
         if self._disk is not None:
-            self._disk.seek(0)
-            self.file = io.BufferedReader(self._disk, BLOCK)
+            self.file = self._disk.read_from_start(BLOCK)
         elif self._spans:
             self._spans[-1] = self._spans[-1][: -self._space or None]
             self.file = _Reader(_Spans(self._spans), BLOCK)
@@ -111,7 +113,7 @@ class SpooledBody:
             if self._disk is None and self._space == 0:
                 self._enlarge()
             if self._disk is not None:
-                _write(self._disk, rest)
+                self._disk.write(rest)
                 return
             span = self._spans[-1]
             at = len(span) - self._space
@@ -128,9 +130,9 @@ class SpooledBody:
             self._spans.append(self._reserved.pop())
             self._space = len(self._spans[-1])
             return
-        self._disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by lose()
+        self._disk = self._files.open()
         for full in self._spans:
-            _write(self._disk, full)
+            self._disk.write(full)
         self._leave_room()
 
     def _leave_room(self) -> None:
@@ -138,11 +140,6 @@ class SpooledBody:
         self._blocks, self._spans, self._reserved, self._space, self._only = [], [], [], 0, b""
         if blocks:
             self.room.give_back(blocks)
-
-
-def _write(disk: io.FileIO, data: memoryview) -> None:
-    while data:
-        data = data[disk.write(data) :]
 
 
 class _Spans(io.RawIOBase):

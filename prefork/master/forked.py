@@ -95,6 +95,7 @@ class Forked:
                 identity=generation.identity,
                 folder=generation.folder,
                 imports=generation.imports,
+                spool_dir=generation.spool_dir,
                 listeners=generation.listeners,
                 tls=generation.tls,
                 queue=self._queue,

@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Generation:
     """``folder``: the workers' working directory, by name. ``imports``: what they put first on
-    sys.path. ``listeners``, each with the scheme that is spoken there, are shared with other
-    generations where the address is the same. ``tls`` None: there are no certificates;
-    ``watched`` None: its files are not watched."""
+    sys.path. ``spool_dir``: where bodies wait on disk; empty: TMPDIR, or /tmp. ``listeners``, each
+    with the scheme that is spoken there, are shared with other generations where the address is the
+    same. ``tls`` None: there are no certificates; ``watched`` None: its files are not watched."""
 
     config: Config
     policy: Policy
     identity: Identity
     folder: str
     imports: list[str]
+    spool_dir: str
     listeners: dict[Listener, str]
     tls: "Credentials | None"
     watched: Watched | None
@@ -73,13 +74,26 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
     folder, imports = folders(config, here)
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
+    spool_dir = spool_folder(config, here)
     tls = credentials(config, here)
     make_logs(config, identity)
     files = watched(config, here, imports, own=_registry())
     if not config.command:
         import_serving()
     listeners = _listen(config, list(open_now), tls is not None)
-    return Generation(config, policy(config), identity, folder, imports, listeners, tls, files)
+    return Generation(
+        config, policy(config), identity, folder, imports, spool_dir, listeners, tls, files
+    )
+
+
+def spool_folder(config: Config, here: str) -> str:
+    """Where bodies wait on disk, by its whole name; empty: TMPDIR, or /tmp. Raises UsageError."""
+    if not config.spool_dir:
+        return ""
+    folder = os.path.join(here, config.spool_dir)
+    if not os.path.isdir(folder):
+        raise UsageError(f"spool-dir: there is no folder {folder}")
+    return folder
 
 
 def _registry() -> list[str]:

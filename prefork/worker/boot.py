@@ -47,6 +47,8 @@ class Birth:
     identity: Identity
     folder: str
     imports: list[str]
+    spool_dir: str
+    """Of bodies that wait on disk; empty: TMPDIR, or /tmp."""
     listeners: Mapping[Listener, str]
     """Each with the scheme that is spoken there."""
     tls: "Credentials | None"

@@ -22,6 +22,7 @@ from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.load import Load
 from prefork.http.peer import Addresses
 from prefork.http.service import Handler, Service
+from prefork.http.spool_disk import SpoolDisk, check_folder
 from prefork.tls.matching import be_quiet_about_garbage
 from prefork.unix.descriptors import limit
 from prefork.worker.accept import Acceptor
@@ -74,6 +75,7 @@ class HttpWorker:
         self._config = birth.config
         self._doors = doors
         self._queue = birth.queue
+        self._spool_dir = birth.spool_dir
         self._line = line
         self._leave = leave
         self._log = birth.log
@@ -159,13 +161,26 @@ class HttpWorker:
     ) -> Service:
         config = self._config
         service = Service(
-            loop, self._handler(lifespan), limits(config), proxies(config), load, self._log_access
+            loop,
+            self._handler(lifespan),
+            limits(config),
+            proxies(config),
+            load,
+            self._log_access,
+            self._spool(),
         )
         self._watch(service, watchdog)
         service.handle = traced(service.handle, config)
         service.upgrade = traced(service.upgrade, config)
         self._watch_wear(service)
         return service
+
+    def _spool(self) -> SpoolDisk:
+        """Where bodies wait on disk. Raises MachineError where none can."""
+        config = self._config
+        if self._spool_dir and self._interface is Interface.WSGI:
+            check_folder(self._spool_dir)
+        return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
 
     @staticmethod
     def _maker(service: Service) -> Make:

@@ -16,9 +16,8 @@ from typing import Any
 from prefork.counted import counted
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
-from prefork.http.counting import RETRY_AFTER
 from prefork.http.exchange import Exchange
-from prefork.http.head import hint_lines
+from prefork.http.head import RETRY_AFTER, hint_lines
 from prefork.worker.environ import Environ, Hints
 from prefork.worker.file_wrapper import Rest
 from prefork.worker.line import Line

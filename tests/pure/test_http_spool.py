@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prefork.http.room import BLOCK, Room
 from prefork.http.spool import SMALL, SpooledBody
+from prefork.http.spool_disk import SpoolDisk
 
 PIECES = st.lists(st.binary(max_size=200) | st.sampled_from([b"\n", b"a\nb\n", b"x" * 70_000]))
 READS = st.lists(
@@ -30,7 +31,7 @@ def use(file: io.IOBase, verb: str, size: int) -> object:
 @given(PIECES, READS, ROOMS)
 def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]], size: int) -> None:
     room = Room(size * BLOCK)
-    body = SpooledBody(room)
+    body = SpooledBody(room, SpoolDisk())
     for piece in pieces:
         body.feed(piece)
     body.end()
@@ -46,7 +47,7 @@ def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]],
 def test_a_body_that_is_lost_half_way_leaves_nothing(pieces: list[bytes], size: int) -> None:
     open_before = len(os.listdir("/proc/self/fd"))
     room = Room(size * BLOCK)
-    body = SpooledBody(room)
+    body = SpooledBody(room, SpoolDisk())
     for piece in pieces:
         body.feed(piece)
     body.lose()
@@ -58,7 +59,7 @@ def test_a_body_that_is_lost_half_way_leaves_nothing(pieces: list[bytes], size: 
 @pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK])
 def test_a_body_takes_the_blocks_that_it_needs(size: int) -> None:
     room = Room(2 * BLOCK)
-    body = SpooledBody(room)
+    body = SpooledBody(room, SpoolDisk())
     content = os.urandom(size)
     body.feed(content)
     body.end()
@@ -72,7 +73,7 @@ def test_a_body_takes_the_blocks_that_it_needs(size: int) -> None:
 
 def test_bodies_share_the_room_and_who_comes_last_goes_to_disk() -> None:
     room = Room(3 * BLOCK)
-    first, second = SpooledBody(room), SpooledBody(room)
+    first, second = SpooledBody(room, SpoolDisk()), SpooledBody(room, SpoolDisk())
     first.feed(b"a" * 2 * BLOCK)
     second.feed(b"b" * BLOCK)
     assert room.free == 0
@@ -100,7 +101,7 @@ def resident() -> int:
 
 
 def test_a_small_body_needs_no_room_at_all() -> None:
-    body = SpooledBody(Room(0))
+    body = SpooledBody(Room(0), SpoolDisk())
     body.feed(b"{}")
     body.end()
     assert isinstance(body.file, io.BytesIO)
@@ -110,7 +111,7 @@ def test_a_small_body_needs_no_room_at_all() -> None:
 @pytest.mark.parametrize("blocks", [0, 4])
 def test_nothing_can_be_read_when_it_is_lost(blocks: int, before: int) -> None:
     """Its memory is another's then."""
-    body = SpooledBody(Room(blocks * BLOCK))
+    body = SpooledBody(Room(blocks * BLOCK), SpoolDisk())
     body.feed(b"x" * 2 * BLOCK)
     body.end()
     assert body.file is not None
@@ -126,7 +127,7 @@ def test_what_is_read_does_not_tell_where_the_blocks_are(step: int) -> None:
     room = Room(8 * BLOCK)
     others = [room.take() for _ in range(4)]
     room.give_back(others[0] + others[2])
-    body = SpooledBody(room)
+    body = SpooledBody(room, SpoolDisk())
     content = os.urandom(6 * BLOCK - 5)
     body.reserve(body.blocks_for(len(content)))
     for at in range(0, len(content), 30_000):

@@ -1,0 +1,133 @@
+"""What bodies on disk may hold together, and which of them are refused."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork.errors import ClientError
+from prefork.http.room import Room
+from prefork.http.spool import SpooledBody
+from prefork.http.spool_disk import CHECK_EVERY, SpoolDisk, SpoolFile
+
+PIECE = memoryview(bytes(100))
+
+
+def refused(status: int, act: object, *arguments: object) -> None:
+    with pytest.raises(ClientError) as raised:
+        act(*arguments)  # type: ignore[operator]
+    assert raised.value.status == status
+
+
+@pytest.fixture
+def disk() -> SpoolDisk:
+    return SpoolDisk(limit=1000)
+
+
+@pytest.fixture
+def files(disk: SpoolDisk) -> Iterator[list[SpoolFile]]:
+    """Files that are closed at the end."""
+    made: list[SpoolFile] = []
+    yield made
+    for file in made:
+        file.close()
+    assert disk.used == 0
+
+
+def test_one_body_may_have_all_of_it_and_no_more(disk: SpoolDisk, files: list[SpoolFile]) -> None:
+    files.append(disk.open())
+    for _ in range(10):
+        files[0].write(PIECE)
+    refused(413, files[0].write, PIECE)
+    assert disk.used == 1000
+
+
+def test_new_ones_are_refused_before_those_under_way(
+    disk: SpoolDisk, files: list[SpoolFile]
+) -> None:
+    files += [disk.open(), disk.open()]
+    for _ in range(7):
+        files[0].write(PIECE)
+    files[1].write(memoryview(bytes(50)))
+    refused(503, disk.open)
+    files[1].write(PIECE)  # it had begun
+    files[1].write(PIECE)
+    refused(503, files[1].write, PIECE)
+    files[1].close()
+    files.append(disk.open())
+
+
+def test_a_body_that_says_that_it_is_too_long_is_refused_at_once(disk: SpoolDisk) -> None:
+    disk.judge(1000, memory=0)
+    disk.judge(2000, memory=2000)
+    refused(413, disk.judge, 1001, 0)
+    SpoolDisk().judge(1 << 62, memory=0)
+
+
+def test_some_space_stays_free() -> None:
+    SpoolDisk(min_free=1).open().close()
+    found = os.statvfs("/tmp")
+    whole = found.f_blocks * found.f_frsize
+    if found.f_bavail * found.f_frsize > whole // 10:
+        SpoolDisk(min_free=1 << 62).open().close()  # a tenth is the most that is asked for
+
+
+def test_the_free_space_is_looked_at_again_while_a_body_grows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel's answer is replaced, as no test may fill the disk of its machine."""
+    disk = SpoolDisk(min_free=100)
+    file = disk.open()
+    full = os.statvfs_result((1, 1, 10_000, 99, 99, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda _fd: full)
+    file.write(memoryview(bytes(CHECK_EVERY - 1)))
+    refused(503, file.write, PIECE)
+    refused(503, disk.open)
+    file.close()
+    assert disk.used == 0
+
+
+def test_a_folder_that_is_gone_is_a_503(tmp_path: Path) -> None:
+    refused(503, SpoolDisk(str(tmp_path / "gone")).open)
+
+
+def test_it_is_told_once_until_there_is_room_again(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("spool")
+    disk = SpoolDisk(limit=100, log=log)
+    for _ in range(2):
+        file = disk.open()
+        file.write(PIECE)
+        refused(503, disk.open)
+        refused(503, disk.open)
+        file.close()
+    assert len(caplog.records) == 2
+    assert "body-spool" in caplog.text
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.binary(max_size=300) | st.none()), max_size=60),
+    st.integers(0, 800),
+)
+def test_it_counts_right_whatever_happens(
+    steps: list[tuple[int, bytes | None]], limit: int
+) -> None:
+    """Bodies grow, end and are lost in any order; a refused one is lost, as its connection does."""
+    disk = SpoolDisk(limit=limit)
+    bodies: dict[int, SpooledBody] = {}
+    for which, data in steps:
+        body = bodies.setdefault(which, SpooledBody(Room(0), disk))
+        try:
+            if data is None:
+                body.end()
+                raise ClientError(400, "the next")
+            body.feed(data)
+        except ClientError:
+            bodies.pop(which).lose()
+        assert 0 <= disk.used <= limit
+    for body in bodies.values():
+        body.lose()
+    assert disk.used == 0
