@@ -59,17 +59,7 @@ def _be_master(
     group = group_id(config.control_group) if config.control_group else None
     trust(look_up(config.user, config.group).uid)
     log = Log(config.log_level, config.log_file)
-    ceiling = backlog_ceiling()
-    if ceiling is not None and config.backlog > ceiling:
-        log.logger.warning(
-            "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
-        )
-    if ignored := settings.kubernetes_variables:
-        log.logger.warning(
-            "ignoring %s: Kubernetes sets such variables for a Service whose name begins with "
-            "prefork; enableServiceLinks: false in the pod keeps them out",
-            ", ".join(ignored),
-        )
+    _warn(settings, config, log)
     notifier = Notifier(os.environ)
     if config.daemon:
         notifier.main_pid(os.getpid())
@@ -106,6 +96,21 @@ def _be_master(
     gc.collect()
     gc.freeze()
     return master.run()
+
+
+def _warn(settings: Settings, config: Config, log: Log) -> None:
+    """Tell what in the surroundings does not do what it seems to."""
+    ceiling = backlog_ceiling()
+    if ceiling is not None and config.backlog > ceiling:
+        log.logger.warning(
+            "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
+        )
+    if ignored := settings.kubernetes_variables:
+        log.logger.warning(
+            "ignoring %s: Kubernetes sets such variables for a Service whose name begins with "
+            "prefork; enableServiceLinks: false in the pod keeps them out",
+            ", ".join(ignored),
+        )
 
 
 def _enlist(config: Config) -> tuple[Folder | None, str]:
