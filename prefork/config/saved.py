@@ -44,7 +44,15 @@ def load(text: str) -> dict[str, SavedApp]:
 
 def _table(name: str, app: SavedApp) -> str:
     arguments = "".join(f"    {_value(word)},\n" for word in app.arguments)
-    return f"[apps.{toml_string(name)}]\nhere = {_value(app.here)}\narguments = [\n{arguments}]\n"
+    start = f"here = {_value(app.here)}\narguments = [\n{arguments}]\n"
+    return f"[apps.{toml_string(name)}]\n{start}{_scaled(app.scaled)}"
+
+
+def _scaled(scaled: object) -> str:
+    if not isinstance(scaled, Mapping):
+        return ""
+    numbers = ", ".join(f"{key} = {number:d}" for key, number in scaled.items())
+    return f"scaled = {{ {numbers} }}\n"
 
 
 def _value(text: str) -> str:
