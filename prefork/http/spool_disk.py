@@ -17,6 +17,7 @@ import logging
 import os
 import tempfile
 
+from prefork.counted import counted
 from prefork.errors import ClientError, MachineError
 
 FULL = 0.75
@@ -61,7 +62,9 @@ class SpoolDisk:
     def open(self) -> "SpoolFile":
         """Begin a file without a name. Raises ClientError: there is no place for another body."""
         if self._limit is not None and self.used >= self._limit * FULL:
-            raise self._refusal(f"their bodies hold {self.used} bytes of body-spool {self._limit}")
+            raise self._refusal(
+                f"they hold {counted(self.used, 'byte')} of body-spool {self._limit}"
+            )
         try:
             file = tempfile.TemporaryFile(buffering=0, dir=self._folder or None)  # noqa: SIM115
         except OSError as error:
@@ -79,7 +82,7 @@ class SpoolDisk:
             if file.size + size > self._limit:
                 raise ClientError(413, "the request body is too large to be kept")
             if self.used + size > self._limit:
-                raise self._refusal(f"their bodies hold all of body-spool {self._limit}")
+                raise self._refusal(f"they hold all of body-spool {self._limit}")
         self._unchecked += size
         if self._unchecked >= CHECK_EVERY:
             self._check_free(file.fileno())
@@ -102,7 +105,7 @@ class SpoolDisk:
         found = os.fstatvfs(fd)
         free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         if free < min(self._min_free, whole // 10):
-            raise self._refusal(f"its file system has {free} bytes free")
+            raise self._refusal(f"the file system has {counted(free, 'byte')} free")
 
     def _refusal(self, why: str) -> ClientError:
         if not self._warned:
