@@ -18,7 +18,11 @@ from prefork.config.sources import (
 )
 from prefork.errors import MachineError, UsageError
 from prefork.unix.home import home
+from prefork.unix.regular_file import read_regular
 from prefork.unix.systemd import inherited_sockets
+
+LARGEST_FILE = 1024 * 1024
+"""Bytes of settings. A file of a thousand apps has 200,000, and 1 MB takes half a second."""
 
 
 class Settings:
@@ -110,10 +114,12 @@ def start_folder() -> str:
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """The tables of a TOML file. Raises UsageError."""
+    """The tables of a TOML file. Raises UsageError.
+
+    A master that reloads reads it as well, so it is a regular file of a bounded size.
+    """
     try:
-        with open(path, "rb") as file:
-            table: dict[str, Any] = tomllib.load(file)
+        table = tomllib.loads(read_regular(path, LARGEST_FILE).decode())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

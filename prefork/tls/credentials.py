@@ -7,6 +7,8 @@ of them. With --tls-watch a worker loads anew by itself when the files changed.
 
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +18,7 @@ from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.tls.certificate import Certificate, first_certificate
 from prefork.tls.matching import ByName
 from prefork.tls.plan import Pair, TlsPlan
+from prefork.unix.regular_file import NotRegularError, read_regular
 
 PROTOCOLS = ("http/1.1",)
 """What we offer by ALPN, the best first. Who speaks another one adds it here, and looks at
@@ -110,12 +113,13 @@ def _load_pair(plan: TlsPlan, pair: Pair) -> Context:
     context.minimum_version = _VERSIONS[plan.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(PROTOCOLS)
+    chain = _read(pair.chain, "tls-cert")
     try:
-        context.certificate = first_certificate(_read(pair.chain, "tls-cert"))
+        context.certificate = first_certificate(chain.decode("latin-1"))
     except ValueError as error:
         raise UsageError(f"tls-cert: {pair.chain}: {error}") from None
-    _read(pair.key, "tls-key")
-    _add_chain(context, pair, plan.password)
+    with _as_path(chain) as chain_path, _as_path(_read(pair.key, "tls-key")) as key_path:
+        _add_chain(context, pair, Pair(chain_path, key_path), plan.password)
     if plan.ciphers:
         try:
             context.set_ciphers(plan.ciphers)
@@ -125,16 +129,35 @@ def _load_pair(plan: TlsPlan, pair: Pair) -> Context:
                 "see openssl ciphers -v"
             ) from None
     if plan.ca:
-        _read(plan.ca, "tls-ca")
-        try:
-            context.load_verify_locations(plan.ca)
-        except ssl.SSLError:
-            raise UsageError(f"tls-ca: {plan.ca} holds no certificates in PEM") from None
+        with _as_path(_read(plan.ca, "tls-ca")) as path:
+            try:
+                context.load_verify_locations(path)
+            except ssl.SSLError:
+                raise UsageError(f"tls-ca: {plan.ca} holds no certificates in PEM") from None
     context.verify_mode = _CLIENTS[plan.client]
     return context
 
 
-def _add_chain(context: Context, pair: Pair, password: PasswordSource | None) -> None:
+@contextmanager
+def _as_path(data: bytes) -> Iterator[str]:
+    """A path for OpenSSL to what was read: the file itself may be another one by now, and a fifo
+    would block."""
+    try:
+        file = open(os.memfd_create("prefork-tls"), "wb", buffering=0)  # noqa: SIM115 - below
+    except OSError as error:
+        raise MachineError(f"cannot copy a certificate: {error.strerror}") from error
+    with file:
+        try:
+            file.write(data)
+        except OSError as error:  # ulimit -f bounds files in memory as well
+            raise MachineError(f"cannot copy a certificate: {error.strerror}") from error
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
+def _add_chain(
+    context: Context, pair: Pair, contents: Pair, password: PasswordSource | None
+) -> None:
+    """``pair``: the files by the names that the operator knows; ``contents``: what was read."""
     asked: list[bool] = []
 
     def unlock() -> bytes:
@@ -145,7 +168,7 @@ def _add_chain(context: Context, pair: Pair, password: PasswordSource | None) ->
         return read_secret(password, "tls-password")
 
     try:
-        context.load_cert_chain(pair.chain, pair.key, unlock)
+        context.load_cert_chain(contents.chain, contents.key, unlock)
     except PreforkError:
         raise
     except (ssl.SSLError, ValueError) as error:
@@ -164,11 +187,16 @@ def _add_chain(context: Context, pair: Pair, password: PasswordSource | None) ->
 _TOO_WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
 
 
-def _read(path: str, option: str) -> str:
+LARGEST = 16 * 1024 * 1024
+"""Bytes of certificates; the bundle of all public authorities has 0.2 MB."""
+
+LARGEST_SECRET = 64 * 1024
+
+
+def _read(path: str, option: str, limit: int = LARGEST) -> bytes:
     try:
-        with open(path, encoding="latin-1") as file:
-            return file.read()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        return read_regular(path, limit)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, NotRegularError) as error:
         reason = (error.strerror or "").lower()
         raise UsageError(f"{option}: cannot read {path}: {reason}") from None
     except OSError as error:
@@ -180,7 +208,7 @@ def _read(path: str, option: str) -> str:
 def read_secret(source: PasswordSource, option: str) -> bytes:
     """A password, or what else is no setting itself. Raises UsageError or MachineError."""
     if source.path:
-        return _read(source.path, option).rstrip("\r\n").encode("latin-1")
+        return _read(source.path, option, LARGEST_SECRET).rstrip(b"\r\n")
     try:
         return os.environb[source.variable.encode()]
     except KeyError:

@@ -22,7 +22,10 @@ LAYERS = (
 )
 """Rooms, low to high; ``prefork`` is the public API in ``__init__.py``."""
 
-EXCEPTIONS = {("demo", "prefork"): "the bundled apps are apps: they use the public API"}
+EXCEPTIONS = {
+    ("demo", "prefork"): "the bundled apps are apps: they use the public API",
+    ("tls", "unix"): "certificates and secrets are read as settings are, regular_file.py",
+}
 """Siblings that may import each other, (importer, imported), and why."""
 
 PURE = {"pool", "config", "wire"}

@@ -24,6 +24,9 @@ def folder(ca: Authority) -> Path:
     good = (folder / "good.pem").read_text()
     (folder / "garbled").write_text(good[:40] + "AAAA" + good[44:])
     (folder / "directory").mkdir()
+    os.mkfifo(folder / "fifo")
+    with open(folder / "huge", "wb") as file:
+        file.truncate(2**34)
     return folder
 
 
@@ -33,6 +36,25 @@ WRONG = {
         "tls-cert: cannot read {here}/missing.pem: no such file or directory",
     ),
     "a directory": ("--tls-cert directory", "cannot read {here}/directory: is a directory"),
+    "a fifo": (
+        "--tls-cert fifo",
+        "tls-cert: cannot read {here}/fifo: it is a fifo, not a regular file",
+    ),
+    "a fifo as key": ("--tls-cert good.pem,key=fifo", "tls-key: cannot read {here}/fifo: it is a "),
+    "a device": ("--tls-cert /dev/zero", "tls-cert: cannot read /dev/zero: it is a device"),
+    "huge": ("--tls-cert huge", "cannot read {here}/huge: it has more than 16777216 bytes"),
+    "a fifo as authority": (
+        "--tls-cert good.both --tls-client required --tls-ca fifo",
+        "tls-ca: cannot read {here}/fifo: it is a fifo",
+    ),
+    "a device as password": (
+        "--tls-cert locked.both --tls-password file:/dev/zero",
+        "tls-password: cannot read /dev/zero: it is a device",
+    ),
+    "a huge password": (
+        "--tls-cert locked.both --tls-password file:huge",
+        "tls-password: cannot read {here}/huge: it has more than 65536 bytes",
+    ),
     "no certificate": ("--tls-cert good.key", "{here}/good.key: it holds no certificate in PEM"),
     "garbled": ("--tls-cert garbled", "tls-cert: {here}/garbled: its first certificate is garbled"),
     "missing key": ("--tls-cert good.pem,key=no", "tls-key: cannot read {here}/no: no such file"),

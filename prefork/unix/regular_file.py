@@ -1,0 +1,76 @@
+"""Regular files of a bounded size, opened without waiting: settings, certificates, secrets, state.
+
+A fifo would block the process that opens it, and a device such as /dev/zero has no end. So a file
+is opened with O_NONBLOCK (open(2)), and used only when fstat(2) says that it is a regular file.
+Symlinks are followed unless the flags say O_NOFOLLOW: Kubernetes and Let's Encrypt mount settings
+and certificates as symlinks.
+"""
+
+import errno
+import os
+import stat
+
+FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+_KINDS = (
+    (stat.S_ISREG, "a regular file"),
+    (stat.S_ISLNK, "a symlink"),
+    (stat.S_ISFIFO, "a fifo"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+class NotRegularError(OSError):
+    """The file is of another kind, or too large. ``strerror`` says which."""
+
+
+def kind(mode: int) -> str:
+    """The kind of a file, in words, from its ``st_mode``."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
+
+
+def open_regular(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
+    """Open a regular file without waiting for anything; the descriptor.
+
+    ``flags`` are those of open(2); O_CREAT is not among them. ``dir_fd``: the directory that a
+    relative path starts from. Raises NotRegularError, IsADirectoryError, or the OSError of open(2).
+    """
+    try:
+        fd = os.open(path, flags | FLAGS, dir_fd=dir_fd)
+    except OSError as error:
+        # ELOOP: a symlink, with O_NOFOLLOW; ENXIO: a fifo without a reader, or a socket.
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _not_regular(_kind_at(path, flags, dir_fd)) from None
+        raise
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise _not_regular(kind(mode))
+
+
+def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = None) -> bytes:
+    """Read a whole file of at most ``limit`` bytes.
+
+    ``flags``, ``dir_fd`` and errors are those of ``open_regular``. A file that is larger raises
+    NotRegularError as well.
+    """
+    with open(open_regular(path, os.O_RDONLY | flags, dir_fd), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise NotRegularError(errno.EFBIG, f"it has more than {limit} bytes")
+    return data
+
+
+def _kind_at(path: str, flags: int, dir_fd: int | None) -> str:
+    follow = not flags & os.O_NOFOLLOW
+    try:
+        return kind(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)
+    except OSError as error:
+        return f"gone ({error.strerror})" if follow else "gone"
+
+
+def _not_regular(what: str) -> NotRegularError:
+    return NotRegularError(errno.EINVAL, f"it is {what}, not a regular file")
