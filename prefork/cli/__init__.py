@@ -5,5 +5,7 @@ direct.py    ``prefork [OPTIONS] MODULE:CALLABLE``, and what may stand instead o
 serving.py   the surroundings of a master, and the master
 settings.py  the settings from file, environment and flags, read anew for each reload
 checking.py  ``--check``: load the app in a throw-away process
+standard_output.py  the stdout of verbs: a full disk is told of
+refusal.py   what a machine refuses when it has no more of something
 verbs.py     the table of the verbs; each is imported when it is carried out (later.py)
 """

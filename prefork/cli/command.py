@@ -5,6 +5,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefork.cli.refusal import refusal
+from prefork.cli.standard_output import finish, tell_error, watch
 from prefork.cli.streams import printable_streams
 from prefork.cli.verbs import as_flags, is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
@@ -14,25 +16,38 @@ from prefork.unix.daemon import open_standard_streams
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole command; its exit code. Errors are one line, or the app's own traceback."""
     open_standard_streams()
+    watch()
     with printable_streams():
-        return _code_of(sys.argv[1:] if arguments is None else arguments)
+        code = _exit_code(sys.argv[1:] if arguments is None else arguments)
+    return finish(code)
 
 
-def _code_of(arguments: Sequence[str]) -> int:
+def _exit_code(arguments: Sequence[str]) -> int:
     try:
         return run(arguments)
     except AppError as error:
-        print(f"prefork: the app is broken: {error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(f"the app is broken: {error}", error.exit_code)
     except PreforkError as error:
-        print(f"prefork: {error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        traceback.print_exc()
-        print("prefork: this is a bug in prefork, please report it", file=sys.stderr)
-        return PreforkError.exit_code
+    except SystemExit as leaving:  # argparse, behind its help
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Exception as error:
+        return _tell_unexpected(error)
+
+
+def _tell_unexpected(error: Exception) -> int:
+    refused = refusal(error) if isinstance(error, OSError) else None
+    if refused is not None:
+        return _tell(str(refused), refused.exit_code)
+    told = "".join(traceback.format_exception(error))
+    return _tell(f"this is a bug in prefork, please report it\n{told}", PreforkError.exit_code)
+
+
+def _tell(text: str, code: int) -> int:
+    tell_error(text)
+    return code
 
 
 def run_from_python(app: object, options: Mapping[str, Any]) -> int:

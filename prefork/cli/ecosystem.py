@@ -6,7 +6,6 @@ rolled, what is the same is left alone.
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from prefork.cli.changing import delete, show_changes
 from prefork.cli.client import Client
 from prefork.cli.progress import teller
 from prefork.cli.settings import Settings, absolute, read_file
+from prefork.cli.standard_output import tell_error
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config import Config
 from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
@@ -77,7 +77,7 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Entr
             failed.add(step.name)
             code = code or error.exit_code
             if not isinstance(error, StartFailedError):
-                print(f"prefork: {error}", file=sys.stderr)
+                tell_error(str(error))
     return code, [Entry(client.home / app.name) for app in apps if app.name not in failed]
 
 
@@ -201,7 +201,7 @@ def check(_client: Client, words: Words) -> int:
         try:
             print(f"{name}: ok: {check_app(config, here)}", flush=True)
         except PreforkError as error:
-            print(f"prefork: {name}: {error}", file=sys.stderr)
+            tell_error(f"{name}: {error}")
             code = code or error.exit_code
     return code
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefork.cli.standard_output import OutputError
 from prefork.cli.tail import Tail
 from prefork.config import kinds
 from prefork.errors import UsageError
@@ -209,8 +210,13 @@ class _Printer:
         if self._on_terminal:
             lines = map(as_record, lines)
         rest = memoryview(_as_bytes("".join(f"{line}\n" for line in lines)))
-        while rest:
-            rest = rest[os.write(1, rest) :]
+        try:
+            while rest:
+                rest = rest[os.write(1, rest) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from error
 
     def _line(self, one: Shown) -> str:
         record = one.record

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from prefork.cli.client import Client
+from prefork.cli.standard_output import tell_error
 from prefork.errors import AppError, PreforkError
 from prefork.unix.home import Entry
 from prefork.wire.control import Progress
@@ -19,7 +20,7 @@ def each(client: Client, targets: Sequence[str], act: Callable[[Entry], int]) ->
         except PreforkError as error:
             broken = "the app is broken: " if isinstance(error, AppError) else ""
             name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
-            print(f"prefork: {name}{broken}{error}", file=sys.stderr)
+            tell_error(f"{name}{broken}{error}")
             failed = error.exit_code
         code = code or failed
     return code

@@ -6,9 +6,9 @@ values: those belong into a file of the app's, or they are gone.
 
 import argparse
 import os
-import sys
 
 from prefork.cli.client import Client
+from prefork.cli.standard_output import tell_error
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config.flags import without_environment
 from prefork.config.saved import SavedApp, dump, load
@@ -62,7 +62,7 @@ def resurrect(client: Client, words: Words) -> int:
         except StartFailedError as error:
             code = code or error.exit_code
         except PreforkError as error:
-            print(f"prefork: {name}: {error}", file=sys.stderr)
+            tell_error(f"{name}: {error}")
             code = code or error.exit_code
     return code
 

@@ -3,7 +3,9 @@
 import gc
 import os
 
+from prefork.cli.refusal import refusal
 from prefork.cli.settings import Settings, start_folder
+from prefork.cli.standard_output import give_back
 from prefork.cli.streams import original_streams
 from prefork.config import Config
 from prefork.config.target import default_name, require_target, target
@@ -30,6 +32,7 @@ def serve(
 ) -> int:
     """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
     list when it is stopped; ``inherited``: what it has from the master before."""
+    give_back()
     here = start_folder()
     sockets = [listener.socket.fileno() for listener in inherited.listeners]
     foreground = detach(sockets) if config.daemon else Foreground(-1)
@@ -39,6 +42,12 @@ def serve(
     except PreforkError as error:
         code = error.exit_code
         raise
+    except OSError as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        code = refused.exit_code
+        raise refused from error
     finally:
         foreground.failed(code)
     return code

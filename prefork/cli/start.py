@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prefork.cli.client import Client, NotRunningError, alive
 from prefork.cli.settings import Settings, start_folder
+from prefork.cli.standard_output import OutputError, tell_error
 from prefork.config.target import default_name, require_target
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import HandSet
@@ -89,6 +91,8 @@ def launch(
 
     Raises PreforkError, StartFailedError.
     """
+    with suppress(OutputError):  # told at the end; and the child is not to write it again
+        sys.stdout.flush()
     child = os.fork()  # whoever goes to the background does not come back
     if child == 0:
         os._exit(_serve(folder, here, arguments, waiting, inherited))
@@ -156,7 +160,7 @@ def _serve(
         settings = Settings(arguments, os.environ)
         return serve(settings, settings.read().config, folder, inherited)
     except PreforkError as error:
-        print(f"prefork: {error}", file=sys.stderr)
+        tell_error(str(error))
         return error.exit_code
 
 
