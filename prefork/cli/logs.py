@@ -6,15 +6,15 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefork.cli.standard_output import OutputError
+from prefork.cli.standard_output import OutputError, tell_error
 from prefork.cli.tail import Tail
 from prefork.config import kinds
-from prefork.errors import UsageError
-from prefork.observe.outputs import slot_files
+from prefork.errors import MachineError, UsageError
+from prefork.observe.log_directory import logs_beside
 from prefork.observe.records import Record, as_record, parse
 from prefork.unix.home import Entry
 
@@ -113,8 +113,11 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
     if not apps:
         raise UsageError("there is no app; start one with `prefork start myapp:main`")
     wanted = _wanted(words)
-    sources = [[Source(app.name, path, wanted) for path in log_paths(app)] for app in apps]
-    if not any(sources):
+    unreadable: list[MachineError] = []
+    sources = [sources_of(app, wanted, unreadable) for app in apps]
+    for error in unreadable:
+        tell_error(str(error))
+    if not any(sources) and not unreadable:
         raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
     count = words.lines
     if count is None and not words.since:
@@ -136,15 +139,32 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
     except BrokenPipeError:
         # Whoever read has seen enough; Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
+    return MachineError.exit_code if unreadable else 0
+
+
+def sources_of(
+    app: Entry,
+    wanted: Wanted,
+    unreadable: list[MachineError],
+    but: Container[Path] = (),
+) -> list[Source]:
+    """The logs of an app, without those of ``but``; ``unreadable`` gets what is wrong with some."""
+    found = []
+    for path in log_paths(app, unreadable):
+        if path in but:
+            continue
+        try:
+            found.append(Source(app.name, path, wanted))
+        except MachineError as error:
+            unreadable.append(error)
+    return found
 
 
 def _find_more(every: dict[Path, Source], apps: Iterable[Entry], wanted: Wanted) -> None:
     """A slot that said nothing so far may have a log by now."""
     for app in apps:
-        for path in log_paths(app):
-            if path not in every:
-                every[path] = Source(app.name, path, wanted)
+        for source in sources_of(app, wanted, [], every):
+            every[source.path] = source
 
 
 def _follow(sources: Sequence[Source], printer: "_Printer") -> bool:
@@ -169,12 +189,16 @@ def by_time(shown: Iterable[Shown]) -> list[Shown]:
     return sorted(shown, key=lambda one: one.record.time)
 
 
-def log_paths(app: Entry) -> list[Path]:
-    """The files that an app logs to."""
+def log_paths(app: Entry, unreadable: list[MachineError]) -> list[Path]:
+    """The files that an app logs to; ``unreadable`` gets what is wrong with the others."""
     log = app.state.get("log") or app.path / "log"
     paths = [Path(log)] if os.path.isfile(log) else []
     output = app.state.get("output")
-    return [*paths, Path(output), *slot_files(Path(output)).values()] if output else paths
+    try:
+        return [*paths, *logs_beside(Path(output))] if output else paths
+    except OSError as error:
+        unreadable.append(MachineError(f"cannot read {output}: {error.strerror}"))
+        return paths
 
 
 def _wanted(words: argparse.Namespace) -> Wanted:

@@ -3,7 +3,7 @@
 from collections import deque
 from itertools import chain
 
-from prefork.cli.logs import Source, Wanted, by_time, log_paths
+from prefork.cli.logs import Wanted, by_time, sources_of
 from prefork.observe.records import Record
 from prefork.unix.home import Entry
 
@@ -15,7 +15,7 @@ class Recent:
     """Of one app: what its master and its workers say, merged by time."""
 
     def __init__(self, app: Entry) -> None:
-        self._sources = [Source(app.name, path, EVERYTHING) for path in log_paths(app)]
+        self._sources = sources_of(app, EVERYTHING, [])
         last = chain.from_iterable(source.last(KEPT) for source in self._sources)
         self._kept = deque((one.record for one in by_time(last)), KEPT)
 

@@ -66,7 +66,8 @@ def _be_master(
     if config.umask is not None:
         os.umask(config.umask)
     group = group_id(config.control_group) if config.control_group else None
-    trust(look_up(config.user, config.group).uid)
+    identity = look_up(config.user, config.group)
+    trust(identity.uid, identity.gid)
     log = Log(config.log_level, config.log_file)
     _warn(settings, config, log)
     notifier = Notifier(os.environ)

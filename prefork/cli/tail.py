@@ -11,8 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from prefork.errors import MachineError
 from prefork.observe.archive import list_old
-from prefork.observe.rotation import next_number
+from prefork.observe.rotation import Old, next_number
+from prefork.unix.directory import Directory, ForeignFileError, locate
+from prefork.unix.identity import user_name
+from prefork.unix.regular_file import NotRegularError
 
 READ_AT_ONCE = 1024 * 1024
 WINDOWS = (256 * 1024, 8 * 1024 * 1024)
@@ -20,7 +24,10 @@ WINDOWS = (256 * 1024, 8 * 1024 * 1024)
 
 
 class Tail:
-    """Of the log at ``path``."""
+    """Of the log at ``path``. Methods raise MachineError for a file that is no log.
+
+    Root, who may read everything, follows no symlink of another user, and opens no fifo.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,11 +45,10 @@ class Tail:
                 yield self._lines_so_far(size - window)[1:]
         lines = self._lines_so_far(0)
         yield lines
-        with suppress(FileNotFoundError):
-            for old in reversed(list_old(self._path)):
-                if old.number < self._number:
-                    lines = [*self._old_lines(old.number), *lines]
-                    yield lines
+        for old in reversed(self._list_old()):
+            if old.number < self._number:
+                lines = [*self._old_lines(old.number), *lines]
+                yield lines
 
     def more(self) -> Iterator[list[str]]:
         """Lines that came since, and until nothing more comes."""
@@ -59,10 +65,7 @@ class Tail:
         """The file, and its number, which are to belong together."""
         while True:
             number = self._next_number()
-            try:
-                file = open(self._path, "rb")  # noqa: SIM115 - it stays open
-            except FileNotFoundError:
-                file = None
+            file = self._open_log()
             if number == self._next_number():
                 break
             if file is not None:
@@ -71,11 +74,26 @@ class Tail:
             self._file.close()
         self._file, self._number, self._rest = file, number, b""
 
-    def _next_number(self) -> int:
+    def _open_log(self) -> IO[bytes] | None:
         try:
-            return next_number(list_old(self._path))
+            folder, name = locate(str(self._path), _require_good_link)
+            with folder:
+                return open(folder.open_regular(name), "rb")
         except FileNotFoundError:
-            return 1
+            return None
+        except (ForeignFileError, NotRegularError) as error:
+            raise MachineError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _next_number(self) -> int:
+        return next_number(self._list_old())
+
+    def _list_old(self) -> list[Old]:
+        try:
+            folder, name = Directory.of(self._path)
+            with folder:
+                return list_old(folder, name)
+        except FileNotFoundError:
+            return []
 
     def _lines_so_far(self, start: int) -> list[str]:
         if self._file is None:
@@ -103,12 +121,26 @@ class Tail:
         return self._file is None or not os.path.samestat(now, os.fstat(self._file.fileno()))
 
     def _old_lines(self, number: int) -> list[str]:
-        plain = self._path.with_name(f"{self._path.name}.{number}")
-        with suppress(FileNotFoundError):
-            return _decode(plain.read_bytes().split(b"\n")[:-1])
-        with suppress(FileNotFoundError), gzip.open(f"{plain}.gz") as file:
-            return _decode(file.read().split(b"\n")[:-1])
+        folder, name = Directory.of(self._path)
+        with folder:
+            with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}") as file:
+                return _decode(file.read().split(b"\n")[:-1])
+            with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}.gz") as file:
+                return _decode(gzip.GzipFile(fileobj=file).read().split(b"\n")[:-1])
         return []  # it was the oldest, and had to go
+
+
+def _reading(folder: Directory, name: str) -> IO[bytes]:
+    try:
+        return open(folder.open_regular(name), "rb")
+    except (ForeignFileError, NotRegularError):
+        raise FileNotFoundError from None  # it is no log of ours
+
+
+def _require_good_link(_folder: Directory, link: os.stat_result) -> None:
+    """Whatever the kernel lets another user than root read, that user may read by a symlink."""
+    if os.geteuid() == 0 != link.st_uid:
+        raise ForeignFileError(f"it is a symlink of {user_name(link.st_uid)}'s")
 
 
 def _decode(lines: list[bytes]) -> list[str]:

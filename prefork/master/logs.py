@@ -4,7 +4,6 @@ Without ``--log-dir`` workers print where the master does. With it, they print i
 the log writer reads.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from prefork.observe.log import Log
 from prefork.observe.rotation import Rotation
 from prefork.pool.orders import Spawn
 from prefork.unix.daemon import redirect_output
+from prefork.unix.directory import Directory
 from prefork.unix.identity import Identity
 from prefork.unix.waiting import Waiter
 
@@ -48,7 +48,7 @@ class WorkerLogs:
         if self._mouth is not None and self._waits:
             self._mouth.use()
         elif self._mouth is None and self._daemon:
-            redirect_output(self._log.path)
+            redirect_output(self._log.file)
 
     def open(self) -> None:
         """While we are still who may."""
@@ -88,14 +88,15 @@ class Logs:
         def begin_writer() -> None:
             begin()
             if self._daemon:
-                redirect_output(self._log.path)
+                redirect_output(self._log.file)
 
         try:
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            directory = Directory.open(self.path.parent, make=0o755)
         except OSError as error:
-            why = f"cannot make {self.path.parent}: {error.strerror}; see --log-dir"
+            why = f"cannot use {self.path.parent}: {error.strerror}; see --log-dir"
             raise MachineError(why) from error
-        self._outlets = Outlets(self.path, self._rotation, self._log, waiter, begin_writer)
+        settings = (self._rotation, self._log, waiter, begin_writer)
+        self._outlets = Outlets(directory, self.path.name, *settings)
 
     # For the next worker.
 
@@ -141,10 +142,7 @@ class Logs:
         if self._outlets is None:
             raise UsageError("its output goes to no file; give it one with --log-dir")
         if what == "flush" and self._log.path:
-            try:
-                os.truncate(self._log.path, 0)
-            except OSError as error:
-                raise MachineError(f"cannot empty {self._log.path}: {error.strerror}") from error
+            self._log.empty()
         return self._outlets.ask(what)
 
     def has_done(self, number: int | None) -> bool:

@@ -357,7 +357,7 @@ class Master:
             case orders.Running():
                 self._notifier.ready()
                 self._show_status()  # before somebody who waited for this looks
-                self._foreground.ready(self._log.path)
+                self._foreground.ready(self._log.file)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is MasterState.RUNNING:
                     self._generations.listen_for(self._pool.plan.generation)

@@ -7,15 +7,17 @@ the writer says that they came to their end, so that a writer may die at any tim
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from prefork.master.auxiliary import Auxiliary
 from prefork.observe.ledger import Ledger
 from prefork.observe.log import Log
+from prefork.observe.log_directory import leave_root_for
 from prefork.observe.outputs import Outputs
 from prefork.observe.rotation import Rotation
 from prefork.observe.writer import Writer
+from prefork.unix.directory import Directory
 from prefork.unix.handover import Line, open_line
 from prefork.unix.pipes import Pipe, open_output_pipe
 from prefork.unix.waiting import Waiter
@@ -59,17 +61,20 @@ class Mouth:
 
 
 class Outlets:
-    """All outlets of a master. ``begin``: what the writer does first in its process."""
+    """All outlets of a master. ``directory`` and ``name``: of the log, in which the lines end.
+    ``begin``: what the writer does first in its process."""
 
     def __init__(
         self,
-        path: Path,
+        directory: Directory,
+        name: str,
         rotation: Rotation,
         log: Log,
         waiter: Waiter,
         begin: Callable[[], None],
     ) -> None:
-        self.path = path
+        self._directory = directory
+        self._name = name
         self._rotation = rotation
         self._log = log
         self._begin = begin
@@ -91,12 +96,13 @@ class Outlets:
         def live() -> int:
             self._begin()
             self._writer.rest()  # here: it has the pipes, and writes the rest if the master ends
-            outputs = Outputs(self.path, self._rotation, self._log.logger)
+            leave_root_for(self._directory)
+            outputs = Outputs(self._directory, self._name, self._rotation, self._log.logger)
             return Writer(self._outlets, its_end, outputs, self._ledger, self._log).run()
 
         self._writer.bear(line, its_end, live)
         for number, what in self._asked.items():
-            line.send(message(what, number=number))
+            line.send(message(what, number=number))  # it has the log as it is now
 
     def settle(self) -> None:
         """Have a writer again, if there could be none."""
@@ -155,8 +161,17 @@ class Outlets:
         """Have the writer ``rotate``, ``flush`` or ``reopen``; the number of the wish."""
         self._numbers += 1
         self._asked[self._numbers] = what
-        self._say(message(what, number=self._numbers))
+        self._say(
+            message(what, number=self._numbers), self._new_log() if what == "reopen" else None
+        )
         return self._numbers
+
+    def _new_log(self) -> int | None:
+        """The master's own log for the writer, which may not be the user who can open it. A later
+        writer inherits that, and the directory."""
+        with suppress(OSError):  # the writer says why
+            self._directory.reopen()
+        return self._log.fd if self._log.path else None
 
     def has_done(self, number: int) -> bool:
         """Whether the wish is fulfilled."""
@@ -176,6 +191,7 @@ class Outlets:
         self._writer.close_copy()
         for reader in self._outlets.values():
             os.close(reader)
+        self._directory.close()
         self._ledger.close_copy()
 
     def close(self) -> None:

@@ -10,9 +10,9 @@ import os
 import posixpath
 import signal
 import socket
-import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,9 +25,10 @@ from prefork.master.control import Control
 from prefork.master.generation import Generations
 from prefork.master.logs import Logs
 from prefork.observe.log import Log
-from prefork.observe.outputs import slot_files
+from prefork.observe.log_directory import logs_beside
 from prefork.unix.control import Peer
 from prefork.unix.daemon import redirect_output
+from prefork.unix.directory import Directory
 from prefork.unix.handover import Line, open_line
 from prefork.unix.identity import Identity, look_up
 from prefork.unix.listeners import Listener, open_listeners
@@ -141,7 +142,7 @@ class StatusServer:
             self._listeners = []  # those are not to be let go of
             self._begin()  # closes what it has of the others
             if self._daemon:
-                redirect_output(self._log.path)
+                redirect_output(self._log.file)
             self._process.rest()
             return self._be(listeners, its_end, master)
 
@@ -215,17 +216,20 @@ class StatusServer:
 
     def _hand_out_logs(self, line: Line) -> None:
         """Open, because the status server may not be who may."""
-        places = [Path(path) for path in self._logs.places().values()]
-        slots = [each for place in places for each in slot_files(place).values()]
-        for path in places + slots:
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                continue  # nobody has printed anything yet
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                line.send(message("log"), fd)
-            os.close(fd)
+        for place in self._logs.places().values():
+            with suppress(OSError):  # no worker has printed anything yet, or it is another user's
+                for path in logs_beside(Path(place)):
+                    self._hand_out(line, path)
         line.send(message("that_is_all"))
+
+    @staticmethod
+    def _hand_out(line: Line, path: Path) -> None:
+        with suppress(OSError):
+            folder, name = Directory.of(path)
+            with folder:
+                fd = folder.open_regular(name)
+            line.send(message("log"), fd)
+            os.close(fd)
 
     # What happens to the master.
 

@@ -9,7 +9,9 @@ import os
 from prefork.config.access_format import parse_format
 from prefork.http.exchange import Exchange
 from prefork.observe.access_line import compile_line
-from prefork.observe.line_writer import LineWriter, open_lines, reopen_lines
+from prefork.observe.line_writer import LineWriter
+from prefork.observe.log import follow_rotation
+from prefork.unix.appending import open_append
 
 COLLECT = 0.1
 """Seconds that a line may wait for company."""
@@ -35,7 +37,7 @@ class AccessLog:
     def open(self) -> None:
         """To be called before anything is written. Raises MachineError."""
         if self._path != "-":
-            self._fd = open_lines(self._path)
+            self._fd = open_append(self._path)
         self._writer = LineWriter(self._fd, "access log", self._logger)
 
     def write(self, exchange: Exchange) -> None:
@@ -57,7 +59,7 @@ class AccessLog:
         """Follow a rotation: what comes from now on goes to the new file."""
         self._hand_over()
         if self._path != "-" and self._writer is not None:
-            self._writer.call(lambda: reopen_lines(self._path, self._fd, self._logger))
+            self._writer.call(lambda: follow_rotation(self._path, self._fd, self._logger))
 
     def _hand_over(self) -> None:
         lines, self._lines = self._lines, []

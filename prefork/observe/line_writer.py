@@ -18,9 +18,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from prefork.counted import counted
-from prefork.errors import MachineError
-from prefork.observe.log import reopen_append
-from prefork.unix.appending import open_append
 
 MOST_QUEUED = 4 * 1024 * 1024
 """Bytes that may wait for the thread."""
@@ -129,30 +126,3 @@ class LineWriter:
             self._reported += lost
             lines = counted(lost, "line was lost", "lines were lost")
             self._logger.error("%s: %s while it was stuck", self._name, lines)
-
-
-def open_lines(path: str) -> int:
-    """A descriptor for lines at the end of a file. Raises MachineError.
-
-    A fifo is opened for both directions (fifo(7)): that neither waits for a reader, nor fails when
-    one goes and another comes.
-    """
-    if not _is_fifo(path):
-        return open_append(path)
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
-
-
-def reopen_lines(path: str, fd: int, logger: logging.Logger) -> None:
-    """Follow a rotation; a fifo is what it was."""
-    if not _is_fifo(path):
-        reopen_append(path, fd, logger)
-
-
-def _is_fifo(path: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
-    except OSError:
-        return False  # not there yet, or opening will say why

@@ -15,7 +15,7 @@ from typing import TextIO
 from prefork.errors import MachineError
 from prefork.observe.records import as_record
 from prefork.printable import printable_line
-from prefork.unix.appending import open_append, trust
+from prefork.unix.appending import give_log, open_append, reopen_append, trust
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
 
@@ -58,6 +58,11 @@ class Log:
         self.logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
         self.logger.addHandler(handler)
 
+    @property
+    def file(self) -> int | None:
+        """The descriptor, where it is that of a file; None: the log goes to stderr or stdout."""
+        return self.fd if self.path else None
+
     def set_level(self, level: str) -> None:
         """After a reload."""
         self.logger.setLevel(level.upper())
@@ -65,36 +70,37 @@ class Log:
     def reopen(self) -> None:
         """Follow a rotation: the new file takes the place of the old under the same descriptor."""
         if self.path:
-            reopen_append(self.path, self.fd, self.logger)
+            follow_rotation(self.path, self.fd, self.logger)
+
+    def take(self, fd: int) -> None:
+        """Go on with what is open at ``fd``, which is closed."""
+        os.dup2(fd, self.fd, inheritable=False)
+        os.close(fd)
+
+    def empty(self) -> None:
+        """Remove all lines. Raises MachineError when another file has the name now."""
+        try:
+            if not os.path.samestat(os.stat(self.path), os.fstat(self.fd)):
+                raise MachineError(
+                    f"cannot empty {self.path}: another file is in its place; reopen the logs first"
+                )
+            os.ftruncate(self.fd, 0)
+        except OSError as error:
+            raise MachineError(f"cannot empty {self.path}: {error.strerror}") from error
 
 
 def make_log(path: str, uid: int | None, gid: int | None) -> None:
     """See that the file can be written, and give it to the user who reopens it after a rotation.
 
-    Devices and fifos are left alone; a fifo may lack its reader yet. Raises MachineError.
+    Raises MachineError.
     """
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        return
-    trust(uid)
-    fd = open_append(path)
-    try:
-        status = os.fstat(fd)
-        # Neither a symlink nor a hard link: somebody may have put it there to get the file behind.
-        own = status.st_nlink == 1 and os.path.samestat(status, os.lstat(path))
-        if own and (uid, gid) != (None, None):
-            os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
-    except OSError as error:
-        raise MachineError(f"cannot hand over the log {path}: {error.strerror}") from error
-    finally:
-        os.close(fd)
+    trust(uid, gid)
+    give_log(path)
 
 
-def reopen_append(path: str, fd: int, logger: logging.Logger) -> None:
+def follow_rotation(path: str, fd: int, logger: logging.Logger) -> None:
     """Put a newly opened ``path`` at ``fd``; on failure go on with the old file and say so."""
     try:
-        new = open_append(path)
+        reopen_append(path, fd)
     except MachineError as error:
         logger.error("%s; going on with the old file", error)
-        return
-    os.dup2(new, fd, inheritable=False)
-    os.close(new)

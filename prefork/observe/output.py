@@ -9,12 +9,15 @@ import os
 import stat
 import time
 from contextlib import suppress
-from pathlib import Path
+from datetime import datetime
 
 from prefork.counted import counted
 from prefork.observe.archive import Archive
+from prefork.observe.log_directory import look_up_again
 from prefork.observe.records import format_note, parse
 from prefork.observe.rotation import Rotation
+from prefork.unix.directory import Directory, ForeignFileError
+from prefork.unix.identity import user_name
 
 TRY_AGAIN = 1.0
 """Seconds between two attempts to open a file that cannot be opened."""
@@ -24,13 +27,17 @@ TELL_AGAIN = 60.0
 
 
 class Output:
-    """One file. ``dropped``: lines since the disk took the last one."""
+    """One file in a directory. ``dropped``: lines since the disk took the last one."""
 
-    def __init__(self, path: Path, rotation: Rotation, logger: logging.Logger) -> None:
-        self.path = path
+    def __init__(
+        self, directory: Directory, name: str, rotation: Rotation, logger: logging.Logger
+    ) -> None:
+        self.path = directory.path / name
         self.dropped = 0
+        self._directory = directory
+        self._name = name
         self._logger = logger
-        self._archive = Archive(path, rotation, logger)
+        self._archive = Archive(directory, name, rotation, logger)
         self._fd = -1
         self._born = 0.0
         self._try_again = 0.0
@@ -108,7 +115,7 @@ class Output:
         if not self.ends()[1]:
             return
         try:
-            self._archive.add(self.path)
+            self._archive.add()
         except FileNotFoundError:
             pass  # somebody else rotated it
         except OSError as error:
@@ -134,52 +141,76 @@ class Output:
         if time.monotonic() < self._try_again:
             return
         try:
-            fd = _open_own(self.path)
+            fd = self._open_own()
         except OSError as error:
             self._try_again = time.monotonic() + TRY_AGAIN
+            if isinstance(error, FileNotFoundError):
+                with suppress(OSError):  # its directory is gone; perhaps there is another one
+                    look_up_again(self._directory)
             if not self.dropped:
                 self._logger.error("cannot open %s: %s", self.path, error.strerror)
             return
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._born = _birth(fd, self.path)
+        self._born = _birth(self._directory, self._name, fd)
+
+    def _open_own(self) -> int:
+        """Neither through a symlink nor into a file of another user. Raises OSError."""
+        flags = os.O_WRONLY | os.O_APPEND
+        try:
+            if self._is_roots():
+                # A writer that still ran as root left it in the directory of our user.
+                self._logger.warning("put away %s, which is root's", self._archive.add())
+            fd = self._directory.open_regular(self._name, flags)
+        except FileNotFoundError:
+            return self._directory.create(self._name, 0o640, flags)
+        owner = os.fstat(fd).st_uid
+        if owner != os.geteuid():
+            os.close(fd)
+            raise ForeignFileError(f"it belongs to {user_name(owner)}")
+        return fd
+
+    def _is_roots(self) -> bool:
+        found = self._directory.look(self._name)
+        return os.geteuid() != 0 and found is not None and found.st_uid == 0
 
 
-def cut(log: Path, inode: int, before: int, length: int) -> bool:
+def cut(directory: Directory, log: str, inode: int, before: int, length: int) -> bool:
     """After a crash: whether ``length`` bytes are there after the first ``before``, in the log or
     in one whose name begins with its name. If not, the part that is, is removed."""
-    for path in (log, *log.parent.glob(f"{log.name}?*")):
-        with suppress(FileNotFoundError):
-            status = os.lstat(path)
-            if status.st_ino == inode and stat.S_ISREG(status.st_mode):
-                if status.st_size >= before + length:
-                    return True
-                if status.st_size > before:
-                    os.truncate(path, before)
-                return False
+    for name in [log, *(each for each in directory.names() if each.startswith(log))]:
+        found = directory.look(name)
+        if found is not None and found.st_ino == inode and stat.S_ISREG(found.st_mode):
+            with suppress(OSError):  # another user exchanges names; then the lines are written anew
+                return _cut(directory.open_regular(name, os.O_WRONLY), inode, before, length)
     return False
 
 
-def _open_own(path: Path) -> int:
-    """Neither through a symlink nor into a file of somebody else's. Raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    fd = os.open(path, flags, 0o640)
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
+def _cut(fd: int, inode: int, before: int, length: int) -> bool:
+    try:
+        status = os.fstat(fd)
+        is_whole = status.st_ino == inode and status.st_size >= before + length
+        if status.st_ino == inode and not is_whole and status.st_size > before:
+            os.ftruncate(fd, before)
+        return is_whole
+    finally:
         os.close(fd)
-        raise OSError(0, "it is no file of this user's own")
-    return fd
 
 
-def _birth(fd: int, path: Path) -> float:
-    """When its first line was written: by its stamp, so that restarts do not make it younger."""
+def _birth(directory: Directory, name: str, fd: int) -> float:
+    """When its first line was written: by its stamp, so that restarts do not make it younger.
+
+    Not by strptime, which imports a module when it is called first: the user that the log writer
+    has become may not be able to read it.
+    """
     status = os.fstat(fd)
     if status.st_size:
-        with open(path, errors="replace") as file:
-            record = parse(file.readline(65536).rstrip("\n"))
-        if record is not None:
-            with suppress(ValueError):
-                return time.mktime(time.strptime(record.time[:19], "%Y-%m-%d %H:%M:%S"))
+        with suppress(OSError):
+            with open(directory.open_regular(name), errors="replace") as file:
+                record = parse(file.readline(65536).rstrip("\n"))
+            if record is not None:
+                with suppress(ValueError, OverflowError):
+                    return datetime.fromisoformat(record.time[:19]).timestamp()
         return status.st_mtime
     return time.time()

@@ -5,26 +5,23 @@ former workers, too.
 """
 
 import logging
-import re
 from collections.abc import Iterable
-from pathlib import Path
 
+from prefork.observe.log_directory import look_up_again, slot_names
 from prefork.observe.output import Output
 from prefork.observe.rotation import Rotation
-
-
-def slot_files(path: Path) -> dict[int, Path]:
-    """Those beside the log at ``path``, by slot."""
-    pattern = re.compile(re.escape(path.name) + r"-(\d+)")
-    found = ((pattern.fullmatch(each.name), each) for each in path.parent.glob(f"{path.name}-*"))
-    return dict(sorted((int(match[1]), each) for match, each in found if match is not None))
+from prefork.unix.directory import Directory
 
 
 class Outputs:
-    """All of one master. ``path``: of the one for all, and what the names of others begin with."""
+    """All of one master, in one directory. ``name``: of the one for all, and what the names of
+    others begin with."""
 
-    def __init__(self, path: Path, rotation: Rotation, logger: logging.Logger) -> None:
-        self.path = path
+    def __init__(
+        self, directory: Directory, name: str, rotation: Rotation, logger: logging.Logger
+    ) -> None:
+        self.directory = directory
+        self.name = name
         self.rotation = rotation
         self._logger = logger
         self._files: dict[int, Output] = {}
@@ -35,14 +32,13 @@ class Outputs:
         """Where this slot's lines go."""
         number = slot if self.rotation.by_slot else -1
         if number not in self._files:
-            name = f"{self.path.name}-{slot}" if self.rotation.by_slot else self.path.name
-            path = self.path.with_name(name)
-            self._files[number] = Output(path, self.rotation, self._logger)
+            name = f"{self.name}-{slot}" if self.rotation.by_slot else self.name
+            self._files[number] = Output(self.directory, name, self.rotation, self._logger)
         return self._files[number]
 
     def _all(self) -> Iterable[Output]:
         if self.rotation.by_slot:
-            for slot in slot_files(self.path):
+            for slot in slot_names(self.name, self.directory.names()):
                 self.of(slot)
         return list(self._files.values())
 
@@ -63,6 +59,11 @@ class Outputs:
             output.flush()
 
     def reopen(self) -> None:
-        """Somebody else renamed them."""
+        """Somebody else renamed them, or their directory."""
+        try:
+            look_up_again(self.directory)
+        except OSError as error:
+            path = self.directory.path
+            self._logger.error("cannot open %s: %s; going on in the old one", path, error.strerror)
         for output in self._files.values():
             output.reopen()

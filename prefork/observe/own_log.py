@@ -10,11 +10,11 @@ import shutil
 import stat
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from prefork.observe.archive import list_old
 from prefork.observe.log import Log
 from prefork.observe.rotation import Rotation, next_number, superfluous
+from prefork.unix.directory import Directory, ForeignFileError
 
 SELDOM = 10.0
 """Seconds between two looks while nothing else happens."""
@@ -24,24 +24,25 @@ OFTEN = 1.0
 
 
 class OwnLog:
-    """For one who has nothing better to do: the log writer. ``folder``: where its own files are."""
+    """The log writer keeps it, where it lies in the directory of the writer's own files."""
 
-    def __init__(self, log: Log, folder: Path) -> None:
+    def __init__(self, log: Log, directory: Directory) -> None:
         self._log = log
-        path = Path(log.path) if log.path else None
-        self._path = path if path is not None and path.parent == folder else None
+        self._directory = directory
+        self._name = _name_in(directory, log.path)
         self._looked = 0.0
+        self._told = ""
 
     def patience(self) -> float | None:
         """Seconds until the next look."""
-        if self._path is None:
+        if not self._name:
             return None
         return max(0.0, self._looked + SELDOM - time.monotonic())
 
     def settle(self, rotation: Rotation) -> None:
         """Rotate it if it is time."""
         now = time.monotonic()
-        if self._path is None or now < self._looked + OFTEN:
+        if not self._name or now < self._looked + OFTEN:
             return
         self._looked = now
         if rotation.size is not None and os.fstat(self._log.fd).st_size > rotation.size:
@@ -49,32 +50,60 @@ class OwnLog:
 
     def rotate(self, rotation: Rotation) -> None:
         """Put what is in it away, if there is something."""
-        if self._path is None or not stat.S_ISREG(os.fstat(self._log.fd).st_mode):
+        if not self._name or not stat.S_ISREG(os.fstat(self._log.fd).st_mode):
             return
         try:
             if os.fstat(self._log.fd).st_size:
-                self._put_away(self._path)
-            for old in superfluous(rotation, list_old(self._path), 0):
-                self._path.with_name(old.name).unlink(missing_ok=True)
+                self._put_away()
+            for old in superfluous(rotation, list_old(self._directory, self._name), 0):
+                self._directory.remove(old.name)
+            self._told = ""
         except OSError as error:
-            self._log.logger.error("cannot rotate %s: %s", self._path, error.strerror)
+            self._tell(f"cannot rotate {self._log.path}: {error.strerror}")
 
-    def _put_away(self, path: Path) -> None:
-        unfinished = path.with_name(f"{path.name}.new")
-        unfinished.unlink(missing_ok=True)
-        mode = os.fstat(self._log.fd).st_mode & 0o777
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(path, "rb") as source, open(os.open(unfinished, flags, mode), "wb") as copy:
-            shutil.copyfileobj(source, copy, 1024 * 1024)
-            copy.flush()
-            shutil.copyfileobj(source, copy)  # what came meanwhile
-            copy.flush()
-            os.ftruncate(self._log.fd, 0)
-        os.rename(unfinished, path.with_name(f"{path.name}.{next_number(list_old(path))}"))
+    def _tell(self, why: str) -> None:
+        if why != self._told:
+            self._told = why
+            self._log.logger.error("%s", why)
+
+    def _put_away(self) -> None:
+        folder, unfinished = self._directory, f"{self._name}.new"
+        source = folder.open_regular(self._name)
+        with open(source, "rb") as log:
+            # Else another user's symlink, or a file that is not the log, would be copied.
+            if not os.path.samestat(os.fstat(source), os.fstat(self._log.fd)):
+                raise ForeignFileError("another file is in its place")
+            mode = os.fstat(source).st_mode & 0o777
+            folder.remove(unfinished)
+            try:
+                with open(folder.create(unfinished, 0o600), "wb") as copy:
+                    os.fchmod(copy.fileno(), mode)
+                    shutil.copyfileobj(log, copy, 1024 * 1024)
+                    copy.flush()
+                    shutil.copyfileobj(log, copy)  # what came meanwhile
+                    copy.flush()
+                    os.ftruncate(self._log.fd, 0)
+            except OSError:
+                folder.remove(unfinished)
+                raise
+        number = next_number(list_old(folder, self._name))
+        folder.rename(unfinished, f"{self._name}.{number}")
 
     def empty(self) -> None:
         """Remove the old ones; the log itself is the master's to empty."""
-        if self._path is not None:
+        if self._name:
             with suppress(OSError):
-                for old in list_old(self._path):
-                    self._path.with_name(old.name).unlink(missing_ok=True)
+                for old in list_old(self._directory, self._name):
+                    self._directory.remove(old.name)
+
+
+def _name_in(directory: Directory, path: str) -> str:
+    """The name of the file in this directory; empty: it is in another one, or there is none."""
+    if not path:
+        return ""
+    try:
+        folder, name = Directory.of(path)
+    except OSError:
+        return ""
+    with folder:
+        return name if os.path.samestat(folder.status, directory.status) else ""

@@ -52,7 +52,7 @@ class Writer:
         self._outputs = outputs
         self._ledger = ledger
         self._log = log
-        self._own_log = OwnLog(log, outputs.path.parent)
+        self._own_log = OwnLog(log, outputs.directory)
         self._glance = Glance()
         self._sources = {o.number: _Source(o, fd) for o, fd in outlets.items()}
         self._resting: dict[int, float] = {}
@@ -83,8 +83,8 @@ class Writer:
     def _recover(self) -> None:
         """Finish what the writer before us was about to do."""
         batch = self._ledger.pending()
-        path = self._outputs.path
-        if batch is not None and cut(path, batch.inode, batch.before, batch.length):
+        where = (self._outputs.directory, self._outputs.name)
+        if batch is not None and cut(*where, batch.inode, batch.before, batch.length):
             source = self._sources.get(batch.outlet)
             if source is not None:
                 self._ledger.take(source.fd, batch)
@@ -175,14 +175,14 @@ class Writer:
             elif say == "settings":
                 self._outputs.set_rotation(Rotation(**details))
             else:
-                self._do(say)
+                self._do(say, fd)
                 self._line.send_surely(message("done", **details))
 
     def _take_on(self, outlet: Outlet, fd: int) -> None:
         source = self._sources[outlet.number] = _Source(outlet, fd)
         self._watch(source)
 
-    def _do(self, what: str) -> None:
+    def _do(self, what: str, fd: int | None) -> None:
         match what:
             case "rotate":
                 self._outputs.rotate()
@@ -191,5 +191,6 @@ class Writer:
                 self._outputs.flush()
                 self._own_log.empty()
             case "reopen":
-                self._log.reopen()
+                if fd is not None:
+                    self._log.take(fd)  # we may not be allowed to open it ourselves
                 self._outputs.reopen()

@@ -6,6 +6,10 @@ waiting.py     one wait over descriptors and a deadline
 pipes.py       the ready pipe and the life pipe
 listeners.py   listening sockets
 scoreboard.py  the shared memory that wire/scoreboard.py lays out
+directory.py   directories that other users may write to, held by descriptor
+parents.py     whether another user may exchange a component of a path
+regular_file.py regular files of a bounded size, opened without waiting
+appending.py   logs, and what another user put in their place
 locking.py     locks that say that a file's owner lives
 pidfile.py     a locked pid file
 daemon.py      going to the background, and telling the foreground how it went

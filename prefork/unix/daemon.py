@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from prefork.errors import MachineError, UsageError
-from prefork.unix.appending import open_append
 
 
 class Foreground:
@@ -22,7 +21,7 @@ class Foreground:
         self.unready = MachineError.exit_code
         """What the foreground returns when the master ends before it was ready, without a fault."""
 
-    def ready(self, output: str) -> None:
+    def ready(self, output: int | None) -> None:
         """Let the foreground return 0, and let go of the terminal: ``output`` takes its place."""
         if self._fd >= 0:
             self.failed(0)
@@ -94,11 +93,15 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def redirect_output(path: str) -> None:
-    """Let go of the terminal: stdout and stderr go to ``path``, or nowhere when it is empty."""
+def redirect_output(output: int | None) -> None:
+    """Let go of the terminal: stdout and stderr go to the descriptor ``output``; None: nowhere.
+
+    It is no path: another user may have exchanged the log meanwhile.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    fd = open_append(path or os.devnull)
+    fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if output is None else output
     os.dup2(fd, 1)
     os.dup2(fd, 2)
-    os.close(fd)
+    if output is None:
+        os.close(fd)

@@ -63,6 +63,15 @@ def look_up(user: str, group: str) -> Identity:
     return Identity()
 
 
+def identity_of(uid: int, gid: int) -> Identity:
+    """A user by its number, with all its groups; ``gid`` for one that no list knows."""
+    try:
+        found = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(uid, gid)
+    return Identity(uid, found.pw_gid, found.pw_name)
+
+
 def group_id(text: str) -> int:
     """Of a name or a number. Raises UsageError for an unknown name."""
     if _is_id(text):

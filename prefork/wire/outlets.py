@@ -2,7 +2,8 @@
 
     master   {"say": "outlet", "number": 3, "slot": 0, "pid": 71, "stream": "out"}   and its pipe
              {"say": "settings", …}       how to write and rotate from now on
-             {"say": "rotate", "number": 5}, likewise flush and reopen
+             {"say": "rotate", "number": 5}, likewise flush
+             {"say": "reopen", "number": 6}, and the master's own log, opened anew
     writer   {"say": "drained", "number": 3}     the outlet came to its end
              {"say": "done", "number": 5}        what was asked is done
 

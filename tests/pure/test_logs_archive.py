@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefork.observe.archive import Archive
 from prefork.observe.rotation import Rotation
+from prefork.unix.directory import Directory
 from prefork.unix.process import Death
 from tests.live.harness import wait_for
 from tests.pure.children import born
@@ -20,20 +21,22 @@ def old_names(folder: Path) -> list[str]:
 def test_old_logs_are_counted_before_there_is_a_new_one(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"w.out.{number}").write_text("one\n")
-    Archive(tmp_path / "w.out", Rotation(keep=1), LOGGER)._tidy()
+    Archive(Directory.open(tmp_path), "w.out", Rotation(keep=1), LOGGER)._tidy()
     assert old_names(tmp_path) == ["w.out.2.gz"]
 
 
 def test_they_are_compressed_by_a_user_whose_processes_are_nice_already(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     (tmp_path / "w.out").write_text("one\n")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "w.out", 65534, 65534)
 
     def live() -> int:
         os.chdir(tmp_path)
         os.nice(15)
         if os.geteuid() == 0:
             os.setuid(65534)
-        Archive(Path("w.out"), Rotation(), LOGGER).add(Path("w.out"))
+        Archive(Directory.open("."), "w.out", Rotation(), LOGGER).add()
         wait_for(lambda: old_names(Path()) == ["w.out.1.gz"], "compressed")
         return 0
 

@@ -14,6 +14,7 @@ from prefork.observe.outputs import Outputs
 from prefork.observe.records import format_text
 from prefork.observe.rotation import Rotation
 from prefork.observe.writer import Writer
+from prefork.unix.directory import Directory
 from prefork.unix.handover import open_line
 from prefork.unix.pipes import Pipe, open_output_pipe
 from prefork.wire.outlets import Outlet
@@ -73,7 +74,8 @@ def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
     os.close(pipe.writer)
     masters, its = open_line()
     masters.close()
-    output = Outputs(path, Rotation(size=None), logging.getLogger())
+    folder = Directory.open(tmp_path)
+    output = Outputs(folder, path.name, Rotation(size=None), logging.getLogger())
     log = Log("info", str(tmp_path / "log"))
     assert Writer({OUTLET: pipe.reader}, its, output, ledger, log).run() == 0
     its.close()

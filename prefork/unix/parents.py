@@ -1,0 +1,74 @@
+"""Whether another user may exchange a component of a path, as sshd's StrictModes looks at it.
+
+A directory passes when it is root's or this process's user's, and no other user may write to it.
+Two kinds of directories that others may write to pass as well: sticky ones such as /tmp, where
+others can rename nothing of ours, and those that are writable to the private group of their owner
+(Debian and Red Hat give each user such a group, and a umask of 002 with it).
+"""
+
+import errno
+import grp
+import os
+import pwd
+import stat
+from functools import cache
+
+from prefork.unix.identity import user_name
+
+
+class ParentError(OSError):
+    """Another user may exchange a part of a path. ``strerror`` names the directory and the user."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.EPERM, reason)
+
+
+def require_trusted(fd: int) -> None:
+    """Raises ParentError for a directory in which another user may exchange entries of ours."""
+    status = os.fstat(fd)
+    owner, mode = status.st_uid, status.st_mode
+    if owner not in (0, os.geteuid()) and owner != _unmapped_user():
+        raise ParentError(
+            f"{_path_of(fd)} belongs to {user_name(owner)}, who could exchange what is below it"
+        )
+    if mode & stat.S_ISVTX or not mode & 0o022:
+        return
+    if mode & 0o002 or not _is_private_group(owner, status.st_gid):
+        raise ParentError(
+            f"others may write into {_path_of(fd)}, and so exchange what is below it; "
+            f"chmod go-w {_path_of(fd)}"
+        )
+
+
+def _is_private_group(uid: int, gid: int) -> bool:
+    """Whether this group was made for this user alone: by its name, and without other members.
+
+    A group that is everybody's first group has another name, also where it lists no members.
+    """
+    try:
+        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    is_own = user.pw_gid == gid and user.pw_name == group.gr_name
+    return is_own and set(group.gr_mem) <= {user.pw_name}
+
+
+@cache
+def _unmapped_user() -> int:
+    """The number that stands for users outside of this user namespace; -1: there are none.
+
+    Nothing inside can tell who they are (user_namespaces(7)); the root of the machine is among
+    them.
+    """
+    try:
+        with open("/proc/self/uid_map") as file:
+            if file.read().split() == ["0", "0", "4294967295"]:
+                return -1
+        with open("/proc/sys/kernel/overflowuid") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return -1
+
+
+def _path_of(fd: int) -> str:
+    return os.readlink(f"/proc/self/fd/{fd}")
