@@ -10,6 +10,7 @@ from prefork.cli.progress import each, teller
 from prefork.counted import counted
 from prefork.errors import MachineError, UsageError
 from prefork.unix.home import Entry, remove
+from prefork.unix.identity import user_name
 from prefork.unix.process import signal_name
 from prefork.unix.signals import signal_number
 
@@ -91,8 +92,11 @@ def _end_by_force(entry: Entry) -> int | None:
     pid = entry.pid
     try:
         if pid is None:
+            _require_ended(entry)
             return None
         master = psutil.Process(pid)
+        if entry.pid != pid:
+            return None  # it ended meanwhile, and its pid may be that of another process
         family = [master, *master.children(recursive=True)]
     except psutil.Error:
         return None  # it ended meanwhile
@@ -102,6 +106,15 @@ def _end_by_force(entry: Entry) -> int | None:
         except psutil.NoSuchProcess:
             pass
     return pid
+
+
+def _require_ended(entry: Entry) -> None:
+    """Raises MachineError: a process holds the lock, and it is not known which."""
+    if not entry.wait_until_it_ends(1.0):
+        raise MachineError(
+            f"{entry.name}: no process of {user_name(entry.owner)} can be told to be its master; "
+            f"`fuser {entry.path}/lock` shows which one holds its lock"
+        )
 
 
 def delete_apps(client: Client, words: Words) -> int:

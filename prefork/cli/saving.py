@@ -5,9 +5,9 @@ values: those belong into a file of the app's, or they are gone.
 """
 
 import argparse
-import os
 
 from prefork.cli.client import Client
+from prefork.cli.settings import LARGEST_FILE
 from prefork.cli.standard_output import tell_error
 from prefork.cli.start import StartFailedError, Waiting, launch
 from prefork.config.flags import without_environment
@@ -15,6 +15,7 @@ from prefork.config.saved import SavedApp, dump, load
 from prefork.counted import counted
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import HandSet
+from prefork.unix.directory import Directory
 from prefork.unix.home import Entry, check_name, claim, replace_file
 from prefork.unix.succession import Inherited
 
@@ -40,7 +41,7 @@ def save(client: Client, _words: Words) -> int:
         apps[entry.name] = SavedApp(entry.state["here"], tuple(kept), scaled)
     path = client.home / NAME
     try:
-        os.makedirs(client.home, mode=0o700, exist_ok=True)
+        Directory.open(client.home, make=0o700).close()
     except OSError as error:
         raise MachineError(f"cannot make {client.home}: {error.strerror}") from error
     replace_file(path, dump(apps))
@@ -70,10 +71,8 @@ def resurrect(client: Client, words: Words) -> int:
 def _saved(client: Client) -> dict[str, SavedApp]:
     path = client.home / NAME
     try:
-        with open(
-            os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="utf-8"
-        ) as file:
-            return load(file.read())
+        with Directory.open(client.home) as folder:
+            return load(folder.read(NAME, LARGEST_FILE).decode())
     except FileNotFoundError:
         raise UsageError(f"there is no {path}; `prefork save` makes it") from None
     except OSError as error:

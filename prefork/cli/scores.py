@@ -1,5 +1,6 @@
 """The scoreboard of an app, read past its master: also when that hangs."""
 
+import re
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
@@ -8,14 +9,18 @@ from prefork.unix.scoreboard import Rows, look
 from prefork.wire.reading import reading, together
 from prefork.wire.scoreboard import WORKER_STATES
 
+_DESCRIPTOR = re.compile(r"/proc/\d+/fd/\d+")
+
 READY = WORKER_STATES.index("ready")
 
 
 def scoreboard(state: Mapping[str, Any]) -> Rows | None:
     """The one that the app's folder names; None when there is none, or it is not ours to read."""
-    path = state.get("scoreboard")
+    path = str(state.get("scoreboard") or "")
+    if not _DESCRIPTOR.fullmatch(path):
+        return None  # the state may be another user's, and root opens no device by its word
     try:
-        return look(str(path)) if path else None
+        return look(path)
     except (OSError, ValueError):
         return None
 

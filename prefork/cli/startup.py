@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prefork.cli.client import Client
 from prefork.errors import MachineError, UsageError
+from prefork.unix.directory import Directory
 from prefork.unix.home import home_directory, replace_file
 from prefork.unix.identity import user_name
 
@@ -68,8 +69,8 @@ GREETING = "hello"
 def init(_client: Client, _words: Words) -> int:
     """``prefork init``"""
     try:
-        with open("prefork.toml", "x", encoding="utf-8") as file:
-            file.write(SAMPLE)
+        with Directory.open(".") as here:
+            here.write_new("prefork.toml", SAMPLE.encode(), 0o666)
     except FileExistsError:
         raise UsageError("there is a prefork.toml here already, and it stays as it is") from None
     except OSError as error:

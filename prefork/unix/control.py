@@ -5,13 +5,18 @@ says who connects (SO_PEERCRED, unix(7)). With a group it is 0660, the folder le
 and the master asks the kernel for the groups of its peer.
 """
 
+import errno
 import os
 import socket
+import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from prefork.errors import MachineError
+from prefork.unix.directory import Directory
+from prefork.unix.regular_file import kind
 
 _ROOM_TO_SEND = 1024 * 1024
 """What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""
@@ -116,7 +121,7 @@ def connect(path: Path, timeout: float | None) -> socket.socket:
         wait = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000) or 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
     try:
-        with _reachable(path) as reachable:
+        with _socket_at(path) as reachable:
             connection.connect(reachable)
         connection.settimeout(timeout)
     except OSError as error:
@@ -168,3 +173,18 @@ class _reachable:  # noqa: N801 - a verb, used in a with statement
 
     def __exit__(self, *_: object) -> None:
         os.close(self._folder)
+
+
+@contextmanager
+def _socket_at(path: Path) -> Iterator[str]:
+    """A name for the very socket that is there: a symlink to another one is not followed."""
+    folder, name = Directory.of(path)
+    with folder:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISSOCK(mode):
+            raise OSError(errno.ENOTSOCK, f"it is {kind(mode)}, not a socket")
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)

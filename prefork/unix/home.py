@@ -7,9 +7,11 @@
     NAME.out   what its workers print, and NAME.out.1.gz …, the rotated ones
 
 Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
-owner alone: folders are 0700, files 0600, and symlinks are not followed. With --control-group an
-app's folder is 2750 and the home 0750: the group sees names, reads the logs and gets at the
-socket; state and lock stay its owner's, so to everybody else an app runs when it lets them connect.
+owner alone: folders are 0700, files 0600, and symlinks are not followed. No other user may exchange
+a folder above the home, either (parents.py); who only looks at the home of another user holds its
+folders by descriptor, and believes nothing of what is in them. With --control-group an app's folder
+is 2750 and the home 0750: the group sees names, reads the logs and gets at the socket; state and
+lock stay its owner's, so to everybody else an app runs when it lets them connect.
 """
 
 import json
@@ -18,13 +20,18 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import is_listening, listener_pid
+from prefork.unix.directory import Directory
 from prefork.unix.identity import group_name, user_name
-from prefork.unix.locking import is_at, is_locked, lock
+from prefork.unix.locking import is_locked, lock
+
+LARGEST_STATE = 1024 * 1024
+"""Bytes of a state that is read; ours has about one thousand."""
 
 _ENDS_WITHIN = 0.5
 """Seconds from the end of a control socket to the end of its master."""
@@ -68,10 +75,12 @@ def usable_name(name: str) -> str:
 
 
 class Folder:
-    """The folder of one app, as its master holds it: locked."""
+    """The folder of one app, as its master holds it: locked. ``home``: the folder of all apps."""
 
-    def __init__(self, path: Path, lock: int) -> None:
-        self.path = path
+    def __init__(self, home: Directory, directory: Directory, lock: int) -> None:
+        self.path = directory.path
+        self._home = home
+        self._directory = directory
         self._lock = lock
 
     @property
@@ -86,30 +95,31 @@ class Folder:
 
     def let_in(self, gid: int) -> None:
         """The members of this group, as far as the socket and the logs. Raises PreforkError."""
-        _let_list(self.path.parent, gid)
+        _let_list(self._home, gid)
         try:
             # Setgid, so that what comes later belongs to the group, too.
-            os.chown(self.path, -1, gid)
-            os.chmod(self.path, 0o2750)
-            for log in _logs(self.path):
-                os.chown(log, -1, gid, follow_symlinks=False)
+            self._directory.change(0o2750, gid)
+            for log in _logs(self._directory):
+                os.chown(log, -1, gid, dir_fd=self._directory.fd, follow_symlinks=False)
         except OSError as error:
             why = f"{error.strerror}; one has to be in a group to give it something"
             raise MachineError(f"control-group: cannot let it into {self.path}: {why}") from error
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
-        replace_file(self.path / "state", json.dumps(state, indent=1))
+        _replace(self._directory, "state", json.dumps(state, indent=1), 0o600)
 
     def close(self, keep: bool) -> None:
         """Let go; unless ``keep``, the app leaves the list."""
-        self.control.unlink(missing_ok=True)
+        self._directory.remove("control")
         if not keep:
-            erase(self.path)
-        os.close(self._lock)
+            _erase(self._home, self._directory)
+        self.close_copy()
 
     def close_copy(self) -> None:
         """In a child: the lock stays with the master alone."""
+        self._home.close()
+        self._directory.close()
         os.close(self._lock)
 
 
@@ -119,7 +129,7 @@ class Entry:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self.state: dict[str, Any] = _read_state(path / "state")
+        self.state: dict[str, Any] = _read_state(path)
 
     @property
     def control(self) -> Path:
@@ -146,14 +156,28 @@ class Entry:
 
     @property
     def pid(self) -> int | None:
-        """Of the master that holds the lock; None: nobody does. The kernel knows better than the
-        state, which may be as old as the last master."""
-        return listener_pid(self.control) or self.state.get("pid") if self.runs() else None
+        """Of the master that holds the lock; None: no process, or none that it could be.
+
+        The kernel knows better than the state, which may be as old as the last master. Whatever the
+        one or the other says, the process runs as the user whose folder it is: else the owner of a
+        folder could have root end any process.
+        """
+        if not self.runs():
+            return None
+        try:
+            with _folder_at(self.path) as folder:
+                control = Path(f"/proc/self/fd/{folder.fd}/control")
+                said = listener_pid(control) or _state_in(folder).get("pid")
+                owner = folder.status.st_uid
+        except OSError:
+            return None
+        return said if isinstance(said, int) and _user_of(said) == owner else None
 
     def runs(self) -> bool:
         """Whether a master holds the lock; for others than its owner, whether one listens."""
         try:
-            fd = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with _folder_at(self.path) as folder:
+                fd = folder.open_regular("lock")
         except PermissionError:
             return is_listening(self.control)
         except OSError:
@@ -176,38 +200,48 @@ class Entry:
 
 def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
-    new = path.with_name(path.name + ".new")
     try:
-        new.unlink(missing_ok=True)  # of somebody who died here
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(new, path)
+        folder, name = Directory.of(path)
     except OSError as error:
-        raise MachineError(f"cannot write {new}: {error.strerror}") from error
+        raise MachineError(f"cannot write {path}: {error.strerror}") from error
+    with folder:
+        _replace(folder, name, text, mode)
+
+
+def _replace(folder: Directory, name: str, text: str, mode: int) -> None:
+    try:
+        folder.replace(name, text.encode(), mode)
+    except OSError as error:
+        raise MachineError(f"cannot write {folder.path / name}: {error.strerror}") from error
 
 
 def entries(where: Path) -> Iterator[Entry]:
     """All apps in the list, by name. Raises MachineError when it may not be read."""
     try:
-        if os.stat(where).st_mode & 0o2:
-            _require_own(where)
-        found = sorted(os.scandir(where), key=lambda each: each.name)
+        with Directory.open(where) as home:
+            if home.status.st_mode & 0o2:
+                _require_own(where)
+            found = sorted(name for name in home.names() if _is_folder(home, name))
     except FileNotFoundError:
         return
     except OSError as error:
         raise MachineError(f"cannot read {where}: {error.strerror}; it is $PREFORK_HOME") from error
-    for each in found:
-        if each.is_dir(follow_symlinks=False) and NAME.fullmatch(each.name):
-            entry = Entry(Path(each.path))
-            if entry.state or entry.runs():  # else its master died before it had said anything
-                yield entry
+    for name in found:
+        entry = Entry(where / name)
+        if entry.state or entry.runs():  # else its master died before it had said anything
+            yield entry
+
+
+def _is_folder(home: Directory, name: str) -> bool:
+    found = home.look(name) if NAME.fullmatch(name) else None
+    return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def claim(where: Path, name: str, exact: bool) -> Folder:
     """The folder for a new master. ``exact``: by this name and no other.
 
-    Raises UsageError when the name is taken, MachineError when nothing can be written there.
+    Raises UsageError when the name is taken, MachineError when nothing can be written there, or
+    when another user could exchange what is written there.
     """
     for number in range(1, 1000):
         candidate = name if number == 1 else f"{name}-{number}"
@@ -233,22 +267,24 @@ def remove(path: Path) -> bool:
     return True
 
 
-def erase(path: Path) -> None:
+def _erase(home: Directory, folder: Directory) -> None:
     """Remove the folder of an app and all that prefork put into it; its lock is held."""
-    for log in _logs(path):
-        log.unlink(missing_ok=True)
-    for name in ("control", "state", "state.new", "lock"):
-        (path / name).unlink(missing_ok=True)
+    for name in (*_logs(folder), "control", "state", "state.new", "lock"):
+        folder.remove(name)
     try:
-        os.rmdir(path)
+        os.rmdir(folder.path.name, dir_fd=home.fd)
     except OSError:
         pass  # somebody else put something there: it is theirs
 
 
-def _logs(folder: Path) -> list[Path]:
+def _logs(folder: Directory) -> list[str]:
     """What master and workers said, the rotated files, too."""
-    own = [path for path in folder.glob("log*") if re.fullmatch(r"log(\.\d+|\.new)?", path.name)]
-    return own + list(folder.glob(f"{folder.name}.out*"))
+    output = f"{folder.path.name}.out"
+    return [
+        name
+        for name in folder.names()
+        if re.fullmatch(r"log(\.\d+|\.new)?", name) or name.startswith(output)
+    ]
 
 
 def _lock_soon(where: Path, name: str) -> Folder | None:
@@ -265,42 +301,43 @@ def _lock_soon(where: Path, name: str) -> Folder | None:
 def _lock(where: Path, name: str) -> Folder | None:
     path = where / name
     try:
-        for folder in (where, path):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            _require_own(folder)
-        while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(path / "lock", flags, 0o600)
-            if not lock(fd):
-                os.close(fd)
-                return None
-            if is_at(fd, path / "lock"):
-                (path / "control").unlink(missing_ok=True)
-                os.chmod(path, 0o700)  # a group that it was open to may not be wanted any more
-                return Folder(path, fd)
-            os.close(fd)  # its last owner removed it between our open and our lock
-            os.makedirs(path, mode=0o700, exist_ok=True)
+        with ExitStack() as opened:
+            home = opened.enter_context(Directory.open(where, make=0o700, strict=True))
+            _require_own(where)
+            while True:
+                home.mkdir(name, 0o700)
+                _require_own(path)
+                folder = opened.enter_context(home.enter(name))
+                fd = folder.open_or_create("lock", os.O_RDWR, 0o600)
+                opened.callback(os.close, fd)
+                if not lock(fd):
+                    return None
+                if folder.holds("lock", fd):
+                    break  # else its last owner removed it between our open and our lock
+            folder.remove("control")
+            folder.change(0o700)  # a group that it was open to may not be wanted any more
+            opened.pop_all()
+            return Folder(home, folder, fd)
     except OSError as error:
         why = f"{error.strerror}; it is in $PREFORK_HOME"
         raise MachineError(f"cannot use {path}: {why}") from error
 
 
-def _let_list(home: Path, gid: int) -> None:
+def _let_list(home: Directory, gid: int) -> None:
     """Raises PreforkError."""
     try:
-        status = os.stat(home)
+        status = home.status
         if status.st_mode & 0o5 == 0o5 or (status.st_mode & 0o50 == 0o50 and status.st_gid == gid):
             return
         if status.st_mode & 0o70:
             raise UsageError(
-                f"control-group: {home} is open to {group_name(status.st_gid)} already, and one "
-                "home has one group; use another PREFORK_HOME, or chmod 700 it first"
+                f"control-group: {home.path} is open to {group_name(status.st_gid)} already, and "
+                "one home has one group; use another PREFORK_HOME, or chmod 700 it first"
             )
-        os.chown(home, -1, gid)
-        os.chmod(home, 0o750)
+        home.change(0o750, gid)
     except OSError as error:
         why = f"{error.strerror}; one has to be in a group to give it something"
-        raise MachineError(f"control-group: cannot let it into {home}: {why}") from error
+        raise MachineError(f"control-group: cannot let it into {home.path}: {why}") from error
 
 
 def _require_own(path: Path) -> None:
@@ -327,10 +364,34 @@ def _exists(pid: int) -> bool:
     return True
 
 
+def _folder_at(path: Path) -> Directory:
+    """The folder of an app, and no symlink to one. Raises OSError."""
+    home, name = Directory.of(path)
+    with home:
+        return home.enter(name)
+
+
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
-            state = json.load(file)
-    except (OSError, ValueError):
+        with _folder_at(path) as folder:
+            return _state_in(folder)
+    except OSError:
+        return {}
+
+
+def _state_in(folder: Directory) -> dict[str, Any]:
+    try:
+        state = json.loads(folder.read("state", LARGEST_STATE))
+    except (OSError, ValueError, RecursionError):
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _user_of(pid: int) -> int | None:
+    """The real user of a process; None: there is no such process."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            found = re.search(rb"^Uid:\s+(\d+)", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found is not None else None

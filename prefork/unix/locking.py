@@ -1,13 +1,11 @@
 """Files whose lock, not whose content, says that their owner lives (flock(2)).
 
 The owner may remove such a file, also between somebody's open and lock; that lock means nothing
-then. So who locks one looks whether it is still in its place.
+then. After locking, the process looks whether it is still in its place (``Directory.holds``).
 """
 
 import fcntl
-import os
 import time
-from pathlib import Path
 
 OBSERVED_FOR = 1.0
 """Seconds in which processes that only look (``is_locked``) let go of a lock, many times over."""
@@ -31,14 +29,6 @@ def lock(fd: int) -> bool:
 def is_locked(fd: int) -> bool:
     """Whether somebody holds it. If nobody does, nobody can until ``fd`` is closed."""
     return not _flock(fd, fcntl.LOCK_SH)
-
-
-def is_at(fd: int, path: Path | str) -> bool:
-    """Whether this open file is the one that has the name."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _flock(fd: int, how: int) -> bool:

@@ -5,11 +5,13 @@ elsewhere, is not touched: its folder may be one that others write to.
 """
 
 import os
-import stat
+from contextlib import suppress
 
 from prefork.errors import MachineError
+from prefork.unix.directory import Directory, ForeignFileError
 from prefork.unix.identity import user_name
-from prefork.unix.locking import is_at, lock
+from prefork.unix.locking import lock
+from prefork.unix.regular_file import NotRegularError
 
 
 class PidFile:
@@ -17,56 +19,64 @@ class PidFile:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
-        self._fd = _open_locked(self.path)
-        content = f"{os.getpid()}\n".encode()
-        # In this order nobody who looks meanwhile finds an empty file.
-        os.pwrite(self._fd, content, 0)
-        os.ftruncate(self._fd, len(content))
+        try:
+            self._folder, self._name = Directory.of(self.path)
+        except OSError as error:
+            raise MachineError(self._cannot(error)) from error
+        try:
+            self._fd = self._open_locked()
+            self._write(f"{os.getpid()}\n".encode())
+        except OSError as error:
+            self._folder.close()
+            raise MachineError(self._cannot(error)) from error
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def _cannot(self, error: OSError) -> str:
+        advice = ""
+        if isinstance(error, ForeignFileError | NotRegularError):
+            advice = "; remove it or choose another"
+        return f"cannot write the pid file {self.path}: {error.strerror}{advice}"
+
+    def _open_locked(self) -> int:
+        """Raises OSError, MachineError."""
+        while True:
+            fd = self._folder.open_or_create(self._name, os.O_RDWR, 0o644)
+            owner = os.fstat(fd).st_uid
+            if owner != os.geteuid():
+                os.close(fd)
+                raise ForeignFileError(f"it belongs to {user_name(owner)}")
+            if not lock(fd):
+                pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+                os.close(fd)
+                raise MachineError(
+                    f"already running: pid {pid} holds the pid file {self.path}; "
+                    f"stop it with `kill {pid}` or choose another --pid-file"
+                )
+            if self._folder.holds(self._name, fd):
+                return fd
+            os.close(fd)  # its last owner removed it between our open and our lock
+
+    def _write(self, content: bytes) -> None:
+        """On a full disk, no empty file stays behind. Raises OSError."""
+        try:
+            # In this order nobody who looks meanwhile finds an empty file.
+            os.pwrite(self._fd, content, 0)
+            os.ftruncate(self._fd, len(content))
+        except OSError:
+            with suppress(OSError):
+                self._folder.remove(self._name)
+            os.close(self._fd)
+            raise
 
     def close(self) -> None:
         """In the master: remove it, then let go of the lock."""
-        if is_at(self._fd, self.path):
-            os.unlink(self.path)
-        os.close(self._fd)
+        if self._folder.holds(self._name, self._fd):
+            self._folder.remove(self._name)
+        self.close_copy()
 
     def close_copy(self) -> None:
         """In a child: the lock stays with the master alone."""
+        self._folder.close()
         os.close(self._fd)
-
-
-def _open_locked(path: str) -> int:
-    while True:
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            why = (
-                "it is a symlink; remove it or choose another"
-                if os.path.islink(path)
-                else error.strerror
-            )
-            raise MachineError(f"cannot write the pid file {path}: {why}") from error
-        _require_own(fd, path)
-        if not lock(fd):
-            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            os.close(fd)
-            raise MachineError(
-                f"already running: pid {pid} holds the pid file {path}; "
-                f"stop it with `kill {pid}` or choose another --pid-file"
-            )
-        if is_at(fd, path):
-            return fd
-        os.close(fd)  # its last owner removed it between our open and our lock
-
-
-def _require_own(fd: int, path: str) -> None:
-    found = os.fstat(fd)
-    why = ""
-    if not stat.S_ISREG(found.st_mode):
-        why = "it is no file"
-    elif found.st_uid != os.geteuid():
-        why = f"it belongs to {user_name(found.st_uid)}"
-    elif found.st_nlink > 1:
-        why = "it is a hard link to something else"
-    if why:
-        os.close(fd)
-        raise MachineError(f"cannot write the pid file {path}: {why}; remove it or choose another")

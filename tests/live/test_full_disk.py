@@ -1,0 +1,222 @@
+"""Full disks and limits of size: each verb tells what the machine refused."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import PATIENCE, command
+from tests.live.home import Home, fetch, own_home
+from tests.pure.children import as_root
+
+BUG = "bug in prefork"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with own_home(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def small_disk(where: Path) -> Iterator[Path]:
+    """A file system of a few pages. Root only."""
+    where.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32k,mode=755", "small", str(where)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {done.stderr}")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", "--lazy", str(where)], check=True)
+
+
+def fill(folder: Path) -> None:
+    with (folder / "filling").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
+def run_to(
+    home: Home, stdout: str, *words: str, unbuffered: str = "", err: str = ""
+) -> tuple[int, str]:
+    """Exit code and stderr of a verb whose stdout is that file."""
+    with open(stdout, "wb") as out, open(err or os.devnull, "wb") as err_file:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefork", *words],
+            cwd=home.folder,
+            env={**home.environ(), "PYTHONUNBUFFERED": unbuffered},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err_file if err else subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    return done.returncode, done.stderr or ""
+
+
+READING = [
+    ("list",),
+    ("list", "--json"),
+    ("show", "web"),
+    ("logs", "web"),
+    ("start", "--help"),
+    ("list", "--help"),
+    ("--help",),
+    ("--version",),
+    ("--print-config", "web:app"),
+    ("--check", "web:app"),
+    ("check", "web:app"),
+    ("completion", "bash"),
+]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_stdout_on_a_full_disk(home: Home, unbuffered: str) -> None:
+    home.start()
+    for words in READING:
+        code, said = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
+        assert said.endswith("cannot write to stdout: No space left on device\n"), words
+        assert said.count("\n") == 1, words
+        assert code == 111, words
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_verb_does_its_work_all_the_same(home: Home, unbuffered: str) -> None:
+    home.start("one")
+    home.start("two")
+    for words in (("reload", "all"), ("scale", "one", "2"), ("stop", "one", "two")):
+        code, said = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
+        assert code == 111, said
+        assert "cannot write to stdout: No space left on device" in said
+        assert BUG not in said
+    assert [app["state"] for app in home.client.apps()] == ["stopped", "stopped"]
+    code, said = run_to(home, "/dev/full", "start", "one", "two", unbuffered=unbuffered)
+    assert code == 111
+    assert fetch(home.app("one")) == fetch(home.app("two")) == b"one"
+
+
+def test_a_watch_ends_when_nothing_can_be_shown(home: Home) -> None:
+    home.start()
+    for words in (("list", "--watch", "--json"), ("logs", "-f", "web")):
+        code, said = run_to(home, "/dev/full", *words)
+        assert (code, BUG in said) == (111, False), said
+
+
+def test_stderr_on_a_full_disk(home: Home) -> None:
+    assert run_to(home, os.devnull, "reload", "nothing", err="/dev/full")[0] == 100
+    assert run_to(home, "/dev/full", "list", err="/dev/full")[0] == 111
+
+
+def test_a_pipe_without_a_reader_is_no_error_of_the_machine(home: Home) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "prefork", "list", "--json"],
+        cwd=home.folder,
+        env=home.environ(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_several_apps_are_told_once_each(home: Home, tmp_path: Path) -> None:
+    """Masters are forked while a part of the text still waits to be written."""
+    home.write("apps.toml", "".join(f'[apps.{n}]\napp = "web:app"\nbind = [":0"]\n' for n in "ab"))
+    code, said = run_to(home, str(tmp_path / "out"), "start", "apps.toml")
+    assert code == 0, said
+    told = [line.split(":")[0] for line in (tmp_path / "out").read_text().splitlines()]
+    assert told == ["a", "b"]
+
+
+# Files.
+
+
+@as_root
+def test_files_on_a_full_disk(home: Home, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as small:
+        home.home = small / "home"
+        home.client.home = home.home
+        home.start("web", "--log-file", str(tmp_path / "log"), "--log-dir", str(tmp_path))
+        saved = home.good("save")
+        fill(small)
+        said = home.bad(111, "start", "--pid-file", str(small / "pid"), *OTHER_APP)
+        assert f"cannot write the pid file {small}/pid: No space left on device" in said
+        assert not (small / "pid").exists()
+        saved_file = small / "home" / "saved.toml"
+        before = saved_file.read_text()
+        said = home.bad(111, "save")
+        assert f"cannot write {home.home}/saved.toml: No space left on device" in said
+        assert "saved 1 apps" in saved
+        assert saved_file.read_text() == before
+        assert not list(home.home.glob("*.new"))
+        assert home.good("list")
+        done = command("init", cwd=small)
+        assert done.returncode == 111
+        assert "cannot write prefork.toml: No space left on device" in done.stderr
+        assert not (small / "prefork.toml").exists()
+        assert home.good("reload", "web")
+        assert not list((home.home / "web").glob("*.new"))
+        assert json.loads((home.home / "web" / "state").read_text())["name"] == "web"
+        assert home.good("stop", "web")
+        assert home.good("delete", "web")
+
+
+OTHER_APP = ("-b", "127.0.0.1:0", "--name", "other", "web:app")
+
+
+@pytest.mark.parametrize("limit", [0, 1, 64, 512, 4096])
+def test_a_limit_of_the_size_of_files(home: Home, limit: int, tmp_path: Path) -> None:
+    """``ulimit -f``: what does not start says why, and what does, serves."""
+    home.start()
+    verbs = (
+        ("start", *OTHER_APP),
+        ("start", "--pid-file", str(tmp_path / "pid"), *OTHER_APP),
+        ("save",),
+        ("init",),
+        ("list",),
+        ("reload", "web"),
+        ("stop", "web"),
+        ("start", "web"),
+        ("--check", "web:app"),
+    )
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    for words in verbs:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefork", *words],
+            cwd=home.folder,
+            env=home.environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            preexec_fn=limited,
+            check=False,
+        )
+        assert BUG not in done.stderr, (words, done.stderr)
+        assert "Traceback" not in done.stderr, (words, done.stderr)
+        assert done.returncode in (0, 100, 111), (words, done.stderr)
+        assert done.returncode == 0 or done.stderr.startswith("prefork: "), (words, done.stderr)
+    assert not list(home.home.glob("*.new"))

@@ -1,0 +1,205 @@
+"""A home that another user may exchange, and root that looks at the home of another user."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import PATIENCE, Server, shared_folder
+from tests.live.home import Home, fetch, own_home
+from tests.pure.children import as_root
+
+OTHER = 65534
+WORDS = ("start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
+
+pytestmark = as_root
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    """``theirs`` is of another user, and all that a test puts into it."""
+    with shared_folder() as folder, own_home(folder) as made:
+        (folder / "theirs").mkdir()
+        os.chown(folder / "theirs", OTHER, OTHER)
+        yield made
+
+
+def theirs(home: Home) -> Path:
+    return home.folder.parent / "theirs"
+
+
+def give(*paths: Path) -> None:
+    for path in paths:
+        os.chown(path, OTHER, OTHER, follow_symlinks=False)
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """As by a master."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        give(lock)
+        yield
+
+
+def an_app(where: Path, **state: object) -> Path:
+    """The folder of an app in a home of another user."""
+    where.mkdir(mode=0o700, exist_ok=True)
+    folder = where / "web"
+    folder.mkdir(mode=0o700)
+    (folder / "state").write_text(json.dumps({"name": "web", **state}))
+    give(where, folder, folder / "state")
+    return folder
+
+
+def test_a_home_below_a_folder_of_another_user(home: Home) -> None:
+    home.home = theirs(home) / "deep" / "home"
+    said = home.bad(111, *WORDS)
+    assert f"cannot use {home.home}/web: {theirs(home)} belongs to user nobody, who could" in said
+    assert list(theirs(home).iterdir()) == []
+    environ = {"PREFORK_HOME": str(home.home)}
+    server = Server("-b", "127.0.0.1:0", "web:app", cwd=home.folder, env=environ)
+    try:
+        server.ready().wait_log("belongs to user nobody.*; the app serves, but is in no list")
+        assert server.get() == (200, b"one")
+    finally:
+        server.destroy()
+
+
+def test_a_home_below_a_symlink_of_another_user(home: Home) -> None:
+    (theirs(home) / "link").symlink_to(home.folder)
+    give(theirs(home) / "link")
+    home.home = theirs(home) / "link" / "home"
+    assert "belongs to user nobody" in home.bad(111, *WORDS)
+    theirs(home).chmod(0o1777)
+    os.chown(theirs(home), 0, 0)
+    assert "link is a symlink of user nobody's" in home.bad(111, *WORDS)
+    assert not (home.folder / "home").exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_home_below_a_folder_that_others_may_write_into(home: Home, mode: int) -> None:
+    above = home.home.parent / "above"
+    above.mkdir()
+    os.chown(above, 0, OTHER)
+    above.chmod(mode)
+    home.home = above / "home"
+    assert f"others may write into {above}" in home.bad(111, *WORDS)
+    assert list(above.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o775])
+def test_sticky_folders_and_the_private_group_of_the_owner_pass(home: Home, mode: int) -> None:
+    above = home.home.parent / "above"
+    above.mkdir()
+    above.chmod(mode)  # the group is root's own
+    (home.home.parent / "link").symlink_to(above)
+    home.home = home.home.parent / "link" / "home"
+    home.client.home = home.home
+    home.start()
+    assert fetch(home.app()) == b"one"
+    assert home.good("delete", "web").endswith("web: deleted\n")
+    assert list(home.home.iterdir()) == []
+
+
+def test_force_ends_no_process_of_another_user_than_the_folders(home: Home) -> None:
+    home.home = theirs(home)
+    precious = subprocess.Popen(["sleep", "600"])
+    try:
+        with held(an_app(home.home, pid=precious.pid) / "lock"):
+            said = home.bad(111, "stop", "--force", "web")
+        assert "no process of user nobody can be told to be its master" in said
+        assert precious.poll() is None
+    finally:
+        precious.kill()
+        precious.wait(PATIENCE)
+
+
+def test_force_ends_a_master_of_another_user_by_its_state(home: Home) -> None:
+    """It is stopped by root although its control socket is gone."""
+    home.home = theirs(home)
+    code = "import os, time; os.setgid(65534); os.setuid(65534); print(flush=True); time.sleep(600)"
+    master = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert master.stdout is not None
+        master.stdout.readline()
+        with held(an_app(home.home, pid=master.pid) / "lock"):
+            home.run("stop", "--force", "--timeout", "0.1", "web")
+        assert master.wait(PATIENCE) == -9
+    finally:
+        master.kill()
+        master.wait(PATIENCE)
+        assert master.stdout is not None
+        master.stdout.close()
+
+
+@pytest.mark.parametrize("name", ["state", "lock", "control"])
+def test_a_fifo_in_the_folder_of_an_app(home: Home, name: str) -> None:
+    home.home = theirs(home)
+    folder = an_app(home.home)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert home.good("list")
+    assert home.run("logs", "web").returncode in (0, 100, 111)
+    assert home.run("stop", "web").returncode in (0, 100)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "1", '{"pid": "1"}', '{"name": 3}', ""])
+def test_a_state_that_is_nonsense(home: Home, text: str) -> None:
+    home.home = theirs(home)
+    (an_app(home.home) / "state").write_text(text)
+    assert "no bug" not in home.good("list")
+
+
+def test_a_state_without_an_end(home: Home) -> None:
+    home.home = theirs(home)
+    with (an_app(home.home) / "state").open("wb") as state:
+        state.truncate(2**35)
+    assert home.good("list").startswith("no apps")
+
+
+def test_a_saved_list_that_is_a_fifo(home: Home) -> None:
+    home.home.mkdir(mode=0o700)
+    os.mkfifo(home.home / "saved.toml")
+    said = home.bad(111, "resurrect")
+    assert "saved.toml: it is a fifo, not a regular file" in said
+
+
+def test_delete_leaves_what_a_home_of_others_leads_to(home: Home) -> None:
+    """They exchange the home for a symlink to root's."""
+    an_app(home.home)
+    shutil.chown(home.home / "web" / "state", 0)
+    shutil.chown(home.home / "web", 0)
+    shutil.chown(home.home, 0)
+    roots, home.home = home.home, theirs(home) / "home"
+    home.home.symlink_to(roots)
+    give(home.home)
+    for verb in ("list", "delete", "save"):
+        said = home.bad(111, verb, *(["web"] if verb == "delete" else []))
+        assert "home is a symlink of user nobody's to a directory of another user's" in said
+    assert (roots / "web" / "state").exists()
+    home.home.unlink()
+
+
+def test_no_verb_connects_through_a_symlink(home: Home) -> None:
+    home.home = theirs(home)
+    folder = an_app(home.home)
+    with socket.socket(socket.AF_UNIX) as precious:
+        precious.bind(str(home.folder / "precious"))
+        precious.listen()
+        precious.settimeout(0)
+        (folder / "control").symlink_to(home.folder / "precious")
+        give(folder / "control")
+        with held(folder / "lock"):
+            assert "hung" in home.good("list")
+            assert home.bad(111, "reload", "web")
+        with pytest.raises(BlockingIOError):
+            precious.accept()

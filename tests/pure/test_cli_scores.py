@@ -1,0 +1,14 @@
+"""A scoreboard is looked for by the descriptor of a master, and nowhere else."""
+
+from pathlib import Path
+
+from prefork.cli.scores import scoreboard
+from prefork.unix.scoreboard import Scoreboard
+
+
+def test_a_scoreboard_is_a_descriptor_of_a_process(tmp_path: Path) -> None:
+    board = Scoreboard()
+    (tmp_path / "copy").write_bytes(Path(board.path).read_bytes())
+    assert scoreboard({"scoreboard": board.path}) is not None
+    for path in (str(tmp_path / "copy"), f"/proc/../{tmp_path}/copy", "/dev/zero", "", None, 3):
+        assert scoreboard({"scoreboard": path}) is None
