@@ -9,13 +9,15 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from prefork.config.addresses import Address, Inherited, Tcp, Unix, same_socket, scheme_of
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.printable import printable_line
+from prefork.unix.directory import Directory
 from prefork.unix.identity import look_up
 
 
@@ -47,12 +49,9 @@ class Listener:
     def close(self) -> None:
         """In the master: close, and remove the path that we made."""
         self.socket.close()
-        if (
-            isinstance(self.address, Unix)
-            and self.inode
-            and self.inode == _inode(self.address.path)
-        ):
-            os.unlink(self.address.path)
+        if isinstance(self.address, Unix) and self.inode:
+            with suppress(OSError):  # its folder is gone, or leads elsewhere now
+                _remove(self.address.path, self.inode)
 
 
 def open_listeners(
@@ -90,7 +89,11 @@ def refit(listener: Listener, address: Address, backlog: int) -> None:
     try:
         listener.socket.listen(backlog)
         if isinstance(address, Unix) and not address.is_abstract:
-            _dress(address)
+            folder, name = Directory.of(address.path)
+            with folder, _pinned(folder, name) as pinned:
+                if _identity(pinned) != listener.inode:
+                    raise MachineError(f"cannot listen on {address}: another file is in its place")
+                _dress(address, pinned)
     except OSError as error:
         raise MachineError(_explain(address, error)) from error
 
@@ -109,19 +112,13 @@ def block(listeners: Iterable[Listener]) -> None:
         listener.socket.setblocking(True)
 
 
-def _dress(address: Unix) -> None:
+def _dress(address: Unix, pinned: int) -> None:
     """By a descriptor, so that whatever somebody puts at the path meanwhile stays as it is."""
-    fd = os.open(address.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            raise MachineError(f"cannot listen on {address}: somebody else has put something there")
-        same = f"/proc/self/fd/{fd}"
-        if address.mode is not None:
-            os.chmod(same, address.mode)
-        if address.owner:
-            _chown(same, address.owner)
-    finally:
-        os.close(fd)
+    same = f"/proc/self/fd/{pinned}"
+    if address.mode is not None:
+        os.chmod(same, address.mode)
+    if address.owner:
+        _chown(same, address.owner)
 
 
 def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:
@@ -179,19 +176,45 @@ def _open_abstract(address: Unix, backlog: int) -> Listener:
 def _open_unix(address: Unix, backlog: int) -> Listener:
     if address.is_abstract:
         return _open_abstract(address, backlog)
-    _clear_stale(address)
+    folder, name = Directory.of(address.path)
     inode = None
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.bind(address.path)
-        inode = _inode(address.path)
-        _dress(address)
-        # Nobody can connect before this, so nobody slips in before mode and owner are right.
-        sock.listen(backlog)
-    except BaseException:
-        Listener(sock, address, inode).close()
-        raise
+    with folder:
+        _clear_stale(address, folder, name)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            # By the whole path, because that is what getsockname(2) and ss(8) tell. It was looked
+            # up above, so no symlink of another user was in it.
+            sock.bind(address.path)
+            with _pinned(folder, name) as pinned:
+                _require_unused(address, pinned)
+                inode = _identity(pinned)
+                _dress(address, pinned)
+            # Nobody can connect before this, so nobody slips in before mode and owner are right.
+            sock.listen(backlog)
+        except BaseException:
+            Listener(sock, address, inode).close()
+            raise
     return Listener(sock, address, inode)
+
+
+def _require_unused(address: Unix, pinned: int) -> None:
+    """Nothing listens on our new socket yet. Another user could have renamed the socket of another
+    server, so that it gets our mode and owner; that one is heard. Raises MachineError."""
+    status = os.fstat(pinned)
+    is_new = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+    if not is_new or _is_heard(pinned):
+        raise MachineError(f"cannot listen on {address}: somebody else has put something there")
+
+
+def _is_heard(pinned: int) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(f"/proc/self/fd/{pinned}")
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            pass  # its queue is full, or it is of another type: in any case it is not ours
+    return True
 
 
 def _chown(path: str, to: str) -> None:
@@ -204,28 +227,45 @@ def _or_unchanged(number: int | None) -> int:
     return -1 if number is None else number
 
 
-def _clear_stale(address: Unix) -> None:
+def _clear_stale(address: Unix, folder: Directory, name: str) -> None:
     """Remove a socket that nobody listens on any more; refuse to touch anything else."""
     try:
-        mode = os.lstat(address.path).st_mode
+        with _pinned(folder, name) as pinned:
+            if not stat.S_ISSOCK(os.fstat(pinned).st_mode):
+                raise MachineError(
+                    f"cannot listen on {address}: the path exists and is no socket; "
+                    "remove it or choose another"
+                )
+            if _is_heard(pinned):
+                raise MachineError(
+                    f"cannot listen on {address}: another server is using it; stop that one first"
+                )
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(mode):
-        raise MachineError(
-            f"cannot listen on {address}: the path exists and is no socket; "
-            "remove it or choose another"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(address.path)
-        except ConnectionRefusedError:
-            os.unlink(address.path)
-            return
-        except BlockingIOError:
-            pass  # its backlog is full: somebody is there
-    raise MachineError(
-        f"cannot listen on {address}: another server is using it; stop that one first"
-    )
+    folder.remove(name)
+
+
+@contextmanager
+def _pinned(folder: Directory, name: str) -> Iterator[int]:
+    """A descriptor of the entry itself, of whatever kind it is."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _remove(path: str, inode: tuple[int, int]) -> None:
+    folder, name = Directory.of(path)
+    with folder:
+        found = folder.look(name)
+        if found is not None and (found.st_dev, found.st_ino) == inode:
+            folder.remove(name)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def adopt(fd: int, backlog: int | None = None) -> Listener:

@@ -11,7 +11,7 @@ from prefork.config.addresses import Unix
 from prefork.errors import MachineError
 from prefork.unix import appending
 from prefork.unix.appending import open_append
-from prefork.unix.listeners import open_listeners
+from prefork.unix.listeners import open_listeners, refit
 from prefork.unix.pidfile import PidFile
 from tests.pure.children import as_root
 
@@ -44,7 +44,9 @@ def append(path: Path) -> None:
 
 def test_a_pid_file_is_no_symlink(path: Path, target: Path) -> None:
     path.symlink_to(target)
-    with pytest.raises(MachineError, match="it is a symlink; remove it or choose another"):
+    with pytest.raises(
+        MachineError, match="it is a symlink, not a regular file; remove it or choose"
+    ):
         PidFile(str(path))
     path.unlink()
     path.symlink_to(path.parent / "nothing")
@@ -59,7 +61,7 @@ def test_a_pid_file_is_no_hard_link_and_no_fifo(path: Path, target: Path) -> Non
         PidFile(str(path))
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(MachineError, match="it is no file; remove it or choose another"):
+    with pytest.raises(MachineError, match="it is a fifo, not a regular file; remove it or choose"):
         PidFile(str(path))
 
 
@@ -156,3 +158,64 @@ def test_mode_and_owner_are_the_sockets_own(path: Path) -> None:
     assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o640, OTHER, 1)
     listener.close()
     assert not path.exists()
+
+
+def test_a_socket_that_took_the_place_of_ours_keeps_its_mode(path: Path) -> None:
+    (ours,) = open_listeners(Unix(str(path)), 8)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        path.chmod(0o600)
+        with pytest.raises(MachineError, match="another file is in its place"):
+            refit(ours, Unix(str(path), 0o666), 8)
+        assert path.stat().st_mode & 0o777 == 0o600
+        ours.close()
+        assert path.exists()
+
+
+@as_root
+def test_what_is_behind_a_symlink_of_another_user_is_not_ours_to_make(path: Path) -> None:
+    theirs = path.parent / "theirs"
+    theirs.symlink_to(path.parent.parent)
+    os.chown(theirs, OTHER, OTHER, follow_symlinks=False)
+    before = sorted(path.parent.parent.iterdir())
+    where = str(theirs / "file")
+    with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
+        open_listeners(Unix(where), 8)
+    with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
+        PidFile(where)
+    with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
+        append(Path(where))
+    assert sorted(path.parent.parent.iterdir()) == before
+
+
+@as_root
+def test_a_fifo_of_another_user_is_no_log(path: Path) -> None:
+    """It could let the master wait for a reader."""
+    os.mkfifo(path)
+    os.chown(path, OTHER, OTHER)
+    with pytest.raises(MachineError, match="it is a fifo of user nobody's; remove it"):
+        append(path)
+
+
+def test_a_fifo_of_ours_is_opened_without_a_reader(path: Path) -> None:
+    os.mkfifo(path)
+    append(path)
+
+
+@as_root
+@pytest.mark.parametrize("folder_mode", [0o755, 0o775])
+def test_a_log_is_given_to_the_user_of_the_workers(
+    path: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int
+) -> None:
+    """A new one always; one that was there only where no other user could have put it."""
+    monkeypatch.setattr(appending, "_trusted", set())
+    monkeypatch.setattr(appending, "_heir", (None, None))
+    path.touch()
+    path.parent.chmod(folder_mode)
+    appending.trust(OTHER, OTHER)
+    appending.give_log(str(path))
+    assert path.stat().st_uid == (OTHER if folder_mode == 0o755 else 0)
+    path.unlink()
+    appending.give_log(str(path))
+    assert path.stat().st_uid == OTHER
