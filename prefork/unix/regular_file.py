@@ -10,6 +10,8 @@ import errno
 import os
 import stat
 
+from prefork.counted import counted
+
 FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 _KINDS = (
@@ -60,7 +62,7 @@ def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = Non
     with open(open_regular(path, os.O_RDONLY | flags, dir_fd), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise NotRegularError(errno.EFBIG, f"it has more than {limit} bytes")
+        raise NotRegularError(errno.EFBIG, f"it has more than {counted(limit, 'byte')}")
     return data
 
 

@@ -166,7 +166,7 @@ def test_files_on_a_full_disk(home: Home, tmp_path: Path) -> None:
         before = saved_file.read_text()
         said = home.bad(111, "save")
         assert f"cannot write {home.home}/saved.toml: No space left on device" in said
-        assert "saved 1 apps" in saved
+        assert "saved 1 app" in saved
         assert saved_file.read_text() == before
         assert not list(home.home.glob("*.new"))
         assert home.good("list")

@@ -68,7 +68,7 @@ SAID: dict[str, dict[int, tuple[str, ...]]] = {
         100: (*NOT_STARTED, *NOT_RUNNING, UNKNOWN),
     },
     "ping": {0: (r"\w+: answers in [\d.]+ ms",), 100: (*NOT_RUNNING, *STOPPED)},
-    "save": {0: (r"(.*\n)*saved \d apps in .*",)},
+    "save": {0: (r"(.*\n)*saved \d apps? in .*",)},
     "list": {0: (r"(.*\n)*.*",)},
 }
 """What each verb may say beside others, by its exit code. Everything else is not true: nothing
