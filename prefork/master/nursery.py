@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available
 from prefork.unix.process import Child, Death, fork
-from prefork.unix.scoreboard import DEADLINE, ENDS, SHARES, STATE, Row, Scoreboard
+from prefork.unix.scoreboard import DEADLINE, SHARES, STATE, Row, Scoreboard
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Decoder, Nonsense, Word
 from prefork.wire.scoreboard import WORKER_STATES
@@ -62,8 +62,9 @@ class Nursery:
 
     def strands(self) -> bool:
         """Workers serve, and none of them goes on with connections that others shared."""
-        rows = [nursling.row.counts for nursling in self]
-        return any(row[STATE] == READY for row in rows) and not any(row[SHARES] for row in rows)
+        rows = [nursling.row for nursling in self]
+        serves = any(row.record[STATE] == READY for row in rows)
+        return serves and not any(row.counts[SHARES] for row in rows)
 
     def deadlines(self) -> dict[int, float]:
         """Of those that wrote one down, by the pool's number."""
@@ -108,7 +109,7 @@ class Nursery:
     def tell_end(self, worker: int) -> None:
         """Before it is asked to leave: nobody takes over from it."""
         if (nursling := self._children.get(worker)) is not None:
-            nursling.row.counts[ENDS] = 1
+            self._scoreboard.assign(nursling.row, ends=1)
 
     def leave_behind(self) -> None:
         """In a child: close what belongs to the master and to the siblings.

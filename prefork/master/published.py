@@ -5,13 +5,7 @@ from time import monotonic, time
 from prefork.master.nursery import Nursery
 from prefork.pool import Pool, orders
 from prefork.unix.scoreboard import Scoreboard
-from prefork.wire.scoreboard import INDEX, STATES, WORKER_STATES
-
-_SLOT = INDEX["slot"]
-_GENERATION = INDEX["generation"]
-_PID = INDEX["pid"]
-_STATE = INDEX["state"]
-_BORN = INDEX["born"]
+from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 
 class Published:
@@ -49,8 +43,11 @@ class Published:
         born = time() - monotonic()
         for worker in pool.workers:
             if (nursling := self._nursery.get(worker.id)) is not None:
-                row = nursling.row
-                row.counts[_SLOT], row.counts[_GENERATION] = worker.slot, worker.generation
-                row.counts[_PID] = worker.pid
-                row.counts[_STATE] = WORKER_STATES.index(worker.state)
-                row.floats[_BORN] = born + worker.born
+                self._scoreboard.assign(
+                    nursling.row,
+                    slot=worker.slot,
+                    generation=worker.generation,
+                    pid=worker.pid,
+                    state=WORKER_STATES.index(worker.state),
+                    born=born + worker.born,
+                )

@@ -1,9 +1,13 @@
 """The scoreboard in memory: made by the master before it forks, shared with all workers.
 
-It is a file without a name (memfd_create(2)), so it is in memory wherever the registry is: dirty
-pages of a file on a disk would make a worker wait, in the middle of a request, for that disk.
-Others of the same user find it by the master's descriptor (/proc/PID/fd), which is gone with the
-master. Reading and writing a field is one indexed access on a memoryview, about 40 ns.
+It is two files without a name (unix/shared_memory.py), so it is in memory wherever the registry
+is: dirty pages of a file on a disk would make a worker wait, in the middle of a request, for that
+disk. The master alone can write its part; a child has a mapping of it that can only be read. All
+workers can write the workers' part, and none of them has a descriptor of either.
+
+Other processes of the same user find both by the master's descriptors (/proc/PID/fd), which are
+gone with the master. Reading and writing a field is one indexed access on a memoryview, about
+40 ns.
 """
 
 import heapq
@@ -13,53 +17,68 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from prefork.http.load import NOBODY
+from prefork.unix import shared_memory
 from prefork.wire import histogram
 from prefork.wire.scoreboard import (
     FIELD_SIZE,
-    FIELDS,
     HEAD,
     HEAD_INDEX,
-    HEAD_SIZE,
     HISTOGRAM,
     INDEX,
     LOADS_SIZE,
     MAGIC,
+    MASTER_FIELDS,
+    MASTER_SIZE,
+    RECORD_SIZE,
     ROW_SIZE,
     ROWS,
     SIZE,
+    WORKER_FIELDS,
     Field,
     offset,
+    plausible_count,
+    plausible_time,
+    record_offset,
 )
 
-DEADLINE = INDEX["deadline"]
-ENDS = INDEX["ends"]
 WORKER = INDEX["worker"]
+ENDS = INDEX["ends"]
+STATE = INDEX["state"]
+"""In a record of the master's part."""
+
+DEADLINE = INDEX["deadline"]
 BEAT = INDEX["beat"]
 SEQUENCE = INDEX["sequence"]
 SHARES = INDEX["shares"]
-STATE = INDEX["state"]
+"""In a row of the workers' part."""
+
 _USED = HEAD_INDEX["rows"]
+_CODES = {field.name: field.code for field in (*HEAD, *MASTER_FIELDS)}
 
 Words: TypeAlias = "memoryview[int]"
 
-TRIES = 100
-"""How often a row is read that is being written; then it is taken as it is."""
+TRIES = 10
+"""How often a row is read that is being written; then it is taken as it is. A worker writes for
+some 20 us and a read takes as long; one that never ends its writing must not hold a reader up."""
 
 
 class Row:
-    """One row: ``floats[DEADLINE]``, ``counts[REQUESTS]``."""
+    """One row, as its worker has it: ``floats[DEADLINE]``, ``counts[REQUESTS]``. ``record``: what
+    the master says of that worker, to be read only: ``record[ENDS]``."""
 
-    __slots__ = ("_bytes", "counts", "floats", "loads", "number", "rows")
+    __slots__ = ("_bytes", "counts", "floats", "loads", "number", "record", "rows")
 
-    def __init__(self, memory: memoryview, number: int) -> None:
+    def __init__(self, master: memoryview, workers: memoryview, number: int) -> None:
         start = offset(number)
-        part = self._bytes = memory[start : start + ROW_SIZE]
+        part = self._bytes = workers[start : start + ROW_SIZE]
         self.number = number
         self.floats = part.cast("d")
         self.counts = part.cast("Q")
-        self.loads = memory[HEAD_SIZE : HEAD_SIZE + LOADS_SIZE].cast("Q")
+        self.loads = workers[:LOADS_SIZE].cast("Q")
         """Of all workers; ours is at ``number``."""
-        self.rows = Rows(memory)
+        record = record_offset(number)
+        self.record = master[record : record + RECORD_SIZE].toreadonly().cast("Q")
+        self.rows = Rows(master, workers)
         """Of all workers, to look at."""
 
     def read(self) -> dict[str, Any]:
@@ -67,29 +86,32 @@ class Row:
         return self.rows.row(self.number)
 
     def clear(self) -> None:
-        """Zero every field."""
+        """Zero every field, whatever the last owner of the row left there."""
         self.loads[self.number] = NOBODY
         self._bytes[:] = bytes(ROW_SIZE)
 
 
 class Rows:
-    """The head and all rows, for somebody who only reads."""
+    """The head and all rows, for a process that only reads. Numbers of workers are plausible ones,
+    whatever the workers wrote."""
 
-    __slots__ = ("counts", "floats")
+    __slots__ = ("counts", "floats", "master_counts", "master_floats")
 
-    def __init__(self, memory: memoryview) -> None:
-        self.counts = memory.cast("Q")
-        self.floats = memory.cast("d")
+    def __init__(self, master: memoryview, workers: memoryview) -> None:
+        self.master_counts = master.toreadonly().cast("Q")
+        self.master_floats = master.toreadonly().cast("d")
+        self.counts = workers.toreadonly().cast("Q")
+        self.floats = workers.toreadonly().cast("d")
 
     @property
     def used(self) -> int:
         """How many rows may be in use, from the first on."""
-        return self.counts[_USED]
+        return self.master_counts[_USED]
 
     def has_only(self, row: int) -> bool:
         """Whether no other row belongs to anybody."""
         return not any(
-            self.counts[offset(other) // FIELD_SIZE + WORKER]
+            self.master_counts[record_offset(other) // FIELD_SIZE + WORKER]
             for other in range(self.used)
             if other != row
         )
@@ -108,29 +130,39 @@ class Rows:
 
     def head(self) -> dict[str, Any]:
         """What the master says, by the names of the fields."""
-        return _read(HEAD, self.counts, self.floats, 0)
+        return _read(HEAD, self.master_counts, self.master_floats, 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Each row in use: its fields by name, ``load``, ``times`` (the histogram), and ``torn``:
         its worker stopped in the middle of writing."""
         for number in range(self.used):
-            if self.counts[offset(number) // FIELD_SIZE + WORKER]:
+            if self.master_counts[record_offset(number) // FIELD_SIZE + WORKER]:
                 yield self.row(number)
 
     def row(self, number: int) -> dict[str, Any]:
         """One row."""
+        row = self._of_worker(number)
+        start = record_offset(number) // FIELD_SIZE
+        row.update(_read(MASTER_FIELDS, self.master_counts, self.master_floats, start))
+        row["row"] = number
+        row["load"] = self.counts[number]
+        return row
+
+    def _of_worker(self, number: int) -> dict[str, Any]:
         start = offset(number) // FIELD_SIZE
+        times = start + HISTOGRAM
         for _ in range(TRIES):
             before = self.counts[start + SEQUENCE]
-            row = _read(FIELDS, self.counts, self.floats, start)
-            times = start + HISTOGRAM
-            row["times"] = self.counts[times : times + histogram.BUCKETS].tolist()
-            row["torn"] = bool(before & 1) or before != self.counts[start + SEQUENCE]
-            if not row["torn"]:
+            row = _read(WORKER_FIELDS, self.counts, self.floats, start)
+            counted = self.counts[times : times + histogram.BUCKETS].tolist()
+            torn = bool(before & 1) or before != self.counts[start + SEQUENCE]
+            if not torn:
                 break
-        row["row"] = number
-        row["load"] = self.counts[HEAD_SIZE // FIELD_SIZE + number]
-        return row
+        row = {
+            name: plausible_time(value) if isinstance(value, float) else plausible_count(value)
+            for name, value in row.items()
+        }
+        return {**row, "times": list(map(plausible_count, counted)), "torn": torn}
 
 
 def _read(
@@ -143,7 +175,7 @@ def _read(
 
 
 EMPTY: dict[str, Any] = {
-    **{field.name: 0.0 if field.code == "d" else 0 for field in FIELDS},
+    **{f.name: 0.0 if f.code == "d" else 0 for f in (*MASTER_FIELDS, *WORKER_FIELDS)},
     "times": [0] * histogram.BUCKETS,
     "torn": False,
     "row": 0,
@@ -153,17 +185,22 @@ EMPTY: dict[str, Any] = {
 
 
 class Scoreboard:
-    """All of it. Only the master takes and releases rows, and writes the head."""
+    """All of it. Only the master takes and releases rows, and writes its part.
+
+    Raises MachineError.
+    """
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create("prefork-scoreboard", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, SIZE)
-        self._memory = memoryview(mmap.mmap(self.fd, SIZE))
-        self.rows = Rows(self._memory)
+        self.fd = shared_memory.create("prefork-master", MASTER_SIZE)
+        self._workers_fd = shared_memory.create("prefork-workers", SIZE)
+        # Children inherit the other two; this one is the master's alone.
+        own = shared_memory.map_writable(self.fd, MASTER_SIZE, inherited=False)
+        self._counts, self._floats = own.cast("Q"), own.cast("d")
+        self._master = shared_memory.map_read_only(self.fd, MASTER_SIZE)
+        self._workers = shared_memory.map_writable(self._workers_fd, SIZE, inherited=True)
+        self.rows = Rows(self._master, self._workers)
         self._free = list(range(ROWS))
-        self._head = self._memory[:HEAD_SIZE]
-        self._head_counts, self._head_floats = self._head.cast("Q"), self._head.cast("d")
-        self.note(magic=MAGIC, pid=os.getpid())
+        self.note(magic=MAGIC, pid=os.getpid(), workers_fd=self._workers_fd)
 
     @property
     def path(self) -> str:
@@ -173,37 +210,62 @@ class Scoreboard:
     def note(self, **fields: float) -> None:
         """Write fields of the head."""
         for name, value in fields.items():
-            index = HEAD_INDEX[name]
-            if HEAD[index].code == "d":
-                self._head_floats[index] = value
-            else:
-                self._head_counts[index] = int(value)
+            self._write(name, HEAD_INDEX[name], value)
+
+    def assign(self, row: Row, **fields: float) -> None:
+        """Write fields of a row that are the master's."""
+        start = record_offset(row.number) // FIELD_SIZE
+        for name, value in fields.items():
+            self._write(name, start + INDEX[name], value)
+
+    def _write(self, name: str, place: int, value: float) -> None:
+        if _CODES[name] == "d":
+            self._floats[place] = value
+        else:
+            self._counts[place] = int(value)
 
     def take(self, worker: int) -> Row:
         """A clean row for this worker, as near to the first as can be."""
-        row = Row(self._memory, heapq.heappop(self._free))
-        row.clear()
-        row.counts[WORKER] = worker
+        row = Row(self._master, self._workers, heapq.heappop(self._free))
+        self._clear(row)
+        self.assign(row, worker=worker)
         self.note(rows=max(self.rows.used, row.number + 1))
         return row
 
     def release(self, row: Row) -> None:
-        """To be called after its worker was reaped, so that nobody writes to it any more."""
-        row.clear()
+        """To be called after its worker was reaped. A process that this worker left behind may
+        still write there, hence it is cleared once more when it is taken."""
+        self._clear(row)
         heapq.heappush(self._free, row.number)
 
+    def _clear(self, row: Row) -> None:
+        self.assign(row, **dict.fromkeys((field.name for field in MASTER_FIELDS), 0))
+        row.clear()
+
     def close_copy(self) -> None:
-        """In a child that has its row: the memory stays, others find it by the master's fd."""
+        """In a child that has its row: the memory stays, others find it by the master's fds."""
+        del self._counts, self._floats  # nothing is mapped there any more
         os.close(self.fd)
+        os.close(self._workers_fd)
 
 
 def look(path: str) -> Rows:
-    """Somebody else's scoreboard. Raises OSError when it is gone, ValueError when it is none."""
+    """The scoreboard of another process. Raises OSError when it is gone, ValueError when it is
+    none."""
+    head = _look(path, MASTER_SIZE)
+    counts = head.cast("Q")
+    if counts[0] != MAGIC:
+        raise ValueError(f"{path} is not a scoreboard of this version of prefork")
+    beside = f"{os.path.dirname(path)}/{counts[HEAD_INDEX['workers_fd']]}"
+    return Rows(head, _look(beside, SIZE))
+
+
+def _look(path: str, size: int) -> memoryview:
+    """Not through libc: this mapping is to end with its last reader."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        rows = Rows(memoryview(mmap.mmap(fd, SIZE, prot=mmap.PROT_READ)))
+        if not shared_memory.is_sealed(fd):
+            raise ValueError(f"{path} is not a scoreboard: its size may change")
+        return memoryview(mmap.mmap(fd, size, prot=mmap.PROT_READ))
     finally:
         os.close(fd)
-    if rows.counts[0] != MAGIC:
-        raise ValueError(f"{path} is not a scoreboard of this version of prefork")
-    return rows

@@ -6,8 +6,12 @@ published between two steps of ``sequence``: odd while it is written, so that a 
 odd or changed reads again. The master hands a row to a worker before the fork and takes it back
 after it was reaped; ``worker`` tells whose row it is.
 
-The parts, in this order: the head, which only the master writes; the loads, one word a row
-(http/load.py), close together because every worker reads all of them when it accepts; the rows.
+There are two parts, each in memory of its own (unix/scoreboard.py). The master's part, which no
+other process can write: the head, then one record a row with the fields whose writer is ``master``.
+The workers' part, which every worker can write: the loads, one word a row (http/load.py), close
+together because every worker reads all of them when it accepts; then the rows with the fields
+whose writer is ``worker``. A hostile worker may leave any bits in the workers' part at any time,
+so readers take its numbers through ``plausible_count`` and ``plausible_time``.
 """
 
 from dataclasses import dataclass
@@ -17,7 +21,7 @@ from prefork.wire import histogram
 ROWS = 4096
 """Rows are only addresses until they are touched, so there are plenty."""
 
-MAGIC = int.from_bytes(b"prefork1", "little")
+MAGIC = int.from_bytes(b"prefork2", "little")
 """The last letter is the version of the layout."""
 
 
@@ -45,6 +49,7 @@ HEAD = (
     Field("reloads", "Q", "", "master", "reloads that reached their end", "counter"),
     Field("failures", "Q", "", "master", "reloads that failed", "counter"),
     Field("restarts", "Q", "", "master", "workers replaced because they died", "counter"),
+    Field("workers_fd", "Q", "", "master", "the master's descriptor of the workers' part"),
 )
 
 FIELDS = (
@@ -93,28 +98,67 @@ FIELDS = (
 STATES = ("", "starting", "running", "reloading", "frozen", "stopping")
 WORKER_STATES = ("", "spawning", "booting", "ready", "draining", "hung", "killed")
 
+MASTER_FIELDS = tuple(field for field in FIELDS if field.writer == "master")
+"""Of a record in the master's part."""
+
+WORKER_FIELDS = tuple(field for field in FIELDS if field.writer == "worker")
+"""Of a row in the workers' part."""
+
 FIELD_SIZE = 8
 HEAD_SIZE = 4096
+RECORD_SIZE = 64
+MASTER_SIZE = HEAD_SIZE + ROWS * RECORD_SIZE
+"""Bytes of the master's part."""
+
 LOADS_SIZE = ROWS * FIELD_SIZE
 ROW_SIZE = 2048
-FIRST_ROW = HEAD_SIZE + LOADS_SIZE
+FIRST_ROW = LOADS_SIZE
 SIZE = FIRST_ROW + ROWS * ROW_SIZE
+"""Bytes of the workers' part."""
 
 HEAD_INDEX = {field.name: index for index, field in enumerate(HEAD)}
 """Places in the head, in units of FIELD_SIZE."""
 
-INDEX = {field.name: index for index, field in enumerate(FIELDS)}
-"""Places in a row, in units of FIELD_SIZE."""
+INDEX = {
+    field.name: index
+    for fields in (MASTER_FIELDS, WORKER_FIELDS)
+    for index, field in enumerate(fields)
+}
+"""Places in a record of the master's part, or in a row of the workers', in units of FIELD_SIZE."""
 
 HISTOGRAM = 48
 """Where the histogram of times begins in a row, in the same units: one counter a bucket."""
 
-assert len(FIELDS) <= HISTOGRAM
+assert len(MASTER_FIELDS) * FIELD_SIZE <= RECORD_SIZE
+assert len(WORKER_FIELDS) <= HISTOGRAM
 assert (HISTOGRAM + histogram.BUCKETS) * FIELD_SIZE <= ROW_SIZE
+
+MOST_COUNT = 2**63 - 1
+MOST_TIME = 1e12
+"""Seconds, or requests a second: far beyond anything real, and sums of it stay finite."""
+
+
+def plausible_count(count: int) -> int:
+    """The count as it stands in the workers' part; 0 for one that no worker reaches."""
+    return count if count <= MOST_COUNT else 0
+
+
+def plausible_time(time: float) -> float:
+    """The float as it stands in the workers' part; 0.0 for what is no number, negative or huge."""
+    return time if 0.0 <= time <= MOST_TIME else 0.0
 
 
 def offset(row: int) -> int:
-    """Where a row begins, in bytes. Raises IndexError beyond the last."""
+    """Where a row begins in the workers' part, in bytes. Raises IndexError beyond the last."""
+    return FIRST_ROW + _checked(row) * ROW_SIZE
+
+
+def record_offset(row: int) -> int:
+    """Where the record of a row begins in the master's part, in bytes. Raises IndexError."""
+    return HEAD_SIZE + _checked(row) * RECORD_SIZE
+
+
+def _checked(row: int) -> int:
     if not 0 <= row < ROWS:
         raise IndexError(f"scoreboard row {row} of {ROWS}")
-    return FIRST_ROW + row * ROW_SIZE
+    return row

@@ -31,7 +31,7 @@ class Line:
     @property
     def ends(self) -> bool:
         """Whether the whole service ends; else somebody will take over, or has."""
-        return bool(self.row.counts[ENDS])
+        return bool(self.row.record[ENDS])
 
     def ready(self, shares: bool = False) -> None:
         """The worker accepts connections, also those that siblings share. Its deadline counts from

@@ -19,10 +19,14 @@ def one() -> int:
 
 
 def workers(
-    count: int, slack: int = 0, limit: int | None = None, kind: type[Gate] = Gate
+    count: int,
+    slack: int = 0,
+    limit: int | None = None,
+    kind: type[Gate] = Gate,
+    board: Scoreboard | None = None,
 ) -> list[tuple[Gate, Row]]:
     """So many that are ready, awake and idle."""
-    board = Scoreboard()
+    board = board or Scoreboard()
     made = []
     for number in range(count):
         row = board.take(number + 1)
@@ -34,15 +38,17 @@ def workers(
 
 
 def test_who_is_alone_is_free_to_accept() -> None:
-    (a, _), (b, row) = workers(2)
+    board = Scoreboard()
+    (a, _), (b, row) = workers(2, board=board)
     b.load.hide()
     a.tick(0.0)
     assert not a.free, "the other one may be about to be ready"
-    row.clear()
+    board.release(row)
     a.tick(0.0)
     assert a.free
-    (limited, _), (_, row) = workers(2, limit=3)
-    row.clear()
+    board = Scoreboard()
+    (limited, _), (_, row) = workers(2, limit=3, board=board)
+    board.release(row)
     limited.tick(0.0)
     assert not limited.free
     (anybody, _), _ = workers(2, kind=OpenGate)

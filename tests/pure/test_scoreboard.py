@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.http.load import NOBODY
-from prefork.unix.scoreboard import DEADLINE, SEQUENCE, WORKER, Scoreboard, look
+from prefork.unix import shared_memory
+from prefork.unix.scoreboard import DEADLINE, EMPTY, SEQUENCE, WORKER, Scoreboard, look
 from prefork.wire import histogram
 from prefork.wire.reading import STALE, reading, together
-from prefork.wire.scoreboard import FIELDS, HEAD, HISTOGRAM, INDEX, ROWS, offset
+from prefork.wire.scoreboard import FIELDS, HEAD, HISTOGRAM, INDEX, MASTER_SIZE, ROWS, offset
 from tests.pure.children import born
 
 REQUESTS = INDEX["requests"]
@@ -27,8 +28,8 @@ def test_what_a_child_writes_into_its_row_the_parent_reads() -> None:
         return 0
 
     born(life).reap()
-    assert (row.counts[WORKER], row.floats[DEADLINE], row.counts[REQUESTS]) == (9, 1.5, 3)
-    assert (other.counts[WORKER], other.floats[DEADLINE], other.counts[REQUESTS]) == (8, 0.0, 0)
+    assert (row.record[WORKER], row.floats[DEADLINE], row.counts[REQUESTS]) == (9, 1.5, 3)
+    assert (other.record[WORKER], other.floats[DEADLINE], other.counts[REQUESTS]) == (8, 0.0, 0)
 
 
 def test_a_released_row_is_clean_and_comes_back() -> None:
@@ -39,7 +40,23 @@ def test_a_released_row_is_clean_and_comes_back() -> None:
     board.release(rows[5])
     again = board.take(99)
     assert again.number == rows[5].number
-    assert (again.counts[WORKER], again.counts[REQUESTS]) == (99, 0)
+    assert (again.record[WORKER], again.counts[REQUESTS]) == (99, 0)
+
+
+def test_a_row_is_clean_although_a_process_of_its_last_owner_wrote_after_the_release() -> None:
+    board = Scoreboard()
+    row = board.take(1)
+    board.release(row)
+
+    def life() -> int:
+        row.counts[:] = memoryview(b"\xff" * len(row.counts) * 8).cast("Q")
+        row.loads[row.number] = 5
+        return 0
+
+    born(life).reap()
+    again = board.take(2)
+    assert again.number == row.number
+    assert {**again.read(), "worker": 0} == EMPTY
 
 
 def test_there_is_no_row_beyond_the_last() -> None:
@@ -62,7 +79,7 @@ def test_others_read_it_by_the_masters_descriptor_as_long_as_it_is_open() -> Non
     board.note(target=3, began=1.5)
     row = board.take(7)
     row.counts[REQUESTS] = 12
-    row.counts[INDEX["slot"]] = 2
+    board.assign(row, slot=2)
     seen = look(board.path)
     assert (seen.head()["pid"], seen.head()["target"], seen.head()["began"]) == (
         os.getpid(),
@@ -81,8 +98,12 @@ def test_others_read_it_by_the_masters_descriptor_as_long_as_it_is_open() -> Non
 
 def test_what_is_no_scoreboard_is_not_read_as_one() -> None:
     fd = os.memfd_create("other")
-    os.ftruncate(fd, offset(ROWS - 1) + 4096)
-    with pytest.raises(ValueError, match="not a scoreboard"):
+    os.ftruncate(fd, MASTER_SIZE)
+    with pytest.raises(ValueError, match="not a scoreboard: its size may change"):
+        look(f"/proc/self/fd/{fd}")
+    os.close(fd)
+    fd = shared_memory.create("other", MASTER_SIZE)
+    with pytest.raises(ValueError, match="not a scoreboard of this version"):
         look(f"/proc/self/fd/{fd}")
     os.close(fd)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import struct
 
 import hypothesis.strategies as st
@@ -14,11 +15,21 @@ from prefork.wire.scoreboard import (
     FIELD_SIZE,
     FIELDS,
     FIRST_ROW,
+    HEAD_SIZE,
     INDEX,
+    LOADS_SIZE,
+    MASTER_FIELDS,
+    MASTER_SIZE,
+    RECORD_SIZE,
     ROW_SIZE,
     ROWS,
     SIZE,
+    WORKER_FIELDS,
+    Field,
     offset,
+    plausible_count,
+    plausible_time,
+    record_offset,
 )
 
 WORDS = st.builds(Word, st.sampled_from(Say), st.text())
@@ -156,10 +167,20 @@ def test_every_field_is_eight_bytes_so_that_it_is_stored_whole() -> None:
     assert {field.code for field in FIELDS} <= {"Q", "d"}
 
 
-def test_every_field_has_a_column_of_its_own_inside_the_row() -> None:
-    assert {field.name: column for column, field in enumerate(FIELDS)} == INDEX
-    assert len(INDEX) == len(FIELDS)
-    assert (max(INDEX.values()) + 1) * FIELD_SIZE <= ROW_SIZE
+@pytest.mark.parametrize(
+    ("fields", "size"), [(MASTER_FIELDS, RECORD_SIZE), (WORKER_FIELDS, ROW_SIZE)]
+)
+def test_every_field_has_a_column_of_its_own_inside_its_part(
+    fields: tuple[Field, ...], size: int
+) -> None:
+    assert {INDEX[field.name]: field.name for field in fields} == {
+        column: field.name for column, field in enumerate(fields)
+    }
+    assert (max(INDEX[field.name] for field in fields) + 1) * FIELD_SIZE <= size
+
+
+def test_both_parts_together_have_all_fields() -> None:
+    assert len(INDEX) == len(FIELDS) == len(MASTER_FIELDS) + len(WORKER_FIELDS)
 
 
 def test_every_field_has_one_writer_and_says_what_it_means() -> None:
@@ -175,9 +196,36 @@ def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() ->
     assert {b - a for a, b in itertools.pairwise(offsets)} == {ROW_SIZE}
     assert ROW_SIZE % 64 == 0
     assert offsets[-1] + ROW_SIZE == SIZE
+    assert LOADS_SIZE <= FIRST_ROW
+    records = [record_offset(row) for row in range(ROWS)]
+    assert records[0] == HEAD_SIZE
+    assert {b - a for a, b in itertools.pairwise(records)} == {RECORD_SIZE}
+    assert records[-1] + RECORD_SIZE == MASTER_SIZE
 
 
 @pytest.mark.parametrize("row", [-1, ROWS, ROWS + 1])
 def test_a_row_beyond_the_last_is_an_error(row: int) -> None:
     with pytest.raises(IndexError, match=f"row {row} of {ROWS}"):
         offset(row)
+    with pytest.raises(IndexError, match=f"row {row} of {ROWS}"):
+        record_offset(row)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2**63 - 1])
+def test_a_count_that_a_worker_may_reach_is_taken_as_it_is(count: int) -> None:
+    assert plausible_count(count) == count
+
+
+@given(st.floats(0.0, 1e12))
+def test_a_time_that_a_worker_may_write_is_taken_as_it_is(time: float) -> None:
+    assert plausible_time(time) == time
+
+
+@pytest.mark.parametrize("count", [2**63, 2**64 - 1])
+def test_a_count_that_no_worker_reaches_is_zero(count: int) -> None:
+    assert plausible_count(count) == 0
+
+
+@pytest.mark.parametrize("time", [math.nan, math.inf, -math.inf, -1e-300, -1.0, 1.1e12, 1.7e308])
+def test_a_time_that_makes_no_sense_is_zero(time: float) -> None:
+    assert plausible_time(time) == 0.0

@@ -1,0 +1,100 @@
+"""Memory that processes share and that none of them can take away from another one.
+
+A file without a name (memfd_create(2)) whose size is sealed: a process that could shrink it would
+kill every other one that maps it (SIGBUS, mmap(2)). F_SEAL_FUTURE_WRITE is not used, because a
+master that execs itself could not map its own file again.
+
+Seals do not hold back a process that has the file open for writing: it can still punch holes
+(fallocate(2)). Hence three rules: a child gets mappings and no descriptor; the file has mode 0600,
+so a child of another user cannot open it anew by /proc/self/fd (the kernel makes it 0777); and a
+mapping that is to be read only comes from a descriptor that was opened for reading, because
+mprotect(2) would make any other one writable.
+
+The mappings are made by libc: Python's mmap keeps a duplicate of the descriptor (until 3.13, and
+there by default). They last as long as the process.
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+
+from prefork.errors import MachineError
+
+MADV_DONTFORK = 10
+"""madvise(2); Python's mmap module names it, but only its own objects can be advised so."""
+
+_FAILED = ctypes.c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def create(name: str, size: int) -> int:
+    """A descriptor of a file of ``size`` zero bytes, which keeps that size. Raises MachineError."""
+    try:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.fchmod(fd, 0o600)
+        os.ftruncate(fd, size)
+        fcntl.fcntl(
+            fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
+    except OSError as error:
+        raise MachineError(f"cannot make shared memory: {error.strerror}") from error
+    return fd
+
+
+def is_sealed(fd: int) -> bool:
+    """Whether the size of the file can never change, so that it may be mapped without fear."""
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
+    except OSError:
+        return False  # it is no file of memfd_create(2)
+
+
+def map_writable(fd: int, size: int, inherited: bool) -> memoryview:
+    """All of the file, to read and write. ``inherited``: children have the mapping, too; else a
+    child finds nothing there and dies of any access (MADV_DONTFORK). Raises MachineError."""
+    address = _map(fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
+    if not inherited and _libc.madvise(address, size, MADV_DONTFORK):
+        raise _failure()
+    return _view(address, size)
+
+
+def map_read_only(fd: int, size: int) -> memoryview:
+    """All of the file, for this process and its children; nothing makes it writable for them.
+
+    Raises MachineError.
+    """
+    try:
+        reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise MachineError(f"cannot open shared memory by /proc: {error.strerror}") from error
+    try:
+        return _view(_map(reader, size, mmap.PROT_READ), size).toreadonly()
+    finally:
+        os.close(reader)
+
+
+def _map(fd: int, size: int, access: int) -> int:
+    address = _libc.mmap(None, size, access, mmap.MAP_SHARED, fd, 0)
+    if address == _FAILED:
+        raise _failure()
+    return int(address)
+
+
+def _failure() -> MachineError:
+    return MachineError(f"cannot map shared memory: {os.strerror(ctypes.get_errno())}")
+
+
+def _view(address: int, size: int) -> memoryview:
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
