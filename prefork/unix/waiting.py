@@ -4,6 +4,11 @@ import selectors
 from collections.abc import Callable, Iterator
 
 
+LONGEST_WAIT = 3600.0
+"""Seconds. epoll_wait(2) takes no more than 2**31 ms, and Python raises OverflowError beyond it; a
+deadline may be further away, because an option says so or because a worker wrote it."""
+
+
 class Waiter:
     """Descriptors, each with what to call when it is readable."""
 
@@ -19,7 +24,12 @@ class Waiter:
         self._selector.unregister(fd)
 
     def wait(self, timeout: float | None) -> Iterator[Callable[[], object]]:
-        """Block until something is readable or ``timeout`` seconds passed (None: for ever)."""
+        """Block until something is readable or ``timeout`` seconds passed (None: for ever).
+
+        It may end earlier, after an hour, with nothing to tell.
+        """
+        if timeout is not None:
+            timeout = min(timeout, LONGEST_WAIT)
         # A wait that SIGSTOP interrupted ends with its time, without a look: hence the second.
         for key, _ in self._selector.select(timeout) or self._selector.select(0):
             yield key.data

@@ -31,7 +31,7 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "rate": 0.0 if stale else round(row["rate"], 3),
         "busy": round(row["busy"], 6),
         "lag": round(max(row["lag"], silent if stale else 0.0), 6),
-        "oldest": round(now - row["oldest"], 3) if row["oldest"] else 0.0,
+        "oldest": round(max(0.0, now - row["oldest"]), 3) if row["oldest"] else 0.0,
         "silent": round(silent, 3),
         "p50": histogram.quantile(times, 0.50),
         "p99": histogram.quantile(times, 0.99),

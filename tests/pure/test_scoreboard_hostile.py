@@ -1,0 +1,103 @@
+"""Whatever bits a worker leaves in its row, every reader makes numbers of them, and none raises."""
+
+import json
+import math
+import os
+import struct
+import time
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from prefork.cli.lately import Lately
+from prefork.master.readings import Told
+from prefork.observe.status.history import History
+from prefork.observe.status.metrics import exposition
+from prefork.observe.status.view import View
+from prefork.pool.scaling import Bounds, Reading, Scaler
+from prefork.unix.scoreboard import SEQUENCE, Row, Scoreboard
+from prefork.unix.waiting import LONGEST_WAIT, Waiter
+from prefork.wire.reading import reading, together
+from prefork.wire.scoreboard import ROW_SIZE
+
+BOARD = Scoreboard()
+HOSTILE = [BOARD.take(1), BOARD.take(2)]
+for each in HOSTILE:
+    BOARD.assign(each, pid=os.getpid(), slot=each.number, state=3)
+
+WORDS = st.one_of(
+    st.integers(0, 2**64 - 1),
+    st.floats(width=64).map(lambda value: int.from_bytes(struct.pack("=d", value), "little")),
+    st.sampled_from(
+        [0, 1, 2**63 - 1, 2**63, 2**64 - 1]
+        + [
+            int.from_bytes(struct.pack("=d", value), "little")
+            for value in (math.nan, math.inf, -math.inf, -1.0, 1e300, 5e-324, 1e12)
+        ]
+    ),
+)
+BITS = st.lists(WORDS, min_size=8, max_size=32)
+
+
+def fill(row: Row, words: list[int]) -> None:
+    """Repeat them over the whole row, as a worker might at any moment."""
+    for place in range(ROW_SIZE // 8):
+        row.counts[place] = words[place % len(words)]
+    row.loads[row.number] = words[0]
+
+
+@given(BITS, BITS, st.floats(0.0, 1e9))
+def test_readers_make_finite_numbers_of_any_bits(
+    first: list[int], second: list[int], now: float
+) -> None:
+    told, lately, history, scaler = Told(), Lately(), History(), Scaler(Bounds(1, 8))
+    view = View("web", BOARD.rows, 1)
+    view.look()
+    for step, words in enumerate((first, second, [0])):
+        for row in HOSTILE:
+            fill(row, words)
+        rows, at = list(BOARD.rows), now + step + 1
+        assert [row["worker"] for row in rows] == [1, 2]
+        busy, lag, wait = told.look({row["worker"]: row for row in rows}, at)
+        numbers = {"busy": busy, "lag": lag, "wait": wait}
+        scaler.decide(Reading(target=2, ready=2, **numbers), at)
+        history.take(BOARD.rows.head(), rows, {}, at, at)
+        view.sample()
+        seen = [
+            numbers,
+            *(reading(row, at) for row in rows),
+            together(rows, at),
+            lately.since({"workers": rows}, rows, at)["figures"],
+            history.since(0.0),
+            view.status(0.0),
+        ]
+        json.dumps(seen, allow_nan=False)
+        values = [
+            line.split()[-1] for line in exposition("web", view.head(), rows, {}).splitlines()
+        ]
+        assert not {"nan", "inf", "-inf"} & set(values)
+
+
+def test_a_row_that_is_always_being_written_costs_a_reader_little() -> None:
+    row = Scoreboard().take(1)
+    row.counts[SEQUENCE] = 1
+    began = time.thread_time()
+    assert row.read()["torn"]
+    assert time.thread_time() - began < 0.1
+
+
+@pytest.mark.parametrize("seconds", [LONGEST_WAIT * 1000, 2.0**31, 1e300, math.inf])
+def test_a_deadline_however_far_away_is_waited_for(tmp_path: Path, seconds: float) -> None:
+    waiter = Waiter()
+    reader, writer = os.pipe()
+    heard: list[int] = []
+    waiter.watch(reader, lambda: heard.append(reader))
+    os.write(writer, b"x")
+    for react in waiter.wait(seconds):
+        react()
+    assert heard == [reader]
+    waiter.close_copy()
+    os.close(reader)
+    os.close(writer)
