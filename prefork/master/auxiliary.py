@@ -5,6 +5,10 @@ heard while they live, noticed when they die, replaced. The master's signals mea
 because they may come to the whole process group. Who dies young makes its successor pause, longer
 each time.
 
+What such a process says is hostile input, because it may have been taken over: the first message
+that makes no sense, or raises anything else in the master, is the last that is heard of it. It is
+killed, and its death is logged with the reason and makes room for another, like any death.
+
 What differs is the owner's: which channel it is and what is said there, where the pause passes (in
 the new process or before it is forked), what is logged, and how the last one is ended.
 """
@@ -24,6 +28,10 @@ SOON = 1.0
 tried again after as many."""
 
 SHORTEST_PAUSE = 0.1
+
+LAST_MOMENT = 0.02
+"""Seconds from the end of a channel to that of its process, if it ends. The master waits for them,
+once in the life of such a process."""
 
 _MASTERS_BUSINESS = (
     signal.SIGHUP,
@@ -45,15 +53,19 @@ class Channel(Protocol):
         """For whoever waits."""
 
     def close(self) -> None:
-        """Also in a child, for its copy."""
+        """In a child, for its copy."""
+
+    def hang_up(self, waiter: Waiter) -> None:
+        """In the master, for good, and without ever waiting."""
 
 
 C = TypeVar("C", bound=Channel)
 
 
 class Auxiliary(Generic[C]):
-    """One kind, at most one process at a time. ``hear`` reads what it said on its channel;
-    ``on_death`` is told who died and of what, ``on_failure`` why there could be none."""
+    """One kind, at most one process at a time. ``hear`` reads what it said on its channel, and
+    raises EOFError when that was closed, ValueError for what makes no sense; ``on_death`` is told
+    who died and of what, ``on_failure`` why there could be none."""
 
     def __init__(
         self,
@@ -71,6 +83,10 @@ class Auxiliary(Generic[C]):
         self._on_death = on_death
         self._on_failure = on_failure
         self._child: Child | None = None
+        self._is_deaf = False
+        """Nothing more is heard of the one that there is …"""
+        self._fault = ""
+        """… for this reason; empty: it closed its channel."""
         self.channel: C | None = None
         """The master's end, while there is a process."""
         self.due = 0.0
@@ -112,6 +128,7 @@ class Auxiliary(Generic[C]):
         finally:
             its.close()
         self._child, self.channel, self._born = child, ours, time.monotonic()
+        self._is_deaf, self._fault = False, ""
         # A pause that did not pass before passes in it now, and makes it no older.
         self._rested = 0.0 if self._put_off else self._pause
         self._put_off = False
@@ -141,20 +158,39 @@ class Auxiliary(Generic[C]):
     # somebody else is in its place, or nobody.
 
     def _listen(self, channel: C) -> None:
-        if channel is self.channel:
+        if channel is not self.channel or self._is_deaf:
+            return
+        try:
             self._hear(channel)
+        except EOFError:
+            self._stop_hearing("")
+        except Exception as error:  # whatever it made us raise: it must not end the master
+            self._stop_hearing(f"{type(error).__name__}: {error}")
+
+    def _stop_hearing(self, fault: str) -> None:
+        """A process that only closed its channel is mostly about to die by itself, and then its
+        own exit code is to be seen; one that goes on would be of no use any more."""
+        assert self._child is not None, "it was heard"
+        assert self.channel is not None, "it was heard on it"
+        self._is_deaf, self._fault = True, fault
+        self._waiter.forget(self.channel.fileno())
+        if fault or not self._child.ends_within(LAST_MOMENT):
+            self.kill()
 
     def _bury(self, child: Child, channel: C) -> None:
         if child is not self._child:
             return
-        self._hear(channel)  # its last words
+        self._listen(channel)  # its last words
         death = self.let_go().reap()
         if time.monotonic() - self._born < SOON + self._rested:
             self.lengthen_pause()
         else:
             self._pause = 0.0
         self.due = 0.0
-        self._on_death(f"the {self._name} died ({death.signal or f'exit code {death.code}'})")
+        how = f"the {self._name} died ({death.signal or f'exit code {death.code}'})"
+        if self._fault:
+            how = f"the {self._name} made no sense, and was killed ({self._fault})"
+        self._on_death(how)
 
     def let_go(self) -> Child:
         """Nothing of the one that there is is heard any more; whoever asked for it reaps it."""
@@ -162,9 +198,10 @@ class Auxiliary(Generic[C]):
         assert child is not None, "there is one"
         assert channel is not None, "it was born with it"
         self._child = self.channel = None
-        self._waiter.forget(channel.fileno())
+        if not self._is_deaf:
+            self._waiter.forget(channel.fileno())
         self._waiter.forget(child.pidfd)
-        channel.close()
+        channel.hang_up(self._waiter)
         return child
 
     def kill(self) -> None:

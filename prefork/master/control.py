@@ -118,6 +118,7 @@ class Control:
         self._pool = pool
         self._asked = asked
         self._logs = logs
+        self._logger = logs.logger
         self._clock = clock
         self._talks: list[Talk] = []
         self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
@@ -134,28 +135,36 @@ class Control:
             return
         talk = Talk(peer, may_change=peer.is_owner)
         if not talk.may_change and not (self._group is not None and peer.is_in(self._group)):
-            peer.send(wire.error(f"this app belongs to {self._owner}", UsageError.exit_code))
-            peer.close()
+            self._turn_away(peer, f"this app belongs to {self._owner}")
         elif len(self._talks) >= (MOST_CLIENTS if talk.may_change else MOST_CLIENTS // 2):
-            peer.send(wire.error("too many are talking to this master", UsageError.exit_code))
-            peer.close()
+            self._turn_away(peer, "too many are talking to this master")
         else:
-            self._talks.append(talk)
-            self._waiter.watch(peer.fileno(), lambda: self._hear(talk))
+            self._begin(talk)
 
     def admit(self, peer: Peer, verbs: Collection[str]) -> None:
-        """Somebody whom the master itself has introduced, and what it may ask."""
-        talk = Talk(peer, may_change=True, verbs=verbs)
+        """Somebody whom the master itself has introduced, and what it may ask. There may be no
+        more of them than of those who only look."""
+        if len(self._talks) >= MOST_CLIENTS // 2:
+            self._turn_away(peer, "too many are talking to this master")
+        else:
+            self._begin(Talk(peer, may_change=True, verbs=verbs))
+
+    def _begin(self, talk: Talk) -> None:
         self._talks.append(talk)
-        self._waiter.watch(peer.fileno(), lambda: self._hear(talk))
+        self._waiter.watch(talk.peer.fileno(), lambda: self._hear(talk))
+
+    def _turn_away(self, peer: Peer, why: str) -> None:
+        peer.send(wire.error(why, UsageError.exit_code))
+        peer.hang_up(self._waiter)
 
     def _hear(self, talk: Talk) -> None:
-        data = talk.peer.read()
-        if data == b"":
-            self._hang_up(talk)
-        if not data:
-            return
+        """Whatever a client says, and whatever we make of it, ends its own conversation at most."""
         try:
+            data = talk.peer.read()
+            if data == b"":
+                self._hang_up(talk)
+            if not data:
+                return
             for line in talk.lines.feed(data):
                 if talk.goal is not None or talk.follows:
                     raise UsageError("one connection carries one request")
@@ -164,6 +173,11 @@ class Control:
                     return
         except PreforkError as error:
             self._end(talk, wire.error(str(error), error.exit_code))
+        except Exception as error:
+            text = "a client of the control socket (pid %d, uid %d) asked for what we could not do"
+            self._logger.exception(text, talk.peer.pid, talk.peer.uid)
+            text = f"this is a bug in prefork, please report it; see its log: {error!r}"
+            self._end(talk, wire.error(text, PreforkError.exit_code))
 
     def _permitted(self, talk: Talk, request: wire.Request) -> wire.Request:
         """Raises UsageError."""
@@ -182,7 +196,7 @@ class Control:
         if talk in self._talks:
             self._talks.remove(talk)
             self._waiter.forget(talk.peer.fileno())
-            talk.peer.close()
+            talk.peer.hang_up(self._waiter)
 
     # Verbs.
 

@@ -12,8 +12,10 @@ from prefork.master.outlets import Mouth
 from prefork.master.titles import Titles
 from prefork.observe.log import Log
 from prefork.pool import orders
+from prefork.unix.disposal import do_elsewhere
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
+from prefork.unix.waiting import Waiter
 from prefork.worker.boot import Birth, live
 from prefork.worker.current import WorkerInfo
 from prefork.worker.program import Hatch
@@ -25,6 +27,7 @@ class Forked:
     def __init__(
         self,
         name: str,
+        waiter: Waiter,
         log: Log,
         titles: Titles,
         logs: Logs,
@@ -32,6 +35,7 @@ class Forked:
         generations: Generations,
     ) -> None:
         self._name = name
+        self._waiter = waiter
         self._log = log
         self._titles = titles
         self._logs = logs
@@ -44,7 +48,11 @@ class Forked:
     def close_what_strands(self) -> None:
         """A worker died. Its siblings may be of another interface now, and go on with nothing that
         was shared: whoever waits for that is better off when the connection ends."""
-        if self._nursery.strands() and (count := self._queue.drop()):
+        if self._nursery.strands() and self._queue.is_filled():
+            do_elsewhere(self._waiter, self._close_stranded)
+
+    def _close_stranded(self) -> None:
+        if count := self._queue.drop():
             closed = counted(count, "connection")
             self._log.logger.warning("closed %s that no worker can go on with", closed)
 

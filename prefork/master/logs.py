@@ -4,6 +4,7 @@ Without ``--log-dir`` workers print where the master does. With it, they print i
 the log writer reads.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,11 @@ class Logs:
             raise MachineError(why) from error
         settings = (self._rotation, self._log, waiter, begin_writer)
         self._outlets = Outlets(directory, self.path.name, *settings)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The master's own."""
+        return self._log.logger
 
     # For the next worker.
 

@@ -19,7 +19,7 @@ from typing import Any
 from prefork.config import Config
 from prefork.config.changes import changed_for_restart, in_force
 from prefork.config.target import default_name
-from prefork.errors import AppError, MachineError, PreforkError
+from prefork.errors import MachineError, PreforkError
 from prefork.master.autoscale import Autoscale
 from prefork.master.control import Control
 from prefork.master.describe import describe
@@ -33,10 +33,12 @@ from prefork.master.published import Published
 from prefork.master.registration import Registration
 from prefork.master.status_server import StatusServer
 from prefork.master.titles import Titles
+from prefork.master.words import facts_of
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
 from prefork.printable import printable_text
+from prefork.unix import disposal
 from prefork.unix.daemon import Foreground
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemory
@@ -47,7 +49,7 @@ from prefork.unix.signals import Mailbox, in_terminal_foreground
 from prefork.unix.succession import NOTHING
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
-from prefork.wire.ready import Nonsense, Say, Word
+from prefork.wire.ready import Nonsense, Word
 from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
@@ -106,7 +108,7 @@ class Master:
         self._out_of_memory = OutOfMemory()
         known = (self._waiter, self._nursery, self._pool, log.logger)
         parts = (self._titles, self._logs, self._nursery, self._generations)
-        self._forked = Forked(self._name, log, *parts)
+        self._forked = Forked(self._name, self._waiter, log, *parts)
         wishes = (self._facts.append, self.reload, self._forked.be_watcher)
         self._planned = Planned(*known, *wishes)
         self._forked.mine += self._copies()
@@ -202,19 +204,12 @@ class Master:
                 reap_strangers(self._knows_pid)
 
     def _on_word(self, worker: int, word: Word | Nonsense) -> None:
-        match word:
-            case Word(Say.READY):
-                self._facts.append(facts.Ready(worker))
-            case Word(Say.FAILED, text, code):
-                self._facts.append(facts.BootFailed(worker, text, code or AppError.exit_code))
-            case Word(Say.LEAVING):
-                self._facts.append(facts.Leaving(worker))
-            case Word(Say.WORN, text):
-                self._facts.append(facts.Worn(worker, text))
-            case Word(Say.STUCK, text):
-                self._facts.append(facts.Stuck(worker, text))
-            case Nonsense(line):
-                self._log.logger.warning("worker said nonsense on its ready pipe: %s", line)
+        self._facts.extend(facts_of(worker, word))
+        if isinstance(word, Nonsense) and (known := self._pool.workers.get(worker)) is not None:
+            text = "worker %d (pid %d) said what makes no sense, and is replaced: %s"
+            self._log.logger.error(text, known.slot, known.pid, word.line)
+            if known.ready_at is None:
+                self._nursery.send(worker, signal.SIGKILL)
 
     def _on_death(self, worker: int, death: Death) -> None:
         if self._programs.adopts:
@@ -226,7 +221,7 @@ class Master:
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
     def _knows_pid(self, pid: int) -> bool:
-        parts = (self._nursery, self._logs, self._planned, self._status_server)
+        parts = (self._nursery, self._logs, self._planned, self._status_server, disposal)
         return any(part.knows_pid(pid) for part in parts)
 
     # What a signal or a client of the control socket asks.
@@ -396,4 +391,5 @@ class Master:
             self._control.close()
             self._registration.close(self._status, self._exit_code, self._done)
         self._foreground.failed(self._exit_code or self._foreground.unready)
+        disposal.wait_for_all()
         self._log.logger.info("stopped")

@@ -124,7 +124,18 @@ class Nursery:
                 os.close(nursling.ready_fd)
 
     def _hear(self, nursling: Nursling) -> bool:
-        """One read, so that no child can hold the master up; whether there may be more."""
+        """One read, so that no child can hold the master up; whether there may be more.
+
+        Whatever the child makes us raise counts as nonsense of its, and must not end the master.
+        """
+        try:
+            return self._read(nursling)
+        except Exception as error:
+            self._hang_up(nursling)
+            self._on_word(nursling.worker, Nonsense(f"{type(error).__name__}: {error}"))
+            return False
+
+    def _read(self, nursling: Nursling) -> bool:
         data = read_available(nursling.ready_fd) if nursling.ready_fd >= 0 else None
         if data is None:
             return False
@@ -134,9 +145,13 @@ class Nursery:
             return False
         for word in nursling.decoder.feed(data):
             self._on_word(nursling.worker, word)
-        return True
+            if isinstance(word, Nonsense):
+                self._hang_up(nursling)
+        return nursling.ready_fd >= 0
 
     def _hang_up(self, nursling: Nursling) -> None:
+        if nursling.ready_fd < 0:
+            return
         self._waiter.forget(nursling.ready_fd)
         os.close(nursling.ready_fd)
         nursling.ready_fd = -1
@@ -148,8 +163,7 @@ class Nursery:
                 break
         self._waiter.forget(nursling.child.pidfd)
         death = nursling.child.reap()
-        if nursling.ready_fd >= 0:
-            self._hang_up(nursling)  # a grandchild holds the other end
+        self._hang_up(nursling)  # if a grandchild holds the other end
         del self._children[nursling.worker]
         self._scoreboard.release(nursling.row)
         self._on_death(nursling.worker, death)

@@ -21,7 +21,7 @@ from prefork.unix.directory import Directory
 from prefork.unix.handover import Line, open_line
 from prefork.unix.pipes import Pipe, open_output_pipe
 from prefork.unix.waiting import Waiter
-from prefork.wire.outlets import Outlet, message, read
+from prefork.wire.outlets import Outlet, message, number_of, read, unknown
 
 LONGEST_PAUSE = 5.0
 """Seconds that a writer rests at most, when those before it died young."""
@@ -118,12 +118,14 @@ class Outlets:
     def _hear(self, line: Line) -> None:
         for data, _ in line.receive():
             if not data:
-                return
+                raise EOFError
             say, details = read(data)
             if say == "drained":
-                self._close_drained(details["number"])
+                self._close_drained(number_of(details))
+            elif say == "done":
+                self._asked.pop(number_of(details), None)
             else:
-                self._asked.pop(details["number"], None)
+                raise unknown(say)
 
     def _close_drained(self, number: int) -> None:
         for outlet in [outlet for outlet in self._outlets if outlet.number == number]:

@@ -21,6 +21,7 @@ from prefork.master.nursery import Nursery
 from prefork.master.titles import Titles
 from prefork.pool import orders
 from prefork.unix import family
+from prefork.unix.disposal import do_elsewhere
 from prefork.unix.guard import Guard, Session
 from prefork.unix.listeners import restore_backlog
 from prefork.unix.listening import listens
@@ -31,7 +32,7 @@ from prefork.unix.scoreboard import DEADLINE, Row
 from prefork.unix.signals import signal_number
 from prefork.unix.waiting import Waiter
 from prefork.wire import notify
-from prefork.wire.ready import Say, Word
+from prefork.wire.ready import Nonsense, Say, Word
 from prefork.worker.program import Hatch
 
 LOOK = 0.1
@@ -50,6 +51,7 @@ class Program:
     pid: int = 0
     due: float | None = None
     is_ready: bool = False
+    is_heard: bool = True
     stop_by: float | None = None
 
     @property
@@ -80,7 +82,7 @@ class Programs:
         self,
         waiter: Waiter,
         nursery: Nursery,
-        say: Callable[[int, Word], None],
+        say: Callable[[int, Word | Nonsense], None],
         log_fd: int,
         titles: Titles,
     ) -> None:
@@ -186,9 +188,28 @@ class Programs:
         self._say(program.worker, Word(Say.READY))
 
     def _hear(self, program: Program) -> None:
-        for notice in program.notify.read():
-            if self._is_its_own(notice, program):
-                self._heed(program, notify.read_notice(notice.data))
+        """Whatever it makes us raise counts as nonsense of its, and must not end the master."""
+        try:
+            for notice in program.notify.read():
+                if self._is_its_own(notice, program):
+                    self._heed(program, notify.read_notice(notice.data))
+        except Exception as error:
+            self._hear_no_more(program)
+            self._say(program.worker, Nonsense(f"{type(error).__name__}: {error}"))
+        if program.notify.is_held and program.is_heard:
+            self._hear_no_more(program)
+            do_elsewhere(self._waiter, program.notify.drop, lambda: self._hear_again(program))
+
+    def _hear_no_more(self, program: Program) -> None:
+        if program.is_heard:
+            program.is_heard = False
+            self._waiter.forget(program.notify.fileno())
+
+    def _hear_again(self, program: Program) -> None:
+        """What brought descriptors was taken out of its queue."""
+        if self._programs.get(program.worker) is program:
+            program.is_heard, program.notify.is_held = True, False
+            self._waiter.watch(program.notify.fileno(), lambda: self._hear(program))
 
     @staticmethod
     def _is_its_own(notice: Notice, program: Program) -> bool:
@@ -249,8 +270,8 @@ class Programs:
         if program is self._only and program.stop_by is None:
             self._ended = death
         self._hear(program)  # what it said last
-        self._waiter.forget(program.notify.fileno())
-        program.notify.close()
+        self._hear_no_more(program)
+        program.notify.hang_up(self._waiter)
         said = program.words.tell()
         if family.members(program.pid):
             self._leave_behind(program)

@@ -35,7 +35,7 @@ from prefork.unix.listeners import Listener, open_listeners
 from prefork.unix.process import Child
 from prefork.unix.scoreboard import Rows
 from prefork.unix.waiting import Waiter
-from prefork.wire.outlets import message, read
+from prefork.wire.outlets import message, number_of, read, unknown
 
 LONGEST_PAUSE = 5.0
 """Seconds that one rests at most, when those before it died young."""
@@ -197,22 +197,32 @@ class StatusServer:
     # What it asks.
 
     def _hear(self, line: Line) -> None:
-        for data, fd in line.receive():
+        for data, _ in line.receive():
             if not data:
-                return  # its death is told by its pidfd
-            say, _ = read(data)
-            if say == "talk" and fd is not None:
-                self._introduce(socket.socket(fileno=fd))
+                raise EOFError
+            say, details = read(data)
+            if say == "talk":
+                self._introduce(line, number_of(details))
             elif say == "logs":
                 self._hand_out_logs(line)
+            else:
+                raise unknown(say)
 
-    def _introduce(self, connection: socket.socket) -> None:
+    def _introduce(self, line: Line, number: int) -> None:
+        """It gets one end of a socket pair; the other one is a client of the control protocol. The
+        pair is ours, so that no descriptor of a process that may be hostile gets here."""
         if self._control is None:
-            connection.close()
             return
-        connection.setblocking(False)
-        allowed = LOOKS | CHANGES if self._settings.token else LOOKS
-        self._control.admit(Peer(connection), allowed)
+        try:
+            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            return  # out of descriptors; it asks again
+        with its:
+            allowed = LOOKS | CHANGES if self._settings.token else LOOKS
+            if line.send(message("talk", number=number), its.fileno()):
+                self._control.admit(Peer(ours), allowed)
+            else:
+                ours.close()
 
     def _hand_out_logs(self, line: Line) -> None:
         """Open, because the status server may not be who may."""

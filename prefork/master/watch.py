@@ -60,6 +60,14 @@ def _named(here: str, path: str) -> str:
     return os.path.realpath(whole) if ".." in whole.split("/") else os.path.normpath(whole)
 
 
+class _Reader(FileIO):
+    """The master's end of the watcher's pipe. No descriptor can come through a pipe."""
+
+    def hang_up(self, _waiter: Waiter) -> None:
+        """For good."""
+        self.close()
+
+
 class Watch:
     """``begin``: what the watcher does first in its process; ``on_change`` is told what changed."""
 
@@ -76,7 +84,7 @@ class Watch:
         self._wanted: Watched | None = None
         self._rest = b""
         self._trouble = ""
-        self._watcher: Auxiliary[FileIO] = Auxiliary(
+        self._watcher: Auxiliary[_Reader] = Auxiliary(
             "watcher", waiter, LONGEST_PAUSE, self._hear, self._put_off, self._on_failure
         )
 
@@ -96,7 +104,7 @@ class Watch:
     def _bear(self, wanted: Watched) -> None:
         """Raises MachineError."""
         pipe, master = open_ready_pipe(), os.getpid()
-        ours, its = FileIO(pipe.reader), FileIO(pipe.writer, "w")
+        ours, its = _Reader(pipe.reader), _Reader(pipe.writer, "w")
 
         def live() -> int:
             self._begin()
@@ -106,8 +114,13 @@ class Watch:
         self._watcher.bear(ours, its, live)
         self._rest = b""
 
-    def _hear(self, pipe: FileIO) -> None:
-        *lines, self._rest = (self._rest + (read_available(pipe.fileno()) or b"")).split(b"\n")
+    def _hear(self, pipe: _Reader) -> None:
+        data = read_available(pipe.fileno())
+        if data == b"":
+            raise EOFError
+        *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
+        if len(self._rest) > wire.LONGEST:
+            raise ValueError(f"a line of more than {wire.LONGEST} bytes")
         for line in lines:
             match wire.read(line):
                 case wire.Watching() as began:

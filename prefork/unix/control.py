@@ -16,7 +16,9 @@ from pathlib import Path
 
 from prefork.errors import MachineError
 from prefork.unix.directory import Directory
+from prefork.unix.disposal import DescriptorError, close_shut, take
 from prefork.unix.regular_file import kind
+from prefork.unix.waiting import Waiter
 
 _ROOM_TO_SEND = 1024 * 1024
 """What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""
@@ -91,25 +93,30 @@ class Peer:
         return self._socket.fileno()
 
     def read(self) -> bytes | None:
-        """What it said; None: nothing yet; empty: it left."""
+        """What it said; None: nothing yet; empty: it left, or sent a descriptor."""
         try:
-            return self._socket.recv(65536)
+            return take(self._socket, 65536)
         except BlockingIOError:
             return None
-        except OSError:
+        except (OSError, DescriptorError):
             return b""
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> bool:
         """Whether it was taken whole; ``fds``: descriptors that go with it."""
         try:
             if fds:
-                return socket.send_fds(self._socket, [data], fds) == len(data)
-            return self._socket.send(data) == len(data)
+                flags = socket.MSG_DONTWAIT
+                return socket.send_fds(self._socket, [data], fds, flags) == len(data)
+            return self._socket.send(data, socket.MSG_DONTWAIT) == len(data)
         except OSError:
             return False
 
+    def hang_up(self, waiter: Waiter) -> None:
+        """For good, whatever it has still sent."""
+        close_shut(waiter, self._socket)
+
     def close(self) -> None:
-        """Hang up."""
+        """In a child, for its copy."""
         self._socket.close()
 
 

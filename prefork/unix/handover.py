@@ -1,6 +1,7 @@
-"""A line between master and log writer: messages, some of which bring a descriptor.
+"""A line between master and an auxiliary process: messages, some of which bring a descriptor.
 
-Each message is a packet, so nothing arrives in pieces. The master's end never blocks.
+Each message is a packet, so nothing arrives in pieces. The master's end never blocks, and takes no
+descriptor: the other process may be hostile (unix/disposal.py).
 """
 
 import os
@@ -8,15 +9,23 @@ import socket
 from collections.abc import Iterator
 
 from prefork.errors import MachineError
+from prefork.unix.disposal import close_shut, take
+from prefork.unix.waiting import Waiter
 
 LONGEST = 4096
 
+MOST_MESSAGES = 64
+"""Read at a time, so that a process that never ends sending holds nothing up; the rest is still
+there when the other end is waited for again."""
+
 
 class Line:
-    """One end. ``fileno`` is readable when there are messages, or the other end is closed."""
+    """One end. ``fileno`` is readable when there are messages, or the other end is closed.
+    ``distrusts``: this is the master's end."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, distrusts: bool = False) -> None:
         self._end = end
+        self._distrusts = distrusts
         end.setblocking(False)
 
     def fileno(self) -> int:
@@ -27,8 +36,8 @@ class Line:
         """Whether the other end will get it: it may be dead, or take nothing any more."""
         try:
             socket.send_fds(self._end, [message], [] if fd is None else [fd])
-        except (BlockingIOError, BrokenPipeError, ConnectionError):
-            return False
+        except OSError:
+            return False  # EAGAIN, EPIPE, ECONNRESET, ETOOMANYREFS: nothing was sent
         return True
 
     def send_surely(self, message: bytes) -> None:
@@ -42,10 +51,13 @@ class Line:
             self._end.setblocking(False)
 
     def receive(self) -> Iterator[tuple[bytes, int | None]]:
-        """All messages that came, each with its descriptor; an empty one last: it is closed."""
-        while True:
+        """Messages that came, each with its descriptor; an empty one last: it is closed.
+
+        Raises ValueError in the master for a message that is none of ours.
+        """
+        for _ in range(MOST_MESSAGES):
             try:
-                message, fds, _flags, _address = socket.recv_fds(self._end, LONGEST, 1)
+                message, fds = self._take()
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -56,15 +68,25 @@ class Line:
             if not message:
                 return
 
+    def _take(self) -> tuple[bytes, list[int]]:
+        if self._distrusts:
+            return take(self._end, LONGEST), []
+        message, fds, _flags, _address = socket.recv_fds(self._end, LONGEST, 1)
+        return message, fds
+
     def close(self) -> None:
         """Also in a child, for its copy."""
         self._end.close()
 
+    def hang_up(self, waiter: Waiter) -> None:
+        """In the master, for good: what is left in it does not block the close."""
+        close_shut(waiter, self._end)
+
 
 def open_line() -> tuple[Line, Line]:
-    """Both ends. Raises MachineError."""
+    """The master's end, and the other one. Raises MachineError."""
     try:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:
         raise MachineError(f"cannot open a socket pair: {error.strerror}") from error
-    return Line(one), Line(other)
+    return Line(one, distrusts=True), Line(other)

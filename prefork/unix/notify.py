@@ -2,6 +2,10 @@
 
 Its address is abstract, so it needs no folder that every user may enter, and leaves nothing
 behind. Anybody may write there; the kernel tells who did (SCM_CREDENTIALS in unix(7)).
+
+A notice may bring descriptors: BARRIER=1 brings a pipe, and its sender waits until we close it
+(sd_notify_barrier(3)). A hostile program may bring any, so such a notice is read here, and taken
+out of the queue by another process (unix/disposal.py).
 """
 
 import socket
@@ -10,9 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
+from prefork.unix.disposal import close_shut, look
+from prefork.unix.waiting import Waiter
 from prefork.wire.notify import LONGEST
 
 _CREDENTIALS = struct.Struct("iII")
+_ROOM = socket.CMSG_SPACE(_CREDENTIALS.size)
 _MOST = 32
 """Datagrams that are read at a time, so that no program holds the master up."""
 
@@ -46,6 +53,7 @@ class NotifySocket:
             self._socket.bind("")  # Linux chooses a free abstract name
         except OSError as error:
             raise MachineError(f"cannot open a notify socket: {error.strerror}") from error
+        self.is_held = False
         name = self._socket.getsockname()
         self.address = "@" + (name[1:].decode() if isinstance(name, bytes) else name[1:])
 
@@ -54,22 +62,31 @@ class NotifySocket:
         return self._socket.fileno()
 
     def read(self) -> Iterator[Notice]:
-        """What was said since the last call, without waiting."""
-        room = socket.CMSG_SPACE(_CREDENTIALS.size)
+        """What was said since the last call, without waiting. It stops after a notice with
+        descriptors, and ``is_held`` is true until ``drop`` took that out of the queue."""
         for _ in range(_MOST):
-            if self._socket.fileno() < 0:
+            if self._socket.fileno() < 0 or self.is_held:
                 return
             try:
-                # Descriptors that come along (BARRIER=1) find no room, and the kernel closes them:
-                # just what their sender waits for.
-                data, extra, _, _ = self._socket.recvmsg(LONGEST, room)
+                seen = look(self._socket, LONGEST, _ROOM)
             except BlockingIOError:
                 return
-            for level, kind, credentials in extra:
+            self.is_held = seen.has_descriptors
+            if not self.is_held:
+                self._socket.recv(1, socket.MSG_DONTWAIT)
+            for level, kind, credentials in seen.extra:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                     pid, uid, _ = _CREDENTIALS.unpack(credentials[: _CREDENTIALS.size])
-                    yield Notice(data, pid, uid)
+                    yield Notice(seen.data, pid, uid)
+
+    def drop(self) -> None:
+        """In another process: the next notice, and what it brings."""
+        self._socket.recv(1, socket.MSG_DONTWAIT)
+
+    def hang_up(self, waiter: Waiter) -> None:
+        """In the master, for good."""
+        close_shut(waiter, self._socket, _ROOM)
 
     def close(self) -> None:
-        """In master and children alike."""
+        """In a child, for its copy; in the master while nothing has been said there."""
         self._socket.close()

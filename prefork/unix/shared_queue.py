@@ -3,11 +3,17 @@
 A pair of connected unix sockets that all workers share, the kernel's queue between them, and one
 message a connection, with its descriptor (SCM_RIGHTS in unix(7)). While it is in the queue nobody
 holds it but the kernel, so the death of a worker takes nothing along.
+
+Any of them may be hostile, so what is taken is checked: one descriptor, of a connected socket of
+the family that the message tells, and addresses in ASCII. Nothing relies on O_NONBLOCK, which each
+of them could change for all. The master itself takes nothing (unix/disposal.py).
 """
 
+import array
 import errno
 import fcntl
 import os
+import select
 import socket
 import struct
 import termios
@@ -20,6 +26,20 @@ _MESSAGE = struct.Struct("=H64sH64sH")
 """Family of the socket, client and server; a host of no bytes stands for none."""
 
 _INT = struct.Struct("=i")
+
+_ROOM = 512
+"""Bytes for control messages. More than one descriptor takes: a hostile worker may have asked the
+kernel to add credentials and the like (SO_PASSCRED), for all of us."""
+
+_SCM_PIDFD = 4
+"""unix(7): also a descriptor, of the sender; Python does not name it."""
+
+MOST_DROPPED = 4096
+"""Messages; a queue holds some three hundred, but a worker may go on filling it."""
+
+
+class StrangeMessageError(Exception):
+    """What was taken is no connection. ``str(error)`` says what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +63,68 @@ class SharedQueue:
         caller's descriptor is still the caller's to close."""
         message = _MESSAGE.pack(family, *_packed(addresses.client), *_packed(addresses.server))
         try:
-            return socket.send_fds(self._into, [message], [fd]) > 0
+            return socket.send_fds(self._into, [message], [fd], socket.MSG_DONTWAIT) > 0
         except OSError:
             return False  # EAGAIN, EBADF, ETOOMANYREFS: nothing was sent
 
     def take(self) -> Shared:
-        """The one that has waited for longest. Raises OSError: BlockingIOError when there is
-        none, EMFILE when this process cannot have one more descriptor."""
+        """The one that has waited for longest.
+
+        Raises OSError: BlockingIOError when there is none, EMFILE when this process cannot have one
+        more descriptor, EPIPE when the queue was shut down. Raises StrangeMessageError for what is
+        no connection; that is gone then.
+        """
         os.close(os.dup(self.socket.fileno()))  # else the kernel would drop what does not fit
         fd, message = self._receive()
-        family, client, port, server, server_port = _MESSAGE.unpack(message)
-        return Shared(
-            fd, family, Addresses(_unpacked(client, port), _unpacked(server, server_port))
-        )
+        try:
+            return _shared(fd, message)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _receive(self) -> tuple[int, bytes]:
         """Not by socket.recv_fds, whose descriptors are inheritable for a moment."""
-        message, extras, _, _ = self.socket.recvmsg(
-            _MESSAGE.size, socket.CMSG_LEN(_INT.size), socket.MSG_CMSG_CLOEXEC
-        )
-        if not extras or len(extras[0][2]) < _INT.size:
+        wanted = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+        message, extras, flags, _ = self.socket.recvmsg(_MESSAGE.size, _ROOM, wanted)
+        fds = [fd for extra in extras for fd in _descriptors(*extra)]
+        if len(fds) == 1 and not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+            return fds[0], message
+        for fd in fds:
+            os.close(fd)
+        if len(message) == _MESSAGE.size and not fds and flags & socket.MSG_CTRUNC:
             # A thread of the app took the last descriptor in between.
             raise OSError(errno.EMFILE, "a shared connection is lost: too many open files")
-        return _INT.unpack(extras[0][2])[0], message
+        if not message and self._is_shut():
+            raise BrokenPipeError(errno.EPIPE, "the queue of shared connections was shut down")
+        raise StrangeMessageError(f"{len(message)} bytes with {len(fds)} descriptors or more")
+
+    def _is_shut(self) -> bool:
+        """An empty message looks the same."""
+        look = select.poll()
+        look.register(self.socket, select.POLLRDHUP)
+        return bool(look.poll(0))
 
     def waiting(self) -> int:
         """How many wait now."""
         return unread(self.socket.fileno()) // _MESSAGE.size
 
+    def is_filled(self) -> bool:
+        """Whether something can be taken, a connection or not."""
+        look = select.poll()
+        look.register(self.socket, select.POLLIN)
+        return bool(look.poll(0))
+
     def drop(self) -> int:
-        """End all that wait; how many there were. Whoever has no descriptor left stops early."""
+        """End all that wait; how many there were. Whoever has no descriptor left stops early.
+
+        To be called where closing may take long.
+        """
         count = 0
         with suppress(OSError):
-            while True:
-                os.close(self.take().fd)
-                count += 1
+            for _ in range(MOST_DROPPED):
+                with suppress(StrangeMessageError):
+                    os.close(self.take().fd)
+                    count += 1
         return count
 
     def close(self) -> None:
@@ -90,6 +137,38 @@ def unread(fd: int) -> int:
     """Bytes that the other side of a socket has sent and nobody has read (tcp(7), unix(7)).
     Raises OSError."""
     return int(_INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
+
+
+def _descriptors(level: int, kind: int, data: bytes) -> "array.array[int]":
+    """Those of a control message; pidfds that we did not ask for are closed."""
+    fds = array.array("i")
+    if (level, kind) == (socket.SOL_SOCKET, _SCM_PIDFD):
+        os.close(_INT.unpack(data[: _INT.size])[0])
+    if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return fds
+
+
+def _shared(fd: int, message: bytes) -> Shared:
+    """Raises StrangeMessageError."""
+    try:
+        family, client, port, server, server_port = _MESSAGE.unpack(message)
+        addresses = Addresses(_unpacked(client, port), _unpacked(server, server_port))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise StrangeMessageError(str(error)) from None
+    if (family, socket.SOCK_STREAM) != _kind(fd):
+        raise StrangeMessageError("a descriptor that is no connection")
+    return Shared(fd, family, addresses)
+
+
+def _kind(fd: int) -> tuple[int, int] | None:
+    """Family and type of a connected socket; None: it is none."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            sock.getpeername()
+            return sock.family, sock.type
+    except OSError:
+        return None
 
 
 def _packed(place: Place | None) -> tuple[bytes, int]:

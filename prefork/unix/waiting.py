@@ -3,7 +3,6 @@
 import selectors
 from collections.abc import Callable, Iterator
 
-
 LONGEST_WAIT = 3600.0
 """Seconds. epoll_wait(2) takes no more than 2**31 ms, and Python raises OverflowError beyond it; a
 deadline may be further away, because an option says so or because a worker wrote it."""

@@ -7,10 +7,19 @@
     writer   {"say": "drained", "number": 3}     the outlet came to its end
              {"say": "done", "number": 5}        what was asked is done
 
-Both are always of the same version, because one is forked by the other.
+The status server speaks the same language:
+
+    server   {"say": "talk", "number": 7}        it wants a connection to the control protocol
+             {"say": "logs"}                     it wants the logs, open
+    master   {"say": "talk", "number": 7}        and one end of a socket pair
+             {"say": "log"}, for each log, and the log; then {"say": "that_is_all"}
+
+Both are always of the same version, because one is forked by the other. The master reads as if the
+other one were hostile all the same, and gets no descriptor from it.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +40,24 @@ def message(say: str, **details: Any) -> bytes:
 
 
 def read(data: bytes) -> tuple[str, dict[str, Any]]:
-    """What is said, and its details."""
-    details: dict[str, Any] = json.loads(data)
-    return str(details.pop("say")), details
+    """What is said, and its details. Raises ValueError when it makes no sense."""
+    try:
+        details = json.loads(data)
+    except RecursionError:
+        raise ValueError("a message that is nested too deeply") from None
+    if not isinstance(details, dict) or not isinstance(say := details.pop("say", None), str):
+        raise ValueError("a message that is no object which says something")
+    return say, details
+
+
+def number_of(details: Mapping[str, Any]) -> int:
+    """The number that a message is about. Raises ValueError when it has none."""
+    number = details.get("number")
+    if type(number) is not int:
+        raise ValueError("a message without its number")
+    return number
+
+
+def unknown(say: str) -> ValueError:
+    """The error for a message that means nothing to its reader."""
+    return ValueError(f"an unknown message: {say[:40]!a}")

@@ -8,8 +8,9 @@
     stuck    asked for its stacks, it has logged them;       {"say": "stuck", "text": "…"}
              ``text`` says what it was at
 
-Children are gossip: a line that makes no sense is reported as nonsense and otherwise ignored, and
-a flood without a line's end is cut off, so that no app can confuse or grow the master.
+A child may be hostile. Its first line that makes no sense, or is too long, or one message more
+than any worker has to say, is reported as nonsense, and is the last that is heard of it: so a flood
+costs the master one read and one line of its log, and a long text no more than a long traceback.
 """
 
 import json
@@ -17,10 +18,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prefork.printable import shortened
+from prefork.printable import MOST_TEXT, shortened
 
 LONGEST = 256 * 1024
 """Bytes of a line: room for MOST_TEXT characters, each of which JSON writes with up to twelve."""
+
+
+MOST_MESSAGES = 1000
+"""From one child in its life. A worker has five to say; it says one again when it is asked for its
+stacks once more."""
+
+_MOST_HEARD = MOST_TEXT + 100
+"""Characters of a text: as many as ``encode`` leaves."""
 
 
 class Say(StrEnum):
@@ -56,19 +65,33 @@ def encode(say: Say, text: str = "", code: int = 0) -> bytes:
 
 
 class Decoder:
-    """Bytes in, words out; keeps an unfinished line for the next call."""
+    """Bytes in, words out; keeps an unfinished line for the next call. Nothing follows nonsense."""
 
     def __init__(self) -> None:
         self._rest = b""
+        self._left = MOST_MESSAGES
 
     def feed(self, data: bytes) -> Iterator[Word | Nonsense]:
         """All words that are complete with ``data``."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        if not self._left:
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n", self._left)
         for line in lines:
-            yield _decode(line)
-        if len(self._rest) > LONGEST:
-            line, self._rest = self._rest, b""
-            yield Nonsense(_shown(line))
+            word = _decode(line)
+            self._left -= 1
+            yield word
+            if isinstance(word, Nonsense):
+                self._end()
+                return
+        if not self._left:
+            self._end()
+            yield Nonsense(f"more than {MOST_MESSAGES} messages")
+        elif len(self._rest) > LONGEST:
+            yield Nonsense(_shown(self._rest))
+            self._end()
+
+    def _end(self) -> None:
+        self._left, self._rest = 0, b""
 
 
 def _decode(line: bytes) -> Word | Nonsense:
@@ -77,7 +100,8 @@ def _decode(line: bytes) -> Word | Nonsense:
         code = message.get("code", 0)
         if code not in range(256):
             raise ValueError(code)
-        return Word(Say(message["say"]), str(message.get("text", "")), int(code))
+        text = str(message.get("text", ""))[:_MOST_HEARD]
+        return Word(Say(message["say"]), text, int(code))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Nonsense(_shown(line))
 

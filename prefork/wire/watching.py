@@ -4,8 +4,8 @@
     {"count": 3, "changed": ["app.py", "views.py"]}  so many files, and the first of them
     {"trouble": "…"}                                 it cannot watch; it ends
 
-The watcher is ours and runs no app code, so its lines are right ones. A file's name is shown as one
-line, whatever is in it.
+The watcher is ours and runs no app code, but it reads names of files that others chose: so its
+lines are read as if it were hostile, and a file's name is shown as one line, whatever is in it.
 """
 
 import json
@@ -16,6 +16,9 @@ from prefork.counted import counted
 from prefork.printable import printable_line
 
 MOST_NAMES = 3
+
+LONGEST = 1024 * 1024
+"""Bytes of a line; paths are of 4096 at most, and there are few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,23 @@ def trouble(text: str) -> bytes:
 
 
 def read(line: bytes) -> Watching | Changed | Trouble:
-    """What a line says."""
-    said = json.loads(line)
-    if "trouble" in said:
-        return Trouble(said["trouble"])
-    if "watching" in said:
-        return Watching(tuple(said["watching"]))
-    return Changed(said["count"], tuple(said["changed"]))
+    """What a line says. Raises ValueError when it makes no sense."""
+    try:
+        said = json.loads(line)
+    except RecursionError:
+        raise ValueError("a line that is nested too deeply") from None
+    match said:
+        case {"trouble": str(text)}:
+            return Trouble(text)
+        case {"watching": [*roots]} if _are_names(roots):
+            return Watching(tuple(roots))
+        case {"count": int(count), "changed": [*names]} if _are_names(names):
+            return Changed(count, tuple(names[:MOST_NAMES]))
+    raise ValueError("a line that says nothing of what a watcher says")
+
+
+def _are_names(found: list[object]) -> bool:
+    return all(isinstance(name, str) for name in found)
 
 
 def _line(said: dict[str, object]) -> bytes:

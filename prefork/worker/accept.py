@@ -16,7 +16,7 @@ from typing import Any
 from prefork.http.load import CONNECTION
 from prefork.http.peer import Addresses
 from prefork.http.service import Service
-from prefork.unix.shared_queue import unread
+from prefork.unix.shared_queue import StrangeMessageError, unread
 from prefork.worker.accepted import Accepted
 from prefork.worker.doors import Door, Doorkeeper, Make
 from prefork.worker.gate import Gate
@@ -69,7 +69,7 @@ class Acceptor:
         self._log = log
         self._shut = False
         self._closed = False
-        self._complained = False
+        self._complained = self._complained_of_queue = False
         self._arriving: dict[asyncio.Future[Any], Any] = {}
         """What is waited for, and what waits."""
         self._waited = 0.0
@@ -219,9 +219,15 @@ class Acceptor:
             fd, address = door.accept()
         except (BlockingIOError, InterruptedError):
             return False  # a sibling was faster
+        except StrangeMessageError as error:
+            self._complain_of_queue(f"dropped what is no shared connection ({error})")
+            return False
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._rest(error)
+            elif error.errno == errno.EPIPE and door is self._listening.way:
+                self._listening.leave_way()
+                self._complain_of_queue("takes no shared connections any more")
             return False
         if isinstance(door, Way):
             then = self._made if unread(fd) else self._made_silently
@@ -270,6 +276,12 @@ class Acceptor:
             self._load.change(-CONNECTION)  # it was not let in
             self._load.expect(-1)
         self.make_room()
+
+    def _complain_of_queue(self, text: str) -> None:
+        """Once: only a sibling can have done that, and it may go on doing it."""
+        if not self._complained_of_queue:
+            self._complained_of_queue = True
+            self._log.error("%s: a worker wrote into the queue of all, or shut it down", text)
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""

@@ -58,6 +58,13 @@ class Listening:
             for fd in self._outer:
                 self._news.modify(fd, _ARMED if armed else 0)
 
+    def leave_way(self) -> None:
+        """Nothing comes that way any more: it would wake us for ever."""
+        if self._all.pop(self._way_fd, None) is not None:
+            self._shared = False
+            self._queues.unregister(self._way_fd)
+            self._news.unregister(self._way_fd)
+
     def somebody_waits(self) -> bool:
         """Anywhere."""
         return bool(self._queues.poll(0))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from prefork.printable import MOST_TEXT
-from prefork.wire.ready import LONGEST, Decoder, Nonsense, Say, Word, encode
+from prefork.wire.ready import LONGEST, MOST_MESSAGES, Decoder, Nonsense, Say, Word, encode
 from prefork.wire.scoreboard import (
     FIELD_SIZE,
     FIELDS,
@@ -104,10 +104,10 @@ NESTED = b"[" * 100_000 + b"]" * 100_000
     ],
     ids=lambda line: repr(line[:20]),
 )
-def test_a_line_that_makes_no_sense_is_nonsense_and_the_next_one_is_heard(line: bytes) -> None:
-    first, second = decode(line + b"\n" + encode(Say.READY))
-    assert isinstance(first, Nonsense)
-    assert second == Word(Say.READY)
+def test_a_line_that_makes_no_sense_is_nonsense_and_the_last_one_that_is_heard(line: bytes) -> None:
+    before, nonsense = decode(encode(Say.READY), line + b"\n" + encode(Say.READY), b"\n")
+    assert before == Word(Say.READY)
+    assert isinstance(nonsense, Nonsense)
 
 
 @pytest.mark.parametrize("text", ["5", "null", "[1, 2]", '{"a": 1}'])
@@ -117,9 +117,27 @@ def test_a_text_that_is_none_becomes_one(text: str) -> None:
 
 
 @given(st.lists(st.binary() | st.just(b"\n") | st.just(encode(Say.READY)), max_size=6))
-def test_gossip_never_raises_and_every_line_of_it_is_answered(chunks: list[bytes]) -> None:
+def test_hostile_bytes_never_raise_and_nothing_follows_nonsense(chunks: list[bytes]) -> None:
     told = decode(*chunks)
-    assert len(told) == b"".join(chunks).count(b"\n")
+    assert not any(isinstance(word, Nonsense) for word in told[:-1])
+    if all(isinstance(word, Word) for word in told):
+        assert len(told) == b"".join(chunks).count(b"\n")
+
+
+def test_a_flood_of_lines_is_one_nonsense() -> None:
+    assert decode(*[b"\n" * 65536] * 10) == [Nonsense("")]
+
+
+def test_a_flood_of_messages_ends_with_nonsense() -> None:
+    told = decode(*[encode(Say.WORN, "again") * 300] * 10)
+    assert told[:-1] == [Word(Say.WORN, "again")] * MOST_MESSAGES
+    assert told[-1] == Nonsense(f"more than {MOST_MESSAGES} messages")
+
+
+def test_a_text_that_is_longer_than_any_of_ours_is_cut() -> None:
+    (word,) = decode(json.dumps({"say": "failed", "text": "x" * (LONGEST - 50)}).encode() + b"\n")
+    assert isinstance(word, Word)
+    assert MOST_TEXT < len(word.text) < MOST_TEXT + 100
 
 
 def test_nonsense_is_shown_short_and_printable() -> None:
@@ -127,13 +145,12 @@ def test_nonsense_is_shown_short_and_printable() -> None:
     assert nonsense == Nonsense("\\xff" + "x" * 199)
 
 
-def test_a_flood_without_an_end_is_cut_off_and_forgotten() -> None:
+def test_a_flood_without_an_end_is_cut_off_and_nothing_more_is_heard() -> None:
     decoder = Decoder()
     piece = b"x" * 65536
     told = [word for _ in range(100) for word in decoder.feed(piece)]
-    assert told == [Nonsense("x" * 200)] * (100 * len(piece) // (LONGEST + len(piece)))
-    # The line that the flood was still in ends here; after it, words are words again.
-    assert list(decoder.feed(b"\n" + encode(Say.READY)))[-1] == Word(Say.READY)
+    assert told == [Nonsense("x" * 200)]
+    assert list(decoder.feed(b"\n" + encode(Say.READY))) == []
 
 
 def test_a_line_may_be_exactly_as_long_as_the_longest() -> None:

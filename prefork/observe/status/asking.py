@@ -1,14 +1,16 @@
 """What only the master knows or does: asked over the line that it gave us at our birth.
 
-The master speaks its own control protocol with us (wire/control.py): with "talk" it gets one end of
-a new socket pair, and treats it as a client who may ask what we are meant to. With "logs" it opens
-its logs for us, because we may not be who may. Nothing waits for a master that is slow.
+The master speaks its own control protocol with us (wire/control.py): asked by "talk" it sends one
+end of a new socket pair, and takes the other one for a client who may ask what we are meant to.
+With "logs" it opens its logs for us, because we may not be who may. It takes no descriptor from us,
+since this process might have been taken over. Nothing waits for a master that is slow.
 """
 
 import asyncio
 import os
 import socket
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from prefork.errors import MachineError
@@ -28,6 +30,9 @@ class Master:
         self.talks = talks
         self._loop = loop
         self._line = line
+        self._numbers = count(1)
+        self._talks: dict[int, asyncio.Future[socket.socket]] = {}
+        """Those that we asked for, by number."""
         self._logs: list[int] = []
         self._waiter: asyncio.Future[list[int]] | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -43,14 +48,21 @@ class Master:
         Raises RefusedError when the master says no, TimeoutError when it does not say so soon
         (what was asked goes on), MachineError when it does not talk to us.
         """
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with ours, its:
-            ours.setblocking(False)
-            if not self._line.send(message("talk"), its.fileno()):
+        async with asyncio.timeout(patience):
+            with await self._talk() as connection:
+                return await self._converse(connection, control.request(verb, **arguments))
+
+    async def _talk(self) -> socket.socket:
+        """A new connection. Raises MachineError."""
+        number = next(self._numbers)
+        wanted: asyncio.Future[socket.socket] = self._loop.create_future()
+        self._talks[number] = wanted
+        try:
+            if not self._line.send(message("talk", number=number)):
                 raise MachineError("the master takes no questions now")
-            its.close()
-            async with asyncio.timeout(patience):
-                return await self._converse(ours, control.request(verb, **arguments))
+            return await wanted
+        finally:
+            del self._talks[number]
 
     async def _converse(self, ours: socket.socket, request: bytes) -> Mapping[str, Any]:
         lines = control.Lines()
@@ -83,11 +95,21 @@ class Master:
                 if not self.gone.done():
                     self.gone.set_result(None)
                 return
-            say, _ = read(data)
-            if say == "log" and fd is not None:
+            say, details = read(data)
+            if say == "talk" and fd is not None:
+                self._begin_talk(details["number"], socket.socket(fileno=fd))
+            elif say == "log" and fd is not None:
                 self._logs.append(fd)
             elif say == "that_is_all":
                 self._hand_out()
+
+    def _begin_talk(self, number: int, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        wanted = self._talks.get(number)
+        if wanted is None or wanted.done():
+            connection.close()  # it came too late
+        else:
+            wanted.set_result(connection)
 
     def _hand_out(self) -> None:
         logs, self._logs = self._logs, []
