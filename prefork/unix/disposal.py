@@ -31,6 +31,8 @@ least, which is 208 KB. With more of them in it the socket is closed elsewhere."
 _PIECE = 65536
 
 _children: set[Child] = set()
+_ends: list[socket.socket] = []
+"""To be closed elsewhere; those at its beginning are, by the child that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +110,39 @@ def do_elsewhere(
 
 def close_elsewhere(waiter: Waiter, end: socket.socket) -> None:
     """Close a socket in whose queue descriptors may wait: a child has a copy of it, and exits when
-    ours is closed, so that its copy is the last."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    ours is closed, so that its copy is the last.
+
+    One child at a time, for all that came meanwhile: a client may come again and again.
+    """
+    _ends.append(end)
+    if len(_ends) == 1:
+        _close_all(waiter)
+
+
+def _close_all(waiter: Waiter) -> None:
+    """All that are to be closed by now; those that come before the child has ended wait for the
+    next one. The first in the list stands for the child."""
+    closing = list(_ends)
+    try:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+    except OSError:  # out of descriptors: these are some
+        _ends.clear()
+        for end in closing:
+            end.close()
+        return
 
     def hold() -> None:
         os.close(writer)
         os.read(reader, 1)
 
-    do_elsewhere(waiter, hold)
-    end.close()
+    def ended() -> None:
+        del _ends[: len(closing)]
+        if _ends:
+            _close_all(waiter)
+
+    do_elsewhere(waiter, hold, ended)
+    for end in closing:
+        end.close()
     os.close(reader)
     os.close(writer)
 
@@ -139,12 +165,13 @@ def _has_descriptors(end: socket.socket, room: int) -> bool:
     """Whether something in its queue brings some, or there is more than we look at. Takes what is
     before it.
 
-    An empty packet looks like the end of file, so we look on as often as there can be packets.
-    Raises OSError.
+    An empty packet looks like the end of file, so there we look on as often as there can be
+    packets. Raises OSError.
     """
     for _ in range(MOST_QUEUED):
         try:
-            take(end, _PIECE, room)
+            if not take(end, _PIECE, room) and end.type == socket.SOCK_STREAM:
+                return False
         except DescriptorError:
             return True
         except BlockingIOError:

@@ -14,7 +14,7 @@ from prefork.unix.waiting import Waiter
 
 LONGEST = 4096
 
-MOST_MESSAGES = 64
+MOST_MESSAGES = 16
 """Read at a time, so that a process that never ends sending holds nothing up; the rest is still
 there when the other end is waited for again."""
 

@@ -24,7 +24,7 @@ LONGEST = 256 * 1024
 """Bytes of a line: room for MOST_TEXT characters, each of which JSON writes with up to twelve."""
 
 
-MOST_MESSAGES = 1000
+MOST_MESSAGES = 100
 """From one child in its life. A worker has five to say; it says one again when it is asked for its
 stacks once more."""
 

@@ -1,0 +1,358 @@
+"""The attacks: each is a function that runs in a child of a real master, and never returns.
+
+A copy of this file lies beside the app that the master serves, so it imports nothing of the tests.
+The channels are found as code in that process would find them: among the objects that there are.
+"""
+
+import array
+import contextlib
+import ctypes
+import gc
+import itertools
+import json
+import math
+import mmap
+import os
+import random
+import re
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE, MADV_REMOVE = 2, 1, 9
+SCM_CREDENTIALS = 2
+
+RANDOM = random.Random(int(os.environ.get("ATTACK_SEED", "1")))
+
+
+def found(kind: str) -> Any:
+    """The object of this class that this process has."""
+    for each in gc.get_objects():
+        if f"{type(each).__module__}.{type(each).__name__}" == kind:
+            return each
+    raise LookupError(kind)
+
+
+def bytes_of_any_kind() -> Iterator[bytes]:
+    """Random bytes, and texts that are almost right."""
+    says = ["ready", "failed", "drained", "done", "talk", "logs", "outlet", "sing", 5, None, [], {}]
+    numbers = [0, 1, -1, 2**63, 1e300, math.nan, math.inf, "1", None, [1], {}, True]
+    while True:
+        yield RANDOM.randbytes(RANDOM.randrange(200))
+        says_it = {"say": RANDOM.choice(says), "number": RANDOM.choice(numbers)}
+        yield json.dumps({**says_it, "text": RANDOM.choice(numbers), "code": 1}).encode()
+        yield json.dumps(RANDOM.choice(numbers)).encode()
+        yield b"[" * RANDOM.randrange(3000)
+        yield b""
+        yield b'{"say": "' + bytes(RANDOM.randrange(256) for _ in range(20)) + b'"}'
+        yield b"x" * RANDOM.randrange(20_000)
+
+
+def lingering() -> int:
+    """A TCP socket that takes an hour to close, for whatever process closes the last copy of it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        far = socket.create_connection(listening.getsockname())
+        near, _ = listening.accept()
+    near.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            near.send(b"x" * 65536)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    _FAR.append(far)
+    del _FAR[:-50]
+    return near.detach()
+
+
+_FAR: list[socket.socket] = []
+
+
+def some_descriptors() -> list[int]:
+    """New ones, of kinds that may be awkward to their receiver; the caller closes them."""
+    reader, writer = os.pipe()
+    one, other = socket.socketpair()
+    made = [reader, writer, one.detach(), other.detach(), os.memfd_create("gift"), lingering()]
+    RANDOM.shuffle(made)
+    return made
+
+
+def with_descriptors(end: socket.socket, data: bytes, credentials: bool = False) -> None:
+    """Send that, with some descriptors, and let go of all of them."""
+    fds = some_descriptors()
+    sent = fds[: RANDOM.randrange(len(fds) + 1)]
+    extra: list[Any] = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sent))]
+    if credentials:
+        own = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
+        extra.insert(0, (socket.SOL_SOCKET, SCM_CREDENTIALS, own))
+    try:
+        end.sendmsg([data], extra, socket.MSG_DONTWAIT)
+    except OSError:
+        sent = []
+    for fd in fds:
+        if fd not in sent:
+            do_not_linger(fd)  # it would be us who waits
+        os.close(fd)
+
+
+def do_not_linger(fd: int) -> None:
+    """If it is a socket."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+
+
+# Workers.
+
+
+def shrink_and_punch() -> None:
+    """Take the scoreboard's memory away, or write the master's part of it, by all known ways."""
+    row = found("prefork.unix.scoreboard.Row")
+    while True:
+        for name in os.listdir("/proc/self/fd"):
+            for fd in (int(name), reopened(name)):
+                with contextlib.suppress(OSError):
+                    if "memfd:prefork" in os.readlink(f"/proc/self/fd/{fd}"):
+                        libc.fallocate(
+                            fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            ctypes.c_long(0), ctypes.c_long(1 << 20),
+                        )  # fmt: skip
+                        os.ftruncate(fd, 0)
+        for start, end in mappings("memfd:prefork"):
+            size = ctypes.c_size_t(end - start)
+            libc.madvise(start, size, MADV_REMOVE)
+            if not libc.mprotect(start, size, mmap.PROT_READ | mmap.PROT_WRITE):
+                ctypes.memset(start, RANDOM.randrange(256), end - start)
+        row.counts[0] += 1
+
+
+def reopened(name: str) -> int:
+    """The same file, opened for writing; -1 if that is refused. Only of shared memory: a terminal
+    or a pipe is not to be kept open."""
+    with contextlib.suppress(OSError):
+        if "memfd:" in os.readlink(f"/proc/self/fd/{name}"):
+            return os.open(f"/proc/self/fd/{name}", os.O_RDWR | os.O_NONBLOCK)
+    return -1
+
+
+def mappings(name: str) -> list[tuple[int, int]]:
+    """Where files of that name are mapped."""
+    with open("/proc/self/maps") as maps:
+        lines = [line for line in maps if name in line]
+    ends = [re.match(r"([0-9a-f]+)-([0-9a-f]+)", line) for line in lines]
+    return [(int(each[1], 16), int(each[2], 16)) for each in ends if each]
+
+
+def scribble() -> None:
+    """Any bits into all rows and all loads, for ever."""
+    row = found("prefork.unix.scoreboard.Row")
+    start, _ = next(
+        place for place in mappings("memfd:prefork-workers") if place[1] - place[0] > 1 << 20
+    )
+    words = [struct.pack("=d", number) for number in (math.nan, math.inf, -1.0, 1e300, 5e-324, 0.0)]
+    words += [b"\xff" * 8, bytes(8), b"\x01" + bytes(7)]
+    for turn in itertools.count():
+        words.append(RANDOM.randbytes(8))
+        pattern = b"".join(RANDOM.choices(words, k=32)) * 64
+        del words[-1]
+        for place in range(start, start + 32768 + 8 * 2048, 2048):
+            ctypes.memmove(place, pattern, 2048)
+        row.counts[0] = turn * 2 + 1
+        select.select([], [], [], 0.001)
+
+
+def fill_the_queue() -> None:
+    """Messages that are no connections into the queue that all workers share."""
+    queue = found("prefork.unix.shared_queue.SharedQueue")
+    end = queue._into
+    queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    for data in bytes_of_any_kind():
+        os.set_blocking(queue.socket.fileno(), True)
+        with_descriptors(end, data, credentials=RANDOM.random() < 0.5)
+        with_descriptors(end, struct.pack("=H64sH64sH", socket.AF_INET, b"\xff", 1, b"", 1))
+        select.select([], [], [], 0.001)
+
+
+def leave_lingering_ones_behind() -> None:
+    """Strand connections that linger: fill the queue, say that nobody shares, and die."""
+    queue = found("prefork.unix.shared_queue.SharedQueue")
+    row = found("prefork.unix.scoreboard.Row")
+    shares = 11
+    for _ in range(40):
+        fd = lingering()
+        nobody = type("Nobody", (), {"client": None, "server": None})()
+        if not queue.give(fd, socket.AF_INET, nobody):
+            do_not_linger(fd)
+        os.close(fd)
+    row.counts[shares] = 0
+    select.select([], [], [], 0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def shut_the_queue_down() -> None:
+    """Nothing can be shared any more."""
+    found("prefork.unix.shared_queue.SharedQueue").socket.shutdown(socket.SHUT_RDWR)
+    rest()
+
+
+def flood_of_line_ends() -> None:
+    """On the ready pipe."""
+    write_for_ever(itertools.repeat(b"\n" * 65536))
+
+
+def flood_of_messages() -> None:
+    """Right ones, on the ready pipe."""
+    right = b'{"say": "worn", "text": "again"}\n{"say": "ready"}\n{"say": "leaving"}\n'
+    write_for_ever(itertools.repeat(right * 1000))
+
+
+def flood_without_an_end() -> None:
+    """A line of any length, on the ready pipe."""
+    write_for_ever(itertools.repeat(b"x" * 65536))
+
+
+def any_bytes() -> None:
+    """On the ready pipe."""
+    write_for_ever(data + b"\n" * RANDOM.randrange(3) for data in bytes_of_any_kind())
+
+
+def write_for_ever(chunks: Iterator[bytes]) -> None:
+    fd = found("prefork.worker.line.Line")._fd
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    for chunk in chunks:
+        with contextlib.suppress(OSError):
+            os.write(fd, chunk)
+        select.select([], [], [], 0.0001)
+
+
+def rest() -> None:
+    """Until the end."""
+    threading.Event().wait()
+
+
+# Auxiliary processes. Each gets its end of the line to the master.
+
+
+def line_of_any_bytes(end: socket.socket) -> None:
+    """One message each, as often as the master replaces us."""
+    sent = bytes_of_any_kind()
+    for _ in range(RANDOM.randrange(7) + 1):
+        data = next(sent)
+    end.setblocking(True)
+    end.send(data)
+    rest()
+
+
+def line_of_descriptors(end: socket.socket) -> None:
+    """Right messages with descriptors that linger."""
+    while True:
+        with_descriptors(end, b'{"say": "logs"}')
+
+
+def line_of_talks(end: socket.socket) -> None:
+    """More talks than anything needs, each with a question, and their ends are kept."""
+    kept: list[int] = []
+    end.setblocking(True)
+    for number in itertools.count():
+        end.send(json.dumps({"say": "talk", "number": number}).encode())
+        with contextlib.suppress(OSError):
+            _, fds, _, _ = socket.recv_fds(end, 4096, 4, socket.MSG_DONTWAIT)
+            for fd in fds:
+                os.write(fd, b'{"verb": "why"}\n' if number % 2 else b'{"verb": "wh')
+            kept += fds
+        while len(kept) > 500:
+            os.close(kept.pop(0))
+
+
+def line_that_is_closed(end: socket.socket) -> None:
+    """And its process lives on."""
+    end.shutdown(socket.SHUT_RDWR)
+    rest()
+
+
+def pipe_of_any_bytes(fd: int) -> None:
+    """A watcher's."""
+    sent = bytes_of_any_kind()
+    for _ in range(RANDOM.randrange(7) + 1):
+        data = next(sent)
+    os.write(fd, data + b"\n")
+    rest()
+
+
+# Programs.
+
+
+def notices() -> None:
+    """On the notify socket: any bytes, and descriptors that linger."""
+    address = "\0" + os.environ["NOTIFY_SOCKET"][1:]
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    end.connect(address)
+    end.send(b"READY=1")
+    for data in bytes_of_any_kind():
+        with contextlib.suppress(OSError):
+            end.send(data, socket.MSG_DONTWAIT)
+            end.send(b"STATUS=" + data[:3000] + b"\nWATCHDOG=1", socket.MSG_DONTWAIT)
+        with_descriptors(end, b"BARRIER=1", credentials=RANDOM.random() < 0.5)
+        os.write(2, data[:2000])
+
+
+# Clients of the control socket.
+
+
+def talk(path: str) -> None:
+    """Any bytes, requests that are almost right, and descriptors that linger."""
+    verbs = ["ping", "show", "why", "scale", "signal", "plan", "events", "stop", "wait", "sing", 5]
+    for data in bytes_of_any_kind():
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as end:
+            end.connect(path)
+            words = {"verb": RANDOM.choice(verbs), "arguments": {"workers": 1, "signal": "x"}}
+            end.setblocking(False)
+            end.send(json.dumps(words).encode()[: RANDOM.randrange(100)] + b"\n" + data)
+            with_descriptors(end, data + b"\n", credentials=RANDOM.random() < 0.5)
+            with_descriptors(end, b'{"verb": "ping"}\n')
+
+
+WORKERS: dict[str, Callable[[], None]] = {
+    each.__name__: each
+    for each in (
+        shrink_and_punch,
+        scribble,
+        fill_the_queue,
+        leave_lingering_ones_behind,
+        shut_the_queue_down,
+        flood_of_line_ends,
+        flood_of_messages,
+        flood_without_an_end,
+        any_bytes,
+    )
+}
+
+LINES: dict[str, Callable[[socket.socket], None]] = {
+    each.__name__: each
+    for each in (line_of_any_bytes, line_of_descriptors, line_of_talks, line_that_is_closed)
+}
+
+
+def begin() -> None:
+    """In a worker: the attack that the environment names, from its first slot only, and when it is
+    ready, because a worker that fails before ends the start."""
+
+    def life() -> None:
+        while not found("prefork.worker.line.Line").is_ready:
+            select.select([], [], [], 0.001)
+        WORKERS[os.environ["ATTACK"]]()
+
+    if os.environ.get("PREFORK_SLOT") == "0":
+        threading.Thread(target=life, daemon=True).start()
+
+
+if __name__ == "__main__":
+    {"notices": notices, "talk": lambda: talk(sys.argv[2])}[sys.argv[1]]()

@@ -1,0 +1,194 @@
+"""A root master, one hostile child or client of another user, and pings all the while."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prefork.wire import control
+from tests.hostile import attacks
+from tests.live.harness import PATIENCE, Server, shared_folder, wait_for
+
+OTHER, GROUP = 65534, 54321
+"""The user that children run as, and the group that may ask the master."""
+
+OTHERS: dict[str, Any] = {"user": OTHER, "group": OTHER, "extra_groups": [GROUP]}
+"""How a client is run."""
+
+CHECKOUT = Path(__file__).parent.parent.parent
+
+APP = """\
+import attacks
+
+attacks.begin()
+
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"honest"]
+"""
+
+MOST_LOGGED = 1024 * 1024
+"""Bytes of the master's log: what repeats is told once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """``by``: worker, status, writer, watcher, program or client; ``name`` in attacks.py;
+    ``options`` of the master. ``tells``: what the master's log has to say of it."""
+
+    by: str
+    name: str
+    tells: str = ""
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.name.replace('_', ' ')}"
+
+
+STRANGE, KILLED = "said what makes no sense, and is replaced", "made no sense, and was killed"
+_STATUS = ("--status", "127.0.0.1:0")
+_WRITER = ("--log-dir", "logs")
+
+ATTACKS = (
+    Attack("worker", "shrink_and_punch"),
+    Attack("worker", "scribble"),
+    Attack("worker", "fill_the_queue"),
+    Attack("worker", "leave_lingering_ones_behind"),
+    Attack("worker", "shut_the_queue_down"),
+    Attack("worker", "flood_of_line_ends", STRANGE),
+    Attack("worker", "flood_of_messages", STRANGE),
+    Attack("worker", "flood_without_an_end", STRANGE),
+    Attack("worker", "any_bytes", STRANGE),
+    Attack("status", "line_of_any_bytes", KILLED, _STATUS),
+    Attack("status", "line_of_descriptors", KILLED, _STATUS),
+    Attack("status", "line_of_talks", "", _STATUS),
+    Attack("status", "line_that_is_closed", "the status server died", _STATUS),
+    Attack("writer", "line_of_any_bytes", KILLED, _WRITER),
+    Attack("writer", "line_of_descriptors", KILLED, _WRITER),
+    Attack("writer", "line_that_is_closed", "the log writer died", _WRITER),
+    Attack("watcher", "pipe_of_any_bytes", "not watching files", ("--watch",)),
+    Attack("program", "notices", "", _WRITER),
+    Attack("client", "talk", "", ("--control-group", str(GROUP))),
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """Seconds that each ping took, and bytes that the master logged."""
+
+    pings: list[float] = field(default_factory=list)
+    logged: int = 0
+
+
+def besiege(attack: Attack, seconds: float) -> Report:
+    """Run the attack for so long. Raises AssertionError when the master does not hold out."""
+    with shared_folder() as folder:
+        (folder / "home").mkdir()
+        (folder / "web.py").write_text(APP if attack.by == "worker" else APP.split("\n\n\n")[1])
+        shutil.copy(attacks.__file__, folder / "attacks.py")
+        server = _server(attack, folder)
+        clients: list[subprocess.Popen[bytes]] = []
+        try:
+            server.wait_log("ready in|running")
+            if attack.by == "client":
+                clients.append(_client(attack, folder))
+            return _hold_out(attack, server, folder, seconds)
+        finally:
+            for client in clients:
+                client.kill()
+                client.wait()
+            server.destroy()
+
+
+def _server(attack: Attack, folder: Path) -> Server:
+    words = ["-b", "127.0.0.1:0", "--name", "web", "--user", str(OTHER), *attack.options]
+    program: tuple[str, ...] = ("-m", "prefork")
+    if attack.by in ("status", "writer", "watcher"):
+        program = ("-m", "tests.hostile.taken_over", attack.by, attack.name)
+    if attack.by == "program":
+        command = (str(python_for_others()), "attacks.py", attack.name)
+        words = [*words, "--ready", "notify", "-w", "1", "--", *command]
+    else:
+        words = [*words, "-w", "2", "web:app"]
+    own = {
+        "PREFORK_HOME": str(folder / "home"),
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ATTACK": attack.name,
+    }
+    return Server(*words, cwd=folder, env=own, program=program)
+
+
+def _client(attack: Attack, folder: Path) -> subprocess.Popen[bytes]:
+    socket_path = str(folder / "home" / "web" / "control")
+    command = [str(python_for_others()), str(folder / "attacks.py"), attack.name, socket_path]
+    return subprocess.Popen(command, cwd="/", start_new_session=True, **OTHERS)
+
+
+def _hold_out(attack: Attack, server: Server, folder: Path, seconds: float) -> Report:
+    report = Report()
+    path = folder / "home" / "web" / "control"
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.monotonic()
+        assert ask(path, "ping")["name"] == "web"
+        report.pings.append(time.monotonic() - began)
+        assert server.process.poll() is None, server.log[-5000:]
+    if attack.tells:
+        server.wait_log(attack.tells)
+    shown = ask(path, "show")
+    assert shown["pid"] == server.pid
+    if attack.by != "program":
+        _serves(server)
+    report.logged = len(server.log)
+    assert report.logged < MOST_LOGGED, server.log[:5000]
+    assert "this is a bug" not in server.log, server.log[-5000:]
+    return report
+
+
+def ask(path: Path, verb: str) -> dict[str, object]:
+    """One verb of the control protocol, within the patience of a test."""
+    with socket.socket(socket.AF_UNIX) as end:
+        end.settimeout(PATIENCE)
+        end.connect(str(path))
+        end.sendall(control.request(verb))
+        with end.makefile() as answers:
+            answer = json.loads(answers.readline())
+    assert "result" in answer, answer
+    return dict(answer["result"])
+
+
+def _serves(server: Server) -> None:
+    def answers() -> bool:
+        try:
+            return server.get("/", timeout=PATIENCE) == (200, b"honest")
+        except OSError:
+            return False  # the hostile worker had it, and died
+
+    wait_for(answers, "an honest answer")
+
+
+def is_possible() -> bool:
+    """Whether this user may become another one, and that one can run a Python."""
+    return os.geteuid() == 0 and python_for_others() is not None
+
+
+@cache
+def python_for_others() -> str | None:
+    """That of a virtual environment may be in a folder that other users cannot enter."""
+    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        try:
+            command = [python, "-c", "import array, socket"]
+            subprocess.run(command, cwd="/", capture_output=True, check=True, **OTHERS)
+            return python
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return None

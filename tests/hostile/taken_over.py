@@ -1,0 +1,59 @@
+"""A prefork whose auxiliary process was taken over: ``python taken_over.py PROCESS ATTACK …``.
+
+The master is the real one; only what that child does with its life is an attacker's.
+"""
+
+import os
+import sys
+from typing import Any
+
+from prefork.cli.command import main as command
+from prefork.observe import watcher, writer
+from prefork.observe.status import server
+from prefork.unix.process import let_signals_through
+from tests.hostile import attacks
+
+
+def begin() -> None:
+    """First in that process: another attack each time that it is replaced."""
+    attacks.RANDOM.seed(os.getpid())
+    let_signals_through()
+
+
+def take_over(process: str, attack: str) -> None:
+    """``process``: status, writer or watcher."""
+
+    def serve(birth: Any) -> int:
+        begin()
+        birth.identity.assume()
+        attacks.LINES[attack](birth.line._end)
+        return 0
+
+    def write(self: Any) -> int:
+        begin()
+        attacks.LINES[attack](self._line._end)
+        return 0
+
+    def watch(self: Any, _master: int) -> int:
+        begin()
+        attacks.pipe_of_any_bytes(self._say.args[0])
+        return 0
+
+    if process == "status":
+        server.live = serve
+    elif process == "writer":
+        writer.Writer.run = write  # type: ignore[method-assign]
+    else:
+        watcher.Watcher.run = watch  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """The rest of the words are the command's."""
+    process, attack, *words = sys.argv[1:]
+    take_over(process, attack)
+    sys.argv[1:] = words
+    sys.exit(command())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""A root master among hostile children of another user: it lives, and answers every ping.
+
+``scripts/hostile`` runs the same attacks for longer, and tells how long the pings took.
+"""
+
+import pytest
+
+from tests.hostile.siege import ATTACKS, Attack, besiege, is_possible
+
+SECONDS = 1.5
+"""Of each attack: some hundred rounds of it."""
+
+LEAST_PINGS = 5
+
+
+@pytest.mark.skipif(not is_possible(), reason="only root may become somebody else")
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_the_master_lives_and_answers_every_ping(attack: Attack) -> None:
+    assert len(besiege(attack, SECONDS).pings) >= LEAST_PINGS
