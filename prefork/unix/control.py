@@ -105,8 +105,7 @@ class Peer:
         """Whether it was taken whole; ``fds``: descriptors that go with it."""
         try:
             if fds:
-                flags = socket.MSG_DONTWAIT
-                return socket.send_fds(self._socket, [data], fds, flags) == len(data)
+                return socket.send_fds(self._socket, [data], fds) == len(data)
             return self._socket.send(data, socket.MSG_DONTWAIT) == len(data)
         except OSError:
             return False

@@ -182,10 +182,13 @@ def _has_descriptors(end: socket.socket, room: int) -> bool:
 
 
 def wait_for_all() -> None:
-    """At the end of the master: leave none of those children behind."""
+    """At the end of the master: leave none of those children behind. What is still to be closed is
+    left to our own exit, which does not linger either."""
     for child in list(_children):
         child.ends_within(PATIENCE)
         _reap(child)
+    while _ends:
+        _ends.pop().detach()
 
 
 def knows_pid(pid: int) -> bool:

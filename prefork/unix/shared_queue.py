@@ -15,6 +15,7 @@ import fcntl
 import os
 import select
 import socket
+import stat
 import struct
 import termios
 from contextlib import suppress
@@ -63,7 +64,9 @@ class SharedQueue:
         caller's descriptor is still the caller's to close."""
         message = _MESSAGE.pack(family, *_packed(addresses.client), *_packed(addresses.server))
         try:
-            return socket.send_fds(self._into, [message], [fd], socket.MSG_DONTWAIT) > 0
+            # Not by socket.send_fds, which passes no flags on.
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
+            return self._into.sendmsg([message], [rights], socket.MSG_DONTWAIT) > 0
         except OSError:
             return False  # EAGAIN, EBADF, ETOOMANYREFS: nothing was sent
 
@@ -163,6 +166,8 @@ def _shared(fd: int, message: bytes) -> Shared:
 
 def _kind(fd: int) -> tuple[int, int] | None:
     """Family and type of a connected socket; None: it is none."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return None
     try:
         with socket.socket(fileno=os.dup(fd)) as sock:
             sock.getpeername()

@@ -160,3 +160,49 @@ def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
     owner.process.kill()
     owner.wait_told("the sampler died (SIGKILL)")
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ([b"nonsense"], "ValueError: nonsense"),
+        ([b"raise"], "ZeroDivisionError: division by zero"),
+        ([b"x" * 5000], "ValueError: a message of more than 4096 bytes"),
+    ],
+)
+def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: str) -> None:
+    def live(line: Line) -> int:
+        line._end.setblocking(True)
+        for message in messages * 100:
+            line._end.send(message)
+        return signal.pause() or 0  # type: ignore[func-returns-value]
+
+    def hear(line: Line) -> None:
+        for message, _ in line.receive():
+            if message == b"raise":
+                1 / 0  # noqa: B018
+            raise ValueError(message.decode())
+
+    owner = Owner(live)
+    owner.process._hear = hear
+    owner.bear()
+    owner.wait_told(f"the sampler made no sense, and was killed ({why})")
+    assert len(owner.told) == 1, "it is told once"
+    assert not owner.process
+
+
+def test_one_that_closed_its_channel_and_lives_on_is_killed() -> None:
+    def live(line: Line) -> int:
+        line.close()
+        return signal.pause() or 0  # type: ignore[func-returns-value]
+
+    owner = Owner(live)
+    owner.bear()
+
+    def hear(line: Line) -> None:
+        for message, _ in line.receive():
+            if not message:
+                raise EOFError
+
+    owner.process._hear = hear
+    owner.wait_told("the sampler died (SIGKILL)")

@@ -1,14 +1,18 @@
 """Connections on their way from one worker to another."""
 
+import array
+import gc
 import os
 import resource
 import socket
-from collections.abc import Iterator
+import struct
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from prefork.http.peer import Addresses
-from prefork.unix.shared_queue import Shared, SharedQueue, unread
+from prefork.unix.shared_queue import Shared, SharedQueue, StrangeMessageError, unread
 
 NOBODY = Addresses(None, None)
 
@@ -108,3 +112,106 @@ def test_a_closed_queue_takes_nothing(pair: tuple[socket.socket, socket.socket])
     queue = SharedQueue()
     queue.close()
     assert not queue.give(pair[0].fileno(), pair[0].family, NOBODY)
+
+
+MESSAGE = struct.pack("=H64sH64sH", socket.AF_UNIX, b"", 0, b"", 0)
+RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+
+
+def send(queue: SharedQueue, data: bytes, *fds: int) -> None:
+    """As a hostile worker does, which lets go of what it sent."""
+    extra = [(*RIGHTS, array.array("i", fds))] if fds else []
+    queue._into.sendmsg([data], extra)
+    for fd in set(fds):
+        os.close(fd)
+
+
+def a_pipe() -> list[int]:
+    return list(os.pipe())
+
+
+def a_connection() -> list[int]:
+    ours, theirs = socket.socketpair()
+    theirs.detach()
+    return [ours.detach()]
+
+
+@pytest.mark.parametrize(
+    ("data", "fds"),
+    [
+        (b"x", list),
+        (b"", list),
+        (MESSAGE, list),
+        (MESSAGE + b"x", a_connection),
+        (MESSAGE[:-1], a_connection),
+        (MESSAGE, lambda: a_connection() * 2),
+        (MESSAGE, lambda: a_connection() * 200),
+        (MESSAGE, lambda: a_pipe()[:1]),
+        (MESSAGE, lambda: [os.memfd_create("gift")]),
+        (MESSAGE, lambda: [socket.socket(socket.AF_UNIX).detach()]),
+        (MESSAGE, lambda: [socket.socketpair(type=socket.SOCK_DGRAM)[0].detach()]),
+        (b"\xff" * len(MESSAGE), a_connection),
+        (struct.pack("=H64sH64sH", socket.AF_UNIX, b"\xff", 0, b"", 0), a_connection),
+        (struct.pack("=H64sH64sH", socket.AF_INET, b"", 0, b"", 0), a_connection),
+    ],
+)
+def test_what_is_no_connection_is_dropped_with_all_that_it_brings(
+    queue: SharedQueue, data: bytes, fds: Callable[[], list[int]]
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        given = fds()
+    send(queue, data, *given)
+    gc.collect()
+    with pytest.raises(StrangeMessageError):
+        queue.take()
+    with pytest.raises(BlockingIOError):
+        queue.take()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1, "the far end of the pair, at most"
+
+
+def test_credentials_are_not_taken_for_a_descriptor(
+    queue: SharedQueue, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    ours, theirs = pair
+    own = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
+    queue._into.sendmsg(
+        [MESSAGE],
+        [(socket.SOL_SOCKET, 2, own), (*RIGHTS, array.array("i", [ours.fileno()]))],
+    )
+    ours.close()
+    with opened(queue.take()) as taken:
+        taken.send(b"!")
+        assert theirs.recv(1) == b"!"
+
+
+def test_nothing_waits_although_a_worker_made_the_queue_block(queue: SharedQueue) -> None:
+    for end in (queue.socket, queue._into):
+        os.set_blocking(end.fileno(), True)
+    with pytest.raises(BlockingIOError):
+        queue.take()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        while queue.give(ours.fileno(), ours.family, NOBODY):
+            pass
+    assert queue.drop() > 0
+
+
+def test_a_queue_that_was_shut_down_says_so(queue: SharedQueue) -> None:
+    queue.socket.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(BrokenPipeError):
+        queue.take()
+    assert queue.drop() == 0
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not queue.give(ours.fileno(), ours.family, NOBODY)
+
+
+def test_strange_messages_hold_up_no_drop(queue: SharedQueue) -> None:
+    send(queue, b"strange")
+    send(queue, MESSAGE, *a_connection())
+    assert queue.is_filled()
+    assert queue.drop() == 1
+    assert not queue.is_filled()

@@ -94,3 +94,25 @@ def test_a_name_with_a_line_end_is_told_in_one_line() -> None:
 
 def test_the_watcher_tells_why_it_cannot_watch() -> None:
     assert read(trouble("no space\nleft")) == Trouble("no space\nleft")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"x",
+        b"5",
+        b"[]",
+        b"{}",
+        b'{"trouble": 5}',
+        b'{"watching": "/srv"}',
+        b'{"watching": [5]}',
+        b'{"count": "3", "changed": ["a"]}',
+        b'{"count": 3, "changed": [null]}',
+        b"[" * 9999,
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+def test_a_line_that_makes_no_sense_is_a_value_error(line: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the decoder's own words are as good
+        read(line)
