@@ -242,13 +242,15 @@ def rest() -> None:
 
 
 def line_of_any_bytes(end: socket.socket) -> None:
-    """One message each, as often as the master replaces us."""
+    """Beginning with another kind each time that the master replaces us; a few make sense."""
     sent = bytes_of_any_kind()
-    for _ in range(RANDOM.randrange(7) + 1):
-        data = next(sent)
+    for _ in range(RANDOM.randrange(7)):
+        next(sent)
     end.setblocking(True)
-    end.send(data)
-    rest()
+    for data in sent:
+        with contextlib.suppress(OSError):
+            end.send(data)
+        select.select([], [], [], 0.001)
 
 
 def line_of_descriptors(end: socket.socket) -> None:
@@ -281,10 +283,11 @@ def line_that_is_closed(end: socket.socket) -> None:
 def pipe_of_any_bytes(fd: int) -> None:
     """A watcher's."""
     sent = bytes_of_any_kind()
-    for _ in range(RANDOM.randrange(7) + 1):
-        data = next(sent)
-    os.write(fd, data + b"\n")
-    rest()
+    for _ in range(RANDOM.randrange(7)):
+        next(sent)
+    for data in sent:
+        os.write(fd, data + b"\n")
+        select.select([], [], [], 0.001)
 
 
 # Programs.
