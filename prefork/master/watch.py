@@ -11,6 +11,7 @@ from io import FileIO
 from prefork.config import Config
 from prefork.config.addresses import Unix
 from prefork.config.watching import Ignored, places
+from prefork.counted import counted
 from prefork.errors import UsageError
 from prefork.master.auxiliary import Auxiliary
 from prefork.observe.watcher import Watcher
@@ -120,7 +121,7 @@ class Watch:
             raise EOFError
         *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
         if len(self._rest) > wire.LONGEST:
-            raise ValueError(f"a line of more than {wire.LONGEST} bytes")
+            raise ValueError(f"a line of more than {counted(wire.LONGEST, 'byte')}")
         for line in lines:
             match wire.read(line):
                 case wire.Watching() as began:

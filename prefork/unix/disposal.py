@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from prefork.counted import counted
 from prefork.errors import MachineError
 from prefork.unix.process import Child, fork
 from prefork.unix.waiting import Waiter
@@ -76,7 +77,7 @@ def take(end: socket.socket, size: int, room: int = 0) -> bytes:
     # As many bytes as were seen: what came behind them meanwhile may bring descriptors.
     data = end.recv(len(seen.data) or 1, socket.MSG_DONTWAIT)
     if seen.is_cut:
-        raise ValueError(f"a message of more than {size} bytes")
+        raise ValueError(f"a message of more than {counted(size, 'byte')}")
     return data
 
 

@@ -21,6 +21,7 @@ import termios
 from contextlib import suppress
 from dataclasses import dataclass
 
+from prefork.counted import counted
 from prefork.http.peer import Addresses, Place
 
 _MESSAGE = struct.Struct("=H64sH64sH")
@@ -99,7 +100,9 @@ class SharedQueue:
             raise OSError(errno.EMFILE, "a shared connection is lost: too many open files")
         if not message and self._is_shut():
             raise BrokenPipeError(errno.EPIPE, "the queue of shared connections was shut down")
-        raise StrangeMessageError(f"{len(message)} bytes with {len(fds)} descriptors or more")
+        raise StrangeMessageError(
+            f"{counted(len(message), 'byte')} with {len(fds)} descriptors or more"
+        )
 
     def _is_shut(self) -> bool:
         """An empty message looks the same."""

@@ -49,7 +49,10 @@ SAID: dict[str, dict[int, tuple[str, ...]]] = {
     "stop": {0: (r"\w+: stopped", r"\w+: does not run"), 100: NOT_THERE},
     "delete": {
         0: (r"(\w+: stopped\n)?\w+: deleted",),
-        100: (*NOT_THERE, r"prefork: \w+ was started again meanwhile, and is not deleted"),
+        100: (
+            *NOT_THERE,
+            r"(\w+: stopped\n)?prefork: \w+ was started again meanwhile, and is not deleted",
+        ),
     },
     "reload": {
         0: (r"\w+: reloaded to gen \d+ in [\d.]+s",),
