@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any
@@ -452,3 +452,46 @@ def test_many_who_say_nothing_do_not_keep_others_out(folder: Path) -> None:
             for each in silent:
                 each.close()
         assert not server.count("never retrieved|Traceback")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Half: ", b"POST / HT"])
+def test_half_sent_requests_do_not_keep_others_out(folder: Path, sent: bytes) -> None:
+    """Four hundred of them, and none leaves: those that came first are ended for newcomers."""
+    with watched(folder) as server:
+        idle = HTTPConnection("127.0.0.1", status_port(server), timeout=PATIENCE)
+        idle.request("GET", "/livez")
+        assert idle.getresponse().read()
+        silent = []
+        try:
+            for _ in range(400):
+                silent.append(socket.create_connection(("127.0.0.1", status_port(server))))
+                silent[-1].sendall(sent)
+            for path in ("/livez", "/readyz", "/metrics", "/status.json"):
+                assert fetch(server, path)[0] == 200
+            silent[0].settimeout(PATIENCE)
+            with suppress(ConnectionResetError):
+                assert silent[0].recv(1) == b""
+            # A connection that idles between two requests is not the first to go.
+            idle.request("GET", "/livez")
+            assert idle.getresponse().status == 200
+        finally:
+            for each in silent:
+                each.close()
+            idle.close()
+
+
+def test_clients_that_read_nothing_do_not_keep_others_out(folder: Path) -> None:
+    with watched(folder) as server:
+        page = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        silent = []
+        try:
+            for _ in range(200):
+                client = socket.socket()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                client.connect(("127.0.0.1", status_port(server)))
+                client.sendall(page * 50)
+                silent.append(client)
+            assert fetch(server, "/livez")[0] == 200
+        finally:
+            for each in silent:
+                each.close()

@@ -23,6 +23,7 @@ from prefork.http.tick import PERIOD as TICK
 from prefork.observe.status.access import Access
 from prefork.observe.status.asking import Master
 from prefork.observe.status.history import PERIOD
+from prefork.observe.status.places import Places
 from prefork.observe.status.site import Site
 from prefork.observe.status.view import View
 from prefork.unix.footprint import proportional
@@ -32,7 +33,7 @@ from prefork.unix.process import die_with_parent
 from prefork.unix.scoreboard import Rows
 
 MOST_CONNECTIONS = 128
-"""More wait in the queue."""
+"""One more ends another, see places.py; where the answers of all are being made it waits."""
 
 LAST_ANSWERS = 30.0
 """Seconds for what was asked before we were to leave."""
@@ -82,6 +83,7 @@ class _Server:
         nobody = Proxies(Networks(()), frozenset(), False)
         self._service = Service(loop, site, _LIMITS, nobody, self._load)
         self._service.on_lost = self._make_room
+        self._places = Places(MOST_CONNECTIONS)
         self._ticks = False
         """There is a timer for the clock; without one it stands still."""
         self._sampling: asyncio.Task[None] | None = None
@@ -103,11 +105,7 @@ class _Server:
     # Connections.
 
     def _make_room(self) -> None:
-        if (
-            not self._listening
-            and not self._leaving
-            and len(self._service.connections) < MOST_CONNECTIONS
-        ):
+        if not self._listening and not self._leaving:
             self._listening = True
             for listening in self._sockets:
                 self._loop.add_reader(listening.fileno(), self._accept, listening)
@@ -118,12 +116,13 @@ class _Server:
             self._loop.remove_reader(listening.fileno())
 
     def _accept(self, listening: socket.socket) -> None:
+        if not self._places.make_room(self._service.connections):
+            self._stop_listening()  # until one of them is gone
+            return
         try:
             taken, _ = listening.accept()
         except OSError:
             return  # it left already, or a process before us took it
-        if len(self._service.connections) + 1 >= MOST_CONNECTIONS:
-            self._stop_listening()
         if not self._ticks:
             self._ticks = True
             self._service.advance(self._loop.time())
@@ -133,7 +132,9 @@ class _Server:
         self._loop.create_task(self._admit(taken))
 
     async def _admit(self, taken: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(lambda: Connection(self._service), taken)
+        connection = Connection(self._service)
+        self._places.enter(connection, self._service.connections)
+        await self._loop.connect_accepted_socket(lambda: connection, taken)
 
     def _tick(self) -> None:
         """As long as anybody is connected."""
