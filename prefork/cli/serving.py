@@ -96,9 +96,10 @@ def _be_master(
         registration = Registration(folder, origin, managed is not None, log, group, inherited)
     try:
         master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
-    except PreforkError as error:
+    except Exception as error:
         if registration is not None:
-            registration.close(f"did not start: {error}", error.exit_code)
+            code = getattr(error, "exit_code", PreforkError.exit_code)
+            registration.close(f"did not start: {error}", code)
         raise
     if unlisted:
         log.logger.warning("%s; the app serves, but is in no list", unlisted)

@@ -1,5 +1,7 @@
 """Process titles: ``prefork: master [web] running gen 3, 4/4 ready``."""
 
+from contextlib import suppress
+
 from setproctitle import getproctitle, setproctitle
 
 from prefork.printable import printable_line
@@ -13,7 +15,9 @@ class Titles:
     def __init__(self, word: str, name: str) -> None:
         self._word = word
         self._name = name
-        getproctitle()  # the first call is the slow one
+        # The first call is the slow one. It also decodes the command line, which may be no UTF-8.
+        with suppress(UnicodeDecodeError):
+            getproctitle()
 
     def master(self, status: str) -> None:
         """Of the master, after each change."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,7 +48,17 @@ def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
     assert home.good("resurrect") == ""
 
 
-ODD = (r"a\x41b", "\x1b[31m", "\x7f", "\xa0", "two\nlines", 'a "quote"', "\u202e", "")
+ODD = (
+    r"a\x41b",
+    "\x1b[31m",
+    "\x7f",
+    "\xa0",
+    "two\nlines",
+    'a "quote"',
+    "\u202e",
+    "",
+    "\udcff\udc80",
+)
 """Arguments that a writer of TOML may garble."""
 
 
@@ -63,6 +74,39 @@ def test_arguments_come_back_as_they_were(home: Home) -> None:
     told.unlink()
     home.good("resurrect")
     assert wait_for(lambda: read_json(told), "its arguments again") == list(ODD)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["stop", ODD[-1]], 100, r"there is no app '\udcff\udc80'"),
+        (["list", ODD[-1]], 100, r"unrecognized arguments: \udcff\udc80"),
+        (["help", ODD[-1]], 100, r"there is no verb \udcff\udc80"),
+        (["-c", ODD[-1], "web:app"], 100, r"cannot read .*/\udcff\udc80"),
+        (["--chdir", ODD[-1], "web:app"], 100, r"there is no folder .*/\udcff\udc80"),
+        (["-b", "127.0.0.1:0", ODD[-1]], 102, r"there is no module '\udcff\udc80'"),
+        (["start", "--name", ODD[-1], "web:app"], 100, r"the name '\udcff\udc80' cannot be used"),
+    ],
+)
+def test_arguments_that_are_no_utf8_are_told(
+    home: Home, words: list[str], code: int, said: str
+) -> None:
+    done = home.run(*words)
+    assert re.search(said.replace("\\", r"\\"), done.stderr), done.stderr
+    assert "bug" not in done.stderr
+    assert done.returncode == code
+
+
+def test_a_folder_that_is_no_utf8(home: Home) -> None:
+    folder = home.folder / "f\udcff"
+    folder.mkdir()
+    (folder / "web.py").write_text(APP.format(text="odd"))
+    home.good("start", "-b", "127.0.0.1:0", "--chdir", str(folder), "web:app")
+    home.good("reload", "web")
+    home.good("save")
+    home.good("delete", "web")
+    home.good("resurrect")
+    assert fetch(home.app("web")) == b"odd"
 
 
 def read_json(path: Path) -> object:
