@@ -106,7 +106,10 @@ def _be_master(
     # What is there now stays shared with the workers instead of being copied by their collector.
     gc.collect()
     gc.freeze()
-    return master.run()
+    try:
+        return master.run()
+    finally:
+        log.flush()
 
 
 def _warn(settings: Settings, config: Config, log: Log) -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 
 from prefork.errors import MachineError
+from prefork.unix.sink import say
 
 
 class OutputError(MachineError):
@@ -87,13 +88,9 @@ def finish(code: int) -> int:
 
 
 def tell_error(text: str) -> None:
-    """An error for the operator. Stderr may be on the full disk that is to be told of, and then the
-    exit code tells it all the same."""
-    try:
-        print(f"prefork: {text}", file=sys.stderr)
-    except OSError:
-        # What it kept fails once more when the interpreter ends, and changes the exit code.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2)
+    """An error for the operator. Stderr may be on the full disk that is to be told of, or a pipe
+    that nothing reads, and then the exit code tells it all the same."""
+    say(f"prefork: {text}")
 
 
 def _raw(stream: object) -> _Stdout | None:

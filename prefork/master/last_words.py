@@ -1,12 +1,14 @@
 """A program's stderr on its way to a log, and its last lines, which tell why it did not start.
 
 With --log-dir it goes on to the log writer, as stdout does, and is only taken when it fits there:
-what a stopped writer does not read waits in the program's own pipe. Otherwise it goes to our log.
+what a stopped writer does not read waits in the program's own pipe. Otherwise it goes to our log,
+and waits there, too, while nothing reads the log.
 """
 
 import os
 from time import monotonic
 
+from prefork.observe.log import Log
 from prefork.unix.pipes import Pipe, has_something, pass_on, read_available
 from prefork.unix.waiting import Waiter
 
@@ -21,13 +23,16 @@ class LastWords:
     """Passes on what comes, one read at a time, until it is closed or nobody can write any more.
     ``outlet``: a pipe to the log writer, which is ours to close; None: there is none."""
 
-    def __init__(self, pipe: Pipe, waiter: Waiter, log_fd: int, outlet: int | None) -> None:
+    def __init__(self, pipe: Pipe, waiter: Waiter, log: Log, outlet: int | None) -> None:
         self.fd = pipe.reader
-        self.sink = log_fd if outlet is None else outlet
+        self.sink = log.fd if outlet is None else outlet
+        self._log = log.lines
         self._outlet = outlet
         self._waiter = waiter
         self._tail = b""
         self._ended = False
+        self._died = False
+        """It wrote its last words: they are read also while the log has no room for them."""
         self.due: float | None = None
         """When to look again, while the log writer has no room."""
         waiter.watch(self.fd, self._pass_on)
@@ -50,14 +55,12 @@ class LastWords:
         return True
 
     def _take(self) -> bytes | None:
-        if self._outlet is None:
-            data = read_available(self.fd)
-            try:
-                os.write(self.sink, data or b"")
-            except OSError:
-                pass  # the disk is full, or nobody reads our stderr: the program need not suffer
-            return data
-        data = pass_on(self.fd, self._outlet)
+        if self._outlet is not None:
+            data = pass_on(self.fd, self._outlet)
+        elif self._log.is_stuck and not self._died:
+            data = None  # it waits in the program's pipe, as it would without us between the two
+        elif data := read_available(self.fd):
+            self._log.put(data)
         if data is None and self.due is None and has_something(self.fd):
             self.due = monotonic() + _LOOK
             self._waiter.forget(self.fd)
@@ -65,6 +68,7 @@ class LastWords:
 
     def tell(self) -> str:
         """The last lines, indented; empty when there were none."""
+        self._died = True
         for _ in range(_MOST_READS):
             if not self._pass_on():
                 break

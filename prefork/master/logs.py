@@ -16,9 +16,9 @@ from prefork.master.outlets import Mouth, Outlets
 from prefork.observe.log import Log
 from prefork.observe.rotation import Rotation
 from prefork.pool.orders import Spawn
-from prefork.unix.daemon import redirect_output
 from prefork.unix.directory import Directory
 from prefork.unix.identity import Identity
+from prefork.unix.streams import Descriptors
 from prefork.unix.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -41,15 +41,30 @@ class WorkerLogs:
         self.log_access: Callable[[Exchange], None] | None = None
         if self._access is not None:
             self.log_access = self._access.write
+        self._before = Descriptors()
         if mouth is not None and not waits:
-            mouth.use()
+            self._print_to(mouth)
 
     def on_ready(self) -> None:
-        """In a daemon's worker: whoever started us waits for the end of our output."""
+        """In a daemon's worker: the process that started it waits for the end of its output."""
         if self._mouth is not None and self._waits:
-            self._mouth.use()
+            self._print_to(self._mouth)
         elif self._mouth is None and self._daemon:
-            redirect_output(self._log.file)
+            self._complain(self._log.redirect(self._before))
+        if self._access is not None:
+            self._access.follow()
+
+    def _print_to(self, mouth: Mouth) -> None:
+        self._complain(mouth.use(self._before))
+        self._log.follow()
+
+    def _complain(self, left_alone: list[int]) -> None:
+        for fd in left_alone:
+            self._log.logger.warning(
+                "the app closed descriptor %d, which is a file of its own now; what it prints "
+                "there is in no log",
+                fd,
+            )
 
     def open(self) -> None:
         """While we are still who may."""
@@ -63,9 +78,10 @@ class WorkerLogs:
             self._access.reopen()
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write what was collected, as far as there is room soon."""
         if self._access is not None:
             self._access.flush()
+        self._log.flush()
 
 
 class Logs:
@@ -89,7 +105,7 @@ class Logs:
         def begin_writer() -> None:
             begin()
             if self._daemon:
-                redirect_output(self._log.file)
+                self._log.redirect()
 
         try:
             directory = Directory.open(self.path.parent, make=0o755)

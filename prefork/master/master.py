@@ -8,7 +8,6 @@ ready -> Ready -> the pool orders Stop for the one that it relieves.
 
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -37,7 +36,6 @@ from prefork.master.words import facts_of
 from prefork.observe.log import Log
 from prefork.observe.tell import status, tell
 from prefork.pool import MasterState, Pool, facts, orders
-from prefork.printable import printable_text
 from prefork.unix import disposal
 from prefork.unix.daemon import Foreground
 from prefork.unix.listeners import Listener
@@ -82,9 +80,10 @@ class Master:
         self._logs = Logs(log, config, here, listed)
         self._facts: deque[facts.Fact] = deque()
         self._waiter = Waiter()
+        log.use_watcher(self._waiter)
         self._scoreboard = Scoreboard()
         self._nursery = Nursery(self._waiter, self._scoreboard, self._on_word, self._on_death)
-        self._programs = Programs(self._waiter, self._nursery, self._on_word, log.fd, self._titles)
+        self._programs = Programs(self._waiter, self._nursery, self._on_word, log, self._titles)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
@@ -352,7 +351,7 @@ class Master:
             case orders.Running():
                 self._notifier.ready()
                 self._show_status()  # before somebody who waited for this looks
-                self._foreground.ready(self._log.file)
+                self._foreground.ready(self._log.redirect)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is MasterState.RUNNING:
                     self._generations.listen_for(self._pool.plan.generation)
@@ -363,7 +362,7 @@ class Master:
                 self._done = done
                 text = text if reason else self._foreground.explain_end(self._name, done)
                 if text and self._log.path:
-                    print(f"prefork: {printable_text(text)}", file=sys.stderr, flush=True)
+                    self._log.tell_on_stderr(text)
 
     # Housekeeping.
 

@@ -5,7 +5,6 @@ the writer says that they came to their end, so that a writer may die at any tim
 """
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from prefork.observe.writer import Writer
 from prefork.unix.directory import Directory
 from prefork.unix.handover import Line, open_line
 from prefork.unix.pipes import Pipe, open_output_pipe
+from prefork.unix.streams import Descriptors, flush_streams, print_line_by_line
 from prefork.unix.waiting import Waiter
 from prefork.wire.outlets import Outlet, message, number_of, read, unknown
 
@@ -49,15 +49,16 @@ class Mouth:
             if uid is not None:
                 os.fchown(pipe.writer, uid, -1)
 
-    def use(self) -> None:
-        """In the worker: what it prints goes there from now on, line by line."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(self.out.writer, 1)
-        os.dup2(self.err.writer, 2)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        for fd in (self.out.writer, self.err.writer):
-            os.close(fd)
+    def use(self, before: Descriptors) -> list[int]:
+        """In the worker: what it prints goes there from now on, line by line. Returns the
+        descriptors that belong to an app since ``before``."""
+        flush_streams()
+        pipes = {1: self.out.writer, 2: self.err.writer}
+        left_alone = [fd for fd, writer in pipes.items() if not before.replace(fd, writer)]
+        print_line_by_line()
+        for writer in pipes.values():
+            os.close(writer)
+        return left_alone
 
 
 class Outlets:

@@ -19,6 +19,7 @@ from prefork.master.generation import Generation
 from prefork.master.last_words import LastWords
 from prefork.master.nursery import Nursery
 from prefork.master.titles import Titles
+from prefork.observe.log import Log
 from prefork.pool import orders
 from prefork.unix import family
 from prefork.unix.disposal import do_elsewhere
@@ -83,14 +84,14 @@ class Programs:
         waiter: Waiter,
         nursery: Nursery,
         say: Callable[[int, Word | Nonsense], None],
-        log_fd: int,
+        log: Log,
         titles: Titles,
     ) -> None:
         self._waiter = waiter
         self._nursery = nursery
         self._say = say
-        self._log_fd = log_fd
-        self._guard = Guard(log_fd, titles.guard)
+        self._log = log
+        self._guard = Guard(log.fd, titles.guard)
         self._guard_due: float | None = None
         """When there is to be a new one."""
         self._programs: dict[int, Program] = {}
@@ -120,7 +121,7 @@ class Programs:
         line, pipe = NotifySocket(), open_output_pipe()
         hatch = Hatch(line.address, pipe.writer)
         copy = os.dup(outlet) if outlet is not None else None
-        words = LastWords(pipe, self._waiter, self._log_fd, copy)
+        words = LastWords(pipe, self._waiter, self._log, copy)
         program = Program(worker, made, line, words)
         self._programs[worker] = program
         self._only, self._ended = program if made.policy.workers == 1 else None, None

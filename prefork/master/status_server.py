@@ -27,7 +27,6 @@ from prefork.master.logs import Logs
 from prefork.observe.log import Log
 from prefork.observe.log_directory import logs_beside
 from prefork.unix.control import Peer
-from prefork.unix.daemon import redirect_output
 from prefork.unix.directory import Directory
 from prefork.unix.handover import Line, open_line
 from prefork.unix.identity import Identity, look_up
@@ -142,7 +141,7 @@ class StatusServer:
             self._listeners = []  # those are not to be let go of
             self._begin()  # closes what it has of the others
             if self._daemon:
-                redirect_output(self._log.file)
+                self._log.redirect()
             self._process.rest()
             return self._be(listeners, its_end, master)
 

@@ -5,19 +5,25 @@ Lines are collected for a moment and handed over together.
 
 import logging
 import os
+from collections.abc import Callable
 
 from prefork.config.access_format import parse_format
+from prefork.counted import counted
+from prefork.errors import MachineError
 from prefork.http.exchange import Exchange
 from prefork.observe.access_line import compile_line
 from prefork.observe.line_writer import LineWriter
-from prefork.observe.log import follow_rotation
-from prefork.unix.appending import open_append
+from prefork.observe.log import follow_descriptor, open_lines, reopen_lines
+from prefork.unix.sink import Sink, open_private
 
 COLLECT = 0.1
 """Seconds that a line may wait for company."""
 
 FLUSH_AT = 256
 """Lines that do not wait any longer."""
+
+MOST_WAITING = 4 * 1024 * 1024
+"""Bytes that may wait for the disk, or for a reader."""
 
 
 class AccessLog:
@@ -31,14 +37,25 @@ class AccessLog:
         self._line = compile_line(parse_format(text), slot, generation)
         self._logger = logger
         self._writer: LineWriter | None = None
-        self._fd = 1
         self._lines: list[str] = []
 
     def open(self) -> None:
         """To be called before anything is written. Raises MachineError."""
-        if self._path != "-":
-            self._fd = open_append(self._path)
-        self._writer = LineWriter(self._fd, "access log", self._logger)
+        try:
+            self._fd = open_private(1) if self._path == "-" else open_lines(self._path)
+        except OSError as error:
+            raise MachineError(f"cannot write the access log: {error.strerror}") from error
+        self._sink = Sink(self._fd)
+        self._writer = LineWriter(self._sink, MOST_WAITING, self._tell_lost, self._tell_error)
+        self._writer.use_thread()
+
+    def _tell_lost(self, count: int) -> None:
+        lines = counted(count, "line was lost", "lines were lost")
+        self._logger.error("access log: %s while it was stuck", lines)
+
+    def _tell_error(self, error: OSError, _lines: bytes, first: bool) -> None:
+        if first:
+            self._logger.error("cannot write the access log: %s", error.strerror)
 
     def write(self, exchange: Exchange) -> None:
         """Note a request that is over."""
@@ -52,16 +69,32 @@ class AccessLog:
     def flush(self) -> None:
         """Write what was collected, before the end."""
         self._hand_over()
-        if self._writer is not None:
-            self._writer.settle()
+        if self._writer is not None and (left := self._writer.settle()):
+            lines = counted(left, "line")
+            self._logger.error("access log: %s could not be written in time", lines)
 
     def reopen(self) -> None:
         """Follow a rotation: what comes from now on goes to the new file."""
+        if self._path != "-":
+            self._change(lambda: reopen_lines(self._path, self._fd, self._logger))
+
+    def follow(self) -> None:
+        """Another file took the place of this process's stdout."""
+        if self._path == "-":
+            self._change(lambda: follow_descriptor(1, self._fd, self._logger))
+
+    def _change(self, open_anew: Callable[[], None]) -> None:
+        """Between the lines before and those behind."""
+
+        def act() -> None:
+            open_anew()
+            self._sink.adapt()
+
         self._hand_over()
-        if self._path != "-" and self._writer is not None:
-            self._writer.call(lambda: follow_rotation(self._path, self._fd, self._logger))
+        if self._writer is not None:
+            self._writer.call(act)
 
     def _hand_over(self) -> None:
         lines, self._lines = self._lines, []
         if lines and self._writer is not None:
-            self._writer.put("".join(lines).encode(errors="backslashreplace"), len(lines))
+            self._writer.put("".join(lines).encode(errors="backslashreplace"))

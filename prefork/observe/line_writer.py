@@ -1,128 +1,262 @@
-"""Lines to a file, a pipe or a socket, without ever blocking who makes them.
+"""Lines to a file, a pipe, a terminal or a socket, without ever blocking the process that has them.
 
-A thread writes, because nothing else can wait for a disk, and because O_NONBLOCK on an inherited
-stdout would change it for everybody who shares it. Between the two is a bounded queue: when a pipe
-that nobody reads, or a disk, stalls for too long, lines are dropped, counted, and the count is
-logged once it goes on.
+What has no room waits in a bounded buffer. What does not fit there is dropped and counted, and the
+count is told once the reader reads again. The buffer is written on when there is room: in the
+master by its loop, because a process that forks has no threads; in other processes by a thread that
+lives as long as there is something to write. Regular files are written at once, except where the
+writer has a thread of its own, because a disk may stall: the access log has.
 
-Only whole lines are written, each piece by one write(2), so that workers with the same file open
+Only whole lines are written, each piece by one write(2), so that processes with the same file open
 for O_APPEND, or the same pipe, do not tear each other's lines.
 """
 
-import logging
+import _thread
 import os
 import select
-import stat
+import signal
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import monotonic
+from typing import Protocol
 
-from prefork.counted import counted
+from prefork.unix.sink import Sink
 
-MOST_QUEUED = 4 * 1024 * 1024
-"""Bytes that may wait for the thread."""
+# Taken before an app is imported, which may replace them (gevent does).
+_start_thread = _thread.start_new_thread
+_allocate_lock = _thread.allocate_lock
 
 PATIENCE = 1.0
 """Seconds that ``settle`` waits."""
 
 
-class LineWriter:
-    """The thread and its queue, for one descriptor. Made after the fork."""
+class Watcher(Protocol):
+    """The loop of a process without threads."""
 
-    def __init__(self, fd: int, name: str, logger: logging.Logger) -> None:
-        """``name``: of what is written, for complaints."""
-        self._fd = fd
-        self._name = name
-        self._logger = logger
-        # Its put() may be called by a signal handler that interrupted a put().
-        self._queue: SimpleQueue[bytes | Callable[[], object]] = SimpleQueue()
-        # Each counter has one writer: the thread's begin with "done" or "failed".
-        self._given = self._done = 0
-        self._lines_given = self._lines_done = 0
-        self._dropped = self._failed = self._reported = 0
-        self._torn = False
-        """A write broke off in the middle of a line."""
-        self._complained = False
+    def watch_room(self, fd: int, react: Callable[[], object]) -> None:
+        """Call ``react()`` whenever ``fd`` can be written."""
+
+    def forget(self, fd: int) -> None:
+        """Do so no more."""
+
+
+class LineWriter:
+    """The buffer in front of one sink. Safe in threads, in signal handlers and after a fork: a
+    child begins with an empty buffer, because what waits is its parent's to write.
+
+    ``most``: bytes that may wait. ``on_lost`` is told how many lines were dropped, once all that
+    waited is written. ``on_error`` is told why a piece cannot be written, the piece, and whether
+    this is the first one since the last success.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        most: int,
+        on_lost: Callable[[int], None],
+        on_error: Callable[[OSError, bytes, bool], None],
+    ) -> None:
+        self._sink = sink
+        self._most = most
+        self._on_lost = on_lost
+        self._on_error = on_error
+        self._threads = False
+        """This process may have threads: it is a child of the one that made this object."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._bell: SimpleQueue[None] | None = None
+        """What wakes the thread of its own, where there is one."""
+        self._queue: deque[bytes | Callable[[], object]] = deque()
+        self._rest = b""
+        """Of the item that is being written."""
+        # ``+=`` on a plain number is one step under the interpreter's lock, for signal handlers as
+        # well as for threads, as no call is in it.
+        self._waiting = self._lost = self._reported = 0
+        self._writing = _allocate_lock()
+        self._torn = self._middle = self._broken = False
+        """A line was given up halfway; the last byte was no line end; the last write failed."""
+        self._draining = False
+        self._watcher: Watcher | None = None
+        self._watched = False
+
+    # How it is written on.
+
+    def use_watcher(self, watcher: Watcher) -> None:
+        """In the master: its loop writes on."""
+        self._watcher = watcher
+
+    def use_thread(self) -> None:
+        """From now on all is written by a thread of its own."""
+        self._bell = SimpleQueue()
         threading.Thread(target=self._work, name="prefork-lines", daemon=True).start()
 
-    def put(self, data: bytes, lines: int) -> None:
-        """Whole lines, to be written soon; dropped when too many wait already."""
-        if self._given - self._done + len(data) > MOST_QUEUED:
-            self._dropped += lines
-            return
-        self._given += len(data)
-        self._lines_given += lines
-        self._queue.put(data)
+    # For those who write.
+
+    def put(self, data: bytes) -> None:
+        """Lines, to be written as soon as there is room; dropped when too many wait already."""
+        if self._pid != os.getpid():
+            self._begin()
+            self._threads = True
+        size, lines = len(data), data.count(b"\n")
+        if self._waiting + size > self._most:
+            self._lost += lines
+        else:
+            self._waiting += size
+            self._queue.append(data)
+        self._go_on()
 
     def call(self, act: Callable[[], object]) -> None:
-        """Call it in the thread, between the lines before and those behind."""
-        self._queue.put(act)
+        """Call it between the lines before and those behind."""
+        self._queue.append(act)
+        self._go_on()
 
-    def settle(self) -> None:
-        """Wait until all was written, but not for ever; safe in a signal handler."""
-        settled = threading.Event()
-        self._queue.put(settled.set)
-        if not settled.wait(PATIENCE):
-            left = self._lines_given - self._lines_done + self._dropped
-            lines = counted(left, "line")
-            self._logger.error("%s: %s could not be written in time", self._name, lines)
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something waits for room."""
+        return bool(self._queue or self._rest)
+
+    def settle(self, patience: float = PATIENCE) -> int:
+        """Wait until all is written, but not for long; how many lines are not. Safe in a signal
+        handler."""
+        deadline = monotonic() + patience
+        if self._pid != os.getpid():
+            return 0  # nothing was written in this process
+        if self._bell is not None:
+            settled = threading.Event()
+            self.call(settled.set)
+            settled.wait(patience)
+        else:
+            self._write_until(deadline)
+        items = [self._rest, *(item for item in list(self._queue) if isinstance(item, bytes))]
+        return sum(item.count(b"\n") for item in items) + self._lost - self._reported
+
+    def _write_until(self, deadline: float) -> None:
+        while self.is_stuck and (left := deadline - monotonic()) > 0:
+            if not self._writing.acquire(timeout=left):
+                return  # by the frame that this signal handler interrupted, perhaps
+            try:
+                has_room = self._write_queue()
+            finally:
+                self._writing.release()
+            if not has_room:
+                self._sink.wait(deadline - monotonic())
+
+    # Writing on.
+
+    def _go_on(self) -> None:
+        if self._bell is not None:
+            self._bell.put(None)
+        elif not self._write_what_fits():
+            self._wait_for_room()
+
+    def _write_what_fits(self) -> bool:
+        """Write, unless a thread does already, or the frame that a signal handler interrupted:
+        that one looks again. False: something waits for room."""
+        while self.is_stuck and self._writing.acquire(blocking=False):
+            try:
+                has_room = self._write_queue()
+            finally:
+                self._writing.release()
+            if not has_room:
+                return False
+        return True
+
+    def _wait_for_room(self) -> None:
+        if self._watcher is not None:
+            if not self._watched:
+                self._watched = True
+                self._watcher.watch_room(self._sink.fd, self._on_room)
+        elif self._threads and not self._draining:
+            self._draining = True
+            try:
+                _start_thread(self._drain, ())
+            except RuntimeError:
+                self._draining = False  # no more threads: the next line tries again
+
+    def _on_room(self) -> None:
+        if self._write_what_fits():
+            self.stop_watching()
+
+    def resume(self) -> None:
+        """Another file took the sink's place: what waits goes there."""
+        self._sink.adapt()
+        self._go_on()
+
+    def stop_watching(self) -> None:
+        """To be called before another file takes the sink's place."""
+        if self._watched and self._watcher is not None:
+            self._watched = False
+            self._watcher.forget(self._sink.fd)
+
+    def _drain(self) -> None:
+        """In a thread, until nothing waits. Signals are not its business."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        self._write_all()
+        self._draining = False
+        if self.is_stuck:
+            self._wait_for_room()  # it came between the last look and the line above
 
     def _work(self) -> None:
-        while True:
-            item = self._queue.get()
-            if isinstance(item, bytes):
-                self._write_lines(item)
-                self._done += len(item)
-                self._lines_done += item.count(b"\n")
-                if self._queue.empty():
-                    self._report()
-            else:
-                item()
+        while self._bell is not None:
+            self._bell.get()
+            self._write_all()
 
-    def _write_lines(self, data: bytes) -> None:
-        start = 0
-        while start < len(data):
-            end = len(data)
-            # What is larger may be mixed with what others write to the same pipe (pipe(7)).
-            if end - start > select.PIPE_BUF and self._is_pipe():
-                end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
-                end = end or data.index(b"\n", start) + 1
-            self._write(data[start:end])
-            start = end
+    def _write_all(self) -> None:
+        while not self._write_what_fits():
+            self._sink.wait(None)
 
-    def _is_pipe(self) -> bool:
-        try:
-            return stat.S_ISFIFO(os.fstat(self._fd).st_mode)
-        except OSError:
-            return False  # the app closed its stdout: writing will say so
+    # One piece after another; by one thread at a time.
 
-    def _write(self, lines: bytes) -> None:
-        data = left = b"\n" + lines if self._torn else lines
-        try:
-            while left:
-                left = self._write_some(left)
-        except OSError as error:
-            written = data[: len(data) - len(left)]
-            if written:
-                self._torn = not written.endswith(b"\n")
-            self._failed += min(left.count(b"\n"), lines.count(b"\n"))
-            if not self._complained:
-                self._complained = True
-                self._logger.error("cannot write the %s: %s", self._name, error.strerror)
-        else:
-            self._torn = self._complained = False
-
-    def _write_some(self, data: bytes) -> bytes:
-        """What is left of it."""
-        try:
-            return data[os.write(self._fd, data) :]
-        except BlockingIOError:  # somebody who shares it wanted it so
-            select.select([], [self._fd], [])
-            return data
-
-    def _report(self) -> None:
-        lost = self._dropped + self._failed - self._reported
-        if lost and not self._complained:
+    def _write_queue(self) -> bool:
+        """False: there is no room for the rest."""
+        while self.is_stuck:
+            if not self._rest:
+                item = self._queue.popleft()
+                if not isinstance(item, bytes):
+                    item()
+                    continue
+                self._rest = item
+            if not self._write_piece():
+                return False
+        if not self._broken and (lost := self._lost - self._reported):
             self._reported += lost
-            lines = counted(lost, "line was lost", "lines were lost")
-            self._logger.error("%s: %s while it was stuck", self._name, lines)
+            self._on_lost(lost)
+        return True
+
+    def _write_piece(self) -> bool:
+        piece = self._rest[: self._end_of_piece()]
+        lead = b"\n" if self._torn else b""
+        try:
+            taken = self._sink.write(lead + piece)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._drop(piece, error)
+            return True
+        self._torn = self._broken = False
+        taken -= len(lead)
+        if taken > 0:
+            self._middle = not piece.endswith(b"\n", 0, taken)
+        self._advance(max(0, taken))
+        return True
+
+    def _drop(self, piece: bytes, error: OSError) -> None:
+        first, self._broken = not self._broken, True
+        self._torn, self._middle = self._torn or self._middle, False
+        self._lost += piece.count(b"\n")
+        self._advance(len(piece))
+        self._on_error(error, piece, first)
+
+    def _advance(self, taken: int) -> None:
+        self._rest = self._rest[taken:]
+        self._waiting -= taken
+
+    def _end_of_piece(self) -> int:
+        """What is larger than PIPE_BUF may be mixed with what others write to the same pipe."""
+        if not self._sink.is_pipe or len(self._rest) <= select.PIPE_BUF:
+            return len(self._rest)
+        end = self._rest.rfind(b"\n", 0, select.PIPE_BUF) + 1
+        return end or self._rest.find(b"\n") + 1 or len(self._rest)

@@ -7,10 +7,12 @@ is seen by whoever started it.
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from prefork.errors import MachineError, UsageError
+from prefork.unix.sink import say
+from prefork.unix.streams import Descriptors, flush_streams, open_descriptors
 
 
 class Foreground:
@@ -21,11 +23,11 @@ class Foreground:
         self.unready = MachineError.exit_code
         """What the foreground returns when the master ends before it was ready, without a fault."""
 
-    def ready(self, output: int | None) -> None:
-        """Let the foreground return 0, and let go of the terminal: ``output`` takes its place."""
+    def ready(self, redirect: Callable[[], object]) -> None:
+        """Let the foreground return 0, and let go of the terminal by ``redirect()``."""
         if self._fd >= 0:
             self.failed(0)
-            redirect_output(output)
+            redirect()
 
     def failed(self, code: int) -> None:
         """Let the foreground return ``code``; after ``ready`` there is nobody left to tell."""
@@ -73,35 +75,28 @@ def detach(leaving: Iterable[int] = ()) -> Foreground:
 def _await_word(reader: int) -> NoReturn:
     word = os.read(reader, 1)
     if not word:
-        print("prefork: the daemon died before it was ready", file=sys.stderr)
+        say("prefork: the daemon died before it was ready")
     os._exit(word[0] if word else 111)
 
 
 def open_standard_streams() -> None:
-    """See that stdin, stdout and stderr are open, if only at /dev/null.
-
-    Whoever starts us may have closed them; the next sockets would get their numbers, and what an
-    app or a library prints would go there.
-    """
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            # The lowest free number, so it is this one.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    """See that stdin, stdout and stderr are open, if only at /dev/null: the parent process may
+    have closed them."""
+    open_descriptors()
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def redirect_output(output: int | None) -> None:
+def redirect_output(output: int | None, before: Descriptors | None = None) -> list[int]:
     """Let go of the terminal: stdout and stderr go to the descriptor ``output``; None: nowhere.
 
-    It is no path: another user may have exchanged the log meanwhile.
+    It is no path: another user may have exchanged the log meanwhile. ``before``: what they were
+    when no app had run; the descriptors that are the app's since then are left alone and returned.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_streams()
+    before = before or Descriptors()
     fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if output is None else output
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
+    left_alone = [standard for standard in (1, 2) if not before.replace(standard, fd)]
     if output is None:
         os.close(fd)
+    return left_alone

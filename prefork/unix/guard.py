@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 
 from prefork.errors import MachineError
 from prefork.unix.family import members, signal_session
-from prefork.unix.pipes import read_available, write_all
+from prefork.unix.pipes import read_available
 from prefork.unix.process import fork, let_signals_through
+from prefork.unix.sink import write_briefly
 
 _LOOK = 0.05
 _LONGEST = 200
@@ -152,5 +153,7 @@ class Guard:
 
 
 def _pass_on(session: Session) -> None:
+    """What has no room is lost: the guard has to end the session, whether its stderr is read or
+    not, and no master is left to count."""
     if data := read_available(session.stderr):
-        write_all(session.sink, data)
+        write_briefly(session.sink, data)

@@ -9,13 +9,13 @@ import ctypes
 import os
 import select
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
 from prefork.errors import MachineError
+from prefork.unix.streams import flush_before_end
 
 PR_SET_PDEATHSIG = 1
 
@@ -111,8 +111,8 @@ def _leave(code: int) -> NoReturn:
     """Run the app's exit handlers, but none of the parent's frames and finalizers."""
     try:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for complaint in flush_before_end():
+            traceback.print_exception(complaint)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -18,6 +18,10 @@ class Waiter:
         """Call ``react()`` whenever ``fd`` is readable or closed at the other end."""
         self._selector.register(fd, selectors.EVENT_READ, react)
 
+    def watch_room(self, fd: int, react: Callable[[], object]) -> None:
+        """Call ``react()`` whenever ``fd`` can be written, or its reader is gone."""
+        self._selector.register(fd, selectors.EVENT_WRITE, react)
+
     def forget(self, fd: int) -> None:
         """To be called before ``fd`` is closed."""
         self._selector.unregister(fd)

@@ -23,6 +23,7 @@ from prefork.unix.memory import keep_freed_memory
 from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
+from prefork.unix.streams import open_descriptors
 from prefork.worker import current
 from prefork.worker.current import WorkerInfo
 from prefork.worker.interface import Interface, choose
@@ -98,6 +99,7 @@ def live(birth: Birth) -> int:
         if not leave.follow_master():
             return 0
         app = load(config.app, config.factory)
+        open_descriptors()  # the app may have closed some
         choice = choose(app, config.interface)
         if birth.info.slot == 0 and birth.info.generation == 1:
             birth.log.info("interface: %s (%s)", choice.interface, choice.reason)

@@ -4,7 +4,6 @@ Little of it changes from one request to the next, so a request copies what was 
 worker, or for a head that recurs; and adds what was made for its connection.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
@@ -15,6 +14,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.fields import FamiliarHead, Fields
 from prefork.http.request import RequestHead
+from prefork.unix.streams import error_stream
 from prefork.worker.behind import into_environ
 from prefork.worker.file_wrapper import FileWrapper
 from prefork.worker.secured import environ_of
@@ -116,7 +116,7 @@ class Environ:
             "SCRIPT_NAME": root_path.encode().decode("latin-1"),
             "SERVER_SOFTWARE": "prefork",
             "wsgi.version": (1, 0),
-            "wsgi.errors": sys.stderr,
+            "wsgi.errors": error_stream(),
             "wsgi.input": NoInput(),
             "wsgi.multithread": multithread,
             "wsgi.multiprocess": multiprocess,

@@ -37,8 +37,8 @@ class Line:
         """The worker accepts connections, also those that siblings share. Its deadline counts from
         its first beat on."""
         if not self.is_ready:
+            self._on_ready()  # a failure there is told as one to start
             self.is_ready = True
-            self._on_ready()
             self.row.counts[SHARES] = shares
             self._set_title("ready")
             write_all(self._fd, encode(Say.READY))

@@ -1,0 +1,253 @@
+"""The buffer in front of a log: what waits, what is dropped and counted, what is torn."""
+
+import errno
+import os
+import select
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from prefork.observe.line_writer import LineWriter
+from prefork.unix.sink import Sink, open_private
+from prefork.unix.waiting import Waiter
+
+MOST = 10_000
+
+
+class Written:
+    """A writer to a pipe, and all that it told."""
+
+    def __init__(self) -> None:
+        self.reader, self.end = os.pipe()
+        self.fd = open_private(self.end)
+        self.lost: list[int] = []
+        self.errors: list[tuple[int, bytes, bool]] = []
+        self.sink = Sink(self.fd)
+        self.lines = LineWriter(self.sink, MOST, self.lost.append, self._error)
+
+    def _error(self, error: OSError, lines: bytes, first: bool) -> None:
+        self.errors.append((error.errno or 0, lines, first))
+
+    def fill(self) -> None:
+        try:
+            while True:
+                os.write(self.fd, b"x" * 4096)
+        except BlockingIOError:
+            pass
+
+    def read(self) -> bytes:
+        """All that is there, without what filled it."""
+        data = b""
+        while select.select([self.reader], [], [], 0)[0]:
+            data += os.read(self.reader, 65536)
+        return data.replace(b"x" * 4096, b"")
+
+    def close(self) -> None:
+        for fd in (self.reader, self.end, self.fd):
+            os.close(fd)
+
+
+@pytest.fixture
+def written() -> Iterator[Written]:
+    made = Written()
+    yield made
+    made.close()
+
+
+def test_lines_are_written_at_once_while_there_is_room(written: Written) -> None:
+    written.lines.put(b"one\n")
+    assert written.read() == b"one\n"
+    assert not written.lines.is_stuck
+    assert written.lines.settle(0.0) == 0
+
+
+def test_what_has_no_room_waits_and_what_does_not_fit_is_counted(written: Written) -> None:
+    written.fill()
+    for number in range(30):
+        written.lines.put(b"%d %s\n" % (number, b"a" * 1000))
+    assert written.lines.is_stuck
+    assert written.lines.settle(0.0) == 30
+    assert written.read() == b""
+    written.lines.put(b"next\n")
+    kept = written.read()
+    assert kept.startswith(b"0 a")
+    assert written.lost == [30 - kept.count(b"\n") + kept.count(b"next")]
+    written.lines.put(b"after\n")
+    assert written.read() == b"after\n"
+    assert len(written.lost) == 1
+
+
+def test_a_loop_writes_on(written: Written) -> None:
+    waiter = Waiter()
+    written.lines.use_watcher(waiter)
+    written.fill()
+    written.lines.put(b"one\n")
+    written.lines.put(b"two\n")
+    assert list(waiter.wait(0.0)) == []
+    written.read()
+    for react in waiter.wait(5.0):
+        react()
+    assert written.read() == b"one\ntwo\n"
+    assert list(waiter.wait(0.0)) == []
+    written.fill()
+    written.lines.put(b"three\n")
+    written.lines.stop_watching()
+    written.read()
+    assert list(waiter.wait(0.0)) == []
+
+
+def test_a_child_does_not_write_what_its_parent_has_to_write(written: Written) -> None:
+    written.fill()
+    written.lines.put(b"parent\n")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            written.read()
+            written.lines.put(b"child\n")
+            code = written.lines.settle(5.0)
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert written.read() == b"child\n"
+    assert written.lines.settle(5.0) == 0
+    assert written.read() == b"parent\n"
+
+
+def test_a_thread_writes_on_in_a_child(written: Written) -> None:
+    written.fill()
+    child = os.fork()
+    if child == 0:
+        try:
+            written.lines.put(b"one\n")
+            written.lines.put(b"two\n")
+            threading.Event().wait()
+        finally:
+            os._exit(1)
+    try:
+        data = b""
+        while b"two\n" not in data:
+            data += os.read(written.reader, 65536)
+        assert data.endswith(b"one\ntwo\n")
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def test_a_thread_of_its_own_writes_all_in_order(written: Written) -> None:
+    order: list[bytes] = []
+    written.lines.use_thread()
+    written.lines.put(b"one\n")
+    written.lines.call(lambda: order.append(os.read(written.reader, 100)))
+    written.lines.put(b"two\n")
+    assert written.lines.settle(5.0) == 0
+    assert order == [b"one\n"]
+    assert written.read() == b"two\n"
+    written.fill()
+    written.lines.put(b"three\n")
+    assert written.lines.settle(0.01) == 1
+    data = written.read()
+    assert written.lines.settle(5.0) == 0
+    assert data + written.read() == b"three\n"
+
+
+def test_lines_stay_whole_in_a_pipe_that_others_write_to(written: Written) -> None:
+    batch = b"".join(b"%d %s\n" % (number, b"a" * 990) for number in range(9))
+    pieces: list[bytes] = []
+    write = written.sink.write
+    written.sink.write = lambda data: (pieces.append(data), write(data))[1]  # type: ignore[method-assign]
+    written.lines.put(batch)
+    assert [len(piece) <= select.PIPE_BUF and piece.endswith(b"\n") for piece in pieces] == [
+        True
+    ] * 3
+    assert written.read() == batch
+    # One that is longer than PIPE_BUF goes alone, and what has no line end as it is.
+    pieces.clear()
+    written.lines.put(b"b" * 5000 + b"\nshort\n")
+    written.lines.put(b"c" * 5000)
+    assert [len(piece) for piece in pieces] == [5001, 6, 5000]
+
+
+class Broken(Sink):
+    """A sink whose answers a test chooses: how many bytes it takes, or an error."""
+
+    def __init__(self, *answers: int | OSError) -> None:
+        super().__init__(2)
+        self.answers = list(answers)
+        self.taken = b""
+
+    def write(self, data: bytes) -> int:
+        answer = self.answers.pop(0) if self.answers else len(data)
+        if isinstance(answer, OSError):
+            raise answer
+        self.taken += data[:answer]
+        return answer
+
+
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+def to(sink: Sink) -> tuple[LineWriter, list[int], list[tuple[bytes, bool]]]:
+    lost: list[int] = []
+    errors: list[tuple[bytes, bool]] = []
+
+    def error(_error: OSError, lines: bytes, first: bool) -> None:
+        errors.append((lines, first))
+
+    return LineWriter(sink, MOST, lost.append, error), lost, errors
+
+
+def test_lines_that_fail_are_told_and_counted_until_one_is_written() -> None:
+    sink = Broken(NO_SPACE, NO_SPACE)
+    lines, lost, errors = to(sink)
+    lines.put(b"one\n")
+    lines.put(b"two\n")
+    assert errors == [(b"one\n", True), (b"two\n", False)]
+    assert lost == []
+    lines.put(b"three\n")
+    assert (sink.taken, lost) == (b"three\n", [2])
+
+
+def test_after_a_line_that_was_given_up_halfway_the_next_begins_a_line() -> None:
+    sink = Broken(2, NO_SPACE, NO_SPACE, 1)
+    lines, lost, _errors = to(sink)
+    lines.put(b"one\n")
+    lines.put(b"two\n")
+    lines.put(b"three\n")
+    assert sink.taken == b"on\nthree\n"
+    assert lost == [2]
+
+
+def test_what_is_written_in_pieces_is_not_torn() -> None:
+    sink = Broken(2, BlockingIOError(), 1, 1)
+    lines, _lost, errors = to(sink)
+    lines.put(b"one\n")
+    lines.put(b"two\n")
+    assert sink.taken == b"one\ntwo\n"
+    assert errors == []
+
+
+def test_what_is_told_of_lost_lines_may_be_a_line_itself() -> None:
+    sink = Broken(NO_SPACE)
+    lines = LineWriter(sink, MOST, lambda count: lines.put(b"%d lost\n" % count), lambda *_: None)
+    lines.put(b"one\n")
+    lines.put(b"two\n")
+    assert sink.taken == b"two\n1 lost\n"
+
+
+def test_a_signal_handler_that_interrupts_a_write_leaves_its_line_to_it() -> None:
+    sink = Broken()
+    lines, _lost, _errors = to(sink)
+    write = sink.write
+
+    def interrupted(data: bytes) -> int:
+        sink.write = write  # type: ignore[method-assign]
+        lines.put(b"handler\n")
+        assert lines.settle(0.01) >= 1
+        return write(data)
+
+    sink.write = interrupted  # type: ignore[method-assign]
+    lines.put(b"one\n")
+    assert sink.taken == b"one\nhandler\n"
+    assert not lines.is_stuck

@@ -1,0 +1,148 @@
+"""Writing without waiting for a reader, on real descriptors of each kind."""
+
+import os
+import pty
+import socket
+import tty
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from prefork.unix.sink import Sink, open_private, write_briefly
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for fd in (reader, writer):
+        with suppress(OSError):
+            os.close(fd)
+
+
+def fill(sink: Sink) -> int:
+    """Write until there is no room; how many bytes there were."""
+    taken = 0
+    try:
+        while True:
+            taken += sink.write(b"x" * 4096)
+    except BlockingIOError:
+        return taken
+
+
+def test_a_pipe_is_opened_anew_and_its_own_description_goes_on_blocking(
+    pipe: tuple[int, int],
+) -> None:
+    reader, writer = pipe
+    private = open_private(writer)
+    try:
+        assert (os.get_blocking(private), os.get_blocking(writer)) == (False, True)
+        assert not os.get_inheritable(private)
+        sink = Sink(private)
+        assert sink.is_pipe
+        assert fill(sink) == 65536
+        assert not sink.wait(0.0)
+        os.read(reader, 4096)
+        assert sink.wait(None)
+        assert sink.write(b"more") == 4
+    finally:
+        os.close(private)
+
+
+def test_a_pipe_that_blocks_is_filled_by_splice(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = Sink(writer)
+    assert fill(sink) == 65536
+    assert os.get_blocking(writer)
+    assert os.read(reader, 4096) == b"x" * 4096
+    assert sink.write(b"line\n") == 5
+    assert os.read(reader, 100_000).endswith(b"xline\n")
+
+
+def test_a_pipe_without_a_reader_is_an_error_and_no_wait(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.close(reader)
+    private = open_private(writer)  # ENXIO: it is a copy that shares the description
+    try:
+        with pytest.raises(BrokenPipeError):
+            Sink(private).write(b"x")
+        assert write_briefly(private, b"x", 5.0) == 0
+    finally:
+        os.close(private)
+
+
+def test_a_socket_is_written_with_msg_dontwait() -> None:
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, its:
+        private = open_private(its.fileno())
+        try:
+            sink = Sink(private)
+            assert fill(sink) > 65536
+            assert os.get_blocking(its.fileno())
+            assert ours.recv(10) == b"x" * 10
+            ours.close()
+            with pytest.raises(OSError, match=r"Broken pipe|reset"):
+                sink.write(b"x")
+        finally:
+            os.close(private)
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_terminal(is_private: bool) -> None:
+    ours, its = pty.openpty()
+    tty.setraw(its)
+    fd = open_private(its) if is_private else os.dup(its)
+    try:
+        assert os.get_blocking(fd) is not is_private
+        assert os.get_blocking(its)
+        assert write_briefly(fd, b"a line that is longer than one small piece" * 3) == 126
+        assert os.read(ours, 4096).startswith(b"a line")
+        if is_private:
+            assert fill(Sink(fd)) > 0
+    finally:
+        for each in (fd, ours, its):
+            os.close(each)
+
+
+def test_a_regular_file_keeps_its_offset_and_is_written_directly(tmp_path: object) -> None:
+    path = f"{tmp_path}/file"
+    with open(path, "wb") as file:
+        os.write(file.fileno(), b"one\n")
+        private = open_private(file.fileno())
+        Sink(private).write(b"two\n")
+        os.close(private)
+        os.write(file.fileno(), b"three\n")
+    with open(path, "rb") as file:
+        assert file.read() == b"one\ntwo\nthree\n"
+
+
+def test_a_full_disk_and_a_closed_descriptor_are_errors() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    sink = Sink(full)
+    with pytest.raises(OSError, match="No space"):
+        sink.write(b"x")
+    os.close(full)
+    sink.adapt()
+    with pytest.raises(OSError, match="Bad file"):
+        sink.write(b"x")
+    with pytest.raises(OSError, match="Bad file"):
+        open_private(full)
+
+
+def test_what_is_written_briefly_is_given_up_when_there_is_no_room(pipe: tuple[int, int]) -> None:
+    _, writer = pipe
+    assert write_briefly(writer, b"x" * 70_000, 0.01) == 65536
+
+
+def test_another_file_may_take_the_place_of_a_descriptor(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    fd = os.open(os.devnull, os.O_WRONLY)
+    sink = Sink(fd)
+    assert not sink.is_pipe
+    os.dup2(writer, fd)
+    sink.adapt()
+    assert sink.is_pipe
+    fill(sink)
+    assert os.read(reader, 10) == b"x" * 10
+    os.close(fd)
