@@ -8,7 +8,7 @@ from prefork.config import Config
 from prefork.config.target import default_name, target
 from prefork.counted import counted
 from prefork.errors import AppError, MachineError, PreforkError
-from prefork.master.generation import credentials, folders, policy, spool_folder
+from prefork.master.generation import credentials, folders, hide_secrets, policy, spool_folder
 from prefork.observe.log import Log
 from prefork.pool import Policy
 from prefork.unix.identity import look_up
@@ -29,6 +29,7 @@ def check_app(config: Config, here: str) -> str:
     identity = look_up(config.user, config.group)
     folder, imports = folders(config, here)
     tls = credentials(config, here)
+    hide_secrets(config)
     pipe = open_ready_pipe()
     log = Log(config.log_level, "")
     birth = Birth(

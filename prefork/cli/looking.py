@@ -94,7 +94,7 @@ def logs(client: Client, words: Words) -> int:
 
 def env(client: Client, words: Words) -> int:
     """``prefork env``"""
-    from prefork.master.describe import MASKED  # noqa: PLC0415 - a whole master comes with it
+    from prefork.config.changes import MASKED  # noqa: PLC0415 - all options come with it
 
     for entry in client.find(words.target):
         variables = client.ask(entry, "env", 5.0)["env"]

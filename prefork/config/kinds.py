@@ -338,7 +338,7 @@ OCTAL = Kind(
     "OCTAL", "octal digits, as in 027", _octal, lambda v: f"{v:03o}" if v is not None else ""
 )
 SIGNAL = Kind("SIGNAL", "TERM or INT", _signal, lambda v: v.removeprefix("SIG"))
-ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True)
+ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True, secret=True)
 ADDRESSES = many(
     Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
 )

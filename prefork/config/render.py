@@ -5,6 +5,7 @@ from typing import Any
 
 import toml
 
+from prefork.config.changes import MASKED
 from prefork.config.options import OPTIONS, POSITIONAL, by_group
 from prefork.config.sources import Resolved
 from prefork.config.toml_text import toml_string
@@ -58,11 +59,15 @@ def option_table() -> str:
 
 
 def settings(resolved: Resolved) -> str:
-    """All settings as TOML, each with a comment that says where it came from."""
+    """All settings as TOML, each with a comment that says where it came from. The values of
+    variables are masked, because what is printed ends in logs and bug reports, and that line is a
+    comment, so that the text can be saved without setting variables to the mask."""
     lines = []
     for name, option in OPTIONS.items():
-        value = option.kind.show(getattr(resolved.config, name))
-        lines.append(f"{option.key} = {_toml(value)}  # {resolved.places[name]}")
+        value, mark = option.kind.show(getattr(resolved.config, name)), ""
+        if name == "env" and value:
+            value, mark = dict.fromkeys(value, MASKED), "# "
+        lines.append(f"{mark}{option.key} = {_toml(value)}  # {resolved.places[name]}")
     return "\n".join(lines) + "\n"
 
 

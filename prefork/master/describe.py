@@ -6,7 +6,7 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import OPTIONS, Config
-from prefork.config.changes import changes
+from prefork.config.changes import MASKED, changes
 from prefork.master.generation import bounds, worker_count
 from prefork.master.nursery import Nursery
 from prefork.observe.tell import status
@@ -14,8 +14,6 @@ from prefork.pool import Pool
 from prefork.pool.workers import Worker
 from prefork.unix.scoreboard import EMPTY
 from prefork.wire.reading import reading, together
-
-MASKED = "***"
 
 
 def describe(

@@ -21,7 +21,9 @@ from prefork.pool import Policy
 from prefork.pool.policy import MOST_WORKERS
 from prefork.pool.scaling import Bounds
 from prefork.tls.plan import plan as plan_tls
+from prefork.tls.secret_variables import keep
 from prefork.unix.cores import usable_cores
+from prefork.unix.environment import take_out
 from prefork.unix.home import home
 from prefork.unix.identity import Identity, look_up
 from prefork.unix.listeners import Listener, block, open_listeners, refit
@@ -81,6 +83,7 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
     if not config.command:
         import_serving()
     listeners = _listen(config, list(open_now), tls is not None)
+    hide_secrets(config)
     return Generation(
         config, policy(config), identity, folder, imports, spool_dir, listeners, tls, files
     )
@@ -140,6 +143,16 @@ def credentials(config: Config, here: str) -> "Credentials | None":
         if scheme_of(address, has_certificates=False, is_unix=False) == "https":
             raise UsageError(f"bind: {address} needs a certificate; set tls-cert")
     return None
+
+
+def hide_secrets(config: Config) -> None:
+    """Take variables that hold a secret of ours out of the environment, before a worker has it.
+    They stay known to the next reload."""
+    for source in (config.tls_password, config.status_token):
+        if source is not None and source.variable:
+            value = take_out(source.variable)
+            if value is not None:
+                keep(source.variable, value)
 
 
 def policy(config: Config) -> Policy:

@@ -18,6 +18,7 @@ from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.tls.certificate import Certificate, first_certificate
 from prefork.tls.matching import ByName
 from prefork.tls.plan import Pair, TlsPlan
+from prefork.tls.secret_variables import value_of
 from prefork.unix.regular_file import NotRegularError, read_regular
 
 PROTOCOLS = ("http/1.1",)
@@ -209,7 +210,7 @@ def read_secret(source: PasswordSource, option: str) -> bytes:
     """A password, or what else is no setting itself. Raises UsageError or MachineError."""
     if source.path:
         return _read(source.path, option, LARGEST_SECRET).rstrip(b"\r\n")
-    try:
-        return os.environb[source.variable.encode()]
-    except KeyError:
-        raise UsageError(f"{option}: there is no variable {source.variable}") from None
+    value = value_of(source.variable)
+    if value is None:
+        raise UsageError(f"{option}: there is no variable {source.variable}")
+    return value

@@ -1,0 +1,40 @@
+"""A variable that was taken out is in no environment any more, on a process of its own."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import os
+from prefork.unix.environment import take_out
+
+def shown():
+    with open("/proc/self/environ", "rb") as file:
+        return file.read()
+
+before = shown()
+assert b"WORD=secret" in before
+assert take_out("WORD") == b"secret \\xff=x"
+assert take_out("WORD") is None
+assert take_out("MISSING") is None
+assert "WORD" not in os.environ
+assert b"secret" not in shown()
+assert len(shown()) == len(before)
+for line in (b"OTHER=stays", b"WORDY=stays"):
+    assert line in shown()
+pid = os.fork()
+if pid == 0:
+    os._exit(b"secret" in shown())
+assert os.waitpid(pid, 0)[1] == 0
+seen = os.popen("env").read()
+assert "secret" not in seen and "OTHER=stays" in seen
+os.environb[b"NEW"] = b"secret"
+assert take_out("NEW") == b"secret"  # it was never in that memory
+"""
+
+
+def test_it_is_in_no_environment_and_the_others_stay() -> None:
+    environ = {b"WORDY": b"stays", b"WORD": b"secret \xff=x", b"OTHER": b"stays", b"PATH": b"/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
