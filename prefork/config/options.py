@@ -481,6 +481,13 @@ class Config:
     )
     user: str = option(kinds.TEXT, "", PROC, "user that the workers run as", short="-u")
     group: str = option(kinds.TEXT, "", PROC, "group that the workers run as", short="-g")
+    no_new_privs: bool = option(
+        kinds.FLAG,
+        False,
+        PROC,
+        "workers, and what they start, gain no rights by setuid, setgid or file capabilities; then "
+        "sudo, su and a setgid sendmail do not work for the app",
+    )
     umask: int | None = option(kinds.OCTAL, None, PROC, "file mode mask", restart=True)
     daemon: bool = option(
         kinds.FLAG,

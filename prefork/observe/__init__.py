@@ -3,6 +3,6 @@
 log.py          the log of master and workers
 access.py       the access log
 access_line.py  its format, compiled
-line_writer.py  lines to where they go, without blocking anybody
+line_writer.py  lines to where they go, without waiting for a reader
 tell.py         happenings as log lines and as one line of status
 """

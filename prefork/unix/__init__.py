@@ -4,6 +4,8 @@ process.py     fork, pidfd, reap, signal a child
 signals.py     the master's mailbox of signals
 waiting.py     one wait over descriptors and a deadline
 pipes.py       the ready pipe and the life pipe
+sink.py        writing without waiting for a reader
+streams.py     stdout and stderr, which an app may replace
 listeners.py   listening sockets
 scoreboard.py  the shared memory that wire/scoreboard.py lays out
 directory.py   directories that other users may write to, held by descriptor
@@ -15,6 +17,8 @@ pidfile.py     a locked pid file
 daemon.py      going to the background, and telling the foreground how it went
 systemd.py     sd_notify and LISTEN_FDS
 identity.py    users and groups
+privileges.py  capabilities, and rights by exec
+environment.py a secret out of the environment
 cores.py       how many cores we may use
 memory.py      the kernel's count of out-of-memory kills
 """

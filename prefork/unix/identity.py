@@ -6,6 +6,7 @@ import pwd
 from dataclasses import dataclass
 
 from prefork.errors import MachineError, UsageError
+from prefork.unix.privileges import drop_capabilities, empty_bounding_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +18,22 @@ class Identity:
     name: str = ""
 
     def assume(self) -> None:
-        """Become it. Groups first: afterwards we may no longer change them."""
+        """Become it. Groups first: afterwards we may no longer change them. A process that gives up
+        root keeps no capability, nor can a program that it executes gain one. Raises OSError."""
         if self.gid is not None:
             os.setgid(self.gid)
             if self.name:
                 os.initgroups(self.name, self.gid)
             else:
                 os.setgroups([self.gid])
-        if self.uid is not None:
-            os.setuid(self.uid)
+        if self.uid is None:
+            return
+        gives_up = self.uid != 0 and os.geteuid() == 0
+        if gives_up:
+            empty_bounding_set()
+        os.setuid(self.uid)
+        if gives_up:
+            drop_capabilities()
 
     def variables(self) -> dict[str, str]:
         """Make the variables that tell a process whose it is: HOME, LOGNAME and USER, as

@@ -20,6 +20,7 @@ from prefork.unix.descriptors import raise_limit
 from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
+from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
@@ -165,6 +166,12 @@ def take_place(birth: Birth) -> None:
     config = birth.config
     try:
         birth.identity.assume()
+        if config.no_new_privs:
+            forbid_new_privileges()
+    except OSError as error:
+        name = birth.identity.name or config.user or config.group or "this user"
+        raise MachineError(f"cannot run as {name}: {error.strerror}") from error
+    try:
         # By name, not by descriptor: a symlink may point elsewhere than for the last generation.
         os.chdir(birth.folder)
     except OSError as error:

@@ -251,3 +251,18 @@ def test_a_signal_handler_that_interrupts_a_write_leaves_its_line_to_it() -> Non
     lines.put(b"one\n")
     assert sink.taken == b"one\nhandler\n"
     assert not lines.is_stuck
+
+
+def test_what_waits_goes_to_the_file_that_takes_the_place(written: Written) -> None:
+    waiter = Waiter()
+    written.lines.use_watcher(waiter)
+    written.fill()
+    written.lines.put(b"one\n")
+    reader, writer = os.pipe()
+    written.lines.stop_watching()
+    os.dup2(writer, written.fd, inheritable=False)
+    written.lines.resume()
+    assert os.read(reader, 100) == b"one\n"
+    assert not written.lines.is_stuck
+    for fd in (reader, writer):
+        os.close(fd)

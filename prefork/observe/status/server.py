@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import uvloop
 
@@ -29,6 +30,7 @@ from prefork.observe.status.view import View
 from prefork.unix.footprint import proportional
 from prefork.unix.handover import Line
 from prefork.unix.identity import Identity
+from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import die_with_parent
 from prefork.unix.scoreboard import Rows
 
@@ -62,11 +64,19 @@ class Birth:
 def live(birth: Birth) -> int:
     """The whole life; the exit code."""
     birth.identity.assume()
+    forbid_new_privileges()  # it executes nothing
     if not die_with_parent(signal.SIGKILL, birth.master):
         return 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        # Else asyncio writes on stderr, and would wait for its reader.
+        runner.get_loop().set_exception_handler(lambda _loop, what: _tell(birth.log, what))
         runner.run(_Server(birth, runner.get_loop()).run())
     return 0
+
+
+def _tell(log: logging.Logger, what: dict[str, Any]) -> None:
+    """What asyncio says of a callback that failed."""
+    log.error("status server: %s", what.get("message"), exc_info=what.get("exception"))
 
 
 class _Server:
