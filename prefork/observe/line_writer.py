@@ -82,6 +82,13 @@ class LineWriter:
         self._watcher: Watcher | None = None
         self._watched = False
 
+    def _begin_in_child(self) -> None:
+        """Called first by each method that writes: what waits is the parent's to write, and the
+        parent's loop shares its epoll with this process."""
+        if self._pid != os.getpid():
+            self._begin()
+            self._threads = True
+
     # How it is written on.
 
     def use_watcher(self, watcher: Watcher) -> None:
@@ -97,9 +104,7 @@ class LineWriter:
 
     def put(self, data: bytes) -> None:
         """Lines, to be written as soon as there is room; dropped when too many wait already."""
-        if self._pid != os.getpid():
-            self._begin()
-            self._threads = True
+        self._begin_in_child()
         size, lines = len(data), data.count(b"\n")
         if self._waiting + size > self._most:
             self._lost += lines
@@ -110,6 +115,7 @@ class LineWriter:
 
     def call(self, act: Callable[[], object]) -> None:
         """Call it between the lines before and those behind."""
+        self._begin_in_child()
         self._queue.append(act)
         self._go_on()
 
@@ -182,11 +188,13 @@ class LineWriter:
 
     def resume(self) -> None:
         """Another file took the sink's place: what waits goes there."""
+        self._begin_in_child()
         self._sink.adapt()
         self._go_on()
 
     def stop_watching(self) -> None:
         """To be called before another file takes the sink's place."""
+        self._begin_in_child()
         if self._watched and self._watcher is not None:
             self._watched = False
             self._watcher.forget(self._sink.fd)

@@ -115,6 +115,28 @@ def test_a_child_does_not_write_what_its_parent_has_to_write(written: Written) -
     assert written.read() == b"parent\n"
 
 
+def test_a_child_that_follows_another_file_leaves_its_parent_what_waits(written: Written) -> None:
+    waiter = Waiter()
+    written.lines.use_watcher(waiter)
+    written.fill()
+    written.lines.put(b"parent\n")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            written.lines.stop_watching()
+            written.read()
+            written.lines.resume()
+            code = written.lines.settle(5.0)
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert written.read() == b""
+    for react in waiter.wait(5.0):
+        react()
+    assert written.read() == b"parent\n"
+
+
 def test_a_thread_writes_on_in_a_child(written: Written) -> None:
     written.fill()
     child = os.fork()
