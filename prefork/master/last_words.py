@@ -6,6 +6,7 @@ and waits there, too, while nothing reads the log.
 """
 
 import os
+from collections.abc import Callable
 from time import monotonic
 
 from prefork.observe.log import Log
@@ -21,13 +22,22 @@ _MOST_READS = 64
 
 class LastWords:
     """Passes on what comes, one read at a time, until it is closed or nobody can write any more.
-    ``outlet``: a pipe to the log writer, which is ours to close; None: there is none."""
+    ``outlet``: a pipe to the log writer, which is ours to close; None: there is none.
+    ``on_failure`` is told once why nothing is passed on any more."""
 
-    def __init__(self, pipe: Pipe, waiter: Waiter, log: Log, outlet: int | None) -> None:
+    def __init__(
+        self,
+        pipe: Pipe,
+        waiter: Waiter,
+        log: Log,
+        outlet: int | None,
+        on_failure: Callable[[str], None],
+    ) -> None:
         self.fd = pipe.reader
         self.sink = log.fd if outlet is None else outlet
         self._log = log.lines
         self._outlet = outlet
+        self._on_failure = on_failure
         self._waiter = waiter
         self._tail = b""
         self._ended = False
@@ -44,7 +54,15 @@ class LastWords:
             self._waiter.watch(self.fd, self._pass_on)
 
     def _pass_on(self) -> bool:
-        """Whether there may be more."""
+        """Whether there may be more. What the program makes this raise must not end the master."""
+        try:
+            return self._pass_on_some()
+        except Exception as error:
+            self._end()
+            self._on_failure(f"{type(error).__name__}: {error}")
+            return False
+
+    def _pass_on_some(self) -> bool:
         data = None if self._ended else self._take()
         if data is None:
             return False

@@ -121,7 +121,9 @@ class Programs:
         line, pipe = NotifySocket(), open_output_pipe()
         hatch = Hatch(line.address, pipe.writer)
         copy = os.dup(outlet) if outlet is not None else None
-        words = LastWords(pipe, self._waiter, self._log, copy)
+        words = LastWords(
+            pipe, self._waiter, self._log, copy, lambda why: self._lose_words(worker, why)
+        )
         program = Program(worker, made, line, words)
         self._programs[worker] = program
         self._only, self._ended = program if made.policy.workers == 1 else None, None
@@ -152,6 +154,14 @@ class Programs:
         self._waiter.forget(self._guard.fileno())
         self._guard.close()
         self._guard_due = monotonic() + LOOK
+
+    def _lose_words(self, worker: int, why: str) -> None:
+        """Its stderr cannot be passed on any more: a program that lives is replaced."""
+        if worker in self._programs:
+            self._say(worker, Nonsense(why))
+        else:
+            text = "the stderr of processes that a program left behind is lost: %s"
+            self._log.logger.error(text, why)
 
     def owns(self, worker: int) -> bool:
         """Whether this worker is a program."""
