@@ -12,6 +12,7 @@ source can be forgotten:
     process titles                  master/titles.py               printable_line
     STATUS= to systemd              unix/systemd.py                printable_line
     the log of master and workers   observe/log.py                 printable_text, then indented
+    errors on stderr                unix/sink.py, observe/log.py   printable_text
     what a verb prints              cli/streams.py, cli/console.py printable_text, on a terminal
     ``prefork logs``                cli/logs.py                    printable_text, on a terminal
     ``--json`` of a verb            cli/streams.py                 printable_value

@@ -174,7 +174,7 @@ class Outlets:
         writer inherits that, and the directory."""
         with suppress(OSError):  # the writer says why
             self._directory.reopen()
-        return self._log.fd if self._log.path else None
+        return self._log.file
 
     def has_done(self, number: int) -> bool:
         """Whether the wish is fulfilled."""

@@ -1,0 +1,72 @@
+"""The descriptors of a log: which wait for a reader, and what follows a rotation."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prefork.observe.log import Log, open_lines, reopen_lines
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+def test_records_do_not_wait_for_the_reader_of_a_fifo_but_prints_do(fifo: Path) -> None:
+    log = Log("info", str(fifo))
+    assert log.file is not None
+    for _ in range(2):
+        assert not os.get_blocking(log.fd)
+        assert os.get_blocking(log.file)
+        log.reopen()
+    for _ in range(200):
+        log.logger.info("%s", "x" * 1000)
+    assert log.lines.is_stuck
+
+
+def test_an_access_log_does_not_wait_for_the_reader_of_a_fifo(fifo: Path) -> None:
+    fd = open_lines(str(fifo))
+    assert not os.get_blocking(fd)
+    reopen_lines(str(fifo), fd, Log("info", "").logger)
+    assert not os.get_blocking(fd)
+    os.close(fd)
+
+
+def test_both_descriptors_follow_a_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = Log("info", str(path))
+    assert log.file is not None
+    path.rename(tmp_path / "log.1")
+    log.reopen()
+    log.logger.info("new")
+    os.write(log.file, b"printed\n")
+    new = path.read_text()
+    assert "new" in new
+    assert "printed" in new
+    assert (tmp_path / "log.1").read_text() == ""
+
+
+def test_a_log_goes_on_in_the_file_that_it_is_given(tmp_path: Path) -> None:
+    log = Log("info", str(tmp_path / "log"))
+    given = tmp_path / "given"
+    log.take(os.open(given, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    log.logger.info("there")
+    assert "there" in given.read_text()
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = Log("info", str(path))
+    path.rename(tmp_path / "log.1")
+    path.mkdir()
+    log.reopen()
+    assert "going on with the old file" in (tmp_path / "log.1").read_text()
+
+
+def test_what_is_told_on_stderr_acts_on_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    Log("info", "").tell_on_stderr("one\n  two \x1b[31m")
+    assert capfd.readouterr().err == "prefork: one\n  two \\x1b[31m\n"
