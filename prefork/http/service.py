@@ -272,6 +272,13 @@ class Service:
             self._emptied = self.loop.create_future()
             await self._emptied
 
+    def give_up(self) -> None:
+        """In a process that the worker forked: its copies of the requests are answered by the
+        worker. What the app still sends here has nowhere to go."""
+        for connection in self.connections:
+            if connection.current is not None:
+                connection.current.gone = True
+
     def begin(self, connection: Open) -> None:
         """There is a connection, which is counted already."""
         self.connections.add(connection)

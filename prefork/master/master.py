@@ -48,7 +48,6 @@ from prefork.unix.succession import NOTHING
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Say, Word
-from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
@@ -317,7 +316,7 @@ class Master:
             case orders.Kill(worker):
                 self._nursery.send(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
-                self._nursery.send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
+                self._nursery.dump(worker, by_force)
             case orders.Announce(happening):
                 self._announce(happening)
             case orders.Exit(failed, code):

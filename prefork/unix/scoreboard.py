@@ -6,6 +6,7 @@ Others of the same user find it by the master's descriptor (/proc/PID/fd), which
 master. Reading and writing a field is one indexed access on a memoryview, about 40 ns.
 """
 
+import ctypes
 import heapq
 import mmap
 import os
@@ -42,6 +43,19 @@ _USED = HEAD_INDEX["rows"]
 
 Words: TypeAlias = "memoryview[int]"
 
+MAP_FIXED = 0x10
+
+_mmap = ctypes.CDLL(None, use_errno=True).mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)
+
 TRIES = 100
 """How often a row is read that is being written; then it is taken as it is."""
 
@@ -70,6 +84,14 @@ class Row:
         """Zero every field."""
         self.loads[self.number] = NOBODY
         self._bytes[:] = bytes(ROW_SIZE)
+
+    def make_private(self) -> None:
+        """In a process that the worker forked: put memory of its own, all zeros, in place of the
+        scoreboard, under all objects that use it (mmap(2), MAP_FIXED)."""
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self.rows.counts))
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED
+        if _mmap(start, SIZE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != start:
+            raise OSError(ctypes.get_errno(), "cannot replace the scoreboard")
 
 
 class Rows:

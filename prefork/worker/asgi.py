@@ -16,6 +16,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError, learn_bytes
 from prefork.http.request import RequestHead
+from prefork.worker import fork_hooks
 from prefork.worker.asgi_extensions import (
     EXTENSIONS,
     Trailers,
@@ -81,8 +82,7 @@ class AsgiHandler:
 
     def upgrade(self, exchange: Exchange) -> None:
         """Give a request for a WebSocket to a task."""
-        # See there why it is imported so late.
-        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415
+        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415 - it knows this module
 
         cycle = negotiate(self, Cycle(self, exchange))
         if cycle is not None:
@@ -185,6 +185,8 @@ class Running:
 
     def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
         """``quiet``: an app that is torn down because its client left has not failed."""
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
         if self.timed_out:
             what += " (no answer in time)"
             quiet = quiet or isinstance(error, asyncio.CancelledError)  # ``overdue`` has told of it

@@ -16,6 +16,7 @@ from prefork.errors import ClientGoneError
 from prefork.http.handshake import Handshake
 from prefork.http.head import ResponseError
 from prefork.http.websocket import ABNORMAL, INTERNAL_ERROR, WebSocket
+from prefork.worker import fork_hooks
 from prefork.worker.asgi import Cycle, Running
 from prefork.worker.asgi_extensions import EXTENSIONS
 
@@ -65,6 +66,8 @@ class WebSocketCycle(Running):
         running.add(self)
         try:
             await self._handler.app(self._scope(), self.receive, self.send)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             self._check_end()
         except BaseException as error:
             self._fail(error)

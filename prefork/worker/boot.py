@@ -23,6 +23,7 @@ from prefork.unix.memory import keep_freed_memory
 from prefork.unix.process import die_with_parent, let_signals_through
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
+from prefork.unix.signals import enlarge_signal_stack
 from prefork.worker import current
 from prefork.worker.current import WorkerInfo
 from prefork.worker.interface import Interface, choose
@@ -30,11 +31,12 @@ from prefork.worker.leave import Leave
 from prefork.worker.line import Line
 from prefork.worker.load import load, own_traceback, prepare_imports
 from prefork.worker.program import Hatch, become, find, lead_session, out_of_the_way
-from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
+from prefork.worker.signals import DUMP_SIGNAL
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
     from prefork.tls.credentials import Credentials
+    from prefork.worker.fork_hooks import ForkHooks
     from prefork.worker.watchdog import Watchdog
 
 
@@ -55,6 +57,7 @@ class Birth:
     queue: SharedQueue
     """Of connections that workers share."""
     ready_fd: int
+    ask_fd: int
     life_fd: int
     row: Row
     master: int
@@ -73,7 +76,7 @@ class Birth:
 def import_serving() -> None:
     """What an app is served with. The master calls this before it forks, so that workers share it
     and boot in milliseconds; for programs it does not, as they need none of it."""
-    for module in ("doors", "plain", "serve", "slow", "watchdog"):
+    for module in ("doors", "fork_hooks", "plain", "serve", "slow", "watchdog"):
         import_module(f"prefork.worker.{module}")
 
 
@@ -82,6 +85,7 @@ def live(birth: Birth) -> int:
     if birth.hatch is not None:
         return _become_program(birth, birth.hatch)
     # Imported before the fork, see import_serving.
+    from prefork.worker import fork_hooks  # noqa: PLC0415
     from prefork.worker.slow import period_of  # noqa: PLC0415
     from prefork.worker.watchdog import Watchdog  # noqa: PLC0415
 
@@ -89,29 +93,48 @@ def live(birth: Birth) -> int:
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
     leave = Leave(stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master)
-    watchdog = Watchdog(birth.info, birth.log, line.stuck, period_of(config.slow_log))
+    period = period_of(config.slow_log)
+    watchdog = Watchdog(birth.info, birth.log, line.stuck, period, birth.ask_fd)
+    hooks = fork_hooks.ForkHooks(watchdog.pause, watchdog.resume)
+    _disown_forks(birth, hooks, stopping, watchdog)
     try:
         leave.ignore_masters_signals()
         birth.open_logs()  # while we are still who may
         settle(birth)
         watchdog.start()
+        hooks.register()
         if not leave.follow_master():
             return 0
         app = load(config.app, config.factory)
+        if fork_hooks.in_child:
+            fork_hooks.leave()
         choice = choose(app, config.interface)
         if birth.info.slot == 0 and birth.info.generation == 1:
             birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
         leave.listen(on_quit=birth.flush_logs)
-        _serve(birth, app, choice.interface, line, leave, watchdog)
+        _serve(birth, app, choice.interface, line, leave, (watchdog, hooks))
     except PreforkError as error:
         return _report(birth, line, error)
     except (Exception, SystemExit) as error:
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
         if isinstance(error, SystemExit) and stopping:
             return 0
         return _report(birth, line, AppError("the app ended", own_traceback(error)))
     finally:
         birth.flush_logs()
     return 0
+
+
+def _disown_forks(
+    birth: Birth, hooks: "ForkHooks", stopping: "current.Stopping", watchdog: "Watchdog"
+) -> None:
+    """What a process that the app forks must not keep of this worker."""
+    pipes = (birth.ready_fd, birth.life_fd, *stopping.descriptors(), *watchdog.descriptors())
+    hooks.replace(lambda: pipes)
+    hooks.replace(birth.queue.descriptors)
+    hooks.replace_sockets([listener.socket.getsockname() for listener in birth.listeners])
+    hooks.call(birth.row.make_private)
 
 
 def _become_program(birth: Birth, hatch: Hatch) -> int:
@@ -150,8 +173,9 @@ def settle(birth: Birth) -> None:
     """Become who and where the worker is to be. Raises MachineError."""
     birth.set_title("booting")
     faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
+    enlarge_signal_stack()
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
-    let_signals_through(but=(ASK_SIGNAL,))
+    let_signals_through()
     keep_freed_memory()
     raise_limit()
     take_place(birth)
@@ -181,7 +205,7 @@ def _serve(
     interface: Interface,
     line: Line,
     leave: Leave,
-    watchdog: "Watchdog",
+    aids: "tuple[Watchdog, ForkHooks]",
 ) -> None:
     from prefork.worker.doors import doors  # noqa: PLC0415
     from prefork.worker.plain import run_main  # noqa: PLC0415
@@ -196,9 +220,9 @@ def _serve(
                 "mean nothing to it; leave them out"
             )
         birth.queue.close()
-        run_main(app, list(listeners), config, line, leave, birth.log)
+        run_main(app, list(listeners), config, line, leave, birth.log, aids[1])
     else:
-        HttpWorker(birth, app, interface, entrances, line, leave).run(watchdog)
+        HttpWorker(birth, app, interface, entrances, line, leave).run(*aids)
 
 
 def _report(birth: Birth, line: Line, error: PreforkError) -> int:

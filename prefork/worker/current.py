@@ -40,6 +40,10 @@ class Stopping:
         """Readable once it happened."""
         return self._reader
 
+    def descriptors(self) -> tuple[int, int]:
+        """Both ends of the pipe."""
+        return self._reader, self._writer
+
     def set(self) -> None:
         """It happens now; safe in a signal handler."""
         if not self._happened:
@@ -85,13 +89,21 @@ def begin(info: WorkerInfo) -> Stopping:
     return _Current.stopping
 
 
+def forget_worker() -> None:
+    """In a process that the worker forked: nothing asks it to leave, and no master waits for
+    it to be ready. ``worker()`` still names the worker that it comes from."""
+    _Current.stopping = None
+    _Current.say_ready = None
+
+
 def on_ready(say_ready: Callable[[], None]) -> None:
     """What ``ready()`` is to call, with --ready manual."""
     _Current.say_ready = say_ready
 
 
 def worker() -> WorkerInfo:
-    """The worker that runs this code: slot, generation, name. Raises RuntimeError outside."""
+    """The worker that runs this code, or forked the process that does: slot, generation, name.
+    Raises RuntimeError outside."""
     if _Current.info is None:
         raise RuntimeError("prefork.worker() was called outside of a prefork worker")
     return _Current.info

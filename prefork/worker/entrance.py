@@ -66,6 +66,10 @@ class Entrance:
             self._change(+1)
         return counted, address
 
+    def forget(self) -> None:
+        """In a process that the worker forked: another thread may have had the lock."""
+        self._lock = threading.Lock()
+
     def _ended(self) -> None:
         with self._lock:
             self._change(-1)

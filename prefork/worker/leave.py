@@ -2,7 +2,9 @@
 
 The stop signal means: drain. SIGQUIT means: now. The end of the life pipe, or the parent-death
 signal, means that the master died: drain, and keep the kill timeout without it. All other signals
-that an operator sends to a whole process group are the master's business and ignored here.
+that an operator sends to a whole process group are the master's business: here they have handlers
+that do nothing. SIG_IGN would be inherited by every program that the app starts (execve(2)); a
+handler is not.
 """
 
 import os
@@ -28,6 +30,10 @@ MASTERS_BUSINESS = (
 """What an operator sends to a whole group, and a worker does not heed."""
 
 
+def _disregard(_signum: int, _frame: FrameType | None) -> None:
+    """The master does what this signal asks for."""
+
+
 class Leave:
     """Installed before the app is loaded; ``stopping`` happens when the worker is to go."""
 
@@ -51,9 +57,10 @@ class Leave:
         """While the app loads: the stop signal simply ends us."""
         signal.signal(self._signal, signal.SIG_DFL)
         for signum in MASTERS_BUSINESS:
-            # Not even for a moment: ignoring it would discard one that is pending since the fork.
             if signum != self._signal:
-                signal.signal(signum, signal.SIG_IGN)
+                signal.signal(signum, _disregard)
+                # The kernel restarts what it interrupts in C code, which may not expect EINTR.
+                signal.siginterrupt(signum, False)
 
     def follow_master(self) -> bool:
         """Get the stop signal when the master dies; False: it is dead already."""

@@ -24,8 +24,9 @@ import uvloop
 from prefork.config import Config
 from prefork.errors import AppError
 from prefork.unix.listeners import Listener
-from prefork.worker import current
+from prefork.worker import current, fork_hooks
 from prefork.worker.entrance import PAUSE, Entrance
+from prefork.worker.fork_hooks import ForkHooks
 from prefork.worker.interface import is_async
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
@@ -85,7 +86,10 @@ class AppListener(socket.socket):
         return self._patience != 0.0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next connection. Raises SystemExit when the worker is to leave."""
+        """The next connection. Raises SystemExit when the worker is to leave, and in a process that
+        the app forked."""
+        if fork_hooks.in_child:
+            raise SystemExit(0)
         until = None if self._patience is None else time.monotonic() + self._patience
         entrance = self._entrance
         entrance.open()
@@ -150,6 +154,7 @@ def run_main(
     line: Line,
     leave: Leave,
     log: logging.Logger,
+    hooks: ForkHooks,
 ) -> None:
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
     in_loop = is_async(app)
@@ -165,9 +170,13 @@ def run_main(
         line.ready()
     if in_loop:
         with asyncio.Runner(loop_factory=Loop) as runner:
-            runner.run(_run_async(app, sockets, line, leave))
+            hooks.run(runner, _run_async(app, sockets, line, leave))
     else:
+        hooks.keep_connections()
+        hooks.call(entrance.forget)
         app(*sockets)
+        if fork_hooks.in_child:
+            fork_hooks.leave()
     if not leave.stopping:
         raise AppError("main(listener) returned although nobody asked it to leave")
     log.debug("main(listener) returned")

@@ -31,6 +31,7 @@ from prefork.worker.current import worker
 from prefork.worker.doors import Door, Make
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
+from prefork.worker.fork_hooks import ForkHooks
 from prefork.worker.gate import gate
 from prefork.worker.heartbeat import Heartbeat
 from prefork.worker.interface import Interface
@@ -81,12 +82,12 @@ class HttpWorker:
         self._log = birth.log
         self._log_access = birth.log_access
 
-    def run(self, watchdog: Watchdog) -> None:
+    def run(self, watchdog: Watchdog, hooks: ForkHooks) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(watchdog))
+            hooks.run(runner, self._serve(watchdog, hooks))
 
-    async def _serve(self, watchdog: Watchdog) -> None:
+    async def _serve(self, watchdog: Watchdog, hooks: ForkHooks) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
@@ -94,6 +95,7 @@ class HttpWorker:
         config, row = self._config, self._line.row
         load = Load(row.loads, row.number)
         service = self._service(loop, lifespan, load, watchdog)
+        hooks.call(service.give_up)
         at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
         figures = Figures(row, at_a_time, loop.time())
         keeper = gate(row, load, config, at_a_time)

@@ -17,6 +17,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import WSGI_STATUSES, ResponseError, hint_lines, learn, learn_status
 from prefork.http.sendfile import send_file
+from prefork.worker import fork_hooks
 from prefork.worker.eager import EagerTasks
 from prefork.worker.environ import Environ, Hints
 from prefork.worker.file_wrapper import FileWrapper, Rest, rest_of
@@ -109,6 +110,8 @@ class Call:
         exchange = self._exchange
         try:
             self._result = result = self._handler.app(environ, self.start_response)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             kind, status = type(result), self._status
             if (kind is list or kind is tuple) and len(result) == 1 and status and not self._begun:
                 body = result[0]
@@ -187,6 +190,8 @@ class Call:
         while True:
             self._handler.beat()
             piece = next(self._pieces, _END)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             if piece is _END:
                 self._begin(None if self._begun else 0)
                 exchange.finish()
@@ -233,6 +238,8 @@ class Call:
                 close()
             except BaseException as error:
                 self._log(error)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
 
     def _close_input(self) -> None:
         if self._exchange.body is not None:
@@ -244,6 +251,8 @@ class Call:
         self._close()
 
     def _log(self, error: BaseException) -> None:
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
         if not isinstance(error, ClientGoneError):
             trace = own_traceback(error).rstrip()
             what = self._exchange.request.shown()
