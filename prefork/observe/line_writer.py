@@ -33,7 +33,7 @@ class LineWriter:
     """The thread and its queue, for one descriptor. Made after the fork."""
 
     def __init__(self, fd: int, name: str, logger: logging.Logger) -> None:
-        """``name``: of what is written, for complaints."""
+        """``name``: of what is written, for complaints. Raises MachineError."""
         self._fd = fd
         self._name = name
         self._logger = logger
@@ -46,7 +46,12 @@ class LineWriter:
         self._torn = False
         """A write broke off in the middle of a line."""
         self._complained = False
-        threading.Thread(target=self._work, name="prefork-lines", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="prefork-lines", daemon=True).start()
+        except RuntimeError as error:
+            raise MachineError(
+                f"cannot start the thread that writes the {name}: {error}"
+            ) from error
 
     def put(self, data: bytes, lines: int) -> None:
         """Whole lines, to be written soon; dropped when too many wait already."""

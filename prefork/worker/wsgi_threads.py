@@ -45,7 +45,8 @@ class ThreadedWsgiHandler(WsgiHandler):
     ) -> None:
         super().__init__(app, line, log, environ)
         self.hand_over = Handover(self.loop).put
-        self._pool = ThreadPool(self.loop, threads)
+        self._pool = ThreadPool(self.loop, threads, log)
+        self._pool.start()
         self._least_spare = None if queue is None else -queue
         self._complained = False
 
