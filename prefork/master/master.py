@@ -152,7 +152,7 @@ class Master:
         self._tell_pool()
         self._planned.settle(self._generations[self._pool.plan.generation])
         self._tell_pool()
-        self._ask(facts.Beats(self._nursery.deadlines()))
+        self._ask(facts.Beats(self._nursery.deadlines(), self._nursery.busy()))
         self._autoscale.settle(self._ask, monotonic())
         self._show_status()
         self._published.settle()
@@ -206,8 +206,8 @@ class Master:
                 self._facts.append(facts.Ready(worker))
             case Word(Say.FAILED, text, code):
                 self._facts.append(facts.BootFailed(worker, text, code or AppError.exit_code))
-            case Word(Say.LEAVING):
-                self._facts.append(facts.Leaving(worker))
+            case Word(Say.LEAVING, text):
+                self._facts.append(facts.Leaving(worker, text))
             case Word(Say.WORN, text):
                 self._facts.append(facts.Worn(worker, text))
             case Word(Say.STUCK, text):

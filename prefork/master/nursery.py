@@ -13,7 +13,7 @@ from prefork.unix.pipes import (
     write_available,
 )
 from prefork.unix.process import Child, Death, fork
-from prefork.unix.scoreboard import DEADLINE, ENDS, SHARES, STATE, Row, Scoreboard
+from prefork.unix.scoreboard import DEADLINE, ENDS, SHARES, STATE, WORKING, Row, Scoreboard
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Decoder, Nonsense, Word
 from prefork.wire.scoreboard import WORKER_STATES
@@ -78,6 +78,10 @@ class Nursery:
         """Of those that wrote one down, by the pool's number."""
         deadlines = {nursling.worker: nursling.deadline() for nursling in self}
         return {worker: at for worker, at in deadlines.items() if 0.0 < at < float("inf")}
+
+    def busy(self) -> frozenset[int]:
+        """Those whose app does work that it has marked, by the pool's number."""
+        return frozenset(each.worker for each in self if each.row.counts[WORKING])
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is a child of ours that was not reaped."""

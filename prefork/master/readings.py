@@ -44,6 +44,7 @@ class Readings:
         if not shares:
             return None
         free, total = memory.available()
+        next_to_leave = max(rows.values(), key=lambda row: int(row["slot"]))
         listeners = self._generations[pool.plan.generation].listeners
         return Reading(
             target=pool.target,
@@ -62,7 +63,8 @@ class Readings:
             each=self._size(ready),
             rolling=self._is_rolling(),
             failing=any(self._fails(slot) for slot in range(pool.target) if slot not in served),
-            occupied=max(rows.values(), key=lambda row: int(row["slot"]))["in_flight"] > 0,
+            occupied=next_to_leave["in_flight"] > 0,
+            working=next_to_leave["working"] > 0,
         )
 
     def _rows(self, ready: list[Worker]) -> dict[int, dict[str, Any]]:

@@ -19,7 +19,7 @@ the same machine with the old generation desired again. What keeps it gentle is 
 is spawned while ``target + surge`` processes live, so at most ``surge`` slots change at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from random import Random
 
@@ -29,7 +29,7 @@ from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import HandSet, Plan, Policy
 from prefork.pool.table import Table
-from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
+from prefork.pool.workers import BUSY_LOOK, FRESH, LINGERS_AFTER, State, Worker
 from prefork.printable import shortened
 
 OVERSLEPT = 2.0
@@ -67,6 +67,7 @@ class Pool:
         self._roll_deadline: float | None = None
         self._exit = orders.Exit(None)
         self._wake: float | None = None
+        self._look_at: float | None = None  # at the work that a recycling waits for
         self._rng = rng
         self._orders: list[Order] = []
 
@@ -84,12 +85,12 @@ class Pool:
                 self._on_ready(worker, now)
             case facts.BootFailed(worker, reason, code):
                 self._on_boot_failed(worker, reason, code)
-            case facts.Leaving(worker):
-                self._on_leaving(worker, now)
+            case facts.Leaving(worker, waits_for):
+                self._on_leaving(worker, waits_for, now)
             case facts.Worn(worker, why):
                 self._on_worn(worker, why, now)
-            case facts.Beats(deadlines):
-                self._on_beats(deadlines)
+            case facts.Beats():
+                self._on_beats(fact)
             case facts.Stuck(worker, what):
                 self._on_stuck(worker, what, now)
             case facts.Exited():
@@ -180,7 +181,7 @@ class Pool:
         if worker is not None and not worker.reason:
             worker.cause, worker.reason, worker.code = Cause.BOOT_FAILURE, reason, code
 
-    def _on_leaving(self, worker_id: int, now: float) -> None:
+    def _on_leaving(self, worker_id: int, waits_for: str, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is None:
             return
         worker.deaf = True
@@ -188,6 +189,7 @@ class Pool:
             worker.cause = Cause.LEFT
             worker.enter(State.DRAINING, now + self.plan.policy.kill_timeout)
             self._announce_leaving(worker, Cause.LEFT)
+        worker.waits = worker.state is State.DRAINING and bool(waits_for)
 
     def _on_worn(self, worker_id: int, why: str, now: float) -> None:
         worker = self.workers.get(worker_id, State.READY)
@@ -195,9 +197,10 @@ class Pool:
             worker.wear(why)
             self.workers.rest(worker, now, self._rng)
 
-    def _on_beats(self, deadlines: Mapping[int, float]) -> None:
+    def _on_beats(self, beats: facts.Beats) -> None:
         for worker in self.workers.ready():
-            worker.deadline = deadlines.get(worker.id, worker.deadline)
+            worker.deadline = beats.deadlines.get(worker.id, worker.deadline)
+            worker.busy = worker.id in beats.busy
 
     def _on_stuck(self, worker_id: int, what: str, now: float) -> None:
         if (worker := self.workers.get(worker_id, State.HUNG)) is not None:
@@ -372,7 +375,9 @@ class Pool:
                 yield worker.retire_at
         if self._roll_deadline is not None:
             yield self._roll_deadline
-        if len(self.workers) < self.target + self.plan.policy.surge:
+        if self._look_at is not None:
+            yield self._look_at
+        if self.workers.burden(self.target) < self.target + self.plan.policy.surge:
             for slot in self._wanting():
                 yield self.workers.due(slot, self.plan.generation)
 
@@ -411,17 +416,26 @@ class Pool:
     # The one step that makes the world as desired.
 
     def _reconcile(self, now: float) -> None:
+        self._look_at = None
         if self.stopping:
             self._stop_all(now)
             return
         self._send_away(now)
         self._finish_roll(now)
         for slot in self._wanting():
-            if len(self.workers) >= self.target + self.plan.policy.surge:
+            if self.workers.burden(self.target) >= self.target + self.plan.policy.surge:
                 break
             if self.workers.due(slot, self.plan.generation) <= now:
                 self._spawn(slot, now)
         self._close_when_all_slots_ended()
+        self._wait_for_work(now)
+
+    def _wait_for_work(self, now: float) -> None:
+        for worker in self.workers.held_up():
+            self._look_at = now + BUSY_LOOK  # nothing else tells the end of its work
+            if not worker.told_busy:
+                worker.told_busy = True
+                self._announce(orders.RecycleWaits(*worker.names, why=worker.worn))
 
     def _stop_all(self, now: float) -> None:
         for worker in self.workers.staying():

@@ -26,6 +26,17 @@ class Table:
     def __len__(self) -> int:
         return len(self._workers)
 
+    def burden(self, target: int) -> int:
+        """Live processes, as far as they keep others from being spawned. Those that only wait for
+        their threads do not, or a roll would take the kill timeout for each worker; but beyond one
+        for each slot they do, or reloads that follow each other would fill the memory."""
+        waiting = sum(w.waits for w in self._workers.values())
+        return len(self._workers) - min(waiting, target)
+
+    def held_up(self) -> list[Worker]:
+        """Worn workers whose heirs wait until they are not busy."""
+        return [w for w in self.ready() if w.worn and w.busy]
+
     def add(self, slot: int, generation: int, now: float) -> Worker:
         """A new worker with the next serial number."""
         self._serial += 1
@@ -80,7 +91,7 @@ class Table:
                 empty.append(slot)
             elif incumbent.generation != generation:
                 outdated.append(slot)
-            elif incumbent.worn:
+            elif incumbent.worn and not incumbent.busy:
                 worn.append(slot)
         if not replace_worn or any(w.worn and w.slot in heirs for w in incumbents.values()):
             worn = []

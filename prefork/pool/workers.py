@@ -22,6 +22,9 @@ from prefork.errors import AppError
 from prefork.pool.facts import Exited
 from prefork.pool.orders import Cause
 
+BUSY_LOOK = 1.0
+"""Seconds between two looks at a worn worker that is busy."""
+
 
 class State(StrEnum):
     """See the table above."""
@@ -60,6 +63,12 @@ class Worker:
     """No heir for it before, if it is worn."""
     heir_failed: str | None = None
     """Worn, it was told that its heir failed, and why."""
+    busy: bool = False
+    """Its app does work that no recycling may interrupt."""
+    told_busy: bool = False
+    """It was told that its heir waits for this work."""
+    waits: bool = False
+    """It drains, and has answered all; only threads or work of its app keep it."""
     deaf: bool = False
     """It said that it accepts no more."""
     forced: bool = False

@@ -39,6 +39,7 @@ BEAT = INDEX["beat"]
 SEQUENCE = INDEX["sequence"]
 SHARES = INDEX["shares"]
 STATE = INDEX["state"]
+WORKING = INDEX["working"]
 _USED = HEAD_INDEX["rows"]
 
 Words: TypeAlias = "memoryview[int]"

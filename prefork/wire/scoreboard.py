@@ -88,6 +88,7 @@ FIELDS = (
     Field("took", "d", "s", "worker", "sum of the times that all requests took", "counter"),
     Field("shares", "Q", "", "worker", "1: it goes on with connections that siblings share"),
     Field("rate", "d", "1/s", "worker", "requests a second, of late", "gauge"),
+    Field("working", "Q", "", "worker", "pieces of work that the app marked as such", "gauge"),
 )
 
 STATES = ("", "starting", "running", "reloading", "frozen", "stopping")

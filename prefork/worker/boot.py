@@ -21,10 +21,11 @@ from prefork.unix.identity import Identity
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
 from prefork.unix.process import die_with_parent, let_signals_through
-from prefork.unix.scoreboard import Row
+from prefork.unix.scoreboard import WORKING, Row
 from prefork.unix.shared_queue import SharedQueue
 from prefork.unix.signals import enlarge_signal_stack
 from prefork.worker import current
+from prefork.worker.aids import Aids
 from prefork.worker.current import WorkerInfo
 from prefork.worker.interface import Interface, choose
 from prefork.worker.leave import Leave
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
     from prefork.tls.credentials import Credentials
     from prefork.worker.fork_hooks import ForkHooks
+    from prefork.worker.last_threads import LastThreads
     from prefork.worker.watchdog import Watchdog
 
 
@@ -76,7 +78,7 @@ class Birth:
 def import_serving() -> None:
     """What an app is served with. The master calls this before it forks, so that workers share it
     and boot in milliseconds; for programs it does not, as they need none of it."""
-    for module in ("doors", "fork_hooks", "plain", "serve", "slow", "watchdog"):
+    for module in ("doors", "fork_hooks", "last_threads", "plain", "serve", "slow", "watchdog"):
         import_module(f"prefork.worker.{module}")
 
 
@@ -112,18 +114,35 @@ def live(birth: Birth) -> int:
         if birth.info.slot == 0 and birth.info.generation == 1:
             birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
         leave.listen(on_quit=birth.flush_logs)
-        _serve(birth, app, choice.interface, line, leave, (watchdog, hooks))
+        aids = Aids(watchdog, hooks, _last_threads(birth, line))
+        try:
+            _serve(birth, app, choice.interface, line, leave, aids)
+        except SystemExit:
+            if fork_hooks.in_child or not stopping:
+                raise
+        aids.last_threads.wait()
     except PreforkError as error:
         return _report(birth, line, error)
     except (Exception, SystemExit) as error:
         if fork_hooks.in_child:
             fork_hooks.leave(error)
-        if isinstance(error, SystemExit) and stopping:
-            return 0
         return _report(birth, line, AppError("the app ended", own_traceback(error)))
     finally:
         birth.flush_logs()
     return 0
+
+
+def _last_threads(birth: Birth, line: Line) -> "LastThreads":
+    from prefork.worker.last_threads import LastThreads  # noqa: PLC0415
+
+    def publish(count: int) -> None:
+        birth.row.counts[WORKING] = count
+
+    busy = current.busy()
+    busy.publish = publish
+    publish(busy.count)
+    who = f"worker {birth.info.slot}"
+    return LastThreads(who, birth.log, line, busy, birth.config.kill_timeout)
 
 
 def _disown_forks(
@@ -205,7 +224,7 @@ def _serve(
     interface: Interface,
     line: Line,
     leave: Leave,
-    aids: "tuple[Watchdog, ForkHooks]",
+    aids: "Aids",
 ) -> None:
     from prefork.worker.doors import doors  # noqa: PLC0415
     from prefork.worker.plain import run_main  # noqa: PLC0415
@@ -220,9 +239,9 @@ def _serve(
                 "mean nothing to it; leave them out"
             )
         birth.queue.close()
-        run_main(app, list(listeners), config, line, leave, birth.log, aids[1])
+        run_main(app, list(listeners), config, line, leave, birth.log, aids.hooks)
     else:
-        HttpWorker(birth, app, interface, entrances, line, leave).run(*aids)
+        HttpWorker(birth, app, interface, entrances, line, leave).run(aids)
 
 
 def _report(birth: Birth, line: Line, error: PreforkError) -> int:

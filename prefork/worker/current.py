@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from prefork.worker.busy import BusyWork
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
@@ -76,6 +78,7 @@ class Stopping:
 
 
 class _Current:
+    busy = BusyWork()
     info: WorkerInfo | None = None
     stopping: Stopping | None = None
     say_ready: Callable[[], None] | None = None
@@ -94,6 +97,7 @@ def forget_worker() -> None:
     it to be ready. ``worker()`` still names the worker that it comes from."""
     _Current.stopping = None
     _Current.say_ready = None
+    _Current.busy = BusyWork()
 
 
 def on_ready(say_ready: Callable[[], None]) -> None:
@@ -113,6 +117,13 @@ def ready() -> None:
     """Say that this worker accepts connections now (with ``--ready manual``); once is enough."""
     if _Current.say_ready is not None:
         _Current.say_ready()
+
+
+def busy() -> BusyWork:
+    """``with busy():`` marks work that is no request, as in a thread or after a response: workers
+    are not recycled, nor scaled down by the load, before it is done, and a worker that is told to
+    go waits for it up to the kill timeout."""
+    return _Current.busy
 
 
 def stopping() -> Stopping:

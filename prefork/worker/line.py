@@ -58,6 +58,11 @@ class Line:
         self._set_title("draining")
         write_all(self._fd, encode(Say.LEAVING))
 
+    def waits(self, what: str) -> None:
+        """All is answered; only this keeps it."""
+        self._set_title("waiting for its threads")
+        write_all(self._fd, encode(Say.LEAVING, what))
+
     def worn(self, why: str) -> None:
         """It wants a replacement, and serves on."""
         write_all(self._fd, encode(Say.WORN, why))

@@ -26,12 +26,12 @@ from prefork.http.spool_disk import SpoolDisk, check_folder
 from prefork.tls.matching import be_quiet_about_garbage
 from prefork.unix.descriptors import limit
 from prefork.worker.accept import Acceptor
+from prefork.worker.aids import Aids
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.current import worker
 from prefork.worker.doors import Door, Make
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
-from prefork.worker.fork_hooks import ForkHooks
 from prefork.worker.gate import gate
 from prefork.worker.heartbeat import Heartbeat
 from prefork.worker.interface import Interface
@@ -82,20 +82,20 @@ class HttpWorker:
         self._log = birth.log
         self._log_access = birth.log_access
 
-    def run(self, watchdog: Watchdog, hooks: ForkHooks) -> None:
+    def run(self, aids: Aids) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            hooks.run(runner, self._serve(watchdog, hooks))
+            aids.hooks.run(runner, self._serve(aids))
 
-    async def _serve(self, watchdog: Watchdog, hooks: ForkHooks) -> None:
+    async def _serve(self, aids: Aids) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
         config, row = self._config, self._line.row
         load = Load(row.loads, row.number)
-        service = self._service(loop, lifespan, load, watchdog)
-        hooks.call(service.give_up)
+        service = self._service(loop, lifespan, load, aids.watchdog)
+        aids.hooks.call(service.give_up)
         at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
         figures = Figures(row, at_a_time, loop.time())
         keeper = gate(row, load, config, at_a_time)
@@ -138,8 +138,9 @@ class HttpWorker:
         self._line.ready(shares=True)
         await self._leave.stopping
         await self._drain(service, acceptor, heart)
+        await aids.last_threads.work_done(loop)
         await lifespan.stop()
-        watchdog.rest()
+        aids.watchdog.rest()
 
     async def _drain(self, service: Service, acceptor: Acceptor, heart: Heartbeat) -> None:
         """Answer who has come; of those in the queues only who would find nobody else."""

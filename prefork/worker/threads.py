@@ -169,10 +169,11 @@ _END = _End()
 
 
 class _Thread(threading.Thread):
-    """Sleeps on its gate until there is a job."""
+    """Sleeps on its gate until there is a job. It is no daemon, because threads that the app starts
+    in it would be daemons as well, and cut at the worker's exit."""
 
     def __init__(self, pool: ThreadPool, number: int) -> None:
-        super().__init__(name=f"prefork-wsgi-{number}", daemon=True)
+        super().__init__(name=f"prefork-wsgi-{number}", daemon=False)
         self._pool = pool
         self._gate = threading.Lock()
         self._gate.acquire()
