@@ -11,11 +11,11 @@ for O_APPEND, or the same pipe, do not tear each other's lines.
 
 import logging
 import os
-import select
 import stat
-import threading
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from queue import SimpleQueue
+from select import PIPE_BUF, select
 
 from prefork.counted import counted
 from prefork.errors import MachineError
@@ -47,7 +47,8 @@ class LineWriter:
         """A write broke off in the middle of a line."""
         self._complained = False
         try:
-            threading.Thread(target=self._work, name="prefork-lines", daemon=True).start()
+            # Not by threading: gevent, which an app may import, asks whether there are threads.
+            start_new_thread(self._work, ())
         except RuntimeError as error:
             raise MachineError(
                 f"cannot start the thread that writes the {name}: {error}"
@@ -68,9 +69,10 @@ class LineWriter:
 
     def settle(self) -> None:
         """Wait until all was written, but not for ever; safe in a signal handler."""
-        settled = threading.Event()
-        self._queue.put(settled.set)
-        if not settled.wait(PATIENCE):
+        settled = allocate_lock()
+        settled.acquire()
+        self._queue.put(settled.release)
+        if not settled.acquire(timeout=PATIENCE):
             left = self._lines_given - self._lines_done + self._dropped
             lines = counted(left, "line")
             self._logger.error("%s: %s could not be written in time", self._name, lines)
@@ -92,8 +94,8 @@ class LineWriter:
         while start < len(data):
             end = len(data)
             # What is larger may be mixed with what others write to the same pipe (pipe(7)).
-            if end - start > select.PIPE_BUF and self._is_pipe():
-                end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+            if end - start > PIPE_BUF and self._is_pipe():
+                end = data.rfind(b"\n", start, start + PIPE_BUF) + 1
                 end = end or data.index(b"\n", start) + 1
             self._write(data[start:end])
             start = end
@@ -125,7 +127,7 @@ class LineWriter:
         try:
             return data[os.write(self._fd, data) :]
         except BlockingIOError:  # somebody who shares it wanted it so
-            select.select([], [self._fd], [])
+            select([], [self._fd], [])
             return data
 
     def _report(self) -> None:

@@ -9,8 +9,9 @@ not configure, cannot silence the reason why it does not start.
 import logging
 import os
 import sys
+from _thread import RLock
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from prefork.errors import MachineError
 from prefork.observe.records import as_record
@@ -30,7 +31,24 @@ class _Formatter(logging.Formatter):
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Says on stderr what it cannot write, instead of a traceback for each line: the disk is full,
-    or whoever read our stderr is gone."""
+    or whoever read our stderr is gone.
+
+    Its lock stays what it is: gevent and eventlet, at the import of an app, would put one in its
+    place that threads of the kernel cannot share.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._own_lock = RLock()
+        super().__init__(stream)
+
+    @property
+    def lock(self) -> RLock:
+        """Asked by all of logging's methods."""
+        return self._own_lock
+
+    @lock.setter
+    def lock(self, _lock: Any) -> None:
+        """See the class."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Called by emit() in its except clause."""

@@ -8,9 +8,9 @@ connection, publishes that it has one more to serve, and looks again when it has
 import asyncio
 import errno
 import logging
-import socket
 from collections.abc import Callable
 from functools import partial
+from socket import socket as Socket  # noqa: N812 - as it was before an app patched the module
 from typing import Any
 
 from prefork.http.load import CONNECTION
@@ -231,7 +231,7 @@ class Acceptor:
             self._let_in(fd, door.socket.family, door.addresses(address), self._made)
         else:
             self._on_taken(fd)
-            taken = socket.socket(fileno=fd)
+            taken = Socket(fileno=fd)
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
             self._arriving[arrival] = door
             arrival.add_done_callback(self._admitted)

@@ -45,8 +45,10 @@ class BusyWork:
         call()
 
     def wait(self) -> None:
-        """Block until nothing is left; signal handlers run meanwhile."""
-        idle = allocate_lock()
+        """Block until nothing is left; signal handlers and green threads run meanwhile."""
+        import threading  # noqa: PLC0415 - the manager's verbs need none
+
+        idle = threading.Lock()
         idle.acquire()
         self.when_idle(idle.release)
         idle.acquire()

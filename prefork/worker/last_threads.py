@@ -5,11 +5,11 @@ executors (``threading._shutdown``, before atexit). So does a worker that was to
 timeout bounds it. One that never served, or that failed, ends at once.
 """
 
-import _thread
 import asyncio
 import logging
 import sys
 import threading
+from _thread import allocate_lock, start_new_thread
 from concurrent.futures.thread import _threads_queues
 
 from prefork.worker.busy import BusyWork
@@ -61,23 +61,22 @@ class LastThreads:
         self._told = True
         self._line.waits("threads and work of the app")
         try:
-            _thread.start_new_thread(self._tell_later, ())
+            start_new_thread(self._tell_later, ())
         except RuntimeError:  # at a limit of processes
             self._tell_log()
 
     def _tell_later(self) -> None:
-        moment = _thread.allocate_lock()
+        moment = allocate_lock()
         moment.acquire()
         moment.acquire(timeout=MOMENT)
         self._tell_log()
 
     def _tell_log(self) -> None:
         frames = sys._current_frames()
-        kept = [
-            f"{thread.name} ({at([stack_of(frames[thread.ident])])})"
-            for thread in self._threads()
-            if thread.ident in frames
-        ]
+        kept = []
+        for thread in self._threads():
+            frame = frames.get(thread.ident or 0)  # a green thread has none
+            kept.append(f"{thread.name} ({at([stack_of(frame)])})" if frame else thread.name)
         if self._busy.count:
             kept.insert(0, f"{self._busy.count} x prefork.busy()")
         if len(kept) > MOST_TOLD:

@@ -7,14 +7,14 @@ somebody waiting.
 
 import asyncio
 import random
-import select
 from collections.abc import Callable, Sequence
+from select import EPOLLET, EPOLLIN, epoll  # gevent and eventlet take them out of the module
 
 from prefork.unix.backlog import Backlog
 from prefork.worker.doors import Door
 from prefork.worker.sharing import Way
 
-_ARMED = select.EPOLLIN | select.EPOLLET
+_ARMED = EPOLLIN | EPOLLET
 
 
 class Listening:
@@ -34,7 +34,7 @@ class Listening:
         self._shared = False
         """A sibling gave something, and that queue was not seen empty since."""
         self._armed = True
-        self._news, self._queues = select.epoll(), select.epoll()
+        self._news, self._queues = epoll(), epoll()
 
     def open(self, on_news: Callable[[], None]) -> None:
         """Call ``on_news`` when somebody came."""
@@ -46,7 +46,7 @@ class Listening:
             on_news()
 
         for fd in self._all:
-            self._queues.register(fd, select.EPOLLIN)
+            self._queues.register(fd, EPOLLIN)
             self._news.register(fd, _ARMED)
         self._loop.add_reader(self._news.fileno(), heard)
 

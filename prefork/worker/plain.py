@@ -31,6 +31,8 @@ from prefork.worker.interface import is_async
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
 
+_poll = select.poll
+
 BEAT = 0.25
 """Seconds between two beats while nothing happens."""
 
@@ -122,8 +124,9 @@ class AppListener(socket.socket):
         self._poll(wait, self.fileno())
 
     def _poll(self, wait: float, *also: int) -> bool:
-        """Until one of ``also`` is readable, or we are to leave: whether the first is."""
-        poll = select.poll()
+        """Until one of ``also`` is readable, or we are to leave: whether the first is. The poll of
+        gevent lets green threads run meanwhile; eventlet takes it out of the module."""
+        poll = getattr(select, "poll", _poll)()
         for fd in (*also, self._leave.stopping.fileno()):
             poll.register(fd, select.POLLIN)
         ready = poll.poll(wait * 1000)

@@ -12,12 +12,14 @@ has at least the one that ``start`` starts.
 
 import asyncio
 import logging
+import sys
 import threading
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from prefork.errors import MachineError
+from prefork.errors import MachineError, UsageError
 
 AGAIN = 0.5
 """Seconds after which a thread that could not be started is tried again."""
@@ -156,6 +158,17 @@ class ThreadPool:
         self._threads.remove(thread)
         if not self._threads and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+
+
+def check_threads() -> None:
+    """Raises UsageError when the app has patched ``threading``: its threads are green ones of a
+    single thread, so none of them may block, which is what these are for."""
+    if threading.Lock is not allocate_lock or threading.get_ident is not get_ident:
+        library = "gevent" if "gevent" in sys.modules else "eventlet"
+        raise UsageError(
+            f"{library} has patched threading, so there are no threads for requests; "
+            "leave out --threads"
+        )
 
 
 class _End:

@@ -13,12 +13,12 @@ no such thread: Python 3.12 warns of a fork in a process with threads, and what 
 at that moment stays locked in the child.
 """
 
-import _thread
 import logging
 import os
 import signal
 import sys
 import threading
+from _thread import allocate_lock, get_ident, get_native_id, start_new_thread
 from collections.abc import Callable, Mapping
 from select import POLLIN, poll
 from time import monotonic
@@ -55,11 +55,11 @@ class Watchdog:
         self._log = log
         self._tell = tell
         self._period = period
-        self.main = _thread.get_ident()
+        self.main = get_ident()
         self.look: Callable[[], None]
         self.rest()
         self._ask_fd = ask_fd
-        self._ended = _thread.allocate_lock()
+        self._ended = allocate_lock()
         self._native = 0
         self._pauses = 0
         self._end_reader, self._end_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -67,11 +67,11 @@ class Watchdog:
     def start(self) -> None:
         """Start the thread, and wait until it sleeps: faulthandler reads the stacks of threads that
         run on meanwhile, and one that has just begun may make it crash. Raises MachineError."""
-        sleeps = _thread.allocate_lock()
+        sleeps = allocate_lock()
         sleeps.acquire()
         self._ended.acquire()
         try:
-            _thread.start_new_thread(self._run, (sleeps.release,))
+            start_new_thread(self._run, (sleeps.release,))
         except RuntimeError as error:
             self._ended.release()
             raise MachineError(f"cannot start the watchdog's thread: {error}") from error
@@ -112,7 +112,7 @@ class Watchdog:
         try:
             # What comes for the process is for another thread; the app starts nothing here.
             signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-            self._native = _thread.get_native_id()
+            self._native = get_native_id()
             self._watch(on_ready)
         finally:
             self._ended.release()
@@ -147,7 +147,7 @@ class Watchdog:
 
     def _report(self) -> None:
         threads = sys._current_frames()
-        del threads[_thread.get_ident()]
+        del threads[get_ident()]
         works = self._works(threads)
         what = _line(works[0]) if works else "no request that is known"
         if not works or works[0].thread is None:

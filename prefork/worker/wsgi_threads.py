@@ -22,7 +22,7 @@ from prefork.worker import fork_hooks
 from prefork.worker.environ import Environ, Hints
 from prefork.worker.file_wrapper import Rest
 from prefork.worker.line import Line
-from prefork.worker.threads import Handover, ThreadPool
+from prefork.worker.threads import Handover, ThreadPool, check_threads
 from prefork.worker.wsgi import App, Call, WsgiHandler, checked
 
 AHEAD = 64 * 1024
@@ -43,6 +43,7 @@ class ThreadedWsgiHandler(WsgiHandler):
         threads: int,
         queue: int | None,
     ) -> None:
+        check_threads()
         super().__init__(app, line, log, environ)
         self.hand_over = Handover(self.loop).put
         self._pool = ThreadPool(self.loop, threads, log)
