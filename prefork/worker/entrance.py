@@ -56,9 +56,9 @@ class Entrance:
         self._waited += PAUSE
         return False
 
-    def taken(self, plain: socket.socket, address: Any) -> tuple[socket.socket, Any]:
+    def taken(self, listening: socket.socket, fd: int, address: Any) -> tuple[socket.socket, Any]:
         """What accept(2) said, as the app gets it."""
-        counted = Counted(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        counted = Counted(listening.family, listening.type, listening.proto, fileno=fd)
         counted.on_end = self._ended
         with self._lock:
             self._counts[_ACCEPTED] += 1

@@ -111,7 +111,9 @@ class AppListener(socket.socket):
                     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             else:
                 try:
-                    return entrance.taken(*super().accept())
+                    # Not super().accept(), which makes a socket of the class that an app may have
+                    # put into the module; gevent's sets O_NONBLOCK.
+                    return entrance.taken(self, *self._accept())  # type: ignore[attr-defined]
                 except BlockingIOError:
                     pass  # a sibling was faster
 
