@@ -8,13 +8,14 @@ import logging
 import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
 from prefork.counted import counted
-from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.errors import INCOMPLETE, MachineError, PreforkError, UsageError
 from prefork.master.watch import Watched, watched
 from prefork.observe.log import make_log
 from prefork.pool import Policy
@@ -70,6 +71,13 @@ class Generation:
 
 def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
     """Look everything up; listeners that are open already are kept. Raises PreforkError."""
+    try:
+        return _prepare(config, here, open_now)
+    except ImportError as error:
+        raise MachineError(f"{error}; {INCOMPLETE}") from error
+
+
+def _prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
     identity = look_up(config.user, config.group)
     folder, imports = folders(config, here)
     if not os.path.isdir(folder):
@@ -79,7 +87,9 @@ def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generati
     make_logs(config, identity)
     files = watched(config, here, imports, own=_registry())
     if not config.command:
-        import_serving()
+        import_serving(config)
+    if config.access_log:
+        import_module("prefork.observe.access")
     listeners = _listen(config, list(open_now), tls is not None)
     return Generation(
         config, policy(config), identity, folder, imports, spool_dir, listeners, tls, files

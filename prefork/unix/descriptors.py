@@ -4,6 +4,7 @@ import os
 import resource
 import socket
 from collections.abc import Collection, Iterable
+from socket import socket as Socket  # noqa: N812 - gevent's would set O_NONBLOCK on what it meets
 from typing import Any
 
 MOST = 1 << 20
@@ -44,7 +45,7 @@ def sockets_at(names: Collection[Any], listening_only: bool = False) -> list[int
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         try:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
+            sock = Socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
         except OSError:
             continue  # it is no socket, or was the folder itself
         try:

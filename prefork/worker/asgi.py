@@ -26,6 +26,7 @@ from prefork.worker.asgi_extensions import (
 )
 from prefork.worker.behind import into_scope, with_id
 from prefork.worker.eager import EagerTasks
+from prefork.worker.late_import import negotiation
 from prefork.worker.load import own_traceback
 from prefork.worker.secured import extension_of
 
@@ -67,6 +68,7 @@ class AsgiHandler:
         self.id_name = id_header.lower().encode("ascii")
         self.log = log
         self.state = state or None
+        self._negotiate = negotiation(log)
         self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[Running] = set()
         """Keeps the tasks that wait alive, which the loop holds only weakly."""
@@ -82,9 +84,7 @@ class AsgiHandler:
 
     def upgrade(self, exchange: Exchange) -> None:
         """Give a request for a WebSocket to a task."""
-        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415 - it knows this module
-
-        cycle = negotiate(self, Cycle(self, exchange))
+        cycle = self._negotiate(self, Cycle(self, exchange))
         if cycle is not None:
             exchange.state = cycle
             cycle.task = self._start(cycle.run())
@@ -102,7 +102,7 @@ class AsgiHandler:
 
     def overdue(self, exchange: Exchange) -> None:
         """Tell where a call waits that has had the ball for too long, and cancel it."""
-        # It knows this module, and is needed only now.
+        # It knows this module.
         from prefork.worker.witness import age, drawn, told, waiting  # noqa: PLC0415
 
         what = f"{told(exchange)} for {age(exchange):.1f}s"

@@ -1,8 +1,8 @@
 """ASGI 3 over a WebSocket: the websocket scope (asgi.readthedocs.io, WebSocket 2.4).
 
 One task a connection. It accepts, closes (403), or refuses with a whole response of its own; until
-then the connection is an HTTP request like any other. Imported when the first client asks for a
-WebSocket, because importing ``websockets`` takes longer than all the rest of a worker's boot.
+then the connection is an HTTP request like any other. The master imports it before it forks, see
+late_import.py.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -75,11 +76,15 @@ class Birth:
     """None: it is no program."""
 
 
-def import_serving() -> None:
-    """What an app is served with. The master calls this before it forks, so that workers share it
-    and boot in milliseconds; for programs it does not, as they need none of it."""
+def import_serving(config: Config) -> None:
+    """What an app is served with. The master calls this before it forks, so that workers share it,
+    boot in milliseconds, and need nothing of a Python environment that may have been upgraded or
+    moved by then. For programs it does not, as they need none of it."""
     for module in ("doors", "fork_hooks", "last_threads", "plain", "serve", "slow", "watchdog"):
         import_module(f"prefork.worker.{module}")
+    if config.interface in ("auto", "asgi"):
+        with suppress(ImportError):  # the first worker that needs it says so
+            import_module("prefork.worker.asgi_websocket")
 
 
 def live(birth: Birth) -> int:
