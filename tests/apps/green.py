@@ -63,9 +63,13 @@ def _hang():
 
 
 def _fork():
+    """gevent does not notice the death of its first child before it has begun to watch it."""
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.read(reader, 1)
         sys.exit(3)
+    os.write(writer, b".")
     _, status = os.waitpid(pid, 0)
     return str(os.waitstatus_to_exitcode(status))
 
