@@ -52,6 +52,7 @@ class Leave:
         self._kill_timeout = kill_timeout
         self._life_fd = life_fd
         self._master = master
+        self._worker = os.getpid()
 
     def ignore_masters_signals(self) -> None:
         """While the app loads: the stop signal simply ends us."""
@@ -92,8 +93,13 @@ class Leave:
 
         loop.add_reader(self._life_fd, closed)
 
-    def _asked(self, _signum: int, _frame: FrameType | None) -> None:
-        self._go()
+    def _asked(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() == self._worker:
+            self._go()
+        else:
+            # A child whose own handler, the app's, calls the one that it found.
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
 
     def _go(self) -> None:
         if os.getppid() != self._master and not self.orphaned:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -59,6 +60,17 @@ def terminate_at_once():
         process.join()
         codes.add(process.exitcode)
     return str(codes)
+
+
+def chained():
+    """With a handler of the app's that calls the one which was there before."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(signum, frame):
+        before(signum, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+    return terminate()
 
 
 def daemon():

@@ -74,6 +74,18 @@ def test_multiprocessing_ends_its_children_and_not_the_worker(
         assert server.is_gone()
 
 
+@pytest.mark.parametrize("kind", ["wsgi", "asgi", "main"])
+def test_a_handler_of_the_app_that_calls_the_workers_ends_a_child_too(
+    tmp_path: Path, kind: str
+) -> None:
+    with start(kind, tmp_path) as server:
+        (worker,) = server.workers()
+        assert call(server, kind, "chained") == "-15"
+        assert call(server, kind, "pid") == str(worker.pid)
+        assert server.count("drains|gone") == 0
+        assert server.stop() == 0
+
+
 @every_kind
 def test_a_daemon_child_is_ended_by_a_stop(tmp_path: Path, kind: str) -> None:
     with start(kind, tmp_path) as server:
