@@ -25,11 +25,12 @@ from random import Random
 
 from prefork.errors import AppError, MachineError
 from prefork.pool import facts, orders
+from prefork.pool.awaited_work import AwaitedWork
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import HandSet, Plan, Policy
 from prefork.pool.table import Table
-from prefork.pool.workers import BUSY_LOOK, FRESH, LINGERS_AFTER, State, Worker
+from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
 from prefork.printable import shortened
 
 OVERSLEPT = 2.0
@@ -67,7 +68,7 @@ class Pool:
         self._roll_deadline: float | None = None
         self._exit = orders.Exit(None)
         self._wake: float | None = None
-        self._look_at: float | None = None  # at the work that a recycling waits for
+        self._awaited_work = AwaitedWork()
         self._rng = rng
         self._orders: list[Order] = []
 
@@ -89,8 +90,8 @@ class Pool:
                 self._on_leaving(worker, waits_for, now)
             case facts.Worn(worker, why):
                 self._on_worn(worker, why, now)
-            case facts.Beats():
-                self._on_beats(fact)
+            case facts.Beats(deadlines, busy):
+                self.workers.note(deadlines, busy)
             case facts.Stuck(worker, what):
                 self._on_stuck(worker, what, now)
             case facts.Exited():
@@ -196,11 +197,6 @@ class Pool:
         if worker is not None and not worker.worn:
             worker.wear(why)
             self.workers.rest(worker, now, self._rng)
-
-    def _on_beats(self, beats: facts.Beats) -> None:
-        for worker in self.workers.ready():
-            worker.deadline = beats.deadlines.get(worker.id, worker.deadline)
-            worker.busy = worker.id in beats.busy
 
     def _on_stuck(self, worker_id: int, what: str, now: float) -> None:
         if (worker := self.workers.get(worker_id, State.HUNG)) is not None:
@@ -375,8 +371,8 @@ class Pool:
                 yield worker.retire_at
         if self._roll_deadline is not None:
             yield self._roll_deadline
-        if self._look_at is not None:
-            yield self._look_at
+        if self._awaited_work.look_at is not None:
+            yield self._awaited_work.look_at
         if self.workers.burden(self.target) < self.target + self.plan.policy.surge:
             for slot in self._wanting():
                 yield self.workers.due(slot, self.plan.generation)
@@ -416,7 +412,7 @@ class Pool:
     # The one step that makes the world as desired.
 
     def _reconcile(self, now: float) -> None:
-        self._look_at = None
+        self._awaited_work.forget()
         if self.stopping:
             self._stop_all(now)
             return
@@ -428,14 +424,7 @@ class Pool:
             if self.workers.due(slot, self.plan.generation) <= now:
                 self._spawn(slot, now)
         self._close_when_all_slots_ended()
-        self._wait_for_work(now)
-
-    def _wait_for_work(self, now: float) -> None:
-        for worker in self.workers.held_up():
-            self._look_at = now + BUSY_LOOK  # nothing else tells the end of its work
-            if not worker.told_busy:
-                worker.told_busy = True
-                self._announce(orders.RecycleWaits(*worker.names, why=worker.worn))
+        self._orders += self._awaited_work.settle(self.workers, now)
 
     def _stop_all(self, now: float) -> None:
         for worker in self.workers.staying():

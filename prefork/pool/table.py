@@ -3,7 +3,7 @@
 It answers; it never decides. Who is spawned or stopped is decided in pool.py alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from random import Random
 
 from prefork.pool.budget import Budget
@@ -33,9 +33,11 @@ class Table:
         waiting = sum(w.waits for w in self._workers.values())
         return len(self._workers) - min(waiting, target)
 
-    def held_up(self) -> list[Worker]:
-        """Worn workers whose heirs wait until they are not busy."""
-        return [w for w in self.ready() if w.worn and w.busy]
+    def note(self, deadlines: Mapping[int, float], busy: Set[int]) -> None:
+        """What those that serve tell of themselves: by when they beat again, and who is busy."""
+        for worker in self.ready():
+            worker.deadline = deadlines.get(worker.id, worker.deadline)
+            worker.busy = worker.id in busy
 
     def add(self, slot: int, generation: int, now: float) -> Worker:
         """A new worker with the next serial number."""

@@ -22,9 +22,6 @@ from prefork.errors import AppError
 from prefork.pool.facts import Exited
 from prefork.pool.orders import Cause
 
-BUSY_LOOK = 1.0
-"""Seconds between two looks at a worn worker that is busy."""
-
 
 class State(StrEnum):
     """See the table above."""
