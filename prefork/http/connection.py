@@ -242,7 +242,7 @@ class Connection(Channel):
         if not self.writable:
             return
         if self._waiting:
-            self.service.loop.call_soon(self._next)
+            self.service.soon(self._next)
         elif self._refusal is not None:
             self._answer_refusal()
         else:

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
@@ -104,7 +105,8 @@ class Service:
         log_access: Callable[[Exchange], None] | None = None,
         spool: SpoolDisk | None = None,
     ) -> None:
-        self.loop = loop
+        # A context with no request's variables in it; see ``soon``.
+        self.loop, self._context = loop, copy_context()
         self.handler = handler
         self.handle: Callable[[Exchange], None] = handler.handle
         self.upgrade = handler.upgrade or handler.handle
@@ -180,12 +182,21 @@ class Service:
         self.mark = self._worn_at if self._on_answer is None else 0
         self._tell_lighter()
         if self._on_answer is not None and connection is not None:
-            self.loop.call_soon(self._on_answer, connection)
+            self.soon(self._on_answer, connection)
 
     def _tell_lighter(self) -> None:
         call, self._on_lighter = self._on_lighter, None
         if call is not None:
-            self.loop.call_soon(call)
+            self.soon(call)
+
+    def soon(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call it in the loop's next turn, outside of any request.
+
+        A response may end within the app's call, where ``loop.call_soon`` would copy the context
+        variables of that request (PEP 567), and pass them on: to the next request of a pipeline,
+        or to a connection that is accepted there and to all of its requests.
+        """
+        self.loop.call_soon(call, *arguments, context=self._context)
 
     def advance(self, now: float) -> None:
         """Move the clock. Deadlines allow for the time until the next tick."""

@@ -13,6 +13,7 @@ file_wrapper.py      WSGI: wsgi.file_wrapper
 wsgi_threads.py      WSGI in a pool of threads
 threads.py    threads that work for the loop, and the way back into it
 asgi.py       ASGI: http
+scope.py      ASGI: scope
 asgi_extensions.py   ASGI: early hints, path-send, trailers
 eager.py      tasks that run at once
 lifespan.py   ASGI: lifespan

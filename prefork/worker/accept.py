@@ -88,7 +88,7 @@ class Acceptor:
             self._full = False
             self._load.show()
             self._listening.arm(True)
-            self._loop.call_soon(self._look_further)
+            self._service.soon(self._look_further)
 
     def shut(self) -> None:
         """Take no more; safe in a signal handler. ``close`` follows."""

@@ -9,13 +9,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from prefork.errors import ClientGoneError
-from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError, learn_bytes
-from prefork.http.request import RequestHead
 from prefork.worker import fork_hooks
 from prefork.worker.asgi_extensions import (
     EXTENSIONS,
@@ -24,28 +21,10 @@ from prefork.worker.asgi_extensions import (
     send_path,
     wants_trailers,
 )
-from prefork.worker.behind import into_scope, with_id
 from prefork.worker.eager import EagerTasks
 from prefork.worker.late_import import negotiation
 from prefork.worker.load import own_traceback
-from prefork.worker.secured import extension_of
-
-_TEMPLATE: dict[str, Any] = {
-    "type": "http",
-    "asgi": {"version": "3.0", "spec_version": "2.5"},
-    "http_version": "",
-    "method": "",
-    "scheme": "",
-    "path": "",
-    "raw_path": b"",
-    "query_string": b"",
-    "root_path": "",
-    "headers": [],
-    "client": None,
-    "server": None,
-    "extensions": {},
-}
-"""All keys of a scope: a copy with others put in would have to grow."""
+from prefork.worker.scope import Scopes
 
 
 class AsgiHandler:
@@ -64,10 +43,8 @@ class AsgiHandler:
         id_header: str = "",
     ) -> None:
         self.app = app
-        self.root_path = root_path
-        self.id_name = id_header.lower().encode("ascii")
         self.log = log
-        self.state = state or None
+        self.scope = Scopes(state, root_path, id_header).of
         self._negotiate = negotiation(log)
         self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[Running] = set()
@@ -118,45 +95,6 @@ class AsgiHandler:
         """Wake an app that waits for the disconnect."""
         if isinstance(exchange.state, Running):
             exchange.state.disconnect()
-
-
-def _place(connection: Connection) -> dict[str, Any]:
-    """The part of the scope that all requests of a connection share."""
-    peer = connection.peer
-    server: tuple[str, int | None] | None = peer.server
-    if server is None:
-        # A unix socket has a path, and one without a name has not even that.
-        path = connection.transport.get_extra_info("sockname")
-        server = (path, None) if path and isinstance(path, str) else None
-    shared: dict[str, Any] = {
-        "scheme": peer.scheme,
-        "client": peer.client,
-        "server": server,
-        "extensions": EXTENSIONS,
-    }
-    if peer.tls is not None:
-        shared["extensions"] = EXTENSIONS | {"tls": extension_of(peer.tls)}
-    connection.shared = shared
-    return shared
-
-
-def _remember(request: RequestHead, root_path: str) -> dict[str, Any]:
-    """The part of the scope that all requests with this head share."""
-    request.derived = derived = _TEMPLATE.copy()
-    _add_head(derived, request, root_path)
-    return derived
-
-
-def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:
-    """Keys that follow from the request's head, but for its fields."""
-    path = request.path.decode("ascii")
-    scope["root_path"] = root_path
-    scope["http_version"] = request.version
-    scope["method"] = request.method
-    # The specification has the path with its front, also when a proxy took it away.
-    scope["path"] = root_path * (path != "*") + (unquote(path) if "%" in path else path)
-    scope["raw_path"] = request.path
-    scope["query_string"] = request.query
 
 
 class Running:
@@ -216,7 +154,7 @@ class Cycle(Running):
         """Call the app and see to it that the request is answered. Never raises."""
         exchange = self.exchange
         try:
-            await self._handler.app(self.scope(), self.receive, self.send)
+            await self._handler.app(self._handler.scope(exchange), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
                 what = "in the middle of its response" if self._status else "without a response"
                 raise ResponseError(f"the app returned {what}")
@@ -228,30 +166,6 @@ class Cycle(Running):
             if self.task is not None:
                 self._handler.running.discard(self)
                 exchange.state = None  # which is us: a ring would wait for the collector
-
-    def scope(self) -> dict[str, Any]:
-        """A new one."""
-        exchange = self.exchange
-        connection, request = exchange.connection, exchange.request
-        root_path = self._handler.root_path
-        # The app may change its scope, and what is in it.
-        if request.recurring:
-            scope = (request.derived or _remember(request, root_path)).copy()
-            scope["headers"] = request.headers.copy()
-        else:
-            scope = _TEMPLATE.copy()
-            _add_head(scope, request, root_path)
-            scope["headers"] = request.headers
-        place = connection.shared or _place(connection)
-        scope.update(place)
-        scope["extensions"] = place["extensions"].copy()
-        if self._handler.state is not None:
-            scope["state"] = self._handler.state.copy()
-        if request.origin is not None and (origin := exchange.origin) is not None:
-            into_scope(scope, origin)
-        if exchange.id:
-            with_id(scope, self._handler.id_name, exchange.id)
-        return scope
 
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""

@@ -58,7 +58,7 @@ class WebSocketCycle(Running):
         self.patience = http.exchange.connection.service.limits.websocket.close_timeout
         self.exchange = http.exchange
         self._http = http
-        """The same request as HTTP sees it: for the scope, and to refuse it."""
+        """The same request as HTTP sees it, to refuse it."""
 
     async def run(self) -> None:
         """Call the app and see to it that the client gets an answer and an end. Never raises."""
@@ -75,7 +75,7 @@ class WebSocketCycle(Running):
             running.discard(self)
 
     def _scope(self) -> dict[str, Any]:
-        scope = self._http.scope()
+        scope = self._handler.scope(self.exchange)
         del scope["method"]
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"

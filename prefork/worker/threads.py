@@ -17,6 +17,7 @@ import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Protocol
 
 from prefork.errors import MachineError, UsageError
@@ -214,6 +215,7 @@ class Handover:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._context = copy_context()
         self._due: deque[Callable[[], None]] = deque()
         self._called = False
 
@@ -223,7 +225,8 @@ class Handover:
         # The loop sets it back before it looks: what was put while it was set is found.
         if not self._called:
             self._called = True
-            self._loop.call_soon_threadsafe(self._run)
+            # Else it would be the context of the request that this thread runs.
+            self._loop.call_soon_threadsafe(self._run, context=self._context)
 
     def _run(self) -> None:
         self._called = False

@@ -121,6 +121,7 @@ class Call:
                         exchange.body.lose()
                     return
             if (rest := self._file()) is not None:
+                self._context = context
                 self._handler.start(self._send_file(rest))
                 return
             self._pieces, self._context = iter(result), context
@@ -212,9 +213,12 @@ class Call:
     async def _send_file(self, rest: Rest) -> None:
         try:
             await self._send_rest(rest)
-            self._close()
         except BaseException as error:
-            self._fail(error)
+            self._log(error)
+            self._exchange.fail()
+        # The task has a copy of the call's context, in which the app's close() could not reset
+        # what the app set (PEP 567: a token belongs to its context).
+        self._handler.loop.call_soon(self._close, context=self._context)
 
     async def _send_rest(self, rest: Rest) -> None:
         """As much of the file as the app's Content-Length says."""
