@@ -20,6 +20,9 @@ from prefork.errors import UsageError
 RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
 """Variables of ours that are no options."""
 
+WATCHED = {"kill_timeout": 2.0, "stream_timeout": 2.0}
+"""Defaults in place of the usual ones with --watch."""
+
 # Kubernetes gives every pod these for each Service whose name begins with "prefork", such as
 # prefork-api (https://kubernetes.io/docs/concepts/services-networking/service/).
 _KUBERNETES = re.compile(
@@ -64,7 +67,18 @@ def resolve(layers: Iterable[Layer]) -> Resolved:
         for name, raw in layer.values.items():
             values[name] = _value(layer, OPTIONS[name], raw)
             places[name] = layer.place
-    return Resolved(Config(**values), places)
+    return _watched(Resolved(Config(**values), places))
+
+
+def _watched(resolved: Resolved) -> Resolved:
+    """With --watch a drain is short unless its times are set: the developer waits for it, and a
+    page that reloads itself holds a stream open."""
+    config, places = resolved.config, resolved.places
+    short = [name for name in WATCHED if places[name] == "default"] if config.watch else []
+    if not short:
+        return resolved
+    changed: dict[str, Any] = {name: WATCHED[name] for name in short}
+    return Resolved(replace(config, **changed), {**places, **dict.fromkeys(short, "watch")})
 
 
 def _value(layer: Layer, option: Option, raw: Any) -> Any:

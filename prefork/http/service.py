@@ -134,7 +134,7 @@ class Service:
         """Called when a connection is gone."""
         self._next_round = 0.0
         """When to look at the idle connections, too."""
-        self.draining = False
+        self.draining = self.has_websockets = False
         self.for_good = False
         """Nobody will take over from this worker."""
         self.requests = 0

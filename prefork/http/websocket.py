@@ -134,6 +134,7 @@ class WebSocket(asyncio.Protocol):
         service = self.service
         if self._limits.ping_interval is not None:
             self._next_ping = self.deadline = service.now + self._limits.ping_interval
+        service.has_websockets = True
         service.begin(self)
 
     def data_received(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ _GENERATION = INDEX["generation"]
 _PID = INDEX["pid"]
 _STATE = INDEX["state"]
 _BORN = INDEX["born"]
+_OUTDATED = INDEX["outdated"]
 
 
 class Published:
@@ -52,5 +53,7 @@ class Published:
                 row = nursling.row
                 row.counts[_SLOT], row.counts[_GENERATION] = worker.slot, worker.generation
                 row.counts[_PID] = worker.pid
+                outdated = worker.generation != pool.plan.generation or worker.worn != ""
+                row.counts[_OUTDATED] = outdated
                 row.counts[_STATE] = WORKER_STATES.index(worker.state)
                 row.floats[_BORN] = born + worker.born

@@ -38,6 +38,7 @@ WORKER = INDEX["worker"]
 BEAT = INDEX["beat"]
 SEQUENCE = INDEX["sequence"]
 SHARES = INDEX["shares"]
+OUTDATED = INDEX["outdated"]
 STATE = INDEX["state"]
 WORKING = INDEX["working"]
 _USED = HEAD_INDEX["rows"]
@@ -124,6 +125,10 @@ class Rows:
             for other in range(self.used)
             if other != row
         )
+
+    def is_outdated(self, row: int) -> bool:
+        """Whether its worker is to be replaced."""
+        return bool(self.counts[offset(row) // FIELD_SIZE + OUTDATED])
 
     def beat(self, row: int) -> float:
         """When its worker beat last (monotonic)."""

@@ -55,6 +55,7 @@ FIELDS = (
     Field("state", "Q", "", "master", "of the worker: see WORKER_STATES"),
     Field("born", "d", "s", "master", "when it was forked (Unix time)"),
     Field("ends", "Q", "", "master", "1: the service ends, nobody takes over from the worker"),
+    Field("outdated", "Q", "", "master", "1: it is to be replaced, by a reload or a recycle"),
     Field("sequence", "Q", "", "worker", "odd while the fields below are being written"),
     Field("deadline", "d", "s", "worker", "monotonic time by which it will have beaten again"),
     Field("beat", "d", "s", "worker", "monotonic time of its last beat"),

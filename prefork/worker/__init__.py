@@ -17,5 +17,6 @@ scope.py      ASGI: scope
 asgi_extensions.py   ASGI: early hints, path-send, trailers
 eager.py      tasks that run at once
 lifespan.py   ASGI: lifespan
+drain.py      ASGI: how calls end while the worker drains
 plain.py      main(listener), plain or async
 """

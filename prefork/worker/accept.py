@@ -30,6 +30,11 @@ SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
 """Seconds without looking at connections that a sibling should take."""
 
+HEIRS_FIRST = 1.0
+"""Seconds for which a worker that is to be replaced leaves a connection to workers that are not, if
+it has had WebSockets: the worker would soon close them, and they would connect again. Plain HTTP
+is not worth it, because a single heir must not be left with the load of all."""
+
 TO_ITS_ANSWER = 4
 """Turns of the loop in which a connection is made, and what it asks for is read and answered."""
 
@@ -150,6 +155,8 @@ class Acceptor:
     def _is_ours(self) -> bool:
         gate = self._gate
         before, self._answered = self._answered, self._service.requests
+        if self._service.has_websockets and gate.leaves_to_heirs():
+            return self._waited >= HEIRS_FIRST and gate.may_help_out()
         if gate.admits(self._answered > before, self._waited > 0, self._listening.waiting):
             return True
         return self._waited >= gate.guard and gate.may_help_out()

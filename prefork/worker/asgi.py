@@ -106,6 +106,25 @@ class Running:
     timed_out = False
     patience: float | None = None
     """Seconds that it may go on while the worker drains; None: as long as the worker may."""
+    streams_since: float | None = None
+    told_at: float | None = None
+    torn_down = False
+    """While the worker drains, see drain.py: when its response was first seen to stream, when the
+    app was told to end it, in seconds from the stop signal, and whether it was cancelled."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is in the middle of a response of unknown length."""
+        return False
+
+    def tell_end(self) -> None:
+        """The worker leaves: wake an app that waits for its client."""
+
+    def tear_down(self) -> None:
+        """Cancel it because the worker leaves."""
+        self.torn_down = True
+        if self.task is not None:
+            self.task.cancel()
 
     async def run(self) -> None:
         """Call the app and see to it that the client gets an answer. Never raises."""
@@ -170,7 +189,8 @@ class Cycle(Running):
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
         exchange = self.exchange
-        if not self._read:
+        ending = exchange.ended or self.told_at is not None
+        if not self._read and not ending:
             body = exchange.body
             if body is None:
                 self._read = True
@@ -183,7 +203,7 @@ class Cycle(Running):
             self._read = not more
             exchange.began = exchange.connection.service.now
             return {"type": "http.request", "body": data, "more_body": more}
-        if not exchange.gone and not exchange.ended:
+        if not exchange.gone and not ending:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)
         return {"type": "http.disconnect"}
@@ -204,7 +224,7 @@ class Cycle(Running):
                 self._send_body(exchange, data, more)
             if not exchange.ended:
                 await self._drain()
-            elif self._gone is not None:
+            elif self._gone is not None or exchange.body is not None:
                 self.disconnect()
         else:
             await self._send_extension(kind, message)
@@ -301,14 +321,27 @@ class Cycle(Running):
         self.exchange.finish(b"", trailers)
         self.disconnect()
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is in the middle of a response of unknown length."""
+        exchange = self.exchange
+        return exchange.status != 0 and exchange.left is None and not exchange.ended
+
+    def tell_end(self) -> None:
+        """``http.disconnect``, although the client still gets what the app sends."""
+        self.disconnect()
+
     def disconnect(self) -> None:
         """There is nobody to answer any more, or nothing left to answer."""
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+        if self.exchange.body is not None and not self._read:
+            self.exchange.body.lose()  # another task may wait for more of it
 
     def _fail(self, error: BaseException) -> None:
         exchange = self.exchange
         # It may know before us that its client left, when a send finds the transport closing.
         closing = not exchange.ended and exchange.connection.transport.is_closing()
-        self._tell_failure(exchange.request.shown(), error, quiet=exchange.gone or closing)
+        quiet = exchange.gone or closing or self.told_at is not None
+        self._tell_failure(exchange.request.shown(), error, quiet)
         exchange.fail()

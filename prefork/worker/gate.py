@@ -118,6 +118,15 @@ class Gate:
                 self._slow[place] = self._rows.beat(place)
         return word < self._limit
 
+    def leaves_to_heirs(self) -> bool:
+        """Whether this worker is to be replaced, and another that is not takes connections: what
+        is accepted here has to go there soon."""
+        rows, now = self._rows, monotonic()
+        return rows.is_outdated(self._place) and any(
+            other != NOBODY and not rows.is_outdated(place) and now - rows.beat(place) <= STALE
+            for place, other in enumerate(self._words[: rows.used].tolist())
+        )
+
     def _sleeps(self, place: int, now: float) -> bool:
         beat = self._rows.beat(place)
         if place in self._slow:

@@ -10,6 +10,7 @@ handler is not.
 import os
 import signal
 from collections.abc import Callable
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ class Leave:
     ) -> None:
         self.stopping = stopping
         self.orphaned = False
+        self.stopped_at = 0.0
+        """When the worker was told to go (monotonic)."""
         self._on_asked: Callable[[], None] = lambda: None
         self._signal = signal.Signals[stop_signal]
         self._kill_timeout = kill_timeout
@@ -107,5 +110,6 @@ class Leave:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
         if not self.stopping:
+            self.stopped_at = monotonic()
             self.stopping.set()
             self._on_asked()

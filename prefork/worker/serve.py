@@ -30,11 +30,13 @@ from prefork.worker.aids import Aids
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.current import worker
 from prefork.worker.doors import Door, Make
+from prefork.worker.drain import CallEnder, drain_times
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
 from prefork.worker.gate import gate
 from prefork.worker.heartbeat import Heartbeat
 from prefork.worker.interface import Interface
+from prefork.worker.last_threads import LastThreads
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
@@ -81,6 +83,7 @@ class HttpWorker:
         self._leave = leave
         self._log = birth.log
         self._log_access = birth.log_access
+        self._ender: CallEnder | None = None
 
     def run(self, aids: Aids) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
@@ -131,6 +134,8 @@ class HttpWorker:
         also = [lambda: keeper.tick(figures.mean, sharing.shares)]
         if config.accept == "fair" and not (service.limits.requests or config.threads):
             also.append(sharing.tick)
+        if self._ender is not None:
+            also.append(self._ender.tick)
         if config.rebalance:
             also.append(Rebalance(row, service, figures).tick)
         heart = Heartbeat(loop, service, self._line, figures, also)
@@ -138,8 +143,7 @@ class HttpWorker:
         self._line.ready(shares=True)
         await self._leave.stopping
         await self._drain(service, acceptor, heart)
-        await aids.last_threads.work_done(loop)
-        await lifespan.stop()
+        await self._end_app(service, acceptor, lifespan, aids.last_threads)
         aids.watchdog.rest()
 
     async def _drain(self, service: Service, acceptor: Acceptor, heart: Heartbeat) -> None:
@@ -151,9 +155,29 @@ class HttpWorker:
         if self._leave.orphaned:
             acceptor.empty_queue()
         acceptor.close()
+
+    async def _end_app(
+        self, service: Service, acceptor: Acceptor, lifespan: Lifespan, last: LastThreads
+    ) -> None:
+        """Wait until all connections, calls and marked work are over, and end the lifespan."""
+        if self._ender is None:
+            # In no task of its own: WSGI hides the running loop.
+            await self._finish(service, acceptor, last)
+            return
+        self._ender.begin(self._leave.stopped_at)
+        finishing = asyncio.ensure_future(self._finish(service, acceptor, last))
+        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.left))
+        # Its calls are over, even if a client has not taken all of an answer yet, or if work that
+        # the app has marked goes on: the lifespan has to end before the kill timeout.
+        await lifespan.stop()
+        await finishing
+
+    async def _finish(self, service: Service, acceptor: Acceptor, last: LastThreads) -> None:
+        """Until all connections are gone, and all calls and marked work are over."""
         await acceptor.settle(self._config.linger)
         await service.emptied()
         await service.handler.finish()
+        await last.work_done(service.loop)
 
     def _service(
         self,
@@ -200,7 +224,10 @@ class HttpWorker:
         config = self._config
         root_path, id_header = config.root_path, config.request_id_header
         if self._interface is Interface.ASGI:
-            return AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+            asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+            times = drain_times(config.kill_timeout, config.stream_timeout)
+            self._ender = CallEnder(asgi, times, self._log)
+            return asgi
         several = config.workers != 1 or config.max_workers is not None
         environ = Environ(config.threads > 0, several, root_path, id_header)
         basics = (self._app, self._line, self._log, environ)

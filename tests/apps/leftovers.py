@@ -75,6 +75,17 @@ async def asgi(scope, receive, send):
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+async def asgi_with_lifespan(scope, receive, send):
+    if scope["type"] != "lifespan":
+        await asgi(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    _note("shutdown")
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 _TASKS = []
 
 

@@ -14,8 +14,9 @@ KINDS = {
     "threads": ("leftovers:wsgi", "--threads", "2"),
     "asgi": ("leftovers:asgi",),
     "main": ("leftovers:main", "--interface", "socket"),
+    "lifespan": ("leftovers:asgi_with_lifespan",),
 }
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lifespan"])
 WAITS = r"worker 0 answered all, and waits up to the kill timeout \(\d+s\) for: "
 
 
@@ -66,6 +67,31 @@ def test_a_task_of_an_async_app_is_waited_for(tmp_path: Path, gate: Gate) -> Non
         gate.open()
         assert server.wait_exit() == 0
         assert done(tmp_path) == ["task", "atexit"]
+
+
+def test_a_lifespan_ends_after_marked_work_and_before_the_kill_timeout(
+    tmp_path: Path, gate: Gate
+) -> None:
+    with start("lifespan", tmp_path) as server:
+        call(server, "busy")
+        gate.wait_entered()
+        server.send(signal.SIGTERM)
+        server.wait_log(WAITS)
+        gate.open()
+        assert server.wait_exit() == 0
+        assert done(tmp_path) == ["busy", "shutdown", "atexit"]
+
+
+def test_marked_work_without_an_end_leaves_the_lifespan_its_time(
+    tmp_path: Path, gate: Gate
+) -> None:
+    with start("lifespan", tmp_path, "--kill-timeout", "4s") as server:
+        call(server, "busy")
+        gate.wait_entered()
+        assert server.stop() == 0
+        server.wait_log("killed, it did not leave within the kill timeout")
+        assert done(tmp_path) == ["shutdown"]
+        gate.open()
 
 
 @every_kind

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.http.load import CONNECTION, REQUEST, Load
-from prefork.unix.scoreboard import BEAT, Row, Scoreboard
+from prefork.unix.scoreboard import BEAT, OUTDATED, Row, Scoreboard
 from prefork.worker.gate import FORGOTTEN, LONG, STALE, Gate, OpenGate
 
 GUARD = 0.02
@@ -217,3 +217,17 @@ def test_nobody_is_asked_how_many_wait_when_it_does_not_matter() -> None:
 
     asked: Callable[[], int] = forbidden
     assert gate.admits(False, False, asked)
+
+
+def test_a_worker_that_is_to_be_replaced_leaves_connections_to_one_that_is_not() -> None:
+    (old, row), (sibling, other), (heir, new) = workers(3)
+    assert not old.leaves_to_heirs(), "no roll goes on"
+    row.counts[OUTDATED] = other.counts[OUTDATED] = 1
+    assert old.leaves_to_heirs()
+    assert sibling.leaves_to_heirs()
+    assert not heir.leaves_to_heirs()
+    heir.load.hide()
+    assert not old.leaves_to_heirs(), "it takes none yet, or is full"
+    heir.load.show()
+    new.floats[BEAT] = monotonic() - 2 * STALE
+    assert not old.leaves_to_heirs(), "it does not get to it"
