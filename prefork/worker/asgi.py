@@ -117,6 +117,9 @@ class Running:
         """Whether it is in the middle of a response of unknown length."""
         return False
 
+    def drain(self) -> None:
+        """The worker begins to leave."""
+
     def tell_end(self) -> None:
         """The worker leaves: wake an app that waits for its client."""
 

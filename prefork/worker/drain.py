@@ -51,6 +51,8 @@ class CallEnder:
     def begin(self, stopped_at: float) -> None:
         """The worker drains; ``stopped_at``: when the stop signal came (monotonic)."""
         self._stopped_at = stopped_at
+        for call in list(self._handler.running):
+            call.drain()
         self.tick()
 
     @property
