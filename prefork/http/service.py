@@ -37,6 +37,10 @@ LATENESS = 1 / 16
 LONGEST_ROUND = 5.0
 """Seconds between two looks at the idle connections."""
 
+SEND_LOOKS = 8
+"""Looks at a slow reader within the send timeout. A look tells what the client took since the last
+one, so one that stops is cut an eighth of the timeout late; with one look it was twice the time."""
+
 MOST_READERS = 64
 
 REST_AFTER = 10.0
@@ -207,6 +211,7 @@ class Service:
         self.head_deadline = later + limits.header_timeout
         self.body_deadline = later + limits.body_timeout
         self.send_deadline = later + limits.send_timeout
+        self.next_send_look = now + limits.send_timeout / SEND_LOOKS
         Date.stamp(time(), limits.server)
 
     def tick(self) -> float:
