@@ -28,7 +28,7 @@ from prefork.unix.signals import enlarge_signal_stack
 from prefork.worker import current
 from prefork.worker.aids import Aids
 from prefork.worker.current import WorkerInfo
-from prefork.worker.interface import Interface, choose
+from prefork.worker.interface import Interface, as_single, choose
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
 from prefork.worker.load import load, own_traceback, prepare_imports
@@ -115,13 +115,11 @@ def live(birth: Birth) -> int:
         app = load(config.app, config.factory)
         if fork_hooks.in_child:
             fork_hooks.leave()
-        choice = choose(app, config.interface)
-        if birth.info.slot == 0 and birth.info.generation == 1:
-            birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
+        app, interface = _chosen(birth, app)
         leave.listen(on_quit=birth.flush_logs)
         aids = Aids(watchdog, hooks, _last_threads(birth, line))
         try:
-            _serve(birth, app, choice.interface, line, leave, aids)
+            _serve(birth, app, interface, line, leave, aids)
         except SystemExit:
             if fork_hooks.in_child or not stopping:
                 raise
@@ -135,6 +133,14 @@ def live(birth: Birth) -> int:
     finally:
         birth.flush_logs()
     return 0
+
+
+def _chosen(birth: Birth, app: Any) -> tuple[Any, Interface]:
+    """The app as it is to be called, and its interface, which the first worker logs."""
+    choice = choose(app, birth.config.interface)
+    if birth.info.slot == 0 and birth.info.generation == 1:
+        birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
+    return as_single(app) if choice.double else app, choice.interface
 
 
 def _last_threads(birth: Birth, line: Line) -> "LastThreads":
