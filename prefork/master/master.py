@@ -24,7 +24,7 @@ from prefork.master.autoscale import Autoscale
 from prefork.master.control import Control
 from prefork.master.describe import describe
 from prefork.master.forked import Forked
-from prefork.master.generation import Generations, prepare, prepare_first
+from prefork.master.generation import Generations, prepare_first
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.planned import Planned
@@ -273,7 +273,7 @@ class Master:
             asked = self.reread()
             config = in_force(self.config, asked)
             watching = self._status_server.read(config)
-            generation = prepare(config, self._here, self._generations.listeners())
+            generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)

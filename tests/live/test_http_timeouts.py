@@ -133,7 +133,7 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) -> None:
     with (
-        web(kind, tmp_path, "--send-timeout", "2s") as server,
+        web(kind, tmp_path, "--send-timeout", "4s") as server,
         tcp(server, receive_buffer=32768) as wire,
     ):
         began = time.monotonic()
@@ -141,7 +141,7 @@ def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) ->
         wait_for(lambda: "closed unread" in events(server), "the app's response is closed")
         took = time.monotonic() - began
     # An eighth more and two ticks, and time for a machine that is busy; it was twice as much.
-    assert 2 <= took < 3.8
+    assert 4 <= took < 7.5
 
 
 def test_a_client_that_reads_a_little_is_not_cut_off(asgi: Server) -> None:
