@@ -1,8 +1,12 @@
 """Signals by name, and the master's mailbox: there they are only queued, and read by the loop.
 
-The handler appends to a deque and the interpreter writes a byte to a pipe that wakes the loop. The
-deque is the truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel
-did not merge are not merged here either.
+The handler appends to a deque, then writes a byte to a pipe that wakes the loop. The deque is the
+truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel did not merge
+are not merged here either.
+
+The interpreter writes a byte, too (``signal.set_wakeup_fd``), because only that one comes while the
+loop is about to block. It is no promise that the handler has run: the loop may read that byte
+first, find an empty deque, and sleep.
 """
 
 import ctypes
@@ -12,6 +16,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType
 
 from prefork.errors import MachineError, UsageError
@@ -95,6 +100,8 @@ class Mailbox:
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
         self._post.append(signum)
+        with suppress(BlockingIOError):  # full: then there is something to read
+            os.write(self._wake, b".")
 
     def collect(self) -> list[signal.Signals]:
         """All that came since the last call, in order."""

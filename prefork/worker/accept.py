@@ -87,6 +87,15 @@ class Acceptor:
         self._listening.open(self._look_further)
         self._load.show()
 
+    def beat(self) -> None:
+        """Look at the queues, whatever was said of them: no connection depends on a single look.
+
+        A wake-up comes once for each connection. Should the look after it find nothing, for a
+        reason that we do not know, the connection would wait for the next one to come.
+        """
+        self.make_room()
+        self._look_further()
+
     def make_room(self) -> None:
         """A connection is gone."""
         if self._full and not self._shut and not self._closed and self._has_room():
@@ -144,7 +153,8 @@ class Acceptor:
             self._turn_away()
         elif self._gate.free:
             self._listening.arm(True)
-            if self._take_one():
+            if self._take_one() or not self._looks_again:
+                # Also when a sibling was faster: another listener may have one.
                 self._loop.call_soon(self._look_further)
         else:
             self._take_ours()
@@ -224,11 +234,14 @@ class Acceptor:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
         try:
             fd, address = door.accept()
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._rest(error)
+            else:
+                # The queue may hold others, whose wake-ups are spent (accept(2), "Error handling").
+                self._come_back()
             return False
         if isinstance(door, Way):
             then = self._made if unread(fd) else self._made_silently

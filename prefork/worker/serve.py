@@ -131,7 +131,7 @@ class HttpWorker:
         self._leave.watch(loop)
         self._prepare_tls(loop)
         acceptor.open()
-        also = [lambda: keeper.tick(figures.mean, sharing.shares)]
+        also = [lambda: keeper.tick(figures.mean, sharing.shares), acceptor.beat]
         if config.accept == "fair" and not (service.limits.requests or config.threads):
             also.append(sharing.tick)
         if self._ender is not None:
