@@ -96,7 +96,8 @@ class Client:
         accept_wait            mean time that connections waited in the queue
         busy                   time in which it could not have begun another request
         lag                    by how much its event loop was late, at most, of late
-        silent                 since its last beat
+        silent                 since its last beat, or since the next one is due: an idle worker
+                               beats rarely
 
     Programs, and apps that own their accept loop, have no figures of requests: they are 0.
     """

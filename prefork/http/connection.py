@@ -175,10 +175,10 @@ class Connection(Channel):
     def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
         self.current = exchange
         service = self.service
+        load = service.load
+        load.words[load.place] = load.word = load.word + REQUEST  # may wake the clock
         exchange.began, exchange.started = service.now, monotonic()
         self.phase = BUSY
-        load = service.load
-        load.words[load.place] = load.word = load.word + REQUEST
         handle(exchange)
         if self.current is not None:
             service.watched.add(self)

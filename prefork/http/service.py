@@ -99,6 +99,12 @@ class Open(Protocol):
 class Service:
     """Shared by all connections of one worker."""
 
+    wake: Callable[[], None] = staticmethod(lambda: None)
+    """Called when a connection that idled has something to read."""
+
+    _rested_at = 0
+    """Requests answered when all connections were looked at last."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -244,11 +250,28 @@ class Service:
         """Whom to look at. Who idles, be they ten thousand, waits for the next round."""
         if now < self._next_round and not self.draining:
             return list(self.watched)
-        self._next_round = now + min(self.limits.keepalive * LATENESS, LONGEST_ROUND)
+        self._next_round = now + self._round()
+        self._rested_at = self.requests
         return list(self.connections)
+
+    def _round(self) -> float:
+        return min(self.limits.keepalive * LATENESS, LONGEST_ROUND)
+
+    def quiet_time(self) -> float:
+        """Seconds for which no tick is needed if nothing comes; 0: something is in flight.
+
+        As of a tick. What comes changes the load, or borrows a reader, and either is told. So all
+        connections must have given their readers back.
+        """
+        if self.draining or self.watched or self.load.word >= REQUEST:
+            return 0.0
+        if not self.connections:
+            return math.inf
+        return self._round() if self.requests == self._rested_at else 0.0
 
     def lend_reader(self, connection: "Connection") -> RequestReader:
         """For a connection that has something to read."""
+        self.wake()
         reader = self._readers.pop() if self._readers else RequestReader(self)
         reader.connection = connection
         return reader

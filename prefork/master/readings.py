@@ -110,7 +110,7 @@ class Told:
 
         A worker that is held up cannot tell so before it goes on: it is busy since its tick is due.
         """
-        held = {worker: max(0.0, now - row["beat"] - PERIOD) for worker, row in rows.items()}
+        held = {worker: _overdue(row, now) for worker, row in rows.items()}
         seen = {
             worker: (row["busy"] + held[worker], row["accept_wait"], row["accept_asked"])
             for worker, row in rows.items()
@@ -124,6 +124,11 @@ class Told:
         if any(row["busy"] for row in rows.values()):
             busy = min(1.0, _mean(max(0.0, after[0] - before[0]) / span for before, after in known))
         return busy, lag, waited / asked if asked else 0.0
+
+
+def _overdue(row: dict[str, Any], now: float) -> float:
+    """Seconds since the worker should have beaten; one that is idle has planned that for later."""
+    return max(0.0, now - max(float(row["beat"]) + PERIOD, float(row["due"])))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -36,6 +36,7 @@ DEADLINE = INDEX["deadline"]
 ENDS = INDEX["ends"]
 WORKER = INDEX["worker"]
 BEAT = INDEX["beat"]
+DUE = INDEX["due"]
 SEQUENCE = INDEX["sequence"]
 SHARES = INDEX["shares"]
 OUTDATED = INDEX["outdated"]
@@ -133,6 +134,10 @@ class Rows:
     def beat(self, row: int) -> float:
         """When its worker beat last (monotonic)."""
         return float(self.floats[offset(row) // FIELD_SIZE + BEAT])
+
+    def due(self, row: int) -> float:
+        """For when its worker has planned its next beat (monotonic)."""
+        return float(self.floats[offset(row) // FIELD_SIZE + DUE])
 
     def head(self) -> dict[str, Any]:
         """What the master says, by the names of the fields."""

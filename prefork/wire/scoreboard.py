@@ -90,6 +90,7 @@ FIELDS = (
     Field("shares", "Q", "", "worker", "1: it goes on with connections that siblings share"),
     Field("rate", "d", "1/s", "worker", "requests a second, of late", "gauge"),
     Field("working", "Q", "", "worker", "pieces of work that the app marked as such", "gauge"),
+    Field("due", "d", "s", "worker", "monotonic time for which its next beat is planned"),
 )
 
 STATES = ("", "starting", "running", "reloading", "frozen", "stopping")

@@ -41,7 +41,8 @@ TO_ITS_ANSWER = 4
 LATE = 0.005
 """Seconds; who comes back so late was held up by a call."""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of accept(2) that say what this process lacks, and nothing of the connection."""
 
 
 class Acceptor:
@@ -58,7 +59,7 @@ class Acceptor:
         most: float,
         on_taken: Callable[[int], None],
     ) -> None:
-        """``most``: connections at a time."""
+        """``most``: connections at a time; ``on_taken`` is told the descriptor of each."""
         self._loop = loop
         self._listening = listening
         self._service = service
@@ -82,9 +83,14 @@ class Acceptor:
         self._looks_again = self._waits_for_less = False
         """There is a timer for it; we are told when there is less to do."""
 
-    def open(self) -> None:
-        """Begin to accept."""
-        self._listening.open(self._look_further)
+    def open(self, on_news: Callable[[], None]) -> None:
+        """Begin to accept; ``on_news`` is called before a look at whatever has come."""
+
+        def look() -> None:
+            on_news()
+            self._look_further()
+
+        self._listening.open(look)
         self._load.show()
 
     def beat(self) -> None:
@@ -237,7 +243,7 @@ class Acceptor:
         except BlockingIOError:
             return False  # a sibling was faster
         except OSError as error:
-            if error.errno in _EXHAUSTED:
+            if error.errno in EXHAUSTED:
                 self._rest(error)
             else:
                 # The queue may hold others, whose wake-ups are spent (accept(2), "Error handling").

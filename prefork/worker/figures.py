@@ -11,10 +11,8 @@ from prefork.http.service import Service
 from prefork.unix.scoreboard import Row
 from prefork.unix.tcp_info import time_in_queue
 from prefork.wire import histogram
+from prefork.wire.reading import RATE_MEMORY
 from prefork.wire.scoreboard import HISTOGRAM, INDEX
-
-MEMORY = 5.0
-"""Seconds over which the rate forgets."""
 
 LATEST = 1.0
 """Seconds for which the worst lag stands."""
@@ -28,6 +26,7 @@ QUESTION = 0.01
 
 _SEQUENCE = INDEX["sequence"]
 _BEAT = INDEX["beat"]
+_DUE = INDEX["due"]
 _REQUESTS = INDEX["requests"]
 _IN_FLIGHT = INDEX["in_flight"]
 _CONNECTIONS = INDEX["connections"]
@@ -84,7 +83,7 @@ class Figures:
         late = self.late = max(0.0, now - self._due)
         counts[_SEQUENCE] += 1
         took = self._count_times(service)
-        floats[_BEAT] = now
+        floats[_BEAT], floats[_DUE] = now, now + wait
         answered = service.requests - counts[_REQUESTS]
         counts[_REQUESTS] = service.requests
         counts[_IN_FLIGHT] = service.load.requests
@@ -94,10 +93,15 @@ class Figures:
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
             self.interval = (now - self._last) / answered
-        floats[_LAG] = self._worst_lag(now, late)
+        # Nothing is true "of late" that will not be looked at for longer than that.
+        floats[_LAG] = self._worst_lag(now, late) if wait <= LATEST else 0.0
         floats[_RATE] = self._rate(service.requests, now)
         counts[_SEQUENCE] += 1
         self._last, self._due = now, now + wait
+
+    def expect_beat(self, due: float) -> None:
+        """The next ``publish`` is to come then, and not when the last one said."""
+        self._due = due
 
     def _count_times(self, service: Service) -> float:
         """Empties the service's lists; what all of these requests took."""
@@ -139,5 +143,5 @@ class Figures:
         if passed <= 0:
             return float(self._floats[_RATE])
         new, self._requests = requests - self._requests, requests
-        share = 1 - math.exp(-passed / MEMORY)
+        share = 1 - math.exp(-passed / RATE_MEMORY)
         return float(self._floats[_RATE] + (new / passed - self._floats[_RATE]) * share)

@@ -34,7 +34,7 @@ from prefork.worker.drain import CallEnder, drain_times
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
 from prefork.worker.gate import gate
-from prefork.worker.heartbeat import Heartbeat
+from prefork.worker.heartbeat import QUIET, Heartbeat
 from prefork.worker.interface import Interface
 from prefork.worker.last_threads import LastThreads
 from prefork.worker.leave import Leave
@@ -130,15 +130,20 @@ class HttpWorker:
         self._leave.tell(asked)
         self._leave.watch(loop)
         self._prepare_tls(loop)
-        acceptor.open()
-        also = [lambda: keeper.tick(figures.mean, sharing.shares), acceptor.beat]
+        also = [acceptor.beat]
         if config.accept == "fair" and not (service.limits.requests or config.threads):
             also.append(sharing.tick)
         if self._ender is not None:
             also.append(self._ender.tick)
         if config.rebalance:
             also.append(Rebalance(row, service, figures).tick)
-        heart = Heartbeat(loop, service, self._line, figures, also)
+
+        def look_at_siblings() -> None:
+            keeper.tick(figures.mean, sharing.shares)
+
+        longest = min(QUIET, config.timeout or math.inf)
+        heart = Heartbeat(loop, service, self._line, figures, look_at_siblings, also, longest)
+        acceptor.open(heart.rouse)
         heart.beat()
         self._line.ready(shares=True)
         await self._leave.stopping

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.wire import histogram
-from prefork.worker.figures import MEMORY, MOST_SORTED, Figures
+from prefork.wire.reading import RATE_MEMORY
+from prefork.worker.figures import MOST_SORTED, Figures
 from tests.fuzz.memory import MemoryServer
 
 
@@ -83,7 +84,7 @@ def test_the_rate_follows_what_is_answered(server: MemoryServer) -> None:
     row = Scoreboard().take(1)
     now = 100.0
     figures = Figures(row, 1, now)
-    for _ in range(int(10 * MEMORY)):
+    for _ in range(int(10 * RATE_MEMORY)):
         now += 0.25
         server.service.requests += 50
         figures.publish(server.service, now, 0.25)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.http.load import CONNECTION, REQUEST, Load
-from prefork.unix.scoreboard import BEAT, OUTDATED, Row, Scoreboard
+from prefork.unix.scoreboard import BEAT, DUE, OUTDATED, Row, Scoreboard
 from prefork.worker.gate import FORGOTTEN, LONG, STALE, Gate, OpenGate
 
 GUARD = 0.02
@@ -114,6 +114,27 @@ def test_who_is_hidden_or_silent_is_not_waited_for() -> None:
     assert busy.admits(False, False, one)
     idle.load.show()
     assert not busy.admits(False, False, one)
+
+
+def test_who_is_idle_counts_until_its_own_next_beat_is_overdue() -> None:
+    (busy, _), (_, row) = workers(2)
+    busy.load.change(+REQUEST)
+    row.floats[BEAT] -= 6.0
+    row.floats[DUE] = row.floats[BEAT] + 8.0
+    assert not busy.admits(False, True, one), "it beats rarely, and was woken as well"
+    row.floats[DUE] -= 2.0 + STALE
+    assert busy.admits(False, True, one)
+
+
+def test_who_is_idle_and_let_a_connection_wait_does_not_count_until_it_beats() -> None:
+    (busy, _), (_, row) = workers(2)
+    busy.load.change(+REQUEST)
+    row.floats[DUE] = row.floats[BEAT] + 8.0
+    assert not busy.admits(False, True, one)
+    assert busy.may_help_out()
+    assert busy.admits(False, True, one)
+    row.floats[BEAT] += 0.1
+    assert not busy.admits(False, True, one)
 
 
 def test_who_let_a_connection_wait_does_not_count_until_it_beats() -> None:
@@ -231,3 +252,7 @@ def test_a_worker_that_is_to_be_replaced_leaves_connections_to_one_that_is_not()
     heir.load.show()
     new.floats[BEAT] = monotonic() - 2 * STALE
     assert not old.leaves_to_heirs(), "it does not get to it"
+    new.floats[DUE] = monotonic() + STALE
+    assert old.leaves_to_heirs(), "it is idle, and beats rarely"
+    new.floats[DUE] = monotonic() - 2 * STALE
+    assert not old.leaves_to_heirs()
