@@ -19,4 +19,7 @@ eager.py      tasks that run at once
 lifespan.py   ASGI: lifespan
 drain.py      ASGI: how calls end while the worker drains
 plain.py      main(listener), plain or async
+app_listener.py      main: the listening socket that the app gets
+loop_server.py       main: servers of event loops on it
+main_beat.py  main: the heartbeat in an event loop
 """
