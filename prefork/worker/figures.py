@@ -8,6 +8,7 @@ import math
 from time import monotonic, process_time
 
 from prefork.http.service import Service
+from prefork.http.tick import PERIOD
 from prefork.unix.scoreboard import Row
 from prefork.unix.tcp_info import time_in_queue
 from prefork.wire import histogram
@@ -50,7 +51,9 @@ class Figures:
     def __init__(self, row: Row, at_a_time: int, now: float) -> None:
         self._counts, self._floats = row.counts, row.floats
         self._at_a_time = at_a_time
-        self._last = self._due = now
+        self._last = self._due = self._woken = now
+        self._was_idle = False
+        """Until the last beat there was nothing to do, and the one before planned with that."""
         self._cpu = process_time()
         self._requests = 0
         self._lag = 0.0
@@ -80,7 +83,9 @@ class Figures:
     def publish(self, service: Service, now: float, wait: float) -> None:
         """All that changed since the last time; the next is to be in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
-        late = self.late = max(0.0, now - self._due)
+        late = max(0.0, now - self._due)
+        # A beat of an idle worker tells when the machine had time for it, and kept nobody waiting.
+        self.late = 0.0 if self._was_idle else late
         counts[_SEQUENCE] += 1
         took = self._count_times(service)
         floats[_BEAT], floats[_DUE] = now, now + wait
@@ -92,16 +97,17 @@ class Figures:
         counts[_SENT] = service.sent
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
-            self.interval = (now - self._last) / answered
+            self.interval = (now - max(self._last, self._woken)) / answered
         # Nothing is true "of late" that will not be looked at for longer than that.
         floats[_LAG] = self._worst_lag(now, late) if wait <= LATEST else 0.0
         floats[_RATE] = self._rate(service.requests, now)
         counts[_SEQUENCE] += 1
         self._last, self._due = now, now + wait
+        self._was_idle = wait > PERIOD
 
-    def expect_beat(self, due: float) -> None:
-        """The next ``publish`` is to come then, and not when the last one said."""
-        self._due = due
+    def wake(self, now: float, wait: float) -> None:
+        """There is something to do: the next ``publish`` is to be in ``wait`` seconds."""
+        self._woken, self._due, self._was_idle = now, now + wait, False
 
     def _count_times(self, service: Service) -> float:
         """Empties the service's lists; what all of these requests took."""

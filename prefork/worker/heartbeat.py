@@ -78,7 +78,7 @@ class Heartbeat:
             self._pause = 0.0
             now = self._loop.time()
             self._service.advance(now)
-            self._figures.expect_beat(now + PERIOD)
+            self._figures.wake(now, PERIOD)
             self._line.beat_until(PERIOD)
             self._next = self._loop.call_later(PERIOD, self.beat)
 

@@ -44,6 +44,24 @@ def test_answers_are_counted_by_class_and_time(server: MemoryServer) -> None:
     assert not service.times, "they are told once"
 
 
+def test_idleness_before_the_first_request_is_no_time_between_answers(
+    server: MemoryServer,
+) -> None:
+    figures = Figures(Scoreboard().take(1), 1, 100.0)
+    service = server.service
+    figures.publish(service, 100.25, 8.0)
+    figures.wake(106.0, 0.25)
+    service.requests += 100
+    service.times[200] += [0.001] * 100
+    figures.publish(service, 106.25, 0.25)
+    assert figures.interval == pytest.approx(0.0025)
+    figures.publish(service, 106.50, 8.0)
+    figures.publish(service, 114.75, 0.25)
+    assert figures.late == 0.0, "nobody has waited for the beat of an idle worker"
+    figures.publish(service, 115.25, 0.25)
+    assert figures.late == pytest.approx(0.25)
+
+
 @given(st.integers(1, 4 * MOST_SORTED))
 def test_none_is_lost_of_however_many(count: int) -> None:
     with MemoryServer(False) as server:
