@@ -5,5 +5,6 @@ direct.py    ``prefork [OPTIONS] MODULE:CALLABLE``, and what may stand instead o
 serving.py   the surroundings of a master, and the master
 settings.py  the settings from file, environment and flags, read anew for each reload
 checking.py  ``--check``: load the app in a throw-away process
+tasks.py     several things to do at a time, some of which come after others
 verbs.py     the table of the verbs; each is imported when it is carried out (later.py)
 """

@@ -112,10 +112,13 @@ def _anchored_socket(folder: str, address: Unix) -> Unix:
     return replace(address, path=f"./{path}" if path.startswith("@") else path)
 
 
+_KEYS = tuple(option.key for option in OPTIONS.values())
+
+
 def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[str] = ()) -> Layer:
     """A table of a TOML file. Keys may use dashes or underscores; ``also`` are keys that may be
     meant by a wrong one, and are no options."""
-    keys = [*(option.key for option in OPTIONS.values()), *also]
+    keys = (*_KEYS, *also)
     values: dict[str, Any] = {}
     for key, value in table.items():
         name = _known(key, path, keys)
