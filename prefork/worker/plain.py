@@ -18,6 +18,7 @@ import uvloop
 
 from prefork.config import Config
 from prefork.errors import AppError
+from prefork.http.tick import PERIOD
 from prefork.unix.listeners import Listener
 from prefork.worker import current, fork_hooks
 from prefork.worker.app_listener import AppListener
@@ -50,10 +51,17 @@ def run_main(
         for listener in listeners
     ]
     teach_loops()
-    if config.ready.word == "manual":
-        current.on_ready(line.ready)
-    else:
+
+    def ready() -> None:
+        if in_loop:
+            # Before the master hears of it: it reads deadlines when it is woken.
+            line.beat_until(PERIOD)
         line.ready()
+
+    if config.ready.word == "manual":
+        current.on_ready(ready)
+    else:
+        ready()
     if in_loop:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             hooks.run(runner, _run_async(app, sockets, beat, leave))
