@@ -66,6 +66,8 @@ class Client:
         app, arguments, here, file, section, stage
                                what it serves, and how and where it was started
         target                 workers that are wanted
+        scaled                 set by the verb ``scale``: workers, and settings, the number in the
+                               settings that it replaces; None: the settings are in force
         log, output            files of the master and of what workers print, if there are any
         scoreboard             where unix/scoreboard.py can be read, while it runs
 
