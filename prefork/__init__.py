@@ -5,6 +5,7 @@ What an app may use:
     prefork.worker()     slot, generation and name of the worker that runs this code
     prefork.ready()      say that main(listener) accepts now (with --ready manual)
     prefork.stopping()   whether, and when, this worker is to leave; for main(listener)
+    prefork.busy()       with it: work that recycling and scaling wait for
     prefork.run(...)     serve from Python instead of from the command line
     prefork.Client()     all apps of this user: list them, ask their masters
 
@@ -21,12 +22,22 @@ The layers, low to high; nothing imports upwards, siblings do not import each ot
 from typing import TYPE_CHECKING, Any
 
 from prefork.version import __version__
-from prefork.worker.current import Stopping, WorkerInfo, ready, stopping, worker
+from prefork.worker.current import Stopping, WorkerInfo, busy, ready, stopping, worker
 
 if TYPE_CHECKING:
     from prefork.cli.client import Client
 
-__all__ = ["Client", "Stopping", "WorkerInfo", "__version__", "ready", "run", "stopping", "worker"]
+__all__ = [
+    "Client",
+    "Stopping",
+    "WorkerInfo",
+    "__version__",
+    "busy",
+    "ready",
+    "run",
+    "stopping",
+    "worker",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,3 +52,10 @@ class ClientError(PreforkError):
 
 class ClientGoneError(PreforkError, ConnectionResetError):
     """The HTTP client left, or reads too slowly, while the app was still answering."""
+
+
+INCOMPLETE = (
+    "the Python environment that prefork runs in is incomplete, or was changed after the master "
+    "had started: install prefork and what it depends on, then restart the master"
+)
+"""What to say and do when an import of our own fails."""

@@ -7,5 +7,6 @@ settings.py  the settings from file, environment and flags, read anew for each r
 checking.py  ``--check``: load the app in a throw-away process
 standard_output.py  the stdout of verbs: a full disk is told of
 refusal.py   what a machine refuses when it has no more of something
+tasks.py     several things to do at a time, some of which come after others
 verbs.py     the table of the verbs; each is imported when it is carried out (later.py)
 """

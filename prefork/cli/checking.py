@@ -43,6 +43,7 @@ def check_app(config: Config, here: str) -> str:
         tls=tls,
         queue=SharedQueue(),
         ready_fd=pipe.writer,
+        ask_fd=-1,
         life_fd=-1,
         row=Scoreboard().take(1),
         master=os.getpid(),

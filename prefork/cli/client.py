@@ -66,6 +66,8 @@ class Client:
         app, arguments, here, file, section, stage
                                what it serves, and how and where it was started
         target                 workers that are wanted
+        scaled                 set by the verb ``scale``: workers, and settings, the number in the
+                               settings that it replaces; None: the settings are in force
         log, output            files of the master and of what workers print, if there are any
         scoreboard             where unix/scoreboard.py can be read, while it runs
 
@@ -96,7 +98,8 @@ class Client:
         accept_wait            mean time that connections waited in the queue
         busy                   time in which it could not have begun another request
         lag                    by how much its event loop was late, at most, of late
-        silent                 since its last beat
+        silent                 since its last beat, or since the next one is due: an idle worker
+                               beats rarely
 
     Programs, and apps that own their accept loop, have no figures of requests: they are 0.
     """

@@ -7,20 +7,24 @@ rolled, what is the same is left alone.
 import argparse
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from prefork.cli.changing import delete, show_changes
-from prefork.cli.client import Client
+from prefork.cli.client import AT_ONCE, Client
 from prefork.cli.progress import teller
 from prefork.cli.settings import Settings, absolute, read_file
 from prefork.cli.standard_output import tell_error
-from prefork.cli.start import StartFailedError, Waiting, launch
+from prefork.cli.start import Waiting, launch
+from prefork.cli.tasks import Task, run_tasks
 from prefork.config import Config
 from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
 from prefork.config.parser import Parser
 from prefork.config.target import default_name, require_target
 from prefork.errors import PreforkError, UsageError
+from prefork.unix.cores import usable_cores
 from prefork.unix.home import Entry, check_name, claim, usable_name
 
 Words = argparse.Namespace
@@ -58,27 +62,36 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Entr
     words = _parser().parse_args(list(arguments))
     path = absolute(words.file)
     apps = apps_of(path, words.env or "", words.only)
-    steps = [_step(client, app, path, words.env or "") for app in apps]
+    # The threads are gone before an app is started, which forks.
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        steps = list(threads.map(lambda app: _step(client, app, path, words.env or ""), apps))
     if words.prune:
         steps += _left_over(client, path, {app.name for app in apps_of(path, words.env or "")})
     if words.dry_run:
         for step in steps:
             show(step)
         return 0, []
-    code = 0
-    failed: set[str] = set()
-    for step in steps:
-        waits_for = failed.intersection(step.app.after if step.app else ())
-        try:
-            if waits_for:
-                raise UsageError(f"{step.name}: not started, {waits_for.pop()} comes before it")
-            _take(client, step, os.path.dirname(path), words)
-        except PreforkError as error:
-            failed.add(step.name)
-            code = code or error.exit_code
-            if not isinstance(error, StartFailedError):
-                tell_error(str(error))
-    return code, [Entry(client.home / app.name) for app in apps if app.name not in failed]
+    tasks = [_task(client, step, os.path.dirname(path), words) for step in steps]
+    if any(step.action == "start" for step in steps):
+        _import_masters(apps)
+    codes = run_tasks(tasks, usable_cores())
+    code = next((codes[step.name] for step in steps if codes[step.name]), 0)
+    return code, [Entry(client.home / app.name) for app in apps if not codes[app.name]]
+
+
+def _task(client: Client, step: Step, folder: str, words: Words) -> Task:
+    """What an app comes after has to be ready; what leaves the file is the last to change."""
+    after = step.app.after if step.app is not None else ()
+    return Task(step.name, lambda: _take(client, step, folder, words), after, step.app is None)
+
+
+def _import_masters(apps: list[App]) -> None:
+    """What each master imports, once for all: they are forked."""
+    import_module("prefork.cli.serving")
+    boot = import_module("prefork.worker.boot")
+    for app in apps:
+        if app.config.app:
+            boot.import_serving(app.config)
 
 
 def apps_of(path: str, stage: str = "", only: str = "") -> list[App]:
@@ -98,7 +111,7 @@ def apps_of(path: str, stage: str = "", only: str = "") -> list[App]:
         if stage:
             arguments += ["--stage", stage]
         arguments += ["--daemon", "--managed", "--name", name]
-        config = Settings(arguments, os.environ).read().config
+        config = Settings(arguments, os.environ).read(table).config
         if not (config.app or config.command):
             raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
         require_target(config)

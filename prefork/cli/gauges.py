@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import psutil
 
 from prefork.cli.client import alive
+from prefork.unix.cores import usable_cores
 
 App = Mapping[str, Any]
 
@@ -23,6 +26,14 @@ class Gauges:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[float, float, float]] = {}
         """By pid: when, CPU time until then, and the percentage of then."""
+
+    def begin(self, app: App) -> None:
+        """Note how much CPU time its processes have used, for the look that follows."""
+        for pid in (app.get("pid"), *(worker.get("pid") for worker in app.get("workers", ()))):
+            with suppress(psutil.Error):
+                if pid and pid not in self._seen:
+                    times = psutil.Process(pid).cpu_times()
+                    self._seen[pid] = (time.monotonic(), times.user + times.system, 0.0)
 
     def measured(self, app: App) -> dict[str, Any]:
         """The app with ``cpu`` (percent of one core since the last look) and ``memory`` (bytes,
@@ -57,10 +68,12 @@ def measured(apps: Sequence[App]) -> list[dict[str, Any]]:
     gauges = Gauges()
     until = time.monotonic() + GLANCE
     for app in apps:
-        gauges.measured(app)
+        gauges.begin(app)
     if apps:
         time.sleep(max(0.0, until - time.monotonic()))
-    return [gauges.measured(app) for app in apps]
+    # The kernel looks at each page of a process for its share of memory: 1 ms and more.
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        return list(threads.map(gauges.measured, apps))
 
 
 def _sum(parts: Iterable[Any]) -> Any:

@@ -17,7 +17,6 @@ from prefork.cli.client import Client
 from prefork.cli.columns import table
 from prefork.cli.gauges import GLANCE
 from prefork.cli.keys import QUIT, key_within, keys_at_once
-from prefork.cli.look import Look
 from prefork.cli.overview import APPS
 from prefork.cli.sorting import App, in_order
 from prefork.cli.streams import print_json
@@ -37,6 +36,8 @@ def show_list(client: Client, words: argparse.Namespace) -> int:
             out = console()
             out.print(listed(apps, out.width))
         return 0
+    from prefork.cli.look import Look  # noqa: PLC0415 - a single look needs none of it
+
     seen = Look(client)
 
     def look() -> list[App]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefork.config import Layer, Resolved, resolve
 from prefork.config.addresses import Inherited
-from prefork.config.ecosystem import choose, is_ecosystem, sections
+from prefork.config.ecosystem import is_ecosystem, sections
 from prefork.config.flags import read
 from prefork.config.sources import (
     environment_layer,
@@ -55,11 +55,12 @@ class Settings:
         """Variables of the environment that look like options and come from Kubernetes."""
         return kubernetes_variables(self._environ)
 
-    def read(self) -> Resolved:
-        """Read all of it. Raises UsageError."""
+    def read(self, table: Mapping[str, Any] | None = None) -> Resolved:
+        """Read all of it; ``table``: of the file, if that was read already. Raises UsageError."""
         layers = [environment_layer(self._environ), self._given, self._flags]
         if self.file:
-            layers = [*self._file_layers(), *layers]
+            table = read_file(self.file) if table is None else table
+            layers = [*self._file_layers(table), *layers]
         if getattr(self.words, "managed", False):
             layers.insert(0, self._managed_layer())
         resolved = resolve(layers)
@@ -72,12 +73,11 @@ class Settings:
             resolved = Resolved(replace(resolved.config, bind=()), resolved.places)
         return resolved
 
-    def _file_layers(self) -> list[Layer]:
-        table, folder = read_file(self.file), os.path.dirname(self.file)
+    def _file_layers(self, table: Mapping[str, Any]) -> list[Layer]:
+        folder = os.path.dirname(self.file)
         if self.section:
-            known = sections(table, self.file, folder, self.stage)
-            (name,) = choose(list(known), [self.section], self.file)
-            return list(known[name].layers)
+            (app,) = sections(table, self.file, folder, self.stage, self.section).values()
+            return list(app.layers)
         if is_ecosystem(table):
             raise UsageError(
                 f"{self.file} has several apps: `prefork start {self.file}` starts them, and "

@@ -10,6 +10,8 @@ hour or minute goes on in between (Debian's rules, which cronsim follows).
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from prefork.errors import INCOMPLETE, MachineError
+
 EXPECTED = "a time such as 0 4 * * * (minute hour day month weekday)"
 
 WORDS = {
@@ -42,8 +44,10 @@ def parse(raw: object) -> tuple[str, ...]:
 
 
 def _checked(expression: str) -> str:
-    from cronsim import CronSimError  # noqa: PLC0415 - few need it
-
+    try:
+        from cronsim import CronSimError  # noqa: PLC0415 - few need it
+    except ImportError as error:
+        raise MachineError(f"{error}; {INCOMPLETE}") from error
     try:
         if next_after(expression, _ANY) is not None:
             return expression

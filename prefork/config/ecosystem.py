@@ -45,8 +45,11 @@ def is_ecosystem(table: Table) -> bool:
     return any(name in table for name in TABLES)
 
 
-def sections(table: Table, path: str, folder: str, stage: str = "") -> dict[str, Section]:
-    """The apps by name, in the order of the file. Raises UsageError."""
+def sections(
+    table: Table, path: str, folder: str, stage: str = "", only: str = ""
+) -> dict[str, Section]:
+    """The apps by name, in the order of the file; ``only``: that one, and a mistake in another one
+    does not matter. Raises UsageError."""
     for key in table:
         if key not in TABLES:
             hint = nearest(key, TABLES)
@@ -60,10 +63,10 @@ def sections(table: Table, path: str, folder: str, stage: str = "") -> dict[str,
     if "after" in defaults:
         raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
     made = {}
-    for name, content in apps.items():
-        made[name] = _section(name, content, defaults, (path, folder, stage))
+    for name in choose(list(apps), [only], path):
+        made[name] = _section(name, apps[name], defaults, (path, folder, stage))
     for section in made.values():
-        _check_after(section, made, path)
+        _check_after(section, apps, path)
     return made
 
 
@@ -144,7 +147,7 @@ def _names(raw: object, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_after(section: Section, known: Mapping[str, Section], path: str) -> None:
+def _check_after(section: Section, known: Table, path: str) -> None:
     for name in section.after:
         if name not in known:
             others = [other for other in known if other != section.name]

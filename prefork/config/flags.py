@@ -6,6 +6,7 @@ the same words wherever it stands. Nothing is printed and nothing exits here.
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from prefork.config.options import OPTIONS, POSITIONAL, Option, by_group
@@ -100,9 +101,13 @@ def describe(option: Option) -> str:
     return f"{option.text} (default: {shown})" if told else option.text
 
 
+_parser = cache(parser)
+"""Made once: a file with many apps has as many command lines."""
+
+
 def read(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
     """The command line as a layer, and the whole namespace for the words that are no options."""
-    made = parser()
+    made = _parser()
     words, command = _split(arguments)
     namespace, unknown = made.parse_known_args(words)
     for word in unknown:

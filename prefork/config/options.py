@@ -291,7 +291,14 @@ class Config:
         kinds.POSITIVE_DURATION,
         30.0,
         LIFE,
-        "from the stop signal to SIGKILL, on reload, recycle, scale and stop",
+        "from the stop signal to SIGKILL, on reload, recycle, scale and stop; with --watch: 2s",
+    )
+    stream_timeout: float = option(
+        kinds.DURATION,
+        10.0,
+        LIFE,
+        "while draining, how long an ASGI response of unknown length may go on before its app gets "
+        "http.disconnect; within the kill timeout in any case; with --watch: 2s",
     )
     stop_signal: str = option(
         kinds.SIGNAL, "SIGTERM", LIFE, "the signal that asks a worker to drain and leave"

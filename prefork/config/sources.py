@@ -20,6 +20,9 @@ from prefork.errors import UsageError
 RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
 """Variables of ours that are no options."""
 
+WATCHED = {"kill_timeout": 2.0, "stream_timeout": 2.0}
+"""Defaults in place of the usual ones with --watch."""
+
 # Kubernetes gives every pod these for each Service whose name begins with "prefork", such as
 # prefork-api (https://kubernetes.io/docs/concepts/services-networking/service/).
 _KUBERNETES = re.compile(
@@ -64,7 +67,18 @@ def resolve(layers: Iterable[Layer]) -> Resolved:
         for name, raw in layer.values.items():
             values[name] = _value(layer, OPTIONS[name], raw)
             places[name] = layer.place
-    return Resolved(Config(**values), places)
+    return _watched(Resolved(Config(**values), places))
+
+
+def _watched(resolved: Resolved) -> Resolved:
+    """With --watch a drain is short unless its times are set: the developer waits for it, and a
+    page that reloads itself holds a stream open."""
+    config, places = resolved.config, resolved.places
+    short = [name for name in WATCHED if places[name] == "default"] if config.watch else []
+    if not short:
+        return resolved
+    changed: dict[str, Any] = {name: WATCHED[name] for name in short}
+    return Resolved(replace(config, **changed), {**places, **dict.fromkeys(short, "watch")})
 
 
 def _value(layer: Layer, option: Option, raw: Any) -> Any:
@@ -98,10 +112,13 @@ def _anchored_socket(folder: str, address: Unix) -> Unix:
     return replace(address, path=f"./{path}" if path.startswith("@") else path)
 
 
+_KEYS = tuple(option.key for option in OPTIONS.values())
+
+
 def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[str] = ()) -> Layer:
     """A table of a TOML file. Keys may use dashes or underscores; ``also`` are keys that may be
     meant by a wrong one, and are no options."""
-    keys = [*(option.key for option in OPTIONS.values()), *also]
+    keys = (*_KEYS, *also)
     values: dict[str, Any] = {}
     for key, value in table.items():
         name = _known(key, path, keys)

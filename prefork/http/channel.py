@@ -61,7 +61,7 @@ class Channel(asyncio.Protocol):
         self._pauses = 0
         self._taken = 0
         self._patience = NEVER
-        """While closing: until when the client must have taken something."""
+        """While sending and closing: until when the client must have taken something."""
 
     # A client that reads slowly.
 
@@ -69,7 +69,8 @@ class Channel(asyncio.Protocol):
         """asyncio: the client reads slower than the app writes."""
         self.writable = False
         if self.phase != CLOSING:
-            self.phase, self.deadline = SEND, self.service.send_deadline
+            self.phase, self.deadline = SEND, self.service.next_send_look
+            self._patience = self.service.send_deadline
             self._stir()
             self._taken = taken(self.transport)
 
@@ -143,11 +144,13 @@ class Channel(asyncio.Protocol):
 
     def _expire_writing(self) -> None:
         """A slow reader may be slow as long as it reads at all."""
-        now_taken = taken(self.transport)
+        service, now_taken = self.service, taken(self.transport)
         if now_taken > self._taken:
-            self._taken, self.deadline = now_taken, self.service.send_deadline
-        else:
+            self._taken, self._patience = now_taken, service.send_deadline
+        elif service.now >= self._patience:
             self.abort()
+            return
+        self.deadline = min(service.next_send_look, self._patience)
 
     def _expire_idle(self) -> None:
         """Not who has asked while a call kept us from reading."""

@@ -21,6 +21,7 @@ from prefork.http.intake import Intake
 from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
 from prefork.http.request import LONGEST_REMEMBERED, LONGEST_WHOLE, RequestHead
+from prefork.http.trailing import TrailingReader
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -55,8 +56,7 @@ class Connection(Channel):
         """Reading is paused because requests wait behind another."""
         self._refusal: ClientError | None = None
         self.closing_soon = False
-        """The connection ends with the last answer that is due: its client sends no more, or the
-        worker drains."""
+        """The connection ends with the last answer that is due."""
         self._told = told
         self._reader = service.no_reader
         """Its own one only while there is something to read, or shortly after."""
@@ -108,8 +108,8 @@ class Connection(Channel):
             self.refuse(error)
             return
         if last is not None:
-            # Until the app has decided nobody knows what more of its bytes mean.
-            self.pause()
+            self._drop_reader()
+            self._reader = TrailingReader(self, last)
             self.take(last)
         elif memorable and (head := reader.single()) is not None:
             service.memory.note(data, head)
@@ -175,10 +175,10 @@ class Connection(Channel):
     def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
         self.current = exchange
         service = self.service
+        load = service.load
+        load.words[load.place] = load.word = load.word + REQUEST  # may wake the clock
         exchange.began, exchange.started = service.now, monotonic()
         self.phase = BUSY
-        load = service.load
-        load.words[load.place] = load.word = load.word + REQUEST
         handle(exchange)
         if self.current is not None:
             service.watched.add(self)
@@ -199,7 +199,8 @@ class Connection(Channel):
         self._drop_reader()
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        self.resume()
+        if self._pauses:
+            self.resume()
         if exchange.behind:
             protocol.data_received(exchange.behind)
 
@@ -242,7 +243,7 @@ class Connection(Channel):
         if not self.writable:
             return
         if self._waiting:
-            self.service.loop.call_soon(self._next)
+            self.service.soon(self._next)
         elif self._refusal is not None:
             self._answer_refusal()
         else:
@@ -275,7 +276,6 @@ class Connection(Channel):
         return True
 
     def _drop_reader(self) -> None:
-        """There is nothing more to read."""
         reader, self._reader = self._reader, self.service.no_reader
         if reader is not self._reader:
             reader.close()

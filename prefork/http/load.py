@@ -5,6 +5,7 @@ ago. One word, so that it is read whole, and a request costs two stores: when it
 when it was answered. There is room for a million of each.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 CONNECTION = 1 << 24
@@ -28,6 +29,20 @@ class _Nowhere:
         """Nobody looks."""
 
 
+class _Tripwire:
+    """Stands where a load is written, and tells of the first change."""
+
+    def __init__(self, load: "Load", words: Words, on_change: Callable[[], None]) -> None:
+        self._load = load
+        self.words = words
+        self._on_change = on_change
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        self.words[index] = value
+        self._load.words = self.words
+        self._on_change()
+
+
 class Load:
     """Of one worker: ``word`` is also at ``place`` of ``words``, which its siblings see.
 
@@ -36,11 +51,14 @@ class Load:
 
     __slots__ = ("_expected", "_public", "place", "word", "words")
 
+    words: Words
+
     def __init__(self, words: Words, place: int) -> None:
         self._public = words
         self.place = place
         self.word = 0
         self._expected = 0
+        self.words = _Nowhere()
         self.hide()
 
     @property
@@ -50,13 +68,33 @@ class Load:
 
     def show(self) -> None:
         """It takes connections."""
-        self.words = self._public
-        self.words[self.place] = self.word
+        self._write_to(self._public)
+        self._public[self.place] = self.word
 
     def hide(self) -> None:
         """It takes none: nobody is to wait for it."""
         self._public[self.place] = NOBODY
-        self.words = _Nowhere()
+        self._write_to(_Nowhere())
+
+    def _write_to(self, words: Words) -> None:
+        if isinstance(self.words, _Tripwire):
+            self.words.words = words
+        else:
+            self.words = words
+
+    def tell_next_change(self, on_change: Callable[[], None]) -> None:
+        """Call ``on_change`` once, with the next change, which it must not follow by another.
+
+        A worker with nothing in flight learns by it that a request or a connection has come. Any
+        check of the same on the way of each request would cost all that come to a busy worker.
+        """
+        self.tell_no_change()
+        self.words = _Tripwire(self, self.words, on_change)
+
+    def tell_no_change(self) -> None:
+        """Undo it."""
+        if isinstance(self.words, _Tripwire):
+            self.words = self.words.words
 
     def change(self, by: int) -> None:
         """Add to it; where every nanosecond counts this is done in place."""

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,10 @@ LATENESS = 1 / 16
 
 LONGEST_ROUND = 5.0
 """Seconds between two looks at the idle connections."""
+
+SEND_LOOKS = 8
+"""Looks at a slow reader within the send timeout. A look tells what the client took since the last
+one, so one that stops is cut an eighth of the timeout late; with one look it was twice the time."""
 
 MOST_READERS = 64
 
@@ -94,6 +99,12 @@ class Open(Protocol):
 class Service:
     """Shared by all connections of one worker."""
 
+    wake: Callable[[], None] = staticmethod(lambda: None)
+    """Called when a connection that idled has something to read."""
+
+    _rested_at = 0
+    """Requests answered when all connections were looked at last."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -104,7 +115,8 @@ class Service:
         log_access: Callable[[Exchange], None] | None = None,
         spool: SpoolDisk | None = None,
     ) -> None:
-        self.loop = loop
+        # A context with no request's variables in it; see ``soon``.
+        self.loop, self._context = loop, copy_context()
         self.handler = handler
         self.handle: Callable[[Exchange], None] = handler.handle
         self.upgrade = handler.upgrade or handler.handle
@@ -132,7 +144,7 @@ class Service:
         """Called when a connection is gone."""
         self._next_round = 0.0
         """When to look at the idle connections, too."""
-        self.draining = False
+        self.draining = self.has_websockets = False
         self.for_good = False
         """Nobody will take over from this worker."""
         self.requests = 0
@@ -180,12 +192,21 @@ class Service:
         self.mark = self._worn_at if self._on_answer is None else 0
         self._tell_lighter()
         if self._on_answer is not None and connection is not None:
-            self.loop.call_soon(self._on_answer, connection)
+            self.soon(self._on_answer, connection)
 
     def _tell_lighter(self) -> None:
         call, self._on_lighter = self._on_lighter, None
         if call is not None:
-            self.loop.call_soon(call)
+            self.soon(call)
+
+    def soon(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call it in the loop's next turn, outside of any request.
+
+        A response may end within the app's call, where ``loop.call_soon`` would copy the context
+        variables of that request (PEP 567), and pass them on: to the next request of a pipeline,
+        or to a connection that is accepted there and to all of its requests.
+        """
+        self.loop.call_soon(call, *arguments, context=self._context)
 
     def advance(self, now: float) -> None:
         """Move the clock. Deadlines allow for the time until the next tick."""
@@ -196,6 +217,7 @@ class Service:
         self.head_deadline = later + limits.header_timeout
         self.body_deadline = later + limits.body_timeout
         self.send_deadline = later + limits.send_timeout
+        self.next_send_look = now + limits.send_timeout / SEND_LOOKS
         Date.stamp(time(), limits.server)
 
     def tick(self) -> float:
@@ -228,11 +250,28 @@ class Service:
         """Whom to look at. Who idles, be they ten thousand, waits for the next round."""
         if now < self._next_round and not self.draining:
             return list(self.watched)
-        self._next_round = now + min(self.limits.keepalive * LATENESS, LONGEST_ROUND)
+        self._next_round = now + self._round()
+        self._rested_at = self.requests
         return list(self.connections)
+
+    def _round(self) -> float:
+        return min(self.limits.keepalive * LATENESS, LONGEST_ROUND)
+
+    def quiet_time(self) -> float:
+        """Seconds for which no tick is needed if nothing comes; 0: something is in flight.
+
+        As of a tick. What comes changes the load, or borrows a reader, and either is told. So all
+        connections must have given their readers back.
+        """
+        if self.draining or self.watched or self.load.word >= REQUEST:
+            return 0.0
+        if not self.connections:
+            return math.inf
+        return self._round() if self.requests == self._rested_at else 0.0
 
     def lend_reader(self, connection: "Connection") -> RequestReader:
         """For a connection that has something to read."""
+        self.wake()
         reader = self._readers.pop() if self._readers else RequestReader(self)
         reader.connection = connection
         return reader
@@ -271,6 +310,13 @@ class Service:
         if self.connections:
             self._emptied = self.loop.create_future()
             await self._emptied
+
+    def give_up(self) -> None:
+        """In a process that the worker forked: its copies of the requests are answered by the
+        worker. What the app still sends here has nowhere to go."""
+        for connection in self.connections:
+            if connection.current is not None:
+                connection.current.gone = True
 
     def begin(self, connection: Open) -> None:
         """There is a connection, which is counted already."""

@@ -122,7 +122,7 @@ class WebSocket(asyncio.Protocol):
         self._parting = False
         """Both have said their close, and so has the transport."""
         self._patience = _NEVER
-        """While closing: until when the client must have let go."""
+        """While sending or closing: until when the client must have taken something or let go."""
         self._readers: list[asyncio.Future[None]] = []
         self._writers: list[asyncio.Future[None]] = []
 
@@ -134,6 +134,7 @@ class WebSocket(asyncio.Protocol):
         service = self.service
         if self._limits.ping_interval is not None:
             self._next_ping = self.deadline = service.now + self._limits.ping_interval
+        service.has_websockets = True
         service.begin(self)
 
     def data_received(self, data: bytes) -> None:
@@ -159,8 +160,8 @@ class WebSocket(asyncio.Protocol):
         """asyncio: the client reads slower than we write."""
         self.writable = False
         if self.phase == OPEN:
-            self.phase, self.deadline = SEND, self.service.send_deadline
-            self._taken = taken(self.transport)
+            self.phase, self.deadline = SEND, self.service.next_send_look
+            self._patience, self._taken = self.service.send_deadline, taken(self.transport)
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
@@ -314,11 +315,12 @@ class WebSocket(asyncio.Protocol):
         if self.phase == OPEN:
             self._check_pulse()
         elif self.phase == SEND:
-            # A slow reader may be slow as long as it reads at all.
             before, self._taken = self._taken, taken(self.transport)
-            self.deadline = self.service.send_deadline
-            if self._taken <= before:
+            if self._taken > before:
+                self._patience = self.service.send_deadline
+            elif self.service.now >= self._patience:
                 reset(self.transport)
+            self.deadline = min(self.service.next_send_look, self._patience)
         elif self._parting and has_all(self.transport):
             self.transport.abort()
         elif self.service.now >= self._patience:

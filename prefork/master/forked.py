@@ -87,6 +87,7 @@ class Forked:
         mouth: Mouth | None,
         starting: bool,
         ready_fd: int,
+        ask_fd: int,
         row: Row,
         hatch: Hatch | None = None,
     ) -> int:
@@ -108,6 +109,7 @@ class Forked:
                 tls=generation.tls,
                 queue=self._queue,
                 ready_fd=ready_fd,
+                ask_fd=ask_fd,
                 life_fd=self._nursery.life.reader,
                 row=row,
                 master=os.getppid(),

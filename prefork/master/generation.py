@@ -8,13 +8,14 @@ import logging
 import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
 from prefork.counted import counted
-from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.errors import INCOMPLETE, MachineError, PreforkError, UsageError
 from prefork.master.watch import Watched, watched
 from prefork.observe.log import make_log
 from prefork.pool import Policy
@@ -70,18 +71,35 @@ class Generation:
             logger.warning("%s", remark)
 
 
-def prepare(config: Config, here: str, open_now: Iterable[Listener]) -> Generation:
-    """Look everything up; listeners that are open already are kept. Raises PreforkError."""
+def prepare(
+    config: Config,
+    here: str,
+    open_now: Iterable[Listener],
+    kept: "Credentials | None" = None,
+) -> Generation:
+    """Look everything up; listeners that are open already are kept, and the TLS context of the
+    last generation if nothing of it changed. Raises PreforkError."""
+    try:
+        return _prepare(config, here, open_now, kept)
+    except ImportError as error:
+        raise MachineError(f"{error}; {INCOMPLETE}") from error
+
+
+def _prepare(
+    config: Config, here: str, open_now: Iterable[Listener], kept: "Credentials | None"
+) -> Generation:
     identity = look_up(config.user, config.group)
     folder, imports = folders(config, here)
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
     spool_dir = spool_folder(config, here)
-    tls = credentials(config, here)
+    tls = credentials(config, here, kept)
     make_logs(config, identity)
     files = watched(config, here, imports, own=_registry())
     if not config.command:
-        import_serving()
+        import_serving(config)
+    if config.access_log:
+        import_module("prefork.observe.access")
     listeners = _listen(config, list(open_now), tls is not None)
     hide_secrets(config)
     return Generation(
@@ -132,9 +150,14 @@ def folders(config: Config, here: str) -> tuple[str, list[str]]:
     return folder, [folder, *(os.path.join(here, path) for path in config.pythonpath)]
 
 
-def credentials(config: Config, here: str) -> "Credentials | None":
-    """Read and check certificates and keys. Raises PreforkError."""
+def credentials(
+    config: Config, here: str, kept: "Credentials | None" = None
+) -> "Credentials | None":
+    """Read and check certificates and keys, unless those that are ``kept`` are the same. Raises
+    PreforkError."""
     planned = plan_tls(config, here)
+    if planned is not None and kept is not None and kept.serves(planned):
+        return kept
     if planned is not None:
         from prefork.tls.credentials import load  # noqa: PLC0415 - OpenSSL, for who has TLS
 
@@ -258,6 +281,10 @@ class Generations:
 
     def __getitem__(self, number: int) -> Generation:
         return self._known[number]
+
+    def prepare(self, config: Config, here: str, current: int) -> Generation:
+        """One to follow the ``current`` one. Raises PreforkError."""
+        return prepare(config, here, self.listeners(), self._known[current].tls)
 
     def add(self, generation: Generation) -> int:
         """Its number, above all before."""

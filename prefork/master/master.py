@@ -23,7 +23,7 @@ from prefork.master.autoscale import Autoscale
 from prefork.master.control import Control
 from prefork.master.describe import describe
 from prefork.master.forked import Forked
-from prefork.master.generation import Generations, prepare, prepare_first
+from prefork.master.generation import Generations, prepare_first
 from prefork.master.logs import Logs
 from prefork.master.nursery import Nursery
 from prefork.master.planned import Planned
@@ -48,7 +48,6 @@ from prefork.unix.succession import NOTHING
 from prefork.unix.systemd import Notifier
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Word
-from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
@@ -154,7 +153,7 @@ class Master:
         self._tell_pool()
         self._planned.settle(self._generations[self._pool.plan.generation])
         self._tell_pool()
-        self._ask(facts.Beats(self._nursery.deadlines()))
+        self._ask(facts.Beats(self._nursery.deadlines(), self._nursery.busy()))
         self._autoscale.settle(self._ask, monotonic())
         self._show_status()
         self._published.settle()
@@ -268,7 +267,7 @@ class Master:
             asked = self.reread()
             config = in_force(self.config, asked)
             watching = self._status_server.read(config)
-            generation = prepare(config, self._here, self._generations.listeners())
+            generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)
@@ -311,7 +310,7 @@ class Master:
             case orders.Kill(worker):
                 self._nursery.send(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
-                self._nursery.send(worker, DUMP_SIGNAL if by_force else ASK_SIGNAL)
+                self._nursery.dump(worker, by_force)
             case orders.Announce(happening):
                 self._announce(happening)
             case orders.Exit(failed, code):

@@ -4,12 +4,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available
+from prefork.errors import MachineError
+from prefork.unix.pipes import (
+    open_ask_pipe,
+    open_life_pipe,
+    open_ready_pipe,
+    read_available,
+    write_available,
+)
 from prefork.unix.process import Child, Death, fork
-from prefork.unix.scoreboard import DEADLINE, SHARES, STATE, Row, Scoreboard
+from prefork.unix.scoreboard import DEADLINE, SHARES, STATE, WORKING, Row, Scoreboard
 from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Decoder, Nonsense, Word
 from prefork.wire.scoreboard import WORKER_STATES
+from prefork.worker.signals import DUMP_SIGNAL
 
 READY = WORKER_STATES.index("ready")
 
@@ -24,6 +32,7 @@ class Nursling:
     worker: int
     child: Child
     ready_fd: int
+    ask_fd: int
     row: Row
     decoder: Decoder = field(default_factory=Decoder)
     says: str = ""
@@ -71,27 +80,40 @@ class Nursery:
         deadlines = {nursling.worker: nursling.deadline() for nursling in self}
         return {worker: at for worker, at in deadlines.items() if 0.0 < at < float("inf")}
 
+    def busy(self) -> frozenset[int]:
+        """Those whose app does work that it has marked, by the pool's number."""
+        return frozenset(each.worker for each in self if each.row.counts[WORKING])
+
     def knows_pid(self, pid: int) -> bool:
         """Whether it is a child of ours that was not reaped."""
         return any(nursling.child.pid == pid for nursling in self._children.values())
 
-    def bear(self, worker: int, life: Callable[[int, Row], int]) -> int:
-        """Fork a child that runs ``life(ready_fd, row)``; its pid. Raises MachineError."""
+    def bear(self, worker: int, life: Callable[[int, int, Row], int]) -> int:
+        """Fork a child that runs ``life(ready_fd, ask_fd, row)``; its pid. Raises MachineError."""
         pipe = open_ready_pipe()
+        try:
+            ask = open_ask_pipe()
+        except MachineError:
+            pipe.close()
+            raise
         row = self._scoreboard.take(worker)
 
         def begin() -> int:
             os.close(pipe.reader)
-            return life(pipe.writer, row)
+            os.close(ask.writer)
+            return life(pipe.writer, ask.reader, row)
 
         try:
             child = fork(begin)
         except BaseException:
             pipe.close()
+            ask.close()
             self._scoreboard.release(row)
             raise
         os.close(pipe.writer)
-        nursling = self._children[worker] = Nursling(worker, child, pipe.reader, row)
+        os.close(ask.reader)
+        nursling = Nursling(worker, child, pipe.reader, ask.writer, row)
+        self._children[worker] = nursling
         self._waiter.watch(pipe.reader, lambda: self._hear(nursling))
         self._waiter.watch(child.pidfd, lambda: self._bury(nursling))
         return child.pid
@@ -105,6 +127,14 @@ class Nursery:
         """Signal several."""
         for worker in workers:
             self.send(worker, signum)
+
+    def dump(self, worker: int, by_force: bool) -> None:
+        """Have it tell what it is at; by force without its interpreter. A worker that is gone hears
+        nothing."""
+        if by_force:
+            self.send(worker, DUMP_SIGNAL)
+        elif (nursling := self._children.get(worker)) is not None:
+            write_available(nursling.ask_fd, b"?")
 
     def tell_end(self, worker: int) -> None:
         """Before it is asked to leave: nobody takes over from it."""
@@ -120,6 +150,7 @@ class Nursery:
         self._scoreboard.close_copy()
         for nursling in self._children.values():
             os.close(nursling.child.pidfd)
+            os.close(nursling.ask_fd)
             if nursling.ready_fd >= 0:
                 os.close(nursling.ready_fd)
 
@@ -164,6 +195,7 @@ class Nursery:
         self._waiter.forget(nursling.child.pidfd)
         death = nursling.child.reap()
         self._hang_up(nursling)  # if a grandchild holds the other end
+        os.close(nursling.ask_fd)
         del self._children[nursling.worker]
         self._scoreboard.release(nursling.row)
         self._on_death(nursling.worker, death)

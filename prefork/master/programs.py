@@ -109,10 +109,10 @@ class Programs:
         made: Generation,
         outlet: int | None,
         worker: int,
-        life: Callable[[int, Row, Hatch], int],
+        life: Callable[[int, int, Row, Hatch], int],
     ) -> int:
-        """Fork a child that runs ``life(ready_fd, row, hatch)``; its pid. ``outlet``: a pipe to the
-        log writer, which we copy, for its stderr. Raises MachineError."""
+        """Fork a child that runs ``life(ready_fd, ask_fd, row, hatch)``; its pid. ``outlet``: a
+        pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
         if not self.adopts:
             family.adopt_orphans()
             self.adopts = True
@@ -128,7 +128,7 @@ class Programs:
         self._programs[worker] = program
         self._only, self._ended = program if made.policy.workers == 1 else None, None
         try:
-            program.pid = self._nursery.bear(worker, lambda fd, row: life(fd, row, hatch))
+            program.pid = self._nursery.bear(worker, lambda fd, ask, row: life(fd, ask, row, hatch))
         except BaseException:
             del self._programs[worker]
             line.close()

@@ -48,6 +48,7 @@ class Published:
                     slot=worker.slot,
                     generation=worker.generation,
                     pid=worker.pid,
+                    outdated=worker.generation != pool.plan.generation or worker.worn != "",
                     state=WORKER_STATES.index(worker.state),
                     born=born + worker.born,
                 )

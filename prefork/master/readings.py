@@ -44,6 +44,7 @@ class Readings:
         if not shares:
             return None
         free, total = memory.available()
+        next_to_leave = max(rows.values(), key=lambda row: int(row["slot"]))
         listeners = self._generations[pool.plan.generation].listeners
         return Reading(
             target=pool.target,
@@ -62,7 +63,8 @@ class Readings:
             each=self._size(ready),
             rolling=self._is_rolling(),
             failing=any(self._fails(slot) for slot in range(pool.target) if slot not in served),
-            occupied=max(rows.values(), key=lambda row: int(row["slot"]))["in_flight"] > 0,
+            occupied=next_to_leave["in_flight"] > 0,
+            working=next_to_leave["working"] > 0,
         )
 
     def _rows(self, ready: list[Worker]) -> dict[int, dict[str, Any]]:
@@ -108,7 +110,7 @@ class Told:
 
         A worker that is held up cannot tell so before it goes on: it is busy since its tick is due.
         """
-        held = {worker: max(0.0, now - row["beat"] - PERIOD) for worker, row in rows.items()}
+        held = {worker: _overdue(row, now) for worker, row in rows.items()}
         seen = {
             worker: (row["busy"] + held[worker], row["accept_wait"], row["accept_asked"])
             for worker, row in rows.items()
@@ -122,6 +124,11 @@ class Told:
         if any(row["busy"] for row in rows.values()):
             busy = min(1.0, _mean(max(0.0, after[0] - before[0]) / span for before, after in known))
         return busy, lag, waited / asked if asked else 0.0
+
+
+def _overdue(row: dict[str, Any], now: float) -> float:
+    """Seconds since the worker should have beaten; one that is idle has planned that for later."""
+    return max(0.0, now - max(float(row["beat"]) + PERIOD, float(row["due"])))
 
 
 def _mean(values: Iterable[float]) -> float:

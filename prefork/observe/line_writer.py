@@ -12,15 +12,15 @@ for O_APPEND, or the same pipe, do not tear each other's lines.
 
 import _thread
 import os
-import select
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from select import PIPE_BUF
 from time import monotonic
 from typing import Protocol
 
+from prefork.errors import MachineError
 from prefork.unix.sink import Sink
 
 # Taken before an app is imported, which may replace them (gevent does).
@@ -96,9 +96,15 @@ class LineWriter:
         self._watcher = watcher
 
     def use_thread(self) -> None:
-        """From now on all is written by a thread of its own."""
+        """From now on all is written by a thread of its own. Raises MachineError.
+
+        Not by threading: gevent, which an app may import, asks whether there are threads.
+        """
         self._bell = SimpleQueue()
-        threading.Thread(target=self._work, name="prefork-lines", daemon=True).start()
+        try:
+            _start_thread(self._work, ())
+        except RuntimeError as error:
+            raise MachineError(f"cannot start the thread that writes lines: {error}") from error
 
     # For those who write.
 
@@ -131,9 +137,10 @@ class LineWriter:
         if self._pid != os.getpid():
             return 0  # nothing was written in this process
         if self._bell is not None:
-            settled = threading.Event()
-            self.call(settled.set)
-            settled.wait(patience)
+            settled = _allocate_lock()
+            settled.acquire()
+            self.call(settled.release)
+            settled.acquire(timeout=patience)
         else:
             self._write_until(deadline)
         items = [self._rest, *(item for item in list(self._queue) if isinstance(item, bytes))]
@@ -264,7 +271,7 @@ class LineWriter:
 
     def _end_of_piece(self) -> int:
         """What is larger than PIPE_BUF may be mixed with what others write to the same pipe."""
-        if not self._sink.is_pipe or len(self._rest) <= select.PIPE_BUF:
+        if not self._sink.is_pipe or len(self._rest) <= PIPE_BUF:
             return len(self._rest)
-        end = self._rest.rfind(b"\n", 0, select.PIPE_BUF) + 1
+        end = self._rest.rfind(b"\n", 0, PIPE_BUF) + 1
         return end or self._rest.find(b"\n") + 1 or len(self._rest)

@@ -9,7 +9,9 @@ not configure, cannot silence the reason why it does not start.
 import logging
 import os
 import stat
+from _thread import RLock
 from collections.abc import Callable
+from typing import Any
 
 from prefork.counted import counted
 from prefork.errors import MachineError
@@ -36,11 +38,25 @@ class _Formatter(logging.Formatter):
 
 
 class _Handler(logging.Handler):
-    """Gives each record to ``put`` as whole lines."""
+    """Gives each record to ``put`` as whole lines.
+
+    Its lock stays what it is: gevent and eventlet, at the import of an app, would put one in its
+    place that threads of the kernel cannot share.
+    """
 
     def __init__(self, put: Callable[[bytes], None]) -> None:
+        self._own_lock = RLock()
         super().__init__()
         self._put = put
+
+    @property
+    def lock(self) -> RLock:
+        """Asked by all of logging's methods."""
+        return self._own_lock
+
+    @lock.setter
+    def lock(self, _lock: Any) -> None:
+        """See the class."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging, with the handler's lock."""

@@ -42,6 +42,9 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
         case orders.RecycleFailed(_, pid, slot, generation, why):
             who = f"worker {slot} (pid {pid}, gen {generation})"
             return logging.WARNING, f"{who} is worn ({why}) and serves on until an heir is ready"
+        case orders.RecycleWaits(_, pid, slot, generation, why):
+            who = f"worker {slot} (pid {pid}, gen {generation})"
+            return logging.INFO, f"{who} is worn ({why}) and serves on until prefork.busy() is over"
         case orders.Scaled():
             return logging.INFO, _scaled(happening)
         case orders.Parked():

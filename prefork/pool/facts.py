@@ -4,7 +4,7 @@ A worker is named by the serial number that the pool gave it in its Spawn order,
 pid, so a reused pid cannot be mistaken for an old acquaintance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from prefork.errors import AppError
@@ -46,9 +46,11 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The worker said that it accepts no more and drains: we or somebody else signalled it."""
+    """The worker said that it accepts no more and drains: we or somebody else signalled it.
+    ``waits_for``: it has answered all, and only this keeps it."""
 
     worker: int
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,11 @@ class Worn:
 
 @dataclass(frozen=True, slots=True)
 class Beats:
-    """The deadlines, in seconds on the master's clock, that the workers wrote for themselves."""
+    """The deadlines, in seconds on the master's clock, that the workers wrote for themselves.
+    ``busy``: those whose app does work that no recycling may interrupt."""
 
     deadlines: Mapping[int, float]
+    busy: Set[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

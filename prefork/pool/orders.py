@@ -143,6 +143,18 @@ class RecycleFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RecycleWaits:
+    """A worn worker gets its heir when the work is done that its app has marked. Told once for each
+    worker."""
+
+    worker: int
+    pid: int
+    slot: int
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scaled:
     """The number of slots changed; ``why``: unless a person asked for it."""
 
@@ -185,6 +197,7 @@ Happening = (
     | RollFailed
     | Recycling
     | RecycleFailed
+    | RecycleWaits
     | Scaled
     | Parked
     | Ending

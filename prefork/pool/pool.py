@@ -19,12 +19,13 @@ the same machine with the old generation desired again. What keeps it gentle is 
 is spawned while ``target + surge`` processes live, so at most ``surge`` slots change at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from random import Random
 
 from prefork.errors import AppError, MachineError
 from prefork.pool import facts, orders
+from prefork.pool.awaited_work import AwaitedWork
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import HandSet, Plan, Policy
@@ -67,6 +68,7 @@ class Pool:
         self._roll_deadline: float | None = None
         self._exit = orders.Exit(None)
         self._wake: float | None = None
+        self._awaited_work = AwaitedWork()
         self._rng = rng
         self._orders: list[Order] = []
 
@@ -84,12 +86,12 @@ class Pool:
                 self._on_ready(worker, now)
             case facts.BootFailed(worker, reason, code):
                 self._on_boot_failed(worker, reason, code)
-            case facts.Leaving(worker):
-                self._on_leaving(worker, now)
+            case facts.Leaving(worker, waits_for):
+                self._on_leaving(worker, waits_for, now)
             case facts.Worn(worker, why):
                 self._on_worn(worker, why, now)
-            case facts.Beats(deadlines):
-                self._on_beats(deadlines)
+            case facts.Beats(deadlines, busy):
+                self.workers.note(deadlines, busy)
             case facts.Stuck(worker, what):
                 self._on_stuck(worker, what, now)
             case facts.Exited():
@@ -180,7 +182,7 @@ class Pool:
         if worker is not None and not worker.reason:
             worker.cause, worker.reason, worker.code = Cause.BOOT_FAILURE, reason, code
 
-    def _on_leaving(self, worker_id: int, now: float) -> None:
+    def _on_leaving(self, worker_id: int, waits_for: str, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is None:
             return
         worker.deaf = True
@@ -188,16 +190,13 @@ class Pool:
             worker.cause = Cause.LEFT
             worker.enter(State.DRAINING, now + self.plan.policy.kill_timeout)
             self._announce_leaving(worker, Cause.LEFT)
+        worker.waits = worker.state is State.DRAINING and bool(waits_for)
 
     def _on_worn(self, worker_id: int, why: str, now: float) -> None:
         worker = self.workers.get(worker_id, State.READY)
         if worker is not None and not worker.worn:
             worker.wear(why)
             self.workers.rest(worker, now, self._rng)
-
-    def _on_beats(self, deadlines: Mapping[int, float]) -> None:
-        for worker in self.workers.ready():
-            worker.deadline = deadlines.get(worker.id, worker.deadline)
 
     def _on_stuck(self, worker_id: int, what: str, now: float) -> None:
         if (worker := self.workers.get(worker_id, State.HUNG)) is not None:
@@ -372,7 +371,9 @@ class Pool:
                 yield worker.retire_at
         if self._roll_deadline is not None:
             yield self._roll_deadline
-        if len(self.workers) < self.target + self.plan.policy.surge:
+        if self._awaited_work.look_at is not None:
+            yield self._awaited_work.look_at
+        if self.workers.burden(self.target) < self.target + self.plan.policy.surge:
             for slot in self._wanting():
                 yield self.workers.due(slot, self.plan.generation)
 
@@ -411,17 +412,19 @@ class Pool:
     # The one step that makes the world as desired.
 
     def _reconcile(self, now: float) -> None:
+        self._awaited_work.forget()
         if self.stopping:
             self._stop_all(now)
             return
         self._send_away(now)
         self._finish_roll(now)
         for slot in self._wanting():
-            if len(self.workers) >= self.target + self.plan.policy.surge:
+            if self.workers.burden(self.target) >= self.target + self.plan.policy.surge:
                 break
             if self.workers.due(slot, self.plan.generation) <= now:
                 self._spawn(slot, now)
         self._close_when_all_slots_ended()
+        self._orders += self._awaited_work.settle(self.workers, now)
 
     def _stop_all(self, now: float) -> None:
         for worker in self.workers.staying():

@@ -98,6 +98,7 @@ class Reading:
     whomever, of the ``cores`` that we may use. ``free``, ``total``: memory (0: not known);
     ``each``: what one worker takes. ``rolling``: a reload is under way. ``failing``: a slot waits
     because its workers die. ``occupied``: who would be the next to leave has requests in flight.
+    ``working``: its app does work that it has marked.
     """
 
     target: int
@@ -117,6 +118,7 @@ class Reading:
     rolling: bool = False
     failing: bool = False
     occupied: bool = False
+    working: bool = False
 
     @property
     def load(self) -> float:
@@ -275,7 +277,7 @@ class Scaler:
 
     def _fewer(self, reading: Reading, now: float) -> Decision:
         patience = self.calm * (OCCUPIED if reading.occupied else 1.0)
-        if not _is_calm(reading):
+        if not _is_calm(reading) or reading.working:
             self._calm_since = None
         elif self._calm_since is None:
             self._calm_since = now

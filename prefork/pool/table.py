@@ -3,7 +3,7 @@
 It answers; it never decides. Who is spawned or stopped is decided in pool.py alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from random import Random
 
 from prefork.pool.budget import Budget
@@ -25,6 +25,19 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    def burden(self, target: int) -> int:
+        """Live processes, as far as they keep others from being spawned. Those that only wait for
+        their threads do not, or a roll would take the kill timeout for each worker; but beyond one
+        for each slot they do, or reloads that follow each other would fill the memory."""
+        waiting = sum(w.waits for w in self._workers.values())
+        return len(self._workers) - min(waiting, target)
+
+    def note(self, deadlines: Mapping[int, float], busy: Set[int]) -> None:
+        """What those that serve tell of themselves: by when they beat again, and who is busy."""
+        for worker in self.ready():
+            worker.deadline = deadlines.get(worker.id, worker.deadline)
+            worker.busy = worker.id in busy
 
     def add(self, slot: int, generation: int, now: float) -> Worker:
         """A new worker with the next serial number."""
@@ -80,7 +93,7 @@ class Table:
                 empty.append(slot)
             elif incumbent.generation != generation:
                 outdated.append(slot)
-            elif incumbent.worn:
+            elif incumbent.worn and not incumbent.busy:
                 worn.append(slot)
         if not replace_worn or any(w.worn and w.slot in heirs for w in incumbents.values()):
             worn = []

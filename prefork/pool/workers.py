@@ -60,6 +60,12 @@ class Worker:
     """No heir for it before, if it is worn."""
     heir_failed: str | None = None
     """Worn, it was told that its heir failed, and why."""
+    busy: bool = False
+    """Its app does work that no recycling may interrupt."""
+    told_busy: bool = False
+    """It was told that its heir waits for this work."""
+    waits: bool = False
+    """It drains, and has answered all; only threads or work of its app keep it."""
     deaf: bool = False
     """It said that it accepts no more."""
     forced: bool = False

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from time import monotonic
 
 from prefork.config.certificates import PasswordSource
 from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.tls.alerts import ServerSide
 from prefork.tls.certificate import Certificate, first_certificate
 from prefork.tls.matching import ByName
 from prefork.tls.plan import Pair, TlsPlan
@@ -51,20 +53,44 @@ class Context(ssl.SSLContext):
 Stamp = tuple[int, int, int]
 
 
+MOST_AGE = 24 * 3600.0
+"""Seconds for which a context outlives reloads. The keys of its session tickets are as old as it,
+and with them one can read what was sent early and what TLS 1.2 resumed (RFC 8446 appendix F.1)."""
+
+
 @dataclass(slots=True)
 class Credentials:
-    """``context`` is for the next handshake; ``remarks`` are for the operator's eyes."""
+    """``context`` is for the next handshake; ``certificates`` by the paths of their files."""
 
     plan: TlsPlan
     context: Context
-    remarks: list[str]
+    certificates: list[tuple[str, Certificate]]
     stamps: list[Stamp | None]
     """Of the files, from before they were read."""
+    loaded_at: float
+    """Monotonic time."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the operator should know of the certificates now."""
+        now = datetime.now(UTC)
+        return [
+            f"tls-cert: {path} is not valid {complaint}"
+            for path, certificate in self.certificates
+            if (complaint := _untimely(certificate, now))
+        ]
 
     def renew(self) -> None:
         """Read the files again; on an error all stays as it is. Raises PreforkError."""
         fresh = load(self.plan)
-        self.context, self.remarks = fresh.context, fresh.remarks
+        self.context, self.certificates = fresh.context, fresh.certificates
+
+    def serves(self, plan: TlsPlan) -> bool:
+        """Whether a reload with this plan can go on with them: its settings and files are the same,
+        and the context is not too old. Python has no call for the keys of session tickets, so only
+        the same context resumes the sessions of clients."""
+        same = plan == self.plan and stamps(plan.files()) == self.stamps
+        return same and monotonic() - self.loaded_at < MOST_AGE
 
 
 def stamps(files: list[str]) -> list[Stamp | None]:
@@ -92,13 +118,11 @@ def load(plan: TlsPlan) -> Credentials:
             tls.context = by_name.choose(asked)
 
         first.sni_callback = choose
-    now = datetime.now(UTC)
-    remarks = [
-        f"tls-cert: {pair.chain} is not valid {complaint}"
+    certificates = [
+        (pair.chain, context.certificate)
         for pair, context in zip(plan.pairs, contexts, strict=True)
-        if (complaint := _untimely(context.certificate, now))
     ]
-    return Credentials(plan, first, remarks, before)
+    return Credentials(plan, first, certificates, before, monotonic())
 
 
 def _untimely(certificate: Certificate, now: datetime) -> str:
@@ -111,6 +135,8 @@ def _untimely(certificate: Certificate, now: datetime) -> str:
 
 def _load_pair(plan: TlsPlan, pair: Pair) -> Context:
     context = Context()
+    context.sslobject_class = ServerSide
+    _leave_out_cbc(context)
     context.minimum_version = _VERSIONS[plan.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(PROTOCOLS)
@@ -153,6 +179,18 @@ def _as_path(data: bytes) -> Iterator[str]:
         except OSError as error:  # ulimit -f bounds files in memory as well
             raise MachineError(f"cannot copy a certificate: {error.strerror}") from error
         yield f"/proc/self/fd/{file.fileno()}"
+
+
+def _leave_out_cbc(context: Context) -> None:
+    """Python's default has two suites of TLS 1.2 in CBC mode, which no client of today needs and
+    whose padding was attacked over and over (Lucky Thirteen); RFC 9325 section 4.2 wants AEAD."""
+    names = [
+        cipher["name"]
+        for cipher in context.get_ciphers()
+        if cipher["aead"] and cipher["protocol"] != "TLSv1.3"
+    ]
+    if names:
+        context.set_ciphers(":".join(names))  # without TLS 1.3's, which stay as they are
 
 
 def _add_chain(

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from socket import socket as _Socket  # noqa: N812 - as it was before an app patched the module
 
 from prefork.unix.tcp_info import queue_length
 
@@ -44,7 +45,7 @@ class Backlog:
         query = _QUERY.pack(socket.AF_UNIX, 0, 0, _ANY, inode, _SHOW_QUEUE, _ANY, _ANY)
         self._question = _HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 1, 0) + query
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._kernel = socket.socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
+        self._kernel = _Socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
 
     def close(self) -> None:
         """The listener stays open."""

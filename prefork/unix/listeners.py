@@ -340,8 +340,10 @@ def _on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None
 
 def _user_of(port: int) -> str:
     """Who listens there, as far as we may see it: `` by pid 12 (nginx)``."""
-    import psutil  # noqa: PLC0415 - slow to import, and only an error needs it
-
+    try:
+        import psutil  # noqa: PLC0415 - slow to import, and only an error needs it
+    except ImportError:
+        return ""  # the environment of this master is not there any more
     try:
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN

@@ -1,9 +1,10 @@
 """The pipes between master and worker.
 
 The *ready pipe* carries words from one worker to the master; its end of file means that the
-worker closed it or died. The *life pipe* carries nothing: the master holds the only write end, all
-workers hold the read end, and its end of file means that the master died. *Output pipes* carry
-what a worker prints to the log writer; the master holds the read ends, too, and never reads.
+worker closed it or died. The *ask pipe* leads to one worker: a byte asks what it is at. The *life
+pipe* carries nothing: the master holds the only write end, all workers hold the read end, and its
+end of file means that the master died. *Output pipes* carry what a worker prints to the log
+writer; the master holds the read ends, too, and never reads.
 """
 
 import ctypes
@@ -39,6 +40,13 @@ def open_ready_pipe() -> Pipe:
     Raises MachineError.
     """
     return _open_pipe()
+
+
+def open_ask_pipe() -> Pipe:
+    """Neither end ever blocks. Raises MachineError."""
+    pipe = _open_pipe()
+    os.set_blocking(pipe.writer, False)
+    return pipe
 
 
 def open_life_pipe() -> Pipe:
@@ -125,6 +133,14 @@ def read_available(fd: int) -> bytes | None:
         return os.read(fd, 65536)
     except BlockingIOError:
         return None
+
+
+def write_available(fd: int, data: bytes) -> None:
+    """What the pipe has room for. A pipe that is full or has no reader gets nothing."""
+    try:
+        os.write(fd, data)
+    except (BlockingIOError, BrokenPipeError):
+        pass
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -119,9 +119,9 @@ def _leave(code: int) -> NoReturn:
         os._exit(code)
 
 
-def let_signals_through(but: Collection[int] = ()) -> None:
-    """Unblock all signals ``but`` some; those that came meanwhile arrive now."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, but)
+def let_signals_through() -> None:
+    """Unblock all signals; those that came meanwhile arrive now."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def die_with_parent(signum: int, parent: int) -> bool:

@@ -43,13 +43,16 @@ from prefork.wire.scoreboard import (
 
 WORKER = INDEX["worker"]
 ENDS = INDEX["ends"]
+OUTDATED = INDEX["outdated"]
 STATE = INDEX["state"]
 """In a record of the master's part."""
 
 DEADLINE = INDEX["deadline"]
 BEAT = INDEX["beat"]
+DUE = INDEX["due"]
 SEQUENCE = INDEX["sequence"]
 SHARES = INDEX["shares"]
+WORKING = INDEX["working"]
 """In a row of the workers' part."""
 
 _USED = HEAD_INDEX["rows"]
@@ -90,6 +93,11 @@ class Row:
         self.loads[self.number] = NOBODY
         self._bytes[:] = bytes(ROW_SIZE)
 
+    def make_private(self) -> None:
+        """In a process that the worker forked: put memory of its own, all zeros, in place of the
+        workers' part, under all objects that use it."""
+        shared_memory.make_private(self.loads, SIZE)
+
 
 class Rows:
     """The head and all rows, for a process that only reads. Numbers of workers are plausible ones,
@@ -124,9 +132,17 @@ class Rows:
             if other != row
         )
 
+    def is_outdated(self, row: int) -> bool:
+        """Whether its worker is to be replaced."""
+        return bool(self.master_counts[record_offset(row) // FIELD_SIZE + OUTDATED])
+
     def beat(self, row: int) -> float:
         """When its worker beat last (monotonic)."""
         return float(self.floats[offset(row) // FIELD_SIZE + BEAT])
+
+    def due(self, row: int) -> float:
+        """For when its worker has planned its next beat (monotonic)."""
+        return float(self.floats[offset(row) // FIELD_SIZE + DUE])
 
     def head(self) -> dict[str, Any]:
         """What the master says, by the names of the fields."""

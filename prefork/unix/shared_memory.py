@@ -24,6 +24,9 @@ from prefork.errors import MachineError
 MADV_DONTFORK = 10
 """madvise(2); Python's mmap module names it, but only its own objects can be advised so."""
 
+MAP_FIXED = 0x10
+"""mmap(2), on Linux; Python's mmap module does not name it."""
+
 _FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -83,6 +86,15 @@ def map_read_only(fd: int, size: int) -> memoryview:
         return _view(_map(reader, size, mmap.PROT_READ), size).toreadonly()
     finally:
         os.close(reader)
+
+
+def make_private(view: "memoryview[int]", size: int) -> None:
+    """Put memory of this process alone, ``size`` bytes of zeros, in place of what was mapped where
+    ``view`` begins, under all objects that use it (mmap(2), MAP_FIXED). Raises OSError."""
+    start = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED
+    if _libc.mmap(start, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != start:
+        raise OSError(ctypes.get_errno(), "cannot replace shared memory")
 
 
 def _map(fd: int, size: int, access: int) -> int:

@@ -133,6 +133,10 @@ class SharedQueue:
                     count += 1
         return count
 
+    def descriptors(self) -> tuple[int, int]:
+        """Both sockets; negative once they are closed."""
+        return self._into.fileno(), self.socket.fileno()
+
     def close(self) -> None:
         """This process's copies; the queue lives on in the others'."""
         self._into.close()

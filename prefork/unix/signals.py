@@ -1,18 +1,57 @@
 """Signals by name, and the master's mailbox: there they are only queued, and read by the loop.
 
-The handler appends to a deque and the interpreter writes a byte to a pipe that wakes the loop. The
-deque is the truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel
-did not merge are not merged here either.
+The handler appends to a deque, then writes a byte to a pipe that wakes the loop. The deque is the
+truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel did not merge
+are not merged here either.
+
+The interpreter writes a byte, too (``signal.set_wakeup_fd``), because only that one comes while the
+loop is about to block. It is no promise that the handler has run: the loop may read that byte
+first, find an empty deque, and sleep.
 """
 
+import ctypes
 import difflib
+import mmap
 import os
 import signal
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType
 
-from prefork.errors import UsageError
+from prefork.errors import MachineError, UsageError
+
+SIGNAL_STACK = 1 << 20
+"""Bytes. The kernel needs up to 11 KB for each signal that arrives (AMX), and there are 64."""
+
+
+class _Stack(ctypes.Structure):
+    """``stack_t`` in sigaltstack(2)."""
+
+    _fields_ = (
+        ("start", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+    )
+
+
+def enlarge_signal_stack() -> None:
+    """Give the calling thread an alternate signal stack that all signals at once fit on.
+
+    faulthandler makes one, on which Python's handlers then run, too. It has room for few: signals
+    that were sent one after the other arrive on top of each other, and the process dies of SIGSEGV.
+    Memory is taken only as far as it is used. Raises MachineError.
+    """
+    room = mmap.mmap(-1, SIGNAL_STACK)
+    stack = _Stack(ctypes.addressof(ctypes.c_char.from_buffer(room)), 0, SIGNAL_STACK)
+    if ctypes.CDLL(None, use_errno=True).sigaltstack(ctypes.byref(stack), None):
+        reason = os.strerror(ctypes.get_errno())
+        raise MachineError(f"cannot set a stack for signals: {reason}")
+    _signal_stacks.append(room)
+
+
+_signal_stacks: list[mmap.mmap] = []
+"""In use by the kernel."""
 
 
 def signal_number(text: str) -> int:
@@ -61,6 +100,8 @@ class Mailbox:
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
         self._post.append(signum)
+        with suppress(BlockingIOError):  # full: then there is something to read
+            os.write(self._wake, b".")
 
     def collect(self) -> list[signal.Signals]:
         """All that came since the last call, in order."""

@@ -15,12 +15,12 @@ import ctypes
 import errno
 import fcntl
 import os
-import select
 import socket
 import stat
 import struct
 import time
 from collections.abc import Callable
+from select import PIPE_BUF, POLLOUT, poll
 
 from prefork.printable import printable_text
 
@@ -64,8 +64,8 @@ class Sink:
     def wait(self, seconds: float | None) -> bool:
         """Wait until there may be room, or the reader is gone; None: without end. False: the time
         is over."""
-        room = select.poll()
-        room.register(self.fd, select.POLLOUT)
+        room = poll()
+        room.register(self.fd, POLLOUT)
         return bool(room.poll(None if seconds is None else max(0.0, seconds) * 1000))
 
 
@@ -152,7 +152,7 @@ def _splice(fd: int, data: bytes) -> int:
     """By way of a pipe of our own, made for each piece, so that no fork shares it."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        size = os.write(writer, data[: select.PIPE_BUF])
+        size = os.write(writer, data[:PIPE_BUF])
         return os.splice(reader, fd, size, flags=os.SPLICE_F_NONBLOCK)
     finally:
         os.close(reader)
@@ -160,8 +160,8 @@ def _splice(fd: int, data: bytes) -> int:
 
 
 def _write_when_ready(fd: int, data: bytes) -> int:
-    room = select.poll()
-    room.register(fd, select.POLLOUT)
+    room = poll()
+    room.register(fd, POLLOUT)
     if not room.poll(0):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return os.write(fd, data[:SMALL_PIECE])

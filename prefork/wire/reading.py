@@ -1,22 +1,31 @@
 """What the numbers of a scoreboard row mean to people and metrics. PURE."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefork.wire import histogram
 
 STALE = 2.0
-"""Seconds without a beat after which what was true "of late" is not any more."""
+"""Seconds without a beat that was due after which what was true "of late" is not any more."""
+
+LATE = 0.5
+"""Seconds between two beats beyond which they are those of an idle worker."""
+
+RATE_MEMORY = 5.0
+"""Seconds over which the rate forgets."""
 
 
 def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     """``row`` as ``unix.scoreboard.Rows`` reads it, at ``now`` (monotonic).
 
-    Times are in seconds. ``silent``: since the last beat; ``oldest``: age of the longest request in
+    Times are in seconds. ``silent``: since the last beat, or since the next one is due, which an
+    idle worker plans for later; ``oldest``: age of the longest request in
     flight; ``p50`` and ``p99`` of all requests that the worker has answered; ``accept_wait``: mean
     time that a connection waited in the queue.
     """
-    silent = max(0.0, now - row["beat"]) if row["beat"] else 0.0
+    quiet = max(0.0, now - row["beat"]) if row["beat"] else 0.0
+    silent = max(0.0, min(quiet, now - row["due"]))
     stale = silent > STALE
     times = row["times"]
     return {
@@ -28,7 +37,7 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "answered": {digit + "xx": row[f"answered_{digit}xx"] for digit in "12345"},
         "unanswered": row["unanswered"],
         "sent": row["sent"],
-        "rate": 0.0 if stale else round(row["rate"], 3),
+        "rate": 0.0 if stale else round(_rate(row, quiet), 3),
         "busy": round(row["busy"], 6),
         "lag": round(max(row["lag"], silent if stale else 0.0), 6),
         "oldest": round(max(0.0, now - row["oldest"]), 3) if row["oldest"] else 0.0,
@@ -36,6 +45,13 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "p50": histogram.quantile(times, 0.50),
         "p99": histogram.quantile(times, 0.99),
     }
+
+
+def _rate(row: Mapping[str, Any], quiet: float) -> float:
+    """As it would be if the worker beat now. A worker that plans its next beat for so late had
+    nothing to do at the last one, and has had nothing since."""
+    is_idle = row["due"] - row["beat"] > LATE
+    return float(row["rate"] * math.exp(-quiet / RATE_MEMORY) if is_idle else row["rate"])
 
 
 SUMS = ("requests", "in_flight", "connections", "accepted", "unanswered", "sent", "rate", "busy")

@@ -3,7 +3,9 @@
     ready    it accepts requests                             {"say": "ready"}
     failed   it cannot; ``text`` says why, with the app's    {"say": "failed", "text": "…",
              traceback, ``code`` who is at fault (errors.py)  "code": 102}
-    leaving  it was signalled, accepts no more, drains       {"say": "leaving"}
+    leaving  it was signalled, accepts no more, drains;      {"say": "leaving"}
+             again, with a ``text``: all is answered, and    {"say": "leaving", "text": "…"}
+             only what the text says keeps it
     worn     it asks to be replaced; ``text`` says why       {"say": "worn", "text": "…"}
     stuck    asked for its stacks, it has logged them;       {"say": "stuck", "text": "…"}
              ``text`` says what it was at

@@ -60,6 +60,7 @@ FIELDS = (
     Field("state", "Q", "", "master", "of the worker: see WORKER_STATES"),
     Field("born", "d", "s", "master", "when it was forked (Unix time)"),
     Field("ends", "Q", "", "master", "1: the service ends, nobody takes over from the worker"),
+    Field("outdated", "Q", "", "master", "1: it is to be replaced, by a reload or a recycle"),
     Field("sequence", "Q", "", "worker", "odd while the fields below are being written"),
     Field("deadline", "d", "s", "worker", "monotonic time by which it will have beaten again"),
     Field("beat", "d", "s", "worker", "monotonic time of its last beat"),
@@ -93,6 +94,8 @@ FIELDS = (
     Field("took", "d", "s", "worker", "sum of the times that all requests took", "counter"),
     Field("shares", "Q", "", "worker", "1: it goes on with connections that siblings share"),
     Field("rate", "d", "1/s", "worker", "requests a second, of late", "gauge"),
+    Field("working", "Q", "", "worker", "pieces of work that the app marked as such", "gauge"),
+    Field("due", "d", "s", "worker", "monotonic time for which its next beat is planned"),
 )
 
 STATES = ("", "starting", "running", "reloading", "frozen", "stopping")

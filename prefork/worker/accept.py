@@ -8,9 +8,9 @@ connection, publishes that it has one more to serve, and looks again when it has
 import asyncio
 import errno
 import logging
-import socket
 from collections.abc import Callable
 from functools import partial
+from socket import socket as Socket  # noqa: N812 - as it was before an app patched the module
 from typing import Any
 
 from prefork.http.load import CONNECTION
@@ -30,13 +30,19 @@ SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
 """Seconds without looking at connections that a sibling should take."""
 
+HEIRS_FIRST = 1.0
+"""Seconds for which a worker that is to be replaced leaves a connection to workers that are not, if
+it has had WebSockets: the worker would soon close them, and they would connect again. Plain HTTP
+is not worth it, because a single heir must not be left with the load of all."""
+
 TO_ITS_ANSWER = 4
 """Turns of the loop in which a connection is made, and what it asks for is read and answered."""
 
 LATE = 0.005
 """Seconds; who comes back so late was held up by a call."""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of accept(2) that say what this process lacks, and nothing of the connection."""
 
 
 class Acceptor:
@@ -53,7 +59,7 @@ class Acceptor:
         most: float,
         on_taken: Callable[[int], None],
     ) -> None:
-        """``most``: connections at a time."""
+        """``most``: connections at a time; ``on_taken`` is told the descriptor of each."""
         self._loop = loop
         self._listening = listening
         self._service = service
@@ -77,10 +83,24 @@ class Acceptor:
         self._looks_again = self._waits_for_less = False
         """There is a timer for it; we are told when there is less to do."""
 
-    def open(self) -> None:
-        """Begin to accept."""
-        self._listening.open(self._look_further)
+    def open(self, on_news: Callable[[], None]) -> None:
+        """Begin to accept; ``on_news`` is called before a look at whatever has come."""
+
+        def look() -> None:
+            on_news()
+            self._look_further()
+
+        self._listening.open(look)
         self._load.show()
+
+    def beat(self) -> None:
+        """Look at the queues, whatever was said of them: no connection depends on a single look.
+
+        A wake-up comes once for each connection. Should the look after it find nothing, for a
+        reason that we do not know, the connection would wait for the next one to come.
+        """
+        self.make_room()
+        self._look_further()
 
     def make_room(self) -> None:
         """A connection is gone."""
@@ -88,7 +108,7 @@ class Acceptor:
             self._full = False
             self._load.show()
             self._listening.arm(True)
-            self._loop.call_soon(self._look_further)
+            self._service.soon(self._look_further)
 
     def shut(self) -> None:
         """Take no more; safe in a signal handler. ``close`` follows."""
@@ -139,7 +159,8 @@ class Acceptor:
             self._turn_away()
         elif self._gate.free:
             self._listening.arm(True)
-            if self._take_one():
+            if self._take_one() or not self._looks_again:
+                # Also when a sibling was faster: another listener may have one.
                 self._loop.call_soon(self._look_further)
         else:
             self._take_ours()
@@ -150,6 +171,8 @@ class Acceptor:
     def _is_ours(self) -> bool:
         gate = self._gate
         before, self._answered = self._answered, self._service.requests
+        if self._service.has_websockets and gate.leaves_to_heirs():
+            return self._waited >= HEIRS_FIRST and gate.may_help_out()
         if gate.admits(self._answered > before, self._waited > 0, self._listening.waiting):
             return True
         return self._waited >= gate.guard and gate.may_help_out()
@@ -217,17 +240,20 @@ class Acceptor:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
         try:
             fd, address = door.accept()
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return False  # a sibling was faster
         except StrangeMessageError as error:
             self._complain_of_queue(f"dropped what is no shared connection ({error})")
             return False
         except OSError as error:
-            if error.errno in _EXHAUSTED:
+            if error.errno in EXHAUSTED:
                 self._rest(error)
             elif error.errno == errno.EPIPE and door is self._listening.way:
                 self._listening.leave_way()
                 self._complain_of_queue("takes no shared connections any more")
+            else:
+                # The queue may hold others, whose wake-ups are spent (accept(2), "Error handling").
+                self._come_back()
             return False
         if isinstance(door, Way):
             then = self._made if unread(fd) else self._made_silently
@@ -237,7 +263,7 @@ class Acceptor:
             self._let_in(fd, door.socket.family, door.addresses(address), self._made)
         else:
             self._on_taken(fd)
-            taken = socket.socket(fileno=fd)
+            taken = Socket(fileno=fd)
             arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
             self._arriving[arrival] = door
             arrival.add_done_callback(self._admitted)

@@ -9,13 +9,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from prefork.errors import ClientGoneError
-from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import STATUS_LINES, ResponseError, learn_bytes
-from prefork.http.request import RequestHead
+from prefork.worker import fork_hooks
 from prefork.worker.asgi_extensions import (
     EXTENSIONS,
     Trailers,
@@ -23,27 +21,10 @@ from prefork.worker.asgi_extensions import (
     send_path,
     wants_trailers,
 )
-from prefork.worker.behind import into_scope, with_id
 from prefork.worker.eager import EagerTasks
+from prefork.worker.late_import import negotiation
 from prefork.worker.load import own_traceback
-from prefork.worker.secured import extension_of
-
-_TEMPLATE: dict[str, Any] = {
-    "type": "http",
-    "asgi": {"version": "3.0", "spec_version": "2.5"},
-    "http_version": "",
-    "method": "",
-    "scheme": "",
-    "path": "",
-    "raw_path": b"",
-    "query_string": b"",
-    "root_path": "",
-    "headers": [],
-    "client": None,
-    "server": None,
-    "extensions": {},
-}
-"""All keys of a scope: a copy with others put in would have to grow."""
+from prefork.worker.scope import Scopes
 
 
 class AsgiHandler:
@@ -62,10 +43,9 @@ class AsgiHandler:
         id_header: str = "",
     ) -> None:
         self.app = app
-        self.root_path = root_path
-        self.id_name = id_header.lower().encode("ascii")
         self.log = log
-        self.state = state or None
+        self.scope = Scopes(state, root_path, id_header).of
+        self._negotiate = negotiation(log)
         self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[Running] = set()
         """Keeps the tasks that wait alive, which the loop holds only weakly."""
@@ -81,10 +61,7 @@ class AsgiHandler:
 
     def upgrade(self, exchange: Exchange) -> None:
         """Give a request for a WebSocket to a task."""
-        # See there why it is imported so late.
-        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415
-
-        cycle = negotiate(self, Cycle(self, exchange))
+        cycle = self._negotiate(self, Cycle(self, exchange))
         if cycle is not None:
             exchange.state = cycle
             cycle.task = self._start(cycle.run())
@@ -102,7 +79,7 @@ class AsgiHandler:
 
     def overdue(self, exchange: Exchange) -> None:
         """Tell where a call waits that has had the ball for too long, and cancel it."""
-        # It knows this module, and is needed only now.
+        # It knows this module.
         from prefork.worker.witness import age, drawn, told, waiting  # noqa: PLC0415
 
         what = f"{told(exchange)} for {age(exchange):.1f}s"
@@ -120,45 +97,6 @@ class AsgiHandler:
             exchange.state.disconnect()
 
 
-def _place(connection: Connection) -> dict[str, Any]:
-    """The part of the scope that all requests of a connection share."""
-    peer = connection.peer
-    server: tuple[str, int | None] | None = peer.server
-    if server is None:
-        # A unix socket has a path, and one without a name has not even that.
-        path = connection.transport.get_extra_info("sockname")
-        server = (path, None) if path and isinstance(path, str) else None
-    shared: dict[str, Any] = {
-        "scheme": peer.scheme,
-        "client": peer.client,
-        "server": server,
-        "extensions": EXTENSIONS,
-    }
-    if peer.tls is not None:
-        shared["extensions"] = EXTENSIONS | {"tls": extension_of(peer.tls)}
-    connection.shared = shared
-    return shared
-
-
-def _remember(request: RequestHead, root_path: str) -> dict[str, Any]:
-    """The part of the scope that all requests with this head share."""
-    request.derived = derived = _TEMPLATE.copy()
-    _add_head(derived, request, root_path)
-    return derived
-
-
-def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:
-    """Keys that follow from the request's head, but for its fields."""
-    path = request.path.decode("ascii")
-    scope["root_path"] = root_path
-    scope["http_version"] = request.version
-    scope["method"] = request.method
-    # The specification has the path with its front, also when a proxy took it away.
-    scope["path"] = root_path * (path != "*") + (unquote(path) if "%" in path else path)
-    scope["raw_path"] = request.path
-    scope["query_string"] = request.query
-
-
 class Running:
     """One call of the app, in a task of its own."""
 
@@ -168,6 +106,28 @@ class Running:
     timed_out = False
     patience: float | None = None
     """Seconds that it may go on while the worker drains; None: as long as the worker may."""
+    streams_since: float | None = None
+    told_at: float | None = None
+    torn_down = False
+    """While the worker drains, see drain.py: when its response was first seen to stream, when the
+    app was told to end it, in seconds from the stop signal, and whether it was cancelled."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is in the middle of a response of unknown length."""
+        return False
+
+    def drain(self) -> None:
+        """The worker begins to leave."""
+
+    def tell_end(self) -> None:
+        """The worker leaves: wake an app that waits for its client."""
+
+    def tear_down(self) -> None:
+        """Cancel it because the worker leaves."""
+        self.torn_down = True
+        if self.task is not None:
+            self.task.cancel()
 
     async def run(self) -> None:
         """Call the app and see to it that the client gets an answer. Never raises."""
@@ -185,6 +145,8 @@ class Running:
 
     def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
         """``quiet``: an app that is torn down because its client left has not failed."""
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
         if self.timed_out:
             what += " (no answer in time)"
             quiet = quiet or isinstance(error, asyncio.CancelledError)  # ``overdue`` has told of it
@@ -214,7 +176,7 @@ class Cycle(Running):
         """Call the app and see to it that the request is answered. Never raises."""
         exchange = self.exchange
         try:
-            await self._handler.app(self.scope(), self.receive, self.send)
+            await self._handler.app(self._handler.scope(exchange), self.receive, self.send)
             if not exchange.ended and not exchange.gone:
                 what = "in the middle of its response" if self._status else "without a response"
                 raise ResponseError(f"the app returned {what}")
@@ -227,34 +189,11 @@ class Cycle(Running):
                 self._handler.running.discard(self)
                 exchange.state = None  # which is us: a ring would wait for the collector
 
-    def scope(self) -> dict[str, Any]:
-        """A new one."""
-        exchange = self.exchange
-        connection, request = exchange.connection, exchange.request
-        root_path = self._handler.root_path
-        # The app may change its scope, and what is in it.
-        if request.recurring:
-            scope = (request.derived or _remember(request, root_path)).copy()
-            scope["headers"] = request.headers.copy()
-        else:
-            scope = _TEMPLATE.copy()
-            _add_head(scope, request, root_path)
-            scope["headers"] = request.headers
-        place = connection.shared or _place(connection)
-        scope.update(place)
-        scope["extensions"] = place["extensions"].copy()
-        if self._handler.state is not None:
-            scope["state"] = self._handler.state.copy()
-        if request.origin is not None and (origin := exchange.origin) is not None:
-            into_scope(scope, origin)
-        if exchange.id:
-            with_id(scope, self._handler.id_name, exchange.id)
-        return scope
-
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
         exchange = self.exchange
-        if not self._read:
+        ending = exchange.ended or self.told_at is not None
+        if not self._read and not ending:
             body = exchange.body
             if body is None:
                 self._read = True
@@ -267,7 +206,7 @@ class Cycle(Running):
             self._read = not more
             exchange.began = exchange.connection.service.now
             return {"type": "http.request", "body": data, "more_body": more}
-        if not exchange.gone and not exchange.ended:
+        if not exchange.gone and not ending:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)
         return {"type": "http.disconnect"}
@@ -288,7 +227,7 @@ class Cycle(Running):
                 self._send_body(exchange, data, more)
             if not exchange.ended:
                 await self._drain()
-            elif self._gone is not None:
+            elif self._gone is not None or exchange.body is not None:
                 self.disconnect()
         else:
             await self._send_extension(kind, message)
@@ -385,14 +324,27 @@ class Cycle(Running):
         self.exchange.finish(b"", trailers)
         self.disconnect()
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is in the middle of a response of unknown length."""
+        exchange = self.exchange
+        return exchange.status != 0 and exchange.left is None and not exchange.ended
+
+    def tell_end(self) -> None:
+        """``http.disconnect``, although the client still gets what the app sends."""
+        self.disconnect()
+
     def disconnect(self) -> None:
         """There is nobody to answer any more, or nothing left to answer."""
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+        if self.exchange.body is not None and not self._read:
+            self.exchange.body.lose()  # another task may wait for more of it
 
     def _fail(self, error: BaseException) -> None:
         exchange = self.exchange
         # It may know before us that its client left, when a send finds the transport closing.
         closing = not exchange.ended and exchange.connection.transport.is_closing()
-        self._tell_failure(exchange.request.shown(), error, quiet=exchange.gone or closing)
+        quiet = exchange.gone or closing or self.told_at is not None
+        self._tell_failure(exchange.request.shown(), error, quiet)
         exchange.fail()

@@ -13,11 +13,10 @@ from prefork.http.head import PLAIN, STATUS_LINES, Pair, ResponseError, hint_lin
 from prefork.http.request import RequestHead
 from prefork.http.sendfile import send_file, send_until_end, size_from
 
-EXTENSIONS: dict[str, dict[str, Any]] = {
-    "http.response.early_hint": {},
-    "http.response.pathsend": {},
-    "http.response.trailers": {},
-}
+EXTENSIONS = frozenset(
+    ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")
+)
+"""Announced in the scope; see scope.py."""
 
 
 def send_hint(exchange: Exchange, message: dict[str, Any]) -> None:

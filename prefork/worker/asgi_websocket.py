@@ -1,8 +1,8 @@
 """ASGI 3 over a WebSocket: the websocket scope (asgi.readthedocs.io, WebSocket 2.4).
 
 One task a connection. It accepts, closes (403), or refuses with a whole response of its own; until
-then the connection is an HTTP request like any other. Imported when the first client asks for a
-WebSocket, because importing ``websockets`` takes longer than all the rest of a worker's boot.
+then the connection is an HTTP request like any other. The master imports it before it forks, see
+late_import.py.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from websockets.exceptions import ProtocolError
 
 from prefork.errors import ClientGoneError
 from prefork.http.handshake import Handshake
-from prefork.http.head import ResponseError
-from prefork.http.websocket import ABNORMAL, INTERNAL_ERROR, WebSocket
+from prefork.http.head import RETRY_AFTER, ResponseError
+from prefork.http.websocket import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART, WebSocket
+from prefork.worker import fork_hooks
 from prefork.worker.asgi import Cycle, Running
 from prefork.worker.asgi_extensions import EXTENSIONS
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 _DENIAL = "websocket.http.response."
 _NORMAL = 1000
+_LEAVING = "this worker is leaving; connect again"
 
 
 def negotiate(handler: "AsgiHandler", http: Cycle) -> "WebSocketCycle | None":
     """Judge a request for a WebSocket; None: it was refused, and answered."""
+    if http.exchange.connection.service.draining:
+        http.exchange.page(503, _LEAVING, (RETRY_AFTER,))
+        return None
     handshake = Handshake(http.exchange, _library_log(handler.log))
     return None if handshake.refused else WebSocketCycle(handler, handshake, http)
 
@@ -48,6 +53,8 @@ class WebSocketCycle(Running):
     _denying = False
     _closed = False
     """By the app."""
+    _turned_away = False
+    """The worker drains, and answered the handshake in the app's place."""
     _decision: asyncio.Future[None] | None = None
     """Done when there is a WebSocket, or will never be one."""
 
@@ -57,7 +64,7 @@ class WebSocketCycle(Running):
         self.patience = http.exchange.connection.service.limits.websocket.close_timeout
         self.exchange = http.exchange
         self._http = http
-        """The same request as HTTP sees it: for the scope, and to refuse it."""
+        """The same request as HTTP sees it, to refuse it."""
 
     async def run(self) -> None:
         """Call the app and see to it that the client gets an answer and an end. Never raises."""
@@ -65,6 +72,8 @@ class WebSocketCycle(Running):
         running.add(self)
         try:
             await self._handler.app(self._scope(), self.receive, self.send)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             self._check_end()
         except BaseException as error:
             self._fail(error)
@@ -72,7 +81,7 @@ class WebSocketCycle(Running):
             running.discard(self)
 
     def _scope(self) -> dict[str, Any]:
-        scope = self._http.scope()
+        scope = self._handler.scope(self.exchange)
         del scope["method"]
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
@@ -97,6 +106,9 @@ class WebSocketCycle(Running):
             self._connected = True
             return {"type": "websocket.connect"}
         while (websocket := self._websocket) is None:
+            if self._turned_away:
+                code = GOING_AWAY if self.exchange.connection.service.for_good else RESTART
+                return {"type": "websocket.disconnect", "code": code, "reason": ""}
             if self.exchange.gone or self.exchange.ended:
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
             self._decision = self._decision or asyncio.get_running_loop().create_future()
@@ -136,6 +148,8 @@ class WebSocketCycle(Running):
         kind, exchange = event["type"], self.exchange
         if exchange.gone:
             raise ClientGoneError("the client left before its WebSocket was accepted")
+        if self._turned_away:
+            raise ClientGoneError("the worker leaves, and its client was told to connect again")
         if exchange.ended:
             raise ResponseError(f"the app sent {kind!r} after it refused the WebSocket")
         if kind.startswith(_DENIAL):
@@ -165,6 +179,15 @@ class WebSocketCycle(Running):
             raise ResponseError(f"the app cannot close with {code!r}: {error}") from error
         self._closed = True
 
+    def drain(self) -> None:
+        """Answer a handshake that the app has not begun to answer: accepted, the WebSocket would
+        be closed at once, and an app that never answers would hold the worker."""
+        exchange = self.exchange
+        if not (self._websocket or self._denying or exchange.ended or exchange.gone):
+            self._turned_away = True
+            exchange.page(503, _LEAVING, (RETRY_AFTER,))
+            self.disconnect()
+
     def disconnect(self) -> None:
         """Wake an app that waits for what becomes of the handshake."""
         if self._decision is not None and not self._decision.done():
@@ -173,7 +196,9 @@ class WebSocketCycle(Running):
     def _fail(self, error: BaseException) -> None:
         exchange, websocket = self.exchange, self._websocket
         what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
-        over = exchange.gone if websocket is None else websocket.closed is not None
+        over = exchange.gone or self._turned_away
+        if websocket is not None:
+            over = websocket.closed is not None
         self._tell_failure(what, error, quiet=over and not self._closed)
         if websocket is None:
             exchange.fail()

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,21 +23,25 @@ from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
 from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import die_with_parent, let_signals_through
-from prefork.unix.scoreboard import Row
+from prefork.unix.scoreboard import WORKING, Row
 from prefork.unix.shared_queue import SharedQueue
+from prefork.unix.signals import enlarge_signal_stack
 from prefork.unix.streams import open_descriptors
 from prefork.worker import current
+from prefork.worker.aids import Aids
 from prefork.worker.current import WorkerInfo
-from prefork.worker.interface import Interface, choose
+from prefork.worker.interface import Interface, as_single, choose
 from prefork.worker.leave import Leave
 from prefork.worker.line import Line
 from prefork.worker.load import load, own_traceback, prepare_imports
 from prefork.worker.program import Hatch, become, find, lead_session, out_of_the_way
-from prefork.worker.signals import ASK_SIGNAL, DUMP_SIGNAL
+from prefork.worker.signals import DUMP_SIGNAL
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
     from prefork.tls.credentials import Credentials
+    from prefork.worker.fork_hooks import ForkHooks
+    from prefork.worker.last_threads import LastThreads
     from prefork.worker.watchdog import Watchdog
 
 
@@ -57,6 +62,7 @@ class Birth:
     queue: SharedQueue
     """Of connections that workers share."""
     ready_fd: int
+    ask_fd: int
     life_fd: int
     row: Row
     master: int
@@ -72,11 +78,15 @@ class Birth:
     """None: it is no program."""
 
 
-def import_serving() -> None:
-    """What an app is served with. The master calls this before it forks, so that workers share it
-    and boot in milliseconds; for programs it does not, as they need none of it."""
-    for module in ("doors", "plain", "serve", "slow", "watchdog"):
+def import_serving(config: Config) -> None:
+    """What an app is served with. The master calls this before it forks, so that workers share it,
+    boot in milliseconds, and need nothing of a Python environment that may have been upgraded or
+    moved by then. For programs it does not, as they need none of it."""
+    for module in ("doors", "fork_hooks", "last_threads", "plain", "serve", "slow", "watchdog"):
         import_module(f"prefork.worker.{module}")
+    if config.interface in ("auto", "asgi"):
+        with suppress(ImportError):  # the first worker that needs it says so
+            import_module("prefork.worker.asgi_websocket")
 
 
 def live(birth: Birth) -> int:
@@ -84,6 +94,7 @@ def live(birth: Birth) -> int:
     if birth.hatch is not None:
         return _become_program(birth, birth.hatch)
     # Imported before the fork, see import_serving.
+    from prefork.worker import fork_hooks  # noqa: PLC0415
     from prefork.worker.slow import period_of  # noqa: PLC0415
     from prefork.worker.watchdog import Watchdog  # noqa: PLC0415
 
@@ -91,30 +102,72 @@ def live(birth: Birth) -> int:
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
     stopping = current.begin(birth.info)
     leave = Leave(stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master)
-    watchdog = Watchdog(birth.info, birth.log, line.stuck, period_of(config.slow_log))
+    period = period_of(config.slow_log)
+    watchdog = Watchdog(birth.info, birth.log, line.stuck, period, birth.ask_fd)
+    hooks = fork_hooks.ForkHooks(watchdog.pause, watchdog.resume)
+    _disown_forks(birth, hooks, stopping, watchdog)
     try:
         leave.ignore_masters_signals()
         birth.open_logs()  # while we are still who may
         settle(birth)
         watchdog.start()
+        hooks.register()
         if not leave.follow_master():
             return 0
         app = load(config.app, config.factory)
+        if fork_hooks.in_child:
+            fork_hooks.leave()
         open_descriptors()  # the app may have closed some
-        choice = choose(app, config.interface)
-        if birth.info.slot == 0 and birth.info.generation == 1:
-            birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
+        app, interface = _chosen(birth, app)
         leave.listen(on_quit=birth.flush_logs)
-        _serve(birth, app, choice.interface, line, leave, watchdog)
+        aids = Aids(watchdog, hooks, _last_threads(birth, line))
+        try:
+            _serve(birth, app, interface, line, leave, aids)
+        except SystemExit:
+            if fork_hooks.in_child or not stopping:
+                raise
+        aids.last_threads.wait()
     except PreforkError as error:
         return _report(birth, line, error)
     except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and stopping:
-            return 0
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
         return _report(birth, line, AppError("the app ended", own_traceback(error)))
     finally:
         birth.flush_logs()
     return 0
+
+
+def _chosen(birth: Birth, app: Any) -> tuple[Any, Interface]:
+    """The app as it is to be called, and its interface, which the first worker logs."""
+    choice = choose(app, birth.config.interface)
+    if birth.info.slot == 0 and birth.info.generation == 1:
+        birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
+    return as_single(app) if choice.double else app, choice.interface
+
+
+def _last_threads(birth: Birth, line: Line) -> "LastThreads":
+    from prefork.worker.last_threads import LastThreads  # noqa: PLC0415
+
+    def publish(count: int) -> None:
+        birth.row.counts[WORKING] = count
+
+    busy = current.busy()
+    busy.publish = publish
+    publish(busy.count)
+    who = f"worker {birth.info.slot}"
+    return LastThreads(who, birth.log, line, busy, birth.config.kill_timeout)
+
+
+def _disown_forks(
+    birth: Birth, hooks: "ForkHooks", stopping: "current.Stopping", watchdog: "Watchdog"
+) -> None:
+    """What a process that the app forks must not keep of this worker."""
+    pipes = (birth.ready_fd, birth.life_fd, *stopping.descriptors(), *watchdog.descriptors())
+    hooks.replace(lambda: pipes)
+    hooks.replace(birth.queue.descriptors)
+    hooks.replace_sockets([listener.socket.getsockname() for listener in birth.listeners])
+    hooks.call(birth.row.make_private)
 
 
 def _become_program(birth: Birth, hatch: Hatch) -> int:
@@ -153,8 +206,9 @@ def settle(birth: Birth) -> None:
     """Become who and where the worker is to be. Raises MachineError."""
     birth.set_title("booting")
     faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
+    enlarge_signal_stack()
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
-    let_signals_through(but=(ASK_SIGNAL,))
+    let_signals_through()
     keep_freed_memory()
     raise_limit()
     take_place(birth)
@@ -190,7 +244,7 @@ def _serve(
     interface: Interface,
     line: Line,
     leave: Leave,
-    watchdog: "Watchdog",
+    aids: "Aids",
 ) -> None:
     from prefork.worker.doors import doors  # noqa: PLC0415
     from prefork.worker.plain import run_main  # noqa: PLC0415
@@ -205,9 +259,9 @@ def _serve(
                 "mean nothing to it; leave them out"
             )
         birth.queue.close()
-        run_main(app, list(listeners), config, line, leave, birth.log)
+        run_main(app, list(listeners), config, line, leave, birth.log, aids.hooks)
     else:
-        HttpWorker(birth, app, interface, entrances, line, leave).run(watchdog)
+        HttpWorker(birth, app, interface, entrances, line, leave).run(aids)
 
 
 def _report(birth: Birth, line: Line, error: PreforkError) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from prefork.worker.busy import BusyWork
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
@@ -39,6 +41,10 @@ class Stopping:
     def fileno(self) -> int:
         """Readable once it happened."""
         return self._reader
+
+    def descriptors(self) -> tuple[int, int]:
+        """Both ends of the pipe."""
+        return self._reader, self._writer
 
     def set(self) -> None:
         """It happens now; safe in a signal handler."""
@@ -72,6 +78,7 @@ class Stopping:
 
 
 class _Current:
+    busy = BusyWork()
     info: WorkerInfo | None = None
     stopping: Stopping | None = None
     say_ready: Callable[[], None] | None = None
@@ -85,13 +92,22 @@ def begin(info: WorkerInfo) -> Stopping:
     return _Current.stopping
 
 
+def forget_worker() -> None:
+    """In a process that the worker forked: nothing asks it to leave, and no master waits for
+    it to be ready. ``worker()`` still names the worker that it comes from."""
+    _Current.stopping = None
+    _Current.say_ready = None
+    _Current.busy = BusyWork()
+
+
 def on_ready(say_ready: Callable[[], None]) -> None:
     """What ``ready()`` is to call, with --ready manual."""
     _Current.say_ready = say_ready
 
 
 def worker() -> WorkerInfo:
-    """The worker that runs this code: slot, generation, name. Raises RuntimeError outside."""
+    """The worker that runs this code, or forked the process that does: slot, generation, name.
+    Raises RuntimeError outside."""
     if _Current.info is None:
         raise RuntimeError("prefork.worker() was called outside of a prefork worker")
     return _Current.info
@@ -101,6 +117,13 @@ def ready() -> None:
     """Say that this worker accepts connections now (with ``--ready manual``); once is enough."""
     if _Current.say_ready is not None:
         _Current.say_ready()
+
+
+def busy() -> BusyWork:
+    """``with busy():`` marks work that is no request, as in a thread or after a response: workers
+    are not recycled, nor scaled down by the load, before it is done, and a worker that is told to
+    go waits for it up to the kill timeout."""
+    return _Current.busy
 
 
 def stopping() -> Stopping:

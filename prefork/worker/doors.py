@@ -1,8 +1,8 @@
 """The way in, by listener: straight, or past a PROXY header, a TLS handshake, or both.
 
 The order is that of the bytes: who the client is, then the handshake, then HTTP. Whoever does not
-make it in time, or says something wrong, is let go without a word: TLS has its own alerts, and a
-proxy that speaks the protocol wrongly would not understand an answer. Such a connection never
+make it in time, or says something wrong, is let go with no more than TLS's own alert: a proxy that
+speaks the protocol wrongly would not understand an answer. Such a connection never
 existed for the service, and counts for nothing.
 """
 
@@ -17,6 +17,7 @@ from prefork.config import Config
 from prefork.config.networks import Networks
 from prefork.http.peer import Addresses, Place
 from prefork.http.proxy_protocol import LONGEST, ProxyProtocolError, parse
+from prefork.tls.alerts import AlertSender, to_client
 from prefork.tls.credentials import Credentials
 from prefork.unix.listeners import Listener
 
@@ -112,13 +113,18 @@ class Doorkeeper:
         if tls is None:
             await self._loop.connect_accepted_socket(lambda: self._make(told), taken)
         else:
-            await self._loop.connect_accepted_socket(
-                lambda: self._make(told),
-                taken,
-                ssl=tls.context,
-                ssl_handshake_timeout=door.patience,
-                ssl_shutdown_timeout=_FOREVER,
-            )
+            sender = AlertSender(taken)
+            to_client.set(sender)
+            try:
+                await self._loop.connect_accepted_socket(
+                    lambda: self._make(told),
+                    taken,
+                    ssl=tls.context,
+                    ssl_handshake_timeout=door.patience,
+                    ssl_shutdown_timeout=_FOREVER,
+                )
+            finally:
+                sender.forget()
 
     async def _introduced(
         self, taken: socket.socket, address: Any, proxies: Networks, patience: float

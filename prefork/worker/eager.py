@@ -3,7 +3,8 @@
 Python 3.12 has this as ``eager_start``. Older versions of asyncio put the first step of a new task
 into the loop's queue by ``loop.call_soon``; here that one call is intercepted, and the step is run
 where the task was made. To the code inside, it is a task like any other: ``current_task``,
-cancellation, contexts and timeouts work, and only the order differs.
+cancellation, contexts and timeouts work, and only the order differs. A process that the app forks
+ends where it comes back here (fork_hooks.py).
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
+
+from prefork.worker import fork_hooks
 
 Step = Callable[[], object]
 
@@ -35,12 +38,17 @@ class EagerTasks:
             del loop.call_soon
         assert self._context is not None
         self._context.run(self._step)
+        if fork_hooks.in_child:
+            fork_hooks.leave()
         return task
 
     def _catch(self, step: Step, *, context: Context) -> None:
         self._step, self._context = step, context
 
     def _start_natively(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        return asyncio.Task(  # type: ignore[call-arg]
+        task = asyncio.Task(  # type: ignore[call-arg]
             coroutine, loop=self._loop, name="request", eager_start=True
         )
+        if fork_hooks.in_child:
+            fork_hooks.leave()
+        return task

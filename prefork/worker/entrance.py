@@ -31,18 +31,34 @@ class Entrance:
         self._gate = gate(row, self._load, config, 0)
         self._counts = row.counts
         self._lock = threading.Lock()
-        self._is_open = False
+        self._open: set[int] = set()
+        """Listeners by which the app asks for connections."""
         self._waited = 0.0
 
-    def open(self) -> None:
-        """The app asks for a connection."""
-        if not self._is_open:
-            self._is_open = True
+    @property
+    def is_busy(self) -> bool:
+        """Whether a connection is open."""
+        return self._load.word >= CONNECTION
+
+    def open(self, listening: socket.socket) -> None:
+        """The app asks for a connection, there."""
+        if id(listening) not in self._open:
+            self._open.add(id(listening))
             self._load.show()
 
-    def shut(self) -> None:
+    def shut(self, listening: socket.socket) -> None:
+        """It asks for no more there."""
+        self._open.discard(id(listening))
+        if not self._open:
+            self._load.hide()
+
+    def leave(self) -> None:
         """It gets no more."""
         self._load.hide()
+
+    def nobody_waits(self) -> None:
+        """What we left to a sibling was taken; the next one has not waited yet."""
+        self._waited = 0.0
 
     def admits(self, listening: socket.socket) -> bool:
         """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
@@ -56,15 +72,19 @@ class Entrance:
         self._waited += PAUSE
         return False
 
-    def taken(self, plain: socket.socket, address: Any) -> tuple[socket.socket, Any]:
+    def taken(self, listening: socket.socket, fd: int, address: Any) -> tuple["Counted", Any]:
         """What accept(2) said, as the app gets it."""
-        counted = Counted(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        counted = Counted(listening.family, listening.type, listening.proto, fileno=fd)
         counted.on_end = self._ended
         with self._lock:
             self._counts[_ACCEPTED] += 1
             self._gate.take_turn()
             self._change(+1)
         return counted, address
+
+    def forget(self) -> None:
+        """In a process that the worker forked: another thread may have had the lock."""
+        self._lock = threading.Lock()
 
     def _ended(self) -> None:
         with self._lock:

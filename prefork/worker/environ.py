@@ -49,8 +49,11 @@ Hint = Callable[[Connection, Hints], None]
 class EarlyHints:
     """``wsgi.early_hints``: called with header fields, ``("Link", …)`` above all, sends a 103.
 
-    One for a connection: it answers its requests one by one, so they cannot be mistaken.
+    One for a connection: it answers its requests one by one, so they cannot be mistaken. The slots
+    keep an app from leaving attributes on it for the next request.
     """
+
+    __slots__ = ("_connection", "_hint")
 
     def __init__(self, connection: Connection, hint: Hint) -> None:
         self._connection = connection
@@ -61,7 +64,10 @@ class EarlyHints:
 
 
 class NoInput:
-    """``wsgi.input`` of a request without a body; one for all, because it has no state."""
+    """``wsgi.input`` of a request without a body; one for all, because it has no state, and takes
+    no attributes."""
+
+    __slots__ = ()
 
     def read(self, _size: int = -1) -> bytes:
         """Nothing."""

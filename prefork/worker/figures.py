@@ -8,13 +8,12 @@ import math
 from time import monotonic, process_time
 
 from prefork.http.service import Service
+from prefork.http.tick import PERIOD
 from prefork.unix.scoreboard import Row
 from prefork.unix.tcp_info import time_in_queue
 from prefork.wire import histogram
+from prefork.wire.reading import RATE_MEMORY
 from prefork.wire.scoreboard import HISTOGRAM, INDEX
-
-MEMORY = 5.0
-"""Seconds over which the rate forgets."""
 
 LATEST = 1.0
 """Seconds for which the worst lag stands."""
@@ -28,6 +27,7 @@ QUESTION = 0.01
 
 _SEQUENCE = INDEX["sequence"]
 _BEAT = INDEX["beat"]
+_DUE = INDEX["due"]
 _REQUESTS = INDEX["requests"]
 _IN_FLIGHT = INDEX["in_flight"]
 _CONNECTIONS = INDEX["connections"]
@@ -51,7 +51,9 @@ class Figures:
     def __init__(self, row: Row, at_a_time: int, now: float) -> None:
         self._counts, self._floats = row.counts, row.floats
         self._at_a_time = at_a_time
-        self._last = self._due = now
+        self._last = self._due = self._woken = now
+        self._was_idle = False
+        """Until the last beat there was nothing to do, and the one before planned with that."""
         self._cpu = process_time()
         self._requests = 0
         self._lag = 0.0
@@ -81,10 +83,12 @@ class Figures:
     def publish(self, service: Service, now: float, wait: float) -> None:
         """All that changed since the last time; the next is to be in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
-        late = self.late = max(0.0, now - self._due)
+        late = max(0.0, now - self._due)
+        # A beat of an idle worker tells when the machine had time for it, and kept nobody waiting.
+        self.late = 0.0 if self._was_idle else late
         counts[_SEQUENCE] += 1
         took = self._count_times(service)
-        floats[_BEAT] = now
+        floats[_BEAT], floats[_DUE] = now, now + wait
         answered = service.requests - counts[_REQUESTS]
         counts[_REQUESTS] = service.requests
         counts[_IN_FLIGHT] = service.load.requests
@@ -93,11 +97,17 @@ class Figures:
         counts[_SENT] = service.sent
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
-            self.interval = (now - self._last) / answered
-        floats[_LAG] = self._worst_lag(now, late)
+            self.interval = (now - max(self._last, self._woken)) / answered
+        # Nothing is true "of late" that will not be looked at for longer than that.
+        floats[_LAG] = self._worst_lag(now, late) if wait <= LATEST else 0.0
         floats[_RATE] = self._rate(service.requests, now)
         counts[_SEQUENCE] += 1
         self._last, self._due = now, now + wait
+        self._was_idle = wait > PERIOD
+
+    def wake(self, now: float, wait: float) -> None:
+        """There is something to do: the next ``publish`` is to be in ``wait`` seconds."""
+        self._woken, self._due, self._was_idle = now, now + wait, False
 
     def _count_times(self, service: Service) -> float:
         """Empties the service's lists; what all of these requests took."""
@@ -139,5 +149,5 @@ class Figures:
         if passed <= 0:
             return float(self._floats[_RATE])
         new, self._requests = requests - self._requests, requests
-        share = 1 - math.exp(-passed / MEMORY)
+        share = 1 - math.exp(-passed / RATE_MEMORY)
         return float(self._floats[_RATE] + (new / passed - self._floats[_RATE]) * share)

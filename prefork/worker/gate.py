@@ -5,8 +5,8 @@ is awake and finds the next connection, too. So a worker that was woken compares
 (http/load.py) with those of the others. It takes a connection only when no sibling has less, or
 when more wait than those will take. Who has less was woken as well.
 
-Nobody relies on that. A sibling whose heartbeat is old does not count, and what has waited for as
-long as the guard is taken by whoever sees it; a sibling that let it wait so long does not count
+Nobody relies on that. A sibling whose heartbeat is overdue does not count, and what has waited for
+as long as the guard is taken by whoever sees it; a sibling that let it wait so long does not count
 either until it beats again.
 """
 
@@ -15,10 +15,13 @@ from time import monotonic
 
 from prefork.config import Config
 from prefork.http.load import CONNECTION, NOBODY, REQUEST, TURNS, Load
+from prefork.http.tick import PERIOD
 from prefork.unix.scoreboard import Row
 
 STALE = 1.0
-"""Seconds without a beat after which a sibling does not count. They beat four times a second."""
+"""Seconds without a beat after which a sibling does not count. They beat four times a second; one
+that is idle announces the time of its next beat, and does not count when that has passed by as
+much."""
 
 LONG = 0.002
 """Seconds of a call for which it matters behind whom a connection waits."""
@@ -118,13 +121,26 @@ class Gate:
                 self._slow[place] = self._rows.beat(place)
         return word < self._limit
 
+    def leaves_to_heirs(self) -> bool:
+        """Whether this worker is to be replaced, and another that is not takes connections: what
+        is accepted here has to go there soon."""
+        rows, now = self._rows, monotonic()
+        return rows.is_outdated(self._place) and any(
+            other != NOBODY and not rows.is_outdated(place) and not self._is_overdue(place, now)
+            for place, other in enumerate(self._words[: rows.used].tolist())
+        )
+
     def _sleeps(self, place: int, now: float) -> bool:
         beat = self._rows.beat(place)
         if place in self._slow:
             if self._slow[place] == beat:
                 return True
             del self._slow[place]
-        return now - beat > STALE
+        return self._is_overdue(place, now)
+
+    def _is_overdue(self, place: int, now: float) -> bool:
+        """Whether the worker of that row should have beaten a while ago."""
+        return now > max(self._rows.beat(place), self._rows.due(place) - PERIOD) + STALE
 
 
 class OpenGate(Gate):

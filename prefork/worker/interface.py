@@ -3,16 +3,33 @@
 async with three required arguments   ASGI      app(scope, receive, send)
 two required arguments                WSGI      app(environ, start_response)
 one required argument, or *listeners  socket    main(listener)
+one required argument called scope,
+or a class with an async __call__     ASGI 2    app(scope)(receive, send)
+
+What counts are the arguments of what is really called: functools.wraps makes ``inspect.signature``
+tell those of the inner function, which a decorator may have changed. Only a decorator that takes
+anything (``*args, **kwargs``) is looked through, and what is found behind it must be beyond doubt.
 """
 
-import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from prefork.errors import AppError
+
+KNOWN = {
+    ("webob.dec", "wsgify.__call__"),
+    ("werkzeug.wrappers.request", "Request.application.<locals>.application"),
+    ("wsgiref.validate", "validator.<locals>.lint_app"),
+}
+"""WSGI callables whose arguments do not tell: the module and the name of their code."""
+
+DEEPEST = 50
+"""Decorators around an app."""
 
 
 class Interface(StrEnum):
@@ -29,27 +46,161 @@ class Choice:
 
     interface: Interface
     reason: str
+    double: bool = False
+    """An ASGI 2 app, to be called as ``app(scope)(receive, send)``; see ``as_single``."""
 
 
 def choose(app: Callable[..., Any], wanted: str) -> Choice:
     """``wanted`` is the option's word. Raises AppError when the callable fits nothing."""
     if wanted != "auto":
-        return Choice(Interface(wanted), "as asked")
-    asynchronous = is_async(app)
-    required, star = _required(app)
-    kind = "async, " if asynchronous else ""
-    found = f"{kind}{required} required argument{'' if required == 1 else 's'}"
-    if required == 3 and asynchronous:
+        double = wanted == "asgi" and is_double(app)
+        return Choice(Interface(wanted), "as asked" + " (version 2)" * double, double)
+    look = _Look(app)
+    if look.is_known:
+        return Choice(Interface.WSGI, f"{look.module} makes it")
+    if look.is_opaque:
+        inner = look.behind()
+        found = _fitting(inner) if inner is not None and _is_beyond_doubt(look, inner) else None
+        if found is None:
+            raise _unknown(look, inner)
+        return replace(found, reason=f"{found.reason}, behind a decorator")
+    found = _fitting(look)
+    if found is None:
+        raise AppError(
+            f"the app fits no interface: it has {look}; WSGI takes two, ASGI is async and takes "
+            f"three, main(listener) takes one. {_next_step(look.required)}"
+        )
+    return found
+
+
+def as_single(app: Callable[..., Any]) -> Callable[..., Any]:
+    """An ASGI 2 app as one of ASGI 3 (asgi.readthedocs.io, "Legacy Applications")."""
+
+    async def single(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope)(receive, send)
+
+    return single
+
+
+def is_async(app: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine, as far as that shows."""
+    look = _Look(app)
+    inner = look.behind()
+    return look.is_async or (inner is not None and inner.is_async)
+
+
+def is_double(app: Callable[..., Any]) -> bool:
+    """Whether it is an ASGI 2 app."""
+    look = _Look(app)
+    if look.required != 1 or look.is_opaque or look.is_async:
+        return False
+    if isinstance(app, type):
+        return inspect.iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
+    return look.names[:1] == ["scope"]
+
+
+class _Look:
+    """What can be seen of a callable from outside. Raises AppError when that is nothing."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        self.app = app
+        called = _called(app)
+        try:
+            parameters = inspect.signature(called, follow_wrapped=False).parameters.values()
+        except (TypeError, ValueError):
+            raise AppError(
+                "the app's arguments cannot be read; say what it is with --interface"
+            ) from None
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
+        kinds = {p.kind for p in parameters}
+        self.names = [p.name for p in parameters]
+        self.required = len(needed)
+        self.has_star = inspect.Parameter.VAR_POSITIONAL in kinds
+        self._inner = _unwrapped(called) or getattr(app, "__wrapped__", None)
+        # A star alone is main(*listeners), unless there is something behind it.
+        self.is_opaque = self.has_star and (
+            inspect.Parameter.VAR_KEYWORD in kinds or callable(self._inner)
+        )
+        while isinstance(called, partial):
+            called = _called(called.func)
+        self.is_async = inspect.iscoroutinefunction(called)
+        function = getattr(called, "__func__", called)
+        self.module = str(getattr(function, "__globals__", {}).get("__name__", ""))
+        code = getattr(function, "__code__", None)
+        self.is_known = (self.module, getattr(code, "co_qualname", "")) in KNOWN
+
+    def behind(self) -> "_Look | None":
+        """The innermost callable, if this is a chain of decorators that take anything."""
+        look: _Look | None = self if self.is_opaque else None
+        for _ in range(DEEPEST):
+            if look is None or not callable(look._inner):
+                return None
+            look = _Look(look._inner)
+            if not look.is_opaque:
+                return look
+        return None
+
+    def __str__(self) -> str:
+        kind = "async, " if self.is_async else ""
+        return f"{kind}{self.required} required argument{'' if self.required == 1 else 's'}"
+
+
+def _called(app: Callable[..., Any]) -> Callable[..., Any]:
+    """What a call of ``app`` runs. ``__call__`` is looked up in the type, where it may also be a
+    slot that holds another method for each instance."""
+    kinds = (type, partial, FunctionType, MethodType, BuiltinFunctionType)
+    if isinstance(app, kinds):
+        return app
+    call: Any = inspect.getattr_static(type(app), "__call__", app)
+    try:
+        bound: Callable[..., Any] = call.__get__(app, type(app))
+    except AttributeError:  # an empty slot, or a callable without a class of its own
+        return app
+    return bound
+
+
+def _unwrapped(called: Any) -> Any:
+    """What functools.wraps says that it wraps, with what it is bound to; None: nothing."""
+    if isinstance(called, partial):
+        inner = _unwrapped(_called(called.func))
+        return None if inner is None else partial(inner, *called.args, **called.keywords)
+    if inspect.ismethod(called):
+        inner = _unwrapped(called.__func__)
+        return None if inner is None else inner.__get__(called.__self__)
+    return getattr(called, "__wrapped__", None)
+
+
+def _is_beyond_doubt(outer: _Look, inner: _Look) -> bool:
+    """Whether a decorator that takes anything passes it on as it is. One that makes an app of a
+    function of a request has the same shape, so the names have to tell."""
+    names = [name.lower() for name in inner.names]
+    if inner.required == 2:
+        return not outer.is_async and ("env" in names[0] or "start" in names[1])
+    if inner.required == 1:
+        return any(word in names[0] for word in ("listen", "sock", "scope"))
+    return True
+
+
+def _fitting(look: _Look) -> Choice | None:
+    """The interface that such arguments mean; None: there is none."""
+    required, found = look.required, str(look)
+    if required == 3 and (look.is_async or look.names[:3] == ["scope", "receive", "send"]):
         return Choice(Interface.ASGI, found)
-    if required == 3 and _returns_awaitable(app):
-        return Choice(Interface.ASGI, found)
-    if required == 2 and not asynchronous:
+    if required == 2 and not look.is_async:
         return Choice(Interface.WSGI, found)
-    if required == 1 or (required == 0 and star):
+    if is_double(look.app):
+        return Choice(Interface.ASGI, f"{found}, version 2", double=True)
+    if required == 1 or (required == 0 and look.has_star):
         return Choice(Interface.SOCKET, found)
-    raise AppError(
-        f"the app fits no interface: it has {found}; WSGI takes two, ASGI is async and takes "
-        f"three, main(listener) takes one. {_next_step(required)}"
+    return None
+
+
+def _unknown(look: _Look, inner: _Look | None) -> AppError:
+    behind = f" before it calls a function with {inner}" if inner is not None else ""
+    return AppError(
+        "the app fits no interface for sure: what is called takes anything, and may change it"
+        f"{behind}. {_next_step(look.required)}"
     )
 
 
@@ -58,33 +209,3 @@ def _next_step(required: int) -> str:
     if required == 0:
         return f"{says}; or, if it makes the app, call it, as in myapp:create_app()"
     return says
-
-
-def is_async(app: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
-    while isinstance(app, functools.partial):
-        app = app.func
-    call = type(app).__call__ if not isinstance(app, type) else None
-    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
-
-
-def _returns_awaitable(app: Callable[..., Any]) -> bool:
-    """A plain function that wraps an ASGI app: told by its argument names."""
-    names = list(inspect.signature(app).parameters)
-    return names[:3] == ["scope", "receive", "send"]
-
-
-def _required(app: Callable[..., Any]) -> tuple[int, bool]:
-    """How many positional arguments it needs, and whether it takes any number."""
-    try:
-        parameters = inspect.signature(app).parameters.values()
-    except (TypeError, ValueError):
-        raise AppError(
-            "the app's arguments cannot be read; say what it is with --interface"
-        ) from None
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    kinds = {p.kind for p in parameters}
-    # With ** as well it is a decorator without functools.wraps, which may hide anything.
-    star = inspect.Parameter.VAR_POSITIONAL in kinds
-    return len(needed), star and inspect.Parameter.VAR_KEYWORD not in kinds

@@ -2,12 +2,15 @@
 
 The stop signal means: drain. SIGQUIT means: now. The end of the life pipe, or the parent-death
 signal, means that the master died: drain, and keep the kill timeout without it. All other signals
-that an operator sends to a whole process group are the master's business and ignored here.
+that an operator sends to a whole process group are the master's business: here they have handlers
+that do nothing. SIG_IGN would be inherited by every program that the app starts (execve(2)); a
+handler is not.
 """
 
 import os
 import signal
 from collections.abc import Callable
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,10 @@ MASTERS_BUSINESS = (
 """What an operator sends to a whole group, and a worker does not heed."""
 
 
+def _disregard(_signum: int, _frame: FrameType | None) -> None:
+    """The master does what this signal asks for."""
+
+
 class Leave:
     """Installed before the app is loaded; ``stopping`` happens when the worker is to go."""
 
@@ -41,19 +48,23 @@ class Leave:
     ) -> None:
         self.stopping = stopping
         self.orphaned = False
+        self.stopped_at = 0.0
+        """When the worker was told to go (monotonic)."""
         self._on_asked: Callable[[], None] = lambda: None
         self._signal = signal.Signals[stop_signal]
         self._kill_timeout = kill_timeout
         self._life_fd = life_fd
         self._master = master
+        self._worker = os.getpid()
 
     def ignore_masters_signals(self) -> None:
         """While the app loads: the stop signal simply ends us."""
         signal.signal(self._signal, signal.SIG_DFL)
         for signum in MASTERS_BUSINESS:
-            # Not even for a moment: ignoring it would discard one that is pending since the fork.
             if signum != self._signal:
-                signal.signal(signum, signal.SIG_IGN)
+                signal.signal(signum, _disregard)
+                # The kernel restarts what it interrupts in C code, which may not expect EINTR.
+                signal.siginterrupt(signum, False)
 
     def follow_master(self) -> bool:
         """Get the stop signal when the master dies; False: it is dead already."""
@@ -85,8 +96,13 @@ class Leave:
 
         loop.add_reader(self._life_fd, closed)
 
-    def _asked(self, _signum: int, _frame: FrameType | None) -> None:
-        self._go()
+    def _asked(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() == self._worker:
+            self._go()
+        else:
+            # A child whose own handler, the app's, calls the one that it found.
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
 
     def _go(self) -> None:
         if os.getppid() != self._master and not self.orphaned:
@@ -94,5 +110,6 @@ class Leave:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
         if not self.stopping:
+            self.stopped_at = monotonic()
             self.stopping.set()
             self._on_asked()

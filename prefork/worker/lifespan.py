@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prefork.errors import AppError
+from prefork.worker import fork_hooks
 from prefork.worker.load import own_traceback
 
 
@@ -60,9 +61,13 @@ class Lifespan:
         }
         try:
             await self._app(scope, self._receive, self._send)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
+            if fork_hooks.in_child:
+                fork_hooks.leave(error)
             if self._asked:
                 self._failure = own_traceback(error)
                 if self._supported and not self._ending:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from prefork.unix.pipes import write_all
-from prefork.unix.scoreboard import BEAT, DEADLINE, ENDS, SHARES, Row
+from prefork.unix.scoreboard import BEAT, DEADLINE, DUE, ENDS, SHARES, Row
 from prefork.wire.ready import Say, encode
 
 
@@ -58,6 +58,11 @@ class Line:
         self._set_title("draining")
         write_all(self._fd, encode(Say.LEAVING))
 
+    def waits(self, what: str) -> None:
+        """All is answered; only this keeps it."""
+        self._set_title("waiting for its threads")
+        write_all(self._fd, encode(Say.LEAVING, what))
+
     def worn(self, why: str) -> None:
         """It wants a replacement, and serves on."""
         write_all(self._fd, encode(Say.WORN, why))
@@ -70,6 +75,12 @@ class Line:
         """The loop, or the call that blocks it from now on, gets the whole timeout."""
         self._floats[BEAT] = now = time.monotonic()
         self._floats[DEADLINE] = now + self._timeout
+
+    def beat_until(self, wait: float) -> None:
+        """The same, and the next beat comes within ``wait`` seconds."""
+        self.beat()
+        self._floats[DUE] = self._floats[BEAT] + wait
+        self._floats[DEADLINE] += wait
 
     def hold(self, since: float) -> None:
         """The same, counted from ``since`` (monotonic)."""

@@ -1,20 +1,24 @@
 """What a worker hears of its doors: that somebody came, who waits where, and how many.
 
 Each new connection wakes all workers once (EPOLLET), by an epoll of our own inside of the loop's,
-so that to leave it to a sibling costs no more system calls. Another epoll tells which doors have
-somebody waiting.
+so that to leave it to a sibling costs no more system calls.
+
+Which listeners have a connection waiting is asked with poll(2), which looks at the queues
+themselves. A second epoll would answer from its own list, which the kernel fills by a callback of
+its own: a worker that is woken between the two callbacks would be told that its queue is empty,
+and its edge would be spent.
 """
 
 import asyncio
 import random
-import select
 from collections.abc import Callable, Sequence
+from select import EPOLLET, EPOLLIN, POLLIN, epoll, poll  # gevent and eventlet take some away
 
 from prefork.unix.backlog import Backlog
 from prefork.worker.doors import Door
 from prefork.worker.sharing import Way
 
-_ARMED = select.EPOLLIN | select.EPOLLET
+_ARMED = EPOLLIN | EPOLLET
 
 
 class Listening:
@@ -34,7 +38,7 @@ class Listening:
         self._shared = False
         """A sibling gave something, and that queue was not seen empty since."""
         self._armed = True
-        self._news, self._queues = select.epoll(), select.epoll()
+        self._news, self._queues = epoll(), poll()
 
     def open(self, on_news: Callable[[], None]) -> None:
         """Call ``on_news`` when somebody came."""
@@ -46,7 +50,7 @@ class Listening:
             on_news()
 
         for fd in self._all:
-            self._queues.register(fd, select.EPOLLIN)
+            self._queues.register(fd, POLLIN)
             self._news.register(fd, _ARMED)
         self._loop.add_reader(self._news.fileno(), heard)
 
@@ -91,7 +95,6 @@ class Listening:
         """Stop, and close this process's copies; the queues live on in the master's."""
         self._loop.remove_reader(self._news.fileno())
         self._news.close()
-        self._queues.close()
         for backlog in self._backlogs:
             backlog.close()
         for door in self.doors:

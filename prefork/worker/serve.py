@@ -26,14 +26,17 @@ from prefork.http.spool_disk import SpoolDisk, check_folder
 from prefork.tls.matching import be_quiet_about_garbage
 from prefork.unix.descriptors import limit
 from prefork.worker.accept import Acceptor
+from prefork.worker.aids import Aids
 from prefork.worker.asgi import AsgiHandler
 from prefork.worker.current import worker
 from prefork.worker.doors import Door, Make
+from prefork.worker.drain import CallEnder, drain_times
 from prefork.worker.environ import Environ
 from prefork.worker.figures import Figures
 from prefork.worker.gate import gate
-from prefork.worker.heartbeat import Heartbeat
+from prefork.worker.heartbeat import QUIET, Heartbeat
 from prefork.worker.interface import Interface
+from prefork.worker.last_threads import LastThreads
 from prefork.worker.leave import Leave
 from prefork.worker.lifespan import Lifespan
 from prefork.worker.line import Line
@@ -80,20 +83,22 @@ class HttpWorker:
         self._leave = leave
         self._log = birth.log
         self._log_access = birth.log_access
+        self._ender: CallEnder | None = None
 
-    def run(self, watchdog: Watchdog) -> None:
+    def run(self, aids: Aids) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(watchdog))
+            aids.hooks.run(runner, self._serve(aids))
 
-    async def _serve(self, watchdog: Watchdog) -> None:
+    async def _serve(self, aids: Aids) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
         config, row = self._config, self._line.row
         load = Load(row.loads, row.number)
-        service = self._service(loop, lifespan, load, watchdog)
+        service = self._service(loop, lifespan, load, aids.watchdog)
+        aids.hooks.call(service.give_up)
         at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
         figures = Figures(row, at_a_time, loop.time())
         keeper = gate(row, load, config, at_a_time)
@@ -125,19 +130,26 @@ class HttpWorker:
         self._leave.tell(asked)
         self._leave.watch(loop)
         self._prepare_tls(loop)
-        acceptor.open()
-        also = [lambda: keeper.tick(figures.mean, sharing.shares)]
+        also = [acceptor.beat]
         if config.accept == "fair" and not (service.limits.requests or config.threads):
             also.append(sharing.tick)
+        if self._ender is not None:
+            also.append(self._ender.tick)
         if config.rebalance:
             also.append(Rebalance(row, service, figures).tick)
-        heart = Heartbeat(loop, service, self._line, figures, also)
+
+        def look_at_siblings() -> None:
+            keeper.tick(figures.mean, sharing.shares)
+
+        longest = min(QUIET, config.timeout or math.inf)
+        heart = Heartbeat(loop, service, self._line, figures, look_at_siblings, also, longest)
+        acceptor.open(heart.rouse)
         heart.beat()
         self._line.ready(shares=True)
         await self._leave.stopping
         await self._drain(service, acceptor, heart)
-        await lifespan.stop()
-        watchdog.rest()
+        await self._end_app(service, acceptor, lifespan, aids.last_threads)
+        aids.watchdog.rest()
 
     async def _drain(self, service: Service, acceptor: Acceptor, heart: Heartbeat) -> None:
         """Answer who has come; of those in the queues only who would find nobody else."""
@@ -148,9 +160,29 @@ class HttpWorker:
         if self._leave.orphaned:
             acceptor.empty_queue()
         acceptor.close()
+
+    async def _end_app(
+        self, service: Service, acceptor: Acceptor, lifespan: Lifespan, last: LastThreads
+    ) -> None:
+        """Wait until all connections, calls and marked work are over, and end the lifespan."""
+        if self._ender is None:
+            # In no task of its own: WSGI hides the running loop.
+            await self._finish(service, acceptor, last)
+            return
+        self._ender.begin(self._leave.stopped_at)
+        finishing = asyncio.ensure_future(self._finish(service, acceptor, last))
+        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.left))
+        # Its calls are over, even if a client has not taken all of an answer yet, or if work that
+        # the app has marked goes on: the lifespan has to end before the kill timeout.
+        await lifespan.stop()
+        await finishing
+
+    async def _finish(self, service: Service, acceptor: Acceptor, last: LastThreads) -> None:
+        """Until all connections are gone, and all calls and marked work are over."""
         await acceptor.settle(self._config.linger)
         await service.emptied()
         await service.handler.finish()
+        await last.work_done(service.loop)
 
     def _service(
         self,
@@ -197,7 +229,10 @@ class HttpWorker:
         config = self._config
         root_path, id_header = config.root_path, config.request_id_header
         if self._interface is Interface.ASGI:
-            return AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+            asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+            times = drain_times(config.kill_timeout, config.stream_timeout)
+            self._ender = CallEnder(asgi, times, self._log)
+            return asgi
         several = config.workers != 1 or config.max_workers is not None
         environ = Environ(config.threads > 0, several, root_path, id_header)
         basics = (self._app, self._line, self._log, environ)

@@ -4,13 +4,26 @@ A wake costs more than a small job, and threads that are awake at once fight ove
 So one thread is woken at a time: if its jobs are short it does all that wait; if it blocks in one,
 the loop finds in its next turn that others still wait, and wakes the next thread. The one that
 became idle last is woken first: its stack is still in the cache.
+
+A thread that the kernel does not grant, at a limit of processes (pids.max of a cgroup, or
+RLIMIT_NPROC), is tried again as long as jobs wait; meanwhile the pool works with those it has. It
+has at least the one that ``start`` starts.
 """
 
 import asyncio
+import logging
+import sys
 import threading
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Protocol
+
+from prefork.errors import MachineError, UsageError
+
+AGAIN = 0.5
+"""Seconds after which a thread that could not be started is tried again."""
 
 
 class Job(Protocol):
@@ -21,21 +34,33 @@ class Job(Protocol):
 
 
 class ThreadPool:
-    """At most ``most`` threads, started when they are first needed. Only the loop gives jobs."""
+    """At most ``most`` threads, the first started by ``start``, the others when they are first
+    needed. Only the loop gives jobs."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int, log: logging.Logger) -> None:
         self._loop = loop
         self._most = most
+        self._log = log
         self._lock = threading.Lock()
         self._threads: list[_Thread] = []
         self._idle: list[_Thread] = []
         self._waiting: deque[Job] = deque()
         self._spreading = False
         self._closed = False
+        self._refused = False
+        """The last thread could not be started, and it is not yet time to try again."""
+        self._complained = False
+        self._ended: asyncio.Future[None] | None = None
+        """Done when the last thread has ended, once the pool is closed."""
+
+    def start(self) -> None:
+        """Start the first thread. Raises MachineError: without one nothing can be served."""
+        self._idle.append(self._start_thread())
 
     def spare(self) -> int:
         """Threads that have nothing to do; below zero: jobs that wait for one."""
-        return len(self._idle) + self._most - len(self._threads) - len(self._waiting)
+        most = len(self._threads) if self._refused else self._most
+        return len(self._idle) + most - len(self._threads) - len(self._waiting)
 
     def put(self, job: Job) -> None:
         """Have it done, now or when a thread is free."""
@@ -58,12 +83,42 @@ class ThreadPool:
     def _free(self) -> "_Thread | None":
         if self._idle:
             return self._idle.pop()
-        if len(self._threads) == self._most:
+        if len(self._threads) == self._most or self._refused:
             return None
-        thread = _Thread(self, len(self._threads))
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread = self._start_thread()
+        except MachineError as error:
+            self._put_off(error)
+            return None
+        if self._complained:
+            self._complained = False
+            self._log.info("threads can be started again")
         return thread
+
+    def _start_thread(self) -> "_Thread":
+        thread = _Thread(self, len(self._threads))
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise MachineError(
+                f"cannot start thread {len(self._threads) + 1} of {self._most}: {error}; see "
+                "the limits of processes: ulimit -u, and pids.max of the cgroup"
+            ) from error
+        self._threads.append(thread)
+        return thread
+
+    def _put_off(self, error: MachineError) -> None:
+        self._refused = True
+        self._loop.call_later(AGAIN, self._try_again)
+        if not self._complained:
+            self._complained = True
+            count = len(self._threads)
+            self._log.error("%s; serving with %d, and trying again", error, count)
+
+    def _try_again(self) -> None:
+        self._refused = False
+        if not self._spreading:
+            self._spread()
 
     def forget(self, job: Job) -> bool:
         """Take it back; False: a thread has it already."""
@@ -85,29 +140,54 @@ class ThreadPool:
 
     async def close(self) -> None:
         """Wait until all that was put is done, and end the threads."""
+        if not self._threads:
+            return
+        # Not by join() in an executor, which would need one more thread.
+        self._ended = self._loop.create_future()
         with self._lock:
             self._closed = True
             while self._idle:
                 self._idle.pop().give(_END)
-        for thread in self._threads:
-            await self._loop.run_in_executor(None, thread.join)
+        await self._ended
+
+    def over(self, thread: "_Thread") -> None:
+        """In a thread, with its last instructions."""
+        self._loop.call_soon_threadsafe(self._forget_thread, thread)
+
+    def _forget_thread(self, thread: "_Thread") -> None:
+        thread.join()
+        self._threads.remove(thread)
+        if not self._threads and self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+
+def check_threads() -> None:
+    """Raises UsageError when the app has patched ``threading``: its threads are green ones of a
+    single thread, so none of them may block, which is what these are for."""
+    if threading.Lock is not allocate_lock or threading.get_ident is not get_ident:
+        library = "gevent" if "gevent" in sys.modules else "eventlet"
+        raise UsageError(
+            f"{library} has patched threading, so there are no threads for requests; "
+            "leave out --threads"
+        )
 
 
 class _End:
-    """The job that ends a thread."""
+    """The job that ends a thread; it is never run."""
 
     def run(self) -> None:
-        raise SystemExit
+        raise NotImplementedError
 
 
 _END = _End()
 
 
 class _Thread(threading.Thread):
-    """Sleeps on its gate until there is a job."""
+    """Sleeps on its gate until there is a job. It is no daemon, because threads that the app starts
+    in it would be daemons as well, and cut at the worker's exit."""
 
     def __init__(self, pool: ThreadPool, number: int) -> None:
-        super().__init__(name=f"prefork-wsgi-{number}", daemon=True)
+        super().__init__(name=f"prefork-wsgi-{number}", daemon=False)
         self._pool = pool
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -120,12 +200,14 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         """One job after the other."""
-        while True:
+        job: Job | None = None
+        while job is not _END:
             self._gate.acquire()
             job = self._job
-            while job is not None:
+            while job is not None and job is not _END:
                 job.run()
                 job = self._pool.next(self)
+        self._pool.over(self)
 
 
 class Handover:
@@ -133,6 +215,7 @@ class Handover:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._context = copy_context()
         self._due: deque[Callable[[], None]] = deque()
         self._called = False
 
@@ -142,7 +225,8 @@ class Handover:
         # The loop sets it back before it looks: what was put while it was set is found.
         if not self._called:
             self._called = True
-            self._loop.call_soon_threadsafe(self._run)
+            # Else it would be the context of the request that this thread runs.
+            self._loop.call_soon_threadsafe(self._run, context=self._context)
 
     def _run(self) -> None:
         self._called = False

@@ -17,6 +17,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import WSGI_STATUSES, ResponseError, hint_lines, learn, learn_status
 from prefork.http.sendfile import send_file
+from prefork.worker import fork_hooks
 from prefork.worker.eager import EagerTasks
 from prefork.worker.environ import Environ, Hints
 from prefork.worker.file_wrapper import FileWrapper, Rest, rest_of
@@ -109,6 +110,8 @@ class Call:
         exchange = self._exchange
         try:
             self._result = result = self._handler.app(environ, self.start_response)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             kind, status = type(result), self._status
             if (kind is list or kind is tuple) and len(result) == 1 and status and not self._begun:
                 body = result[0]
@@ -118,6 +121,7 @@ class Call:
                         exchange.body.lose()
                     return
             if (rest := self._file()) is not None:
+                self._context = context
                 self._handler.start(self._send_file(rest))
                 return
             self._pieces, self._context = iter(result), context
@@ -187,6 +191,8 @@ class Call:
         while True:
             self._handler.beat()
             piece = next(self._pieces, _END)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             if piece is _END:
                 self._begin(None if self._begun else 0)
                 exchange.finish()
@@ -207,9 +213,12 @@ class Call:
     async def _send_file(self, rest: Rest) -> None:
         try:
             await self._send_rest(rest)
-            self._close()
         except BaseException as error:
-            self._fail(error)
+            self._log(error)
+            self._exchange.fail()
+        # The task has a copy of the call's context, in which the app's close() could not reset
+        # what the app set (PEP 567: a token belongs to its context).
+        self._handler.loop.call_soon(self._close, context=self._context)
 
     async def _send_rest(self, rest: Rest) -> None:
         """As much of the file as the app's Content-Length says."""
@@ -233,6 +242,8 @@ class Call:
                 close()
             except BaseException as error:
                 self._log(error)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
 
     def _close_input(self) -> None:
         if self._exchange.body is not None:
@@ -244,6 +255,8 @@ class Call:
         self._close()
 
     def _log(self, error: BaseException) -> None:
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
         if not isinstance(error, ClientGoneError):
             trace = own_traceback(error).rstrip()
             what = self._exchange.request.shown()

@@ -18,10 +18,11 @@ from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.head import RETRY_AFTER, hint_lines
+from prefork.worker import fork_hooks
 from prefork.worker.environ import Environ, Hints
 from prefork.worker.file_wrapper import Rest
 from prefork.worker.line import Line
-from prefork.worker.threads import Handover, ThreadPool
+from prefork.worker.threads import Handover, ThreadPool, check_threads
 from prefork.worker.wsgi import App, Call, WsgiHandler, checked
 
 AHEAD = 64 * 1024
@@ -42,9 +43,11 @@ class ThreadedWsgiHandler(WsgiHandler):
         threads: int,
         queue: int | None,
     ) -> None:
+        check_threads()
         super().__init__(app, line, log, environ)
         self.hand_over = Handover(self.loop).put
-        self._pool = ThreadPool(self.loop, threads)
+        self._pool = ThreadPool(self.loop, threads, log)
+        self._pool.start()
         self._least_spare = None if queue is None else -queue
         self._complained = False
 
@@ -133,6 +136,8 @@ class ThreadCall(Call):
             if exchange.gone:
                 raise ClientGoneError("the client left before its request was begun")
             self._result = result = self._handler.app(self._environ, self.start_response)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             kind = type(result)
             if (kind is list or kind is tuple) and len(result) == 1 and not self._handed:
                 self._body = checked(result[0])
@@ -140,6 +145,8 @@ class ThreadCall(Call):
                 return
             self._send_result()
         except BaseException as error:
+            if fork_hooks.in_child:
+                fork_hooks.leave(error)
             hand_over(partial(self._fail, error))
         self._close_result()
         hand_over(self._close_input)
@@ -151,7 +158,11 @@ class ThreadCall(Call):
             sending.result()
             return
         for piece in self._result:
+            if fork_hooks.in_child:
+                fork_hooks.leave()
             self._push(checked(piece))
+        if fork_hooks.in_child:
+            fork_hooks.leave()
         self._handler.hand_over(self._finish)
 
     def write(self, data: bytes) -> None:

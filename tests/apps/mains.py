@@ -11,6 +11,8 @@ import select
 import socket
 import threading
 
+import uvloop
+
 import prefork
 
 
@@ -135,6 +137,29 @@ async def async_accept(listener: socket.socket) -> None:
 
 async def _adopt(connection: socket.socket) -> None:
     await talk_async(*await asyncio.open_connection(sock=connection))
+
+
+def own_asyncio(listener: socket.socket) -> None:
+    """A plain main with asyncio's loop; SystemExit ends it."""
+    asyncio.run(async_forever(listener))
+
+
+def own_uvloop(listener: socket.socket) -> None:
+    """A plain main with a uvloop of its own; SystemExit ends it."""
+    uvloop.run(async_forever(listener))
+
+
+def own_accept(listener: socket.socket) -> None:
+    """A plain main whose loop accepts, and which looks at the wish."""
+
+    async def until_asked() -> None:
+        accepting = asyncio.create_task(async_accept(listener))
+        await prefork.stopping()
+        accepting.cancel()
+        others = asyncio.all_tasks() - {asyncio.current_task(), accepting}
+        await asyncio.gather(*others)
+
+    asyncio.run(until_asked())
 
 
 def two(first: socket.socket, *others: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """Callables of every shape that an app may have; each answers with its name, where it can."""
 
 import functools
+import wsgiref.validate
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -83,7 +84,103 @@ def wsgi_decorated(environ: Environ, start_response: Start) -> Iterable[bytes]:
     return _wsgi("wsgi_decorated", start_response)
 
 
+class WsgiWrapped:
+    @_decorate
+    def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
+        return _wsgi("wsgi_wrapped", start_response)
+
+    @_decorate
+    def method(self, prefix: str, environ: Environ, start_response: Start) -> Iterable[bytes]:
+        return _wsgi(f"{prefix}_wrapped_method", start_response)
+
+
+wsgi_wrapped = WsgiWrapped()
+wsgi_wrapped_method = functools.partial(WsgiWrapped().method, "wsgi")
+
+
+def _responder(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a WSGI app of a function of a request."""
+
+    @functools.wraps(call)
+    def wrapper(environ: Environ, start_response: Start) -> Any:
+        return _wsgi(call(environ), start_response)
+
+    return wrapper
+
+
+@_responder
+def wsgi_responder(request: Any) -> str:
+    return "wsgi_responder"
+
+
+class WsgiDescriptor(WsgiCallable):
+    """As webob's wsgify: an instance that is a descriptor as well."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self
+
+    def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
+        return _wsgi("wsgi_descriptor", start_response)
+
+
+wsgi_descriptor = WsgiDescriptor()
+
+
+def _valid(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    return _wsgi("wsgi_validator", start_response)
+
+
+wsgi_validator = wsgiref.validate.validator(_valid)
+
+
 # ASGI.
+
+
+def _view(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes an ASGI app of a function of a request."""
+
+    @functools.wraps(call)
+    async def wrapper(scope: Any, receive: Any, send: Any) -> None:
+        await _asgi(call(scope), send)
+
+    return wrapper
+
+
+@_view
+def asgi_view(request: Any) -> str:
+    return "asgi_view"
+
+
+class AsgiSlots:
+    """As Sentry's middleware: what a call runs is in a slot."""
+
+    __slots__ = ("__call__",)
+
+    def __init__(self) -> None:
+        self.__call__ = self._run  # type: ignore[method-assign]
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        await _asgi("asgi_slots", send)
+
+
+asgi_slots = AsgiSlots()
+
+
+class Asgi2:
+    def __init__(self, scope: Any) -> None: ...
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        await _asgi("asgi_double_class", send)
+
+
+asgi_double_class = Asgi2
+
+
+def asgi_double(scope: Any) -> Callable[..., Awaitable[None]]:
+    async def call(receive: Any, send: Any) -> None:
+        await _asgi("asgi_double", send)
+
+    return call
 
 
 async def asgi_function(scope: Any, receive: Any, send: Any) -> None:
@@ -150,7 +247,31 @@ socket_instance = SocketCallable()
 socket_partial = functools.partial(lambda prefix, listener: None, "prefix")
 
 
+@_decorate
+def socket_decorated(listener: Any) -> None: ...
+
+
 # Nothing.
+
+
+def _anyhow(call: Callable[..., Any]) -> Callable[..., Any]:
+    """As werkzeug does it, for instance: what is called does not tell how."""
+
+    @functools.wraps(call)
+    def wrapper(*arguments: Any) -> Any:
+        return _wsgi(call(arguments[-2]), arguments[-1])
+
+    return wrapper
+
+
+@_anyhow
+def doubtful_responder(request: Any) -> str:
+    return "doubtful"
+
+
+@_decorate
+def doubtful_view(request: Any, user: Any) -> str:
+    return "doubtful"
 
 
 def no_arguments() -> None: ...

@@ -213,6 +213,19 @@ async def accepts_late(socket: Socket, argument: str) -> None:
     await socket.close()
 
 
+async def undecided(socket: Socket, _argument: str) -> None:
+    """Neither accept nor refuse, but wait for what comes, and accept only then."""
+    assert (await socket.receive())["type"] == "websocket.connect"
+    note(socket.scope, "begun")
+    event = await socket.receive()
+    note(socket.scope, f"{event['type']} {event['code']}")
+    try:
+        await socket.raw({"type": "websocket.accept"})
+    except OSError:
+        note(socket.scope, "OSError")
+        raise
+
+
 async def never(socket: Socket, argument: str) -> None:
     """Neither accept nor refuse."""
     try:
@@ -265,6 +278,7 @@ SOCKETS: dict[str, Callable[[Socket, str], Awaitable[None]]] = {
     "listens_late": listens_late,
     "accepts_late": accepts_late,
     "never": never,
+    "undecided": undecided,
     "generation": generation,
     "waits_elsewhere": waits_elsewhere,
     "two_readers": two_readers,

@@ -216,6 +216,22 @@ async def twice(web: Web, argument: str) -> None:
         events.append(f"{event['type']} {argument}")
 
 
+async def reads_beside(web: Web, argument: str) -> None:
+    """Answer while another task waits for the rest of the body, and wait for that."""
+
+    async def read() -> None:
+        kind = ""
+        while kind != "http.disconnect":
+            kind = (await web.receive())["type"]
+            events.append(f"{kind} {argument}")
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0)
+    await web.start()
+    await web.end(b"done")
+    await reading
+
+
 async def scribble(web: Web, _argument: str) -> None:
     """Whether somebody has written into the scope before; then write into it."""
     scribbled = "scribbled" in web.scope or any(k == b"scribbled" for k, _ in web.scope["headers"])
@@ -315,6 +331,7 @@ PAGES = {
     "left": left,
     "twice": twice,
     "scribble": scribble,
+    "reads_beside": reads_beside,
     "iterables": iterables,
     "hints": hints,
     "bad_hints": bad_hints,

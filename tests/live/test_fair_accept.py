@@ -20,10 +20,15 @@ FAIR = (f"--pythonpath={APPS}", "--accept-guard=5s")
 """Not even on a machine that is busy with other tests anybody helps out."""
 
 
-@pytest.fixture(scope="module", params=["wsgi", "asgi", "main"])
+WAYS = ("streams", "protocols", "accepts", "in_asyncio", "in_uvloop")
+LOOPS = [f"fair_loops:{way}" for way in WAYS]
+"""Mains in event loops, by the ways in which they accept."""
+
+
+@pytest.fixture(scope="module", params=["fair:wsgi", "fair:asgi", "fair:main", *LOOPS])
 def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
     where = tmp_path_factory.mktemp("fair")
-    with serving(where, f"fair:{request.param}", *FAIR, workers=WORKERS) as server:
+    with serving(where, request.param, *FAIR, workers=WORKERS) as server:
         yield server
 
 
@@ -61,9 +66,9 @@ def test_connections_that_stay_open_are_spread(tmp_path: Path) -> None:
         assert sorted(shares.values()) == pytest.approx([8] * WORKERS, abs=4)
 
 
-@pytest.mark.parametrize("interface", ["wsgi", "asgi", "main"])
-def test_who_was_stopped_while_idle_starves_nobody(tmp_path: Path, interface: str) -> None:
-    with serving(tmp_path, f"fair:{interface}", f"--pythonpath={APPS}", workers=WORKERS) as server:
+@pytest.mark.parametrize("app", ["fair:wsgi", "fair:asgi", "fair:main", "fair_loops:streams"])
+def test_who_was_stopped_while_idle_starves_nobody(tmp_path: Path, app: str) -> None:
+    with serving(tmp_path, app, f"--pythonpath={APPS}", workers=WORKERS) as server:
         victim = int(ask(server, QUICK).body)
         os.kill(victim, signal.SIGSTOP)
         try:

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,20 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
         wait_for(lambda: "closed unread" in events(server), "the app's response is closed")
         with pytest.raises(CutOffError):
             wire.rest()
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) -> None:
+    with (
+        web(kind, tmp_path, "--send-timeout", "4s") as server,
+        tcp(server, receive_buffer=32768) as wire,
+    ):
+        began = time.monotonic()
+        wire.send(get("/endless/unread"))
+        wait_for(lambda: "closed unread" in events(server), "the app's response is closed")
+        took = time.monotonic() - began
+    # An eighth more and two ticks, and time for a machine that is busy; it was twice as much.
+    assert 4 <= took < 7.5
 
 
 def test_a_client_that_reads_a_little_is_not_cut_off(asgi: Server) -> None:

@@ -102,9 +102,29 @@ def test_a_client_that_was_answered_is_a_disconnect_as_well(server: Server) -> N
     with tcp(server) as wire:
         assert wire.send(get("/twice/four")).answer().body == b"done"
         wait_for(lambda: len(told(server, "four")) == 3, "the app has got its events")
-        # The first receive has the request, which it did not ask for before it answered.
-        assert told(server, "four")[1:] == ["http.disconnect four"] * 2
+        assert told(server, "four") == ["http.disconnect four"] * 3
         assert wire.send(get("/hello")).answer().status == 200
+
+
+def test_a_body_that_was_not_read_is_a_disconnect_after_the_answer(server: Server) -> None:
+    with tcp(server) as wire:
+        assert wire.send(post("/twice/read", b"hello")).answer().body == b"done"
+        wait_for(lambda: len(told(server, "read")) == 3, "the app has got its events")
+        assert told(server, "read") == ["http.disconnect read"] * 3
+        # And of one that has not all come.
+        wire.send(post("/twice/half", b"hello" * 4000)[:-1])
+        assert wire.answer().body == b"done"
+        wait_for(lambda: len(told(server, "half")) == 3, "the app has got its events")
+        assert told(server, "half") == ["http.disconnect half"] * 3
+
+
+def test_a_task_that_reads_the_body_hears_of_the_end_of_the_answer(server: Server) -> None:
+    with tcp(server) as wire:
+        wire.send(post("/reads_beside/beside", b"hello")[:-1])
+        assert wire.answer().body == b"done"
+        assert wire.ends()
+    expected = ["http.request beside", "http.disconnect beside"]
+    wait_for(lambda: told(server, "beside") == expected, "the other task has got its events")
 
 
 def told(server: Server, name: str) -> list[str]:

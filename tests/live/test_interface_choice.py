@@ -13,19 +13,25 @@ Checks = dict[str, tuple[int, str]]
 
 WSGI = [
     *("wsgi_function", "wsgi_more", "wsgi_lambda", "wsgi_instance", "wsgi_method"),
-    *("wsgi_static", "wsgi_class", "wsgi_partial", "wsgi_decorated"),
+    *("wsgi_static", "wsgi_class", "wsgi_partial", "wsgi_decorated", "wsgi_wrapped"),
+    *("wsgi_wrapped_method", "wsgi_responder", "wsgi_validator"),
+    "wsgi_descriptor",
 ]
 ASGI = [
     *("asgi_function", "asgi_instance", "asgi_method", "asgi_partial", "asgi_partial_instance"),
-    *("asgi_decorated", "asgi_returns_coroutine", "asgi_middleware"),
+    *("asgi_decorated", "asgi_returns_coroutine", "asgi_middleware", "asgi_view"),
+    *("asgi_slots", "asgi_double", "asgi_double_class"),
 ]
 SOCKET = ["socket_function", "socket_async", "socket_star", "socket_instance", "socket_partial"]
+SOCKET += ["socket_decorated"]
 
 
 UNFIT = ["no_arguments", "four_arguments", "three_arguments", "async_two_arguments", "anything"]
+UNFIT += ["doubtful_responder", "doubtful_view"]
 
 FRAMEWORKS = {
     "flask_hello:app": "wsgi",
+    "werkzeug_hello:app": "wsgi",
     "django_hello:wsgi": "wsgi",
     "django_hello:asgi": "asgi",
     "fastapi_hello:app": "asgi",
@@ -112,7 +118,11 @@ def test_what_fits_no_interface_is_refused_with_advice(checks: Checks, name: str
 # One of each kind is served as well: what was chosen has to be what is done.
 @pytest.mark.parametrize(
     "name",
-    ["wsgi_class", "wsgi_partial", "wsgi_decorated", "asgi_partial", "asgi_returns_coroutine"],
+    [
+        *("wsgi_class", "wsgi_partial", "wsgi_decorated", "wsgi_wrapped", "wsgi_responder"),
+        *("wsgi_descriptor", "wsgi_validator", "asgi_partial", "asgi_returns_coroutine"),
+        *("asgi_view", "asgi_slots", "asgi_double", "asgi_double_class"),
+    ],
 )
 def test_an_app_of_any_shape_is_served(tmp_path: Path, name: str) -> None:
     assert served(tmp_path, f"shapes:{name}") == name.encode()
@@ -125,6 +135,12 @@ def test_an_interface_can_be_forced(tmp_path: Path) -> None:
     for interface in ("asgi", "socket"):
         code, said = check(tmp_path, "--interface", interface, "shapes:anything")
         assert (code, said) == (0, f"ok: shapes:anything: {interface} (as asked), 1 worker\n")
+
+
+def test_an_asgi_2_app_can_be_forced(tmp_path: Path) -> None:
+    code, said = check(tmp_path, "--interface", "asgi", "shapes:asgi_double")
+    assert (code, said) == (0, "ok: shapes:asgi_double: asgi (as asked (version 2)), 1 worker\n")
+    assert served(tmp_path, "--interface", "asgi", "shapes:asgi_double") == b"asgi_double"
 
 
 @pytest.mark.parametrize("guess", ["app", "application", "main"])

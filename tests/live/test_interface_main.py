@@ -18,6 +18,9 @@ MAINS = [
     "async_await",
     "async_forever",
     "async_accept",
+    "own_asyncio",
+    "own_uvloop",
+    "own_accept",
 ]
 mains = pytest.mark.parametrize("main", MAINS)
 

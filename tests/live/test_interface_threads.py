@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.harness import APPS, Server, command, serving, wait_for
 from tests.live.held import Gate
 from tests.live.wire import Wire, ask, get, post, tcp
 
@@ -124,6 +124,40 @@ def test_waiting_for_a_thread_has_a_deadline(tmp_path: Path, gate: Gate) -> None
         assert not server.count("gone:|passed its deadline")
 
 
+TOO_LARGE = 1 << 47
+"""Bytes of stack for a thread that no machine has: its start is refused."""
+
+
+@pytest.mark.parametrize("lifted", [True, False])
+def test_threads_that_cannot_be_started_are_tried_again(tmp_path: Path, lifted: bool) -> None:
+    """Until then the worker serves with those it has, and drains with them, too."""
+    gate, lift = Gate(tmp_path / "gate"), Gate(tmp_path / "lift")
+    with threaded(tmp_path, "--threads", "3") as server, ExitStack() as stack:
+        lift.wait_entered()
+        assert ask(server, get(f"/stack?{TOO_LARGE}")).status == 200
+        held, waiting = known(stack, server), known(stack, server)
+        held.send(get("/hold?gate"))
+        gate.wait_entered()
+        waiting.send(get("/?waited"))
+        server.wait_log("cannot start thread 2 of 3: .*ulimit -u.*serving with 1, and trying again")
+        if not lifted:
+            gate.open()
+            assert held.answer().body == b"gate"
+            assert waiting.answer().body == b"waited"
+            held.send(get("/?again"), get("/threads"))
+            assert [held.answer().body for _ in range(2)] == [b"again", b"1"]
+        else:
+            lift.open()
+            assert waiting.answer().body == b"waited"
+            assert waiting.send(get("/threads")).answer().body == b"2"
+            server.wait_log("threads can be started again")
+            gate.open()
+            assert held.answer().body == b"gate"
+        assert server.count("cannot start thread") == 1
+        assert server.stop() == 0
+        assert server.count("Traceback|kill timeout") == 0
+
+
 def test_who_waits_is_answered_by_a_worker_that_drains(tmp_path: Path, gate: Gate) -> None:
     with threaded(tmp_path, "--threads", "1") as server, ExitStack() as stack:
         held, waiting = known(stack, server), known(stack, server)
@@ -136,3 +170,14 @@ def test_who_waits_is_answered_by_a_worker_that_drains(tmp_path: Path, gate: Gat
         assert held.answer().body == b"gate"
         assert waiting.answer().body == b"waited"
         assert server.wait_exit() == 0
+
+
+def test_a_worker_that_cannot_start_a_thread_is_not_ready(tmp_path: Path) -> None:
+    """It could answer nothing but 503."""
+    (tmp_path / "app.py").write_text(
+        f"import threading\nthreading.stack_size({TOO_LARGE})\ndef app(environ, start): pass\n"
+    )
+    arguments = ("-b", "127.0.0.1:0", "--threads", "2", "--interface", "wsgi", "app:app")
+    ended = command(*arguments, cwd=tmp_path)
+    assert ended.returncode == 111
+    assert "cannot start thread 1 of 2: can't start new thread; see the limits" in ended.stderr

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from prefork.unix.cores import usable_cores
 from tests.live.home import APP, Home, fetch, own_home
 
 ECHO = """\
@@ -111,6 +112,41 @@ def test_one_that_fails_keeps_those_behind_it_from_starting(home: Home) -> None:
     assert "web: not started, db comes before it" in said
     assert home.client.apps() == []
     assert "no module 'x'" in home.bad(102, "check", "prefork.toml")
+
+
+MEETS = """\
+import os, time
+def wait_for(name):
+    open("has-" + os.environ["ME"], "w").close()
+    until = time.monotonic() + 20
+    while not os.path.exists("has-" + name):
+        if time.monotonic() > until:
+            raise RuntimeError(name + " does not boot")
+        time.sleep(0.005)
+wait_for(os.environ["OTHER"])
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"met"]
+"""
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="as many start at a time as there are cores")
+def test_apps_that_do_not_wait_for_each_other_start_at_the_same_time(home: Home) -> None:
+    home.write("meets.py", MEETS)
+    table = (
+        '[apps.{0}]\napp = "meets:app"\nbind = ["127.0.0.1:0"]\nenv = {{ME="{0}", OTHER="{1}"}}\n'
+    )
+    home.write("prefork.toml", table.format("a", "b") + table.format("b", "a"))
+    said = home.good("start", "prefork.toml")
+    assert said.count("running") == 2
+    assert fetch(home.app("b")) == b"met"
+
+
+def test_a_mistake_in_the_table_of_another_app_keeps_nobody_from_a_reload(home: Home) -> None:
+    home.good("start", "prefork.toml", "--only", "db")
+    home.write("prefork.toml", FILE.replace('after = "db"', 'after = "db"\nwrokers = 2'))
+    assert "reloaded to gen 2" in home.good("reload", "db")
+    assert "wrokers" in home.bad(100, "start", "prefork.toml")
 
 
 def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:

@@ -457,7 +457,7 @@ def test_a_signal_to_a_booting_worker_is_not_lost_and_kills_nobody(
         (worker,) = server.workers()
         for name in ("HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH", "INT"):
             worker.send_signal(signal.Signals[f"SIG{name}"])
-        server.wait_log(r"app\.py\", line 2")  # the stacks that USR2 asks for
+        server.wait_log(r'app.py", line 2 in <module>')  # the stacks that USR2 asks for
         gate.open()
         server.ready()
         assert server.workers() == [psutil.Process(worker.pid)]

@@ -264,7 +264,9 @@ def test_a_handshake_that_does_not_come_ends(tmp_path: Path, keys: Keyring, sent
         secured("wsgi", tmp_path, keys, "--handshake-timeout", "500ms") as server,
         tcp(server) as wire,
     ):
-        assert wire.send(sent).ends()
+        # Nothing, or one alert (RFC 8446 section 5.1).
+        rest = wire.send(sent).rest()
+        assert rest == b"" or (rest[:1], len(rest)) == (b"\x15", 7)
         server.wait_log("did not get in: .*(taking longer|SSL)")
 
 
@@ -276,3 +278,68 @@ def test_a_client_that_leaves_during_the_handshake_is_no_news(server: Server) ->
     with tcp(server) as wire:
         wire.send(b"\x16\x03\x01").reset()
     server.wait_log("did not get in", before + 2)
+
+
+# What they are told.
+
+CBC = "ECDHE-ECDSA-AES256-SHA384"
+
+
+@pytest.fixture(scope="module")
+def strict(keys: Keyring, tmp_path_factory: Any) -> Iterator[Server]:
+    """Wants certificates of its clients."""
+    words = (
+        "--tls-cert",
+        keys.site.pair,
+        "--tls-client",
+        "required",
+        "--tls-ca",
+        str(keys.ca.file),
+    )
+    with web("wsgi", tmp_path_factory.mktemp("strict"), *words) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("version", "who", "alert"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "nobody", "HANDSHAKE_FAILURE"),
+        (ssl.TLSVersion.TLSv1_3, "nobody", "CERTIFICATE_REQUIRED"),
+        (ssl.TLSVersion.TLSv1_2, "stranger", "UNKNOWN_CA"),
+        (ssl.TLSVersion.TLSv1_3, "stranger", "UNKNOWN_CA"),
+    ],
+)
+def test_a_client_is_told_what_is_wrong_with_its_certificate(
+    strict: Server, keys: Keyring, version: ssl.TLSVersion, who: str, alert: str
+) -> None:
+    certificate = keys.stranger if who == "stranger" else None
+    assert alert in why(strict, keys.ca.trusting(certificate, maximum_version=version))
+
+
+def test_a_client_without_a_common_version_is_told(keys: Keyring, tmp_path: Path) -> None:
+    with web("wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-minimum", "1.3") as server:
+        old = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert "PROTOCOL_VERSION" in why(server, old)
+
+
+def test_a_client_without_a_common_cipher_is_told_and_cbc_is_none(
+    server: Server, keys: Keyring
+) -> None:
+    context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers(CBC)
+    assert "HANDSHAKE_FAILURE" in why(server, context)
+
+
+def test_cbc_is_spoken_where_the_operator_wants_it(keys: Keyring, tmp_path: Path) -> None:
+    with web("wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-ciphers", CBC) as server:
+        context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(CBC)
+        with secure(server, context) as wire:
+            assert dump(wire)["SSL_CIPHER"] == CBC
+
+
+def why(server: Server, context: ssl.SSLContext) -> str:
+    """The alert by which a client is refused; in TLS 1.3 it may come after the handshake."""
+    with pytest.raises(ssl.SSLError) as caught, secure(server, context) as wire:
+        wire.socket.recv(1)
+    return str(caught.value.reason)

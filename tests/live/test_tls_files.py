@@ -2,13 +2,14 @@
 
 import os
 import signal
+import socket
 import ssl
 from pathlib import Path
 
 import pytest
 
 from tests.certificates import SECRET, Authority, Issued
-from tests.live.harness import Server, command, serving, shared_folder
+from tests.live.harness import PATIENCE, Server, command, serving, shared_folder
 from tests.live.load import load
 from tests.live.secure import is_quiet, is_refused, secure
 from tests.live.sources import write_version
@@ -103,6 +104,37 @@ def test_a_reload_takes_new_certificates_and_refuses_wrong_ones(
         server.send(signal.SIGHUP)
         server.wait_log("reload failed, gen 2 serves on: tls-key: cannot read .*live.key: no such")
         assert shown(server, ca) in second.chain.read_text()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_survive_a_reload_unless_the_certificate_changed(
+    version: ssl.TLSVersion, ca: Authority, tmp_path: Path
+) -> None:
+    site, other = (ca.issue(f"{name}-{version}", "site.test") for name in ("resumed", "changed"))
+    write_version(tmp_path, 1)
+    context = ca.trusting(maximum_version=version)
+    with serving(tmp_path, "app:app", "--tls-cert", site.pair, workers=2) as server:
+        session, _ = visit(server, context, None)
+        for generation in range(2, 4):
+            server.send(signal.SIGHUP)
+            server.wait_log(f"reloaded to gen {generation} ")
+            session, reused = visit(server, context, session)
+            assert reused
+        replace(site, other)
+        server.send(signal.SIGHUP)
+        server.wait_log("reloaded to gen 4 ")
+        assert visit(server, context, session)[1] is False
+
+
+def visit(
+    server: Server, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[ssl.SSLSession | None, bool | None]:
+    """The session of a connection that was used, and whether it was resumed."""
+    raw = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+    with context.wrap_socket(raw, server_hostname="site.test", session=session) as sock:
+        sock.sendall(get("/"))
+        assert sock.recv(1)
+        return sock.session, sock.session_reused
 
 
 def test_a_reload_turns_tls_on_and_off_on_the_same_port(ca: Authority, folder: Path) -> None:

@@ -1,8 +1,10 @@
 """WebSockets that are slow, silent or in the way: back-pressure, pings, drain and reload."""
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +25,7 @@ from tests.live.frames import (
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
 from tests.live.memory import Peak
 from tests.live.web import events, kept, open_gate
-from tests.live.wire import CutOffError, get, tcp, unix
+from tests.live.wire import CutOffError, Wire, get, tcp, unix
 
 MEBI = 1 << 20
 BOUND = 16 * MEBI
@@ -40,6 +42,15 @@ KINDS = {
 
 def sockets(folder: Any, *arguments: str, workers: int = 1) -> Any:
     return serving(folder, "sockets:app", "--pythonpath", str(APPS), *arguments, workers=workers)
+
+
+def told(server: Server, what: str) -> None:
+    wait_for(lambda: what in events(server), f"the app tells {what!r}")
+
+
+def unix_of(server: Server) -> Wire:
+    """The first client of a server with a socket in its folder."""
+    return unix(server.cwd / "socket")
 
 
 @pytest.fixture(scope="module")
@@ -255,24 +266,71 @@ def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
     assert not server.count("Traceback|ERROR")
 
 
-def test_a_websocket_that_is_accepted_by_a_draining_worker_is_closed_at_once(
-    tmp_path: Any,
+@pytest.mark.parametrize("how", ["reset", "finish"])
+def test_a_client_that_leaves_before_it_is_accepted_is_noticed_at_once(
+    calm: Server, how: str
 ) -> None:
+    with FrameWire(unix_of(calm).socket) as wire:
+        wire.send(get(f"/undecided/{how}", *HANDSHAKE))
+        told(calm, f"begun /undecided/{how}")
+        getattr(wire, how)()
+    told(calm, f"websocket.disconnect 1006 /undecided/{how}")
+    told(calm, f"OSError /undecided/{how}")
+    assert not calm.count("ERROR|Traceback")
+
+
+@pytest.mark.parametrize("size", [5, 40_000, 200_000])
+def test_what_comes_while_the_app_decides_is_not_lost(calm: Server, size: int) -> None:
+    message, name = b"x" * size, f"early-{size}"
+    with FrameWire(unix_of(calm).socket) as wire:
+        wire.send(get(f"/accepts_late/{name}", *HANDSHAKE))
+        sender = threading.Thread(target=wire.put, args=[Frame(TEXT, message)])
+        sender.start()
+        open_gate(calm, name)
+        assert wire.head().status == 101
+        assert wire.frame().payload == message
+        sender.join(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGHUP, 1012), (signal.SIGTERM, 1001)], ids=["reload", "stop"]
+)
+def test_a_drain_answers_handshakes_that_the_app_has_not(
+    tmp_path: Any, signum: signal.Signals, code: int
+) -> None:
+    with (
+        sockets(tmp_path, "--linger", "10s", "--kill-timeout", "1h") as server,
+        FrameWire(tcp(server).socket) as late,
+        ExitStack() as stack,
+    ):
+        late.send(get("/undecided/drain", *HANDSHAKE))
+        told(server, "begun /undecided/drain")
+        probes = [stack.enter_context(tcp(server)) for _ in range(10)]
+        for probe in probes:
+            assert probe.send(get("/hello")).answer().status == 200
+        server.send(signum)
+        answer = late.answer()
+        assert (answer.status, answer.get("retry-after")) == (503, "1")
+        assert late.ends()
+        # The app hears of it some turns of the loop later; each connection has one more request.
+        expected = f"websocket.disconnect {code} /undecided/drain"
+        asked = (json.loads(probe.send(get("/events")).answer().body) for probe in probes)
+        assert any(expected in each for each in asked)
+        server.wait_log("gen 1.* gone:" if code == 1012 else "stopped")
+    assert not server.count("ERROR|Traceback|killed")
+
+
+def test_a_handshake_that_a_draining_worker_is_sent_is_answered_with_503(tmp_path: Any) -> None:
     with (
         sockets(tmp_path, "--linger", "10s") as server,
         FrameWire(tcp(server).socket) as late,
         tcp(server) as probe,
-        tcp(server) as opener,
     ):
-        assert opener.send(get("/hello")).answer().status == 200
-        late.send(get("/accepts_late/drain", *HANDSHAKE))
+        assert late.send(get("/hello")).answer().status == 200
         server.send(signal.SIGHUP)
         while not probe.send(get("/hello")).answer().closes:
             pass  # it has not heard yet
-        assert opener.send(get("/open/drain")).answer().body == b"open"
-        assert late.head().status == 101
-        assert late.closing() == (1012, b"")
-        late.put(close_frame(1012))
+        assert late.send(get("/echo", *HANDSHAKE)).answer().status == 503
         assert late.ends()
 
 

@@ -1,5 +1,6 @@
 """Cron expressions: what is right, what is told, and when the next time is."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,7 @@ from hypothesis import given
 
 from prefork.config import cron
 from prefork.config.sources import Layer, resolve
-from prefork.errors import UsageError
+from prefork.errors import MachineError, UsageError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -113,3 +114,10 @@ def test_of_an_hour_that_comes_twice_the_first_counts() -> None:
     found = cron.first_after(["0 3 * * *", "*/30 * * * *"], moment)
     assert found is not None
     assert f"{found[0]:%H:%M %z}" == "02:00 +0100"
+
+
+def test_a_library_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the Python environment was moved under a running master."""
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+    with pytest.raises(MachineError, match="restart the master"):
+        cron.parse(["0 4 * * *"])

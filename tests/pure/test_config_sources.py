@@ -258,3 +258,14 @@ def test_text_that_is_no_path_does_not_move() -> None:
 )
 def test_relative_paths_elsewhere_start_at_the_current_directory(layer: Layer) -> None:
     assert resolve([layer]).config.chdir == "code"
+
+
+def test_with_watch_a_drain_is_short_unless_its_times_are_set() -> None:
+    resolved = resolve([flags(watch="true", stream_timeout="7s")])
+    assert (resolved.config.kill_timeout, resolved.config.stream_timeout) == (2.0, 7.0)
+    assert (resolved.places["kill_timeout"], resolved.places["stream_timeout"]) == (
+        "watch",
+        "command line",
+    )
+    both = resolve([file(kill_timeout="30s", stream_timeout="10s"), flags(watch="true")]).config
+    assert (both.kill_timeout, both.stream_timeout) == (30.0, 10.0)

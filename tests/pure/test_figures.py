@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.wire import histogram
-from prefork.worker.figures import MEMORY, MOST_SORTED, Figures
+from prefork.wire.reading import RATE_MEMORY
+from prefork.worker.figures import MOST_SORTED, Figures
 from tests.fuzz.memory import MemoryServer
 
 
@@ -41,6 +42,24 @@ def test_answers_are_counted_by_class_and_time(server: MemoryServer) -> None:
     assert read["torn"] is False
     assert sum(row.read()["times"]) == 5
     assert not service.times, "they are told once"
+
+
+def test_idleness_before_the_first_request_is_no_time_between_answers(
+    server: MemoryServer,
+) -> None:
+    figures = Figures(Scoreboard().take(1), 1, 100.0)
+    service = server.service
+    figures.publish(service, 100.25, 8.0)
+    figures.wake(106.0, 0.25)
+    service.requests += 100
+    service.times[200] += [0.001] * 100
+    figures.publish(service, 106.25, 0.25)
+    assert figures.interval == pytest.approx(0.0025)
+    figures.publish(service, 106.50, 8.0)
+    figures.publish(service, 114.75, 0.25)
+    assert figures.late == 0.0, "nobody has waited for the beat of an idle worker"
+    figures.publish(service, 115.25, 0.25)
+    assert figures.late == pytest.approx(0.25)
 
 
 @given(st.integers(1, 4 * MOST_SORTED))
@@ -83,7 +102,7 @@ def test_the_rate_follows_what_is_answered(server: MemoryServer) -> None:
     row = Scoreboard().take(1)
     now = 100.0
     figures = Figures(row, 1, now)
-    for _ in range(int(10 * MEMORY)):
+    for _ in range(int(10 * RATE_MEMORY)):
         now += 0.25
         server.service.requests += 50
         figures.publish(server.service, now, 0.25)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.http.load import CONNECTION, REQUEST, Load
-from prefork.unix.scoreboard import BEAT, Row, Scoreboard
+from prefork.unix.scoreboard import BEAT, DUE, Row, Scoreboard
 from prefork.worker.gate import FORGOTTEN, LONG, STALE, Gate, OpenGate
 
 GUARD = 0.02
@@ -122,6 +122,27 @@ def test_who_is_hidden_or_silent_is_not_waited_for() -> None:
     assert not busy.admits(False, False, one)
 
 
+def test_who_is_idle_counts_until_its_own_next_beat_is_overdue() -> None:
+    (busy, _), (_, row) = workers(2)
+    busy.load.change(+REQUEST)
+    row.floats[BEAT] -= 6.0
+    row.floats[DUE] = row.floats[BEAT] + 8.0
+    assert not busy.admits(False, True, one), "it beats rarely, and was woken as well"
+    row.floats[DUE] -= 2.0 + STALE
+    assert busy.admits(False, True, one)
+
+
+def test_who_is_idle_and_let_a_connection_wait_does_not_count_until_it_beats() -> None:
+    (busy, _), (_, row) = workers(2)
+    busy.load.change(+REQUEST)
+    row.floats[DUE] = row.floats[BEAT] + 8.0
+    assert not busy.admits(False, True, one)
+    assert busy.may_help_out()
+    assert busy.admits(False, True, one)
+    row.floats[BEAT] += 0.1
+    assert not busy.admits(False, True, one)
+
+
 def test_who_let_a_connection_wait_does_not_count_until_it_beats() -> None:
     (busy, _), (_, row) = workers(2)
     busy.load.change(+REQUEST)
@@ -223,3 +244,23 @@ def test_nobody_is_asked_how_many_wait_when_it_does_not_matter() -> None:
 
     asked: Callable[[], int] = forbidden
     assert gate.admits(False, False, asked)
+
+
+def test_a_worker_that_is_to_be_replaced_leaves_connections_to_one_that_is_not() -> None:
+    board = Scoreboard()
+    (old, row), (sibling, other), (heir, new) = workers(3, board=board)
+    assert not old.leaves_to_heirs(), "no roll goes on"
+    board.assign(row, outdated=1)
+    board.assign(other, outdated=1)
+    assert old.leaves_to_heirs()
+    assert sibling.leaves_to_heirs()
+    assert not heir.leaves_to_heirs()
+    heir.load.hide()
+    assert not old.leaves_to_heirs(), "it takes none yet, or is full"
+    heir.load.show()
+    new.floats[BEAT] = monotonic() - 2 * STALE
+    assert not old.leaves_to_heirs(), "it does not get to it"
+    new.floats[DUE] = monotonic() + STALE
+    assert old.leaves_to_heirs(), "it is idle, and beats rarely"
+    new.floats[DUE] = monotonic() - 2 * STALE
+    assert not old.leaves_to_heirs()

@@ -575,6 +575,49 @@ def test_a_worn_worker_is_replaced_by_one_that_is_ready_first() -> None:
     assert story.all(orders.WorkerLeaving)[0].why == "1000 requests"
 
 
+def test_a_worn_worker_that_is_busy_gets_its_heir_when_its_work_is_done() -> None:
+    story = running()
+    story.tell(facts.Beats({}, frozenset({1})))
+    story.tell(facts.Worn(1, "1000 requests"))
+    story.later(100.0)
+    assert not story.all(orders.Spawn)
+    assert [told.why for told in story.all(orders.RecycleWaits)] == ["1000 requests"]
+    assert story.pool.next_deadline() == story.now + 1.0
+    story.tell(facts.Beats({}))
+    assert len(story.all(orders.Spawn)) == 1
+    story.ready(2)
+    assert orders.Stop(1, quick=False) in story.ordered
+
+
+def test_a_busy_worker_is_stopped_and_reloaded_like_any_other() -> None:
+    story = running()
+    story.tell(facts.Beats({}, frozenset({1})))
+    story.hup()
+    story.ready(2)
+    assert orders.Stop(1, quick=False) in story.ordered
+
+
+def test_workers_that_wait_for_their_threads_do_not_hold_up_a_roll() -> None:
+    story = running(workers=4)
+    story.hup()
+    for heir in range(5, 9):
+        story.ready(heir)
+        story.tell(facts.Leaving(heir - 4))
+        story.tell(facts.Leaving(heir - 4, "threads"))
+    assert story.pool.state is MasterState.RUNNING
+    assert len(story.pool.workers) == 8
+    # But reloads that follow each other do not fill the memory.
+    story.hup()
+    assert len(story.pool.workers) == 9
+    story.ready(9)
+    story.tell(facts.Leaving(5))
+    story.tell(facts.Leaving(5, "threads"))
+    assert len(story.pool.workers) == 9
+    story.exit(1)
+    assert len(story.pool.workers) == 9
+    assert {w.slot for w in story.pool.workers if w.state is State.BOOTING} == {1}
+
+
 def test_worn_workers_are_replaced_one_after_another_whatever_the_surge() -> None:
     story = running(workers=3, surge=3)
     for worker in (1, 2, 3):

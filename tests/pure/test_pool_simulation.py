@@ -54,6 +54,9 @@ class Process:
     asked_to_stop: bool = False
     killed: bool = False
     beating: bool = True
+    busy: bool = False
+    waits: bool = False
+    """For its threads only."""
 
 
 class World(RuleBasedStateMachine):
@@ -99,7 +102,9 @@ class World(RuleBasedStateMachine):
         match order:
             case orders.Spawn(worker, slot, generation):
                 limit = self.pool.target + self.pool.plan.policy.surge
-                assert len(self.processes) < limit, "spawned beyond target + surge"
+                waiting = sum(process.waits for process in self.processes.values())
+                burden = len(self.processes) - min(waiting, self.pool.target)
+                assert burden < limit, "spawned beyond target + surge"
                 assert 0 <= slot < self.pool.target
                 self.check_recycle_is_gentle(slot, generation)
                 if self.forks_fail:
@@ -155,11 +160,13 @@ class World(RuleBasedStateMachine):
 
     def check_recycle_is_gentle(self, slot: int, generation: int) -> None:
         """Never during a roll, and one heir at a time."""
+        busy = {w.slot for w in self.pool.workers.ready() if self.processes[w.id].busy}
         recycled = {w.slot for w in self.pool.workers.ready() if w.generation == generation}
         if slot in recycled:
             assert self.pool.state is not MasterState.RELOADING
             fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
             assert [each for each in fresh if each in recycled] == [slot]
+            assert slot not in busy, "recycled in the middle of its work"
 
     def check_frozen_keeps_the_old(self, ordered, fallen_to: int) -> None:
         failed = [
@@ -226,6 +233,19 @@ class World(RuleBasedStateMachine):
         worker = self.some(data, killed=False)
         self.processes[worker].asked_to_stop = True
         self.tell(facts.Leaving(worker))
+
+    @rule(data=st.data())
+    def a_worker_waits_for_its_threads(self, data: st.DataObject) -> None:
+        worker = self.some(data, asked_to_stop=True, killed=False)
+        self.tell(facts.Leaving(worker))
+        known = self.pool.workers.get(worker, State.DRAINING)
+        self.processes[worker].waits = known is not None
+        self.tell(facts.Leaving(worker, "threads"))
+
+    @rule(data=st.data(), busy=st.booleans())
+    def an_app_begins_or_ends_its_work(self, data: st.DataObject, busy: bool) -> None:
+        self.processes[self.some(data, ready=True)].busy = busy
+        self.beat()
 
     @rule(data=st.data())
     def a_worker_is_worn(self, data: st.DataObject) -> None:
@@ -333,7 +353,8 @@ class World(RuleBasedStateMachine):
             for number, process in self.processes.items()
             if process.ready and process.beating
         }
-        self.tell(facts.Beats(deadlines))
+        busy = frozenset(number for number, process in self.processes.items() if process.busy)
+        self.tell(facts.Beats(deadlines, busy))
 
     # What always holds.
 
@@ -434,7 +455,7 @@ class World(RuleBasedStateMachine):
             elif not process.ready:
                 process.ready = True
                 self.tell(facts.Ready(number))
-            process.beating = True
+            process.beating, process.busy = True, False
         self.beat()
         due = self.pool.next_deadline()
         if due is not None and not acted:

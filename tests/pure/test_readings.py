@@ -9,7 +9,8 @@ from prefork.master.readings import Told
 
 
 def row(beat: float, busy: float, **more: float) -> dict[str, Any]:
-    told = {"beat": beat, "busy": busy, "lag": 0.0, "accept_wait": 0.0, "accept_asked": 0}
+    told = {"beat": beat, "due": beat + PERIOD, "busy": busy, "lag": 0.0}
+    told |= {"accept_wait": 0.0, "accept_asked": 0}
     return {**told, **more}
 
 
@@ -54,3 +55,12 @@ def test_who_never_tells_is_not_taken_for_idle() -> None:
     assert told.look({}, 9.0) == (None, 0.0, 0.0)
     told.look({1: row(10.0, 0.0)}, 10.0)
     assert told.look({1: row(11.0, 0.0)}, 11.0)[0] is None
+
+
+def test_a_worker_that_beats_rarely_because_it_is_idle_is_not_held_up() -> None:
+    told = Told()
+    told.look({1: row(10.0, 5.0, due=18.0)}, 10.0)
+    busy, lag, _ = told.look({1: row(10.0, 5.0, due=18.0)}, 14.0)
+    assert (busy, lag) == (0.0, 0.0)
+    busy, lag, _ = told.look({1: row(10.0, 5.0, due=18.0)}, 20.0)
+    assert (busy, lag) == (pytest.approx(2.0 / 6.0), 2.0)

@@ -151,6 +151,14 @@ def test_who_has_requests_in_flight_is_waited_for_but_not_for_ever() -> None:
     assert days.tick(1, busy=0.1, occupied=True).target == 2
 
 
+def test_a_worker_whose_app_does_work_of_its_own_is_not_asked_to_leave() -> None:
+    days = Days()
+    days.tick(2, queue=1000)
+    assert days.tick(1000, busy=0.1, working=True).target == 4
+    assert days.tick(10, busy=0.1).target == 4
+    assert days.tick(1, busy=0.1).target == 3
+
+
 def test_where_nobody_knows_how_busy_they_are_an_empty_queue_is_the_reason() -> None:
     days = Days()
     days.tick(queue=9)
@@ -319,6 +327,7 @@ READINGS = st.builds(
     rolling=st.booleans(),
     failing=st.booleans(),
     occupied=st.booleans(),
+    working=st.booleans(),
 )
 QUIET = {"ready": 8, "busy": 0.05}
 STORIES = st.lists(st.tuples(READINGS | st.just(QUIET), st.integers(1, 40)), max_size=30)

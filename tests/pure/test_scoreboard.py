@@ -11,7 +11,7 @@ from prefork.http.load import NOBODY
 from prefork.unix import shared_memory
 from prefork.unix.scoreboard import DEADLINE, EMPTY, SEQUENCE, WORKER, Scoreboard, look
 from prefork.wire import histogram
-from prefork.wire.reading import STALE, reading, together
+from prefork.wire.reading import RATE_MEMORY, STALE, reading, together
 from prefork.wire.scoreboard import FIELDS, HEAD, HISTOGRAM, INDEX, MASTER_SIZE, ROWS, offset
 from tests.pure.children import born
 
@@ -154,6 +154,19 @@ def test_what_a_silent_worker_said_of_late_is_not_true_any_more() -> None:
     assert (later["rate"], later["lag"], later["oldest"]) == (0.0, 0.5 + STALE, 1.5 + STALE)
     row.clear()
     assert reading(row.read(), 100.0)["silent"] == 0.0
+
+
+def test_an_idle_worker_is_silent_only_when_its_beat_is_overdue_and_its_rate_fades() -> None:
+    row = Scoreboard().take(1)
+    row.floats[INDEX["beat"]], row.floats[INDEX["due"]] = 100.0, 108.0
+    row.floats[INDEX["rate"]] = 7.0
+    then = reading(row.read(), 107.0)
+    assert (then["silent"], then["lag"]) == (0.0, 0.0)
+    assert then["rate"] == pytest.approx(7.0 * math.exp(-7.0 / RATE_MEMORY), abs=0.001)
+    late = reading(row.read(), 108.5 + STALE)
+    assert (late["silent"], late["lag"], late["rate"]) == (0.5 + STALE, 0.5 + STALE, 0.0)
+    row.floats[INDEX["due"]] = 100.25
+    assert reading(row.read(), 101.0)["rate"] == 7.0, "it is only late"
 
 
 def test_all_workers_together_are_their_sums_the_worst_and_the_quantiles_of_all_requests() -> None:

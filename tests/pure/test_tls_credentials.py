@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from prefork.config import Config, resolve
 from prefork.config.flags import read
 from prefork.errors import MachineError, UsageError
-from prefork.tls.credentials import Credentials, load, stamps
-from prefork.tls.plan import plan
+from prefork.tls.credentials import MOST_AGE, Credentials, load, stamps
+from prefork.tls.plan import TlsPlan, plan
 from tests.certificates import SECRET, Authority
 
 
@@ -165,3 +166,35 @@ def test_what_is_asked_of_clients_and_offered_to_them(folder: Path) -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert 0x1301 in context.cipher_numbers.values()
+
+
+def good_plan(folder: Path) -> TlsPlan:
+    made = plan(resolve([read(["--tls-cert", "good.both"])[0]]).config, str(folder))
+    assert made is not None
+    return made
+
+
+def test_a_reload_goes_on_with_the_same_context_for_a_day(folder: Path) -> None:
+    made = good_plan(folder)
+    credentials = load(made)
+    assert credentials.serves(made)
+    assert not credentials.serves(replace(made, minimum="1.3"))
+    now = stamps(made.files())
+    os.utime(folder / "good.both", ns=(1, 1))
+    assert not credentials.serves(made)
+    credentials.stamps = stamps(made.files())
+    assert credentials.stamps != now
+    assert credentials.serves(made)
+    credentials.loaded_at -= MOST_AGE
+    assert not credentials.serves(made)
+
+
+def test_suites_without_authenticated_encryption_are_off_unless_they_are_named(
+    folder: Path,
+) -> None:
+    made = good_plan(folder)
+    ciphers = load(made).context.get_ciphers()
+    assert {cipher["protocol"] for cipher in ciphers} == {"TLSv1.2", "TLSv1.3"}
+    assert all(cipher["aead"] for cipher in ciphers)
+    named = load(replace(made, ciphers="ECDHE-ECDSA-AES256-SHA384")).context.get_ciphers()
+    assert "ECDHE-ECDSA-AES256-SHA384" in {cipher["name"] for cipher in named}

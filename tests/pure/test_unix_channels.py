@@ -8,7 +8,13 @@ from contextlib import contextmanager
 import pytest
 
 from prefork.errors import MachineError
-from prefork.unix.pipes import open_life_pipe, open_ready_pipe, read_available, write_all
+from prefork.unix.pipes import (
+    has_something,
+    open_life_pipe,
+    open_ready_pipe,
+    read_available,
+    write_all,
+)
 from prefork.unix.signals import Mailbox
 from prefork.unix.waiting import Waiter
 from tests.pure.children import no_descriptor_left
@@ -65,6 +71,17 @@ def test_signals_are_collected_in_their_order_and_none_is_merged() -> None:
             signal.raise_signal(signum)
         assert box.collect() == sent
         assert box.collect() == []
+
+
+def test_a_handler_that_runs_after_its_byte_was_read_wakes_the_loop_again() -> None:
+    with mailbox(signal.SIGUSR1) as box:
+        handler = signal.getsignal(signal.SIGUSR1)
+        assert callable(handler)
+        assert box.collect() == [], "the interpreter's byte is read, and the handler has not run"
+        handler(signal.SIGUSR1, None)
+        assert has_something(box.fd)
+        assert box.collect() == [signal.SIGUSR1]
+        assert not has_something(box.fd)
 
 
 def test_post_wakes_whoever_waits_for_it() -> None:

@@ -204,7 +204,8 @@ def test_every_field_has_one_writer_and_says_what_it_means() -> None:
     assert {field.writer for field in FIELDS} <= {"master", "worker"}
     assert all(field.text for field in FIELDS)
     masters = [field.name for field in FIELDS if field.writer == "master"]
-    assert masters == ["worker", "slot", "generation", "pid", "state", "born", "ends"]
+    first = ["worker", "slot", "generation", "pid", "state", "born", "ends"]
+    assert masters == [*first, "outdated"]
 
 
 def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() -> None:

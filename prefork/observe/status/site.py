@@ -72,6 +72,14 @@ class Asked:
     trusted: bool
 
 
+_PAGES = {
+    path: Answer(200, (Path(__file__).parent / name).read_bytes(), kind)
+    for path, (name, kind) in _FILES.items()
+}
+"""Read with the module: a successor of this process may begin when the files are not there any
+more, because the Python environment was upgraded or moved."""
+
+
 def text(status: int, line: str) -> Answer:
     """A line of text."""
     return Answer(status, printable_line(line).encode() + b"\n")
@@ -108,11 +116,7 @@ class Site:
         self.on_look: Callable[[], None] = lambda: None
         """Called when somebody looks at what samples are taken for."""
         self._calls: set[asyncio.Task[None]] = set()
-        folder = Path(__file__).parent
-        self._files = {
-            path: Answer(200, (folder / name).read_bytes(), kind)
-            for path, (name, kind) in _FILES.items()
-        }
+        self._files = _PAGES
         self._open: dict[str, Callable[[], Answer]] = {
             "/livez": lambda: text(200, "alive"),
             "/readyz": self._readyz,

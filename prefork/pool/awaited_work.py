@@ -1,0 +1,32 @@
+"""Work of apps (``prefork.busy()``) that a recycling waits for: when to look, and what is told.
+
+Nothing tells its end; the pool is asked to look once a second, and only while it waits.
+"""
+
+from collections.abc import Iterator
+
+from prefork.pool import orders
+from prefork.pool.table import Table
+
+BUSY_LOOK = 1.0
+"""Seconds between two looks at a worn worker that is busy."""
+
+
+class AwaitedWork:
+    """``look_at``: when to look again; None: no recycling waits."""
+
+    def __init__(self) -> None:
+        self.look_at: float | None = None
+
+    def settle(self, workers: Table, now: float) -> Iterator[orders.Announce]:
+        """See which worn workers are busy; each is told once."""
+        held_up = [worker for worker in workers.ready() if worker.worn and worker.busy]
+        self.look_at = now + BUSY_LOOK if held_up else None
+        for worker in held_up:
+            if not worker.told_busy:
+                worker.told_busy = True
+                yield orders.Announce(orders.RecycleWaits(*worker.names, why=worker.worn))
+
+    def forget(self) -> None:
+        """No recycling waits any more: the end has begun."""
+        self.look_at = None

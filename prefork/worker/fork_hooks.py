@@ -1,0 +1,194 @@
+"""Keep a process that the app forks from being a second worker.
+
+fork(2) copies all that makes a worker: its signal handlers, the pipes to its master and to itself,
+the listeners, the connections of its clients, the scoreboard, the event loop. A child that keeps
+them answers the requests of its parent once more, and a signal that is meant for the child makes
+the worker leave, because handlers write to pipes that both share. So the child of a worker
+
+* has default signal handlers before any signal can reach it: all are blocked from the last moment
+  before the fork on;
+* has /dev/null in place of each of those descriptors. It must not tell its event loop to forget
+  them, because the loop's epoll is shared with the worker; and it must not only close them, because
+  objects that it inherited would then read and write whatever file gets the same number;
+* writes its figures into memory of its own;
+* ends by ``os._exit`` when the frame of the app's call is left, however it is left.
+
+``in_child`` is a global variable of the module, so that to look at it costs a request 4 ns;
+``os.getpid`` costs 70.
+
+Programs that the app starts by ``subprocess`` do not come here: no Python code runs in them.
+"""
+
+import asyncio
+import concurrent.futures
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from _thread import get_ident
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from gc import get_referents
+from select import epoll
+from typing import Any, NoReturn
+
+from prefork.unix.descriptors import replace, sockets_at
+from prefork.worker import current
+from prefork.worker.signals import DUMP_SIGNAL
+
+in_child = False
+"""This process was forked by a worker."""
+
+_NOT_THE_APPS = ("prefork.", "uvloop", "asyncio")
+"""Modules whose signal handlers mean nothing in a child."""
+
+
+class ForkHooks:
+    """Of one worker, registered before its app is imported: so nothing runs between them and the
+    fork but hooks of Python's own modules (``os.register_at_fork``)."""
+
+    def __init__(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """``before`` and ``after``: called in the worker around each fork."""
+        self._pause = before
+        self._resume = after
+        self._masks: dict[int, set[Any]] = {}
+        """Signals that were blocked before the fork, by the thread that forks."""
+        self._descriptors: list[Callable[[], Iterable[int]]] = []
+        self._names: list[Any] = []
+        self._keep_connections = False
+        self._calls: list[Callable[[], None]] = []
+
+    def register(self) -> None:
+        """From now on each fork of this process is heeded."""
+        os.register_at_fork(
+            before=self._before,
+            after_in_parent=self._after_in_worker,
+            after_in_child=self._after_in_child,
+        )
+
+    def replace(self, descriptors: Callable[[], Iterable[int]]) -> None:
+        """A child gets /dev/null in place of these. They are asked for at the fork: a descriptor
+        that was closed before may be a file of the app's by then."""
+        self._descriptors.append(descriptors)
+
+    def replace_sockets(self, names: Iterable[Any]) -> None:
+        """Likewise in place of all listeners and accepted connections at these addresses
+        (getsockname(2))."""
+        self._names += names
+
+    def keep_connections(self) -> None:
+        """Of these, only listeners: the app accepts by itself, and may fork for each connection, as
+        ``socketserver.ForkingMixIn`` does."""
+        self._keep_connections = True
+
+    def call(self, act: Callable[[], None]) -> None:
+        """Call ``act`` in a child, while all signals are blocked."""
+        self._calls.append(act)
+
+    def run(self, runner: asyncio.Runner, main: Coroutine[Any, Any, None]) -> None:
+        """Run the worker's event loop. A child ends as soon as it comes back to the loop."""
+        loop = runner.get_loop()
+        self._calls.append(lambda: _end_with(loop))
+        try:
+            runner.run(main)
+        except BaseException as error:
+            if in_child:
+                leave(error)
+            raise
+
+    # Around the fork.
+
+    def _before(self) -> None:
+        self._masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if not in_child:
+            self._pause()
+
+    def _after_in_worker(self) -> None:
+        if not in_child:
+            self._resume()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
+
+    def _after_in_child(self) -> None:
+        global in_child  # noqa: PLW0603 - see the module's docstring
+        try:
+            if not in_child:  # else it is a child's own child, whose descriptors are its own
+                in_child = True
+                self._let_go()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
+
+    def _let_go(self) -> None:
+        _reset_signals()
+        replace(fd for descriptors in self._descriptors for fd in descriptors())
+        replace(sockets_at(self._names, listening_only=self._keep_connections))
+        current.forget_worker()
+        for act in self._calls:
+            act()
+
+
+def leave(error: BaseException | None = None) -> NoReturn:
+    """In a child: the frame of the app's call was left. The exit code is that of a Python program
+    which ends so; exit handlers are not run, as most of them are the worker's."""
+    code = 1
+    try:
+        code = _exit_code(error)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            return (error.code or 0) & 0xFF
+        print(error.code, file=sys.stderr)
+        return 1
+    traceback.print_exception(error)
+    return 1
+
+
+def _reset_signals() -> None:
+    """To what they are in a Python program, but for those that the app handles itself."""
+    signal.set_wakeup_fd(-1)
+    faulthandler.unregister(DUMP_SIGNAL)
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        handler = signal.getsignal(signum)
+        module = getattr(handler, "__module__", None) if callable(handler) else None
+        if module is not None and module.startswith(_NOT_THE_APPS):
+            default = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+            signal.signal(signum, default)
+
+
+def _end_with(loop: asyncio.AbstractEventLoop) -> None:
+    """Not by stopping the loop, which would first do all that is due: the work of other requests,
+    once more. uvloop shows its queue to the garbage collector only."""
+    backend = getattr(loop, "_get_backend_id", None)
+    if backend is not None:
+        with epoll() as empty:
+            os.dup2(empty.fileno(), backend(), inheritable=False)
+    for each in get_referents(loop):
+        if type(each) is deque:
+            each.clear()
+    loop.call_soon(_leave_loop, loop)
+    # How a thread of an executor tells the loop that a call is over.
+    loop.call_soon_threadsafe = _leave_with_callback  # type: ignore[assignment]
+
+
+def _leave_loop(loop: asyncio.AbstractEventLoop) -> NoReturn:
+    """The loop keeps the SystemExit that a task of the app's has just raised."""
+    leave(next((each for each in get_referents(loop) if isinstance(each, SystemExit)), None))
+
+
+def _leave_with_callback(*arguments: Any, **_options: Any) -> NoReturn:
+    """The error, if there is one, comes as an argument (anyio), or in a future (asyncio)."""
+    futures = [each for each in arguments if isinstance(each, concurrent.futures.Future)]
+    errors = [each.exception() for each in futures if each.done()]
+    errors += [each for each in arguments if isinstance(each, BaseException)]
+    leave(next(iter(errors), None))

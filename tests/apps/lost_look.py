@@ -1,0 +1,65 @@
+"""A WSGI app in whose worker the kernel says once what it may say, and what loses connections.
+
+The epoll that a listener wakes reports a connection, and the queues, asked at once, do not. Every
+worker gets exactly these two answers once, for the first connection after ``armed`` is there.
+"""
+
+import os
+import select
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prefork.worker import listening
+
+
+class Answers:
+    """Of this worker: which come next."""
+
+    told = False
+    """The epoll has reported a connection, and nobody has asked the queues since."""
+    given = False
+
+    def of_queues(self, said: list[Any]) -> list[Any]:
+        """What the queues say."""
+        lies, self.told = self.told and not self.given and bool(said), False
+        if not lies:
+            return said
+        self.given = True
+        with open("lied", "a") as file:
+            file.write(f"{os.getpid()}\n")
+        return []
+
+
+ANSWERS = Answers()
+
+
+class Kernel:
+    """An epoll, or a poll, of the module ``select``. The first that is made is for wake-ups."""
+
+    made = 0
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._wakes = Kernel.made == 0
+        Kernel.made += 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def poll(self, timeout: float) -> list[Any]:
+        """As the kernel says, but for once."""
+        said: list[Any] = self._real.poll(timeout)
+        if not self._wakes:
+            return ANSWERS.of_queues(said)
+        ANSWERS.told = bool(said) and os.path.exists("armed")
+        return said
+
+
+listening.epoll = lambda: Kernel(select.epoll())  # type: ignore[assignment]
+listening.poll = lambda: Kernel(select.poll())  # type: ignore[assignment]
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Tells its pid."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % os.getpid()]

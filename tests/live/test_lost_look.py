@@ -1,0 +1,24 @@
+"""A worker that was woken for a connection and does not find it still accepts it, by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import APPS, serving
+from tests.live.wire import ask, get
+
+ONE = get("/", "Connection: close")
+
+
+@pytest.mark.parametrize("bound", [[], ["-b", "127.0.0.1:0"]], ids=["one", "two"])
+@pytest.mark.parametrize("accept", ["fair", "any"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_connection_that_a_look_did_not_find_is_accepted_without_another(
+    tmp_path: Path, workers: int, accept: str, bound: list[str]
+) -> None:
+    options = (f"--pythonpath={APPS}", f"--accept={accept}", *bound)
+    with serving(tmp_path, "lost_look:app", *options, workers=workers) as server:
+        assert ask(server, ONE).status == 200
+        (tmp_path / "armed").touch()
+        assert ask(server, ONE).status == 200
+        assert (tmp_path / "lied").exists(), "the kernel said what it was to say"
