@@ -4,6 +4,7 @@ Knows requests and messages, not app interfaces.
 
 service.py     what all connections of a worker share: settings, clock, drain, counters
 connection.py  bytes in: one client, its parser and its pipeline
+pipeline.py    below it: the requests that wait, and bytes that are not read yet
 channel.py     below it: phases and their deadline, slow readers, the ways to end
 counting.py    the same, where requests are counted
 exchange.py    one request, and the one way to answer it

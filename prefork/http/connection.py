@@ -15,29 +15,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prefork.errors import ClientError
 from prefork.http import head
-from prefork.http.channel import BODY, BUSY, CLOSING, FRESH, HEAD, IDLE, NEVER, SEND, Channel
+from prefork.http.channel import BODY, BUSY, CLOSING, FRESH, HEAD, IDLE, NEVER, SEND
 from prefork.http.exchange import Exchange
 from prefork.http.intake import Intake
 from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
-from prefork.http.request import LONGEST_REMEMBERED, LONGEST_WHOLE, RequestHead
+from prefork.http.pipeline import ALL_FRAMING, Pipeline
+from prefork.http.request import LONGEST_REMEMBERED, RequestHead
 from prefork.http.trailing import TrailingReader
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
 
 
-class Connection(Channel):
+class Connection(Pipeline):
     """The asyncio protocol of one accepted connection."""
 
     __slots__ = (
-        "_held",
-        "_reader",
-        "_refusal",
         "_told",
-        "_waiting",
         "closing_soon",
-        "current",
         "shared",
         "trusted",
     )
@@ -45,21 +41,13 @@ class Connection(Channel):
     def __init__(self, service: "Service", told: Addresses | None = None) -> None:
         """``told``: what a proxy said about it."""
         super().__init__(service)
-        self.current: Exchange | None = None
-        """The request that is being answered."""
         self.trusted: bool | None = None
         """Whether what this client says of others counts; None: nobody asked yet."""
         self.shared: Any = None
         """Whatever the handler keeps for all requests of this client."""
-        self._waiting: list[Exchange] = []
-        self._held = False
-        """Reading is paused because requests wait behind another."""
-        self._refusal: ClientError | None = None
         self.closing_soon = False
         """The connection ends with the last answer that is due."""
         self._told = told
-        self._reader = service.no_reader
-        """Its own one only while there is something to read, or shortly after."""
 
     # From the transport.
 
@@ -90,7 +78,10 @@ class Connection(Channel):
             return
         if self.phase == CLOSING or self._refusal is not None:
             return
-        self._read(data, at_rest and size <= LONGEST_WHOLE)
+        if size > self.bite or self._unread is not None:
+            self._read_in_bites(data)
+        else:
+            self._read(data, at_rest)
         reader = self._reader
         if self._waiting and self.current is None:
             self._next()
@@ -98,7 +89,7 @@ class Connection(Channel):
         if under_way and self._refusal is None and self.phase != CLOSING:
             self._arrived_in_part()
 
-    def _read(self, data: bytes, memorable: bool) -> None:
+    def _read(self, data: bytes | memoryview, memorable: bool) -> None:
         service, reader = self.service, self._reader
         if reader is service.no_reader:
             reader = self._reader = service.lend_reader(self)
@@ -112,7 +103,7 @@ class Connection(Channel):
             self._reader = TrailingReader(self, last)
             self.take(last)
         elif memorable and (head := reader.single()) is not None:
-            service.memory.note(data, head)
+            service.memory.note(bytes(data), head)
 
     def eof_received(self) -> bool:
         """asyncio: the client sent its last byte; True keeps the other direction open.
@@ -148,6 +139,7 @@ class Connection(Channel):
             self.current = None
         self._wake_writers()
         self._waiting.clear()
+        self._unread = None
         self._drop_reader()
         service.lost(self)
 
@@ -158,14 +150,6 @@ class Connection(Channel):
         return self.trusted
 
     # The pipeline.
-
-    def take(self, exchange: Exchange) -> None:
-        """A request that the app can be called with, after its predecessors; never from within
-        the parser, whose callback this is."""
-        self._waiting.append(exchange)
-        if not self._held and (self.current is not None or len(self._waiting) > 1):
-            self._held = True
-            self.pause()
 
     def whole(self) -> None:
         """The body that the app is reading is complete."""
@@ -282,7 +266,7 @@ class Connection(Channel):
 
     def _next(self) -> None:
         if self._waiting and self.current is None and self.writable and self.phase != CLOSING:
-            exchange = self._waiting.pop(0)
+            exchange = self._first_waiting()
             if self._held and not self._waiting:
                 self._held = False
                 self.resume()
@@ -327,7 +311,7 @@ class Connection(Channel):
             if self.current is None and self.phase != HEAD:
                 self.phase, self.deadline = HEAD, service.head_deadline
         elif reader.arrival.wastes(reader.chunk):
-            self.refuse(ClientError(400, "the request body is all framing and no content"))
+            self.refuse(ClientError(400, ALL_FRAMING))
         elif self.phase != SEND:
             self.phase, self.deadline = BODY, reader.arrival.deadline()
             left = reader.left()

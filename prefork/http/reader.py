@@ -119,7 +119,7 @@ class RequestReader:
         self.incoming = None
         del self.parser
 
-    def read(self, data: bytes) -> Exchange | None:
+    def read(self, data: bytes | memoryview) -> Exchange | None:
         """Parse a piece. Raises ClientError. An exchange asks for a WebSocket: it is the last that
         is read here."""
         self.chunk = len(data)
@@ -152,6 +152,17 @@ class RequestReader:
         """The head, when the piece that was parsed ended one memorable request, and no more than
         that."""
         return self._newest if self._ended == 1 and self.at_rest else None
+
+    def wastes(self) -> bool:
+        """Whether a body is arriving with far more framing than it is worth. To be asked once for
+        each piece."""
+        return self.incoming is not None and self.arrival.wastes(self.chunk)
+
+    def due(self) -> int:
+        """Bytes of the body that is arriving that are still to come, if that is known; else 0."""
+        if self.incoming is None or self._length is None:
+            return 0
+        return self._length - self.arrival.size
 
     def left(self) -> int:
         """Bytes of a spooled body that are still to come, if that is known; else 0."""

@@ -29,7 +29,7 @@ class TrailingReader(RequestReader):
         self._exchange = exchange
         self._is_full = False
 
-    def read(self, data: bytes) -> None:
+    def read(self, data: bytes | memoryview) -> None:
         """Keep it."""
         behind = self._exchange.behind = (self._exchange.behind or b"") + data
         if len(behind) >= MOST and not self._is_full:

@@ -6,6 +6,7 @@ streams or not, and however often the same was sent before.
 
 from dataclasses import dataclass
 
+from prefork.http.connection import Connection
 from prefork.http.limits import Limits
 from tests.fuzz.memory import Client, MemoryServer, Seen
 from tests.fuzz.reference import STRICTER, Read, understand
@@ -35,14 +36,25 @@ class Outcome:
         return one == other
 
 
+class Nibbling(Connection):
+    """Reads a few bytes at once, and not on while two requests wait."""
+
+    __slots__ = ()
+    bite = 3
+    most_waiting = 2
+
+
 class Trial:
-    """Three servers, spooling and streaming, that live through all inputs, as workers do. To the
-    third all bodies are large."""
+    """Servers, spooling and streaming, that live through all inputs, as workers do. To the third
+    all bodies are large; the last two take each piece for a long one."""
 
     def __init__(self) -> None:
-        self._servers = [MemoryServer(streams, Limits()) for streams in (False, True, False)]
+        spools = (False, True, False, False, True)
+        self._servers = [MemoryServer(streams, Limits()) for streams in spools]
         self._servers[2].service.intakes.large = 0
         self._servers[2].service.intakes.piece = 4
+        for server in self._servers[3:]:
+            server.kind = Nibbling
 
     def close(self) -> None:
         """End the servers."""

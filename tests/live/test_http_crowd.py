@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.live.crowd import HELLO, crowd, need_descriptors, trickle
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.memory import private
+from tests.live.memory import Peak, private
 from tests.live.web import kept, open_gate, web
 from tests.live.wire import Wire, ask, get, tcp
 
@@ -154,3 +155,30 @@ def test_everybody_is_answered_in_the_end_however_low_the_limit(tmp_path: Path) 
         for client in clients:
             client.join()
     assert done == [b"hello"] * 80
+
+
+def test_a_long_pipeline_is_read_as_its_requests_are_answered(tmp_path: Path) -> None:
+    """Each of 40 clients sends thousands of requests behind one that waits. They are not objects
+    before their turn comes, and all are answered in their order."""
+    requests = [get(f"/told/{number}") for number in range(4000)]
+    with web("asgi", tmp_path, "--timeout", "off") as server, ExitStack() as stack:
+        (worker,) = server.workers()
+        wires = [stack.enter_context(tcp(server)) for _ in range(40)]
+        for wire in wires:
+            assert wire.send(HELLO).answer().body == b"hello"
+        peak = Peak(worker.pid)
+        worker.suspend()  # so that all of it is there when the worker reads
+        try:
+            for wire in wires:
+                wire.socket.setblocking(False)
+                wire.socket.send(b"".join([get("/hold/all"), *requests]))
+                wire.socket.settimeout(PATIENCE)
+        finally:
+            worker.resume()
+        wait_for(lambda: ask(server, HELLO).body == b"hello", "all was read")
+        assert peak.grown() < 32 * KB * KB
+        with tcp(server) as first:
+            first.send(get("/hold/all"), *requests)
+            open_gate(server, "all")
+            assert first.answer().body == b"all"
+            assert [first.answer().body for _ in requests] == [b"%d" % n for n in range(4000)]

@@ -1,0 +1,89 @@
+"""The requests of one client that wait behind another, and the bytes that are not read yet.
+
+A client may send its next requests before it has its answers (RFC 9112 section 9.3.2). One read of
+the transport holds up to 256 KB, which may be ten thousand requests, and each of them becomes an
+object of ten times its bytes. A long piece is therefore read in bites, and no further while enough
+requests wait; what is left of it stays as it came. nginx parses one request at a time.
+"""
+
+from typing import TYPE_CHECKING
+
+from prefork.errors import ClientError
+from prefork.http.channel import CLOSING, Channel
+from prefork.http.exchange import Exchange
+from prefork.http.request import LONGEST_WHOLE
+
+if TYPE_CHECKING:
+    from prefork.http.reader import RequestReader
+    from prefork.http.service import Service
+
+MOST_WAITING = 16
+"""Requests that wait before the rest of a piece is left unread. At least two: the last of them may
+have a body that its app reads as it comes, and is begun before all of that was read."""
+
+ALL_FRAMING = "the request body is all framing and no content"
+
+BITE = LONGEST_WHOLE
+"""Bytes of a long piece that are read at once. A shorter piece is read whole, since a request with
+a small body is looked up by all of its bytes; it holds 600 requests at the most."""
+
+
+class Pipeline(Channel):
+    """The part of a connection that keeps the order of its requests."""
+
+    __slots__ = ("_held", "_reader", "_refusal", "_unread", "_waiting", "current")
+
+    bite = BITE
+    most_waiting = MOST_WAITING
+
+    def __init__(self, service: "Service") -> None:
+        super().__init__(service)
+        self.current: Exchange | None = None
+        """The request that is being answered."""
+        self._waiting: list[Exchange] = []
+        self._held = False
+        """Reading is paused because requests wait behind another."""
+        self._unread: memoryview | None = None
+        """What is left of a long piece. While there is some, requests wait."""
+        self._reader: RequestReader = service.no_reader
+        """Its own one only while there is something to read, or shortly after."""
+        self._refusal: ClientError | None = None
+
+    def take(self, exchange: Exchange) -> None:
+        """A request that the app can be called with, after its predecessors; never from within
+        the parser, whose callback this is."""
+        self._waiting.append(exchange)
+        if not self._held and (self.current is not None or len(self._waiting) > 1):
+            self._held = True
+            self.pause()
+
+    def _read(self, data: bytes | memoryview, memorable: bool) -> None:
+        """Parse a piece."""
+        raise NotImplementedError
+
+    def refuse(self, error: ClientError) -> None:
+        """Answer ``error`` once all earlier requests are answered, then close."""
+        raise NotImplementedError
+
+    def _read_in_bites(self, data: bytes = b"") -> None:
+        """Parse a long piece, or what was left unread and then ``data``, as far as requests may
+        wait. The body of a request is read in one bite where its length is known."""
+        left = memoryview(data)
+        if self._unread is not None:
+            left = memoryview(bytes(self._unread) + data) if data else self._unread
+            self._unread = None
+        while left and self._refusal is None and self.phase != CLOSING:
+            if len(self._waiting) >= self.most_waiting:
+                self._unread = left
+                break
+            bite = max(self.bite, self._reader.due())
+            self._read(left[:bite], False)
+            left = left[bite:]
+            if left and self._reader.wastes():
+                self.refuse(ClientError(400, ALL_FRAMING))
+
+    def _first_waiting(self) -> Exchange:
+        """Take the next request. It is never the last one while there is something unread."""
+        if self._unread is not None and len(self._waiting) == 1:
+            self._read_in_bites()
+        return self._waiting.pop(0)
