@@ -108,12 +108,15 @@ class Goal:
         return None
 
     def _gave_up(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
-        wanted = counted(self._pool.target, "worker serves", "workers serve")
-        serve = f"{self._pool.ready} of {wanted}"
         count = "once" if times == 1 else f"{times} times"
         why = last.reason or f"{last.cause} ({last.detail})"
-        reason = f"{serve}, and prefork goes on trying: worker {slot} failed {count}: {why}"
-        return Failed(reason, last.fault)
+        failed = f"worker {slot} failed {count}: {why}"
+        return Failed(f"{self._progress()}, and prefork goes on trying: {failed}", last.fault)
+
+    def _progress(self) -> str:
+        """The number of workers that serve."""
+        wanted = counted(self._pool.target, "worker serves", "workers serve")
+        return f"{self._pool.ready} of {wanted}"
 
     def _blocked(self) -> Failed | None:
         """Processes that were killed and linger: they are what should be gone, or they take the
@@ -221,6 +224,19 @@ class ReloadGoal(Goal):
                 self._conclude(Failed(self._told(kept, reason), fault))
             case orders.Parked() if self._newest:
                 self._conclude(_parked(f"gen {self._newest} served"))
+
+    def _missing(self) -> list[int]:
+        """Slots without a worker of the plan's generation. A later reload that failed may have left
+        workers of its own; they serve, but the goal is another generation."""
+        if not self._newest:
+            return []  # failures until then are those of another generation
+        workers, generation = self._pool.workers, self._pool.plan.generation
+        return [n for n in range(self._pool.target) if not workers.serves(n, generation)]
+
+    def _progress(self) -> str:
+        target, generation = self._pool.target, self._pool.plan.generation
+        serving = sum(w.generation == generation for w in self._pool.workers.ready())
+        return f"{serving} of {counted(target, 'worker serves', 'workers serve')} gen {generation}"
 
     def _told(self, kept: int, reason: str) -> str:
         later = f" (it was overtaken by one to gen {self._newest})"

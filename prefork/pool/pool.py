@@ -62,8 +62,9 @@ class Pool:
         """Why the last reload failed; empty once one succeeded."""
         self._fallback: Plan | None = None
         self._parked = self._quick = False
-        self._roll_open = False
-        """A reload was asked for, and RollDone or RollFailed is to come: also while starting."""
+        self._reached = self.plan.generation
+        """The generation of the last RollDone, or the first one. While the plan has another one,
+        its RollDone is to come: also while starting, and after a later roll has failed."""
         self._roll_started = 0.0
         self._roll_deadline: float | None = None
         self._exit = orders.Exit(None)
@@ -284,8 +285,8 @@ class Pool:
         if self.state in (MasterState.RUNNING, MasterState.FROZEN):
             self._fallback = self.plan
             self.state = MasterState.RELOADING
-        if not self._roll_open:
-            self._roll_open, self._roll_started = True, now
+        if self.plan.generation == self._reached:
+            self._roll_started = now
         # TTIN and TTOU survive a reload unless the file itself changed its mind.
         asked = policy.workers != self.plan.policy.workers
         target = policy.clip(policy.workers if asked else self.plan.target)
@@ -345,7 +346,7 @@ class Pool:
         kept = self._fallback
         assert kept is not None, "a roll always has something to fall back to"
         self.state, self.plan, self._fallback = MasterState.FROZEN, kept, None
-        self._roll_open, self._roll_deadline = False, None
+        self._roll_deadline = None
         self.failure = reason
         self._announce(orders.RollFailed(kept.generation, reason, code))
 
@@ -451,13 +452,13 @@ class Pool:
     def _finish_roll(self, now: float) -> None:
         """Done is when every slot serves the new generation and no older one accepts any more."""
         generation = self.plan.generation
-        is_open = self._roll_open and self.state is not MasterState.STARTING
+        is_open = generation != self._reached and self.state is not MasterState.STARTING
         if not is_open or self.workers.listens_before(generation):
             return
         if all(self.workers.serves(slot, generation) for slot in range(self.target)):
-            if self.state is not MasterState.FROZEN:  # else a later reload was refused
+            if self.state is not MasterState.FROZEN:  # else a later reload failed or was refused
                 self.state, self.failure = MasterState.RUNNING, ""
-            self._roll_open, self._fallback, self._roll_deadline = False, None, None
+            self._reached, self._fallback, self._roll_deadline = generation, None, None
             self._announce(orders.RollDone(generation, now - self._roll_started))
 
     def _close_when_all_slots_ended(self) -> None:

@@ -60,7 +60,8 @@ def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Ha
         times = Counter(h.slot for h in gone if h.retry_in is not None)
         most = pool.plan.policy.max_restarts
         limit = MOST_FAILURES if most is None else min(MOST_FAILURES, most + 1)
-        serving = {w.slot for w in pool.workers.ready()}
+        reload, wanted = isinstance(goal, ReloadGoal), pool.plan.generation
+        serving = {w.slot for w in pool.workers.ready() if not reload or w.generation == wanted}
         assert any(times[slot] >= limit for slot in set(range(pool.target)) - serving)
     else:
         assert "was killed, and the kernel" in reason, reason

@@ -69,6 +69,49 @@ def test_a_reload_that_is_overtaken_is_told_by_what() -> None:
     assert verdict == Failed(said, 102)
 
 
+def overtaken_while_starting(world: World) -> None:
+    """A client asks for generation 2; the reload to generation 3 has replaced one worker of it and
+    fails."""
+    reload(world)
+    world.end(1)
+    world.end(2)
+    world.boot(3)
+    world.hup()
+    world.boot(5)
+    world.end(4)
+    world.tell(facts.BootFailed(6, "ImportError"))
+    world.end(6, code=102)
+    assert world.pool.state is MasterState.FROZEN
+    assert [(w.slot, w.generation) for w in world.pool.workers.ready()] == [(0, 2), (1, 3)]
+
+
+def test_a_reload_is_reached_although_a_later_one_failed_before_it_was_done() -> None:
+    world = World(workers=2)
+    overtaken_while_starting(world)
+    assert world.verdict().values["generation"] == 2
+    assert {w.generation for w in world.pool.workers.ready()} == {2}
+
+
+def test_a_reload_to_which_no_rollback_succeeds_is_told_why() -> None:
+    """Workers of the later reload, which failed, serve on; they are not what was asked for."""
+    world = World(workers=2)
+    overtaken_while_starting(world)
+    world.fate = "boots fail"
+    verdict = world.verdict()
+    failed = "1 of 2 workers serve gen 2, and prefork goes on trying: worker 1 failed 3 times"
+    assert verdict == Failed(f"{failed}: ImportError", 102)
+
+
+def test_failures_before_a_reload_begins_are_not_its_own() -> None:
+    world = World(workers=2, max_restarts=0)
+    served(world)
+    goal = world.wait_for(ReloadGoal(world.pool, 2))
+    world.end(1, signal="SIGSEGV")
+    assert goal.verdict() is None
+    world.hup()
+    assert world.verdict().values["generation"] == 2
+
+
 def test_a_later_reload_is_as_good() -> None:
     world = World()
     served(world)

@@ -286,6 +286,46 @@ def test_a_reload_while_starting_is_still_the_start() -> None:
     assert story.all(orders.Exit)
 
 
+def test_the_rollback_to_a_generation_that_was_never_reached_ends_with_its_roll_done() -> None:
+    """Its own roll began while starting, and a later one failed before it was done."""
+    story = Story(workers=2)
+    story.hup()
+    story.exit(1)
+    story.exit(2)
+    story.ready(3)
+    assert story.pool.state is MasterState.RUNNING
+    story.later(2.0)
+    story.hup()
+    story.exit(5, 1)
+    story.exit(4)
+    story.later(5.0)
+    assert [each.kept for each in story.all(orders.RollFailed)] == [2]
+    assert not story.all(orders.RollDone)
+    story.ready(story.all(orders.Spawn)[-1].worker)
+    assert story.all(orders.RollDone) == [orders.RollDone(2, took=7.0)]
+    assert story.pool.state is MasterState.FROZEN
+    assert story.pool.failure == "worker 1: boot failure (exit code 1)"
+
+
+def test_a_roll_that_failed_is_not_done_when_the_old_generation_serves_again() -> None:
+    story = running(workers=2)
+    story.hup()
+    story.ready(3)
+    story.exit(1)
+    story.exit(4, 1)
+    story.ready(story.all(orders.Spawn)[-1].worker)
+    story.exit(3)
+    assert {w.generation for w in story.pool.workers} == {1}
+    assert story.pool.state is MasterState.FROZEN
+    assert not story.all(orders.RollDone)
+    story.later(5.0)
+    story.hup()
+    for worker in (6, 7):
+        story.ready(worker)
+        story.exit(next(w.id for w in story.pool.workers if w.state is State.DRAINING))
+    assert story.all(orders.RollDone) == [orders.RollDone(3, took=0.0)]
+
+
 def test_a_roll_that_does_not_end_freezes() -> None:
     story = running(workers=2, reload_timeout=3.0, boot_timeout=60.0)
     story.hup()
