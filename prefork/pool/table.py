@@ -64,11 +64,12 @@ class Table:
         return [w for w in self._workers.values() if w.state is State.READY or w.state in FRESH]
 
     def relieved(self, incumbent: Worker, generation: int) -> bool:
-        """Whether a younger worker is ready in the slot of a ready one, or the work of the slot is
-        done, and the incumbent is of another generation than this one."""
+        """Whether a younger worker is ready in the slot of a ready one; or its heir ended with the
+        work of the slot done, and the incumbent is worn or of another generation than this one."""
         if incumbent.state is not State.READY:
             return False
-        if incumbent.generation != generation and self.budget(incumbent.slot).closed:
+        replaced = incumbent.generation != generation or incumbent.worn
+        if replaced and self.budget(incumbent.slot).closed:
             return True
         return any(w.slot == incumbent.slot and w.id > incumbent.id for w in self.ready())
 

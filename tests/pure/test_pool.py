@@ -529,6 +529,19 @@ def test_a_new_generation_that_is_done_at_once_sends_the_old_one_away() -> None:
     assert story.pool.state is MasterState.RUNNING
 
 
+def test_a_worn_worker_leaves_when_its_heir_says_that_the_work_is_done() -> None:
+    story = running(workers=2, stop_exit_codes=frozenset({7}))
+    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.exit(3, 7)
+    assert story.all(orders.Stop) == [orders.Stop(1, False)]
+    story.exit(1)
+    assert story.all(orders.WorkerGone)[-1].cause is Cause.RECYCLE
+    assert story.all(orders.Spawn)[-1].slot == 1, "and the next one is recycled"
+    story.exit(4, 7)
+    story.exit(2)
+    assert story.all(orders.Exit)[0] == orders.Exit(None)
+
+
 def test_a_closed_slot_does_not_keep_a_roll_from_ending() -> None:
     story = running(workers=2, stop_exit_codes=frozenset({7}))
     story.hup()

@@ -148,9 +148,12 @@ class World(RuleBasedStateMachine):
         return (fallback or self.pool.plan).generation
 
     def check_roll_is_gentle(self, fact, before, ordered) -> None:
-        """A slot that served still serves, unless its worker failed or was not wanted."""
+        """A slot that served still serves, unless its worker failed or was not wanted, or its heir
+        ended with the work of the slot done."""
         for slot, worker in before.items():
             if slot >= self.pool.target or worker.state is State.HUNG:
+                continue
+            if isinstance(fact, facts.Exited) and self.pool.workers.budget(slot).closed:
                 continue
             own = getattr(fact, "worker", None) == worker.id
             if own and isinstance(fact, facts.Exited | facts.Leaving):
