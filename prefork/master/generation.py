@@ -309,8 +309,10 @@ class Generations:
 
     def listen_for(self, number: int) -> None:
         """After a roll: old workers may finish for long, but nobody accepts there any more. Who
-        connects is to be refused at once, not to wait in a queue that nobody reads."""
-        wanted = self._known[number].listeners
+        connects is to be refused at once, not to wait in a queue that nobody reads. A higher number
+        is that of a reload that the pool is told of next: its listeners stay."""
+        needed = [made for n, made in self._known.items() if n >= number]
+        wanted = {listener for made in needed for listener in made.listeners}
         for made in self._known.values():
             for listener in [each for each in made.listeners if each not in wanted]:
                 del made.listeners[listener]

@@ -1,6 +1,7 @@
 """The listening sockets over reloads: kept, refitted, opened, closed; never lost by mistake."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, Server, command, serving, wait_for
@@ -110,6 +112,39 @@ def test_an_old_address_is_closed_although_an_old_worker_is_still_busy(
         assert ask_unix(config.parent / "new.sock").startswith(b"HTTP/1.1 200 OK\r\n")
     finally:
         server.destroy()
+
+
+def test_the_end_of_a_roll_closes_no_address_of_the_reload_that_was_asked_beside_it(
+    config: Path,
+) -> None:
+    """The master, stopped meanwhile, reads both at once: the old worker has left, and a SIGHUP."""
+    config.write_text("bind = '127.0.0.1:0'\n")
+    server = Server("-c", "prefork.toml", "app:app", cwd=config.parent)
+    try:
+        server.ready()
+        port = server.port
+        (old,) = server.workers()
+        old.suspend()
+        server.send(signal.SIGHUP)
+        wait_for(lambda: has_pending(old.pid, signal.SIGTERM), "the old worker is told to leave")
+        server.send(signal.SIGSTOP)
+        old.resume()
+        wait_for(lambda: old.status() == psutil.STATUS_ZOMBIE, "the old worker has left")
+        config.write_text("bind = 'unix:new.sock'\n")
+        server.send(signal.SIGHUP)
+        server.send(signal.SIGCONT)
+        server.wait_log("reloaded to gen 3")
+        assert ask_unix(config.parent / "new.sock").startswith(b"HTTP/1.1 200 OK\r\n")
+        wait_for(lambda: refused(port), "the old port is closed")
+    finally:
+        server.destroy()
+
+
+def has_pending(pid: int, signum: signal.Signals) -> bool:
+    """Whether a stopped process will get this signal when it goes on (proc_pid_status(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (pending,) = re.findall(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
+    return bool(int(pending, 16) >> (signum - 1) & 1)
 
 
 def refused(port: int) -> bool:
