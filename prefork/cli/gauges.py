@@ -29,7 +29,8 @@ class Gauges:
 
     def begin(self, app: App) -> None:
         """Note how much CPU time its processes have used, for the look that follows."""
-        for pid in (app.get("pid"), *(worker.get("pid") for worker in app.get("workers", ()))):
+        master = app.get("pid") if alive(app) else None
+        for pid in (master, *(worker.get("pid") for worker in app.get("workers", ()))):
             with suppress(psutil.Error):
                 if pid and pid not in self._seen:
                     times = psutil.Process(pid).cpu_times()

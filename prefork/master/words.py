@@ -20,8 +20,8 @@ def facts_of(worker: int, message: Word | Nonsense) -> Iterator[facts.Fact]:
             yield facts.Ready(worker)
         case Word(Say.FAILED, text, code):
             yield facts.BootFailed(worker, text, code or AppError.exit_code)
-        case Word(Say.LEAVING):
-            yield facts.Leaving(worker)
+        case Word(Say.LEAVING, waits_for):
+            yield facts.Leaving(worker, waits_for)
         case Word(Say.WORN, text):
             yield facts.Worn(worker, text)
         case Word(Say.STUCK, text):

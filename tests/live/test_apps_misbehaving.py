@@ -229,7 +229,7 @@ def test_a_traceback_shows_the_app_and_not_the_server(server: Server, name: str)
     start = next(i for i, line in enumerate(server.lines) if f"failed on GET /{name}" in line)
     server.wait_log(rf"in {name}|in pieces")
     trace = server.lines[start + 1 : start + 5]
-    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[0] == "  Traceback (most recent call last):"
     assert "misbehaving_" in trace[1]
     assert not any("/prefork/" in line for line in trace)
 

@@ -25,7 +25,7 @@ LONG = 2.0
 def rows(server: Server) -> list[dict[str, Any]]:
     """The scoreboard's, of all workers."""
     fds = Path(f"/proc/{server.pid}/fd")
-    boards = (fd for fd in fds.iterdir() if "prefork-scoreboard" in os.readlink(fd))
+    boards = (fd for fd in fds.iterdir() if "prefork-master" in os.readlink(fd))
     return list(look(str(next(boards))))
 
 
