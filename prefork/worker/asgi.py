@@ -192,8 +192,7 @@ class Cycle(Running):
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
         exchange = self.exchange
-        ending = exchange.ended or self.told_at is not None
-        if not self._read and not ending:
+        if not self._read and not exchange.ended and self.told_at is None:
             body = exchange.body
             if body is None:
                 self._read = True
@@ -206,7 +205,7 @@ class Cycle(Running):
             self._read = not more
             exchange.began = exchange.connection.service.now
             return {"type": "http.request", "body": data, "more_body": more}
-        if not exchange.gone and not ending:
+        if not exchange.gone and not exchange.ended and self.told_at is None:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)
         return {"type": "http.disconnect"}
@@ -227,7 +226,7 @@ class Cycle(Running):
                 self._send_body(exchange, data, more)
             if not exchange.ended:
                 await self._drain()
-            elif self._gone is not None or exchange.body is not None:
+            elif self._gone is not None or (exchange.body is not None and not self._read):
                 self.disconnect()
         else:
             await self._send_extension(kind, message)
