@@ -14,6 +14,9 @@ from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import Entry, entries, home
 from prefork.wire import control as wire
 
+LEAVES_WITHIN = 10.0
+"""Seconds in which a master that answers no more has ended, on a machine with other work, too."""
+
 STARTS_WITHIN = 30.0
 """Seconds in which a master that holds its lock listens on its control socket, or has ended."""
 
@@ -33,6 +36,9 @@ class NotRunningError(UsageError):
         now = Entry(entry.path)
         if not now.state:
             super().__init__(f"{entry.name} does not run, and is not in the list any more")
+            return
+        if now.runs():  # the state is that of the next master
+            super().__init__(f"{entry.name} ended, and another master runs now; repeat the command")
             return
         killed = ": its master was killed" if now.state.get("pid") else ""
         again = f"`prefork start {entry.name}` starts it"
@@ -190,7 +196,7 @@ class Client:
                 if isinstance(said, wire.Result):
                     return said.value
                 on_progress(said)
-        if entry.wait_until_it_ends(1.0, pid):
+        if entry.wait_until_it_ends(LEAVES_WITHIN, pid):
             raise NotRunningError(entry)
         raise MachineError(f"{entry.name}: the master left without an answer")
 

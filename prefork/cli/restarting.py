@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prefork.cli.changing import roll, stop
 from prefork.cli.client import Client, NotRunningError
 from prefork.cli.progress import each
-from prefork.cli.start import Waiting, start_again
+from prefork.cli.start import StartFailedError, Waiting, start_again
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import peer_pid
 from prefork.unix.home import Entry
@@ -26,17 +26,23 @@ def restart(client: Client, words: Words) -> int:
     """``prefork restart``"""
 
     def one(entry: Entry) -> int:
-        entry = client.latest(entry)
         try:
-            if entry.runs():
-                return _again(client, entry, words)
-        except NotRunningError:
-            pass  # it ended at this moment
-        print(f"{entry.name}: does not run")
-        _begin(client, entry, words)
-        return 0
+            return _restart(client, client.latest(entry), words)
+        except StartFailedError as error:
+            return error.exit_code  # its own words are printed already
 
     return each(client, words.targets, one)
+
+
+def _restart(client: Client, entry: Entry, words: Words) -> int:
+    try:
+        if entry.runs():
+            return _again(client, entry, words)
+    except NotRunningError:
+        pass  # it ended at this moment
+    print(f"{entry.name}: does not run")
+    _begin(client, entry, words)
+    return 0
 
 
 def _again(client: Client, entry: Entry, words: Words) -> int:

@@ -136,6 +136,8 @@ def _ended(entry: Entry) -> str:
     status, code = entry.state.get("status"), entry.state.get("exit_code")
     if entry.state.get("done"):
         return str(status)
+    if entry.runs():
+        status, code = "another master runs now", None
     how = f"it was ready, and does not run any more: {status or 'it was deleted'}"
     raise RefusedError(f"{entry.name}: {how}", code or UsageError.exit_code)
 

@@ -317,11 +317,11 @@ class Control:
     def close(self) -> None:
         """The master ends: clients that waited for that are told so, and the others, too."""
         for talk in list(self._talks):
-            verdict = talk.goal.verdict() if talk.goal is not None else None
-            self._end(
-                talk,
-                _told(verdict or Failed("it stopped before it could answer", UsageError.exit_code)),
-            )
+            if talk.goal is None:
+                self._hang_up(talk)  # what it asked, if anything, was not read: the end tells it
+            else:
+                why = Failed("it stopped before it could answer", UsageError.exit_code)
+                self._end(talk, _told(talk.goal.verdict() or why))
         self._socket.close()
 
     def close_copy(self) -> None:

@@ -27,7 +27,11 @@ NOT_THERE = (
     r"prefork: \w+ does not run, and is not in the list any more",
     r"prefork: \w+ is not in the list any more",
 )
-NOT_RUNNING = (*NOT_THERE, r"prefork: \w+ does not run; `prefork start \w+` starts it")
+NOT_RUNNING = (
+    *NOT_THERE,
+    r"prefork: \w+ does not run; `prefork start \w+` starts it",
+    r"prefork: \w+ ended, and another master runs now; repeat the command",
+)
 STOPPED = (
     r"prefork: \w+: it is stopping",
     r"prefork: \w+: it was told to stop before that was done",
@@ -38,7 +42,8 @@ NOT_STARTED = (
     r"prefork: \w+ runs already; use `prefork reload \w+` or another --name",
     r"prefork: \w+ is stopping; start it when that is over",
     r"prefork: \w+: told to stop before it was ready",
-    r"prefork: \w+: it was ready, and does not run any more: (stopped|it was deleted)",
+    r"prefork: \w+: it was ready, and does not run any more: "
+    r"(stopped|it was deleted|another master runs now)",
     *STOPPED,
 )
 UNKNOWN = r"prefork: \w+: nothing tells how it was started; start it by its target"
@@ -59,7 +64,7 @@ SAID: dict[str, dict[int, tuple[str, ...]]] = {
         100: (*NOT_RUNNING, *STOPPED),
     },
     "scale": {
-        0: (r"\w+: \d workers(, as a (later wish|reload) asked meanwhile)?",),
+        0: (r"\w+: \d workers?(, as a (later wish|reload) asked meanwhile)?",),
         100: (*NOT_RUNNING, *STOPPED),
     },
     "restart": {
