@@ -7,7 +7,7 @@ from typing import Any
 from prefork.config.options import OPTIONS, Config
 
 MASKED = "***"
-"""What is shown for the value of a variable."""
+"""The text that is shown for the value of a variable."""
 
 
 @dataclass(frozen=True, slots=True)

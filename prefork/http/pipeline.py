@@ -44,7 +44,7 @@ class Pipeline(Channel):
         self._held = False
         """Reading is paused because requests wait behind another."""
         self._unread: memoryview | None = None
-        """What is left of a long piece. While there is some, requests wait."""
+        """The unread end of a long piece. While there is some, requests wait."""
         self._reader: RequestReader = service.no_reader
         """Its own one only while there is something to read, or shortly after."""
         self._refusal: ClientError | None = None

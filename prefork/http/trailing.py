@@ -2,7 +2,7 @@
 
 Reading goes on meanwhile, because a client that leaves is noticed by the end of its bytes only: an
 app that waits would otherwise never hear of it, and a drain would wait for both. The bytes are kept
-as they are, since nobody knows yet what they mean.
+as they are, since their meaning is not decided yet.
 """
 
 from typing import TYPE_CHECKING

@@ -142,7 +142,7 @@ class Control:
             self._begin(talk)
 
     def admit(self, peer: Peer, verbs: Collection[str]) -> None:
-        """Somebody whom the master itself has introduced, and what it may ask. There may be no
+        """A client that the master itself has introduced, and what it may ask. There may be no
         more of them than of those who only look."""
         if len(self._talks) >= MOST_CLIENTS // 2:
             self._turn_away(peer, "too many are talking to this master")

@@ -309,7 +309,7 @@ class Generations:
 
     def listen_for(self, number: int) -> None:
         """After a roll: old workers may finish for long, but nobody accepts there any more. Who
-        connects is to be refused at once, not to wait in a queue that nobody reads. A higher number
+        connects is to be refused at once, not to wait in a queue without a reader. A higher number
         is that of a reload that the pool is told of next: its listeners stay."""
         needed = [made for n, made in self._known.items() if n >= number]
         wanted = {listener for made in needed for listener in made.listeners}

@@ -270,7 +270,7 @@ class LineWriter:
         self._waiting -= taken
 
     def _end_of_piece(self) -> int:
-        """What is larger than PIPE_BUF may be mixed with what others write to the same pipe."""
+        """A piece larger than PIPE_BUF may be mixed with what others write to the same pipe."""
         if not self._sink.is_pipe or len(self._rest) <= PIPE_BUF:
             return len(self._rest)
         end = self._rest.rfind(b"\n", 0, PIPE_BUF) + 1

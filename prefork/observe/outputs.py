@@ -59,7 +59,7 @@ class Outputs:
             output.flush()
 
     def reopen(self) -> None:
-        """Somebody else renamed them, or their directory."""
+        """Another process renamed them, or their directory."""
         try:
             look_up_again(self.directory)
         except OSError as error:

@@ -46,7 +46,7 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The worker said that it accepts no more and drains: we or somebody else signalled it.
+    """The worker accepts no more and drains: the master or another process signalled it.
     ``waits_for``: it has answered all, and only this keeps it."""
 
     worker: int

@@ -151,7 +151,7 @@ def _require_good_link(folder: Directory, link: os.stat_result) -> None:
     mode = folder.status.st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise ForeignFileError(
-            "it is a symlink, and everybody may exchange it; name the file itself"
+            "it is a symlink, and every user may exchange it; name the file itself"
         )
 
 
@@ -167,6 +167,6 @@ def _require_good_file(folder: Directory, found: os.stat_result) -> None:
     around = folder.status
     if around.st_mode & stat.S_IWOTH and around.st_uid != found.st_uid:
         raise ForeignFileError(
-            f"it belongs to {user_name(found.st_uid)}, and everybody may write into its folder; "
+            f"it belongs to {user_name(found.st_uid)}, and every user may write into its folder; "
             "remove it, or choose a folder of your own"
         )

@@ -98,7 +98,7 @@ class Directory:
 
     @contextmanager
     def _readable(self) -> Iterator[int]:
-        """What is held is for looking up names only (O_PATH)."""
+        """The descriptor is for looking up names only (O_PATH)."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             yield fd

@@ -189,7 +189,7 @@ def _open_unix(address: Unix, backlog: int) -> Listener:
                 _require_unused(address, pinned)
                 inode = _identity(pinned)
                 _dress(address, pinned)
-            # Nobody can connect before this, so nobody slips in before mode and owner are right.
+            # No client can connect before this, so none slips in before mode and owner are right.
             sock.listen(backlog)
         except BaseException:
             Listener(sock, address, inode).close()
@@ -203,7 +203,7 @@ def _require_unused(address: Unix, pinned: int) -> None:
     status = os.fstat(pinned)
     is_new = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
     if not is_new or _is_heard(pinned):
-        raise MachineError(f"cannot listen on {address}: somebody else has put something there")
+        raise MachineError(f"cannot listen on {address}: another process has put something there")
 
 
 def _is_heard(pinned: int) -> bool:

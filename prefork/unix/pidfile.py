@@ -61,7 +61,7 @@ class PidFile:
     def _write(self, content: bytes) -> None:
         """On a full disk, no empty file stays behind. Raises OSError."""
         try:
-            # In this order nobody who looks meanwhile finds an empty file.
+            # In this order a reader finds no empty file meanwhile.
             os.pwrite(self._fd, content, 0)
             os.ftruncate(self._fd, len(content))
         except OSError:

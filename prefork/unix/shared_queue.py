@@ -121,7 +121,7 @@ class SharedQueue:
         return bool(look.poll(0))
 
     def drop(self) -> int:
-        """End all that wait; how many there were. Whoever has no descriptor left stops early.
+        """End all that wait; how many there were. A process without a free descriptor stops early.
 
         To be called where closing may take long.
         """

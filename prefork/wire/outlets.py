@@ -40,7 +40,7 @@ def message(say: str, **details: Any) -> bytes:
 
 
 def read(data: bytes) -> tuple[str, dict[str, Any]]:
-    """What is said, and its details. Raises ValueError when it makes no sense."""
+    """The word and its details. Raises ValueError when it makes no sense."""
     try:
         details = json.loads(data)
     except RecursionError:

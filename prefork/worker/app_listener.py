@@ -53,7 +53,7 @@ class AppListener(socket.socket):
 
     def listen(self, _backlog: int = 0) -> None:
         """It listens already. The queue is shared with all siblings and is as long as --backlog
-        says: what a server class asks for (asyncio: 100) would shorten it for everybody."""
+        says: what a server class asks for (asyncio: 100) would shorten it for all workers."""
 
     def settimeout(self, value: float | None) -> None:
         """As always, but the shared O_NONBLOCK flag is left alone."""

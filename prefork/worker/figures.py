@@ -84,7 +84,7 @@ class Figures:
         """All that changed since the last time; the next is to be in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
         late = max(0.0, now - self._due)
-        # A beat of an idle worker tells when the machine had time for it, and kept nobody waiting.
+        # A beat of an idle worker tells when the machine had time for it; no request waited for it.
         self.late = 0.0 if self._was_idle else late
         counts[_SEQUENCE] += 1
         took = self._count_times(service)

@@ -1,4 +1,4 @@
-"""What is imported only where it may be needed, and the answer when that cannot be imported.
+"""Modules that are imported only where they may be needed, and the answer where one is missing.
 
 A master may live for months, while its Python environment is upgraded or moved: what it or its
 workers have not imported by then may be of another version, or not be there. So all that the

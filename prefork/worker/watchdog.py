@@ -139,7 +139,7 @@ class Watchdog:
 
     @staticmethod
     def _drain(fd: int) -> bytes:
-        """What is in the pipe; nothing at its end."""
+        """The bytes in the pipe; none at its end."""
         try:
             return os.read(fd, 4096)
         except BlockingIOError:

@@ -16,7 +16,7 @@ class Answers:
     """Of this worker: which come next."""
 
     told = False
-    """The epoll has reported a connection, and nobody has asked the queues since."""
+    """The epoll has reported a connection, and the queues were not asked since."""
     given = False
 
     def of_queues(self, said: list[Any]) -> list[Any]:

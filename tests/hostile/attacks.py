@@ -182,7 +182,7 @@ def fill_the_queue() -> None:
 
 
 def leave_lingering_ones_behind() -> None:
-    """Strand connections that linger: fill the queue, say that nobody shares, and die."""
+    """Strand connections that linger: fill the queue, say that no worker shares, and die."""
     queue = found("prefork.unix.shared_queue.SharedQueue")
     row = found("prefork.unix.scoreboard.Row")
     shares = 11

@@ -13,7 +13,7 @@ SECONDS = 1.5
 LEAST_PINGS = 5
 
 
-@pytest.mark.skipif(not is_possible(), reason="only root may become somebody else")
+@pytest.mark.skipif(not is_possible(), reason="only root may become another user")
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)
 def test_the_master_lives_and_answers_every_ping(attack: Attack) -> None:
     assert len(besiege(attack, SECONDS).pings) >= LEAST_PINGS

@@ -263,7 +263,7 @@ def test_a_master_that_failed_to_start_again_is_not_dead_but_says_why(home: Home
     assert "did not start: cannot listen on" in home.app()["status"]
 
 
-# The number of workers that somebody set.
+# The number of workers that the operator set.
 
 
 def test_the_number_that_scale_set_outlives_the_master(home: Home) -> None:

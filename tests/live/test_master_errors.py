@@ -373,7 +373,7 @@ def test_a_pid_file_that_is_locked_leaves_no_new_socket(tmp_path: Path) -> None:
 # What only a worker, or only a check, finds out.
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 @pytest.mark.parametrize("check", [False, True], ids=["start", "check"])
 def test_a_folder_that_its_user_may_not_enter_is_the_machines_fault(
     tmp_path: Path, check: bool

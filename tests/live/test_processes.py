@@ -170,7 +170,7 @@ def test_a_connection_ends_although_a_child_lives(tmp_path: Path, kind: str) -> 
         if idle is not None:
             assert idle.recv(1) == b""
             idle.close()
-        # Nobody listens any more, although the child still lives.
+        # No process listens any more, although the child still lives.
         with pytest.raises(ConnectionRefusedError):
             server.connect()
         gate.open()

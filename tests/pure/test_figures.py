@@ -57,7 +57,7 @@ def test_idleness_before_the_first_request_is_no_time_between_answers(
     assert figures.interval == pytest.approx(0.0025)
     figures.publish(service, 106.50, 8.0)
     figures.publish(service, 114.75, 0.25)
-    assert figures.late == 0.0, "nobody has waited for the beat of an idle worker"
+    assert figures.late == 0.0, "no request waited for the beat of an idle worker"
     figures.publish(service, 115.25, 0.25)
     assert figures.late == pytest.approx(0.25)
 

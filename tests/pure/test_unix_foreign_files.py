@@ -84,7 +84,7 @@ def test_a_symlink_of_ours_is_followed_unless_anybody_may_exchange_it(
     append(path)
     assert (tmp_path / "log").read_text() == "line\n"
     path.parent.chmod(0o777)
-    with pytest.raises(MachineError, match="everybody may exchange it; name the file itself"):
+    with pytest.raises(MachineError, match="every user may exchange it; name the file itself"):
         append(path)
     path.parent.chmod(0o1777)
     append(path)
@@ -119,7 +119,7 @@ def test_a_file_of_somebody_elses_where_everybody_may_put_one(
     os.chown(path, OTHER, OTHER)
     append(path)  # only we can have put it into this folder
     path.parent.chmod(0o1777)
-    with pytest.raises(MachineError, match="everybody may write into its folder"):
+    with pytest.raises(MachineError, match="every user may write into its folder"):
         append(path)
     assert path.read_text() == "line\n"
     appending.trust(OTHER)
