@@ -71,10 +71,14 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Entr
         for step in steps:
             show(step)
         return 0, []
-    tasks = [_task(client, step, os.path.dirname(path), words) for step in steps]
+    folder = os.path.dirname(path)
+    told = [step for step in steps if step.action not in ("start", "reload", "delete")]
+    for step in told:  # in the order of the file, as there is nothing to do but to say so
+        _take(client, step, folder, words)
     if any(step.action == "start" for step in steps):
         _import_masters(apps)
-    codes = run_tasks(tasks, usable_cores())
+    tasks = [_task(client, step, folder, words) for step in steps if step not in told]
+    codes = dict.fromkeys((step.name for step in told), 0) | run_tasks(tasks, usable_cores())
     code = next((codes[step.name] for step in steps if codes[step.name]), 0)
     return code, [Entry(client.home / app.name) for app in apps if not codes[app.name]]
 
