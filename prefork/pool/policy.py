@@ -77,8 +77,8 @@ class HandSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is desired: this many slots, all at this generation, under this policy. ``by_hand``: the
-    operator set the number of slots, not the settings or the autoscaler."""
+    """The desired state: this many slots, all at this generation, under this policy. ``by_hand``:
+    the operator set the number of slots, not the settings or the autoscaler."""
 
     generation: int
     target: int

@@ -11,7 +11,7 @@ owner alone: folders are 0700, files 0600, and symlinks are not followed. No oth
 a folder above the home, either (parents.py); who only looks at the home of another user holds its
 folders by descriptor, and believes nothing of what is in them. With --control-group an app's folder
 is 2750 and the home 0750: the group sees names, reads the logs and gets at the socket; state and
-lock stay its owner's, so to everybody else an app runs when it lets them connect.
+lock stay its owner's, so to all other users an app runs when it lets them connect.
 """
 
 import json

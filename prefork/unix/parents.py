@@ -43,7 +43,7 @@ def require_trusted(fd: int) -> None:
 def _is_private_group(uid: int, gid: int) -> bool:
     """Whether this group was made for this user alone: by its name, and without other members.
 
-    A group that is everybody's first group has another name, also where it lists no members.
+    A group that is the first group of every user has another name, also where it lists no members.
     """
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)

@@ -5,9 +5,9 @@ is awake and finds the next connection, too. So a worker that was woken compares
 (http/load.py) with those of the others. It takes a connection only when no sibling has less, or
 when more wait than those will take. Who has less was woken as well.
 
-Nobody relies on that. A sibling whose heartbeat is overdue does not count, and what has waited for
-as long as the guard is taken by whoever sees it; a sibling that let it wait so long does not count
-either until it beats again.
+The rule does not rely on that. A sibling whose heartbeat is overdue does not count, and a
+connection that has waited for as long as the guard is taken by any worker that sees it; a sibling
+that let it wait so long does not count either until it beats again.
 """
 
 from collections.abc import Callable
