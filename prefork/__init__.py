@@ -22,10 +22,10 @@ The layers, low to high; nothing imports upwards, siblings do not import each ot
 from typing import TYPE_CHECKING, Any
 
 from prefork.version import __version__
-from prefork.worker.current import Stopping, WorkerInfo, busy, ready, stopping, worker
+from prefork.worker.app_api import Stopping, WorkerInfo, busy, ready, stopping, worker
 
 if TYPE_CHECKING:
-    from prefork.cli.client import Client
+    from prefork.cli.registry.client import Client
 
 __all__ = [
     "Client",
@@ -43,7 +43,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Client is imported when somebody asks for it (PEP 562): apps rarely do."""
     if name == "Client":
-        from prefork.cli.client import Client  # noqa: PLC0415
+        from prefork.cli.registry.client import Client  # noqa: PLC0415
 
         return Client
     raise AttributeError(f"module 'prefork' has no attribute {name!r}")

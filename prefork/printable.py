@@ -9,13 +9,15 @@ surrogate.
 Texts stay as they are until they are shown; each sink calls one of the functions here, so that no
 source can be forgotten:
 
-    process titles                  master/titles.py               printable_line
+    process titles                  master/process_titles.py               printable_line
     STATUS= to systemd              unix/systemd.py                printable_line
-    the log of master and workers   observe/log.py                 printable_text, then indented
-    errors on stderr                unix/sink.py, observe/log.py   printable_text
-    what a verb prints              cli/streams.py, cli/console.py printable_text, on a terminal
-    ``prefork logs``                cli/logs.py                    printable_text, on a terminal
-    ``--json`` of a verb            cli/streams.py                 printable_value
+    the log of master and workers   observe/logger.py                 printable_text, then indented
+    errors on stderr                unix/nonblocking_writer.py, observe/logger.py   printable_text
+    what a verb prints              cli/output/output_streams.py, cli/view/console.py
+    printable_text, on a terminal
+    ``prefork logs``                cli/verbs/logs.py                    printable_text, on a
+    terminal
+    ``--json`` of a verb            cli/output/output_streams.py                 printable_value
     the status page and metrics     observe/status                 printable_value, printable_line
 
 Escaped are control characters (Unicode category Cc), lone surrogates (Cs), the separators of lines

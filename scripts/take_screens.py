@@ -21,9 +21,9 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from prefork import Client
-from prefork.cli.listing import listed
-from prefork.cli.look import Look
-from prefork.cli.screen import View, draw
+from prefork.cli.registry.snapshot import Look
+from prefork.cli.view.app_table import listed
+from prefork.cli.view.monit_screen import View, draw
 
 PICTURES = Path(__file__).parent / "screenshots"
 SECONDS = 20

@@ -5,10 +5,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefork.cli.refusal import refusal
-from prefork.cli.standard_output import finish, tell_error, watch
-from prefork.cli.streams import printable_streams
-from prefork.cli.verbs import as_flags, is_verb, run_verb
+from prefork.cli.output.output_streams import printable_streams
+from prefork.cli.output.resource_errors import refusal
+from prefork.cli.output.standard_output import finish, tell_error, watch
+from prefork.cli.verbs.verb_table import as_flags, is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
 
@@ -68,6 +68,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _without_verb(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
     """Imported late: many a verb is over before all options are."""
-    from prefork.cli.direct import serve_or_tell  # noqa: PLC0415
+    from prefork.cli.serve.serve_command import serve_or_tell  # noqa: PLC0415
 
     return serve_or_tell(arguments, given)

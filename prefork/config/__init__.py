@@ -1,7 +1,7 @@
 """The settings: each option is declared once, all else is generated. PURE.
 
 addresses.py  what can be listened on
-kinds.py      kinds of value: durations, sizes, addresses, …
+value_types.py      kinds of value: durations, sizes, addresses, …
 options.py    the declarations; Config
 sources.py    file, environment and flags merged, and the complaints
 parser.py     the parser of words, without any option

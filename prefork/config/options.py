@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-from prefork.config import kinds
+from prefork.config import value_types
 from prefork.config.addresses import EXPECTED, Address, Tcp
-from prefork.config.certificates import CertificateFiles, PasswordSource
-from prefork.config.forwarded import parse_parts
-from prefork.config.kinds import Kind
-from prefork.config.readiness import Readiness
+from prefork.config.certificate_options import CertificateFiles, PasswordSource
+from prefork.config.forwarded_trust import parse_parts
+from prefork.config.ready_condition import Readiness
+from prefork.config.value_types import Kind
 
 
 def option(
@@ -52,34 +52,34 @@ STATUS = "Status server"
 class Config:
     """All settings of one generation. Times are seconds, sizes are bytes."""
 
-    app: str = option(kinds.TEXT, "", SERVE, "MODULE:CALLABLE; also MODULE:FACTORY()")
+    app: str = option(value_types.TEXT, "", SERVE, "MODULE:CALLABLE; also MODULE:FACTORY()")
     command: tuple[str, ...] = option(
-        kinds.COMMAND,
+        value_types.COMMAND,
         (),
         SERVE,
         "a program in any language and its arguments; on the command line it is all after --",
     )
     interface: str = option(
-        kinds.choice("auto", "wsgi", "asgi", "socket"),
+        value_types.choice("auto", "wsgi", "asgi", "socket"),
         "auto",
         SERVE,
         "how to call the app; auto looks at the callable and says what it chose",
     )
-    factory: bool = option(kinds.FLAG, False, SERVE, "the callable returns the app")
+    factory: bool = option(value_types.FLAG, False, SERVE, "the callable returns the app")
     threads: int = option(
-        kinds.COUNT,
+        value_types.COUNT,
         0,
         SERVE,
         "threads for WSGI calls; 0 calls the app in the event loop's own thread",
     )
     threads_queue: int | None = option(
-        kinds.OPTIONAL_COUNT,
+        value_types.OPTIONAL_COUNT,
         1000,
         SERVE,
         "requests that may wait for one of the threads, beyond it 503; off: no limit",
     )
     ready: Readiness = option(  # noqa: RUF009 - it is frozen
-        kinds.READINESS,
+        value_types.READINESS,
         Readiness(),
         SERVE,
         "manual: main(listener) is ready when it calls prefork.ready(); for programs notify: when "
@@ -88,382 +88,400 @@ class Config:
     )
 
     bind: tuple[Address, ...] = option(
-        kinds.ADDRESSES,
+        value_types.ADDRESSES,
         (Tcp("127.0.0.1", 8000),),
         BIND,
         "address to listen on, repeatable: " + EXPECTED,
         short="-b",
     )
     backlog: int = option(
-        kinds.AT_LEAST_ONE, 2048, BIND, "connections that may wait in the kernel's queue"
+        value_types.AT_LEAST_ONE, 2048, BIND, "connections that may wait in the kernel's queue"
     )
     proxy_protocol: bool = option(
-        kinds.FLAG,
+        value_types.FLAG,
         False,
         BIND,
         "each connection begins with a PROXY header, version 1 or 2, that says who the client is",
     )
     proxy_allow: tuple[str, ...] = option(
-        kinds.NETWORKS,
+        value_types.NETWORKS,
         ("127.0.0.0/8", "::1/128", "unix"),
         BIND,
         "who may connect and say so, repeatable: a network, an address, unix or *",
     )
     handshake_timeout: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         10.0,
         BIND,
         "for a PROXY header to arrive, and again for a TLS handshake",
     )
 
     tls_cert: tuple[CertificateFiles, ...] = option(
-        kinds.CERTIFICATES,
+        value_types.CERTIFICATES,
         (),
         TLS,
         "certificate chain in PEM, repeatable: path[,key=path]; clients get the one with the name "
         "that they ask for (SNI), else the first",
     )
     tls_key: str = option(
-        kinds.PATH,
+        value_types.PATH,
         "",
         TLS,
         "private key of certificates that name none; default: it is in the certificate's file",
     )
     tls_password: PasswordSource | None = option(  # noqa: RUF009 - None is no mutable default
-        kinds.PASSWORD,
+        value_types.PASSWORD,
         None,
         TLS,
         "where the password of encrypted keys is: file:PATH or env:NAME",
     )
     tls_minimum: str = option(
-        kinds.choice("1.2", "1.3"), "1.2", TLS, "oldest version of TLS that is spoken"
+        value_types.choice("1.2", "1.3"), "1.2", TLS, "oldest version of TLS that is spoken"
     )
     tls_ciphers: str = option(
-        kinds.TEXT,
+        value_types.TEXT,
         "",
         TLS,
         "OpenSSL's cipher list for TLS 1.2; default: Python's; TLS 1.3 has its own",
     )
     tls_client: str = option(
-        kinds.choice("none", "optional", "required"),
+        value_types.choice("none", "optional", "required"),
         "none",
         TLS,
         "whether clients show a certificate that tls-ca has signed",
     )
     tls_ca: str = option(
-        kinds.PATH, "", TLS, "the certificates, in PEM, that client certificates are checked by"
+        value_types.PATH,
+        "",
+        TLS,
+        "the certificates, in PEM, that client certificates are checked by",
     )
     tls_watch: bool = option(
-        kinds.FLAG,
+        value_types.FLAG,
         False,
         TLS,
         "use changed certificate files for new connections, without a reload",
     )
 
     workers: int = option(
-        kinds.WORKERS,
+        value_types.WORKERS,
         1,
         WORK,
         "worker processes; 0 or max: one per usable core, -1: one less",
         short="-w",
     )
     min_workers: int = option(
-        kinds.AT_LEAST_ONE, 1, WORK, "with max-workers: fewer there never are"
+        value_types.AT_LEAST_ONE, 1, WORK, "with max-workers: fewer there never are"
     )
     max_workers: int | None = option(
-        kinds.OPTIONAL_COUNT,
+        value_types.OPTIONAL_COUNT,
         None,
         WORK,
         "scale by the load, up to so many workers; workers is then how many there are at first; "
         "off: no scaling",
     )
     scale_down_after: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         30.0,
         WORK,
         "how long there must be too little to do before one of them leaves",
     )
     surge: int = option(
-        kinds.AT_LEAST_ONE, 1, WORK, "extra workers that may live while others are replaced"
+        value_types.AT_LEAST_ONE, 1, WORK, "extra workers that may live while others are replaced"
     )
     accept: str = option(
-        kinds.choice("fair", "any"),
+        value_types.choice("fair", "any"),
         "fair",
         WORK,
         "fair: the worker with the least to do takes a new connection, and those without time "
         "share theirs; any: whoever wakes first",
     )
     accept_slack: int = option(
-        kinds.COUNT,
+        value_types.COUNT,
         0,
         WORK,
         "requests that a worker may have in flight more than the least loaded and still accept",
     )
     accept_limit: int | None = option(
-        kinds.OPTIONAL_COUNT,
+        value_types.OPTIONAL_COUNT,
         None,
         WORK,
         "requests in flight from which on a worker accepts no new connection",
     )
     accept_guard: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         0.02,
         WORK,
         "what has waited for so long is accepted by any worker below its limit",
     )
     rebalance: bool = option(
-        kinds.FLAG,
+        value_types.FLAG,
         False,
         WORK,
         "a busy worker with many more connections than its siblings closes some after an answer",
     )
     max_requests: int | None = option(
-        kinds.OPTIONAL_COUNT, None, WORK, "replace a worker after so many requests"
+        value_types.OPTIONAL_COUNT, None, WORK, "replace a worker after so many requests"
     )
     max_requests_jitter: int = option(
-        kinds.COUNT, 0, WORK, "up to so many requests more, different for each worker"
+        value_types.COUNT, 0, WORK, "up to so many requests more, different for each worker"
     )
     max_lifetime: float | None = option(
-        kinds.OPTIONAL_DURATION, None, WORK, "replace a worker at this age"
+        value_types.OPTIONAL_DURATION, None, WORK, "replace a worker at this age"
     )
     max_lifetime_jitter: float = option(
-        kinds.DURATION, 0.0, WORK, "up to so much more, different for each worker"
+        value_types.DURATION, 0.0, WORK, "up to so much more, different for each worker"
     )
     max_memory: int | None = option(
-        kinds.OPTIONAL_SIZE,
+        value_types.OPTIONAL_SIZE,
         None,
         WORK,
         "replace a worker that has more memory, together with the processes that it began",
     )
     max_memory_jitter: int = option(
-        kinds.SIZE, 0, WORK, "up to so much more, different for each worker"
+        value_types.SIZE, 0, WORK, "up to so much more, different for each worker"
     )
     max_memory_measure: str = option(
-        kinds.choice("pss", "rss"),
+        value_types.choice("pss", "rss"),
         "pss",
         WORK,
         "what is shared counts in part (pss), or in full for each who has it (rss)",
     )
 
     cron: tuple[str, ...] = option(
-        kinds.CRON,
+        value_types.CRON,
         (),
         PLANNED,
         "replace all workers, one after another, at such times, repeatable: minute hour day month "
         "weekday, by the local clock, as in 0 4 * * *",
     )
     watch: bool = option(
-        kinds.FLAG, False, PLANNED, "reload when files change; needs prefork[watch]"
+        value_types.FLAG, False, PLANNED, "reload when files change; needs prefork[watch]"
     )
     watch_path: tuple[str, ...] = option(
-        kinds.PATHS,
+        value_types.PATHS,
         (),
         PLANNED,
         "file or folder to watch, repeatable; default: the working directory and --pythonpath",
     )
     watch_ignore: tuple[str, ...] = option(
-        kinds.PATTERNS,
+        value_types.PATTERNS,
         (),
         PLANNED,
         "names below it that do not count, repeatable: *.csv, uploads, or with a slash a path from "
         "there on; .git, caches, environments, logs and databases never do",
     )
     watch_delay: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         0.2,
         PLANNED,
         "how long nothing more may change before the reload; it waits for a minute at most",
     )
 
     boot_timeout: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         60.0,
         LIFE,
         "from fork to ready; a worker that needs longer has failed",
     )
     timeout: float | None = option(
-        kinds.OPTIONAL_DURATION,
+        value_types.OPTIONAL_DURATION,
         30.0,
         LIFE,
         "a request, or an event loop, silent for so long is a hang",
     )
     kill_timeout: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         30.0,
         LIFE,
         "from the stop signal to SIGKILL, on reload, recycle, scale and stop; with --watch: 2s",
     )
     stream_timeout: float = option(
-        kinds.DURATION,
+        value_types.DURATION,
         10.0,
         LIFE,
         "while draining, how long an ASGI response of unknown length may go on before its app gets "
         "http.disconnect; within the kill timeout in any case; with --watch: 2s",
     )
     stop_signal: str = option(
-        kinds.SIGNAL, "SIGTERM", LIFE, "the signal that asks a worker to drain and leave"
+        value_types.SIGNAL, "SIGTERM", LIFE, "the signal that asks a worker to drain and leave"
     )
     linger: float = option(
-        kinds.DURATION,
+        value_types.DURATION,
         1.0,
         LIFE,
         "while draining, how long an idle connection may still send one more request",
     )
     reload_timeout: float | None = option(
-        kinds.OPTIONAL_DURATION,
+        value_types.OPTIONAL_DURATION,
         None,
         LIFE,
         "a whole reload; off: as long as its steps may take",
     )
     min_uptime: float = option(
-        kinds.DURATION, 1.0, LIFE, "a worker that dies younger is unstable and its slot waits"
+        value_types.DURATION, 1.0, LIFE, "a worker that dies younger is unstable and its slot waits"
     )
     max_restarts: int | None = option(
-        kinds.COUNT_OR_OFF,
+        value_types.COUNT_OR_OFF,
         None,
         LIFE,
         "failures in a row, beyond which the master gives up if no worker serves; 0: at the first; "
         "off: never",
     )
     stop_exit_codes: tuple[int, ...] = option(
-        kinds.EXIT_CODES, (), LIFE, "a worker that exits with this code is not replaced, repeatable"
+        value_types.EXIT_CODES,
+        (),
+        LIFE,
+        "a worker that exits with this code is not replaced, repeatable",
     )
 
     keepalive: float = option(
-        kinds.DURATION, 75.0, HTTP, "how long an idle connection stays open; 0s: one request each"
+        value_types.DURATION,
+        75.0,
+        HTTP,
+        "how long an idle connection stays open; 0s: one request each",
     )
     header_timeout: float = option(
-        kinds.POSITIVE_DURATION, 10.0, HTTP, "for a request's head to arrive"
+        value_types.POSITIVE_DURATION, 10.0, HTTP, "for a request's head to arrive"
     )
     body_timeout: float = option(
-        kinds.POSITIVE_DURATION, 30.0, HTTP, "between two pieces of a request's body"
+        value_types.POSITIVE_DURATION, 30.0, HTTP, "between two pieces of a request's body"
     )
     send_timeout: float = option(
-        kinds.POSITIVE_DURATION, 60.0, HTTP, "for a client to take some of its response"
+        value_types.POSITIVE_DURATION, 60.0, HTTP, "for a client to take some of its response"
     )
     body_rate: int | None = option(
-        kinds.OPTIONAL_SIZE,
+        value_types.OPTIONAL_SIZE,
         None,
         HTTP,
         "least bytes a second of a request's body, on average and from the sixth second on (408)",
     )
-    limit_line: int = option(kinds.SIZE, 8192, HTTP, "longest request target (414)")
-    limit_headers: int = option(kinds.AT_LEAST_ONE, 100, HTTP, "most header fields (431)")
-    limit_header_size: int = option(kinds.SIZE, 32768, HTTP, "largest request head (431)")
+    limit_line: int = option(value_types.SIZE, 8192, HTTP, "longest request target (414)")
+    limit_headers: int = option(value_types.AT_LEAST_ONE, 100, HTTP, "most header fields (431)")
+    limit_header_size: int = option(value_types.SIZE, 32768, HTTP, "largest request head (431)")
     limit_body: int | None = option(
-        kinds.OPTIONAL_SIZE, None, HTTP, "largest request body (413); off: no limit"
+        value_types.OPTIONAL_SIZE, None, HTTP, "largest request body (413); off: no limit"
     )
     limit_requests_per_connection: int | None = option(
-        kinds.OPTIONAL_COUNT, None, HTTP, "most requests on one connection, which is then closed"
+        value_types.OPTIONAL_COUNT,
+        None,
+        HTTP,
+        "most requests on one connection, which is then closed",
     )
     limit_connections: int | None = option(
-        kinds.OPTIONAL_COUNT,
+        value_types.OPTIONAL_COUNT,
         None,
         HTTP,
         "most connections of a worker; more wait in the queue; off: what its descriptors allow",
     )
     limit_concurrency: int | None = option(
-        kinds.OPTIONAL_COUNT, None, HTTP, "most requests at work in a worker; more get a 503"
+        value_types.OPTIONAL_COUNT, None, HTTP, "most requests at work in a worker; more get a 503"
     )
     underscores: str = option(
-        kinds.choice("drop", "refuse", "allow"),
+        value_types.choice("drop", "refuse", "allow"),
         "drop",
         HTTP,
         "header names with an underscore, which apps take for names with a dash",
     )
     server_header: str = option(
-        kinds.FIELD_VALUE, "", HTTP, "the Server field of responses, unless the app sets one"
+        value_types.FIELD_VALUE, "", HTTP, "the Server field of responses, unless the app sets one"
     )
     body_memory: int = option(
-        kinds.SIZE,
+        value_types.SIZE,
         12 * 1024 * 1024,
         HTTP,
         "memory of a worker for bodies that wait to be whole for WSGI; the rest waits on disk",
     )
     body_spool: int | None = option(
-        kinds.OPTIONAL_SIZE,
+        value_types.OPTIONAL_SIZE,
         1024**3,
         HTTP,
         "bytes of such bodies on disk, all of a worker's together: a larger body gets 413, and new "
         "ones get 503 from three quarters on; off: no limit",
     )
     spool_dir: str = option(
-        kinds.PATH,
+        value_types.PATH,
         "",
         HTTP,
         "folder of such bodies, whose files have no names; default: TMPDIR, /tmp",
     )
     spool_min_free: int = option(
-        kinds.SIZE,
+        value_types.SIZE,
         256 * 1024 * 1024,
         HTTP,
         "bytes that such bodies leave free on their file system, a tenth of it at most (503)",
     )
 
     forwarded_allow: tuple[str, ...] = option(
-        kinds.NETWORKS_OR_OFF,
+        value_types.NETWORKS_OR_OFF,
         ("127.0.0.0/8", "::1/128", "unix"),
         BEHIND,
         "proxies whose Forwarded and X-Forwarded-* headers have effect, repeatable: a network, an "
         "address, unix, * for everybody, or off",
     )
     forwarded_headers: tuple[str, ...] = option(
-        kinds.FORWARDED,
+        value_types.FORWARDED,
         parse_parts(("for", "proto")),
         BEHIND,
         "which of their facts count, repeatable: for, proto, host, port, prefix, or the names of "
         "headers (x-forwarded-for, …, forwarded); name only what your proxy overwrites",
     )
     forwarded_strip: bool = option(
-        kinds.FLAG, False, BEHIND, "hide these headers from the app when anybody else sent them"
+        value_types.FLAG,
+        False,
+        BEHIND,
+        "hide these headers from the app when anybody else sent them",
     )
     root_path: str = option(
-        kinds.ROOT_PATH,
+        value_types.ROOT_PATH,
         "",
         BEHIND,
         "front of the path that a proxy takes away: SCRIPT_NAME and root_path; a proxy that is "
         "allowed may say it with X-Forwarded-Prefix if forwarded-headers names prefix",
     )
     request_id_header: str = option(
-        kinds.FIELD_NAME,
+        value_types.FIELD_NAME,
         "",
         BEHIND,
         "header with the id of a request, such as X-Request-ID: taken from a proxy that is "
         "allowed, else made, and given to the app; default: none",
     )
     request_id_return: bool = option(
-        kinds.FLAG, False, BEHIND, "send that header with the response as well"
+        value_types.FLAG, False, BEHIND, "send that header with the response as well"
     )
     ws_ping_interval: float | None = option(
-        kinds.OPTIONAL_DURATION, 20.0, WEBS, "from one ping to the next; off: none"
+        value_types.OPTIONAL_DURATION, 20.0, WEBS, "from one ping to the next; off: none"
     )
     ws_ping_timeout: float | None = option(
-        kinds.OPTIONAL_DURATION,
+        value_types.OPTIONAL_DURATION,
         20.0,
         WEBS,
         "after a ping without a sign of life the connection is closed (1011); off: never",
     )
     ws_close_timeout: float = option(
-        kinds.POSITIVE_DURATION,
+        value_types.POSITIVE_DURATION,
         5.0,
         WEBS,
         "for the client, and an app that drains, to take part in closing",
     )
     ws_max_size: int | None = option(
-        kinds.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"
+        value_types.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"
     )
     ws_max_queue: int = option(
-        kinds.AT_LEAST_ONE,
+        value_types.AT_LEAST_ONE,
         32,
         WEBS,
         "messages that may wait for the app before reading stops; 64 KiB of them stop it as well",
     )
     ws_compression: str = option(
-        kinds.choice("on", "off"), "on", WEBS, "compress messages if the client can (RFC 7692)"
+        value_types.choice("on", "off"),
+        "on",
+        WEBS,
+        "compress messages if the client can (RFC 7692)",
     )
 
     name: str = option(
-        kinds.TEXT,
+        value_types.TEXT,
         "",
         PROC,
         "name in titles and logs; default: the module's name",
@@ -471,33 +489,33 @@ class Config:
         restart=True,
     )
     namespace: str = option(
-        kinds.TEXT,
+        value_types.TEXT,
         "",
         PROC,
         "a name that several apps share, so that verbs can mean all of them",
         restart=True,
     )
     chdir: str = option(
-        kinds.PATH, "", PROC, "working directory of the workers, also first on sys.path"
+        value_types.PATH, "", PROC, "working directory of the workers, also first on sys.path"
     )
     pythonpath: tuple[str, ...] = option(
-        kinds.PATHS, (), PROC, "directory to add to sys.path, repeatable"
+        value_types.PATHS, (), PROC, "directory to add to sys.path, repeatable"
     )
     env: dict[str, str] = option(  # noqa: RUF009 - the default is made anew each time
-        kinds.ENVIRONMENT, {}, PROC, "variable for the workers, repeatable", short="-e"
+        value_types.ENVIRONMENT, {}, PROC, "variable for the workers, repeatable", short="-e"
     )
-    user: str = option(kinds.TEXT, "", PROC, "user that the workers run as", short="-u")
-    group: str = option(kinds.TEXT, "", PROC, "group that the workers run as", short="-g")
+    user: str = option(value_types.TEXT, "", PROC, "user that the workers run as", short="-u")
+    group: str = option(value_types.TEXT, "", PROC, "group that the workers run as", short="-g")
     no_new_privs: bool = option(
-        kinds.FLAG,
+        value_types.FLAG,
         False,
         PROC,
         "workers, and what they start, gain no rights by setuid, setgid or file capabilities; then "
         "sudo, su and a setgid sendmail do not work for the app",
     )
-    umask: int | None = option(kinds.OCTAL, None, PROC, "file mode mask", restart=True)
+    umask: int | None = option(value_types.OCTAL, None, PROC, "file mode mask", restart=True)
     daemon: bool = option(
-        kinds.FLAG,
+        value_types.FLAG,
         False,
         PROC,
         "go to the background; returns when the app is ready, or fails with its traceback",
@@ -505,7 +523,7 @@ class Config:
         restart=True,
     )
     pid_file: str = option(
-        kinds.PATH,
+        value_types.PATH,
         "",
         PROC,
         "file for the master's pid, locked while it lives",
@@ -513,7 +531,7 @@ class Config:
         restart=True,
     )
     proctitle: str = option(
-        kinds.TEXT,
+        value_types.TEXT,
         "prefork",
         PROC,
         "first word of the process titles; off: leave them alone",
@@ -521,7 +539,7 @@ class Config:
     )
 
     control_group: str = option(
-        kinds.TEXT,
+        value_types.TEXT,
         "",
         PROC,
         "group whose members may look at the app (list, show, logs, events …), but change nothing "
@@ -530,71 +548,78 @@ class Config:
     )
 
     log_level: str = option(
-        kinds.choice("debug", "info", "warning", "error"), "info", LOGS, "least that is logged"
+        value_types.choice("debug", "info", "warning", "error"),
+        "info",
+        LOGS,
+        "least that is logged",
     )
     log_file: str = option(
-        kinds.PATH, "", LOGS, "file for the log, or - for stdout; default: stderr", restart=True
+        value_types.PATH,
+        "",
+        LOGS,
+        "file for the log, or - for stdout; default: stderr",
+        restart=True,
     )
     slow_log: float | None = option(
-        kinds.OPTIONAL_DURATION,
+        value_types.OPTIONAL_DURATION,
         None,
         LOGS,
         "log requests that take longer, with the place where they are meanwhile, and what blocks "
         "the event loop for longer; nothing is killed",
     )
     access_log: str = option(
-        kinds.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
+        value_types.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
     )
     access_log_format: str = option(
-        kinds.ACCESS_FORMAT,
+        value_types.ACCESS_FORMAT,
         "common",
         LOGS,
         "common, combined, json, or a format of one's own with the directives of the README",
     )
     log_dir: str = option(
-        kinds.PATH,
+        value_types.PATH,
         "",
         LOGS,
         "folder for what the workers print, as NAME.out; default: they print where the master does",
         restart=True,
     )
     log_split: str = option(
-        kinds.choice("app", "slot"),
+        value_types.choice("app", "slot"),
         "app",
         LOGS,
         "app: all workers of an app print into NAME.out; slot: each slot has NAME.out-0, …",
         restart=True,
     )
     log_format: str = option(
-        kinds.choice("text", "json"), "text", LOGS, "how records are written to log-dir"
+        value_types.choice("text", "json"), "text", LOGS, "how records are written to log-dir"
     )
     log_rotate_size: int | None = option(
-        kinds.OPTIONAL_SIZE, 10 * 1024 * 1024, LOGS, "rotate NAME.out before it gets larger"
+        value_types.OPTIONAL_SIZE, 10 * 1024 * 1024, LOGS, "rotate NAME.out before it gets larger"
     )
     log_rotate_age: float | None = option(
-        kinds.OPTIONAL_DURATION, None, LOGS, "rotate NAME.out when its first line is so old"
+        value_types.OPTIONAL_DURATION, None, LOGS, "rotate NAME.out when its first line is so old"
     )
-    log_keep: int = option(kinds.COUNT, 10, LOGS, "rotated files to keep, compressed")
+    log_keep: int = option(value_types.COUNT, 10, LOGS, "rotated files to keep, compressed")
     log_total: int | None = option(
-        kinds.OPTIONAL_SIZE, None, LOGS, "bytes of all files together; the oldest go first"
+        value_types.OPTIONAL_SIZE, None, LOGS, "bytes of all files together; the oldest go first"
     )
 
     status: Address | None = option(  # noqa: RUF009 - None is no mutable default
-        kinds.OPTIONAL_ADDRESS,
+        value_types.OPTIONAL_ADDRESS,
         None,
         STATUS,
         "address of the status server: /livez, /readyz, /metrics, and the page / to watch the app",
         restart=True,
     )
     status_token: PasswordSource | None = option(  # noqa: RUF009 - None is no mutable default
-        kinds.PASSWORD,
+        value_types.PASSWORD,
         None,
         STATUS,
         "where the token is that reloads and scales on that page, and reads the log there: "
         "file:PATH or env:NAME; default: nobody does the first, everybody the second",
     )
     min_ready: int = option(
-        kinds.AT_LEAST_ONE, 1, STATUS, "workers that must be ready for /readyz to say so"
+        value_types.AT_LEAST_ONE, 1, STATUS, "workers that must be ready for /readyz to say so"
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import toml
 
-from prefork.config.changes import MASKED
 from prefork.config.options import OPTIONS, POSITIONAL, by_group
+from prefork.config.settings_diff import MASKED
 from prefork.config.sources import Resolved
 from prefork.config.toml_text import toml_string
 

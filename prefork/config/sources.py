@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from prefork.config.addresses import Unix
-from prefork.config.certificates import CertificateFiles, PasswordSource
+from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 

@@ -21,7 +21,7 @@ from prefork.http.tick import PERIOD
 from prefork.http.transport import has_all, reset, taken, unread
 
 if TYPE_CHECKING:
-    from prefork.http.service import Service
+    from prefork.http.server_state import Service
 
 LINGERING = 2.0
 """Seconds that a half-closed client may still send before it is cut off."""

@@ -1,7 +1,8 @@
 """One client: its pipeline of requests, and its one deadline.
 
 Bytes go to the reader, which makes Exchanges of them. Requests are answered one at a time and in
-order; while one waits behind another, reading stops. What is refused, judge.py decides; how, is
+order; while one waits behind another, reading stops. What is refused, validation.py decides; how,
+is
 decided here. After a refusal nothing more is read from the client: the answer is sent, the
 connection half-closed, and the rest discarded for a moment, because closing with unread bytes
 would reset the connection and destroy the answer (RFC 9112 section 9.6). Its phases, and the ways
@@ -14,18 +15,18 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from prefork.errors import ClientError
-from prefork.http import head
+from prefork.http import response_head
+from prefork.http.bulk_receiver import Intake
 from prefork.http.channel import BODY, BUSY, CLOSING, FRESH, HEAD, IDLE, NEVER, SEND
 from prefork.http.exchange import Exchange
-from prefork.http.intake import Intake
 from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
 from prefork.http.pipeline import ALL_FRAMING, Pipeline
 from prefork.http.request import LONGEST_REMEMBERED, RequestHead
-from prefork.http.trailing import TrailingReader
+from prefork.http.trailing_data import TrailingReader
 
 if TYPE_CHECKING:
-    from prefork.http.service import Service
+    from prefork.http.server_state import Service
 
 
 class Connection(Pipeline):
@@ -102,8 +103,8 @@ class Connection(Pipeline):
             self._drop_reader()
             self._reader = TrailingReader(self, last)
             self.take(last)
-        elif memorable and (head := reader.single()) is not None:
-            service.memory.note(bytes(data), head)
+        elif memorable and (response_head := reader.single()) is not None:
+            service.memory.note(bytes(data), response_head)
 
     def eof_received(self) -> bool:
         """asyncio: the client sent its last byte; True keeps the other direction open.
@@ -297,7 +298,7 @@ class Connection(Pipeline):
         first = self.current or (self._waiting[0] if self._waiting else exchange)
         if exchange is first and exchange.expects and not exchange.status:
             exchange.expects = False
-            self.transport.write(head.CONTINUE)
+            self.transport.write(response_head.CONTINUE)
 
     def _arrived_in_part(self) -> None:
         """A request is under way but not whole."""
@@ -353,7 +354,9 @@ class Connection(Pipeline):
         exchange = self.current
         assert exchange is not None
         exchange.keep_alive = exchange.complete = False
-        exchange.page(error.status, str(error), (head.RETRY_AFTER,) if error.status == 503 else ())
+        exchange.page(
+            error.status, str(error), (response_head.RETRY_AFTER,) if error.status == 503 else ()
+        )
         exchange.gone = True  # whatever the app still sends has nowhere to go
         if exchange.body is not None:
             exchange.body.lose()

@@ -9,14 +9,14 @@ no body for HEAD, 204, 205 and 304. An app that breaks its own Content-Length is
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prefork.counted import counted
 from prefork.errors import ClientGoneError
-from prefork.http import head
+from prefork.http import response_head
 from prefork.http.body import Body
 from prefork.http.forwarded import Origin
-from prefork.http.head import CLOSE, DATE, FIELDS, PLAIN, SERVER, Date, Pair, ResponseError
 from prefork.http.peer import Place
 from prefork.http.request import RequestHead
+from prefork.http.response_head import CLOSE, DATE, FIELDS, PLAIN, SERVER, Date, Pair, ResponseError
+from prefork.plural import counted
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -103,7 +103,7 @@ class Exchange:
                 key, _, value = line.partition(b": ")
                 if key.lower() == name:
                     return value
-            if part == head.END_OPEN or part.endswith(b"\r\n\r\n"):
+            if part == response_head.END_OPEN or part.endswith(b"\r\n\r\n"):
                 break  # behind it may be the body
         return None
 
@@ -151,7 +151,7 @@ class Exchange:
                 else:
                     self._note(meaning)
         self.status = status
-        if declared is None or declared != length or status in head.NO_BODY:
+        if declared is None or declared != length or status in response_head.NO_BODY:
             self._frame(parts, declared, length)
         elif self.request.method == "HEAD":
             self.mute = True
@@ -162,9 +162,11 @@ class Exchange:
         if not self.complete or (connection.closing_soon and connection.ends()):
             self.keep_alive = False
         if not self.keep_alive:
-            parts.append(head.END_CLOSE)
+            parts.append(response_head.END_CLOSE)
         else:
-            parts.append(head.END_OPEN if self.request.version == "1.1" else head.END_KEEP)
+            parts.append(
+                response_head.END_OPEN if self.request.version == "1.1" else response_head.END_KEEP
+            )
         return parts
 
     def _add_own(self, parts: list[bytes]) -> None:
@@ -184,13 +186,13 @@ class Exchange:
 
     def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
         """Decide how the end of the body is told (RFC 9112 section 6)."""
-        bodiless = self.status in head.NO_BODY
+        bodiless = self.status in response_head.NO_BODY
         self.mute = bodiless or self.request.method == "HEAD"
         if bodiless and self.status != 304:
             # No length (RFC 9110 section 8.6), or none but 0 (section 15.3.6).
-            parts[:] = [part for part in parts if not part.lower().startswith(head.LENGTH)]
+            parts[:] = [part for part in parts if not part.lower().startswith(response_head.LENGTH)]
             if self.status == 205:
-                parts.append(head.LENGTH_LINE % 0)
+                parts.append(response_head.LENGTH_LINE % 0)
         elif declared is not None:
             self.left = declared
             if length is not None and length != declared and not self.mute:
@@ -199,12 +201,12 @@ class Exchange:
             pass
         elif length is not None:
             self.left = length
-            parts.append(head.LENGTH_LINE % length)
+            parts.append(response_head.LENGTH_LINE % length)
         elif self.mute:
             pass
         elif self.request.version == "1.1":
             self.chunked = True
-            parts.append(head.CHUNKED)
+            parts.append(response_head.CHUNKED)
         else:
             self.keep_alive = False
 
@@ -216,7 +218,7 @@ class Exchange:
     def inform(self, lines: bytes) -> None:
         """Send 103 Early Hints (RFC 8297), if the client can know them and no answer is out."""
         if lines and not self.out and not self.gone and self.request.version == "1.1":
-            self.connection.transport.write(b"%b%b\r\n" % (head.STATUS_LINES[103], lines))
+            self.connection.transport.write(b"%b%b\r\n" % (response_head.STATUS_LINES[103], lines))
 
     def send(self, data: bytes) -> None:
         """A piece of the body. Raises ResponseError or ClientGoneError."""
@@ -297,7 +299,7 @@ class Exchange:
     def page(self, status: int, text: str = "", fields: Iterable[Pair] = ()) -> None:
         """Answer with a line of plain text instead of what was composed so far."""
         self.forget()
-        line = head.STATUS_LINES[status]
+        line = response_head.STATUS_LINES[status]
         body = (text or line[9:].decode().strip()).encode() + b"\n"
         plain = (b"Content-Type", b"text/plain; charset=utf-8")
         self.answer(status, line, (plain, *fields), body)

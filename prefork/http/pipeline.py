@@ -15,7 +15,7 @@ from prefork.http.request import LONGEST_WHOLE
 
 if TYPE_CHECKING:
     from prefork.http.reader import RequestReader
-    from prefork.http.service import Service
+    from prefork.http.server_state import Service
 
 MOST_WAITING = 16
 """Requests that wait before the rest of a piece is left unread. At least two: the last of them may

@@ -12,9 +12,9 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from prefork.counted import counted
 from prefork.errors import PreforkError
 from prefork.http.peer import Addresses
+from prefork.plural import counted
 
 LONGEST_V1 = 107
 """Bytes of the longest line with its end (section 2.1)."""

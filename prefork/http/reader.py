@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import httptools
 
 from prefork.errors import ClientError
-from prefork.http.arrival import Arrival
 from prefork.http.body import StreamedBody
+from prefork.http.body_progress import Arrival
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import is_forwarded
-from prefork.http.judge import (
+from prefork.http.request import RequestHead
+from prefork.http.spool import SpooledBody
+from prefork.http.validation import (
     HOSTS,
     METHODS,
     SLASH,
@@ -24,12 +26,10 @@ from prefork.http.judge import (
     learn_host,
     refuse_method,
 )
-from prefork.http.request import RequestHead
-from prefork.http.spool import SpooledBody
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
-    from prefork.http.service import Service
+    from prefork.http.server_state import Service
 
 _SPECIAL = frozenset(
     {

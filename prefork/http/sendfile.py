@@ -11,11 +11,11 @@ import asyncio
 import errno
 import os
 
-from prefork.counted import counted
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.head import ResponseError
+from prefork.http.response_head import ResponseError
+from prefork.plural import counted
 
 SMALL = 64 * 1024
 """A file up to here is read, and goes out in one write with its head."""

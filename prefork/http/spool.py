@@ -1,6 +1,7 @@
 """A request's body that is spooled: kept until all of it has arrived, for an app that cannot wait.
 
-The bodies of one worker share a few megabytes of memory (room.py). One for which there is no room
+The bodies of one worker share a few megabytes of memory (buffer_pool.py). One for which there is
+no room
 goes to an unnamed file on disk, so that the worker stays small however many and large they are;
 how much that may be is said in spool_disk.py.
 """
@@ -8,7 +9,7 @@ how much that may be is said in spool_disk.py.
 import io
 from typing import IO, TYPE_CHECKING
 
-from prefork.http.room import BLOCK, Room
+from prefork.http.buffer_pool import BLOCK, Room
 from prefork.http.spool_disk import SpoolDisk, SpoolFile
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import logging
 import os
 import tempfile
 
-from prefork.counted import counted
 from prefork.errors import ClientError, MachineError
+from prefork.plural import counted
 
 FULL = 0.75
 """Share of the limit from which on no other body begins."""

@@ -27,7 +27,7 @@ from prefork.http.transport import has_all, reset, taken
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
-    from prefork.http.service import Service
+    from prefork.http.server_state import Service
 
 HIGH_WATER = 64 * 1024
 """Size of the messages that may wait for the app before reading stops, however few they are."""

@@ -2,7 +2,7 @@
 
 master.py      wait, gather facts, ask the pool, carry out orders
 generation.py  what one generation is made of: settings, listeners, identity
-nursery.py     the fork, and the children with their pipes and rows
+children.py     the fork, and the children with their pipes and rows
 auxiliary.py   a process beside the workers, and its successors: log writer, watcher, status server
-titles.py      process titles
+process_titles.py      process titles
 """

@@ -11,9 +11,9 @@ from time import time
 from typing import Any
 
 from prefork.config import Config
+from prefork.master.autoscale_readings import Readings
+from prefork.master.children import Nursery
 from prefork.master.generation import Generations, bounds
-from prefork.master.nursery import Nursery
-from prefork.master.readings import Readings
 from prefork.pool import MasterState, Pool, facts
 from prefork.pool.scaling import Decision, Reading, Scaler, Veto
 

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from prefork.errors import MachineError
+from prefork.unix.poller import Waiter
 from prefork.unix.process import Child, fork, let_signals_through
-from prefork.unix.waiting import Waiter
 
 SOON = 1.0
 """Seconds; one that dies younger has its successor pause, and what the machine does not allow is

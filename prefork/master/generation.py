@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import target
-from prefork.counted import counted
 from prefork.errors import INCOMPLETE, MachineError, PreforkError, UsageError
-from prefork.master.watch import Watched, watched
-from prefork.observe.log import make_log
+from prefork.master.file_watch import Watched, watched
+from prefork.observe.logger import make_log
+from prefork.plural import counted
 from prefork.pool import Policy
 from prefork.pool.policy import MOST_WORKERS
 from prefork.pool.scaling import Bounds
-from prefork.tls.plan import plan as plan_tls
+from prefork.tls.certificate_plan import plan as plan_tls
 from prefork.tls.secret_variables import keep
 from prefork.unix.cores import usable_cores
 from prefork.unix.environment import take_out
@@ -31,7 +31,7 @@ from prefork.unix.listeners import Listener, block, open_listeners, refit
 from prefork.worker.boot import import_serving
 
 if TYPE_CHECKING:
-    from prefork.observe.access import AccessLog
+    from prefork.observe.access_log import AccessLog
     from prefork.tls.credentials import Credentials
 
 
@@ -99,7 +99,7 @@ def _prepare(
     if not config.command:
         import_serving(config)
     if config.access_log:
-        import_module("prefork.observe.access")
+        import_module("prefork.observe.access_log")
     listeners = _listen(config, list(open_now), tls is not None)
     hide_secrets(config)
     return Generation(
@@ -222,7 +222,7 @@ def access_log(
     """For a worker, before its fork; None: there is none."""
     if not config.access_log:
         return None
-    from prefork.observe.access import AccessLog  # noqa: PLC0415 - few have one
+    from prefork.observe.access_log import AccessLog  # noqa: PLC0415 - few have one
 
     return AccessLog(config.access_log, config.access_log_format, slot, generation, logger)
 

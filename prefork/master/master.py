@@ -16,37 +16,37 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import Config
-from prefork.config.changes import changed_for_restart, in_force
+from prefork.config.settings_diff import changed_for_restart, in_force
 from prefork.config.target import default_name
 from prefork.errors import MachineError, PreforkError
 from prefork.master.autoscale import Autoscale
-from prefork.master.control import Control
-from prefork.master.describe import describe
-from prefork.master.forked import Forked
+from prefork.master.child_setup import Forked
+from prefork.master.children import Nursery
+from prefork.master.control_server import Control
 from prefork.master.generation import Generations, prepare_first
-from prefork.master.logs import Logs
-from prefork.master.nursery import Nursery
-from prefork.master.planned import Planned
+from prefork.master.master_logs import Logs
+from prefork.master.planned_restarts import Planned
+from prefork.master.process_titles import Titles
 from prefork.master.programs import Programs
-from prefork.master.published import Published
+from prefork.master.ready_messages import facts_of
 from prefork.master.registration import Registration
-from prefork.master.status_server import StatusServer
-from prefork.master.titles import Titles
-from prefork.master.words import facts_of
-from prefork.observe.log import Log
-from prefork.observe.tell import status, tell
+from prefork.master.scoreboard_writer import Published
+from prefork.master.status_process import StatusServer
+from prefork.master.status_report import describe
+from prefork.observe.event_text import status, tell
+from prefork.observe.logger import Log
 from prefork.pool import MasterState, Pool, facts, orders
-from prefork.unix import disposal
+from prefork.unix import descriptor_disposal
 from prefork.unix.daemon import Foreground
+from prefork.unix.listener_handover import NOTHING
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemory
 from prefork.unix.pidfile import PidFile
+from prefork.unix.poller import Waiter
 from prefork.unix.process import Death, reap_strangers
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.signals import Mailbox, in_terminal_foreground
-from prefork.unix.succession import NOTHING
 from prefork.unix.systemd import Notifier
-from prefork.unix.waiting import Waiter
 from prefork.wire.ready import Nonsense, Word
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
@@ -219,7 +219,7 @@ class Master:
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
     def _knows_pid(self, pid: int) -> bool:
-        parts = (self._nursery, self._logs, self._planned, self._status_server, disposal)
+        parts = (self._nursery, self._logs, self._planned, self._status_server, descriptor_disposal)
         return any(part.knows_pid(pid) for part in parts)
 
     # What a signal or a client of the control socket asks.
@@ -389,5 +389,5 @@ class Master:
             self._control.close()
             self._registration.close(self._status, self._exit_code, self._done)
         self._foreground.failed(self._exit_code or self._foreground.unready)
-        disposal.wait_for_all()
+        descriptor_disposal.wait_for_all()
         self._log.logger.info("stopped")

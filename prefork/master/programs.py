@@ -15,26 +15,26 @@ from time import monotonic
 
 from prefork.config import Config
 from prefork.errors import MachineError
+from prefork.master.children import Nursery
 from prefork.master.generation import Generation
-from prefork.master.last_words import LastWords
-from prefork.master.nursery import Nursery
-from prefork.master.titles import Titles
-from prefork.observe.log import Log
+from prefork.master.process_titles import Titles
+from prefork.master.stderr_tail import LastWords
+from prefork.observe.logger import Log
 from prefork.pool import orders
-from prefork.unix import family
-from prefork.unix.disposal import do_elsewhere
-from prefork.unix.guard import Guard, Session
+from prefork.unix import process_tree
+from prefork.unix.descriptor_disposal import do_elsewhere
+from prefork.unix.listen_check import listens
 from prefork.unix.listeners import restore_backlog
-from prefork.unix.listening import listens
 from prefork.unix.notify import Notice, NotifySocket
+from prefork.unix.orphan_guard import Guard, Session
 from prefork.unix.pipes import open_output_pipe
+from prefork.unix.poller import Waiter
 from prefork.unix.process import Death
 from prefork.unix.scoreboard import DEADLINE, Row
 from prefork.unix.signals import signal_number
-from prefork.unix.waiting import Waiter
 from prefork.wire import notify
 from prefork.wire.ready import Nonsense, Say, Word
-from prefork.worker.program import Hatch
+from prefork.worker.program_exec import Hatch
 
 LOOK = 0.1
 """Seconds between two looks at what no descriptor tells: a port, a process of somebody else's."""
@@ -114,7 +114,7 @@ class Programs:
         """Fork a child that runs ``life(ready_fd, ask_fd, row, hatch)``; its pid. ``outlet``: a
         pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
         if not self.adopts:
-            family.adopt_orphans()
+            process_tree.adopt_orphans()
             self.adopts = True
         if not self._guard:
             self._begin_guard()
@@ -225,7 +225,7 @@ class Programs:
     @staticmethod
     def _is_its_own(notice: Notice, program: Program) -> bool:
         """Of its processes. One that ended meanwhile at least had the same user."""
-        known = family.belongs(notice.pid, program.pid)
+        known = process_tree.belongs(notice.pid, program.pid)
         return program.runs_as(notice.uid) if known is None else known
 
     def _heed(self, program: Program, said: notify.Notices) -> None:
@@ -265,9 +265,9 @@ class Programs:
         nursling = self._nursery.get(program.worker)
         if nursling is None:
             return
-        leads = family.look_up(program.pid)
+        leads = process_tree.look_up(program.pid)
         if leads is not None and leads.session == program.pid:
-            family.signal_session(program.pid, signum)
+            process_tree.signal_session(program.pid, signum)
         else:
             nursling.child.send(signum)  # it was born just now
 
@@ -284,7 +284,7 @@ class Programs:
         self._hear_no_more(program)
         program.notify.hang_up(self._waiter)
         said = program.words.tell()
-        if family.members(program.pid):
+        if process_tree.members(program.pid):
             self._leave_behind(program)
         else:
             self._forget(program.pid, program.words)
@@ -298,7 +298,7 @@ class Programs:
         deadline = program.stop_by
         if deadline is None:
             deadline = monotonic() + program.config.kill_timeout
-            family.signal_session(program.pid, signal.Signals[program.config.stop_signal])
+            process_tree.signal_session(program.pid, signal.Signals[program.config.stop_signal])
         self._remains.append(Remains(program.pid, program.words, deadline))
 
     def _forget(self, session: int, words: LastWords) -> None:
@@ -322,11 +322,11 @@ class Programs:
             if remains.next_look > now and not quick:
                 continue
             remains.next_look = now + LOOK
-            if not family.members(remains.session):
+            if not process_tree.members(remains.session):
                 self._remains.remove(remains)
                 self._forget(remains.session, remains.words)
             elif quick or remains.deadline <= now:
-                family.signal_session(remains.session, signal.SIGKILL)
+                process_tree.signal_session(remains.session, signal.SIGKILL)
 
     def next_deadline(self) -> float | None:
         """When ``settle`` is due although nothing happens."""
@@ -361,7 +361,7 @@ class Programs:
         """At the end of the master: who left its session, and lost its parent, ends here."""
         self._guard.close()
         if self.adopts:
-            family.end_adopted()
+            process_tree.end_adopted()
 
     def close_copy(self) -> None:
         """In a child: close what belongs to the siblings."""

@@ -10,10 +10,10 @@ from time import time
 from typing import Any
 
 from prefork.errors import MachineError, PreforkError
-from prefork.observe.log import Log
+from prefork.observe.logger import Log
 from prefork.unix.control import ControlSocket
 from prefork.unix.home import Folder
-from prefork.unix.succession import Inherited
+from prefork.unix.listener_handover import Inherited
 from prefork.version import __version__
 
 _TOLD = (

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Protocol
 
 from prefork.errors import MachineError
-from prefork.unix.sink import Sink
+from prefork.unix.nonblocking_writer import Sink
 
 # Taken before an app is imported, which may replace them (gevent does).
 _start_thread = _thread.start_new_thread

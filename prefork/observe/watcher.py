@@ -8,11 +8,11 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
-from prefork.config.watching import Ignored
-from prefork.unix.family import descendants
+from prefork.config.watch_filter import Ignored
 from prefork.unix.open_files import FileIdentity, files_open_for_writing, identity
 from prefork.unix.process import die_with_parent
-from prefork.wire import watching as wire
+from prefork.unix.process_tree import descendants
+from prefork.wire import watcher_messages as wire
 
 LOOK = 1.0
 """Seconds between two looks whether the folders are still the same ones."""

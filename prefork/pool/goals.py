@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefork.counted import counted
 from prefork.errors import MachineError, UsageError
+from prefork.plural import counted
 from prefork.pool import orders
 from prefork.pool.orders import Cause
 from prefork.pool.pool import MasterState, Pool

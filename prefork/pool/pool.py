@@ -25,8 +25,8 @@ from random import Random
 
 from prefork.errors import AppError, MachineError
 from prefork.pool import facts, orders
-from prefork.pool.awaited_work import AwaitedWork
 from prefork.pool.budget import Budget
+from prefork.pool.busy_work import AwaitedWork
 from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import HandSet, Plan, Policy
 from prefork.pool.table import Table

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prefork.counted import counted
+from prefork.plural import counted
 
 BUSY = 0.8
 """Above this share of their time workers are too busy: in a queue with one server, requests then

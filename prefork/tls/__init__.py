@@ -1,10 +1,10 @@
 """The seam to OpenSSL: what the files mean, and what a finished handshake tells.
 
-plan.py           what the settings say
+certificate_plan.py           what the settings say
 credentials.py    from settings and files to a context that can shake hands; when files change
 certificate.py    the names and the dates in a certificate
 alerts.py         what a client gets of a handshake that failed
-matching.py       which certificate a client asked for
-facts.py          what is known of an encrypted connection and of its client
-distinguished.py  distinguished names as text
+certificate_matching.py       which certificate a client asked for
+connection_info.py          what is known of an encrypted connection and of its client
+distinguished_name.py  distinguished names as text
 """

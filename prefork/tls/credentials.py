@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from time import monotonic
 
-from prefork.config.certificates import PasswordSource
+from prefork.config.certificate_options import PasswordSource
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.tls.alerts import ServerSide
 from prefork.tls.certificate import Certificate, first_certificate
-from prefork.tls.matching import ByName
-from prefork.tls.plan import Pair, TlsPlan
+from prefork.tls.certificate_matching import ByName
+from prefork.tls.certificate_plan import Pair, TlsPlan
 from prefork.tls.secret_variables import value_of
 from prefork.unix.regular_file import NotRegularError, read_regular
 

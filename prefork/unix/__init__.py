@@ -2,17 +2,17 @@
 
 process.py     fork, pidfd, reap, signal a child
 signals.py     the master's mailbox of signals
-waiting.py     one wait over descriptors and a deadline
+poller.py     one wait over descriptors and a deadline
 pipes.py       the ready pipe and the life pipe
-sink.py        writing without waiting for a reader
+nonblocking_writer.py        writing without waiting for a reader
 streams.py     stdout and stderr, which an app may replace
 listeners.py   listening sockets
 scoreboard.py  the shared memory that wire/scoreboard.py lays out
 directory.py   directories that other users may write to, held by descriptor
-parents.py     whether another user may exchange a component of a path
+path_trust.py     whether another user may exchange a component of a path
 regular_file.py regular files of a bounded size, opened without waiting
-appending.py   logs, and what another user put in their place
-locking.py     locks that say that a file's owner lives
+append_file.py   logs, and what another user put in their place
+lock_file.py     locks that say that a file's owner lives
 pidfile.py     a locked pid file
 daemon.py      going to the background, and telling the foreground how it went
 systemd.py     sd_notify and LISTEN_FDS

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefork.errors import MachineError
+from prefork.unix.descriptor_disposal import DescriptorError, close_shut, take
 from prefork.unix.directory import Directory
-from prefork.unix.disposal import DescriptorError, close_shut, take
+from prefork.unix.poller import Waiter
 from prefork.unix.regular_file import kind
-from prefork.unix.waiting import Waiter
 
 _ROOM_TO_SEND = 1024 * 1024
 """What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from prefork.errors import MachineError, UsageError
-from prefork.unix.sink import say
+from prefork.unix.nonblocking_writer import say
 from prefork.unix.streams import Descriptors, flush_streams, open_descriptors
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prefork.unix.identity import user_name
-from prefork.unix.parents import require_trusted
+from prefork.unix.path_trust import require_trusted
 from prefork.unix.regular_file import FLAGS, open_regular, read_regular
 
 _SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -54,7 +54,7 @@ class Directory:
         """Open it component by component.
 
         ``make``: the mode of components that are missing and get made; None: none is made.
-        ``strict``: also refuse a path whose components another user may exchange (parents.py).
+        ``strict``: also refuse a path whose components another user may exchange (path_trust.py).
         ``at``: the directory that a relative path starts from; default: the working directory.
 
         Raises OSError, ForeignFileError among them.

@@ -8,7 +8,8 @@
 
 Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
 owner alone: folders are 0700, files 0600, and symlinks are not followed. No other user may exchange
-a folder above the home, either (parents.py); who only looks at the home of another user holds its
+a folder above the home, either (path_trust.py); who only looks at the home of another user holds
+its
 folders by descriptor, and believes nothing of what is in them. With --control-group an app's folder
 is 2750 and the home 0750: the group sees names, reads the logs and gets at the socket; state and
 lock stay its owner's, so to all other users an app runs when it lets them connect.
@@ -28,7 +29,7 @@ from prefork.errors import MachineError, UsageError
 from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.directory import Directory
 from prefork.unix.identity import group_name, user_name
-from prefork.unix.locking import is_locked, lock
+from prefork.unix.lock_file import is_locked, lock
 
 LARGEST_STATE = 1024 * 1024
 """Bytes of a state that is read; ours has about one thousand."""

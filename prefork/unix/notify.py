@@ -5,7 +5,7 @@ behind. Anybody may write there; the kernel tells who did (SCM_CREDENTIALS in un
 
 A notice may bring descriptors: BARRIER=1 brings a pipe, and its sender waits until we close it
 (sd_notify_barrier(3)). A hostile program may bring any, so such a notice is read here, and taken
-out of the queue by another process (unix/disposal.py).
+out of the queue by another process (unix/descriptor_disposal.py).
 """
 
 import socket
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
-from prefork.unix.disposal import close_shut, look
-from prefork.unix.waiting import Waiter
+from prefork.unix.descriptor_disposal import close_shut, look
+from prefork.unix.poller import Waiter
 from prefork.wire.notify import LONGEST
 
 _CREDENTIALS = struct.Struct("iII")

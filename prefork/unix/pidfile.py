@@ -10,7 +10,7 @@ from contextlib import suppress
 from prefork.errors import MachineError
 from prefork.unix.directory import Directory, ForeignFileError
 from prefork.unix.identity import user_name
-from prefork.unix.locking import lock
+from prefork.unix.lock_file import lock
 from prefork.unix.regular_file import NotRegularError
 
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from prefork.counted import counted
+from prefork.plural import counted
 
 FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 

@@ -6,7 +6,7 @@ holds it but the kernel, so the death of a worker takes nothing along.
 
 Any of them may be hostile, so what is taken is checked: one descriptor, of a connected socket of
 the family that the message tells, and addresses in ASCII. Nothing relies on O_NONBLOCK, which each
-of them could change for all. The master itself takes nothing (unix/disposal.py).
+of them could change for all. The master itself takes nothing (unix/descriptor_disposal.py).
 """
 
 import array
@@ -21,8 +21,8 @@ import termios
 from contextlib import suppress
 from dataclasses import dataclass
 
-from prefork.counted import counted
 from prefork.http.peer import Addresses, Place
+from prefork.plural import counted
 
 _MESSAGE = struct.Struct("=H64sH64sH")
 """Family of the socket, client and server; a host of no bytes stands for none."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
-from prefork.unix.sink import Sink, open_private
+from prefork.unix.nonblocking_writer import Sink, open_private
 
 PATIENCE = 1.0
 """Seconds for the reader of stdout to take what a process printed before its end."""

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefork.counted import counted
 from prefork.errors import PreforkError, UsageError
+from prefork.plural import counted
 from prefork.printable import shortened
 
 LONGEST = 1024 * 1024

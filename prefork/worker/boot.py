@@ -27,22 +27,22 @@ from prefork.unix.scoreboard import WORKING, Row
 from prefork.unix.shared_queue import SharedQueue
 from prefork.unix.signals import enlarge_signal_stack
 from prefork.unix.streams import open_descriptors
-from prefork.worker import current
-from prefork.worker.aids import Aids
-from prefork.worker.current import WorkerInfo
+from prefork.worker import app_api
+from prefork.worker.app_api import WorkerInfo
+from prefork.worker.companions import Aids
+from prefork.worker.importer import load, own_traceback, prepare_imports
 from prefork.worker.interface import Interface, as_single, choose
-from prefork.worker.leave import Leave
-from prefork.worker.line import Line
-from prefork.worker.load import load, own_traceback, prepare_imports
-from prefork.worker.program import Hatch, become, find, lead_session, out_of_the_way
-from prefork.worker.signals import DUMP_SIGNAL
+from prefork.worker.master_channel import Line
+from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
+from prefork.worker.program_exec import Hatch, become, find, lead_session, out_of_the_way
+from prefork.worker.shutdown import Leave
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
     from prefork.tls.credentials import Credentials
+    from prefork.worker.background_work import LastThreads
     from prefork.worker.fork_hooks import ForkHooks
-    from prefork.worker.last_threads import LastThreads
-    from prefork.worker.watchdog import Watchdog
+    from prefork.worker.monitor.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,19 @@ def import_serving(config: Config) -> None:
     """What an app is served with. The master calls this before it forks, so that workers share it,
     boot in milliseconds, and need nothing of a Python environment that may have been upgraded or
     moved by then. For programs it does not, as they need none of it."""
-    for module in ("doors", "fork_hooks", "last_threads", "plain", "serve", "slow", "watchdog"):
+    for module in (
+        "accept.endpoints",
+        "background_work",
+        "fork_hooks",
+        "http_worker",
+        "main.socket_app",
+        "monitor.slow_log",
+        "monitor.watchdog",
+    ):
         import_module(f"prefork.worker.{module}")
     if config.interface in ("auto", "asgi"):
         with suppress(ImportError):  # the first worker that needs it says so
-            import_module("prefork.worker.asgi_websocket")
+            import_module("prefork.worker.asgi.asgi_websocket")
 
 
 def live(birth: Birth) -> int:
@@ -95,12 +103,12 @@ def live(birth: Birth) -> int:
         return _become_program(birth, birth.hatch)
     # Imported before the fork, see import_serving.
     from prefork.worker import fork_hooks  # noqa: PLC0415
-    from prefork.worker.slow import period_of  # noqa: PLC0415
-    from prefork.worker.watchdog import Watchdog  # noqa: PLC0415
+    from prefork.worker.monitor.slow_log import period_of  # noqa: PLC0415
+    from prefork.worker.monitor.watchdog import Watchdog  # noqa: PLC0415
 
     config = birth.config
     line = Line(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
-    stopping = current.begin(birth.info)
+    stopping = app_api.begin(birth.info)
     leave = Leave(stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master)
     period = period_of(config.slow_log)
     watchdog = Watchdog(birth.info, birth.log, line.stuck, period, birth.ask_fd)
@@ -147,12 +155,12 @@ def _chosen(birth: Birth, app: Any) -> tuple[Any, Interface]:
 
 
 def _last_threads(birth: Birth, line: Line) -> "LastThreads":
-    from prefork.worker.last_threads import LastThreads  # noqa: PLC0415
+    from prefork.worker.background_work import LastThreads  # noqa: PLC0415
 
     def publish(count: int) -> None:
         birth.row.counts[WORKING] = count
 
-    busy = current.busy()
+    busy = app_api.busy()
     busy.publish = publish
     publish(busy.count)
     who = f"worker {birth.info.slot}"
@@ -160,7 +168,7 @@ def _last_threads(birth: Birth, line: Line) -> "LastThreads":
 
 
 def _disown_forks(
-    birth: Birth, hooks: "ForkHooks", stopping: "current.Stopping", watchdog: "Watchdog"
+    birth: Birth, hooks: "ForkHooks", stopping: "app_api.Stopping", watchdog: "Watchdog"
 ) -> None:
     """What a process that the app forks must not keep of this worker."""
     pipes = (birth.ready_fd, birth.life_fd, *stopping.descriptors(), *watchdog.descriptors())
@@ -246,9 +254,9 @@ def _serve(
     leave: Leave,
     aids: "Aids",
 ) -> None:
-    from prefork.worker.doors import doors  # noqa: PLC0415
-    from prefork.worker.plain import run_main  # noqa: PLC0415
-    from prefork.worker.serve import HttpWorker  # noqa: PLC0415
+    from prefork.worker.accept.endpoints import doors  # noqa: PLC0415
+    from prefork.worker.http_worker import HttpWorker  # noqa: PLC0415
+    from prefork.worker.main.socket_app import run_main  # noqa: PLC0415
 
     config, listeners = birth.config, birth.listeners
     entrances = doors(config, listeners, birth.tls)

@@ -34,8 +34,8 @@ from select import epoll
 from typing import Any, NoReturn
 
 from prefork.unix.descriptors import replace, sockets_at
-from prefork.worker import current
-from prefork.worker.signals import DUMP_SIGNAL
+from prefork.worker import app_api
+from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
 in_child = False
 """This process was forked by a worker."""
@@ -122,7 +122,7 @@ class ForkHooks:
         _reset_signals()
         replace(fd for descriptors in self._descriptors for fd in descriptors())
         replace(sockets_at(self._names, listening_only=self._keep_connections))
-        current.forget_worker()
+        app_api.forget_worker()
         for act in self._calls:
             act()
 

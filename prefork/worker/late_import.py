@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from prefork.errors import INCOMPLETE
 
 if TYPE_CHECKING:
-    from prefork.worker.asgi import AsgiHandler, Cycle
+    from prefork.worker.asgi.asgi_http import AsgiHandler, Cycle
 
 
 def negotiation(log: logging.Logger) -> "Callable[[AsgiHandler, Cycle], Any]":
     """What judges requests for a WebSocket. Where ``websockets`` is missing they get a 500, and the
     log says why."""
     try:
-        from prefork.worker.asgi_websocket import negotiate  # noqa: PLC0415 - it knows asgi.py
+        from prefork.worker.asgi.asgi_websocket import negotiate  # noqa: PLC0415 - it knows asgi_http.py
     except ImportError as error:
         log.error("WebSockets get a 500: %s; %s", error, INCOMPLETE)
         return _refuse

@@ -9,7 +9,7 @@ import select
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prefork.worker import listening
+from prefork.worker.accept import accept_events
 
 
 class Answers:
@@ -55,8 +55,8 @@ class Kernel:
         return said
 
 
-listening.epoll = lambda: Kernel(select.epoll())  # type: ignore[assignment]
-listening.poll = lambda: Kernel(select.poll())  # type: ignore[assignment]
+accept_events.epoll = lambda: Kernel(select.epoll())  # type: ignore[assignment]
+accept_events.poll = lambda: Kernel(select.poll())  # type: ignore[assignment]
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -14,13 +14,13 @@ from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
-from prefork.http.counting import CountingConnection
+from prefork.http.counting_connection import CountingConnection
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import Proxies
-from prefork.http.head import STATUS_LINES, Pair, learn
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
-from prefork.http.service import Service
+from prefork.http.response_head import STATUS_LINES, Pair, learn
+from prefork.http.server_state import Service
 from prefork.http.tick import PERIOD
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -204,7 +204,7 @@ class Client:
 
 
 class Recorder:
-    """A handler (see http/service.py) that notes each whole request and says ok."""
+    """A handler (see http/server_state.py) that notes each whole request and says ok."""
 
     cancels = False
     upgrade = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import h11
 
-from prefork.http.judge import HOST, METHODS
+from prefork.http.validation import HOST, METHODS
 from tests.fuzz.memory import Seen
 
 LENIENT = {

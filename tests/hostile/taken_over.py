@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from prefork.cli.command import main as command
-from prefork.observe import watcher, writer
-from prefork.observe.status import server
+from prefork.observe import log_writer, watcher
+from prefork.observe.status import status_loop
 from prefork.unix.process import let_signals_through
 from tests.hostile import attacks
 
@@ -40,9 +40,9 @@ def take_over(process: str, attack: str) -> None:
         return 0
 
     if process == "status":
-        server.live = serve
+        status_loop.live = serve
     elif process == "writer":
-        writer.Writer.run = write  # type: ignore[method-assign]
+        log_writer.Writer.run = write  # type: ignore[method-assign]
     else:
         watcher.Watcher.run = watch  # type: ignore[method-assign]
 

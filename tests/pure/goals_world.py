@@ -239,7 +239,7 @@ STATES = [
 ]
 
 
-# The verbs, and how each begins its goal, as master/control.py does.
+# The verbs, and how each begins its goal, as master/control_server.py does.
 
 
 def settle(world: World) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from prefork.master import auxiliary
 from prefork.master.auxiliary import Auxiliary
-from prefork.unix.handover import Line, open_line
-from prefork.unix.waiting import Waiter
+from prefork.unix.descriptor_channel import Line, open_line
+from prefork.unix.poller import Waiter
 from tests.pure.children import no_descriptor_left
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prefork.cli.scores import scoreboard
+from prefork.cli.registry.scoreboard_reader import scoreboard
 from prefork.unix.scoreboard import Scoreboard
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prefork.cli.verbs import VERBS, managing
-from prefork.config import Config, kinds
+from prefork.cli.verbs.verb_table import VERBS, managing
+from prefork.config import Config, value_types
 from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
 from prefork.errors import UsageError
@@ -65,8 +65,8 @@ def test_the_service_says_what_prefork_needs(key: str, value: str) -> None:
 
 def test_the_service_waits_longer_than_prefork_does() -> None:
     service = unit(SERVICE)["Service"]
-    assert kinds.DURATION.parse(service["TimeoutStopSec"]) > Config().kill_timeout
-    assert kinds.DURATION.parse(service["TimeoutStartSec"]) > Config().boot_timeout
+    assert value_types.DURATION.parse(service["TimeoutStopSec"]) > Config().kill_timeout
+    assert value_types.DURATION.parse(service["TimeoutStartSec"]) > Config().boot_timeout
 
 
 def test_the_service_starts_prefork_in_the_foreground() -> None:

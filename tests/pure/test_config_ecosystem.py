@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from prefork.config import resolve
-from prefork.config.changes import Change, changes, in_force
-from prefork.config.ecosystem import check_stage, choose, in_order, is_ecosystem, sections
+from prefork.config.apps_file import check_stage, choose, in_order, is_ecosystem, sections
 from prefork.config.flags import without_environment
 from prefork.config.options import Config
+from prefork.config.settings_diff import Change, changes, in_force
 from prefork.errors import UsageError
 
 

@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from prefork.config import OPTIONS, kinds
+from prefork.config import OPTIONS, value_types
 from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
-from prefork.config.kinds import Kind
+from prefork.config.value_types import Kind
 from tests.pure.values import VALUES, addresses, durations, junk, values
 
 ANY_KIND = sorted({option.kind for option in OPTIONS.values()}, key=lambda kind: kind.expected)
@@ -26,9 +26,9 @@ def test_what_is_shown_is_understood_as_the_same_value(option: Any, data: st.Dat
 
 
 def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_meant() -> None:
-    address = kinds.READINESS.parse(" connect:unix:a ").address
+    address = value_types.READINESS.parse(" connect:unix:a ").address
     assert address.path == "a "
-    assert kinds.READINESS.parse("connect:3000 ").address.port == 3000
+    assert value_types.READINESS.parse("connect:3000 ").address.port == 3000
 
 
 @pytest.mark.parametrize("kind", ANY_KIND, ids=kind_id)
@@ -69,7 +69,7 @@ def test_every_kind_of_value_is_tried_here() -> None:
     ],
 )
 def test_a_duration_may_have_a_unit(raw: object, seconds: float) -> None:
-    assert kinds.DURATION.parse(raw) == seconds
+    assert value_types.DURATION.parse(raw) == seconds
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_a_duration_may_have_a_unit(raw: object, seconds: float) -> None:
 )
 def test_what_is_no_duration_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="a duration"):
-        kinds.DURATION.parse(raw)
+        value_types.DURATION.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [f"{10 * 365 + 1}d", 10**400, "9" * 400])
 def test_a_duration_has_an_end(raw: object) -> None:
     with pytest.raises(ValueError, match="at most ten years"):
-        kinds.DURATION.parse(raw)
+        value_types.DURATION.parse(raw)
 
 
 @pytest.mark.parametrize(
@@ -102,39 +102,41 @@ def test_a_duration_has_an_end(raw: object) -> None:
     ],
 )
 def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:
-    assert kinds.show_duration(seconds) == shown
+    assert value_types.show_duration(seconds) == shown
 
 
 @given(durations(1))
 def test_a_shown_duration_never_needs_an_exponent(seconds: float) -> None:
-    assert "e" not in kinds.show_duration(seconds)
+    assert "e" not in value_types.show_duration(seconds)
 
 
 @pytest.mark.parametrize("raw", [0, "0", "0s", "0.0000001"])
 def test_a_duration_above_zero_is_not_zero(raw: object) -> None:
     with pytest.raises(ValueError, match="above zero"):
-        kinds.POSITIVE_DURATION.parse(raw)
+        value_types.POSITIVE_DURATION.parse(raw)
 
 
 @pytest.mark.parametrize("raw", ["off", "0", 0, "", 0.0, "0s", "0ms"])
 def test_off_and_every_zero_switch_an_optional_duration_off(raw: object) -> None:
-    assert kinds.OPTIONAL_DURATION.parse(raw) is None
-    assert kinds.OPTIONAL_DURATION.show(None) == "off"
+    assert value_types.OPTIONAL_DURATION.parse(raw) is None
+    assert value_types.OPTIONAL_DURATION.show(None) == "off"
 
 
 @pytest.mark.parametrize("raw", ["off", "0", 0, "", "0k"])
 def test_off_and_every_zero_switch_an_optional_size_off(raw: object) -> None:
-    assert kinds.OPTIONAL_SIZE.parse(raw) is None
-    assert kinds.OPTIONAL_SIZE.show(None) == "off"
+    assert value_types.OPTIONAL_SIZE.parse(raw) is None
+    assert value_types.OPTIONAL_SIZE.show(None) == "off"
 
 
 def test_where_zero_is_a_number_it_is_not_off() -> None:
-    parse, show = kinds.COUNT_OR_OFF.parse, kinds.COUNT_OR_OFF.show
+    parse, show = value_types.COUNT_OR_OFF.parse, value_types.COUNT_OR_OFF.show
     assert [parse(raw) for raw in ("off", "", "0", 0, "3")] == [None, None, 0, 0, 3]
     assert [show(value) for value in (None, 0, 3)] == ["off", 0, 3]
 
 
-@pytest.mark.parametrize("kind", [kinds.OPTIONAL_COUNT, kinds.COUNT_OR_OFF, kinds.OPTIONAL_SIZE])
+@pytest.mark.parametrize(
+    "kind", [value_types.OPTIONAL_COUNT, value_types.COUNT_OR_OFF, value_types.OPTIONAL_SIZE]
+)
 def test_false_is_not_a_way_to_say_off(kind: Kind) -> None:
     with pytest.raises(ValueError, match=r"a (whole number|size)"):
         kind.parse(False)
@@ -154,7 +156,7 @@ def test_false_is_not_a_way_to_say_off(kind: Kind) -> None:
     ],
 )
 def test_a_size_may_have_a_unit_of_1024(raw: object, size: int) -> None:
-    assert kinds.SIZE.parse(raw) == size
+    assert value_types.SIZE.parse(raw) == size
 
 
 @pytest.mark.parametrize(
@@ -162,33 +164,33 @@ def test_a_size_may_have_a_unit_of_1024(raw: object, size: int) -> None:
 )
 def test_what_is_no_size_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="a size such as"):
-        kinds.SIZE.parse(raw)
+        value_types.SIZE.parse(raw)
 
 
 @pytest.mark.parametrize(
     ("size", "shown"), [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")]
 )
 def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> None:
-    assert kinds.show_size(size) == shown
+    assert value_types.show_size(size) == shown
 
 
 @pytest.mark.parametrize(
     ("raw", "workers"), [("max", 0), (0, 0), ("0", 0), ("-1", -1), (-1, -1), ("+4", 4), (" 4 ", 4)]
 )
 def test_workers_may_be_max_or_all_but_one(raw: object, workers: int) -> None:
-    assert kinds.WORKERS.parse(raw) == workers
+    assert value_types.WORKERS.parse(raw) == workers
 
 
 @pytest.mark.parametrize("raw", [-2, "-2", 2**31, "1.5", 1.5, "many", True, None, [1]])
 def test_what_is_no_number_of_workers_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match=r"a (whole )?number"):
-        kinds.WORKERS.parse(raw)
+        value_types.WORKERS.parse(raw)
 
 
 @pytest.mark.parametrize(("raw", "low"), [(0, 1), ("-5", 1), (2**31, 1)])
 def test_a_number_says_from_where_it_counts(raw: object, low: int) -> None:
     with pytest.raises(ValueError, match=f"a number from {low} up"):
-        kinds.AT_LEAST_ONE.parse(raw)
+        value_types.AT_LEAST_ONE.parse(raw)
 
 
 @pytest.mark.parametrize(
@@ -197,47 +199,47 @@ def test_a_number_says_from_where_it_counts(raw: object, low: int) -> None:
     + [(False, False), ("false", False), ("NO", False), ("off", False), ("0", False), ("", False)],
 )
 def test_truth_has_several_words(raw: object, truth: bool) -> None:
-    assert kinds.FLAG.parse(raw) is truth
+    assert value_types.FLAG.parse(raw) is truth
 
 
 @pytest.mark.parametrize("raw", [1, 0, "maybe", None, [True]])
 def test_what_is_neither_true_nor_false_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="true or false"):
-        kinds.FLAG.parse(raw)
+        value_types.FLAG.parse(raw)
 
 
 @pytest.mark.parametrize(
     ("raw", "mask"), [("027", 0o27), ("0o22", 0o22), ("7", 7), ("0777", 0o777), ("", None)]
 )
 def test_octal_digits_are_read_as_such(raw: str, mask: int | None) -> None:
-    assert kinds.OCTAL.parse(raw) == mask
+    assert value_types.OCTAL.parse(raw) == mask
 
 
 def test_an_octal_number_without_quotes_is_refused_because_toml_read_it_as_decimal() -> None:
     with pytest.raises(ValueError, match="in quotes"):
-        kinds.OCTAL.parse(27)
+        value_types.OCTAL.parse(27)
 
 
 @pytest.mark.parametrize("raw", ["8", "0x1f", "77777", "rwx", True, None, 2.7])
 def test_what_is_not_octal_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="octal digits"):
-        kinds.OCTAL.parse(raw)
+        value_types.OCTAL.parse(raw)
 
 
 @pytest.mark.parametrize("raw", ["TERM", "term", "SIGTERM", "sigterm"])
 def test_a_signal_may_be_written_with_or_without_sig(raw: str) -> None:
-    assert kinds.SIGNAL.parse(raw) == "SIGTERM"
-    assert kinds.SIGNAL.show("SIGTERM") == "TERM"
+    assert value_types.SIGNAL.parse(raw) == "SIGTERM"
+    assert value_types.SIGNAL.show("SIGTERM") == "TERM"
 
 
 @pytest.mark.parametrize("raw", ["HUP", "KILL", "USR1", "15", 15, "", None])
 def test_a_signal_that_means_something_else_to_a_worker_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="one of TERM, INT"):
-        kinds.SIGNAL.parse(raw)
+        value_types.SIGNAL.parse(raw)
 
 
 def test_a_choice_is_one_of_its_words() -> None:
-    kind = kinds.choice("red", "green")
+    kind = value_types.choice("red", "green")
     assert kind.parse("red") == kind.parse("RED") == "red"
     for wrong in ("blue", "", None, ["red"], {}):
         with pytest.raises(ValueError, match="one of red, green"):
@@ -245,20 +247,20 @@ def test_a_choice_is_one_of_its_words() -> None:
 
 
 def test_what_goes_into_a_header_is_printable_ascii_or_off() -> None:
-    assert kinds.FIELD_VALUE.parse("me/1.0 (here)") == "me/1.0 (here)"
-    assert kinds.FIELD_VALUE.parse("off") == kinds.FIELD_VALUE.parse("") == ""
+    assert value_types.FIELD_VALUE.parse("me/1.0 (here)") == "me/1.0 (here)"
+    assert value_types.FIELD_VALUE.parse("off") == value_types.FIELD_VALUE.parse("") == ""
     for raw in ("a\r\nb", "a\tb", "é", " a", "a ", 7):
         with pytest.raises(ValueError, match=r"text|ASCII"):
-            kinds.FIELD_VALUE.parse(raw)
+            value_types.FIELD_VALUE.parse(raw)
 
 
 def test_text_is_one_line() -> None:
-    assert kinds.TEXT.parse("a b\tc") == "a b\tc"
+    assert value_types.TEXT.parse("a b\tc") == "a b\tc"
     for wrong in ("a\nb", "a\0b"):
         with pytest.raises(ValueError, match="on one line"):
-            kinds.TEXT.parse(wrong)
+            value_types.TEXT.parse(wrong)
     with pytest.raises(ValueError, match="text"):
-        kinds.TEXT.parse(5)
+        value_types.TEXT.parse(5)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_text_is_one_line() -> None:
     ],
 )
 def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: dict) -> None:
-    assert kinds.ENVIRONMENT.parse(raw) == variables
+    assert value_types.ENVIRONMENT.parse(raw) == variables
 
 
 @pytest.mark.parametrize(
@@ -295,32 +297,32 @@ def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: di
 )
 def test_what_is_no_variable_is_refused(raw: object, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        kinds.ENVIRONMENT.parse(raw)
+        value_types.ENVIRONMENT.parse(raw)
 
 
 def test_a_list_holds_each_value_once_in_the_order_given() -> None:
-    assert kinds.PATHS.parse(["b", "a", "b"]) == ("b", "a")
-    assert kinds.PATHS.parse("b 'a c'") == ("b", "a c")
-    assert kinds.PATHS.show(("b", "a")) == ["b", "a"]
-    assert kinds.EXIT_CODES.parse(5) == (5,)
-    assert kinds.ADDRESSES.parse(8000) == (parse_address("8000"),)
+    assert value_types.PATHS.parse(["b", "a", "b"]) == ("b", "a")
+    assert value_types.PATHS.parse("b 'a c'") == ("b", "a c")
+    assert value_types.PATHS.show(("b", "a")) == ["b", "a"]
+    assert value_types.EXIT_CODES.parse(5) == (5,)
+    assert value_types.ADDRESSES.parse(8000) == (parse_address("8000"),)
     with pytest.raises(ValueError, match="a list"):
-        kinds.PATHS.parse(5.5)
+        value_types.PATHS.parse(5.5)
     with pytest.raises(ValueError, match="text, in quotes"):
-        kinds.PATHS.parse(5)
+        value_types.PATHS.parse(5)
 
 
 @pytest.mark.parametrize("raw", [[256], [-1], ["x"], [True]])
 def test_an_exit_code_fits_into_a_byte(raw: object) -> None:
-    assert kinds.EXIT_CODES.parse([0, "255"]) == (0, 255)
+    assert value_types.EXIT_CODES.parse([0, "255"]) == (0, 255)
     with pytest.raises(ValueError, match=r"exit codes from 0 to 255|whole number"):
-        kinds.EXIT_CODES.parse(raw)
+        value_types.EXIT_CODES.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [[], "", " "])
 def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
     with pytest.raises(ValueError, match="at least 1: host:port"):
-        kinds.ADDRESSES.parse(raw)
+        value_types.ADDRESSES.parse(raw)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from prefork.config import kinds
-from prefork.config.forwarded import FACTS, FAMILIES
+from prefork.config import value_types
+from prefork.config.forwarded_trust import FACTS, FAMILIES
 from prefork.config.networks import Networks, parse_network
 
 
@@ -53,18 +53,18 @@ def test_everybody_and_nobody() -> None:
 
 @pytest.mark.parametrize("off", ["off", "none", "", ["off"], [""], []])
 def test_a_list_may_be_off(off: object) -> None:
-    assert kinds.NETWORKS_OR_OFF.parse(off) == ()
-    assert kinds.NETWORKS_OR_OFF.show(()) == ["off"]
+    assert value_types.NETWORKS_OR_OFF.parse(off) == ()
+    assert value_types.NETWORKS_OR_OFF.show(()) == ["off"]
 
 
 def test_commas_separate_as_spaces_do() -> None:
     expected = ("127.0.0.0/8", "::1/128", "unix")
     for written in ("127.0.0.0/8,::1,unix", "127.0.0.0/8 ::1 unix", ["127.0.0.0/8,::1", "unix"]):
-        assert kinds.NETWORKS_OR_OFF.parse(written) == expected
+        assert value_types.NETWORKS_OR_OFF.parse(written) == expected
 
 
 def test_parts_of_forwarded_come_one_by_one_or_as_a_family() -> None:
-    parse, show = kinds.FORWARDED.parse, kinds.FORWARDED.show
+    parse, show = value_types.FORWARDED.parse, value_types.FORWARDED.show
     assert parse("forwarded") == ("forwarded-for", "forwarded-proto", "forwarded-host")
     assert parse("proto,for") == parse("for proto") == FACTS["for"] + FACTS["proto"]
     assert parse(["X-Forwarded-For", "x-forwarded"]) == FAMILIES["x-forwarded"]
@@ -79,17 +79,17 @@ def test_parts_of_forwarded_come_one_by_one_or_as_a_family() -> None:
     [("/shop", "/shop"), ("/shop/", "/shop"), ("/", ""), ("", ""), ("/a/b", "/a/b")],
 )
 def test_a_root_path_has_no_slash_at_its_end(raw: str, path: str) -> None:
-    assert kinds.ROOT_PATH.parse(raw) == path
+    assert value_types.ROOT_PATH.parse(raw) == path
 
 
 @pytest.mark.parametrize("raw", ["shop", "//shop", "/a b", "/a?b", "/a%20b"])
 def test_what_is_no_root_path_is_refused(raw: str) -> None:
     with pytest.raises(ValueError, match="begins with one slash"):
-        kinds.ROOT_PATH.parse(raw)
+        value_types.ROOT_PATH.parse(raw)
 
 
 def test_a_header_has_a_plain_name() -> None:
-    assert kinds.FIELD_NAME.parse("X-Request-ID") == "X-Request-ID"
+    assert value_types.FIELD_NAME.parse("X-Request-ID") == "X-Request-ID"
     for wrong in ("X Request", "X_Request_ID", "a:b", "x" * 65):
         with pytest.raises(ValueError, match="letters, digits and dashes"):
-            kinds.FIELD_NAME.parse(wrong)
+            value_types.FIELD_NAME.parse(wrong)

@@ -10,9 +10,9 @@ from hypothesis import example, given
 
 from prefork.config import OPTIONS, Config, Resolved, resolve
 from prefork.config.addresses import EXPECTED, Tcp
-from prefork.config.changes import changed_for_restart
 from prefork.config.options import POSITIONAL
 from prefork.config.render import option_table, sample_file, settings
+from prefork.config.settings_diff import changed_for_restart
 from prefork.config.sources import file_layer
 from tests.pure.values import configs, values
 

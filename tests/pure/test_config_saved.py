@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.config.saved import SavedApp, dump, load
+from prefork.config.saved_apps import SavedApp, dump, load
 
 ARGUMENTS = st.binary(max_size=60).map(os.fsdecode) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=60

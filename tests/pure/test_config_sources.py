@@ -6,7 +6,7 @@ import pytest
 
 from prefork.config import OPTIONS, Config, Layer, Resolved, resolve
 from prefork.config.addresses import Inherited, Tcp, Unix
-from prefork.config.certificates import CertificateFiles, PasswordSource
+from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.sources import (
     RESERVED,
     environment_layer,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prefork.config import Config, kinds
+from prefork.config import Config, value_types
 from prefork.config.addresses import Tcp
 from prefork.config.target import default_name, require_target, target
 from prefork.errors import UsageError
@@ -13,7 +13,7 @@ from prefork.wire.notify import read_notice
 
 def config(**settings: Any) -> Config:
     if "ready" in settings:
-        settings["ready"] = kinds.READINESS.parse(settings["ready"])
+        settings["ready"] = value_types.READINESS.parse(settings["ready"])
     return Config(**{"bind": (), **settings})
 
 
@@ -73,17 +73,22 @@ def test_names(settings: dict[str, Any], name: str, told: str) -> None:
 @pytest.mark.parametrize("raw", ["", "soon", "0s", "connect", "connect:", "connect:fd://3", None])
 def test_what_is_no_readiness(raw: object) -> None:
     with pytest.raises(ValueError, match=r"."):
-        kinds.READINESS.parse(raw)
+        value_types.READINESS.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [[""], ["node", 3], ["a\0"], 7, "'"])
 def test_what_is_no_command(raw: object) -> None:
     with pytest.raises(ValueError, match=r"."):
-        kinds.COMMAND.parse(raw)
+        value_types.COMMAND.parse(raw)
 
 
 def test_a_command_as_text_is_split_as_a_shell_would() -> None:
-    assert kinds.COMMAND.parse("node 'my server.js' -x -x") == ("node", "my server.js", "-x", "-x")
+    assert value_types.COMMAND.parse("node 'my server.js' -x -x") == (
+        "node",
+        "my server.js",
+        "-x",
+        "-x",
+    )
 
 
 def test_only_a_line_feed_ends_a_notice() -> None:

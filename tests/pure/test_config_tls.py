@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.config import kinds
+from prefork.config import value_types
 from prefork.config.addresses import Inherited, Tcp, Unix, same_socket, scheme_of
-from prefork.config.certificates import CertificateFiles, PasswordSource
+from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.networks import Networks, parse_network
 from tests.pure.values import addresses, networks
 
@@ -121,14 +121,14 @@ def test_nobody_is_in_no_network() -> None:
     ],
 )
 def test_a_certificate_comes_with_its_key_or_without(text: str, files: object) -> None:
-    assert kinds.CERTIFICATES.parse([text]) == (files,)
-    assert kinds.CERTIFICATES.show((files,)) == [text]
+    assert value_types.CERTIFICATES.parse([text]) == (files,)
+    assert value_types.CERTIFICATES.show((files,)) == [text]
 
 
 @pytest.mark.parametrize("text", ["", ",key=k", "a,key=", "a,k", "a,mode=600", "a,key=b,key=c"])
 def test_what_is_no_certificate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"a path, as in site.pem or site.pem,key=site.key"):
-        kinds.CERTIFICATES.parse([text])
+        value_types.CERTIFICATES.parse([text])
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_what_is_no_certificate_is_refused(text: str) -> None:
     ],
 )
 def test_a_password_is_somewhere_else(text: str, source: PasswordSource | None) -> None:
-    assert kinds.PASSWORD.parse(text) == source
-    assert kinds.PASSWORD.show(source) == text
+    assert value_types.PASSWORD.parse(text) == source
+    assert value_types.PASSWORD.show(source) == text
 
 
 @pytest.mark.parametrize("text", ["secret", "file:", "env:", "env:1A", "env:A B", "pass:secret"])
 def test_what_is_no_place_of_a_password_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="the password itself is no setting"):
-        kinds.PASSWORD.parse(text)
+        value_types.PASSWORD.parse(text)
 
 
 def test_a_choice_may_be_a_number_in_toml() -> None:
-    assert kinds.choice("1.2", "1.3").parse(1.3) == "1.3"
+    assert value_types.choice("1.2", "1.3").parse(1.3) == "1.3"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.counted import counted
+from prefork.plural import counted
 
 PACKAGE = Path(__file__).parents[2] / "prefork"
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.worker.drain import DrainTimes, drain_times
+from prefork.worker.asgi.call_drain import DrainTimes, drain_times
 
 SECONDS = st.floats(0.001, 1e6)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.http.exchange import Exchange
-from prefork.worker.environ import Environ
+from prefork.worker.wsgi.environ import Environ
 from tests.fuzz.memory import Client, MemoryServer, Recorder
 
 GETS = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Of: %d\r\n\r\n" % (n, n) for n in range(3)]

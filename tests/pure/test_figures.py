@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.wire import histogram
-from prefork.wire.reading import RATE_MEMORY
-from prefork.worker.figures import MOST_SORTED, Figures
+from prefork.wire.row_values import RATE_MEMORY
+from prefork.worker.monitor.stats import MOST_SORTED, Figures
 from tests.fuzz.memory import MemoryServer
 
 

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.config.forwarded import FAMILIES, PARTS
+from prefork.config.forwarded_trust import FAMILIES, PARTS
 from prefork.config.networks import Networks
 from prefork.errors import ClientError
 from prefork.http.forwarded import Origin, Proxies, is_forwarded, read_address

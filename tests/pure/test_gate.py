@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.unix.scoreboard import BEAT, DUE, Row, Scoreboard
-from prefork.worker.gate import FORGOTTEN, LONG, STALE, Gate, OpenGate
+from prefork.worker.accept.accept_policy import FORGOTTEN, LONG, STALE, Gate, OpenGate
 
 GUARD = 0.02
 

@@ -9,9 +9,9 @@ from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, NOBODY, Load
 from prefork.http.tick import PERIOD
 from prefork.unix.scoreboard import BEAT, DEADLINE, DUE, Scoreboard
-from prefork.worker.figures import Figures
-from prefork.worker.heartbeat import QUIET, Heartbeat
-from prefork.worker.line import Line
+from prefork.worker.master_channel import Line
+from prefork.worker.monitor.heartbeat import QUIET, Heartbeat
+from prefork.worker.monitor.stats import Figures
 from tests.fuzz.memory import MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.http import fields
-from prefork.http.fields import MOST_FIELDS, FamiliarHead
+from prefork.http import field_cache
+from prefork.http.field_cache import MOST_FIELDS, FamiliarHead
 from prefork.http.limits import Limits
 from tests.fuzz.memory import MemoryServer, Seen
 
@@ -218,19 +218,19 @@ def test_it_is_bounded(server: MemoryServer) -> None:
         server.connect().send(data, data)
         assert len(server.service.memory.fields) <= MOST_FIELDS
     client = server.connect()
-    for number in range(2 * fields._MOST_SEEN):
+    for number in range(2 * field_cache._MOST_SEEN):
         client.send(request(b"GET /", b"Host: a", b"Y: %d" % number))
-        assert len(server.service.memory.fields._seen) <= fields._MOST_SEEN
+        assert len(server.service.memory.fields._seen) <= field_cache._MOST_SEEN
 
 
 def test_traffic_in_which_nothing_recurs_is_left_alone_for_a_while(server: MemoryServer) -> None:
     teach(server)
     known = server.service.memory.fields
-    for number in range(fields._TRIES):
+    for number in range(field_cache._TRIES):
         assert known.read(bare(0)) is not None
         known.misses = number
         known.read(request(b"GET /", b"X: %d" % number))
     assert known.read(bare(0)) is None
-    known.misses = fields._PAUSE
+    known.misses = field_cache._PAUSE
     assert known.read(bare(0)) is None
     assert known.read(bare(0)) is not None

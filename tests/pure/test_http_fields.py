@@ -2,8 +2,8 @@
 
 import pytest
 
-from prefork.http.head import STATUS_LINES
 from prefork.http.limits import Limits
+from prefork.http.response_head import STATUS_LINES
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"

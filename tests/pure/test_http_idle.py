@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.service import LONGEST_ROUND, MOST_READERS
+from prefork.http.server_state import LONGEST_ROUND, MOST_READERS
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"

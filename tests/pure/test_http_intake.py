@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.http.intake import LARGE, Intake
+from prefork.http.buffer_pool import BLOCK
+from prefork.http.bulk_receiver import LARGE, Intake
 from prefork.http.limits import Limits
-from prefork.http.room import BLOCK
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"

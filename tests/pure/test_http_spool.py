@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.http.room import BLOCK, Room
+from prefork.http.buffer_pool import BLOCK, Room
 from prefork.http.spool import SMALL, SpooledBody
 from prefork.http.spool_disk import SpoolDisk
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.errors import ClientError
-from prefork.http.room import Room
+from prefork.http.buffer_pool import Room
 from prefork.http.spool import SpooledBody
 from prefork.http.spool_disk import CHECK_EVERY, SpoolDisk, SpoolFile
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from prefork.master.last_words import LastWords
-from prefork.observe.log import Log
+from prefork.master.stderr_tail import LastWords
+from prefork.observe.logger import Log
 from prefork.unix.pipes import Pipe, open_output_pipe
-from prefork.unix.waiting import Waiter
+from prefork.unix.poller import Waiter
 
 
 class Program:

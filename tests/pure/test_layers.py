@@ -129,7 +129,7 @@ def test_the_pure_packages_touch_neither_kernel_nor_clock() -> None:
 
 def test_what_few_need_is_imported_late() -> None:
     """``websockets`` takes longer to import than all the rest of a worker's boot."""
-    serving = "import sys, prefork.worker.serve; sys.exit('websockets' in sys.modules)"
+    serving = "import sys, prefork.worker.http_worker; sys.exit('websockets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", serving], check=False).returncode == 0
 
 
@@ -142,12 +142,15 @@ def imported_of(heavy: set[str], modules: str) -> str:
 def test_a_verb_that_asks_a_master_starts_with_little() -> None:
     """``prefork stop`` is over sooner than any of these is imported."""
     heavy = {"asyncio", "psutil", "rich", "ssl", "uvloop", "prefork.config.options"}
-    assert imported_of(heavy, "prefork.cli.changing, prefork.cli.command") == "nothing"
+    assert imported_of(heavy, "prefork.cli.verbs.change, prefork.cli.command") == "nothing"
 
 
 def test_a_master_of_programs_imports_nothing_of_what_serves_apps() -> None:
     heavy = {"asyncio", "httptools", "psutil", "ssl", "toml", "uvloop", "prefork.http.exchange"}
-    assert imported_of(heavy, "prefork.cli.starting, prefork.cli.serving") == "nothing"
+    assert (
+        imported_of(heavy, "prefork.cli.verbs.start_command, prefork.cli.serve.run_master")
+        == "nothing"
+    )
 
 
 def test_no_file_is_too_long() -> None:

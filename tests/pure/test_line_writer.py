@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.observe.line_writer import LineWriter
-from prefork.unix.sink import Sink, open_private
-from prefork.unix.waiting import Waiter
+from prefork.unix.nonblocking_writer import Sink, open_private
+from prefork.unix.poller import Waiter
 
 MOST = 10_000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefork.cli.sorting import SORTS, in_order
+from prefork.cli.view.sort_order import SORTS, in_order
 
 ROWS = [
     {

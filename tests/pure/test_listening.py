@@ -8,9 +8,9 @@ import pytest
 
 from prefork.http.peer import Addresses
 from prefork.unix.shared_queue import SharedQueue
-from prefork.worker.doors import Door
-from prefork.worker.listening import Listening
-from prefork.worker.sharing import Way
+from prefork.worker.accept.accept_events import Listening
+from prefork.worker.accept.endpoints import Door
+from prefork.worker.accept.handoff import Way
 
 TURNS = 5
 """Of the loop, in which whatever is there is heard."""

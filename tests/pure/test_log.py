@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.observe.log import Log, open_lines, reopen_lines
+from prefork.observe.logger import Log, open_lines, reopen_lines
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import logging
 import os
 from pathlib import Path
 
-from prefork.observe.archive import Archive
-from prefork.observe.rotation import Rotation
+from prefork.observe.log_archive import Archive
+from prefork.observe.log_rotation import Rotation
 from prefork.unix.directory import Directory
 from prefork.unix.process import Death
 from tests.live.harness import wait_for

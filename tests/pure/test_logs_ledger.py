@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from prefork.observe.ledger import Batch, Ledger
-from prefork.observe.log import Log
-from prefork.observe.outputs import Outputs
-from prefork.observe.records import format_text
-from prefork.observe.rotation import Rotation
-from prefork.observe.writer import Writer
+from prefork.observe.log_records import format_text
+from prefork.observe.log_rotation import Rotation
+from prefork.observe.log_writer import Writer
+from prefork.observe.logger import Log
+from prefork.observe.output_files import Outputs
+from prefork.observe.write_journal import Batch, Ledger
+from prefork.unix.descriptor_channel import open_line
 from prefork.unix.directory import Directory
-from prefork.unix.handover import open_line
 from prefork.unix.pipes import Pipe, open_output_pipe
-from prefork.wire.outlets import Outlet
+from prefork.wire.log_writer_messages import Outlet
 
 OUTLET = Outlet(number=1, slot=0, pid=7, stream="out")
 PRINTED = b"one\ntwo\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.observe.records import (
+from prefork.observe.log_records import (
     FORMATS,
     LONGEST,
     Record,
@@ -17,7 +17,7 @@ from prefork.observe.records import (
     whole_lines,
 )
 from prefork.printable import printable_line
-from prefork.wire.outlets import Outlet
+from prefork.wire.log_writer_messages import Outlet
 
 OUTLET = Outlet(number=3, slot=1, pid=4711, stream="err")
 STAMP = "2026-11-24 23:59:01.123"

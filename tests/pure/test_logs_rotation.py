@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.observe.rotation import Old, Rotation, next_number, old_logs, superfluous
+from prefork.observe.log_rotation import Old, Rotation, next_number, old_logs, superfluous
 
 SIZES = st.lists(st.integers(0, 100))
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from prefork.cli import units
-from prefork.cli.columns import Column, fitting
-from prefork.cli.lately import SPAN, Lately
-from prefork.cli.listing import listed
-from prefork.cli.overview import APPS, WORKERS
-from prefork.cli.screen import View, draw
-from prefork.cli.tables import shown
-from prefork.observe.records import Record
+from prefork.cli.registry.windowed_stats import SPAN, Lately
+from prefork.cli.view import units
+from prefork.cli.view.app_columns import APPS, WORKERS
+from prefork.cli.view.app_table import listed
+from prefork.cli.view.columns import Column, fitting
+from prefork.cli.view.details import shown
+from prefork.cli.view.monit_screen import View, draw
+from prefork.observe.log_records import Record
 from prefork.wire import histogram
 
 FIGURES: dict[str, Any] = {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from prefork.http.tick import PERIOD
-from prefork.master.readings import Told
+from prefork.master.autoscale_readings import Told
 
 
 def row(beat: float, busy: float, **more: float) -> dict[str, Any]:

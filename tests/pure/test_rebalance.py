@@ -3,7 +3,7 @@
 import pytest
 
 from prefork.http.load import CONNECTION, NOBODY, REQUEST
-from prefork.worker.rebalance import surplus_of
+from prefork.worker.accept.rebalance import surplus_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from prefork.http.load import NOBODY
 from prefork.unix import shared_memory
 from prefork.unix.scoreboard import DEADLINE, EMPTY, SEQUENCE, WORKER, Scoreboard, look
 from prefork.wire import histogram
-from prefork.wire.reading import RATE_MEMORY, STALE, reading, together
+from prefork.wire.row_values import RATE_MEMORY, STALE, reading, together
 from prefork.wire.scoreboard import FIELDS, HEAD, HISTOGRAM, INDEX, MASTER_SIZE, ROWS, offset
 from tests.pure.children import born
 

@@ -11,15 +11,15 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.cli.lately import Lately
-from prefork.master.readings import Told
+from prefork.cli.registry.windowed_stats import Lately
+from prefork.master.autoscale_readings import Told
 from prefork.observe.status.history import History
 from prefork.observe.status.metrics import exposition
-from prefork.observe.status.view import View
+from prefork.observe.status.scoreboard_view import View
 from prefork.pool.scaling import Bounds, Reading, Scaler
+from prefork.unix.poller import LONGEST_WAIT, Waiter
 from prefork.unix.scoreboard import SEQUENCE, Row, Scoreboard
-from prefork.unix.waiting import LONGEST_WAIT, Waiter
-from prefork.wire.reading import reading, together
+from prefork.wire.row_values import reading, together
 from prefork.wire.scoreboard import ROW_SIZE
 
 BOARD = Scoreboard()

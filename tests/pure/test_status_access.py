@@ -3,7 +3,7 @@
 import pytest
 
 from prefork.errors import ClientError
-from prefork.observe.status.access import Access
+from prefork.observe.status.access_control import Access
 
 TOKEN = b"open-sesame"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from prefork.observe.status.history import LENGTH, History
-from prefork.observe.status.records import BYTES, MOST, last_records
+from prefork.observe.status.recent_records import BYTES, MOST, last_records
 from prefork.unix.scoreboard import EMPTY
 from prefork.wire import histogram
 from prefork.wire.scoreboard import HEAD

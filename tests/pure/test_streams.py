@@ -7,14 +7,14 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from prefork.cli.console import PrintableConsole
-from prefork.cli.streams import (
+from prefork.cli.output.output_streams import (
     PrintableStream,
     original,
     original_streams,
     print_json,
     printable_streams,
 )
+from prefork.cli.view.console import PrintableConsole
 
 EVIL = "a\x1b]52;c;aGk=\x07\tb\ud800\x9b\u202e"
 FIT = "a\\x1b]52;c;aGk=\\x07\tb\\ud800\\x9b\\u202e"

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from prefork.master.timetable import LOOK, Timetable
+from prefork.master.restart_schedule import LOOK, Timetable
 
 AT_FOUR = ("0 4 * * *",)
 DAY = 86400.0

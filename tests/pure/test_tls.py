@@ -12,8 +12,8 @@ from cryptography import x509
 from hypothesis import given, settings
 
 from prefork.tls.certificate import first_certificate
-from prefork.tls.distinguished import show
-from prefork.tls.matching import ByName
+from prefork.tls.certificate_matching import ByName
+from prefork.tls.distinguished_name import show
 from tests.certificates import self_signed
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)

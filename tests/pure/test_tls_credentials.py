@@ -10,8 +10,8 @@ import pytest
 from prefork.config import Config, resolve
 from prefork.config.flags import read
 from prefork.errors import MachineError, UsageError
+from prefork.tls.certificate_plan import TlsPlan, plan
 from prefork.tls.credentials import MOST_AGE, Credentials, load, stamps
-from prefork.tls.plan import TlsPlan, plan
 from tests.certificates import SECRET, Authority
 
 

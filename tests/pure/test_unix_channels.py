@@ -15,8 +15,8 @@ from prefork.unix.pipes import (
     read_available,
     write_all,
 )
+from prefork.unix.poller import Waiter
 from prefork.unix.signals import Mailbox
-from prefork.unix.waiting import Waiter
 from tests.pure.children import no_descriptor_left
 
 

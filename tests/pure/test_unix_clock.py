@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.unix import clock
+from prefork.unix import time_zone
 
 SUMMER = datetime(2026, 7, 1)
 WINTER = datetime(2026, 12, 1)
@@ -22,7 +22,7 @@ WINTER = datetime(2026, 12, 1)
 )
 def test_tz_names_a_zone_a_file_or_a_rule(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     monkeypatch.setenv("TZ", word)
-    zone = clock.local_zone()
+    zone = time_zone.local_zone()
     assert SUMMER.replace(tzinfo=zone).utcoffset() == timedelta(hours=2)
     assert WINTER.replace(tzinfo=zone).utcoffset() == timedelta(hours=1)
 
@@ -30,14 +30,14 @@ def test_tz_names_a_zone_a_file_or_a_rule(monkeypatch: pytest.MonkeyPatch, word:
 @pytest.mark.parametrize("word", ["", "No/Such", "/no/such/file", "../../etc/passwd", "é"])
 def test_nonsense_means_utc(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     monkeypatch.setenv("TZ", word)
-    assert SUMMER.replace(tzinfo=clock.local_zone()).utcoffset() == timedelta(0)
+    assert SUMMER.replace(tzinfo=time_zone.local_zone()).utcoffset() == timedelta(0)
 
 
 def test_without_tz_it_is_that_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("TZ", raising=False)
-    monkeypatch.setattr(clock, "LOCALTIME", "/usr/share/zoneinfo/Asia/Tokyo")
-    assert SUMMER.replace(tzinfo=clock.local_zone()).utcoffset() == timedelta(hours=9)
-    monkeypatch.setattr(clock, "LOCALTIME", str(tmp_path / "nothing"))
-    assert clock.local_zone() is UTC
+    monkeypatch.setattr(time_zone, "LOCALTIME", "/usr/share/zoneinfo/Asia/Tokyo")
+    assert SUMMER.replace(tzinfo=time_zone.local_zone()).utcoffset() == timedelta(hours=9)
+    monkeypatch.setattr(time_zone, "LOCALTIME", str(tmp_path / "nothing"))
+    assert time_zone.local_zone() is UTC

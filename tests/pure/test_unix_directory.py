@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefork.unix.directory import Directory, ForeignFileError, locate
-from prefork.unix.parents import ParentError
+from prefork.unix.path_trust import ParentError
 from prefork.unix.process import Death
 from prefork.unix.regular_file import NotRegularError
 from tests.pure.children import as_root, born

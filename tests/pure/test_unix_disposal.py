@@ -7,10 +7,10 @@ from time import monotonic
 
 import pytest
 
-from prefork.unix import disposal
-from prefork.unix.disposal import DescriptorError, close_shut, do_elsewhere, look, take
+from prefork.unix import descriptor_disposal
+from prefork.unix.descriptor_disposal import DescriptorError, close_shut, do_elsewhere, look, take
 from prefork.unix.notify import NotifySocket
-from prefork.unix.waiting import Waiter
+from prefork.unix.poller import Waiter
 from tests.hostile.attacks import lingering
 
 SOON = 10.0
@@ -23,7 +23,7 @@ KINDS = [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM]
 def waiter() -> Iterator[Waiter]:
     made = Waiter()
     yield made
-    disposal.wait_for_all()
+    descriptor_disposal.wait_for_all()
     made.close_copy()
 
 
@@ -81,11 +81,11 @@ def test_a_socket_is_closed_whatever_waits_in_it(
 def test_many_are_closed_by_few(waiter: Waiter) -> None:
     for _ in range(20):
         close_shut(waiter, hostile(socket.SOCK_STREAM))
-    assert len(disposal._children) == 1
-    while disposal._children:
+    assert len(descriptor_disposal._children) == 1
+    while descriptor_disposal._children:
         for react in waiter.wait(SOON):
             react()
-    assert disposal._ends == []
+    assert descriptor_disposal._ends == []
 
 
 def test_a_packet_that_is_too_long_is_a_value_error() -> None:
@@ -103,15 +103,15 @@ def test_a_packet_that_is_too_long_is_a_value_error() -> None:
 
 
 def test_a_job_that_never_ends_is_ended(waiter: Waiter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disposal, "PATIENCE", 0.1)
+    monkeypatch.setattr(descriptor_disposal, "PATIENCE", 0.1)
     ended: list[bool] = []
     do_elsewhere(waiter, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
-    (child,) = disposal._children
-    assert disposal.knows_pid(child.pid)
+    (child,) = descriptor_disposal._children
+    assert descriptor_disposal.knows_pid(child.pid)
     while not ended:
         for react in waiter.wait(SOON):
             react()
-    assert not disposal.knows_pid(child.pid)
+    assert not descriptor_disposal.knows_pid(child.pid)
 
 
 def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(waiter: Waiter) -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from prefork.unix.family import adopt_orphans
-from prefork.unix.footprint import children, offspring, proportional, resident
+from prefork.unix.memory_footprint import children, offspring, proportional, resident
+from prefork.unix.process_tree import adopt_orphans
 
 MB = 2**20
 HOLD = "x = bytearray(50 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\n"

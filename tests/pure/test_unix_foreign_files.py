@@ -9,8 +9,8 @@ import pytest
 
 from prefork.config.addresses import Unix
 from prefork.errors import MachineError
-from prefork.unix import appending
-from prefork.unix.appending import open_append
+from prefork.unix import append_file
+from prefork.unix.append_file import open_append
 from prefork.unix.listeners import open_listeners, refit
 from prefork.unix.pidfile import PidFile
 from tests.pure.children import as_root
@@ -114,7 +114,7 @@ def test_a_hard_link_is_not_written(path: Path, target: Path) -> None:
 def test_a_file_of_somebody_elses_where_everybody_may_put_one(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appending, "_trusted", set())
+    monkeypatch.setattr(append_file, "_trusted", set())
     path.touch()
     os.chown(path, OTHER, OTHER)
     append(path)  # only we can have put it into this folder
@@ -122,7 +122,7 @@ def test_a_file_of_somebody_elses_where_everybody_may_put_one(
     with pytest.raises(MachineError, match="every user may write into its folder"):
         append(path)
     assert path.read_text() == "line\n"
-    appending.trust(OTHER)
+    append_file.trust(OTHER)
     append(path)
     assert path.read_text() == "line\n" * 2
 
@@ -209,13 +209,13 @@ def test_a_log_is_given_to_the_user_of_the_workers(
     path: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int
 ) -> None:
     """A new one always; one that was there only where no other user could have put it."""
-    monkeypatch.setattr(appending, "_trusted", set())
-    monkeypatch.setattr(appending, "_heir", (None, None))
+    monkeypatch.setattr(append_file, "_trusted", set())
+    monkeypatch.setattr(append_file, "_heir", (None, None))
     path.touch()
     path.parent.chmod(folder_mode)
-    appending.trust(OTHER, OTHER)
-    appending.give_log(str(path))
+    append_file.trust(OTHER, OTHER)
+    append_file.give_log(str(path))
     assert path.stat().st_uid == (OTHER if folder_mode == 0o755 else 0)
     path.unlink()
-    appending.give_log(str(path))
+    append_file.give_log(str(path))
     assert path.stat().st_uid == OTHER

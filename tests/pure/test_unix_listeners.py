@@ -13,8 +13,8 @@ import pytest
 
 from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
 from prefork.errors import MachineError, UsageError
+from prefork.unix.listen_check import listens
 from prefork.unix.listeners import Listener, adopt, backlog_ceiling, open_listeners, refit
-from prefork.unix.listening import listens
 from tests.pure.children import as_root
 
 

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from prefork.unix.home import claim, remove
-from prefork.unix.locking import is_locked, lock
+from prefork.unix.lock_file import is_locked, lock
 
 
 def test_an_observer_does_not_keep_a_lock_from_being_taken(tmp_path: Path) -> None:

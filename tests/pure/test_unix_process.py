@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from prefork.errors import MachineError
+from prefork.unix.poller import Waiter
 from prefork.unix.process import (
     Death,
     die_with_parent,
@@ -16,7 +17,6 @@ from prefork.unix.process import (
     reap_strangers,
     signal_name,
 )
-from prefork.unix.waiting import Waiter
 from tests.pure.children import born, no_descriptor_left
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from prefork.unix.sink import Sink, open_private, write_briefly
+from prefork.unix.nonblocking_writer import Sink, open_private, write_briefly
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from prefork.unix import memory
 from prefork.unix.backlog import waiting
+from prefork.unix.cpu_usage import Cores, Shares
 from prefork.unix.process import Death
-from prefork.unix.usage import Cores, Shares
 from tests.pure.children import born
 
 MB = 2**20

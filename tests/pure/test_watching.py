@@ -2,8 +2,8 @@
 
 import pytest
 
-from prefork.config.watching import Ignored, places
-from prefork.wire.watching import Changed, Trouble, changed, read, trouble, watching
+from prefork.config.watch_filter import Ignored, places
+from prefork.wire.watcher_messages import Changed, Trouble, changed, read, trouble, watching
 
 CODE = Ignored(("/srv/app",))
 

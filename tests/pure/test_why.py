@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.cli.deaths import alike, show_deaths
+from prefork.cli.view.death_report import alike, show_deaths
 from prefork.wire.control import LONGEST, fitting_deaths, result
 
 

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.wire.outlets import Outlet, message, number_of, read, unknown
+from prefork.wire.log_writer_messages import Outlet, message, number_of, read, unknown
 
 
 def test_an_outlet_is_read_as_it_was_written() -> None:

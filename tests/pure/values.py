@@ -5,14 +5,14 @@ from typing import Any
 
 import hypothesis.strategies as st
 
-from prefork.config import OPTIONS, Config, kinds
+from prefork.config import OPTIONS, Config, value_types
 from prefork.config.access_format import PRESETS
 from prefork.config.addresses import SCHEMES, Address, Inherited, Tcp, Unix
-from prefork.config.certificates import CertificateFiles, PasswordSource
-from prefork.config.forwarded import PARTS, parse_parts
-from prefork.config.kinds import Kind
+from prefork.config.certificate_options import CertificateFiles, PasswordSource
+from prefork.config.forwarded_trust import PARTS, parse_parts
 from prefork.config.options import Option
-from prefork.config.readiness import WORDS, Readiness
+from prefork.config.ready_condition import WORDS, Readiness
+from prefork.config.value_types import Kind
 
 TEN_YEARS = 10 * 365 * 86400
 _SCHEME = st.sampled_from(("", *SCHEMES))
@@ -90,40 +90,46 @@ def readiness() -> st.SearchStrategy[Readiness]:
 
 
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {
-    kinds.TEXT: _LINE,
-    kinds.COMMAND: st.just(())
+    value_types.TEXT: _LINE,
+    value_types.COMMAND: st.just(())
     | st.lists(texts(without="\0"), min_size=1).map(tuple).filter(lambda words: words[0]),
-    kinds.READINESS: readiness(),
-    kinds.FIELD_VALUE: st.text(_VISIBLE + " ").map(str.strip).filter(lambda text: text != "off"),
-    kinds.FLAG: st.booleans(),
-    kinds.PATH: _LINE,
-    kinds.COUNT: _COUNT,
-    kinds.AT_LEAST_ONE: _POSITIVE,
-    kinds.WORKERS: st.integers(-1, 2**31 - 1),
-    kinds.DURATION: durations(),
-    kinds.POSITIVE_DURATION: durations(1),
-    kinds.OPTIONAL_COUNT: st.none() | _POSITIVE,
-    kinds.COUNT_OR_OFF: st.none() | _COUNT,
-    kinds.OPTIONAL_DURATION: st.none() | durations(1),
-    kinds.SIZE: _SIZE,
-    kinds.OPTIONAL_SIZE: st.none() | _SIZE.filter(bool),
-    kinds.OCTAL: st.none() | st.integers(0, 0o7777),
-    kinds.SIGNAL: st.sampled_from(kinds.STOP_SIGNALS),
-    kinds.ENVIRONMENT: st.dictionaries(_VARIABLE, texts(without="\0"), max_size=4),
-    kinds.ADDRESSES: _some(addresses(), least=1),
-    kinds.OPTIONAL_ADDRESS: st.none() | addresses(),
-    kinds.PATHS: _some(_LINE),
-    kinds.PATTERNS: _some(_LINE),
-    kinds.CRON: _some(st.sampled_from(["0 4 * * *", "*/5 * * * * *", "@daily", "0 4 LW * MON"])),
-    kinds.EXIT_CODES: _some(st.integers(0, 255)),
-    kinds.CERTIFICATES: _some(certificates()),
-    kinds.PASSWORD: passwords(),
-    kinds.NETWORKS: _some(networks()),
-    kinds.NETWORKS_OR_OFF: _some(networks()),
-    kinds.FORWARDED: st.sets(st.sampled_from(PARTS)).map(parse_parts),
-    kinds.ACCESS_FORMAT: st.sampled_from([*PRESETS, "%(h)s", "%% %({X-A}i)s", '{"a": %(s)s}']),
-    kinds.FIELD_NAME: st.from_regex("([A-Za-z0-9-]{1,64})?", fullmatch=True),
-    kinds.ROOT_PATH: st.sampled_from(["", "/shop", "/a/b", "/caf\u00e9"]),
+    value_types.READINESS: readiness(),
+    value_types.FIELD_VALUE: st.text(_VISIBLE + " ")
+    .map(str.strip)
+    .filter(lambda text: text != "off"),
+    value_types.FLAG: st.booleans(),
+    value_types.PATH: _LINE,
+    value_types.COUNT: _COUNT,
+    value_types.AT_LEAST_ONE: _POSITIVE,
+    value_types.WORKERS: st.integers(-1, 2**31 - 1),
+    value_types.DURATION: durations(),
+    value_types.POSITIVE_DURATION: durations(1),
+    value_types.OPTIONAL_COUNT: st.none() | _POSITIVE,
+    value_types.COUNT_OR_OFF: st.none() | _COUNT,
+    value_types.OPTIONAL_DURATION: st.none() | durations(1),
+    value_types.SIZE: _SIZE,
+    value_types.OPTIONAL_SIZE: st.none() | _SIZE.filter(bool),
+    value_types.OCTAL: st.none() | st.integers(0, 0o7777),
+    value_types.SIGNAL: st.sampled_from(value_types.STOP_SIGNALS),
+    value_types.ENVIRONMENT: st.dictionaries(_VARIABLE, texts(without="\0"), max_size=4),
+    value_types.ADDRESSES: _some(addresses(), least=1),
+    value_types.OPTIONAL_ADDRESS: st.none() | addresses(),
+    value_types.PATHS: _some(_LINE),
+    value_types.PATTERNS: _some(_LINE),
+    value_types.CRON: _some(
+        st.sampled_from(["0 4 * * *", "*/5 * * * * *", "@daily", "0 4 LW * MON"])
+    ),
+    value_types.EXIT_CODES: _some(st.integers(0, 255)),
+    value_types.CERTIFICATES: _some(certificates()),
+    value_types.PASSWORD: passwords(),
+    value_types.NETWORKS: _some(networks()),
+    value_types.NETWORKS_OR_OFF: _some(networks()),
+    value_types.FORWARDED: st.sets(st.sampled_from(PARTS)).map(parse_parts),
+    value_types.ACCESS_FORMAT: st.sampled_from(
+        [*PRESETS, "%(h)s", "%% %({X-A}i)s", '{"a": %(s)s}']
+    ),
+    value_types.FIELD_NAME: st.from_regex("([A-Za-z0-9-]{1,64})?", fullmatch=True),
+    value_types.ROOT_PATH: st.sampled_from(["", "/shop", "/a/b", "/caf\u00e9"]),
 }
 
 

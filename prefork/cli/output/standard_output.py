@@ -1,0 +1,98 @@
+"""The stdout of a verb: a full disk behind it is the machine's fault, and named as such.
+
+Without this an OSError of a ``print`` could be anything, and the last part of the text fails when
+the interpreter ends, where no handler is left. Serving gives it back: what an app prints, and what
+it gets to see when that fails, is Python's own.
+"""
+
+import io
+import os
+import signal
+import sys
+
+from prefork.errors import MachineError
+from prefork.unix.nonblocking_writer import say
+
+
+class OutputError(MachineError):
+    """Stdout takes no more: its disk is full, or it has reached the limit of its size."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write to stdout: {error.strerror}")
+
+
+class _Stdout(io.FileIO):
+    """``is_lost``: it failed once, and what is written from now on is dropped. ``is_given_back``:
+    so is it then, because stdout is Python's own again."""
+
+    is_lost = is_given_back = False
+
+    def write(self, data: object) -> int:
+        """Write all of it; a write(2) that a signal interrupts has taken a part.
+
+        Raises OutputError; a pipe without a reader stays BrokenPipeError.
+        """
+        left = memoryview(data)  # type: ignore[arg-type]
+        size = left.nbytes
+        try:
+            while left and not self.is_lost and not self.is_given_back:
+                left = left[os.write(self.fileno(), left) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.is_lost = True
+            raise OutputError(error) from error
+        return size
+
+
+def watch() -> None:
+    """From now on ``print`` raises OutputError. Where stdout is not the process's own, as in a test
+    or in a program that calls us, nothing changes."""
+    before = sys.stdout
+    if before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
+        return
+    before.flush()
+    raw = _Stdout(before.fileno(), "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=before.line_buffering,
+        write_through=before.write_through,
+    )
+
+
+def give_back() -> None:
+    """Stdout is Python's own again; what was not written yet is dropped."""
+    watched, sys.stdout = sys.stdout, sys.__stdout__ or sys.stdout
+    raw = _raw(watched)
+    if raw is not None:
+        raw.is_given_back = True
+        watched.flush()
+
+
+def finish(code: int) -> int:
+    """Write what is left, at the end of a command; the exit code, which was ``code`` so far."""
+    raw = _raw(sys.stdout)
+    try:
+        sys.stdout.flush()
+        if raw is not None and raw.is_lost and code == 0:
+            raise OutputError(OSError(0, "a part of the output is lost"))
+    except BrokenPipeError:
+        code = code or 128 + signal.SIGPIPE
+    except (OutputError, OSError) as error:
+        tell_error(str(error))
+        code = code or MachineError.exit_code
+    give_back()
+    return code
+
+
+def tell_error(text: str) -> None:
+    """An error for the operator. Stderr may be on the full disk that is to be told of, or a pipe
+    that nothing reads, and then the exit code tells it all the same."""
+    say(f"prefork: {text}")
+
+
+def _raw(stream: object) -> _Stdout | None:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Stdout) else None

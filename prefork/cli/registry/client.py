@@ -1,0 +1,290 @@
+"""Ask masters: find them in the list, put a verb to one, wait for the end. ``prefork.Client``."""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefork.errors import MachineError, UsageError
+from prefork.unix.control import connect, peer_pid
+from prefork.unix.home import Entry, entries, home
+from prefork.wire import control as wire
+
+LEAVES_WITHIN = 10.0
+"""Seconds in which a master that answers no more has ended, on a machine with other work, too."""
+
+STARTS_WITHIN = 30.0
+"""Seconds in which a master that holds its lock listens on its control socket, or has ended."""
+
+ANSWERS_WITHIN = 2.0
+"""Seconds in which a master that is not hung says something about itself."""
+
+AT_ONCE = 16
+"""Masters that are asked at the same time."""
+
+OnProgress = Callable[[wire.Progress], None]
+
+
+class NotRunningError(UsageError):
+    """No master runs that could be asked: the app was stopped, was killed, or was deleted."""
+
+    def __init__(self, entry: Entry) -> None:
+        now = Entry(entry.path)
+        if not now.state:
+            super().__init__(f"{entry.name} does not run, and is not in the list any more")
+            return
+        if now.runs():  # the state is that of the next master
+            super().__init__(f"{entry.name} ended, and another master runs now; repeat the command")
+            return
+        killed = ": its master was killed" if now.state.get("pid") else ""
+        again = f"`prefork start {entry.name}` starts it"
+        super().__init__(f"{entry.name} does not run{killed}; {again}")
+
+
+class NotListeningError(MachineError):
+    """A master holds the lock of an app and does not listen: it starts, or it ends."""
+
+    def __init__(self, entry: Entry, waited: float) -> None:
+        since = f"for more than {waited:g} s"
+        super().__init__(f"{entry.name} has been starting or ending {since}; its log may say why")
+
+
+class Client:
+    """All apps of one home.
+
+    ``where``: the folder of the registry; default: $PREFORK_HOME, or ~/.prefork.
+
+    An app is a dictionary, as ``prefork list --json`` prints it. Times of the day are seconds
+    since 1970, all others seconds. Always there, as the app's folder tells it:
+
+        name, namespace        what verbs call it by
+        state                  starting, running, reloading, frozen or stopping; hung: the master
+                               does not answer; denied: it does not want to talk to us, and
+                               denied says why; dead: it was killed; stopped
+        answers                whether the master did
+        status                 the same in a sentence
+        pid, started, version  of the master
+        managed                it stays in the list when it is stopped (then: ended)
+        app, arguments, here, file, section, stage
+                               what it serves, and how and where it was started
+        target                 workers that are wanted
+        scaled                 set by the verb ``scale``: workers, and settings, the number in the
+                               settings that it replaces; None: the settings are in force
+        log, output            files of the master and of what workers print, if there are any
+        scoreboard             where unix/scoreboard.py can be read, while it runs
+
+    While it runs, also when its master hangs: then the scoreboard tells it.
+
+        ready, generation      workers that serve; reloads are counted from 1
+        restarts               workers that were replaced because they died
+        workers                a dictionary for each, see below
+        figures                those of all workers together: sums, or the worst of them
+
+    Only by the master: failure (why the last reload failed, or ""), listening (addresses),
+    settings (those that are not the default, by the names of the options; secrets are masked),
+    next_restart (with --cron: at, cron), autoscale (with --max-workers).
+
+    A worker: slot, pid, generation, state (spawning, booting, ready, draining, hung, killed), since
+    (its birth), restarts (of its slot), worn (why it is to be replaced, or ""), says (STATUS= of a
+    program), and its figures:
+
+        requests, in_flight    answered since it began; being answered
+        rate                   requests a second, of about the last 5 seconds
+        p50, p99               what half of all requests since it began took at most, and 99 of
+                               100; within 6 %; of all workers: not of the workers' quantiles, but
+                               of all of their requests
+        answered, unanswered   by class, {"2xx": 12, ...}; those whose client left before
+        sent                   bytes of response bodies
+        oldest                 age of the request that is in flight for longest
+        connections, accepted  open; since it began
+        accept_wait            mean time that connections waited in the queue
+        busy                   time in which it could not have begun another request
+        lag                    by how much its event loop was late, at most, of late
+        silent                 since its last beat, or since the next one is due: an idle worker
+                               beats rarely
+
+    Programs, and apps that own their accept loop, have no figures of requests: they are 0.
+    """
+
+    def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
+        self.home = Path(where) if where is not None else home(os.environ)
+
+    def apps(self) -> list[dict[str, Any]]:
+        """Every app: what it says about itself, or what its folder says when it does not answer.
+
+        ``answers`` tells which; ``state`` is then hung, dead or stopped, or denied: it does not
+        want to talk to us, and ``denied`` is why. The keys are those
+        above.
+        """
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs ask one
+
+        found = list(entries(self.home))
+        with ThreadPoolExecutor(AT_ONCE) as threads:  # one that hangs holds up no other
+            return list(threads.map(self.describe, found))
+
+    def measured(self) -> list[dict[str, Any]]:
+        """Every app, and what it uses: ``cpu`` (percent of one core, during a fifth of a second)
+        and ``memory`` (bytes, PSS), of each worker and of all its processes together; None: not
+        ours to look at. It is what ``list --json`` and ``show --json`` print; with ``--watch``
+        rate, p50 and p99 are those of the last four seconds.
+        """
+        from prefork.cli.registry.process_usage import measured  # noqa: PLC0415 - only some need psutil
+
+        return measured(self.apps())
+
+    def find(self, *targets: str) -> list[Entry]:
+        """The apps that names, namespaces, ``all`` or ``/regular expressions/`` mean.
+
+        Raises UsageError for one that means none, with the nearest name.
+        """
+        known = {entry.name: entry for entry in entries(self.home)}
+        found: dict[str, Entry] = {}
+        for target in targets:
+            names = _matching(target, list(known)) or [
+                name for name, entry in known.items() if entry.state.get("namespace") == target
+            ]
+            if not names and target != "all":
+                raise UsageError(_no_such_app(target, list(known)))
+            found.update((name, known[name]) for name in names)
+        return list(found.values())
+
+    def describe(self, entry: Entry) -> dict[str, Any]:
+        """One app, see ``apps``."""
+        told: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
+        if "arguments" in told:
+            from prefork.config.flags import without_environment  # noqa: PLC0415 - all options
+
+            told["arguments"], _ = without_environment(told["arguments"])
+        if not entry.runs():
+            told["state"] = "dead" if entry.state.get("pid") else "stopped"
+            return told
+        try:
+            said = self.ask(entry, "show", timeout=ANSWERS_WITHIN)
+        except NotRunningError:
+            return self.describe(Entry(entry.path))
+        except NotListeningError:
+            return {**told, "state": "starting"}
+        except MachineError:
+            from prefork.cli.registry.scoreboard_reader import past_the_master  # noqa: PLC0415 - only for the unlucky
+
+            return {**told, "state": "hung", **past_the_master(entry.state)}
+        except wire.RefusedError as error:
+            return {**told, "state": "denied", "denied": str(error)}
+        return {**told, **said, "answers": True}
+
+    def ask(
+        self,
+        entry: Entry,
+        verb: str,
+        timeout: float | None = None,
+        on_progress: OnProgress = lambda _progress: None,
+        **arguments: Any,
+    ) -> Mapping[str, Any]:
+        """The result of a verb, once its goal is reached.
+
+        Raises RefusedError when the master says that it is not, NotRunningError when there is no
+        master, MachineError when it does not answer or ``timeout`` seconds (None: no limit) have
+        passed. A master that is just starting is waited for.
+        """
+        with self.reach(entry, timeout) as connection:
+            pid = peer_pid(connection)
+            for said in self._talk(entry, connection, timeout, verb, arguments):
+                if isinstance(said, wire.Result):
+                    return said.value
+                on_progress(said)
+        if entry.wait_until_it_ends(LEAVES_WITHIN, pid):
+            raise NotRunningError(entry)
+        raise MachineError(f"{entry.name}: the master left without an answer")
+
+    def reach(self, entry: Entry, timeout: float | None) -> socket.socket:
+        """A connection to the master of an app; one that does not listen yet is waited for.
+
+        Raises NotRunningError, NotListeningError, MachineError.
+        """
+        patience = STARTS_WITHIN if timeout is None else min(timeout, STARTS_WITHIN)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return connect(entry.control, timeout)
+            except MachineError as error:
+                if not entry.runs():
+                    raise NotRunningError(entry) from None
+                if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                    raise
+            if time.monotonic() > deadline:
+                raise NotListeningError(entry, patience)
+            time.sleep(0.01)
+
+    def latest(self, entry: Entry) -> Entry:
+        """The app with the state of the master that runs now; one that is just starting is waited
+        for, because until then its folder tells of the one before. Raises MachineError."""
+        if entry.runs() and not entry.control.exists():
+            with suppress(NotRunningError):
+                self.reach(entry, None).close()
+        return Entry(entry.path)
+
+    def events(self, entry: Entry) -> Iterator[wire.Progress]:
+        """Everything that happens from now on."""
+        with self.reach(entry, None) as connection:
+            for said in self._talk(entry, connection, None, "events", {}):
+                if isinstance(said, wire.Progress):
+                    yield said
+
+    def _talk(
+        self,
+        entry: Entry,
+        connection: socket.socket,
+        timeout: float | None,
+        verb: str,
+        arguments: Mapping[str, Any],
+    ) -> Iterator[wire.Progress | wire.Result]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        lines = wire.Lines()
+        try:
+            with suppress(BrokenPipeError):  # it hung up already, and said why
+                connection.sendall(wire.request(verb, **arguments))
+            while data := _receive(connection, deadline):
+                for line in lines.feed(data):
+                    yield wire.read_answer(line)
+        except TimeoutError:
+            why = f"{verb} did not end within {timeout:g} s; it goes on"
+            raise MachineError(f"{entry.name}: {why}") from None
+        except ConnectionResetError:
+            return  # the master ended before it read what we asked
+        except OSError as error:
+            raise MachineError(f"{entry.name}: {error.strerror}") from error
+
+
+def alive(app: Mapping[str, Any]) -> bool:
+    """Whether the master of an app runs that a client has described."""
+    return app.get("state") not in ("dead", "stopped")
+
+
+def _receive(connection: socket.socket, deadline: float | None) -> bytes:
+    if deadline is not None:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+    return connection.recv(65536)
+
+
+def _matching(target: str, names: list[str]) -> list[str]:
+    if target == "all":
+        return names
+    if len(target) > 1 and target.startswith("/") and target.endswith("/"):
+        try:
+            pattern = re.compile(target[1:-1])
+        except re.error as error:
+            raise UsageError(f"{target} is no regular expression: {error}") from None
+        return [name for name in names if pattern.search(name)]
+    return [name for name in names if name == target]
+
+
+def _no_such_app(target: str, names: list[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for the unlucky
+
+    near = difflib.get_close_matches(target, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; `prefork list` shows what there is"
+    return f"there is no app {target!r}{hint}"

@@ -1,0 +1,149 @@
+"""The lines of one log: those that are there, also in rotated files, and those that come.
+
+A rotated file keeps its number (observe/log_rotation.py), so whoever follows knows which files it
+has
+read, however many rotations it slept through.
+"""
+
+import gzip
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from prefork.errors import MachineError
+from prefork.observe.log_archive import list_old
+from prefork.observe.log_rotation import Old, next_number
+from prefork.unix.directory import Directory, ForeignFileError, locate
+from prefork.unix.identity import user_name
+from prefork.unix.regular_file import NotRegularError
+
+READ_AT_ONCE = 1024 * 1024
+WINDOWS = (256 * 1024, 8 * 1024 * 1024)
+"""Bytes from the end of a file, in which the last lines are looked for first."""
+
+
+class Tail:
+    """Of the log at ``path``. Methods raise MachineError for a file that is no log.
+
+    Root, who may read everything, follows no symlink of another user, and opens no fifo.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._number = 0
+        """That our file gets when it is rotated; all before it were read."""
+        self._rest = b""
+        self._open()
+
+    def backwards(self) -> Iterator[list[str]]:
+        """All lines so far, again and again with more of them, first those of the last part."""
+        size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
+        for window in WINDOWS:
+            if window < size:
+                yield self._lines_so_far(size - window)[1:]
+        lines = self._lines_so_far(0)
+        yield lines
+        for old in reversed(self._list_old()):
+            if old.number < self._number:
+                lines = [*self._old_lines(old.number), *lines]
+                yield lines
+
+    def more(self) -> Iterator[list[str]]:
+        """Lines that came since, and until nothing more comes."""
+        yield from self._read()
+        if self._was_replaced():
+            yield from self._read()  # what came between our last look and its end
+            done = self._number if self._file is not None else self._number - 1
+            self._open()
+            for number in range(done + 1, self._number):
+                yield self._old_lines(number)
+            yield from self._read()
+
+    def _open(self) -> None:
+        """The file, and its number, which are to belong together."""
+        while True:
+            number = self._next_number()
+            file = self._open_log()
+            if number == self._next_number():
+                break
+            if file is not None:
+                file.close()
+        if self._file is not None:
+            self._file.close()
+        self._file, self._number, self._rest = file, number, b""
+
+    def _open_log(self) -> IO[bytes] | None:
+        try:
+            folder, name = locate(str(self._path), _require_good_link)
+            with folder:
+                return open(folder.open_regular(name), "rb")
+        except FileNotFoundError:
+            return None
+        except (ForeignFileError, NotRegularError) as error:
+            raise MachineError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _next_number(self) -> int:
+        return next_number(self._list_old())
+
+    def _list_old(self) -> list[Old]:
+        try:
+            folder, name = Directory.of(self._path)
+            with folder:
+                return list_old(folder, name)
+        except FileNotFoundError:
+            return []
+
+    def _lines_so_far(self, start: int) -> list[str]:
+        if self._file is None:
+            return []
+        self._file.seek(start)
+        *lines, self._rest = self._file.read().split(b"\n")
+        return _decode(lines)
+
+    def _read(self) -> Iterator[list[str]]:
+        if self._file is None:
+            return
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)  # emptied
+            self._rest = b""
+        while data := self._file.read(READ_AT_ONCE):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if lines:
+                yield _decode(lines)
+
+    def _was_replaced(self) -> bool:
+        try:
+            now = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return self._file is None or not os.path.samestat(now, os.fstat(self._file.fileno()))
+
+    def _old_lines(self, number: int) -> list[str]:
+        folder, name = Directory.of(self._path)
+        with folder:
+            with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}") as file:
+                return _decode(file.read().split(b"\n")[:-1])
+            with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}.gz") as file:
+                return _decode(gzip.GzipFile(fileobj=file).read().split(b"\n")[:-1])
+        return []  # it was the oldest, and had to go
+
+
+def _reading(folder: Directory, name: str) -> IO[bytes]:
+    try:
+        return open(folder.open_regular(name), "rb")
+    except (ForeignFileError, NotRegularError):
+        raise FileNotFoundError from None  # it is no log of ours
+
+
+def _require_good_link(_folder: Directory, link: os.stat_result) -> None:
+    """Whatever the kernel lets another user than root read, that user may read by a symlink."""
+    if os.geteuid() == 0 != link.st_uid:
+        raise ForeignFileError(f"it is a symlink of {user_name(link.st_uid)}'s")
+
+
+def _decode(lines: list[bytes]) -> list[str]:
+    """Bytes that are no UTF-8 become lone surrogates (PEP 383), which are written back as bytes."""
+    return [line.decode(errors="surrogateescape") for line in lines]

@@ -1,0 +1,82 @@
+"""What the processes of apps use, from one look to the next: CPU and memory."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from prefork.cli.registry.client import alive
+from prefork.unix.cores import usable_cores
+
+App = Mapping[str, Any]
+
+GLANCE = 0.2
+"""Seconds over which CPU is measured for a single look."""
+
+SHORTEST = 0.1
+"""Seconds that have to pass, or the last measure stands: CPU time comes in steps of 10 ms."""
+
+
+class Gauges:
+    """Remembers the last look at each process."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[float, float, float]] = {}
+        """By pid: when, CPU time until then, and the percentage of then."""
+
+    def begin(self, app: App) -> None:
+        """Note how much CPU time its processes have used, for the look that follows."""
+        master = app.get("pid") if alive(app) else None
+        for pid in (master, *(worker.get("pid") for worker in app.get("workers", ()))):
+            with suppress(psutil.Error):
+                if pid and pid not in self._seen:
+                    times = psutil.Process(pid).cpu_times()
+                    self._seen[pid] = (time.monotonic(), times.user + times.system, 0.0)
+
+    def measured(self, app: App) -> dict[str, Any]:
+        """The app with ``cpu`` (percent of one core since the last look) and ``memory`` (bytes,
+        PSS) of master and workers together, and of each worker. None: not ours to look at."""
+        workers = [
+            {**worker, **self._process(worker.get("pid"))} for worker in app.get("workers", ())
+        ]
+        parts = [self._process(app.get("pid") if alive(app) else None), *workers]
+        told = {name: _sum(part[name] for part in parts) for name in ("cpu", "memory")}
+        return {**app, **told, **({"workers": workers} if "workers" in app else {})}
+
+    def _process(self, pid: int | None) -> dict[str, float | int | None]:
+        try:
+            if not pid:
+                raise psutil.NoSuchProcess(0)
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            memory = int(process.memory_full_info().pss)
+        except psutil.Error:
+            return {"cpu": None, "memory": None}  # it ended meanwhile, or belongs to somebody else
+        now, used = time.monotonic(), times.user + times.system
+        then, before, percent = self._seen.get(pid, (now, used, 0.0))
+        if now - then >= SHORTEST:
+            percent = max(0.0, 100 * (used - before) / (now - then))
+            then, before = now, used
+        self._seen[pid] = (then, before, percent)
+        return {"cpu": round(percent, 1), "memory": memory}
+
+
+def measured(apps: Sequence[App]) -> list[dict[str, Any]]:
+    """All of them, with the CPU of a moment."""
+    gauges = Gauges()
+    until = time.monotonic() + GLANCE
+    for app in apps:
+        gauges.begin(app)
+    if apps:
+        time.sleep(max(0.0, until - time.monotonic()))
+    # The kernel looks at each page of a process for its share of memory: 1 ms and more.
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        return list(threads.map(gauges.measured, apps))
+
+
+def _sum(parts: Iterable[Any]) -> Any:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None

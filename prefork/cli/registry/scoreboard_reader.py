@@ -1,0 +1,53 @@
+"""The scoreboard of an app, read past its master: also when that hangs."""
+
+import re
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from prefork.unix.scoreboard import Rows, look
+from prefork.wire.row_values import reading, together
+from prefork.wire.scoreboard import WORKER_STATES
+
+_DESCRIPTOR = re.compile(r"/proc/\d+/fd/\d+")
+
+READY = WORKER_STATES.index("ready")
+
+
+def scoreboard(state: Mapping[str, Any]) -> Rows | None:
+    """The one that the app's folder names; None when there is none, or it is not ours to read."""
+    path = str(state.get("scoreboard") or "")
+    if not _DESCRIPTOR.fullmatch(path):
+        return None  # the state may be another user's, and root opens no device by its word
+    try:
+        return look(path)
+    except (OSError, ValueError):
+        return None
+
+
+def past_the_master(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a master would say of its workers, as far as its scoreboard knows."""
+    board = scoreboard(state)
+    if board is None:
+        return {}
+    head, rows, now = board.head(), list(board), monotonic()
+    workers = [_worker(row, now) for row in rows]
+    return {
+        "generation": head["generation"],
+        "target": head["target"],
+        "ready": sum(row["state"] == READY for row in rows),
+        "restarts": head["restarts"],
+        "figures": together(rows, now),
+        "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
+    }
+
+
+def _worker(row: Mapping[str, Any], now: float) -> dict[str, Any]:
+    return {
+        "slot": row["slot"],
+        "pid": row["pid"],
+        "generation": row["generation"],
+        "state": WORKER_STATES[row["state"]],
+        "since": row["born"],
+        **reading(row, now),
+    }

@@ -1,0 +1,92 @@
+"""``--check``: load the app in a throw-away process, as a worker would, and say how it went."""
+
+import os
+import signal
+
+from prefork.cli.output.output_streams import original_streams
+from prefork.config import Config
+from prefork.config.target import default_name, target
+from prefork.errors import AppError, MachineError, PreforkError
+from prefork.master.generation import credentials, folders, hide_secrets, policy, spool_folder
+from prefork.observe.logger import Log
+from prefork.plural import counted
+from prefork.pool import Policy
+from prefork.unix.identity import look_up
+from prefork.unix.pipes import open_ready_pipe, read_available
+from prefork.unix.poller import Waiter
+from prefork.unix.process import Child, fork
+from prefork.unix.scoreboard import Scoreboard
+from prefork.unix.shared_queue import SharedQueue
+from prefork.worker.app_api import WorkerInfo
+from prefork.worker.boot import Birth, check
+from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
+
+
+@original_streams()
+def check_app(config: Config, here: str) -> str:
+    """What was found, in one line. Raises PreforkError, with the app's traceback."""
+    numbers = policy(config)
+    identity = look_up(config.user, config.group)
+    folder, imports = folders(config, here)
+    tls = credentials(config, here)
+    hide_secrets(config)
+    pipe = open_ready_pipe()
+    log = Log(config.log_level, "")
+    birth = Birth(
+        info=WorkerInfo(0, 1, default_name(config)),
+        config=config,
+        identity=identity,
+        folder=folder,
+        imports=imports,
+        spool_dir=spool_folder(config, here),
+        listeners={},
+        tls=tls,
+        queue=SharedQueue(),
+        ready_fd=pipe.writer,
+        ask_fd=-1,
+        life_fd=-1,
+        row=Scoreboard().take(1),
+        master=os.getpid(),
+        log=log.logger,
+        log_fd=log.fd,
+        log_access=None,
+        set_title=lambda _state: None,
+        on_ready=lambda: None,
+        open_logs=lambda: None,
+        reopen_logs=lambda: None,
+        flush_logs=lambda: None,
+    )
+
+    def life() -> int:
+        os.close(pipe.reader)
+        try:
+            text, code = check(birth), 0
+        except PreforkError as error:
+            text, code = str(error), error.exit_code
+        os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
+        return code
+
+    child = fork(life)
+    in_time = _ended(child, numbers)
+    said = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
+    death = child.reap()
+    if not in_time:
+        raise AppError("loading the app did not end within --boot-timeout; its stacks are above")
+    if death.code == MachineError.exit_code and said:
+        raise MachineError(said)
+    if death.code != 0 or not said:
+        how = death.signal or f"exit code {death.code}"
+        raise AppError(said or f"loading the app ended the process: {how}")
+    return f"{target(config)}: {said}, {counted(numbers.first, 'worker')}"
+
+
+def _ended(child: Child, policy: Policy) -> bool:
+    """Whether it ended in time. Who is late shows its stacks and is killed."""
+    waiter = Waiter()
+    waiter.watch(child.pidfd, bool)
+    if list(waiter.wait(policy.boot_timeout)):
+        return True
+    child.send(DUMP_SIGNAL)
+    list(waiter.wait(policy.hang_grace))
+    child.send(signal.SIGKILL)
+    return False

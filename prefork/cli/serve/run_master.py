@@ -1,0 +1,136 @@
+"""Serving, once the settings are read: the surroundings of a master, and the master."""
+
+import gc
+import os
+
+from prefork.cli.output.output_streams import original_streams
+from prefork.cli.output.resource_errors import refusal
+from prefork.cli.output.standard_output import give_back
+from prefork.cli.serve.settings_loader import Settings, start_folder
+from prefork.config import Config
+from prefork.config.target import default_name, require_target, target
+from prefork.errors import PreforkError
+from prefork.master.master import SIGNALS, Master
+from prefork.master.registration import Registration
+from prefork.observe.logger import Log
+from prefork.unix.append_file import trust
+from prefork.unix.daemon import Foreground, detach
+from prefork.unix.home import Folder, claim, home, usable_name
+from prefork.unix.identity import group_id, look_up
+from prefork.unix.listener_handover import NOTHING, Inherited
+from prefork.unix.listeners import backlog_ceiling
+from prefork.unix.signals import Mailbox
+from prefork.unix.systemd import Notifier
+
+
+@original_streams()
+def serve(
+    settings: Settings,
+    config: Config,
+    managed: Folder | None = None,
+    inherited: Inherited = NOTHING,
+) -> int:
+    """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
+    list when it is stopped; ``inherited``: what it has from the master before."""
+    give_back()
+    here = start_folder()
+    sockets = [listener.socket.fileno() for listener in inherited.listeners]
+    foreground = detach(sockets) if config.daemon else Foreground(-1)
+    code = PreforkError.exit_code
+    try:
+        code = _be_master(settings, config, here, foreground, managed, inherited)
+    except PreforkError as error:
+        code = error.exit_code
+        raise
+    except OSError as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        code = refused.exit_code
+        raise refused from error
+    finally:
+        foreground.failed(code)
+    return code
+
+
+def _be_master(
+    settings: Settings,
+    config: Config,
+    here: str,
+    foreground: Foreground,
+    managed: Folder | None,
+    inherited: Inherited,
+) -> int:
+    # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
+    mailbox = Mailbox(SIGNALS)
+    if config.umask is not None:
+        os.umask(config.umask)
+    group = group_id(config.control_group) if config.control_group else None
+    identity = look_up(config.user, config.group)
+    trust(identity.uid, identity.gid)
+    log = Log(config.log_level, config.log_file)
+    _warn(settings, config, log)
+    notifier = Notifier(os.environ)
+    if config.daemon:
+        notifier.main_pid(os.getpid())
+
+    def reread() -> Config:
+        config = settings.read().config
+        require_target(config)
+        return config
+
+    folder, unlisted = managed, ""
+    if folder is None:
+        folder, unlisted = _enlist(config)
+    registration = None
+    if folder is not None:
+        origin = {
+            "app": target(config),
+            "namespace": config.namespace,
+            "arguments": settings.arguments,
+            "here": here,
+            "file": settings.file,
+            "section": settings.section,
+            "stage": settings.stage,
+        }
+        registration = Registration(folder, origin, managed is not None, log, group, inherited)
+    try:
+        master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
+    except Exception as error:
+        if registration is not None:
+            code = getattr(error, "exit_code", PreforkError.exit_code)
+            registration.close(f"did not start: {error}", code)
+        raise
+    if unlisted:
+        log.logger.warning("%s; the app serves, but is in no list", unlisted)
+    # What is there now stays shared with the workers instead of being copied by their collector.
+    gc.collect()
+    gc.freeze()
+    try:
+        return master.run()
+    finally:
+        log.flush()
+
+
+def _warn(settings: Settings, config: Config, log: Log) -> None:
+    """Tell what in the surroundings does not do what it seems to."""
+    ceiling = backlog_ceiling()
+    if ceiling is not None and config.backlog > ceiling:
+        log.logger.warning(
+            "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
+        )
+    if ignored := settings.kubernetes_variables:
+        log.logger.warning(
+            "ignoring %s: Kubernetes sets such variables for a Service whose name begins with "
+            "prefork; enableServiceLinks: false in the pod keeps them out",
+            ", ".join(ignored),
+        )
+
+
+def _enlist(config: Config) -> tuple[Folder | None, str]:
+    """A place in the list under a name that is free, or why there is none."""
+    name = usable_name(default_name(config))
+    try:
+        return claim(home(os.environ), name, exact=False), ""
+    except PreforkError as error:
+        return None, str(error)

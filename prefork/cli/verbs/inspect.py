@@ -1,0 +1,128 @@
+"""Verbs that look and change nothing."""
+
+import argparse
+import os
+import time
+
+from prefork.cli.output.output_streams import print_json
+from prefork.cli.registry.client import Client
+from prefork.cli.view.progress import each
+from prefork.unix.cores import usable_cores
+from prefork.unix.home import Entry
+from prefork.version import __version__
+
+Words = argparse.Namespace
+
+USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich", "cronsim", "watchfiles")
+"""Packages whose versions matter in a bug report."""
+
+
+def list_apps(client: Client, words: Words) -> int:
+    """``prefork list``"""
+    from prefork.cli.view.app_table import show_list  # noqa: PLC0415 - rich takes its time
+
+    return show_list(client, words)
+
+
+def show(client: Client, words: Words) -> int:
+    """``prefork show``"""
+    from prefork.cli.registry.process_usage import measured  # noqa: PLC0415 - only some need psutil
+
+    for app in measured([client.describe(entry) for entry in client.find(*words.targets)]):
+        if words.json:
+            print_json(app)
+        else:
+            from prefork.cli.view.details import show_app  # noqa: PLC0415 - rich takes its time
+
+            show_app(app)
+    return 0
+
+
+def why(client: Client, words: Words) -> int:
+    """``prefork why``"""
+
+    def one(entry: Entry) -> int:
+        told = client.ask(entry, "why", 5.0)
+        if words.json:
+            print_json(told["deaths"])
+        else:
+            from prefork.cli.view.death_report import show_deaths  # noqa: PLC0415 - few verbs need it
+
+            show_deaths(told["deaths"], str(told.get("failure", "")))
+        return 0
+
+    return each(client, words.targets, one)
+
+
+def ping(client: Client, words: Words) -> int:
+    """``prefork ping``"""
+
+    def one(entry: Entry) -> int:
+        begun = time.monotonic()
+        client.ask(entry, "ping", words.timeout or 5.0)
+        print(f"{entry.name}: answers in {(time.monotonic() - begun) * 1000:.1f} ms")
+        return 0
+
+    return each(client, words.targets or ["all"], one)
+
+
+def events(client: Client, words: Words) -> int:
+    """``prefork events``"""
+    for entry in client.find(words.target)[:1]:
+        for event in client.events(entry):
+            print_json({"text": event.text, **event.details}, indent=None)
+    return 0
+
+
+def monit(client: Client, _words: Words) -> int:
+    """``prefork monit``"""
+    from prefork.cli.verbs.monit import monitor  # noqa: PLC0415 - rich takes its time
+
+    return monitor(client)
+
+
+def logs(client: Client, words: Words) -> int:
+    """``prefork logs``"""
+    from prefork.cli.verbs.logs import show_logs  # noqa: PLC0415 - the other verbs need none of it
+
+    apps = client.find(*(words.targets or ["all"]))
+    for entry in apps:
+        if not entry.is_ours:
+            entry.state = client.describe(entry)  # its master tells where they are
+    return show_logs(apps, words)
+
+
+def env(client: Client, words: Words) -> int:
+    """``prefork env``"""
+    from prefork.config.settings_diff import MASKED  # noqa: PLC0415 - all options come with it
+
+    for entry in client.find(words.target):
+        variables = client.ask(entry, "env", 5.0)["env"]
+        for name in sorted(variables):
+            print(f"{name}={variables[name] if words.reveal else MASKED}")
+    return 0
+
+
+def report(client: Client, _words: Words) -> int:
+    """``prefork report``: for bug reports, so nothing of it is secret."""
+    import platform  # noqa: PLC0415 - the other verbs need none of these
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
+    from importlib.metadata import version as version_of  # noqa: PLC0415
+
+    import psutil  # noqa: PLC0415
+
+    print(f"prefork {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in USED:
+        try:
+            print(f"{package} {version_of(package)}")
+        except PackageNotFoundError:
+            print(f"{package} is not installed")
+    memory = psutil.virtual_memory().total // 2**20
+    print(f"cores {os.cpu_count()}, usable {usable_cores()}, memory {memory} MB")
+    for app in client.apps():
+        settings = ", ".join(sorted(app.get("settings", {})))
+        print(f"app {app['name']}: {app.get('state')}, {app.get('status', '')}")
+        print(f"  version {app.get('version')}, settings changed: {settings or 'none'}")
+        if app.get("failure"):
+            print("  the last reload failed; see `prefork show`")
+    return 0

@@ -1,0 +1,174 @@
+"""``prefork start``: put an app into the list and into the background, and say how it went."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from prefork.cli.output.standard_output import OutputError, tell_error
+from prefork.cli.registry.client import Client, NotRunningError, alive
+from prefork.cli.serve.settings_loader import Settings, start_folder
+from prefork.config.target import default_name, require_target
+from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.pool.policy import HandSet
+from prefork.unix.home import Entry, Folder, check_name, claim, remove, usable_name
+from prefork.unix.listener_handover import NOTHING, Inherited
+from prefork.unix.listeners import Listener
+from prefork.unix.process import signal_name
+from prefork.wire.control import RefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long a start is waited for. ``timeout`` None: as long as it takes."""
+
+    wait: bool = True
+    timeout: float | None = None
+
+
+def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiting()) -> Entry:
+    """An app as ``prefork ARGUMENTS`` would serve it. Raises PreforkError, StartFailedError."""
+    config = Settings(arguments, os.environ).read().config
+    require_target(config)
+    name = config.name or usable_name(default_name(config))
+    folder = _claim(client, check_name(name))
+    given = ["--daemon", "--managed", "--name", name]
+    # In front, because after -- all belongs to a program.
+    return launch(client, folder, start_folder(), [*given, *arguments], waiting, fresh=True)
+
+
+def start_again(
+    client: Client,
+    entry: Entry,
+    waiting: Waiting = Waiting(),
+    listeners: Sequence[Listener] = (),
+) -> Entry:
+    """One of the list that does not run, as it was started before, with the number of workers that
+    ``scale`` set. ``listeners``: those that it had then. Raises PreforkError."""
+    entry.require_ours()
+    arguments, here = entry.state.get("arguments"), entry.state.get("here")
+    if not isinstance(arguments, list) or not isinstance(here, str):
+        raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
+    folder = _claim(client, entry.name)
+    words = [str(argument) for argument in arguments]
+    inherited = Inherited(listeners, HandSet.read(entry.state.get("scaled")))
+    return launch(client, folder, here, words, waiting, inherited=inherited)
+
+
+def _claim(client: Client, name: str) -> Folder:
+    """Raises UsageError when the app runs, or is about to stop."""
+    try:
+        return claim(client.home, name, exact=True)
+    except UsageError:
+        state = client.describe(Entry(client.home / name)).get("state")
+        if state == "stopping":
+            raise UsageError(f"{name} is stopping; start it when that is over") from None
+        if state in ("stopped", "dead"):  # it ended at this moment
+            return claim(client.home, name, exact=True)
+        raise
+
+
+class StartFailedError(PreforkError):
+    """An app did not start; why was told already, by its own master."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"{name}: not started")
+        self.exit_code = code
+
+
+def launch(
+    client: Client,
+    folder: Folder,
+    here: str,
+    arguments: Sequence[str],
+    waiting: Waiting,
+    fresh: bool = False,
+    inherited: Inherited = NOTHING,
+) -> Entry:
+    """A master in ``here``, until all its workers serve. ``fresh``: an app that cannot start is not
+    to be in the list.
+
+    Raises PreforkError, StartFailedError.
+    """
+    with suppress(OutputError):  # told at the end; and the child is not to write it again
+        sys.stdout.flush()
+    child = os.fork()  # whoever goes to the background does not come back
+    if child == 0:
+        os._exit(_serve(folder, here, arguments, waiting, inherited))
+    folder.close_copy()
+    for listener in inherited.listeners:
+        listener.socket.close()
+    if not waiting.wait:
+        print(f"{folder.name}: starting")
+        return Entry(folder.path)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 0:
+        if fresh:
+            remove(folder.path)
+        if code < 0:
+            raise MachineError(f"{folder.name}: not started: {signal_name(-code)} ended the start")
+        raise StartFailedError(folder.name, code)
+    entry = Entry(folder.path)
+    print(f"{folder.name}: {_outcome(client, entry, waiting)}", flush=True)
+    return entry
+
+
+def _outcome(client: Client, entry: Entry, waiting: Waiting) -> str:
+    """How it went with an app that was ready once. Raises PreforkError."""
+    try:
+        told = client.ask(entry, "wait", waiting.timeout)
+    except NotRunningError:
+        return _ended(Entry(entry.path))
+    except RefusedError as error:
+        raise RefusedError(f"{entry.name}: {error}", error.exit_code) from None
+    if "ended" in told:
+        return str(told["ended"])
+    app = client.describe(entry)
+    if not alive(app):
+        return _ended(Entry(entry.path))
+    where = ", ".join(app.get("listening", []))
+    return f"{app.get('status')}{', listening on ' if where else ''}{where}"
+
+
+def _ended(entry: Entry) -> str:
+    """How it went with one that has ended since. Raises PreforkError unless its work is done."""
+    status, code = entry.state.get("status"), entry.state.get("exit_code")
+    if entry.state.get("done"):
+        return str(status)
+    if entry.runs():
+        status, code = "another master runs now", None
+    how = f"it was ready, and does not run any more: {status or 'it was deleted'}"
+    raise RefusedError(f"{entry.name}: {how}", code or UsageError.exit_code)
+
+
+def _serve(
+    folder: Folder,
+    here: str,
+    arguments: Sequence[str],
+    waiting: Waiting,
+    inherited: Inherited,
+) -> int:
+    from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - what only the child needs
+
+    try:
+        try:
+            os.chdir(here)
+        except OSError as error:
+            raise UsageError(f"{folder.name}: cannot go to {here}: {error.strerror}") from error
+        os.environ["PWD"] = here
+        if not waiting.wait:
+            _forget_terminal()
+        settings = Settings(arguments, os.environ)
+        return serve(settings, settings.read().config, folder, inherited)
+    except PreforkError as error:
+        tell_error(str(error))
+        return error.exit_code
+
+
+def _forget_terminal() -> None:
+    """Nobody waits for the outcome: it is in the list and in the log."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)

@@ -1,0 +1,81 @@
+"""``prefork save`` and ``resurrect``: which apps run, kept as ``saved.toml`` in the home.
+
+It holds how each was started, and the number of workers that ``scale`` set, but no environment
+values: those belong into a file of the app's, or they are gone.
+"""
+
+import argparse
+
+from prefork.cli.output.standard_output import tell_error
+from prefork.cli.registry.client import Client
+from prefork.cli.serve.settings_loader import LARGEST_FILE
+from prefork.cli.verbs.launch import StartFailedError, Waiting, launch
+from prefork.config.flags import without_environment
+from prefork.config.saved_apps import SavedApp, dump, load
+from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.plural import counted
+from prefork.pool.policy import HandSet
+from prefork.unix.directory import Directory
+from prefork.unix.home import Entry, check_name, claim, replace_file
+from prefork.unix.listener_handover import Inherited
+
+Words = argparse.Namespace
+NAME = "saved.toml"
+
+
+def save(client: Client, _words: Words) -> int:
+    """``prefork save``"""
+    running = [client.latest(entry) for entry in client.find("all") if entry.runs()]
+    running = [entry for entry in running if entry.state]  # else it was deleted at this moment
+    running.sort(key=lambda entry: float(entry.state.get("started", 0)))
+    apps: dict[str, SavedApp] = {}
+    for entry in running:
+        if not entry.state.get("managed"):
+            print(f"{entry.name}: runs in the foreground, not saved")
+            continue
+        kept, dropped = without_environment([str(word) for word in entry.state["arguments"]])
+        if dropped:
+            names = ", ".join(dropped)
+            print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
+        scaled = entry.state.get("scaled")
+        apps[entry.name] = SavedApp(entry.state["here"], tuple(kept), scaled)
+    path = client.home / NAME
+    try:
+        Directory.open(client.home, make=0o700).close()
+    except OSError as error:
+        raise MachineError(f"cannot make {client.home}: {error.strerror}") from error
+    replace_file(path, dump(apps))
+    print(f"saved {counted(len(apps), 'app')} in {path}")
+    return 0
+
+
+def resurrect(client: Client, words: Words) -> int:
+    """``prefork resurrect``"""
+    code = 0
+    for name, saved in _saved(client).items():
+        if Entry(client.home / name).runs():
+            continue
+        waiting = Waiting(not words.no_wait, words.timeout)
+        try:
+            folder = claim(client.home, check_name(name), exact=True)
+            inherited = Inherited((), HandSet.read(saved.scaled))
+            launch(client, folder, saved.here, saved.arguments, waiting, inherited=inherited)
+        except StartFailedError as error:
+            code = code or error.exit_code
+        except PreforkError as error:
+            tell_error(f"{name}: {error}")
+            code = code or error.exit_code
+    return code
+
+
+def _saved(client: Client) -> dict[str, SavedApp]:
+    path = client.home / NAME
+    try:
+        with Directory.open(client.home) as folder:
+            return load(folder.read(NAME, LARGEST_FILE).decode())
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}; `prefork save` makes it") from None
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError:
+        raise UsageError(f"{path} is none of ours; `prefork save` makes it anew") from None

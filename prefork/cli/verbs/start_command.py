@@ -1,0 +1,83 @@
+"""``prefork start``: which of its meanings the words have."""
+
+from prefork.cli.registry.client import Client
+from prefork.cli.verbs import start_file
+from prefork.cli.verbs.launch import StartFailedError, Waiting, start_again, start_new
+from prefork.cli.verbs.verb_table import parser
+from prefork.cli.view.progress import each
+from prefork.errors import UsageError
+from prefork.unix.home import Entry
+
+SWITCHES = ("--attach", "--no-wait", "--dry-run", "--prune")
+
+START_USAGE = """\
+usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
+       prefork start NAME ...                       apps of the list again
+       prefork start FILE.toml [--only A,B] [--env NAME] [--dry-run] [--prune]
+--attach: follow the logs until Ctrl-C, the app goes on; --no-wait: do not wait for the outcome
+See prefork --help for the options of serving.
+"""
+
+
+def start(arguments: list[str]) -> int:
+    """``start FILE.toml`` makes true what the file says; ``start TARGET`` makes an app and takes
+    every option of serving; ``start NAME`` starts one of the list again."""
+    if arguments in (["-h"], ["--help"]):
+        print(START_USAGE, end="")
+        return 0
+    if not arguments:
+        raise UsageError("start what? See prefork start --help")
+    try:
+        return _start(arguments)
+    except StartFailedError as error:
+        return error.exit_code  # its own words are printed already
+
+
+def _start(arguments: list[str]) -> int:
+    client = Client()
+    own, rest = arguments, []
+    if "--" in arguments:  # what follows belongs to a program
+        at = arguments.index("--")
+        own, rest = arguments[:at], arguments[at:]
+    attach, waiting = "--attach" in own, Waiting("--no-wait" not in own)
+    code = 0
+    if any(start_file.is_file(word) for word in _targets_of(own)):
+        code, apps = start_file.start_file(client, arguments)
+    else:
+        own = [word for word in own if word not in ("--attach", "--no-wait")]
+        if not rest and _all_names(client, own):
+            apps = client.find(*own)
+            code = each(client, own, lambda entry: _again(client, entry, waiting))
+        else:
+            apps = [start_new(client, own + rest, waiting)]
+    if attach and code == 0 and apps:
+        from prefork.cli.verbs.logs import show_logs  # noqa: PLC0415 - nobody else needs it
+
+        follow = parser("logs").parse_args(["logs", "-f"])
+        show_logs([Entry(app.path) for app in apps], follow)
+    return code
+
+
+def _targets_of(words: list[str]) -> list[str]:
+    """The words that are neither an option nor follow one: -c FILE.toml is an option's value."""
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not word.startswith("-") and (not before.startswith("-") or before in SWITCHES)
+    ]
+
+
+def _all_names(client: Client, words: list[str]) -> bool:
+    if not words or any(word.startswith("-") or ":" in word for word in words):
+        return False
+    known = {entry.name for entry in client.find("all")}
+    known |= {str(entry.state.get("namespace") or "") for entry in client.find("all")}
+    return len(words) > 1 or words[0] in known or words[0] == "all" or words[0].startswith("/")
+
+
+def _again(client: Client, entry: Entry, waiting: Waiting) -> int:
+    try:
+        start_again(client, entry, waiting)
+    except StartFailedError as error:
+        return error.exit_code
+    return 0

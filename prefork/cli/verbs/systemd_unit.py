@@ -1,0 +1,170 @@
+"""``prefork startup``, ``unstartup`` and ``init``: files for a machine and for a project."""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefork.cli.registry.client import Client
+from prefork.errors import MachineError, UsageError
+from prefork.unix.directory import Directory
+from prefork.unix.home import home_directory, replace_file
+from prefork.unix.identity import user_name
+
+Words = argparse.Namespace
+UNIT = "prefork.service"
+
+UNIT_FILE = """\
+# Written by `prefork startup`; `prefork unstartup` removes it.
+[Unit]
+Description=the saved prefork apps of {owner}
+Documentation=man:systemd.service(5)
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+# The masters stay in the background; each is ready when resurrect returns.
+Type=oneshot
+RemainAfterExit=yes
+Environment={home}
+ExecStart={prefork} resurrect
+ExecReload={prefork} reload all
+ExecStop={prefork} stop all
+# Longer than it takes to boot and to drain the apps: it is prefork who says what went wrong.
+TimeoutStartSec=infinity
+TimeoutStopSec=300
+LimitNOFILE=65536
+
+[Install]
+WantedBy={target}
+"""
+
+SAMPLE = """\
+# prefork start prefork.toml           starts what is missing, reloads what changed
+# prefork start prefork.toml --dry-run says what it would do
+# prefork check prefork.toml           loads every app in a throw-away process
+
+[defaults]                             # options of all apps; see prefork --help
+kill-timeout = "30s"
+
+[apps.web]
+app = "myapp:main"
+workers = 0                            # one per core
+bind = ["127.0.0.1:8000"]
+# namespace = "shop"                   # prefork reload shop: all apps of it
+# after = ["db"]                       # started when [apps.db] is ready
+
+[apps.web.env]
+GREETING = "hello"
+
+# [apps.web.env_production]            # prefork start prefork.toml --env production
+# GREETING = "good day"
+"""
+
+
+def init(_client: Client, _words: Words) -> int:
+    """``prefork init``"""
+    try:
+        with Directory.open(".") as here:
+            here.write_new("prefork.toml", SAMPLE.encode(), 0o666)
+    except FileExistsError:
+        raise UsageError("there is a prefork.toml here already, and it stays as it is") from None
+    except OSError as error:
+        raise MachineError(f"cannot write prefork.toml: {error.strerror}") from error
+    print("wrote prefork.toml; edit it, then: prefork start prefork.toml")
+    return 0
+
+
+def startup(client: Client, words: Words) -> int:
+    """``prefork startup``"""
+    path, text = _unit_path(words.user), _unit(client, words.user)
+    if _only_told(words):
+        print(f"# {path}\n{text}")
+        _tell(words.user, ("daemon-reload",), ("enable", UNIT))
+        return 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"cannot make {path.parent}: {error.strerror}") from error
+    replace_file(path, text, mode=0o644)
+    print(f"wrote {path}")
+    _systemctl(words.user, "daemon-reload")
+    _systemctl(words.user, "enable", UNIT)
+    print("at boot `prefork resurrect` starts what `prefork save` kept")
+    if words.user:
+        print("to start before you log in: loginctl enable-linger")
+    return 0
+
+
+def unstartup(_client: Client, words: Words) -> int:
+    """``prefork unstartup``"""
+    path = _unit_path(words.user)
+    if _only_told(words):
+        print(f"# remove {path}")
+        _tell(words.user, ("disable", UNIT), ("daemon-reload",))
+        return 0
+    if not path.exists():
+        raise UsageError(f"there is no {path}")
+    _systemctl(words.user, "disable", UNIT)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MachineError(f"cannot remove {path}: {error.strerror}") from error
+    _systemctl(words.user, "daemon-reload")
+    print(f"removed {path}")
+    return 0
+
+
+def _only_told(words: Words) -> bool:
+    if words.dry_run:
+        return True
+    if not words.user and os.geteuid() != 0:
+        print("# this needs root; as root, or with --user, it would be done:")
+        return True
+    return False
+
+
+def _unit_path(user: bool) -> Path:
+    if not user:
+        return Path("/etc/systemd/system") / UNIT
+    if config := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(config) / "systemd/user" / UNIT
+    return home_directory("set XDG_CONFIG_HOME") / ".config/systemd/user" / UNIT
+
+
+def _unit(client: Client, user: bool) -> str:
+    return UNIT_FILE.format(
+        owner=user_name(os.geteuid()),
+        home=_quoted(f"PREFORK_HOME={client.home.absolute()}"),
+        prefork=f"{_quoted(sys.executable)} -m prefork",
+        target="default.target" if user else "multi-user.target",
+    )
+
+
+def _quoted(text: str) -> str:
+    """As systemd.syntax(7) wants it, with its own percent signs doubled."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def _tell(user: bool, *commands: Sequence[str]) -> None:
+    for command in commands:
+        print("# " + shlex.join(_command(user, command)))
+
+
+def _command(user: bool, words: Sequence[str]) -> list[str]:
+    return ["systemctl", *(["--user"] if user else []), *words]
+
+
+def _systemctl(user: bool, *words: str) -> None:
+    command = _command(user, words)
+    told = shlex.join(command)
+    if shutil.which("systemctl") is None:
+        raise MachineError(f"there is no systemctl here; what is left to do: {told}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise MachineError(f"{told} failed: {done.stderr.strip() or done.returncode}")

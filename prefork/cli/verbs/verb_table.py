@@ -1,0 +1,292 @@
+"""The manager's verbs: ``prefork start``, ``list``, ``reload`` …, from the words to the exit code.
+
+Every verb that changes something waits until its goal is reached, tells the steps on the way, and
+exits 0 only then. Several targets are served one after another; the first failure decides the exit
+code, and the others still get their turn.
+"""
+
+import argparse
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefork.cli.lazy_import import Later
+from prefork.cli.registry.client import Client
+from prefork.cli.view.sort_order import SORTS
+from prefork.config.parser import Parser
+from prefork.errors import UsageError
+
+if TYPE_CHECKING:
+    from prefork.cli.verbs import (
+        change,
+        completion,
+        inspect,
+        logs,
+        restart,
+        save,
+        start_command,
+        start_file,
+        systemd_unit,
+    )
+else:
+    # Serving imports this table, and no verb needs what the others do.
+    change, completion, start_file = (
+        Later("verbs.change"),
+        Later("verbs.completion"),
+        Later("verbs.start_file"),
+    )
+    logs, inspect, save = Later("verbs.logs"), Later("verbs.inspect"), Later("verbs.save")
+    restart, start_command, systemd_unit = (
+        Later("verbs.restart"),
+        Later("verbs.start_command"),
+        Later("verbs.systemd_unit"),
+    )
+
+Words = argparse.Namespace
+
+OTHER_WORDS = {
+    "describe": "prefork show APP tells everything about an app",
+    "kill": "prefork stop APP --quick does not wait for requests, --force kills a master that "
+    "hangs, and prefork signal APP KILL is for the workers",
+    "ps": "prefork list shows all apps",
+    "serve": "prefork MODULE:CALLABLE serves an app, and prefork start MODULE:CALLABLE does so in "
+    "the background",
+    "status": "prefork list shows all apps, and prefork show APP one of them",
+    "update": "pip installs a new prefork, and prefork restart all brings it to the apps",
+}
+"""What people type for verbs of ours, from other managers. They are never taken for an app: the
+module that Python finds under such a name would be imported and served."""
+
+
+def is_verb(arguments: Sequence[str]) -> bool:
+    """Whether the command line is the manager's, and no app to serve.
+
+    Raises UsageError for what is neither, and near to a verb.
+    """
+    if not arguments:
+        return False
+    word = arguments[0]
+    if word in OTHER_WORDS:
+        raise UsageError(
+            f"there is no verb {word}: {OTHER_WORDS[word]}. An app of this name is {word}:CALLABLE"
+        )
+    if word not in VERBS and word.isalpha() and not _is_module(word):
+        import difflib  # noqa: PLC0415 - only for the unlucky
+
+        near = difflib.get_close_matches(word, VERBS, n=1)
+        if near:
+            raise UsageError(
+                f"there is no verb {word}; did you mean {near[0]}? An app is MODULE:CALLABLE"
+            )
+    return word in VERBS
+
+
+def _is_module(word: str) -> bool:
+    """Whether it could be an app: the callable may be left out."""
+    import importlib.util  # noqa: PLC0415
+
+    here = os.path.exists(f"{word}.py") or os.path.isdir(word)
+    return here or importlib.util.find_spec(word) is not None
+
+
+def run_verb(arguments: Sequence[str]) -> int:
+    """Do what the words say; the exit code. Raises PreforkError."""
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # Who read our words has enough of them, as in prefork list | head.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if arguments[0] == "start":
+        return start_command.start(list(arguments[1:]))
+    words = parser(arguments[0]).parse_args(list(arguments))
+    run: Callable[[Client, Words], int] = words.run
+    return run(Client(), words)
+
+
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """Of all verbs, or of one."""
+    made = Parser(prog="prefork", description="Manage the apps of this user.")
+    verbs = made.add_subparsers(metavar="VERB", required=True)
+    for name in [only] if only else VERBS:
+        run, text, add = VERBS[name]
+        verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+        verb.set_defaults(run=run)
+        for one in add:
+            one(verb)
+    return made
+
+
+def as_flags(arguments: Sequence[str]) -> Sequence[str]:
+    """Write ``help``, ``help VERB`` and ``version`` as the flags that mean the same; all other
+    arguments stay as they are. Raises UsageError."""
+    match list(arguments):
+        case ["help"]:
+            return ["--help"]
+        case ["help", verb] if verb in VERBS:
+            return [verb, "--help"]
+        case ["help", verb, *_]:
+            from prefork.config.sources import nearest  # noqa: PLC0415 - it brings all options
+
+            raise UsageError(f"there is no verb {verb}{nearest(verb, VERBS)}")
+        case ["version"]:
+            return ["--version"]
+    return arguments
+
+
+def managing() -> str:
+    """The verbs, for the help of the whole command."""
+    lines = [f"  {name:<12} {text}" for name, (_, text, _) in VERBS.items()]
+    return "\n".join(["manage apps in the background (see prefork VERB --help):", *lines, "", ""])
+
+
+# Arguments.
+
+
+def _targets(number: str, text: str = "names, namespaces, all, or /regular expressions/") -> Any:
+    return lambda verb: verb.add_argument("targets", nargs=number, metavar="APP", help=text)
+
+
+def _timeout(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="give up waiting after so long"
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
+
+
+def _waits(verb: argparse.ArgumentParser) -> None:
+    _timeout(verb)
+    verb.add_argument("--no-wait", action="store_true", help="do not wait for the outcome")
+
+
+def _quick(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--quick", action="store_true", help="do not wait for requests in flight")
+    verb.add_argument("--force", action="store_true", help="kill the master and its workers")
+
+
+def _stop_first(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--stop-first", action="store_true", help="stop and start also where a reload is enough"
+    )
+
+
+def _list(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--sort", choices=SORTS, default="name", metavar="KEY", help="one of " + ", ".join(SORTS)
+    )
+    verb.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="again and again until q or Ctrl-C; default: every 2 seconds",
+    )
+
+
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="everything, for programs")
+
+
+def _workers(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="APP")
+    verb.add_argument("workers", metavar="N", help="a number, or +N or -N")
+
+
+def _signal(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="APP")
+    verb.add_argument("signal", metavar="SIGNAL", help="TERM, SIGTERM or 15")
+    verb.add_argument("--slot", type=int, metavar="N", help="only to this worker slot")
+
+
+def _one(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="APP")
+
+
+def _dry(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="say what would be done")
+
+
+def _reveal(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--reveal", action="store_true", help="with the values")
+
+
+def _file_or_target(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="FILE.toml|MODULE:CALLABLE")
+    start_file.add_file_options(verb)
+
+
+def _unit(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--user", action="store_true", help="for this user's own systemd")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be done")
+
+
+def _shell(verb: argparse.ArgumentParser) -> None:
+    from prefork.cli.verbs.completion import SHELLS  # noqa: PLC0415 - it knows all options
+
+    verb.add_argument("shell", choices=SHELLS)
+
+
+def _complete(_client: Client, words: Words) -> int:
+    print(completion.script(words.shell, parser()), end="")
+    return 0
+
+
+def _plain(verb: str, done: str) -> Callable[[Client, Words], int]:
+    def run(client: Client, words: Words) -> int:
+        return change.plain(verb, done)(client, words)
+
+    return run
+
+
+VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
+    "start": (start_command.start,
+              "start apps in the background: a target, a file with several, or a name", ()),
+    "stop": (change.stop_apps, "stop apps gracefully", (_targets("+"), _quick, _waits)),
+    "restart": (restart.restart,
+                "reload, or stop and start where a reload cannot take what changed",
+                (_targets("+"), _quick, _stop_first, _waits)),
+    "reload": (change.reload, "roll apps to new code and settings, losing nothing",
+               (_targets("+"), _dry, _waits)),
+    "scale": (change.scale, "change the number of workers", (_workers, _waits)),
+    "signal": (change.signal, "send workers a signal", (_signal, _timeout)),
+    "delete": (change.delete_apps, "stop apps and take them off the list",
+               (_targets("+"), _quick, _timeout)),
+    "list": (inspect.list_apps, "all apps", (_json, _list)),
+    "ls": (inspect.list_apps, "all apps", (_json, _list)),
+    "show": (inspect.show, "everything about apps", (_targets("+"), _json)),
+    "env": (inspect.env, "the variables of an app's workers", (_one, _reveal)),
+    "why": (inspect.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
+    "logs": (inspect.logs, "what workers and masters say, merged by time",
+             (_targets("*"), logs.add_words)),
+    "monit": (inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
+    "events": (inspect.events, "what happens, as JSON lines", (_one,)),
+    "ping": (inspect.ping, "whether masters answer", (_targets("*"), _timeout)),
+    "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
+               (_targets("+"), _timeout)),
+    "rotate": (_plain("rotate", "rotated its logs"), "put what workers printed away",
+               (_targets("+"), _timeout)),
+    "flush": (_plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
+              (_targets("+"), _timeout)),
+    "reset": (_plain("reset", "reset"), "forget deaths and restart counts",
+              (_targets("+"), _timeout)),
+    "init": (systemd_unit.init, "write a prefork.toml to begin with", ()),
+    "check": (start_file.check, "whether a file or a target is right, without serving",
+              (_file_or_target,)),
+    "save": (save.save, "keep which apps run, for resurrect", ()),
+    "resurrect": (save.resurrect, "start the apps that were saved and do not run", (_waits,)),
+    "startup": (systemd_unit.startup, "have systemd resurrect the saved apps at boot", (_unit,)),
+    "unstartup": (systemd_unit.unstartup, "undo startup", (_unit,)),
+    "report": (inspect.report, "versions, machine and apps for a bug report, without secrets", ()),
+    "completion": (_complete, "the completion script of a shell", (_shell,)),
+}  # fmt: skip

@@ -1,0 +1,33 @@
+"""Several apps, one after another, and the steps on the way."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from prefork.cli.output.standard_output import tell_error
+from prefork.cli.registry.client import Client
+from prefork.errors import AppError, PreforkError
+from prefork.unix.home import Entry
+from prefork.wire.control import Progress
+
+
+def each(client: Client, targets: Sequence[str], act: Callable[[Entry], int]) -> int:
+    """``act`` on all that the targets mean; the first failure decides the exit code."""
+    code = 0
+    for entry in client.find(*targets):
+        try:
+            failed = act(entry)
+        except PreforkError as error:
+            broken = "the app is broken: " if isinstance(error, AppError) else ""
+            name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
+            tell_error(f"{name}{broken}{error}")
+            failed = error.exit_code
+        code = code or failed
+    return code
+
+
+def teller(entry: Entry) -> Callable[[Progress], None]:
+    """Tells the steps, on a terminal only: a script wants the outcome."""
+    if not os.isatty(2):
+        return lambda _progress: None
+    return lambda progress: print(f"  {entry.name}: {progress.text}", file=sys.stderr)

@@ -1,0 +1,47 @@
+"""The order of ``prefork list``: what apps can be sorted by."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prefork.cli.registry.client import alive
+
+App = Mapping[str, Any]
+
+
+def _started(app: App) -> float | None:
+    """None: it does not run."""
+    return app.get("started") if alive(app) else None
+
+
+def _figure(name: str) -> "Key":
+    """None: it had no requests, or nobody counts them."""
+    return lambda app: app.get("figures", {}).get(name) or None
+
+
+Key = Callable[[App], Any]
+
+SORTS: dict[str, tuple[Key, bool]] = {
+    "name": (lambda app: app["name"], False),
+    "namespace": (lambda app: app.get("namespace") or None, False),
+    "state": (lambda app: str(app.get("state")), False),
+    "pid": (lambda app: app.get("pid") if alive(app) else None, False),
+    "workers": (lambda app: app.get("ready"), True),
+    "gen": (lambda app: app.get("generation"), True),
+    "restarts": (lambda app: app.get("restarts"), True),
+    "uptime": (lambda app: -began if (began := _started(app)) else None, True),
+    "rate": (_figure("rate"), True),
+    "p50": (_figure("p50"), True),
+    "p99": (_figure("p99"), True),
+    "cpu": (lambda app: app.get("cpu"), True),
+    "memory": (lambda app: app.get("memory"), True),
+}
+"""By what a list is sorted, and whether the largest comes first. Who has no such value is last."""
+
+
+def in_order(apps: Iterable[App], sort: str) -> list[App]:
+    """By a key of SORTS; equal ones by name."""
+    key, reverse = SORTS[sort]
+    by_name = sorted(apps, key=lambda app: str(app["name"]))
+    have = [app for app in by_name if key(app) is not None]
+    have.sort(key=key, reverse=reverse)
+    return have + [app for app in by_name if key(app) is None]

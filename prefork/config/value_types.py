@@ -1,0 +1,389 @@
+"""The kinds of value that an option may have. PURE.
+
+A kind reads what a person wrote, on the command line, in the environment (text) or in a TOML file
+(text, numbers, booleans, lists), and shows a value the way a person would write it. A wrong value
+raises ValueError whose text says what was expected; who wrote it where is added by sources.py.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prefork.config.access_format import parse_format
+from prefork.config.addresses import EXPECTED, parse_address
+from prefork.config.certificate_options import (
+    EXPECTED_CERTIFICATE,
+    EXPECTED_PASSWORD,
+    parse_certificate,
+    parse_password,
+)
+from prefork.config.cron import EXPECTED as EXPECTED_TIME
+from prefork.config.cron import parse as parse_times
+from prefork.config.forwarded_trust import EXPECTED as EXPECTED_PARTS
+from prefork.config.forwarded_trust import parse_parts, show_parts
+from prefork.config.networks import parse_network
+from prefork.config.ready_condition import EXPECTED_READINESS, parse_readiness, show_readiness
+
+_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of value is read and shown. ``path``: relative ones follow the file;
+    ``secret``: a wrong value may be one, and is not repeated."""
+
+    metavar: str
+    expected: str
+    parse: Callable[[Any], Any]
+    show: Callable[[Any], Any] = field(default=lambda value: value)
+    many: bool = False
+    path: bool = False
+    secret: bool = False
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("text, in quotes")
+    if "\0" in raw or "\n" in raw:
+        raise ValueError("text on one line")
+    return raw
+
+
+def _truth(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False, "": False}
+    if isinstance(raw, str) and raw.lower() in words:
+        return words[raw.lower()]
+    raise ValueError("true or false")
+
+
+def _whole(raw: object) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and re.fullmatch("[+-]?[0-9]{1,15}", raw.strip()):
+        return int(raw)
+    raise ValueError("a whole number")
+
+
+def _duration(raw: object) -> float:
+    """Seconds; ``30``, ``30s``, ``1600ms``, ``1.5m``, ``2h``."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        seconds: float = raw
+    else:
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?", str(raw).strip().lower())
+        if match is None or isinstance(raw, bool):
+            raise ValueError("a duration such as 30s, 1600ms or 2m")
+        seconds = float(match[1]) * _DURATION[match[2] or "s"]
+    if not 0 <= seconds <= 10 * 365 * 86400:
+        raise ValueError("a duration of at most ten years, as in 30s")
+    return round(float(seconds), 6)
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest exact way to write it: ``1600ms``, ``30s``, ``2m``."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds and seconds % _DURATION[unit] == 0:
+            return f"{seconds / _DURATION[unit]:.0f}{unit}"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
+
+
+def _size(raw: object) -> int:
+    """Bytes; ``64k``, ``10m``, ``1g`` are powers of 1024."""
+    match = re.fullmatch(r"([0-9]{1,15})\s*([kmg]?)(i?b)?", str(raw).strip().lower())
+    size = int(match[1]) * _SIZE[match[2]] if match else -1
+    if isinstance(raw, bool) or not 0 <= size < 10**15:
+        raise ValueError("a size such as 64k, 10m or 1g")
+    return size
+
+
+def show_size(size: int) -> str:
+    """The shortest exact way to write it."""
+    for unit in ("g", "m", "k"):
+        if size and size % _SIZE[unit] == 0:
+            return f"{size // _SIZE[unit]}{unit}"
+    return str(size)
+
+
+def _octal(raw: object) -> int | None:
+    if raw == "":
+        return None
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raise ValueError('octal digits in quotes, as in "027"')
+    if isinstance(raw, str) and re.fullmatch("(0o)?[0-7]{1,4}", raw):
+        return int(raw, 8)
+    raise ValueError("octal digits, as in 027")
+
+
+def _workers(raw: object) -> int:
+    """``0`` and ``max``: one per core; ``-1``: one per core but one."""
+    if raw == "max":
+        return 0
+    try:
+        return _at_least(-1, _whole)(raw)
+    except ValueError as error:
+        raise ValueError(f"{error}, or max") from None
+
+
+def _environment(raw: object) -> dict[str, str]:
+    if isinstance(raw, Mapping):
+        pairs = {str(key): _scalar(value) for key, value in raw.items()}
+    else:
+        pairs = {}
+        for item in _items(raw):
+            key, equals, value = str(item).partition("=")
+            if not equals:
+                raise ValueError("KEY=VALUE")
+            pairs[key] = value
+    for key, value in pairs.items():
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key):
+            raise ValueError(f"KEY=VALUE with a variable's name, not {key!r}")
+        # Lines are fine, a key in PEM has many; a NUL would end the value.
+        if "\0" in value:
+            raise ValueError(f"a value for {key} without a NUL")
+    return pairs
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ValueError("text or a number for each variable")
+
+
+def _items(raw: object) -> list[object]:
+    """A list as it stands, or text split as a shell would."""
+    if isinstance(raw, list | tuple):
+        return list(raw)
+    if isinstance(raw, str):
+        try:
+            return list(shlex.split(raw))
+        except ValueError:
+            raise ValueError("a list, split as a shell would, whose quotes are closed") from None
+    raise ValueError("a list")
+
+
+def _command(raw: object) -> tuple[str, ...]:
+    """A program and its arguments, in this order; text is split as a shell would."""
+    words = tuple(map(_word, _items(raw)))
+    if words and not words[0]:
+        raise ValueError("a program and its arguments")
+    return words
+
+
+def _word(raw: object) -> str:
+    if not isinstance(raw, str) or "\0" in raw:
+        raise ValueError("text for each argument")
+    return raw
+
+
+def _at_least(lowest: int, parse: Callable[[object], int]) -> Callable[[object], int]:
+    def bounded(raw: object) -> int:
+        value = parse(raw)
+        if not lowest <= value <= 2**31 - 1:
+            raise ValueError(f"a number from {lowest} up")
+        return value
+
+    return bounded
+
+
+def _exit_code(raw: object) -> int:
+    code = _whole(raw)
+    if not 0 <= code <= 255:
+        raise ValueError("exit codes from 0 to 255")
+    return code
+
+
+def _positive(raw: object) -> float:
+    seconds = _duration(raw)
+    if seconds <= 0:
+        raise ValueError("a duration above zero, such as 30s")
+    return seconds
+
+
+def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    """``off``, ``0`` and ``0s`` mean: not at all."""
+
+    def either(raw: object) -> Any:
+        if raw in ("off", "0", 0, "") and not isinstance(raw, bool):
+            return None
+        return parse(raw) or None
+
+    return either
+
+
+def _field_value(raw: object) -> str:
+    """What may stand in a header field of ours; ``off``: nothing."""
+    text = _text(raw)
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        raise ValueError("printable ASCII, or off")
+    return "" if text == "off" else text
+
+
+def _choice(words: tuple[str, ...]) -> Callable[[object], str]:
+    def choose(raw: object) -> str:
+        word = str(raw).lower()  # TOML has a number for 1.2
+        if word not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return word
+
+    return choose
+
+
+def _signal(raw: object) -> str:
+    name = str(raw).upper()
+    name = name if name.startswith("SIG") else "SIG" + name
+    if name not in STOP_SIGNALS:
+        raise ValueError("one of " + ", ".join(s.removeprefix("SIG") for s in STOP_SIGNALS))
+    return name
+
+
+STOP_SIGNALS = ("SIGTERM", "SIGINT")
+"""HUP, USR1, USR2, WINCH, TTIN, TTOU, QUIT and ABRT already mean something to a worker."""
+
+
+def _access_format(raw: object) -> str:
+    text = _text(raw)
+    parse_format(text)
+    return text
+
+
+def _field_name(raw: object) -> str:
+    name = _text(raw)
+    if not re.fullmatch("([A-Za-z0-9-]{1,64})?", name):
+        raise ValueError("the name of a header field: letters, digits and dashes")
+    return name
+
+
+def _root_path(raw: object) -> str:
+    path = _text(raw).rstrip("/")
+    if not re.fullmatch(r"(/[^/\s?#%]+)*", path):
+        raise ValueError("a path that begins with one slash, such as /shop, without escapes")
+    return path
+
+
+def or_off(several: Kind) -> Kind:
+    """The same list, also with commas; ``off``, ``none`` and nothing at all are the empty one."""
+
+    def parse(raw: object) -> Any:
+        words = [word.strip() for item in _items(raw) for word in str(item).split(",")]
+        return several.parse([] if words in ([], [""], ["off"], ["none"]) else words)
+
+    def show(values: tuple[Any, ...]) -> list[Any]:
+        return several.show(values) or ["off"]
+
+    return replace(several, parse=parse, show=show, many=True)
+
+
+def many(one: Kind, least: int = 0) -> Kind:
+    """A list of ``one``, each once; the flag is repeatable, the variable split at white space, and
+    a number stands for itself alone, as in ``bind = 8000``."""
+
+    def parse(raw: object) -> tuple[Any, ...]:
+        items = [raw] if isinstance(raw, int) else _items(raw)
+        values = dict.fromkeys(one.parse(item) for item in items)
+        if len(values) < least:
+            raise ValueError(f"at least {least}: {one.expected}")
+        return tuple(values)
+
+    def show(values: tuple[Any, ...]) -> list[Any]:
+        return [one.show(value) for value in values]
+
+    return Kind(one.metavar, one.expected, parse, show, many=True, path=one.path)
+
+
+def choice(*words: str) -> Kind:
+    """One of these words."""
+    return Kind("|".join(words), "one of " + ", ".join(words), _choice(words))
+
+
+TEXT = Kind("TEXT", "text", _text)
+FIELD_VALUE = Kind("TEXT", "printable ASCII, or off", _field_value, lambda v: v or "off")
+FLAG = Kind("", "true or false", _truth)
+PATH = Kind("PATH", "a path", _text, path=True)
+COUNT = Kind("N", "a whole number from 0 up", _at_least(0, _whole))
+AT_LEAST_ONE = Kind("N", "a whole number from 1 up", _at_least(1, _whole))
+WORKERS = Kind("N", "a number, 0 or max for one per core, -1 for all but one", _workers)
+DURATION = Kind("TIME", "a duration such as 30s or 1600ms", _duration, show_duration)
+POSITIVE_DURATION = Kind("TIME", "a duration above zero such as 30s", _positive, show_duration)
+OPTIONAL_COUNT = Kind(
+    "N", "a whole number, or off", _optional(_at_least(1, _whole)), lambda v: v or "off"
+)
+COUNT_OR_OFF = Kind(
+    "N",
+    "a whole number from 0 up, or off",
+    lambda raw: None if raw in ("off", "") else _at_least(0, _whole)(raw),
+    lambda v: "off" if v is None else v,
+)
+"""Zero is a number here, and not another word for off."""
+OPTIONAL_DURATION = Kind(
+    "TIME",
+    "a duration such as 30s, or off",
+    _optional(_duration),
+    lambda v: show_duration(v) if v else "off",
+)
+SIZE = Kind("SIZE", "a size such as 64k or 10m", _size, show_size)
+OPTIONAL_SIZE = Kind(
+    "SIZE",
+    "a size such as 64k or 10m, or off",
+    _optional(_size),
+    lambda v: show_size(v) if v else "off",
+)
+OCTAL = Kind(
+    "OCTAL", "octal digits, as in 027", _octal, lambda v: f"{v:03o}" if v is not None else ""
+)
+SIGNAL = Kind("SIGNAL", "TERM or INT", _signal, lambda v: v.removeprefix("SIG"))
+ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True, secret=True)
+ADDRESSES = many(
+    Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
+)
+OPTIONAL_ADDRESS = Kind(
+    "ADDRESS",
+    f"{EXPECTED}, or off",
+    lambda raw: None if raw in ("", "off") else parse_address(str(raw)),
+    lambda address: str(address or "off"),
+    path=True,
+)
+PATHS = many(PATH)
+PATTERNS = many(Kind("PATTERN", "a pattern such as *.csv", _text))
+CRON = Kind("TIMES", EXPECTED_TIME, parse_times, lambda times: list(times) or ["off"], many=True)
+CERTIFICATES = many(
+    Kind(
+        "CERT[,key=KEY]",
+        EXPECTED_CERTIFICATE,
+        lambda raw: parse_certificate(_text(raw)),
+        str,
+        path=True,
+    )
+)
+PASSWORD = Kind(
+    "file:PATH|env:NAME",
+    EXPECTED_PASSWORD,
+    lambda raw: parse_password(_text(raw)),
+    lambda source: str(source or ""),
+    path=True,
+    secret=True,
+)
+NETWORKS = many(
+    Kind("CIDR", "a network such as 10.0.0.0/8", lambda raw: parse_network(_text(raw)), str)
+)
+NETWORKS_OR_OFF = or_off(NETWORKS)
+FORWARDED = or_off(
+    Kind("FACT", EXPECTED_PARTS, lambda words: parse_parts(map(str.lower, words)), show_parts)
+)
+ACCESS_FORMAT = Kind("FORMAT", "a format", _access_format)
+FIELD_NAME = Kind("NAME", "the name of a header field", _field_name)
+ROOT_PATH = Kind("PATH", "a path such as /shop", _root_path)
+COMMAND = Kind("COMMAND", "a program and its arguments", _command, list)
+READINESS = Kind(
+    "WHEN",
+    EXPECTED_READINESS,
+    lambda raw: parse_readiness(raw, _positive),
+    lambda readiness: show_readiness(readiness, show_duration),
+)
+EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _exit_code))

@@ -1,0 +1,41 @@
+"""Connections of a worker that counts: requests on each of them, and requests at work in all.
+
+Only a worker with such a limit makes them; any other pays nothing for it.
+"""
+
+import math
+from collections.abc import Callable
+
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.peer import Addresses
+from prefork.http.response_head import RETRY_AFTER
+from prefork.http.server_state import Service
+
+
+class CountingConnection(Connection):
+    """Closes after so many requests, and answers 503 while the worker has its hands full."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, service: Service, told: Addresses | None = None) -> None:
+        super().__init__(service, told)
+        self._left = service.limits.requests or math.inf
+        """Requests that are still answered."""
+
+    def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
+        service = self.service
+        self._left -= 1
+        if self._left <= 0:
+            self.closing_soon = True
+        if service.load.requests < (service.limits.concurrency or math.inf):
+            super()._begin(exchange, handle)
+            return
+        self._answer_ourselves(exchange)
+        exchange.page(503, "the server is busy", (RETRY_AFTER,))
+        if exchange.body is not None:
+            exchange.body.lose()
+
+    def ends(self) -> bool:
+        """After the last request that may be, also if more wait."""
+        return self._left <= 0 or super().ends()

@@ -1,0 +1,152 @@
+"""The fields of a request without the line before them, remembered by their bytes.
+
+A client that asks for one thing after the other sends the same fields with each request, but for
+its cookie, perhaps. What they say depends on their bytes alone, so a request whose fields are known
+is read here: its line is split and looked at, its cookie is, and nothing else. All that is not
+plainly a path, HTTP/1.1 and a cookie of printable characters is left to the parser, and so is all
+that was not exactly one request without a body when it was read there.
+
+Traffic in which nothing recurs is not looked at for most of its time.
+"""
+
+from prefork.http.request import RequestHead
+from prefork.http.validation import METHODS, SLASH
+
+LONGEST_FIELDS = 2048
+"""Bytes of a request that is worth it."""
+
+MOST_FIELDS = 256
+_MOST_SEEN = 2048
+
+_TRIES = 512
+"""Requests that may miss, one after the other, before it is given up for a while."""
+_PAUSE = 8 * _TRIES
+
+_COOKIE = b"\r\nCookie: "
+_PRINTABLE = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
+class Fields:
+    """What the fields of a request say, apart from its cookie."""
+
+    derived: dict[str, object] | None = None
+    """What the handler made of them alone."""
+
+    def __init__(self, head: RequestHead) -> None:
+        self.headers = [pair for pair in head.headers if pair[0] != b"cookie"]
+        self.origin = head.origin
+
+
+class FamiliarHead(RequestHead):
+    """Of a request with known fields."""
+
+    def __init__(
+        self, target: bytes, method: str, fields: Fields, cookie: bytes | None, place: int
+    ) -> None:
+        """``place``: of the cookie, among the fields."""
+        self.target = self.path = target
+        if b"?" in target:
+            self.path, _, self.query = target.partition(b"?")
+        self.method = method
+        self.fields = fields
+        self.origin = fields.origin
+        self.cookie = cookie
+        """Its value."""
+        self._place = place
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+        """A list of its own for each who asks."""
+        headers = self.fields.headers.copy()
+        if self.cookie is not None:
+            headers.insert(self._place, (b"cookie", self.cookie))
+        return headers
+
+
+class RememberedFields(dict[bytes, Fields]):
+    """By their bytes, from the end of the line before them, the cookie's line taken out.
+
+    Bounded; forgets all when it is full.
+    """
+
+    def __init__(self, most: int) -> None:
+        """``most``: fields in a request."""
+        super().__init__()
+        self._most = most
+        self._seen: set[int] = set()
+        self.misses = 0
+        """Requests in a row whose fields were not known; more than _TRIES: it pauses."""
+
+    def read(self, data: bytes) -> FamiliarHead | None:
+        """The head of a request that is all of ``data``; None: it is for the parser."""
+        if self.misses >= _TRIES:
+            self.misses += 1
+            if self.misses > _PAUSE:
+                self.misses = 0
+            return None
+        line, rest, cookie, at = _split(data)
+        fields = self.get(rest)
+        if fields is None:
+            self.misses += 1
+            return None
+        try:
+            name, target, version = line.split(b" ")
+        except ValueError:
+            return None
+        method = METHODS.get(name)
+        if method is None or version != b"HTTP/1.1" or target[:1] != b"/" or b"#" in target:
+            return None
+        if not line.isascii() or (line + (cookie or b"")).translate(None, _PRINTABLE):
+            return None
+        self.misses = 0
+        place = 0
+        if cookie is not None:
+            cookie = cookie.strip(b" ")
+            place = data.count(b"\r", len(line), at)
+        return FamiliarHead(target, method, fields, cookie, place)
+
+    def note(self, data: bytes, head: RequestHead) -> None:
+        """The parser read ``data`` as one request with this head."""
+        if head.length or len(data) > LONGEST_FIELDS or self.misses >= _TRIES:
+            return
+        _, rest, _, _ = _split(data)
+        trace = hash(rest)
+        if trace not in self._seen:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen.add(trace)
+            return
+        fields = Fields(head)
+        if (
+            not head.keep_alive
+            or head.version != "1.1"
+            or head.target[0] != SLASH
+            or len(head.headers) >= self._most
+            # Each line is a field that is left: none was dropped, none is another cookie.
+            or rest.count(b"\r\n") != len(fields.headers) + 2
+        ):
+            return
+        if len(self) >= MOST_FIELDS:
+            self.clear()
+        self[rest] = fields
+
+
+def _split(data: bytes) -> tuple[bytes, bytes, bytes | None, int]:
+    """The line of a request; the rest of it, without the cookie; the cookie's value; and where its
+    line was.
+
+    In fields that are known each CR is the end of a line. So if the rest is known, the cookie's
+    line ended where another one begins, or before the last two ends of lines.
+    """
+    end = data.find(b"\r")
+    if end < 0:
+        return data, b"", None, 0
+    line = data[:end]
+    at = data.find(_COOKIE, end)
+    if at < 0:
+        return line, data[end:], None, 0
+    value = at + len(_COOKIE)
+    behind = data.find(b"\r", value)
+    if value < behind <= len(data) - 4:
+        return line, data[end:at] + data[behind:], data[value:behind], at
+    return line, data[end:], None, 0

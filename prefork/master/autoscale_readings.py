@@ -1,0 +1,136 @@
+"""What the scaler reads: of the pool, the queues, the workers' rows and the kernel."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from prefork.http.tick import PERIOD
+from prefork.master.children import Nursery
+from prefork.master.generation import Generations
+from prefork.pool import MasterState, Pool
+from prefork.pool.scaling import Reading
+from prefork.pool.workers import FRESH, Worker
+from prefork.unix import memory
+from prefork.unix.backlog import waiting
+from prefork.unix.cores import usable_cores
+from prefork.unix.cpu_usage import Cores, Shares
+from prefork.unix.memory_footprint import proportional, resident
+
+MEASURE_AGAIN = 10
+"""Looks after which the size of one worker is measured anew."""
+
+
+class Readings:
+    """Remembers the last one, because most numbers are of the time in between."""
+
+    def __init__(self, pool: Pool, nursery: Nursery, generations: Generations) -> None:
+        self._pool = pool
+        self._nursery = nursery
+        self._generations = generations
+        self._told = Told()
+        self._cores = Cores()
+        self._shares = Shares()
+        self._sizes: dict[int, int] = {}
+        self._turn = 0
+
+    def take(self, now: float) -> Reading | None:
+        """At monotonic time ``now``; None: nobody has served since the last one."""
+        pool = self._pool
+        ready = pool.workers.ready()
+        served = {worker.slot for worker in ready}
+        rows = self._rows(ready)
+        busy, lag, wait = self._told.look(rows, now)
+        shares = self._shares.look([worker.pid for worker in ready], now).values()
+        cpu = self._cores.look(now)
+        if not shares:
+            return None
+        free, total = memory.available()
+        next_to_leave = max(rows.values(), key=lambda row: int(row["slot"]))
+        listeners = self._generations[pool.plan.generation].listeners
+        return Reading(
+            target=pool.target,
+            ready=len(ready),
+            booting=sum(w.state in FRESH and w.slot not in served for w in pool.workers),
+            queue=sum(waiting(listener.socket) for listener in listeners),
+            wait=wait,
+            busy=busy,
+            lag=lag,
+            running=_mean(running for running, _ in shares),
+            starving=_mean(starving for _, starving in shares),
+            cpu=cpu,
+            cores=usable_cores(),
+            free=free,
+            total=total,
+            each=self._size(ready),
+            rolling=self._is_rolling(),
+            failing=any(self._fails(slot) for slot in range(pool.target) if slot not in served),
+            occupied=next_to_leave["in_flight"] > 0,
+            working=next_to_leave["working"] > 0,
+        )
+
+    def _rows(self, ready: list[Worker]) -> dict[int, dict[str, Any]]:
+        nurslings = [self._nursery.get(worker.id) for worker in ready]
+        return {each.worker: each.row.read() for each in nurslings if each is not None}
+
+    def _fails(self, slot: int) -> bool:
+        budget = self._pool.workers.budget(slot)
+        return budget.failures > 0 and not budget.closed
+
+    def _is_rolling(self) -> bool:
+        """Also while a failed reload is being undone."""
+        newest = self._pool.plan.generation
+        outdated = any(w.generation != newest for w in self._pool.workers.staying())
+        return outdated or self._pool.state is MasterState.RELOADING
+
+    def _size(self, ready: list[Worker]) -> int:
+        """What a worker takes, on average. Measured now and then: a large one costs many ms."""
+        pids = [worker.pid for worker in ready]
+        new = [pid for pid in pids if pid not in self._sizes]
+        self._turn += 1
+        if not new and self._turn % MEASURE_AGAIN == 0:
+            new = [pids[self._turn // MEASURE_AGAIN % len(pids)]]
+        for pid in new[:1]:
+            pss = proportional(pid)
+            self._sizes[pid] = resident(pid) if pss is None else pss
+        self._sizes = {pid: size for pid, size in self._sizes.items() if pid in pids}
+        return round(_mean(self._sizes.values()))
+
+
+class Told:
+    """What workers tell of themselves, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._then = 0.0
+        self._before: dict[int, tuple[float, float, int]] = {}
+
+    def look(
+        self, rows: dict[int, dict[str, Any]], now: float
+    ) -> tuple[float | None, float, float]:
+        """The mean busy share (None: nobody ever told one), how late the mean loop is, and how long
+        the mean connection waited to be accepted.
+
+        A worker that is held up cannot tell so before it goes on: it is busy since its tick is due.
+        """
+        held = {worker: _overdue(row, now) for worker, row in rows.items()}
+        seen = {
+            worker: (row["busy"] + held[worker], row["accept_wait"], row["accept_asked"])
+            for worker, row in rows.items()
+        }
+        known = [(self._before[worker], seen[worker]) for worker in seen if worker in self._before]
+        span, self._then, self._before = now - self._then, now, seen
+        lag = _mean(max(row["lag"], held[worker]) for worker, row in rows.items())
+        waited = sum(after[1] - before[1] for before, after in known)
+        asked = sum(after[2] - before[2] for before, after in known)
+        busy = None
+        if any(row["busy"] for row in rows.values()):
+            busy = min(1.0, _mean(max(0.0, after[0] - before[0]) / span for before, after in known))
+        return busy, lag, waited / asked if asked else 0.0
+
+
+def _overdue(row: dict[str, Any], now: float) -> float:
+    """Seconds since the worker should have beaten; one that is idle has planned that for later."""
+    return max(0.0, now - max(float(row["beat"]) + PERIOD, float(row["due"])))
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0

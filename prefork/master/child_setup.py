@@ -1,0 +1,126 @@
+"""In a child of the master: what it lets go of, and what it becomes."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from prefork.master.children import Nursery
+from prefork.master.generation import Generations
+from prefork.master.master_logs import Logs
+from prefork.master.output_pipes import Mouth
+from prefork.master.process_titles import Titles
+from prefork.observe.logger import Log
+from prefork.plural import counted
+from prefork.pool import orders
+from prefork.unix.descriptor_disposal import do_elsewhere
+from prefork.unix.poller import Waiter
+from prefork.unix.scoreboard import Row
+from prefork.unix.shared_queue import SharedQueue
+from prefork.worker.app_api import WorkerInfo
+from prefork.worker.boot import Birth, live
+from prefork.worker.program_exec import Hatch
+
+
+class Forked:
+    """``mine``: closes a child's copies of whatever belongs to the master alone."""
+
+    def __init__(
+        self,
+        name: str,
+        waiter: Waiter,
+        log: Log,
+        titles: Titles,
+        logs: Logs,
+        nursery: Nursery,
+        generations: Generations,
+    ) -> None:
+        self._name = name
+        self._waiter = waiter
+        self._log = log
+        self._titles = titles
+        self._logs = logs
+        self._nursery = nursery
+        self._generations = generations
+        self._queue = SharedQueue()
+        """Of all workers of all generations; the master keeps it open."""
+        self.mine: list[Callable[[], None]] = [nursery.leave_behind]
+
+    def close_what_strands(self) -> None:
+        """A worker died. Its siblings may be of another interface now, and go on with nothing that
+        was shared: whoever waits for that is better off when the connection ends."""
+        if self._nursery.strands() and self._queue.is_filled():
+            do_elsewhere(self._waiter, self._close_stranded)
+
+    def _close_stranded(self) -> None:
+        if count := self._queue.drop():
+            closed = counted(count, "connection")
+            self._log.logger.warning("closed %s that no worker can go on with", closed)
+
+    def _let_go(self) -> None:
+        for close_copy in self.mine:
+            close_copy()
+
+    def _step_aside(self, show_title: Callable[[], None]) -> None:
+        """Who serves nothing needs no listener either."""
+        self._let_go()
+        show_title()
+        self._queue.close()
+        self._generations.close_copies(but=())
+
+    def be_writer(self) -> None:
+        """Of the logs, whose pipes it needs."""
+        self._step_aside(self._titles.writer)
+
+    def be_watcher(self) -> None:
+        """Of files."""
+        self._step_aside(self._titles.watcher)
+        self._logs.close_copy()
+
+    def be_status_server(self) -> None:
+        """Of this app."""
+        self._step_aside(self._titles.status_server)
+        self._logs.close_copy()
+
+    def be_worker(
+        self,
+        order: orders.Spawn,
+        mouth: Mouth | None,
+        starting: bool,
+        ready_fd: int,
+        ask_fd: int,
+        row: Row,
+        hatch: Hatch | None = None,
+    ) -> int:
+        """The whole life of a worker; its exit code."""
+        generation = self._generations[order.generation]
+        self._let_go()
+        self._logs.close_copy()
+        self._generations.close_copies(but=generation.listeners)
+        logs = self._logs.in_worker(generation, order, mouth, starting)
+        return live(
+            Birth(
+                info=WorkerInfo(order.slot, order.generation, self._name),
+                config=generation.config,
+                identity=generation.identity,
+                folder=generation.folder,
+                imports=generation.imports,
+                spool_dir=generation.spool_dir,
+                listeners=generation.listeners,
+                tls=generation.tls,
+                queue=self._queue,
+                ready_fd=ready_fd,
+                ask_fd=ask_fd,
+                life_fd=self._nursery.life.reader,
+                row=row,
+                master=os.getppid(),
+                log=self._log.logger,
+                log_fd=self._log.fd,
+                log_access=logs.log_access,
+                set_title=partial(self._titles.worker, order.slot, order.generation),
+                on_ready=logs.on_ready,
+                open_logs=logs.open,
+                reopen_logs=logs.reopen,
+                flush_logs=logs.flush,
+                hatch=hatch,
+            )
+        )

@@ -1,0 +1,163 @@
+"""The master's side of --watch: what there is to watch, and what it hears of changes."""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
+
+from prefork.config import Config
+from prefork.config.addresses import Unix
+from prefork.config.watch_filter import Ignored, places
+from prefork.errors import UsageError
+from prefork.master.auxiliary import Auxiliary
+from prefork.observe.watcher import Watcher
+from prefork.plural import counted
+from prefork.unix.pipes import open_ready_pipe, read_available, write_all
+from prefork.unix.poller import Waiter
+from prefork.wire import watcher_messages as wire
+
+LONGEST_PAUSE = 30.0
+"""Seconds that nobody watches at most, when watchers died young."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What there is to watch, and how long it is to be quiet after a change."""
+
+    ignored: Ignored
+    delay: float
+
+
+def watched(
+    config: Config, here: str, default: Sequence[str], own: Sequence[str]
+) -> Watched | None:
+    """What the settings say; None: nothing. ``default``: the folders of the code; ``own``: folders
+    that are ours. Raises UsageError."""
+    if not config.watch:
+        return None
+    if importlib.util.find_spec("watchfiles") is None:
+        raise UsageError("watch: it needs a package: pip install 'prefork[watch]'")
+    asked = config.watch_path or filter(os.path.exists, default)
+    roots = tuple(dict.fromkeys(_named(here, path) for path in asked))
+    for root in roots:
+        if root == "/":
+            raise UsageError("watch: all of / is too much; name what to watch with watch-path")
+        if not os.path.exists(root):
+            raise UsageError(f"watch: there is no {root}")
+    files = [config.log_file, config.access_log, config.pid_file]
+    files += [address.path for address in config.bind if isinstance(address, Unix)]
+    known = [_named(here, file) for file in files if file not in ("", "-")]
+    folders = [*own, *([_named(here, config.log_dir)] if config.log_dir else [])]
+    ignored = Ignored(roots, config.watch_ignore, places(roots, known, folders))
+    return Watched(ignored, config.watch_delay)
+
+
+def _named(here: str, path: str) -> str:
+    """The whole path, by the names that were given; a symlink keeps its own."""
+    whole = os.path.join(here, path)
+    return os.path.realpath(whole) if ".." in whole.split("/") else os.path.normpath(whole)
+
+
+class _Reader(FileIO):
+    """The master's end of the watcher's pipe. No descriptor can come through a pipe."""
+
+    def hang_up(self, _waiter: Waiter) -> None:
+        """For good."""
+        self.close()
+
+
+class Watch:
+    """``begin``: what the watcher does first in its process; ``on_change`` is told what changed."""
+
+    def __init__(
+        self,
+        waiter: Waiter,
+        begin: Callable[[], None],
+        on_change: Callable[[wire.Changed], None],
+        logger: logging.Logger,
+    ) -> None:
+        self._begin = begin
+        self._on_change = on_change
+        self._logger = logger
+        self._wanted: Watched | None = None
+        self._rest = b""
+        self._trouble = ""
+        self._watcher: Auxiliary[_Reader] = Auxiliary(
+            "watcher", waiter, LONGEST_PAUSE, self._hear, self._put_off, self._on_failure
+        )
+
+    def next_deadline(self) -> float | None:
+        """When ``settle`` is due although nothing happens."""
+        return None if self._wanted is None or self._watcher else self._watcher.due
+
+    def settle(self, wanted: Watched | None) -> None:
+        """Have a watcher of just this."""
+        if wanted != self._wanted:
+            self.close()
+            self._wanted, self._trouble = wanted, ""
+            self._watcher.forget_pause()
+        if wanted is not None:
+            self._watcher.settle(partial(self._bear, wanted))
+
+    def _bear(self, wanted: Watched) -> None:
+        """Raises MachineError."""
+        pipe, master = open_ready_pipe(), os.getpid()
+        ours, its = _Reader(pipe.reader), _Reader(pipe.writer, "w")
+
+        def live() -> int:
+            self._begin()
+            say = partial(write_all, its.fileno())
+            return Watcher(wanted.ignored, wanted.delay, say).run(master)
+
+        self._watcher.bear(ours, its, live)
+        self._rest = b""
+
+    def _hear(self, pipe: _Reader) -> None:
+        data = read_available(pipe.fileno())
+        if data == b"":
+            raise EOFError
+        *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
+        if len(self._rest) > wire.LONGEST:
+            raise ValueError(f"a line of more than {counted(wire.LONGEST, 'byte')}")
+        for line in lines:
+            match wire.read(line):
+                case wire.Watching() as began:
+                    self._trouble = ""
+                    self._logger.info("%s", began)
+                case wire.Changed() as changed:
+                    self._on_change(changed)
+                case wire.Trouble(text):
+                    self._tell(text)
+
+    def _on_failure(self, why: str) -> None:
+        self._watcher.lengthen_pause()
+        self._put_off(why)
+
+    def _put_off(self, why: str) -> None:
+        """For as long as the pause takes: other settings may come, which have no use for it."""
+        self._watcher.put_off()
+        if not self._trouble:
+            self._tell(why)
+
+    def _tell(self, why: str) -> None:
+        """Once, until it works again."""
+        if why != self._trouble:
+            self._trouble = why
+            self._logger.error("not watching files: %s; trying again", why)
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is the watcher's."""
+        return self._watcher.knows_pid(pid)
+
+    def close_copy(self) -> None:
+        """In a child."""
+        self._watcher.close_copy()
+
+    def close(self) -> None:
+        """End the watcher; nothing of it is heard any more."""
+        if self._watcher:
+            self._watcher.kill()
+            self._watcher.let_go().reap()

@@ -1,0 +1,206 @@
+"""Workers' output: the master opens the pipes and hands them to the log writer.
+
+The master never reads what is in them and never waits for the writer. It keeps the read ends until
+the writer says that they came to their end, so that a writer may die at any time.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from prefork.master.auxiliary import Auxiliary
+from prefork.observe.log_directory import leave_root_for
+from prefork.observe.log_rotation import Rotation
+from prefork.observe.log_writer import Writer
+from prefork.observe.logger import Log
+from prefork.observe.output_files import Outputs
+from prefork.observe.write_journal import Ledger
+from prefork.unix.descriptor_channel import Line, open_line
+from prefork.unix.directory import Directory
+from prefork.unix.pipes import Pipe, open_output_pipe
+from prefork.unix.poller import Waiter
+from prefork.unix.streams import Descriptors, flush_streams, print_line_by_line
+from prefork.wire.log_writer_messages import Outlet, message, number_of, read, unknown
+
+LONGEST_PAUSE = 5.0
+"""Seconds that a writer rests at most, when those before it died young."""
+
+LAST_LINES = 2.0
+"""Seconds that the writer has, at the end, to write what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """Both pipes of a worker that is about to be forked."""
+
+    out: Pipe
+    err: Pipe
+
+    def close(self) -> None:
+        """It was not forked."""
+        self.out.close()
+        self.err.close()
+
+    def take(self, uid: int | None) -> None:
+        """In the worker, while it is still who it was: later it may open /dev/stdout."""
+        for pipe in (self.out, self.err):
+            os.close(pipe.reader)
+            if uid is not None:
+                os.fchown(pipe.writer, uid, -1)
+
+    def use(self, before: Descriptors) -> list[int]:
+        """In the worker: what it prints goes there from now on, line by line. Returns the
+        descriptors that belong to an app since ``before``."""
+        flush_streams()
+        pipes = {1: self.out.writer, 2: self.err.writer}
+        left_alone = [fd for fd, writer in pipes.items() if not before.replace(fd, writer)]
+        print_line_by_line()
+        for writer in pipes.values():
+            os.close(writer)
+        return left_alone
+
+
+class Outlets:
+    """All outlets of a master. ``directory`` and ``name``: of the log, in which the lines end.
+    ``begin``: what the writer does first in its process."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        name: str,
+        rotation: Rotation,
+        log: Log,
+        waiter: Waiter,
+        begin: Callable[[], None],
+    ) -> None:
+        self._directory = directory
+        self._name = name
+        self._rotation = rotation
+        self._log = log
+        self._begin = begin
+        self._ledger = Ledger()
+        self._outlets: dict[Outlet, int] = {}
+        self._numbers = 0
+        self._asked: dict[int, str] = {}
+        self._writer: Auxiliary[Line] = Auxiliary(
+            "log writer", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+        )
+        self._bear()
+
+    # The writer.
+
+    def _bear(self) -> None:
+        """Raises MachineError."""
+        line, its_end = open_line()
+
+        def live() -> int:
+            self._begin()
+            self._writer.rest()  # here: it has the pipes, and writes the rest if the master ends
+            leave_root_for(self._directory)
+            outputs = Outputs(self._directory, self._name, self._rotation, self._log.logger)
+            return Writer(self._outlets, its_end, outputs, self._ledger, self._log).run()
+
+        self._writer.bear(line, its_end, live)
+        for number, what in self._asked.items():
+            line.send(message(what, number=number))  # it has the log as it is now
+
+    def settle(self) -> None:
+        """Have a writer again, if there could be none."""
+        self._writer.settle(self._bear)
+
+    def _on_death(self, why: str) -> None:
+        self._log.logger.error("%s; no line is lost", why)
+        self.settle()
+
+    def _on_failure(self, why: str) -> None:
+        self._log.logger.error("there is no log writer: %s", why)
+
+    def _hear(self, line: Line) -> None:
+        for data, _ in line.receive():
+            if not data:
+                raise EOFError
+            say, details = read(data)
+            if say == "drained":
+                self._close_drained(number_of(details))
+            elif say == "done":
+                self._asked.pop(number_of(details), None)
+            else:
+                raise unknown(say)
+
+    def _close_drained(self, number: int) -> None:
+        for outlet in [outlet for outlet in self._outlets if outlet.number == number]:
+            os.close(self._outlets.pop(outlet))
+
+    def _say(self, data: bytes, fd: int | None = None) -> None:
+        line = self._writer.channel
+        if line is not None and not line.send(data, fd):
+            # It takes no post any more. Its successor inherits all that there is.
+            self._writer.kill()
+
+    # Workers.
+
+    def open(self) -> Mouth:
+        """For the next worker. Raises MachineError."""
+        out = open_output_pipe()
+        try:
+            return Mouth(out, open_output_pipe())
+        except BaseException:
+            out.close()
+            raise
+
+    def hand_over(self, mouth: Mouth, slot: int, pid: int) -> None:
+        """The worker lives: the writer gets its pipes."""
+        for stream, pipe in (("out", mouth.out), ("err", mouth.err)):
+            os.close(pipe.writer)
+            self._numbers += 1
+            outlet = Outlet(self._numbers, slot, pid, stream)
+            self._outlets[outlet] = pipe.reader
+            self._say(message("outlet", **asdict(outlet)), pipe.reader)
+
+    # What is asked.
+
+    def ask(self, what: str) -> int:
+        """Have the writer ``rotate``, ``flush`` or ``reopen``; the number of the wish."""
+        self._numbers += 1
+        self._asked[self._numbers] = what
+        self._say(
+            message(what, number=self._numbers), self._new_log() if what == "reopen" else None
+        )
+        return self._numbers
+
+    def _new_log(self) -> int | None:
+        """The master's own log for the writer, which may not be the user who can open it. A later
+        writer inherits that, and the directory."""
+        with suppress(OSError):  # the writer says why
+            self._directory.reopen()
+        return self._log.file
+
+    def has_done(self, number: int) -> bool:
+        """Whether the wish is fulfilled."""
+        return number not in self._asked
+
+    def set_rotation(self, rotation: Rotation) -> None:
+        """From now on."""
+        self._rotation = rotation
+        self._say(message("settings", **asdict(rotation)))
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is the writer's."""
+        return self._writer.knows_pid(pid)
+
+    def close_copy(self) -> None:
+        """In a child."""
+        self._writer.close_copy()
+        for reader in self._outlets.values():
+            os.close(reader)
+        self._directory.close()
+        self._ledger.close_copy()
+
+    def close(self) -> None:
+        """No worker is left. Wait a moment for the last lines; a grandchild may go on printing, and
+        then the writer stays with it."""
+        if self._writer:
+            writer = self._writer.let_go()
+            if writer.ends_within(LAST_LINES):
+                writer.reap()

@@ -1,0 +1,98 @@
+"""Restarts that nobody asks for at the moment: by the clock, by changed files, by memory.
+
+They only make wishes: the pool decides which worker is replaced and when, and a wish to reload
+waits for the end of a roll, so that many changes during one make one more.
+"""
+
+import logging
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any
+
+from prefork.master.children import Nursery
+from prefork.master.file_watch import Watch
+from prefork.master.generation import Generation
+from prefork.master.memory_limit import Footprints
+from prefork.master.restart_schedule import Timetable
+from prefork.pool import MasterState, Pool, facts
+from prefork.unix.poller import Waiter
+from prefork.unix.time_zone import local_zone
+from prefork.wire.watcher_messages import Changed
+
+
+class Planned:
+    """``tell`` takes facts; ``reload`` is what a HUP does; ``begin``: what a child of ours that is
+    no worker does first."""
+
+    def __init__(
+        self,
+        waiter: Waiter,
+        nursery: Nursery,
+        pool: Pool,
+        logger: logging.Logger,
+        tell: Callable[[facts.Fact], None],
+        reload: Callable[[], object],
+        begin: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._logger = logger
+        self._tell = tell
+        self._reload = reload
+        self._wants_reload = False
+        self._timetable = Timetable(time, local_zone)
+        self._watch = Watch(waiter, begin, self._on_change, logger)
+        self._footprints = Footprints(
+            nursery, pool, lambda worker, why: tell(facts.Worn(worker, why)), logger
+        )
+
+    def _on_change(self, changed: Changed) -> None:
+        self._wants_reload = True
+        rolling = self._pool.state is MasterState.RELOADING
+        what = "one more reload when this one has ended" if rolling else "reloading"
+        self._logger.info("%s; %s", changed, what)
+
+    def settle(self, in_force: Generation) -> None:
+        """What is due, by the settings in force."""
+        if self._rests:
+            return
+        config = in_force.config
+        self._footprints.settle(config)
+        if (expression := self._timetable.settle(config.cron)) is not None:
+            self._tell(facts.AskedRecycle(f"--cron {expression}"))
+        self._watch.settle(in_force.watched)
+        if self._wants_reload and self._pool.state is not MasterState.RELOADING:
+            self._wants_reload = False
+            self._reload()
+
+    def next_deadline(self) -> float | None:
+        """When ``settle`` is due although nothing happens."""
+        if self._rests:
+            return None
+        due = [self._footprints.next_deadline(), self._watch.next_deadline()]
+        if (patience := self._timetable.patience()) is not None:
+            due.append(monotonic() + patience)
+        return min((each for each in due if each is not None), default=None)
+
+    @property
+    def _rests(self) -> bool:
+        """Before anything serves, and once the end has begun."""
+        return self._pool.stopping or self._pool.state is MasterState.STARTING
+
+    def describe(self) -> dict[str, Any]:
+        """What will happen by itself."""
+        if (planned := self._timetable.next) is None:
+            return {}
+        at, expression = planned
+        return {"next_restart": {"at": at.timestamp(), "cron": expression}}
+
+    def knows_pid(self, pid: int) -> bool:
+        """Whether it is the watcher's."""
+        return self._watch.knows_pid(pid)
+
+    def close_copy(self) -> None:
+        """In a child."""
+        self._watch.close_copy()
+
+    def close(self) -> None:
+        """At the end of the master."""
+        self._watch.close()

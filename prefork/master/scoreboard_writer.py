@@ -1,0 +1,54 @@
+"""The master's part of the scoreboard: who is who, and what it wants of them."""
+
+from time import monotonic, time
+
+from prefork.master.children import Nursery
+from prefork.pool import Pool, orders
+from prefork.unix.scoreboard import Scoreboard
+from prefork.wire.scoreboard import STATES, WORKER_STATES
+
+
+class Published:
+    """Written whenever something has changed; nobody has to ask the master for it."""
+
+    def __init__(self, scoreboard: Scoreboard, nursery: Nursery, pool: Pool) -> None:
+        self._scoreboard = scoreboard
+        self._nursery = nursery
+        self._pool = pool
+        self._reloads = self._failures = self._restarts = 0
+        scoreboard.note(began=time())
+
+    def tell(self, happening: orders.Happening) -> None:
+        """Something happened, and somebody who hears of it may look at once."""
+        match happening:
+            case orders.RollDone():
+                self._reloads += 1
+            case orders.RollFailed():
+                self._failures += 1
+            case orders.WorkerGone() if happening.retry_in is not None:
+                self._restarts += 1
+        self.settle()
+
+    def settle(self) -> None:
+        """The pool has decided everything for now."""
+        pool = self._pool
+        self._scoreboard.note(
+            state=STATES.index(pool.state),
+            target=pool.target,
+            generation=pool.plan.generation,
+            reloads=self._reloads,
+            failures=self._failures,
+            restarts=self._restarts,
+        )
+        born = time() - monotonic()
+        for worker in pool.workers:
+            if (nursling := self._nursery.get(worker.id)) is not None:
+                self._scoreboard.assign(
+                    nursling.row,
+                    slot=worker.slot,
+                    generation=worker.generation,
+                    pid=worker.pid,
+                    outdated=worker.generation != pool.plan.generation or worker.worn != "",
+                    state=WORKER_STATES.index(worker.state),
+                    born=born + worker.born,
+                )

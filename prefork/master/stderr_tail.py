@@ -1,0 +1,124 @@
+"""A program's stderr on its way to a log, and its last lines, which tell why it did not start.
+
+With --log-dir it goes on to the log writer, as stdout does, and is only taken when it fits there:
+what a stopped writer does not read waits in the program's own pipe. Otherwise it goes to our log,
+and waits there, too, while nothing reads the log.
+"""
+
+import os
+from collections.abc import Callable
+from time import monotonic
+
+from prefork.observe.logger import Log
+from prefork.unix.pipes import Pipe, has_something, pass_on, read_available
+from prefork.unix.poller import Waiter
+
+_TAIL = 4096
+_LOOK = 0.05
+_LINES = 12
+_MOST_READS = 64
+"""After its death, because a grandchild may go on writing."""
+
+
+class LastWords:
+    """Passes on what comes, one read at a time, until it is closed or nobody can write any more.
+    ``outlet``: a pipe to the log writer, which is ours to close; None: there is none.
+    ``on_failure`` is told once why nothing is passed on any more."""
+
+    def __init__(
+        self,
+        pipe: Pipe,
+        waiter: Waiter,
+        log: Log,
+        outlet: int | None,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self.fd = pipe.reader
+        self.sink = log.fd if outlet is None else outlet
+        self._log = log.lines
+        self._outlet = outlet
+        self._on_failure = on_failure
+        self._waiter = waiter
+        self._tail = b""
+        self._ended = False
+        self._died = False
+        """It wrote its last words: they are read also while the log has no room for them."""
+        self.due: float | None = None
+        """When to look again, while the log writer has no room."""
+        waiter.watch(self.fd, self._pass_on)
+
+    def settle(self, now: float) -> None:
+        """Go on, if it is time: there may be room again."""
+        if self.due is not None and self.due <= now:
+            self.due = None
+            self._waiter.watch(self.fd, self._pass_on)
+
+    def _pass_on(self) -> bool:
+        """Whether there may be more. What the program makes this raise must not end the master."""
+        try:
+            return self._pass_on_some()
+        except Exception as error:
+            self._end()
+            self._on_failure(f"{type(error).__name__}: {error}")
+            return False
+
+    def _pass_on_some(self) -> bool:
+        data = None if self._ended else self._take()
+        if data is None:
+            return False
+        if not data:
+            self._end()
+            return False
+        self._tail = _end_of(self._tail + data)
+        return True
+
+    def _take(self) -> bytes | None:
+        if self._outlet is not None:
+            data = pass_on(self.fd, self._outlet)
+        elif self._log.is_stuck and not self._died:
+            data = None  # it waits in the program's pipe, as it would without us between the two
+        elif data := read_available(self.fd):
+            self._log.put(data)
+        if data is None and self.due is None and has_something(self.fd):
+            self.due = monotonic() + _LOOK
+            self._waiter.forget(self.fd)
+        return data
+
+    def tell(self) -> str:
+        """The last lines, indented; empty when there were none."""
+        self._died = True
+        for _ in range(_MOST_READS):
+            if not self._pass_on():
+                break
+        lines = self._tail.decode("utf-8", "backslashreplace").splitlines()
+        shown = [line for line in lines if line.strip()][-_LINES:]
+        return "\n".join(f"  {line}" for line in shown)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            if self.due is None:
+                self._waiter.forget(self.fd)
+            self.due = None
+
+    def close(self) -> None:
+        """Nobody of its session is left."""
+        self._end()
+        self.close_copy()
+
+    def close_copy(self) -> None:
+        """In a child."""
+        os.close(self.fd)
+        if self._outlet is not None:
+            os.close(self._outlet)
+
+
+def _end_of(said: bytes) -> bytes:
+    """At most the last _TAIL bytes, from the begin of a line on, or else of a character."""
+    if len(said) <= _TAIL:
+        return said
+    tail = said[-_TAIL:]
+    if (line := tail.find(b"\n", 0, -1) + 1) > 0:
+        return tail[line:]
+    whole = next((at for at in range(4) if tail[at] & 0xC0 != 0x80), 0)
+    return tail[whole:]

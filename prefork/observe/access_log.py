@@ -1,0 +1,100 @@
+"""The access log: a line for each request that was answered, refused, or left by its client.
+
+Lines are collected for a moment and handed over together.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+
+from prefork.config.access_format import parse_format
+from prefork.errors import MachineError
+from prefork.http.exchange import Exchange
+from prefork.observe.access_line import compile_line
+from prefork.observe.line_writer import LineWriter
+from prefork.observe.logger import follow_descriptor, open_lines, reopen_lines
+from prefork.plural import counted
+from prefork.unix.nonblocking_writer import Sink, open_private
+
+COLLECT = 0.1
+"""Seconds that a line may wait for company."""
+
+FLUSH_AT = 256
+"""Lines that do not wait any longer."""
+
+MOST_WAITING = 4 * 1024 * 1024
+"""Bytes that may wait for the disk, or for a reader."""
+
+
+class AccessLog:
+    """One per worker, made and opened after the fork."""
+
+    def __init__(
+        self, path: str, text: str, slot: int, generation: int, logger: logging.Logger
+    ) -> None:
+        """``path``: ``-`` is stdout. ``text``: the format."""
+        self._path = path if path == "-" else os.path.abspath(path)
+        self._line = compile_line(parse_format(text), slot, generation)
+        self._logger = logger
+        self._writer: LineWriter | None = None
+        self._lines: list[str] = []
+
+    def open(self) -> None:
+        """To be called before anything is written. Raises MachineError."""
+        try:
+            self._fd = open_private(1) if self._path == "-" else open_lines(self._path)
+        except OSError as error:
+            raise MachineError(f"cannot write the access log: {error.strerror}") from error
+        self._sink = Sink(self._fd)
+        self._writer = LineWriter(self._sink, MOST_WAITING, self._tell_lost, self._tell_error)
+        self._writer.use_thread()
+
+    def _tell_lost(self, count: int) -> None:
+        lines = counted(count, "line was lost", "lines were lost")
+        self._logger.error("access log: %s while it was stuck", lines)
+
+    def _tell_error(self, error: OSError, _lines: bytes, first: bool) -> None:
+        if first:
+            self._logger.error("cannot write the access log: %s", error.strerror)
+
+    def write(self, exchange: Exchange) -> None:
+        """Note a request that is over."""
+        line = self._line(exchange)
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            exchange.connection.service.loop.call_later(COLLECT, self._hand_over)
+        elif len(self._lines) >= FLUSH_AT:
+            self._hand_over()
+
+    def flush(self) -> None:
+        """Write what was collected, before the end."""
+        self._hand_over()
+        if self._writer is not None and (left := self._writer.settle()):
+            lines = counted(left, "line")
+            self._logger.error("access log: %s could not be written in time", lines)
+
+    def reopen(self) -> None:
+        """Follow a rotation: what comes from now on goes to the new file."""
+        if self._path != "-":
+            self._change(lambda: reopen_lines(self._path, self._fd, self._logger))
+
+    def follow(self) -> None:
+        """Another file took the place of this process's stdout."""
+        if self._path == "-":
+            self._change(lambda: follow_descriptor(1, self._fd, self._logger))
+
+    def _change(self, open_anew: Callable[[], None]) -> None:
+        """Between the lines before and those behind."""
+
+        def act() -> None:
+            open_anew()
+            self._sink.adapt()
+
+        self._hand_over()
+        if self._writer is not None:
+            self._writer.call(act)
+
+    def _hand_over(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines and self._writer is not None:
+            self._writer.put("".join(lines).encode(errors="backslashreplace"))

@@ -1,0 +1,155 @@
+"""The rotated logs of one log: a thread of the log writer compresses them and removes the oldest.
+
+Lines go on flowing meanwhile. Work that was interrupted is found and finished by the next writer.
+Only files of the writer's own user are compressed: another one could have been put there to be
+copied.
+"""
+
+import gzip
+import logging
+import os
+import shutil
+import threading
+from contextlib import suppress
+from typing import IO
+
+from prefork.observe.log_rotation import Old, Rotation, next_number, old_logs, superfluous
+from prefork.unix.directory import Directory, ForeignFileError
+from prefork.unix.identity import user_name
+from prefork.unix.regular_file import NotRegularError
+
+NICE = 10
+"""Compressing is not urgent."""
+
+
+class Archive:
+    """Of the log ``name`` in a directory. ``rotation`` may be replaced at any time."""
+
+    def __init__(
+        self, directory: Directory, name: str, rotation: Rotation, logger: logging.Logger
+    ) -> None:
+        self.rotation = rotation
+        self._directory = directory
+        self._name = name
+        self._logger = logger
+        self._told = ""
+        self._foreign: set[str] = set()
+        """Old logs that are not ours to compress, and that were told of."""
+        self._work = threading.Event()
+        self._turn = threading.Lock()
+        if (rotation.size, rotation.age) != (None, None):
+            self._work.set()  # what the last writer left; without rotation it is somebody else's
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def add(self) -> str:
+        """Put the log away; the name that it has now. Raises OSError."""
+        name = f"{self._name}.{next_number(list_old(self._directory, self._name))}"
+        self._directory.rename(self._name, name)
+        self._work.set()
+        return name
+
+    def empty(self) -> None:
+        """Remove all of them. Raises OSError."""
+        with self._turn:
+            for old in list_old(self._directory, self._name):
+                self._remove(old)
+
+    def _run(self) -> None:
+        # Not above the writer, if that is nicer already: only root may raise a priority.
+        nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        while self._work.wait():
+            self._work.clear()
+            try:
+                self._tidy()
+                self._told = ""
+            except OSError as error:
+                path = self._directory.path / self._name
+                why = f"cannot tidy the old logs of {path}: {error.strerror}"
+                if why != self._told:
+                    self._told = why
+                    self._logger.error("%s", why)
+
+    def _tidy(self) -> None:
+        for old in list_old(self._directory, self._name):
+            with self._turn:
+                self._prune()
+                if not old.compressed:
+                    self._compress_own(old.name)
+        with self._turn:
+            self._prune()
+
+    def _prune(self) -> None:
+        # It may have been put away just now, and the next one not be there yet.
+        found = self._directory.look(self._name)
+        current = found.st_size if found is not None else 0
+        for old in superfluous(self.rotation, list_old(self._directory, self._name), current):
+            self._remove(old)
+
+    def _compress_own(self, name: str) -> None:
+        """Another user's file stays as it is, and is told of once."""
+        try:
+            source = self._directory.open_regular(name)
+        except FileNotFoundError:
+            return  # it was superfluous, or another process removed it
+        except (ForeignFileError, NotRegularError, PermissionError) as error:
+            self._tell_foreign(name, error.strerror)
+            return
+        with open(source, "rb") as file:
+            owner = os.fstat(source).st_uid
+            if owner == os.geteuid():
+                with suppress(FileNotFoundError):
+                    compress(self._directory, name, file)
+            else:
+                self._tell_foreign(name, f"it belongs to {user_name(owner)}")
+
+    def _tell_foreign(self, name: str, why: str | None) -> None:
+        if name not in self._foreign:
+            self._foreign.add(name)
+            self._logger.warning(
+                "%s stays as it is: %s", self._directory.path / name, why or "it is not ours"
+            )
+
+    def _remove(self, old: Old) -> None:
+        for name in (old.name, old.name.removesuffix(".gz")):
+            with suppress(IsADirectoryError):  # another user's: it is no log
+                self._directory.remove(name)
+
+
+def compress(directory: Directory, name: str, source: IO[bytes]) -> None:
+    """Put a compressed copy in the place of the file ``name``, which is open. Raises OSError."""
+    status = os.fstat(source.fileno())
+    unfinished = f"{name}.gz.new"
+    directory.remove(unfinished)
+    try:
+        with open(directory.create(unfinished, 0o600), "wb") as file:
+            with gzip.GzipFile("", "wb", 6, file) as packed:
+                shutil.copyfileobj(source, packed, 65536)
+            os.fchmod(file.fileno(), status.st_mode & 0o777)
+            file.flush()
+            os.utime(file.fileno(), (status.st_atime, status.st_mtime))
+        directory.rename(unfinished, f"{name}.gz")
+    except OSError:
+        directory.remove(unfinished)
+        raise
+    directory.remove(name)
+
+
+def list_old(directory: Directory, name: str) -> list[Old]:
+    """The rotated logs of the log ``name``, oldest first. Raises OSError.
+
+    A name that changes while a directory is read may be missed under the old and under the new one
+    (readdir(3)), so it is read until two readings agree.
+    """
+    before = _scan(directory, name)
+    while (now := _scan(directory, name)) != before:
+        before = now
+    return now
+
+
+def _scan(directory: Directory, name: str) -> list[Old]:
+    found = []
+    for each in directory.names():
+        if each.startswith(name) and (status := directory.look(each)) is not None:
+            found.append((each, status.st_size))
+    return old_logs(name, found)

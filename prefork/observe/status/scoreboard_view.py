@@ -1,0 +1,142 @@
+"""What the status server sees: the scoreboard, and the memory of the workers in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Any
+
+from prefork.observe.status.history import INTEREST, History
+from prefork.plural import counted
+from prefork.unix.memory_footprint import resident
+from prefork.unix.scoreboard import Rows
+from prefork.version import __version__
+from prefork.wire.row_values import reading
+from prefork.wire.scoreboard import STATES, WORKER_STATES
+
+SHARES_EVERY = 5.0
+"""Seconds between two readings of what costs milliseconds."""
+
+READY = WORKER_STATES.index("ready")
+_SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the app takes requests, and why not."""
+
+    ready: bool
+    text: str
+
+
+class View:
+    """Of one app. ``least``: workers that must be ready."""
+
+    def __init__(self, app: str, rows: Rows, least: int) -> None:
+        self.app = app
+        self.least = least
+        self._rows = rows
+        self._history = History()
+        self._shares: dict[int, int | None] = {}
+        self._next_shares = 0.0
+        self._looked = -INTEREST
+
+    # Who looks.
+
+    def look(self) -> bool:
+        """Somebody does; whether nobody did for a while, so that samples begin now."""
+        begins = not self.is_watched
+        self._looked = monotonic()
+        if begins:
+            self._history.begin(self.rows(), self._looked)
+        return begins
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody has looked of late."""
+        return monotonic() - self._looked < INTEREST
+
+    def sample(self) -> None:
+        """For the charts, once a second while somebody looks."""
+        rows = self.rows()
+        self._history.take(self.head(), rows, self.memory(rows), monotonic(), time())
+
+    def shares_wanted(self) -> list[int]:
+        """Pids whose share of memory is to be read now: those of new workers at once, for their RSS
+        instead would be a peak in the chart; the others every few seconds."""
+        pids = [row["pid"] for row in self.rows()]
+        if monotonic() >= self._next_shares:
+            self._next_shares = monotonic() + SHARES_EVERY
+            return pids
+        return [pid for pid in pids if pid not in self._shares]
+
+    def learn(self, shares: Mapping[int, int | None]) -> None:
+        """Those shares; None: it is not told to us."""
+        known = {**self._shares, **shares}
+        pids = {row["pid"] for row in self.rows()}
+        self._shares = {pid: share for pid, share in known.items() if pid in pids}
+
+    # What there is to see.
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """Of all workers that there are, by slot and age."""
+        alive = (row for row in self._rows if row["pid"])
+        return sorted(alive, key=lambda row: (row["slot"], row["worker"]))
+
+    def head(self) -> dict[str, Any]:
+        """Of the master."""
+        return self._rows.head()
+
+    def resident(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
+        """RSS by pid: never more than a few microseconds each."""
+        found = {row["pid"]: resident(row["pid"]) for row in rows}
+        return {pid: size for pid, size in found.items() if size}
+
+    def memory(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
+        """The fair share of each where it is known, else RSS."""
+        return {**self.resident(rows), **self._shares_of(rows)}
+
+    def _shares_of(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
+        found = {row["pid"]: self._shares.get(row["pid"]) for row in rows}
+        return {pid: share for pid, share in found.items() if share}
+
+    def verdict(self) -> Verdict:
+        """Whether the app takes requests."""
+        head = self.head()
+        ready = sum(row["state"] == READY for row in self._rows)
+        if head["state"] not in _SERVES:
+            return Verdict(False, STATES[head["state"]] or "starting")
+        if not head["target"]:
+            return Verdict(False, "draining")
+        if ready < self.least:
+            return Verdict(False, f"{ready} of at least {counted(self.least, 'worker')} ready")
+        return Verdict(True, f"ready: {ready} of {counted(head['target'], 'worker')}")
+
+    def status(self, since: float) -> dict[str, Any]:
+        """All of it, with the samples after ``since`` (Unix time)."""
+        now, head, rows = monotonic(), self.head(), self.rows()
+        memory, shares = self.memory(rows), self._shares_of(rows)
+        verdict = self.verdict()
+        return {
+            "app": self.app,
+            "version": __version__,
+            "at": round(time(), 3),
+            "pid": head["pid"],
+            "began": head["began"],
+            "state": STATES[head["state"]],
+            "ready": sum(row["state"] == READY for row in rows),
+            "verdict": {"ready": verdict.ready, "text": verdict.text},
+            **{name: head[name] for name in ("target", "generation", "reloads", "failures")},
+            "restarts": head["restarts"],
+            "memory": sum(memory.values()),
+            "workers": [
+                {
+                    **{name: row[name] for name in ("slot", "generation", "pid", "born")},
+                    "state": WORKER_STATES[row["state"]],
+                    "memory": memory.get(row["pid"], 0),
+                    "memory_is": "pss" if row["pid"] in shares else "rss",
+                    **reading(row, now),
+                }
+                for row in rows
+            ],
+            "history": self._history.since(since),
+        }

@@ -1,0 +1,64 @@
+"""Whether a program listens at an address, with a socket of its own (proc(5)).
+
+A mere connect would not do: during a reload the old program may be the one that answers.
+"""
+
+import os
+from collections.abc import Iterator
+
+from prefork.config.addresses import Address, Tcp, Unix
+from prefork.unix import process_tree
+
+_LISTENING = "0A"
+_ACCEPTS = "00010000"
+
+NAME = 7
+"""Words before the name of a unix socket, which may have spaces."""
+
+
+def listens(address: Address, leader: int) -> bool:
+    """Whether a process of the session, or below ``leader``, holds a socket that listens there."""
+    inodes = set(_inodes(address))
+    if not inodes:
+        return False
+    own = [e.pid for e in process_tree.everybody() if process_tree.belongs(e.pid, leader)]
+    return any(inodes & set(_sockets(pid)) for pid in own)
+
+
+def _inodes(address: Address) -> Iterator[str]:
+    """Of all sockets that listen at this port or path."""
+    if isinstance(address, Tcp):
+        for table in ("tcp", "tcp6"):
+            for words in _rows(table):
+                if words[3] == _LISTENING and int(words[1].rpartition(":")[2], 16) == address.port:
+                    yield words[9]
+    elif isinstance(address, Unix):
+        for words in _rows("unix"):
+            # An abstract name begins with @ here, too.
+            if words[NAME:] == [address.path] and words[3] == _ACCEPTS:
+                yield words[6]
+
+
+def _rows(table: str) -> Iterator[list[str]]:
+    try:
+        # Any process may have a socket whose name is no UTF-8.
+        with open(f"/proc/net/{table}", errors="surrogateescape", newline="\n") as file:
+            next(file)
+            for line in file:
+                yield line.removesuffix("\n").split(maxsplit=NAME if table == "unix" else -1)
+    except OSError:
+        return
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return  # it is gone, or not ours to look at
+    for name in names:
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            yield target[8:-1]

@@ -1,0 +1,159 @@
+"""The guard: a small process that ends what a killed master leaves running.
+
+A program's own end is seen to by the kernel (PR_SET_PDEATHSIG), but not that of its children: the
+node behind ``sh -c "node server.js"`` would go on, and hold the port. The guard knows the sessions
+of all programs, from a socket whose end of file means that the master died. Then it does as the
+master would have: the stop signal, and SIGKILL when the kill timeout is over. Meanwhile it passes
+on what they write to stderr, because a program may not survive a pipe that nobody reads.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from prefork.errors import MachineError
+from prefork.unix.nonblocking_writer import write_briefly
+from prefork.unix.pipes import read_available
+from prefork.unix.process import fork, let_signals_through
+from prefork.unix.process_tree import members, signal_session
+
+_LOOK = 0.05
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One to look after, how it is to be ended, the reading end of its stderr, and where that is
+    passed on to."""
+
+    pid: int
+    stop_signal: int
+    kill_timeout: float
+    stderr: int
+    sink: int
+
+
+class Guard:
+    """The master's side. ``set_title`` is called in the guard, ``log_fd`` is where it passes on."""
+
+    def __init__(self, log_fd: int, set_title: Callable[[], None]) -> None:
+        self._log_fd = log_fd
+        self._set_title = set_title
+        self._sessions: dict[int, Session] = {}
+        self._line: socket.socket | None = None
+
+    def __bool__(self) -> bool:
+        """Whether one was begun and not closed; it may be dead."""
+        return self._line is not None
+
+    def fileno(self) -> int:
+        """Readable when it is dead: it never says anything."""
+        return self._line.fileno() if self._line is not None else -1
+
+    def begin(self) -> None:
+        """One who knows from birth all that we know. Raises MachineError."""
+        try:
+            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise MachineError(f"cannot open a socket: {error.strerror}") from error
+        with its:
+            ours.setblocking(False)
+            guard = fork(lambda: self._guard(its))
+            os.close(guard.pidfd)  # the socket tells its end
+        self._line = ours
+
+    def watch(self, session: Session) -> None:
+        """See to it that this session ends with the master."""
+        self._sessions[session.pid] = session
+        words = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
+        self._tell(words, [session.stderr, session.sink])
+
+    def forget(self, pid: int) -> None:
+        """Nobody of that session is left."""
+        if self._sessions.pop(pid, None) is not None:
+            self._tell(str(pid), [])
+
+    def close(self) -> None:
+        """Let the guard end, in peace if nothing is left; in a child: let go of the socket."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _tell(self, words: str, fds: list[int]) -> None:
+        if self._line is None:
+            return  # the next one will know
+        try:
+            socket.send_fds(self._line, [words.encode()], fds)
+        except BlockingIOError:
+            pass  # somebody stopped it for very long; it is not worth to wait for
+        except OSError:
+            pass  # somebody killed it; its successor will know
+
+    # In the guard.
+
+    def _guard(self, line: socket.socket) -> int:
+        os.setsid()
+        self._set_title()
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(signum, signal.SIG_IGN)
+        let_signals_through()
+        for (
+            pid,
+            session,
+        ) in self._sessions.items():  # many go to the same, and are closed one by one
+            self._sessions[pid] = replace(session, sink=os.dup(session.sink))
+        self._keep_only(line.fileno())
+        while True:
+            words, fds, _, _ = socket.recv_fds(line, _LONGEST, 2)
+            if not words:
+                break
+            self._note(words.split(), fds)
+        self._end_all()
+        os._exit(0)
+
+    def _keep_only(self, line: int) -> None:
+        """The socket, the log, and what is the programs'; all else is the master's."""
+        sessions = self._sessions.values()
+        kept = {fd for session in sessions for fd in (session.stderr, session.sink)}
+        os.dup2(self._log_fd, 2)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and int(name) not in {*kept, line}:
+                try:
+                    os.close(int(name))
+                except OSError:
+                    pass  # that was the folder itself
+
+    def _note(self, words: list[bytes], fds: list[int]) -> None:
+        pid, *how = words
+        if how:
+            self._sessions[int(pid)] = Session(int(pid), int(how[0]), float(how[1]), *fds)
+        elif (session := self._sessions.pop(int(pid), None)) is not None:
+            os.close(session.stderr)
+            os.close(session.sink)
+
+    def _end_all(self) -> None:
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            signal_session(session.pid, session.stop_signal)
+        died = time.monotonic()
+        while sessions := [session for session in sessions if members(session.pid)]:
+            for session in sessions:
+                _pass_on(session)
+                if time.monotonic() - died >= session.kill_timeout:
+                    signal_session(session.pid, signal.SIGKILL)
+            time.sleep(_LOOK)
+        for session in self._sessions.values():
+            _pass_on(session)  # what it said last
+
+
+def _pass_on(session: Session) -> None:
+    """What has no room is lost: the guard has to end the session, whether its stderr is read or
+    not, and no master is left to count."""
+    if data := read_available(session.stderr):
+        write_briefly(session.sink, data)

@@ -1,0 +1,92 @@
+"""What the watcher tells the master: one JSON object a line. PURE.
+
+    {"watching": ["/srv/app"]}                       it watches these from now on
+    {"count": 3, "changed": ["app.py", "views.py"]}  so many files, and the first of them
+    {"trouble": "…"}                                 it cannot watch; it ends
+
+The watcher is ours and runs no app code, but it reads names of files that others chose: so its
+lines are read as if it were hostile, and a file's name is shown as one line, whatever is in it.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from prefork.plural import counted
+from prefork.printable import printable_line
+
+MOST_NAMES = 3
+
+LONGEST = 1024 * 1024
+"""Bytes of a line; paths are of 4096 at most, and there are few of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """It began. ``roots``: what it watches."""
+
+    roots: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"watching {', '.join(self.roots)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Files that changed. ``names``: some of them."""
+
+    count: int
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", …" if self.count > len(self.names) else ""
+        files = counted(self.count, "file")
+        return f"{files} changed ({', '.join(self.names)}{more})"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why it cannot watch."""
+
+    text: str
+
+
+def watching(roots: Iterable[str]) -> bytes:
+    """One line about these folders."""
+    return _line({"watching": list(map(printable_line, roots))})
+
+
+def changed(paths: Collection[str]) -> bytes:
+    """One line about these files."""
+    return _line(
+        {"count": len(paths), "changed": list(map(printable_line, sorted(paths)[:MOST_NAMES]))}
+    )
+
+
+def trouble(text: str) -> bytes:
+    """One line."""
+    return _line({"trouble": text})
+
+
+def read(line: bytes) -> Watching | Changed | Trouble:
+    """What a line says. Raises ValueError when it makes no sense."""
+    try:
+        said = json.loads(line)
+    except RecursionError:
+        raise ValueError("a line that is nested too deeply") from None
+    match said:
+        case {"trouble": str(text)}:
+            return Trouble(text)
+        case {"watching": [*roots]} if _are_names(roots):
+            return Watching(tuple(roots))
+        case {"count": int(count), "changed": [*names]} if _are_names(names):
+            return Changed(count, tuple(names[:MOST_NAMES]))
+    raise ValueError("a line that says nothing of what a watcher says")
+
+
+def _are_names(found: list[object]) -> bool:
+    return all(isinstance(name, str) for name in found)
+
+
+def _line(said: dict[str, object]) -> bytes:
+    return json.dumps(said).encode() + b"\n"

@@ -1,0 +1,62 @@
+"""--rebalance: a worker with many more connections than its siblings lets some of them go.
+
+Connections that stay open stay where they were accepted, also when a sibling was born only later,
+or most of the busy clients happen to be on one worker. So who has too many and is busy answers some
+clients with ``Connection: close``: they connect anew, and whoever has the least to do accepts them.
+"""
+
+import random
+
+from prefork.http.connection import Connection
+from prefork.http.load import CONNECTION, NOBODY, REQUEST
+from prefork.http.server_state import Service
+from prefork.unix.scoreboard import Row
+from prefork.worker.monitor.stats import Figures
+
+TOO_MANY = 1.25
+"""Times the mean of all workers."""
+
+AT_LEAST = 4
+"""Connections above the mean: with few of them it is chance."""
+
+BUSY = 0.5
+"""Share of its time in which a worker must have been busy, else nobody waits for it."""
+
+EVERY = 4
+"""Ticks between two looks, so that those who left have come back."""
+
+
+class Rebalance:
+    """Of one worker."""
+
+    def __init__(self, row: Row, service: Service, figures: Figures) -> None:
+        self._row = row
+        self._service = service
+        self._figures = figures
+        self._ticks = 0
+
+    def tick(self) -> None:
+        """See whether there are too many, once a second."""
+        self._ticks += 1
+        if self._ticks % EVERY or self._figures.busy < BUSY:
+            return
+        row = self._row
+        surplus = surplus_of(row.loads[: row.rows.used].tolist(), row.number)
+        if surplus:
+            open_ones = [each for each in self._service.connections if isinstance(each, Connection)]
+            going = random.sample(open_ones, min(surplus, len(open_ones)))
+            for connection in going:
+                connection.closing_soon = True
+
+
+def surplus_of(loads: list[int], place: int) -> int:
+    """How many connections the worker at ``place`` should let go: half of what it has too much, so
+    that nothing swings."""
+    counts = [load % REQUEST // CONNECTION for load in loads if load != NOBODY]
+    if loads[place] == NOBODY or len(counts) < 2:
+        return 0
+    own = loads[place] % REQUEST // CONNECTION
+    mean = sum(counts) / len(counts)
+    if own < mean * TOO_MANY or own < mean + AT_LEAST:
+        return 0
+    return int(own - mean) // 2

@@ -1,0 +1,350 @@
+"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.5). One task a request.
+
+The task starts at once, so an app that never waits costs no turn of the loop. Sending waits while
+the client reads slower than the app writes; receiving stops reading from the socket while the app
+lags.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from prefork.errors import ClientGoneError
+from prefork.http.exchange import Exchange
+from prefork.http.response_head import STATUS_LINES, ResponseError, learn_bytes
+from prefork.worker import fork_hooks
+from prefork.worker.asgi.asgi_extensions import (
+    EXTENSIONS,
+    Trailers,
+    send_hint,
+    send_path,
+    wants_trailers,
+)
+from prefork.worker.asgi.eager_tasks import EagerTasks
+from prefork.worker.asgi.scope import Scopes
+from prefork.worker.importer import own_traceback
+from prefork.worker.late_import import negotiation
+
+
+class AsgiHandler:
+    """Starts a task for each request of one worker."""
+
+    streams = True
+    cancels = True
+    learn = staticmethod(learn_bytes)
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        log: logging.Logger,
+        state: dict[str, Any] | None,
+        root_path: str = "",
+        id_header: str = "",
+    ) -> None:
+        self.app = app
+        self.log = log
+        self.scope = Scopes(state, root_path, id_header).of
+        self._negotiate = negotiation(log)
+        self._start = EagerTasks(asyncio.get_running_loop()).start
+        self.running: set[Running] = set()
+        """Keeps the tasks that wait alive, which the loop holds only weakly."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Give the request to a task."""
+        cycle = Cycle(self, exchange)
+        task = self._start(cycle.run())
+        if not task.done():
+            exchange.state = cycle
+            cycle.task = task
+            self.running.add(cycle)
+
+    def upgrade(self, exchange: Exchange) -> None:
+        """Give a request for a WebSocket to a task."""
+        cycle = self._negotiate(self, Cycle(self, exchange))
+        if cycle is not None:
+            exchange.state = cycle
+            cycle.task = self._start(cycle.run())
+
+    async def finish(self) -> None:
+        """Wait for calls that go on after their response, as background tasks do; and cancel,
+        after a while, those that wait for anything but the end of their WebSocket."""
+        hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
+        if hasty:
+            _, late = await asyncio.wait(hasty, timeout=max(hasty.values()))
+            for task in late:
+                task.cancel()
+        while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
+            await asyncio.wait(tasks)
+
+    def overdue(self, exchange: Exchange) -> None:
+        """Tell where a call waits that has had the ball for too long, and cancel it."""
+        # It knows this module.
+        from prefork.worker.monitor.stack_report import age, drawn, told, waiting  # noqa: PLC0415
+
+        what = f"{told(exchange)} for {age(exchange):.1f}s"
+        try:
+            where = drawn(waiting(exchange).stacks)
+        except Exception as error:  # it reads what apps have made; the tick must go on
+            where = f"  which cannot be told: {error!r}"
+        self.log.error("no answer in time: %s, cancelled where it waits\n%s", what, where)
+        if isinstance(exchange.state, Running):
+            exchange.state.time_out()
+
+    def lost(self, exchange: Exchange) -> None:
+        """Wake an app that waits for the disconnect."""
+        if isinstance(exchange.state, Running):
+            exchange.state.disconnect()
+
+
+class Running:
+    """One call of the app, in a task of its own."""
+
+    exchange: Exchange
+    _handler: AsgiHandler
+    task: asyncio.Task[None] | None = None
+    timed_out = False
+    patience: float | None = None
+    """Seconds that it may go on while the worker drains; None: as long as the worker may."""
+    streams_since: float | None = None
+    told_at: float | None = None
+    torn_down = False
+    """While the worker drains, see call_drain.py: when its response was first seen to stream, when
+    the
+    app was told to end it, in seconds from the stop signal, and whether it was cancelled."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is in the middle of a response of unknown length."""
+        return False
+
+    def drain(self) -> None:
+        """The worker begins to leave."""
+
+    def tell_end(self) -> None:
+        """The worker leaves: wake an app that waits for its client."""
+
+    def tear_down(self) -> None:
+        """Cancel it because the worker leaves."""
+        self.torn_down = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Call the app and see to it that the client gets an answer. Never raises."""
+        raise NotImplementedError
+
+    def disconnect(self) -> None:
+        """There is nobody to answer any more, or nothing left to answer."""
+        raise NotImplementedError
+
+    def time_out(self) -> None:
+        """Throw CancelledError into the app; one that swallows it is the master's to end."""
+        self.timed_out = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
+        """``quiet``: an app that is torn down because its client left has not failed."""
+        if fork_hooks.in_child:
+            fork_hooks.leave(error)
+        if self.timed_out:
+            what += " (no answer in time)"
+            quiet = quiet or isinstance(error, asyncio.CancelledError)  # ``overdue`` has told of it
+        level = logging.DEBUG if quiet else logging.ERROR
+        trace = own_traceback(error).rstrip()
+        self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
+
+
+class Cycle(Running):
+    """One request: the scope, receive and send that the app gets."""
+
+    _status = 0
+    _fields: Any = ()
+    _plain = False
+    """The response has started, and the next body is its first."""
+    _begun = False
+    _read = False
+    _trailers: Trailers | None = None
+    """They are to come, and the client wants them."""
+    _gone: asyncio.Future[None] | None = None
+
+    def __init__(self, handler: AsgiHandler, exchange: Exchange) -> None:
+        self._handler = handler
+        self.exchange = exchange
+
+    async def run(self) -> None:
+        """Call the app and see to it that the request is answered. Never raises."""
+        exchange = self.exchange
+        try:
+            await self._handler.app(self._handler.scope(exchange), self.receive, self.send)
+            if not exchange.ended and not exchange.gone:
+                what = "in the middle of its response" if self._status else "without a response"
+                raise ResponseError(f"the app returned {what}")
+        except ClientGoneError:
+            exchange.fail()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            if self.task is not None:
+                self._handler.running.discard(self)
+                exchange.state = None  # which is us: a ring would wait for the collector
+
+    async def receive(self) -> dict[str, Any]:
+        """The next event of the request: its body in pieces, then the disconnect."""
+        exchange = self.exchange
+        if not self._read and not exchange.ended and self.told_at is None:
+            body = exchange.body
+            if body is None:
+                self._read = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            taken = body.take()  # type: ignore[union-attr]
+            try:
+                data, more = taken or await body.read()  # type: ignore[union-attr]
+            except ClientGoneError:
+                return {"type": "http.disconnect"}
+            self._read = not more
+            exchange.began = exchange.connection.service.now
+            return {"type": "http.request", "body": data, "more_body": more}
+        if not exchange.gone and not exchange.ended and self.told_at is None:
+            self._gone = self._gone or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._gone)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """An event of the response. Raises ResponseError or ClientGoneError."""
+        kind = message["type"]
+        exchange = self.exchange
+        if kind == "http.response.start":
+            self._start(message)
+        elif kind == "http.response.body":
+            data, more = message.get("body", b""), message.get("more_body", False)
+            if self._plain and not more and type(data) is bytes:
+                status = self._status
+                exchange.answer(status, STATUS_LINES[status], self._fields, data)
+                self._plain = False
+            else:
+                self._send_body(exchange, data, more)
+            if not exchange.ended:
+                await self._drain()
+            elif self._gone is not None or (exchange.body is not None and not self._read):
+                self.disconnect()
+        else:
+            await self._send_extension(kind, message)
+
+    def _start(self, message: dict[str, Any]) -> None:
+        if self._status or self.exchange.ended:
+            self._start_again()
+            return
+        status = message["status"]
+        if status not in STATUS_LINES or status < 200:
+            raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
+        self._status = status
+        self._fields = message.get("headers", ())
+        self._plain = True
+        if "trailers" in message:
+            self._expect_trailers(message["trailers"])
+
+    async def _drain(self) -> None:
+        """Wait while the client reads slower than the app writes."""
+        connection = self.exchange.connection
+        if (blocked := connection.blocked()) is not None:
+            await blocked
+        elif self.exchange.mute or connection.peer.tls is not None:
+            # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
+            # sent to a client that is gone, and does not tell before the loop has had its turn.
+            await asyncio.sleep(0)
+
+    def _start_again(self) -> None:
+        if self.exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
+        if not self.exchange.ended:
+            raise ResponseError("the app began its response twice")
+
+    def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
+        if exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
+        if exchange.ended:
+            return  # what comes after the end is ignored
+        if not self._status:
+            raise ResponseError("the app sent a body before the response")
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise ResponseError(f"the app sent {type(data).__name__} where bytes belong")
+            data = bytes(data)
+        if not self._begun:
+            line = STATUS_LINES[self._status]
+            if not more and self._trailers is None:
+                exchange.answer(self._status, line, self._fields, data)
+                return
+            exchange.start(self._status, line, self._fields, None)
+            self._begun = True
+            self._plain = False
+        if more or self._trailers is not None:
+            exchange.send(data)
+            exchange.flush()
+        else:
+            exchange.finish(data)
+
+    async def _send_extension(self, kind: str, message: dict[str, Any]) -> None:
+        exchange = self.exchange
+        if kind not in EXTENSIONS:
+            raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
+        if exchange.gone:
+            raise ClientGoneError("the client left before the response ended")
+        if exchange.ended:
+            return
+        if kind == "http.response.early_hint":
+            send_hint(exchange, message)
+        elif kind == "http.response.pathsend":
+            await self._send_path(exchange, message["path"])
+        elif self._begun and self._trailers is not None:
+            self._trailers.add(message.get("headers", ()))
+            if not message.get("more_trailers", False):
+                self._end(self._trailers.lines)
+        else:
+            raise ResponseError("the app sent trailers that it had not announced at its start")
+
+    async def _send_path(self, exchange: Exchange, path: str) -> None:
+        if not self._status or self._begun:
+            raise ResponseError("a file must be sent after the start, and as the whole body")
+        self._begun, self._plain = True, False
+        chunked = self._trailers is not None
+        await send_path(exchange, self._status, self._fields, path, chunked)
+        if not chunked:
+            self._end()
+
+    def _expect_trailers(self, trailers: bool) -> None:
+        if trailers and wants_trailers(self.exchange.request):
+            self._plain = False
+            self._trailers = Trailers(self._fields)
+            self._fields = self._trailers.head
+
+    def _end(self, trailers: bytes = b"") -> None:
+        self.exchange.finish(b"", trailers)
+        self.disconnect()
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is in the middle of a response of unknown length."""
+        exchange = self.exchange
+        return exchange.status != 0 and exchange.left is None and not exchange.ended
+
+    def tell_end(self) -> None:
+        """``http.disconnect``, although the client still gets what the app sends."""
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """There is nobody to answer any more, or nothing left to answer."""
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        if self.exchange.body is not None and not self._read:
+            self.exchange.body.lose()  # another task may wait for more of it
+
+    def _fail(self, error: BaseException) -> None:
+        exchange = self.exchange
+        # It may know before us that its client left, when a send finds the transport closing.
+        closing = not exchange.ended and exchange.connection.transport.is_closing()
+        quiet = exchange.gone or closing or self.told_at is not None
+        self._tell_failure(exchange.request.shown(), error, quiet)
+        exchange.fail()

@@ -1,0 +1,212 @@
+"""ASGI 3 over a WebSocket: the websocket scope (asgi.readthedocs.io, WebSocket 2.4).
+
+One task a connection. It accepts, closes (403), or refuses with a whole response of its own; until
+then the connection is an HTTP request like any other. The master imports it before it forks, see
+late_import.py.
+"""
+
+import asyncio
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from websockets.exceptions import ProtocolError
+
+from prefork.errors import ClientGoneError
+from prefork.http.response_head import RETRY_AFTER, ResponseError
+from prefork.http.websocket import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART, WebSocket
+from prefork.http.websocket_handshake import Handshake
+from prefork.worker import fork_hooks
+from prefork.worker.asgi.asgi_extensions import EXTENSIONS
+from prefork.worker.asgi.asgi_http import Cycle, Running
+
+if TYPE_CHECKING:
+    from prefork.worker.asgi.asgi_http import AsgiHandler
+
+_DENIAL = "websocket.http.response."
+_NORMAL = 1000
+_LEAVING = "this worker is leaving; connect again"
+
+
+def negotiate(handler: "AsgiHandler", http: Cycle) -> "WebSocketCycle | None":
+    """Judge a request for a WebSocket; None: it was refused, and answered."""
+    if http.exchange.connection.service.draining:
+        http.exchange.page(503, _LEAVING, (RETRY_AFTER,))
+        return None
+    handshake = Handshake(http.exchange, _library_log(handler.log))
+    return None if handshake.refused else WebSocketCycle(handler, handshake, http)
+
+
+@cache
+def _library_log(log: logging.Logger) -> logging.Logger:
+    """What ``websockets`` may say in our log: its own failures, not each connection's story."""
+    quiet = logging.Logger("websockets", logging.WARNING)
+    quiet.parent = log
+    return quiet
+
+
+class WebSocketCycle(Running):
+    """One WebSocket: the scope, receive and send that the app gets."""
+
+    _websocket: WebSocket | None = None
+    _connected = False
+    _denying = False
+    _closed = False
+    """By the app."""
+    _turned_away = False
+    """The worker drains, and answered the handshake in the app's place."""
+    _decision: asyncio.Future[None] | None = None
+    """Done when there is a WebSocket, or will never be one."""
+
+    def __init__(self, handler: "AsgiHandler", handshake: Handshake, http: "Cycle") -> None:
+        self._handler = handler
+        self._handshake = handshake
+        self.patience = http.exchange.connection.service.limits.websocket.close_timeout
+        self.exchange = http.exchange
+        self._http = http
+        """The same request as HTTP sees it, to refuse it."""
+
+    async def run(self) -> None:
+        """Call the app and see to it that the client gets an answer and an end. Never raises."""
+        running = self._handler.running
+        running.add(self)
+        try:
+            await self._handler.app(self._scope(), self.receive, self.send)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
+            self._check_end()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            running.discard(self)
+
+    def _scope(self) -> dict[str, Any]:
+        scope = self._handler.scope(self.exchange)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+        scope["subprotocols"] = self._handshake.subprotocols
+        extensions = scope["extensions"]
+        scope["extensions"] = {k: v for k, v in extensions.items() if k not in EXTENSIONS}
+        scope["extensions"]["websocket.http.response"] = {}
+        return scope
+
+    def _check_end(self) -> None:
+        exchange, websocket = self.exchange, self._websocket
+        if websocket is None:
+            if not exchange.ended and not exchange.gone:
+                what = "in the middle of its refusal" if self._denying else "without an answer"
+                raise ResponseError(f"the app returned {what}")
+        elif websocket.closed is None:
+            raise ResponseError("the app returned without closing its WebSocket")
+
+    async def receive(self) -> dict[str, Any]:
+        """The next event: connect, the messages, disconnect."""
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
+        while (websocket := self._websocket) is None:
+            if self._turned_away:
+                code = GOING_AWAY if self.exchange.connection.service.for_good else RESTART
+                return {"type": "websocket.disconnect", "code": code, "reason": ""}
+            if self.exchange.gone or self.exchange.ended:
+                return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
+            self._decision = self._decision or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._decision)
+        while not websocket.inbox:
+            if websocket.closed is not None:
+                code, reason = websocket.closed
+                return {"type": "websocket.disconnect", "code": code, "reason": reason}
+            await websocket.arrival()
+        message = websocket.take()
+        if type(message) is str:
+            return {"type": "websocket.receive", "text": message}
+        return {"type": "websocket.receive", "bytes": message}
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """An event of the app's. Raises ResponseError or ClientGoneError."""
+        websocket = self._websocket
+        if websocket is None:
+            await self._answer(event)
+        elif event["type"] == "websocket.send":
+            if self._closed:
+                raise ResponseError("the app sent a message after it closed its WebSocket")
+            text = event.get("text")
+            if text is not None:
+                websocket.send_text(text)
+            else:
+                websocket.send_bytes(_bytes(event.get("bytes")))
+            if not websocket.writable and (blocked := websocket.blocked()) is not None:
+                await blocked
+        elif event["type"] == "websocket.close":
+            self._close(websocket, event)
+        else:
+            raise ResponseError(f"the app sent {event['type']!r} on an open WebSocket")
+
+    async def _answer(self, event: dict[str, Any]) -> None:
+        """The first event of the app's, or the rest of its refusal."""
+        kind, exchange = event["type"], self.exchange
+        if exchange.gone:
+            raise ClientGoneError("the client left before its WebSocket was accepted")
+        if self._turned_away:
+            raise ClientGoneError("the worker leaves, and its client was told to connect again")
+        if exchange.ended:
+            raise ResponseError(f"the app sent {kind!r} after it refused the WebSocket")
+        if kind.startswith(_DENIAL):
+            self._denying = True
+            await self._http.send({**event, "type": kind.removeprefix("websocket.")})
+        elif self._denying:
+            raise ResponseError(f"the app sent {kind!r} in the middle of its refusal")
+        elif kind == "websocket.accept":
+            fields = event.get("headers") or ()
+            self._websocket = self._handshake.accept(event.get("subprotocol"), fields)
+        elif kind == "websocket.close":
+            exchange.page(403)
+        else:
+            raise ResponseError(f"the app sent {kind!r} before it accepted the WebSocket")
+        if self._websocket is not None or exchange.ended:
+            self.disconnect()
+
+    def _close(self, websocket: WebSocket, event: dict[str, Any]) -> None:
+        """After the client, or the draining worker, was faster it is too late and no mistake."""
+        if self._closed:
+            raise ResponseError("the app closed its WebSocket twice")
+        code = event.get("code")
+        code = _NORMAL if code is None else code
+        try:
+            websocket.close(code, event.get("reason") or "")
+        except ProtocolError as error:
+            raise ResponseError(f"the app cannot close with {code!r}: {error}") from error
+        self._closed = True
+
+    def drain(self) -> None:
+        """Answer a handshake that the app has not begun to answer: accepted, the WebSocket would
+        be closed at once, and an app that never answers would hold the worker."""
+        exchange = self.exchange
+        if not (self._websocket or self._denying or exchange.ended or exchange.gone):
+            self._turned_away = True
+            exchange.page(503, _LEAVING, (RETRY_AFTER,))
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Wake an app that waits for what becomes of the handshake."""
+        if self._decision is not None and not self._decision.done():
+            self._decision.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        exchange, websocket = self.exchange, self._websocket
+        what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
+        over = exchange.gone or self._turned_away
+        if websocket is not None:
+            over = websocket.closed is not None
+        self._tell_failure(what, error, quiet=over and not self._closed)
+        if websocket is None:
+            exchange.fail()
+        else:
+            websocket.close(INTERNAL_ERROR, "")
+
+
+def _bytes(data: object) -> bytes | bytearray | memoryview:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return data
+    raise ResponseError(f"the app sent {type(data).__name__} where text or bytes belong")

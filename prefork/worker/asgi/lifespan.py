@@ -1,0 +1,92 @@
+"""ASGI lifespan: one task that lives as long as the worker (asgi.readthedocs.io, Lifespan 2.0).
+
+An app that raises before it asks for its first event does not speak lifespan, and that is fine. One
+that asks and then raises, or says that its startup failed, cannot serve.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from prefork.errors import AppError
+from prefork.worker import fork_hooks
+from prefork.worker.importer import own_traceback
+
+
+class Lifespan:
+    """``state`` is what the app put there; every request gets a copy of it."""
+
+    def __init__(self, app: Callable[..., Any], log: logging.Logger) -> None:
+        self.state: dict[str, Any] = {}
+        self._app = app
+        self._log = log
+        self._asked = False
+        self._supported = False
+        self._ending = False
+        self._failure = ""
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._answered = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wait until the app has started up. Raises AppError."""
+        self._events.put_nowait({"type": "lifespan.startup"})
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._answer()
+        if self._failure and not self._supported:
+            raise AppError("the app's lifespan startup failed", self._failure)
+
+    async def stop(self) -> None:
+        """Let the app shut down; the kill timeout bounds how long it may take."""
+        if self._supported and self._task is not None and not self._task.done():
+            self._ending = True
+            self._answered.clear()
+            self._events.put_nowait({"type": "lifespan.shutdown"})
+            await self._answer()
+            if self._failure:
+                self._log.error("the app's lifespan shutdown failed\n%s", self._failure)
+
+    async def _answer(self) -> None:
+        assert self._task is not None
+        answered = asyncio.get_running_loop().create_task(self._answered.wait())
+        await asyncio.wait({answered, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        answered.cancel()
+
+    async def _run(self) -> None:
+        scope = {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self.state,
+        }
+        try:
+            await self._app(scope, self._receive, self._send)
+            if fork_hooks.in_child:
+                fork_hooks.leave()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if fork_hooks.in_child:
+                fork_hooks.leave(error)
+            if self._asked:
+                self._failure = own_traceback(error)
+                if self._supported and not self._ending:
+                    self._log.error("the app's lifespan ended early\n%s", self._failure)
+            else:
+                self._log.debug("the app does not speak lifespan: %r", error)
+
+    async def _receive(self) -> dict[str, Any]:
+        self._asked = True
+        return await self._events.get()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "lifespan.startup.complete":
+                self._supported = True
+            case "lifespan.shutdown.complete":
+                pass
+            case "lifespan.startup.failed" | "lifespan.shutdown.failed":
+                self._failure = message.get("message") or "the app gave no reason"
+            case other:
+                raise AppError(f"the app sent {other!r}, which lifespan does not know")
+        self._answered.set()

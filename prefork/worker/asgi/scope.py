@@ -1,0 +1,126 @@
+"""ASGI's scope: the server, the connection and the request's head (asgi.readthedocs.io, HTTP 2.5).
+
+An app may write into its scope, so no dict or list in it is known to any other request. Strings,
+tuples and numbers are shared: what follows from a connection, and from a head that recurs, is made
+once and copied.
+"""
+
+from typing import Any
+from urllib.parse import unquote
+
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.request import RequestHead
+from prefork.worker.request.proxy_headers import into_scope, with_id
+from prefork.worker.request.tls_info import extension_of
+
+_TEMPLATE: dict[str, Any] = {
+    "type": "http",
+    "asgi": None,
+    "http_version": "",
+    "method": "",
+    "scheme": "",
+    "path": "",
+    "raw_path": b"",
+    "query_string": b"",
+    "root_path": "",
+    "headers": None,
+    "client": None,
+    "server": None,
+    "extensions": None,
+}
+"""All keys of a scope: a copy with others put in would have to grow."""
+
+
+class _Place:
+    """The scope as far as it is the same for all requests of a connection: ``template``; and, in
+    ``scope``, for those with its ``usual`` head, which came twice in a row."""
+
+    __slots__ = ("_last", "scope", "template", "tls", "usual")
+
+    def __init__(self, template: dict[str, Any], tls: dict[str, Any] | None) -> None:
+        self.template = template
+        self.tls = tls
+        """The TLS extension; None: the connection is not encrypted."""
+        self.usual: RequestHead | None = None
+        self.scope: dict[str, Any] = {}
+        self._last: RequestHead | None = None
+
+    def of(self, request: RequestHead) -> dict[str, Any]:
+        """The scope of a head that recurs, without its dicts and lists."""
+        derived = request.derived
+        if derived is None:
+            derived = request.derived = {}
+            _add_head(derived, request, self.template["root_path"])
+        scope = self.template.copy()
+        scope.update(derived)
+        if request is self._last:
+            self.usual, self.scope = request, scope.copy()
+        self._last = request
+        return scope
+
+
+class Scopes:
+    """Makes the scopes of one worker's requests."""
+
+    def __init__(
+        self, state: dict[str, Any] | None = None, root_path: str = "", id_header: str = ""
+    ) -> None:
+        """``state``: of the lifespan; each request gets a copy (Lifespan 2.0, "Lifespan State")."""
+        self._state = state or None
+        self._root_path = root_path
+        self._id_name = id_header.lower().encode("ascii")
+
+    def of(self, exchange: Exchange) -> dict[str, Any]:
+        """A scope of the app's own: it may do with it what it likes."""
+        connection, request = exchange.connection, exchange.request
+        place: _Place = connection.shared or self._place(connection)
+        if request.recurring:
+            scope = place.scope.copy() if place.usual is request else place.of(request)
+            scope["headers"] = request.headers.copy()
+        else:
+            scope = place.template.copy()
+            _add_head(scope, request, self._root_path)
+            scope["headers"] = request.headers
+        scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
+        # Those of EXTENSIONS. Written out, because a call would cost as much as the dicts.
+        scope["extensions"] = {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+        }
+        if place.tls is not None:
+            chain = place.tls["client_cert_chain"].copy()
+            scope["extensions"]["tls"] = {**place.tls, "client_cert_chain": chain}
+        if self._state is not None:
+            scope["state"] = self._state.copy()
+        if request.origin is not None and (origin := exchange.origin) is not None:
+            into_scope(scope, origin)
+        if exchange.id:
+            with_id(scope, self._id_name, exchange.id)
+        return scope
+
+    def _place(self, connection: Connection) -> _Place:
+        peer = connection.peer
+        server: tuple[str, int | None] | None = peer.server
+        if server is None:
+            # A unix socket has a path, and one without a name has not even that.
+            path = connection.transport.get_extra_info("sockname")
+            server = (path, None) if path and isinstance(path, str) else None
+        template = _TEMPLATE.copy()
+        template["root_path"], template["scheme"] = self._root_path, peer.scheme
+        template["client"], template["server"] = peer.client, server
+        tls = None if peer.tls is None else extension_of(peer.tls)
+        connection.shared = place = _Place(template, tls)
+        return place
+
+
+def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:
+    """Keys that follow from the request's head, but for its fields."""
+    path = request.path.decode("ascii")
+    scope["http_version"] = request.version
+    scope["method"] = request.method
+    # The specification has the path with its front, also when a proxy took it away.
+    scope["path"] = root_path * (path != "*") + (unquote(path) if "%" in path else path)
+    scope["raw_path"] = request.path
+    scope["query_string"] = request.query

@@ -1,0 +1,97 @@
+"""What a worker waits for when all requests are answered: work under ``prefork.busy()``, threads.
+
+Python waits at its exit for threads that are no daemons: those of an app, its Timers, and those of
+executors (``threading._shutdown``, before atexit). So does a worker that was told to go; the kill
+timeout bounds it. One that never served, or that failed, ends at once.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+from _thread import allocate_lock, start_new_thread
+from concurrent.futures.thread import _threads_queues
+
+from prefork.worker.busy import BusyWork
+from prefork.worker.master_channel import Line
+from prefork.worker.monitor.stack_report import at, stack_of
+
+MOMENT = 0.2
+"""Seconds after which the log says what is waited for: idle threads of an executor end sooner."""
+
+MOST_TOLD = 10
+"""Threads."""
+
+
+class LastThreads:
+    """Of one worker, in its main thread."""
+
+    def __init__(
+        self, who: str, log: logging.Logger, line: Line, busy: BusyWork, kill_timeout: float
+    ) -> None:
+        self._who = who
+        self._log = log
+        self._line = line
+        self._busy = busy
+        self._kill_timeout = kill_timeout
+        self._told = False
+
+    async def work_done(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for the work that the app has marked."""
+        self.tell()
+        if self._busy.count:
+            done = loop.create_future()
+
+            def finish() -> None:
+                loop.call_soon_threadsafe(done.set_result, None)
+
+            self._busy.when_idle(finish)
+            await done
+
+    def wait(self) -> None:
+        """Wait for that work, and for all threads that Python waits for."""
+        self.tell()
+        self._busy.wait()
+        threading._shutdown()  # type: ignore[attr-defined]
+
+    def tell(self) -> None:
+        """Tell the master that only these keep the worker, and soon the log, if there are any."""
+        if self._told or not (self._busy.count or self._threads()):
+            return
+        self._told = True
+        self._line.waits("threads and work of the app")
+        try:
+            start_new_thread(self._tell_later, ())
+        except RuntimeError:  # at a limit of processes
+            self._tell_log()
+
+    def _tell_later(self) -> None:
+        moment = allocate_lock()
+        moment.acquire()
+        moment.acquire(timeout=MOMENT)
+        self._tell_log()
+
+    def _tell_log(self) -> None:
+        frames = sys._current_frames()
+        kept = []
+        for thread in self._threads():
+            frame = frames.get(thread.ident or 0)  # a green thread has none
+            kept.append(f"{thread.name} ({at([stack_of(frame)])})" if frame else thread.name)
+        if self._busy.count:
+            kept.insert(0, f"{self._busy.count} x prefork.busy()")
+        if len(kept) > MOST_TOLD:
+            kept[MOST_TOLD:] = [f"and {len(kept) - MOST_TOLD} more"]
+        if kept:
+            self._log.info(
+                "%s answered all, and waits up to the kill timeout (%gs) for: %s",
+                self._who,
+                self._kill_timeout,
+                ", ".join(kept),
+            )
+
+    @staticmethod
+    def _threads() -> list[threading.Thread]:
+        """Those that Python waits for; of executors also the daemons."""
+        main = threading.main_thread()
+        alive = [each for each in threading.enumerate() if each is not main]
+        return [each for each in alive if not each.daemon or each in _threads_queues]

@@ -1,0 +1,59 @@
+"""--tls-watch: a worker that sees changed certificate files shows the new ones from then on.
+
+Connections that exist keep what they have. The files are looked at once a second by their inode,
+time and size, which costs microseconds. Two files are never changed at once, so they are read when
+they have been the same for one look.
+"""
+
+import asyncio
+import logging
+import os
+
+from prefork.errors import PreforkError
+from prefork.tls.credentials import Credentials, stamps
+from prefork.worker import app_api
+
+PERIOD = 1.0
+"""Seconds between two looks."""
+
+
+class Renewal:
+    """Runs as long as the loop does."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, credentials: Credentials, log: logging.Logger
+    ) -> None:
+        self._loop = loop
+        self._credentials = credentials
+        self._log = log
+        self._files = credentials.plan.files()
+        self._in_use = credentials.stamps
+        self._seen = self._in_use
+
+    def start(self) -> None:
+        """Begin to watch; one worker for all complains about what they may not read."""
+        locked = [path for path in self._files if not os.access(path, os.R_OK)]
+        if locked and app_api.worker().slot == 0:
+            self._log.warning(
+                "tls-watch: the workers' user may not read %s; a change shows after a reload",
+                ", ".join(locked),
+            )
+        self._look()
+
+    def _look(self) -> None:
+        self._loop.call_later(PERIOD, self._look)
+        now = stamps(self._files)
+        if now == self._seen and now != self._in_use:
+            self._in_use = now
+            self._renew()
+        self._seen = now
+
+    def _renew(self) -> None:
+        try:
+            self._credentials.renew()
+        except PreforkError as error:
+            self._log.error("tls-watch: going on with the old certificate: %s", error)
+            return
+        for remark in self._credentials.remarks:
+            self._log.warning("%s", remark)
+        self._log.info("tls-watch: new connections get the new certificate")

@@ -1,0 +1,18 @@
+"""What accompanies a worker of any interface, from before its app is imported to its end."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefork.worker.background_work import LastThreads
+    from prefork.worker.fork_hooks import ForkHooks
+    from prefork.worker.monitor.watchdog import Watchdog
+
+
+@dataclass(frozen=True, slots=True)
+class Aids:
+    """One of each for a worker."""
+
+    watchdog: "Watchdog"
+    hooks: "ForkHooks"
+    last_threads: "LastThreads"

@@ -1,0 +1,304 @@
+"""An HTTP worker: a uvloop, the acceptor, the heartbeat, and the way out.
+
+Draining goes: close the listeners, let the service finish, let the app shut down, leave. The
+master's kill timeout bounds all of it; a worker whose master died keeps that time itself.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from prefork.config import Config
+from prefork.config.networks import Networks
+from prefork.http.connection import Connection
+from prefork.http.counting_connection import CountingConnection
+from prefork.http.forwarded import Proxies
+from prefork.http.limits import Limits, WebSocketLimits
+from prefork.http.load import Load
+from prefork.http.peer import Addresses
+from prefork.http.server_state import Handler, Service
+from prefork.http.spool_disk import SpoolDisk, check_folder
+from prefork.plural import counted
+from prefork.tls.certificate_matching import be_quiet_about_garbage
+from prefork.unix.descriptors import limit
+from prefork.worker.accept.accept_events import Listening
+from prefork.worker.accept.accept_policy import gate
+from prefork.worker.accept.acceptor import Acceptor
+from prefork.worker.accept.endpoints import Door, Make
+from prefork.worker.accept.handoff import Sharing, Way
+from prefork.worker.accept.rebalance import Rebalance
+from prefork.worker.app_api import worker
+from prefork.worker.asgi.asgi_http import AsgiHandler
+from prefork.worker.asgi.call_drain import CallEnder, drain_times
+from prefork.worker.asgi.lifespan import Lifespan
+from prefork.worker.background_work import LastThreads
+from prefork.worker.certificate_reload import Renewal
+from prefork.worker.companions import Aids
+from prefork.worker.interface import Interface
+from prefork.worker.master_channel import Line
+from prefork.worker.monitor.heartbeat import QUIET, Heartbeat
+from prefork.worker.monitor.slow_log import SlowLog
+from prefork.worker.monitor.stats import Figures
+from prefork.worker.monitor.watchdog import Watchdog
+from prefork.worker.request.request_id import traced
+from prefork.worker.shutdown import Leave
+from prefork.worker.wsgi.environ import Environ
+from prefork.worker.wsgi.wsgi_app import WsgiHandler
+from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
+
+if TYPE_CHECKING:
+    from prefork.worker.boot import Birth
+
+ROOM_TO_SHARE = 0.75
+"""Of its most connections that a worker may have and share: what it gives away makes room for new
+ones, and it is to find a place again."""
+
+RESERVED = 64
+"""Descriptors that are never used for connections."""
+
+
+class HttpWorker:
+    """Serves a WSGI or ASGI app until it is asked to leave."""
+
+    def __init__(
+        self,
+        birth: "Birth",
+        app: Callable[..., Any],
+        interface: Interface,
+        doors: list[Door],
+        line: Line,
+        leave: Leave,
+    ) -> None:
+        self._app = app
+        self._interface = interface
+        self._config = birth.config
+        self._doors = doors
+        self._queue = birth.queue
+        self._spool_dir = birth.spool_dir
+        self._line = line
+        self._leave = leave
+        self._log = birth.log
+        self._log_access = birth.log_access
+        self._ender: CallEnder | None = None
+
+    def run(self, aids: Aids) -> None:
+        """Returns when drained. Raises AppError when the app cannot start."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            aids.hooks.run(runner, self._serve(aids))
+
+    async def _serve(self, aids: Aids) -> None:
+        loop = asyncio.get_running_loop()
+        lifespan = Lifespan(self._app, self._log)
+        if self._interface is Interface.ASGI:
+            await lifespan.start()
+        config, row = self._config, self._line.row
+        load = Load(row.loads, row.number)
+        service = self._service(loop, lifespan, load, aids.watchdog)
+        aids.hooks.call(service.give_up)
+        at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
+        figures = Figures(row, at_a_time, loop.time())
+        keeper = gate(row, load, config, at_a_time)
+        most = self._most_connections()
+        acceptor = Acceptor(
+            loop,
+            Listening(loop, self._doors, Way(self._queue)),
+            self._maker(service),
+            self._log,
+            keeper,
+            service,
+            most,
+            figures.accepted,
+        )
+        service.on_lost = acceptor.make_room
+        room = most * ROOM_TO_SHARE
+
+        def may_share() -> bool:
+            return len(service.connections) < room and not self._line.is_alone
+
+        sharing = Sharing(loop, service, figures, self._queue, may_share)
+
+        def asked() -> None:
+            # In the signal's handler: an app that blocks the loop must not delay the news.
+            acceptor.shut()
+            sharing.stop()
+            self._line.leaving()
+
+        self._leave.tell(asked)
+        self._leave.watch(loop)
+        self._prepare_tls(loop)
+        also = [acceptor.beat]
+        if config.accept == "fair" and not (service.limits.requests or config.threads):
+            also.append(sharing.tick)
+        if self._ender is not None:
+            also.append(self._ender.tick)
+        if config.rebalance:
+            also.append(Rebalance(row, service, figures).tick)
+
+        def look_at_siblings() -> None:
+            keeper.tick(figures.mean, sharing.shares)
+
+        longest = min(QUIET, config.timeout or math.inf)
+        heart = Heartbeat(loop, service, self._line, figures, look_at_siblings, also, longest)
+        acceptor.open(heart.rouse)
+        heart.beat()
+        self._line.ready(shares=True)
+        await self._leave.stopping
+        await self._drain(service, acceptor, heart)
+        await self._end_app(service, acceptor, lifespan, aids.last_threads)
+        aids.watchdog.rest()
+
+    async def _drain(self, service: Service, acceptor: Acceptor, heart: Heartbeat) -> None:
+        """Answer who has come; of those in the queues only who would find nobody else."""
+        service.drain(self._leave.orphaned or self._line.ends)
+        heart.beat()
+        if self._leave.orphaned or self._line.ends or self._line.is_alone:
+            await acceptor.empty_way()
+        if self._leave.orphaned:
+            acceptor.empty_queue()
+        acceptor.close()
+
+    async def _end_app(
+        self, service: Service, acceptor: Acceptor, lifespan: Lifespan, last: LastThreads
+    ) -> None:
+        """Wait until all connections, calls and marked work are over, and end the lifespan."""
+        if self._ender is None:
+            # In no task of its own: WSGI hides the running loop.
+            await self._finish(service, acceptor, last)
+            return
+        self._ender.begin(self._leave.stopped_at)
+        finishing = asyncio.ensure_future(self._finish(service, acceptor, last))
+        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.left))
+        # Its calls are over, even if a client has not taken all of an answer yet, or if work that
+        # the app has marked goes on: the lifespan has to end before the kill timeout.
+        await lifespan.stop()
+        await finishing
+
+    async def _finish(self, service: Service, acceptor: Acceptor, last: LastThreads) -> None:
+        """Until all connections are gone, and all calls and marked work are over."""
+        await acceptor.settle(self._config.linger)
+        await service.emptied()
+        await service.handler.finish()
+        await last.work_done(service.loop)
+
+    def _service(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lifespan: Lifespan,
+        load: Load,
+        watchdog: Watchdog,
+    ) -> Service:
+        config = self._config
+        service = Service(
+            loop,
+            self._handler(lifespan),
+            limits(config),
+            proxies(config),
+            load,
+            self._log_access,
+            self._spool(),
+        )
+        self._watch(service, watchdog)
+        service.handle = traced(service.handle, config)
+        service.upgrade = traced(service.upgrade, config)
+        self._watch_wear(service)
+        return service
+
+    def _spool(self) -> SpoolDisk:
+        """Where bodies wait on disk. Raises MachineError where none can."""
+        config = self._config
+        if self._spool_dir and self._interface is Interface.WSGI:
+            check_folder(self._spool_dir)
+        return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
+
+    @staticmethod
+    def _maker(service: Service) -> Make:
+        """Of the protocol of each connection."""
+        counts = service.limits.requests or service.limits.concurrency
+        kind = CountingConnection if counts else Connection
+
+        def connection(told: Addresses | None = None) -> Connection:
+            return kind(service, told)
+
+        return connection
+
+    def _handler(self, lifespan: Lifespan) -> Handler:
+        config = self._config
+        root_path, id_header = config.root_path, config.request_id_header
+        if self._interface is Interface.ASGI:
+            asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
+            times = drain_times(config.kill_timeout, config.stream_timeout)
+            self._ender = CallEnder(asgi, times, self._log)
+            return asgi
+        several = config.workers != 1 or config.max_workers is not None
+        environ = Environ(config.threads > 0, several, root_path, id_header)
+        basics = (self._app, self._line, self._log, environ)
+        if config.threads:
+            return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
+        return WsgiHandler(*basics)
+
+    def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
+        tls = next((door.tls for door in self._doors if door.tls is not None), None)
+        if tls is not None:
+            be_quiet_about_garbage()
+            if self._config.tls_watch:
+                Renewal(loop, tls, self._log).start()
+
+    def _most_connections(self) -> float:
+        """At a time; the app needs some descriptors, too."""
+        return max(1, min(self._config.limit_connections or math.inf, limit() - RESERVED))
+
+    def _watch_wear(self, service: Service) -> None:
+        if self._config.max_requests is not None:
+            jitter = random.randint(0, self._config.max_requests_jitter)
+            most = self._config.max_requests + jitter
+            service.wear(most, lambda: self._line.worn(counted(most, "request")))
+
+    def _watch(self, service: Service, watchdog: Watchdog) -> None:
+        watchdog.service = service
+        if self._config.slow_log is not None:
+            blocks = self._interface is Interface.WSGI and not self._config.threads
+            slow = SlowLog(
+                self._config.slow_log, blocks, worker(), watchdog, self._log, self._log_access
+            )
+            service.log_access = slow.over
+            slow.begin(service)
+
+
+def proxies(config: Config) -> Proxies:
+    """The part of the settings that says whom to believe about clients."""
+    trusted = Networks(config.forwarded_allow)
+    return Proxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
+
+
+def limits(config: Config) -> Limits:
+    """The part of the settings that HTTP needs."""
+    return Limits(
+        line=config.limit_line,
+        headers=config.limit_headers,
+        header_size=config.limit_header_size,
+        body=config.limit_body,
+        body_memory=config.body_memory,
+        keepalive=config.keepalive,
+        header_timeout=config.header_timeout,
+        body_timeout=config.body_timeout,
+        send_timeout=config.send_timeout,
+        request=config.timeout,
+        linger=config.linger,
+        websocket=WebSocketLimits(
+            ping_interval=config.ws_ping_interval,
+            ping_timeout=config.ws_ping_timeout,
+            close_timeout=config.ws_close_timeout,
+            max_size=config.ws_max_size,
+            max_queue=config.ws_max_queue,
+            compression=config.ws_compression == "on",
+        ),
+        body_rate=config.body_rate,
+        requests=config.limit_requests_per_connection,
+        concurrency=config.limit_concurrency,
+        underscores=config.underscores,
+        server=config.server_header,
+    )

@@ -1,0 +1,46 @@
+"""The heartbeat of a ``main`` whose listeners are used by an event loop: from that loop.
+
+A few times a second while a connection is open; while none is, the pauses double (heartbeat.py says
+why). The next connection brings the heartbeat forward.
+"""
+
+import asyncio
+
+from prefork.http.tick import PERIOD
+from prefork.worker.main.counted_listener import Entrance
+from prefork.worker.master_channel import Line
+
+
+class MainBeat:
+    """Of one worker; ``longest``: seconds between two beats at most."""
+
+    def __init__(self, line: Line, entrance: Entrance, longest: float) -> None:
+        self.longest = longest
+        self._line = line
+        self._entrance = entrance
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next: asyncio.TimerHandle | None = None
+        self._pause = 0.0
+        """Seconds from the last beat to the next one."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Beat in that loop from now on, unless another one does that already."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = loop
+            self._beat()
+
+    def wake(self) -> None:
+        """A connection was taken, in the loop."""
+        if self._pause > PERIOD:
+            self._pause = 0.0
+            self._beat()
+
+    def _beat(self) -> None:
+        assert self._loop is not None
+        if self._next is not None:
+            self._next.cancel()
+        idle = self._line.is_ready and not self._entrance.is_busy and self._pause >= PERIOD
+        self._pause = max(PERIOD, min(2 * self._pause, self.longest)) if idle else PERIOD
+        if self._line.is_ready:
+            self._line.beat_until(self._pause)
+        self._next = self._loop.call_later(self._pause, self._beat)

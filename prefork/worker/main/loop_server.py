@@ -1,0 +1,273 @@
+"""Servers of event loops on a listener of ours: ``main`` in asyncio accepts in its turn, too.
+
+``loop.create_server`` accepts all that wait, in C with uvloop, before any sibling can: the worker
+that is awake gets most connections. So in a worker that runs a main the loops' own methods
+(``create_server``, ``create_unix_server``, ``sock_accept``, of asyncio's loop and of uvloop's)
+recognize an AppListener, and a server of this module takes one connection at a time, when the gate
+admits it. ``asyncio.start_server`` and frameworks' servers call these methods; a subclass of a
+loop would not be used by an app that makes its own, as ``asyncio.run`` in a plain main does.
+"""
+
+import asyncio
+import functools
+import os
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import uvloop
+
+from prefork.http.server_state import PERIOD_WHILE_DRAINING
+from prefork.worker.accept.acceptor import EXHAUSTED, REST
+from prefork.worker.main.app_listener import AppListener
+from prefork.worker.main.counted_listener import PAUSE, Counted
+
+_TLS = ("ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
+
+
+class ListenerServer(asyncio.AbstractServer):
+    """What ``create_server`` returns for one AppListener.
+
+    As with uvloop's servers, ``wait_closed`` does not wait for connections that are open.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: AppListener,
+        make_protocol: Callable[[], asyncio.BaseProtocol],
+        tls: dict[str, Any],
+    ) -> None:
+        """``tls``: the options of that name, as ``connect_accepted_socket`` takes them."""
+        self._loop = loop
+        self._listener = listener
+        self._make_protocol = make_protocol
+        self._tls = tls
+        self._serves = False
+        self._listens = False
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._forever: asyncio.Future[None] | None = None
+        self._stop_fd = -1
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    # What apps call.
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        """The listener, until it is closed."""
+        return () if self._closed.done() else (self._listener,)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it was made for."""
+        return self._loop
+
+    def is_serving(self) -> bool:
+        """Whether it accepts connections."""
+        return self._serves
+
+    async def start_serving(self) -> None:
+        """Accept connections from now on. Raises RuntimeError when it is closed."""
+        if self._closed.done():
+            raise RuntimeError(f"server {self!r} is closed")
+        if not self._serves:
+            self._serves = True
+            self._listener.entrance.open(self._listener)
+            self._listener.beat_in(self._loop)
+            self._notice_stop()
+            self._listen()
+
+    async def serve_forever(self) -> None:
+        """Until it is cancelled, or closed. Raises RuntimeError when it is closed already."""
+        if self._forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        await self.start_serving()
+        self._forever = self._loop.create_future()
+        try:
+            await self._forever
+        finally:
+            self._forever = None
+            self.close()
+
+    def close(self) -> None:
+        """Accept no more, and close the listener; open connections go on."""
+        if self._closed.done():
+            return
+        self._serves = False
+        self._rest()
+        if self._stop_fd >= 0:
+            self._loop.remove_reader(self._stop_fd)
+            os.close(self._stop_fd)
+        self._listener.close()
+        self._closed.set_result(None)
+        if self._forever is not None:
+            self._forever.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until ``close`` was called."""
+        await asyncio.shield(self._closed)
+
+    # Accepting.
+
+    def _notice_stop(self) -> None:
+        """In a loop that the app runs itself nothing else would end it."""
+        if not self._listener.in_loop:
+            self._stop_fd = os.dup(self._listener.stopping.fileno())
+            self._loop.add_reader(self._stop_fd, self._stop)
+
+    def _stop(self) -> None:
+        self._loop.remove_reader(self._stop_fd)
+        if self._listener.leaves:
+            self._rest()
+            self._listener.entrance.leave()
+            self._end_when_done()
+
+    def _end_when_done(self) -> None:
+        """End the app, as ``accept`` does in a plain main: between two connections."""
+        if self._listener.entrance.is_busy:
+            self._loop.call_later(PERIOD_WHILE_DRAINING, self._end_when_done)
+        else:
+            self._listener.leave()
+
+    def _listen(self) -> None:
+        if self._serves and not self._listens:
+            self._listens = True
+            self._loop.add_reader(self._listener.fileno(), self._take)
+
+    def _rest(self, seconds: float | None = None) -> None:
+        """Do not look at the listener for so long; None: no more."""
+        if self._listens:
+            self._listens = False
+            self._loop.remove_reader(self._listener.fileno())
+        if seconds is not None:
+            self._loop.call_later(seconds, self._listen_again)
+
+    def _listen_again(self) -> None:
+        self._listen()
+        if self._serves:
+            self._take()  # at once, because nothing else would notice that a sibling was faster
+
+    def _take(self) -> None:
+        """One connection, if it is ours. The loop comes back as long as others wait."""
+        try:
+            taken = self._listener.turn()
+        except BlockingIOError:
+            if self._listener.leaves:
+                self._rest()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                self._complain(error, "prefork: cannot accept; trying again in 100 ms")
+                self._rest(REST)
+        else:
+            if taken is None:
+                self._rest(PAUSE)
+            else:
+                connecting = self._loop.create_task(self._connect(taken[0]))
+                self._connecting.add(connecting)
+                connecting.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, taken: Counted) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._make_protocol, taken, **self._tls)
+        except OSError:
+            taken.close()  # the client left, or its TLS handshake failed
+        except Exception as error:
+            taken.close()
+            self._complain(error, "prefork: cannot serve a connection")
+        except BaseException:
+            taken.close()
+            raise
+
+    def _complain(self, error: Exception, message: str) -> None:
+        self._loop.call_exception_handler(
+            {"message": message, "exception": error, "socket": self._listener}
+        )
+
+
+async def create_server(
+    loop: asyncio.AbstractEventLoop,
+    listener: AppListener,
+    make_protocol: Callable[[], asyncio.BaseProtocol],
+    options: dict[str, Any],
+) -> ListenerServer:
+    """As the loop's own method. Raises TypeError when ``ssl`` is no context."""
+    tls = {name: options[name] for name in _TLS if options.get(name) is not None}
+    if tls and not isinstance(tls.get("ssl"), ssl.SSLContext):
+        raise TypeError("ssl argument must be an SSLContext or None")
+    server = ListenerServer(loop, listener, make_protocol, tls)
+    if options.get("start_serving", True):
+        await server.start_serving()
+    return server
+
+
+async def sock_accept(
+    loop: asyncio.AbstractEventLoop, listener: AppListener
+) -> tuple[Counted, Any]:
+    """As the loop's own method."""
+    listener.entrance.open(listener)
+    listener.beat_in(loop)
+    while True:
+        try:
+            taken = listener.turn()
+        except BlockingIOError:
+            if listener.leaves:
+                await loop.create_future()  # main is about to be cancelled
+            await _readable(loop, listener)
+        else:
+            if taken is not None:
+                taken[0].setblocking(False)
+                return taken
+            await asyncio.sleep(PAUSE)
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, listener: AppListener) -> None:
+    """Or, in a loop that the app runs itself, until the worker is to leave."""
+    readable = loop.create_future()
+
+    def tell() -> None:
+        if not readable.done():
+            readable.set_result(None)
+
+    stop = os.dup(listener.stopping.fileno())
+    told_otherwise = listener.in_loop or listener.stopping
+    fds = (listener.fileno(),) if told_otherwise else (listener.fileno(), stop)
+    for fd in fds:
+        loop.add_reader(fd, tell)
+    try:
+        await readable
+    finally:
+        for fd in fds:
+            loop.remove_reader(fd)
+        os.close(stop)
+
+
+def teach_loops() -> None:
+    """Make asyncio's loop and uvloop's recognize an AppListener. For good: this process has no
+    other use for them than its main."""
+    for kind in (asyncio.SelectorEventLoop, uvloop.Loop):
+        for name in ("create_server", "create_unix_server"):
+            setattr(kind, name, _recognizing(getattr(kind, name)))
+        setattr(kind, "sock_accept", _recognizing_accept(kind.sock_accept))  # noqa: B010
+
+
+Method = Callable[..., Coroutine[Any, Any, Any]]
+
+
+def _recognizing(method: Method) -> Method:
+    @functools.wraps(method)
+    async def create(loop: Any, protocol_factory: Any, *args: Any, **options: Any) -> Any:
+        listener = options.get("sock")
+        if isinstance(listener, AppListener) and all(arg is None for arg in args):
+            return await create_server(loop, listener, protocol_factory, options)
+        return await method(loop, protocol_factory, *args, **options)
+
+    return create
+
+
+def _recognizing_accept(method: Method) -> Method:
+    @functools.wraps(method)
+    async def accept(loop: Any, sock: Any) -> Any:
+        if isinstance(sock, AppListener):
+            return await sock_accept(loop, sock)
+        return await method(loop, sock)
+
+    return accept

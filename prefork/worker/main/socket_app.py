@@ -1,0 +1,105 @@
+"""``main(listener)``: the app owns its accept loop, plain or async.
+
+The listener is a real socket whose ``accept`` also looks out for the stop signal and beats for the
+hang detection (app_listener.py); event loops use it by loop_server.py. How a main ends:
+
+* one that asks ``prefork.stopping()`` leaves by itself, in its own time up to the kill timeout;
+* a plain one that does not is left by SystemExit out of ``accept``, between two connections;
+* an async one that does not is cancelled, and the tasks that it started may finish.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from prefork.config import Config
+from prefork.errors import AppError
+from prefork.http.tick import PERIOD
+from prefork.unix.listeners import Listener
+from prefork.worker import app_api, fork_hooks
+from prefork.worker.fork_hooks import ForkHooks
+from prefork.worker.interface import is_async
+from prefork.worker.main.app_listener import AppListener
+from prefork.worker.main.counted_listener import Entrance
+from prefork.worker.main.loop_heartbeat import MainBeat
+from prefork.worker.main.loop_server import teach_loops
+from prefork.worker.master_channel import Line
+from prefork.worker.monitor.heartbeat import QUIET
+from prefork.worker.shutdown import Leave
+
+
+def run_main(
+    app: Callable[..., Any],
+    listeners: list[Listener],
+    config: Config,
+    line: Line,
+    leave: Leave,
+    log: logging.Logger,
+    hooks: ForkHooks,
+) -> None:
+    """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
+    in_loop = is_async(app)
+    leave.tell(line.leaving)
+    entrance = Entrance(line.row, config)
+    beat = MainBeat(line, entrance, min(QUIET, config.timeout or math.inf))
+    sockets = [
+        AppListener.wrap(listener, leave.stopping, line, entrance, beat, in_loop)
+        for listener in listeners
+    ]
+    teach_loops()
+
+    def ready() -> None:
+        if in_loop:
+            # Before the master hears of it: it reads deadlines when it is woken.
+            line.beat_until(PERIOD)
+        line.ready()
+
+    if config.ready.word == "manual":
+        app_api.on_ready(ready)
+    else:
+        ready()
+    if in_loop:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            hooks.run(runner, _run_async(app, sockets, beat, leave))
+    else:
+        hooks.keep_connections()
+        hooks.call(entrance.forget)
+        app(*sockets)
+        if fork_hooks.in_child:
+            fork_hooks.leave()
+    if not leave.stopping:
+        raise AppError("main(listener) returned although nobody asked it to leave")
+    log.debug("main(listener) returned")
+
+
+async def _run_async(
+    app: Callable[..., Any], sockets: list[AppListener], beat: MainBeat, leave: Leave
+) -> None:
+    loop = asyncio.get_running_loop()
+    leave.watch(loop)
+    beat.start(loop)
+    main = loop.create_task(app(*sockets))
+    stopping = asyncio.ensure_future(_await(leave.stopping))
+    await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not main.done() and not leave.stopping.asked:
+        # Turns for main to take a connection that was accepted before; no more are.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        main.cancel()
+    try:
+        await main
+    except asyncio.CancelledError:
+        pass
+    finally:
+        stopping.cancel()
+    ours = {stopping, asyncio.current_task()}
+    if rest := {task for task in asyncio.all_tasks() if task not in ours}:
+        await asyncio.wait(rest)
+
+
+async def _await(stopping: app_api.Stopping) -> None:
+    await stopping

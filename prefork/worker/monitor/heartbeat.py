@@ -1,0 +1,106 @@
+"""The heartbeat of a worker: a few times a second, from the loop that serves.
+
+A blocked loop misses it, and that is its point. All that is not worth a timer of its own happens
+here, too.
+
+While nothing is in flight the pauses double, up to QUIET: an idle worker costs next to nothing, and
+a loop that blocks then is found within the timeout and one such pause. The first request or
+connection wakes the heartbeat: clock, Date and deadline are as of that moment, and the next beat
+comes after the usual time.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from prefork.http.server_state import Service
+from prefork.http.tick import PERIOD
+from prefork.worker.master_channel import Line
+from prefork.worker.monitor.stats import Figures
+
+QUIET = 8.0
+"""Seconds between two beats, at most, while nothing is in flight; never more than the timeout."""
+
+
+class Heartbeat:
+    """Calls ``look_at_siblings`` and ``also`` at each beat; ``longest``: seconds between two."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        service: Service,
+        line: Line,
+        figures: Figures,
+        look_at_siblings: Callable[[], None],
+        also: Sequence[Callable[[], None]],
+        longest: float = QUIET,
+    ) -> None:
+        self._loop = loop
+        self._service = service
+        self._line = line
+        self._figures = figures
+        self._look_at_siblings = look_at_siblings
+        self._also = also
+        self._longest = longest
+        self._next: asyncio.TimerHandle | None = None
+        self._pause = 0.0
+        """Seconds from the last beat to the next one; 0: something came meanwhile."""
+        self._answered = 0
+        """Requests at the last beat."""
+        self.is_slow = False
+        """The next beat is further away than usual, and whatever comes brings it forward."""
+
+    def beat(self) -> None:
+        """Now, and from now on."""
+        self._hurry()
+        service = self._service
+        usual = service.tick()
+        wait = self._pause = self._pause_after(usual)
+        self._figures.publish(service, self._loop.time(), wait)
+        self._look_at_siblings()
+        for call in self._also:
+            call()
+        self._line.promise(service.oldest, wait)
+        self._next = self._loop.call_later(wait, self.beat)
+        if wait > usual:
+            self.is_slow = True
+            service.wake = self.wake
+            service.load.tell_next_change(self.wake)
+            if not service.quiet_time():
+                self.wake()  # one of the calls has taken a connection
+
+    def wake(self) -> None:
+        """Something has come while nothing was in flight.
+
+        No connection is looked at here: this is called in the middle of the work on one.
+        """
+        if self.is_slow:
+            self._hurry()
+            self._pause = 0.0
+            now = self._loop.time()
+            self._service.advance(now)
+            self._figures.wake(now, PERIOD)
+            self._line.beat_until(PERIOD)
+            self._next = self._loop.call_later(PERIOD, self.beat)
+
+    def rouse(self) -> None:
+        """Something has come to a listener, perhaps for a sibling."""
+        if self.is_slow:
+            self.wake()
+            self._look_at_siblings()  # what is known of them is old
+
+    def _hurry(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        if self.is_slow:
+            self.is_slow = False
+            self._service.wake = lambda: None
+            self._service.load.tell_no_change()
+
+    def _pause_after(self, usual: float) -> float:
+        """Until the next beat."""
+        service = self._service
+        idle = service.requests == self._answered
+        self._answered = service.requests
+        if not idle or self._pause < usual:
+            return usual
+        return max(usual, min(2 * self._pause, service.quiet_time(), self._longest))

@@ -1,0 +1,179 @@
+"""Who is at what: which request runs in which thread, where it is, and how that is told.
+
+Nothing is noted while requests run. All of it is read off the stacks when somebody asks, so a
+request pays nothing for it.
+"""
+
+import asyncio
+import os
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import dropwhile
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from prefork.http.exchange import Exchange
+from prefork.worker.asgi.asgi_http import Running
+from prefork.worker.wsgi.wsgi_app import Call
+
+Frames = list[FrameType]
+"""Outermost first."""
+
+MOST_FRAMES = 100
+"""Of one stack."""
+
+MOST_TASKS = 5
+"""That one request waits for."""
+
+_HERE = os.path.dirname(__file__) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
+_PLUMBING = (_PACKAGE, threading.__file__, _ASYNCIO)
+_STEPS = frozenset({"run", "_run", "_pull"})
+"""Our functions within which a request's part of a stack begins."""
+
+_NOT_THE_APPS = (
+    *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    _PACKAGE,
+    "<frozen",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A request that the app has. ``thread``: which runs it at this moment; None: it waits."""
+
+    exchange: Exchange
+    thread: int | None = None
+    stacks: list[Frames] = field(default_factory=list)
+    """Of the request, without our own frames, and of tasks and threads that it waits for; none of
+    them empty."""
+
+
+def running(threads: Mapping[int, FrameType]) -> dict[Exchange, Work]:
+    """The requests that are being run, by the innermost frames of all threads."""
+    found = (running_in(thread, innermost) for thread, innermost in threads.items())
+    return {work.exchange: work for work in found if work is not None}
+
+
+def running_in(thread: int, innermost: FrameType) -> Work | None:
+    """The request that is run by this thread."""
+    frames: Frames = []
+    frame: FrameType | None = innermost
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _STEPS and code.co_filename.startswith(_HERE):
+            call = frame.f_locals.get("self")
+            if isinstance(call, Call | Running):
+                return Work(call.exchange, thread, [frames[::-1]] if frames else [])
+        frames.append(frame)
+        frame = frame.f_back
+    return None
+
+
+def waiting(exchange: Exchange) -> Work:
+    """A request that no thread runs: where its task waits, if it has one."""
+    call = exchange.state
+    if not isinstance(call, Running) or call.task is None:
+        return Work(exchange)
+    stacks: list[Frames] = []
+    tasks: list[asyncio.Task[Any]] = [call.task]
+    for task in tasks:  # which grows meanwhile
+        stacks.append(frames := list(_awaited(task.get_coro())))
+        stacks += _threads_of(frames)
+        for each in _waited_for(task, frames):
+            if each not in tasks and len(tasks) < MOST_TASKS:
+                tasks.append(each)
+    return Work(exchange, None, [stack for stack in (stacks[0][1:], *stacks[1:]) if stack])
+
+
+def _awaited(awaited: object) -> Iterator[FrameType]:
+    """From a coroutine to the innermost frame that it waits in, as far as Python shows it."""
+    for _ in range(MOST_FRAMES):
+        for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+            frame = getattr(awaited, f"{kind}_frame", None)
+            if isinstance(frame, FrameType):
+                yield frame
+                awaited = getattr(awaited, inner)
+                break
+        else:
+            return
+
+
+def _waited_for(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.Task[Any]"]:
+    """Tasks that this one waits for: asyncio links only some of them, so look at its variables,
+    too: wait_for has one there, a task group has its children. By their types, not by isinstance,
+    which asks proxies for their class, and some raise."""
+    found: list[Any] = [getattr(task, "_fut_waiter", None)]
+    for frame in frames:
+        for value in list(frame.f_locals.values()):
+            if type(value).__name__ == "TaskGroup":
+                found += list(getattr(value, "_tasks", ()))
+            elif frame.f_code.co_filename.startswith(_ASYNCIO):
+                found += list(value) if type(value) in (set, list) else [value]
+    for each in found:  # which grows meanwhile
+        if issubclass(type(each), asyncio.Task):
+            if not each.done():
+                yield each
+        elif issubclass(type(each), asyncio.Future):
+            found += getattr(each, "_children", ())  # of gather
+
+
+def _threads_of(frames: Frames) -> Iterator[Frames]:
+    """anyio's threads that it waits for, which run the plain functions of async frameworks."""
+    for frame in frames:
+        if "anyio" in frame.f_code.co_filename:
+            for value in list(frame.f_locals.values()):
+                if issubclass(type(value), threading.Thread):
+                    innermost = sys._current_frames().get(value.ident or 0)
+                    if innermost is not None:
+                        yield stack_of(innermost)
+
+
+def told(exchange: Exchange) -> str:
+    """``GET /slow from 127.0.0.1:4711``"""
+    kind = "WebSocket: " if exchange.behind is not None else ""
+    client = exchange.client
+    place = f"{client[0]}:{client[1]}" if client is not None else "a unix socket"
+    return f"{kind}{exchange.request.shown()} from {place}"
+
+
+def age(exchange: Exchange) -> float:
+    """Seconds since the app got it; up to a tick too many, unless requests are timed."""
+    return max(0.0, monotonic() - (exchange.started or exchange.began))
+
+
+def at(stacks: list[Frames]) -> str:
+    """``app.py:7 in slow``: the innermost place in code of the app's own, if there is any."""
+    inwards = [frame for frames in stacks for frame in frames]
+    own = (f for f in reversed(inwards) if not f.f_code.co_filename.startswith(_NOT_THE_APPS))
+    frame = next(own, None) or inwards[-1]
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def stack_of(innermost: FrameType) -> Frames:
+    """A thread's stack, without what is below the app: our boot, our loop, the thread's start."""
+    frames = [frame for frame, _ in traceback.walk_stack(innermost)][::-1]
+    boot = (n for n, f in enumerate(frames) if f.f_code.co_filename == _HERE + "boot.py")
+    own = dropwhile(_is_plumbing, frames[next(boot, 0) :])
+    return list(own) or frames[-1:]
+
+
+def _is_plumbing(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_PLUMBING)
+
+
+def drawn(stacks: list[Frames]) -> str:
+    """The stacks as in a traceback, below a line that announces them."""
+    shown = []
+    for frames in stacks:
+        lines = traceback.StackSummary.extract(
+            ((frame, frame.f_lineno) for frame in frames[-MOST_FRAMES:]), lookup_lines=True
+        )
+        shown.append("".join(lines.format()).rstrip())
+    return "\n  and what it waits for:\n".join(shown)

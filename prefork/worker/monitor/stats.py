@@ -1,0 +1,154 @@
+"""What a worker tells about itself: its part of the scoreboard row, written by the tick.
+
+A request leaves only its time behind (http/server_state.py); what can be counted of it is counted
+here,
+a few times a second.
+"""
+
+import math
+from time import monotonic, process_time
+
+from prefork.http.server_state import Service
+from prefork.http.tick import PERIOD
+from prefork.unix.scoreboard import Row
+from prefork.unix.tcp_info import time_in_queue
+from prefork.wire import histogram
+from prefork.wire.row_values import RATE_MEMORY
+from prefork.wire.scoreboard import HISTOGRAM, INDEX
+
+LATEST = 1.0
+"""Seconds for which the worst lag stands."""
+
+MOST_SORTED = 2048
+"""Times of one beat; of more than that every second one, or third …, stands for its neighbours: at
+a hundred thousand requests a second to sort all of them would cost one per cent."""
+
+QUESTION = 0.01
+"""Seconds between two questions how long a connection has waited."""
+
+_SEQUENCE = INDEX["sequence"]
+_BEAT = INDEX["beat"]
+_DUE = INDEX["due"]
+_REQUESTS = INDEX["requests"]
+_IN_FLIGHT = INDEX["in_flight"]
+_CONNECTIONS = INDEX["connections"]
+_OLDEST = INDEX["oldest"]
+_UNANSWERED = INDEX["unanswered"]
+_ACCEPTED = INDEX["accepted"]
+_ACCEPT_ASKED = INDEX["accept_asked"]
+_ACCEPT_WAIT = INDEX["accept_wait"]
+_CLASSES = [_UNANSWERED, *(INDEX[f"answered_{digit}xx"] for digit in "12345")]
+"""By the first digit of the status."""
+_SENT = INDEX["sent"]
+_BUSY = INDEX["busy"]
+_LAG = INDEX["lag"]
+_TOOK = INDEX["took"]
+_RATE = INDEX["rate"]
+
+
+class Figures:
+    """Of one worker. ``at_a_time``: requests that it can have in its app at once; 0: any number."""
+
+    def __init__(self, row: Row, at_a_time: int, now: float) -> None:
+        self._counts, self._floats = row.counts, row.floats
+        self._at_a_time = at_a_time
+        self._last = self._due = self._woken = now
+        self._was_idle = False
+        """Until the last beat there was nothing to do, and the one before planned with that."""
+        self._cpu = process_time()
+        self._requests = 0
+        self._lag = 0.0
+        self._lag_until = 0.0
+        self._next_question = 0.0
+        self.busy = 0.0
+        """Share of the time between the last two beats."""
+        self.mean = 0.0
+        """Seconds that a request took between them; not known when none was answered."""
+        self.interval = 0.0
+        """Seconds from one answer to the next, when last some were given."""
+        self.late = 0.0
+        """Seconds by which the loop was late for the last beat."""
+
+    def accepted(self, fd: int) -> None:
+        """A connection was taken. How long it had waited is asked of a hundred a second at most."""
+        counts = self._counts
+        counts[_ACCEPTED] += 1
+        now = monotonic()
+        if now >= self._next_question:
+            self._next_question = now + QUESTION
+            waited = time_in_queue(fd)
+            if waited is not None:
+                counts[_ACCEPT_ASKED] += 1
+                self._floats[_ACCEPT_WAIT] += waited
+
+    def publish(self, service: Service, now: float, wait: float) -> None:
+        """All that changed since the last time; the next is to be in ``wait`` seconds."""
+        counts, floats = self._counts, self._floats
+        late = max(0.0, now - self._due)
+        # A beat of an idle worker tells when the machine had time for it; no request waited for it.
+        self.late = 0.0 if self._was_idle else late
+        counts[_SEQUENCE] += 1
+        took = self._count_times(service)
+        floats[_BEAT], floats[_DUE] = now, now + wait
+        answered = service.requests - counts[_REQUESTS]
+        counts[_REQUESTS] = service.requests
+        counts[_IN_FLIGHT] = service.load.requests
+        counts[_CONNECTIONS] = len(service.connections)
+        floats[_OLDEST] = service.first
+        counts[_SENT] = service.sent
+        floats[_BUSY] += self._busy(now, late, took)
+        if answered:
+            self.interval = (now - max(self._last, self._woken)) / answered
+        # Nothing is true "of late" that will not be looked at for longer than that.
+        floats[_LAG] = self._worst_lag(now, late) if wait <= LATEST else 0.0
+        floats[_RATE] = self._rate(service.requests, now)
+        counts[_SEQUENCE] += 1
+        self._last, self._due = now, now + wait
+        self._was_idle = wait > PERIOD
+
+    def wake(self, now: float, wait: float) -> None:
+        """There is something to do: the next ``publish`` is to be in ``wait`` seconds."""
+        self._woken, self._due, self._was_idle = now, now + wait, False
+
+    def _count_times(self, service: Service) -> float:
+        """Empties the service's lists; what all of these requests took."""
+        if not service.times:
+            return 0.0
+        counts = self._counts
+        latest: list[float] = []
+        for status, times in service.times.items():
+            counts[_CLASSES[status // 100]] += len(times)
+            latest += times
+        service.times.clear()
+        step = len(latest) // MOST_SORTED + 1
+        too_many = -len(latest) % step
+        for bucket, count in histogram.sort(latest[::step]):
+            counts[HISTOGRAM + bucket] += count * step - too_many
+            too_many = 0
+        took = math.fsum(latest)
+        self.mean = took / len(latest)
+        self._floats[_TOOK] += took
+        return took
+
+    def _busy(self, now: float, late: float, took: float) -> float:
+        """Whatever tells the most: CPU, a loop that could not come, or calls that block."""
+        cpu = process_time()
+        used, self._cpu = cpu - self._cpu, cpu
+        calls = took / self._at_a_time if self._at_a_time else 0.0
+        passed = now - self._last
+        busy = min(passed, max(used, late, calls))
+        self.busy = busy / passed if passed > 0 else 0.0
+        return busy
+
+    def _worst_lag(self, now: float, late: float) -> float:
+        if late >= self._lag or now > self._lag_until:
+            self._lag, self._lag_until = late, now + LATEST
+        return self._lag
+
+    def _rate(self, requests: int, now: float) -> float:
+        passed = now - self._last
+        if passed <= 0:
+            return float(self._floats[_RATE])
+        new, self._requests = requests - self._requests, requests
+        share = 1 - math.exp(-passed / RATE_MEMORY)
+        return float(self._floats[_RATE] + (new / passed - self._floats[_RATE]) * share)

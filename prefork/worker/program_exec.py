@@ -1,0 +1,129 @@
+"""A worker that becomes a program in another language: what it finds, and the exec.
+
+It finds the shared sockets from descriptor 3 on (sd_listen_fds(3)), behind them the one that it may
+say READY=1 to, /dev/null as its stdin, no other descriptors, default signals, a session of its own,
+and who it is in its environment. Our
+ready pipe closes at the exec; that is how the master knows that it went well.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+from collections.abc import Iterable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from prefork.config.addresses import Unix
+from prefork.errors import AppError
+from prefork.unix.listeners import Listener
+from prefork.unix.notify import speak
+from prefork.unix.process import let_signals_through
+from prefork.worker.shutdown import MASTERS_BUSINESS
+
+FIRST_FD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hatch:
+    """What the master keeps for a program: where to say that it is ready, and its stderr."""
+
+    notify: str
+    stderr: int
+
+
+def find(command: Sequence[str], environ: MutableMapping[str, str]) -> str:
+    """The file that the command means, from here. Raises AppError."""
+    name = command[0]
+    path = shutil.which(name, path=environ.get("PATH", os.defpath))
+    if path is not None:
+        return path
+    if "/" not in name:
+        raise AppError(f"cannot run {name}: there is no such program on the PATH")
+    if os.path.isdir(name):
+        raise AppError(f"cannot run {name}: it is a folder")
+    if os.path.exists(name):
+        raise AppError(f"cannot run {name}: it is not executable; see chmod +x")
+    raise AppError(f"cannot run {name}: there is no such file in {os.getcwd()}")
+
+
+def lead_session() -> None:
+    """Leave the master's session and the terminal: signals that are meant for a whole group are the
+    master's business, and our own group can be signalled as one."""
+    os.setsid()
+
+
+def out_of_the_way(fd: int, sockets: int) -> int:
+    """A copy of ``fd`` beyond those that the program finds."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + 1)
+
+
+def become(
+    command: Sequence[str],
+    listeners: Iterable[Listener],
+    hatch: Hatch,
+    stop_signal: str,
+    watchdog: float | None,
+) -> NoReturn:
+    """Exec. Raises AppError."""
+    path = find(command, os.environ)
+    sockets = list(listeners)
+    _describe(sockets, hatch, watchdog)
+    _arrange([listener.socket.fileno() for listener in sockets], hatch)
+    _forget_signals(signal.Signals[stop_signal])
+    try:
+        os.execv(path, list(command))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        if error.errno == errno.ENOEXEC:
+            reason = "it is no program; a script begins with a line such as #!/bin/sh"
+        elif error.errno == errno.ENOENT:
+            reason = "the interpreter that it names is not there"
+        raise AppError(f"cannot run {path}: {reason}") from None
+
+
+def _describe(listeners: list[Listener], hatch: Hatch, watchdog: float | None) -> None:
+    environ, pid = os.environ, str(os.getpid())
+    environ["NOTIFY_SOCKET"] = hatch.notify
+    environ["NOTIFY_FD"] = str(FIRST_FD + len(listeners))
+    if listeners:
+        environ["LISTEN_FDS"] = str(len(listeners))
+        environ["LISTEN_PID"] = pid
+        environ["LISTEN_FDNAMES"] = ":".join(map(_name, listeners))
+    if watchdog is not None:
+        environ["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
+        environ["WATCHDOG_PID"] = pid
+
+
+def _name(listener: Listener) -> str:
+    """No colon may be in it, so a port has to do."""
+    if isinstance(listener.address, Unix):
+        return "unix-" + os.path.basename(listener.address.path).replace(":", "_")
+    name = listener.socket.getsockname()
+    return f"tcp-{name[1]}" if isinstance(name, tuple) else "unix"
+
+
+def _arrange(sockets: list[int], hatch: Hatch) -> None:
+    """Sockets to 3, 4, …, then the way to the master; nothing beyond survives the exec."""
+    copies = [out_of_the_way(fd, len(sockets)) for fd in (*sockets, speak(hatch.notify))]
+    beyond = FIRST_FD + len(copies)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(hatch.stderr, 2)
+    for place, copy in enumerate(copies, FIRST_FD):
+        os.dup2(copy, place)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) >= beyond:
+                os.set_inheritable(int(name), False)
+        except OSError:
+            pass  # that was the folder itself
+
+
+def _forget_signals(stop_signal: signal.Signals) -> None:
+    """All as a program expects them. What came for the whole group before we left it is dropped."""
+    for signum in set(MASTERS_BUSINESS) - {stop_signal}:
+        signal.signal(signum, signal.SIG_IGN)
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(signum, signal.SIG_DFL)
+    let_signals_through()

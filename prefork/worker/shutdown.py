@@ -1,0 +1,115 @@
+"""How a worker is told to go.
+
+The stop signal means: drain. SIGQUIT means: now. The end of the life pipe, or the parent-death
+signal, means that the master died: drain, and keep the kill timeout without it. All other signals
+that an operator sends to a whole process group are the master's business: here they have handlers
+that do nothing. SIG_IGN would be inherited by every program that the app starts (execve(2)); a
+handler is not.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from prefork.unix.process import die_with_parent
+from prefork.worker.app_api import Stopping
+
+if TYPE_CHECKING:
+    import asyncio
+
+MASTERS_BUSINESS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGWINCH,
+)
+"""What an operator sends to a whole group, and a worker does not heed."""
+
+
+def _disregard(_signum: int, _frame: FrameType | None) -> None:
+    """The master does what this signal asks for."""
+
+
+class Leave:
+    """Installed before the app is loaded; ``stopping`` happens when the worker is to go."""
+
+    def __init__(
+        self,
+        stopping: Stopping,
+        stop_signal: str,
+        kill_timeout: float,
+        life_fd: int,
+        master: int,
+    ) -> None:
+        self.stopping = stopping
+        self.orphaned = False
+        self.stopped_at = 0.0
+        """When the worker was told to go (monotonic)."""
+        self._on_asked: Callable[[], None] = lambda: None
+        self._signal = signal.Signals[stop_signal]
+        self._kill_timeout = kill_timeout
+        self._life_fd = life_fd
+        self._master = master
+        self._worker = os.getpid()
+
+    def ignore_masters_signals(self) -> None:
+        """While the app loads: the stop signal simply ends us."""
+        signal.signal(self._signal, signal.SIG_DFL)
+        for signum in MASTERS_BUSINESS:
+            if signum != self._signal:
+                signal.signal(signum, _disregard)
+                # The kernel restarts what it interrupts in C code, which may not expect EINTR.
+                signal.siginterrupt(signum, False)
+
+    def follow_master(self) -> bool:
+        """Get the stop signal when the master dies; False: it is dead already."""
+        return die_with_parent(self._signal, self._master)
+
+    def listen(self, on_quit: Callable[[], None]) -> None:
+        """From now on the stop signal means drain; ``on_quit`` is called before a quick end."""
+
+        def quit_now(_signum: int, _frame: FrameType | None) -> None:
+            on_quit()
+            os._exit(0)
+
+        signal.signal(self._signal, self._asked)
+        signal.signal(signal.SIGQUIT, quit_now)
+
+    def tell(self, on_asked: Callable[[], None]) -> None:
+        """Call it, perhaps in a signal handler, when ``stopping`` happens; now, if it has already:
+        an app may take its time to start up, and the signal does not wait for it."""
+        self._on_asked = on_asked
+        if self.stopping:
+            on_asked()
+
+    def watch(self, loop: "asyncio.AbstractEventLoop") -> None:
+        """Notice the death of the master in the loop, too."""
+
+        def closed() -> None:
+            loop.remove_reader(self._life_fd)
+            self._go()
+
+        loop.add_reader(self._life_fd, closed)
+
+    def _asked(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() == self._worker:
+            self._go()
+        else:
+            # A child whose own handler, the app's, calls the one that it found.
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+    def _go(self) -> None:
+        if os.getppid() != self._master and not self.orphaned:
+            self.orphaned = True
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
+        if not self.stopping:
+            self.stopped_at = monotonic()
+            self.stopping.set()
+            self._on_asked()

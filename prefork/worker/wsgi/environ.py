@@ -1,0 +1,243 @@
+"""WSGI's environ: what the server, the connection and the request's head put into it (PEP 3333).
+
+Little of it changes from one request to the next, so a request copies what was made before: for a
+worker, or for a head that recurs; and adds what was made for its connection.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from prefork.http.body import WholeBody
+from prefork.http.connection import Connection
+from prefork.http.exchange import Exchange
+from prefork.http.field_cache import FamiliarHead, Fields
+from prefork.http.request import RequestHead
+from prefork.unix.streams import error_stream
+from prefork.worker.request.proxy_headers import into_environ
+from prefork.worker.request.tls_info import environ_of
+from prefork.worker.wsgi.file_wrapper import FileWrapper
+
+_KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+"""Header names as environ keys; bounded, for clients that invent names."""
+
+_MOST_KEYS = 1024
+
+_OTHERS = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REQUEST_URI",
+    "RAW_URI",
+    "SERVER_PROTOCOL",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.url_scheme",
+    "wsgi.early_hints",
+)
+_ROOM = 8
+"""Header fields of the usual request."""
+
+Hints = Iterable[tuple[str, str]]
+Hint = Callable[[Connection, Hints], None]
+"""Send early hints for the request that this connection is answering."""
+
+
+class EarlyHints:
+    """``wsgi.early_hints``: called with header fields, ``("Link", …)`` above all, sends a 103.
+
+    One for a connection: it answers its requests one by one, so they cannot be mistaken. The slots
+    keep an app from leaving attributes on it for the next request.
+    """
+
+    __slots__ = ("_connection", "_hint")
+
+    def __init__(self, connection: Connection, hint: Hint) -> None:
+        self._connection = connection
+        self._hint = hint
+
+    def __call__(self, headers: Hints) -> None:
+        self._hint(self._connection, headers)
+
+
+class NoInput:
+    """``wsgi.input`` of a request without a body; one for all, because it has no state, and takes
+    no attributes."""
+
+    __slots__ = ()
+
+    def read(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def readline(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def readlines(self, _hint: int = -1) -> list[bytes]:
+        """No lines."""
+        return []
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Place:
+    """What all requests of a connection share, and no others: its ``facts``; and the ``environ`` of
+    its ``usual`` head, which came twice in a row."""
+
+    __slots__ = ("_last", "environ", "facts", "usual")
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.usual: RequestHead | None = None
+        self.environ: dict[str, Any] = {}
+        self._last: RequestHead | None = None
+
+    def note(self, request: RequestHead, environ: dict[str, Any]) -> None:
+        """This is the environ of a head, before there is anything in it of one request alone."""
+        if request is self._last:
+            self.usual, self.environ = request, environ.copy()
+        self._last = request
+
+
+class Environ:
+    """Makes the environ of each request of one worker."""
+
+    hint: Hint
+    """Set by the handler."""
+
+    def __init__(
+        self, multithread: bool, multiprocess: bool, root_path: str = "", id_header: str = ""
+    ) -> None:
+        self.multithread = multithread
+        self._id_key = "HTTP_" + id_header.upper().replace("-", "_")
+        self._template: dict[str, Any] = {
+            "SCRIPT_NAME": root_path.encode().decode("latin-1"),
+            "SERVER_SOFTWARE": "prefork",
+            "wsgi.version": (1, 0),
+            "wsgi.errors": error_stream(),
+            "wsgi.input": NoInput(),
+            "wsgi.multithread": multithread,
+            "wsgi.multiprocess": multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+            # Of the connection and the head.
+            **dict.fromkeys(_OTHERS, ""),
+        }
+        # A copy has as much room as its original: it must not grow with every request.
+        fields = dict.fromkeys(map(str, range(_ROOM)))
+        self._template |= fields
+        for field in fields:
+            del self._template[field]
+
+    def of(self, exchange: Exchange) -> dict[str, Any]:
+        """A dict of the app's own: it may do with it what it likes."""
+        connection, request = exchange.connection, exchange.request
+        place: _Place = connection.shared or self._place(connection)
+        if place.usual is request:
+            environ = place.environ.copy()
+        elif request.recurring:
+            environ = (request.derived or self._remember(request)).copy()
+            environ.update(place.facts)
+            place.note(request, environ)
+        elif type(request) is FamiliarHead:
+            environ = (request.fields.derived or self._remember_fields(request.fields)).copy()
+            environ.update(place.facts)
+            _add_line(environ, request)
+            if request.cookie is not None:
+                environ["HTTP_COOKIE"] = request.cookie.decode("latin-1")
+        else:
+            environ = self._template.copy()
+            environ.update(place.facts)
+            _add_head(environ, request)
+        body = exchange.body
+        if type(body) is WholeBody:
+            environ["wsgi.input"] = BytesIO(body.data)
+        elif body is not None:
+            environ["wsgi.input"] = body.file  # type: ignore[union-attr]
+            # Known by now also for a chunked body, and some frameworks read no body without it.
+            environ["CONTENT_LENGTH"] = str(body.size)  # type: ignore[union-attr]
+        if request.origin is not None and (origin := exchange.origin) is not None:
+            into_environ(environ, origin)
+        if exchange.id:
+            environ["prefork.request_id"] = environ[self._id_key] = exchange.id
+        return environ
+
+    def _place(self, connection: Connection) -> "_Place":
+        peer = connection.peer
+        server, client = peer.server, peer.client
+        facts = {
+            "wsgi.url_scheme": peer.scheme,
+            "SERVER_NAME": server[0] if server else "localhost",
+            "SERVER_PORT": str(server[1]) if server else "80",
+            "REMOTE_ADDR": client[0] if client else "",
+            "REMOTE_PORT": str(client[1]) if client else "",
+            "wsgi.early_hints": EarlyHints(connection, self.hint),
+        }
+        if peer.tls is not None:
+            facts |= environ_of(peer.tls)
+        connection.shared = place = _Place(facts)
+        return place
+
+    def _remember(self, request: RequestHead) -> dict[str, Any]:
+        """What all requests with this head share, and with all requests of the worker."""
+        request.derived = self._template.copy()
+        _add_head(request.derived, request)
+        if request.length:
+            # As for those that are not remembered: without leading zeros.
+            request.derived["CONTENT_LENGTH"] = str(request.length)
+        return request.derived
+
+    def _remember_fields(self, fields: Fields) -> dict[str, Any]:
+        """The same with these fields, whatever is asked for."""
+        fields.derived = self._template.copy()
+        _add_fields(fields.derived, fields.headers)
+        return fields.derived
+
+
+def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
+    """Variables that follow from the request's head."""
+    _add_line(environ, request)
+    _add_fields(environ, request.headers)
+
+
+def _add_line(environ: dict[str, Any], request: RequestHead) -> None:
+    """Those of its first line."""
+    path = request.path
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = path.decode("latin-1")
+    environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
+    # PATH_INFO is unquoted, so an escaped slash is lost in it. REQUEST_URI is how Apache, uWSGI and
+    # PHP call the target as it was sent, RAW_URI is gunicorn's name.
+    environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
+
+
+def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        key = _KEYS.get(name)
+        if key is None:
+            key = _new_key(name)
+        if key in environ:
+            joint = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] += joint + value.decode("latin-1")
+        else:
+            environ[key] = value.decode("latin-1")
+
+
+def _new_key(name: bytes) -> str:
+    """``HTTP_…``."""
+    key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if len(_KEYS) < _MOST_KEYS:
+        _KEYS[name] = key
+    return key
