@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
 LAYERS = (
-    {"errors", "version", "printable", "counted"},
+    {"errors", "version", "printable", "plural"},
     {"pool", "config", "http", "wire"},
     {"unix", "tls"},
     {"worker", "observe"},

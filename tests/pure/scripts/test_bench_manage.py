@@ -79,6 +79,6 @@ def test_json_gives_back_what_it_took_and_passes_over_the_unknown() -> None:
 
 
 def test_the_readme_has_the_markers() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     lines = command.section(ABOUT, RUN)
     assert "60 (50-80)" in between(readme, command.START, command.END, lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefork.pool.scaling import Bounds, Decision, Reading, Scaler, Veto
 
-RECORDS = Path(__file__).parents[1] / "corpus/load"
+RECORDS = Path(__file__).parents[2] / "corpus/load"
 
 
 def replay(name: str) -> list[tuple[Reading, Decision]]:

@@ -5,7 +5,7 @@ from random import Random
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
 from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, ScaleGoal, SettleGoal, StopGoal
-from tests.pure.goals_truth import assert_true
+from tests.pure.pool.goals_truth import assert_true
 
 LONGEST = 3600.0
 """Simulated seconds in which each goal has ended, also where every step takes its longest."""

@@ -14,7 +14,7 @@ from prefork.config.options import POSITIONAL
 from prefork.config.render import option_table, sample_file, settings
 from prefork.config.settings_diff import changed_for_restart
 from prefork.config.sources import file_layer
-from tests.pure.values import configs, values
+from tests.pure.config.values import configs, values
 
 DEFAULTS = dict.fromkeys(OPTIONS, "default")
 

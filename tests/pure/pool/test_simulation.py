@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 from prefork.pool import MasterState, Policy, Pool, facts, orders
 from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, SettleGoal, StopGoal, refusal
 from prefork.pool.workers import FRESH, State
-from tests.pure.goals_truth import assert_true
-from tests.pure.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
-from tests.pure.goals_world import World as SmallWorld
+from tests.pure.pool.goals_truth import assert_true
+from tests.pure.pool.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
+from tests.pure.pool.goals_world import World as SmallWorld
 
 HANG = 30.0
 DOOM = [fate for fate in FATES if fate != "done"]

@@ -1,9 +1,9 @@
-"""Goals, one statement at a time. test_pool_simulation.py has every goal in every state."""
+"""Goals, one statement at a time. test_simulation.py has every goal in every state."""
 
 from prefork.pool import MasterState, facts, orders
 from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal
 from prefork.pool.workers import FRESH, State
-from tests.pure.goals_world import World, reload, scale, served, settle, stop
+from tests.pure.pool.goals_world import World, reload, scale, served, settle, stop
 
 
 def test_a_scale_whose_workers_keep_dying_fails_with_their_reason() -> None:

@@ -10,7 +10,7 @@ from prefork.config import value_types
 from prefork.config.addresses import Inherited, Tcp, Unix, same_socket, scheme_of
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.networks import Networks, parse_network
-from tests.pure.values import addresses, networks
+from tests.pure.config.values import addresses, networks
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from tests.pure.queueing import App, flapping, sawtooth, service, spike, steady
+from tests.pure.pool.queueing import App, flapping, sawtooth, service, spike, steady
 
 HOUR = 3600.0
 MB = 2**20

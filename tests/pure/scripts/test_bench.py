@@ -259,7 +259,7 @@ class TestReport:
             report.readme("no markers", ABOUT, ROWS)
 
     def test_the_readme_has_the_markers(self) -> None:
-        readme = Path(__file__).parents[2] / "README.md"
+        readme = Path(__file__).parents[3] / "README.md"
         assert report.readme(readme.read_text(), ABOUT, ROWS)
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from prefork.config import OPTIONS, value_types
 from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
 from prefork.config.value_types import Kind
-from tests.pure.values import VALUES, addresses, durations, junk, values
+from tests.pure.config.values import VALUES, addresses, durations, junk, values
 
 ANY_KIND = sorted({option.kind for option in OPTIONS.values()}, key=lambda kind: kind.expected)
 

@@ -15,7 +15,7 @@ from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
 from prefork.errors import UsageError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONF = ROOT / "conf"
 SERVICE, SOCKET = CONF / "prefork.service", CONF / "prefork.socket"
 
