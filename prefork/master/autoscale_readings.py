@@ -10,7 +10,7 @@ from prefork.pool import MasterState, Pool
 from prefork.pool.scaling import Reading
 from prefork.pool.workers import FRESH, Worker
 from prefork.unix import memory
-from prefork.unix.backlog import waiting
+from prefork.unix.accept_queue import waiting
 from prefork.unix.cores import usable_cores
 from prefork.unix.cpu_usage import Cores, Shares
 from prefork.unix.memory_footprint import proportional, resident

@@ -18,7 +18,7 @@ from prefork.errors import MachineError
 from prefork.master.children import Nursery
 from prefork.master.generation import Generation
 from prefork.master.process_titles import Titles
-from prefork.master.stderr_tail import LastWords
+from prefork.master.stderr_relay import LastWords
 from prefork.observe.logger import Log
 from prefork.pool import orders
 from prefork.unix import process_tree

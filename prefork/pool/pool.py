@@ -26,9 +26,9 @@ from random import Random
 from prefork.errors import AppError, MachineError
 from prefork.pool import facts, orders
 from prefork.pool.budget import Budget
-from prefork.pool.busy_work import AwaitedWork
 from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import HandSet, Plan, Policy
+from prefork.pool.recycle_wait import AwaitedWork
 from prefork.pool.table import Table
 from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
 from prefork.printable import shortened

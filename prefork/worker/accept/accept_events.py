@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from select import EPOLLET, EPOLLIN, POLLIN, epoll, poll  # gevent and eventlet take some away
 
-from prefork.unix.backlog import Backlog
+from prefork.unix.accept_queue import Backlog
 from prefork.worker.accept.endpoints import Door
 from prefork.worker.accept.handoff import Way
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefork.config import Config
 from prefork.http.load import CONNECTION, REQUEST, Load
-from prefork.unix.backlog import waiting
+from prefork.unix.accept_queue import waiting
 from prefork.unix.scoreboard import Row
 from prefork.wire.scoreboard import INDEX
 from prefork.worker.accept.accept_policy import gate

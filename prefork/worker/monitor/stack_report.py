@@ -30,8 +30,8 @@ MOST_FRAMES = 100
 MOST_TASKS = 5
 """That one request waits for."""
 
-_HERE = os.path.dirname(__file__) + os.sep
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PACKAGE = os.path.dirname(_HERE.rstrip(os.sep)) + os.sep
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 _PLUMBING = (_PACKAGE, threading.__file__, _ASYNCIO)
 _STEPS = frozenset({"run", "_run", "_pull"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefork.unix import memory
-from prefork.unix.backlog import waiting
+from prefork.unix.accept_queue import waiting
 from prefork.unix.cpu_usage import Cores, Shares
 from prefork.unix.process import Death
 from tests.pure.children import born

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.master.stderr_tail import LastWords
+from prefork.master.stderr_relay import LastWords
 from prefork.observe.logger import Log
 from prefork.unix.pipes import Pipe, open_output_pipe
 from prefork.unix.poller import Waiter
