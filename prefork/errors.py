@@ -54,7 +54,7 @@ class ClientGoneError(PreforkError, ConnectionResetError):
     """The HTTP client left, or reads too slowly, while the app was still answering."""
 
 
-INCOMPLETE = (
+INCOMPLETE_ENVIRONMENT = (
     "the Python environment that prefork runs in is incomplete, or was changed after the master "
     "had started: install prefork and what it depends on, then restart the master"
 )

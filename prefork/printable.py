@@ -30,7 +30,7 @@ byte: ``caf\\xe9``. A backslash stays as it is, so a text that was escaped befor
 import re
 from typing import Any
 
-MOST_TEXT = 20 * 1024
+MAX_TEXT_LENGTH = 20 * 1024
 """Characters of an error or a traceback that are kept. JSON writes a character with up to twelve
 bytes, and one line of the ready pipe or of the control socket has room for them."""
 
@@ -63,7 +63,7 @@ def printable_value(value: Any) -> Any:
     return value
 
 
-def shortened(text: str, most: int = MOST_TEXT) -> str:
+def cut_middle(text: str, most: int = MAX_TEXT_LENGTH) -> str:
     """The text, or its begin and its end when it has more than ``most`` characters: both ends of a
     traceback tell more than its middle."""
     if len(text) <= most:

@@ -21,9 +21,9 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from prefork import Client
-from prefork.cli.registry.snapshot import Look
-from prefork.cli.view.app_table import listed
-from prefork.cli.view.monit_screen import View, draw
+from prefork.cli.registry.snapshot import AppSampler
+from prefork.cli.view.app_table import render_app_list
+from prefork.cli.view.monit_screen import ScreenState, draw
 
 PICTURES = Path(__file__).parent / "screenshots"
 SECONDS = 20
@@ -97,12 +97,12 @@ def main() -> None:
         threads = [threading.Thread(target=ask, args=words) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
-        look = Look(client)
+        look = AppSampler(client)
         while time.monotonic() < until - 2:
-            seen = look.apps()
+            seen = look.sample_apps()
             time.sleep(1)
-        export(draw(View(seen, "web", look.log("web")), 110, 28), "monit", 110, 28)
-        export(listed(client.measured(), 110), "list", 110)
+        export(draw(ScreenState(seen, "web", look.recent_log("web")), 110, 28), "monit", 110, 28)
+        export(render_app_list(client.measured(), 110), "list", 110)
         for thread in threads:
             thread.join()
 

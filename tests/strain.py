@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.live.crowd import HELLO, crowd, need_descriptors, trickle
+from tests.live.crowd import HELLO, connect_many, require_descriptors, send_one_byte_each
 from tests.live.harness import Server
-from tests.live.memory import private
-from tests.live.web import web
+from tests.live.memory import private_bytes
+from tests.live.web import serving_app
 from tests.live.wire import tcp
 
 HONEST = 32
@@ -38,9 +38,9 @@ def main() -> int:
     options = parser.parse_args()
     measure, most = {"idle": (idle, 10_000), "slowloris": (slowloris, 2_000)}[options.what]
     count = options.connections or most
-    need_descriptors(count)
+    require_descriptors(count)
     for kind in KINDS:
-        with tempfile.TemporaryDirectory() as folder, web(kind, Path(folder)) as server:
+        with tempfile.TemporaryDirectory() as folder, serving_app(kind, Path(folder)) as server:
             print(f"{kind:5}", measure(server, count, options.seconds), flush=True)
     return 0
 
@@ -48,14 +48,14 @@ def main() -> int:
 def idle(server: Server, count: int, seconds: float) -> str:
     """Each has had an answer. What is given back later is given back before the end."""
     (worker,) = server.workers()
-    with crowd(server, 200, HELLO):
+    with connect_many(server, 200, HELLO):
         pass
-    before = private(worker.pid)
+    before = private_bytes(worker.pid)
     alone = _cpu(worker, seconds)
-    with crowd(server, count, HELLO):
+    with connect_many(server, count, HELLO):
         time.sleep(6)
         with_crowd = _cpu(worker, seconds)
-        each = (private(worker.pid) - before) / count
+        each = (private_bytes(worker.pid) - before) / count
     return (
         f"{count} idle connections: {each / 1024:.2f} KB each; "
         f"CPU {with_crowd:.2%}, without them {alone:.2%}"
@@ -86,15 +86,15 @@ def slowloris(server: Server, count: int, seconds: float) -> str:
 
 def _attack(server: Server, count: int, ready: Event, over: Event) -> None:
     with ExitStack() as stack:
-        sockets = stack.enter_context(crowd(server, count))
+        sockets = stack.enter_context(connect_many(server, count))
         ready.set()
         turn = 0
         while not over.wait(1 / TURNS):
             some = sockets[turn::TURNS]
-            trickle(some)
+            send_one_byte_each(some)
             gone = [sock for sock in sockets[turn::TURNS] if sock not in some]
             if gone:
-                new = stack.enter_context(crowd(server, len(gone)))
+                new = stack.enter_context(connect_many(server, len(gone)))
                 sockets[turn::TURNS] = [*some, *new]
             turn = (turn + 1) % TURNS
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefork.cli.output.output_streams import printable_streams
-from prefork.cli.output.resource_errors import refusal
-from prefork.cli.output.standard_output import finish, tell_error, watch
-from prefork.cli.verbs.verb_table import as_flags, is_verb, run_verb
+from prefork.cli.output.resource_errors import resource_error
+from prefork.cli.output.standard_output import finish_output, print_error, report_write_errors
+from prefork.cli.verbs.verb_table import help_words_as_flags, is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
 
@@ -16,10 +16,10 @@ from prefork.unix.daemon import open_standard_streams
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole command; its exit code. Errors are one line, or the app's own traceback."""
     open_standard_streams()
-    watch()
+    report_write_errors()
     with printable_streams():
         code = _exit_code(sys.argv[1:] if arguments is None else arguments)
-    return finish(code)
+    return finish_output(code)
 
 
 def _exit_code(arguments: Sequence[str]) -> int:
@@ -38,7 +38,7 @@ def _exit_code(arguments: Sequence[str]) -> int:
 
 
 def _tell_unexpected(error: Exception) -> int:
-    refused = refusal(error) if isinstance(error, OSError) else None
+    refused = resource_error(error) if isinstance(error, OSError) else None
     if refused is not None:
         return _tell(str(refused), refused.exit_code)
     told = "".join(traceback.format_exception(error))
@@ -46,7 +46,7 @@ def _tell_unexpected(error: Exception) -> int:
 
 
 def _tell(text: str, code: int) -> int:
-    tell_error(text)
+    print_error(text)
     return code
 
 
@@ -62,12 +62,12 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the words say. Raises PreforkError."""
-    words = as_flags(arguments)
+    words = help_words_as_flags(arguments)
     return run_verb(words) if is_verb(words) else _without_verb(words, {})
 
 
 def _without_verb(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
     """Imported late: many a verb is over before all options are."""
-    from prefork.cli.serve.serve_command import serve_or_tell  # noqa: PLC0415
+    from prefork.cli.serve.serve_command import serve_or_print  # noqa: PLC0415
 
-    return serve_or_tell(arguments, given)
+    return serve_or_print(arguments, given)

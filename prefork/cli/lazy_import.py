@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 
-class Later:
+class LazyModule:
     """Stands for ``prefork.cli.NAME`` in the table of verbs; each attribute is a function of it.
 
     One verb needs tables or the whole master, the next one nothing but a socket, and serving none

@@ -21,7 +21,7 @@ SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
-class Tcp:
+class TcpAddress:
     """``host`` is a name or a literal without brackets; port 0 lets the kernel choose.
 
     ``scheme`` empty: https when there are certificates.
@@ -37,7 +37,7 @@ class Tcp:
 
 
 @dataclass(frozen=True, slots=True)
-class Unix:
+class UnixAddress:
     """``mode``: permission bits (None: what the umask leaves); ``owner``: ``user[:group]``.
 
     A path that begins with @ is an abstract name (unix(7)): no file, so without mode and owner, and
@@ -54,7 +54,7 @@ class Unix:
         return self.path.startswith("@")
 
     @property
-    def name(self) -> str:
+    def bind_name(self) -> str:
         """The address as bind(2) takes it: an abstract one begins with NUL."""
         return f"\0{self.path[1:]}" if self.is_abstract else self.path
 
@@ -65,7 +65,7 @@ class Unix:
 
 
 @dataclass(frozen=True, slots=True)
-class Inherited:
+class InheritedSocket:
     """A file descriptor that the parent opened, as systemd does from number 3 on.
 
     ``scheme`` empty: https when there are certificates and it is no unix socket.
@@ -78,17 +78,17 @@ class Inherited:
         return f"fd://{self.fd},scheme={self.scheme}" if self.scheme else f"fd://{self.fd}"
 
 
-Address = Tcp | Unix | Inherited
+Address = TcpAddress | UnixAddress | InheritedSocket
 
 
-def same_socket(one: Address, other: Address) -> bool:
+def is_same_socket(one: Address, other: Address) -> bool:
     """Whether both mean one socket, however it is to look and to speak."""
     match one, other:
-        case Tcp(), Tcp():
+        case TcpAddress(), TcpAddress():
             return (one.host, one.port) == (other.host, other.port)
-        case Unix(), Unix():
+        case UnixAddress(), UnixAddress():
             return one.path == other.path
-        case Inherited(), Inherited():
+        case InheritedSocket(), InheritedSocket():
             return one.fd == other.fd
     return False
 
@@ -98,7 +98,7 @@ def scheme_of(address: Address, has_certificates: bool, is_unix: bool) -> str:
 
     ``is_unix``: of the socket itself, for an inherited one may be either.
     """
-    if isinstance(address, Unix):
+    if isinstance(address, UnixAddress):
         return "http"
     return address.scheme or ("https" if has_certificates and not is_unix else "http")
 
@@ -115,20 +115,20 @@ def parse_address(text: str) -> Address:
     return _parse_tcp(text)
 
 
-def _parse_tcp(text: str) -> Tcp:
+def _parse_tcp(text: str) -> TcpAddress:
     host, colon, port = text.rpartition(":")
     if not colon:
-        return Tcp("127.0.0.1", _port(text))
-    return Tcp(_host(host), _port(port))
+        return TcpAddress("127.0.0.1", _port(text))
+    return TcpAddress(_host(host), _port(port))
 
 
-def _parse_inherited(text: str) -> Inherited:
+def _parse_inherited(text: str) -> InheritedSocket:
     number, comma, extra = text.partition(",")
     fd = _number(number, "a file descriptor", 65535)
     key, _, scheme = extra.partition("=")
     if comma and (key != "scheme" or scheme not in SCHEMES):
         raise ValueError(f"scheme=http or scheme=https after the number, not {extra!r}")
-    return Inherited(fd, scheme)
+    return InheritedSocket(fd, scheme)
 
 
 def _host(text: str) -> str:
@@ -149,7 +149,7 @@ def _is_ipv6(text: str) -> bool:
     return text.isprintable()
 
 
-def _parse_unix(text: str) -> Unix:
+def _parse_unix(text: str) -> UnixAddress:
     path, *extras = text.split(",")
     # Two slashes may stand for nothing, as in a URL; more than one at the start mean one.
     path = re.sub("^/+", "/", re.sub("^//", "", path))
@@ -169,7 +169,7 @@ def _parse_unix(text: str) -> Unix:
             owner = value
         else:
             raise ValueError(f"mode=660 or owner=user:group after the path, not {extra!r}")
-    return Unix(path, mode, owner)
+    return UnixAddress(path, mode, owner)
 
 
 def _port(text: str) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefork.config.options import OPTIONS
-from prefork.config.sources import Layer, file_layer, nearest, resolve
+from prefork.config.sources import Layer, file_layer, resolve, suggest_nearest
 from prefork.errors import UsageError
 
 TABLES = ("apps", "defaults")
@@ -32,7 +32,7 @@ Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class AppSection:
     """One app. ``layers``: its settings, the weakest first."""
 
     name: str
@@ -40,19 +40,19 @@ class Section:
     after: tuple[str, ...]
 
 
-def is_ecosystem(table: Table) -> bool:
+def is_apps_file(table: Table) -> bool:
     """Whether the file has several apps, or is one app's with its options at the top."""
     return any(name in table for name in TABLES)
 
 
-def sections(
+def parse_sections(
     table: Table, path: str, folder: str, stage: str = "", only: str = ""
-) -> dict[str, Section]:
+) -> dict[str, AppSection]:
     """The apps by name, in the order of the file; ``only``: that one, and a mistake in another one
     does not matter. Raises UsageError."""
     for key in table:
         if key not in TABLES:
-            hint = nearest(key, TABLES)
+            hint = suggest_nearest(key, TABLES)
             raise UsageError(
                 f"{path}: beside [apps.NAME] there is only [defaults], not {key!r}{hint}"
             )
@@ -63,7 +63,7 @@ def sections(
     if "after" in defaults:
         raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
     made = {}
-    for name in choose(list(apps), [only], path):
+    for name in select_apps(list(apps), [only], path):
         made[name] = _section(name, apps[name], defaults, (path, folder, stage))
     for section in made.values():
         _check_after(section, apps, path)
@@ -78,10 +78,12 @@ def check_stage(table: Table, path: str, stage: str) -> None:
     tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
     known = [key.removeprefix(STAGE) for each in tables for key in _stages(each)]
     if stage and stage not in known:
-        raise UsageError(f"{path}: no app has a table {STAGE}{stage}{nearest(stage, known)}")
+        raise UsageError(
+            f"{path}: no app has a table {STAGE}{stage}{suggest_nearest(stage, known)}"
+        )
 
 
-def in_order(known: Mapping[str, Section]) -> list[str]:
+def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
     """All names, each behind those that it comes after; else as they stand in the file.
 
     Raises UsageError for a circle.
@@ -102,16 +104,16 @@ def in_order(known: Mapping[str, Section]) -> list[str]:
     return order
 
 
-def choose(order: list[str], only: Iterable[str], path: str) -> list[str]:
+def select_apps(order: list[str], only: Iterable[str], path: str) -> list[str]:
     """Of ``order`` those in ``only``; nothing there: all. Raises UsageError."""
     wanted = [name for name in only if name]
     for name in wanted:
         if name not in order:
-            raise UsageError(f"{path}: there is no [apps.{name}]{nearest(name, order)}")
+            raise UsageError(f"{path}: there is no [apps.{name}]{suggest_nearest(name, order)}")
     return [name for name in order if name in wanted or not wanted]
 
 
-def _section(name: str, content: object, defaults: Table, file: tuple[str, str, str]) -> Section:
+def _section(name: str, content: object, defaults: Table, file: tuple[str, str, str]) -> AppSection:
     path, folder, stage = file
     variables: dict[str, str] = {}
     layers = []
@@ -131,7 +133,7 @@ def _section(name: str, content: object, defaults: Table, file: tuple[str, str, 
                 variables |= values
         layers.append(file_layer(own, where, folder, also=("after", "env_")))
     layers.append(Layer(f"{path}, [apps.{name}.env]", {"env": variables}))
-    return Section(name, tuple(layers), after)
+    return AppSection(name, tuple(layers), after)
 
 
 def _stages(content: object) -> list[str]:
@@ -147,13 +149,13 @@ def _names(raw: object, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_after(section: Section, known: Table, path: str) -> None:
+def _check_after(section: AppSection, known: Table, path: str) -> None:
     for name in section.after:
         if name not in known:
             others = [other for other in known if other != section.name]
             raise UsageError(
                 f"{path}, [apps.{section.name}]: after: there is no [apps.{name}]"
-                f"{nearest(name, others)}"
+                f"{suggest_nearest(name, others)}"
             )
 
 

@@ -26,7 +26,7 @@ class CertificateFiles:
     def __str__(self) -> str:
         return f"{self.chain},key={self.key}" if self.key else self.chain
 
-    def anchored(self, anchor: Callable[[str], str]) -> "CertificateFiles":
+    def resolve_paths(self, anchor: Callable[[str], str]) -> "CertificateFiles":
         """With paths that do not depend on the folder any more."""
         return CertificateFiles(anchor(self.chain), anchor(self.key) if self.key else "")
 
@@ -41,7 +41,7 @@ class PasswordSource:
     def __str__(self) -> str:
         return f"file:{self.path}" if self.path else f"env:{self.variable}"
 
-    def anchored(self, anchor: Callable[[str], str]) -> "PasswordSource":
+    def resolve_paths(self, anchor: Callable[[str], str]) -> "PasswordSource":
         """With a path that does not depend on the folder any more."""
         return replace(self, path=anchor(self.path)) if self.path else self
 

@@ -10,7 +10,7 @@ hour or minute goes on in between (Debian's rules, which cronsim follows).
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from prefork.errors import INCOMPLETE, MachineError
+from prefork.errors import INCOMPLETE_ENVIRONMENT, MachineError
 
 EXPECTED = "a time such as 0 4 * * * (minute hour day month weekday)"
 
@@ -47,9 +47,9 @@ def _checked(expression: str) -> str:
     try:
         from cronsim import CronSimError  # noqa: PLC0415 - few need it
     except ImportError as error:
-        raise MachineError(f"{error}; {INCOMPLETE}") from error
+        raise MachineError(f"{error}; {INCOMPLETE_ENVIRONMENT}") from error
     try:
-        if next_after(expression, _ANY) is not None:
+        if next_time_after(expression, _ANY) is not None:
             return expression
     except CronSimError as error:
         why = str(error).lower()
@@ -57,7 +57,7 @@ def _checked(expression: str) -> str:
     raise ValueError(f"{EXPECTED}; {expression!r} never comes")
 
 
-def next_after(expression: str, moment: datetime) -> datetime | None:
+def next_time_after(expression: str, moment: datetime) -> datetime | None:
     """The first time after ``moment``, in its time zone; None: there is none within 50 years."""
     from cronsim import CronSim  # noqa: PLC0415 - few need it
 
@@ -66,8 +66,8 @@ def next_after(expression: str, moment: datetime) -> datetime | None:
     return next((at for at in times if at.timestamp() > moment.timestamp()), None)
 
 
-def first_after(expressions: Sequence[str], moment: datetime) -> tuple[datetime, str] | None:
+def first_time_after(expressions: Sequence[str], moment: datetime) -> tuple[datetime, str] | None:
     """The first time of any of them, and whose it is."""
     # By the moment, not by what the clock shows, which may show the same hour twice.
-    found = [(at.timestamp(), at, e) for e in expressions if (at := next_after(e, moment))]
+    found = [(at.timestamp(), at, e) for e in expressions if (at := next_time_after(e, moment))]
     return min(found)[1:] if found else None

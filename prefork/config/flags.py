@@ -32,7 +32,7 @@ exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the 
 """
 
 
-def parser(epilog: str = "") -> Parser:
+def build_parser(epilog: str = "") -> Parser:
     """The parser of ``prefork [OPTIONS] MODULE:CALLABLE``; ``epilog`` goes before our own."""
     made = Parser(
         prog="prefork",
@@ -101,11 +101,11 @@ def describe(option: Option) -> str:
     return f"{option.text} (default: {shown})" if told else option.text
 
 
-_parser = cache(parser)
+_parser = cache(build_parser)
 """Made once: a file with many apps has as many command lines."""
 
 
-def read(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
+def parse_arguments(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
     """The command line as a layer, and the whole namespace for the words that are no options."""
     made = _parser()
     words, command = _split(arguments)
@@ -125,7 +125,7 @@ def read(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
     return Layer("command line", values), namespace
 
 
-def without_environment(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def remove_env_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The same command line without the variables that it sets, and the names of those."""
     words = list(arguments)
     tail = words[words.index("--") :] if "--" in words else []

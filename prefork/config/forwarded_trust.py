@@ -14,26 +14,26 @@ FACTS: dict[str, tuple[str, ...]] = {
     "port": ("x-forwarded-port",),
     "prefix": ("x-forwarded-prefix",),
 }
-PARTS = tuple(part for parts in FACTS.values() for part in parts)
+HEADER_FACTS = tuple(part for parts in FACTS.values() for part in parts)
 FAMILIES = {
-    family: tuple(part for part in PARTS if part.startswith(family + "-"))
+    family: tuple(part for part in HEADER_FACTS if part.startswith(family + "-"))
     for family in ("x-forwarded", "forwarded")
 }
-EXPECTED = f"some of {', '.join(FACTS)}, {', '.join(FAMILIES)}, {', '.join(PARTS)}"
+EXPECTED = f"some of {', '.join(FACTS)}, {', '.join(FAMILIES)}, {', '.join(HEADER_FACTS)}"
 
 
-def parse_parts(words: Iterable[str]) -> tuple[str, ...]:
+def parse_header_facts(words: Iterable[str]) -> tuple[str, ...]:
     """The parts that are meant, each once; ValueError says what was expected."""
     meant: set[str] = set()
     for word in words:
         parts = FACTS.get(word) or FAMILIES.get(word) or (word,)
-        if parts[0] not in PARTS:
+        if parts[0] not in HEADER_FACTS:
             raise ValueError(EXPECTED)
         meant.update(parts)
-    return tuple(part for part in PARTS if part in meant)
+    return tuple(part for part in HEADER_FACTS if part in meant)
 
 
-def show_parts(parts: Iterable[str]) -> list[str]:
+def format_header_facts(parts: Iterable[str]) -> list[str]:
     """The shortest way to write them."""
     left = set(parts)
     words = []

@@ -11,15 +11,15 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from prefork.config import value_types
-from prefork.config.addresses import EXPECTED, Address, Tcp
+from prefork.config.addresses import EXPECTED, Address, TcpAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
-from prefork.config.forwarded_trust import parse_parts
-from prefork.config.ready_condition import Readiness
-from prefork.config.value_types import Kind
+from prefork.config.forwarded_trust import parse_header_facts
+from prefork.config.ready_condition import ReadyCondition
+from prefork.config.value_types import ValueType
 
 
 def option(
-    kind: Kind,
+    kind: ValueType,
     default: Any,
     group: str,
     text: str,
@@ -78,9 +78,9 @@ class Config:
         SERVE,
         "requests that may wait for one of the threads, beyond it 503; off: no limit",
     )
-    ready: Readiness = option(  # noqa: RUF009 - it is frozen
+    ready: ReadyCondition = option(  # noqa: RUF009 - it is frozen
         value_types.READINESS,
-        Readiness(),
+        ReadyCondition(),
         SERVE,
         "manual: main(listener) is ready when it calls prefork.ready(); for programs notify: when "
         "they say READY=1, TIME: when they have lived so long, connect:PORT: when they listen "
@@ -89,7 +89,7 @@ class Config:
 
     bind: tuple[Address, ...] = option(
         value_types.ADDRESSES,
-        (Tcp("127.0.0.1", 8000),),
+        (TcpAddress("127.0.0.1", 8000),),
         BIND,
         "address to listen on, repeatable: " + EXPECTED,
         short="-b",
@@ -421,7 +421,7 @@ class Config:
     )
     forwarded_headers: tuple[str, ...] = option(
         value_types.FORWARDED,
-        parse_parts(("for", "proto")),
+        parse_header_facts(("for", "proto")),
         BEHIND,
         "which of their facts count, repeatable: for, proto, host, port, prefix, or the names of "
         "headers (x-forwarded-for, …, forwarded); name only what your proxy overwrites",
@@ -629,7 +629,7 @@ class Option:
 
     name: str
     default: Any
-    kind: Kind
+    kind: ValueType
     group: str
     text: str
     short: str
@@ -652,7 +652,7 @@ class Option:
 
     def show_default(self) -> Any:
         """The default as a person would write it."""
-        return self.kind.show(self.default)
+        return self.kind.format(self.default)
 
 
 POSITIONAL = ("app", "command")

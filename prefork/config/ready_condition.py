@@ -11,7 +11,7 @@ connect:A  a program listens at A, a socket of its own
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prefork.config.addresses import Address, Tcp, Unix, parse_address
+from prefork.config.addresses import Address, TcpAddress, UnixAddress, parse_address
 
 EXPECTED_READINESS = "auto, manual, notify, connect:PORT or a duration such as 2s"
 
@@ -19,36 +19,36 @@ WORDS = ("auto", "manual", "notify")
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class ReadyCondition:
     """One of the above: a word alone, ``after`` with ``delay``, ``connect`` with ``address``."""
 
-    word: str = "auto"
+    mode: str = "auto"
     delay: float = 0.0
     address: Address | None = None
 
 
-def parse_readiness(raw: object, duration: Callable[[object], float]) -> Readiness:
+def parse_readiness(raw: object, duration: Callable[[object], float]) -> ReadyCondition:
     """Raises ValueError."""
     text = str(raw).strip()
     if text in WORDS:
-        return Readiness(text)
+        return ReadyCondition(text)
     word, colon, place = str(raw).lstrip().partition(":")
     if word == "connect" and colon:
         # A path may end with a space.
         address = parse_address(place if place.startswith("unix:") else place.strip())
-        if not isinstance(address, Tcp | Unix):
+        if not isinstance(address, TcpAddress | UnixAddress):
             raise ValueError("connect:PORT, connect:HOST:PORT or connect:unix:PATH")
-        return Readiness("connect", address=address)
+        return ReadyCondition("connect", address=address)
     try:
-        return Readiness("after", delay=duration(raw))
+        return ReadyCondition("after", delay=duration(raw))
     except ValueError:
         raise ValueError(EXPECTED_READINESS) from None
 
 
-def show_readiness(readiness: Readiness, show_duration: Callable[[float], str]) -> str:
+def show_readiness(readiness: ReadyCondition, show_duration: Callable[[float], str]) -> str:
     """As a person would write it."""
-    if readiness.word == "after":
+    if readiness.mode == "after":
         return show_duration(readiness.delay)
-    if readiness.word == "connect":
+    if readiness.mode == "connect":
         return f"connect:{readiness.address}"
-    return readiness.word
+    return readiness.mode

@@ -58,16 +58,16 @@ def option_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def settings(resolved: Resolved) -> str:
+def format_settings(resolved: Resolved) -> str:
     """All settings as TOML, each with a comment that says where it came from. The values of
     variables are masked, because what is printed ends in logs and bug reports, and that line is a
     comment, so that the text can be saved without setting variables to the mask."""
     lines = []
     for name, option in OPTIONS.items():
-        value, mark = option.kind.show(getattr(resolved.config, name)), ""
+        value, mark = option.kind.format(getattr(resolved.config, name)), ""
         if name == "env" and value:
             value, mark = dict.fromkeys(value, MASKED), "# "
-        lines.append(f"{mark}{option.key} = {_toml(value)}  # {resolved.places[name]}")
+        lines.append(f"{mark}{option.key} = {_toml(value)}  # {resolved.sources[name]}")
     return "\n".join(lines) + "\n"
 
 

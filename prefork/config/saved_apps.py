@@ -23,7 +23,7 @@ from prefork.config.toml_text import toml_string
 class SavedApp:
     """``here``: the working directory of the start; ``arguments``: those of the master."""
 
-    here: str
+    working_directory: str
     arguments: tuple[str, ...]
     scaled: object = None
     """As the file holds it, not checked."""
@@ -44,7 +44,7 @@ def load(text: str) -> dict[str, SavedApp]:
 
 def _table(name: str, app: SavedApp) -> str:
     arguments = "".join(f"    {_value(word)},\n" for word in app.arguments)
-    start = f"here = {_value(app.here)}\narguments = [\n{arguments}]\n"
+    start = f"here = {_value(app.working_directory)}\narguments = [\n{arguments}]\n"
     return f"[apps.{toml_string(name)}]\n{start}{_scaled(app.scaled)}"
 
 

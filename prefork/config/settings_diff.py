@@ -11,7 +11,7 @@ MASKED = "***"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SettingChange:
     """One option, as a person would write it. ``restart``: a reload cannot change it."""
 
     key: str
@@ -20,7 +20,7 @@ class Change:
     restart: bool
 
 
-def changes(old: Config, new: Config) -> list[Change]:
+def list_changes(old: Config, new: Config) -> list[SettingChange]:
     """In the order of declaration. Of variables only the names are told, never the values."""
     found = []
     for name, option in OPTIONS.items():
@@ -28,18 +28,18 @@ def changes(old: Config, new: Config) -> list[Change]:
         if name == "env":
             found += _variables(before, after)
         elif before != after:
-            show = option.kind.show
-            found.append(Change(option.key, show(before), show(after), option.restart))
+            show = option.kind.format
+            found.append(SettingChange(option.key, show(before), show(after), option.restart))
     return found
 
 
-def in_force(old: Config, new: Config) -> Config:
+def keep_restart_options(old: Config, new: Config) -> Config:
     """``new`` as a reload makes it true: what takes a restart is as before."""
     kept = {name: getattr(old, name) for name, option in OPTIONS.items() if option.restart}
     return replace(new, **kept)
 
 
-def changed_for_restart(old: Config, new: Config) -> list[str]:
+def list_restart_changes(old: Config, new: Config) -> list[str]:
     """Keys that differ and that only a restart can change."""
     return [
         option.key
@@ -48,11 +48,11 @@ def changed_for_restart(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> list[SettingChange]:
     found = []
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             before = "set" if name in old else "unset"
             after = "unset" if name not in new else "another value" if name in old else "set"
-            found.append(Change(f"env {name}", before, after, False))
+            found.append(SettingChange(f"env {name}", before, after, False))
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from prefork.config.addresses import Unix
+from prefork.config.addresses import UnixAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
@@ -36,7 +36,7 @@ _KUBERNETES_PORT = re.compile(r"PREFORK_(\w+_)?PORT")
 class Layer:
     """What one place says: ``values`` by option name, as written; ``place`` for complaints."""
 
-    place: str
+    source: str
     values: Mapping[str, Any]
     folder: str = ""
     """Relative paths start here; empty: at the current directory."""
@@ -48,7 +48,7 @@ class Layer:
             "command line": option.flag,
             "prefork.run()": option.name,
         }
-        return spelled.get(self.place, option.key)
+        return spelled.get(self.source, option.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Resolved:
     """The settings, and for each where its value came from."""
 
     config: Config
-    places: Mapping[str, str]
+    sources: Mapping[str, str]
 
 
 def resolve(layers: Iterable[Layer]) -> Resolved:
@@ -66,14 +66,14 @@ def resolve(layers: Iterable[Layer]) -> Resolved:
     for layer in layers:
         for name, raw in layer.values.items():
             values[name] = _value(layer, OPTIONS[name], raw)
-            places[name] = layer.place
+            places[name] = layer.source
     return _watched(Resolved(Config(**values), places))
 
 
 def _watched(resolved: Resolved) -> Resolved:
     """With --watch a drain is short unless its times are set: the developer waits for it, and a
     page that reloads itself holds a stream open."""
-    config, places = resolved.config, resolved.places
+    config, places = resolved.config, resolved.sources
     short = [name for name in WATCHED if places[name] == "default"] if config.watch else []
     if not short:
         return resolved
@@ -87,7 +87,7 @@ def _value(layer: Layer, option: Option, raw: Any) -> Any:
     except ValueError as error:
         told = "" if option.kind.secret else f" = {raw!r}"
         raise UsageError(
-            f"{layer.place}: {layer.spell(option)}{told} is wrong: expected {error}"
+            f"{layer.source}: {layer.spell(option)}{told} is wrong: expected {error}"
         ) from None
     if option.kind.path and layer.folder:
         return _anchored(layer.folder, value)
@@ -97,16 +97,16 @@ def _value(layer: Layer, option: Option, raw: Any) -> Any:
 def _anchored(folder: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_anchored(folder, item) for item in value)
-    if isinstance(value, Unix):
+    if isinstance(value, UnixAddress):
         return value if value.is_abstract else _anchored_socket(folder, value)
     if isinstance(value, CertificateFiles | PasswordSource):
-        return value.anchored(partial(_anchored, folder))
+        return value.resolve_paths(partial(_anchored, folder))
     if not isinstance(value, str) or value in ("", "-"):
         return value
     return posixpath.normpath(posixpath.join(folder, value))
 
 
-def _anchored_socket(folder: str, address: Unix) -> Unix:
+def _anchored_socket(folder: str, address: UnixAddress) -> UnixAddress:
     """A path stays a path: in the folder ``.`` the file ``./@app`` does not become a name."""
     path = _anchored(folder, address.path)
     return replace(address, path=f"./{path}" if path.startswith("@") else path)
@@ -140,7 +140,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         if variable in names:
             values[names[variable]] = text
         elif variable not in made_by_kubernetes:
-            hint = nearest(variable, names)
+            hint = suggest_nearest(variable, names)
             raise UsageError(f"environment: no option is called {variable}{hint}")
     return Layer("environment", values)
 
@@ -156,7 +156,7 @@ def kubernetes_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def given_layer(options: Mapping[str, Any]) -> Layer:
+def keyword_layer(options: Mapping[str, Any]) -> Layer:
     """Keyword arguments of ``prefork.run``."""
     place = "prefork.run()"
     return Layer(place, {_known(key, place, OPTIONS): value for key, value in options.items()})
@@ -165,11 +165,11 @@ def given_layer(options: Mapping[str, Any]) -> Layer:
 def _known(key: str, place: str, spelled: Iterable[str]) -> str:
     name = key.replace("-", "_")
     if name not in OPTIONS:
-        raise UsageError(f"{place}: no option is called {key!r}{nearest(key, spelled)}")
+        raise UsageError(f"{place}: no option is called {key!r}{suggest_nearest(key, spelled)}")
     return name
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """What may have been meant, or where to look, as the end of a complaint."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else "; see prefork --help"
@@ -178,4 +178,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def unknown_flag(word: str, flags: Iterable[str]) -> UsageError:
     """The complaint about a flag that does not exist."""
     flag = word.partition("=")[0]
-    return UsageError(f"command line: no option is called {flag}{nearest(flag, flags)}")
+    return UsageError(f"command line: no option is called {flag}{suggest_nearest(flag, flags)}")

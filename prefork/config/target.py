@@ -15,7 +15,7 @@ def require_target(config: Config) -> None:
             "no app: write prefork MODULE:CALLABLE, as in prefork myapp:main, "
             "or prefork -- PROGRAM ARGUMENTS"
         )
-    elif config.ready.word not in ("auto", "manual"):
+    elif config.ready.mode not in ("auto", "manual"):
         raise UsageError(
             "ready: notify, connect and a time are for programs; an app says itself that it is "
             "ready, so use auto, or manual for main(listener)"
@@ -33,21 +33,21 @@ def _check_program(config: Config) -> None:
             "a program takes its connections itself, so tls-cert and proxy-protocol mean nothing "
             "to it; leave them out"
         )
-    if config.ready.word == "manual":
+    if config.ready.mode == "manual":
         raise UsageError("ready: manual is for main(listener); a program says READY=1, by notify")
-    if config.ready.word == "connect" and config.bind:
+    if config.ready.mode == "connect" and config.bind:
         raise UsageError(
             "ready: connect proves nothing with bind, because the shared socket listens before "
             "the program does; use notify or a time, or let the program listen by itself"
         )
 
 
-def target(config: Config) -> str:
+def describe_target(config: Config) -> str:
     """The app or the command, for people."""
     return config.app or " ".join(config.command)
 
 
-def default_name(config: Config) -> str:
+def resolve_name(config: Config) -> str:
     """--name, or the module, or the script that an interpreter runs, or the program."""
     if config.name or not config.command:
         return config.name or config.app.partition(":")[0]

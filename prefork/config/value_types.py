@@ -22,7 +22,7 @@ from prefork.config.certificate_options import (
 from prefork.config.cron import EXPECTED as EXPECTED_TIME
 from prefork.config.cron import parse as parse_times
 from prefork.config.forwarded_trust import EXPECTED as EXPECTED_PARTS
-from prefork.config.forwarded_trust import parse_parts, show_parts
+from prefork.config.forwarded_trust import format_header_facts, parse_header_facts
 from prefork.config.networks import parse_network
 from prefork.config.ready_condition import EXPECTED_READINESS, parse_readiness, show_readiness
 
@@ -31,14 +31,14 @@ _SIZE = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueType:
     """How one kind of value is read and shown. ``path``: relative ones follow the file;
     ``secret``: a wrong value may be one, and is not repeated."""
 
     metavar: str
     expected: str
     parse: Callable[[Any], Any]
-    show: Callable[[Any], Any] = field(default=lambda value: value)
+    format: Callable[[Any], Any] = field(default=lambda value: value)
     many: bool = False
     path: bool = False
     secret: bool = False
@@ -84,7 +84,7 @@ def _duration(raw: object) -> float:
     return round(float(seconds), 6)
 
 
-def show_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The shortest exact way to write it: ``1600ms``, ``30s``, ``2m``."""
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _DURATION[unit] == 0:
@@ -101,7 +101,7 @@ def _size(raw: object) -> int:
     return size
 
 
-def show_size(size: int) -> str:
+def format_size(size: int) -> str:
     """The shortest exact way to write it."""
     for unit in ("g", "m", "k"):
         if size and size % _SIZE[unit] == 0:
@@ -267,7 +267,7 @@ def _root_path(raw: object) -> str:
     return path
 
 
-def or_off(several: Kind) -> Kind:
+def or_off(several: ValueType) -> ValueType:
     """The same list, also with commas; ``off``, ``none`` and nothing at all are the empty one."""
 
     def parse(raw: object) -> Any:
@@ -275,12 +275,12 @@ def or_off(several: Kind) -> Kind:
         return several.parse([] if words in ([], [""], ["off"], ["none"]) else words)
 
     def show(values: tuple[Any, ...]) -> list[Any]:
-        return several.show(values) or ["off"]
+        return several.format(values) or ["off"]
 
-    return replace(several, parse=parse, show=show, many=True)
+    return replace(several, parse=parse, format=show, many=True)
 
 
-def many(one: Kind, least: int = 0) -> Kind:
+def many(one: ValueType, least: int = 0) -> ValueType:
     """A list of ``one``, each once; the flag is repeatable, the variable split at white space, and
     a number stands for itself alone, as in ``bind = 8000``."""
 
@@ -292,57 +292,59 @@ def many(one: Kind, least: int = 0) -> Kind:
         return tuple(values)
 
     def show(values: tuple[Any, ...]) -> list[Any]:
-        return [one.show(value) for value in values]
+        return [one.format(value) for value in values]
 
-    return Kind(one.metavar, one.expected, parse, show, many=True, path=one.path)
+    return ValueType(one.metavar, one.expected, parse, show, many=True, path=one.path)
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> ValueType:
     """One of these words."""
-    return Kind("|".join(words), "one of " + ", ".join(words), _choice(words))
+    return ValueType("|".join(words), "one of " + ", ".join(words), _choice(words))
 
 
-TEXT = Kind("TEXT", "text", _text)
-FIELD_VALUE = Kind("TEXT", "printable ASCII, or off", _field_value, lambda v: v or "off")
-FLAG = Kind("", "true or false", _truth)
-PATH = Kind("PATH", "a path", _text, path=True)
-COUNT = Kind("N", "a whole number from 0 up", _at_least(0, _whole))
-AT_LEAST_ONE = Kind("N", "a whole number from 1 up", _at_least(1, _whole))
-WORKERS = Kind("N", "a number, 0 or max for one per core, -1 for all but one", _workers)
-DURATION = Kind("TIME", "a duration such as 30s or 1600ms", _duration, show_duration)
-POSITIVE_DURATION = Kind("TIME", "a duration above zero such as 30s", _positive, show_duration)
-OPTIONAL_COUNT = Kind(
+TEXT = ValueType("TEXT", "text", _text)
+FIELD_VALUE = ValueType("TEXT", "printable ASCII, or off", _field_value, lambda v: v or "off")
+FLAG = ValueType("", "true or false", _truth)
+PATH = ValueType("PATH", "a path", _text, path=True)
+COUNT = ValueType("N", "a whole number from 0 up", _at_least(0, _whole))
+AT_LEAST_ONE = ValueType("N", "a whole number from 1 up", _at_least(1, _whole))
+WORKERS = ValueType("N", "a number, 0 or max for one per core, -1 for all but one", _workers)
+DURATION = ValueType("TIME", "a duration such as 30s or 1600ms", _duration, format_duration)
+POSITIVE_DURATION = ValueType(
+    "TIME", "a duration above zero such as 30s", _positive, format_duration
+)
+OPTIONAL_COUNT = ValueType(
     "N", "a whole number, or off", _optional(_at_least(1, _whole)), lambda v: v or "off"
 )
-COUNT_OR_OFF = Kind(
+COUNT_OR_OFF = ValueType(
     "N",
     "a whole number from 0 up, or off",
     lambda raw: None if raw in ("off", "") else _at_least(0, _whole)(raw),
     lambda v: "off" if v is None else v,
 )
 """Zero is a number here, and not another word for off."""
-OPTIONAL_DURATION = Kind(
+OPTIONAL_DURATION = ValueType(
     "TIME",
     "a duration such as 30s, or off",
     _optional(_duration),
-    lambda v: show_duration(v) if v else "off",
+    lambda v: format_duration(v) if v else "off",
 )
-SIZE = Kind("SIZE", "a size such as 64k or 10m", _size, show_size)
-OPTIONAL_SIZE = Kind(
+SIZE = ValueType("SIZE", "a size such as 64k or 10m", _size, format_size)
+OPTIONAL_SIZE = ValueType(
     "SIZE",
     "a size such as 64k or 10m, or off",
     _optional(_size),
-    lambda v: show_size(v) if v else "off",
+    lambda v: format_size(v) if v else "off",
 )
-OCTAL = Kind(
+OCTAL = ValueType(
     "OCTAL", "octal digits, as in 027", _octal, lambda v: f"{v:03o}" if v is not None else ""
 )
-SIGNAL = Kind("SIGNAL", "TERM or INT", _signal, lambda v: v.removeprefix("SIG"))
-ENVIRONMENT = Kind("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True, secret=True)
+SIGNAL = ValueType("SIGNAL", "TERM or INT", _signal, lambda v: v.removeprefix("SIG"))
+ENVIRONMENT = ValueType("KEY=VALUE", "KEY=VALUE", _environment, dict, many=True, secret=True)
 ADDRESSES = many(
-    Kind("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
+    ValueType("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, path=True), least=1
 )
-OPTIONAL_ADDRESS = Kind(
+OPTIONAL_ADDRESS = ValueType(
     "ADDRESS",
     f"{EXPECTED}, or off",
     lambda raw: None if raw in ("", "off") else parse_address(str(raw)),
@@ -350,10 +352,12 @@ OPTIONAL_ADDRESS = Kind(
     path=True,
 )
 PATHS = many(PATH)
-PATTERNS = many(Kind("PATTERN", "a pattern such as *.csv", _text))
-CRON = Kind("TIMES", EXPECTED_TIME, parse_times, lambda times: list(times) or ["off"], many=True)
+PATTERNS = many(ValueType("PATTERN", "a pattern such as *.csv", _text))
+CRON = ValueType(
+    "TIMES", EXPECTED_TIME, parse_times, lambda times: list(times) or ["off"], many=True
+)
 CERTIFICATES = many(
-    Kind(
+    ValueType(
         "CERT[,key=KEY]",
         EXPECTED_CERTIFICATE,
         lambda raw: parse_certificate(_text(raw)),
@@ -361,7 +365,7 @@ CERTIFICATES = many(
         path=True,
     )
 )
-PASSWORD = Kind(
+PASSWORD = ValueType(
     "file:PATH|env:NAME",
     EXPECTED_PASSWORD,
     lambda raw: parse_password(_text(raw)),
@@ -370,20 +374,25 @@ PASSWORD = Kind(
     secret=True,
 )
 NETWORKS = many(
-    Kind("CIDR", "a network such as 10.0.0.0/8", lambda raw: parse_network(_text(raw)), str)
+    ValueType("CIDR", "a network such as 10.0.0.0/8", lambda raw: parse_network(_text(raw)), str)
 )
 NETWORKS_OR_OFF = or_off(NETWORKS)
 FORWARDED = or_off(
-    Kind("FACT", EXPECTED_PARTS, lambda words: parse_parts(map(str.lower, words)), show_parts)
+    ValueType(
+        "FACT",
+        EXPECTED_PARTS,
+        lambda words: parse_header_facts(map(str.lower, words)),
+        format_header_facts,
+    )
 )
-ACCESS_FORMAT = Kind("FORMAT", "a format", _access_format)
-FIELD_NAME = Kind("NAME", "the name of a header field", _field_name)
-ROOT_PATH = Kind("PATH", "a path such as /shop", _root_path)
-COMMAND = Kind("COMMAND", "a program and its arguments", _command, list)
-READINESS = Kind(
+ACCESS_FORMAT = ValueType("FORMAT", "a format", _access_format)
+FIELD_NAME = ValueType("NAME", "the name of a header field", _field_name)
+ROOT_PATH = ValueType("PATH", "a path such as /shop", _root_path)
+COMMAND = ValueType("COMMAND", "a program and its arguments", _command, list)
+READINESS = ValueType(
     "WHEN",
     EXPECTED_READINESS,
     lambda raw: parse_readiness(raw, _positive),
-    lambda readiness: show_readiness(readiness, show_duration),
+    lambda readiness: show_readiness(readiness, format_duration),
 )
-EXIT_CODES = many(Kind("CODE", "an exit code from 0 to 255", _exit_code))
+EXIT_CODES = many(ValueType("CODE", "an exit code from 0 to 255", _exit_code))

@@ -18,7 +18,7 @@ ALWAYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class WatchFilter:
     """``roots`` are the watched folders. A pattern without a slash is for any name below them; one
     with a slash is for the path from there on. What begins like one of ``places`` is ours."""
 
@@ -45,7 +45,9 @@ class Ignored:
         return path.removeprefix(_folder(max(within, key=len)))
 
 
-def places(roots: Sequence[str], files: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
+def own_prefixes(
+    roots: Sequence[str], files: Iterable[str], folders: Iterable[str]
+) -> tuple[str, ...]:
     """What begins so is not watched: these files, also rotated, and all in these folders; but not
     a folder that a watched one is in."""
     outside = [

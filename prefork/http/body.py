@@ -21,7 +21,7 @@ class WholeBody:
     __slots__ = ("data",)
 
     data: bytes
-    complete = True
+    is_complete = True
 
     @property
     def file(self) -> io.BytesIO:
@@ -33,7 +33,7 @@ class WholeBody:
         """In bytes."""
         return len(self.data)
 
-    def take(self) -> tuple[bytes, bool]:
+    def read_nowait(self) -> tuple[bytes, bool]:
         """All of it, for an app that reads as it comes."""
         return self.data, False
 
@@ -41,7 +41,7 @@ class WholeBody:
         """The same."""
         return self.data, False
 
-    def lose(self) -> None:
+    def discard(self) -> None:
         """Nobody needs it any more."""
 
 
@@ -62,8 +62,8 @@ class StreamedBody:
         self._buffered = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
-        self.complete = False
-        self.lost = False
+        self.is_complete = False
+        self.disconnected = False
 
     def feed(self, data: bytes) -> None:
         """A piece arrived."""
@@ -76,28 +76,28 @@ class StreamedBody:
 
     def end(self) -> None:
         """All has arrived."""
-        self.complete = True
+        self.is_complete = True
         self._wake()
 
-    def lose(self) -> None:
+    def discard(self) -> None:
         """The client left; the rest never comes."""
-        self.lost = True
+        self.disconnected = True
         self._wake()
 
     async def read(self) -> tuple[bytes, bool]:
         """What has arrived, and whether more may follow. Raises ClientGoneError."""
-        while (taken := self.take()) is None:
-            if self.lost:
+        while (taken := self.read_nowait()) is None:
+            if self.disconnected:
                 raise ClientGoneError("the client left in the middle of its request")
             self._invite()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return taken
 
-    def take(self) -> tuple[bytes, bool] | None:
+    def read_nowait(self) -> tuple[bytes, bool] | None:
         """The same without waiting; None: nothing has arrived."""
         pieces = self._pieces
-        if not pieces and not self.complete:
+        if not pieces and not self.is_complete:
             return None
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -105,7 +105,7 @@ class StreamedBody:
         if self._paused:
             self._paused = False
             self._resume()
-        return data, not self.complete
+        return data, not self.is_complete
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

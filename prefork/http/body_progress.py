@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefork.http.server_state import Service
+    from prefork.http.server_state import ServerState
 
 _MOST_FRAMING = 8
 """Bytes of a chunked body on the wire for one of content; a chunk of one byte takes six."""
@@ -12,12 +12,12 @@ GRACE = 5.0
 """Seconds in which a body may come as slowly as it likes."""
 
 
-class Arrival:
+class BodyProgress:
     """Of one body after another."""
 
     __slots__ = ("_counted", "_received", "_service", "_since", "size")
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "ServerState") -> None:
         self._service = service
         self.size = 0
         """Bytes of content so far."""

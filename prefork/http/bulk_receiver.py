@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING
 
 from prefork.errors import ClientError
 from prefork.http.spool import SpooledBody
-from prefork.http.tick import PERIOD
-from prefork.http.transport import wake_for
+from prefork.http.tick import TICK_PERIOD
+from prefork.http.transport import set_receive_low_water
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
     from prefork.http.exchange import Exchange
     from prefork.http.reader import RequestReader
 
-LARGE = 128 * 1024
+MIN_BULK_SIZE = 128 * 1024
 """Bytes still to come that are worth it."""
 
-PIECE = 256 * 1024
+BULK_LOW_WATER_MARK = 256 * 1024
 """Bytes for which we want to be woken."""
 
 
-class Intake(asyncio.BufferedProtocol):
+class BulkReceiver(asyncio.BufferedProtocol):
     """From ``begin`` to the last byte of the body it is the transport's protocol."""
 
     def __init__(
@@ -50,24 +50,27 @@ class Intake(asyncio.BufferedProtocol):
         """The kernel wakes us for large pieces only."""
         self._left_then = 0
         """Bytes that were still to come at the last tick."""
-        self.needs = exchange.body.blocks_for(left)
-        self.waited = 0
+        self.blocks_needed = exchange.body.blocks_needed_for(left)
+        self.ticks_waited = 0
 
     def begin(self) -> None:
         """Take over, now or when there is room."""
-        self._connection.pause()
+        self._connection.pause_reading()
         self._connection.transport.set_protocol(self)
-        self._body.room.enter(self)
+        self._body.buffer_pool.wait_for_blocks(self)
 
-    def come(self) -> None:
+    def on_buffer_turn(self) -> None:
         """The room: there is all that it needs, or no use in waiting for it."""
-        self._body.reserve(self.needs)
-        service = self._connection.service
-        if self._left >= 2 * service.intakes.piece and self._connection.peer.tls is None:
+        self._body.reserve_blocks(self.blocks_needed)
+        service = self._connection.server
+        if (
+            self._left >= 2 * service.bulk_receivers.low_water_mark
+            and self._connection.peer.tls is None
+        ):
             self._by_piece = True
-            service.intakes.add(self)
-            wake_for(self._connection.transport, service.intakes.piece)
-        self._connection.resume()
+            service.bulk_receivers.add(self)
+            set_receive_low_water(self._connection.transport, service.bulk_receivers.low_water_mark)
+        self._connection.resume_reading()
 
     def look(self) -> None:
         """The service, with each tick: see whether it comes in large pieces."""
@@ -75,32 +78,32 @@ class Intake(asyncio.BufferedProtocol):
             self._read_as_it_comes()
             # What has come meanwhile is read now, and speaks for its client.
             connection = self._connection
-            connection.deadline = max(connection.deadline, connection.service.now + 2 * PERIOD)
+            connection.deadline = max(connection.deadline, connection.server.now + 2 * TICK_PERIOD)
         self._left_then = self._left
 
     def _read_as_it_comes(self) -> None:
         if self._by_piece:
             self._by_piece = False
-            self._connection.service.intakes.discard(self)
-            wake_for(self._connection.transport, 1)
+            self._connection.server.bulk_receivers.discard(self)
+            set_receive_low_water(self._connection.transport, 1)
 
     def get_buffer(self, _hint: int) -> memoryview:
         """asyncio: where to put what arrives."""
-        return self._body.space(self._left)
+        return self._body.get_buffer(self._left)
 
     def buffer_updated(self, size: int) -> None:
         """asyncio: so much arrived."""
-        if self._exchange.gone:
+        if self._exchange.disconnected:
             return  # it was refused: what its client still sends is discarded
         connection = self._connection
         self._left -= size
         try:
-            self._body.fill(size)
+            self._body.buffer_updated(size)
         except ClientError as error:
             self._read_as_it_comes()
             connection.refuse(error)
             return
-        if self._by_piece and self._left < 2 * connection.service.intakes.piece:
+        if self._by_piece and self._left < 2 * connection.server.bulk_receivers.low_water_mark:
             # The last bytes may be few, and held back until we acknowledge those before.
             self._read_as_it_comes()
         if self._left:
@@ -108,10 +111,10 @@ class Intake(asyncio.BufferedProtocol):
             arrival.size += size
             connection.deadline = arrival.deadline()
         else:
-            connection.pause()
+            connection.pause_reading()
             connection.transport.set_protocol(connection)
-            connection.resume()
-            connection.received()
+            connection.resume_reading()
+            connection.bulk_body_received()
 
     def pause_writing(self) -> None:
         """asyncio: of what was written before."""
@@ -127,16 +130,16 @@ class Intake(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio: the connection is gone."""
-        self._body.room.leave(self)
-        self._connection.service.intakes.discard(self)
+        self._body.buffer_pool.cancel_wait(self)
+        self._connection.server.bulk_receivers.discard(self)
         self._connection.connection_lost(error)
 
 
-class Intakes(set[Intake]):
+class BulkReceivers(set[BulkReceiver]):
     """Those of a worker that are woken for large pieces only; and what is large."""
 
-    large = LARGE
-    piece = PIECE
+    min_size = MIN_BULK_SIZE
+    low_water_mark = BULK_LOW_WATER_MARK
 
     def tick(self) -> None:
         """Called a few times a second."""

@@ -17,23 +17,23 @@ import math
 from typing import TYPE_CHECKING
 
 from prefork.http.peer import Peer
-from prefork.http.tick import PERIOD
-from prefork.http.transport import has_all, reset, taken, unread
+from prefork.http.tick import TICK_PERIOD
+from prefork.http.transport import delivery_progress, has_unread_data, is_all_delivered, reset
 
 if TYPE_CHECKING:
-    from prefork.http.server_state import Service
+    from prefork.http.server_state import ServerState
 
 LINGERING = 2.0
 """Seconds that a half-closed client may still send before it is cut off."""
 
 NEVER = math.inf
 
-HEAD, IDLE, BODY, BUSY, SEND, CLOSING, FRESH = range(7)
+READING_HEAD, IDLE, READING_BODY, PROCESSING, SENDING, CLOSING, NEW = range(7)
 """Phases, see the table above; a request may begin up to IDLE. Plain numbers: an enum's
 member costs a lookup at each request."""
 
 
-class Channel(asyncio.Protocol):
+class BaseConnection(asyncio.Protocol):
     """What a connection is besides its requests."""
 
     __slots__ = (
@@ -42,21 +42,21 @@ class Channel(asyncio.Protocol):
         "_taken",
         "_writers",
         "deadline",
+        "is_writable",
         "peer",
         "phase",
-        "service",
+        "server",
         "transport",
-        "writable",
     )
 
     transport: asyncio.Transport
     peer: Peer
 
-    def __init__(self, service: "Service") -> None:
-        self.service = service
+    def __init__(self, service: "ServerState") -> None:
+        self.server = service
         self.deadline = NEVER
-        self.phase = FRESH
-        self.writable = True
+        self.phase = NEW
+        self.is_writable = True
         self._writers: list[asyncio.Future[None]] | None = None
         self._pauses = 0
         self._taken = 0
@@ -67,26 +67,26 @@ class Channel(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the client reads slower than the app writes."""
-        self.writable = False
+        self.is_writable = False
         if self.phase != CLOSING:
-            self.phase, self.deadline = SEND, self.service.next_send_look
-            self._patience = self.service.send_deadline
+            self.phase, self.deadline = SENDING, self.server.next_send_look
+            self._patience = self.server.send_deadline
             self._stir()
-            self._taken = taken(self.transport)
+            self._taken = delivery_progress(self.transport)
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
-        self.writable = True
-        if self.phase == SEND:
-            self.phase, self.deadline = BUSY, NEVER
+        self.is_writable = True
+        if self.phase == SENDING:
+            self.phase, self.deadline = PROCESSING, NEVER
             self._caught_up()
         self._wake_writers()
 
-    def blocked(self) -> "asyncio.Future[None] | None":
+    def writable_waiter(self) -> "asyncio.Future[None] | None":
         """None: write on. Else it is done when the client has caught up, or is gone."""
-        if self.writable or self.phase == CLOSING:
+        if self.is_writable or self.phase == CLOSING:
             return None
-        waiter = self.service.loop.create_future()
+        waiter = self.server.loop.create_future()
         self._writers = [*(self._writers or ()), waiter]
         return waiter
 
@@ -106,13 +106,13 @@ class Channel(asyncio.Protocol):
 
     # Reading.
 
-    def pause(self) -> None:
+    def pause_reading(self) -> None:
         """Stop reading; pauses add up."""
         self._pauses += 1
         if self._pauses == 1 and not self.transport.is_closing():
             self.transport.pause_reading()
 
-    def resume(self) -> None:
+    def resume_reading(self) -> None:
         """Undo one pause."""
         self._pauses -= 1
         if self._pauses == 0 and not self.transport.is_closing():
@@ -122,12 +122,12 @@ class Channel(asyncio.Protocol):
 
     def _close(self, gently: bool) -> None:
         """Close after what was written is sent; ``gently``: the client may still be sending."""
-        service, transport = self.service, self.transport
+        service, transport = self.server, self.transport
         self._stir()
         self.phase = CLOSING
         self._patience = self.deadline = service.send_deadline
         if gently or self.peer.tls is not None or transport.get_write_buffer_size():
-            self._taken = taken(transport)
+            self._taken = delivery_progress(transport)
             self.deadline = service.now + (LINGERING if gently else 0)
         if gently and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
@@ -144,7 +144,7 @@ class Channel(asyncio.Protocol):
 
     def _expire_writing(self) -> None:
         """A slow reader may be slow as long as it reads at all."""
-        service, now_taken = self.service, taken(self.transport)
+        service, now_taken = self.server, delivery_progress(self.transport)
         if now_taken > self._taken:
             self._taken, self._patience = now_taken, service.send_deadline
         elif service.now >= self._patience:
@@ -154,18 +154,18 @@ class Channel(asyncio.Protocol):
 
     def _expire_idle(self) -> None:
         """Not who has asked while a call kept us from reading."""
-        if unread(self.transport):
-            self.deadline = self.service.now + PERIOD
+        if has_unread_data(self.transport):
+            self.deadline = self.server.now + TICK_PERIOD
         else:
             self._close(gently=False)
 
     def _part(self) -> None:
         """Closing, and looked at in every tick: the client need not say farewell, as TLS would
         have it, once it has got everything; and it may be slow as long as it reads at all."""
-        now_taken = taken(self.transport)
-        if has_all(self.transport):
+        now_taken = delivery_progress(self.transport)
+        if is_all_delivered(self.transport):
             self.transport.abort()
         elif now_taken > self._taken:
-            self._taken, self._patience = now_taken, self.service.send_deadline
-        elif self.service.now > self._patience:
+            self._taken, self._patience = now_taken, self.server.send_deadline
+        elif self.server.now > self._patience:
             self.abort()

@@ -10,7 +10,7 @@ from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.peer import Addresses
 from prefork.http.response_head import RETRY_AFTER
-from prefork.http.server_state import Service
+from prefork.http.server_state import ServerState
 
 
 class CountingConnection(Connection):
@@ -18,24 +18,24 @@ class CountingConnection(Connection):
 
     __slots__ = ("_left",)
 
-    def __init__(self, service: Service, told: Addresses | None = None) -> None:
+    def __init__(self, service: ServerState, told: Addresses | None = None) -> None:
         super().__init__(service, told)
         self._left = service.limits.requests or math.inf
         """Requests that are still answered."""
 
     def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
-        service = self.service
+        service = self.server
         self._left -= 1
         if self._left <= 0:
-            self.closing_soon = True
-        if service.load.requests < (service.limits.concurrency or math.inf):
+            self.close_requested = True
+        if service.load.requests_in_flight < (service.limits.concurrency or math.inf):
             super()._begin(exchange, handle)
             return
         self._answer_ourselves(exchange)
-        exchange.page(503, "the server is busy", (RETRY_AFTER,))
+        exchange.send_error(503, "the server is busy", (RETRY_AFTER,))
         if exchange.body is not None:
-            exchange.body.lose()
+            exchange.body.discard()
 
-    def ends(self) -> bool:
+    def is_last_response(self) -> bool:
         """After the last request that may be, also if more wait."""
-        return self._left <= 0 or super().ends()
+        return self._left <= 0 or super().is_last_response()

@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING
 from prefork.errors import ClientGoneError
 from prefork.http import response_head
 from prefork.http.body import Body
-from prefork.http.forwarded import Origin
-from prefork.http.peer import Place
+from prefork.http.forwarded import ForwardedInfo
+from prefork.http.peer import HostPort
 from prefork.http.request import RequestHead
-from prefork.http.response_head import CLOSE, DATE, FIELDS, PLAIN, SERVER, Date, Pair, ResponseError
-from prefork.plural import counted
+from prefork.http.response_head import (
+    CLOSE,
+    DATE,
+    ENCODED_FIELDS,
+    PLAIN,
+    SERVER,
+    DefaultFields,
+    HeaderPair,
+    ResponseError,
+)
+from prefork.plural import pluralize
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -30,35 +39,35 @@ class Exchange:
     neither changed nor read costs a request nothing. What every answer reads is set at its birth,
     because Python 3.11 reads an instance's own attribute much faster than its class's."""
 
-    expects = False
-    complete = False
+    expects_continue = False
+    request_complete = False
     """The whole request has arrived."""
-    began = 0.0
+    app_called_at = 0.0
     """When the app got the ball, on the service's coarse clock: from when its time counts."""
-    started = 0.0
+    started_at = 0.0
     """When its turn came, to the microsecond (monotonic); 0: not yet."""
 
-    queued = False
+    is_queued = False
     """It waits for its turn: the app does not have it yet."""
-    overdue = False
+    is_overdue = False
     """The app has had it for longer than the request timeout."""
-    slow = False
+    is_logged_slow = False
     """The log has told that it takes long (--slow-log)."""
 
     status = 0
     """Of the response; 0 until it started."""
-    ended = False
-    sent = 0
+    response_complete = False
+    body_bytes_sent = 0
     """Body bytes sent."""
-    chunked = False
+    is_chunked = False
     """The body has no length that is known from the start, and is sent in chunks."""
-    left: int | None = None
+    remaining: int | None = None
     """Bytes of the body that are still due; None when that is not known."""
-    shortens = False
+    truncates_body = False
     """The body offered may be longer than the app's Content-Length, as a file's: send no more."""
-    behind: bytes | None = None
+    trailing_data: bytes | None = None
     """What the client sent behind the head of a request for a WebSocket; None: it is none."""
-    state: object = None
+    handler_state: object = None
     """Whatever the handler keeps here while it works."""
 
     _head: list[bytes] | None = None
@@ -69,81 +78,83 @@ class Exchange:
         self.keep_alive = request.keep_alive
         self.body: Body | None = None
         """None: the request has none."""
-        self.id = ""
+        self.request_id = ""
         """Of the request, if requests have ids."""
-        self.out = False
+        self.headers_sent = False
         """Bytes of it were handed to the transport: it cannot become a 500 any more."""
-        self.mute = False
+        self.is_bodiless = False
         """The response has no body whatever the app sends: HEAD, 204, 205, 304."""
-        self.gone = False
+        self.disconnected = False
         """The client left; nothing can be sent."""
-        self.own_fields = b""
+        self.extra_fields = b""
         """Lines that the server adds to the head of the response, besides the usual ones."""
         self._replaced: set[int] | None = None
         """Fields of ours that the app sets itself."""
 
     @property
-    def origin(self) -> Origin | None:
+    def forwarded(self) -> ForwardedInfo | None:
         """What trusted proxies say about the request; None: there are none, or they say nothing."""
-        origin = self.request.origin
+        origin = self.request.forwarded
         return origin if origin is not None and self.connection.is_trusted() else None
 
     @property
-    def client(self) -> Place | None:
+    def client(self) -> HostPort | None:
         """Who sent it, as far as is known; None: somebody on a unix socket."""
-        origin = self.origin
+        origin = self.forwarded
         return (
             origin.client if origin is not None and origin.client else self.connection.peer.client
         )
 
-    def sent_field(self, name: bytes) -> bytes | None:
+    def response_field(self, name: bytes) -> bytes | None:
         """The value of a field of the response, by its name in small letters."""
         for part in (self._head or ())[1:]:
             for line in part.split(b"\r\n"):
                 key, _, value = line.partition(b": ")
                 if key.lower() == name:
                     return value
-            if part == response_head.END_OPEN or part.endswith(b"\r\n\r\n"):
+            if part == response_head.HEAD_END or part.endswith(b"\r\n\r\n"):
                 break  # behind it may be the body
         return None
 
-    def answer(self, status: int, line: bytes, fields: Iterable[Pair], body: bytes) -> None:
+    def respond(self, status: int, line: bytes, fields: Iterable[HeaderPair], body: bytes) -> None:
         """The whole response at once. Raises ResponseError or ClientGoneError."""
         size = len(body)
         parts = self._compose(status, line, fields, size)
-        if self.gone:
+        if self.disconnected:
             raise ClientGoneError("the client left before the response ended")
         self._head = parts
-        self.out = self.ended = True
+        self.headers_sent = self.response_complete = True
         connection = self.connection
-        if self.mute:
+        if self.is_bodiless:
             connection.transport.write(b"".join(parts))
         elif size < JOIN_BELOW:
-            self.sent = size
+            self.body_bytes_sent = size
             parts.append(body)
             connection.transport.write(b"".join(parts))
         else:
-            self.sent = size
+            self.body_bytes_sent = size
             connection.transport.writelines((b"".join(parts), body))
-        connection.ended(self)
+        connection.finish_exchange(self)
 
-    def start(self, status: int, line: bytes, fields: Iterable[Pair], length: int | None) -> None:
+    def start_response(
+        self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None
+    ) -> None:
         """Begin to stream; ``length``: of the body, when it is known. Raises ResponseError."""
         self._head = self._compose(status, line, fields, length)
 
     def _compose(
-        self, status: int, line: bytes, fields: Iterable[Pair], length: int | None
+        self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None
     ) -> list[bytes]:
         """The head, without the line that ends it."""
         parts = [line]
         declared = None
         for pair in fields:
             try:
-                known = FIELDS.get(pair)
+                known = ENCODED_FIELDS.get(pair)
             except TypeError:  # a list instead of a tuple, which ASGI allows
                 pair = tuple(pair)  # type: ignore[assignment]  # noqa: PLW2901
-                known = FIELDS.get(pair)
-            field, meaning = known or self.connection.service.learn(pair)
+                known = ENCODED_FIELDS.get(pair)
+            field, meaning = known or self.connection.server.encode_field(pair)
             parts.append(field)
             if meaning != PLAIN:
                 if meaning >= 0 and declared is None:
@@ -151,29 +162,37 @@ class Exchange:
                 else:
                     self._note(meaning)
         self.status = status
-        if declared is None or declared != length or status in response_head.NO_BODY:
+        if declared is None or declared != length or status in response_head.BODILESS_STATUSES:
             self._frame(parts, declared, length)
         elif self.request.method == "HEAD":
-            self.mute = True
-        parts.append(Date.field if self._replaced is None else Date.besides(self._replaced))
-        if self.own_fields:
+            self.is_bodiless = True
+        parts.append(
+            DefaultFields.lines
+            if self._replaced is None
+            else DefaultFields.lines_except(self._replaced)
+        )
+        if self.extra_fields:
             self._add_own(parts)
         connection = self.connection
-        if not self.complete or (connection.closing_soon and connection.ends()):
+        if not self.request_complete or (
+            connection.close_requested and connection.is_last_response()
+        ):
             self.keep_alive = False
         if not self.keep_alive:
-            parts.append(response_head.END_CLOSE)
+            parts.append(response_head.HEAD_END_CLOSE)
         else:
             parts.append(
-                response_head.END_OPEN if self.request.version == "1.1" else response_head.END_KEEP
+                response_head.HEAD_END
+                if self.request.version == "1.1"
+                else response_head.HEAD_END_KEEP_ALIVE
             )
         return parts
 
     def _add_own(self, parts: list[bytes]) -> None:
         """The fields that we add, unless the app sent such a one itself."""
-        name = self.own_fields.partition(b":")[0].lower() + b":"
+        name = self.extra_fields.partition(b":")[0].lower() + b":"
         if not any(part[: len(name)].lower() == name for part in parts):
-            parts.append(self.own_fields)
+            parts.append(self.extra_fields)
 
     def _note(self, meaning: int) -> None:
         """A field of the app's that decides something. Raises ResponseError."""
@@ -186,38 +205,47 @@ class Exchange:
 
     def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
         """Decide how the end of the body is told (RFC 9112 section 6)."""
-        bodiless = self.status in response_head.NO_BODY
-        self.mute = bodiless or self.request.method == "HEAD"
+        bodiless = self.status in response_head.BODILESS_STATUSES
+        self.is_bodiless = bodiless or self.request.method == "HEAD"
         if bodiless and self.status != 304:
             # No length (RFC 9110 section 8.6), or none but 0 (section 15.3.6).
-            parts[:] = [part for part in parts if not part.lower().startswith(response_head.LENGTH)]
+            parts[:] = [
+                part
+                for part in parts
+                if not part.lower().startswith(response_head.CONTENT_LENGTH_PREFIX)
+            ]
             if self.status == 205:
-                parts.append(response_head.LENGTH_LINE % 0)
+                parts.append(response_head.CONTENT_LENGTH_LINE % 0)
         elif declared is not None:
-            self.left = declared
-            if length is not None and length != declared and not self.mute:
+            self.remaining = declared
+            if length is not None and length != declared and not self.is_bodiless:
                 self._compare(declared, length)
         elif bodiless:
             pass
         elif length is not None:
-            self.left = length
-            parts.append(response_head.LENGTH_LINE % length)
-        elif self.mute:
+            self.remaining = length
+            parts.append(response_head.CONTENT_LENGTH_LINE % length)
+        elif self.is_bodiless:
             pass
         elif self.request.version == "1.1":
-            self.chunked = True
-            parts.append(response_head.CHUNKED)
+            self.is_chunked = True
+            parts.append(response_head.CHUNKED_LINE)
         else:
             self.keep_alive = False
 
     def _compare(self, declared: int, length: int) -> None:
-        if not self.shortens or length < declared:
-            has = counted(length, "byte")
+        if not self.truncates_body or length < declared:
+            has = pluralize(length, "byte")
             raise ResponseError(f"Content-Length is {declared} but the body has {has}")
 
-    def inform(self, lines: bytes) -> None:
+    def send_early_hints(self, lines: bytes) -> None:
         """Send 103 Early Hints (RFC 8297), if the client can know them and no answer is out."""
-        if lines and not self.out and not self.gone and self.request.version == "1.1":
+        if (
+            lines
+            and not self.headers_sent
+            and not self.disconnected
+            and self.request.version == "1.1"
+        ):
             self.connection.transport.write(b"%b%b\r\n" % (response_head.STATUS_LINES[103], lines))
 
     def send(self, data: bytes) -> None:
@@ -226,52 +254,52 @@ class Exchange:
             # The transport drops what it is given now, and an app that never waits for anything
             # else would not let the loop tell us that the client is gone.
             raise ClientGoneError("the client left before the response ended")
-        if not data or self.mute:
-            self.flush()
+        if not data or self.is_bodiless:
+            self.send_headers()
             return
-        self.account(len(data))
-        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        self.count_body_bytes(len(data))
+        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data)
 
     def finish(self, data: bytes = b"", trailers: bytes = b"") -> None:
         """The last piece, and the end; ``trailers``: lines behind a chunked body.
 
         Raises ResponseError or ClientGoneError.
         """
-        if data and not self.mute:
-            self.account(len(data))
-        if self.left and not self.mute:
-            missing = counted(self.left, "byte")
+        if data and not self.is_bodiless:
+            self.count_body_bytes(len(data))
+        if self.remaining and not self.is_bodiless:
+            missing = pluralize(self.remaining, "byte")
             raise ResponseError(f"the body ended {missing} before its Content-Length")
-        if self.mute:
+        if self.is_bodiless:
             data = b""
-        elif self.chunked:
+        elif self.is_chunked:
             last = b"0\r\n%b\r\n" % trailers if trailers else b"0\r\n\r\n"
             data = b"%x\r\n%b\r\n%b" % (len(data), data, last) if data else last
         self._write(data)
-        self.ended = True
-        self.connection.ended(self)
+        self.response_complete = True
+        self.connection.finish_exchange(self)
 
-    def flush(self) -> None:
+    def send_headers(self) -> None:
         """Send the head now, before there is any body."""
-        if not self.out:
+        if not self.headers_sent:
             self._write(b"")
 
-    def account(self, size: int) -> None:
+    def count_body_bytes(self, size: int) -> None:
         """So many bytes of the body are sent. Raises ResponseError."""
-        self.sent += size
-        if self.left is not None:
-            if size > self.left:
+        self.body_bytes_sent += size
+        if self.remaining is not None:
+            if size > self.remaining:
                 raise ResponseError("the body is longer than its Content-Length")
-            self.left -= size
+            self.remaining -= size
 
     def _write(self, data: bytes) -> None:
-        if self.gone:
+        if self.disconnected:
             raise ClientGoneError("the client left before the response ended")
-        if self.out:
+        if self.headers_sent:
             if data:
                 self.connection.transport.write(data)
             return
-        self.out = True
+        self.headers_sent = True
         parts = self._head
         assert parts is not None
         if len(data) < JOIN_BELOW:
@@ -282,24 +310,24 @@ class Exchange:
 
     def fail(self) -> None:
         """End a response that went wrong: as an error page, or by cutting the connection."""
-        if self.ended or self.gone:
+        if self.response_complete or self.disconnected:
             return
-        if self.out:
-            self.ended = True
+        if self.headers_sent:
+            self.response_complete = True
             self.connection.abort()
-            self.connection.ended(self)
+            self.connection.finish_exchange(self)
         else:
-            self.page(500)
+            self.send_error(500)
 
-    def forget(self) -> None:
+    def reset_response(self) -> None:
         """Another response takes the place of this one, of which nothing is out."""
-        self._head, self.left, self.chunked, self._replaced = None, None, False, None
-        self.sent = 0
+        self._head, self.remaining, self.is_chunked, self._replaced = None, None, False, None
+        self.body_bytes_sent = 0
 
-    def page(self, status: int, text: str = "", fields: Iterable[Pair] = ()) -> None:
+    def send_error(self, status: int, text: str = "", fields: Iterable[HeaderPair] = ()) -> None:
         """Answer with a line of plain text instead of what was composed so far."""
-        self.forget()
+        self.reset_response()
         line = response_head.STATUS_LINES[status]
         body = (text or line[9:].decode().strip()).encode() + b"\n"
         plain = (b"Content-Type", b"text/plain; charset=utf-8")
-        self.answer(status, line, (plain, *fields), body)
+        self.respond(status, line, (plain, *fields), body)

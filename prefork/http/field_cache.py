@@ -15,33 +15,33 @@ from prefork.http.validation import METHODS, SLASH
 LONGEST_FIELDS = 2048
 """Bytes of a request that is worth it."""
 
-MOST_FIELDS = 256
-_MOST_SEEN = 2048
+MAX_CACHED_FIELDS = 256
+_MAX_SEEN = 2048
 
-_TRIES = 512
+_MAX_MISSES = 512
 """Requests that may miss, one after the other, before it is given up for a while."""
-_PAUSE = 8 * _TRIES
+_PAUSE = 8 * _MAX_MISSES
 
 _COOKIE = b"\r\nCookie: "
 _PRINTABLE = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
-class Fields:
+class CachedFields:
     """What the fields of a request say, apart from its cookie."""
 
-    derived: dict[str, object] | None = None
+    handler_cache: dict[str, object] | None = None
     """What the handler made of them alone."""
 
     def __init__(self, head: RequestHead) -> None:
         self.headers = [pair for pair in head.headers if pair[0] != b"cookie"]
-        self.origin = head.origin
+        self.forwarded = head.forwarded
 
 
-class FamiliarHead(RequestHead):
+class CachedFieldsHead(RequestHead):
     """Of a request with known fields."""
 
     def __init__(
-        self, target: bytes, method: str, fields: Fields, cookie: bytes | None, place: int
+        self, target: bytes, method: str, fields: CachedFields, cookie: bytes | None, place: int
     ) -> None:
         """``place``: of the cookie, among the fields."""
         self.target = self.path = target
@@ -49,7 +49,7 @@ class FamiliarHead(RequestHead):
             self.path, _, self.query = target.partition(b"?")
         self.method = method
         self.fields = fields
-        self.origin = fields.origin
+        self.forwarded = fields.forwarded
         self.cookie = cookie
         """Its value."""
         self._place = place
@@ -63,7 +63,7 @@ class FamiliarHead(RequestHead):
         return headers
 
 
-class RememberedFields(dict[bytes, Fields]):
+class FieldCache(dict[bytes, CachedFields]):
     """By their bytes, from the end of the line before them, the cookie's line taken out.
 
     Bounded; forgets all when it is full.
@@ -77,9 +77,9 @@ class RememberedFields(dict[bytes, Fields]):
         self.misses = 0
         """Requests in a row whose fields were not known; more than _TRIES: it pauses."""
 
-    def read(self, data: bytes) -> FamiliarHead | None:
+    def parse(self, data: bytes) -> CachedFieldsHead | None:
         """The head of a request that is all of ``data``; None: it is for the parser."""
-        if self.misses >= _TRIES:
+        if self.misses >= _MAX_MISSES:
             self.misses += 1
             if self.misses > _PAUSE:
                 self.misses = 0
@@ -103,20 +103,20 @@ class RememberedFields(dict[bytes, Fields]):
         if cookie is not None:
             cookie = cookie.strip(b" ")
             place = data.count(b"\r", len(line), at)
-        return FamiliarHead(target, method, fields, cookie, place)
+        return CachedFieldsHead(target, method, fields, cookie, place)
 
-    def note(self, data: bytes, head: RequestHead) -> None:
+    def add(self, data: bytes, head: RequestHead) -> None:
         """The parser read ``data`` as one request with this head."""
-        if head.length or len(data) > LONGEST_FIELDS or self.misses >= _TRIES:
+        if head.length or len(data) > LONGEST_FIELDS or self.misses >= _MAX_MISSES:
             return
         _, rest, _, _ = _split(data)
         trace = hash(rest)
         if trace not in self._seen:
-            if len(self._seen) >= _MOST_SEEN:
+            if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
             self._seen.add(trace)
             return
-        fields = Fields(head)
+        fields = CachedFields(head)
         if (
             not head.keep_alive
             or head.version != "1.1"
@@ -126,7 +126,7 @@ class RememberedFields(dict[bytes, Fields]):
             or rest.count(b"\r\n") != len(fields.headers) + 2
         ):
             return
-        if len(self) >= MOST_FIELDS:
+        if len(self) >= MAX_CACHED_FIELDS:
             self.clear()
         self[rest] = fields
 

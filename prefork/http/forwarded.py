@@ -17,7 +17,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 from prefork.errors import ClientError
-from prefork.http.peer import Place
+from prefork.http.peer import HostPort
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -38,36 +38,36 @@ _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+=:@-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ForwardedInfo:
     """What is known beyond the connection. None, or empty: not said, or not readable."""
 
-    client: Place | None = None
+    client: HostPort | None = None
     """Port 0: unknown."""
     scheme: str | None = None
     """``http`` or ``https``."""
     host: str | None = None
     """The Host that the client asked for."""
-    server: Place | None = None
+    server: HostPort | None = None
     """The same in its parts."""
     prefix: str | None = None
     """The front of the path, which a proxy took away; without a slash at its end."""
 
 
-def is_forwarded(name: bytes) -> bool:
+def is_forwarding_field(name: bytes) -> bool:
     """Whether a field of this name, in small letters, is one that proxies write."""
     return name == b"forwarded" or name.startswith(b"x-forwarded-")
 
 
-class Addresses(Protocol):
+class AddressSet(Protocol):
     """Some of all; None stands for a unix socket."""
 
     def __contains__(self, host: str | None, /) -> bool: ...
 
 
-class Proxies:
+class TrustedProxies:
     """Whose word counts, and on what."""
 
-    def __init__(self, trusted: Addresses, believed: Container[str], strips: bool) -> None:
+    def __init__(self, trusted: AddressSet, believed: Container[str], strips: bool) -> None:
         """``believed``: ``x-forwarded-for`` and so on; ``forwarded-for``, ``-proto`` and ``-host``
         are the parts of Forwarded.
         ``strips``: apps do not see these fields when somebody else sent them."""
@@ -79,12 +79,12 @@ class Proxies:
             if f"x-forwarded-{name}" in believed
         ]
         self.strips = strips
-        self._origins: dict[tuple[tuple[bytes, bytes], ...], Origin] = {}
+        self._origins: dict[tuple[tuple[bytes, bytes], ...], ForwardedInfo] = {}
 
     def __contains__(self, host: str | None) -> bool:
         return host in self._trusted
 
-    def origin(self, fields: Fields) -> Origin:
+    def read_forwarded(self, fields: Fields) -> ForwardedInfo:
         """What the proxies say. Raises ClientError when they contradict each other."""
         told = tuple(
             pair
@@ -100,14 +100,14 @@ class Proxies:
                 self._origins[told] = origin
         return origin
 
-    def _read(self, told: Fields) -> Origin:
+    def _read(self, told: Fields) -> ForwardedInfo:
         values = _values(told)
         said = self._from_forwarded(values.get(b"forwarded", ""))
         other = self._from_x_forwarded(values)
         _compare("client", said.client and said.client[0], other.client and other.client[0])
         _compare("scheme", said.scheme, other.scheme)
         _compare("host", said.host, other.host)
-        return Origin(
+        return ForwardedInfo(
             # Forwarded may know the port, too.
             client=said.client or other.client,
             scheme=said.scheme or other.scheme,
@@ -116,26 +116,26 @@ class Proxies:
             prefix=other.prefix,
         )
 
-    def _from_forwarded(self, text: str) -> Origin:
+    def _from_forwarded(self, text: str) -> ForwardedInfo:
         if not text:
-            return Origin()
+            return ForwardedInfo()
         client, pairs = None, {}
         for pairs in _elements(text[-LONGEST:]):
-            node = read_address(pairs.get("for", ""))
+            node = parse_node(pairs.get("for", ""))
             client = node or client
             if node is None or node[0] not in self._trusted:
                 break
         scheme = _SCHEMES.get(pairs.get("proto", "").lower())
         host, server = _host(pairs.get("host", ""), None, scheme)
         believed = self._believed
-        return Origin(
+        return ForwardedInfo(
             client=client if "forwarded-for" in believed else None,
             scheme=scheme if "forwarded-proto" in believed else None,
             host=host if "forwarded-host" in believed else None,
             server=server if "forwarded-host" in believed else None,
         )
 
-    def _from_x_forwarded(self, values: dict[bytes, str]) -> Origin:
+    def _from_x_forwarded(self, values: dict[bytes, str]) -> ForwardedInfo:
         lists = {
             name: [item.strip(" \t") for item in values[field].split(",")]
             for name, field in self._lists
@@ -146,13 +146,13 @@ class Proxies:
         scheme = _SCHEMES.get(words.get("proto", "").lower())
         given = words.get("host") or (values.get(b"host", "") if words.get("port") else "")
         host, server = _host(given, words.get("port"), scheme)
-        return Origin(client, scheme, host, server, _prefix(words.get("prefix", "")))
+        return ForwardedInfo(client, scheme, host, server, _prefix(words.get("prefix", "")))
 
-    def _walk(self, nodes: list[str]) -> tuple[Place | None, tuple[int, int]]:
+    def _walk(self, nodes: list[str]) -> tuple[HostPort | None, tuple[int, int]]:
         """The client, and where it stands: how many from the right, of how many."""
         client, back = None, 0
         for count, text in enumerate(reversed(nodes), 1):
-            node = read_address(text)
+            node = parse_node(text)
             if node is None:
                 break
             client, back = node, count
@@ -202,7 +202,7 @@ def _unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
-def read_address(text: str) -> Place | None:
+def parse_node(text: str) -> HostPort | None:
     """An address with or without a port; None for names, ``unknown``, ``_hidden`` and nonsense."""
     host, port = text, ""
     if text.startswith("["):
@@ -235,7 +235,7 @@ def _same_place(items: list[str], place: tuple[int, int]) -> str:
     return items[-back] if back and len(items) == count else items[-1]
 
 
-def _host(text: str, port: str | None, scheme: str | None) -> tuple[str | None, Place | None]:
+def _host(text: str, port: str | None, scheme: str | None) -> tuple[str | None, HostPort | None]:
     """A Host field and its parts; ``port`` is for a host that has none itself."""
     match = _HOST.fullmatch(text)
     if match is None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from prefork.http.body import WholeBody
 from prefork.http.exchange import Exchange
-from prefork.http.field_cache import LONGEST_FIELDS, RememberedFields
+from prefork.http.field_cache import LONGEST_FIELDS, FieldCache
 from prefork.http.limits import Limits
-from prefork.http.request import END, LONGEST_WHOLE, RememberedHeads, RequestHead
+from prefork.http.request import HEAD_END, MAX_WHOLE_REQUEST_SIZE, HeadCache, RequestHead
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
@@ -19,24 +19,24 @@ _P = ord("P")
 """What the methods of requests with a body begin with, as far as it matters."""
 
 
-class Memory:
+class RequestCache:
     """Of one worker. ``heads`` is asked first, by the connection itself."""
 
     def __init__(self, limits: Limits) -> None:
-        self.heads = RememberedHeads()
+        self.heads = HeadCache()
         self._with_body = self.heads.with_body
-        self.fields = RememberedFields(limits.headers)
+        self.fields = FieldCache(limits.headers)
         within = min(limits.line, limits.header_size, LONGEST_FIELDS)
         self._familiar = within if limits.keepalive > 0 else 0
         """Bytes of a request whose fields may be known."""
 
-    def recall(self, connection: "Connection", data: bytes) -> Exchange | None:
+    def lookup(self, connection: "Connection", data: bytes) -> Exchange | None:
         """The request that is all of ``data``, if enough of it is known. Nothing may be under
         way on its connection."""
         if data[0] == _P:
-            if len(data) > LONGEST_WHOLE:
+            if len(data) > MAX_WHOLE_REQUEST_SIZE:
                 return None
-            lines, _, body = data.partition(END)
+            lines, _, body = data.partition(HEAD_END)
             known = self._with_body.get(lines)
             if known is None or known.length != len(body):
                 return None
@@ -46,13 +46,13 @@ class Memory:
             return exchange
         if len(data) > self._familiar:
             return None
-        head = self.fields.read(data)
+        head = self.fields.parse(data)
         if head is None:
             return None
-        self.heads.note(data, head)
+        self.heads.add(data, head)
         return Exchange(connection, head)
 
-    def note(self, data: bytes, head: RequestHead) -> None:
+    def add(self, data: bytes, head: RequestHead) -> None:
         """``data`` was one request with this head, from its first byte to its last."""
-        self.heads.note(data, head)
-        self.fields.note(data, head)
+        self.heads.add(data, head)
+        self.fields.add(data, head)

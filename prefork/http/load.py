@@ -10,29 +10,29 @@ from typing import Protocol
 
 CONNECTION = 1 << 24
 REQUEST = 1 << 44
-TURNS = CONNECTION - 1
+TURN_MASK = CONNECTION - 1
 """The bits of the turn: when it last took a connection."""
 
-NOBODY = (1 << 64) - 1
+UNAVAILABLE = (1 << 64) - 1
 """What others see of one that takes nothing: it is not ready, or full, or leaves."""
 
 
-class Words(Protocol):
+class WordArray(Protocol):
     """Some numbers in a row: a list, or a memoryview."""
 
     def __setitem__(self, index: int, value: int, /) -> None:
         """Write one."""
 
 
-class _Nowhere:
+class _DiscardingArray:
     def __setitem__(self, _index: int, _value: int, /) -> None:
         """Nobody looks."""
 
 
-class _Tripwire:
+class _ChangeNotifier:
     """Stands where a load is written, and tells of the first change."""
 
-    def __init__(self, load: "Load", words: Words, on_change: Callable[[], None]) -> None:
+    def __init__(self, load: "Load", words: WordArray, on_change: Callable[[], None]) -> None:
         self._load = load
         self.words = words
         self._on_change = on_change
@@ -49,58 +49,58 @@ class Load:
     Hidden at first. What is written while it is hidden goes where nobody looks.
     """
 
-    __slots__ = ("_expected", "_public", "place", "word", "words")
+    __slots__ = ("_expected", "_public", "index", "word", "words")
 
-    words: Words
+    words: WordArray
 
-    def __init__(self, words: Words, place: int) -> None:
+    def __init__(self, words: WordArray, place: int) -> None:
         self._public = words
-        self.place = place
+        self.index = place
         self.word = 0
         self._expected = 0
-        self.words = _Nowhere()
-        self.hide()
+        self.words = _DiscardingArray()
+        self.mark_unavailable()
 
     @property
-    def requests(self) -> int:
+    def requests_in_flight(self) -> int:
         """How many are in flight."""
         return self.word // REQUEST - self._expected
 
-    def show(self) -> None:
+    def mark_available(self) -> None:
         """It takes connections."""
         self._write_to(self._public)
-        self._public[self.place] = self.word
+        self._public[self.index] = self.word
 
-    def hide(self) -> None:
+    def mark_unavailable(self) -> None:
         """It takes none: nobody is to wait for it."""
-        self._public[self.place] = NOBODY
-        self._write_to(_Nowhere())
+        self._public[self.index] = UNAVAILABLE
+        self._write_to(_DiscardingArray())
 
-    def _write_to(self, words: Words) -> None:
-        if isinstance(self.words, _Tripwire):
+    def _write_to(self, words: WordArray) -> None:
+        if isinstance(self.words, _ChangeNotifier):
             self.words.words = words
         else:
             self.words = words
 
-    def tell_next_change(self, on_change: Callable[[], None]) -> None:
+    def notify_on_next_change(self, on_change: Callable[[], None]) -> None:
         """Call ``on_change`` once, with the next change, which it must not follow by another.
 
         A worker with nothing in flight learns by it that a request or a connection has come. Any
         check of the same on the way of each request would cost all that come to a busy worker.
         """
-        self.tell_no_change()
-        self.words = _Tripwire(self, self.words, on_change)
+        self.cancel_notification()
+        self.words = _ChangeNotifier(self, self.words, on_change)
 
-    def tell_no_change(self) -> None:
+    def cancel_notification(self) -> None:
         """Undo it."""
-        if isinstance(self.words, _Tripwire):
+        if isinstance(self.words, _ChangeNotifier):
             self.words = self.words.words
 
-    def change(self, by: int) -> None:
+    def add(self, by: int) -> None:
         """Add to it; where every nanosecond counts this is done in place."""
-        self.words[self.place] = self.word = self.word + by
+        self.words[self.index] = self.word = self.word + by
 
-    def expect(self, requests: int) -> None:
+    def add_expected_requests(self, requests: int) -> None:
         """So many more count although they are not in flight: those of new connections."""
         self._expected += requests
-        self.change(requests * REQUEST)
+        self.add(requests * REQUEST)

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
 
-Place = tuple[str, int]
+HostPort = tuple[str, int]
 """Host and port."""
 
 
@@ -15,8 +15,8 @@ Place = tuple[str, int]
 class Addresses:
     """Who connected to where; None on a unix socket."""
 
-    client: Place | None
-    server: Place | None
+    client: HostPort | None
+    server: HostPort | None
 
 
 class Peer:
@@ -45,5 +45,5 @@ class Peer:
         return "http" if self.tls is None else "https"
 
 
-def _place(name: object) -> Place | None:
+def _place(name: object) -> HostPort | None:
     return (name[0], name[1]) if isinstance(name, tuple) else None

@@ -14,7 +14,7 @@ MOMENT = 0.5
 a burst of them to have been shared out."""
 
 
-class Newcomers:
+class PendingConnections:
     """Of one worker. Who accepts a connection counts it; who comes, or waits for too long, does not
     count any more. ``on_less`` is called when some have waited for too long."""
 
@@ -29,22 +29,22 @@ class Newcomers:
         self._ages = False
         """There is a timer."""
 
-    def expect(self, connection: object) -> None:
+    def add(self, connection: object) -> None:
         """There is a new one, which is counted already."""
         self._new.add(connection)
         if not self._ages:
             self._ages = True
             self._loop.call_later(MOMENT, self._age)
 
-    def came(self, connection: object) -> None:
+    def discard(self, connection: object) -> None:
         """Its first bytes did, or it is gone."""
         if connection in self._new or connection in self._older:
             self._new.discard(connection)
             self._older.discard(connection)
-            self._load.expect(-1)
+            self._load.add_expected_requests(-1)
 
     def _age(self) -> None:
-        self._load.expect(-len(self._older))
+        self._load.add_expected_requests(-len(self._older))
         self._new, self._older = set(), self._new
         self._ages = len(self._older) > 0
         if self._ages:

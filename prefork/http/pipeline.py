@@ -9,34 +9,34 @@ requests wait; what is left of it stays as it came. nginx parses one request at 
 from typing import TYPE_CHECKING
 
 from prefork.errors import ClientError
-from prefork.http.channel import CLOSING, Channel
+from prefork.http.channel import CLOSING, BaseConnection
 from prefork.http.exchange import Exchange
-from prefork.http.request import LONGEST_WHOLE
+from prefork.http.request import MAX_WHOLE_REQUEST_SIZE
 
 if TYPE_CHECKING:
     from prefork.http.reader import RequestReader
-    from prefork.http.server_state import Service
+    from prefork.http.server_state import ServerState
 
-MOST_WAITING = 16
+MAX_WAITING = 16
 """Requests that wait before the rest of a piece is left unread. At least two: the last of them may
 have a body that its app reads as it comes, and is begun before all of that was read."""
 
 ALL_FRAMING = "the request body is all framing and no content"
 
-BITE = LONGEST_WHOLE
+BITE = MAX_WHOLE_REQUEST_SIZE
 """Bytes of a long piece that are read at once. A shorter piece is read whole, since a request with
 a small body is looked up by all of its bytes; it holds 600 requests at the most."""
 
 
-class Pipeline(Channel):
+class Pipeline(BaseConnection):
     """The part of a connection that keeps the order of its requests."""
 
     __slots__ = ("_held", "_reader", "_refusal", "_unread", "_waiting", "current")
 
     bite = BITE
-    most_waiting = MOST_WAITING
+    max_waiting = MAX_WAITING
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "ServerState") -> None:
         super().__init__(service)
         self.current: Exchange | None = None
         """The request that is being answered."""
@@ -45,17 +45,17 @@ class Pipeline(Channel):
         """Reading is paused because requests wait behind another."""
         self._unread: memoryview | None = None
         """The unread end of a long piece. While there is some, requests wait."""
-        self._reader: RequestReader = service.no_reader
+        self._reader: RequestReader = service.idle_reader
         """Its own one only while there is something to read, or shortly after."""
         self._refusal: ClientError | None = None
 
-    def take(self, exchange: Exchange) -> None:
+    def enqueue(self, exchange: Exchange) -> None:
         """A request that the app can be called with, after its predecessors; never from within
         the parser, whose callback this is."""
         self._waiting.append(exchange)
         if not self._held and (self.current is not None or len(self._waiting) > 1):
             self._held = True
-            self.pause()
+            self.pause_reading()
 
     def _read(self, data: bytes | memoryview, memorable: bool) -> None:
         """Parse a piece."""
@@ -73,7 +73,7 @@ class Pipeline(Channel):
             left = memoryview(bytes(self._unread) + data) if data else self._unread
             self._unread = None
         while left and self._refusal is None and self.phase != CLOSING:
-            if len(self._waiting) >= self.most_waiting:
+            if len(self._waiting) >= self.max_waiting:
                 self._unread = left
                 break
             bite = max(self.bite, self._reader.due())

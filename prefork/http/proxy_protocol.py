@@ -14,15 +14,15 @@ from ipaddress import IPv4Address, IPv6Address
 
 from prefork.errors import PreforkError
 from prefork.http.peer import Addresses
-from prefork.plural import counted
+from prefork.plural import pluralize
 
-LONGEST_V1 = 107
+MAX_V1_SIZE = 107
 """Bytes of the longest line with its end (section 2.1)."""
 
-LONGEST_V2 = 4096
+MAX_V2_SIZE = 4096
 """Bytes of the longest binary header that we take; the addresses need 216, the rest are TLVs."""
 
-LONGEST = max(LONGEST_V1, LONGEST_V2)
+MAX_HEADER_SIZE = max(MAX_V1_SIZE, MAX_V2_SIZE)
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _LINE = b"PROXY "
@@ -40,14 +40,14 @@ class ProxyProtocolError(PreforkError):
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ProxyHeader:
     """``size``: bytes that belong to it; ``addresses`` None: the connection's own are right."""
 
     size: int
     addresses: Addresses | None
 
 
-def parse(data: bytes) -> Header | None:
+def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     """The header that ``data`` begins with. None: there is more to come, and all of ``data``
     belongs to it. Raises ProxyProtocolError."""
     if data.startswith(_SIGNATURE):
@@ -59,20 +59,20 @@ def parse(data: bytes) -> Header | None:
     raise ProxyProtocolError("it begins with something else than a PROXY header")
 
 
-def _parse_v1(data: bytes) -> Header | None:
-    end = data.find(b"\r\n", 0, LONGEST_V1)
+def _parse_v1(data: bytes) -> ProxyHeader | None:
+    end = data.find(b"\r\n", 0, MAX_V1_SIZE)
     if end < 0:
-        if len(data) >= LONGEST_V1:
+        if len(data) >= MAX_V1_SIZE:
             raise ProxyProtocolError("the line of its PROXY header does not end")
         return None
     family, *words = data[len(_LINE) : end].split(b" ")
     if family == b"UNKNOWN":
-        return Header(end + 2, None)
+        return ProxyHeader(end + 2, None)
     if family not in (b"TCP4", b"TCP6") or len(words) != 4:
         raise ProxyProtocolError("its PROXY line is none of TCP4, TCP6 and UNKNOWN")
     client, server = (_host(family, word) for word in words[:2])
     client_port, server_port = (_port(word) for word in words[2:])
-    return Header(end + 2, Addresses((client, client_port), (server, server_port)))
+    return ProxyHeader(end + 2, Addresses((client, client_port), (server, server_port)))
 
 
 def _host(family: bytes, word: bytes) -> str:
@@ -92,7 +92,7 @@ def _port(word: bytes) -> int:
     return int(word)
 
 
-def _parse_v2(data: bytes) -> Header | None:
+def _parse_v2(data: bytes) -> ProxyHeader | None:
     if len(data) < _FIXED:
         return None
     command, family, length = struct.unpack_from("!BBH", data, len(_SIGNATURE))
@@ -101,18 +101,18 @@ def _parse_v2(data: bytes) -> Header | None:
         raise ProxyProtocolError(f"its PROXY header has version and command {command:#04x}")
     if family not in _SIZES:
         raise ProxyProtocolError(f"its PROXY header has family and transport {family:#04x}")
-    if size > LONGEST_V2:
-        raise ProxyProtocolError(f"its PROXY header has {counted(size, 'byte')}")
+    if size > MAX_V2_SIZE:
+        raise ProxyProtocolError(f"its PROXY header has {pluralize(size, 'byte')}")
     if command == _PROXY and length < _SIZES[family]:
-        room = counted(length, "byte")
+        room = pluralize(length, "byte")
         raise ProxyProtocolError(f"its PROXY header has {room} for its addresses")
     if len(data) < size:
         return None
     if command == _LOCAL or family == 0x00:
-        return Header(size, None)
+        return ProxyHeader(size, None)
     start = _FIXED + _SIZES[family]
     _check_extras(data[start:size])
-    return Header(size, _addresses(family >> 4, data[_FIXED:start]))
+    return ProxyHeader(size, _addresses(family >> 4, data[_FIXED:start]))
 
 
 def _addresses(family: int, block: bytes) -> Addresses:

@@ -11,25 +11,25 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http.body import StreamedBody
-from prefork.http.body_progress import Arrival
+from prefork.http.body_progress import BodyProgress
 from prefork.http.exchange import Exchange
-from prefork.http.forwarded import is_forwarded
+from prefork.http.forwarded import is_forwarding_field
 from prefork.http.request import RequestHead
 from prefork.http.spool import SpooledBody
 from prefork.http.validation import (
-    HOSTS,
     METHODS,
     SLASH,
-    asks_for_websocket,
-    blame,
-    judge,
-    learn_host,
-    refuse_method,
+    VALID_HOSTS,
+    client_error_from,
+    is_websocket_request,
+    reject_method,
+    validate_head,
+    validate_host,
 )
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
-    from prefork.http.server_state import Service
+    from prefork.http.server_state import ServerState
 
 _SPECIAL = frozenset(
     {
@@ -76,7 +76,7 @@ class RequestReader:
     connection: "Connection"
     """Whose bytes it reads; lent to one after another."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "ServerState") -> None:
         self._service = service
         self.incoming: Exchange | None = None
         """The request whose head has arrived and whose end has not."""
@@ -109,7 +109,7 @@ class RequestReader:
         self._length: int | None = None
         self._coding: bytes | None = None
         self._expect: bytes | None = None
-        self.arrival = Arrival(service)
+        self.arrival = BodyProgress(service)
         """Of the body that is arriving."""
         self._reading_on = False
         self.parser = httptools.HttpRequestParser(self)
@@ -129,7 +129,7 @@ class RequestReader:
         rest = self._feed(data)
         while rest is not None:
             if (exchange := self._upgrade) is not None:
-                exchange.behind = bytes(rest)
+                exchange.trailing_data = bytes(rest)
                 self.size, self.at_rest = 0, True
                 return exchange
             # No protocol of ours: as if it had not been asked for (RFC 9110 section 7.8).
@@ -145,7 +145,7 @@ class RequestReader:
         except httptools.HttpParserUpgrade as upgrade:
             return memoryview(data)[upgrade.args[0] :]
         except httptools.HttpParserError as error:
-            raise blame(error, data, self._ended) from error
+            raise client_error_from(error, data, self._ended) from error
         return None
 
     def single(self) -> RequestHead | None:
@@ -166,7 +166,7 @@ class RequestReader:
 
     def left(self) -> int:
         """Bytes of a spooled body that are still to come, if that is known; else 0."""
-        if self._length is None or self._service.handler.streams:
+        if self._length is None or self._service.handler.streams_body:
             return 0
         return self._length - self.arrival.size
 
@@ -190,7 +190,9 @@ class RequestReader:
         lower = _NAMES.get(name)
         if lower is None:
             lower = self._note(name.lower(), value)
-            harmless = lower not in _SPECIAL and not is_forwarded(lower) and b"_" not in lower
+            harmless = (
+                lower not in _SPECIAL and not is_forwarding_field(lower) and b"_" not in lower
+            )
             if harmless and len(_NAMES) < _MOST_NAMES:
                 _NAMES[name] = lower
         self._headers.append((lower, value))
@@ -199,8 +201,8 @@ class RequestReader:
         """Look at a field whose name is not known to be harmless; its name."""
         if name == b"host":
             self._hosts += 1
-            if value not in HOSTS:
-                learn_host(value)
+            if value not in VALID_HOSTS:
+                validate_host(value)
         elif name in (b"connection", b"proxy-connection"):
             self._plain = False  # the second means the same to llhttp
         elif name in _SPECIAL:
@@ -211,7 +213,7 @@ class RequestReader:
                 self._coding = value.lower() if self._coding is None else b"several"
             else:
                 self._expect = value.lower()
-        elif is_forwarded(name):
+        elif is_forwarding_field(name):
             self._forwarded = True
         elif b"_" in name and self._service.limits.underscores != "allow":
             # X_Y and X-Y are the same to CGI, WSGI and many a framework: who may send the one could
@@ -231,7 +233,7 @@ class RequestReader:
         headers, target = self._headers, self.target
         head = RequestHead(target, headers)
         method = parser.get_method()
-        head.method = METHODS.get(method) or refuse_method(method)
+        head.method = METHODS.get(method) or reject_method(method)
         keep_alive = parser.should_keep_alive()
         # Only HTTP/1.1 is kept alive without a Connection field, and asking for the version costs
         # as much as ten lines of Python.
@@ -250,7 +252,9 @@ class RequestReader:
             or self.size + self._slack > service.small
             or len(headers) > service.limits.headers
         ):
-            judge(head, self._hosts, self._length, self._coding, self._expect, service.limits)
+            validate_head(
+                head, self._hosts, self._length, self._coding, self._expect, service.limits
+            )
             self._drop_underscored(head)
         if b"?" in target:
             head.path, _, head.query = head.path.partition(b"?")
@@ -265,7 +269,7 @@ class RequestReader:
             self._read_origin(head)
         if self._length or self._coding is not None:
             self._begin_body(exchange)
-        elif upgrades and asks_for_websocket(head):
+        elif upgrades and is_websocket_request(head):
             self.incoming, self._upgrade = None, exchange
 
     def _drop_underscored(self, head: RequestHead) -> None:
@@ -277,33 +281,35 @@ class RequestReader:
         """Fields that proxies write. Raises ClientError."""
         proxies = self._service.proxies
         if self.connection.is_trusted():
-            head.origin = proxies.origin(head.headers)
-            head.memorable = not proxies.strips
+            head.forwarded = proxies.read_forwarded(head.headers)
+            head.is_cacheable = not proxies.strips
         else:
             # To somebody who is trusted the same bytes would mean something else.
-            head.memorable = False
+            head.is_cacheable = False
             if proxies.strips:
-                head.headers = [pair for pair in head.headers if not is_forwarded(pair[0])]
+                head.headers = [pair for pair in head.headers if not is_forwarding_field(pair[0])]
 
     def _begin_body(self, exchange: Exchange) -> None:
         connection = self.connection
-        exchange.expects = self._expect is not None and exchange.request.version == "1.1"
+        exchange.expects_continue = self._expect is not None and exchange.request.version == "1.1"
         self.arrival.begin(self.chunk)
-        if self._service.handler.streams:
+        if self._service.handler.streams_body:
             exchange.body = StreamedBody(
-                connection.pause, connection.resume, lambda: connection.invite(exchange)
+                connection.pause_reading,
+                connection.resume_reading,
+                lambda: connection.send_continue(exchange),
             )
-            connection.take(exchange)
+            connection.enqueue(exchange)
         else:
             service = self._service
-            service.spool.judge(self._length or 0, service.limits.body_memory)
-            exchange.body = SpooledBody(service.room, service.spool)
-            connection.invite(exchange)
+            service.spool_disk.check_length(self._length or 0, service.limits.body_memory)
+            exchange.body = SpooledBody(service.buffer_pool, service.spool_disk)
+            connection.send_continue(exchange)
 
     def on_body(self, data: bytes) -> None:
         """httptools: a piece of the body, without its chunk framing."""
         exchange = self.incoming
-        if exchange is None or exchange.body is None or exchange.ended:
+        if exchange is None or exchange.body is None or exchange.response_complete:
             return
         self.size = 1
         arrival = self.arrival
@@ -311,8 +317,8 @@ class RequestReader:
         limit = self._service.limits.body
         if limit is not None and arrival.size > limit:
             raise ClientError(413, "the request body is too large")
-        exchange.expects = False
-        exchange.began = self._service.now
+        exchange.expects_continue = False
+        exchange.app_called_at = self._service.now
         exchange.body.feed(data)  # type: ignore[union-attr]
 
     def on_message_complete(self) -> None:
@@ -330,7 +336,7 @@ class RequestReader:
         self._ended += 1
         self.size = self._hosts = 0
         self._slack = self.chunk
-        exchange.complete = True
+        exchange.request_complete = True
         request = exchange.request
         if self._special:
             self._special = False
@@ -338,14 +344,14 @@ class RequestReader:
                 if self._coding is None and self._expect is None:
                     request.length = self._length or 0
                 else:
-                    request.memorable = False
+                    request.is_cacheable = False
             self._length = self._coding = self._expect = None
-        if request.memorable and exchange.keep_alive == request.keep_alive:
+        if request.is_cacheable and exchange.keep_alive == request.keep_alive:
             self._newest = request
         if exchange.body is not None:
             self._end_body(exchange)
         else:
-            self.connection.take(exchange)
+            self.connection.enqueue(exchange)
 
     def _read_on(self) -> None:
         """Go on behind an Upgrade that we ignore.
@@ -373,9 +379,9 @@ class RequestReader:
             self.incoming.keep_alive = False
 
     def _end_body(self, exchange: Exchange) -> None:
-        if exchange.body is None or exchange.ended or exchange.gone:
+        if exchange.body is None or exchange.response_complete or exchange.disconnected:
             return
         exchange.body.end()  # type: ignore[union-attr]
-        self.connection.whole()
-        if not self._service.handler.streams:
-            self.connection.take(exchange)
+        self.connection.body_received()
+        if not self._service.handler.streams_body:
+            self.connection.enqueue(exchange)

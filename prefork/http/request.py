@@ -8,17 +8,17 @@ A body is not part of it. But a head that says how long its body is also says wh
 ends, so one whose body arrived in the same piece needs no parser either.
 """
 
-from prefork.http.forwarded import Origin
+from prefork.http.forwarded import ForwardedInfo
 
-MOST_REMEMBERED = 512
-LONGEST_REMEMBERED = 1024
+MAX_CACHED_HEADS = 512
+MAX_CACHED_HEAD_SIZE = 1024
 """Bytes of a head that is worth remembering."""
 
-LONGEST_WHOLE = 16 * 1024
+MAX_WHOLE_REQUEST_SIZE = 16 * 1024
 """Bytes of a piece that is looked at for a whole request with its body."""
 
-MOST_SEEN = 4096
-END = b"\r\n\r\n"
+MAX_SEEN_HEADS = 4096
+HEAD_END = b"\r\n\r\n"
 
 
 class RequestHead:
@@ -31,13 +31,13 @@ class RequestHead:
     """The client may send another request on this connection."""
     length = 0
     """Bytes of its body; 0 also while nobody needs to know."""
-    recurring = False
+    is_cached = False
     """Remembered: other requests have this head, too."""
-    memorable = True
+    is_cacheable = True
     """It says the same whoever sent it."""
-    derived: dict[str, object] | None = None
+    handler_cache: dict[str, object] | None = None
     """What the handler made of a recurring head alone."""
-    logged: tuple[str, ...] | None = None
+    access_log_cache: tuple[str, ...] | None = None
     """What the access log made of a recurring head alone."""
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -46,15 +46,15 @@ class RequestHead:
         self.path = target
         self.headers = headers
         """Names in small letters, in the order sent."""
-        self.origin: Origin | None = None
+        self.forwarded: ForwardedInfo | None = None
         """What proxies say in it; believed only if they are trusted: see Exchange.origin."""
 
-    def shown(self) -> str:
+    def describe(self) -> str:
         """For a line in the log."""
         return f"{self.method} {self.target[:200].decode('latin-1')}"
 
 
-class RememberedHeads(dict[bytes, RequestHead]):
+class HeadCache(dict[bytes, RequestHead]):
     """Heads of whole, bodiless requests by their bytes. Bounded; forgets all when it is full.
 
     Remembered is what was seen twice, so that clients that never repeat themselves cost little.
@@ -68,23 +68,23 @@ class RememberedHeads(dict[bytes, RequestHead]):
         many of them."""
         self._seen: set[int] = set()
 
-    def note(self, data: bytes, head: RequestHead) -> None:
+    def add(self, data: bytes, head: RequestHead) -> None:
         """``data`` was one request with this head, from its first byte to its last."""
         known: dict[bytes, RequestHead] = self
         if head.length:
             known = self.with_body
-            data, _, body = data.partition(END)
+            data, _, body = data.partition(HEAD_END)
             if len(body) != head.length:
                 return  # empty lines came first
-        if len(data) > LONGEST_REMEMBERED:
+        if len(data) > MAX_CACHED_HEAD_SIZE:
             return
         trace = hash(data)
         if trace not in self._seen:
-            if len(self._seen) >= MOST_SEEN:
+            if len(self._seen) >= MAX_SEEN_HEADS:
                 self._seen.clear()
             self._seen.add(trace)
             return
-        if len(known) >= MOST_REMEMBERED:
+        if len(known) >= MAX_CACHED_HEADS:
             known.clear()
-        head.recurring = True
+        head.is_cached = True
         known[data] = head

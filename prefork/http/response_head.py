@@ -19,49 +19,49 @@ _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
 
-Pair = tuple[bytes, bytes] | tuple[str, str]
-Field = tuple[bytes, int]
+HeaderPair = tuple[bytes, bytes] | tuple[str, str]
+EncodedField = tuple[bytes, int]
 """The line to send, and its meaning: PLAIN, DATE, SERVER, CLOSE, DROPPED, or the
 Content-Length."""
 
 PLAIN, DATE, SERVER, CLOSE, DROPPED = -1, -2, -3, -4, -5
 
-FIELDS: dict[Pair, Field] = {}
+ENCODED_FIELDS: dict[HeaderPair, EncodedField] = {}
 """What was learned so far."""
 
 HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"})
-END_OPEN = b"\r\n"
-END_CLOSE = b"Connection: close\r\n\r\n"
-END_KEEP = b"Connection: keep-alive\r\n\r\n"
-LENGTH = b"content-length:"
-LENGTH_LINE = b"Content-Length: %d\r\n"
-CHUNKED = b"Transfer-Encoding: chunked\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-NO_BODY = frozenset({204, 205, 304})
+HEAD_END = b"\r\n"
+HEAD_END_CLOSE = b"Connection: close\r\n\r\n"
+HEAD_END_KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
+CONTENT_LENGTH_PREFIX = b"content-length:"
+CONTENT_LENGTH_LINE = b"Content-Length: %d\r\n"
+CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
+CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
+BODILESS_STATUSES = frozenset({204, 205, 304})
 
 
 class ResponseError(AppError):
     """The app's response breaks HTTP or its interface; the client gets a 500."""
 
 
-class Date:
+class DefaultFields:
     """Fields that every response has unless the app sets them itself: Date, made anew once a second
     by whoever keeps the clock, and Server, if it is wished for."""
 
-    field = b""
+    lines = b""
     """All of them."""
     _date = b""
     _server = b""
 
     @classmethod
-    def stamp(cls, seconds: float, server: str = "") -> None:
+    def update(cls, seconds: float, server: str = "") -> None:
         """``seconds`` since the epoch; ``server`` is sent as the Server field."""
         cls._date = b"Date: %b\r\n" % formatdate(seconds, usegmt=True).encode("ascii")
         cls._server = b"Server: %b\r\n" % server.encode("ascii") if server else b""
-        cls.field = cls._date + cls._server
+        cls.lines = cls._date + cls._server
 
     @classmethod
-    def besides(cls, meanings: set[int]) -> bytes:
+    def lines_except(cls, meanings: set[int]) -> bytes:
         """Those that the app did not set."""
         date = b"" if DATE in meanings else cls._date
         return date if SERVER in meanings else date + cls._server
@@ -86,7 +86,7 @@ WSGI_STATUSES: dict[str, tuple[int, bytes]] = {}
 """Statuses that WSGI apps used, each with its number and its line."""
 
 
-def learn_status(text: str) -> tuple[int, bytes]:
+def encode_wsgi_status(text: str) -> tuple[int, bytes]:
     """Learn the number and the status line of a WSGI status such as ``404 Not Found``."""
     reason = text.encode("latin-1", "replace")
     if not re.fullmatch("[2-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
@@ -97,7 +97,7 @@ def learn_status(text: str) -> tuple[int, bytes]:
     return line
 
 
-def learn(pair: Pair) -> Field:
+def encode_field(pair: HeaderPair) -> EncodedField:
     """Validate one field, encode it, and remember it.
 
     Raises ResponseError, above all for CR and LF, which would let an app's user write headers.
@@ -110,33 +110,33 @@ def learn(pair: Pair) -> Field:
         raise ResponseError(f"a header holds characters that HTTP does not allow: {pair!r}")
     field = _interpret(name.lower(), value, b"%b: %b\r\n" % (name, value))
     if len(value) <= _LONGEST_REMEMBERED:
-        if len(FIELDS) >= _MOST_REMEMBERED:
-            FIELDS.clear()
-        FIELDS[pair] = field
+        if len(ENCODED_FIELDS) >= _MOST_REMEMBERED:
+            ENCODED_FIELDS.clear()
+        ENCODED_FIELDS[pair] = field
     return field
 
 
-def hint_lines(fields: Iterable[Pair]) -> bytes:
+def encode_early_hints(fields: Iterable[HeaderPair]) -> bytes:
     """Header fields for an interim response, which has no framing of its own.
 
     Raises ResponseError.
     """
-    known = [learn(cast(Pair, tuple(pair))) for pair in fields]
+    known = [encode_field(cast(HeaderPair, tuple(pair))) for pair in fields]
     return b"".join(line for line, meaning in known if meaning == PLAIN)
 
 
-def learn_bytes(pair: Pair) -> Field:
+def encode_asgi_field(pair: HeaderPair) -> EncodedField:
     """The same for ASGI: bytes only, and names in small letters whatever the app wrote."""
     name, value = pair if len(pair) == 2 else (None, None)
     if not isinstance(name, bytes) or not isinstance(value, bytes):
         raise ResponseError(f"a header must be a pair of byte strings, not {pair!r}")
-    field = learn((name.lower(), value))
-    if len(FIELDS) < _MOST_REMEMBERED and len(value) <= _LONGEST_REMEMBERED:
-        FIELDS[name, value] = field
+    field = encode_field((name.lower(), value))
+    if len(ENCODED_FIELDS) < _MOST_REMEMBERED and len(value) <= _LONGEST_REMEMBERED:
+        ENCODED_FIELDS[name, value] = field
     return field
 
 
-def _interpret(name: bytes, value: bytes, line: bytes) -> Field:
+def _interpret(name: bytes, value: bytes, line: bytes) -> EncodedField:
     if name == b"content-length":
         if not re.fullmatch(rb"[0-9]{1,18}", value):
             raise ResponseError(f"Content-Length must be a number, not {value!r}")

@@ -15,7 +15,7 @@ from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.response_head import ResponseError
-from prefork.plural import counted
+from prefork.plural import pluralize
 
 SMALL = 64 * 1024
 """A file up to here is read, and goes out in one write with its head."""
@@ -33,25 +33,25 @@ async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> Non
 
     Raises ClientGoneError, ResponseError when the file is too short, and OSError.
     """
-    if exchange.mute:
-        exchange.flush()
+    if exchange.is_bodiless:
+        exchange.send_headers()
     elif count <= SMALL:
         exchange.send(_read(fd, offset, count))
-    elif exchange.chunked or exchange.connection.peer.tls is not None:
+    elif exchange.is_chunked or exchange.connection.peer.tls is not None:
         await _copy(exchange, fd, offset, count)
     else:
-        await _Sending(exchange, fd, offset, count).run()
+        await _FileTransfer(exchange, fd, offset, count).run()
 
 
-async def send_until_end(exchange: Exchange, fd: int, offset: int) -> None:
+async def send_file_until_eof(exchange: Exchange, fd: int, offset: int) -> None:
     """Send a file that does not say its size, as the body of a response that was started: in
     pieces until the file ends, or until the response has its Content-Length.
 
     Raises ClientGoneError, ResponseError, and OSError.
     """
-    exchange.flush()
-    while not exchange.mute and exchange.left != 0:
-        wanted = _PIECE if exchange.left is None else min(_PIECE, exchange.left)
+    exchange.send_headers()
+    while not exchange.is_bodiless and exchange.remaining != 0:
+        wanted = _PIECE if exchange.remaining is None else min(_PIECE, exchange.remaining)
         piece = os.pread(fd, wanted, offset)
         if not piece:
             return
@@ -60,7 +60,7 @@ async def send_until_end(exchange: Exchange, fd: int, offset: int) -> None:
         await drained(exchange.connection)
 
 
-def size_from(fd: int, offset: int) -> int | None:
+def remaining_file_size(fd: int, offset: int) -> int | None:
     """Count the bytes of a regular file from an offset on; None when the file does not say.
 
     Files below /proc have a size of 0, those below /sys one of a page, and neither occupies blocks
@@ -83,7 +83,7 @@ def _read(fd: int, offset: int, count: int) -> bytes:
 
 
 def _too_short(missing: int) -> ResponseError:
-    return ResponseError(f"the file ended {counted(missing, 'byte')} before its Content-Length")
+    return ResponseError(f"the file ended {pluralize(missing, 'byte')} before its Content-Length")
 
 
 async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
@@ -97,14 +97,14 @@ async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
 
 async def drained(connection: Connection) -> None:
     """Wait until the client has caught up; at least let the others have a turn."""
-    blocked = connection.blocked()
+    blocked = connection.writable_waiter()
     if blocked is not None:
         await blocked
     else:
         await asyncio.sleep(0)
 
 
-class _Sending:
+class _FileTransfer:
     """One file on its way."""
 
     def __init__(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
@@ -119,14 +119,14 @@ class _Sending:
 
     async def run(self) -> None:
         """Until all is with the kernel."""
-        self._exchange.flush()
+        self._exchange.send_headers()
         await self._empty_transport()
         try:
             while self._left:
                 await self._turn()
         finally:
             if self._watched >= 0:
-                self._connection.service.loop.remove_writer(self._watched)
+                self._connection.server.loop.remove_writer(self._watched)
                 os.close(self._watched)
 
     async def _empty_transport(self) -> None:
@@ -134,13 +134,13 @@ class _Sending:
         transport = self._transport
         if transport.get_write_buffer_size() and not transport.is_closing():
             transport.set_write_buffer_limits(0)
-            while (blocked := self._connection.blocked()) is not None:
+            while (blocked := self._connection.writable_waiter()) is not None:
                 await blocked
             if not transport.is_closing():
                 transport.set_write_buffer_limits()
 
     async def _turn(self) -> None:
-        if self._exchange.gone or self._transport.is_closing():
+        if self._exchange.disconnected or self._transport.is_closing():
             raise ClientGoneError("the client left before the response ended")
         sock = self._transport.get_extra_info("socket").fileno()
         wanted = min(self._left, TURN)
@@ -159,7 +159,7 @@ class _Sending:
         if sent == 0:
             raise _too_short(self._left)
         if sent > 0:
-            self._exchange.account(sent)
+            self._exchange.count_body_bytes(sent)
             self._offset += sent
             self._left -= sent
         if sent < wanted:
@@ -173,8 +173,8 @@ class _Sending:
         connection = self._connection
         if self._watched < 0:
             self._watched = os.dup(sock)
-            connection.service.loop.add_writer(self._watched, connection.resume_writing)
+            connection.server.loop.add_writer(self._watched, connection.resume_writing)
         connection.pause_writing()
-        blocked = connection.blocked()
+        blocked = connection.writable_waiter()
         if blocked is not None:
             await blocked

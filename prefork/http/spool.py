@@ -9,13 +9,13 @@ how much that may be is said in spool_disk.py.
 import io
 from typing import IO, TYPE_CHECKING
 
-from prefork.http.buffer_pool import BLOCK, Room
+from prefork.http.buffer_pool import BLOCK_SIZE, BufferPool
 from prefork.http.spool_disk import SpoolDisk, SpoolFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-SMALL = 16 * 1024
+SMALL_BODY_SIZE = 16 * 1024
 """A body that came in one piece of at most so many bytes is kept as it is."""
 
 
@@ -27,12 +27,12 @@ class SpooledBody:
 
     __slots__ = (
         *("_blocks", "_disk", "_only", "_reserved", "_space", "_spans"),
-        *("_files", "complete", "file", "room", "size"),
+        *("_files", "is_complete", "file", "buffer_pool", "size"),
     )
 
-    def __init__(self, room: Room, files: SpoolDisk) -> None:
+    def __init__(self, room: BufferPool, files: SpoolDisk) -> None:
         """``room``: for what is in memory; ``files``: for what is not."""
-        self.room = room
+        self.buffer_pool = room
         self._files = files
         self._only = b""
         """The one small piece that arrived so far."""
@@ -47,11 +47,11 @@ class SpooledBody:
         self._disk: SpoolFile | None = None
         self.file: IO[bytes] | None = None
         self.size = 0
-        self.complete = False
+        self.is_complete = False
 
     def feed(self, data: bytes) -> None:
         """A piece arrived. Raises ClientError: it cannot be kept."""
-        if self.size == 0 and len(data) <= SMALL:
+        if self.size == 0 and len(data) <= SMALL_BODY_SIZE:
             self._only = data
         else:
             if self._only:
@@ -60,17 +60,21 @@ class SpooledBody:
             self._keep(data)
         self.size += len(data)
 
-    def blocks_for(self, size: int) -> int:
+    def blocks_needed_for(self, size: int) -> int:
         """How many blocks more it needs for ``size`` bytes more; none when it is on disk."""
-        return 0 if self._disk is not None else -(-(size + len(self._only) - self._space) // BLOCK)
+        return (
+            0
+            if self._disk is not None
+            else -(-(size + len(self._only) - self._space) // BLOCK_SIZE)
+        )
 
-    def reserve(self, count: int) -> None:
+    def reserve_blocks(self, count: int) -> None:
         """Have so many blocks now, if there are as many."""
-        blocks = self.room.take(count)
+        blocks = self.buffer_pool.allocate(count)
         self._blocks += blocks
-        self._reserved = self.room.spans(blocks)[::-1]
+        self._reserved = self.buffer_pool.memory_of(blocks)[::-1]
 
-    def space(self, most: int) -> memoryview:
+    def get_buffer(self, most: int) -> memoryview:
         """Where the next bytes are to be written, ``most`` at the most; then call ``fill``."""
         if not self._space and self._reserved and not self._only:
             self._enlarge()
@@ -78,30 +82,30 @@ class SpooledBody:
             span = self._spans[-1]
             at = len(span) - self._space
             return span[at : at + most]
-        return self.room.scratch[:most]
+        return self.buffer_pool.scratch[:most]
 
-    def fill(self, size: int) -> None:
+    def buffer_updated(self, size: int) -> None:
         """So many bytes were written there. Raises ClientError: they cannot be kept."""
         if self._space:
             self._space -= size
         else:
             self._keep(self._only)
             self._only = b""
-            self._keep(self.room.scratch[:size])
+            self._keep(self.buffer_pool.scratch[:size])
         self.size += size
 
     def end(self) -> None:
         """All has arrived."""
-        self.complete = True
+        self.is_complete = True
         if self._disk is not None:
-            self.file = self._disk.read_from_start(BLOCK)
+            self.file = self._disk.read_from_start(BLOCK_SIZE)
         elif self._spans:
             self._spans[-1] = self._spans[-1][: -self._space or None]
-            self.file = _Reader(_Spans(self._spans), BLOCK)
+            self.file = _SpooledReader(_SpanReader(self._spans), BLOCK_SIZE)
         else:
             self.file = io.BytesIO(self._only)
 
-    def lose(self) -> None:
+    def discard(self) -> None:
         """The client left, or nobody needs it any more."""
         for file in (self.file, self._disk):
             if file is not None:
@@ -126,7 +130,7 @@ class SpooledBody:
     def _enlarge(self) -> None:
         """More memory; when there is none, everything so far goes to disk and makes room."""
         if not self._reserved:
-            self.reserve(1)
+            self.reserve_blocks(1)
         if self._reserved:
             self._spans.append(self._reserved.pop())
             self._space = len(self._spans[-1])
@@ -140,10 +144,10 @@ class SpooledBody:
         blocks = self._blocks
         self._blocks, self._spans, self._reserved, self._space, self._only = [], [], [], 0, b""
         if blocks:
-            self.room.give_back(blocks)
+            self.buffer_pool.release(blocks)
 
 
-class _Spans(io.RawIOBase):
+class _SpanReader(io.RawIOBase):
     """Reads them one after another; buffering, lines and iteration are io.BufferedReader's."""
 
     __slots__ = ("at", "buffered", "end", "rest", "span")
@@ -198,17 +202,17 @@ class _Spans(io.RawIOBase):
         return data
 
 
-class _Reader(io.BufferedReader):
+class _SpooledReader(io.BufferedReader):
     """Who reads in large pieces, and no lines, has no use for a buffer."""
 
-    def __init__(self, spans: _Spans, size: int) -> None:
+    def __init__(self, spans: _SpanReader, size: int) -> None:
         super().__init__(spans, size)
         self._spans = spans
 
     def read(self, size: int | None = -1) -> bytes:
         """io: so many bytes, less only at the end."""
         spans = self._spans
-        if size is None or size < SMALL or spans.buffered:
+        if size is None or size < SMALL_BODY_SIZE or spans.buffered:
             return super().read(size)
         at = spans.at
         end = at + size

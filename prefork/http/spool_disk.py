@@ -18,12 +18,12 @@ import os
 import tempfile
 
 from prefork.errors import ClientError, MachineError
-from prefork.plural import counted
+from prefork.plural import pluralize
 
-FULL = 0.75
+REFUSE_FROM = 0.75
 """Share of the limit from which on no other body begins."""
 
-CHECK_EVERY = 1024 * 1024
+FREE_SPACE_CHECK_INTERVAL = 1024 * 1024
 """Bytes that a worker writes between two looks at the free space; a look costs 2 µs."""
 
 _LOG = logging.Logger("prefork")
@@ -50,10 +50,10 @@ class SpoolDisk:
         self._log = log
         self._unchecked = 0
         self._warned = False
-        self.used = 0
+        self.bytes_used = 0
         """Bytes of all files."""
 
-    def judge(self, length: int, memory: int) -> None:
+    def check_length(self, length: int, memory: int) -> None:
         """Refuse a body that says that it is longer than can ever be kept; ``memory``: the most
         that waits there. Raises ClientError."""
         if self._limit is not None and length > max(self._limit, memory):
@@ -61,9 +61,9 @@ class SpoolDisk:
 
     def open(self) -> "SpoolFile":
         """Begin a file without a name. Raises ClientError: there is no place for another body."""
-        if self._limit is not None and self.used >= self._limit * FULL:
+        if self._limit is not None and self.bytes_used >= self._limit * REFUSE_FROM:
             raise self._refusal(
-                f"they hold {counted(self.used, 'byte')} of body-spool {self._limit}"
+                f"they hold {pluralize(self.bytes_used, 'byte')} of body-spool {self._limit}"
             )
         try:
             file = tempfile.TemporaryFile(buffering=0, dir=self._folder or None)  # noqa: SIM115
@@ -81,20 +81,20 @@ class SpoolDisk:
         if self._limit is not None:
             if file.size + size > self._limit:
                 raise ClientError(413, "the request body is too large to be kept")
-            if self.used + size > self._limit:
+            if self.bytes_used + size > self._limit:
                 raise self._refusal(f"they hold all of body-spool {self._limit}")
         self._unchecked += size
-        if self._unchecked >= CHECK_EVERY:
+        if self._unchecked >= FREE_SPACE_CHECK_INTERVAL:
             self._check_free(file.fileno())
-        self.used += size
+        self.bytes_used += size
 
     def release(self, size: int) -> None:
         """A file of so many bytes is closed."""
-        self.used -= size
-        if self._limit is None or self.used < self._limit * FULL:
+        self.bytes_used -= size
+        if self._limit is None or self.bytes_used < self._limit * REFUSE_FROM:
             self._warned = False
 
-    def refuse(self, error: OSError) -> ClientError:
+    def write_error(self, error: OSError) -> ClientError:
         """The answer to a body that cannot be written."""
         return self._refusal(str(error.strerror))
 
@@ -105,7 +105,7 @@ class SpoolDisk:
         found = os.fstatvfs(fd)
         free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         if free < min(self._min_free, whole // 10):
-            raise self._refusal(f"the file system has {counted(free, 'byte')} free")
+            raise self._refusal(f"the file system has {pluralize(free, 'byte')} free")
 
     def _refusal(self, why: str) -> ClientError:
         if not self._warned:
@@ -140,7 +140,7 @@ class SpoolFile:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            raise self._disk.refuse(error) from error
+            raise self._disk.write_error(error) from error
 
     def read_from_start(self, buffer: int) -> io.BufferedReader:
         """Make a reader of it, at its first byte."""

@@ -1,4 +1,4 @@
 """How often a worker looks around; the master counts on it, also without all that serves."""
 
-PERIOD = 0.25
+TICK_PERIOD = 0.25
 """Seconds between two ticks."""

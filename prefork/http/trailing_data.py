@@ -18,20 +18,20 @@ MOST = 64 * 1024
 section 4.1 sends none."""
 
 
-class TrailingReader(RequestReader):
+class TrailingDataReader(RequestReader):
     """Stands for the reader of a connection whose last request is ``exchange``."""
 
     __slots__ = ("_exchange", "_is_full")
 
     def __init__(self, connection: "Connection", exchange: Exchange) -> None:
-        super().__init__(connection.service)
+        super().__init__(connection.server)
         self.connection = connection
         self._exchange = exchange
         self._is_full = False
 
     def read(self, data: bytes | memoryview) -> None:
         """Keep it."""
-        behind = self._exchange.behind = (self._exchange.behind or b"") + data
+        behind = self._exchange.trailing_data = (self._exchange.trailing_data or b"") + data
         if len(behind) >= MOST and not self._is_full:
             self._is_full = True
-            self.connection.pause()
+            self.connection.pause_reading()

@@ -18,7 +18,7 @@ _BYTES_ACKED = 120
 """Where tcpi_bytes_acked stands in the kernel's struct tcp_info, eight bytes of it."""
 
 
-def taken(transport: asyncio.Transport) -> int:
+def delivery_progress(transport: asyncio.Transport) -> int:
     """A number that grows as the client takes bytes; it means nothing else."""
     sock = transport.get_extra_info("socket")
     if sock is None:
@@ -32,7 +32,7 @@ def taken(transport: asyncio.Transport) -> int:
         return 0  # closed under our hands, or a kernel that does not count
 
 
-def has_all(transport: asyncio.Transport) -> bool:
+def is_all_delivered(transport: asyncio.Transport) -> bool:
     """Whether the client has all that can be seen of what it was sent."""
     sock = transport.get_extra_info("socket")
     try:
@@ -41,7 +41,7 @@ def has_all(transport: asyncio.Transport) -> bool:
         return True  # closed under our hands
 
 
-def unread(transport: asyncio.Transport) -> bool:
+def has_unread_data(transport: asyncio.Transport) -> bool:
     """Whether the kernel has bytes of the peer that nobody has read."""
     sock = transport.get_extra_info("socket")
     try:
@@ -57,7 +57,7 @@ def _queued(fd: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])
 
 
-def wake_for(transport: asyncio.Transport, size: int) -> None:
+def set_receive_low_water(transport: asyncio.Transport, size: int) -> None:
     """Have the kernel wake us for so many bytes, or the end, or when it has no memory for more
     (SO_RCVLOWAT). TCP only: nobody else's poll(2) cares."""
     sock = transport.get_extra_info("socket")

@@ -10,7 +10,7 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http.limits import Limits
-from prefork.http.request import END, RequestHead
+from prefork.http.request import HEAD_END, RequestHead
 
 SLASH = ord("/")
 METHODS = {
@@ -24,18 +24,18 @@ METHODS = {
 }
 """All that llhttp knows of HTTP, but CONNECT; it knows those of RTSP and ICE, too."""
 
-HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
+HOST_PATTERN = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 section 5.6.2."""
 _WORD_END = re.compile(rb"[ \r\n]")
 _MOST_HOSTS = 256
 
-HOSTS: set[bytes] = set()
+VALID_HOSTS: set[bytes] = set()
 """Hosts that were found well-formed. Bounded, for clients that invent them."""
 
 
-def judge(
+def validate_head(
     head: RequestHead,
     hosts: int,
     length: int | None,
@@ -67,22 +67,22 @@ def judge(
     _judge_body(head, length, coding, expect, limits)
 
 
-def refuse_method(name: bytes) -> NoReturn:
+def reject_method(name: bytes) -> NoReturn:
     """RFC 9110 section 9.1."""
     if name == b"CONNECT":
         raise ClientError(501, "this server is no proxy")
     raise ClientError(501, "this method is not known here")
 
 
-def learn_host(host: bytes) -> None:
+def validate_host(host: bytes) -> None:
     """Refuse what is no host and port (RFC 9110 section 7.2), remember the rest."""
-    if not HOST.fullmatch(host):
+    if not HOST_PATTERN.fullmatch(host):
         raise ClientError(400, "Host is no host and port")
-    if len(HOSTS) < _MOST_HOSTS:
-        HOSTS.add(host)
+    if len(VALID_HOSTS) < _MOST_HOSTS:
+        VALID_HOSTS.add(host)
 
 
-def asks_for_websocket(head: RequestHead) -> bool:
+def is_websocket_request(head: RequestHead) -> bool:
     """Whether a request with an Upgrade, and without a body, begins the handshake of RFC 6455."""
     return (
         head.method == "GET"
@@ -121,7 +121,7 @@ def _origin(head: RequestHead) -> bytes:
     if head.target == b"*" and head.method == "OPTIONS":
         return b"*"
     form = _ABSOLUTE.fullmatch(head.target)
-    if form is None or not HOST.fullmatch(form[1]):
+    if form is None or not HOST_PATTERN.fullmatch(form[1]):
         raise ClientError(400, "the request target is neither a path nor a URL")
     rest = [field for field in head.headers if field[0] != b"host"]
     head.headers = [(b"host", form[1]), *rest]
@@ -131,7 +131,9 @@ def _origin(head: RequestHead) -> bytes:
     return path if path.startswith(b"/") else b"/" + path
 
 
-def blame(error: httptools.HttpParserError, piece: bytes | memoryview, ended: int) -> ClientError:
+def client_error_from(
+    error: httptools.HttpParserError, piece: bytes | memoryview, ended: int
+) -> ClientError:
     """Which status a complaint of the parser deserves; an error of ours is raised again.
 
     ``piece``: what was parsed; ``ended``: how many requests ended in it.
@@ -154,5 +156,5 @@ def blame(error: httptools.HttpParserError, piece: bytes | memoryview, ended: in
 def _first_word(piece: bytes, ended: int) -> bytes:
     """What stands where a method belongs, as far as the piece has it. Of a request behind others
     it is a guess: their bodies may hold empty lines, too."""
-    start = piece.split(END, ended)[-1].lstrip(b"\r\n")
+    start = piece.split(HEAD_END, ended)[-1].lstrip(b"\r\n")
     return _WORD_END.split(start, 1)[0]

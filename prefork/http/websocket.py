@@ -23,11 +23,11 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from prefork.errors import ClientGoneError
-from prefork.http.transport import has_all, reset, taken
+from prefork.http.transport import delivery_progress, is_all_delivered, reset
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
-    from prefork.http.server_state import Service
+    from prefork.http.server_state import ServerState
 
 HIGH_WATER = 64 * 1024
 """Size of the messages that may wait for the app before reading stops, however few they are."""
@@ -49,7 +49,7 @@ _NEVER = math.inf
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
-class ServerFrames(ServerProtocol):
+class ServerFrameProtocol(ServerProtocol):
     """The server's side of ``websockets``, a little nearer to the RFC."""
 
     def recv_frame(self, frame: Frame) -> None:
@@ -84,23 +84,23 @@ class WebSocket(asyncio.Protocol):
         "closed",
         "deadline",
         "inbox",
+        "is_writable",
         "phase",
-        "service",
+        "server",
         "transport",
-        "writable",
     )
 
     transport: asyncio.Transport
     current: "Exchange | None" = None
     """What the service asks every connection: there is no request that could be overdue."""
 
-    def __init__(self, service: "Service", frames: ServerProtocol) -> None:
-        self.service = service
+    def __init__(self, service: "ServerState", frames: ServerProtocol) -> None:
+        self.server = service
         self.inbox: deque[str | bytes] = deque()
         """Messages that the app has not taken; ``take`` does."""
         self.closed: tuple[int, str] | None = None
         """Code and reason, once a close was sent or received, or the connection is gone."""
-        self.writable = True
+        self.is_writable = True
         self.phase = OPEN
         self.deadline = _NEVER
         self._frames = frames
@@ -131,11 +131,11 @@ class WebSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport changes hands."""
         self.transport = cast(asyncio.Transport, transport)
-        service = self.service
+        service = self.server
         if self._limits.ping_interval is not None:
             self._next_ping = self.deadline = service.now + self._limits.ping_interval
         service.has_websockets = True
-        service.begin(self)
+        service.add_connection(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
@@ -154,18 +154,21 @@ class WebSocket(asyncio.Protocol):
         """asyncio: the connection is gone, whoever ended it."""
         self._end(ABNORMAL, "")
         self.deadline = _NEVER
-        self.service.lost(self)
+        self.server.connection_closed(self)
 
     def pause_writing(self) -> None:
         """asyncio: the client reads slower than we write."""
-        self.writable = False
+        self.is_writable = False
         if self.phase == OPEN:
-            self.phase, self.deadline = SEND, self.service.next_send_look
-            self._patience, self._taken = self.service.send_deadline, taken(self.transport)
+            self.phase, self.deadline = SEND, self.server.next_send_look
+            self._patience, self._taken = (
+                self.server.send_deadline,
+                delivery_progress(self.transport),
+            )
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
-        self.writable = True
+        self.is_writable = True
         if self.phase == SEND:
             self.phase, self.deadline = OPEN, self._next_ping
             self._dead_at = _NEVER  # our ping may have been behind all that it did not read
@@ -174,13 +177,13 @@ class WebSocket(asyncio.Protocol):
             self._flooded = False
             self._parse_on()
 
-    def rest(self) -> bool:
+    def release_if_idle(self) -> bool:
         """Never: its pings and their answers have deadlines."""
         return False
 
     # Messages in.
 
-    def take(self) -> str | bytes:
+    def pop_message(self) -> str | bytes:
         """The oldest message of the inbox."""
         message = self.inbox.popleft()
         self._held -= len(message)
@@ -188,9 +191,9 @@ class WebSocket(asyncio.Protocol):
             self._parse_on()
         return message
 
-    def arrival(self) -> "asyncio.Future[None]":
+    def message_waiter(self) -> "asyncio.Future[None]":
         """Done when there is a message, or an end."""
-        return _waiter(self.service.loop, self._readers)
+        return _waiter(self.server.loop, self._readers)
 
     def _parse_on(self) -> None:
         """Parse what has arrived while the app keeps up, then read on or not."""
@@ -219,7 +222,7 @@ class WebSocket(asyncio.Protocol):
             sent = frames.close_sent
             if sent is not None and self.closed is None:
                 self._end(sent.code, sent.reason)
-            self._flooded = not self.writable
+            self._flooded = not self.is_writable
             self._regulate()
 
     def _take_in(self, frame: Frame) -> None:
@@ -284,11 +287,11 @@ class WebSocket(asyncio.Protocol):
         self._frames.send_binary(data)
         self._write(self._frames.data_to_send())
 
-    def blocked(self) -> "asyncio.Future[None] | None":
+    def writable_waiter(self) -> "asyncio.Future[None] | None":
         """None: send on. Else it is done when the client has caught up, or is gone."""
-        if self.writable or self.closed is not None:
+        if self.is_writable or self.closed is not None:
             return None
-        return _waiter(self.service.loop, self._writers)
+        return _waiter(self.server.loop, self._writers)
 
     def _write(self, writes: list[bytes]) -> None:
         """What the library wants sent; empty bytes at the end mean: and then no more."""
@@ -301,7 +304,7 @@ class WebSocket(asyncio.Protocol):
             # written; but who sent a close sends nothing more.
             if self._frames.close_rcvd is not None:
                 self._parting = True
-                self.deadline = self.service.now
+                self.deadline = self.server.now
                 transport.close()
             elif transport.can_write_eof():
                 transport.write_eof()
@@ -315,20 +318,20 @@ class WebSocket(asyncio.Protocol):
         if self.phase == OPEN:
             self._check_pulse()
         elif self.phase == SEND:
-            before, self._taken = self._taken, taken(self.transport)
+            before, self._taken = self._taken, delivery_progress(self.transport)
             if self._taken > before:
-                self._patience = self.service.send_deadline
-            elif self.service.now >= self._patience:
+                self._patience = self.server.send_deadline
+            elif self.server.now >= self._patience:
                 reset(self.transport)
-            self.deadline = min(self.service.next_send_look, self._patience)
-        elif self._parting and has_all(self.transport):
+            self.deadline = min(self.server.next_send_look, self._patience)
+        elif self._parting and is_all_delivered(self.transport):
             self.transport.abort()
-        elif self.service.now >= self._patience:
+        elif self.server.now >= self._patience:
             reset(self.transport)
 
     def _check_pulse(self) -> None:
         """Ping, or give up: any byte since the last ping is a sign of life."""
-        now = self.service.now
+        now = self.server.now
         interval, patience = self._limits.ping_interval, self._limits.ping_timeout
         if self._heard or self._paused:  # while nothing is read nothing can be heard
             self._dead_at = _NEVER
@@ -345,9 +348,9 @@ class WebSocket(asyncio.Protocol):
         if self.phase == OPEN:
             self.deadline = min(self._next_ping, self._dead_at)
 
-    def hurry(self) -> None:
+    def drain(self) -> None:
         """The worker drains."""
-        self.close(GOING_AWAY if self.service.for_good else RESTART, "")
+        self.close(GOING_AWAY if self.server.has_no_successor else RESTART, "")
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake, unless somebody has. Raises websockets' ProtocolError when
@@ -369,9 +372,9 @@ class WebSocket(asyncio.Protocol):
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
-            self._patience = self.service.now + self._limits.close_timeout
+            self._patience = self.server.now + self._limits.close_timeout
             # TLS would wait for the client's farewell: see in every tick whether it has all.
-            self.deadline = self.service.now if self._parting else self._patience
+            self.deadline = self.server.now if self._parting else self._patience
             self._pieces = bytearray()
         _wake(self._readers)
         _wake(self._writers)

@@ -16,8 +16,8 @@ from websockets.protocol import State
 
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import Exchange
-from prefork.http.response_head import DATE, STATUS_LINES, Pair, ResponseError, learn
-from prefork.http.websocket import ServerFrames, WebSocket
+from prefork.http.response_head import DATE, STATUS_LINES, HeaderPair, ResponseError, encode_field
+from prefork.http.websocket import ServerFrameProtocol, WebSocket
 
 VERSION = b"13"
 _OTHER_VERSION = (
@@ -35,14 +35,14 @@ _DEFLATE = ServerPerMessageDeflateFactory(
 )
 
 
-class Handshake:
+class WebSocketHandshake:
     """A request that may become a WebSocket. ``refused``: it may not, and was answered."""
 
     def __init__(self, exchange: Exchange, log: logging.Logger) -> None:
         self._exchange = exchange
-        limits = exchange.connection.service.limits.websocket
+        limits = exchange.connection.server.limits.websocket
         # Open from the start: the library need not read the request, the connection has.
-        self._frames = ServerFrames(
+        self._frames = ServerFrameProtocol(
             state=State.OPEN,
             extensions=[_DEFLATE] if limits.compression else None,
             max_size=limits.max_size,
@@ -60,7 +60,7 @@ class Handshake:
             for token in (parse_subprotocol(value) if self._response.status_code == 101 else ())
         ]
         """As the client offers them."""
-        self.refused = self._refuse()
+        self.is_refused = self._refuse()
 
     def _refuse(self) -> bool:
         exchange = self._exchange
@@ -68,12 +68,12 @@ class Handshake:
         versions = [value for name, value in fields if name == _PREFIX + b"version"]
         if versions and versions != [VERSION]:
             text = b"the only version of WebSocket spoken here is %b\n" % VERSION
-            exchange.answer(426, _OTHER_VERSION, [(b"Content-Type", b"text/plain")], text)
+            exchange.respond(426, _OTHER_VERSION, [(b"Content-Type", b"text/plain")], text)
         elif self._response.status_code != 101:
-            exchange.page(400, f"no WebSocket: {self._frames.handshake_exc}")
-        return exchange.ended
+            exchange.send_error(400, f"no WebSocket: {self._frames.handshake_exc}")
+        return exchange.response_complete
 
-    def accept(self, subprotocol: str | None, fields: Iterable[Pair]) -> WebSocket:
+    def accept(self, subprotocol: str | None, fields: Iterable[HeaderPair]) -> WebSocket:
         """Answer 101 and begin to speak frames. Raises ResponseError or ClientGoneError."""
         exchange = self._exchange
         connection = exchange.connection
@@ -82,19 +82,19 @@ class Handshake:
             if subprotocol not in self.subprotocols:
                 raise ResponseError(f"the client did not offer the subprotocol {subprotocol!r}")
             self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
-        if exchange.gone or connection.transport.is_closing():
+        if exchange.disconnected or connection.transport.is_closing():
             raise ClientGoneError("the client left before its WebSocket was accepted")
         head = self._response.serialize().removesuffix(b"\r\n")
         connection.transport.write(head + b"".join(lines) + b"\r\n")
         exchange.status = 101
-        websocket = WebSocket(connection.service, self._frames)
-        connection.hand_over(exchange, websocket)
+        websocket = WebSocket(connection.server, self._frames)
+        connection.switch_protocol(exchange, websocket)
         return websocket
 
 
-def _line(pair: Pair) -> bytes:
+def _line(pair: HeaderPair) -> bytes:
     """A field that the app adds; those that are the server's business are left out."""
-    line, meaning = learn(tuple(pair))  # type: ignore[arg-type]
+    line, meaning = encode_field(tuple(pair))  # type: ignore[arg-type]
     if line.lower().startswith(_PREFIX):
         raise ResponseError(f"the handshake is the server's business, not {pair!r}")
     # A Date is there already, and a 101 must not have a Content-Length (RFC 9110 section 8.6).

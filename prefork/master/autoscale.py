@@ -11,8 +11,8 @@ from time import time
 from typing import Any
 
 from prefork.config import Config
-from prefork.master.autoscale_readings import Readings
-from prefork.master.children import Nursery
+from prefork.master.autoscale_readings import AutoscaleReadings
+from prefork.master.children import Children
 from prefork.master.generation import Generations, bounds
 from prefork.pool import MasterState, Pool, facts
 from prefork.pool.scaling import Decision, Reading, Scaler, Veto
@@ -22,16 +22,16 @@ REPEAT = 60.0
 """Seconds before the log says again what keeps it from scaling."""
 
 
-class Autoscale:
+class Autoscaler:
     """One for the life of the master; a reload may turn it on and off."""
 
     def __init__(
-        self, pool: Pool, nursery: Nursery, generations: Generations, log: logging.Logger
+        self, pool: Pool, nursery: Children, generations: Generations, log: logging.Logger
     ) -> None:
         self._pool = pool
         self._generations = generations
         self._log = log
-        self._readings = Readings(pool, nursery, generations)
+        self._readings = AutoscaleReadings(pool, nursery, generations)
         self._scaler = Scaler(bounds(self._config))
         self._due = 0.0
         self._reading: Reading | None = None
@@ -76,7 +76,7 @@ class Autoscale:
             "workers": decision.target,
             "why": decision.reason,
         }
-        ask(facts.AskedScale(decision.target - before, decision.reason))
+        ask(facts.ScaleRequested(decision.target - before, decision.reason))
 
     def _complain(self, decision: Decision, now: float) -> None:
         """Somebody has to know why there are not more, but not every second."""

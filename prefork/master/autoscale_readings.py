@@ -3,32 +3,32 @@
 from collections.abc import Iterable
 from typing import Any
 
-from prefork.http.tick import PERIOD
-from prefork.master.children import Nursery
+from prefork.http.tick import TICK_PERIOD
+from prefork.master.children import Children
 from prefork.master.generation import Generations
 from prefork.pool import MasterState, Pool
 from prefork.pool.scaling import Reading
 from prefork.pool.workers import FRESH, Worker
 from prefork.unix import memory
-from prefork.unix.accept_queue import waiting
+from prefork.unix.accept_queue import accept_queue_length
 from prefork.unix.cores import usable_cores
-from prefork.unix.cpu_usage import Cores, Shares
-from prefork.unix.memory_footprint import proportional, resident
+from prefork.unix.cpu_usage import CoreUsage, ProcessCpuShares
+from prefork.unix.memory_footprint import proportional_size, resident_size
 
 MEASURE_AGAIN = 10
 """Looks after which the size of one worker is measured anew."""
 
 
-class Readings:
+class AutoscaleReadings:
     """Remembers the last one, because most numbers are of the time in between."""
 
-    def __init__(self, pool: Pool, nursery: Nursery, generations: Generations) -> None:
+    def __init__(self, pool: Pool, nursery: Children, generations: Generations) -> None:
         self._pool = pool
         self._nursery = nursery
         self._generations = generations
-        self._told = Told()
-        self._cores = Cores()
-        self._shares = Shares()
+        self._told = WorkerLoadSampler()
+        self._cores = CoreUsage()
+        self._shares = ProcessCpuShares()
         self._sizes: dict[int, int] = {}
         self._turn = 0
 
@@ -38,19 +38,19 @@ class Readings:
         ready = pool.workers.ready()
         served = {worker.slot for worker in ready}
         rows = self._rows(ready)
-        busy, lag, wait = self._told.look(rows, now)
-        shares = self._shares.look([worker.pid for worker in ready], now).values()
-        cpu = self._cores.look(now)
+        busy, lag, wait = self._told.sample(rows, now)
+        shares = self._shares.measure([worker.pid for worker in ready], now).values()
+        cpu = self._cores.measure(now)
         if not shares:
             return None
-        free, total = memory.available()
+        free, total = memory.available_memory()
         next_to_leave = max(rows.values(), key=lambda row: int(row["slot"]))
         listeners = self._generations[pool.plan.generation].listeners
         return Reading(
             target=pool.target,
             ready=len(ready),
             booting=sum(w.state in FRESH and w.slot not in served for w in pool.workers),
-            queue=sum(waiting(listener.socket) for listener in listeners),
+            queue=sum(accept_queue_length(listener.socket) for listener in listeners),
             wait=wait,
             busy=busy,
             lag=lag,
@@ -89,20 +89,20 @@ class Readings:
         if not new and self._turn % MEASURE_AGAIN == 0:
             new = [pids[self._turn // MEASURE_AGAIN % len(pids)]]
         for pid in new[:1]:
-            pss = proportional(pid)
-            self._sizes[pid] = resident(pid) if pss is None else pss
+            pss = proportional_size(pid)
+            self._sizes[pid] = resident_size(pid) if pss is None else pss
         self._sizes = {pid: size for pid, size in self._sizes.items() if pid in pids}
         return round(_mean(self._sizes.values()))
 
 
-class Told:
+class WorkerLoadSampler:
     """What workers tell of themselves, from one look to the next."""
 
     def __init__(self) -> None:
         self._then = 0.0
         self._before: dict[int, tuple[float, float, int]] = {}
 
-    def look(
+    def sample(
         self, rows: dict[int, dict[str, Any]], now: float
     ) -> tuple[float | None, float, float]:
         """The mean busy share (None: nobody ever told one), how late the mean loop is, and how long
@@ -128,7 +128,7 @@ class Told:
 
 def _overdue(row: dict[str, Any], now: float) -> float:
     """Seconds since the worker should have beaten; one that is idle has planned that for later."""
-    return max(0.0, now - max(float(row["beat"]) + PERIOD, float(row["due"])))
+    return max(0.0, now - max(float(row["beat"]) + TICK_PERIOD, float(row["due"])))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from prefork.errors import MachineError
-from prefork.unix.poller import Waiter
-from prefork.unix.process import Child, fork, let_signals_through
+from prefork.unix.poller import Poller
+from prefork.unix.process import Child, fork, unblock_signals
 
 SOON = 1.0
 """Seconds; one that dies younger has its successor pause, and what the machine does not allow is
@@ -46,7 +46,7 @@ _MASTERS_BUSINESS = (
 )
 
 
-class Channel(Protocol):
+class AuxiliaryChannel(Protocol):
     """An end of what ties the process to the master; readable when something came."""
 
     def fileno(self) -> int:
@@ -55,14 +55,14 @@ class Channel(Protocol):
     def close(self) -> None:
         """In a child, for its copy."""
 
-    def hang_up(self, waiter: Waiter) -> None:
+    def hang_up(self, waiter: Poller) -> None:
         """In the master, for good, and without ever waiting."""
 
 
-C = TypeVar("C", bound=Channel)
+C = TypeVar("C", bound=AuxiliaryChannel)
 
 
-class Auxiliary(Generic[C]):
+class AuxiliaryProcess(Generic[C]):
     """One kind, at most one process at a time. ``hear`` reads what it said on its channel, and
     raises EOFError when that was closed, ValueError for what makes no sense; ``on_death`` is told
     who died and of what, ``on_failure`` why there could be none."""
@@ -70,7 +70,7 @@ class Auxiliary(Generic[C]):
     def __init__(
         self,
         name: str,
-        waiter: Waiter,
+        waiter: Poller,
         longest_pause: float,
         hear: Callable[[C], None],
         on_death: Callable[[str], None],
@@ -111,7 +111,7 @@ class Auxiliary(Generic[C]):
             self.due = time.monotonic() + SOON
             self._on_failure(str(error))
 
-    def bear(self, ours: C, its: Channel, live: Callable[[], int]) -> None:
+    def bear(self, ours: C, its: AuxiliaryChannel, live: Callable[[], int]) -> None:
         """Fork the next one, which runs ``live()`` and has ``its`` end; the ends are taken from the
         caller, also if it fails. Raises MachineError."""
 
@@ -132,8 +132,8 @@ class Auxiliary(Generic[C]):
         # A pause that did not pass before passes in it now, and makes it no older.
         self._rested = 0.0 if self._put_off else self._pause
         self._put_off = False
-        self._waiter.watch(ours.fileno(), lambda: self._listen(ours))
-        self._waiter.watch(child.pidfd, lambda: self._bury(child, ours))
+        self._waiter.add_reader(ours.fileno(), lambda: self._listen(ours))
+        self._waiter.add_reader(child.pidfd, lambda: self._bury(child, ours))
 
     # Its pause.
 
@@ -173,8 +173,8 @@ class Auxiliary(Generic[C]):
         assert self._child is not None, "it was heard"
         assert self.channel is not None, "it was heard on it"
         self._is_deaf, self._fault = True, fault
-        self._waiter.forget(self.channel.fileno())
-        if fault or not self._child.ends_within(LAST_MOMENT):
+        self._waiter.remove(self.channel.fileno())
+        if fault or not self._child.wait_for_exit(LAST_MOMENT):
             self.kill()
 
     def _bury(self, child: Child, channel: C) -> None:
@@ -199,15 +199,15 @@ class Auxiliary(Generic[C]):
         assert channel is not None, "it was born with it"
         self._child = self.channel = None
         if not self._is_deaf:
-            self._waiter.forget(channel.fileno())
-        self._waiter.forget(child.pidfd)
+            self._waiter.remove(channel.fileno())
+        self._waiter.remove(child.pidfd)
         channel.hang_up(self._waiter)
         return child
 
     def kill(self) -> None:
         """It is noticed as any death is."""
         if self._child is not None:
-            self._child.send(signal.SIGKILL)
+            self._child.send_signal(signal.SIGKILL)
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is its."""
@@ -224,4 +224,4 @@ class Auxiliary(Generic[C]):
 def _ignore_masters_signals() -> None:
     for signum in _MASTERS_BUSINESS:
         signal.signal(signum, signal.SIG_IGN)
-    let_signals_through()
+    unblock_signals()

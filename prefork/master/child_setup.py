@@ -4,34 +4,34 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from prefork.master.children import Nursery
+from prefork.master.children import Children
 from prefork.master.generation import Generations
-from prefork.master.master_logs import Logs
-from prefork.master.output_pipes import Mouth
-from prefork.master.process_titles import Titles
+from prefork.master.master_logs import MasterLogs
+from prefork.master.output_pipes import OutputPipes
+from prefork.master.process_titles import ProcessTitles
 from prefork.observe.logger import Log
-from prefork.plural import counted
+from prefork.plural import pluralize
 from prefork.pool import orders
-from prefork.unix.descriptor_disposal import do_elsewhere
-from prefork.unix.poller import Waiter
+from prefork.unix.descriptor_disposal import run_in_child
+from prefork.unix.poller import Poller
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
 from prefork.worker.app_api import WorkerInfo
-from prefork.worker.boot import Birth, live
-from prefork.worker.program_exec import Hatch
+from prefork.worker.boot import WorkerContext, run_worker
+from prefork.worker.program_exec import ProgramPipes
 
 
-class Forked:
+class ChildSetup:
     """``mine``: closes a child's copies of whatever belongs to the master alone."""
 
     def __init__(
         self,
         name: str,
-        waiter: Waiter,
+        waiter: Poller,
         log: Log,
-        titles: Titles,
-        logs: Logs,
-        nursery: Nursery,
+        titles: ProcessTitles,
+        logs: MasterLogs,
+        nursery: Children,
         generations: Generations,
     ) -> None:
         self._name = name
@@ -48,12 +48,12 @@ class Forked:
     def close_what_strands(self) -> None:
         """A worker died. Its siblings may be of another interface now, and go on with nothing that
         was shared: whoever waits for that is better off when the connection ends."""
-        if self._nursery.strands() and self._queue.is_filled():
-            do_elsewhere(self._waiter, self._close_stranded)
+        if self._nursery.strands() and self._queue.has_messages():
+            run_in_child(self._waiter, self._close_stranded)
 
     def _close_stranded(self) -> None:
-        if count := self._queue.drop():
-            closed = counted(count, "connection")
+        if count := self._queue.discard_all():
+            closed = pluralize(count, "connection")
             self._log.logger.warning("closed %s that no worker can go on with", closed)
 
     def _let_go(self) -> None:
@@ -84,12 +84,12 @@ class Forked:
     def be_worker(
         self,
         order: orders.Spawn,
-        mouth: Mouth | None,
+        mouth: OutputPipes | None,
         starting: bool,
         ready_fd: int,
         ask_fd: int,
         row: Row,
-        hatch: Hatch | None = None,
+        hatch: ProgramPipes | None = None,
     ) -> int:
         """The whole life of a worker; its exit code."""
         generation = self._generations[order.generation]
@@ -97,8 +97,8 @@ class Forked:
         self._logs.close_copy()
         self._generations.close_copies(but=generation.listeners)
         logs = self._logs.in_worker(generation, order, mouth, starting)
-        return live(
-            Birth(
+        return run_worker(
+            WorkerContext(
                 info=WorkerInfo(order.slot, order.generation, self._name),
                 config=generation.config,
                 identity=generation.identity,
@@ -107,12 +107,12 @@ class Forked:
                 spool_dir=generation.spool_dir,
                 listeners=generation.listeners,
                 tls=generation.tls,
-                queue=self._queue,
+                handoff_queue=self._queue,
                 ready_fd=ready_fd,
-                ask_fd=ask_fd,
+                stack_request_fd=ask_fd,
                 life_fd=self._nursery.life.reader,
                 row=row,
-                master=os.getppid(),
+                master_pid=os.getppid(),
                 log=self._log.logger,
                 log_fd=self._log.fd,
                 log_access=logs.log_access,
@@ -121,6 +121,6 @@ class Forked:
                 open_logs=logs.open,
                 reopen_logs=logs.reopen,
                 flush_logs=logs.flush,
-                hatch=hatch,
+                program_pipes=hatch,
             )
         )

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 from prefork.errors import MachineError
 from prefork.unix.pipes import (
-    open_ask_pipe,
     open_life_pipe,
     open_ready_pipe,
+    open_stack_request_pipe,
     read_available,
     write_available,
 )
-from prefork.unix.poller import Waiter
-from prefork.unix.process import Child, Death, fork
+from prefork.unix.poller import Poller
+from prefork.unix.process import Child, ExitStatus, fork
 from prefork.unix.scoreboard import DEADLINE, SHARES, STATE, WORKING, Row, Scoreboard
-from prefork.wire.ready import Decoder, Nonsense, Word
+from prefork.wire.ready import InvalidMessage, ReadyDecoder, ReadyMessage
 from prefork.wire.scoreboard import WORKER_STATES
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
@@ -26,7 +26,7 @@ MOST_LAST_WORDS = 64
 
 
 @dataclass(slots=True)
-class Nursling:
+class WorkerProcess:
     """One child of ours. ``ready_fd`` is -1 once the child closed its end."""
 
     worker: int
@@ -34,7 +34,7 @@ class Nursling:
     ready_fd: int
     ask_fd: int
     row: Row
-    decoder: Decoder = field(default_factory=Decoder)
+    decoder: ReadyDecoder = field(default_factory=ReadyDecoder)
     says: str = ""
     """What a program tells about itself, for people."""
 
@@ -43,29 +43,29 @@ class Nursling:
         return float(self.row.floats[DEADLINE])
 
 
-class Nursery:
+class Children:
     """All children, by the pool's number. ``on_word`` and ``on_death`` are told what they do;
     ``on_silence`` that one closed its ready pipe."""
 
     def __init__(
         self,
-        waiter: Waiter,
+        waiter: Poller,
         scoreboard: Scoreboard,
-        on_word: Callable[[int, Word | Nonsense], None],
-        on_death: Callable[[int, Death], None],
+        on_word: Callable[[int, ReadyMessage | InvalidMessage], None],
+        on_death: Callable[[int, ExitStatus], None],
     ) -> None:
         self._waiter = waiter
         self._on_word = on_word
         self._on_death = on_death
         self.on_silence: Callable[[int], None] = lambda _worker: None
-        self._children: dict[int, Nursling] = {}
+        self._children: dict[int, WorkerProcess] = {}
         self._scoreboard = scoreboard
         self.life = open_life_pipe()
 
-    def __iter__(self) -> Iterator[Nursling]:
+    def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._children.values()))
 
-    def get(self, worker: int) -> Nursling | None:
+    def get(self, worker: int) -> WorkerProcess | None:
         """None once it was reaped."""
         return self._children.get(worker)
 
@@ -92,11 +92,11 @@ class Nursery:
         """Fork a child that runs ``life(ready_fd, ask_fd, row)``; its pid. Raises MachineError."""
         pipe = open_ready_pipe()
         try:
-            ask = open_ask_pipe()
+            ask = open_stack_request_pipe()
         except MachineError:
             pipe.close()
             raise
-        row = self._scoreboard.take(worker)
+        row = self._scoreboard.acquire_row(worker)
 
         def begin() -> int:
             os.close(pipe.reader)
@@ -108,20 +108,20 @@ class Nursery:
         except BaseException:
             pipe.close()
             ask.close()
-            self._scoreboard.release(row)
+            self._scoreboard.release_row(row)
             raise
         os.close(pipe.writer)
         os.close(ask.reader)
-        nursling = Nursling(worker, child, pipe.reader, ask.writer, row)
+        nursling = WorkerProcess(worker, child, pipe.reader, ask.writer, row)
         self._children[worker] = nursling
-        self._waiter.watch(pipe.reader, lambda: self._hear(nursling))
-        self._waiter.watch(child.pidfd, lambda: self._bury(nursling))
+        self._waiter.add_reader(pipe.reader, lambda: self._hear(nursling))
+        self._waiter.add_reader(child.pidfd, lambda: self._bury(nursling))
         return child.pid
 
     def send(self, worker: int, signum: int) -> None:
         """Signal it; one that is gone hears nothing."""
         if (nursling := self._children.get(worker)) is not None:
-            nursling.child.send(signum)
+            nursling.child.send_signal(signum)
 
     def send_all(self, workers: Iterable[int], signum: int) -> None:
         """Signal several."""
@@ -139,7 +139,7 @@ class Nursery:
     def tell_end(self, worker: int) -> None:
         """Before it is asked to leave: nobody takes over from it."""
         if (nursling := self._children.get(worker)) is not None:
-            self._scoreboard.assign(nursling.row, ends=1)
+            self._scoreboard.set_row_fields(nursling.row, ends=1)
 
     def leave_behind(self) -> None:
         """In a child: close what belongs to the master and to the siblings.
@@ -154,7 +154,7 @@ class Nursery:
             if nursling.ready_fd >= 0:
                 os.close(nursling.ready_fd)
 
-    def _hear(self, nursling: Nursling) -> bool:
+    def _hear(self, nursling: WorkerProcess) -> bool:
         """One read, so that no child can hold the master up; whether there may be more.
 
         Whatever the child makes us raise counts as nonsense of its, and must not end the master.
@@ -163,10 +163,10 @@ class Nursery:
             return self._read(nursling)
         except Exception as error:
             self._hang_up(nursling)
-            self._on_word(nursling.worker, Nonsense(f"{type(error).__name__}: {error}"))
+            self._on_word(nursling.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
             return False
 
-    def _read(self, nursling: Nursling) -> bool:
+    def _read(self, nursling: WorkerProcess) -> bool:
         data = read_available(nursling.ready_fd) if nursling.ready_fd >= 0 else None
         if data is None:
             return False
@@ -176,26 +176,26 @@ class Nursery:
             return False
         for word in nursling.decoder.feed(data):
             self._on_word(nursling.worker, word)
-            if isinstance(word, Nonsense):
+            if isinstance(word, InvalidMessage):
                 self._hang_up(nursling)
         return nursling.ready_fd >= 0
 
-    def _hang_up(self, nursling: Nursling) -> None:
+    def _hang_up(self, nursling: WorkerProcess) -> None:
         if nursling.ready_fd < 0:
             return
-        self._waiter.forget(nursling.ready_fd)
+        self._waiter.remove(nursling.ready_fd)
         os.close(nursling.ready_fd)
         nursling.ready_fd = -1
 
-    def _bury(self, nursling: Nursling) -> None:
+    def _bury(self, nursling: WorkerProcess) -> None:
         """Its last words first, then its death."""
         for _ in range(MOST_LAST_WORDS):
             if not self._hear(nursling):
                 break
-        self._waiter.forget(nursling.child.pidfd)
+        self._waiter.remove(nursling.child.pidfd)
         death = nursling.child.reap()
         self._hang_up(nursling)  # if a grandchild holds the other end
         os.close(nursling.ask_fd)
         del self._children[nursling.worker]
-        self._scoreboard.release(nursling.row)
+        self._scoreboard.release_row(nursling.row)
         self._on_death(nursling.worker, death)

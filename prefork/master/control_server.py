@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from prefork.config import Config
 from prefork.errors import MachineError, PreforkError, UsageError
-from prefork.master.master_logs import Logs
+from prefork.master.master_logs import MasterLogs
 from prefork.master.registration import Registration
 from prefork.master.status_report import plan
 from prefork.pool import Pool, orders
@@ -25,17 +25,17 @@ from prefork.pool.goals import (
     Reached,
     ReloadGoal,
     ScaleGoal,
-    SettleGoal,
+    StableGoal,
     StopGoal,
     Verdict,
-    refusal,
+    refusal_reason,
 )
 from prefork.pool.orders import Cause
-from prefork.unix.control import Peer
-from prefork.unix.identity import user_name
-from prefork.unix.listener_handover import describe as describe_sockets
+from prefork.unix.control import ControlConnection
+from prefork.unix.identity import describe_user
+from prefork.unix.listener_handover import describe_listeners as describe_sockets
 from prefork.unix.listeners import Listener
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from prefork.unix.signals import signal_number
 from prefork.wire import control as wire
 
@@ -53,7 +53,7 @@ WRITER_PATIENCE = 30.0
 PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 
 
-class Asked(Protocol):
+class MasterActions(Protocol):
     """What the master does for a verb."""
 
     @property
@@ -86,46 +86,46 @@ class Asked(Protocol):
 
 
 @dataclass(slots=True)
-class Talk:
+class ControlSession:
     """One client. ``may_change``: its owner, or root. ``goal``: it waits for that; ``follows``: it
     hears all that happens. ``verbs``: what it may ask; None: all."""
 
-    peer: Peer
+    peer: ControlConnection
     may_change: bool
     verbs: Collection[str] | None = None
-    lines: wire.Lines = field(default_factory=wire.Lines)
+    lines: wire.LineDecoder = field(default_factory=wire.LineDecoder)
     goal: Goal | None = None
     follows: bool = False
 
 
-class Control:
+class ControlServer:
     """All conversations of one master."""
 
     def __init__(
         self,
         place: Registration,
-        waiter: Waiter,
+        waiter: Poller,
         pool: Pool,
-        asked: Asked,
-        logs: Logs,
+        asked: MasterActions,
+        logs: MasterLogs,
         clock: Callable[[], float],
     ) -> None:
         self._socket = place.socket
         self._group = place.group
         self._name = place.name
-        self._owner = user_name(os.geteuid())
+        self._owner = describe_user(os.geteuid())
         self._waiter = waiter
         self._pool = pool
         self._asked = asked
         self._logs = logs
         self._logger = logs.logger
         self._clock = clock
-        self._talks: list[Talk] = []
+        self._talks: list[ControlSession] = []
         self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
         self._recycled: deque[dict[str, Any]] = deque(maxlen=MOST_RECYCLED)
         self.restarts: Counter[int] = Counter()
         """By slot: how often its worker failed and was replaced."""
-        waiter.watch(self._socket.fileno(), self._accept)
+        waiter.add_reader(self._socket.fileno(), self._accept)
 
     # Conversations.
 
@@ -133,31 +133,31 @@ class Control:
         peer = self._socket.accept()
         if peer is None:
             return
-        talk = Talk(peer, may_change=peer.is_owner)
-        if not talk.may_change and not (self._group is not None and peer.is_in(self._group)):
+        talk = ControlSession(peer, may_change=peer.is_owner)
+        if not talk.may_change and not (self._group is not None and peer.is_in_group(self._group)):
             self._turn_away(peer, f"this app belongs to {self._owner}")
         elif len(self._talks) >= (MOST_CLIENTS if talk.may_change else MOST_CLIENTS // 2):
             self._turn_away(peer, "too many are talking to this master")
         else:
             self._begin(talk)
 
-    def admit(self, peer: Peer, verbs: Collection[str]) -> None:
+    def admit(self, peer: ControlConnection, verbs: Collection[str]) -> None:
         """A client that the master itself has introduced, and what it may ask. There may be no
         more of them than of those who only look."""
         if len(self._talks) >= MOST_CLIENTS // 2:
             self._turn_away(peer, "too many are talking to this master")
         else:
-            self._begin(Talk(peer, may_change=True, verbs=verbs))
+            self._begin(ControlSession(peer, may_change=True, verbs=verbs))
 
-    def _begin(self, talk: Talk) -> None:
+    def _begin(self, talk: ControlSession) -> None:
         self._talks.append(talk)
-        self._waiter.watch(talk.peer.fileno(), lambda: self._hear(talk))
+        self._waiter.add_reader(talk.peer.fileno(), lambda: self._hear(talk))
 
-    def _turn_away(self, peer: Peer, why: str) -> None:
-        peer.send(wire.error(why, UsageError.exit_code))
+    def _turn_away(self, peer: ControlConnection, why: str) -> None:
+        peer.send(wire.encode_error(why, UsageError.exit_code))
         peer.hang_up(self._waiter)
 
-    def _hear(self, talk: Talk) -> None:
+    def _hear(self, talk: ControlSession) -> None:
         """Whatever a client says, and whatever we make of it, ends its own conversation at most."""
         try:
             data = talk.peer.read()
@@ -168,65 +168,65 @@ class Control:
             for line in talk.lines.feed(data):
                 if talk.goal is not None or talk.follows:
                     raise UsageError("one connection carries one request")
-                self._answer(talk, self._permitted(talk, wire.read_request(line)))
+                self._answer(talk, self._permitted(talk, wire.decode_request(line)))
                 if talk not in self._talks:
                     return
         except PreforkError as error:
-            self._end(talk, wire.error(str(error), error.exit_code))
+            self._end(talk, wire.encode_error(str(error), error.exit_code))
         except Exception as error:
             text = "a client of the control socket (pid %d, uid %d) asked for what we could not do"
             self._logger.exception(text, talk.peer.pid, talk.peer.uid)
             text = f"this is a bug in prefork, please report it; see its log: {error!r}"
-            self._end(talk, wire.error(text, PreforkError.exit_code))
+            self._end(talk, wire.encode_error(text, PreforkError.exit_code))
 
-    def _permitted(self, talk: Talk, request: wire.Request) -> wire.Request:
+    def _permitted(self, talk: ControlSession, request: wire.Request) -> wire.Request:
         """Raises UsageError."""
         verb = request.verb
         if talk.verbs is not None and verb.name not in talk.verbs:
             raise UsageError(f"{verb.name} is not for you to ask")
-        if verb.changes and not talk.may_change:
+        if verb.owner_only and not talk.may_change:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request
 
-    def _end(self, talk: Talk, outcome: bytes, fds: Sequence[int] = ()) -> None:
+    def _end(self, talk: ControlSession, outcome: bytes, fds: Sequence[int] = ()) -> None:
         talk.peer.send(outcome, fds)
         self._hang_up(talk)
 
-    def _hang_up(self, talk: Talk) -> None:
+    def _hang_up(self, talk: ControlSession) -> None:
         if talk in self._talks:
             self._talks.remove(talk)
-            self._waiter.forget(talk.peer.fileno())
+            self._waiter.remove(talk.peer.fileno())
             talk.peer.hang_up(self._waiter)
 
     # Verbs.
 
-    def _answer(self, talk: Talk, request: wire.Request) -> None:
+    def _answer(self, talk: ControlSession, request: wire.Request) -> None:
         """Raises UsageError."""
         match request.verb.name:
             case "events":
                 talk.follows = True
             case "wait":
                 self._refuse()
-                talk.goal = SettleGoal(self._pool)
+                talk.goal = StableGoal(self._pool)
             case "reload":
                 self._reload(talk)
             case "scale":
                 self._scale(talk, request.arguments["workers"])
             case "reopen":
-                talk.goal = WrittenGoal(self._pool, self._logs, self._asked.reopen())
+                talk.goal = LogWriterGoal(self._pool, self._logs, self._asked.reopen())
             case "rotate" | "flush" as what:
-                talk.goal = WrittenGoal(self._pool, self._logs, self._logs.ask(what))
+                talk.goal = LogWriterGoal(self._pool, self._logs, self._logs.ask(what))
             case "stop":
                 talk.goal = StopGoal(self._pool)
                 self._asked.stop(quick=bool(request.arguments.get("quick")))
             case "hand_over":
                 listeners = self._asked.hand_over()
                 fds = [listener.socket.fileno() for listener in listeners]
-                self._end(talk, wire.result({"listeners": describe_sockets(listeners)}), fds)
+                self._end(talk, wire.encode_result({"listeners": describe_sockets(listeners)}), fds)
             case name:
-                self._end(talk, wire.result(self._at_once(name, request.arguments)))
+                self._end(talk, wire.encode_result(self._at_once(name, request.arguments)))
         if request.arguments.get("no_wait"):
-            self._end(talk, wire.result({"accepted": True}))
+            self._end(talk, wire.encode_result({"accepted": True}))
 
     def _at_once(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result of a verb that has no goal to wait for. Raises PreforkError."""
@@ -240,7 +240,7 @@ class Control:
             case "env":
                 return {"env": {**os.environ, **self._asked.config.env}}
             case "why":
-                deaths = wire.fitting_deaths([*self._deaths, *self._recycled])
+                deaths = wire.fit_deaths([*self._deaths, *self._recycled])
                 return {"deaths": deaths, "failure": self._pool.failure}
             case "reset":
                 self._deaths.clear()
@@ -248,22 +248,22 @@ class Control:
                 self.restarts.clear()
         return {"name": self._name, "pid": os.getpid()}
 
-    def _reload(self, talk: Talk) -> None:
+    def _reload(self, talk: ControlSession) -> None:
         asked = self._asked.reload()
         if isinstance(asked, str):
             raise UsageError(asked)
         talk.goal = ReloadGoal(self._pool, asked)
 
-    def _scale(self, talk: Talk, workers: object) -> None:
+    def _scale(self, talk: ControlSession, workers: object) -> None:
         # By the plan: a pool that was drained wants no worker now, but has a number all the same.
-        asked = wire.new_target(workers, self._pool.plan.target)
+        asked = wire.parse_target(workers, self._pool.plan.target)
         self._refuse(asked)
         self._asked.scale(asked)
         talk.goal = ScaleGoal(self._pool, asked)
 
     def _refuse(self, workers: int | None = None) -> None:
         """Raises UsageError for a wish that the pool does not take."""
-        if why := refusal(self._pool, workers):
+        if why := refusal_reason(self._pool, workers):
             raise UsageError(why)
 
     def _signal(self, signal: object, slot: object = None) -> list[int]:
@@ -279,11 +279,11 @@ class Control:
 
     # What happens.
 
-    def tell(self, happening: orders.Happening, text: str) -> None:
+    def tell(self, happening: orders.Event, text: str) -> None:
         """Something happened: those who wait for it and those who follow hear of it."""
         if isinstance(happening, orders.WorkerGone):
             self._remember(happening)
-        line = wire.progress(text, at=self._clock(), **_details(happening))
+        line = wire.encode_progress(text, at=self._clock(), **_details(happening))
         for talk in list(self._talks):
             if talk.goal is not None:
                 talk.goal.hear(happening)
@@ -312,7 +312,9 @@ class Control:
     def next_deadline(self) -> float | None:
         """When ``settle`` is due although nothing happens."""
         goals = (talk.goal for talk in self._talks)
-        return min((each.deadline for each in goals if isinstance(each, WrittenGoal)), default=None)
+        return min(
+            (each.deadline for each in goals if isinstance(each, LogWriterGoal)), default=None
+        )
 
     def close(self) -> None:
         """The master ends: clients that waited for that are told so, and the others, too."""
@@ -331,10 +333,10 @@ class Control:
         self._socket.close()
 
 
-class WrittenGoal(Goal):
+class LogWriterGoal(Goal):
     """The log writer has done what it was asked; ``asked``: the number of that, None: nothing."""
 
-    def __init__(self, pool: Pool, logs: Logs, asked: int | None) -> None:
+    def __init__(self, pool: Pool, logs: MasterLogs, asked: int | None) -> None:
         super().__init__(pool)
         self._logs = logs
         self._asked = asked
@@ -355,14 +357,14 @@ class WrittenGoal(Goal):
 def _told(verdict: Verdict) -> bytes:
     """The last line for the client."""
     if isinstance(verdict, Reached):
-        return wire.result(verdict.values)
-    return wire.error(verdict.reason, verdict.fault)
+        return wire.encode_result(verdict.values)
+    return wire.encode_error(verdict.reason, verdict.fault)
 
 
 def _was_planned(gone: orders.WorkerGone) -> bool:
     return gone.cause in PLANNED and not gone.killed
 
 
-def _details(happening: orders.Happening) -> dict[str, Any]:
+def _details(happening: orders.Event) -> dict[str, Any]:
     """The happening for programs: its kind and its fields."""
     return {"kind": type(happening).__name__, **dataclasses.asdict(happening)}

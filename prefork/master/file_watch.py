@@ -9,14 +9,14 @@ from functools import partial
 from io import FileIO
 
 from prefork.config import Config
-from prefork.config.addresses import Unix
-from prefork.config.watch_filter import Ignored, places
+from prefork.config.addresses import UnixAddress
+from prefork.config.watch_filter import WatchFilter, own_prefixes
 from prefork.errors import UsageError
-from prefork.master.auxiliary import Auxiliary
-from prefork.observe.watcher import Watcher
-from prefork.plural import counted
+from prefork.master.auxiliary import AuxiliaryProcess
+from prefork.observe.watcher import FileWatcher
+from prefork.plural import pluralize
 from prefork.unix.pipes import open_ready_pipe, read_available, write_all
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from prefork.wire import watcher_messages as wire
 
 LONGEST_PAUSE = 30.0
@@ -24,16 +24,16 @@ LONGEST_PAUSE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchSettings:
     """What there is to watch, and how long it is to be quiet after a change."""
 
-    ignored: Ignored
+    ignored: WatchFilter
     delay: float
 
 
 def watched(
     config: Config, here: str, default: Sequence[str], own: Sequence[str]
-) -> Watched | None:
+) -> WatchSettings | None:
     """What the settings say; None: nothing. ``default``: the folders of the code; ``own``: folders
     that are ours. Raises UsageError."""
     if not config.watch:
@@ -48,11 +48,11 @@ def watched(
         if not os.path.exists(root):
             raise UsageError(f"watch: there is no {root}")
     files = [config.log_file, config.access_log, config.pid_file]
-    files += [address.path for address in config.bind if isinstance(address, Unix)]
+    files += [address.path for address in config.bind if isinstance(address, UnixAddress)]
     known = [_named(here, file) for file in files if file not in ("", "-")]
     folders = [*own, *([_named(here, config.log_dir)] if config.log_dir else [])]
-    ignored = Ignored(roots, config.watch_ignore, places(roots, known, folders))
-    return Watched(ignored, config.watch_delay)
+    ignored = WatchFilter(roots, config.watch_ignore, own_prefixes(roots, known, folders))
+    return WatchSettings(ignored, config.watch_delay)
 
 
 def _named(here: str, path: str) -> str:
@@ -61,31 +61,31 @@ def _named(here: str, path: str) -> str:
     return os.path.realpath(whole) if ".." in whole.split("/") else os.path.normpath(whole)
 
 
-class _Reader(FileIO):
+class _WatcherPipe(FileIO):
     """The master's end of the watcher's pipe. No descriptor can come through a pipe."""
 
-    def hang_up(self, _waiter: Waiter) -> None:
+    def hang_up(self, _waiter: Poller) -> None:
         """For good."""
         self.close()
 
 
-class Watch:
+class WatcherProcess:
     """``begin``: what the watcher does first in its process; ``on_change`` is told what changed."""
 
     def __init__(
         self,
-        waiter: Waiter,
+        waiter: Poller,
         begin: Callable[[], None],
-        on_change: Callable[[wire.Changed], None],
+        on_change: Callable[[wire.FilesChanged], None],
         logger: logging.Logger,
     ) -> None:
         self._begin = begin
         self._on_change = on_change
         self._logger = logger
-        self._wanted: Watched | None = None
+        self._wanted: WatchSettings | None = None
         self._rest = b""
         self._trouble = ""
-        self._watcher: Auxiliary[_Reader] = Auxiliary(
+        self._watcher: AuxiliaryProcess[_WatcherPipe] = AuxiliaryProcess(
             "watcher", waiter, LONGEST_PAUSE, self._hear, self._put_off, self._on_failure
         )
 
@@ -93,7 +93,7 @@ class Watch:
         """When ``settle`` is due although nothing happens."""
         return None if self._wanted is None or self._watcher else self._watcher.due
 
-    def settle(self, wanted: Watched | None) -> None:
+    def settle(self, wanted: WatchSettings | None) -> None:
         """Have a watcher of just this."""
         if wanted != self._wanted:
             self.close()
@@ -102,34 +102,34 @@ class Watch:
         if wanted is not None:
             self._watcher.settle(partial(self._bear, wanted))
 
-    def _bear(self, wanted: Watched) -> None:
+    def _bear(self, wanted: WatchSettings) -> None:
         """Raises MachineError."""
         pipe, master = open_ready_pipe(), os.getpid()
-        ours, its = _Reader(pipe.reader), _Reader(pipe.writer, "w")
+        ours, its = _WatcherPipe(pipe.reader), _WatcherPipe(pipe.writer, "w")
 
         def live() -> int:
             self._begin()
             say = partial(write_all, its.fileno())
-            return Watcher(wanted.ignored, wanted.delay, say).run(master)
+            return FileWatcher(wanted.ignored, wanted.delay, say).run(master)
 
         self._watcher.bear(ours, its, live)
         self._rest = b""
 
-    def _hear(self, pipe: _Reader) -> None:
+    def _hear(self, pipe: _WatcherPipe) -> None:
         data = read_available(pipe.fileno())
         if data == b"":
             raise EOFError
         *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
-        if len(self._rest) > wire.LONGEST:
-            raise ValueError(f"a line of more than {counted(wire.LONGEST, 'byte')}")
+        if len(self._rest) > wire.MAX_LINE_SIZE:
+            raise ValueError(f"a line of more than {pluralize(wire.MAX_LINE_SIZE, 'byte')}")
         for line in lines:
-            match wire.read(line):
-                case wire.Watching() as began:
+            match wire.decode_message(line):
+                case wire.WatchStarted() as began:
                     self._trouble = ""
                     self._logger.info("%s", began)
-                case wire.Changed() as changed:
+                case wire.FilesChanged() as changed:
                     self._on_change(changed)
-                case wire.Trouble(text):
+                case wire.WatchFailed(text):
                     self._tell(text)
 
     def _on_failure(self, why: str) -> None:

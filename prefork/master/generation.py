@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
-from prefork.config.target import target
-from prefork.errors import INCOMPLETE, MachineError, PreforkError, UsageError
-from prefork.master.file_watch import Watched, watched
-from prefork.observe.logger import make_log
-from prefork.plural import counted
+from prefork.config.target import describe_target
+from prefork.errors import INCOMPLETE_ENVIRONMENT, MachineError, PreforkError, UsageError
+from prefork.master.file_watch import WatchSettings, watched
+from prefork.observe.logger import create_log_file
+from prefork.plural import pluralize
 from prefork.pool import Policy
 from prefork.pool.policy import MOST_WORKERS
 from prefork.pool.scaling import Bounds
-from prefork.tls.certificate_plan import plan as plan_tls
-from prefork.tls.secret_variables import keep
+from prefork.tls.certificate_plan import make_tls_plan as plan_tls
+from prefork.tls.secret_variables import keep_secret
 from prefork.unix.cores import usable_cores
-from prefork.unix.environment import take_out
-from prefork.unix.home import home
-from prefork.unix.identity import Identity, look_up
-from prefork.unix.listeners import Listener, block, open_listeners, refit
-from prefork.worker.boot import import_serving
+from prefork.unix.environment import pop_secret
+from prefork.unix.home import registry_path
+from prefork.unix.identity import Identity, resolve_identity
+from prefork.unix.listeners import Listener, open_listeners, set_blocking, update_listener
+from prefork.worker.boot import import_serving_modules
 
 if TYPE_CHECKING:
     from prefork.observe.access_log import AccessLog
@@ -50,12 +50,12 @@ class Generation:
     spool_dir: str
     listeners: dict[Listener, str]
     tls: "Credentials | None"
-    watched: Watched | None
+    watched: WatchSettings | None
 
     def places(self) -> str:
         """Where it listens, or what it runs, for the log."""
         if not self.listeners:
-            return "supervising " + target(self.config)
+            return "supervising " + describe_target(self.config)
         return "listening on " + ", ".join(
             f"https://{listener}" if scheme == "https" else str(listener)
             for listener, scheme in self.listeners.items()
@@ -63,11 +63,11 @@ class Generation:
 
     def summary(self, workers: int) -> str:
         """The places, and how many workers there are to be."""
-        return f"{self.places()}, {counted(workers, 'worker')}"
+        return f"{self.places()}, {pluralize(workers, 'worker')}"
 
     def warn(self, logger: logging.Logger) -> None:
         """Of what is legal, but hardly meant."""
-        for remark in self.tls.remarks if self.tls is not None else ():
+        for remark in self.tls.warnings if self.tls is not None else ():
             logger.warning("%s", remark)
 
 
@@ -82,32 +82,32 @@ def prepare(
     try:
         return _prepare(config, here, open_now, kept)
     except ImportError as error:
-        raise MachineError(f"{error}; {INCOMPLETE}") from error
+        raise MachineError(f"{error}; {INCOMPLETE_ENVIRONMENT}") from error
 
 
 def _prepare(
     config: Config, here: str, open_now: Iterable[Listener], kept: "Credentials | None"
 ) -> Generation:
-    identity = look_up(config.user, config.group)
-    folder, imports = folders(config, here)
+    identity = resolve_identity(config.user, config.group)
+    folder, imports = resolve_folders(config, here)
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
-    spool_dir = spool_folder(config, here)
-    tls = credentials(config, here, kept)
+    spool_dir = resolve_spool_dir(config, here)
+    tls = load_credentials(config, here, kept)
     make_logs(config, identity)
     files = watched(config, here, imports, own=_registry())
     if not config.command:
-        import_serving(config)
+        import_serving_modules(config)
     if config.access_log:
         import_module("prefork.observe.access_log")
     listeners = _listen(config, list(open_now), tls is not None)
     hide_secrets(config)
     return Generation(
-        config, policy(config), identity, folder, imports, spool_dir, listeners, tls, files
+        config, make_policy(config), identity, folder, imports, spool_dir, listeners, tls, files
     )
 
 
-def spool_folder(config: Config, here: str) -> str:
+def resolve_spool_dir(config: Config, here: str) -> str:
     """Where bodies wait on disk, by its whole name; empty: TMPDIR, or /tmp. Raises UsageError."""
     if not config.spool_dir:
         return ""
@@ -120,7 +120,7 @@ def spool_folder(config: Config, here: str) -> str:
 def _registry() -> list[str]:
     """The folder of the registry, if this user can have one."""
     try:
-        return [str(home(os.environ))]
+        return [str(registry_path(os.environ))]
     except MachineError:
         return []  # said once, by who wanted to be listed there
 
@@ -144,24 +144,24 @@ def prepare_first(config: Config, here: str, taken_over: Sequence[Listener]) -> 
     return made
 
 
-def folders(config: Config, here: str) -> tuple[str, list[str]]:
+def resolve_folders(config: Config, here: str) -> tuple[str, list[str]]:
     """The working directory and what comes first on sys.path; relative to where we started."""
     folder = os.path.join(here, config.chdir) if config.chdir else here
     return folder, [folder, *(os.path.join(here, path) for path in config.pythonpath)]
 
 
-def credentials(
+def load_credentials(
     config: Config, here: str, kept: "Credentials | None" = None
 ) -> "Credentials | None":
     """Read and check certificates and keys, unless those that are ``kept`` are the same. Raises
     PreforkError."""
     planned = plan_tls(config, here)
-    if planned is not None and kept is not None and kept.serves(planned):
+    if planned is not None and kept is not None and kept.is_current_for(planned):
         return kept
     if planned is not None:
-        from prefork.tls.credentials import load  # noqa: PLC0415 - OpenSSL, for who has TLS
+        from prefork.tls.credentials import read_credentials  # noqa: PLC0415 - OpenSSL, for who has TLS
 
-        return load(planned)
+        return read_credentials(planned)
     for address in config.bind:
         if scheme_of(address, has_certificates=False, is_unix=False) == "https":
             raise UsageError(f"bind: {address} needs a certificate; set tls-cert")
@@ -173,12 +173,12 @@ def hide_secrets(config: Config) -> None:
     They stay known to the next reload."""
     for source in (config.tls_password, config.status_token):
         if source is not None and source.variable:
-            value = take_out(source.variable)
+            value = pop_secret(source.variable)
             if value is not None:
-                keep(source.variable, value)
+                keep_secret(source.variable, value)
 
 
-def policy(config: Config) -> Policy:
+def make_policy(config: Config) -> Policy:
     """The numbers that the pool decides by. Raises UsageError."""
     allowed = bounds(config)
     return Policy(
@@ -231,7 +231,7 @@ def make_logs(config: Config, identity: Identity) -> None:
     """Before the workers do, who only open them when they were forked. Raises MachineError."""
     for path in (config.log_file, config.access_log):
         if path not in ("", "-"):
-            make_log(path, identity.uid, identity.gid)
+            create_log_file(path, identity.uid, identity.gid)
 
 
 def _listen(
@@ -254,9 +254,9 @@ def _listen(
             listeners.update((each, each.scheme(address, has_certificates)) for each in found)
         # Last, because a reload that is refused changes nothing.
         for listener, address in kept:
-            refit(listener, address, config.backlog)
+            update_listener(listener, address, config.backlog)
         if config.command:
-            block(opened)
+            set_blocking(opened)
     except BaseException:
         for listener in opened:
             listener.close()
@@ -266,7 +266,7 @@ def _listen(
 
 def _kept(address: Address, open_now: list[Listener], config: Config) -> list[Listener]:
     """Those that listen there already: by this very address, or by one that nobody means now."""
-    found = [listener for listener in open_now if listener.serves(address)]
+    found = [listener for listener in open_now if listener.is_bound_to(address)]
     exact = [listener for listener in found if listener.address == address]
     return exact or [listener for listener in found if listener.address not in config.bind]
 

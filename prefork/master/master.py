@@ -16,38 +16,38 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import Config
-from prefork.config.settings_diff import changed_for_restart, in_force
-from prefork.config.target import default_name
+from prefork.config.settings_diff import keep_restart_options, list_restart_changes
+from prefork.config.target import resolve_name
 from prefork.errors import MachineError, PreforkError
-from prefork.master.autoscale import Autoscale
-from prefork.master.child_setup import Forked
-from prefork.master.children import Nursery
-from prefork.master.control_server import Control
+from prefork.master.autoscale import Autoscaler
+from prefork.master.child_setup import ChildSetup
+from prefork.master.children import Children
+from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations, prepare_first
-from prefork.master.master_logs import Logs
-from prefork.master.planned_restarts import Planned
-from prefork.master.process_titles import Titles
+from prefork.master.master_logs import MasterLogs
+from prefork.master.planned_restarts import PlannedRestarts
+from prefork.master.process_titles import ProcessTitles
 from prefork.master.programs import Programs
 from prefork.master.ready_messages import facts_of
 from prefork.master.registration import Registration
-from prefork.master.scoreboard_writer import Published
-from prefork.master.status_process import StatusServer
+from prefork.master.scoreboard_writer import ScoreboardWriter
+from prefork.master.status_process import StatusProcess
 from prefork.master.status_report import describe
-from prefork.observe.event_text import status, tell
+from prefork.observe.event_text import describe_event, describe_status
 from prefork.observe.logger import Log
 from prefork.pool import MasterState, Pool, facts, orders
 from prefork.unix import descriptor_disposal
-from prefork.unix.daemon import Foreground
-from prefork.unix.listener_handover import NOTHING
+from prefork.unix.daemon import ForegroundProcess
+from prefork.unix.listener_handover import NOTHING_INHERITED
 from prefork.unix.listeners import Listener
-from prefork.unix.memory import OutOfMemory
+from prefork.unix.memory import OutOfMemoryDetector
 from prefork.unix.pidfile import PidFile
-from prefork.unix.poller import Waiter
-from prefork.unix.process import Death, reap_strangers
+from prefork.unix.poller import Poller
+from prefork.unix.process import ExitStatus, reap_adopted_orphans
 from prefork.unix.scoreboard import Scoreboard
-from prefork.unix.signals import Mailbox, in_terminal_foreground
-from prefork.unix.systemd import Notifier
-from prefork.wire.ready import Nonsense, Word
+from prefork.unix.signals import SignalQueue, is_in_terminal_foreground
+from prefork.unix.systemd import SystemdNotifier
+from prefork.wire.ready import InvalidMessage, ReadyMessage
 
 _HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
@@ -62,9 +62,9 @@ class Master:
         reread: Callable[[], Config],
         here: str,
         log: Log,
-        mailbox: Mailbox,
-        notifier: Notifier,
-        foreground: Foreground,
+        mailbox: SignalQueue,
+        notifier: SystemdNotifier,
+        foreground: ForegroundProcess,
         registration: Registration | None,
     ) -> None:
         self.reread = reread
@@ -73,42 +73,44 @@ class Master:
         self._mailbox = mailbox
         self._notifier = notifier
         self._foreground = foreground
-        self._name = default_name(config)
-        self._titles = Titles(config.proctitle, self._name)
+        self._name = resolve_name(config)
+        self._titles = ProcessTitles(config.proctitle, self._name)
         listed = registration.name if registration else self._name
-        self._logs = Logs(log, config, here, listed)
+        self._logs = MasterLogs(log, config, here, listed)
         self._facts: deque[facts.Fact] = deque()
-        self._waiter = Waiter()
+        self._waiter = Poller()
         log.use_watcher(self._waiter)
         self._scoreboard = Scoreboard()
-        self._nursery = Nursery(self._waiter, self._scoreboard, self._on_word, self._on_death)
+        self._nursery = Children(self._waiter, self._scoreboard, self._on_word, self._on_death)
         self._programs = Programs(self._waiter, self._nursery, self._on_word, log, self._titles)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            inherited = registration.inherited if registration is not None else NOTHING
+            inherited = registration.inherited if registration is not None else NOTHING_INHERITED
             self._generations = Generations(prepare_first(config, here, inherited.listeners))
             basics = (self._generations, self._waiter, log, self._logs, self._scoreboard.rows)
-            self._status_server = StatusServer(config, here, listed, *basics)
+            self._status_server = StatusProcess(config, here, listed, *basics)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
             raise
-        self._pool = Pool(self._generations[1].policy, Random(), inherited.hand_set)
-        self._published = Published(self._scoreboard, self._nursery, self._pool)
-        self._autoscale = Autoscale(self._pool, self._nursery, self._generations, log.logger)
+        self._pool = Pool(self._generations[1].policy, Random(), inherited.manual_target)
+        self._published = ScoreboardWriter(self._scoreboard, self._nursery, self._pool)
+        self._autoscale = Autoscaler(self._pool, self._nursery, self._generations, log.logger)
         self._registration = registration
         self._control = None
         if registration is not None:
-            self._control = Control(registration, self._waiter, self._pool, self, self._logs, time)
+            self._control = ControlServer(
+                registration, self._waiter, self._pool, self, self._logs, time
+            )
         self._status = self._done = ""
         self._exit_code: int | None = None
-        self._out_of_memory = OutOfMemory()
+        self._out_of_memory = OutOfMemoryDetector()
         known = (self._waiter, self._nursery, self._pool, log.logger)
         parts = (self._titles, self._logs, self._nursery, self._generations)
-        self._forked = Forked(self._name, self._waiter, log, *parts)
+        self._forked = ChildSetup(self._name, self._waiter, log, *parts)
         wishes = (self._facts.append, self.reload, self._forked.be_watcher)
-        self._planned = Planned(*known, *wishes)
+        self._planned = PlannedRestarts(*known, *wishes)
         self._forked.mine += self._copies()
 
     def _copies(self) -> Iterator[Callable[[], None]]:
@@ -125,7 +127,7 @@ class Master:
         workers = self._pool.plan.target
         self._log.logger.info("%s: %s", self._name, first.summary(workers))
         first.warn(self._log.logger)
-        self._waiter.watch(self._mailbox.fd, self._read_mail)
+        self._waiter.add_reader(self._mailbox.fd, self._read_mail)
         try:
             self._logs.start(self._waiter, self._forked.be_writer)
             self._status_server.start(self._control, self._forked.be_status_server)
@@ -143,7 +145,7 @@ class Master:
 
     def _patience(self) -> float | None:
         parts = (self._pool, self._programs, self._planned, self._autoscale, self._control)
-        due = [part.next_deadline() for part in parts if part] + [self._notifier.watchdog_due]
+        due = [part.next_deadline() for part in parts if part] + [self._notifier.watchdog_due_at]
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
@@ -153,7 +155,7 @@ class Master:
         self._tell_pool()
         self._planned.settle(self._generations[self._pool.plan.generation])
         self._tell_pool()
-        self._ask(facts.Beats(self._nursery.deadlines(), self._nursery.busy()))
+        self._ask(facts.Heartbeats(self._nursery.deadlines(), self._nursery.busy()))
         self._autoscale.settle(self._ask, monotonic())
         self._show_status()
         self._published.settle()
@@ -162,7 +164,7 @@ class Master:
         if self._control is not None:
             self._control.settle()
         self._generations.forget_all_but(self._pool.generations())
-        self._notifier.feed()
+        self._notifier.feed_watchdog()
 
     def _tell_pool(self) -> None:
         while self._facts:
@@ -184,38 +186,41 @@ class Master:
     def _on_signal(self, signum: signal.Signals) -> None:
         match signum:
             case signal.SIGTERM | signal.SIGINT:
-                ending = any(isinstance(fact, facts.AskedStop) for fact in self._facts)
-                self._facts.append(facts.AskedStop(quick=ending or self._pool.stopping))
+                ending = any(isinstance(fact, facts.StopRequested) for fact in self._facts)
+                self._facts.append(facts.StopRequested(quick=ending or self._pool.stopping))
             case signal.SIGQUIT:
-                self._facts.append(facts.AskedStop(quick=True))
+                self._facts.append(facts.StopRequested(quick=True))
             case signal.SIGTTIN:
-                self._facts.append(facts.AskedScale(+1))
+                self._facts.append(facts.ScaleRequested(+1))
             case signal.SIGTTOU:
-                self._facts.append(facts.AskedScale(-1))
+                self._facts.append(facts.ScaleRequested(-1))
             case signal.SIGUSR1:
                 self.reopen()
             case signal.SIGUSR2:
                 self._log.logger.warning("USR2: upgrading the master is not there yet")
-            case signal.SIGWINCH if not in_terminal_foreground():  # there it means: resized
-                self._facts.append(facts.AskedDrain())
+            case signal.SIGWINCH if not is_in_terminal_foreground():  # there it means: resized
+                self._facts.append(facts.DrainRequested())
             case signal.SIGCHLD if self._programs.adopts:
-                reap_strangers(self._knows_pid)
+                reap_adopted_orphans(self._knows_pid)
 
-    def _on_word(self, worker: int, word: Word | Nonsense) -> None:
+    def _on_word(self, worker: int, word: ReadyMessage | InvalidMessage) -> None:
         self._facts.extend(facts_of(worker, word))
-        if isinstance(word, Nonsense) and (known := self._pool.workers.get(worker)) is not None:
+        if (
+            isinstance(word, InvalidMessage)
+            and (known := self._pool.workers.get(worker)) is not None
+        ):
             text = "worker %d (pid %d) said what makes no sense, and is replaced: %s"
             self._log.logger.error(text, known.slot, known.pid, word.line)
             if known.ready_at is None:
                 self._nursery.send(worker, signal.SIGKILL)
 
-    def _on_death(self, worker: int, death: Death) -> None:
+    def _on_death(self, worker: int, death: ExitStatus) -> None:
         if self._programs.adopts:
-            reap_strangers(self._knows_pid)  # they may have waited behind this one
+            reap_adopted_orphans(self._knows_pid)  # they may have waited behind this one
         if reason := self._programs.on_death(worker, death):
             self._facts.append(facts.BootFailed(worker, reason))
         self._forked.close_what_strands()
-        starved = self._out_of_memory.struck()
+        starved = self._out_of_memory.has_new_kills()
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
     def _knows_pid(self, pid: int) -> bool:
@@ -240,11 +245,11 @@ class Master:
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""
-        self._ask(facts.AskedScale(workers - self._pool.plan.target))
+        self._ask(facts.ScaleRequested(workers - self._pool.plan.target))
 
     def stop(self, quick: bool) -> None:
         """From now on none."""
-        self._facts.append(facts.AskedStop(quick))
+        self._facts.append(facts.StopRequested(quick))
 
     def signal(self, signum: int, slot: int | None) -> list[int]:
         """To the workers, or to those of one slot; their pids."""
@@ -262,10 +267,10 @@ class Master:
         if self._pool.stopping:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
-            self._notifier.reloading()
+            self._notifier.notify_reloading()
         try:
             asked = self.reread()
-            config = in_force(self.config, asked)
+            config = keep_restart_options(self.config, asked)
             watching = self._status_server.read(config)
             generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
         except PreforkError as error:
@@ -276,13 +281,13 @@ class Master:
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
             return repr(error)
-        if changed := changed_for_restart(self.config, asked):
+        if changed := list_restart_changes(self.config, asked):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._logs.reload(config)
         self._status_server.adopt(watching)
         generation.warn(self._log.logger)
         number = self._generations.add(generation)
-        self._facts.append(facts.AskedReload(number, generation.policy))
+        self._facts.append(facts.ReloadRequested(number, generation.policy))
         return number
 
     def reopen(self) -> int | None:
@@ -291,7 +296,7 @@ class Master:
         asked = self._logs.reopen(self.config, current.identity)
         for nursling in self._nursery:
             if not self._programs.owns(nursling.worker):  # it means something else to them
-                nursling.child.send(signal.SIGUSR1)
+                nursling.child.send_signal(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
         return asked
 
@@ -340,37 +345,37 @@ class Master:
         generation = known.generation if known else self._pool.plan.generation
         return signal.Signals[self._generations[generation].config.stop_signal]
 
-    def _announce(self, happening: orders.Happening) -> None:
-        level, text = tell(happening)
+    def _announce(self, happening: orders.Event) -> None:
+        level, text = describe_event(happening)
         self._published.tell(happening)
         self._log.logger.log(level, "%s", text)
         if self._control is not None:
             self._control.tell(happening, text)
         match happening:
             case orders.Running():
-                self._notifier.ready()
+                self._notifier.notify_ready()
                 self._show_status()  # before somebody who waited for this looks
-                self._foreground.ready(self._log.redirect)
+                self._foreground.report_ready(self._log.detach_terminal)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is MasterState.RUNNING:
                     self._generations.listen_for(self._pool.plan.generation)
                 if self._pool.state is not MasterState.STARTING:
-                    self._notifier.ready()
+                    self._notifier.notify_ready()
             case orders.Ending(reason, _, done):
-                self._notifier.stopping()
+                self._notifier.notify_stopping()
                 self._done = done
-                text = text if reason else self._foreground.explain_end(self._name, done)
+                text = text if reason else self._foreground.explain_early_stop(self._name, done)
                 if text and self._log.path:
                     self._log.tell_on_stderr(text)
 
     # Housekeeping.
 
     def _show_status(self) -> None:
-        now = status(self._pool)
+        now = describe_status(self._pool)
         if now != self._status:
             self._status = now
             self._titles.master(now)
-            self._notifier.status(now)
+            self._notifier.notify_status(now)
             if self._registration is not None:
                 pool, scoreboard = self._pool, self._scoreboard.path
                 places = {"scoreboard": scoreboard, **self._logs.places()}
@@ -388,6 +393,6 @@ class Master:
         if self._registration is not None and self._control is not None:
             self._control.close()
             self._registration.close(self._status, self._exit_code, self._done)
-        self._foreground.failed(self._exit_code or self._foreground.unready)
-        descriptor_disposal.wait_for_all()
+        self._foreground.report_exit_code(self._exit_code or self._foreground.exit_code_if_unready)
+        descriptor_disposal.wait_for_children()
         self._log.logger.info("stopped")

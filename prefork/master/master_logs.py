@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from prefork.config import Config
 from prefork.errors import MachineError, UsageError
 from prefork.master.generation import Generation, access_log, make_logs
-from prefork.master.output_pipes import Mouth, Outlets
-from prefork.observe.log_rotation import Rotation
+from prefork.master.output_pipes import LogWriterProcess, OutputPipes
+from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.logger import Log
 from prefork.pool.orders import Spawn
 from prefork.unix.directory import Directory
 from prefork.unix.identity import Identity
-from prefork.unix.poller import Waiter
-from prefork.unix.streams import Descriptors
+from prefork.unix.poller import Poller
+from prefork.unix.streams import StandardDescriptors
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
@@ -31,7 +31,12 @@ class WorkerLogs:
     when it is ready, so that a traceback is seen."""
 
     def __init__(
-        self, log: Log, access: "AccessLog | None", mouth: Mouth | None, daemon: bool, waits: bool
+        self,
+        log: Log,
+        access: "AccessLog | None",
+        mouth: OutputPipes | None,
+        daemon: bool,
+        waits: bool,
     ) -> None:
         self._log = log
         self._access = access
@@ -41,7 +46,7 @@ class WorkerLogs:
         self.log_access: Callable[[Exchange], None] | None = None
         if self._access is not None:
             self.log_access = self._access.write
-        self._before = Descriptors()
+        self._before = StandardDescriptors()
         if mouth is not None and not waits:
             self._print_to(mouth)
 
@@ -50,13 +55,13 @@ class WorkerLogs:
         if self._mouth is not None and self._waits:
             self._print_to(self._mouth)
         elif self._mouth is None and self._daemon:
-            self._complain(self._log.redirect(self._before))
+            self._complain(self._log.detach_terminal(self._before))
         if self._access is not None:
-            self._access.follow()
+            self._access.reopen_stdout()
 
-    def _print_to(self, mouth: Mouth) -> None:
+    def _print_to(self, mouth: OutputPipes) -> None:
         self._complain(mouth.use(self._before))
-        self._log.follow()
+        self._log.reopen_streams()
 
     def _complain(self, left_alone: list[int]) -> None:
         for fd in left_alone:
@@ -84,17 +89,17 @@ class WorkerLogs:
         self._log.flush()
 
 
-class Logs:
+class MasterLogs:
     """In the master. ``path``: of the file that the workers' output goes to; None: to no file."""
 
     def __init__(self, log: Log, config: Config, here: str, name: str) -> None:
         self._log = log
         self._daemon = config.daemon
         self._rotation = rotation(config)
-        self._outlets: Outlets | None = None
+        self._outlets: LogWriterProcess | None = None
         self.path = Path(here, config.log_dir, f"{name}.out") if config.log_dir else None
 
-    def start(self, waiter: Waiter, begin: Callable[[], None]) -> None:
+    def start(self, waiter: Poller, begin: Callable[[], None]) -> None:
         """Have a log writer, if there is something to write; it calls ``begin()`` first.
 
         Raises MachineError.
@@ -105,7 +110,7 @@ class Logs:
         def begin_writer() -> None:
             begin()
             if self._daemon:
-                self._log.redirect()
+                self._log.detach_terminal()
 
         try:
             directory = Directory.open(self.path.parent, make=0o755)
@@ -113,7 +118,7 @@ class Logs:
             why = f"cannot use {self.path.parent}: {error.strerror}; see --log-dir"
             raise MachineError(why) from error
         settings = (self._rotation, self._log, waiter, begin_writer)
-        self._outlets = Outlets(directory, self.path.name, *settings)
+        self._outlets = LogWriterProcess(directory, self.path.name, *settings)
 
     @property
     def logger(self) -> logging.Logger:
@@ -122,17 +127,17 @@ class Logs:
 
     # For the next worker.
 
-    def open(self) -> Mouth | None:
+    def open(self) -> OutputPipes | None:
         """Where the next worker will print. Raises MachineError."""
         return self._outlets.open() if self._outlets is not None else None
 
-    def hand_over(self, mouth: Mouth | None, slot: int, pid: int) -> None:
+    def hand_over(self, mouth: OutputPipes | None, slot: int, pid: int) -> None:
         """The worker lives."""
         if self._outlets is not None and mouth is not None:
             self._outlets.hand_over(mouth, slot, pid)
 
     def in_worker(
-        self, generation: Generation, order: Spawn, mouth: Mouth | None, starting: bool
+        self, generation: Generation, order: Spawn, mouth: OutputPipes | None, starting: bool
     ) -> WorkerLogs:
         """In the child. ``starting``: no worker has ever been ready."""
         if mouth is not None:
@@ -198,9 +203,9 @@ class Logs:
             self._outlets.close()
 
 
-def rotation(config: Config) -> Rotation:
+def rotation(config: Config) -> RotationPolicy:
     """What the settings say about it."""
-    return Rotation(
+    return RotationPolicy(
         format=config.log_format,
         size=config.log_rotate_size,
         age=config.log_rotate_age,

@@ -11,11 +11,11 @@ from random import random
 from time import monotonic, perf_counter
 
 from prefork.config import Config
-from prefork.config.value_types import show_size
-from prefork.master.children import Nursery, Nursling
+from prefork.config.value_types import format_size
+from prefork.master.children import Children, WorkerProcess
 from prefork.pool import Pool
 from prefork.pool.workers import State
-from prefork.unix.memory_footprint import children, offspring, proportional, resident
+from prefork.unix.memory_footprint import child_pids, proportional_size, related_pids, resident_size
 
 EVERY = 1.0
 """Seconds from one look at all workers to the next."""
@@ -24,12 +24,12 @@ SHARE = 50
 """After a look that took a while, none at the same worker for so many times as long."""
 
 
-class Footprints:
+class MemoryLimit:
     """``on_worn`` is told of each worker that is too large, and why."""
 
     def __init__(
         self,
-        nursery: Nursery,
+        nursery: Children,
         pool: Pool,
         on_worn: Callable[[int, str], None],
         logger: logging.Logger,
@@ -63,19 +63,21 @@ class Footprints:
         known = {each.worker for each in nurslings}
         self._luck = {w: self._luck.get(w, random()) for w in known}
         self._rests = {w: until for w, until in self._rests.items() if w in known}
-        adopted = children(os.getpid())
+        adopted = child_pids(os.getpid())
         for nursling in nurslings:
             self._look(nursling, config, config.max_memory, adopted)
 
-    def _serves(self, nursling: Nursling) -> bool:
+    def _serves(self, nursling: WorkerProcess) -> bool:
         worker = self._pool.workers.get(nursling.worker, State.READY)
         return worker is not None and not worker.worn
 
-    def _look(self, nursling: Nursling, config: Config, limit: int, adopted: list[int]) -> None:
+    def _look(
+        self, nursling: WorkerProcess, config: Config, limit: int, adopted: list[int]
+    ) -> None:
         worker = nursling.worker
         extra = int(self._luck[worker] * config.max_memory_jitter)
-        family = offspring(nursling.child.pid, adopted)
-        total = sum(map(resident, family))
+        family = related_pids(nursling.child.pid, adopted)
+        total = sum(map(resident_size, family))
         if total <= limit + extra:
             return
         if config.max_memory_measure == "pss":
@@ -86,11 +88,11 @@ class Footprints:
             self._rests[worker] = monotonic() + SHARE * (perf_counter() - begun)
         if total > limit + extra:
             jitter = f" + {_megabytes(extra)}" if extra else ""
-            why = f"{_megabytes(total)} > --max-memory {show_size(limit)}{jitter}"
+            why = f"{_megabytes(total)} > --max-memory {format_size(limit)}{jitter}"
             self._on_worn(worker, why)
 
     def _proportional(self, pid: int) -> int:
-        if (pss := proportional(pid)) is not None:
+        if (pss := proportional_size(pid)) is not None:
             return pss
         if not self._told:
             self._told = True
@@ -98,7 +100,7 @@ class Footprints:
                 "--max-memory goes by RSS: the kernel does not tell the master the PSS of pid %d",
                 pid,
             )
-        return resident(pid)
+        return resident_size(pid)
 
 
 def _megabytes(size: int) -> str:

@@ -9,19 +9,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from prefork.master.auxiliary import Auxiliary
-from prefork.observe.log_directory import leave_root_for
-from prefork.observe.log_rotation import Rotation
-from prefork.observe.log_writer import Writer
+from prefork.master.auxiliary import AuxiliaryProcess
+from prefork.observe.log_directory import become_owner_of
+from prefork.observe.log_rotation import RotationPolicy
+from prefork.observe.log_writer import LogWriter
 from prefork.observe.logger import Log
-from prefork.observe.output_files import Outputs
-from prefork.observe.write_journal import Ledger
-from prefork.unix.descriptor_channel import Line, open_line
+from prefork.observe.output_files import OutputFiles
+from prefork.observe.write_journal import WriteJournal
+from prefork.unix.descriptor_channel import DescriptorChannel, open_channel_pair
 from prefork.unix.directory import Directory
 from prefork.unix.pipes import Pipe, open_output_pipe
-from prefork.unix.poller import Waiter
-from prefork.unix.streams import Descriptors, flush_streams, print_line_by_line
-from prefork.wire.log_writer_messages import Outlet, message, number_of, read, unknown
+from prefork.unix.poller import Poller
+from prefork.unix.streams import StandardDescriptors, enable_line_buffering, flush_streams
+from prefork.wire.log_writer_messages import (
+    WorkerStream,
+    decode_message,
+    encode_message,
+    message_number,
+    unknown_message_error,
+)
 
 LONGEST_PAUSE = 5.0
 """Seconds that a writer rests at most, when those before it died young."""
@@ -31,7 +37,7 @@ LAST_LINES = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mouth:
+class OutputPipes:
     """Both pipes of a worker that is about to be forked."""
 
     out: Pipe
@@ -49,19 +55,19 @@ class Mouth:
             if uid is not None:
                 os.fchown(pipe.writer, uid, -1)
 
-    def use(self, before: Descriptors) -> list[int]:
+    def use(self, before: StandardDescriptors) -> list[int]:
         """In the worker: what it prints goes there from now on, line by line. Returns the
         descriptors that belong to an app since ``before``."""
         flush_streams()
         pipes = {1: self.out.writer, 2: self.err.writer}
         left_alone = [fd for fd, writer in pipes.items() if not before.replace(fd, writer)]
-        print_line_by_line()
+        enable_line_buffering()
         for writer in pipes.values():
             os.close(writer)
         return left_alone
 
 
-class Outlets:
+class LogWriterProcess:
     """All outlets of a master. ``directory`` and ``name``: of the log, in which the lines end.
     ``begin``: what the writer does first in its process."""
 
@@ -69,9 +75,9 @@ class Outlets:
         self,
         directory: Directory,
         name: str,
-        rotation: Rotation,
+        rotation: RotationPolicy,
         log: Log,
-        waiter: Waiter,
+        waiter: Poller,
         begin: Callable[[], None],
     ) -> None:
         self._directory = directory
@@ -79,11 +85,11 @@ class Outlets:
         self._rotation = rotation
         self._log = log
         self._begin = begin
-        self._ledger = Ledger()
-        self._outlets: dict[Outlet, int] = {}
+        self._ledger = WriteJournal()
+        self._outlets: dict[WorkerStream, int] = {}
         self._numbers = 0
         self._asked: dict[int, str] = {}
-        self._writer: Auxiliary[Line] = Auxiliary(
+        self._writer: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
             "log writer", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
         )
         self._bear()
@@ -92,18 +98,18 @@ class Outlets:
 
     def _bear(self) -> None:
         """Raises MachineError."""
-        line, its_end = open_line()
+        line, its_end = open_channel_pair()
 
         def live() -> int:
             self._begin()
             self._writer.rest()  # here: it has the pipes, and writes the rest if the master ends
-            leave_root_for(self._directory)
-            outputs = Outputs(self._directory, self._name, self._rotation, self._log.logger)
-            return Writer(self._outlets, its_end, outputs, self._ledger, self._log).run()
+            become_owner_of(self._directory)
+            outputs = OutputFiles(self._directory, self._name, self._rotation, self._log.logger)
+            return LogWriter(self._outlets, its_end, outputs, self._ledger, self._log).run()
 
         self._writer.bear(line, its_end, live)
         for number, what in self._asked.items():
-            line.send(message(what, number=number))  # it has the log as it is now
+            line.send(encode_message(what, number=number))  # it has the log as it is now
 
     def settle(self) -> None:
         """Have a writer again, if there could be none."""
@@ -116,17 +122,17 @@ class Outlets:
     def _on_failure(self, why: str) -> None:
         self._log.logger.error("there is no log writer: %s", why)
 
-    def _hear(self, line: Line) -> None:
+    def _hear(self, line: DescriptorChannel) -> None:
         for data, _ in line.receive():
             if not data:
                 raise EOFError
-            say, details = read(data)
+            say, details = decode_message(data)
             if say == "drained":
-                self._close_drained(number_of(details))
+                self._close_drained(message_number(details))
             elif say == "done":
-                self._asked.pop(number_of(details), None)
+                self._asked.pop(message_number(details), None)
             else:
-                raise unknown(say)
+                raise unknown_message_error(say)
 
     def _close_drained(self, number: int) -> None:
         for outlet in [outlet for outlet in self._outlets if outlet.number == number]:
@@ -140,23 +146,23 @@ class Outlets:
 
     # Workers.
 
-    def open(self) -> Mouth:
+    def open(self) -> OutputPipes:
         """For the next worker. Raises MachineError."""
         out = open_output_pipe()
         try:
-            return Mouth(out, open_output_pipe())
+            return OutputPipes(out, open_output_pipe())
         except BaseException:
             out.close()
             raise
 
-    def hand_over(self, mouth: Mouth, slot: int, pid: int) -> None:
+    def hand_over(self, mouth: OutputPipes, slot: int, pid: int) -> None:
         """The worker lives: the writer gets its pipes."""
         for stream, pipe in (("out", mouth.out), ("err", mouth.err)):
             os.close(pipe.writer)
             self._numbers += 1
-            outlet = Outlet(self._numbers, slot, pid, stream)
+            outlet = WorkerStream(self._numbers, slot, pid, stream)
             self._outlets[outlet] = pipe.reader
-            self._say(message("outlet", **asdict(outlet)), pipe.reader)
+            self._say(encode_message("outlet", **asdict(outlet)), pipe.reader)
 
     # What is asked.
 
@@ -165,7 +171,8 @@ class Outlets:
         self._numbers += 1
         self._asked[self._numbers] = what
         self._say(
-            message(what, number=self._numbers), self._new_log() if what == "reopen" else None
+            encode_message(what, number=self._numbers),
+            self._new_log() if what == "reopen" else None,
         )
         return self._numbers
 
@@ -180,10 +187,10 @@ class Outlets:
         """Whether the wish is fulfilled."""
         return number not in self._asked
 
-    def set_rotation(self, rotation: Rotation) -> None:
+    def set_rotation(self, rotation: RotationPolicy) -> None:
         """From now on."""
         self._rotation = rotation
-        self._say(message("settings", **asdict(rotation)))
+        self._say(encode_message("settings", **asdict(rotation)))
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the writer's."""
@@ -202,5 +209,5 @@ class Outlets:
         then the writer stays with it."""
         if self._writer:
             writer = self._writer.let_go()
-            if writer.ends_within(LAST_LINES):
+            if writer.wait_for_exit(LAST_LINES):
                 writer.reap()

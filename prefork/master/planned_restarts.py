@@ -9,25 +9,25 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
-from prefork.master.children import Nursery
-from prefork.master.file_watch import Watch
+from prefork.master.children import Children
+from prefork.master.file_watch import WatcherProcess
 from prefork.master.generation import Generation
-from prefork.master.memory_limit import Footprints
-from prefork.master.restart_schedule import Timetable
+from prefork.master.memory_limit import MemoryLimit
+from prefork.master.restart_schedule import RestartSchedule
 from prefork.pool import MasterState, Pool, facts
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from prefork.unix.time_zone import local_zone
-from prefork.wire.watcher_messages import Changed
+from prefork.wire.watcher_messages import FilesChanged
 
 
-class Planned:
+class PlannedRestarts:
     """``tell`` takes facts; ``reload`` is what a HUP does; ``begin``: what a child of ours that is
     no worker does first."""
 
     def __init__(
         self,
-        waiter: Waiter,
-        nursery: Nursery,
+        waiter: Poller,
+        nursery: Children,
         pool: Pool,
         logger: logging.Logger,
         tell: Callable[[facts.Fact], None],
@@ -39,13 +39,13 @@ class Planned:
         self._tell = tell
         self._reload = reload
         self._wants_reload = False
-        self._timetable = Timetable(time, local_zone)
-        self._watch = Watch(waiter, begin, self._on_change, logger)
-        self._footprints = Footprints(
+        self._timetable = RestartSchedule(time, local_zone)
+        self._watch = WatcherProcess(waiter, begin, self._on_change, logger)
+        self._footprints = MemoryLimit(
             nursery, pool, lambda worker, why: tell(facts.Worn(worker, why)), logger
         )
 
-    def _on_change(self, changed: Changed) -> None:
+    def _on_change(self, changed: FilesChanged) -> None:
         self._wants_reload = True
         rolling = self._pool.state is MasterState.RELOADING
         what = "one more reload when this one has ended" if rolling else "reloading"
@@ -58,7 +58,7 @@ class Planned:
         config = in_force.config
         self._footprints.settle(config)
         if (expression := self._timetable.settle(config.cron)) is not None:
-            self._tell(facts.AskedRecycle(f"--cron {expression}"))
+            self._tell(facts.RecycleRequested(f"--cron {expression}"))
         self._watch.settle(in_force.watched)
         if self._wants_reload and self._pool.state is not MasterState.RELOADING:
             self._wants_reload = False

@@ -9,7 +9,7 @@ from prefork.printable import printable_line
 OFF = "off"
 
 
-class Titles:
+class ProcessTitles:
     """``word`` is the first word of all titles, ``name`` the app's name."""
 
     def __init__(self, word: str, name: str) -> None:

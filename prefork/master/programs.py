@@ -15,26 +15,26 @@ from time import monotonic
 
 from prefork.config import Config
 from prefork.errors import MachineError
-from prefork.master.children import Nursery
+from prefork.master.children import Children
 from prefork.master.generation import Generation
-from prefork.master.process_titles import Titles
-from prefork.master.stderr_relay import LastWords
+from prefork.master.process_titles import ProcessTitles
+from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
 from prefork.pool import orders
 from prefork.unix import process_tree
-from prefork.unix.descriptor_disposal import do_elsewhere
-from prefork.unix.listen_check import listens
+from prefork.unix.descriptor_disposal import run_in_child
+from prefork.unix.listen_check import is_program_listening
 from prefork.unix.listeners import restore_backlog
-from prefork.unix.notify import Notice, NotifySocket
-from prefork.unix.orphan_guard import Guard, Session
+from prefork.unix.notify import NotifyMessage, NotifySocket
+from prefork.unix.orphan_guard import GuardedSession, OrphanGuard
 from prefork.unix.pipes import open_output_pipe
-from prefork.unix.poller import Waiter
-from prefork.unix.process import Death
+from prefork.unix.poller import Poller
+from prefork.unix.process import ExitStatus
 from prefork.unix.scoreboard import DEADLINE, Row
 from prefork.unix.signals import signal_number
 from prefork.wire import notify
-from prefork.wire.ready import Nonsense, Say, Word
-from prefork.worker.program_exec import Hatch
+from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
+from prefork.worker.program_exec import ProgramPipes
 
 LOOK = 0.1
 """Seconds between two looks at what no descriptor tells: a port, a process of somebody else's."""
@@ -48,7 +48,7 @@ class Program:
     worker: int
     made: Generation
     notify: NotifySocket
-    words: LastWords
+    words: StderrRelay
     pid: int = 0
     due: float | None = None
     is_ready: bool = False
@@ -67,11 +67,11 @@ class Program:
 
 
 @dataclass(slots=True)
-class Remains:
+class OrphanedSession:
     """Processes that outlived the leader of their session."""
 
     session: int
-    words: LastWords
+    words: StderrRelay
     deadline: float
     next_look: float = field(default_factory=monotonic)
 
@@ -81,24 +81,24 @@ class Programs:
 
     def __init__(
         self,
-        waiter: Waiter,
-        nursery: Nursery,
-        say: Callable[[int, Word | Nonsense], None],
+        waiter: Poller,
+        nursery: Children,
+        say: Callable[[int, ReadyMessage | InvalidMessage], None],
         log: Log,
-        titles: Titles,
+        titles: ProcessTitles,
     ) -> None:
         self._waiter = waiter
         self._nursery = nursery
         self._say = say
         self._log = log
-        self._guard = Guard(log.fd, titles.guard)
+        self._guard = OrphanGuard(log.fd, titles.guard)
         self._guard_due: float | None = None
         """When there is to be a new one."""
         self._programs: dict[int, Program] = {}
-        self._remains: list[Remains] = []
+        self._remains: list[OrphanedSession] = []
         self._only: Program | None = None
         """The only one, if there is but one slot …"""
-        self._ended: Death | None = None
+        self._ended: ExitStatus | None = None
         """… and how it ended by itself, until there is another."""
         nursery.on_silence = self._on_silence
         self.adopts = os.getpid() == 1
@@ -109,19 +109,19 @@ class Programs:
         made: Generation,
         outlet: int | None,
         worker: int,
-        life: Callable[[int, int, Row, Hatch], int],
+        life: Callable[[int, int, Row, ProgramPipes], int],
     ) -> int:
         """Fork a child that runs ``life(ready_fd, ask_fd, row, hatch)``; its pid. ``outlet``: a
         pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
         if not self.adopts:
-            process_tree.adopt_orphans()
+            process_tree.become_subreaper()
             self.adopts = True
         if not self._guard:
             self._begin_guard()
         line, pipe = NotifySocket(), open_output_pipe()
-        hatch = Hatch(line.address, pipe.writer)
+        hatch = ProgramPipes(line.address, pipe.writer)
         copy = os.dup(outlet) if outlet is not None else None
-        words = LastWords(
+        words = StderrRelay(
             pipe, self._waiter, self._log, copy, lambda why: self._lose_words(worker, why)
         )
         program = Program(worker, made, line, words)
@@ -136,29 +136,29 @@ class Programs:
             raise
         finally:
             pipe.close_writer()
-        self._waiter.watch(line.fileno(), lambda: self._hear(program))
+        self._waiter.add_reader(line.fileno(), lambda: self._hear(program))
         stop_signal = signal.Signals[made.config.stop_signal]
-        self._guard.watch(
-            Session(program.pid, stop_signal, made.config.kill_timeout, words.fd, words.sink)
+        self._guard.add(
+            GuardedSession(program.pid, stop_signal, made.config.kill_timeout, words.fd, words.sink)
         )
         return program.pid
 
     def _begin_guard(self) -> None:
         """Raises MachineError."""
         self._guard_due = None
-        self._guard.begin()
-        self._waiter.watch(self._guard.fileno(), self._on_guard_death)
+        self._guard.start()
+        self._waiter.add_reader(self._guard.fileno(), self._on_guard_death)
 
     def _on_guard_death(self) -> None:
         """Somebody killed it. Not at once, in case it does not live for long."""
-        self._waiter.forget(self._guard.fileno())
+        self._waiter.remove(self._guard.fileno())
         self._guard.close()
         self._guard_due = monotonic() + LOOK
 
     def _lose_words(self, worker: int, why: str) -> None:
         """Its stderr cannot be passed on any more: a program that lives is replaced."""
         if worker in self._programs:
-            self._say(worker, Nonsense(why))
+            self._say(worker, InvalidMessage(why))
         else:
             text = "the stderr of processes that a program left behind is lost: %s"
             self._log.logger.error(text, why)
@@ -174,7 +174,7 @@ class Programs:
         program = self._programs.get(worker)
         if program is None:
             return
-        match program.config.ready.word:
+        match program.config.ready.mode:
             case "auto":
                 program.due = monotonic() + program.config.min_uptime
             case "after":
@@ -184,7 +184,7 @@ class Programs:
 
     def _look(self, program: Program, now: float) -> None:
         address = program.config.ready.address
-        if address is not None and not listens(address, program.pid):
+        if address is not None and not is_program_listening(address, program.pid):
             program.due = now + LOOK
         else:
             self._ready(program)
@@ -196,43 +196,45 @@ class Programs:
         program.is_ready = True
         # Its runtime may have asked for a shorter queue, which is the queue of all.
         restore_backlog(program.made.listeners, program.config.backlog)
-        self._say(program.worker, Word(Say.READY))
+        self._say(program.worker, ReadyMessage(MessageKind.READY))
 
     def _hear(self, program: Program) -> None:
         """Whatever it makes us raise counts as nonsense of its, and must not end the master."""
         try:
             for notice in program.notify.read():
                 if self._is_its_own(notice, program):
-                    self._heed(program, notify.read_notice(notice.data))
+                    self._heed(program, notify.decode_notification(notice.data))
         except Exception as error:
             self._hear_no_more(program)
-            self._say(program.worker, Nonsense(f"{type(error).__name__}: {error}"))
-        if program.notify.is_held and program.is_heard:
+            self._say(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
+        if program.notify.is_paused and program.is_heard:
             self._hear_no_more(program)
-            do_elsewhere(self._waiter, program.notify.drop, lambda: self._hear_again(program))
+            run_in_child(
+                self._waiter, program.notify.discard_next, lambda: self._hear_again(program)
+            )
 
     def _hear_no_more(self, program: Program) -> None:
         if program.is_heard:
             program.is_heard = False
-            self._waiter.forget(program.notify.fileno())
+            self._waiter.remove(program.notify.fileno())
 
     def _hear_again(self, program: Program) -> None:
         """What brought descriptors was taken out of its queue."""
         if self._programs.get(program.worker) is program:
-            program.is_heard, program.notify.is_held = True, False
-            self._waiter.watch(program.notify.fileno(), lambda: self._hear(program))
+            program.is_heard, program.notify.is_paused = True, False
+            self._waiter.add_reader(program.notify.fileno(), lambda: self._hear(program))
 
     @staticmethod
-    def _is_its_own(notice: Notice, program: Program) -> bool:
+    def _is_its_own(notice: NotifyMessage, program: Program) -> bool:
         """Of its processes. One that ended meanwhile at least had the same user."""
-        known = process_tree.belongs(notice.pid, program.pid)
+        known = process_tree.is_in_session_or_descendant(notice.pid, program.pid)
         return program.runs_as(notice.uid) if known is None else known
 
-    def _heed(self, program: Program, said: notify.Notices) -> None:
-        if said.get(notify.READY) == "1" and program.config.ready.word in ("auto", "notify"):
+    def _heed(self, program: Program, said: notify.Notification) -> None:
+        if said.get(notify.READY) == "1" and program.config.ready.mode in ("auto", "notify"):
             self._ready(program)
         if said.get(notify.STOPPING) == "1":
-            self._say(program.worker, Word(Say.LEAVING))
+            self._say(program.worker, ReadyMessage(MessageKind.LEAVING))
         if (nursling := self._nursery.get(program.worker)) is None:
             return
         if notify.STATUS in said:
@@ -265,15 +267,15 @@ class Programs:
         nursling = self._nursery.get(program.worker)
         if nursling is None:
             return
-        leads = process_tree.look_up(program.pid)
+        leads = process_tree.read_process(program.pid)
         if leads is not None and leads.session == program.pid:
             process_tree.signal_session(program.pid, signum)
         else:
-            nursling.child.send(signum)  # it was born just now
+            nursling.child.send_signal(signum)  # it was born just now
 
     # The end.
 
-    def on_death(self, worker: int, death: Death) -> str:
+    def on_death(self, worker: int, death: ExitStatus) -> str:
         """Take leave of it; why it failed, if it never became ready."""
         program = self._programs.pop(worker, None)
         if program is None:
@@ -284,7 +286,7 @@ class Programs:
         self._hear_no_more(program)
         program.notify.hang_up(self._waiter)
         said = program.words.tell()
-        if process_tree.members(program.pid):
+        if process_tree.session_members(program.pid):
             self._leave_behind(program)
         else:
             self._forget(program.pid, program.words)
@@ -299,10 +301,10 @@ class Programs:
         if deadline is None:
             deadline = monotonic() + program.config.kill_timeout
             process_tree.signal_session(program.pid, signal.Signals[program.config.stop_signal])
-        self._remains.append(Remains(program.pid, program.words, deadline))
+        self._remains.append(OrphanedSession(program.pid, program.words, deadline))
 
-    def _forget(self, session: int, words: LastWords) -> None:
-        self._guard.forget(session)
+    def _forget(self, session: int, words: StderrRelay) -> None:
+        self._guard.remove(session)
         words.close()
 
     def settle(self, quick: bool) -> None:
@@ -322,7 +324,7 @@ class Programs:
             if remains.next_look > now and not quick:
                 continue
             remains.next_look = now + LOOK
-            if not process_tree.members(remains.session):
+            if not process_tree.session_members(remains.session):
                 self._remains.remove(remains)
                 self._forget(remains.session, remains.words)
             elif quick or remains.deadline <= now:
@@ -336,7 +338,7 @@ class Programs:
         due += [words.due for words in self._words() if words.due is not None]
         return min([*due, *(remains.next_look for remains in self._remains)], default=None)
 
-    def _words(self) -> list[LastWords]:
+    def _words(self) -> list[StderrRelay]:
         living = [program.words for program in self._programs.values()]
         return living + [remains.words for remains in self._remains]
 
@@ -361,7 +363,7 @@ class Programs:
         """At the end of the master: who left its session, and lost its parent, ends here."""
         self._guard.close()
         if self.adopts:
-            process_tree.end_adopted()
+            process_tree.kill_adopted_orphans()
 
     def close_copy(self) -> None:
         """In a child: close what belongs to the siblings."""

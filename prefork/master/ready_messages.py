@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from prefork.errors import AppError
 from prefork.pool import facts
-from prefork.wire.ready import Nonsense, Say, Word
+from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 
 
-def facts_of(worker: int, message: Word | Nonsense) -> Iterator[facts.Fact]:
+def facts_of(worker: int, message: ReadyMessage | InvalidMessage) -> Iterator[facts.Fact]:
     """The facts about the worker with this number of the pool.
 
     Nonsense is two of them, and the pool passes over the one that does not fit the worker's state:
@@ -16,17 +16,17 @@ def facts_of(worker: int, message: Word | Nonsense) -> Iterator[facts.Fact]:
     heard of it.
     """
     match message:
-        case Word(Say.READY):
+        case ReadyMessage(MessageKind.READY):
             yield facts.Ready(worker)
-        case Word(Say.FAILED, text, code):
+        case ReadyMessage(MessageKind.FAILED, text, code):
             yield facts.BootFailed(worker, text, code or AppError.exit_code)
-        case Word(Say.LEAVING, waits_for):
+        case ReadyMessage(MessageKind.LEAVING, waits_for):
             yield facts.Leaving(worker, waits_for)
-        case Word(Say.WORN, text):
+        case ReadyMessage(MessageKind.WORN, text):
             yield facts.Worn(worker, text)
-        case Word(Say.STUCK, text):
+        case ReadyMessage(MessageKind.STUCK, text):
             yield facts.Stuck(worker, text)
-        case Nonsense(line):
+        case InvalidMessage(line):
             why = f"it said what makes no sense: {line}"
             yield facts.BootFailed(worker, why)
             yield facts.Worn(worker, why)

@@ -12,8 +12,8 @@ from typing import Any
 from prefork.errors import MachineError, PreforkError
 from prefork.observe.logger import Log
 from prefork.unix.control import ControlSocket
-from prefork.unix.home import Folder
-from prefork.unix.listener_handover import Inherited
+from prefork.unix.home import AppFolder
+from prefork.unix.listener_handover import InheritedState
 from prefork.version import __version__
 
 _TOLD = (
@@ -38,12 +38,12 @@ class Registration:
 
     def __init__(
         self,
-        folder: Folder,
+        folder: AppFolder,
         origin: Mapping[str, Any],
         managed: bool,
         log: Log,
         group: int | None,
-        inherited: Inherited,
+        inherited: InheritedState,
     ) -> None:
         self.group = group
         self.inherited = inherited
@@ -58,12 +58,12 @@ class Registration:
             "version": __version__,
             "managed": managed,
             "status": "starting",
-            "scaled": inherited.hand_set and asdict(inherited.hand_set),
+            "scaled": inherited.manual_target and asdict(inherited.manual_target),
             **origin,
         }
         try:
             if group is not None:
-                folder.let_in(group)
+                folder.grant_group_access(group)
             # First, so that clients that get in find the state of this master, not of the last one.
             self.note()
             self.socket = ControlSocket(folder.control, group is not None)
@@ -85,7 +85,7 @@ class Registration:
         """Write down what changed."""
         self._state.update(news)
         try:
-            self._folder.write(self._state)
+            self._folder.write_state(self._state)
         except MachineError as error:
             if not self._told:
                 self._told = True

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 
-from prefork.config.cron import first_after
+from prefork.config.cron import first_time_after
 
 LOOK = 30.0
 """Seconds that the master waits at most before it looks at the clock again."""
@@ -12,7 +12,7 @@ MOST_BACK = 3 * 3600.0
 """A clock that is put back by less does not make a time come twice."""
 
 
-class Timetable:
+class RestartSchedule:
     """``clock`` tells the seconds since 1970, ``zone`` the time zone, which may change, too."""
 
     def __init__(self, clock: Callable[[], float], zone: Callable[[], tzinfo]) -> None:
@@ -54,4 +54,6 @@ class Timetable:
 
     def _plan(self, moment: float) -> None:
         moment_there = datetime.fromtimestamp(moment, self._zone())
-        self._next = first_after(self._expressions, moment_there) if self._expressions else None
+        self._next = (
+            first_time_after(self._expressions, moment_there) if self._expressions else None
+        )

@@ -2,23 +2,23 @@
 
 from time import monotonic, time
 
-from prefork.master.children import Nursery
+from prefork.master.children import Children
 from prefork.pool import Pool, orders
 from prefork.unix.scoreboard import Scoreboard
 from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 
-class Published:
+class ScoreboardWriter:
     """Written whenever something has changed; nobody has to ask the master for it."""
 
-    def __init__(self, scoreboard: Scoreboard, nursery: Nursery, pool: Pool) -> None:
+    def __init__(self, scoreboard: Scoreboard, nursery: Children, pool: Pool) -> None:
         self._scoreboard = scoreboard
         self._nursery = nursery
         self._pool = pool
         self._reloads = self._failures = self._restarts = 0
-        scoreboard.note(began=time())
+        scoreboard.set_head_fields(began=time())
 
-    def tell(self, happening: orders.Happening) -> None:
+    def tell(self, happening: orders.Event) -> None:
         """Something happened, and somebody who hears of it may look at once."""
         match happening:
             case orders.RollDone():
@@ -32,7 +32,7 @@ class Published:
     def settle(self) -> None:
         """The pool has decided everything for now."""
         pool = self._pool
-        self._scoreboard.note(
+        self._scoreboard.set_head_fields(
             state=STATES.index(pool.state),
             target=pool.target,
             generation=pool.plan.generation,
@@ -43,7 +43,7 @@ class Published:
         born = time() - monotonic()
         for worker in pool.workers:
             if (nursling := self._nursery.get(worker.id)) is not None:
-                self._scoreboard.assign(
+                self._scoreboard.set_row_fields(
                     nursling.row,
                     slot=worker.slot,
                     generation=worker.generation,

@@ -19,23 +19,28 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from prefork.config import Config
-from prefork.config.addresses import Tcp
+from prefork.config.addresses import TcpAddress
 from prefork.errors import UsageError
-from prefork.master.auxiliary import Auxiliary
-from prefork.master.control_server import Control
+from prefork.master.auxiliary import AuxiliaryProcess
+from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations
-from prefork.master.master_logs import Logs
-from prefork.observe.log_directory import logs_beside
+from prefork.master.master_logs import MasterLogs
+from prefork.observe.log_directory import list_log_files
 from prefork.observe.logger import Log
-from prefork.unix.control import Peer
-from prefork.unix.descriptor_channel import Line, open_line
+from prefork.unix.control import ControlConnection
+from prefork.unix.descriptor_channel import DescriptorChannel, open_channel_pair
 from prefork.unix.directory import Directory
-from prefork.unix.identity import Identity, look_up
+from prefork.unix.identity import Identity, resolve_identity
 from prefork.unix.listeners import Listener, open_listeners
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from prefork.unix.process import Child
 from prefork.unix.scoreboard import Rows
-from prefork.wire.log_writer_messages import message, number_of, read, unknown
+from prefork.wire.log_writer_messages import (
+    decode_message,
+    encode_message,
+    message_number,
+    unknown_message_error,
+)
 
 LONGEST_PAUSE = 5.0
 """Seconds that one rests at most, when those before it died young."""
@@ -49,7 +54,7 @@ CHANGES = frozenset({"reload", "scale"})
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StatusSettings:
     """Those that a reload may change."""
 
     identity: Identity
@@ -57,22 +62,22 @@ class Settings:
     token: bytes
 
 
-def settings(config: Config, here: str) -> Settings:
+def settings(config: Config, here: str) -> StatusSettings:
     """Read and check them. Raises PreforkError."""
     token = b""
     if config.status_token is not None:
         from prefork.tls.credentials import read_secret  # noqa: PLC0415 - it brings OpenSSL
 
-        source = config.status_token.anchored(lambda path: posixpath.join(here, path))
+        source = config.status_token.resolve_paths(lambda path: posixpath.join(here, path))
         token = read_secret(source, "status-token")
         if not token.isascii() or not token.decode().isprintable() or b" " in token or not token:
             raise UsageError(
                 f"status-token: {source} holds no token: one word of ASCII is expected"
             )
-    return Settings(look_up(config.user, config.group), config.min_ready, token)
+    return StatusSettings(resolve_identity(config.user, config.group), config.min_ready, token)
 
 
-class StatusServer:
+class StatusProcess:
     """``address`` None: there is none, and all of this does nothing. Raises PreforkError."""
 
     def __init__(
@@ -81,9 +86,9 @@ class StatusServer:
         here: str,
         app: str,
         generations: Generations,
-        waiter: Waiter,
+        waiter: Poller,
         log: Log,
-        logs: Logs,
+        logs: MasterLogs,
         rows: Rows,
     ) -> None:
         self._waiter, self._log, self._logs, self._rows = waiter, log, logs, rows
@@ -92,8 +97,8 @@ class StatusServer:
         self._app = app
         self._daemon = config.daemon
         self._listeners: list[Listener] = []
-        self._control: Control | None = None
-        self._process: Auxiliary[Line] = Auxiliary(
+        self._control: ControlServer | None = None
+        self._process: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
             "status server", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
         )
         self._retired: set[Child] = set()
@@ -104,14 +109,14 @@ class StatusServer:
                 # Now, so that the process shares its pages; and late, because few want it.
                 import prefork.observe.status.status_loop  # noqa: F401, PLC0415
 
-                if isinstance(self._address, Tcp) and self._address.scheme == "https":
+                if isinstance(self._address, TcpAddress) and self._address.scheme == "https":
                     raise UsageError("status: TLS is not spoken there; put a proxy in front of it")
                 self._listeners = open_listeners(self._address, 128, generations.listeners())
         except BaseException:
             generations.close()
             raise
 
-    def start(self, control: Control | None, begin: Callable[[], None]) -> None:
+    def start(self, control: ControlServer | None, begin: Callable[[], None]) -> None:
         """Have one, if it is wanted. ``control`` None: the master has no registry. ``begin``: what
         it does first in its process. Raises MachineError.
         """
@@ -135,38 +140,40 @@ class StatusServer:
 
     def _bear(self) -> None:
         """Raises MachineError."""
-        line, its_end = open_line()
+        line, its_end = open_channel_pair()
         listeners, master = self._listeners, os.getpid()
 
         def live() -> int:
             self._listeners = []  # those are not to be let go of
             self._begin()  # closes what it has of the others
             if self._daemon:
-                self._log.redirect()
+                self._log.detach_terminal()
             self._process.rest()
             return self._be(listeners, its_end, master)
 
         self._process.bear(line, its_end, live)
 
-    def _be(self, listeners: list[Listener], line: Line, master: int) -> int:
+    def _be(self, listeners: list[Listener], line: DescriptorChannel, master: int) -> int:
         """The whole life; the exit code."""
-        from prefork.observe.status.status_loop import Birth, live  # noqa: PLC0415
+        from prefork.observe.status.status_loop import StatusServerContext, run_status_server  # noqa: PLC0415
 
         address = self._address
-        birth = Birth(
+        birth = StatusServerContext(
             app=self._app,
             sockets=[listener.socket for listener in listeners],
-            name=address.host if isinstance(address, Tcp) else self._inherited_name(listeners),
+            host=address.host
+            if isinstance(address, TcpAddress)
+            else self._inherited_name(listeners),
             rows=self._rows,
-            line=line,
-            talks=self._control is not None,
+            channel=line,
+            has_control=self._control is not None,
             identity=self._settings.identity,
             master=master,
-            least=self._settings.least,
+            min_ready=self._settings.least,
             token=self._settings.token,
             log=self._log.logger,
         )
-        return live(birth)
+        return run_status_server(birth)
 
     @staticmethod
     def _inherited_name(listeners: list[Listener]) -> str | None:
@@ -183,11 +190,11 @@ class StatusServer:
         self._retired.add(child)
 
         def gone() -> None:
-            self._waiter.forget(child.pidfd)
+            self._waiter.remove(child.pidfd)
             self._retired.remove(child)
             child.reap()
 
-        self._waiter.watch(child.pidfd, gone)
+        self._waiter.add_reader(child.pidfd, gone)
 
     def settle(self) -> None:
         """After each turn of the master: have one again, at the latest when the machine allows."""
@@ -196,19 +203,19 @@ class StatusServer:
 
     # What it asks.
 
-    def _hear(self, line: Line) -> None:
+    def _hear(self, line: DescriptorChannel) -> None:
         for data, _ in line.receive():
             if not data:
                 raise EOFError
-            say, details = read(data)
+            say, details = decode_message(data)
             if say == "talk":
-                self._introduce(line, number_of(details))
+                self._introduce(line, message_number(details))
             elif say == "logs":
                 self._hand_out_logs(line)
             else:
-                raise unknown(say)
+                raise unknown_message_error(say)
 
-    def _introduce(self, line: Line, number: int) -> None:
+    def _introduce(self, line: DescriptorChannel, number: int) -> None:
         """It gets one end of a socket pair; the other one is a client of the control protocol. The
         pair is ours, so that no descriptor of a process that may be hostile gets here."""
         if self._control is None:
@@ -219,35 +226,35 @@ class StatusServer:
             return  # out of descriptors; it asks again
         with its:
             allowed = LOOKS | CHANGES if self._settings.token else LOOKS
-            if line.send(message("talk", number=number), its.fileno()):
-                self._control.admit(Peer(ours), allowed)
+            if line.send(encode_message("talk", number=number), its.fileno()):
+                self._control.admit(ControlConnection(ours), allowed)
             else:
                 ours.close()
 
-    def _hand_out_logs(self, line: Line) -> None:
+    def _hand_out_logs(self, line: DescriptorChannel) -> None:
         """Open, because the status server may not be who may."""
         for place in self._logs.places().values():
             with suppress(OSError):  # no worker has printed anything yet, or it is another user's
-                for path in logs_beside(Path(place)):
+                for path in list_log_files(Path(place)):
                     self._hand_out(line, path)
-        line.send(message("that_is_all"))
+        line.send(encode_message("that_is_all"))
 
     @staticmethod
-    def _hand_out(line: Line, path: Path) -> None:
+    def _hand_out(line: DescriptorChannel, path: Path) -> None:
         with suppress(OSError):
-            folder, name = Directory.of(path)
+            folder, name = Directory.open_parent(path)
             with folder:
                 fd = folder.open_regular(name)
-            line.send(message("log"), fd)
+            line.send(encode_message("log"), fd)
             os.close(fd)
 
     # What happens to the master.
 
-    def read(self, config: Config) -> Settings:
+    def read(self, config: Config) -> StatusSettings:
         """Those of a reload. Raises PreforkError."""
         return settings(config, self._here)
 
-    def adopt(self, new: Settings) -> None:
+    def adopt(self, new: StatusSettings) -> None:
         """From now on these: by a successor, if they differ."""
         if new != self._settings:
             self._settings = new
@@ -273,8 +280,8 @@ class StatusServer:
             self._retire()
         deadline = time.monotonic() + LAST_ANSWERS
         for child in self._retired:
-            if not child.ends_within(deadline - time.monotonic()):
-                child.send(signal.SIGKILL)
+            if not child.wait_for_exit(deadline - time.monotonic()):
+                child.send_signal(signal.SIGKILL)
             child.reap()
         for listener in self._listeners:
             listener.close()

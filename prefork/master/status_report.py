@@ -6,18 +6,18 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import OPTIONS, Config
-from prefork.config.settings_diff import MASKED, changes
-from prefork.master.children import Nursery
+from prefork.config.settings_diff import MASKED, list_changes
+from prefork.master.children import Children
 from prefork.master.generation import bounds, worker_count
-from prefork.observe.event_text import status
+from prefork.observe.event_text import describe_status
 from prefork.pool import Pool
 from prefork.pool.workers import Worker
-from prefork.unix.scoreboard import EMPTY
-from prefork.wire.row_values import reading, together
+from prefork.unix.scoreboard import EMPTY_ROW
+from prefork.wire.row_values import app_values, worker_values
 
 
 def describe(
-    pool: Pool, nursery: Nursery, config: Config, listening: list[str], restarts: Mapping[int, int]
+    pool: Pool, nursery: Children, config: Config, listening: list[str], restarts: Mapping[int, int]
 ) -> dict[str, Any]:
     """State, workers by slot, and settings; the values of environment variables are masked."""
     now = monotonic()
@@ -25,22 +25,22 @@ def describe(
     workers = [
         {
             **_worker(worker, nursery, now),
-            **reading(row, now),
+            **worker_values(row, now),
             "restarts": restarts.get(worker.slot, 0),
         }
         for worker, row in zip(pool.workers, rows, strict=True)
     ]
     return {
         "state": pool.state.value,
-        "status": status(pool),
+        "status": describe_status(pool),
         "failure": pool.failure,
         "generation": pool.plan.generation,
         "target": pool.target,
-        "ready": pool.ready,
+        "ready": pool.ready_count,
         "namespace": config.namespace,
         "listening": listening,
         "restarts": sum(restarts.values()),
-        "figures": together(rows, now),
+        "figures": app_values(rows, now),
         "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
         "settings": settings(config),
     }
@@ -48,7 +48,7 @@ def describe(
 
 def plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
     """What a reload would change, and how: how many workers, which slot first."""
-    found = changes(old, new)
+    found = list_changes(old, new)
     # As the pool does: a number that somebody scaled to outlives a reload that does not change it.
     kept = old.workers == new.workers
     count = bounds(new).clip(pool.target if kept else worker_count(new.workers))
@@ -71,16 +71,16 @@ def settings(config: Config) -> dict[str, Any]:
             if value:
                 shown[option.key] = value
         elif value != option.default:
-            shown[option.key] = option.kind.show(value)
+            shown[option.key] = option.kind.format(value)
     return shown
 
 
-def _row(worker: Worker, nursery: Nursery) -> dict[str, Any]:
+def _row(worker: Worker, nursery: Children) -> dict[str, Any]:
     nursling = nursery.get(worker.id)
-    return nursling.row.read() if nursling is not None else EMPTY
+    return nursling.row.read() if nursling is not None else EMPTY_ROW
 
 
-def _worker(worker: Worker, nursery: Nursery, now: float) -> dict[str, Any]:
+def _worker(worker: Worker, nursery: Children, now: float) -> dict[str, Any]:
     nursling = nursery.get(worker.id)
     return {
         "slot": worker.slot,

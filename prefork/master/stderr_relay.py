@@ -10,8 +10,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from prefork.observe.logger import Log
-from prefork.unix.pipes import Pipe, has_something, pass_on, read_available
-from prefork.unix.poller import Waiter
+from prefork.unix.pipes import Pipe, forward_pipe, has_data, read_available
+from prefork.unix.poller import Poller
 
 _TAIL = 4096
 _LOOK = 0.05
@@ -20,7 +20,7 @@ _MOST_READS = 64
 """After its death, because a grandchild may go on writing."""
 
 
-class LastWords:
+class StderrRelay:
     """Passes on what comes, one read at a time, until it is closed or nobody can write any more.
     ``outlet``: a pipe to the log writer, which is ours to close; None: there is none.
     ``on_failure`` is told once why nothing is passed on any more."""
@@ -28,14 +28,14 @@ class LastWords:
     def __init__(
         self,
         pipe: Pipe,
-        waiter: Waiter,
+        waiter: Poller,
         log: Log,
         outlet: int | None,
         on_failure: Callable[[str], None],
     ) -> None:
         self.fd = pipe.reader
         self.sink = log.fd if outlet is None else outlet
-        self._log = log.lines
+        self._log = log.line_writer
         self._outlet = outlet
         self._on_failure = on_failure
         self._waiter = waiter
@@ -45,13 +45,13 @@ class LastWords:
         """It wrote its last words: they are read also while the log has no room for them."""
         self.due: float | None = None
         """When to look again, while the log writer has no room."""
-        waiter.watch(self.fd, self._pass_on)
+        waiter.add_reader(self.fd, self._pass_on)
 
     def settle(self, now: float) -> None:
         """Go on, if it is time: there may be room again."""
         if self.due is not None and self.due <= now:
             self.due = None
-            self._waiter.watch(self.fd, self._pass_on)
+            self._waiter.add_reader(self.fd, self._pass_on)
 
     def _pass_on(self) -> bool:
         """Whether there may be more. What the program makes this raise must not end the master."""
@@ -74,14 +74,14 @@ class LastWords:
 
     def _take(self) -> bytes | None:
         if self._outlet is not None:
-            data = pass_on(self.fd, self._outlet)
-        elif self._log.is_stuck and not self._died:
+            data = forward_pipe(self.fd, self._outlet)
+        elif self._log.has_pending and not self._died:
             data = None  # it waits in the program's pipe, as it would without us between the two
         elif data := read_available(self.fd):
             self._log.put(data)
-        if data is None and self.due is None and has_something(self.fd):
+        if data is None and self.due is None and has_data(self.fd):
             self.due = monotonic() + _LOOK
-            self._waiter.forget(self.fd)
+            self._waiter.remove(self.fd)
         return data
 
     def tell(self) -> str:
@@ -98,7 +98,7 @@ class LastWords:
         if not self._ended:
             self._ended = True
             if self.due is None:
-                self._waiter.forget(self.fd)
+                self._waiter.remove(self.fd)
             self.due = None
 
     def close(self) -> None:

@@ -38,18 +38,18 @@ missing, but not what is ``sure``."""
 
 _OF_EXCHANGE = {
     # Addresses come from the kernel or were read as such: nothing to escape.
-    "h": "word: (peer.client or nobody)[0] if head.origin is None else client(exchange)",
+    "h": "word: (peer.client or nobody)[0] if head.forwarded is None else client(exchange)",
     "peer": "word: (peer.client or nobody)[0]",
-    "scheme": "sure: peer.scheme if head.origin is None else scheme(exchange)",
-    "request_id": "word: exchange.id",
-    "o": "bytes: exchange.sent_field(b'FIELD')",
+    "scheme": "sure: peer.scheme if head.forwarded is None else scheme(exchange)",
+    "request_id": "word: exchange.request_id",
+    "o": "bytes: exchange.response_field(b'FIELD')",
     "s": "number: exchange.status or NONE",
-    "b": "number: exchange.sent or NONE",
-    "B": "number: exchange.sent",
-    "T": "number: int(monotonic() - exchange.started) if exchange.started else NONE",
-    "M": "number: int((monotonic() - exchange.started) * 1e3) if exchange.started else NONE",
-    "D": "number: int((monotonic() - exchange.started) * 1e6) if exchange.started else NONE",
-    "L": "number: '%.6f' % (monotonic() - exchange.started) if exchange.started else NONE",
+    "b": "number: exchange.body_bytes_sent or NONE",
+    "B": "number: exchange.body_bytes_sent",
+    "T": "number: int(monotonic() - exchange.started_at) if exchange.started_at else NONE",
+    "M": "number: int((monotonic() - exchange.started_at) * 1e3) if exchange.started_at else NONE",
+    "D": "number: int((monotonic() - exchange.started_at) * 1e6) if exchange.started_at else NONE",
+    "L": "number: '%.6f' % (monotonic() - exchange.started_at) if exchange.started_at else NONE",
     "t": "sure: clock.common",
     "time": "sure: clock.iso",
 }
@@ -87,7 +87,7 @@ def compile_line(pieces: Format, slot: int, generation: int) -> Line:
         "scheme": _scheme,
         "user": _user,
         **{f"show_{style}": show for style, show in _SHOW.items()},
-        **{f"shown_{style}": Shown(show) for style, show in _SHOW.items()},
+        **{f"shown_{style}": EscapeCache(show) for style, show in _SHOW.items()},
     }
     exec(_source(template + "\n", head, rest), names)
     line: Line = names["line"]
@@ -101,7 +101,7 @@ def _source(template: str, head: dict[str, str], rest: dict[str, str]) -> str:
         lines.append(" if time() >= clock.until: clock.turn()")
     lines.append(" head = exchange.request")
     if head:
-        lines.append(f" {', '.join(head)}, = head.logged or tell(head)")
+        lines.append(f" {', '.join(head)}, = head.access_log_cache or tell(head)")
     if "peer." in str(rest):
         lines.append(" peer = exchange.connection.peer")
     lines += [f" {name} = {make}" for name, make in rest.items()]
@@ -111,7 +111,7 @@ def _source(template: str, head: dict[str, str], rest: dict[str, str]) -> str:
         if "fields" in str(head):
             lines.append(" fields = dict(head.headers)")
         lines.append(f" told = {', '.join(head.values())},")
-        lines += [" if head.recurring: head.logged = told", " return told"]
+        lines += [" if head.is_cached: head.access_log_cache = told", " return told"]
     return "\n".join(lines)
 
 
@@ -153,7 +153,7 @@ class _Clock:
         self.iso = time.strftime("%Y-%m-%dT%H:%M:%S", local) + f"{zone[:3]}:{zone[3:]}"
 
 
-class Shown(dict[bytes | None, str]):
+class EscapeCache(dict[bytes | None, str]):
     """Texts in escaped form, made when they are asked for. Bounded, as clients invent them."""
 
     def __init__(self, show: Callable[[bytes | None], str]) -> None:
@@ -213,5 +213,5 @@ def _client(exchange: Exchange) -> str:
 
 
 def _scheme(exchange: Exchange) -> str:
-    origin = exchange.origin
+    origin = exchange.forwarded
     return (origin.scheme if origin is not None else None) or exchange.connection.peer.scheme

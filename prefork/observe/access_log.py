@@ -13,8 +13,8 @@ from prefork.http.exchange import Exchange
 from prefork.observe.access_line import compile_line
 from prefork.observe.line_writer import LineWriter
 from prefork.observe.logger import follow_descriptor, open_lines, reopen_lines
-from prefork.plural import counted
-from prefork.unix.nonblocking_writer import Sink, open_private
+from prefork.plural import pluralize
+from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
 
 COLLECT = 0.1
 """Seconds that a line may wait for company."""
@@ -42,15 +42,15 @@ class AccessLog:
     def open(self) -> None:
         """To be called before anything is written. Raises MachineError."""
         try:
-            self._fd = open_private(1) if self._path == "-" else open_lines(self._path)
+            self._fd = reopen_nonblocking(1) if self._path == "-" else open_lines(self._path)
         except OSError as error:
             raise MachineError(f"cannot write the access log: {error.strerror}") from error
-        self._sink = Sink(self._fd)
+        self._sink = NonblockingWriter(self._fd)
         self._writer = LineWriter(self._sink, MOST_WAITING, self._tell_lost, self._tell_error)
         self._writer.use_thread()
 
     def _tell_lost(self, count: int) -> None:
-        lines = counted(count, "line was lost", "lines were lost")
+        lines = pluralize(count, "line was lost", "lines were lost")
         self._logger.error("access log: %s while it was stuck", lines)
 
     def _tell_error(self, error: OSError, _lines: bytes, first: bool) -> None:
@@ -62,15 +62,15 @@ class AccessLog:
         line = self._line(exchange)
         self._lines.append(line)
         if len(self._lines) == 1:
-            exchange.connection.service.loop.call_later(COLLECT, self._hand_over)
+            exchange.connection.server.loop.call_later(COLLECT, self._hand_over)
         elif len(self._lines) >= FLUSH_AT:
             self._hand_over()
 
     def flush(self) -> None:
         """Write what was collected, before the end."""
         self._hand_over()
-        if self._writer is not None and (left := self._writer.settle()):
-            lines = counted(left, "line")
+        if self._writer is not None and (left := self._writer.flush()):
+            lines = pluralize(left, "line")
             self._logger.error("access log: %s could not be written in time", lines)
 
     def reopen(self) -> None:
@@ -78,7 +78,7 @@ class AccessLog:
         if self._path != "-":
             self._change(lambda: reopen_lines(self._path, self._fd, self._logger))
 
-    def follow(self) -> None:
+    def reopen_stdout(self) -> None:
         """Another file took the place of this process's stdout."""
         if self._path == "-":
             self._change(lambda: follow_descriptor(1, self._fd, self._logger))
@@ -88,7 +88,7 @@ class AccessLog:
 
         def act() -> None:
             open_anew()
-            self._sink.adapt()
+            self._sink.refresh()
 
         self._hand_over()
         if self._writer is not None:

@@ -5,13 +5,13 @@ Every happening is told here and nowhere else, in the words of the architecture.
 
 import logging
 
-from prefork.plural import counted
+from prefork.plural import pluralize
 from prefork.pool import MasterState, Pool, orders
 
 Told = tuple[int, str]
 
 
-def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 - a case each
+def describe_event(happening: orders.Event) -> Told:  # noqa: C901, PLR0911, PLR0912 - a case each
     """The level and the text of a log line."""
     match happening:
         case orders.WorkerReady(_, pid, slot, generation, took):
@@ -38,7 +38,7 @@ def tell(happening: orders.Happening) -> Told:  # noqa: C901, PLR0911, PLR0912 -
         case orders.RollFailed(kept, reason, _):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
         case orders.Recycling(workers, why):
-            return logging.INFO, f"recycling {counted(workers, 'worker')}: {why}"
+            return logging.INFO, f"recycling {pluralize(workers, 'worker')}: {why}"
         case orders.RecycleFailed(_, pid, slot, generation, why):
             who = f"worker {slot} (pid {pid}, gen {generation})"
             return logging.WARNING, f"{who} is worn ({why}) and serves on until an heir is ready"
@@ -61,7 +61,7 @@ def _scaled(scaled: orders.Scaled) -> str:
     if scaled.workers == scaled.before:
         return f"not scaling: {scaled.before} is as far as it goes"
     why = f": {scaled.why}" if scaled.why else ""
-    return f"scaling from {scaled.before} to {counted(scaled.workers, 'worker')}{why}"
+    return f"scaling from {scaled.before} to {pluralize(scaled.workers, 'worker')}{why}"
 
 
 def _gone(gone: orders.WorkerGone) -> Told:
@@ -81,8 +81,8 @@ def _gone(gone: orders.WorkerGone) -> Told:
     return logging.ERROR, f"{text} ({gone.detail}); a new one {wait}{why}"
 
 
-def status(pool: Pool) -> str:
+def describe_status(pool: Pool) -> str:
     """``running gen 3, 4/4 ready``. Every user of the machine may read it (ps, systemctl), so the
     reason of a failed reload is not in it: the last line of an exception may be a password."""
     state = "reload failed," if pool.state is MasterState.FROZEN else pool.state.value
-    return f"{state} gen {pool.plan.generation}, {pool.ready}/{pool.target} ready"
+    return f"{state} gen {pool.plan.generation}, {pool.ready_count}/{pool.target} ready"

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Protocol
 
 from prefork.errors import MachineError
-from prefork.unix.nonblocking_writer import Sink
+from prefork.unix.nonblocking_writer import NonblockingWriter
 
 # Taken before an app is imported, which may replace them (gevent does).
 _start_thread = _thread.start_new_thread
@@ -31,13 +31,13 @@ PATIENCE = 1.0
 """Seconds that ``settle`` waits."""
 
 
-class Watcher(Protocol):
+class RoomNotifier(Protocol):
     """The loop of a process without threads."""
 
-    def watch_room(self, fd: int, react: Callable[[], object]) -> None:
+    def add_writer(self, fd: int, react: Callable[[], object]) -> None:
         """Call ``react()`` whenever ``fd`` can be written."""
 
-    def forget(self, fd: int) -> None:
+    def remove(self, fd: int) -> None:
         """Do so no more."""
 
 
@@ -52,7 +52,7 @@ class LineWriter:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: NonblockingWriter,
         most: int,
         on_lost: Callable[[int], None],
         on_error: Callable[[OSError, bytes, bool], None],
@@ -79,7 +79,7 @@ class LineWriter:
         self._torn = self._middle = self._broken = False
         """A line was given up halfway; the last byte was no line end; the last write failed."""
         self._draining = False
-        self._watcher: Watcher | None = None
+        self._watcher: RoomNotifier | None = None
         self._watched = False
 
     def _begin_in_child(self) -> None:
@@ -91,7 +91,7 @@ class LineWriter:
 
     # How it is written on.
 
-    def use_watcher(self, watcher: Watcher) -> None:
+    def use_watcher(self, watcher: RoomNotifier) -> None:
         """In the master: its loop writes on."""
         self._watcher = watcher
 
@@ -126,11 +126,11 @@ class LineWriter:
         self._go_on()
 
     @property
-    def is_stuck(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether something waits for room."""
         return bool(self._queue or self._rest)
 
-    def settle(self, patience: float = PATIENCE) -> int:
+    def flush(self, patience: float = PATIENCE) -> int:
         """Wait until all is written, but not for long; how many lines are not. Safe in a signal
         handler."""
         deadline = monotonic() + patience
@@ -147,7 +147,7 @@ class LineWriter:
         return sum(item.count(b"\n") for item in items) + self._lost - self._reported
 
     def _write_until(self, deadline: float) -> None:
-        while self.is_stuck and (left := deadline - monotonic()) > 0:
+        while self.has_pending and (left := deadline - monotonic()) > 0:
             if not self._writing.acquire(timeout=left):
                 return  # by the frame that this signal handler interrupted, perhaps
             try:
@@ -155,7 +155,7 @@ class LineWriter:
             finally:
                 self._writing.release()
             if not has_room:
-                self._sink.wait(deadline - monotonic())
+                self._sink.wait_writable(deadline - monotonic())
 
     # Writing on.
 
@@ -168,7 +168,7 @@ class LineWriter:
     def _write_what_fits(self) -> bool:
         """Write, unless a thread does already, or the frame that a signal handler interrupted:
         that one looks again. False: something waits for room."""
-        while self.is_stuck and self._writing.acquire(blocking=False):
+        while self.has_pending and self._writing.acquire(blocking=False):
             try:
                 has_room = self._write_queue()
             finally:
@@ -181,7 +181,7 @@ class LineWriter:
         if self._watcher is not None:
             if not self._watched:
                 self._watched = True
-                self._watcher.watch_room(self._sink.fd, self._on_room)
+                self._watcher.add_writer(self._sink.fd, self._on_room)
         elif self._threads and not self._draining:
             self._draining = True
             try:
@@ -196,7 +196,7 @@ class LineWriter:
     def resume(self) -> None:
         """Another file took the sink's place: what waits goes there."""
         self._begin_in_child()
-        self._sink.adapt()
+        self._sink.refresh()
         self._go_on()
 
     def stop_watching(self) -> None:
@@ -204,14 +204,14 @@ class LineWriter:
         self._begin_in_child()
         if self._watched and self._watcher is not None:
             self._watched = False
-            self._watcher.forget(self._sink.fd)
+            self._watcher.remove(self._sink.fd)
 
     def _drain(self) -> None:
         """In a thread, until nothing waits. Signals are not its business."""
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         self._write_all()
         self._draining = False
-        if self.is_stuck:
+        if self.has_pending:
             self._wait_for_room()  # it came between the last look and the line above
 
     def _work(self) -> None:
@@ -221,13 +221,13 @@ class LineWriter:
 
     def _write_all(self) -> None:
         while not self._write_what_fits():
-            self._sink.wait(None)
+            self._sink.wait_writable(None)
 
     # One piece after another; by one thread at a time.
 
     def _write_queue(self) -> bool:
         """False: there is no room for the rest."""
-        while self.is_stuck:
+        while self.has_pending:
             if not self._rest:
                 item = self._queue.popleft()
                 if not isinstance(item, bytes):

@@ -13,10 +13,16 @@ import threading
 from contextlib import suppress
 from typing import IO
 
-from prefork.observe.log_rotation import Old, Rotation, next_number, old_logs, superfluous
-from prefork.unix.directory import Directory, ForeignFileError
-from prefork.unix.identity import user_name
-from prefork.unix.regular_file import NotRegularError
+from prefork.observe.log_rotation import (
+    RotatedLog,
+    RotationPolicy,
+    next_number,
+    old_logs,
+    superfluous,
+)
+from prefork.unix.directory import Directory, UntrustedFileError
+from prefork.unix.identity import describe_user
+from prefork.unix.regular_file import NotRegularFileError
 
 NICE = 10
 """Compressing is not urgent."""
@@ -26,7 +32,7 @@ class Archive:
     """Of the log ``name`` in a directory. ``rotation`` may be replaced at any time."""
 
     def __init__(
-        self, directory: Directory, name: str, rotation: Rotation, logger: logging.Logger
+        self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
     ) -> None:
         self.rotation = rotation
         self._directory = directory
@@ -43,7 +49,7 @@ class Archive:
 
     def add(self) -> str:
         """Put the log away; the name that it has now. Raises OSError."""
-        name = f"{self._name}.{next_number(list_old(self._directory, self._name))}"
+        name = f"{self._name}.{next_number(list_rotated(self._directory, self._name))}"
         self._directory.rename(self._name, name)
         self._work.set()
         return name
@@ -51,7 +57,7 @@ class Archive:
     def empty(self) -> None:
         """Remove all of them. Raises OSError."""
         with self._turn:
-            for old in list_old(self._directory, self._name):
+            for old in list_rotated(self._directory, self._name):
                 self._remove(old)
 
     def _run(self) -> None:
@@ -71,7 +77,7 @@ class Archive:
                     self._logger.error("%s", why)
 
     def _tidy(self) -> None:
-        for old in list_old(self._directory, self._name):
+        for old in list_rotated(self._directory, self._name):
             with self._turn:
                 self._prune()
                 if not old.compressed:
@@ -81,9 +87,9 @@ class Archive:
 
     def _prune(self) -> None:
         # It may have been put away just now, and the next one not be there yet.
-        found = self._directory.look(self._name)
+        found = self._directory.lstat(self._name)
         current = found.st_size if found is not None else 0
-        for old in superfluous(self.rotation, list_old(self._directory, self._name), current):
+        for old in superfluous(self.rotation, list_rotated(self._directory, self._name), current):
             self._remove(old)
 
     def _compress_own(self, name: str) -> None:
@@ -92,7 +98,7 @@ class Archive:
             source = self._directory.open_regular(name)
         except FileNotFoundError:
             return  # it was superfluous, or another process removed it
-        except (ForeignFileError, NotRegularError, PermissionError) as error:
+        except (UntrustedFileError, NotRegularFileError, PermissionError) as error:
             self._tell_foreign(name, error.strerror)
             return
         with open(source, "rb") as file:
@@ -101,7 +107,7 @@ class Archive:
                 with suppress(FileNotFoundError):
                     compress(self._directory, name, file)
             else:
-                self._tell_foreign(name, f"it belongs to {user_name(owner)}")
+                self._tell_foreign(name, f"it belongs to {describe_user(owner)}")
 
     def _tell_foreign(self, name: str, why: str | None) -> None:
         if name not in self._foreign:
@@ -110,7 +116,7 @@ class Archive:
                 "%s stays as it is: %s", self._directory.path / name, why or "it is not ours"
             )
 
-    def _remove(self, old: Old) -> None:
+    def _remove(self, old: RotatedLog) -> None:
         for name in (old.name, old.name.removesuffix(".gz")):
             with suppress(IsADirectoryError):  # another user's: it is no log
                 self._directory.remove(name)
@@ -135,7 +141,7 @@ def compress(directory: Directory, name: str, source: IO[bytes]) -> None:
     directory.remove(name)
 
 
-def list_old(directory: Directory, name: str) -> list[Old]:
+def list_rotated(directory: Directory, name: str) -> list[RotatedLog]:
     """The rotated logs of the log ``name``, oldest first. Raises OSError.
 
     A name that changes while a directory is read may be missed under the old and under the new one
@@ -147,9 +153,9 @@ def list_old(directory: Directory, name: str) -> list[Old]:
     return now
 
 
-def _scan(directory: Directory, name: str) -> list[Old]:
+def _scan(directory: Directory, name: str) -> list[RotatedLog]:
     found = []
-    for each in directory.names():
-        if each.startswith(name) and (status := directory.look(each)) is not None:
+    for each in directory.listdir():
+        if each.startswith(name) and (status := directory.lstat(each)) is not None:
             found.append((each, status.st_size))
     return old_logs(name, found)

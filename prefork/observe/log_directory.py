@@ -9,7 +9,7 @@ from prefork.unix.directory import Directory
 from prefork.unix.identity import identity_of
 
 
-def leave_root_for(directory: Directory) -> None:
+def become_owner_of(directory: Directory) -> None:
     """In a log writer that is root: become the owner of the directory.
 
     What users put into their directory then leads no further than they could go themselves, as with
@@ -23,17 +23,20 @@ def leave_root_for(directory: Directory) -> None:
 def look_up_again(directory: Directory) -> None:
     """Follow a directory that was replaced. Raises OSError; the one before stays then."""
     directory.reopen()
-    leave_root_for(directory)
+    become_owner_of(directory)
 
 
-def logs_beside(path: Path) -> list[Path]:
+def list_log_files(path: Path) -> list[Path]:
     """The log at ``path``, and those of single slots beside it. Raises OSError."""
     try:
-        folder, name = Directory.of(path)
+        folder, name = Directory.open_parent(path)
     except FileNotFoundError:
         return [path]
     with folder:
-        return [path, *(path.with_name(each) for each in slot_names(name, folder.names()).values())]
+        return [
+            path,
+            *(path.with_name(each) for each in slot_names(name, folder.listdir()).values()),
+        ]
 
 
 def slot_names(name: str, found: Iterable[str]) -> dict[int, str]:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 
 from prefork.printable import printable_line, printable_text
-from prefork.wire.log_writer_messages import Outlet
+from prefork.wire.log_writer_messages import WorkerStream
 
 LONGEST = 16384
 """Bytes of a record's text; longer lines become several records."""
@@ -78,13 +78,13 @@ def whole_characters(data: bytes) -> int:
     return len(data)
 
 
-def as_record(text: str) -> str:
+def format_record(text: str) -> str:
     """A message, with its stamp before it, as one record: printable, and each line after the first
     is indented, so that it is no record of its own."""
     return re.sub(r"\n(?=[^\n])", "\n  ", printable_text(text))
 
 
-def format_text(outlet: Outlet, stamp: str, lines: list[bytes]) -> bytes:
+def format_text(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
     """The records as text. Bytes stay what they are, colours included, but for what some readers
     take for the end of a line; a CR at the end of a line belongs to that end."""
     begin = f"{stamp} [{outlet.pid}] {outlet.slot} {outlet.stream} ".encode()
@@ -101,7 +101,7 @@ def _escape(broken: bytes) -> bytes:
     return printable_line(broken.decode()).encode()
 
 
-def format_json(outlet: Outlet, stamp: str, lines: list[bytes]) -> bytes:
+def format_json(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
     """The records as JSON objects; bytes that are no UTF-8 are escaped."""
     about = {"time": stamp, "pid": outlet.pid, "slot": outlet.slot, "stream": outlet.stream}
     return "".join(
@@ -132,7 +132,7 @@ class Record:
     text: str
 
 
-def parse(line: str) -> Record | None:
+def parse_record(line: str) -> Record | None:
     """The record that a line without its end is; None: a line that belongs to the one before."""
     if line.startswith('{"time": "'):
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class RotationPolicy:
     """The settings. Sizes are bytes, times seconds; None: not by that. ``by_slot``: each slot has a
     log of its own."""
 
@@ -30,7 +30,7 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Old:
+class RotatedLog:
     """A rotated log. Of two with the same number the compressed one is whole."""
 
     number: int
@@ -43,22 +43,22 @@ class Old:
         return self.name.endswith(".gz")
 
 
-def old_logs(name: str, found: Iterable[tuple[str, int]]) -> list[Old]:
+def old_logs(name: str, found: Iterable[tuple[str, int]]) -> list[RotatedLog]:
     """Those of the log ``name`` among files with their sizes, oldest first; each number once."""
     pattern = re.compile(re.escape(name) + r"\.([1-9][0-9]{0,14})(?:\.gz)?")
-    olds: dict[int, Old] = {}
+    olds: dict[int, RotatedLog] = {}
     for each, size in sorted(found):  # ".gz" sorts after the plain one, and replaces it
         if match := pattern.fullmatch(each):
-            olds[int(match[1])] = Old(int(match[1]), each, size)
+            olds[int(match[1])] = RotatedLog(int(match[1]), each, size)
     return sorted(olds.values())
 
 
-def next_number(olds: list[Old]) -> int:
+def next_number(olds: list[RotatedLog]) -> int:
     """For the log that is rotated next."""
     return olds[-1].number + 1 if olds else 1
 
 
-def superfluous(rotation: Rotation, olds: list[Old], current: int) -> list[Old]:
+def superfluous(rotation: RotationPolicy, olds: list[RotatedLog], current: int) -> list[RotatedLog]:
     """Those to remove, oldest first: beyond the count, or the total with ``current`` bytes more."""
     gone = olds[: max(0, len(olds) - rotation.keep)]
     kept = olds[len(gone) :]

@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prefork.observe.log_records import FORMATS, whole_characters, whole_lines
-from prefork.observe.log_rotation import Rotation
+from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.logger import Log
-from prefork.observe.master_log import OwnLog
+from prefork.observe.master_log import MasterLog
 from prefork.observe.output_file import cut
-from prefork.observe.output_files import Outputs
-from prefork.observe.write_journal import Batch, Ledger
-from prefork.unix.descriptor_channel import Line
-from prefork.unix.pipes import Glance
-from prefork.wire.log_writer_messages import Outlet, message, read
+from prefork.observe.output_files import OutputFiles
+from prefork.observe.write_journal import Batch, WriteJournal
+from prefork.unix.descriptor_channel import DescriptorChannel
+from prefork.unix.pipes import PipePeeker
+from prefork.wire.log_writer_messages import WorkerStream, decode_message, encode_message
 
 PATIENCE = 0.2
 """Seconds that a line without an end waits for its rest."""
@@ -31,29 +31,29 @@ PATIENCE = 0.2
 class _Source:
     """The pipe of an outlet. ``seen``: bytes of an unfinished line at the last look."""
 
-    outlet: Outlet
+    outlet: WorkerStream
     fd: int
     seen: int = 0
 
 
-class Writer:
+class LogWriter:
     """One life of it. ``outlets`` with the read ends of their pipes are those known at its birth;
     more of them come over ``line``."""
 
     def __init__(
         self,
-        outlets: Mapping[Outlet, int],
-        line: Line,
-        outputs: Outputs,
-        ledger: Ledger,
+        outlets: Mapping[WorkerStream, int],
+        line: DescriptorChannel,
+        outputs: OutputFiles,
+        ledger: WriteJournal,
         log: Log,
     ) -> None:
         self._line = line
         self._outputs = outputs
         self._ledger = ledger
         self._log = log
-        self._own_log = OwnLog(log, outputs.directory)
-        self._glance = Glance()
+        self._own_log = MasterLog(log, outputs.directory)
+        self._glance = PipePeeker()
         self._sources = {o.number: _Source(o, fd) for o, fd in outlets.items()}
         self._resting: dict[int, float] = {}
         self._orphaned = False
@@ -96,7 +96,7 @@ class Writer:
         self._selector.register(source.fd, selectors.EVENT_READ, source)
 
     def _look(self, source: _Source) -> None:
-        data = self._glance.look(source.fd)
+        data = self._glance.peek(source.fd)
         if data is None:
             return
         if not data:
@@ -137,7 +137,7 @@ class Writer:
         self._selector.unregister(source.fd)
         os.close(source.fd)
         del self._sources[source.outlet.number]
-        self._line.send_surely(message("drained", number=source.outlet.number))
+        self._line.send_blocking(encode_message("drained", number=source.outlet.number))
 
     # Writing.
 
@@ -168,17 +168,17 @@ class Writer:
                 self._orphaned = True
                 self._selector.unregister(self._line.fileno())
                 return
-            say, details = read(data)
+            say, details = decode_message(data)
             if say == "outlet":
                 assert fd is not None, "an outlet comes with its pipe"
-                self._take_on(Outlet(**details), fd)
+                self._take_on(WorkerStream(**details), fd)
             elif say == "settings":
-                self._outputs.set_rotation(Rotation(**details))
+                self._outputs.set_rotation(RotationPolicy(**details))
             else:
                 self._do(say, fd)
-                self._line.send_surely(message("done", **details))
+                self._line.send_blocking(encode_message("done", **details))
 
-    def _take_on(self, outlet: Outlet, fd: int) -> None:
+    def _take_on(self, outlet: WorkerStream, fd: int) -> None:
         source = self._sources[outlet.number] = _Source(outlet, fd)
         self._watch(source)
 

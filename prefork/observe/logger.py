@@ -14,14 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 from prefork.errors import MachineError
-from prefork.observe.line_writer import LineWriter, Watcher
-from prefork.observe.log_records import as_record
-from prefork.plural import counted
+from prefork.observe.line_writer import LineWriter, RoomNotifier
+from prefork.observe.log_records import format_record
+from prefork.plural import pluralize
 from prefork.printable import printable_line, printable_text
-from prefork.unix.append_file import give_log, open_append, reopen_append, trust
+from prefork.unix.append_file import open_append, prepare_log, reopen_append, set_worker_user
 from prefork.unix.daemon import redirect_output
-from prefork.unix.nonblocking_writer import Sink, open_private, write_briefly
-from prefork.unix.streams import Descriptors
+from prefork.unix.nonblocking_writer import (
+    NonblockingWriter,
+    reopen_nonblocking,
+    write_with_timeout,
+)
+from prefork.unix.streams import StandardDescriptors
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
 
@@ -34,7 +38,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The stamp and the message, with the traceback if there is one."""
-        return as_record(super().format(record))
+        return format_record(super().format(record))
 
 
 class _Handler(logging.Handler):
@@ -81,11 +85,13 @@ class Log:
         self._stream = 1 if path else 2
         self.file = open_append(path) if self.path else None
         try:
-            self.fd = open_private(self._source)
+            self.fd = reopen_nonblocking(self._source)
         except OSError as error:
             raise MachineError(f"cannot write the log: {error.strerror}") from error
-        self.lines = LineWriter(Sink(self.fd), MOST_WAITING, self._tell_lost, self._tell_error)
-        self._handler = _Handler(self.lines.put)
+        self.line_writer = LineWriter(
+            NonblockingWriter(self.fd), MOST_WAITING, self._tell_lost, self._tell_error
+        )
+        self._handler = _Handler(self.line_writer.put)
         self._handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
         self.logger = logging.Logger("prefork", level.upper())
         # Else logging.disable(), which is meant for the app's own loggers, would reach it.
@@ -99,7 +105,7 @@ class Log:
 
     def _tell_lost(self, count: int) -> None:
         """Also where the minimum log level is above a warning: the log is incomplete."""
-        lines = counted(count, "line of this log was", "lines of this log were")
+        lines = pluralize(count, "line of this log was", "lines of this log were")
         text = f"{lines} dropped while it could not be written"
         record = self.logger.makeRecord(
             "prefork", logging.WARNING, __file__, 0, text, (), exc_info=None
@@ -115,19 +121,19 @@ class Log:
     def tell_on_stderr(self, text: str) -> None:
         """For a person at the terminal, if the log is elsewhere; without waiting for a reader."""
         data = f"prefork: {printable_text(text)}\n".encode("utf-8", "backslashreplace")
-        write_briefly(2, data)
+        write_with_timeout(2, data)
 
     def set_level(self, level: str) -> None:
         """After a reload."""
         self.logger.setLevel(level.upper())
 
-    def use_watcher(self, watcher: Watcher) -> None:
+    def use_watcher(self, watcher: RoomNotifier) -> None:
         """In the master: its loop writes what had no room."""
-        self.lines.use_watcher(watcher)
+        self.line_writer.use_watcher(watcher)
 
     def flush(self) -> None:
         """Before the end: wait a moment until all is written."""
-        self.lines.settle()
+        self.line_writer.flush()
 
     def reopen(self) -> None:
         """Follow a rotation: the new file takes the place of the old under the same descriptors."""
@@ -152,31 +158,31 @@ class Log:
         except OSError as error:
             raise MachineError(f"cannot empty {self.path}: {error.strerror}") from error
 
-    def redirect(self, before: Descriptors | None = None) -> list[int]:
+    def detach_terminal(self, before: StandardDescriptors | None = None) -> list[int]:
         """Let go of the terminal: stdout and stderr of this process go to the log's file, or
         nowhere when it has none. Returns those that belong to an app since ``before``."""
         left_alone = redirect_output(self.file, before)
-        self.follow()
+        self.reopen_streams()
         return left_alone
 
-    def follow(self) -> None:
+    def reopen_streams(self) -> None:
         """Another file took the place of this process's stdout or stderr: write there as well."""
         if self.file is None:
             self._follow()
 
     def _follow(self) -> None:
-        self.lines.stop_watching()
+        self.line_writer.stop_watching()
         follow_descriptor(self._source, self.fd, self.logger)
-        self.lines.resume()
+        self.line_writer.resume()
 
 
-def make_log(path: str, uid: int | None, gid: int | None) -> None:
+def create_log_file(path: str, uid: int | None, gid: int | None) -> None:
     """See that the file can be written, and give it to the user who reopens it after a rotation.
 
     Raises MachineError.
     """
-    trust(uid, gid)
-    give_log(path)
+    set_worker_user(uid, gid)
+    prepare_log(path)
 
 
 def open_lines(path: str) -> int:
@@ -213,7 +219,7 @@ def follow_rotation(path: str, fd: int, logger: logging.Logger) -> bool:
 def follow_descriptor(source: int, fd: int, logger: logging.Logger) -> None:
     """Put a new description of what ``source`` leads to now at ``fd``."""
     try:
-        new = open_private(source)
+        new = reopen_nonblocking(source)
     except OSError as error:  # the app closed it
         logger.error("cannot follow descriptor %d: %s", source, error.strerror)
         return

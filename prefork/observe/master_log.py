@@ -11,10 +11,10 @@ import stat
 import time
 from contextlib import suppress
 
-from prefork.observe.log_archive import list_old
-from prefork.observe.log_rotation import Rotation, next_number, superfluous
+from prefork.observe.log_archive import list_rotated
+from prefork.observe.log_rotation import RotationPolicy, next_number, superfluous
 from prefork.observe.logger import Log
-from prefork.unix.directory import Directory, ForeignFileError
+from prefork.unix.directory import Directory, UntrustedFileError
 
 SELDOM = 10.0
 """Seconds between two looks while nothing else happens."""
@@ -23,7 +23,7 @@ OFTEN = 1.0
 """And at least while much happens."""
 
 
-class OwnLog:
+class MasterLog:
     """The log writer keeps it, where it lies in the directory of the writer's own files."""
 
     def __init__(self, log: Log, directory: Directory) -> None:
@@ -39,7 +39,7 @@ class OwnLog:
             return None
         return max(0.0, self._looked + SELDOM - time.monotonic())
 
-    def settle(self, rotation: Rotation) -> None:
+    def settle(self, rotation: RotationPolicy) -> None:
         """Rotate it if it is time."""
         now = time.monotonic()
         if not self._name or now < self._looked + OFTEN:
@@ -48,14 +48,14 @@ class OwnLog:
         if rotation.size is not None and os.fstat(self._log.fd).st_size > rotation.size:
             self.rotate(rotation)
 
-    def rotate(self, rotation: Rotation) -> None:
+    def rotate(self, rotation: RotationPolicy) -> None:
         """Put what is in it away, if there is something."""
         if not self._name or not stat.S_ISREG(os.fstat(self._log.fd).st_mode):
             return
         try:
             if os.fstat(self._log.fd).st_size:
                 self._put_away()
-            for old in superfluous(rotation, list_old(self._directory, self._name), 0):
+            for old in superfluous(rotation, list_rotated(self._directory, self._name), 0):
                 self._directory.remove(old.name)
             self._told = ""
         except OSError as error:
@@ -72,7 +72,7 @@ class OwnLog:
         with open(source, "rb") as log:
             # Else another user's symlink, or a file that is not the log, would be copied.
             if not os.path.samestat(os.fstat(source), os.fstat(self._log.fd)):
-                raise ForeignFileError("another file is in its place")
+                raise UntrustedFileError("another file is in its place")
             mode = os.fstat(source).st_mode & 0o777
             folder.remove(unfinished)
             try:
@@ -86,14 +86,14 @@ class OwnLog:
             except OSError:
                 folder.remove(unfinished)
                 raise
-        number = next_number(list_old(folder, self._name))
+        number = next_number(list_rotated(folder, self._name))
         folder.rename(unfinished, f"{self._name}.{number}")
 
     def empty(self) -> None:
         """Remove the old ones; the log itself is the master's to empty."""
         if self._name:
             with suppress(OSError):
-                for old in list_old(self._directory, self._name):
+                for old in list_rotated(self._directory, self._name):
                     self._directory.remove(old.name)
 
 
@@ -102,7 +102,7 @@ def _name_in(directory: Directory, path: str) -> str:
     if not path:
         return ""
     try:
-        folder, name = Directory.of(path)
+        folder, name = Directory.open_parent(path)
     except OSError:
         return ""
     with folder:

@@ -13,11 +13,11 @@ from datetime import datetime
 
 from prefork.observe.log_archive import Archive
 from prefork.observe.log_directory import look_up_again
-from prefork.observe.log_records import format_note, parse
-from prefork.observe.log_rotation import Rotation
-from prefork.plural import counted
-from prefork.unix.directory import Directory, ForeignFileError
-from prefork.unix.identity import user_name
+from prefork.observe.log_records import format_note, parse_record
+from prefork.observe.log_rotation import RotationPolicy
+from prefork.plural import pluralize
+from prefork.unix.directory import Directory, UntrustedFileError
+from prefork.unix.identity import describe_user
 
 TRY_AGAIN = 1.0
 """Seconds between two attempts to open a file that cannot be opened."""
@@ -26,11 +26,11 @@ TELL_AGAIN = 60.0
 """Seconds in which it is said only once that lines are dropped."""
 
 
-class Output:
+class OutputFile:
     """One file in a directory. ``dropped``: lines since the disk took the last one."""
 
     def __init__(
-        self, directory: Directory, name: str, rotation: Rotation, logger: logging.Logger
+        self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
     ) -> None:
         self.path = directory.path / name
         self.dropped = 0
@@ -49,7 +49,7 @@ class Output:
         """How records are to be written."""
         return self._archive.rotation.format
 
-    def set_rotation(self, rotation: Rotation) -> None:
+    def set_rotation(self, rotation: RotationPolicy) -> None:
         """From now on."""
         self._archive.rotation = rotation
 
@@ -76,7 +76,7 @@ class Output:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
         one = "line is missing here, it could not be written"
         many = "lines are missing here, they could not be written"
-        text = counted(self.dropped, one, many)
+        text = pluralize(self.dropped, one, many)
         return format_note(self.format, stamp, os.getpid(), text)
 
     def append(self, data: bytes, lines: int, before: int) -> None:
@@ -92,7 +92,7 @@ class Output:
             self._drop(lines, before, error)
             return
         if self.dropped:
-            lost = counted(self.dropped, "line was dropped", "lines were dropped")
+            lost = pluralize(self.dropped, "line was dropped", "lines were dropped")
             self._tell(logging.WARNING, f"is written again; {lost}")
             self.dropped = 0
 
@@ -168,19 +168,19 @@ class Output:
         owner = os.fstat(fd).st_uid
         if owner != os.geteuid():
             os.close(fd)
-            raise ForeignFileError(f"it belongs to {user_name(owner)}")
+            raise UntrustedFileError(f"it belongs to {describe_user(owner)}")
         return fd
 
     def _is_roots(self) -> bool:
-        found = self._directory.look(self._name)
+        found = self._directory.lstat(self._name)
         return os.geteuid() != 0 and found is not None and found.st_uid == 0
 
 
 def cut(directory: Directory, log: str, inode: int, before: int, length: int) -> bool:
     """After a crash: whether ``length`` bytes are there after the first ``before``, in the log or
     in one whose name begins with its name. If not, the part that is, is removed."""
-    for name in [log, *(each for each in directory.names() if each.startswith(log))]:
-        found = directory.look(name)
+    for name in [log, *(each for each in directory.listdir() if each.startswith(log))]:
+        found = directory.lstat(name)
         if found is not None and found.st_ino == inode and stat.S_ISREG(found.st_mode):
             with suppress(OSError):  # another user exchanges names; then the lines are written anew
                 return _cut(directory.open_regular(name, os.O_WRONLY), inode, before, length)
@@ -208,7 +208,7 @@ def _birth(directory: Directory, name: str, fd: int) -> float:
     if status.st_size:
         with suppress(OSError):
             with open(directory.open_regular(name), errors="replace") as file:
-                record = parse(file.readline(65536).rstrip("\n"))
+                record = parse_record(file.readline(65536).rstrip("\n"))
             if record is not None:
                 with suppress(ValueError, OverflowError):
                     return datetime.fromisoformat(record.time[:19]).timestamp()

@@ -8,41 +8,41 @@ import logging
 from collections.abc import Iterable
 
 from prefork.observe.log_directory import look_up_again, slot_names
-from prefork.observe.log_rotation import Rotation
-from prefork.observe.output_file import Output
+from prefork.observe.log_rotation import RotationPolicy
+from prefork.observe.output_file import OutputFile
 from prefork.unix.directory import Directory
 
 
-class Outputs:
+class OutputFiles:
     """All of one master, in one directory. ``name``: of the one for all, and what the names of
     others begin with."""
 
     def __init__(
-        self, directory: Directory, name: str, rotation: Rotation, logger: logging.Logger
+        self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
     ) -> None:
         self.directory = directory
         self.name = name
         self.rotation = rotation
         self._logger = logger
-        self._files: dict[int, Output] = {}
+        self._files: dict[int, OutputFile] = {}
         if not rotation.by_slot:
             self.of(0)  # from the beginning, so that whatever is wrong with it is said then
 
-    def of(self, slot: int) -> Output:
+    def of(self, slot: int) -> OutputFile:
         """Where this slot's lines go."""
         number = slot if self.rotation.by_slot else -1
         if number not in self._files:
             name = f"{self.name}-{slot}" if self.rotation.by_slot else self.name
-            self._files[number] = Output(self.directory, name, self.rotation, self._logger)
+            self._files[number] = OutputFile(self.directory, name, self.rotation, self._logger)
         return self._files[number]
 
-    def _all(self) -> Iterable[Output]:
+    def _all(self) -> Iterable[OutputFile]:
         if self.rotation.by_slot:
-            for slot in slot_names(self.name, self.directory.names()):
+            for slot in slot_names(self.name, self.directory.listdir()):
                 self.of(slot)
         return list(self._files.values())
 
-    def set_rotation(self, rotation: Rotation) -> None:
+    def set_rotation(self, rotation: RotationPolicy) -> None:
         """From now on."""
         self.rotation = rotation
         for output in self._files.values():

@@ -8,9 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
-from prefork.config.watch_filter import Ignored
-from prefork.unix.open_files import FileIdentity, files_open_for_writing, identity
-from prefork.unix.process import die_with_parent
+from prefork.config.watch_filter import WatchFilter
+from prefork.unix.open_files import FileIdentity, file_identity, files_open_for_writing
+from prefork.unix.process import set_parent_death_signal
 from prefork.unix.process_tree import descendants
 from prefork.wire import watcher_messages as wire
 
@@ -21,10 +21,10 @@ MOST_DELAY = 60.0
 """Seconds after which a change is told although others go on."""
 
 
-class Watcher:
+class FileWatcher:
     """``say`` writes to the master; ``delay``: seconds of quiet after a change."""
 
-    def __init__(self, ignored: Ignored, delay: float, say: Callable[[bytes], None]) -> None:
+    def __init__(self, ignored: WatchFilter, delay: float, say: Callable[[bytes], None]) -> None:
         self._ignored = ignored
         self._delay = delay
         self._say = say
@@ -32,14 +32,14 @@ class Watcher:
 
     def run(self, master: int) -> int:
         """Until the master ends, or it cannot watch; the exit code."""
-        if not die_with_parent(signal.SIGKILL, master):
+        if not set_parent_death_signal(signal.SIGKILL, master):
             return 0
         self._master = master
         try:
             while True:
                 self._watch()
         except Exception as error:  # the library has errors of several kinds
-            self._say(wire.trouble(str(error) or repr(error)))
+            self._say(wire.encode_trouble(str(error) or repr(error)))
         return 1
 
     def _watch(self) -> None:
@@ -69,7 +69,7 @@ class Watcher:
             now = time.monotonic()
             if not began:
                 began = True
-                self._say(wire.watching(self._ignored.roots))
+                self._say(wire.encode_watching(self._ignored.roots))
             counted = self._counted(path for _, path in changes)
             if counted and not changed:
                 first_at = now
@@ -90,10 +90,10 @@ class Watcher:
         if not paths:
             return paths
         output = files_open_for_writing(descendants(self._master))
-        return {path for path in paths if identity(path) not in output}
+        return {path for path in paths if file_identity(path) not in output}
 
     def _tell(self, paths: Iterable[str]) -> None:
-        self._say(wire.changed({self._ignored.below(path) for path in paths}))
+        self._say(wire.encode_changed({self._ignored.below(path) for path in paths}))
 
     def _identities(self) -> list[FileIdentity | None]:
-        return [identity(root) for root in self._ignored.roots]
+        return [file_identity(root) for root in self._ignored.roots]

@@ -26,7 +26,7 @@ class Batch:
     length: int
 
 
-class Ledger:
+class WriteJournal:
     """Made by the master, used by one writer after another."""
 
     def __init__(self) -> None:

@@ -63,7 +63,7 @@ class Worn:
 
 
 @dataclass(frozen=True, slots=True)
-class Beats:
+class Heartbeats:
     """The deadlines, in seconds on the master's clock, that the workers wrote for themselves.
     ``busy``: those whose app does work that no recycling may interrupt."""
 
@@ -90,7 +90,7 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedReload:
+class ReloadRequested:
     """Roll every slot to a new generation, numbered above all before, under this policy."""
 
     generation: int
@@ -105,14 +105,14 @@ class ReloadRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedRecycle:
+class RecycleRequested:
     """Replace every worker by one of the same generation (``why``: "--cron 0 4 * * *")."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class AskedScale:
+class ScaleRequested:
     """More (positive) or fewer (negative) workers; ``why``: unless a person asked."""
 
     by: int
@@ -120,12 +120,12 @@ class AskedScale:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedDrain:
+class DrainRequested:
     """Let every worker go, keep the master; a reload or a scale brings them back."""
 
 
 @dataclass(frozen=True, slots=True)
-class AskedStop:
+class StopRequested:
     """End everything; ``quick`` does not wait for requests in flight."""
 
     quick: bool = False
@@ -143,14 +143,14 @@ Fact = (
     | BootFailed
     | Leaving
     | Worn
-    | Beats
+    | Heartbeats
     | Stuck
     | Exited
-    | AskedReload
+    | ReloadRequested
     | ReloadRefused
-    | AskedRecycle
-    | AskedScale
-    | AskedDrain
-    | AskedStop
+    | RecycleRequested
+    | ScaleRequested
+    | DrainRequested
+    | StopRequested
     | Tick
 )

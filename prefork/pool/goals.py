@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefork.errors import MachineError, UsageError
-from prefork.plural import counted
+from prefork.plural import pluralize
 from prefork.pool import orders
 from prefork.pool.orders import Cause
 from prefork.pool.pool import MasterState, Pool
@@ -58,7 +58,7 @@ class Goal:
         self._failures: Counter[int] = Counter()
         self._last: dict[int, orders.WorkerGone] = {}
 
-    def hear(self, happening: orders.Happening) -> None:
+    def hear(self, happening: orders.Event) -> None:
         """Take note of what happened after the verb was asked."""
         match happening:
             case orders.Ending():
@@ -73,7 +73,7 @@ class Goal:
         """The outcome; None while it is open."""
         return self._outcome or self._decide() or self._hopeless()
 
-    def _note(self, happening: orders.Happening) -> None:
+    def _note(self, happening: orders.Event) -> None:
         """What a goal of this kind listens for."""
 
     def _decide(self) -> Verdict | None:
@@ -115,8 +115,8 @@ class Goal:
 
     def _progress(self) -> str:
         """The number of workers that serve."""
-        wanted = counted(self._pool.target, "worker serves", "workers serve")
-        return f"{self._pool.ready} of {wanted}"
+        wanted = pluralize(self._pool.target, "worker serves", "workers serve")
+        return f"{self._pool.ready_count} of {wanted}"
 
     def _blocked(self) -> Failed | None:
         """Processes that were killed and linger: they are what should be gone, or they take the
@@ -143,14 +143,14 @@ class Goal:
         return [slot for slot in range(self._pool.target) if budget(slot).closed]
 
 
-class SettleGoal(Goal):
+class StableGoal(Goal):
     """Every slot serves, and every worker that is to leave has left. Recycled workers do not count:
     where workers wear out quickly, one is always being replaced."""
 
     def _decide(self) -> Verdict | None:
         if self._missing() or not all(map(self._is_settled, self._pool.workers)):
             return None
-        return Reached({"workers": self._pool.ready, "done": self._done()})
+        return Reached({"workers": self._pool.ready_count, "done": self._done()})
 
     def _is_settled(self, worker: Worker) -> bool:
         if worker.state in FRESH:
@@ -175,7 +175,7 @@ class ScaleGoal(Goal):
         self._meanwhile = "another wish"
         self._rolled_back: orders.RollFailed | None = None
 
-    def _note(self, happening: orders.Happening) -> None:
+    def _note(self, happening: orders.Event) -> None:
         match happening:
             case orders.Scaled(why=why):
                 self._meanwhile = f"the autoscaler ({why})" if why else "a later wish"
@@ -212,7 +212,7 @@ class ReloadGoal(Goal):
         self._newest = 0
         """The generation that the roll is at; 0: the pool has not begun with ours."""
 
-    def _note(self, happening: orders.Happening) -> None:
+    def _note(self, happening: orders.Event) -> None:
         match happening:
             case orders.RollStarted(generation) if generation >= self._asked:
                 self._newest = generation
@@ -236,7 +236,9 @@ class ReloadGoal(Goal):
     def _progress(self) -> str:
         target, generation = self._pool.target, self._pool.plan.generation
         serving = sum(w.generation == generation for w in self._pool.workers.ready())
-        return f"{serving} of {counted(target, 'worker serves', 'workers serve')} gen {generation}"
+        return (
+            f"{serving} of {pluralize(target, 'worker serves', 'workers serve')} gen {generation}"
+        )
 
     def _told(self, kept: int, reason: str) -> str:
         later = f" (it was overtaken by one to gen {self._newest})"
@@ -257,13 +259,13 @@ class StopGoal(Goal):
         return self._blocked() if self._pool.stopping else None
 
 
-def refusal(pool: Pool, workers: int | None = None) -> str:
+def refusal_reason(pool: Pool, workers: int | None = None) -> str:
     """Why a wish is not taken, be it for a number of ``workers`` or not; empty: it may be."""
     if pool.stopping:
         return "it is stopping"
     policy = pool.plan.policy
     if workers is not None and workers != policy.clip(workers):
-        return f"there may be {policy.least} to {counted(policy.most, 'worker')}, not {workers}"
+        return f"there may be {policy.least} to {pluralize(policy.most, 'worker')}, not {workers}"
     return ""
 
 

@@ -185,7 +185,7 @@ class Overslept:
     seconds: float
 
 
-Happening = (
+Event = (
     WorkerReady
     | WorkerLeaving
     | WorkerHung
@@ -242,7 +242,7 @@ class DumpStacks:
 class Announce:
     """Tell the log, the titles, systemd."""
 
-    happening: Happening
+    happening: Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class HandSet:
+class ManualTarget:
     """A number of slots that the operator set: ``workers``, while the settings said ``settings``.
 
     It outlives the master, but not a change of the settings: the operator changed them later.
@@ -65,13 +65,13 @@ class HandSet:
     settings: int
 
     @staticmethod
-    def read(stored: object) -> "HandSet | None":
+    def parse(stored: object) -> "ManualTarget | None":
         """What a file holds of it; None for anything else than two numbers of workers."""
         if not isinstance(stored, Mapping):
             return None
         match stored.get("workers"), stored.get("settings"):
             case int(workers), int(settings) if min(workers, settings) > 0:
-                return HandSet(workers, settings)
+                return ManualTarget(workers, settings)
         return None
 
 
@@ -86,7 +86,7 @@ class Plan:
     by_hand: bool = False
 
     @staticmethod
-    def first(policy: Policy, kept: HandSet | None) -> "Plan":
+    def first(policy: Policy, kept: ManualTarget | None) -> "Plan":
         """The plan of a new master. ``kept``: the number that the operator set at the last one."""
         if kept is None or kept.settings != policy.workers:
             return Plan(1, policy.first, policy)
@@ -96,7 +96,7 @@ class Plan:
     def hand_set(self) -> dict[str, int] | None:
         """The number that the operator set, as ``HandSet.read`` wants it; None: it is the settings'
         or the autoscaler's."""
-        return asdict(HandSet(self.target, self.policy.workers)) if self.by_hand else None
+        return asdict(ManualTarget(self.target, self.policy.workers)) if self.by_hand else None
 
     def scaled(self, by: int, by_hand: bool) -> "Plan":
         """With so many slots more or less, within bounds."""

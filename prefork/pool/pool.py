@@ -27,11 +27,11 @@ from prefork.errors import AppError, MachineError
 from prefork.pool import facts, orders
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
-from prefork.pool.policy import HandSet, Plan, Policy
-from prefork.pool.recycle_wait import AwaitedWork
-from prefork.pool.table import Table
+from prefork.pool.policy import ManualTarget, Plan, Policy
+from prefork.pool.recycle_wait import RecycleWait
+from prefork.pool.table import WorkerTable
 from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
-from prefork.printable import shortened
+from prefork.printable import cut_middle
 
 OVERSLEPT = 2.0
 """A master that wakes this many seconds after its own deadline was stopped or suspended."""
@@ -53,11 +53,11 @@ class MasterState(StrEnum):
 class Pool:
     """The worker table and everything that is decided about it."""
 
-    def __init__(self, policy: Policy, rng: Random, kept: HandSet | None = None) -> None:
+    def __init__(self, policy: Policy, rng: Random, kept: ManualTarget | None = None) -> None:
         """``kept``: the number of workers that the operator set at the master before."""
         self.state = MasterState.STARTING
         self.plan = Plan.first(policy, kept)
-        self.workers = Table()
+        self.workers = WorkerTable()
         self.failure = ""
         """Why the last reload failed; empty once one succeeded."""
         self._fallback: Plan | None = None
@@ -69,7 +69,7 @@ class Pool:
         self._roll_deadline: float | None = None
         self._exit = orders.Exit(None)
         self._wake: float | None = None
-        self._awaited_work = AwaitedWork()
+        self._awaited_work = RecycleWait()
         self._rng = rng
         self._orders: list[Order] = []
 
@@ -91,27 +91,27 @@ class Pool:
                 self._on_leaving(worker, waits_for, now)
             case facts.Worn(worker, why):
                 self._on_worn(worker, why, now)
-            case facts.Beats(deadlines, busy):
+            case facts.Heartbeats(deadlines, busy):
                 self.workers.note(deadlines, busy)
             case facts.Stuck(worker, what):
                 self._on_stuck(worker, what, now)
             case facts.Exited():
                 self._on_exited(fact, now)
-            case facts.AskedReload(generation, policy):
+            case facts.ReloadRequested(generation, policy):
                 self._on_reload(generation, policy, now)
             case facts.ReloadRefused(reason):
                 self._on_refused(reason)
-            case facts.AskedRecycle(why):
+            case facts.RecycleRequested(why):
                 self._on_recycle(why)
-            case facts.AskedScale(by, why):
+            case facts.ScaleRequested(by, why):
                 self._on_scale(by, why)
-            case facts.AskedDrain():
+            case facts.DrainRequested():
                 self._on_drain()
-            case facts.AskedStop(quick):
+            case facts.StopRequested(quick):
                 self._on_stop(quick, now)
             case _:
                 pass  # a Tick says only that time has passed
-        if isinstance(fact, facts.Beats | facts.Tick):
+        if isinstance(fact, facts.Heartbeats | facts.Tick):
             # Only these judge: a Ready that waits behind another fact must not come too late.
             self._pass_deadlines(now)
         self._reconcile(now)
@@ -124,7 +124,7 @@ class Pool:
         return min(self._deadlines(), default=None)
 
     @property
-    def ready(self) -> int:
+    def ready_count(self) -> int:
         """How many workers serve."""
         return len(self.workers.ready())
 
@@ -274,7 +274,7 @@ class Pool:
     def _maybe_give_up(self, budget: Budget, reason: str, code: int) -> None:
         """The restart budget counts only when nobody serves."""
         limit = self.plan.policy.max_restarts
-        if limit is not None and budget.failures > limit and not self.ready:
+        if limit is not None and budget.failures > limit and not self.ready_count:
             self._begin_stop(reason, code)
 
     # Wishes. They change what is desired and nothing else.
@@ -300,7 +300,7 @@ class Pool:
     def _on_refused(self, reason: str) -> None:
         if self.stopping:
             return
-        self.failure = reason = shortened(reason)  # a wrong setting may be as long as its file
+        self.failure = reason = cut_middle(reason)  # a wrong setting may be as long as its file
         if self.state is MasterState.RUNNING:
             self.state = MasterState.FROZEN
         self._announce(orders.RollFailed(self.plan.generation, reason))
@@ -498,7 +498,7 @@ class Pool:
         why = worker.worn if cause is Cause.RECYCLE else ""
         self._announce(orders.WorkerLeaving(*worker.names, cause, why))
 
-    def _announce(self, happening: orders.Happening) -> None:
+    def _announce(self, happening: orders.Event) -> None:
         self._orders.append(orders.Announce(happening))
 
 

@@ -6,19 +6,19 @@ Nothing tells its end; the pool is asked to look once a second, and only while i
 from collections.abc import Iterator
 
 from prefork.pool import orders
-from prefork.pool.table import Table
+from prefork.pool.table import WorkerTable
 
 BUSY_LOOK = 1.0
 """Seconds between two looks at a worn worker that is busy."""
 
 
-class AwaitedWork:
+class RecycleWait:
     """``look_at``: when to look again; None: no recycling waits."""
 
     def __init__(self) -> None:
         self.look_at: float | None = None
 
-    def settle(self, workers: Table, now: float) -> Iterator[orders.Announce]:
+    def settle(self, workers: WorkerTable, now: float) -> Iterator[orders.Announce]:
         """See which worn workers are busy; each is told once."""
         held_up = [worker for worker in workers.ready() if worker.worn and worker.busy]
         self.look_at = now + BUSY_LOOK if held_up else None

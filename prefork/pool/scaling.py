@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prefork.plural import counted
+from prefork.plural import pluralize
 
 BUSY = 0.8
 """Above this share of their time workers are too busy: in a queue with one server, requests then
@@ -151,7 +151,7 @@ def _evidence(reading: Reading) -> _Evidence | None:
     """What speaks for more workers. Those that boot will take their share, but show it later."""
     coming = reading.ready + reading.booting
     if reading.queue > coming:
-        waits = counted(reading.queue, "connection waits", "connections wait")
+        waits = pluralize(reading.queue, "connection waits", "connections wait")
         return _Evidence(waits, ENOUGH if reading.queue > max(CROWD, 2 * coming) else 1)
     laden = reading.busy is None or reading.load >= LADEN
     late = max(reading.lag, reading.wait) if laden else 0.0

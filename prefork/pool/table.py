@@ -10,7 +10,7 @@ from prefork.pool.budget import Budget
 from prefork.pool.workers import FRESH, State, Worker
 
 
-class Table:
+class WorkerTable:
     """Workers by id, budgets by slot."""
 
     def __init__(self) -> None:

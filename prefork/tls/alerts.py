@@ -25,26 +25,28 @@ class AlertSender:
             with suppress(OSError):  # the client is gone
                 self._socket.send(alert, socket.MSG_DONTWAIT)
 
-    def forget(self) -> None:
+    def detach(self) -> None:
         """The handshake is over."""
         self._socket = None
 
 
-to_client: ContextVar[AlertSender | None] = ContextVar("to_client", default=None)
+current_alert_sender: ContextVar[AlertSender | None] = ContextVar("to_client", default=None)
 """Set by the code that starts a handshake, in whose context the loop makes the SSLObject: it tells
 that object nothing else of its connection."""
 
 
-class ServerSide(ssl.SSLObject):
+class AlertingSSLObject(ssl.SSLObject):
     """What ``SSLContext.sslobject_class`` makes for each connection."""
 
     _outgoing: ssl.MemoryBIO
     _sender: AlertSender | None
 
     @classmethod
-    def _create(cls, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **also: Any) -> "ServerSide":
-        made: ServerSide = super()._create(incoming, outgoing, **also)  # type: ignore[misc]
-        made._outgoing, made._sender = outgoing, to_client.get()
+    def _create(
+        cls, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **also: Any
+    ) -> "AlertingSSLObject":
+        made: AlertingSSLObject = super()._create(incoming, outgoing, **also)  # type: ignore[misc]
+        made._outgoing, made._sender = outgoing, current_alert_sender.get()
         return made
 
     def do_handshake(self) -> None:

@@ -32,7 +32,7 @@ class Certificate:
     pem: str
 
 
-def first_certificate(text: str) -> Certificate:
+def parse_first_certificate(text: str) -> Certificate:
     """The one that the server shows, from a file in PEM. Raises ValueError."""
     found = _PEM.search(text)
     if found is None:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class ByName(Generic[T]):
+class HostnameMap(Generic[T]):
     """Things by the names that they are for. What was added first wins, an exact name beats a
     wildcard, and who asks for nothing that is here gets the very first."""
 
@@ -21,7 +21,7 @@ class ByName(Generic[T]):
                 table = self._below if name.startswith("*.") else self._exact
                 table.setdefault(name.removeprefix("*."), thing)
 
-    def choose(self, asked: str | None) -> T:
+    def select(self, asked: str | None) -> T:
         """``asked``: the host name that the client sent, if it sent one."""
         if asked is None:
             return self._all[0]
@@ -33,7 +33,7 @@ class ByName(Generic[T]):
         return self._all[0] if found is None else found
 
 
-def be_quiet_about_garbage() -> None:
+def silence_undecodable_server_names() -> None:
     """A name that is no ASCII ends the handshake, as it should; but the ssl module also prints a
     traceback, and what clients send must not fill our log."""
     others = sys.unraisablehook

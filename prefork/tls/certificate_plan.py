@@ -10,7 +10,7 @@ from prefork.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class CertificatePaths:
     """Paths of a certificate chain and of its key."""
 
     chain: str
@@ -21,21 +21,21 @@ class Pair:
 class TlsPlan:
     """The settings, with paths that mean the same in any folder."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[CertificatePaths, ...]
     password: PasswordSource | None
     ca: str
     ciphers: str
     minimum: str
     client: str
 
-    def files(self) -> list[str]:
+    def file_paths(self) -> list[str]:
         """All that is read."""
         paths = [path for pair in self.pairs for path in (pair.chain, pair.key)]
         paths += [self.ca, self.password.path if self.password else ""]
         return [path for path in dict.fromkeys(paths) if path]
 
 
-def plan(config: Config, here: str) -> TlsPlan | None:
+def make_tls_plan(config: Config, here: str) -> TlsPlan | None:
     """What the settings say; None: no TLS. Relative paths start ``here``. Raises UsageError."""
     if not config.tls_cert:
         needless = ("tls_key", "tls_password", "tls_ca", "tls_ciphers", "tls_watch")
@@ -57,10 +57,10 @@ def plan(config: Config, here: str) -> TlsPlan | None:
     pairs = []
     for files in config.tls_cert:
         key = files.key or config.tls_key or files.chain
-        pairs.append(Pair(anchor(files.chain), anchor(key)))
+        pairs.append(CertificatePaths(anchor(files.chain), anchor(key)))
     return TlsPlan(
         tuple(pairs),
-        config.tls_password.anchored(anchor) if config.tls_password else None,
+        config.tls_password.resolve_paths(anchor) if config.tls_password else None,
         anchor(config.tls_ca),
         config.tls_ciphers,
         config.tls_minimum,

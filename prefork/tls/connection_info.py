@@ -4,14 +4,14 @@ import ssl
 import sys
 from typing import Any
 
-from prefork.tls.credentials import Context
-from prefork.tls.distinguished_name import show
+from prefork.tls.credentials import ServerContext
+from prefork.tls.distinguished_name import format_distinguished_name
 
-VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+VERSION_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 """As they are numbered on the wire."""
 
 
-class Facts:
+class TlsConnectionInfo:
     """Read off a connection whose handshake is done."""
 
     def __init__(self, tls: ssl.SSLObject) -> None:
@@ -21,7 +21,7 @@ class Facts:
         self.cipher = name
         self.cipher_bits = bits
         context = tls.context
-        self._context = context if isinstance(context, Context) else None
+        self._context = context if isinstance(context, ServerContext) else None
         self._client: dict[str, Any] = tls.getpeercert() or {}
         self.client_chain = _chain(tls)
         """In PEM, the client's own first; empty: it showed none."""
@@ -37,16 +37,16 @@ class Facts:
         return self._context.certificate.pem if self._context else ""
 
     @property
-    def client_name(self) -> str | None:
+    def client_subject(self) -> str | None:
         """Whose certificate it is."""
-        return show(self._client["subject"]) if self._client else None
+        return format_distinguished_name(self._client["subject"]) if self._client else None
 
     @property
     def client_issuer(self) -> str | None:
         """Who signed it."""
-        return show(self._client["issuer"]) if self._client else None
+        return format_distinguished_name(self._client["issuer"]) if self._client else None
 
-    def client_field(self, name: str) -> str:
+    def client_certificate_field(self, name: str) -> str:
         """Another field of the certificate, as the ssl module calls it."""
         return str(self._client.get(name, ""))
 

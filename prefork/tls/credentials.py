@@ -16,14 +16,14 @@ from time import monotonic
 
 from prefork.config.certificate_options import PasswordSource
 from prefork.errors import MachineError, PreforkError, UsageError
-from prefork.tls.alerts import ServerSide
-from prefork.tls.certificate import Certificate, first_certificate
-from prefork.tls.certificate_matching import ByName
-from prefork.tls.certificate_plan import Pair, TlsPlan
-from prefork.tls.secret_variables import value_of
-from prefork.unix.regular_file import NotRegularError, read_regular
+from prefork.tls.alerts import AlertingSSLObject
+from prefork.tls.certificate import Certificate, parse_first_certificate
+from prefork.tls.certificate_matching import HostnameMap
+from prefork.tls.certificate_plan import CertificatePaths, TlsPlan
+from prefork.tls.secret_variables import secret_value
+from prefork.unix.regular_file import NotRegularFileError, read_regular
 
-PROTOCOLS = ("http/1.1",)
+ALPN_PROTOCOLS = ("http/1.1",)
 """What we offer by ALPN, the best first. Who speaks another one adds it here, and looks at
 ``selected_alpn_protocol()`` of the peer's ``tls`` when the connection is made."""
 
@@ -35,12 +35,12 @@ _CLIENTS = {
 }
 
 
-class Context(ssl.SSLContext):
+class ServerContext(ssl.SSLContext):
     """Knows the certificate that it shows."""
 
     certificate: Certificate
 
-    def __new__(cls) -> "Context":
+    def __new__(cls) -> "ServerContext":
         """A server's, with Python's idea of good ciphers and options."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
@@ -50,10 +50,10 @@ class Context(ssl.SSLContext):
         return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.get_ciphers()}
 
 
-Stamp = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 
 
-MOST_AGE = 24 * 3600.0
+MAX_CONTEXT_AGE = 24 * 3600.0
 """Seconds for which a context outlives reloads. The keys of its session tickets are as old as it,
 and with them one can read what was sent early and what TLS 1.2 resumed (RFC 8446 appendix F.1)."""
 
@@ -63,15 +63,15 @@ class Credentials:
     """``context`` is for the next handshake; ``certificates`` by the paths of their files."""
 
     plan: TlsPlan
-    context: Context
+    context: ServerContext
     certificates: list[tuple[str, Certificate]]
-    stamps: list[Stamp | None]
+    file_stamps: list[FileStamp | None]
     """Of the files, from before they were read."""
     loaded_at: float
     """Monotonic time."""
 
     @property
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What the operator should know of the certificates now."""
         now = datetime.now(UTC)
         return [
@@ -80,25 +80,25 @@ class Credentials:
             if (complaint := _untimely(certificate, now))
         ]
 
-    def renew(self) -> None:
+    def reload(self) -> None:
         """Read the files again; on an error all stays as it is. Raises PreforkError."""
-        fresh = load(self.plan)
+        fresh = read_credentials(self.plan)
         self.context, self.certificates = fresh.context, fresh.certificates
 
-    def serves(self, plan: TlsPlan) -> bool:
+    def is_current_for(self, plan: TlsPlan) -> bool:
         """Whether a reload with this plan can go on with them: its settings and files are the same,
         and the context is not too old. Python has no call for the keys of session tickets, so only
         the same context resumes the sessions of clients."""
-        same = plan == self.plan and stamps(plan.files()) == self.stamps
-        return same and monotonic() - self.loaded_at < MOST_AGE
+        same = plan == self.plan and read_file_stamps(plan.file_paths()) == self.file_stamps
+        return same and monotonic() - self.loaded_at < MAX_CONTEXT_AGE
 
 
-def stamps(files: list[str]) -> list[Stamp | None]:
+def read_file_stamps(files: list[str]) -> list[FileStamp | None]:
     """What changes when a file does; None: it is not there, or hidden."""
     return [_stamp(path) for path in files]
 
 
-def _stamp(path: str) -> Stamp | None:
+def _stamp(path: str) -> FileStamp | None:
     try:
         status = os.stat(path)
     except OSError:
@@ -106,16 +106,16 @@ def _stamp(path: str) -> Stamp | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def load(plan: TlsPlan) -> Credentials:
+def read_credentials(plan: TlsPlan) -> Credentials:
     """Read and check all of it. Raises PreforkError with one line that names the file."""
-    before = stamps(plan.files())
+    before = read_file_stamps(plan.file_paths())
     contexts = [_load_pair(plan, pair) for pair in plan.pairs]
     first = contexts[0]
     if len(contexts) > 1:
-        by_name = ByName((context.certificate.names, context) for context in contexts)
+        by_name = HostnameMap((context.certificate.names, context) for context in contexts)
 
         def choose(tls: ssl.SSLObject, asked: str | None, _context: ssl.SSLContext) -> None:
-            tls.context = by_name.choose(asked)
+            tls.context = by_name.select(asked)
 
         first.sni_callback = choose
     certificates = [
@@ -133,20 +133,20 @@ def _untimely(certificate: Certificate, now: datetime) -> str:
     return ""
 
 
-def _load_pair(plan: TlsPlan, pair: Pair) -> Context:
-    context = Context()
-    context.sslobject_class = ServerSide
+def _load_pair(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
+    context = ServerContext()
+    context.sslobject_class = AlertingSSLObject
     _leave_out_cbc(context)
     context.minimum_version = _VERSIONS[plan.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(PROTOCOLS)
+    context.set_alpn_protocols(ALPN_PROTOCOLS)
     chain = _read(pair.chain, "tls-cert")
     try:
-        context.certificate = first_certificate(chain.decode("latin-1"))
+        context.certificate = parse_first_certificate(chain.decode("latin-1"))
     except ValueError as error:
         raise UsageError(f"tls-cert: {pair.chain}: {error}") from None
     with _as_path(chain) as chain_path, _as_path(_read(pair.key, "tls-key")) as key_path:
-        _add_chain(context, pair, Pair(chain_path, key_path), plan.password)
+        _add_chain(context, pair, CertificatePaths(chain_path, key_path), plan.password)
     if plan.ciphers:
         try:
             context.set_ciphers(plan.ciphers)
@@ -181,7 +181,7 @@ def _as_path(data: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
-def _leave_out_cbc(context: Context) -> None:
+def _leave_out_cbc(context: ServerContext) -> None:
     """Python's default has two suites of TLS 1.2 in CBC mode, which no client of today needs and
     whose padding was attacked over and over (Lucky Thirteen); RFC 9325 section 4.2 wants AEAD."""
     names = [
@@ -194,7 +194,10 @@ def _leave_out_cbc(context: Context) -> None:
 
 
 def _add_chain(
-    context: Context, pair: Pair, contents: Pair, password: PasswordSource | None
+    context: ServerContext,
+    pair: CertificatePaths,
+    contents: CertificatePaths,
+    password: PasswordSource | None,
 ) -> None:
     """``pair``: the files by the names that the operator knows; ``contents``: what was read."""
     asked: list[bool] = []
@@ -235,7 +238,7 @@ LARGEST_SECRET = 64 * 1024
 def _read(path: str, option: str, limit: int = LARGEST) -> bytes:
     try:
         return read_regular(path, limit)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, NotRegularError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, NotRegularFileError) as error:
         reason = (error.strerror or "").lower()
         raise UsageError(f"{option}: cannot read {path}: {reason}") from None
     except OSError as error:
@@ -248,7 +251,7 @@ def read_secret(source: PasswordSource, option: str) -> bytes:
     """A password, or what else is no setting itself. Raises UsageError or MachineError."""
     if source.path:
         return _read(source.path, option, LARGEST_SECRET).rstrip(b"\r\n")
-    value = value_of(source.variable)
+    value = secret_value(source.variable)
     if value is None:
         raise UsageError(f"{option}: there is no variable {source.variable}")
     return value

@@ -21,7 +21,7 @@ _SHORT = {
 _SPECIAL = frozenset('"+,;<>\\')
 
 
-def show(name: Name) -> str:
+def format_distinguished_name(name: Name) -> str:
     """The last part first, as LDAP and mod_ssl have it: ``CN=Ann,O=Example,C=DE``."""
     parts = ["+".join(f"{_SHORT.get(k, k)}={_escaped(v)}" for k, v in part) for part in name]
     return ",".join(reversed(parts))

@@ -9,11 +9,11 @@ import os
 _kept: dict[str, bytes] = {}
 
 
-def keep(name: str, value: bytes) -> None:
+def keep_secret(name: str, value: bytes) -> None:
     """Remember what the variable had, for the rest of this process's life."""
     _kept[name] = value
 
 
-def value_of(name: str) -> bytes | None:
+def secret_value(name: str) -> bytes | None:
     """What the variable has, or had before it was taken out; None: there is none."""
     return _kept.get(name, os.environb.get(name.encode()))

@@ -20,16 +20,16 @@ _ATTRIBUTE = struct.Struct("=HH")
 _ANY = 0xFFFFFFFF
 
 
-def waiting(listener: socket.socket) -> int:
+def accept_queue_length(listener: socket.socket) -> int:
     """Connections that nobody has accepted yet; 0 as well where the kernel does not tell."""
-    backlog = Backlog(listener)
+    backlog = AcceptQueue(listener)
     try:
-        return backlog.waiting()
+        return backlog.length()
     finally:
         backlog.close()
 
 
-class Backlog:
+class AcceptQueue:
     """The same of one listener, for who asks often."""
 
     def __init__(self, listener: socket.socket) -> None:
@@ -52,7 +52,7 @@ class Backlog:
         if self._kernel is not None:
             self._kernel.close()
 
-    def waiting(self) -> int:
+    def length(self) -> int:
         """How many wait now."""
         kernel = self._kernel
         try:

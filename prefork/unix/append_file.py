@@ -15,8 +15,8 @@ import stat
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
-from prefork.unix.directory import Directory, ForeignFileError, is_kernels, locate
-from prefork.unix.identity import user_name
+from prefork.unix.directory import Directory, UntrustedFileError, is_kernels, resolve_file
+from prefork.unix.identity import describe_user
 from prefork.unix.regular_file import FLAGS
 
 _APPEND = os.O_WRONLY | os.O_APPEND
@@ -24,7 +24,7 @@ _trusted: set[int] = set()
 _heir: tuple[int | None, int | None] = (None, None)
 
 
-def trust(uid: int | None, gid: int | None = None) -> None:
+def set_worker_user(uid: int | None, gid: int | None = None) -> None:
     """Trust files of the user that the workers run as, and give it the logs that we make.
 
     It reopens them after a rotation.
@@ -40,7 +40,7 @@ def open_append(path: str) -> int:
     return _open(path).fd
 
 
-def give_log(path: str) -> None:
+def prepare_log(path: str) -> None:
     """See that the log can be written, and that the user of the workers may reopen it.
 
     A file that was there before is given away only where no other user could have put it. Devices
@@ -82,7 +82,7 @@ def _open(path: str) -> _Log:
         followed.append(path)
 
     try:
-        folder, name = locate(path, require)
+        folder, name = resolve_file(path, require)
         with folder:
             if is_kernels(folder):
                 return _Log(_open_waiting(name, folder.fd), False)  # what our starter gave us
@@ -145,28 +145,29 @@ def _give(fd: int) -> None:
 
 def _require_good_link(folder: Directory, link: os.stat_result) -> None:
     if link.st_uid not in (0, os.geteuid()):
-        raise ForeignFileError(
-            f"it is a symlink of {user_name(link.st_uid)}'s; name the file itself"
+        raise UntrustedFileError(
+            f"it is a symlink of {describe_user(link.st_uid)}'s; name the file itself"
         )
     mode = folder.status.st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise ForeignFileError(
+        raise UntrustedFileError(
             "it is a symlink, and every user may exchange it; name the file itself"
         )
 
 
 def _require_good_file(folder: Directory, found: os.stat_result) -> None:
     if stat.S_ISFIFO(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-        raise ForeignFileError(f"it is a fifo of {user_name(found.st_uid)}'s; remove it")
+        raise UntrustedFileError(f"it is a fifo of {describe_user(found.st_uid)}'s; remove it")
     if not stat.S_ISREG(found.st_mode):
         return  # a device, a fifo of ours
     if found.st_nlink > 1:
-        raise ForeignFileError("it is a hard link, and who knows to what; remove it")
+        raise UntrustedFileError("it is a hard link, and who knows to what; remove it")
     if found.st_uid in {0, os.geteuid()} | _trusted:
         return
     around = folder.status
     if around.st_mode & stat.S_IWOTH and around.st_uid != found.st_uid:
-        raise ForeignFileError(
-            f"it belongs to {user_name(found.st_uid)}, and every user may write into its folder; "
+        raise UntrustedFileError(
+            f"it belongs to {describe_user(found.st_uid)}, and every user may write "
+            f"into its folder; "
             "remove it, or choose a folder of your own"
         )

@@ -15,10 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefork.errors import MachineError
-from prefork.unix.descriptor_disposal import DescriptorError, close_shut, take
+from prefork.unix.descriptor_disposal import (
+    UnexpectedDescriptorError,
+    receive_plain,
+    shutdown_and_close,
+)
 from prefork.unix.directory import Directory
-from prefork.unix.poller import Waiter
-from prefork.unix.regular_file import kind
+from prefork.unix.poller import Poller
+from prefork.unix.regular_file import file_kind
 
 _ROOM_TO_SEND = 1024 * 1024
 """What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""
@@ -51,7 +55,7 @@ class ControlSocket:
         """Readable when somebody connects."""
         return self._socket.fileno()
 
-    def accept(self) -> "Peer | None":
+    def accept(self) -> "ControlConnection | None":
         """The next client; None when there is none."""
         try:
             taken, _ = self._socket.accept()
@@ -59,14 +63,14 @@ class ControlSocket:
             return None
         taken.setblocking(False)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_TO_SEND)
-        return Peer(taken)
+        return ControlConnection(taken)
 
     def close(self) -> None:
         """The path is the folder's to remove."""
         self._socket.close()
 
 
-class Peer:
+class ControlConnection:
     """The master's end of a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -78,7 +82,7 @@ class Peer:
         """Whether it may change anything."""
         return self.uid in (0, os.geteuid())
 
-    def is_in(self, gid: int) -> bool:
+    def is_in_group(self, gid: int) -> bool:
         """Whether this was one of its groups when it connected."""
         if self.gid == gid:
             return True
@@ -95,10 +99,10 @@ class Peer:
     def read(self) -> bytes | None:
         """What it said; None: nothing yet; empty: it left, or sent a descriptor."""
         try:
-            return take(self._socket, 65536)
+            return receive_plain(self._socket, 65536)
         except BlockingIOError:
             return None
-        except (OSError, DescriptorError):
+        except (OSError, UnexpectedDescriptorError):
             return b""
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> bool:
@@ -110,9 +114,9 @@ class Peer:
         except OSError:
             return False
 
-    def hang_up(self, waiter: Waiter) -> None:
+    def hang_up(self, waiter: Poller) -> None:
         """For good, whatever it has still sent."""
-        close_shut(waiter, self._socket)
+        shutdown_and_close(waiter, self._socket)
 
     def close(self) -> None:
         """In a child, for its copy."""
@@ -184,13 +188,13 @@ class _reachable:  # noqa: N801 - a verb, used in a with statement
 @contextmanager
 def _socket_at(path: Path) -> Iterator[str]:
     """A name for the very socket that is there: a symlink to another one is not followed."""
-    folder, name = Directory.of(path)
+    folder, name = Directory.open_parent(path)
     with folder:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISSOCK(mode):
-            raise OSError(errno.ENOTSOCK, f"it is {kind(mode)}, not a socket")
+            raise OSError(errno.ENOTSOCK, f"it is {file_kind(mode)}, not a socket")
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)

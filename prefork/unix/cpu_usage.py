@@ -14,14 +14,14 @@ _IDLE = (3, 4)
 """Columns of /proc/stat: idle, and idle while a disk is waited for."""
 
 
-class Cores:
+class CoreUsage:
     """The share in use, by whomever, of the cores that we may use."""
 
     def __init__(self, root: str = "/") -> None:
         self._root = root
         self._before: dict[str, tuple[float, float]] = {}
 
-    def look(self, now: float) -> float:
+    def measure(self, now: float) -> float:
         """Since the last look, 0 to 1: of our cores, or of our quota where that is nearer to its
         end. The first one is 0."""
         shares = [0.0]
@@ -53,13 +53,13 @@ class Cores:
                 yield folder, (used / 1e6, now * granted)
 
 
-class Shares:
+class ProcessCpuShares:
     """What single processes made of their time, all their threads together."""
 
     def __init__(self) -> None:
         self._before: dict[int, tuple[float, int, int]] = {}
 
-    def look(self, pids: Iterable[int], now: float) -> dict[int, tuple[float, float]]:
+    def measure(self, pids: Iterable[int], now: float) -> dict[int, tuple[float, float]]:
         """Since the last look: the share on a core, and the one ready to run with no core free. A
         process that is new has none yet."""
         shares: dict[int, tuple[float, float]] = {}

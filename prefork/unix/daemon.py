@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from prefork.errors import MachineError, UsageError
-from prefork.unix.nonblocking_writer import say
-from prefork.unix.streams import Descriptors, flush_streams, open_descriptors
+from prefork.unix.nonblocking_writer import print_to_stderr
+from prefork.unix.streams import StandardDescriptors, ensure_standard_descriptors, flush_streams
 
 
-class Foreground:
+class ForegroundProcess:
     """The line to the waiting foreground process, held by the daemon; -1: nobody waits."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.unready = MachineError.exit_code
+        self.exit_code_if_unready = MachineError.exit_code
         """What the foreground returns when the master ends before it was ready, without a fault."""
 
-    def ready(self, redirect: Callable[[], object]) -> None:
+    def report_ready(self, redirect: Callable[[], object]) -> None:
         """Let the foreground return 0, and let go of the terminal by ``redirect()``."""
         if self._fd >= 0:
-            self.failed(0)
+            self.report_exit_code(0)
             redirect()
 
-    def failed(self, code: int) -> None:
+    def report_exit_code(self, code: int) -> None:
         """Let the foreground return ``code``; after ``ready`` there is nobody left to tell."""
         if self._fd >= 0:
             try:
@@ -38,10 +38,10 @@ class Foreground:
                 pass
             self.close_copy()
 
-    def explain_end(self, name: str, done: str) -> str:
+    def explain_early_stop(self, name: str, done: str) -> str:
         """Words for a foreground that waits for a master which ends without a fault: it is told to
         stop. Empty: no foreground waits, or the work of all workers is ``done``."""
-        self.unready = 0 if done else UsageError.exit_code
+        self.exit_code_if_unready = 0 if done else UsageError.exit_code
         return "" if done or self._fd < 0 else f"{name}: told to stop before it was ready"
 
     def close_copy(self) -> None:
@@ -51,7 +51,7 @@ class Foreground:
             self._fd = -1
 
 
-def detach(leaving: Iterable[int] = ()) -> Foreground:
+def daemonize(leaving: Iterable[int] = ()) -> ForegroundProcess:
     """Return in a new session, in the background; the foreground never returns from here, and lets
     go of the descriptors ``leaving`` while it waits."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -69,32 +69,32 @@ def detach(leaving: Iterable[int] = ()) -> Foreground:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    return Foreground(writer)
+    return ForegroundProcess(writer)
 
 
 def _await_word(reader: int) -> NoReturn:
     word = os.read(reader, 1)
     if not word:
-        say("prefork: the daemon died before it was ready")
+        print_to_stderr("prefork: the daemon died before it was ready")
     os._exit(word[0] if word else 111)
 
 
 def open_standard_streams() -> None:
     """See that stdin, stdout and stderr are open, if only at /dev/null: the parent process may
     have closed them."""
-    open_descriptors()
+    ensure_standard_descriptors()
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def redirect_output(output: int | None, before: Descriptors | None = None) -> list[int]:
+def redirect_output(output: int | None, before: StandardDescriptors | None = None) -> list[int]:
     """Let go of the terminal: stdout and stderr go to the descriptor ``output``; None: nowhere.
 
     It is no path: another user may have exchanged the log meanwhile. ``before``: what they were
     when no app had run; the descriptors that are the app's since then are left alone and returned.
     """
     flush_streams()
-    before = before or Descriptors()
+    before = before or StandardDescriptors()
     fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if output is None else output
     left_alone = [standard for standard in (1, 2) if not before.replace(standard, fd)]
     if output is None:

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Iterator
 
 from prefork.errors import MachineError
-from prefork.unix.descriptor_disposal import close_shut, take
-from prefork.unix.poller import Waiter
+from prefork.unix.descriptor_disposal import receive_plain, shutdown_and_close
+from prefork.unix.poller import Poller
 
 LONGEST = 4096
 
@@ -19,7 +19,7 @@ MOST_MESSAGES = 16
 there when the other end is waited for again."""
 
 
-class Line:
+class DescriptorChannel:
     """One end. ``fileno`` is readable when there are messages, or the other end is closed.
     ``distrusts``: this is the master's end."""
 
@@ -40,7 +40,7 @@ class Line:
             return False  # EAGAIN, EPIPE, ECONNRESET, ETOOMANYREFS: nothing was sent
         return True
 
-    def send_surely(self, message: bytes) -> None:
+    def send_blocking(self, message: bytes) -> None:
         """Wait until the other end has room; one that is dead needs no message."""
         self._end.setblocking(True)
         try:
@@ -70,7 +70,7 @@ class Line:
 
     def _take(self) -> tuple[bytes, list[int]]:
         if self._distrusts:
-            return take(self._end, LONGEST), []
+            return receive_plain(self._end, LONGEST), []
         message, fds, _flags, _address = socket.recv_fds(self._end, LONGEST, 1)
         return message, fds
 
@@ -78,15 +78,15 @@ class Line:
         """Also in a child, for its copy."""
         self._end.close()
 
-    def hang_up(self, waiter: Waiter) -> None:
+    def hang_up(self, waiter: Poller) -> None:
         """In the master, for good: what is left in it does not block the close."""
-        close_shut(waiter, self._end)
+        shutdown_and_close(waiter, self._end)
 
 
-def open_line() -> tuple[Line, Line]:
+def open_channel_pair() -> tuple[DescriptorChannel, DescriptorChannel]:
     """The master's end, and the other one. Raises MachineError."""
     try:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:
         raise MachineError(f"cannot open a socket pair: {error.strerror}") from error
-    return Line(one, distrusts=True), Line(other)
+    return DescriptorChannel(one, distrusts=True), DescriptorChannel(other)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
-from prefork.plural import counted
-from prefork.unix.poller import Waiter
+from prefork.plural import pluralize
+from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork
 
 PATIENCE = 1.0
@@ -37,7 +37,7 @@ _ends: list[socket.socket] = []
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PeekedMessage:
     """The next message in the queue of a socket, or what a stream has, which is still in there.
     ``extra``: its control messages, as recvmsg tells them."""
 
@@ -48,41 +48,41 @@ class Seen:
     """It is a packet that is longer than we wanted to see."""
 
 
-class DescriptorError(ValueError):
+class UnexpectedDescriptorError(ValueError):
     """A message brings descriptors where none belong."""
 
     def __init__(self) -> None:
         super().__init__("descriptors came with a message, where none belong")
 
 
-def look(end: socket.socket, size: int, room: int = 0) -> Seen:
+def peek(end: socket.socket, size: int, room: int = 0) -> PeekedMessage:
     """``room``: bytes for the control messages that are expected.
 
     Raises OSError; BlockingIOError when there is nothing.
     """
     data, extra, flags, _ = end.recvmsg(size, room, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     cut = bool(flags & socket.MSG_TRUNC)
-    return Seen(data, extra, bool(flags & socket.MSG_CTRUNC), cut)
+    return PeekedMessage(data, extra, bool(flags & socket.MSG_CTRUNC), cut)
 
 
-def take(end: socket.socket, size: int, room: int = 0) -> bytes:
+def receive_plain(end: socket.socket, size: int, room: int = 0) -> bytes:
     """The next packet, or what a stream has, at most ``size`` bytes; empty at the end of file.
 
     Raises OSError; BlockingIOError when there is nothing; DescriptorError, and the socket is to be
     closed by ``close_shut`` then; ValueError for a packet that is too long.
     """
-    seen = look(end, size, room)
+    seen = peek(end, size, room)
     if seen.has_descriptors:
-        raise DescriptorError
+        raise UnexpectedDescriptorError
     # As many bytes as were seen: what came behind them meanwhile may bring descriptors.
     data = end.recv(len(seen.data) or 1, socket.MSG_DONTWAIT)
     if seen.is_cut:
-        raise ValueError(f"a message of more than {counted(size, 'byte')}")
+        raise ValueError(f"a message of more than {pluralize(size, 'byte')}")
     return data
 
 
-def do_elsewhere(
-    waiter: Waiter, job: Callable[[], object], after: Callable[[], object] = lambda: None
+def run_in_child(
+    waiter: Poller, job: Callable[[], object], after: Callable[[], object] = lambda: None
 ) -> None:
     """Run ``job`` in a child, and ``after`` here when that has ended; at once if there is no child
     to be had: then the job is not done."""
@@ -102,14 +102,14 @@ def do_elsewhere(
     _children.add(child)
 
     def ended() -> None:
-        waiter.forget(child.pidfd)
+        waiter.remove(child.pidfd)
         _reap(child)
         after()
 
-    waiter.watch(child.pidfd, ended)
+    waiter.add_reader(child.pidfd, ended)
 
 
-def close_elsewhere(waiter: Waiter, end: socket.socket) -> None:
+def close_in_child(waiter: Poller, end: socket.socket) -> None:
     """Close a socket in whose queue descriptors may wait: a child has a copy of it, and exits when
     ours is closed, so that its copy is the last.
 
@@ -120,7 +120,7 @@ def close_elsewhere(waiter: Waiter, end: socket.socket) -> None:
         _close_all(waiter)
 
 
-def _close_all(waiter: Waiter) -> None:
+def _close_all(waiter: Poller) -> None:
     """All that are to be closed by now; those that come before the child has ended wait for the
     next one. The first in the list stands for the child."""
     closing = list(_ends)
@@ -141,14 +141,14 @@ def _close_all(waiter: Waiter) -> None:
         if _ends:
             _close_all(waiter)
 
-    do_elsewhere(waiter, hold, ended)
+    run_in_child(waiter, hold, ended)
     for end in closing:
         end.close()
     os.close(reader)
     os.close(writer)
 
 
-def close_shut(waiter: Waiter, end: socket.socket, room: int = 0) -> None:
+def shutdown_and_close(waiter: Poller, end: socket.socket, room: int = 0) -> None:
     """Close a unix socket that does not listen: here, if no descriptor waits in its queue, else
     elsewhere. ``room`` as for ``look``."""
     try:
@@ -157,7 +157,7 @@ def close_shut(waiter: Waiter, end: socket.socket, room: int = 0) -> None:
     except OSError:
         has_descriptors = False  # it is not connected any more, and what was in it is gone
     if has_descriptors:
-        close_elsewhere(waiter, end)
+        close_in_child(waiter, end)
     else:
         end.close()
 
@@ -171,28 +171,28 @@ def _has_descriptors(end: socket.socket, room: int) -> bool:
     """
     for _ in range(MOST_QUEUED):
         try:
-            if not take(end, _PIECE, room) and end.type == socket.SOCK_STREAM:
+            if not receive_plain(end, _PIECE, room) and end.type == socket.SOCK_STREAM:
                 return False
-        except DescriptorError:
+        except UnexpectedDescriptorError:
             return True
         except BlockingIOError:
             return False
         except ValueError:
             pass  # a long packet
-    return bool(look(end, 1).data)
+    return bool(peek(end, 1).data)
 
 
-def wait_for_all() -> None:
+def wait_for_children() -> None:
     """At the end of the master: leave none of those children behind. What is still to be closed is
     left to our own exit, which does not linger either."""
     for child in list(_children):
-        child.ends_within(PATIENCE)
+        child.wait_for_exit(PATIENCE)
         _reap(child)
     while _ends:
         _ends.pop().detach()
 
 
-def knows_pid(pid: int) -> bool:
+def is_own_child(pid: int) -> bool:
     """Whether it is one of them."""
     return any(child.pid == pid for child in _children)
 

@@ -11,7 +11,7 @@ MOST = 1 << 20
 """Enough; some programs that an app may start go through all that they could have open."""
 
 
-def raise_limit() -> None:
+def raise_descriptor_limit() -> None:
     """As far as the hard limit allows: the soft one is made for programs that use select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
@@ -19,13 +19,13 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def limit() -> int:
+def descriptor_limit() -> int:
     """How many it may be."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if soft == resource.RLIM_INFINITY else soft
 
 
-def replace(descriptors: Iterable[int]) -> None:
+def replace_with_devnull(descriptors: Iterable[int]) -> None:
     """Put /dev/null in place of each; negative ones are closed already. The files and sockets live
     on in other processes, and an epoll that is shared with these goes on watching them (epoll(7),
     Q6)."""
@@ -38,7 +38,7 @@ def replace(descriptors: Iterable[int]) -> None:
         os.close(null)
 
 
-def sockets_at(names: Collection[Any], listening_only: bool = False) -> list[int]:
+def find_bound_sockets(names: Collection[Any], listening_only: bool = False) -> list[int]:
     """This process's sockets whose own address is one of ``names`` (getsockname(2)), or whose port
     is that of a wildcard address among them: listeners, and what they accepted."""
     found = []

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prefork.unix.identity import user_name
+from prefork.unix.identity import describe_user
 from prefork.unix.path_trust import require_trusted
 from prefork.unix.regular_file import FLAGS, open_regular, read_regular
 
@@ -30,7 +30,7 @@ _MOST_LINKS = 40
 """As many symlinks as the kernel follows (path_resolution(7))."""
 
 
-class ForeignFileError(OSError):
+class UntrustedFileError(OSError):
     """Another user could have put this file there. ``strerror`` says what it is and whose."""
 
     def __init__(self, reason: str) -> None:
@@ -63,7 +63,7 @@ class Directory:
         return cls(Path(path), _Walk(make, strict).follow(text, at))
 
     @classmethod
-    def of(cls, path: Path | str) -> tuple["Directory", str]:
+    def open_parent(cls, path: Path | str) -> tuple["Directory", str]:
         """The directory of a file, and the name of the file in it. Raises OSError."""
         parent, name = os.path.split(str(path))
         if name in ("", ".", ".."):
@@ -85,12 +85,12 @@ class Directory:
         with suppress(FileExistsError):
             os.mkdir(name, mode, dir_fd=self.fd)
 
-    def enter(self, name: str) -> "Directory":
+    def open_subdirectory(self, name: str) -> "Directory":
         """A directory in it, and no symlink to one."""
         fd = os.open(name, _SEARCH | os.O_NOFOLLOW, dir_fd=self.fd)
         return Directory(self.path / name, fd)
 
-    def change(self, mode: int, gid: int = -1) -> None:
+    def set_mode_and_group(self, mode: int, gid: int = -1) -> None:
         """Its own group, unless that is -1, and then its mode."""
         with self._readable() as fd:
             os.fchown(fd, -1, gid)
@@ -122,21 +122,21 @@ class Directory:
         status = self.status
         return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
-    def names(self) -> list[str]:
+    def listdir(self) -> list[str]:
         """Of all entries, in no order."""
         with self._readable() as fd:
             return os.listdir(fd)
 
-    def look(self, name: str) -> os.stat_result | None:
+    def lstat(self, name: str) -> os.stat_result | None:
         """The status of an entry, of a symlink its own; None: there is none."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
-    def holds(self, name: str, fd: int) -> bool:
+    def is_same_file(self, name: str, fd: int) -> bool:
         """Whether the entry is the file that is open at ``fd``."""
-        found = self.look(name)
+        found = self.lstat(name)
         return found is not None and os.path.samestat(found, os.fstat(fd))
 
     def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
@@ -147,7 +147,7 @@ class Directory:
         fd = open_regular(name, flags | os.O_NOFOLLOW, self.fd)
         if os.fstat(fd).st_nlink > 1:
             os.close(fd)
-            raise ForeignFileError("it is a hard link to another file")
+            raise UntrustedFileError("it is a hard link to another file")
         return fd
 
     def read(self, name: str, limit: int) -> bytes:
@@ -168,7 +168,7 @@ class Directory:
                 with suppress(FileExistsError):  # another process made it meanwhile
                     return self.create(name, mode, flags)
 
-    def write_new(self, name: str, data: bytes, mode: int) -> None:
+    def create_with_content(self, name: str, data: bytes, mode: int) -> None:
         """A new file of these bytes; none at all on a full disk."""
         fd = self.create(name, mode)
         try:
@@ -179,11 +179,11 @@ class Directory:
                 self.remove(name)
             raise
 
-    def replace(self, name: str, data: bytes, mode: int) -> None:
+    def write_atomically(self, name: str, data: bytes, mode: int) -> None:
         """Put a file of these bytes under the name, whole or not at all."""
         new = f"{name}.new"
         self.remove(new)  # a process that died here left it
-        self.write_new(new, data, mode)
+        self.create_with_content(new, data, mode)
         try:
             self.rename(new, name)
         except BaseException:
@@ -201,7 +201,7 @@ class Directory:
             os.unlink(name, dir_fd=self.fd)
 
 
-def locate(
+def resolve_file(
     path: str, require: Callable[[Directory, os.stat_result], None]
 ) -> tuple[Directory, str]:
     """The directory and the name of the file that a path means, which need not be there.
@@ -210,7 +210,7 @@ def locate(
     does not raise. Raises OSError. Where the name is the kernel's own (``is_kernels``), the caller
     opens it and the kernel follows it.
     """
-    folder, name = Directory.of(path)
+    folder, name = Directory.open_parent(path)
     for _ in range(_MOST_LINKS):
         try:
             pinned = os.open(name, _PIN, dir_fd=folder.fd)
@@ -295,8 +295,9 @@ class _Walk:
             os.close(pinned)
         if not self._may_follow(status.st_uid, found):
             os.close(found)
-            raise ForeignFileError(
-                f"{part} is a symlink of {user_name(status.st_uid)}'s to a directory of another "
+            raise UntrustedFileError(
+                f"{part} is a symlink of {describe_user(status.st_uid)}'s to a "
+                f"directory of another "
                 "user's; name that directory itself"
             )
         return found

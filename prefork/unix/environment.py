@@ -13,7 +13,7 @@ _ENVIRONMENT_BEGINS, _ENVIRONMENT_ENDS = 50, 51
 """Fields of /proc/PID/stat (proc_pid_stat(5)), from 1 on."""
 
 
-def take_out(name: str) -> bytes | None:
+def pop_secret(name: str) -> bytes | None:
     """The variable's value, which is in the environment no more; None: there was no such variable.
 
     What stays: the environment of the processes that started this one, and the value in the memory

@@ -28,8 +28,8 @@ from typing import Any
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.directory import Directory
-from prefork.unix.identity import group_name, user_name
-from prefork.unix.lock_file import is_locked, lock
+from prefork.unix.identity import describe_group, describe_user
+from prefork.unix.lock_file import acquire_lock, is_locked
 
 LARGEST_STATE = 1024 * 1024
 """Bytes of a state that is read; ours has about one thousand."""
@@ -40,14 +40,16 @@ _ENDS_WITHIN = 0.5
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
 
-def home(environ: Mapping[str, str]) -> Path:
+def registry_path(environ: Mapping[str, str]) -> Path:
     """Where the folders are: $PREFORK_HOME, or ~/.prefork. Raises MachineError."""
     if named := environ.get("PREFORK_HOME"):
         return Path(named)
-    return home_directory("set PREFORK_HOME to the folder that is to hold the list") / ".prefork"
+    return (
+        user_home_directory("set PREFORK_HOME to the folder that is to hold the list") / ".prefork"
+    )
 
 
-def home_directory(advice: str) -> Path:
+def user_home_directory(advice: str) -> Path:
     """Find the home directory of this user: $HOME, or what the list of users says.
 
     Raises MachineError, with ``advice`` at its end, when neither names one, as in a container that
@@ -56,12 +58,12 @@ def home_directory(advice: str) -> Path:
     """
     path = os.path.expanduser("~")
     if path == "~":
-        who = user_name(os.geteuid())
+        who = describe_user(os.geteuid())
         raise MachineError(f"{who} has no home directory, and HOME is not set; {advice}")
     return Path(path)
 
 
-def check_name(name: str) -> str:
+def check_app_name(name: str) -> str:
     """The name, if a folder can be called so. Raises UsageError."""
     if not NAME.fullmatch(name) or name == "all":
         raise UsageError(
@@ -70,12 +72,12 @@ def check_name(name: str) -> str:
     return name
 
 
-def usable_name(name: str) -> str:
+def make_app_name(name: str) -> str:
     """Something like ``name`` that a folder can be called."""
     return re.sub(r"[^A-Za-z0-9_.@-]+", "-", name).strip("-.@")[:100] or "app"
 
 
-class Folder:
+class AppFolder:
     """The folder of one app, as its master holds it: locked. ``home``: the folder of all apps."""
 
     def __init__(self, home: Directory, directory: Directory, lock: int) -> None:
@@ -94,19 +96,19 @@ class Folder:
         """Where the control socket is."""
         return self.path / "control"
 
-    def let_in(self, gid: int) -> None:
+    def grant_group_access(self, gid: int) -> None:
         """The members of this group, as far as the socket and the logs. Raises PreforkError."""
         _let_list(self._home, gid)
         try:
             # Setgid, so that what comes later belongs to the group, too.
-            self._directory.change(0o2750, gid)
+            self._directory.set_mode_and_group(0o2750, gid)
             for log in _logs(self._directory):
                 os.chown(log, -1, gid, dir_fd=self._directory.fd, follow_symlinks=False)
         except OSError as error:
             why = f"{error.strerror}; one has to be in a group to give it something"
             raise MachineError(f"control-group: cannot let it into {self.path}: {why}") from error
 
-    def write(self, state: Mapping[str, Any]) -> None:
+    def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
         _replace(self._directory, "state", json.dumps(state, indent=1), 0o600)
 
@@ -124,7 +126,7 @@ class Folder:
         os.close(self._lock)
 
 
-class Entry:
+class RegistryEntry:
     """The folder of one app, as everybody else sees it."""
 
     def __init__(self, path: Path) -> None:
@@ -146,14 +148,14 @@ class Entry:
             raise UsageError(f"{self.name} is not in the list any more") from None
 
     @property
-    def is_ours(self) -> bool:
+    def is_manageable(self) -> bool:
         """Whether we may do more than look."""
         return os.geteuid() in (0, self.owner)
 
-    def require_ours(self) -> None:
+    def require_manageable(self) -> None:
         """Raises UsageError: where no master is asked, nobody else would say so."""
-        if not self.is_ours:
-            raise UsageError(f"{self.name} belongs to {user_name(self.owner)}; you may look")
+        if not self.is_manageable:
+            raise UsageError(f"{self.name} belongs to {describe_user(self.owner)}; you may look")
 
     @property
     def pid(self) -> int | None:
@@ -163,7 +165,7 @@ class Entry:
         one or the other says, the process runs as the user whose folder it is: else the owner of a
         folder could have root end any process.
         """
-        if not self.runs():
+        if not self.is_running():
             return None
         try:
             with _folder_at(self.path) as folder:
@@ -174,7 +176,7 @@ class Entry:
             return None
         return said if isinstance(said, int) and _user_of(said) == owner else None
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a master holds the lock; for others than its owner, whether one listens."""
         try:
             with _folder_at(self.path) as folder:
@@ -188,11 +190,11 @@ class Entry:
         finally:
             os.close(fd)
 
-    def wait_until_it_ends(self, timeout: float | None, pid: int | None = None) -> bool:
+    def wait_for_end(self, timeout: float | None, pid: int | None = None) -> bool:
         """Whether the master let go of the lock within ``timeout`` seconds, or its process ended:
         the next master may take the lock at once. ``pid``: of the master, if it is known."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.runs() and (pid is None or _exists(pid)):
+        while self.is_running() and (pid is None or _exists(pid)):
             if deadline is not None and time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
@@ -202,7 +204,7 @@ class Entry:
 def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
     try:
-        folder, name = Directory.of(path)
+        folder, name = Directory.open_parent(path)
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror}") from error
     with folder:
@@ -211,34 +213,34 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
 
 def _replace(folder: Directory, name: str, text: str, mode: int) -> None:
     try:
-        folder.replace(name, text.encode(), mode)
+        folder.write_atomically(name, text.encode(), mode)
     except OSError as error:
         raise MachineError(f"cannot write {folder.path / name}: {error.strerror}") from error
 
 
-def entries(where: Path) -> Iterator[Entry]:
+def list_entries(where: Path) -> Iterator[RegistryEntry]:
     """All apps in the list, by name. Raises MachineError when it may not be read."""
     try:
         with Directory.open(where) as home:
             if home.status.st_mode & 0o2:
                 _require_own(where)
-            found = sorted(name for name in home.names() if _is_folder(home, name))
+            found = sorted(name for name in home.listdir() if _is_folder(home, name))
     except FileNotFoundError:
         return
     except OSError as error:
         raise MachineError(f"cannot read {where}: {error.strerror}; it is $PREFORK_HOME") from error
     for name in found:
-        entry = Entry(where / name)
-        if entry.state or entry.runs():  # else its master died before it had said anything
+        entry = RegistryEntry(where / name)
+        if entry.state or entry.is_running():  # else its master died before it had said anything
             yield entry
 
 
 def _is_folder(home: Directory, name: str) -> bool:
-    found = home.look(name) if NAME.fullmatch(name) else None
+    found = home.lstat(name) if NAME.fullmatch(name) else None
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
-def claim(where: Path, name: str, exact: bool) -> Folder:
+def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
     """The folder for a new master. ``exact``: by this name and no other.
 
     Raises UsageError when the name is taken, MachineError when nothing can be written there, or
@@ -254,7 +256,7 @@ def claim(where: Path, name: str, exact: bool) -> Folder:
     raise MachineError(f"a thousand apps called {name} run already")
 
 
-def remove(path: Path) -> bool:
+def remove_app(path: Path) -> bool:
     """Take an app that does not run off the list; False: a master holds its folder.
 
     The lock is held meanwhile: a start at this moment would lose its socket and its state.
@@ -283,12 +285,12 @@ def _logs(folder: Directory) -> list[str]:
     output = f"{folder.path.name}.out"
     return [
         name
-        for name in folder.names()
+        for name in folder.listdir()
         if re.fullmatch(r"log(\.\d+|\.new)?", name) or name.startswith(output)
     ]
 
 
-def _lock_soon(where: Path, name: str) -> Folder | None:
+def _lock_soon(where: Path, name: str) -> AppFolder | None:
     """The folder, locked. A process that removes it, or a master that has closed its socket, holds
     the lock for an instant only, and is waited for."""
     deadline = time.monotonic() + _ENDS_WITHIN
@@ -299,7 +301,7 @@ def _lock_soon(where: Path, name: str) -> Folder | None:
     return folder
 
 
-def _lock(where: Path, name: str) -> Folder | None:
+def _lock(where: Path, name: str) -> AppFolder | None:
     path = where / name
     try:
         with ExitStack() as opened:
@@ -308,17 +310,19 @@ def _lock(where: Path, name: str) -> Folder | None:
             while True:
                 home.mkdir(name, 0o700)
                 _require_own(path)
-                folder = opened.enter_context(home.enter(name))
+                folder = opened.enter_context(home.open_subdirectory(name))
                 fd = folder.open_or_create("lock", os.O_RDWR, 0o600)
                 opened.callback(os.close, fd)
-                if not lock(fd):
+                if not acquire_lock(fd):
                     return None
-                if folder.holds("lock", fd):
+                if folder.is_same_file("lock", fd):
                     break  # else its last owner removed it between our open and our lock
             folder.remove("control")
-            folder.change(0o700)  # a group that it was open to may not be wanted any more
+            folder.set_mode_and_group(
+                0o700
+            )  # a group that it was open to may not be wanted any more
             opened.pop_all()
-            return Folder(home, folder, fd)
+            return AppFolder(home, folder, fd)
     except OSError as error:
         why = f"{error.strerror}; it is in $PREFORK_HOME"
         raise MachineError(f"cannot use {path}: {why}") from error
@@ -332,10 +336,11 @@ def _let_list(home: Directory, gid: int) -> None:
             return
         if status.st_mode & 0o70:
             raise UsageError(
-                f"control-group: {home.path} is open to {group_name(status.st_gid)} already, and "
+                f"control-group: {home.path} is open to {describe_group(status.st_gid)} "
+                f"already, and "
                 "one home has one group; use another PREFORK_HOME, or chmod 700 it first"
             )
-        home.change(0o750, gid)
+        home.set_mode_and_group(0o750, gid)
     except OSError as error:
         why = f"{error.strerror}; one has to be in a group to give it something"
         raise MachineError(f"control-group: cannot let it into {home.path}: {why}") from error
@@ -344,7 +349,7 @@ def _let_list(home: Directory, gid: int) -> None:
 def _require_own(path: Path) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        whose = user_name(status.st_uid)
+        whose = describe_user(status.st_uid)
         raise MachineError(
             f"{path} is not a folder of this user's, but {whose}'s: it is in $PREFORK_HOME"
         )
@@ -367,9 +372,9 @@ def _exists(pid: int) -> bool:
 
 def _folder_at(path: Path) -> Directory:
     """The folder of an app, and no symlink to one. Raises OSError."""
-    home, name = Directory.of(path)
+    home, name = Directory.open_parent(path)
     with home:
-        return home.enter(name)
+        return home.open_subdirectory(name)
 
 
 def _read_state(path: Path) -> dict[str, Any]:

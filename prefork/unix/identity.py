@@ -35,7 +35,7 @@ class Identity:
         if gives_up:
             drop_capabilities()
 
-    def variables(self) -> dict[str, str]:
+    def environment_variables(self) -> dict[str, str]:
         """Make the variables that tell a process whose it is: HOME, LOGNAME and USER, as
         systemd.exec(5) sets them for User=. Empty where the user stays.
 
@@ -50,7 +50,7 @@ class Identity:
         return {"HOME": found.pw_dir, "LOGNAME": found.pw_name, "USER": found.pw_name}
 
 
-def look_up(user: str, group: str) -> Identity:
+def resolve_identity(user: str, group: str) -> Identity:
     """Names or numbers. Raises UsageError for unknown ones, MachineError when we may not."""
     uid, gid, name = None, None, ""
     if group:
@@ -90,7 +90,7 @@ def group_id(text: str) -> int:
         raise UsageError(f"no group is called {text!r}; see `getent group`") from None
 
 
-def user_name(uid: int) -> str:
+def describe_user(uid: int) -> str:
     """For people: by its name, where a list knows it."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name}"
@@ -98,7 +98,7 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def group_name(gid: int) -> str:
+def describe_group(gid: int) -> str:
     """For people: by its name, where a list knows it."""
     try:
         return f"group {grp.getgrgid(gid).gr_name}"

@@ -6,7 +6,7 @@ A mere connect would not do: during a reload the old program may be the one that
 import os
 from collections.abc import Iterator
 
-from prefork.config.addresses import Address, Tcp, Unix
+from prefork.config.addresses import Address, TcpAddress, UnixAddress
 from prefork.unix import process_tree
 
 _LISTENING = "0A"
@@ -16,23 +16,27 @@ NAME = 7
 """Words before the name of a unix socket, which may have spaces."""
 
 
-def listens(address: Address, leader: int) -> bool:
+def is_program_listening(address: Address, leader: int) -> bool:
     """Whether a process of the session, or below ``leader``, holds a socket that listens there."""
     inodes = set(_inodes(address))
     if not inodes:
         return False
-    own = [e.pid for e in process_tree.everybody() if process_tree.belongs(e.pid, leader)]
+    own = [
+        e.pid
+        for e in process_tree.iter_processes()
+        if process_tree.is_in_session_or_descendant(e.pid, leader)
+    ]
     return any(inodes & set(_sockets(pid)) for pid in own)
 
 
 def _inodes(address: Address) -> Iterator[str]:
     """Of all sockets that listen at this port or path."""
-    if isinstance(address, Tcp):
+    if isinstance(address, TcpAddress):
         for table in ("tcp", "tcp6"):
             for words in _rows(table):
                 if words[3] == _LISTENING and int(words[1].rpartition(":")[2], 16) == address.port:
                     yield words[9]
-    elif isinstance(address, Unix):
+    elif isinstance(address, UnixAddress):
         for words in _rows("unix"):
             # An abstract name begins with @ here, too.
             if words[NAME:] == [address.path] and words[3] == _ACCEPTS:

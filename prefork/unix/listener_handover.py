@@ -13,37 +13,37 @@ from typing import Any
 
 from prefork.config.addresses import parse_address
 from prefork.errors import MachineError
-from prefork.pool.policy import HandSet
+from prefork.pool.policy import ManualTarget
 from prefork.unix.listeners import Listener
 from prefork.wire import control as wire
 
 
 @dataclass(frozen=True, slots=True)
-class Inherited:
+class InheritedState:
     """What a new master has from the one before, or from the list: its ``listeners``, and the
     number of workers that the operator set."""
 
     listeners: Sequence[Listener] = ()
-    hand_set: HandSet | None = None
+    manual_target: ManualTarget | None = None
 
 
-NOTHING = Inherited()
+NOTHING_INHERITED = InheritedState()
 """What the first master of an app inherits."""
 
 MOST = 253
 """SCM_MAX_FD of the kernel."""
 
 
-def describe(listeners: Iterable[Listener]) -> list[dict[str, Any]]:
+def describe_listeners(listeners: Iterable[Listener]) -> list[dict[str, Any]]:
     """What is to be known of each, beside the socket."""
     return [{"address": str(each.address), "inode": each.inode} for each in listeners]
 
 
-def fetch(connection: socket.socket) -> list[Listener]:
+def fetch_listeners(connection: socket.socket) -> list[Listener]:
     """Copies of a master's, from its control socket. Raises MachineError, RefusedError."""
     data, fds = b"", list[int]()
     try:
-        connection.sendall(wire.request("hand_over"))
+        connection.sendall(wire.encode_request("hand_over"))
         while not data.endswith(b"\n"):
             piece, came, _, _ = socket.recv_fds(connection, 65536, MOST)
             if not piece:
@@ -51,7 +51,7 @@ def fetch(connection: socket.socket) -> list[Listener]:
             data, fds = data + piece, fds + list(came)
     except OSError as error:
         raise MachineError(f"no sockets from the master: {error.strerror or error}") from error
-    said = wire.read_answer(data)
+    said = wire.decode_answer(data)
     assert isinstance(said, wire.Result), "there are no steps on the way"
     return _rebuild(said.value["listeners"], fds)
 

@@ -14,11 +14,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prefork.config.addresses import Address, Inherited, Tcp, Unix, same_socket, scheme_of
+from prefork.config.addresses import (
+    Address,
+    InheritedSocket,
+    TcpAddress,
+    UnixAddress,
+    is_same_socket,
+    scheme_of,
+)
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.printable import printable_line
 from prefork.unix.directory import Directory
-from prefork.unix.identity import look_up
+from prefork.unix.identity import resolve_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +40,14 @@ class Listener:
         if self.socket.family == socket.AF_UNIX:
             return f"unix:{_shown(self.socket.getsockname())}"
         host, port = self.socket.getsockname()[:2]
-        return str(Tcp(host, port))
+        return str(TcpAddress(host, port))
 
-    def serves(self, address: Address) -> bool:
+    def is_bound_to(self, address: Address) -> bool:
         """Whether it listens there already. A unix path is asked itself: somebody may have removed
         it, or spell it differently; its mode and owner do not matter, see ``refit``."""
-        if isinstance(address, Unix) and not address.is_abstract:
+        if isinstance(address, UnixAddress) and not address.is_abstract:
             return self.inode is not None and self.inode == _inode(address.path)
-        return same_socket(address, self.address)
+        return is_same_socket(address, self.address)
 
     def scheme(self, address: Address, has_certificates: bool) -> str:
         """``http`` or ``https``, for a generation that means it by this address."""
@@ -49,7 +56,7 @@ class Listener:
     def close(self) -> None:
         """In the master: close, and remove the path that we made."""
         self.socket.close()
-        if isinstance(self.address, Unix) and self.inode:
+        if isinstance(self.address, UnixAddress) and self.inode:
             with suppress(OSError):  # its folder is gone, or leads elsewhere now
                 _remove(self.address.path, self.inode)
 
@@ -64,12 +71,12 @@ def open_listeners(
     """
     try:
         match address:
-            case Tcp():
+            case TcpAddress():
                 return _open_tcp(address, backlog)
-            case Unix():
+            case UnixAddress():
                 return [_open_unix(address, backlog)]
-            case Inherited(fd):
-                return [adopt(fd, backlog)]
+            case InheritedSocket(fd):
+                return [adopt_inherited_socket(fd, backlog)]
     except PreforkError:
         raise
     except OSError as error:
@@ -79,17 +86,17 @@ def open_listeners(
         raise UsageError(f"cannot listen on {str(address)!r}: {error}") from None
 
 
-def refit(listener: Listener, address: Address, backlog: int) -> None:
+def update_listener(listener: Listener, address: Address, backlog: int) -> None:
     """Give an open socket the backlog, mode and owner that it is to have from now on.
 
     Inherited ones stay as their owner made them. Raises MachineError or UsageError.
     """
-    if isinstance(listener.address, Inherited):
+    if isinstance(listener.address, InheritedSocket):
         return
     try:
         listener.socket.listen(backlog)
-        if isinstance(address, Unix) and not address.is_abstract:
-            folder, name = Directory.of(address.path)
+        if isinstance(address, UnixAddress) and not address.is_abstract:
+            folder, name = Directory.open_parent(address.path)
             with folder, _pinned(folder, name) as pinned:
                 if _identity(pinned) != listener.inode:
                     raise MachineError(f"cannot listen on {address}: another file is in its place")
@@ -101,18 +108,18 @@ def refit(listener: Listener, address: Address, backlog: int) -> None:
 def restore_backlog(listeners: Iterable[Listener], backlog: int) -> None:
     """A program that listens on our socket anew gives it the queue that its runtime likes."""
     for listener in listeners:
-        if not isinstance(listener.address, Inherited):
+        if not isinstance(listener.address, InheritedSocket):
             listener.socket.listen(backlog)
 
 
-def block(listeners: Iterable[Listener]) -> None:
+def set_blocking(listeners: Iterable[Listener]) -> None:
     """As programs expect their sockets. Who does not want that sets O_NONBLOCK, for all who share
     the socket; so this is done once, when it is new, and never to one in use."""
     for listener in listeners:
         listener.socket.setblocking(True)
 
 
-def _dress(address: Unix, pinned: int) -> None:
+def _dress(address: UnixAddress, pinned: int) -> None:
     """By a descriptor, so that whatever somebody puts at the path meanwhile stays as it is."""
     same = f"/proc/self/fd/{pinned}"
     if address.mode is not None:
@@ -121,7 +128,7 @@ def _dress(address: Unix, pinned: int) -> None:
         _chown(same, address.owner)
 
 
-def _open_tcp(address: Tcp, backlog: int) -> list[Listener]:
+def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
     flags = socket.AI_PASSIVE
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
@@ -161,11 +168,11 @@ def _bound(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
     return sock
 
 
-def _open_abstract(address: Unix, backlog: int) -> Listener:
+def _open_abstract(address: UnixAddress, backlog: int) -> Listener:
     """Nothing is left of one that ended, and there is no file to give a mode, an owner or away."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        sock.bind(address.name)
+        sock.bind(address.bind_name)
         sock.listen(backlog)
     except BaseException:
         sock.close()
@@ -173,10 +180,10 @@ def _open_abstract(address: Unix, backlog: int) -> Listener:
     return Listener(sock, address)
 
 
-def _open_unix(address: Unix, backlog: int) -> Listener:
+def _open_unix(address: UnixAddress, backlog: int) -> Listener:
     if address.is_abstract:
         return _open_abstract(address, backlog)
-    folder, name = Directory.of(address.path)
+    folder, name = Directory.open_parent(address.path)
     inode = None
     with folder:
         _clear_stale(address, folder, name)
@@ -197,7 +204,7 @@ def _open_unix(address: Unix, backlog: int) -> Listener:
     return Listener(sock, address, inode)
 
 
-def _require_unused(address: Unix, pinned: int) -> None:
+def _require_unused(address: UnixAddress, pinned: int) -> None:
     """Nothing listens on our new socket yet. Another user could have renamed the socket of another
     server, so that it gets our mode and owner; that one is heard. Raises MachineError."""
     status = os.fstat(pinned)
@@ -219,7 +226,7 @@ def _is_heard(pinned: int) -> bool:
 
 def _chown(path: str, to: str) -> None:
     user, _, group = to.partition(":")
-    owner = look_up(user, group)
+    owner = resolve_identity(user, group)
     os.chown(path, _or_unchanged(owner.uid), _or_unchanged(owner.gid if group else None))
 
 
@@ -227,7 +234,7 @@ def _or_unchanged(number: int | None) -> int:
     return -1 if number is None else number
 
 
-def _clear_stale(address: Unix, folder: Directory, name: str) -> None:
+def _clear_stale(address: UnixAddress, folder: Directory, name: str) -> None:
     """Remove a socket that nobody listens on any more; refuse to touch anything else."""
     try:
         with _pinned(folder, name) as pinned:
@@ -256,9 +263,9 @@ def _pinned(folder: Directory, name: str) -> Iterator[int]:
 
 
 def _remove(path: str, inode: tuple[int, int]) -> None:
-    folder, name = Directory.of(path)
+    folder, name = Directory.open_parent(path)
     with folder:
-        found = folder.look(name)
+        found = folder.lstat(name)
         if found is not None and (found.st_dev, found.st_ino) == inode:
             folder.remove(name)
 
@@ -268,7 +275,7 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def adopt(fd: int, backlog: int | None = None) -> Listener:
+def adopt_inherited_socket(fd: int, backlog: int | None = None) -> Listener:
     """Take over an inherited listening socket, as systemd opens them."""
     try:
         sock = socket.socket(fileno=fd)
@@ -285,10 +292,10 @@ def adopt(fd: int, backlog: int | None = None) -> Listener:
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Listener(sock, Inherited(fd))
+    return Listener(sock, InheritedSocket(fd))
 
 
-def backlog_ceiling() -> int | None:
+def kernel_backlog_limit() -> int | None:
     """The kernel's own limit on a backlog (listen(2)), if it can be read."""
     try:
         with open("/proc/sys/net/core/somaxconn") as file:
@@ -317,11 +324,11 @@ def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()
             f"this server listens on {own} itself, and Linux opens no two addresses that overlap; "
             "name one of them; `prefork restart --stop-first` changes from one to the other"
         )
-    elif error.errno == errno.EADDRINUSE and isinstance(address, Tcp):
+    elif error.errno == errno.EADDRINUSE and isinstance(address, TcpAddress):
         reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"
-    elif error.errno == errno.EADDRINUSE and isinstance(address, Unix):
+    elif error.errno == errno.EADDRINUSE and isinstance(address, UnixAddress):
         reason = "another process has this name; stop it or choose another name"
-    elif error.errno == errno.EACCES and isinstance(address, Tcp):
+    elif error.errno == errno.EACCES and isinstance(address, TcpAddress):
         reason = "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
     elif error.errno == errno.EADDRNOTAVAIL:
         reason = "this machine has no such address"
@@ -330,7 +337,7 @@ def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()
 
 def _on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None:
     """The first of our own that has the same TCP port."""
-    if isinstance(address, Tcp):
+    if isinstance(address, TcpAddress):
         for listener in listeners:
             name = listener.socket.getsockname()
             if listener.socket.family != socket.AF_UNIX and name[1] == address.port:

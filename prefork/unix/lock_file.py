@@ -11,7 +11,7 @@ OBSERVED_FOR = 1.0
 """Seconds in which processes that only look (``is_locked``) let go of a lock, many times over."""
 
 
-def lock(fd: int) -> bool:
+def acquire_lock(fd: int) -> bool:
     """Take the lock until ``fd`` is closed; False: another process holds it.
 
     Observers hold a shared lock for an instant. They are waited for: otherwise a start beside a

@@ -31,13 +31,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, KEEP)
 
 
-class OutOfMemory:
+class OutOfMemoryDetector:
     """Whether the kernel killed for lack of memory, from one question to the next."""
 
     def __init__(self) -> None:
         self._kills = out_of_memory_kills()
 
-    def struck(self) -> bool:
+    def has_new_kills(self) -> bool:
         """Since the last question."""
         before, self._kills = self._kills, out_of_memory_kills()
         return before is not None and self._kills is not None and self._kills > before
@@ -55,7 +55,7 @@ def out_of_memory_kills() -> int | None:
         return None
 
 
-def available(root: str = "/") -> tuple[int, int]:
+def available_memory(root: str = "/") -> tuple[int, int]:
     """Bytes that may still be taken, and all there are, of the machine or of the cgroup around us
     that has least left. Caches that can be dropped are free. ``root`` is where /proc and /sys are.
     """

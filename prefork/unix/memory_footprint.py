@@ -3,13 +3,13 @@
 import os
 import re
 
-from prefork.unix.process_tree import everybody
+from prefork.unix.process_tree import iter_processes
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
-def resident(pid: int) -> int:
+def resident_size(pid: int) -> int:
     """Bytes that are in memory, shared ones too (RSS); 0: it is gone. It takes some 10 µs."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
@@ -18,7 +18,7 @@ def resident(pid: int) -> int:
         return 0
 
 
-def proportional(pid: int) -> int | None:
+def proportional_size(pid: int) -> int | None:
     """Bytes, of shared ones only its share (PSS); 0: it is gone; None: it may not be told to us.
 
     The kernel looks at each page: 1 ms for the first 30 MB, 20 ms for a gigabyte.
@@ -33,7 +33,7 @@ def proportional(pid: int) -> int | None:
     return int(found[1]) * 1024 if found else 0
 
 
-def children(pid: int) -> list[int]:
+def child_pids(pid: int) -> list[int]:
     """Its living children; none when it is gone."""
     found: list[int] = []
     try:
@@ -42,7 +42,9 @@ def children(pid: int) -> list[int]:
                 found += map(int, file.read().split())
     except FileNotFoundError:
         if not _TELLS_CHILDREN:
-            return [each.pid for each in everybody() if each.parent == pid and not each.is_dead]
+            return [
+                each.pid for each in iter_processes() if each.parent == pid and not each.is_dead
+            ]
     except OSError:
         pass  # it went meanwhile
     return found
@@ -52,12 +54,12 @@ _TELLS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 """Whether the kernel was built to (CONFIG_PROC_CHILDREN); most are."""
 
 
-def offspring(pid: int, adopted: list[int]) -> list[int]:
+def related_pids(pid: int, adopted: list[int]) -> list[int]:
     """Itself, its descendants, and those of its session that lost their parent: they are among
     the ``adopted`` then."""
     found = [pid, *(each for each in adopted if each != pid and _session(each) == pid)]
     for each in found:  # it grows while we look
-        found += [child for child in children(each) if child not in found]
+        found += [child for child in child_pids(each) if child not in found]
     return found
 
 

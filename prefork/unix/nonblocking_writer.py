@@ -36,7 +36,7 @@ LAST_WORDS = 2.0
 _OPENING = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Sink:
+class NonblockingWriter:
     """The ways of writing to one descriptor, which stays the caller's. ``is_pipe``: several
     processes may write there, and only writes of up to PIPE_BUF bytes stay whole (pipe(7))."""
 
@@ -44,9 +44,9 @@ class Sink:
         self.fd = fd
         self.is_pipe = False
         self._write: Callable[[int, bytes], int] = os.write
-        self.adapt()
+        self.refresh()
 
-    def adapt(self) -> None:
+    def refresh(self) -> None:
         """Look at the descriptor again, after another file took its place. One that is closed is
         left to ``write`` to complain about."""
         try:
@@ -61,7 +61,7 @@ class Sink:
         the reader is gone or the disk is full."""
         return self._write(self.fd, data)
 
-    def wait(self, seconds: float | None) -> bool:
+    def wait_writable(self, seconds: float | None) -> bool:
         """Wait until there may be room, or the reader is gone; None: without end. False: the time
         is over."""
         room = poll()
@@ -69,7 +69,7 @@ class Sink:
         return bool(room.poll(None if seconds is None else max(0.0, seconds) * 1000))
 
 
-def open_private(fd: int) -> int:
+def reopen_nonblocking(fd: int) -> int:
     """A descriptor for what ``fd`` leads to, that is the caller's to close and does not block where
     the kernel grants a description of its own. Raises OSError when ``fd`` is closed."""
     mode = os.fstat(fd).st_mode
@@ -87,27 +87,27 @@ def open_private(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def write_briefly(fd: int, data: bytes, patience: float = 0.0) -> int:
+def write_with_timeout(fd: int, data: bytes, patience: float = 0.0) -> int:
     """Write as much of ``data`` as is taken within ``patience`` seconds; how many bytes those are.
     A reader that is gone takes none."""
-    sink, rest, deadline = Sink(fd), data, time.monotonic() + patience
+    sink, rest, deadline = NonblockingWriter(fd), data, time.monotonic() + patience
     while rest:
         try:
             rest = rest[sink.write(rest) :]
         except BlockingIOError:
-            if not sink.wait(deadline - time.monotonic()):
+            if not sink.wait_writable(deadline - time.monotonic()):
                 break
         except OSError:
             break
     return len(data) - len(rest)
 
 
-def say(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     """Tell a person something on stderr, before the end of a process. A pipe that nothing reads
     holds it up for LAST_WORDS seconds only. No text acts on a terminal."""
     if os.isatty(2):
         text = printable_text(text)
-    write_briefly(2, f"{text}\n".encode("utf-8", "backslashreplace"), LAST_WORDS)
+    write_with_timeout(2, f"{text}\n".encode("utf-8", "backslashreplace"), LAST_WORDS)
 
 
 def _same(fd: int, new: int, terminal: bool) -> bool:

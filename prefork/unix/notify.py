@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
-from prefork.unix.descriptor_disposal import close_shut, look
-from prefork.unix.poller import Waiter
-from prefork.wire.notify import LONGEST
+from prefork.unix.descriptor_disposal import peek, shutdown_and_close
+from prefork.unix.poller import Poller
+from prefork.wire.notify import MAX_DATAGRAM_SIZE
 
 _CREDENTIALS = struct.Struct("iII")
 _ROOM = socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -25,7 +25,7 @@ _MOST = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class NotifyMessage:
     """One datagram, and who sent it."""
 
     data: bytes
@@ -33,7 +33,7 @@ class Notice:
     uid: int
 
 
-def speak(address: str) -> int:
+def connect_notify_socket(address: str) -> int:
     """A descriptor; what is written to it is said there. Raises MachineError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         try:
@@ -53,7 +53,7 @@ class NotifySocket:
             self._socket.bind("")  # Linux chooses a free abstract name
         except OSError as error:
             raise MachineError(f"cannot open a notify socket: {error.strerror}") from error
-        self.is_held = False
+        self.is_paused = False
         name = self._socket.getsockname()
         self.address = "@" + (name[1:].decode() if isinstance(name, bytes) else name[1:])
 
@@ -61,31 +61,31 @@ class NotifySocket:
         """Readable when something was said; -1 once it is closed."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[Notice]:
+    def read(self) -> Iterator[NotifyMessage]:
         """What was said since the last call, without waiting. It stops after a notice with
         descriptors, and ``is_held`` is true until ``drop`` took that out of the queue."""
         for _ in range(_MOST):
-            if self._socket.fileno() < 0 or self.is_held:
+            if self._socket.fileno() < 0 or self.is_paused:
                 return
             try:
-                seen = look(self._socket, LONGEST, _ROOM)
+                seen = peek(self._socket, MAX_DATAGRAM_SIZE, _ROOM)
             except BlockingIOError:
                 return
-            self.is_held = seen.has_descriptors
-            if not self.is_held:
+            self.is_paused = seen.has_descriptors
+            if not self.is_paused:
                 self._socket.recv(1, socket.MSG_DONTWAIT)
             for level, kind, credentials in seen.extra:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                     pid, uid, _ = _CREDENTIALS.unpack(credentials[: _CREDENTIALS.size])
-                    yield Notice(seen.data, pid, uid)
+                    yield NotifyMessage(seen.data, pid, uid)
 
-    def drop(self) -> None:
+    def discard_next(self) -> None:
         """In another process: the next notice, and what it brings."""
         self._socket.recv(1, socket.MSG_DONTWAIT)
 
-    def hang_up(self, waiter: Waiter) -> None:
+    def hang_up(self, waiter: Poller) -> None:
         """In the master, for good."""
-        close_shut(waiter, self._socket, _ROOM)
+        shutdown_and_close(waiter, self._socket, _ROOM)
 
     def close(self) -> None:
         """In a child, for its copy; in the master while nothing has been said there."""

@@ -7,7 +7,7 @@ FileIdentity = tuple[int, int]
 """Device and inode: the same file under any name."""
 
 
-def identity(path: str) -> FileIdentity | None:
+def file_identity(path: str) -> FileIdentity | None:
     """Identify the file that a path leads to, through symlinks; None: there is none."""
     try:
         found = os.stat(path)
@@ -32,7 +32,7 @@ def _writable(pid: int) -> Iterator[FileIdentity]:
     except OSError:
         return
     for fd in fds:
-        if _is_writable(pid, fd) and (found := identity(f"{folder}/{fd}")) is not None:
+        if _is_writable(pid, fd) and (found := file_identity(f"{folder}/{fd}")) is not None:
             yield found
 
 

@@ -15,17 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from prefork.errors import MachineError
-from prefork.unix.nonblocking_writer import write_briefly
+from prefork.unix.nonblocking_writer import write_with_timeout
 from prefork.unix.pipes import read_available
-from prefork.unix.process import fork, let_signals_through
-from prefork.unix.process_tree import members, signal_session
+from prefork.unix.process import fork, unblock_signals
+from prefork.unix.process_tree import session_members, signal_session
 
 _LOOK = 0.05
 _LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class GuardedSession:
     """One to look after, how it is to be ended, the reading end of its stderr, and where that is
     passed on to."""
 
@@ -33,16 +33,16 @@ class Session:
     stop_signal: int
     kill_timeout: float
     stderr: int
-    sink: int
+    stderr_target: int
 
 
-class Guard:
+class OrphanGuard:
     """The master's side. ``set_title`` is called in the guard, ``log_fd`` is where it passes on."""
 
     def __init__(self, log_fd: int, set_title: Callable[[], None]) -> None:
         self._log_fd = log_fd
         self._set_title = set_title
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, GuardedSession] = {}
         self._line: socket.socket | None = None
 
     def __bool__(self) -> bool:
@@ -53,7 +53,7 @@ class Guard:
         """Readable when it is dead: it never says anything."""
         return self._line.fileno() if self._line is not None else -1
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """One who knows from birth all that we know. Raises MachineError."""
         try:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -65,13 +65,13 @@ class Guard:
             os.close(guard.pidfd)  # the socket tells its end
         self._line = ours
 
-    def watch(self, session: Session) -> None:
+    def add(self, session: GuardedSession) -> None:
         """See to it that this session ends with the master."""
         self._sessions[session.pid] = session
         words = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
-        self._tell(words, [session.stderr, session.sink])
+        self._tell(words, [session.stderr, session.stderr_target])
 
-    def forget(self, pid: int) -> None:
+    def remove(self, pid: int) -> None:
         """Nobody of that session is left."""
         if self._sessions.pop(pid, None) is not None:
             self._tell(str(pid), [])
@@ -99,12 +99,12 @@ class Guard:
         self._set_title()
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_IGN)
-        let_signals_through()
+        unblock_signals()
         for (
             pid,
             session,
         ) in self._sessions.items():  # many go to the same, and are closed one by one
-            self._sessions[pid] = replace(session, sink=os.dup(session.sink))
+            self._sessions[pid] = replace(session, stderr_target=os.dup(session.stderr_target))
         self._keep_only(line.fileno())
         while True:
             words, fds, _, _ = socket.recv_fds(line, _LONGEST, 2)
@@ -117,7 +117,7 @@ class Guard:
     def _keep_only(self, line: int) -> None:
         """The socket, the log, and what is the programs'; all else is the master's."""
         sessions = self._sessions.values()
-        kept = {fd for session in sessions for fd in (session.stderr, session.sink)}
+        kept = {fd for session in sessions for fd in (session.stderr, session.stderr_target)}
         os.dup2(self._log_fd, 2)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
@@ -132,17 +132,17 @@ class Guard:
     def _note(self, words: list[bytes], fds: list[int]) -> None:
         pid, *how = words
         if how:
-            self._sessions[int(pid)] = Session(int(pid), int(how[0]), float(how[1]), *fds)
+            self._sessions[int(pid)] = GuardedSession(int(pid), int(how[0]), float(how[1]), *fds)
         elif (session := self._sessions.pop(int(pid), None)) is not None:
             os.close(session.stderr)
-            os.close(session.sink)
+            os.close(session.stderr_target)
 
     def _end_all(self) -> None:
         sessions = list(self._sessions.values())
         for session in sessions:
             signal_session(session.pid, session.stop_signal)
         died = time.monotonic()
-        while sessions := [session for session in sessions if members(session.pid)]:
+        while sessions := [session for session in sessions if session_members(session.pid)]:
             for session in sessions:
                 _pass_on(session)
                 if time.monotonic() - died >= session.kill_timeout:
@@ -152,8 +152,8 @@ class Guard:
             _pass_on(session)  # what it said last
 
 
-def _pass_on(session: Session) -> None:
+def _pass_on(session: GuardedSession) -> None:
     """What has no room is lost: the guard has to end the session, whether its stderr is read or
     not, and no master is left to count."""
     if data := read_available(session.stderr):
-        write_briefly(session.sink, data)
+        write_with_timeout(session.stderr_target, data)

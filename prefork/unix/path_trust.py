@@ -13,7 +13,7 @@ import pwd
 import stat
 from functools import cache
 
-from prefork.unix.identity import user_name
+from prefork.unix.identity import describe_user
 
 
 class ParentError(OSError):
@@ -29,7 +29,7 @@ def require_trusted(fd: int) -> None:
     owner, mode = status.st_uid, status.st_mode
     if owner not in (0, os.geteuid()) and owner != _unmapped_user():
         raise ParentError(
-            f"{_path_of(fd)} belongs to {user_name(owner)}, who could exchange what is below it"
+            f"{_path_of(fd)} belongs to {describe_user(owner)}, who could exchange what is below it"
         )
     if mode & stat.S_ISVTX or not mode & 0o022:
         return

@@ -8,10 +8,10 @@ import os
 from contextlib import suppress
 
 from prefork.errors import MachineError
-from prefork.unix.directory import Directory, ForeignFileError
-from prefork.unix.identity import user_name
-from prefork.unix.lock_file import lock
-from prefork.unix.regular_file import NotRegularError
+from prefork.unix.directory import Directory, UntrustedFileError
+from prefork.unix.identity import describe_user
+from prefork.unix.lock_file import acquire_lock
+from prefork.unix.regular_file import NotRegularFileError
 
 
 class PidFile:
@@ -20,7 +20,7 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         try:
-            self._folder, self._name = Directory.of(self.path)
+            self._folder, self._name = Directory.open_parent(self.path)
         except OSError as error:
             raise MachineError(self._cannot(error)) from error
         try:
@@ -35,7 +35,7 @@ class PidFile:
 
     def _cannot(self, error: OSError) -> str:
         advice = ""
-        if isinstance(error, ForeignFileError | NotRegularError):
+        if isinstance(error, UntrustedFileError | NotRegularFileError):
             advice = "; remove it or choose another"
         return f"cannot write the pid file {self.path}: {error.strerror}{advice}"
 
@@ -46,15 +46,15 @@ class PidFile:
             owner = os.fstat(fd).st_uid
             if owner != os.geteuid():
                 os.close(fd)
-                raise ForeignFileError(f"it belongs to {user_name(owner)}")
-            if not lock(fd):
+                raise UntrustedFileError(f"it belongs to {describe_user(owner)}")
+            if not acquire_lock(fd):
                 pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
                 os.close(fd)
                 raise MachineError(
                     f"already running: pid {pid} holds the pid file {self.path}; "
                     f"stop it with `kill {pid}` or choose another --pid-file"
                 )
-            if self._folder.holds(self._name, fd):
+            if self._folder.is_same_file(self._name, fd):
                 return fd
             os.close(fd)  # its last owner removed it between our open and our lock
 
@@ -72,7 +72,7 @@ class PidFile:
 
     def close(self) -> None:
         """In the master: remove it, then let go of the lock."""
-        if self._folder.holds(self._name, self._fd):
+        if self._folder.is_same_file(self._name, self._fd):
             self._folder.remove(self._name)
         self.close_copy()
 

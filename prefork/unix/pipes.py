@@ -42,7 +42,7 @@ def open_ready_pipe() -> Pipe:
     return _open_pipe()
 
 
-def open_ask_pipe() -> Pipe:
+def open_stack_request_pipe() -> Pipe:
     """Neither end ever blocks. Raises MachineError."""
     pipe = _open_pipe()
     os.set_blocking(pipe.writer, False)
@@ -71,7 +71,7 @@ def open_output_pipe() -> Pipe:
 SPLICE_F_NONBLOCK = 2
 
 
-class Glance:
+class PipePeeker:
     """Looks into a pipe without taking anything out of it (tee(2)).
 
     What was seen is still in the pipe, so whoever looks may die before it did its work.
@@ -80,7 +80,7 @@ class Glance:
     def __init__(self) -> None:
         self._copy = _open_pipe()
 
-    def look(self, fd: int) -> bytes | None:
+    def peek(self, fd: int) -> bytes | None:
         """What is in the pipe, at most 64 KB of it; None when nothing, empty at the end of file."""
         seen = _tee(fd, self._copy.writer)
         return os.read(self._copy.reader, seen) if seen else None if seen is None else b""
@@ -90,14 +90,14 @@ class Glance:
         self._copy.close()
 
 
-def pass_on(source: int, sink: int) -> bytes | None:
+def forward_pipe(source: int, sink: int) -> bytes | None:
     """From pipe to pipe, and tell what it was; None when there is nothing or no room, empty at the
     end of file. Nothing is taken that the sink did not get."""
     copied = _tee(source, sink)
     return os.read(source, copied) if copied else None if copied is None else b""
 
 
-def has_something(fd: int) -> bool:
+def has_data(fd: int) -> bool:
     """Whether it could be read now."""
     look = select.poll()
     look.register(fd, select.POLLIN)

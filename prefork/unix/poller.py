@@ -8,21 +8,21 @@ LONGEST_WAIT = 3600.0
 deadline may be further away, because an option says so or because a worker wrote it."""
 
 
-class Waiter:
+class Poller:
     """Descriptors, each with what to call when it is readable."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
-    def watch(self, fd: int, react: Callable[[], object]) -> None:
+    def add_reader(self, fd: int, react: Callable[[], object]) -> None:
         """Call ``react()`` whenever ``fd`` is readable or closed at the other end."""
         self._selector.register(fd, selectors.EVENT_READ, react)
 
-    def watch_room(self, fd: int, react: Callable[[], object]) -> None:
+    def add_writer(self, fd: int, react: Callable[[], object]) -> None:
         """Call ``react()`` whenever ``fd`` can be written, or its reader is gone."""
         self._selector.register(fd, selectors.EVENT_WRITE, react)
 
-    def forget(self, fd: int) -> None:
+    def remove(self, fd: int) -> None:
         """To be called before ``fd`` is closed."""
         self._selector.unregister(fd)
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from prefork.errors import MachineError
-from prefork.unix.streams import flush_before_end
+from prefork.unix.streams import flush_before_exit
 
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ExitStatus:
     """How a child ended: exactly one of ``code`` and ``signal`` (its name) is set."""
 
     code: int | None
@@ -35,27 +35,27 @@ class Child:
     pid: int
     pidfd: int
 
-    def send(self, signum: int) -> None:
+    def send_signal(self, signum: int) -> None:
         """Signal it; a child that is dead already hears nothing."""
         try:
             signal.pidfd_send_signal(self.pidfd, signum)
         except ProcessLookupError:
             pass
 
-    def ends_within(self, seconds: float) -> bool:
+    def wait_for_exit(self, seconds: float) -> bool:
         """Wait so long for its end; whether it came."""
         end = select.poll()
         end.register(self.pidfd, select.POLLIN)
         return bool(end.poll(max(0.0, seconds) * 1000))
 
-    def reap(self) -> Death:
+    def reap(self) -> ExitStatus:
         """Wait for its end, collect it, and close the pidfd."""
         found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         os.close(self.pidfd)
         assert found is not None, "waitid without WNOHANG always finds somebody"
         if found.si_code == os.CLD_EXITED:
-            return Death(found.si_status, None)
-        return Death(None, signal_name(found.si_status))
+            return ExitStatus(found.si_status, None)
+        return ExitStatus(None, signal_name(found.si_status))
 
 
 def signal_name(number: int) -> str:
@@ -111,7 +111,7 @@ def _leave(code: int) -> NoReturn:
     """Run the app's exit handlers, but none of the parent's frames and finalizers."""
     try:
         atexit._run_exitfuncs()
-        for complaint in flush_before_end():
+        for complaint in flush_before_exit():
             traceback.print_exception(complaint)
     except BaseException:
         traceback.print_exc()
@@ -119,12 +119,12 @@ def _leave(code: int) -> NoReturn:
         os._exit(code)
 
 
-def let_signals_through() -> None:
+def unblock_signals() -> None:
     """Unblock all signals; those that came meanwhile arrive now."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def die_with_parent(signum: int, parent: int) -> bool:
+def set_parent_death_signal(signum: int, parent: int) -> bool:
     """Ask for ``signum`` when the parent dies (prctl(2)); False: it is dead already.
 
     To be called after privileges were dropped, because changing the user clears the wish.
@@ -133,7 +133,7 @@ def die_with_parent(signum: int, parent: int) -> bool:
     return os.getppid() == parent
 
 
-def reap_strangers(known: Callable[[int], bool]) -> None:
+def reap_adopted_orphans(known: Callable[[int], bool]) -> None:
     """As PID 1, collect orphans that the kernel handed to us; our own children are left alone."""
     while True:
         try:

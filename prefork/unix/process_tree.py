@@ -15,7 +15,7 @@ _DEAD = ("Z", "X")
 
 
 @dataclass(frozen=True, slots=True)
-class Relative:
+class ProcessInfo:
     """One process, as it was a moment ago."""
 
     pid: int
@@ -24,7 +24,7 @@ class Relative:
     is_dead: bool
 
 
-def look_up(pid: int) -> Relative | None:
+def read_process(pid: int) -> ProcessInfo | None:
     """None: there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -32,25 +32,25 @@ def look_up(pid: int) -> Relative | None:
             state, parent, _, session = file.read().rpartition(b")")[2].split()[:4]
     except (OSError, ValueError):
         return None
-    return Relative(pid, int(parent), int(session), state.decode() in _DEAD)
+    return ProcessInfo(pid, int(parent), int(session), state.decode() in _DEAD)
 
 
-def everybody() -> Iterator[Relative]:
+def iter_processes() -> Iterator[ProcessInfo]:
     """All processes that can be seen."""
     for name in os.listdir("/proc"):
-        if name.isdigit() and (found := look_up(int(name))) is not None:
+        if name.isdigit() and (found := read_process(int(name))) is not None:
             yield found
 
 
-def members(session: int) -> list[int]:
+def session_members(session: int) -> list[int]:
     """The living of a session."""
-    return [each.pid for each in everybody() if each.session == session and not each.is_dead]
+    return [each.pid for each in iter_processes() if each.session == session and not each.is_dead]
 
 
 def descendants(root: int) -> list[int]:
     """List ``root`` and all processes below it that are alive."""
     children: dict[int, list[int]] = {}
-    for each in everybody():
+    for each in iter_processes():
         if not each.is_dead:
             children.setdefault(each.parent, []).append(each.pid)
     found = [root]
@@ -59,15 +59,15 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def belongs(pid: int, leader: int) -> bool | None:
+def is_in_session_or_descendant(pid: int, leader: int) -> bool | None:
     """Whether ``pid`` is of the session or a descendant of ``leader``; None: it is gone."""
-    found = look_up(pid)
+    found = read_process(pid)
     if found is None:
         return None
     while found is not None and found.pid > 1:
         if leader in (found.pid, found.session):
             return True
-        found = look_up(found.parent)
+        found = read_process(found.parent)
     return False
 
 
@@ -77,7 +77,7 @@ def signal_session(session: int, signum: int) -> None:
         os.killpg(session, signum)
     except (ProcessLookupError, PermissionError):
         pass  # nobody, or nobody whom we may signal, is left in it
-    for each in list(everybody()):
+    for each in list(iter_processes()):
         if each.session == session and not each.is_dead and not _in_group(each.pid, session):
             _send(each.pid, session, signum)
 
@@ -104,15 +104,15 @@ def _send(pid: int, session: int, signum: int) -> None:
         os.close(pidfd)
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """Become the parent of all descendants that lose theirs (prctl(2)), so that none escapes."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_adopted() -> None:
+def kill_adopted_orphans() -> None:
     """Kill and reap the children that came to us from other sessions: they outlived everything."""
     own = os.getsid(0)
-    while found := [e for e in everybody() if e.parent == os.getpid() and e.session != own]:
+    while found := [e for e in iter_processes() if e.parent == os.getpid() and e.session != own]:
         for each in found:
             os.kill(each.pid, signal.SIGKILL)  # a child of ours that we have not reaped
             os.waitpid(each.pid, 0)

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from prefork.plural import counted
+from prefork.plural import pluralize
 
 FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -22,11 +22,11 @@ _KINDS = (
 )
 
 
-class NotRegularError(OSError):
+class NotRegularFileError(OSError):
     """The file is of another kind, or too large. ``strerror`` says which."""
 
 
-def kind(mode: int) -> str:
+def file_kind(mode: int) -> str:
     """The kind of a file, in words, from its ``st_mode``."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
 
@@ -50,7 +50,7 @@ def open_regular(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None)
     os.close(fd)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise _not_regular(kind(mode))
+    raise _not_regular(file_kind(mode))
 
 
 def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = None) -> bytes:
@@ -62,17 +62,17 @@ def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = Non
     with open(open_regular(path, os.O_RDONLY | flags, dir_fd), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise NotRegularError(errno.EFBIG, f"it has more than {counted(limit, 'byte')}")
+        raise NotRegularFileError(errno.EFBIG, f"it has more than {pluralize(limit, 'byte')}")
     return data
 
 
 def _kind_at(path: str, flags: int, dir_fd: int | None) -> str:
     follow = not flags & os.O_NOFOLLOW
     try:
-        return kind(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)
+        return file_kind(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)
     except OSError as error:
         return f"gone ({error.strerror})" if follow else "gone"
 
 
-def _not_regular(what: str) -> NotRegularError:
-    return NotRegularError(errno.EINVAL, f"it is {what}, not a regular file")
+def _not_regular(what: str) -> NotRegularFileError:
+    return NotRegularFileError(errno.EINVAL, f"it is {what}, not a regular file")

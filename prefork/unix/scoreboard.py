@@ -16,15 +16,15 @@ import os
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from prefork.http.load import NOBODY
+from prefork.http.load import UNAVAILABLE
 from prefork.unix import shared_memory
 from prefork.wire import histogram
 from prefork.wire.scoreboard import (
+    FIELD_INDEX,
     FIELD_SIZE,
     HEAD,
     HEAD_INDEX,
-    HISTOGRAM,
-    INDEX,
+    HISTOGRAM_INDEX,
     LOADS_SIZE,
     MAGIC,
     MASTER_FIELDS,
@@ -35,24 +35,24 @@ from prefork.wire.scoreboard import (
     SIZE,
     WORKER_FIELDS,
     Field,
-    offset,
     plausible_count,
     plausible_time,
     record_offset,
+    row_offset,
 )
 
-WORKER = INDEX["worker"]
-ENDS = INDEX["ends"]
-OUTDATED = INDEX["outdated"]
-STATE = INDEX["state"]
+WORKER = FIELD_INDEX["worker"]
+ENDS = FIELD_INDEX["ends"]
+OUTDATED = FIELD_INDEX["outdated"]
+STATE = FIELD_INDEX["state"]
 """In a record of the master's part."""
 
-DEADLINE = INDEX["deadline"]
-BEAT = INDEX["beat"]
-DUE = INDEX["due"]
-SEQUENCE = INDEX["sequence"]
-SHARES = INDEX["shares"]
-WORKING = INDEX["working"]
+DEADLINE = FIELD_INDEX["deadline"]
+BEAT = FIELD_INDEX["beat"]
+DUE = FIELD_INDEX["due"]
+SEQUENCE = FIELD_INDEX["sequence"]
+SHARES = FIELD_INDEX["shares"]
+WORKING = FIELD_INDEX["working"]
 """In a row of the workers' part."""
 
 _USED = HEAD_INDEX["rows"]
@@ -72,7 +72,7 @@ class Row:
     __slots__ = ("_bytes", "counts", "floats", "loads", "number", "record", "rows")
 
     def __init__(self, master: memoryview, workers: memoryview, number: int) -> None:
-        start = offset(number)
+        start = row_offset(number)
         part = self._bytes = workers[start : start + ROW_SIZE]
         self.number = number
         self.floats = part.cast("d")
@@ -90,7 +90,7 @@ class Row:
 
     def clear(self) -> None:
         """Zero every field, whatever the last owner of the row left there."""
-        self.loads[self.number] = NOBODY
+        self.loads[self.number] = UNAVAILABLE
         self._bytes[:] = bytes(ROW_SIZE)
 
     def make_private(self) -> None:
@@ -116,7 +116,7 @@ class Rows:
         """How many rows may be in use, from the first on."""
         return self.master_counts[_USED]
 
-    def has_only(self, row: int) -> bool:
+    def is_only_worker(self, row: int) -> bool:
         """Whether no other row belongs to anybody."""
         return not any(
             self.master_counts[record_offset(other) // FIELD_SIZE + WORKER]
@@ -124,10 +124,10 @@ class Rows:
             if other != row
         )
 
-    def others_share(self, row: int) -> bool:
+    def has_other_sharing_worker(self, row: int) -> bool:
         """Whether another worker goes on with connections that are shared."""
         return any(
-            self.counts[offset(other) // FIELD_SIZE + SHARES]
+            self.counts[row_offset(other) // FIELD_SIZE + SHARES]
             for other in range(self.used)
             if other != row
         )
@@ -136,13 +136,13 @@ class Rows:
         """Whether its worker is to be replaced."""
         return bool(self.master_counts[record_offset(row) // FIELD_SIZE + OUTDATED])
 
-    def beat(self, row: int) -> float:
+    def last_beat_at(self, row: int) -> float:
         """When its worker beat last (monotonic)."""
-        return float(self.floats[offset(row) // FIELD_SIZE + BEAT])
+        return float(self.floats[row_offset(row) // FIELD_SIZE + BEAT])
 
-    def due(self, row: int) -> float:
+    def next_beat_at(self, row: int) -> float:
         """For when its worker has planned its next beat (monotonic)."""
-        return float(self.floats[offset(row) // FIELD_SIZE + DUE])
+        return float(self.floats[row_offset(row) // FIELD_SIZE + DUE])
 
     def head(self) -> dict[str, Any]:
         """What the master says, by the names of the fields."""
@@ -165,12 +165,12 @@ class Rows:
         return row
 
     def _of_worker(self, number: int) -> dict[str, Any]:
-        start = offset(number) // FIELD_SIZE
-        times = start + HISTOGRAM
+        start = row_offset(number) // FIELD_SIZE
+        times = start + HISTOGRAM_INDEX
         for _ in range(TRIES):
             before = self.counts[start + SEQUENCE]
             row = _read(WORKER_FIELDS, self.counts, self.floats, start)
-            counted = self.counts[times : times + histogram.BUCKETS].tolist()
+            counted = self.counts[times : times + histogram.BUCKET_COUNT].tolist()
             torn = bool(before & 1) or before != self.counts[start + SEQUENCE]
             if not torn:
                 break
@@ -190,12 +190,12 @@ def _read(
     }
 
 
-EMPTY: dict[str, Any] = {
+EMPTY_ROW: dict[str, Any] = {
     **{f.name: 0.0 if f.code == "d" else 0 for f in (*MASTER_FIELDS, *WORKER_FIELDS)},
-    "times": [0] * histogram.BUCKETS,
+    "times": [0] * histogram.BUCKET_COUNT,
     "torn": False,
     "row": 0,
-    "load": NOBODY,
+    "load": UNAVAILABLE,
 }
 """What is read of a worker that is gone."""
 
@@ -216,23 +216,23 @@ class Scoreboard:
         self._workers = shared_memory.map_writable(self._workers_fd, SIZE, inherited=True)
         self.rows = Rows(self._master, self._workers)
         self._free = list(range(ROWS))
-        self.note(magic=MAGIC, pid=os.getpid(), workers_fd=self._workers_fd)
+        self.set_head_fields(magic=MAGIC, pid=os.getpid(), workers_fd=self._workers_fd)
 
     @property
     def path(self) -> str:
         """Where others of this user find it, as long as the master lives."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
-    def note(self, **fields: float) -> None:
+    def set_head_fields(self, **fields: float) -> None:
         """Write fields of the head."""
         for name, value in fields.items():
             self._write(name, HEAD_INDEX[name], value)
 
-    def assign(self, row: Row, **fields: float) -> None:
+    def set_row_fields(self, row: Row, **fields: float) -> None:
         """Write fields of a row that are the master's."""
         start = record_offset(row.number) // FIELD_SIZE
         for name, value in fields.items():
-            self._write(name, start + INDEX[name], value)
+            self._write(name, start + FIELD_INDEX[name], value)
 
     def _write(self, name: str, place: int, value: float) -> None:
         if _CODES[name] == "d":
@@ -240,22 +240,22 @@ class Scoreboard:
         else:
             self._counts[place] = int(value)
 
-    def take(self, worker: int) -> Row:
+    def acquire_row(self, worker: int) -> Row:
         """A clean row for this worker, as near to the first as can be."""
         row = Row(self._master, self._workers, heapq.heappop(self._free))
         self._clear(row)
-        self.assign(row, worker=worker)
-        self.note(rows=max(self.rows.used, row.number + 1))
+        self.set_row_fields(row, worker=worker)
+        self.set_head_fields(rows=max(self.rows.used, row.number + 1))
         return row
 
-    def release(self, row: Row) -> None:
+    def release_row(self, row: Row) -> None:
         """To be called after its worker was reaped. A process that this worker left behind may
         still write there, hence it is cleared once more when it is taken."""
         self._clear(row)
         heapq.heappush(self._free, row.number)
 
     def _clear(self, row: Row) -> None:
-        self.assign(row, **dict.fromkeys((field.name for field in MASTER_FIELDS), 0))
+        self.set_row_fields(row, **dict.fromkeys((field.name for field in MASTER_FIELDS), 0))
         row.clear()
 
     def close_copy(self) -> None:
@@ -265,7 +265,7 @@ class Scoreboard:
         os.close(self._workers_fd)
 
 
-def look(path: str) -> Rows:
+def open_scoreboard(path: str) -> Rows:
     """The scoreboard of another process. Raises OSError when it is gone, ValueError when it is
     none."""
     head = _look(path, MASTER_SIZE)

@@ -21,8 +21,8 @@ import termios
 from contextlib import suppress
 from dataclasses import dataclass
 
-from prefork.http.peer import Addresses, Place
-from prefork.plural import counted
+from prefork.http.peer import Addresses, HostPort
+from prefork.plural import pluralize
 
 _MESSAGE = struct.Struct("=H64sH64sH")
 """Family of the socket, client and server; a host of no bytes stands for none."""
@@ -40,12 +40,12 @@ MOST_DROPPED = 4096
 """Messages; a queue holds some three hundred, but a worker may go on filling it."""
 
 
-class StrangeMessageError(Exception):
+class InvalidMessageError(Exception):
     """What was taken is no connection. ``str(error)`` says what it was."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedConnection:
     """An open connection, and what its last worker knew of it."""
 
     fd: int
@@ -60,7 +60,7 @@ class SharedQueue:
         kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
         self._into, self.socket = socket.socketpair(socket.AF_UNIX, kind)
 
-    def give(self, fd: int, family: int, addresses: Addresses) -> bool:
+    def put(self, fd: int, family: int, addresses: Addresses) -> bool:
         """Let go of it; False: there is no room, or the queue is closed, and it stays ours. The
         caller's descriptor is still the caller's to close."""
         message = _MESSAGE.pack(family, *_packed(addresses.client), *_packed(addresses.server))
@@ -71,7 +71,7 @@ class SharedQueue:
         except OSError:
             return False  # EAGAIN, EBADF, ETOOMANYREFS: nothing was sent
 
-    def take(self) -> Shared:
+    def get(self) -> SharedConnection:
         """The one that has waited for longest.
 
         Raises OSError: BlockingIOError when there is none, EMFILE when this process cannot have one
@@ -100,8 +100,8 @@ class SharedQueue:
             raise OSError(errno.EMFILE, "a shared connection is lost: too many open files")
         if not message and self._is_shut():
             raise BrokenPipeError(errno.EPIPE, "the queue of shared connections was shut down")
-        raise StrangeMessageError(
-            f"{counted(len(message), 'byte')} with {len(fds)} descriptors or more"
+        raise InvalidMessageError(
+            f"{pluralize(len(message), 'byte')} with {len(fds)} descriptors or more"
         )
 
     def _is_shut(self) -> bool:
@@ -110,17 +110,17 @@ class SharedQueue:
         look.register(self.socket, select.POLLRDHUP)
         return bool(look.poll(0))
 
-    def waiting(self) -> int:
+    def length(self) -> int:
         """How many wait now."""
-        return unread(self.socket.fileno()) // _MESSAGE.size
+        return unread_bytes(self.socket.fileno()) // _MESSAGE.size
 
-    def is_filled(self) -> bool:
+    def has_messages(self) -> bool:
         """Whether something can be taken, a connection or not."""
         look = select.poll()
         look.register(self.socket, select.POLLIN)
         return bool(look.poll(0))
 
-    def drop(self) -> int:
+    def discard_all(self) -> int:
         """End all that wait; how many there were. A process without a free descriptor stops early.
 
         To be called where closing may take long.
@@ -128,8 +128,8 @@ class SharedQueue:
         count = 0
         with suppress(OSError):
             for _ in range(MOST_DROPPED):
-                with suppress(StrangeMessageError):
-                    os.close(self.take().fd)
+                with suppress(InvalidMessageError):
+                    os.close(self.get().fd)
                     count += 1
         return count
 
@@ -143,7 +143,7 @@ class SharedQueue:
         self.socket.close()
 
 
-def unread(fd: int) -> int:
+def unread_bytes(fd: int) -> int:
     """Bytes that the other side of a socket has sent and nobody has read (tcp(7), unix(7)).
     Raises OSError."""
     return int(_INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
@@ -159,16 +159,16 @@ def _descriptors(level: int, kind: int, data: bytes) -> "array.array[int]":
     return fds
 
 
-def _shared(fd: int, message: bytes) -> Shared:
+def _shared(fd: int, message: bytes) -> SharedConnection:
     """Raises StrangeMessageError."""
     try:
         family, client, port, server, server_port = _MESSAGE.unpack(message)
         addresses = Addresses(_unpacked(client, port), _unpacked(server, server_port))
     except (struct.error, UnicodeDecodeError) as error:
-        raise StrangeMessageError(str(error)) from None
+        raise InvalidMessageError(str(error)) from None
     if (family, socket.SOCK_STREAM) != _kind(fd):
-        raise StrangeMessageError("a descriptor that is no connection")
-    return Shared(fd, family, addresses)
+        raise InvalidMessageError("a descriptor that is no connection")
+    return SharedConnection(fd, family, addresses)
 
 
 def _kind(fd: int) -> tuple[int, int] | None:
@@ -183,10 +183,10 @@ def _kind(fd: int) -> tuple[int, int] | None:
         return None
 
 
-def _packed(place: Place | None) -> tuple[bytes, int]:
+def _packed(place: HostPort | None) -> tuple[bytes, int]:
     return (place[0].encode("ascii"), place[1]) if place is not None else (b"", 0)
 
 
-def _unpacked(host: bytes, port: int) -> Place | None:
+def _unpacked(host: bytes, port: int) -> HostPort | None:
     name = host.rstrip(b"\0").decode("ascii")
     return (name, port) if name else None

@@ -71,7 +71,7 @@ def signal_number(text: str) -> int:
     return names[name]
 
 
-def in_terminal_foreground() -> bool:
+def is_in_terminal_foreground() -> bool:
     """Whether the terminal sends us its own signals: WINCH when it is resized, INT at Ctrl-C.
 
     It does so wherever our stdin comes from, hence /dev/tty.
@@ -88,7 +88,7 @@ def in_terminal_foreground() -> bool:
         os.close(terminal)
 
 
-class Mailbox:
+class SignalQueue:
     """Collects ``wanted`` signals from its opening on. ``fd`` is readable when there is post."""
 
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
-from prefork.unix.nonblocking_writer import Sink, open_private
+from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
 
 PATIENCE = 1.0
 """Seconds for the reader of stdout to take what a process printed before its end."""
@@ -22,7 +22,7 @@ def flush_streams() -> list[Exception]:
     return [complaint for stream in _streams() for complaint in _flush(stream, None)]
 
 
-def flush_before_end() -> list[Exception]:
+def flush_before_exit() -> list[Exception]:
     """The same, without waiting for ever on a pipe or terminal that nothing reads: a process that
     ends is not to be held up by its last lines. Where it cannot be opened anew, a buffer
     that is larger than the room may still block."""
@@ -32,7 +32,7 @@ def flush_before_end() -> list[Exception]:
     return [complaint for stream in _streams() for complaint in _flush(stream, deadline)]
 
 
-def print_line_by_line() -> None:
+def enable_line_buffering() -> None:
     """From now on a line that is printed is written at once, as on a terminal."""
     for stream in _streams():
         try:
@@ -52,7 +52,7 @@ def error_stream() -> Any:
     return os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
-def open_descriptors() -> None:
+def ensure_standard_descriptors() -> None:
     """See that 0, 1 and 2 are open, if only at /dev/null: else the next socket gets that number,
     and what an app or a library prints goes there."""
     for fd in range(3):
@@ -61,7 +61,7 @@ def open_descriptors() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-class Descriptors:
+class StandardDescriptors:
     """What 1 and 2 lead to, to be replaced later unless the app put something of its own there."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ def _has_room(stream: Any, deadline: float) -> bool:
         fd = stream.fileno()
     except Exception:
         return True
-    return Sink(fd).wait(deadline - monotonic())
+    return NonblockingWriter(fd).wait_writable(deadline - monotonic())
 
 
 def _identity(fd: int) -> tuple[int, int] | None:
@@ -138,7 +138,7 @@ def _identity(fd: int) -> tuple[int, int] | None:
 
 def _stop_blocking(fd: int) -> None:
     try:
-        new = open_private(fd)
+        new = reopen_nonblocking(fd)
     except OSError:
         return  # the app closed it
     if not os.get_blocking(new):

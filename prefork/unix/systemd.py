@@ -7,12 +7,12 @@ from collections.abc import MutableMapping
 
 from prefork.printable import printable_line
 
-FIRST_FD = 3
+LISTEN_FDS_START = 3
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
-class Notifier:
+class SystemdNotifier:
     """The line to the service manager; silent when there is none.
 
     The variables are taken out of ``environ``: workers do not speak for the service.
@@ -24,21 +24,21 @@ class Notifier:
         # A leading @ stands for the NUL of an abstract address.
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self.watchdog_interval = _watchdog_interval(found)
-        self.watchdog_due = None if self.watchdog_interval is None else time.monotonic()
+        self.watchdog_due_at = None if self.watchdog_interval is None else time.monotonic()
 
-    def ready(self) -> None:
+    def notify_ready(self) -> None:
         """The service answers."""
         self._send("READY=1")
 
-    def reloading(self) -> None:
+    def notify_reloading(self) -> None:
         """A reload began; Type=notify-reload compares the time with its own signal."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self) -> None:
+    def notify_stopping(self) -> None:
         """The service is going down."""
         self._send("STOPPING=1")
 
-    def status(self, text: str) -> None:
+    def notify_status(self, text: str) -> None:
         """One line for ``systemctl status``. A line end in it would begin the next variable of
         sd_notify(3), such as MAINPID."""
         self._send("STATUS=" + printable_line(text))
@@ -47,14 +47,14 @@ class Notifier:
         """Still alive."""
         self._send("WATCHDOG=1")
 
-    def feed(self) -> None:
+    def feed_watchdog(self) -> None:
         """The watchdog, if there is one and it is time."""
         now = time.monotonic()
-        if self.watchdog_interval is not None and now >= (self.watchdog_due or 0.0):
-            self.watchdog_due = now + self.watchdog_interval
+        if self.watchdog_interval is not None and now >= (self.watchdog_due_at or 0.0):
+            self.watchdog_due_at = now + self.watchdog_interval
             self.watchdog()
 
-    def main_pid(self, pid: int) -> None:
+    def notify_main_pid(self, pid: int) -> None:
         """Who the main process is, after daemonizing."""
         self._send(f"MAINPID={pid}")
 
@@ -82,4 +82,4 @@ def inherited_sockets(environ: MutableMapping[str, str]) -> list[int]:
     found = {name: environ.pop(name, "") for name in _SOCKETS}
     if found["LISTEN_PID"] != str(os.getpid()) or not found["LISTEN_FDS"].isdigit():
         return []
-    return list(range(FIRST_FD, FIRST_FD + int(found["LISTEN_FDS"])))
+    return list(range(LISTEN_FDS_START, LISTEN_FDS_START + int(found["LISTEN_FDS"])))

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefork.errors import PreforkError, UsageError
-from prefork.plural import counted
-from prefork.printable import shortened
+from prefork.plural import pluralize
+from prefork.printable import cut_middle
 
-LONGEST = 1024 * 1024
+MAX_LINE_SIZE = 1024 * 1024
 """Bytes of a line; more is no request of ours."""
 
-ROOM_FOR_REASONS = LONGEST // 2
+MAX_REASONS_SIZE = MAX_LINE_SIZE // 2
 """Bytes that the reasons of all deaths may take in one answer."""
 
 
@@ -42,7 +42,7 @@ class Verb:
 
     name: str
     text: str
-    changes: bool = False
+    owner_only: bool = False
     arguments: tuple[Argument, ...] = ()
 
 
@@ -110,31 +110,31 @@ class RefusedError(PreforkError):
         self.exit_code = code
 
 
-def request(verb: str, **arguments: Any) -> bytes:
+def encode_request(verb: str, **arguments: Any) -> bytes:
     """The line that asks."""
     return _line({"verb": verb, "arguments": arguments})
 
 
-def progress(text: str, **details: Any) -> bytes:
+def encode_progress(text: str, **details: Any) -> bytes:
     """A line on the way."""
     return _line({"progress": text, **details})
 
 
-def result(value: Mapping[str, Any]) -> bytes:
+def encode_result(value: Mapping[str, Any]) -> bytes:
     """The last line, when the goal is reached."""
     return _line({"result": value})
 
 
-def error(text: str, code: int) -> bytes:
+def encode_error(text: str, code: int) -> bytes:
     """The last line, when it is not; ``code`` is the exit code for the client."""
-    return _line({"error": shortened(text), "code": code})
+    return _line({"error": cut_middle(text), "code": code})
 
 
-def fitting_deaths(deaths: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def fit_deaths(deaths: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The deaths, by their time (``at``), as they fit into one answer: each has a ``reason``, and
     those of the oldest are cut to one line of 200 characters where ROOM_FOR_REASONS is used up."""
     told: list[Mapping[str, Any]] = []
-    room = ROOM_FOR_REASONS
+    room = MAX_REASONS_SIZE
     for death in sorted(deaths, key=lambda death: float(death["at"]), reverse=True):
         room -= len(json.dumps(death["reason"]))
         short = death if room >= 0 else {**death, "reason": _last_line(death["reason"])[:200]}
@@ -146,7 +146,7 @@ def _last_line(text: str) -> str:
     return text.rstrip().rpartition("\n")[2]
 
 
-def read_request(line: bytes) -> Request:
+def decode_request(line: bytes) -> Request:
     """What a client asks. Raises UsageError for everything that is no request."""
     try:
         message = json.loads(line)
@@ -183,7 +183,7 @@ class Result:
     value: Mapping[str, Any]
 
 
-def read_answer(line: bytes) -> Progress | Result:
+def decode_answer(line: bytes) -> Progress | Result:
     """What a master says. Raises RefusedError for its errors, and for nonsense."""
     try:
         message = json.loads(line)
@@ -197,7 +197,7 @@ def read_answer(line: bytes) -> Progress | Result:
     raise RefusedError(text, code)
 
 
-class Lines:
+class LineDecoder:
     """Bytes in, lines out; keeps an unfinished line. Raises UsageError when one is too long."""
 
     def __init__(self) -> None:
@@ -206,12 +206,12 @@ class Lines:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """All lines that are complete with ``data``, without their ends."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST:
-            raise UsageError(f"a line of more than {LONGEST} bytes")
+        if len(self._rest) > MAX_LINE_SIZE:
+            raise UsageError(f"a line of more than {MAX_LINE_SIZE} bytes")
         yield from lines
 
 
-def new_target(asked: object, target: int) -> int:
+def parse_target(asked: object, target: int) -> int:
     """How many workers ``4``, ``+2`` or ``-1`` mean when there are ``target``.
 
     Raises UsageError.
@@ -224,7 +224,7 @@ def new_target(asked: object, target: int) -> int:
     if text[0] in "+-":
         number = target + number if text[0] == "+" else target - number
     if number < 1:
-        left = counted(number, "worker")
+        left = pluralize(number, "worker")
         raise UsageError(f"{text} would leave {left}; to stop all of them use stop")
     return number
 

@@ -13,38 +13,38 @@ from itertools import accumulate
 from math import inf
 from operator import add
 
-AN_OCTAVE = 8
+BUCKETS_PER_OCTAVE = 8
 _LOWEST = -17
 """Exponent of the first bucket: 2**-17 s are 7.6 microseconds."""
 _HIGHEST = 8
-BUCKETS = (_HIGHEST - _LOWEST) * AN_OCTAVE
+BUCKET_COUNT = (_HIGHEST - _LOWEST) * BUCKETS_PER_OCTAVE
 
-_FIRST = (1023 + _LOWEST) * AN_OCTAVE
+_FIRST = (1023 + _LOWEST) * BUCKETS_PER_OCTAVE
 """What the upper bits of a double say at the lower end of the first bucket."""
 
 
-def sort(times: Iterable[float]) -> Iterator[tuple[int, int]]:
+def count_by_bucket(times: Iterable[float]) -> Iterator[tuple[int, int]]:
     """Pairs of bucket and count. Times beyond the ends (0 s, an hour) count for the last there."""
     bits = memoryview(array("d", times)).cast("B").cast("H")[_UPPER::4]
     for upper, count in Counter(bits.tolist()).items():
-        yield min(max((upper >> 1) - _FIRST, 0), BUCKETS - 1), count
+        yield min(max((upper >> 1) - _FIRST, 0), BUCKET_COUNT - 1), count
 
 
 _UPPER = 3 if array("H", [1]).tobytes()[0] else 0
 """Which quarter of a double has its upper bits: the last one where the byte order is little."""
 
 
-def bound(bucket: int) -> float:
+def upper_bound(bucket: int) -> float:
     """Where a bucket ends, in seconds; the last one never does."""
-    if bucket >= BUCKETS - 1:
+    if bucket >= BUCKET_COUNT - 1:
         return inf
-    octave, part = divmod(bucket + 1, AN_OCTAVE)
-    return float(2.0 ** (_LOWEST + octave) * (1 + part / AN_OCTAVE))
+    octave, part = divmod(bucket + 1, BUCKETS_PER_OCTAVE)
+    return float(2.0 ** (_LOWEST + octave) * (1 + part / BUCKETS_PER_OCTAVE))
 
 
-def together(several: Iterable[Sequence[int]]) -> list[int]:
+def merge_counts(several: Iterable[Sequence[int]]) -> list[int]:
     """The histogram of all times that these count."""
-    merged = [0] * BUCKETS
+    merged = [0] * BUCKET_COUNT
     for counts in several:
         merged = list(map(add, merged, counts))
     return merged
@@ -58,5 +58,5 @@ def quantile(counts: Sequence[int], share: float) -> float:
     due = max(1.0, share * total)
     seen = accumulate(counts)
     bucket = next(bucket for bucket, so_far in enumerate(seen) if so_far >= due)
-    below = bound(bucket - 1) if bucket else 0.0
-    return below if bucket == BUCKETS - 1 else (below + bound(bucket)) / 2
+    below = upper_bound(bucket - 1) if bucket else 0.0
+    return below if bucket == BUCKET_COUNT - 1 else (below + upper_bound(bucket)) / 2

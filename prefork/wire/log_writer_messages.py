@@ -25,7 +25,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
+class WorkerStream:
     """One stream, ``out`` or ``err``, of one worker. ``number`` is never used twice."""
 
     number: int
@@ -34,12 +34,12 @@ class Outlet:
     stream: str
 
 
-def message(say: str, **details: Any) -> bytes:
+def encode_message(say: str, **details: Any) -> bytes:
     """The bytes of a message."""
     return json.dumps({"say": say, **details}).encode()
 
 
-def read(data: bytes) -> tuple[str, dict[str, Any]]:
+def decode_message(data: bytes) -> tuple[str, dict[str, Any]]:
     """The word and its details. Raises ValueError when it makes no sense."""
     try:
         details = json.loads(data)
@@ -50,7 +50,7 @@ def read(data: bytes) -> tuple[str, dict[str, Any]]:
     return say, details
 
 
-def number_of(details: Mapping[str, Any]) -> int:
+def message_number(details: Mapping[str, Any]) -> int:
     """The number that a message is about. Raises ValueError when it has none."""
     number = details.get("number")
     if type(number) is not int:
@@ -58,6 +58,6 @@ def number_of(details: Mapping[str, Any]) -> int:
     return number
 
 
-def unknown(say: str) -> ValueError:
+def unknown_message_error(say: str) -> ValueError:
     """The error for a message that means nothing to its reader."""
     return ValueError(f"an unknown message: {say[:40]!a}")

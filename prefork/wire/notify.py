@@ -6,7 +6,7 @@ us, is passed over.
 
 from collections.abc import Mapping
 
-LONGEST = 4096
+MAX_DATAGRAM_SIZE = 4096
 """Bytes of a datagram that are read; systemd reads as many."""
 
 READY = "READY"
@@ -15,10 +15,10 @@ WATCHDOG = "WATCHDOG"
 STATUS = "STATUS"
 
 
-Notices = Mapping[str, str]
+Notification = Mapping[str, str]
 
 
-def read_notice(data: bytes) -> Notices:
+def decode_notification(data: bytes) -> Notification:
     """The values by name; of a name that stands there twice, the last. Only LF ends a line
     (sd_notify(3)): what follows a NEL or U+2028 in a status is no variable."""
     lines = data.decode("utf-8", "backslashreplace").split("\n")

@@ -20,21 +20,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prefork.printable import MOST_TEXT, shortened
+from prefork.printable import MAX_TEXT_LENGTH, cut_middle
 
-LONGEST = 256 * 1024
+MAX_LINE_SIZE = 256 * 1024
 """Bytes of a line: room for MOST_TEXT characters, each of which JSON writes with up to twelve."""
 
 
-MOST_MESSAGES = 100
+MAX_MESSAGES = 100
 """From one child in its life. A worker has five to say; it says one again when it is asked for its
 stacks once more."""
 
-_MOST_HEARD = MOST_TEXT + 100
+_MOST_HEARD = MAX_TEXT_LENGTH + 100
 """Characters of a text: as many as ``encode`` leaves."""
 
 
-class Say(StrEnum):
+class MessageKind(StrEnum):
     """The words."""
 
     READY = "ready"
@@ -45,35 +45,35 @@ class Say(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class ReadyMessage:
     """One message."""
 
-    say: Say
+    kind: MessageKind
     text: str = ""
     code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Nonsense:
+class InvalidMessage:
     """A line that is no message."""
 
     line: str
 
 
-def encode(say: Say, text: str = "", code: int = 0) -> bytes:
+def encode_message(say: MessageKind, text: str = "", code: int = 0) -> bytes:
     """One line. A long text loses its middle: a traceback tells most at both ends."""
-    told = {"say": say, "text": shortened(text), "code": code}
+    told = {"say": say, "text": cut_middle(text), "code": code}
     return json.dumps(told).encode() + b"\n"
 
 
-class Decoder:
+class ReadyDecoder:
     """Bytes in, words out; keeps an unfinished line for the next call. Nothing follows nonsense."""
 
     def __init__(self) -> None:
         self._rest = b""
-        self._left = MOST_MESSAGES
+        self._left = MAX_MESSAGES
 
-    def feed(self, data: bytes) -> Iterator[Word | Nonsense]:
+    def feed(self, data: bytes) -> Iterator[ReadyMessage | InvalidMessage]:
         """All words that are complete with ``data``."""
         if not self._left:
             return
@@ -82,30 +82,30 @@ class Decoder:
             word = _decode(line)
             self._left -= 1
             yield word
-            if isinstance(word, Nonsense):
+            if isinstance(word, InvalidMessage):
                 self._end()
                 return
         if not self._left:
             self._end()
-            yield Nonsense(f"more than {MOST_MESSAGES} messages")
-        elif len(self._rest) > LONGEST:
-            yield Nonsense(_shown(self._rest))
+            yield InvalidMessage(f"more than {MAX_MESSAGES} messages")
+        elif len(self._rest) > MAX_LINE_SIZE:
+            yield InvalidMessage(_shown(self._rest))
             self._end()
 
     def _end(self) -> None:
         self._left, self._rest = 0, b""
 
 
-def _decode(line: bytes) -> Word | Nonsense:
+def _decode(line: bytes) -> ReadyMessage | InvalidMessage:
     try:
         message = json.loads(line)
         code = message.get("code", 0)
         if code not in range(256):
             raise ValueError(code)
         text = str(message.get("text", ""))[:_MOST_HEARD]
-        return Word(Say(message["say"]), text, int(code))
+        return ReadyMessage(MessageKind(message["say"]), text, int(code))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return Nonsense(_shown(line))
+        return InvalidMessage(_shown(line))
 
 
 def _shown(line: bytes) -> str:

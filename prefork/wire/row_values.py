@@ -6,17 +6,17 @@ from typing import Any
 
 from prefork.wire import histogram
 
-STALE = 2.0
+STALE_AFTER = 2.0
 """Seconds without a beat that was due after which what was true "of late" is not any more."""
 
 LATE = 0.5
 """Seconds between two beats beyond which they are those of an idle worker."""
 
-RATE_MEMORY = 5.0
+RATE_TIME_CONSTANT = 5.0
 """Seconds over which the rate forgets."""
 
 
-def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
+def worker_values(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     """``row`` as ``unix.scoreboard.Rows`` reads it, at ``now`` (monotonic).
 
     Times are in seconds. ``silent``: since the last beat, or since the next one is due, which an
@@ -26,7 +26,7 @@ def reading(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     """
     quiet = max(0.0, now - row["beat"]) if row["beat"] else 0.0
     silent = max(0.0, min(quiet, now - row["due"]))
-    stale = silent > STALE
+    stale = silent > STALE_AFTER
     times = row["times"]
     return {
         "requests": row["requests"],
@@ -51,18 +51,18 @@ def _rate(row: Mapping[str, Any], quiet: float) -> float:
     """As it would be if the worker beat now. A worker that plans its next beat for so late had
     nothing to do at the last one, and has had nothing since."""
     is_idle = row["due"] - row["beat"] > LATE
-    return float(row["rate"] * math.exp(-quiet / RATE_MEMORY) if is_idle else row["rate"])
+    return float(row["rate"] * math.exp(-quiet / RATE_TIME_CONSTANT) if is_idle else row["rate"])
 
 
 SUMS = ("requests", "in_flight", "connections", "accepted", "unanswered", "sent", "rate", "busy")
 MOST = ("lag", "oldest", "silent")
 
 
-def together(rows: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
+def app_values(rows: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
     """What ``reading`` says, of all these workers as one: sums, the worst, and the quantiles of all
     their requests. Who has left is not in it."""
-    each = [reading(row, now) for row in rows]
-    times = histogram.together(row["times"] for row in rows)
+    each = [worker_values(row, now) for row in rows]
+    times = histogram.merge_counts(row["times"] for row in rows)
     waited, asked = (sum(row[name] for row in rows) for name in ("accept_wait", "accept_asked"))
     return {
         **{name: round(sum(one[name] for one in each), 6) for name in SUMS},

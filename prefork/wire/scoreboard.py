@@ -122,36 +122,36 @@ SIZE = FIRST_ROW + ROWS * ROW_SIZE
 HEAD_INDEX = {field.name: index for index, field in enumerate(HEAD)}
 """Places in the head, in units of FIELD_SIZE."""
 
-INDEX = {
+FIELD_INDEX = {
     field.name: index
     for fields in (MASTER_FIELDS, WORKER_FIELDS)
     for index, field in enumerate(fields)
 }
 """Places in a record of the master's part, or in a row of the workers', in units of FIELD_SIZE."""
 
-HISTOGRAM = 48
+HISTOGRAM_INDEX = 48
 """Where the histogram of times begins in a row, in the same units: one counter a bucket."""
 
 assert len(MASTER_FIELDS) * FIELD_SIZE <= RECORD_SIZE
-assert len(WORKER_FIELDS) <= HISTOGRAM
-assert (HISTOGRAM + histogram.BUCKETS) * FIELD_SIZE <= ROW_SIZE
+assert len(WORKER_FIELDS) <= HISTOGRAM_INDEX
+assert (HISTOGRAM_INDEX + histogram.BUCKET_COUNT) * FIELD_SIZE <= ROW_SIZE
 
-MOST_COUNT = 2**63 - 1
-MOST_TIME = 1e12
+MAX_COUNT = 2**63 - 1
+MAX_TIME = 1e12
 """Seconds, or requests a second: far beyond anything real, and sums of it stay finite."""
 
 
 def plausible_count(count: int) -> int:
     """The count as it stands in the workers' part; 0 for one that no worker reaches."""
-    return count if count <= MOST_COUNT else 0
+    return count if count <= MAX_COUNT else 0
 
 
 def plausible_time(time: float) -> float:
     """The float as it stands in the workers' part; 0.0 for what is no number, negative or huge."""
-    return time if 0.0 <= time <= MOST_TIME else 0.0
+    return time if 0.0 <= time <= MAX_TIME else 0.0
 
 
-def offset(row: int) -> int:
+def row_offset(row: int) -> int:
     """Where a row begins in the workers' part, in bytes. Raises IndexError beyond the last."""
     return FIRST_ROW + _checked(row) * ROW_SIZE
 

@@ -12,17 +12,17 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from prefork.plural import counted
+from prefork.plural import pluralize
 from prefork.printable import printable_line
 
-MOST_NAMES = 3
+MAX_NAMES = 3
 
-LONGEST = 1024 * 1024
+MAX_LINE_SIZE = 1024 * 1024
 """Bytes of a line; paths are of 4096 at most, and there are few of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
+class WatchStarted:
     """It began. ``roots``: what it watches."""
 
     roots: tuple[str, ...]
@@ -32,7 +32,7 @@ class Watching:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class FilesChanged:
     """Files that changed. ``names``: some of them."""
 
     count: int
@@ -40,35 +40,35 @@ class Changed:
 
     def __str__(self) -> str:
         more = ", …" if self.count > len(self.names) else ""
-        files = counted(self.count, "file")
+        files = pluralize(self.count, "file")
         return f"{files} changed ({', '.join(self.names)}{more})"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class WatchFailed:
     """Why it cannot watch."""
 
     text: str
 
 
-def watching(roots: Iterable[str]) -> bytes:
+def encode_watching(roots: Iterable[str]) -> bytes:
     """One line about these folders."""
     return _line({"watching": list(map(printable_line, roots))})
 
 
-def changed(paths: Collection[str]) -> bytes:
+def encode_changed(paths: Collection[str]) -> bytes:
     """One line about these files."""
     return _line(
-        {"count": len(paths), "changed": list(map(printable_line, sorted(paths)[:MOST_NAMES]))}
+        {"count": len(paths), "changed": list(map(printable_line, sorted(paths)[:MAX_NAMES]))}
     )
 
 
-def trouble(text: str) -> bytes:
+def encode_trouble(text: str) -> bytes:
     """One line."""
     return _line({"trouble": text})
 
 
-def read(line: bytes) -> Watching | Changed | Trouble:
+def decode_message(line: bytes) -> WatchStarted | FilesChanged | WatchFailed:
     """What a line says. Raises ValueError when it makes no sense."""
     try:
         said = json.loads(line)
@@ -76,11 +76,11 @@ def read(line: bytes) -> Watching | Changed | Trouble:
         raise ValueError("a line that is nested too deeply") from None
     match said:
         case {"trouble": str(text)}:
-            return Trouble(text)
+            return WatchFailed(text)
         case {"watching": [*roots]} if _are_names(roots):
-            return Watching(tuple(roots))
+            return WatchStarted(tuple(roots))
         case {"count": int(count), "changed": [*names]} if _are_names(names):
-            return Changed(count, tuple(names[:MOST_NAMES]))
+            return FilesChanged(count, tuple(names[:MAX_NAMES]))
     raise ValueError("a line that says nothing of what a watcher says")
 
 

@@ -81,14 +81,14 @@ class _Current:
     busy = BusyWork()
     info: WorkerInfo | None = None
     stopping: Stopping | None = None
-    say_ready: Callable[[], None] | None = None
+    ready_callback: Callable[[], None] | None = None
 
 
-def begin(info: WorkerInfo) -> Stopping:
+def set_worker(info: WorkerInfo) -> Stopping:
     """Called once by the worker itself, after the fork."""
     _Current.info = info
     _Current.stopping = Stopping()
-    _Current.say_ready = None
+    _Current.ready_callback = None
     return _Current.stopping
 
 
@@ -96,13 +96,13 @@ def forget_worker() -> None:
     """In a process that the worker forked: nothing asks it to leave, and no master waits for
     it to be ready. ``worker()`` still names the worker that it comes from."""
     _Current.stopping = None
-    _Current.say_ready = None
+    _Current.ready_callback = None
     _Current.busy = BusyWork()
 
 
-def on_ready(say_ready: Callable[[], None]) -> None:
+def set_ready_callback(say_ready: Callable[[], None]) -> None:
     """What ``ready()`` is to call, with --ready manual."""
-    _Current.say_ready = say_ready
+    _Current.ready_callback = say_ready
 
 
 def worker() -> WorkerInfo:
@@ -115,8 +115,8 @@ def worker() -> WorkerInfo:
 
 def ready() -> None:
     """Say that this worker accepts connections now (with ``--ready manual``); once is enough."""
-    if _Current.say_ready is not None:
-        _Current.say_ready()
+    if _Current.ready_callback is not None:
+        _Current.ready_callback()
 
 
 def busy() -> BusyWork:

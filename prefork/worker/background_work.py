@@ -13,8 +13,8 @@ from _thread import allocate_lock, start_new_thread
 from concurrent.futures.thread import _threads_queues
 
 from prefork.worker.busy import BusyWork
-from prefork.worker.master_channel import Line
-from prefork.worker.monitor.stack_report import at, stack_of
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.monitor.stack_report import extract_app_stack, format_app_frame
 
 MOMENT = 0.2
 """Seconds after which the log says what is waited for: idle threads of an executor end sooner."""
@@ -23,11 +23,16 @@ MOST_TOLD = 10
 """Threads."""
 
 
-class LastThreads:
+class BackgroundWork:
     """Of one worker, in its main thread."""
 
     def __init__(
-        self, who: str, log: logging.Logger, line: Line, busy: BusyWork, kill_timeout: float
+        self,
+        who: str,
+        log: logging.Logger,
+        line: MasterChannel,
+        busy: BusyWork,
+        kill_timeout: float,
     ) -> None:
         self._who = who
         self._log = log
@@ -36,30 +41,30 @@ class LastThreads:
         self._kill_timeout = kill_timeout
         self._told = False
 
-    async def work_done(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def wait_for_busy_work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for the work that the app has marked."""
-        self.tell()
+        self.report()
         if self._busy.count:
             done = loop.create_future()
 
             def finish() -> None:
                 loop.call_soon_threadsafe(done.set_result, None)
 
-            self._busy.when_idle(finish)
+            self._busy.call_when_idle(finish)
             await done
 
     def wait(self) -> None:
         """Wait for that work, and for all threads that Python waits for."""
-        self.tell()
+        self.report()
         self._busy.wait()
         threading._shutdown()  # type: ignore[attr-defined]
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Tell the master that only these keep the worker, and soon the log, if there are any."""
         if self._told or not (self._busy.count or self._threads()):
             return
         self._told = True
-        self._line.waits("threads and work of the app")
+        self._line.report_waiting("threads and work of the app")
         try:
             start_new_thread(self._tell_later, ())
         except RuntimeError:  # at a limit of processes
@@ -76,7 +81,11 @@ class LastThreads:
         kept = []
         for thread in self._threads():
             frame = frames.get(thread.ident or 0)  # a green thread has none
-            kept.append(f"{thread.name} ({at([stack_of(frame)])})" if frame else thread.name)
+            kept.append(
+                f"{thread.name} ({format_app_frame([extract_app_stack(frame)])})"
+                if frame
+                else thread.name
+            )
         if self._busy.count:
             kept.insert(0, f"{self._busy.count} x prefork.busy()")
         if len(kept) > MOST_TOLD:

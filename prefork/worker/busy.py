@@ -35,7 +35,7 @@ class BusyWork:
         for call in told:
             call()
 
-    def when_idle(self, call: Callable[[], None]) -> None:
+    def call_when_idle(self, call: Callable[[], None]) -> None:
         """Call it once when nothing is left, in the thread that ended the last piece; at once if
         there is nothing."""
         with self._lock:
@@ -50,5 +50,5 @@ class BusyWork:
 
         idle = threading.Lock()
         idle.acquire()
-        self.when_idle(idle.release)
+        self.call_when_idle(idle.release)
         idle.acquire()

@@ -10,14 +10,14 @@ import logging
 import os
 
 from prefork.errors import PreforkError
-from prefork.tls.credentials import Credentials, stamps
+from prefork.tls.credentials import Credentials, read_file_stamps
 from prefork.worker import app_api
 
 PERIOD = 1.0
 """Seconds between two looks."""
 
 
-class Renewal:
+class CertificateReloader:
     """Runs as long as the loop does."""
 
     def __init__(
@@ -26,8 +26,8 @@ class Renewal:
         self._loop = loop
         self._credentials = credentials
         self._log = log
-        self._files = credentials.plan.files()
-        self._in_use = credentials.stamps
+        self._files = credentials.plan.file_paths()
+        self._in_use = credentials.file_stamps
         self._seen = self._in_use
 
     def start(self) -> None:
@@ -42,7 +42,7 @@ class Renewal:
 
     def _look(self) -> None:
         self._loop.call_later(PERIOD, self._look)
-        now = stamps(self._files)
+        now = read_file_stamps(self._files)
         if now == self._seen and now != self._in_use:
             self._in_use = now
             self._renew()
@@ -50,10 +50,10 @@ class Renewal:
 
     def _renew(self) -> None:
         try:
-            self._credentials.renew()
+            self._credentials.reload()
         except PreforkError as error:
             self._log.error("tls-watch: going on with the old certificate: %s", error)
             return
-        for remark in self._credentials.remarks:
+        for remark in self._credentials.warnings:
             self._log.warning("%s", remark)
         self._log.info("tls-watch: new connections get the new certificate")

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefork.worker.background_work import LastThreads
+    from prefork.worker.background_work import BackgroundWork
     from prefork.worker.fork_hooks import ForkHooks
     from prefork.worker.monitor.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
-class Aids:
+class Companions:
     """One of each for a worker."""
 
     watchdog: "Watchdog"
     hooks: "ForkHooks"
-    last_threads: "LastThreads"
+    background_work: "BackgroundWork"

@@ -33,7 +33,7 @@ from gc import get_referents
 from select import epoll
 from typing import Any, NoReturn
 
-from prefork.unix.descriptors import replace, sockets_at
+from prefork.unix.descriptors import find_bound_sockets, replace_with_devnull
 from prefork.worker import app_api
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
@@ -67,7 +67,7 @@ class ForkHooks:
             after_in_child=self._after_in_child,
         )
 
-    def replace(self, descriptors: Callable[[], Iterable[int]]) -> None:
+    def replace_descriptors(self, descriptors: Callable[[], Iterable[int]]) -> None:
         """A child gets /dev/null in place of these. They are asked for at the fork: a descriptor
         that was closed before may be a file of the app's by then."""
         self._descriptors.append(descriptors)
@@ -82,11 +82,11 @@ class ForkHooks:
         ``socketserver.ForkingMixIn`` does."""
         self._keep_connections = True
 
-    def call(self, act: Callable[[], None]) -> None:
+    def call_in_child(self, act: Callable[[], None]) -> None:
         """Call ``act`` in a child, while all signals are blocked."""
         self._calls.append(act)
 
-    def run(self, runner: asyncio.Runner, main: Coroutine[Any, Any, None]) -> None:
+    def run_loop(self, runner: asyncio.Runner, main: Coroutine[Any, Any, None]) -> None:
         """Run the worker's event loop. A child ends as soon as it comes back to the loop."""
         loop = runner.get_loop()
         self._calls.append(lambda: _end_with(loop))
@@ -94,7 +94,7 @@ class ForkHooks:
             runner.run(main)
         except BaseException as error:
             if in_child:
-                leave(error)
+                exit_child(error)
             raise
 
     # Around the fork.
@@ -120,14 +120,14 @@ class ForkHooks:
 
     def _let_go(self) -> None:
         _reset_signals()
-        replace(fd for descriptors in self._descriptors for fd in descriptors())
-        replace(sockets_at(self._names, listening_only=self._keep_connections))
+        replace_with_devnull(fd for descriptors in self._descriptors for fd in descriptors())
+        replace_with_devnull(find_bound_sockets(self._names, listening_only=self._keep_connections))
         app_api.forget_worker()
         for act in self._calls:
             act()
 
 
-def leave(error: BaseException | None = None) -> NoReturn:
+def exit_child(error: BaseException | None = None) -> NoReturn:
     """In a child: the frame of the app's call was left. The exit code is that of a Python program
     which ends so; exit handlers are not run, as most of them are the worker's."""
     code = 1
@@ -183,7 +183,7 @@ def _end_with(loop: asyncio.AbstractEventLoop) -> None:
 
 def _leave_loop(loop: asyncio.AbstractEventLoop) -> NoReturn:
     """The loop keeps the SystemExit that a task of the app's has just raised."""
-    leave(next((each for each in get_referents(loop) if isinstance(each, SystemExit)), None))
+    exit_child(next((each for each in get_referents(loop) if isinstance(each, SystemExit)), None))
 
 
 def _leave_with_callback(*arguments: Any, **_options: Any) -> NoReturn:
@@ -191,4 +191,4 @@ def _leave_with_callback(*arguments: Any, **_options: Any) -> NoReturn:
     futures = [each for each in arguments if isinstance(each, concurrent.futures.Future)]
     errors = [each.exception() for each in futures if each.done()]
     errors += [each for each in arguments if isinstance(each, BaseException)]
-    leave(next(iter(errors), None))
+    exit_child(next(iter(errors), None))

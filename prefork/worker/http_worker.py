@@ -16,42 +16,42 @@ from prefork.config import Config
 from prefork.config.networks import Networks
 from prefork.http.connection import Connection
 from prefork.http.counting_connection import CountingConnection
-from prefork.http.forwarded import Proxies
+from prefork.http.forwarded import TrustedProxies
 from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.load import Load
 from prefork.http.peer import Addresses
-from prefork.http.server_state import Handler, Service
+from prefork.http.server_state import RequestHandler, ServerState
 from prefork.http.spool_disk import SpoolDisk, check_folder
-from prefork.plural import counted
-from prefork.tls.certificate_matching import be_quiet_about_garbage
-from prefork.unix.descriptors import limit
-from prefork.worker.accept.accept_events import Listening
-from prefork.worker.accept.accept_policy import gate
+from prefork.plural import pluralize
+from prefork.tls.certificate_matching import silence_undecodable_server_names
+from prefork.unix.descriptors import descriptor_limit
+from prefork.worker.accept.accept_events import AcceptEvents
+from prefork.worker.accept.accept_policy import make_accept_policy
 from prefork.worker.accept.acceptor import Acceptor
-from prefork.worker.accept.endpoints import Door, Make
-from prefork.worker.accept.handoff import Sharing, Way
-from prefork.worker.accept.rebalance import Rebalance
+from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint
+from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
+from prefork.worker.accept.rebalance import Rebalancer
 from prefork.worker.app_api import worker
 from prefork.worker.asgi.asgi_http import AsgiHandler
-from prefork.worker.asgi.call_drain import CallEnder, drain_times
+from prefork.worker.asgi.call_drain import CallDrainer, drain_times
 from prefork.worker.asgi.lifespan import Lifespan
-from prefork.worker.background_work import LastThreads
-from prefork.worker.certificate_reload import Renewal
-from prefork.worker.companions import Aids
+from prefork.worker.background_work import BackgroundWork
+from prefork.worker.certificate_reload import CertificateReloader
+from prefork.worker.companions import Companions
 from prefork.worker.interface import Interface
-from prefork.worker.master_channel import Line
-from prefork.worker.monitor.heartbeat import QUIET, Heartbeat
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.monitor.heartbeat import LONGEST_IDLE_PAUSE, Heartbeat
 from prefork.worker.monitor.slow_log import SlowLog
-from prefork.worker.monitor.stats import Figures
+from prefork.worker.monitor.stats import WorkerStats
 from prefork.worker.monitor.watchdog import Watchdog
-from prefork.worker.request.request_id import traced
-from prefork.worker.shutdown import Leave
-from prefork.worker.wsgi.environ import Environ
+from prefork.worker.request.request_id import assign_request_ids
+from prefork.worker.shutdown import Shutdown
+from prefork.worker.wsgi.environ import EnvironBuilder
 from prefork.worker.wsgi.wsgi_app import WsgiHandler
 from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 
 if TYPE_CHECKING:
-    from prefork.worker.boot import Birth
+    from prefork.worker.boot import WorkerContext
 
 ROOM_TO_SHARE = 0.75
 """Of its most connections that a worker may have and share: what it gives away makes room for new
@@ -66,31 +66,31 @@ class HttpWorker:
 
     def __init__(
         self,
-        birth: "Birth",
+        birth: "WorkerContext",
         app: Callable[..., Any],
         interface: Interface,
-        doors: list[Door],
-        line: Line,
-        leave: Leave,
+        doors: list[Endpoint],
+        line: MasterChannel,
+        leave: Shutdown,
     ) -> None:
         self._app = app
         self._interface = interface
         self._config = birth.config
         self._doors = doors
-        self._queue = birth.queue
+        self._queue = birth.handoff_queue
         self._spool_dir = birth.spool_dir
         self._line = line
         self._leave = leave
         self._log = birth.log
         self._log_access = birth.log_access
-        self._ender: CallEnder | None = None
+        self._ender: CallDrainer | None = None
 
-    def run(self, aids: Aids) -> None:
+    def run(self, aids: Companions) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            aids.hooks.run(runner, self._serve(aids))
+            aids.hooks.run_loop(runner, self._serve(aids))
 
-    async def _serve(self, aids: Aids) -> None:
+    async def _serve(self, aids: Companions) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
@@ -98,37 +98,37 @@ class HttpWorker:
         config, row = self._config, self._line.row
         load = Load(row.loads, row.number)
         service = self._service(loop, lifespan, load, aids.watchdog)
-        aids.hooks.call(service.give_up)
+        aids.hooks.call_in_child(service.disown_requests)
         at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
-        figures = Figures(row, at_a_time, loop.time())
-        keeper = gate(row, load, config, at_a_time)
+        figures = WorkerStats(row, at_a_time, loop.time())
+        keeper = make_accept_policy(row, load, config, at_a_time)
         most = self._most_connections()
         acceptor = Acceptor(
             loop,
-            Listening(loop, self._doors, Way(self._queue)),
+            AcceptEvents(loop, self._doors, HandoffQueue(self._queue)),
             self._maker(service),
             self._log,
             keeper,
             service,
             most,
-            figures.accepted,
+            figures.count_accepted,
         )
-        service.on_lost = acceptor.make_room
+        service.on_connection_closed = acceptor.make_room
         room = most * ROOM_TO_SHARE
 
         def may_share() -> bool:
             return len(service.connections) < room and not self._line.is_alone
 
-        sharing = Sharing(loop, service, figures, self._queue, may_share)
+        sharing = ConnectionHandoff(loop, service, figures, self._queue, may_share)
 
         def asked() -> None:
             # In the signal's handler: an app that blocks the loop must not delay the news.
             acceptor.shut()
             sharing.stop()
-            self._line.leaving()
+            self._line.report_draining()
 
-        self._leave.tell(asked)
-        self._leave.watch(loop)
+        self._leave.call_at_stop(asked)
+        self._leave.watch_life_pipe(loop)
         self._prepare_tls(loop)
         also = [acceptor.beat]
         if config.accept == "fair" and not (service.limits.requests or config.threads):
@@ -136,53 +136,53 @@ class HttpWorker:
         if self._ender is not None:
             also.append(self._ender.tick)
         if config.rebalance:
-            also.append(Rebalance(row, service, figures).tick)
+            also.append(Rebalancer(row, service, figures).tick)
 
         def look_at_siblings() -> None:
-            keeper.tick(figures.mean, sharing.shares)
+            keeper.refresh(figures.mean, sharing.shares)
 
-        longest = min(QUIET, config.timeout or math.inf)
+        longest = min(LONGEST_IDLE_PAUSE, config.timeout or math.inf)
         heart = Heartbeat(loop, service, self._line, figures, look_at_siblings, also, longest)
-        acceptor.open(heart.rouse)
+        acceptor.open(heart.wake_for_listener)
         heart.beat()
-        self._line.ready(shares=True)
+        self._line.report_ready(shares=True)
         await self._leave.stopping
         await self._drain(service, acceptor, heart)
-        await self._end_app(service, acceptor, lifespan, aids.last_threads)
-        aids.watchdog.rest()
+        await self._end_app(service, acceptor, lifespan, aids.background_work)
+        aids.watchdog.stop_checks()
 
-    async def _drain(self, service: Service, acceptor: Acceptor, heart: Heartbeat) -> None:
+    async def _drain(self, service: ServerState, acceptor: Acceptor, heart: Heartbeat) -> None:
         """Answer who has come; of those in the queues only who would find nobody else."""
-        service.drain(self._leave.orphaned or self._line.ends)
+        service.drain(self._leave.is_orphaned or self._line.is_service_ending)
         heart.beat()
-        if self._leave.orphaned or self._line.ends or self._line.is_alone:
+        if self._leave.is_orphaned or self._line.is_service_ending or self._line.is_alone:
             await acceptor.empty_way()
-        if self._leave.orphaned:
+        if self._leave.is_orphaned:
             acceptor.empty_queue()
         acceptor.close()
 
     async def _end_app(
-        self, service: Service, acceptor: Acceptor, lifespan: Lifespan, last: LastThreads
+        self, service: ServerState, acceptor: Acceptor, lifespan: Lifespan, last: BackgroundWork
     ) -> None:
         """Wait until all connections, calls and marked work are over, and end the lifespan."""
         if self._ender is None:
             # In no task of its own: WSGI hides the running loop.
             await self._finish(service, acceptor, last)
             return
-        self._ender.begin(self._leave.stopped_at)
+        self._ender.start(self._leave.stopped_at)
         finishing = asyncio.ensure_future(self._finish(service, acceptor, last))
-        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.left))
+        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.remaining))
         # Its calls are over, even if a client has not taken all of an answer yet, or if work that
         # the app has marked goes on: the lifespan has to end before the kill timeout.
         await lifespan.stop()
         await finishing
 
-    async def _finish(self, service: Service, acceptor: Acceptor, last: LastThreads) -> None:
+    async def _finish(self, service: ServerState, acceptor: Acceptor, last: BackgroundWork) -> None:
         """Until all connections are gone, and all calls and marked work are over."""
-        await acceptor.settle(self._config.linger)
-        await service.emptied()
-        await service.handler.finish()
-        await last.work_done(service.loop)
+        await acceptor.wait_for_handshakes(self._config.linger)
+        await service.wait_until_empty()
+        await service.handler.wait_for_calls()
+        await last.wait_for_busy_work(service.loop)
 
     def _service(
         self,
@@ -190,20 +190,20 @@ class HttpWorker:
         lifespan: Lifespan,
         load: Load,
         watchdog: Watchdog,
-    ) -> Service:
+    ) -> ServerState:
         config = self._config
-        service = Service(
+        service = ServerState(
             loop,
             self._handler(lifespan),
-            limits(config),
-            proxies(config),
+            http_limits(config),
+            trusted_proxies(config),
             load,
             self._log_access,
             self._spool(),
         )
         self._watch(service, watchdog)
-        service.handle = traced(service.handle, config)
-        service.upgrade = traced(service.upgrade, config)
+        service.handle = assign_request_ids(service.handle, config)
+        service.upgrade = assign_request_ids(service.upgrade, config)
         self._watch_wear(service)
         return service
 
@@ -215,7 +215,7 @@ class HttpWorker:
         return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
 
     @staticmethod
-    def _maker(service: Service) -> Make:
+    def _maker(service: ServerState) -> ConnectionFactory:
         """Of the protocol of each connection."""
         counts = service.limits.requests or service.limits.concurrency
         kind = CountingConnection if counts else Connection
@@ -225,16 +225,16 @@ class HttpWorker:
 
         return connection
 
-    def _handler(self, lifespan: Lifespan) -> Handler:
+    def _handler(self, lifespan: Lifespan) -> RequestHandler:
         config = self._config
         root_path, id_header = config.root_path, config.request_id_header
         if self._interface is Interface.ASGI:
             asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
             times = drain_times(config.kill_timeout, config.stream_timeout)
-            self._ender = CallEnder(asgi, times, self._log)
+            self._ender = CallDrainer(asgi, times, self._log)
             return asgi
         several = config.workers != 1 or config.max_workers is not None
-        environ = Environ(config.threads > 0, several, root_path, id_header)
+        environ = EnvironBuilder(config.threads > 0, several, root_path, id_header)
         basics = (self._app, self._line, self._log, environ)
         if config.threads:
             return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
@@ -243,38 +243,42 @@ class HttpWorker:
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
         tls = next((door.tls for door in self._doors if door.tls is not None), None)
         if tls is not None:
-            be_quiet_about_garbage()
+            silence_undecodable_server_names()
             if self._config.tls_watch:
-                Renewal(loop, tls, self._log).start()
+                CertificateReloader(loop, tls, self._log).start()
 
     def _most_connections(self) -> float:
         """At a time; the app needs some descriptors, too."""
-        return max(1, min(self._config.limit_connections or math.inf, limit() - RESERVED))
+        return max(
+            1, min(self._config.limit_connections or math.inf, descriptor_limit() - RESERVED)
+        )
 
-    def _watch_wear(self, service: Service) -> None:
+    def _watch_wear(self, service: ServerState) -> None:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
             most = self._config.max_requests + jitter
-            service.wear(most, lambda: self._line.worn(counted(most, "request")))
+            service.call_after_requests(
+                most, lambda: self._line.request_replacement(pluralize(most, "request"))
+            )
 
-    def _watch(self, service: Service, watchdog: Watchdog) -> None:
+    def _watch(self, service: ServerState, watchdog: Watchdog) -> None:
         watchdog.service = service
         if self._config.slow_log is not None:
             blocks = self._interface is Interface.WSGI and not self._config.threads
             slow = SlowLog(
                 self._config.slow_log, blocks, worker(), watchdog, self._log, self._log_access
             )
-            service.log_access = slow.over
-            slow.begin(service)
+            service.log_access = slow.log_request_end
+            slow.start(service)
 
 
-def proxies(config: Config) -> Proxies:
+def trusted_proxies(config: Config) -> TrustedProxies:
     """The part of the settings that says whom to believe about clients."""
     trusted = Networks(config.forwarded_allow)
-    return Proxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
+    return TrustedProxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
 
 
-def limits(config: Config) -> Limits:
+def http_limits(config: Config) -> Limits:
     """The part of the settings that HTTP needs."""
     return Limits(
         line=config.limit_line,

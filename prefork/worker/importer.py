@@ -60,7 +60,7 @@ def prepare_imports(folders: list[str]) -> None:
     importlib.invalidate_caches()
 
 
-def load(target: str, factory: bool) -> Callable[..., Any]:
+def import_app(target: str, factory: bool) -> Callable[..., Any]:
     """The callable that ``target`` names. Raises AppError."""
     module_name, _, expression = target.partition(":")
     module = _import(module_name, target)
@@ -73,7 +73,7 @@ def load(target: str, factory: bool) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def own_traceback(error: BaseException) -> str:
+def format_app_traceback(error: BaseException) -> str:
     """The traceback as text, from the first frame that is the app's."""
     frames = error.__traceback__
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -98,9 +98,9 @@ def _import(name: str, target: str) -> ModuleType:
                 f"{target}: there is no module {error.name!r} in {os.getcwd()} or on the Python "
                 "path; check the name, or set --chdir or --pythonpath"
             ) from None
-        raise AppError(f"{target}: importing {name} failed", own_traceback(error)) from error
+        raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
     except BaseException as error:
-        raise AppError(f"{target}: importing {name} failed", own_traceback(error)) from error
+        raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
 
 
 def _find(module: ModuleType, expression: str, target: str) -> Any:
@@ -146,4 +146,4 @@ def _make(factory: Any, arguments: list[Any], keywords: dict[str, Any], target: 
     try:
         return factory(*arguments, **keywords)
     except BaseException as error:
-        raise AppError(f"{target}: the factory failed", own_traceback(error)) from error
+        raise AppError(f"{target}: the factory failed", format_app_traceback(error)) from error

@@ -41,23 +41,23 @@ class Interface(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class InterfaceChoice:
     """The interface, and why it was chosen."""
 
     interface: Interface
     reason: str
-    double: bool = False
+    is_asgi2: bool = False
     """An ASGI 2 app, to be called as ``app(scope)(receive, send)``; see ``as_single``."""
 
 
-def choose(app: Callable[..., Any], wanted: str) -> Choice:
+def detect_interface(app: Callable[..., Any], wanted: str) -> InterfaceChoice:
     """``wanted`` is the option's word. Raises AppError when the callable fits nothing."""
     if wanted != "auto":
-        double = wanted == "asgi" and is_double(app)
-        return Choice(Interface(wanted), "as asked" + " (version 2)" * double, double)
-    look = _Look(app)
+        double = wanted == "asgi" and is_asgi2(app)
+        return InterfaceChoice(Interface(wanted), "as asked" + " (version 2)" * double, double)
+    look = _CallableShape(app)
     if look.is_known:
-        return Choice(Interface.WSGI, f"{look.module} makes it")
+        return InterfaceChoice(Interface.WSGI, f"{look.module} makes it")
     if look.is_opaque:
         inner = look.behind()
         found = _fitting(inner) if inner is not None and _is_beyond_doubt(look, inner) else None
@@ -73,7 +73,7 @@ def choose(app: Callable[..., Any], wanted: str) -> Choice:
     return found
 
 
-def as_single(app: Callable[..., Any]) -> Callable[..., Any]:
+def adapt_asgi2(app: Callable[..., Any]) -> Callable[..., Any]:
     """An ASGI 2 app as one of ASGI 3 (asgi.readthedocs.io, "Legacy Applications")."""
 
     async def single(scope: Any, receive: Any, send: Any) -> None:
@@ -84,14 +84,14 @@ def as_single(app: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_async(app: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine, as far as that shows."""
-    look = _Look(app)
+    look = _CallableShape(app)
     inner = look.behind()
     return look.is_async or (inner is not None and inner.is_async)
 
 
-def is_double(app: Callable[..., Any]) -> bool:
+def is_asgi2(app: Callable[..., Any]) -> bool:
     """Whether it is an ASGI 2 app."""
-    look = _Look(app)
+    look = _CallableShape(app)
     if look.required != 1 or look.is_opaque or look.is_async:
         return False
     if isinstance(app, type):
@@ -99,7 +99,7 @@ def is_double(app: Callable[..., Any]) -> bool:
     return look.names[:1] == ["scope"]
 
 
-class _Look:
+class _CallableShape:
     """What can be seen of a callable from outside. Raises AppError when that is nothing."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
@@ -130,13 +130,13 @@ class _Look:
         code = getattr(function, "__code__", None)
         self.is_known = (self.module, getattr(code, "co_qualname", "")) in KNOWN
 
-    def behind(self) -> "_Look | None":
+    def behind(self) -> "_CallableShape | None":
         """The innermost callable, if this is a chain of decorators that take anything."""
-        look: _Look | None = self if self.is_opaque else None
+        look: _CallableShape | None = self if self.is_opaque else None
         for _ in range(DEEPEST):
             if look is None or not callable(look._inner):
                 return None
-            look = _Look(look._inner)
+            look = _CallableShape(look._inner)
             if not look.is_opaque:
                 return look
         return None
@@ -171,7 +171,7 @@ def _unwrapped(called: Any) -> Any:
     return getattr(called, "__wrapped__", None)
 
 
-def _is_beyond_doubt(outer: _Look, inner: _Look) -> bool:
+def _is_beyond_doubt(outer: _CallableShape, inner: _CallableShape) -> bool:
     """Whether a decorator that takes anything passes it on as it is. One that makes an app of a
     function of a request has the same shape, so the names have to tell."""
     names = [name.lower() for name in inner.names]
@@ -182,21 +182,21 @@ def _is_beyond_doubt(outer: _Look, inner: _Look) -> bool:
     return True
 
 
-def _fitting(look: _Look) -> Choice | None:
+def _fitting(look: _CallableShape) -> InterfaceChoice | None:
     """The interface that such arguments mean; None: there is none."""
     required, found = look.required, str(look)
     if required == 3 and (look.is_async or look.names[:3] == ["scope", "receive", "send"]):
-        return Choice(Interface.ASGI, found)
+        return InterfaceChoice(Interface.ASGI, found)
     if required == 2 and not look.is_async:
-        return Choice(Interface.WSGI, found)
-    if is_double(look.app):
-        return Choice(Interface.ASGI, f"{found}, version 2", double=True)
+        return InterfaceChoice(Interface.WSGI, found)
+    if is_asgi2(look.app):
+        return InterfaceChoice(Interface.ASGI, f"{found}, version 2", is_asgi2=True)
     if required == 1 or (required == 0 and look.has_star):
-        return Choice(Interface.SOCKET, found)
+        return InterfaceChoice(Interface.SOCKET, found)
     return None
 
 
-def _unknown(look: _Look, inner: _Look | None) -> AppError:
+def _unknown(look: _CallableShape, inner: _CallableShape | None) -> AppError:
     behind = f" before it calls a function with {inner}" if inner is not None else ""
     return AppError(
         "the app fits no interface for sure: what is called takes anything, and may change it"

@@ -15,25 +15,25 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from prefork.config.addresses import Unix
+from prefork.config.addresses import UnixAddress
 from prefork.errors import AppError
 from prefork.unix.listeners import Listener
-from prefork.unix.notify import speak
-from prefork.unix.process import let_signals_through
-from prefork.worker.shutdown import MASTERS_BUSINESS
+from prefork.unix.notify import connect_notify_socket
+from prefork.unix.process import unblock_signals
+from prefork.worker.shutdown import GROUP_SIGNALS
 
 FIRST_FD = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Hatch:
+class ProgramPipes:
     """What the master keeps for a program: where to say that it is ready, and its stderr."""
 
-    notify: str
-    stderr: int
+    notify_socket: str
+    stderr_fd: int
 
 
-def find(command: Sequence[str], environ: MutableMapping[str, str]) -> str:
+def find_executable(command: Sequence[str], environ: MutableMapping[str, str]) -> str:
     """The file that the command means, from here. Raises AppError."""
     name = command[0]
     path = shutil.which(name, path=environ.get("PATH", os.defpath))
@@ -48,26 +48,26 @@ def find(command: Sequence[str], environ: MutableMapping[str, str]) -> str:
     raise AppError(f"cannot run {name}: there is no such file in {os.getcwd()}")
 
 
-def lead_session() -> None:
+def start_session() -> None:
     """Leave the master's session and the terminal: signals that are meant for a whole group are the
     master's business, and our own group can be signalled as one."""
     os.setsid()
 
 
-def out_of_the_way(fd: int, sockets: int) -> int:
+def duplicate_above_sockets(fd: int, sockets: int) -> int:
     """A copy of ``fd`` beyond those that the program finds."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + 1)
 
 
-def become(
+def exec_program(
     command: Sequence[str],
     listeners: Iterable[Listener],
-    hatch: Hatch,
+    hatch: ProgramPipes,
     stop_signal: str,
     watchdog: float | None,
 ) -> NoReturn:
     """Exec. Raises AppError."""
-    path = find(command, os.environ)
+    path = find_executable(command, os.environ)
     sockets = list(listeners)
     _describe(sockets, hatch, watchdog)
     _arrange([listener.socket.fileno() for listener in sockets], hatch)
@@ -83,9 +83,9 @@ def become(
         raise AppError(f"cannot run {path}: {reason}") from None
 
 
-def _describe(listeners: list[Listener], hatch: Hatch, watchdog: float | None) -> None:
+def _describe(listeners: list[Listener], hatch: ProgramPipes, watchdog: float | None) -> None:
     environ, pid = os.environ, str(os.getpid())
-    environ["NOTIFY_SOCKET"] = hatch.notify
+    environ["NOTIFY_SOCKET"] = hatch.notify_socket
     environ["NOTIFY_FD"] = str(FIRST_FD + len(listeners))
     if listeners:
         environ["LISTEN_FDS"] = str(len(listeners))
@@ -98,18 +98,21 @@ def _describe(listeners: list[Listener], hatch: Hatch, watchdog: float | None) -
 
 def _name(listener: Listener) -> str:
     """No colon may be in it, so a port has to do."""
-    if isinstance(listener.address, Unix):
+    if isinstance(listener.address, UnixAddress):
         return "unix-" + os.path.basename(listener.address.path).replace(":", "_")
     name = listener.socket.getsockname()
     return f"tcp-{name[1]}" if isinstance(name, tuple) else "unix"
 
 
-def _arrange(sockets: list[int], hatch: Hatch) -> None:
+def _arrange(sockets: list[int], hatch: ProgramPipes) -> None:
     """Sockets to 3, 4, …, then the way to the master; nothing beyond survives the exec."""
-    copies = [out_of_the_way(fd, len(sockets)) for fd in (*sockets, speak(hatch.notify))]
+    copies = [
+        duplicate_above_sockets(fd, len(sockets))
+        for fd in (*sockets, connect_notify_socket(hatch.notify_socket))
+    ]
     beyond = FIRST_FD + len(copies)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(hatch.stderr, 2)
+    os.dup2(hatch.stderr_fd, 2)
     for place, copy in enumerate(copies, FIRST_FD):
         os.dup2(copy, place)
     for name in os.listdir("/proc/self/fd"):
@@ -122,8 +125,8 @@ def _arrange(sockets: list[int], hatch: Hatch) -> None:
 
 def _forget_signals(stop_signal: signal.Signals) -> None:
     """All as a program expects them. What came for the whole group before we left it is dropped."""
-    for signum in set(MASTERS_BUSINESS) - {stop_signal}:
+    for signum in set(GROUP_SIGNALS) - {stop_signal}:
         signal.signal(signum, signal.SIG_IGN)
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(signum, signal.SIG_DFL)
-    let_signals_through()
+    unblock_signals()

@@ -14,13 +14,13 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from prefork.unix.process import die_with_parent
+from prefork.unix.process import set_parent_death_signal
 from prefork.worker.app_api import Stopping
 
 if TYPE_CHECKING:
     import asyncio
 
-MASTERS_BUSINESS = (
+GROUP_SIGNALS = (
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGTERM,
@@ -35,7 +35,7 @@ def _disregard(_signum: int, _frame: FrameType | None) -> None:
     """The master does what this signal asks for."""
 
 
-class Leave:
+class Shutdown:
     """Installed before the app is loaded; ``stopping`` happens when the worker is to go."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Leave:
         master: int,
     ) -> None:
         self.stopping = stopping
-        self.orphaned = False
+        self.is_orphaned = False
         self.stopped_at = 0.0
         """When the worker was told to go (monotonic)."""
         self._on_asked: Callable[[], None] = lambda: None
@@ -57,20 +57,20 @@ class Leave:
         self._master = master
         self._worker = os.getpid()
 
-    def ignore_masters_signals(self) -> None:
+    def ignore_group_signals(self) -> None:
         """While the app loads: the stop signal simply ends us."""
         signal.signal(self._signal, signal.SIG_DFL)
-        for signum in MASTERS_BUSINESS:
+        for signum in GROUP_SIGNALS:
             if signum != self._signal:
                 signal.signal(signum, _disregard)
                 # The kernel restarts what it interrupts in C code, which may not expect EINTR.
                 signal.siginterrupt(signum, False)
 
-    def follow_master(self) -> bool:
+    def request_death_signal(self) -> bool:
         """Get the stop signal when the master dies; False: it is dead already."""
-        return die_with_parent(self._signal, self._master)
+        return set_parent_death_signal(self._signal, self._master)
 
-    def listen(self, on_quit: Callable[[], None]) -> None:
+    def handle_stop_signals(self, on_quit: Callable[[], None]) -> None:
         """From now on the stop signal means drain; ``on_quit`` is called before a quick end."""
 
         def quit_now(_signum: int, _frame: FrameType | None) -> None:
@@ -80,14 +80,14 @@ class Leave:
         signal.signal(self._signal, self._asked)
         signal.signal(signal.SIGQUIT, quit_now)
 
-    def tell(self, on_asked: Callable[[], None]) -> None:
+    def call_at_stop(self, on_asked: Callable[[], None]) -> None:
         """Call it, perhaps in a signal handler, when ``stopping`` happens; now, if it has already:
         an app may take its time to start up, and the signal does not wait for it."""
         self._on_asked = on_asked
         if self.stopping:
             on_asked()
 
-    def watch(self, loop: "asyncio.AbstractEventLoop") -> None:
+    def watch_life_pipe(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Notice the death of the master in the loop, too."""
 
         def closed() -> None:
@@ -105,8 +105,8 @@ class Leave:
             os.kill(os.getpid(), signum)
 
     def _go(self) -> None:
-        if os.getppid() != self._master and not self.orphaned:
-            self.orphaned = True
+        if os.getppid() != self._master and not self.is_orphaned:
+            self.is_orphaned = True
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
         if not self.stopping:

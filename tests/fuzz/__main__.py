@@ -9,7 +9,7 @@ from collections import Counter
 
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.trial import Finding, Trial
-from tests.live.corpus import load
+from tests.live.corpus import load_cases
 
 HANG = 10.0
 """Seconds that no single input may take."""
@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns(), help="of the first trial")
     options = parser.parse_args()
     print(f"fuzzing for {options.seconds:g} s from seed {options.seed}", flush=True)
-    corpus = [case.raw for case in (*load("valid"), *load("invalid"))]
+    corpus = [case.raw for case in (*load_cases("valid"), *load_cases("invalid"))]
     trial = Trial()
     reasons: Counter[str] = Counter()
     until = time.monotonic() + options.seconds

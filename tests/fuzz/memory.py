@@ -16,12 +16,12 @@ from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.counting_connection import CountingConnection
 from prefork.http.exchange import Exchange
-from prefork.http.forwarded import Proxies
+from prefork.http.forwarded import TrustedProxies
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
-from prefork.http.response_head import STATUS_LINES, Pair, learn
-from prefork.http.server_state import Service
-from prefork.http.tick import PERIOD
+from prefork.http.response_head import STATUS_LINES, HeaderPair, encode_field
+from prefork.http.server_state import ServerState
+from prefork.http.tick import TICK_PERIOD
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -159,9 +159,9 @@ class Client:
     def __init__(self, server: "MemoryServer", swallows: int | None = None) -> None:
         self._server = server
         self.transport = MemoryTransport(server.loop, swallows)
-        self.transport.protocol = self.connection = server.kind(server.service)
-        server.service.load.change(+CONNECTION)  # as who accepts it does
-        server.service.load.expect(+1)
+        self.transport.protocol = self.connection = server.kind(server.state)
+        server.state.load.add(+CONNECTION)  # as who accepts it does
+        server.state.load.add_expected_requests(+1)
         self.connection.connection_made(self.transport)
 
     def send(self, *pieces: bytes) -> "Client":
@@ -206,12 +206,12 @@ class Client:
 class Recorder:
     """A handler (see http/server_state.py) that notes each whole request and says ok."""
 
-    cancels = False
+    can_cancel = False
     upgrade = None
-    learn = staticmethod(learn)
+    encode_field = staticmethod(encode_field)
 
     def __init__(self, streams: bool, loop: asyncio.AbstractEventLoop) -> None:
-        self.streams = streams
+        self.streams_body = streams
         self.seen: list[Seen] = []
         self.later: list[Exchange] | None = None
         """Spooled requests that wait for ``answer``; None: they are answered at once."""
@@ -220,7 +220,7 @@ class Recorder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, exchange: Exchange) -> None:
-        if self.streams:
+        if self.streams_body:
             task = self._loop.create_task(self._read(exchange))
             self._tasks.add(task)
             task.add_done_callback(self._done)
@@ -233,11 +233,11 @@ class Recorder:
             self.answer(exchange)
 
     def answer(
-        self, exchange: Exchange, fields: Iterable[Pair] = (), body: bytes = b"ok\r\n"
+        self, exchange: Exchange, fields: Iterable[HeaderPair] = (), body: bytes = b"ok\r\n"
     ) -> None:
-        exchange.answer(200, STATUS_LINES[200], fields, body)
-        if not self.streams and exchange.body is not None:
-            exchange.body.lose()
+        exchange.respond(200, STATUS_LINES[200], fields, body)
+        if not self.streams_body and exchange.body is not None:
+            exchange.body.discard()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -254,7 +254,7 @@ class Recorder:
             exchange.fail()
             return
         self._note(exchange, data)
-        if not exchange.gone:
+        if not exchange.disconnected:
             self.answer(exchange)
 
     def _note(self, exchange: Exchange, body: bytes) -> None:
@@ -265,13 +265,13 @@ class Recorder:
         )
         self.seen.append(Seen(head.method, head.target, head.version, fields, body))
 
-    async def finish(self) -> None:
+    async def wait_for_calls(self) -> None:
         """Nothing goes on."""
 
-    def overdue(self, exchange: Exchange) -> None:
+    def time_out(self, exchange: Exchange) -> None:
         self.overdue_ones.append(exchange)
 
-    def lost(self, exchange: Exchange) -> None:
+    def client_disconnected(self, exchange: Exchange) -> None:
         """Its body says so, too."""
 
 
@@ -291,8 +291,8 @@ class MemoryServer:
         self.loop = _Loop()
         self.recorder = Recorder(streams, self.loop)
         limits = limits or Limits()
-        self.service = Service(
-            self.loop, self.recorder, limits, Proxies((), (), strips=False), Load([0], 0)
+        self.state = ServerState(
+            self.loop, self.recorder, limits, TrustedProxies((), (), strips=False), Load([0], 0)
         )
         counts = limits.requests or limits.concurrency
         self.kind = CountingConnection if counts else Connection
@@ -301,7 +301,7 @@ class MemoryServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection in list(self.service.connections):
+        for connection in list(self.state.connections):
             connection.abort()
         self.settle()
         self.loop.close()
@@ -317,9 +317,9 @@ class MemoryServer:
 
     def pass_time(self, seconds: float) -> None:
         """So long, with all its ticks."""
-        for _ in range(round(seconds / PERIOD)):
-            self.loop.ahead += PERIOD
-            self.service.tick()
+        for _ in range(round(seconds / TICK_PERIOD)):
+            self.loop.ahead += TICK_PERIOD
+            self.state.tick()
             self.settle()
 
     def take_seen(self) -> list[Seen]:

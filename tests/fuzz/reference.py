@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import h11
 
-from prefork.http.validation import HOST, METHODS
+from prefork.http.validation import HOST_PATTERN, METHODS
 from tests.fuzz.memory import Seen
 
 LENIENT = {
@@ -69,7 +69,7 @@ STRICTER: dict[str, tuple[str, Reason]] = {
     ),
     "a Host that is none": (
         "RFC 9112 3.2: invalid field value, 400",
-        lambda read: any(not HOST.fullmatch(host) for host in read.hosts),
+        lambda read: any(not HOST_PATTERN.fullmatch(host) for host in read.hosts),
     ),
     "two Hosts in HTTP/1.0": (
         "RFC 9112 3.2: more than one, 400",
@@ -96,7 +96,7 @@ STRICTER: dict[str, tuple[str, Reason]] = {
         "RFC 9110 4.2.1",
         lambda read: (
             (found := re.match(rb"(?i)https?://([^/?#]*)", read.seen.target))
-            and not HOST.fullmatch(found[1])
+            and not HOST_PATTERN.fullmatch(found[1])
         ),
     ),
     "Content-Length twice, or a list of it": (

@@ -51,8 +51,8 @@ class Trial:
     def __init__(self) -> None:
         spools = (False, True, False, False, True)
         self._servers = [MemoryServer(streams, Limits()) for streams in spools]
-        self._servers[2].service.intakes.large = 0
-        self._servers[2].service.intakes.piece = 4
+        self._servers[2].state.bulk_receivers.min_size = 0
+        self._servers[2].state.bulk_receivers.low_water_mark = 4
         for server in self._servers[3:]:
             server.kind = Nibbling
 
@@ -86,7 +86,7 @@ class Trial:
             raise Finding(f"{error!r}\n{data!r}\n{parts!r}") from error
         outcome = self._outcome(server, client, data)
         client.finish().leave()
-        if server.service.connections:
+        if server.state.connections:
             raise Finding(f"a connection stays\n{data!r}")
         return outcome
 

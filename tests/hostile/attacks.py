@@ -225,7 +225,7 @@ def any_bytes() -> None:
 
 
 def write_for_ever(chunks: Iterator[bytes]) -> None:
-    fd = found("prefork.worker.master_channel.Line")._fd
+    fd = found("prefork.worker.master_channel.MasterChannel")._fd
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     for chunk in chunks:
         with contextlib.suppress(OSError):
@@ -349,7 +349,7 @@ def begin() -> None:
     ready, because a worker that fails before ends the start."""
 
     def life() -> None:
-        while not found("prefork.worker.master_channel.Line").is_ready:
+        while not found("prefork.worker.master_channel.MasterChannel").is_ready:
             select.select([], [], [], 0.001)
         WORKERS[os.environ["ATTACK"]]()
 

@@ -159,7 +159,7 @@ def ask(path: Path, verb: str) -> dict[str, object]:
     with socket.socket(socket.AF_UNIX) as end:
         end.settimeout(PATIENCE)
         end.connect(str(path))
-        end.sendall(control.request(verb))
+        end.sendall(control.encode_request(verb))
         with end.makefile() as answers:
             answer = json.loads(answers.readline())
     assert "result" in answer, answer

@@ -10,14 +10,14 @@ from typing import Any
 from prefork.cli.command import main as command
 from prefork.observe import log_writer, watcher
 from prefork.observe.status import status_loop
-from prefork.unix.process import let_signals_through
+from prefork.unix.process import unblock_signals
 from tests.hostile import attacks
 
 
 def begin() -> None:
     """First in that process: another attack each time that it is replaced."""
     attacks.RANDOM.seed(os.getpid())
-    let_signals_through()
+    unblock_signals()
 
 
 def take_over(process: str, attack: str) -> None:
@@ -26,7 +26,7 @@ def take_over(process: str, attack: str) -> None:
     def serve(birth: Any) -> int:
         begin()
         birth.identity.assume()
-        attacks.LINES[attack](birth.line._end)
+        attacks.LINES[attack](birth.channel._end)
         return 0
 
     def write(self: Any) -> int:
@@ -40,11 +40,11 @@ def take_over(process: str, attack: str) -> None:
         return 0
 
     if process == "status":
-        status_loop.live = serve
+        status_loop.run_status_server = serve
     elif process == "writer":
-        log_writer.Writer.run = write  # type: ignore[method-assign]
+        log_writer.LogWriter.run = write  # type: ignore[method-assign]
     else:
-        watcher.Watcher.run = watch  # type: ignore[method-assign]
+        watcher.FileWatcher.run = watch  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -32,14 +32,14 @@ class Page:
         self._number = 0
         self._session = ""
         self.events: list[dict[str, Any]] = []
-        targets = self.do("Target.getTargets")["targetInfos"]
+        targets = self.call("Target.getTargets")["targetInfos"]
         (tab,) = [each["targetId"] for each in targets if each["type"] == "page"]
-        attached = self.do("Target.attachToTarget", targetId=tab, flatten=True)
+        attached = self.call("Target.attachToTarget", targetId=tab, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self.do(f"{domain}.enable")
+            self.call(f"{domain}.enable")
 
-    def do(self, method: str, **parameters: Any) -> Any:
+    def call(self, method: str, **parameters: Any) -> Any:
         """A command of the protocol, and its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
@@ -56,7 +56,7 @@ class Page:
     def size(self, width: int, height: int, mobile: bool) -> None:
         """As on such a screen."""
         scale = 2 if mobile else 1
-        self.do(
+        self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
@@ -66,11 +66,11 @@ class Page:
 
     def open(self, url: str) -> None:
         """Go there."""
-        assert "errorText" not in self.do("Page.navigate", url=url)
+        assert "errorText" not in self.call("Page.navigate", url=url)
 
-    def ask(self, expression: str) -> Any:
+    def evaluate(self, expression: str) -> Any:
         """What an expression of JavaScript is on the page."""
-        told = self.do(
+        told = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
         assert "exceptionDetails" not in told, told
@@ -78,13 +78,13 @@ class Page:
 
     def wait(self, expression: str) -> Any:
         """Until it is true."""
-        return wait_for(lambda: self.ask(expression), expression, 2 * PATIENCE)
+        return wait_for(lambda: self.evaluate(expression), expression, 2 * PATIENCE)
 
     def text(self, selector: str) -> str:
         """What the first such element says."""
-        return str(self.ask(f"document.querySelector({selector!r}).innerText"))
+        return str(self.evaluate(f"document.querySelector({selector!r}).innerText"))
 
-    def complaints(self) -> list[str]:
+    def console_errors(self) -> list[str]:
         """Errors and warnings in the console, exceptions, and what was refused by policy."""
         found = []
         for event in self.events:
@@ -103,9 +103,9 @@ class Page:
         sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [str(event["params"]["request"]["url"]) for event in sent]
 
-    def picture(self, path: Path) -> None:
+    def save_screenshot(self, path: Path) -> None:
         """What is to be seen, as a PNG."""
-        told = self.do("Page.captureScreenshot", format="png")
+        told = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(told["data"]))
 
 

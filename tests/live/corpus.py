@@ -26,7 +26,7 @@ class Case:
     account: dict[str, Any]
 
 
-def load(kind: str) -> list[Case]:
+def load_cases(kind: str) -> list[Case]:
     """All of ``valid`` or ``invalid``."""
     return [_read(path) for path in sorted((FOLDER / kind).glob("*.http"))]
 

@@ -16,7 +16,7 @@ AT_ONCE = 500
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: test\r\nX: "
 
 
-def need_descriptors(count: int) -> None:
+def require_descriptors(count: int) -> None:
     """Skip the test where a process may not have so many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + 200:
@@ -25,7 +25,7 @@ def need_descriptors(count: int) -> None:
 
 
 @contextmanager
-def crowd(server: Server, size: int, request: bytes = b"") -> Iterator[list[socket.socket]]:
+def connect_many(server: Server, size: int, request: bytes = b"") -> Iterator[list[socket.socket]]:
     """So many connections; each has sent ``request`` and, if it was whole, has got its answer."""
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
@@ -44,7 +44,7 @@ def _connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
 
 
-def trickle(sockets: list[socket.socket]) -> int:
+def send_one_byte_each(sockets: list[socket.socket]) -> int:
     """One byte more of each unfinished head; how many are still open."""
     for sock in list(sockets):
         try:

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from tests.live.harness import Server
-from tests.live.wire import Answer, Wire, get, tcp
+from tests.live.wire import Answer, RawConnection, get, tcp
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -62,39 +62,39 @@ def close_frame(code: int | None = None, reason: bytes = b"") -> Frame:
     return Frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason)
 
 
-class FrameWire(Wire):
+class WebSocketConnection(RawConnection):
     """A connection that was upgraded, or is to be."""
 
     compresses = False
 
-    def ask(self, target: str, *fields: str) -> Answer:
+    def request_handshake(self, target: str, *fields: str) -> Answer:
         """A handshake, and the head of the answer."""
         self.send(get(target, *HANDSHAKE, *fields))
         return self.head()
 
-    def put(self, *frames: Frame) -> "FrameWire":
+    def send_frames(self, *frames: Frame) -> "WebSocketConnection":
         """All at once."""
         self.send(*(frame.encode() for frame in frames))
         return self
 
-    def put_in_pieces(self, size: int, *frames: Frame) -> "FrameWire":
+    def send_frames_in_pieces(self, size: int, *frames: Frame) -> "WebSocketConnection":
         """So many bytes at a time."""
         data = b"".join(frame.encode() for frame in frames)
         for start in range(0, len(data), size):
             self.send(data[start : start + size])
         return self
 
-    def frame(self) -> Frame:
+    def read_frame(self) -> Frame:
         """The next frame. Raises CutOffError."""
-        first, size = self.take(2)
+        first, size = self.read_exactly(2)
         assert size < 128, "a server must not mask"
         if size == 126:
-            (size,) = struct.unpack("!H", self.take(2))
+            (size,) = struct.unpack("!H", self.read_exactly(2))
             assert size > 125, "a length that fits in one byte takes three"
         elif size == 127:
-            (size,) = struct.unpack("!Q", self.take(8))
+            (size,) = struct.unpack("!Q", self.read_exactly(8))
             assert size > 65535, "a length that fits in three bytes takes nine"
-        frame = Frame(first & 15, self.take(size), bool(first & 128), first >> 4 & 7)
+        frame = Frame(first & 15, self.read_exactly(size), bool(first & 128), first >> 4 & 7)
         assert frame.opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG)
         assert frame.reserved in (0, COMPRESSED if self.compresses else 0)
         if frame.opcode >= CLOSE:
@@ -103,26 +103,26 @@ class FrameWire(Wire):
             assert not frame.reserved
         return frame
 
-    def closing(self) -> tuple[int | None, bytes]:
+    def read_close(self) -> tuple[int | None, bytes]:
         """Code and reason of the close that must be the next frame, but for pings: on a busy
         machine one may be due first."""
-        frame = self.frame()
+        frame = self.read_frame()
         while frame.opcode == PING:
-            frame = self.frame()
+            frame = self.read_frame()
         assert frame.opcode == CLOSE, frame
         if not frame.payload:
             return None, b""
         return struct.unpack("!H", frame.payload[:2])[0], frame.payload[2:]
 
-    def fails(self, code: int) -> bool:
+    def is_closed_with(self, code: int) -> bool:
         """Whether the server closes with this code, and then ends the connection by itself."""
-        assert self.closing()[0] == code
-        return self.ends()
+        assert self.read_close()[0] == code
+        return self.ends_cleanly()
 
 
-def websocket(server: Server, target: str = "/echo", *fields: str) -> FrameWire:
+def connect_websocket(server: Server, target: str = "/echo", *fields: str) -> WebSocketConnection:
     """An open one."""
-    wire = FrameWire(tcp(server).socket)
-    answer = wire.ask(target, *fields)
+    wire = WebSocketConnection(tcp(server).socket)
+    answer = wire.request_handshake(target, *fields)
     assert (answer.status, answer.get("sec-websocket-accept")) == (101, ACCEPT), answer
     return wire

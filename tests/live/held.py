@@ -35,14 +35,14 @@ class Gate:
         self._fd = -1
 
 
-def ask(port: int, path: str = "/", extra: str = "") -> socket.socket:
+def send_request(port: int, path: str = "/", extra: str = "") -> socket.socket:
     """Send a request, and do not wait for the answer."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n{extra}\r\n".encode())
     return connection
 
 
-def answer(connection: socket.socket, close: bool = True) -> tuple[int, bytes]:
+def read_response(connection: socket.socket, close: bool = True) -> tuple[int, bytes]:
     """The answer: status and body. Raises what the connection raises when there is none."""
     try:
         response = HTTPResponse(connection)

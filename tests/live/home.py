@@ -54,18 +54,18 @@ class Home:
         environ = self.environ()
         return subprocess.check_output(command, cwd=self.folder, env=environ, timeout=PATIENCE)
 
-    def good(self, *words: str) -> str:
+    def run_ok(self, *words: str) -> str:
         done = self.run(*words)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
-    def bad(self, code: int, *words: str) -> str:
+    def run_failing(self, code: int, *words: str) -> str:
         done = self.run(*words)
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stderr
 
     def start(self, name: str = "web", *options: str) -> None:
-        self.good("start", "-b", "127.0.0.1:0", "--name", name, *options, "web:app")
+        self.run_ok("start", "-b", "127.0.0.1:0", "--name", name, *options, "web:app")
 
     def app(self, name: str = "web") -> dict[str, Any]:
         (found,) = [app for app in self.client.apps() if app["name"] == name]
@@ -73,7 +73,7 @@ class Home:
 
 
 @contextmanager
-def own_home(path: Path) -> Iterator[Home]:
+def temporary_home(path: Path) -> Iterator[Home]:
     """Whatever still runs in it at the end is ended."""
     made = Home(path)
     try:

@@ -86,7 +86,7 @@ class Report:
         return "\n".join([*lines, f"{len(self.failures)} failed"])
 
 
-class Load:
+class LoadGenerator:
     """The parent's handle on the process with the clients."""
 
     def __init__(self, port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
@@ -99,7 +99,7 @@ class Load:
             text=True,
         )
         self._report: Report | None = None
-        self.served(1)
+        self.wait_served(1)
 
     def _ask(self, *words: object) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -110,18 +110,18 @@ class Load:
         assert answer, "the clients died"
         return dict(json.loads(answer))
 
-    def mark(self, phase: str) -> None:
+    def begin_phase(self, phase: str) -> None:
         """From now on requests belong to ``phase``."""
         self._ask("mark", phase)
 
-    def served(self, count: int) -> None:
+    def wait_served(self, count: int) -> None:
         """Wait until so many more requests were answered, or failed."""
         self._ask("served", count)
 
-    def during(self, phase: str, count: int) -> None:
+    def run_phase(self, phase: str, count: int) -> None:
         """A phase of so many requests."""
-        self.mark(phase)
-        self.served(count)
+        self.begin_phase(phase)
+        self.wait_served(count)
 
     def stop(self) -> Report:
         """Let every client finish its request, and leave."""
@@ -145,14 +145,14 @@ class Load:
 
 
 @contextmanager
-def load(
+def client_load(
     port: int, keep: int = 32, fresh: int = 32, pause: float = 0.04, ca: str = ""
-) -> Iterator[Load]:
+) -> Iterator[LoadGenerator]:
     """Clients at work; each rests between two requests, ``pause`` seconds on average.
 
     ``ca``: a file with the authority that they trust; with it they speak TLS.
     """
-    clients = Load(port, keep, fresh, pause, ca)
+    clients = LoadGenerator(port, keep, fresh, pause, ca)
     try:
         yield clients
     finally:

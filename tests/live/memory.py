@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 
-class Peak:
+class PeakMemory:
     """The most that it has had, from this object's making on: no peak is missed."""
 
     def __init__(self, pid: int) -> None:
@@ -23,7 +23,7 @@ class Peak:
         return int(found[1]) * 1024
 
 
-def private(pid: int) -> int:
+def private_bytes(pid: int) -> int:
     """Bytes that it shares with nobody."""
     maps = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(size) * 1024 for size in re.findall(r"Private_\w+:\s+(\d+) kB", maps))

@@ -10,15 +10,15 @@ from typing import Any
 
 from tests.certificates import Keyring
 from tests.live.harness import PATIENCE, Server
-from tests.live.web import web
-from tests.live.wire import CutOffError, Wire, get, tcp
+from tests.live.web import serving_app
+from tests.live.wire import CutOffError, RawConnection, get, tcp
 
 
-def secured(
+def serving_tls(
     kind: str, folder: Path, keys: Keyring, *arguments: str
 ) -> AbstractContextManager[Server]:
     """The app of this kind, with TLS on the first port and without on the second."""
-    return web(
+    return serving_app(
         kind,
         folder,
         *("-b", "http://127.0.0.1:0", "--log-level", "debug"),
@@ -28,9 +28,9 @@ def secured(
     )
 
 
-def secure(
+def connect_tls(
     server: Server, context: ssl.SSLContext, name: str | None = "site.test", buffer: int = 0
-) -> Wire:
+) -> RawConnection:
     """Connect and shake hands."""
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     wire = tcp(server, buffer)
@@ -44,28 +44,28 @@ def secure(
     return wire
 
 
-def plain(server: Server) -> Wire:
+def connect_plain(server: Server) -> RawConnection:
     """Connect to the port without TLS."""
     port = int(server.wait_log(r"listening on .* 127.0.0.1:(\d+)")[1])
-    return Wire(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+    return RawConnection(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
 
 
 def is_refused(server: Server, context: ssl.SSLContext) -> bool:
     """A client of TLS 1.3 may learn of it only when it reads."""
     try:
-        with secure(server, context) as wire:
+        with connect_tls(server, context) as wire:
             wire.send(get("/hello")).answer()
     except (OSError, CutOffError):
         return True
     return False
 
 
-def dump(wire: Wire) -> dict[str, Any]:
+def read_dump(wire: RawConnection) -> dict[str, Any]:
     """What the app is told."""
     told: dict[str, Any] = json.loads(wire.send(get("/dump")).answer().body)
     return told
 
 
-def is_quiet(server: Server) -> bool:
+def has_clean_log(server: Server) -> bool:
     """Whether nothing was printed that is no line of the log."""
     return not re.search("Traceback|Exception ignored|eof_received", server.log)

@@ -43,7 +43,7 @@ class Terminal:
     def resize(self, columns: int, lines: int) -> None:
         ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
-    def shows(self, pattern: str) -> None:
+    def wait_for_output(self, pattern: str) -> None:
         """Wait until it has written something like this since the last call."""
         deadline = time.monotonic() + PATIENCE
         while not re.search(pattern, _plain(self._written)):
@@ -52,11 +52,11 @@ class Terminal:
                 self._written += os.read(self._ours, 65536)
         self._written = b""
 
-    def echoes(self) -> bool:
+    def is_echoing(self) -> bool:
         """Whether keys are shown, as they are for a shell."""
         return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
 
-    def ends(self) -> int:
+    def wait_exit(self) -> int:
         """Wait for its end and read on meanwhile: a full terminal would hold it up."""
 
         def ended() -> bool:
@@ -70,7 +70,7 @@ class Terminal:
         wait_for(ended, "it ends")
         return int(self.process.returncode)
 
-    def everything(self, keys: str, after: bytes) -> bytes:
+    def read_all(self, keys: str, after: bytes) -> bytes:
         """All that it writes until its end; ``keys`` are pressed once it has written ``after``."""
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -91,11 +91,11 @@ class Terminal:
         os.close(self._ours)
 
 
-def shown_on_terminal(home: Home, *words: str, keys: str = "", after: bytes = b"") -> bytes:
+def terminal_output(home: Home, *words: str, keys: str = "", after: bytes = b"") -> bytes:
     """All bytes that ``prefork WORDS`` writes to its terminal until it ends. ``keys`` are pressed
     once it has written ``after``."""
     with on_terminal(home, *words) as terminal:
-        return terminal.everything(keys, after)
+        return terminal.read_all(keys, after)
 
 
 def _plain(written: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import kept
+from tests.live.web import lazy_servers
 from tests.live.wire import ask, chunked, get, post, tcp
 
 APPLICATIONS = {
@@ -36,7 +36,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         arguments = ("--pythonpath", str(APPS), "-e", f"FILE={folder / 'file'}")
         return serving(folder, app, *arguments, *more)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -134,7 +134,7 @@ def test_what_only_some_frameworks_have(servers: Callable[[str], Server]) -> Non
 def test_starlette_notices_that_its_client_left(servers: Callable[[str], Server]) -> None:
     server = servers("starlette")
     with tcp(server) as streaming, tcp(server) as uploading:
-        streaming.send(get("/endless")).take(100_000)
+        streaming.send(get("/endless")).read_exactly(100_000)
         streaming.reset()
         uploading.send(post("/listen", b"all but the last byte")[:-1])
         wait_for(lambda: b"listening" in ask(server, get("/done")).body, "it listens")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import kept
+from tests.live.web import lazy_servers
 from tests.live.wire import CutOffError, ask, get, tcp
 
 KINDS = {
@@ -143,7 +143,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         folder = tmp_path_factory.mktemp(kind)
         return serving(folder, app, "--pythonpath", str(APPS), *threads)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import command, serving, wait_for
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 
 APP = """
 def app(environ, start_response):
@@ -60,7 +60,7 @@ REPLACED = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -70,9 +70,9 @@ def test_it_starts_in_the_background_and_ends(home: Home, kind: str) -> None:
     home.start()
     app = home.app()
     assert fetch(app) == b"served"
-    home.good("reload", "web")
+    home.run_ok("reload", "web")
     assert fetch(app) == b"served"
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     files = [Path(app["log"]), Path(app["output"])]
     logged = "\n".join(path.read_text() for path in files)
     assert "killed" not in logged
@@ -116,7 +116,7 @@ def test_a_file_that_took_the_place_of_stdout_stays_the_apps(home: Home) -> None
     app = home.app()
     assert fetch(app) == b"served"
     home.write("web.py", f"{_CLASSES}{code}own.write('two\\n')\n{APP}")
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     assert own.read_text() == "one\n"
     log = Path(app["log"]).read_text()
     assert len(re.findall("the app closed descriptor 1, which is a file of its own now", log)) == 1

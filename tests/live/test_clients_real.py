@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.browser import CHROMIUM, chromium
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import web
+from tests.live.web import serving_app
 from tests.live.wire import ask, get
 
 
@@ -34,7 +34,7 @@ def test_a_browser_talks_over_a_websocket(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["wsgi", "threads", "asgi"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    with web(request.param, tmp_path) as made:
+    with serving_app(request.param, tmp_path) as made:
         yield made
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE
-from tests.live.home import Home, own_home
+from tests.live.home import Home, temporary_home
 
 TYPED = {
     "prefork relo": ["reload"],
@@ -30,7 +30,7 @@ TYPED = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -42,7 +42,7 @@ def script(home: Home, shell: str) -> Path:
         (home.home / name).mkdir(parents=True, mode=0o700)
     (home.home / "saved.toml").touch()
     path = home.folder / f"completion.{shell}"
-    path.write_text(home.good("completion", shell))
+    path.write_text(home.run_ok("completion", shell))
     subprocess.run([shell, "-n", str(path)], check=True)
     return path
 

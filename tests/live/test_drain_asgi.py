@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.frames import close_frame, websocket
+from tests.live.frames import close_frame, connect_websocket
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.wire import CutOffError, Wire, get, tcp
+from tests.live.wire import CutOffError, RawConnection, get, tcp
 
 Told = Callable[[], list[str]]
 
@@ -28,11 +28,11 @@ def streaming(cwd: Path, *arguments: str, workers: int = 1) -> Iterator[tuple[Se
         yield server, lambda: file.read_text().split("\n")[:-1]
 
 
-def opened(server: Server, kind: str) -> Wire:
+def opened(server: Server, kind: str) -> RawConnection:
     """A stream of this kind, of which the first piece is there."""
     wire = tcp(server).send(get(f"/{kind}"))
     wire.head()
-    assert b"begun;" in wire.take(6 if kind == "sized" else 9)
+    assert b"begun;" in wire.read_exactly(6 if kind == "sized" else 9)
     return wire
 
 
@@ -40,7 +40,7 @@ def test_an_app_that_listens_is_told_and_ends_its_response(tmp_path: Path) -> No
     with streaming(tmp_path, "--stream-timeout", "200ms") as (server, told):
         with opened(server, "listens") as wire:
             server.send(signal.SIGTERM)
-            assert wire.rest() == b"\r\n6\r\nended;\r\n0\r\n\r\n"
+            assert wire.read_to_end() == b"\r\n6\r\nended;\r\n0\r\n\r\n"
         assert server.wait_exit() == 0
         assert told() == ["http.disconnect", "finally listens", "lifespan.shutdown"]
     assert server.count("1 unfinished responses were told to end") == 1
@@ -52,7 +52,7 @@ def test_an_app_that_never_asks_is_cancelled(tmp_path: Path) -> None:
         with opened(server, "deaf") as wire:
             server.send(signal.SIGTERM)
             with pytest.raises(CutOffError):
-                wire.rest()  # not an end that the client could take for the whole
+                wire.read_to_end()  # not an end that the client could take for the whole
         assert server.wait_exit() == 0
         assert told() == ["finally deaf", "lifespan.shutdown"]
     assert server.count("cancelled 1 calls") == 1
@@ -92,10 +92,10 @@ def test_a_response_that_will_end_has_more_time(kind: str, tmp_path: Path) -> No
             wire = stack.enter_context(tcp(server)).send(get("/silent"))
         with opened(server, "listens") as other:
             server.send(signal.SIGTERM)
-            other.rest()
+            other.read_to_end()
             assert told() == ["http.disconnect", "finally listens"]
         if kind == "sized":
-            assert wire.take(6) == b"ended;"
+            assert wire.read_exactly(6) == b"ended;"
         else:
             assert wire.answer().body == b"late"
         assert server.wait_exit() == 0
@@ -141,15 +141,15 @@ def test_200_websockets_are_closed_once_in_a_reload(tmp_path: Path) -> None:
             """What a client does: answer the close, connect anew, until the reload is over."""
             arrived = False
             while True:
-                with websocket(server, "/generation") as wire:
-                    if wire.frame().payload == b"2":
+                with connect_websocket(server, "/generation") as wire:
+                    if wire.read_frame().payload == b"2":
                         return
                     if not arrived:
                         arrived = True
                         open_ones.wait(60)
-                    assert wire.closing() == (1012, b"")
+                    assert wire.read_close() == (1012, b"")
                     closes[number] += 1
-                    wire.put(close_frame(1012))
+                    wire.send_frames(close_frame(1012))
 
         clients = [threading.Thread(target=follow, args=[number]) for number in range(200)]
         for client in clients:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.wire import Wire, ask, get, tcp
+from tests.live.wire import RawConnection, ask, get, tcp
 
 WORKERS = 4
 QUICK = get("/", "Connection: close")
@@ -32,18 +32,18 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
         yield server
 
 
-def answered(wire: Wire) -> bytes:
+def answered(wire: RawConnection) -> bytes:
     """The answer, and the end of the connection: an event loop closes it a moment after it wrote,
     and counts it until then."""
     body = wire.answer().body
-    assert wire.ends()
+    assert wire.ends_cleanly()
     return body
 
 
 def burst(server: Server, size: int, request: bytes) -> Counter[bytes]:
     """So many connections at once, each with a request; who answered how many."""
     with ExitStack() as all_of_them:
-        wires: list[Wire] = []
+        wires: list[RawConnection] = []
         for _ in range(size):
             wires.append(all_of_them.enter_context(tcp(server)))
             wires[-1].send(request)

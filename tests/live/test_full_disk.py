@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, command
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 from tests.pure.children import as_root
 
 BUG = "bug in prefork"
@@ -20,7 +20,7 @@ BUG = "bug in prefork"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -159,28 +159,28 @@ def test_files_on_a_full_disk(home: Home, tmp_path: Path) -> None:
         home.home = small / "home"
         home.client.home = home.home
         home.start("web", "--log-file", str(tmp_path / "log"), "--log-dir", str(tmp_path))
-        saved = home.good("save")
+        saved = home.run_ok("save")
         fill(small)
-        said = home.bad(111, "start", "--pid-file", str(small / "pid"), *OTHER_APP)
+        said = home.run_failing(111, "start", "--pid-file", str(small / "pid"), *OTHER_APP)
         assert f"cannot write the pid file {small}/pid: No space left on device" in said
         assert not (small / "pid").exists()
         saved_file = small / "home" / "saved.toml"
         before = saved_file.read_text()
-        said = home.bad(111, "save")
+        said = home.run_failing(111, "save")
         assert f"cannot write {home.home}/saved.toml: No space left on device" in said
         assert "saved 1 app" in saved
         assert saved_file.read_text() == before
         assert not list(home.home.glob("*.new"))
-        assert home.good("list")
+        assert home.run_ok("list")
         done = command("init", cwd=small)
         assert done.returncode == 111
         assert "cannot write prefork.toml: No space left on device" in done.stderr
         assert not (small / "prefork.toml").exists()
-        assert home.good("reload", "web")
+        assert home.run_ok("reload", "web")
         assert not list((home.home / "web").glob("*.new"))
         assert json.loads((home.home / "web" / "state").read_text())["name"] == "web"
-        assert home.good("stop", "web")
-        assert home.good("delete", "web")
+        assert home.run_ok("stop", "web")
+        assert home.run_ok("delete", "web")
 
 
 OTHER_APP = ("-b", "127.0.0.1:0", "--name", "other", "web:app")

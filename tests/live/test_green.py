@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, Server, command, serving
-from tests.live.held import answer, ask
+from tests.live.held import read_response, send_request
 
 libraries = pytest.mark.parametrize("library", ["gevent", "eventlet"])
 
@@ -34,12 +34,15 @@ def test_an_app_that_patches_the_library_is_served(tmp_path: Path, library: str,
             ("/talk", b"HELLO"),
             ("/run", b"ran"),
         ) * 2:
-            assert answer(ask(server.port, path, "Connection: close\r\n")) == (200, body), path
+            assert read_response(send_request(server.port, path, "Connection: close\r\n")) == (
+                200,
+                body,
+            ), path
         if app != "main":
             post = "Content-Length: 5\r\nConnection: close\r\n"
-            connection = ask(server.port, "/", post)
+            connection = send_request(server.port, "/", post)
             connection.sendall(b"12345")
-            assert answer(connection) == (200, b"hello")
+            assert read_response(connection) == (200, b"hello")
         assert [each.pid for each in server.workers()] == [worker.pid]
         assert server.stop() == 0
         assert server.count("Traceback|kill timeout|cannot release") == 0
@@ -61,7 +64,7 @@ def test_patched_threads_are_refused_with_the_remedy(tmp_path: Path, library: st
 @libraries
 def test_a_hang_of_a_patched_app_is_told(tmp_path: Path, library: str) -> None:
     with green(tmp_path, library, "wsgi", "--timeout", "1s") as server:
-        ask(server.port, "/hang").close()
+        send_request(server.port, "/hang").close()
         server.wait_log(r"is stuck: GET /hang from .* at .*green.py:\d+ in _hang")
         server.wait_log("gone: hang")
 
@@ -70,7 +73,13 @@ def test_a_hang_of_a_patched_app_is_told(tmp_path: Path, library: str) -> None:
 def test_a_child_of_a_patched_app_is_no_worker(tmp_path: Path, library: str) -> None:
     with green(tmp_path, library, "wsgi") as server:
         (worker,) = server.workers()
-        assert answer(ask(server.port, "/fork", "Connection: close\r\n")) == (200, b"3")
-        assert answer(ask(server.port, "/", "Connection: close\r\n")) == (200, b"hello")
+        assert read_response(send_request(server.port, "/fork", "Connection: close\r\n")) == (
+            200,
+            b"3",
+        )
+        assert read_response(send_request(server.port, "/", "Connection: close\r\n")) == (
+            200,
+            b"hello",
+        )
         assert [each.pid for each in server.workers()] == [worker.pid]
         assert server.stop() == 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.web import KINDS, kept, open_gate, web
+from tests.live.web import KINDS, lazy_servers, open_gate, serving_app
 from tests.live.wire import ask, chunked, get, post, tcp, unix
 
 LINE = re.compile(
@@ -54,7 +54,7 @@ class Logged:
 def logged(kind: str, folder: Path, *arguments: str) -> Iterator[Logged]:
     """Serve with an access log."""
     path = folder / "access.log"
-    with web(kind, folder, "--access-log", str(path), *arguments) as server:
+    with serving_app(kind, folder, "--access-log", str(path), *arguments) as server:
         yield Logged(server, path)
 
 
@@ -62,9 +62,11 @@ def logged(kind: str, folder: Path, *arguments: str) -> Iterator[Logged]:
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> AbstractContextManager[Server]:
         folder = tmp_path_factory.mktemp(kind)
-        return web(kind, folder, "--limit-body", "1k", "--access-log", str(folder / "access.log"))
+        return serving_app(
+            kind, folder, "--limit-body", "1k", "--access-log", str(folder / "access.log")
+        )
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -129,7 +131,7 @@ def test_a_failed_request_is_a_line_as_well(shared: Logged) -> None:
 def test_a_response_that_its_client_left_is_a_line_as_well(shared: Logged) -> None:
     with tcp(shared.server) as wire:
         wire.send(get("/endless/left"))
-        wire.take(100_000)
+        wire.read_exactly(100_000)
         wire.reset()
     line = shared.line("/endless/left")
     assert (line["request"], line["status"]) == ("GET /endless/left HTTP/1.1", "200")
@@ -171,7 +173,7 @@ def test_the_access_log_may_be_the_standard_output(tmp_path: Path) -> None:
     path = tmp_path / "stdout"
     with (
         path.open("wb") as stdout,
-        web("asgi", tmp_path, "--access-log", "-", stdout=stdout) as server,
+        serving_app("asgi", tmp_path, "--access-log", "-", stdout=stdout) as server,
     ):
         assert ask(server, get("/hello")).status == 200
         wait_for(lambda: path.read_text().endswith('"GET /hello HTTP/1.1" 200 5\n'), "a line")
@@ -309,7 +311,7 @@ def test_a_stdout_that_nobody_reads_costs_lines_and_nothing_else(tmp_path: Path)
     with (
         open(reader, "rb") as out,
         open(writer, "wb") as end,
-        web("asgi", tmp_path, "--access-log", "-", stdout=end) as server,
+        serving_app("asgi", tmp_path, "--access-log", "-", stdout=end) as server,
     ):
         flood(server, 800)  # 6.4 MB, and the pipe and the queue take 4.3
         data = out.readline()
@@ -329,7 +331,7 @@ def test_a_worker_leaves_though_its_log_is_stuck(tmp_path: Path) -> None:
     with (
         open(reader, "rb"),
         open(writer, "wb") as end,
-        web("wsgi", tmp_path, "--access-log", "-", stdout=end) as server,
+        serving_app("wsgi", tmp_path, "--access-log", "-", stdout=end) as server,
     ):
         flood(server, 40)
         assert server.stop() == 0
@@ -340,7 +342,7 @@ def test_a_worker_leaves_though_its_log_is_stuck(tmp_path: Path) -> None:
 def test_a_fifo_may_find_its_reader_later(tmp_path: Path) -> None:
     fifo = tmp_path / "access.fifo"
     os.mkfifo(fifo)
-    with web("wsgi", tmp_path, "--access-log", str(fifo)) as server:
+    with serving_app("wsgi", tmp_path, "--access-log", str(fifo)) as server:
         assert server.get("/hello")[0] == 200
         for _ in range(2):
             with fifo.open("rb") as out:
@@ -352,7 +354,7 @@ def test_a_fifo_may_find_its_reader_later(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_once_and_lines_go_on_when_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.symlink_to("/dev/full")
-    with web("wsgi", tmp_path, "--access-log", str(path)) as server:
+    with serving_app("wsgi", tmp_path, "--access-log", str(path)) as server:
         for _ in range(3):
             assert server.get("/hello")[0] == 200
             server.wait_log("cannot write the access log: No space left on device")

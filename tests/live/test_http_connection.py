@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import Server, wait_for
-from tests.live.web import KINDS, events, kept, open_gate, web
-from tests.live.wire import CutOffError, Wire, ask, chunked, get, post, tcp
+from tests.live.web import KINDS, events, lazy_servers, open_gate, serving_app
+from tests.live.wire import CutOffError, RawConnection, ask, chunked, get, post, tcp
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -21,7 +21,9 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
-    with kept(lambda kind: web(kind, tmp_path_factory.mktemp(kind), "--limit-body", "16m")) as made:
+    with lazy_servers(
+        lambda kind: serving_app(kind, tmp_path_factory.mktemp(kind), "--limit-body", "16m")
+    ) as made:
         yield made
 
 
@@ -130,7 +132,7 @@ def test_a_repeated_request_in_pieces_and_in_others_is_none(server: Server) -> N
         assert wire.answer().status in (400, 501)
 
 
-def idle(wire: Wire) -> None:
+def idle(wire: RawConnection) -> None:
     """Until the server has read what was sent: only then is the next piece a piece of its own."""
     port = wire.socket.getpeername()[1]
     ours = wire.socket.getsockname()[1]
@@ -177,7 +179,7 @@ def test_different_requests_sent_at_once_are_answered_in_their_order(server: Ser
         bodies = [wire.answer().body, wire.answer().body, wire.answer("HEAD").body]
         bodies += [wire.answer().body for _ in range(4)]
         assert bodies == [b"first", b"second", b"", b"onetwothree", b"fifth", b"", b"last"]
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_a_slow_request_is_not_overtaken_by_the_next_on_its_connection(
@@ -203,7 +205,7 @@ def test_http_1_0_closes_unless_it_is_asked_to_keep_alive(server: Server) -> Non
     with tcp(server) as wire:
         answer = wire.send(get("/hello", version="1.0")).answer()
         assert (answer.body, answer.closes) == (b"hello", True)
-        assert wire.ends()
+        assert wire.ends_cleanly()
     with tcp(server) as wire:
         for _ in range(2):
             answer = wire.send(get("/hello", "Connection: keep-alive", version="1.0")).answer()
@@ -214,7 +216,7 @@ def test_a_client_or_an_app_may_end_the_connection(server: Server) -> None:
     for request in (get("/hello", "Connection: close"), get("/close")):
         with tcp(server) as wire:
             assert wire.send(request).answer().closes
-            assert wire.ends()
+            assert wire.ends_cleanly()
 
 
 # Framing.
@@ -294,9 +296,9 @@ def test_the_first_piece_of_a_response_does_not_wait_for_the_second(server: Serv
     with tcp(server) as wire:
         wire.send(get("/half/pieces"))
         assert wire.head().get("transfer-encoding") == "chunked"
-        assert wire.take(8) == b"3\r\nnow\r\n"
+        assert wire.read_exactly(8) == b"3\r\nnow\r\n"
         open_gate(server, "pieces")
-        assert wire.take(14) == b"4\r\nthen\r\n0\r\n\r\n"
+        assert wire.read_exactly(14) == b"4\r\nthen\r\n0\r\n\r\n"
 
 
 # Bodies of requests.
@@ -318,11 +320,11 @@ def test_a_body_is_echoed_while_it_is_being_sent(server: Server, kind: str) -> N
         wire.send(get("/echo", CHUNKED, method="POST"))
         wire.send(b"3\r\none\r\n")
         assert wire.head().status == 200
-        assert wire.take(8) == b"3\r\none\r\n"
+        assert wire.read_exactly(8) == b"3\r\none\r\n"
         wire.send(b"3\r\ntwo\r\n")
-        assert wire.take(8) == b"3\r\ntwo\r\n"
+        assert wire.read_exactly(8) == b"3\r\ntwo\r\n"
         wire.send(b"0\r\n\r\n")
-        assert wire.take(5) == b"0\r\n\r\n"
+        assert wire.read_exactly(5) == b"0\r\n\r\n"
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 5", CHUNKED])
@@ -331,7 +333,7 @@ def test_a_client_that_waits_for_100_continue_gets_it(server: Server, framing: s
     with tcp(server) as wire:
         for _ in range(2):
             wire.send(get("/echo", "Expect: 100-continue", framing, method="POST"))
-            assert wire.take(len(CONTINUE)) == CONTINUE
+            assert wire.read_exactly(len(CONTINUE)) == CONTINUE
             wire.send(body)
             assert wire.answer().body == b"hello"
 
@@ -341,7 +343,7 @@ def test_100_continue_waits_for_the_requests_before(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/told/first"), expecting)
         assert wire.answer().body == b"first"
-        assert wire.take(len(CONTINUE)) == CONTINUE
+        assert wire.read_exactly(len(CONTINUE)) == CONTINUE
         assert wire.send(b"hello").answer().body == b"hello"
 
 
@@ -364,7 +366,7 @@ def test_100_continue_is_not_sent_if_the_app_does_not_want_the_body(
         wire.send(get("/ignore", "Expect: 100-continue", "Content-Length: 5", method="POST"))
         answer = wire.head()
         assert (answer.status, answer.closes) == (200, True)
-        assert wire.rest() == b"ignored"
+        assert wire.read_to_end() == b"ignored"
 
 
 def test_an_answer_survives_a_body_that_nobody_reads(server: Server, kind: str) -> None:
@@ -374,7 +376,7 @@ def test_an_answer_survives_a_body_that_nobody_reads(server: Server, kind: str) 
         wire.send(post("/ignore", b"x" * 4_000_000))
         answer = wire.answer()
         assert (answer.body, answer.closes) == (b"ignored", True)
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_a_body_that_nobody_reads_does_not_spoil_the_next_request(server: Server) -> None:
@@ -383,7 +385,7 @@ def test_a_body_that_nobody_reads_does_not_spoil_the_next_request(server: Server
         answer = wire.answer()
         assert answer.body == b"hello"
         if answer.closes:
-            assert wire.ends()
+            assert wire.ends_cleanly()
         else:
             assert wire.send(get("/told/next")).answer().body == b"next"
 
@@ -411,20 +413,20 @@ def test_a_half_closed_client_gets_its_answers(server: Server, kind: str) -> Non
     if kind == "asgi":
         pytest.skip("to an ASGI app it is a disconnect")
     with tcp(server) as wire:
-        wire.send(get("/told/one"), get("/stream"), post("/echo", b"three")).finish()
+        wire.send(get("/told/one"), get("/stream"), post("/echo", b"three")).shut_down_writing()
         assert [wire.answer().body for _ in range(3)] == [b"one", b"onetwothree", b"three"]
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_a_half_closed_client_gets_an_answer_that_takes_time(server: Server, kind: str) -> None:
     if kind != "threads":
         pytest.skip("needs a second thread to be let go")
     with tcp(server) as wire:
-        wire.send(get("/hold/half-closed")).finish()
+        wire.send(get("/hold/half-closed")).shut_down_writing()
         open_gate(server, "half-closed")
         answer = wire.answer()
         assert (answer.body, answer.closes) == (b"half-closed", True)
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 @pytest.mark.parametrize(
@@ -453,9 +455,9 @@ def test_a_client_may_leave_in_the_middle_of_anything(
         if how == "reset":
             wire.reset()
         elif how == "half-close":
-            wire.finish()
+            wire.shut_down_writing()
             with contextlib.suppress(CutOffError):
-                wire.rest()
+                wire.read_to_end()
     assert ask(server, get("/told/next")).body == b"next"
     assert [each.pid for each in server.workers()] == [worker.pid]
     wait_for(lambda: worker.num_fds() <= before, "the worker has closed its side as well")
@@ -464,7 +466,7 @@ def test_a_client_may_leave_in_the_middle_of_anything(
 def test_an_app_stops_producing_for_a_client_that_left(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/endless/left"))
-        wire.take(100_000)
+        wire.read_exactly(100_000)
         wire.reset()
     wait_for(lambda: "closed left" in events(server), "the app's response is closed")
 
@@ -475,14 +477,14 @@ def test_a_client_that_leaves_in_a_pause_closes_the_response(server: Server, kin
     with tcp(server) as wire:
         wire.send(get("/half/never"))
         wire.head()
-        wire.take(8)
+        wire.read_exactly(8)
         wire.reset()
     wait_for(lambda: "closed never" in events(server), "the app's response is closed")
 
 
 def test_a_head_of_an_endless_response_ends_with_its_client(tmp_path: Path, kind: str) -> None:
     """Nothing of it is sent, so no full buffer ever makes the app wait."""
-    with web(kind, tmp_path, "--timeout", "5s") as server:
+    with serving_app(kind, tmp_path, "--timeout", "5s") as server:
         with tcp(server) as wire:
             head = wire.send(get("/endless/bodiless", method="HEAD")).answer("HEAD")
             assert head.status == 200
@@ -494,7 +496,7 @@ def test_a_head_of_an_endless_response_ends_with_its_client(tmp_path: Path, kind
 def test_clients_that_leave_are_no_failures(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/endless/quiet"))
-        wire.take(100_000)
+        wire.read_exactly(100_000)
         wire.reset()
     wait_for(lambda: "closed quiet" in events(server), "the app's response is closed")
     assert ask(server, get("/hello")).status == 200
@@ -518,7 +520,7 @@ def test_a_client_that_reads_at_full_speed_does_not_starve_the_others(server: Se
 
         def read() -> None:
             while not done.is_set():
-                greedy.skip(1 << 20)
+                greedy.read_and_discard(1 << 20)
 
         reader = threading.Thread(target=read)
         reader.start()

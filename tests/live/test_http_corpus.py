@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.live.corpus import Case, load
+from tests.live.corpus import Case, load_cases
 from tests.live.harness import APPS, Server, serving
-from tests.live.wire import Answer, Wire, get, tcp, unix
+from tests.live.wire import Answer, RawConnection, get, tcp, unix
 
 LIMITS = (
     *("--limit-line", "200", "--limit-headers", "16"),
@@ -21,8 +21,8 @@ LIMITS = (
 )
 FIRST = get("/first")
 
-invalid = pytest.mark.parametrize("case", load("invalid"), ids=lambda case: case.name)
-valid = pytest.mark.parametrize("case", load("valid"), ids=lambda case: case.name)
+invalid = pytest.mark.parametrize("case", load_cases("invalid"), ids=lambda case: case.name)
+valid = pytest.mark.parametrize("case", load_cases("valid"), ids=lambda case: case.name)
 
 
 class Recorder:
@@ -32,10 +32,10 @@ class Recorder:
         self.server = server
         self.path = path
 
-    def tcp(self) -> Wire:
+    def tcp(self) -> RawConnection:
         return tcp(self.server)
 
-    def unix(self) -> Wire:
+    def unix(self) -> RawConnection:
         return unix(self.path)
 
     def seen(self) -> list[str]:
@@ -54,10 +54,10 @@ def recorder(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[
         assert not any("the app failed" in line for line in server.lines), server.log
 
 
-def refused(wire: Wire, case: Case) -> None:
+def refused(wire: RawConnection, case: Case) -> None:
     answer = wire.answer()
     assert (answer.status, answer.closes) == (case.status, True), answer.body
-    assert wire.ends()
+    assert wire.ends_cleanly()
 
 
 def accepted(answer: Answer, case: Case) -> None:
@@ -142,5 +142,5 @@ def test_two_valid_requests_in_one_piece_are_answered_in_turn(
         accepted(wire.answer(), case)
         if not closes:
             assert json.loads(wire.answer().body)["path"] == "/last"
-        assert wire.ends()
+        assert wire.ends_cleanly()
     assert len(recorder.seen()) == (1 if closes else 3)

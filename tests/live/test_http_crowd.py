@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.live.crowd import HELLO, crowd, need_descriptors, trickle
+from tests.live.crowd import HELLO, connect_many, require_descriptors, send_one_byte_each
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.memory import Peak, private
-from tests.live.web import kept, open_gate, web
-from tests.live.wire import Wire, ask, get, tcp
+from tests.live.memory import PeakMemory, private_bytes
+from tests.live.web import lazy_servers, open_gate, serving_app
+from tests.live.wire import RawConnection, ask, get, tcp
 
 CROWD = 2000
 HONEST = 32
@@ -25,34 +25,34 @@ KB = 1024
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> Any:
-        return web(kind, tmp_path_factory.mktemp(kind), "--header-timeout", "3s")
+        return serving_app(kind, tmp_path_factory.mktemp(kind), "--header-timeout", "3s")
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
 def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> Server:
-    need_descriptors(CROWD)
+    require_descriptors(CROWD)
     return servers(request.param)
 
 
 def test_an_idle_connection_costs_less_than_3_kilobytes(server: Server) -> None:
     (worker,) = server.workers()
-    with crowd(server, CROWD // 10, HELLO):
+    with connect_many(server, CROWD // 10, HELLO):
         pass  # what is allocated once is allocated now
-    before = private(worker.pid)
-    with crowd(server, CROWD, HELLO):
+    before = private_bytes(worker.pid)
+    with connect_many(server, CROWD, HELLO):
         # Some of it is given back a few seconds after the last answer.
         wait_for(
-            lambda: private(worker.pid) - before < CROWD * 3 * KB,
+            lambda: private_bytes(worker.pid) - before < CROWD * 3 * KB,
             "idle connections cost less than 3 KB each",
         )
         assert ask(server, HELLO).body == b"hello"
 
 
 def test_a_slowloris_of_2000_stops_no_honest_client(servers: Callable[[str], Server]) -> None:
-    need_descriptors(CROWD)
+    require_descriptors(CROWD)
     server = servers("wsgi")
     failures: list[object] = []
 
@@ -66,21 +66,21 @@ def test_a_slowloris_of_2000_stops_no_honest_client(servers: Callable[[str], Ser
         except Exception as failure:
             failures.append(failure)
 
-    with crowd(server, CROWD) as attackers:
+    with connect_many(server, CROWD) as attackers:
         clients = [threading.Thread(target=be_honest) for _ in range(HONEST)]
         for client in clients:
             client.start()
         while any(client.is_alive() for client in clients):
-            trickle(attackers)
+            send_one_byte_each(attackers)
         assert failures == []
         # A byte now and then does not prolong the time that a head has.
-        wait_for(lambda: trickle(attackers) == 0, "all attackers are cut off")
+        wait_for(lambda: send_one_byte_each(attackers) == 0, "all attackers are cut off")
     assert not server.count("Traceback|ERROR"), server.log
 
 
 def test_a_worker_may_have_as_many_descriptors_as_the_system_allows(tmp_path: Path) -> None:
     few = ("sh", "-c", 'ulimit -Sn 60; exec "$@"', "sh")
-    with web("wsgi", tmp_path, prefix=few) as server:
+    with serving_app("wsgi", tmp_path, prefix=few) as server:
         (worker,) = server.workers()
         limits = Path(f"/proc/{worker.pid}/limits").read_text()
         found = re.search(r"Max open files +(\w+) +(\w+)", limits)
@@ -99,13 +99,13 @@ def test_who_comes_when_a_worker_is_full_waits_until_somebody_leaves(
     limit: str, tmp_path: Path
 ) -> None:
     prefix, arguments = LIMITS[limit]
-    with web("asgi", tmp_path, *arguments, prefix=prefix) as server:
-        with crowd(server, 30, HELLO) as inside:
+    with serving_app("asgi", tmp_path, *arguments, prefix=prefix) as server:
+        with connect_many(server, 30, HELLO) as inside:
             outside = [tcp(server).send(HELLO) for _ in range(30)]
             server.wait_log("at the limit of its connections")
-            assert not any(wire.readable(within=0) for wire in outside)
+            assert not any(wire.is_readable(within=0) for wire in outside)
             inside[0].close()
-            wait_for(lambda: any(w.readable(within=0) for w in outside), "one comes in")
+            wait_for(lambda: any(w.is_readable(within=0) for w in outside), "one comes in")
         for wire in outside:
             with wire:
                 assert wire.answer().body == b"hello"
@@ -114,18 +114,21 @@ def test_who_comes_when_a_worker_is_full_waits_until_somebody_leaves(
 
 def test_a_sibling_takes_who_finds_a_worker_full(tmp_path: Path) -> None:
     few = ("--limit-connections", "10")
-    with web("wsgi", tmp_path, *few, workers=2) as server, crowd(server, 20, HELLO) as inside:
+    with (
+        serving_app("wsgi", tmp_path, *few, workers=2) as server,
+        connect_many(server, 20, HELLO) as inside,
+    ):
         assert len(inside) == 20
 
 
 def test_limits_and_manners_are_options(tmp_path: Path) -> None:
     manners = ("--server-header", "me/1.0", "--underscores", "refuse")
     limits = ("--limit-requests-per-connection", "3", "--limit-concurrency", "1")
-    with web("asgi", tmp_path, *manners, *limits) as server:
+    with serving_app("asgi", tmp_path, *manners, *limits) as server:
         with tcp(server) as wire:
             answers = [wire.send(HELLO).answer() for _ in range(3)]
             assert [answer.closes for answer in answers] == [False, False, True]
-            assert wire.ends()
+            assert wire.ends_cleanly()
         assert answers[0].get("server") == "me/1.0"
         assert ask(server, get("/hello", "X_Y: z")).status == 400
         with tcp(server) as busy, tcp(server) as other:
@@ -141,12 +144,12 @@ def test_limits_and_manners_are_options(tmp_path: Path) -> None:
 
 def test_everybody_is_answered_in_the_end_however_low_the_limit(tmp_path: Path) -> None:
     done: list[bytes] = []
-    with web("wsgi", tmp_path, "--limit-connections", "2") as server:
+    with serving_app("wsgi", tmp_path, "--limit-connections", "2") as server:
 
         def visit() -> None:
             for _ in range(10):
                 sock = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
-                with Wire(sock) as wire:
+                with RawConnection(sock) as wire:
                     done.append(wire.send(get("/hello", "Connection: close")).answer().body)
 
         clients = [threading.Thread(target=visit) for _ in range(8)]
@@ -161,12 +164,12 @@ def test_a_long_pipeline_is_read_as_its_requests_are_answered(tmp_path: Path) ->
     """Each of 40 clients sends thousands of requests behind one that waits. They are not objects
     before their turn comes, and all are answered in their order."""
     requests = [get(f"/told/{number}") for number in range(4000)]
-    with web("asgi", tmp_path, "--timeout", "off") as server, ExitStack() as stack:
+    with serving_app("asgi", tmp_path, "--timeout", "off") as server, ExitStack() as stack:
         (worker,) = server.workers()
         wires = [stack.enter_context(tcp(server)) for _ in range(40)]
         for wire in wires:
             assert wire.send(HELLO).answer().body == b"hello"
-        peak = Peak(worker.pid)
+        peak = PeakMemory(worker.pid)
         worker.suspend()  # so that all of it is there when the worker reads
         try:
             for wire in wires:

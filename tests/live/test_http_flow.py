@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.memory import Peak
-from tests.live.web import kept
-from tests.live.wire import Wire, ask, get, tcp
+from tests.live.memory import PeakMemory
+from tests.live.web import lazy_servers
+from tests.live.wire import RawConnection, ask, get, tcp
 
 GIGABYTE = 2**30
 MEGABYTE = 2**20
@@ -34,7 +34,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         arguments = ("--pythonpath", str(APPS), "-e", f"TMPDIR={folder}", *threads)
         return serving(folder, app, *arguments)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -49,9 +49,9 @@ def server(servers: Callable[[str], Server], kind: str) -> Server:
 
 
 @pytest.fixture
-def peak(server: Server) -> Peak:
+def peak(server: Server) -> PeakMemory:
     (worker,) = server.workers()
-    return Peak(worker.pid)
+    return PeakMemory(worker.pid)
 
 
 def progress(server: Server) -> int:
@@ -66,28 +66,28 @@ def produced(server: Server) -> int:
     return now
 
 
-def test_a_gigabyte_comes_whole_and_costs_no_memory(server: Server, peak: Peak) -> None:
+def test_a_gigabyte_comes_whole_and_costs_no_memory(server: Server, peak: PeakMemory) -> None:
     with tcp(server) as wire:
         wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
         assert wire.head().closes
-        wire.skip(GIGABYTE)
-        assert wire.ends()
+        wire.read_and_discard(GIGABYTE)
+        assert wire.ends_cleanly()
     assert peak.grown() < LITTLE
 
 
-def test_an_app_produces_no_more_than_its_client_reads(server: Server, peak: Peak) -> None:
+def test_an_app_produces_no_more_than_its_client_reads(server: Server, peak: PeakMemory) -> None:
     with tcp(server) as wire:
         wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
         wire.head()
         for read in range(20 * MEGABYTE, 120 * MEGABYTE, 20 * MEGABYTE):
-            wire.skip(20 * MEGABYTE)
+            wire.read_and_discard(20 * MEGABYTE)
             assert read <= produced(server) < read + KERNEL
         wire.reset()
     assert peak.grown() < LITTLE
     assert ask(server, get("/progress")).status == 200
 
 
-def test_many_slow_readers_share_a_worker(server: Server, kind: str, peak: Peak) -> None:
+def test_many_slow_readers_share_a_worker(server: Server, kind: str, peak: PeakMemory) -> None:
     if kind == "threads":
         pytest.skip("each of them holds a thread")
     wires = [tcp(server, receive_buffer=65536) for _ in range(10)]
@@ -96,7 +96,7 @@ def test_many_slow_readers_share_a_worker(server: Server, kind: str, peak: Peak)
     for wire in wires:
         wire.head()
     for wire in wires:
-        wire.skip(MEGABYTE)
+        wire.read_and_discard(MEGABYTE)
         wire.reset()
     assert peak.grown() < LITTLE
 
@@ -120,7 +120,7 @@ UPLOADS = {
 }
 
 
-def upload(wire: Wire, framing: str) -> None:
+def upload(wire: RawConnection, framing: str) -> None:
     head, before, after = UPLOADS[framing]
     piece = before + b"x" * MEGABYTE + after
     wire.send(head)
@@ -133,7 +133,7 @@ def upload(wire: Wire, framing: str) -> None:
 # Where both framings take the same way to the disk, one of them has to do.
 @pytest.mark.parametrize("framing", list(UPLOADS))
 def test_a_gigabyte_is_uploaded_and_costs_no_memory(
-    server: Server, kind: str, peak: Peak, framing: str
+    server: Server, kind: str, peak: PeakMemory, framing: str
 ) -> None:
     if (kind, framing) in (("wsgi", "chunked"), ("threads", "length")):
         pytest.skip("the other framing does it")
@@ -188,7 +188,7 @@ def test_a_refused_body_leaves_its_memory_to_others(tmp_path: Path) -> None:
             assert int(wire.send(b"x" * 100_000).answer().body) == 600_000
 
 
-def pour(wire: Wire, most: int) -> int:
+def pour(wire: RawConnection, most: int) -> int:
     """Send until nothing more goes out for a while; the bytes that did."""
     piece = b"x" * MEGABYTE
     wire.socket.settimeout(0.3)
@@ -201,7 +201,9 @@ def pour(wire: Wire, most: int) -> int:
     return sent
 
 
-def test_a_client_sends_no_more_than_the_app_reads(server: Server, kind: str, peak: Peak) -> None:
+def test_a_client_sends_no_more_than_the_app_reads(
+    server: Server, kind: str, peak: PeakMemory
+) -> None:
     if kind != "asgi":
         pytest.skip("WSGI gets its body whole")
     with tcp(server) as wire:

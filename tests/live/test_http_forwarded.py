@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import kept
-from tests.live.wire import Answer, Wire, ask, get, post, tcp, unix
+from tests.live.web import lazy_servers
+from tests.live.wire import Answer, RawConnection, ask, get, post, tcp, unix
 
 KINDS = {
     "wsgi": ("behind:wsgi",),
@@ -40,7 +40,7 @@ def servers(tmp_path_factory: Any, *arguments: str) -> Iterator[Start]:
         words = ("--pythonpath", str(APPS), *more, *log, *bind, *arguments)
         return serving(folder, app, *words)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -244,10 +244,10 @@ def test_the_same_bytes_mean_something_else_from_somebody_else(before: Start, ki
                 assert "x-forwarded-for" in account["fields"]
 
 
-def whoever(server: Server, address: str) -> Wire:
+def whoever(server: Server, address: str) -> RawConnection:
     """A client with another address."""
     sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE, (address, 0))
-    return Wire(sock)
+    return RawConnection(sock)
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])

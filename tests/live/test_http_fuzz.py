@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.corpus import load
+from tests.live.corpus import load_cases
 from tests.live.harness import APPS, Server, serving
-from tests.live.memory import Peak
-from tests.live.wire import Wire, get, unix
+from tests.live.memory import PeakMemory
+from tests.live.wire import RawConnection, get, unix
 
 ROUNDS = 1500
 
@@ -23,7 +23,7 @@ PIECES = [
     *(b"Connection: close\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n", b"a" * 300, b"X: y\r\n" * 20),
 ]
 
-CORPUS = [case.raw for case in (*load("valid"), *load("invalid"))]
+CORPUS = [case.raw for case in (*load_cases("valid"), *load_cases("invalid"))]
 
 
 def broken(dice: random.Random) -> bytes:
@@ -68,7 +68,7 @@ def test_whatever_is_sent_is_answered_well_or_not_at_all(server: Server, seed: i
             try:
                 wire.send(data)
                 if half_closes:
-                    judge(wire.finish(), data)
+                    judge(wire.shut_down_writing(), data)
             except BrokenPipeError:
                 pass  # refused before all of it was sent
     with unix(server.cwd / "socket") as wire:
@@ -77,9 +77,9 @@ def test_whatever_is_sent_is_answered_well_or_not_at_all(server: Server, seed: i
     assert not server.count("Traceback|ERROR|failed"), server.log
 
 
-def judge(wire: Wire, data: bytes) -> None:
+def judge(wire: RawConnection, data: bytes) -> None:
     """All answers are whole and plausible, and then the connection ends."""
-    while not wire.is_over():
+    while not wire.has_ended():
         answer = wire.head()
         if answer.status != 100:
             assert answer.status in STATUSES, (answer, data)
@@ -103,6 +103,6 @@ def test_many_requests_and_connections_leave_nothing_behind(server: Server) -> N
                 wire.send(get("/seen")).answer()
 
     use(1500)
-    peak = Peak(worker.pid)
+    peak = PeakMemory(worker.pid)
     use(1500)
     assert peak.grown() < 2**20

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.live.harness import Server
-from tests.live.memory import Peak
-from tests.live.web import web
-from tests.live.wire import Answer, Wire, ask, chunked, get, tcp
+from tests.live.memory import PeakMemory
+from tests.live.web import serving_app
+from tests.live.wire import Answer, RawConnection, ask, chunked, get, tcp
 
 MUCH = 16 * 2**20
 """More than any limit, and more than the kernel keeps for a server that does not read."""
@@ -20,15 +20,15 @@ UPLOAD = get("/size", CHUNKED, method="POST")
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
-    with web(request.param, tmp_path_factory.mktemp("limits")) as server:
+    with serving_app(request.param, tmp_path_factory.mktemp("limits")) as server:
         yield server
 
 
-def pour(wire: Wire, start: bytes, block: bytes) -> Answer:
+def pour(wire: RawConnection, start: bytes, block: bytes) -> Answer:
     """Send ``block`` after ``block`` until the server has had enough; its answer."""
     wire.send(start)
     for _ in range(MUCH // len(block)):
-        if wire.readable(within=0):
+        if wire.is_readable(within=0):
             return wire.answer()
         wire.send(block)
     raise AssertionError(f"it takes {MUCH} bytes of {block[:20]!r} and wants more")
@@ -57,7 +57,7 @@ def test_a_request_part_without_an_end_is_refused_and_costs_no_memory(
 ) -> None:
     start, block, statuses = ENDLESS[part]
     (worker,) = server.workers()
-    peak = Peak(worker.pid)
+    peak = PeakMemory(worker.pid)
     with tcp(server) as wire:
         answer = pour(wire, start, block)
         assert answer.status in statuses
@@ -100,7 +100,7 @@ def test_a_body_has_no_limit_by_default(server: Server) -> None:
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_a_body_over_the_limit_is_refused_while_it_comes(kind: str, tmp_path: Path) -> None:
-    with web(kind, tmp_path, "--limit-body", "1m") as server, tcp(server) as wire:
+    with serving_app(kind, tmp_path, "--limit-body", "1m") as server, tcp(server) as wire:
         answer = pour(wire, UPLOAD, b"10000\r\n" + b"a" * 65536 + b"\r\n")
         assert (answer.status, answer.closes) == (413, True)
-        assert wire.ends()
+        assert wire.ends_cleanly()

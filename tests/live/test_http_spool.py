@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Server, command, serving, wait_for
-from tests.live.web import web
-from tests.live.wire import Wire, get, post, tcp
+from tests.live.web import serving_app
+from tests.live.wire import RawConnection, get, post, tcp
 
 MEBI = 1024 * 1024
 SMALL = ("--body-memory", "1m", "--body-spool", "8m")
@@ -18,7 +18,7 @@ SMALL = ("--body-memory", "1m", "--body-spool", "8m")
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "spool").mkdir()
-    with web("wsgi", tmp_path, *SMALL, "--spool-dir", str(tmp_path / "spool")) as made:
+    with serving_app("wsgi", tmp_path, *SMALL, "--spool-dir", str(tmp_path / "spool")) as made:
         yield made
 
 
@@ -35,7 +35,7 @@ def on_disk(server: Server) -> int:
     return size
 
 
-def begin(server: Server, length: int, sent: int) -> Wire:
+def begin(server: Server, length: int, sent: int) -> RawConnection:
     """An upload that stops after so many bytes; the app answers with its size."""
     wire = tcp(server)
     wire.send(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
@@ -76,7 +76,7 @@ def test_a_body_beyond_the_limit_is_too_large(server: Server, framing: str) -> N
 
 
 def test_an_asgi_app_takes_bodies_of_any_size(tmp_path: Path) -> None:
-    with web("asgi", tmp_path, *SMALL) as server, begin(server, 9 * MEBI, 9 * MEBI) as wire:
+    with serving_app("asgi", tmp_path, *SMALL) as server, begin(server, 9 * MEBI, 9 * MEBI) as wire:
         assert wire.answer().status == 200
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.web import events, kept, open_gate, web
-from tests.live.wire import CutOffError, Wire, ask, get, post, tcp
+from tests.live.web import events, lazy_servers, open_gate, serving_app
+from tests.live.wire import CutOffError, RawConnection, ask, get, post, tcp
 
 TIMES = (
     *("--header-timeout", "400ms", "--body-timeout", "400ms"),
@@ -22,7 +22,9 @@ TIMES = (
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
-    with kept(lambda kind: web(kind, tmp_path_factory.mktemp(kind), *TIMES)) as made:
+    with lazy_servers(
+        lambda kind: serving_app(kind, tmp_path_factory.mktemp(kind), *TIMES)
+    ) as made:
         yield made
 
 
@@ -36,27 +38,27 @@ def asgi(servers: Callable[[str], Server]) -> Server:
     return servers("asgi")
 
 
-def trickle(wire: Wire, data: bytes, pause: float) -> None:
+def trickle(wire: RawConnection, data: bytes, pause: float) -> None:
     """A byte, then a pause, and so on, until the server answers or leaves."""
     for index in range(len(data)):
         try:
             wire.send(data[index : index + 1])
         except (BrokenPipeError, ConnectionResetError):
             return
-        if wire.readable(within=pause):
+        if wire.is_readable(within=pause):
             return
 
 
-def timed_out(wire: Wire) -> None:
+def timed_out(wire: RawConnection) -> None:
     answer = wire.answer()
     assert (answer.status, answer.closes) == (408, True)
-    assert wire.ends()
+    assert wire.ends_cleanly()
 
 
 def test_a_client_that_sends_nothing_is_left_without_a_word(server: Server) -> None:
     with tcp(server) as wire:
         before = time.monotonic()
-        assert wire.ends()
+        assert wire.ends_cleanly()
         assert time.monotonic() - before > 0.4
 
 
@@ -86,7 +88,7 @@ def test_a_head_that_begins_right_behind_a_request_is_not_waited_for_either(
 ) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello"), b"GET / HT").answer().status == 200
-        assert wire.rest().startswith((b"", b"HTTP/1.1 408 "))
+        assert wire.read_to_end().startswith((b"", b"HTTP/1.1 408 "))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_an_idle_connection_is_closed_without_a_word(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello")).answer().status == 200
         before = time.monotonic()
-        assert wire.ends()
+        assert wire.ends_cleanly()
         assert time.monotonic() - before > 0.5
 
 
@@ -127,13 +129,13 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
         wire.head()
         wait_for(lambda: "closed unread" in events(server), "the app's response is closed")
         with pytest.raises(CutOffError):
-            wire.rest()
+            wire.read_to_end()
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) -> None:
     with (
-        web(kind, tmp_path, "--send-timeout", "4s") as server,
+        serving_app(kind, tmp_path, "--send-timeout", "4s") as server,
         tcp(server, receive_buffer=32768) as wire,
     ):
         began = time.monotonic()
@@ -151,7 +153,7 @@ def test_a_client_that_reads_a_little_is_not_cut_off(asgi: Server) -> None:
         wire.head()
         deadline = time.monotonic() + 2.5
         while time.monotonic() < deadline:
-            wire.take(4096)
+            wire.read_exactly(4096)
             time.sleep(0.05)  # the pace of a slow client, not a wait for anything
         assert "closed slow" not in events(asgi)
 
@@ -179,7 +181,7 @@ def test_a_deadline_ends_one_request_and_no_other(asgi: Server) -> None:
         assert stuck.answer().status == 500
         # It has begun to answer, and may take its time.
         open_gate(asgi, "stream")
-        assert streaming.rest().endswith(b"4\r\nthen\r\n0\r\n\r\n")
+        assert streaming.read_to_end().endswith(b"4\r\nthen\r\n0\r\n\r\n")
 
 
 def test_the_deadline_does_not_count_while_the_body_is_slow(asgi: Server) -> None:
@@ -192,7 +194,7 @@ def test_the_deadline_does_not_count_while_the_body_is_slow(asgi: Server) -> Non
 def test_a_body_does_not_time_out_while_the_app_does_not_read(tmp_path: Any) -> None:
     """It is the app that keeps the client waiting, not the other way round."""
     body = b"x" * 20_000_000
-    with web("asgi", tmp_path, "--body-timeout", "200ms") as server, tcp(server) as wire:
+    with serving_app("asgi", tmp_path, "--body-timeout", "200ms") as server, tcp(server) as wire:
         wire.send(get("/late/body", f"Content-Length: {len(body)}", method="POST"))
         wire.socket.settimeout(1)
         sent = 0
@@ -209,15 +211,15 @@ def test_a_body_does_not_time_out_while_the_app_does_not_read(tmp_path: Any) -> 
 
 def test_keepalive_0_means_a_connection_for_each_request(tmp_path: Any) -> None:
     for kind in ("wsgi", "asgi"):
-        with web(kind, tmp_path, "--keepalive", "0s") as server, tcp(server) as wire:
+        with serving_app(kind, tmp_path, "--keepalive", "0s") as server, tcp(server) as wire:
             answer = wire.send(get("/hello"), get("/hello")).answer()
             assert (answer.body, answer.closes) == (b"hello", True)
-            assert wire.ends()
+            assert wire.ends_cleanly()
 
 
 def test_idle_connections_may_send_one_more_request_while_the_worker_drains(tmp_path: Any) -> None:
     with (
-        web("wsgi", tmp_path, "--linger", "10s") as server,
+        serving_app("wsgi", tmp_path, "--linger", "10s") as server,
         tcp(server) as busy,
         tcp(server) as fresh,
     ):
@@ -229,13 +231,13 @@ def test_idle_connections_may_send_one_more_request_while_the_worker_drains(tmp_
             while not answer.closes:  # the master told it to drain, it has not heard yet
                 answer = wire.send(get("/hello")).answer()
             assert answer.body == b"hello"
-            assert wire.ends()
+            assert wire.ends_cleanly()
         assert server.wait_exit() == 0
 
 
 def test_idle_connections_are_closed_after_linger(tmp_path: Any) -> None:
-    with web("asgi", tmp_path, "--linger", "300ms") as server, tcp(server) as wire:
+    with serving_app("asgi", tmp_path, "--linger", "300ms") as server, tcp(server) as wire:
         assert wire.send(get("/hello")).answer().status == 200
         assert server.stop() == 0
-        assert wire.ends()
+        assert wire.ends_cleanly()
         assert not re.search("Traceback", server.log)

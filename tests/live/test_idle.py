@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from prefork.unix.scoreboard import look
+from prefork.unix.scoreboard import open_scoreboard
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.wire import Wire, ask, get, tcp
+from tests.live.wire import RawConnection, ask, get, tcp
 
 WORKERS = 4
 QUICK = get("/", "Connection: close")
@@ -26,7 +26,7 @@ def rows(server: Server) -> list[dict[str, Any]]:
     """The scoreboard's, of all workers."""
     fds = Path(f"/proc/{server.pid}/fd")
     boards = (fd for fd in fds.iterdir() if "prefork-master" in os.readlink(fd))
-    return list(look(str(next(boards))))
+    return list(open_scoreboard(str(next(boards))))
 
 
 def wait_idle(server: Server, longest: float = LONG) -> None:
@@ -158,6 +158,6 @@ def test_a_client_of_an_idle_worker_gets_all_of_its_time_for_a_head(tmp_path: Pa
         assert answered_after(wire, request[9:]) == 200
 
 
-def answered_after(wire: Wire, rest: bytes) -> int:
+def answered_after(wire: RawConnection, rest: bytes) -> int:
     """The status, when the rest of the request has come."""
     return wire.send(rest).answer().status

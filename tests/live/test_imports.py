@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Keyring
-from tests.live.frames import Frame, websocket
+from tests.live.frames import Frame, connect_websocket
 from tests.live.harness import APPS, PATIENCE, Server, wait_for
-from tests.live.held import answer, ask
-from tests.live.secure import secure
+from tests.live.held import read_response, send_request
+from tests.live.secure import connect_tls
 from tests.live.wire import get
 
 NEEDED = ("setproctitle", "psutil", "toml", "uvloop", "httptools", "websockets", "cronsim")
@@ -58,9 +58,9 @@ def test_a_first_websocket_needs_nothing_that_has_moved(tmp_path: Path) -> None:
     environment(tmp_path / "env")
     with served(tmp_path, "sockets:app") as server:
         move(tmp_path)
-        with websocket(server, "/echo") as wire:
-            wire.put(Frame(1, b"hello"))
-            assert wire.frame().payload == b"hello"
+        with connect_websocket(server, "/echo") as wire:
+            wire.send_frames(Frame(1, b"hello"))
+            assert wire.read_frame().payload == b"hello"
         assert server.count("Error") == 0
 
 
@@ -75,7 +75,7 @@ def test_tls_logs_status_and_reloads_need_nothing_that_has_moved(
     with served(tmp_path, *arguments, "web_asgi:app") as server:
         status = int(server.wait_log(r"status on [^ ]*:(\d+)")[1])
         move(tmp_path)
-        with secure(server, keys.ca.trusting()) as wire:
+        with connect_tls(server, keys.ca.trusting()) as wire:
             assert wire.send(get("/hello")).answer().status == 200
         assert is_up(status)
         # Successors of the auxiliary processes are forked from the same master.
@@ -86,7 +86,7 @@ def test_tls_logs_status_and_reloads_need_nothing_that_has_moved(
         wait_for(lambda: is_up(status), "the successor of the status server")
         server.send(signal.SIGHUP)
         server.wait_log("reloaded to gen 2")
-        with secure(server, keys.ca.trusting()) as wire:
+        with connect_tls(server, keys.ca.trusting()) as wire:
             assert wire.send(get("/hello")).answer().status == 200
         assert server.stop() == 0
         assert server.count("Traceback|ModuleNotFound|ImportError|FileNotFound|bug") == 0
@@ -117,7 +117,7 @@ def test_without_websockets_http_is_served_and_the_log_says_what_is_missing(
         server.wait_log("WebSockets get a 500: No module named 'websockets.*restart the master")
         upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        assert answer(ask(server.port, "/echo", upgrade + key))[0] == 500
+        assert read_response(send_request(server.port, "/echo", upgrade + key))[0] == 500
         server.wait_log("no WebSocket for GET /echo: the Python environment")
         assert server.count("Traceback") == 0
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import events, open_gate, web
+from tests.live.web import events, open_gate, serving_app
 from tests.live.wire import CutOffError, ask, get, post, tcp, unix
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: Any) -> Iterator[Server]:
-    with web("asgi", tmp_path_factory.mktemp("asgi")) as server:
+    with serving_app("asgi", tmp_path_factory.mktemp("asgi")) as server:
         yield server
 
 
@@ -64,7 +64,7 @@ def test_what_an_app_does_to_its_scope_does_not_reach_the_next_request(server: S
 
 def test_a_unix_socket_is_a_server_with_a_path(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with web("asgi", tmp_path, "-b", f"unix:{path}"), unix(path) as wire:
+    with serving_app("asgi", tmp_path, "-b", f"unix:{path}"), unix(path) as wire:
         scope = json.loads(wire.send(get("/dump")).answer().body)
     assert (scope["server"], scope["client"]) == ([str(path), None], None)
 
@@ -85,7 +85,7 @@ def test_a_client_that_half_closes_is_a_disconnect(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/left/two"))
         wait_for(lambda: "http.request two" in events(server), "the app has begun")
-        wire.finish()
+        wire.shut_down_writing()
         wait_for(lambda: "http.disconnect two" in events(server), "the app has noticed")
 
 
@@ -122,7 +122,7 @@ def test_a_task_that_reads_the_body_hears_of_the_end_of_the_answer(server: Serve
     with tcp(server) as wire:
         wire.send(post("/reads_beside/beside", b"hello")[:-1])
         assert wire.answer().body == b"done"
-        assert wire.ends()
+        assert wire.ends_cleanly()
     expected = ["http.request beside", "http.disconnect beside"]
     wait_for(lambda: told(server, "beside") == expected, "the other task has got its events")
 
@@ -157,10 +157,10 @@ def test_a_broken_body_cuts_off_a_response_that_has_begun(server: Server) -> Non
     with tcp(server) as wire:
         wire.send(get("/echo", "Transfer-Encoding: chunked", method="POST"), b"5\r\nhello\r\n")
         assert wire.head().status == 200
-        assert wire.take(10) == b"5\r\nhello\r\n"
+        assert wire.read_exactly(10) == b"5\r\nhello\r\n"
         wire.send(b"nonsense\r\n")
         with pytest.raises(CutOffError):
-            wire.take(1)
+            wire.read_exactly(1)
 
 
 def test_headers_may_come_in_any_kind_of_iterable(server: Server) -> None:
@@ -183,7 +183,7 @@ def test_many_requests_wait_at_once(server: Server) -> None:
 def test_names_of_headers_are_sent_in_small_letters(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/own", "Connection: close"))
-        assert b"\r\nserver: mine\r\n" in wire.rest()
+        assert b"\r\nserver: mine\r\n" in wire.read_to_end()
 
 
 def test_what_is_sent_after_the_end_is_ignored(server: Server) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from tests.certificates import Keyring
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.memory import Peak
-from tests.live.secure import is_quiet, secure
-from tests.live.web import kept
+from tests.live.memory import PeakMemory
+from tests.live.secure import connect_tls, has_clean_log
+from tests.live.web import lazy_servers
 from tests.live.wire import CutOffError, ask, get, tcp, unix
 
 KINDS = {
@@ -53,7 +53,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         log = str(folder / "access.log")
         return files(kind, folder, "--send-timeout", "600ms", "--access-log", log)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -146,7 +146,7 @@ def test_http_1_0_gets_it_as_well(server: Server) -> None:
     with tcp(server) as wire:
         answer = wire.send(get("/file/large", version="1.0")).answer()
         assert (answer.get("content-length"), answer.body) == (str(len(LARGE)), LARGE)
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 @pytest.mark.parametrize("name", ["small", "large"])
@@ -168,11 +168,11 @@ def test_a_file_shorter_than_its_content_length_is_a_500(server: Server, name: s
 
 def test_a_large_file_costs_no_memory(server: Server) -> None:
     (worker,) = server.workers()
-    peak = Peak(worker.pid)
+    peak = PeakMemory(worker.pid)
     with tcp(server) as wire:
         wire.send(get("/file/huge"))
         assert wire.head().get("content-length") == str(HUGE)
-        wire.skip(HUGE)
+        wire.read_and_discard(HUGE)
         assert wire.send(get("/hello/x")).answer().body == b"hello"
     assert peak.grown() < 16 << 20
 
@@ -185,7 +185,7 @@ def test_a_file_that_shrinks_on_its_way_is_cut_off(server: Server) -> None:
         wire.head()
         os.truncate(shrinking, 1000)
         with pytest.raises(CutOffError):
-            wire.skip(4 * len(LARGE))
+            wire.read_and_discard(4 * len(LARGE))
     server.wait_log(r"the file ended \d+ bytes before its Content-Length")
     wait_for(lambda: not is_open(server, "shrinking"), "the file is closed")
 
@@ -210,7 +210,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_are_served(server: Se
         assert ask(server, get("/file/large")).body == LARGE
         wait_for(lambda: not is_open(server, "huge"), "the file is closed")
         with pytest.raises(CutOffError):
-            wire.skip(HUGE)
+            wire.read_and_discard(HUGE)
 
 
 def test_a_slow_reader_is_not_cut_off(asgi: Server) -> None:
@@ -219,7 +219,7 @@ def test_a_slow_reader_is_not_cut_off(asgi: Server) -> None:
         wire.head()
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
-            wire.take(4096)
+            wire.read_exactly(4096)
             time.sleep(0.05)  # the pace of a slow client, not a wait for anything
         assert is_open(asgi, "huge")
 
@@ -252,7 +252,7 @@ def test_a_file_goes_over_a_unix_socket(tmp_path: Path) -> None:
 def test_a_file_goes_over_tls(kind: str, tmp_path: Path, keys: Keyring) -> None:
     """Not by sendfile, which knows nothing of keys."""
     with files(kind, tmp_path, "--tls-cert", keys.site.pair) as server:
-        with secure(server, keys.ca.trusting()) as wire:
+        with connect_tls(server, keys.ca.trusting()) as wire:
             wire.send(get("/file/large"), get("/hello/x"), get("/file/small"))
             assert wire.answer().body == LARGE
             assert wire.answer().body == b"hello"
@@ -261,7 +261,7 @@ def test_a_file_goes_over_tls(kind: str, tmp_path: Path, keys: Keyring) -> None:
             wire.head()
             wire.reset()
         wait_for(lambda: not is_open(server, "huge"), "the file is closed")
-        assert is_quiet(server)
+        assert has_clean_log(server)
 
 
 # WSGI.

@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.harness import APPS, Server, command, serving, wait_for
 from tests.live.held import Gate
-from tests.live.wire import Wire, ask, get, post, tcp
+from tests.live.wire import RawConnection, ask, get, post, tcp
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def threaded(folder: Path, *arguments: str) -> AbstractContextManager[Server]:
     return serving(folder, "threaded:app", "--pythonpath", str(APPS), *arguments)
 
 
-def known(stack: ExitStack, server: Server) -> Wire:
+def known(stack: ExitStack, server: Server) -> RawConnection:
     """A connection that has had an answer: what it sends next is read at once."""
     wire = stack.enter_context(tcp(server))
     assert wire.send(get("/?known")).answer().body == b"known"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import kept, open_gate, web
-from tests.live.wire import Wire, ask, chunked, get, post, tcp, unix
+from tests.live.web import lazy_servers, open_gate, serving_app
+from tests.live.wire import RawConnection, ask, chunked, get, post, tcp, unix
 
 THREADS = {"inline": (), "threads": ("--threads", "2")}
 
@@ -22,7 +22,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         arguments = ("--pythonpath", str(APPS), "--interface", "wsgi", *THREADS[kind])
         return serving(tmp_path_factory.mktemp("wsgi"), app, *arguments)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -180,7 +180,7 @@ def test_a_list_that_can_be_closed_is_closed(server: Server) -> None:
 def test_an_iterable_is_closed_when_the_client_leaves(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/closing_endless?left"))
-        wire.take(100_000)
+        wire.read_exactly(100_000)
         wire.reset()
     wait_for(lambda: closings(server, "left"), "it is closed")
     assert closings(server, "left") == 1
@@ -272,7 +272,7 @@ def test_ipv6_addresses_are_told_without_brackets(tmp_path: Any) -> None:
     arguments = ("-b", "[::1]:0", "--pythonpath", str(APPS))
     with serving(tmp_path, "pep3333:app", *arguments) as server:
         port = int(server.wait_log(r"listening on .*\[::1\]:(\d+)")[1])
-        with Wire(socket.create_connection(("::1", port), PATIENCE)) as wire:
+        with RawConnection(socket.create_connection(("::1", port), PATIENCE)) as wire:
             environ = json.loads(wire.send(get("/describes")).answer().body)
             client = str(wire.socket.getsockname()[1])
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("::1", str(port))
@@ -281,7 +281,7 @@ def test_ipv6_addresses_are_told_without_brackets(tmp_path: Any) -> None:
 
 def test_threads_run_at_once(tmp_path: Any) -> None:
     with (
-        web("threads", tmp_path, "--threads", "3") as server,
+        serving_app("threads", tmp_path, "--threads", "3") as server,
         tcp(server) as one,
         tcp(server) as two,
     ):

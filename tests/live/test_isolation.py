@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Keyring
-from tests.live.frames import websocket
+from tests.live.frames import connect_websocket
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.secure import secure
+from tests.live.secure import connect_tls
 from tests.live.wire import get, post, tcp
 
 KINDS = {
@@ -101,7 +101,7 @@ def test_nothing_that_an_app_changes_reaches_another_request_of_a_tls_client(
     arguments = ("--tls-cert", keys.site.pair, "--tls-client", "optional")
     with isolated(kind, tmp_path, *arguments, "--tls-ca", str(keys.ca.file)) as server:
         for _ in range(2):
-            with secure(server, client) as wire:
+            with connect_tls(server, client) as wire:
                 for _ in range(5):
                     assert wire.send(get("/spoil")).answer().body == b"false"
 
@@ -109,5 +109,5 @@ def test_nothing_that_an_app_changes_reaches_another_request_of_a_tls_client(
 def test_nothing_that_an_app_changes_reaches_another_websocket(tmp_path: Path) -> None:
     with isolated("asgi", tmp_path) as server:
         for _ in range(3):
-            with websocket(server, "/spoil") as wire:
-                assert wire.frame().payload == b"false"
+            with connect_websocket(server, "/spoil") as wire:
+                assert wire.read_frame().payload == b"false"

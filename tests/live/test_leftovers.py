@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.held import Gate, answer, ask
+from tests.live.held import Gate, read_response, send_request
 
 KINDS = {
     "wsgi": ("leftovers:wsgi",),
@@ -33,7 +33,10 @@ def start(
 
 
 def call(server: Server, name: str) -> None:
-    assert answer(ask(server.port, f"/{name}", "Connection: close\r\n")) == (200, b"ok")
+    assert read_response(send_request(server.port, f"/{name}", "Connection: close\r\n")) == (
+        200,
+        b"ok",
+    )
 
 
 def done(folder: Path) -> list[str]:

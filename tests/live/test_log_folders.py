@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, shared_folder, wait_for
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 from tests.pure.children import as_root
 
 OTHER = 65534
@@ -86,7 +86,7 @@ def site() -> Iterator[Site]:
         secret = folder / "secret"
         secret.write_bytes(SECRET)
         secret.chmod(0o600)
-        with own_home(folder) as home:
+        with temporary_home(folder) as home:
             home.write("web.py", APP)
             made = Site(home, folder, logs, secret)
             yield made
@@ -139,12 +139,12 @@ def test_the_log_writer_is_the_owner_of_the_folder(site: Site) -> None:
     site.log_something()
     assert log_writer(site).uids() == (OTHER, OTHER, OTHER)
     assert site.output.stat().st_uid == OTHER
-    site.home.good("rotate", "web")
+    site.home.run_ok("rotate", "web")
     site.log_something()
     wait_for(lambda: [p.name for p in site.logs.glob("*.gz")] == ["web.out.1.gz"], "compressed")
-    assert "a line of the app" in site.home.good("logs", "web", "--out")
+    assert "a line of the app" in site.home.run_ok("logs", "web", "--out")
     log_writer(site).kill()
-    wait_for(lambda: "log writer died" in site.home.good("logs", "web"), "a successor")
+    wait_for(lambda: "log writer died" in site.home.run_ok("logs", "web"), "a successor")
     site.log_something()
     assert log_writer(site).uids().effective == OTHER
 
@@ -172,9 +172,9 @@ def test_old_logs_that_are_none(site: Site, name: str, trick: Trick) -> None:
     site.start("--log-rotate-size", "1m")
     site.log_something()
     trick(site.logs / name, site.secret)
-    site.home.good("rotate", "web")
+    site.home.run_ok("rotate", "web")
     site.log_something()
-    site.home.good("rotate", "web")
+    site.home.run_ok("rotate", "web")
     wait_for(lambda: sorted(site.logs.glob("web.out.*.gz")), "compressed")
     assert site.leaked() == []
     assert not site.secret.with_name("made").exists()
@@ -194,7 +194,7 @@ def test_a_log_that_was_exchanged(site: Site, name: str, verb: str, trick: Trick
     assert site.leaked() == []
     assert not site.secret.with_name("made").exists()
     assert fetch(site.home.app()) == b"one"
-    assert site.home.good("stop", "web") == "web: stopped\n"
+    assert site.home.run_ok("stop", "web") == "web: stopped\n"
 
 
 def test_a_file_of_roots_is_not_given_away_where_others_can_put_it(site: Site) -> None:
@@ -205,7 +205,7 @@ def test_a_file_of_roots_is_not_given_away_where_others_can_put_it(site: Site) -
     (site.logs.parent / "roots").write_bytes(SECRET)
     (site.logs.parent / "roots").chmod(0o600)
     (site.logs.parent / "roots").rename(site.logs / "log")
-    site.home.good("reopen", "web")
+    site.home.run_ok("reopen", "web")
     found = (site.logs / "log").stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o600)
 
@@ -219,7 +219,7 @@ def test_a_folder_that_was_exchanged(site: Site) -> None:
     site.logs.rename(site.logs.with_name("away"))
     a_symlink(site.logs, private)
     for verb in ("rotate", "flush", "reopen"):
-        site.home.good(verb, "web")
+        site.home.run_ok(verb, "web")
     assert [each.name for each in private.iterdir()] == ["web.out"]
     assert (private / "web.out").read_bytes() == SECRET
     log_writer(site).kill()
@@ -227,8 +227,8 @@ def test_a_folder_that_was_exchanged(site: Site) -> None:
     wait_for(lambda: "log writer died" in log.read_text(), "killed")
     wait_for((site.logs.with_name("away") / "web.out").exists, "in the held folder")
     assert [each.name for each in private.iterdir()] == ["web.out"]
-    site.home.good("stop", "web")
-    said = site.home.bad(111, "start", "web")
+    site.home.run_ok("stop", "web")
+    said = site.home.run_failing(111, "start", "web")
     assert "is a symlink of user nobody's to a directory of another user's" in said
 
 
@@ -239,7 +239,7 @@ def test_a_folder_that_was_made_anew_is_found_again(site: Site) -> None:
     site.logs.rename(site.logs.with_name("away"))
     site.logs.mkdir()
     theirs(site.logs)
-    site.home.good("reopen", "web")
+    site.home.run_ok("reopen", "web")
     site.log_something()
     assert site.output.stat().st_uid == OTHER
 
@@ -252,7 +252,7 @@ def test_symlinks_that_operators_make_still_lead_to_the_folder(site: Site) -> No
     site.logs = site.folder / "roots" / "current"
     site.start("--log-file", str(site.logs / "log"))
     site.log_something()
-    assert "ready" in site.home.good("logs", "web")
+    assert "ready" in site.home.run_ok("logs", "web")
 
 
 @pytest.mark.parametrize("trick", TRICKS)
@@ -322,4 +322,4 @@ def test_an_attacker_who_races_the_master(site: Site) -> None:
     assert sorted(each.name for each in private.iterdir()) == ["log", "web.out", "web.out.1"]
     assert all(each.read_bytes() == SECRET for each in private.iterdir())
     assert site.leaked() == []
-    assert site.home.good("stop", "web") == "web: stopped\n"
+    assert site.home.run_ok("stop", "web") == "web: stopped\n"

@@ -108,8 +108,8 @@ def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
     with answers:
         for _ in range(3):
             the_writer(home).kill()
-            home.good("reload", "web")
-    home.good("stop", "web")
+            home.run_ok("reload", "web")
+    home.run_ok("stop", "web")
     check_all(in_order(output(folder)))
     assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
 
@@ -119,8 +119,8 @@ def test_a_follower_that_sleeps_through_rotations_misses_nothing(home: Home) -> 
         folder, answers = pour(home)
         with answers:
             follower.process.send_signal(signal.SIGSTOP)
-            home.good("reload", "web")
-        home.good("stop", "web")
+            home.run_ok("reload", "web")
+        home.run_ok("stop", "web")
         found = in_order(output(folder))
         check_all(found)
         follower.process.send_signal(signal.SIGCONT)
@@ -297,11 +297,11 @@ def test_a_writer_that_stalls_does_not_hold_the_app_up(home: Home) -> None:
     writer.send_signal(signal.SIGSTOP)
     try:
         assert get(home, "/many?who=w1&count=2000") == b"done"
-        home.good("scale", "web", "2")
-        home.good("reload", "web")
+        home.run_ok("scale", "web", "2")
+        home.run_ok("reload", "web")
     finally:
         writer.send_signal(signal.SIGCONT)
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     assert sum(map(len, in_order(output(home.home / "web")).values())) == 2000
 
 
@@ -311,15 +311,15 @@ def test_flush_rotate_and_reopen(home: Home) -> None:
     for text in ("one", "two", "three"):
         get(home, f"/raw?{text}%0A")
         wait_text(folder, text)
-        home.good("rotate", "web")
+        home.run_ok("rotate", "web")
         assert (folder / "web.out").stat().st_size == 0
     wait_for(lambda: [p.name for p in folder.glob("web.out.*")] == ["web.out.3.gz"], "tidy")
-    assert "three" in home.good("logs", "web", "--out")
+    assert "three" in home.run_ok("logs", "web", "--out")
 
     # As logrotate does it: by the verb, and by the signal.
     master = home.app()["pid"]
     reopens: list[Callable[[], object]] = [
-        lambda: home.good("reopen", "web"),
+        lambda: home.run_ok("reopen", "web"),
         lambda: os.kill(master, signal.SIGUSR1),
     ]
     for number, reopen in enumerate(reopens):
@@ -332,7 +332,7 @@ def test_flush_rotate_and_reopen(home: Home) -> None:
         get(home, f"/raw?new{number}%0A")
         wait_text(folder, f"new{number}")
         assert f"new{number}" not in away.read_text()
-    home.good("flush", "web")
+    home.run_ok("flush", "web")
     assert output(folder) == []
     assert (folder / "log").read_text() == ""
 
@@ -347,21 +347,21 @@ def test_logs_filters(home: Home) -> None:
         get(home, "/raise")
 
     def logs(*words: str) -> list[str]:
-        return home.good("logs", *words).splitlines()
+        return home.run_ok("logs", *words).splitlines()
 
     fruit = [line.split(" out ")[1] for line in logs("web", "--out", "-n", "2")]
     assert fruit == ["pear", "plum"]
     assert len(logs("web", "--grep", "apple|plum", "--since", "1h")) == 2
     assert logs("web", "--slot", "7") == []
-    assert "RuntimeError: no such table" in home.good("logs", "web", "-n", "50")
+    assert "RuntimeError: no such table" in home.run_ok("logs", "web", "-n", "50")
     both = logs()
     assert {line.split(":")[0] for line in both} == {"web", "other"}
     stamps = [match[1] for line in both if (match := re.match(r"\w+: (\d{4}-\S+ \S+) ", line))]
     assert stamps == sorted(stamps)
     told = json.loads(logs("web", "--json", "--grep", "pear")[0])
     assert (told["app"], told["stream"], told["text"]) == ("web", "out", "pear")
-    assert "--grep: ( is no regular expression" in home.bad(100, "logs", "--grep", "(")
-    assert "--since: expected a duration" in home.bad(100, "logs", "--since", "soon")
+    assert "--grep: ( is no regular expression" in home.run_failing(100, "logs", "--grep", "(")
+    assert "--since: expected a duration" in home.run_failing(100, "logs", "--since", "soon")
 
 
 def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
         text=True,
     )
     try:
-        home.good("scale", "web", "2")
+        home.run_ok("scale", "web", "2")
 
         def both() -> bool:
             get(home, "/many?who=w1&count=50")
@@ -419,18 +419,18 @@ def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
     finally:
         follower.kill()
         follower.communicate()
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     for slot in ("0", "1"):
         lines = output(folder, "web", f"-{slot}")
         assert {line.split()[3] for line in lines} == {slot}
         numbers = [int(match[3]) for line in lines if (match := LINE.fullmatch(line))]
         assert len(numbers) == len([line for line in lines if " w1 " in line])
         assert all(numbers.count(each) == numbers.count(0) for each in range(50))
-    home.good("start", "web")
-    assert "first" in home.good("logs", "web", "-n", "9999")
-    home.good("flush", "web")
+    home.run_ok("start", "web")
+    assert "first" in home.run_ok("logs", "web", "-n", "9999")
+    home.run_ok("flush", "web")
     assert output(folder, "web", "-0") == output(folder, "web", "-1") == []
-    home.good("delete", "web")
+    home.run_ok("delete", "web")
     assert not folder.exists()
 
 
@@ -451,18 +451,18 @@ def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
     wait_for(more, "four rotations")
     wait_for(lambda: rotated() == ["log.2", "log.3", "log.4"], "old ones go")
     assert not any(path.stat().st_size < 4096 for path in folder.glob("log.*"))
-    home.good("reload", "web")
+    home.run_ok("reload", "web")
     with suppress(urllib.error.HTTPError):
         get(home, "/raise")
-    text = home.good("logs", "web", "-n", "9999")
+    text = home.run_ok("logs", "web", "-n", "9999")
     assert "reloaded to gen 2" in text
     assert text.count("no such table") > 3
-    home.good("rotate", "web")
+    home.run_ok("rotate", "web")
     assert rotated() == ["log.3", "log.4", "log.5"]
     assert (folder / "log").read_text() == ""
-    home.good("flush", "web")
+    home.run_ok("flush", "web")
     assert rotated() == []
-    home.good("delete", "web")
+    home.run_ok("delete", "web")
     assert not folder.exists()
 
 
@@ -471,8 +471,8 @@ def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None
     with serving(home.folder, "web:app", env=environ) as server:
         server.get("/many?who=w1&count=1")
         server.wait_log("x{40}$")  # between the lines of the master, perhaps
-        assert "give it one with --log-dir" in home.bad(100, "rotate", "web")
-        assert "give it one with --log-dir" in home.bad(100, "logs", "web")
+        assert "give it one with --log-dir" in home.run_failing(100, "rotate", "web")
+        assert "give it one with --log-dir" in home.run_failing(100, "logs", "web")
 
 
 def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:

@@ -16,57 +16,57 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
-from tests.live.home import APP, Home, fetch, own_home
+from tests.live.home import APP, Home, fetch, temporary_home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
 def test_the_tutorial(home: Home) -> None:
     """Start, list, scale up and down, reload new code, logs, stop, start again, delete."""
-    assert "2/2 ready" in home.good("start", "-w", "2", "-b", "127.0.0.1:0", "web:app")
-    assert "running" in home.good("list")
+    assert "2/2 ready" in home.run_ok("start", "-w", "2", "-b", "127.0.0.1:0", "web:app")
+    assert "running" in home.run_ok("list")
     assert fetch(home.app()) == b"one"
-    assert home.good("scale", "web", "+2") == "web: 4 workers\n"
-    assert home.good("scale", "web", "1") == "web: 1 worker\n"
+    assert home.run_ok("scale", "web", "+2") == "web: 4 workers\n"
+    assert home.run_ok("scale", "web", "1") == "web: 1 worker\n"
     assert [worker["slot"] for worker in home.app()["workers"]] == [0]
     home.write("web.py", APP.format(text="two"))
-    assert "reloaded to gen 2" in home.good("reload", "web")
+    assert "reloaded to gen 2" in home.run_ok("reload", "web")
     assert fetch(home.app()) == b"two"
-    assert "reloaded to gen 2" in home.good("logs", "web")
-    assert home.good("stop", "web") == "web: stopped\n"
+    assert "reloaded to gen 2" in home.run_ok("logs", "web")
+    assert home.run_ok("stop", "web") == "web: stopped\n"
     assert home.app()["state"] == "stopped"
-    assert "running gen 1" in home.good("start", "web")
-    assert home.good("delete", "web") == "web: stopped\nweb: deleted\n"
-    assert json.loads(home.good("list", "--json")) == []
+    assert "running gen 1" in home.run_ok("start", "web")
+    assert home.run_ok("delete", "web") == "web: stopped\nweb: deleted\n"
+    assert json.loads(home.run_ok("list", "--json")) == []
 
 
 def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Home) -> None:
     home.start()
     home.write("web.py", "raise RuntimeError('no such table')\n")
-    said = home.bad(102, "reload", "web")
+    said = home.run_failing(102, "reload", "web")
     assert "RuntimeError: no such table" in said
     assert "gen 1 serves on" in said
     app = home.app()
     assert (app["state"], app["generation"]) == ("frozen", 1)
     assert fetch(app) == b"one"
     home.write("web.py", APP.format(text="two"))
-    home.good("reload", "web")
+    home.run_ok("reload", "web")
     assert fetch(home.app()) == b"two"
 
 
 def test_an_app_that_cannot_start_is_not_in_the_list(home: Home) -> None:
-    assert "has no 'nope'" in home.bad(102, "start", "-b", "127.0.0.1:0", "web:nope")
+    assert "has no 'nope'" in home.run_failing(102, "start", "-b", "127.0.0.1:0", "web:nope")
     assert home.client.apps() == []
 
 
 def test_a_name_is_taken_while_it_runs(home: Home) -> None:
     home.start()
-    assert "runs already" in home.bad(100, "start", "--name", "web", "web:app")
-    assert "runs already" in home.bad(100, "start", "web")
+    assert "runs already" in home.run_failing(100, "start", "--name", "web", "web:app")
+    assert "runs already" in home.run_failing(100, "start", "web")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_name_is_taken_while_it_runs(home: Home) -> None:
 )
 def test_wrong_words(home: Home, words: list[str], said: str) -> None:
     home.start()
-    assert said in home.bad(100, *words)
+    assert said in home.run_failing(100, *words)
 
 
 def test_a_master_that_was_killed_is_dead_and_can_be_started_again(home: Home) -> None:
@@ -91,8 +91,8 @@ def test_a_master_that_was_killed_is_dead_and_can_be_started_again(home: Home) -
     pid = home.app()["pid"]
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: home.app()["state"] == "dead", "it is dead")
-    assert "dead" in home.good("list")
-    home.good("start", "web")
+    assert "dead" in home.run_ok("list")
+    home.run_ok("start", "web")
     assert home.app()["pid"] != pid
 
 
@@ -100,20 +100,20 @@ def test_a_master_that_hangs_is_listed_and_can_be_ended(home: Home) -> None:
     home.start()
     app = home.app()
     os.kill(app["pid"], signal.SIGSTOP)
-    assert json.loads(home.good("list", "--json"))[0]["state"] == "hung"
-    listed = home.good("list")
+    assert json.loads(home.run_ok("list", "--json"))[0]["state"] == "hung"
+    listed = home.run_ok("list")
     assert re.search(rf"web +hung +1/1 .* {app['pid']} ", listed)
     assert "web: its master does not answer" in listed
-    assert "`prefork stop --force web` ends it" in home.bad(111, "stop", "web")
-    assert "did not end within" in home.bad(111, "reload", "web", "--timeout", "0.2")
-    assert home.good("stop", "--force", "web") == "web: stopped\n"
+    assert "`prefork stop --force web` ends it" in home.run_failing(111, "stop", "web")
+    assert "did not end within" in home.run_failing(111, "reload", "web", "--timeout", "0.2")
+    assert home.run_ok("stop", "--force", "web") == "web: stopped\n"
     for worker in app["workers"]:
         wait_for(lambda pid=worker["pid"]: not os.path.exists(f"/proc/{pid}"), "no orphans")
 
 
 def test_a_master_that_hangs_is_ended_with_its_programs(home: Home) -> None:
     home.write("child.sh", "sleep 1000 & wait")
-    home.good("start", "-w", "2", "--ready", "10ms", "--name", "web", "--", "sh", "child.sh")
+    home.run_ok("start", "-w", "2", "--ready", "10ms", "--name", "web", "--", "sh", "child.sh")
     master = psutil.Process(home.app()["pid"])
 
     def sleeping() -> bool:
@@ -123,7 +123,7 @@ def test_a_master_that_hangs_is_ended_with_its_programs(home: Home) -> None:
     wait_for(sleeping, "both have a child")
     family = master.children(recursive=True)
     os.kill(home.app()["pid"], signal.SIGSTOP)
-    assert home.good("delete", "--force", "web") == "web: stopped\nweb: deleted\n"
+    assert home.run_ok("delete", "--force", "web") == "web: stopped\nweb: deleted\n"
     wait_for(lambda: not any(each.is_running() for each in family), "no orphans")
     assert not (home.home / "web").exists()
 
@@ -137,11 +137,11 @@ def test_masters_in_the_foreground_are_listed_while_they_live(home: Home) -> Non
         assert names() == ["web"]
         with serving(home.folder, "web:app", env=environ) as second:
             assert names() == ["web", "web-2"]
-            home.good("stop", "web-2")
+            home.run_ok("stop", "web-2")
             second.process.wait(PATIENCE)
         assert names() == ["web"]
         assert home.app()["pid"] == first.pid
-        home.good("stop", "web")
+        home.run_ok("stop", "web")
     assert names() == []
 
 
@@ -168,11 +168,11 @@ def test_events_are_told_as_they_happen(home: Home) -> None:
 def test_why_names_the_deaths_that_were_not_planned(home: Home) -> None:
     home.start()
     pid = home.app()["workers"][0]["pid"]
-    assert home.good("why", "web") == "no worker has died\n"
+    assert home.run_ok("why", "web") == "no worker has died\n"
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: home.app()["restarts"] == 1, "it was replaced")
-    assert f"worker 0 (pid {pid}, gen 1): killed by a signal (SIGKILL)" in home.good("why", "web")
-    home.good("reset", "web")
+    assert f"worker 0 (pid {pid}, gen 1): killed by a signal (SIGKILL)" in home.run_ok("why", "web")
+    home.run_ok("reset", "web")
     assert home.app()["restarts"] == 0
 
 
@@ -216,7 +216,7 @@ def test_a_client_that_floods_stalls_or_lies_harms_nobody(home: Home) -> None:
             flooder.sendall(b"x" * 65536)
     except (BrokenPipeError, ConnectionResetError):
         pass
-    assert "answers" in home.good("ping")
+    assert "answers" in home.run_ok("ping")
     for client in (flooder, staller, liar):
         client.close()
 
@@ -226,5 +226,7 @@ def test_a_foreign_file_in_the_place_of_the_folder_is_not_followed(home: Home) -
     target.mkdir()
     home.home.mkdir(mode=0o700)
     (home.home / "web").symlink_to(target)
-    assert "is not a folder of this user's" in home.bad(111, "start", "--name", "web", "web:app")
+    assert "is not a folder of this user's" in home.run_failing(
+        111, "start", "--name", "web", "web:app"
+    )
     assert list(target.iterdir()) == []

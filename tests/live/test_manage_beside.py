@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, wait_for
-from tests.live.home import Home, own_home
+from tests.live.home import Home, temporary_home
 
 VERBS = 20
 NAMES = ("web", "api")
@@ -90,7 +90,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -151,7 +151,7 @@ def test_twenty_verbs_at_a_time_each_say_what_is_true(home: Home, seed: int) -> 
         assert app["state"] in ("running", "stopped"), app
         if app["state"] == "running":
             assert app["ready"] == app["target"] == len(app["workers"]), app
-    home.good("delete", "all")
+    home.run_ok("delete", "all")
     left = [each.name for each in os.scandir(home.home) if each.name != "saved.toml"]
     assert left == []
     assert home.client.apps() == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefork.unix.cores import usable_cores
-from tests.live.home import APP, Home, fetch, own_home
+from tests.live.home import APP, Home, fetch, temporary_home
 
 ECHO = """\
 import os
@@ -38,7 +38,7 @@ app = "web:app"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         made.write("web.py", ECHO)
         made.write("prefork.toml", FILE)
         yield made
@@ -50,16 +50,16 @@ def generations(home: Home) -> dict[str, Any]:
 
 def test_a_file_is_made_true_and_stays_the_source(home: Home) -> None:
     """Start in order, leave alone, roll what changed, refuse a broken file, prune."""
-    plan = home.good("start", "prefork.toml", "--dry-run")
+    plan = home.run_ok("start", "prefork.toml", "--dry-run")
     assert plan == "db: would be started\nweb: would be started\n"
     assert home.client.apps() == []
-    said = home.good("start", "prefork.toml", "--env", "production")
+    said = home.run_ok("start", "prefork.toml", "--env", "production")
     assert said.index("db: running") < said.index("web: running")
     assert fetch(home.app("web")) == b"all,web,real"
     assert fetch(home.app("db")) == b"all,-,-"
     assert home.app("web")["namespace"] == "shop"
 
-    again = home.good("start", "prefork.toml", "--env", "production")
+    again = home.run_ok("start", "prefork.toml", "--env", "production")
     assert again == "db: unchanged\nweb: unchanged\n"
     assert generations(home) == {"db": 1, "web": 1}
 
@@ -67,51 +67,51 @@ def test_a_file_is_made_true_and_stays_the_source(home: Home) -> None:
         'app = "web:app"\nafter', 'app = "web:app"\nworkers = 2\nlog-file = "w.log"\nafter'
     )
     home.write("prefork.toml", changed)
-    plan = home.good("reload", "--dry-run", "web")
+    plan = home.run_ok("reload", "--dry-run", "web")
     assert "workers: 1 -> 2" in plan
     assert "env B: set -> unset" in plan
     assert "changing log-file takes `prefork restart web`" in plan
-    said = home.good("start", "prefork.toml", "--env", "production")
+    said = home.run_ok("start", "prefork.toml", "--env", "production")
     assert "db: unchanged" in said
     assert "web: reloaded to gen 2 (workers, env B, log-file)" in said
     assert "changing log-file takes `prefork restart web`" in said
     assert fetch(home.app("web")) == b"all,-,real"
     assert home.app("web")["ready"] == 2
     # What takes a restart is asked for until somebody does it.
-    assert "takes `prefork restart" in home.good("start", "prefork.toml", "--env", "production")
-    home.good("restart", "web")
-    assert "web: unchanged" in home.good("start", "prefork.toml", "--env", "production")
+    assert "takes `prefork restart" in home.run_ok("start", "prefork.toml", "--env", "production")
+    home.run_ok("restart", "web")
+    assert "web: unchanged" in home.run_ok("start", "prefork.toml", "--env", "production")
     assert (home.folder / "w.log").exists()
 
     home.write("prefork.toml", changed.replace("workers", "wrokers"))
-    said = home.bad(100, "reload", "web")
+    said = home.run_failing(100, "reload", "web")
     assert "[apps.web]: no option is called 'wrokers'; did you mean workers?" in said
     assert home.app("web")["generation"] == 1
 
     home.write("prefork.toml", FILE[: FILE.index("[apps.web]")] + '[apps.db]\napp = "web:app"\n')
-    assert "there is no [apps.web]" in home.bad(100, "reload", "web")
-    assert "web: would be stopped" in home.good("start", "prefork.toml", "--prune", "--dry-run")
-    assert "web: deleted" in home.good("start", "prefork.toml", "--prune")
+    assert "there is no [apps.web]" in home.run_failing(100, "reload", "web")
+    assert "web: would be stopped" in home.run_ok("start", "prefork.toml", "--prune", "--dry-run")
+    assert "web: deleted" in home.run_ok("start", "prefork.toml", "--prune")
     assert list(generations(home)) == ["db"]
 
 
 def test_namespaces_and_several_names(home: Home) -> None:
-    home.good("start", "prefork.toml", "--only", "web")
+    home.run_ok("start", "prefork.toml", "--only", "web")
     assert list(generations(home)) == ["web"]
-    home.good("start", "-b", "127.0.0.1:0", "--namespace", "shop", "-n", "other", "web:app")
-    assert home.good("reload", "shop").count("reloaded to gen 2") == 2
-    assert "shop" in home.good("list")
-    assert home.good("stop", "shop").count("stopped") == 2
-    assert home.good("start", "shop").count("running") == 2
+    home.run_ok("start", "-b", "127.0.0.1:0", "--namespace", "shop", "-n", "other", "web:app")
+    assert home.run_ok("reload", "shop").count("reloaded to gen 2") == 2
+    assert "shop" in home.run_ok("list")
+    assert home.run_ok("stop", "shop").count("stopped") == 2
+    assert home.run_ok("start", "shop").count("running") == 2
 
 
 def test_one_that_fails_keeps_those_behind_it_from_starting(home: Home) -> None:
     home.write("prefork.toml", FILE.replace('[apps.db]\napp = "web:app"', '[apps.db]\napp = "x:y"'))
-    said = home.bad(102, "start", "prefork.toml")
+    said = home.run_failing(102, "start", "prefork.toml")
     assert "no module 'x'" in said
     assert "web: not started, db comes before it" in said
     assert home.client.apps() == []
-    assert "no module 'x'" in home.bad(102, "check", "prefork.toml")
+    assert "no module 'x'" in home.run_failing(102, "check", "prefork.toml")
 
 
 MEETS = """\
@@ -137,24 +137,24 @@ def test_apps_that_do_not_wait_for_each_other_start_at_the_same_time(home: Home)
         '[apps.{0}]\napp = "meets:app"\nbind = ["127.0.0.1:0"]\nenv = {{ME="{0}", OTHER="{1}"}}\n'
     )
     home.write("prefork.toml", table.format("a", "b") + table.format("b", "a"))
-    said = home.good("start", "prefork.toml")
+    said = home.run_ok("start", "prefork.toml")
     assert said.count("running") == 2
     assert fetch(home.app("b")) == b"met"
 
 
 def test_a_mistake_in_the_table_of_another_app_keeps_nobody_from_a_reload(home: Home) -> None:
-    home.good("start", "prefork.toml", "--only", "db")
+    home.run_ok("start", "prefork.toml", "--only", "db")
     home.write("prefork.toml", FILE.replace('after = "db"', 'after = "db"\nwrokers = 2'))
-    assert "reloaded to gen 2" in home.good("reload", "db")
-    assert "wrokers" in home.bad(100, "start", "prefork.toml")
+    assert "reloaded to gen 2" in home.run_ok("reload", "db")
+    assert "wrokers" in home.run_failing(100, "start", "prefork.toml")
 
 
 def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
     home.write("one.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "single"\n')
-    home.good("start", "one.toml")
-    assert home.good("start", "one.toml") == "single: unchanged\n"
+    home.run_ok("start", "one.toml")
+    assert home.run_ok("start", "one.toml") == "single: unchanged\n"
     home.write("one.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "single"\nworkers = 2\n')
-    assert "reloaded to gen 2 (workers)" in home.good("start", "one.toml")
+    assert "reloaded to gen 2 (workers)" in home.run_ok("start", "one.toml")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
     ],
 )
 def test_wrong_words(home: Home, words: list[str], said: str) -> None:
-    assert said in home.bad(100, *words)
+    assert said in home.run_failing(100, *words)
 
 
 @pytest.mark.parametrize("word", ["help", "version", "kill", "ps", "status", "update"])
@@ -187,14 +187,14 @@ def test_a_word_that_means_something_is_not_imported_and_served(home: Home, word
 
 
 def test_help_and_version_are_words_too(home: Home) -> None:
-    assert home.good("help") == home.good("--help")
-    assert home.good("help", "reload") == home.good("reload", "--help")
-    assert home.good("help", "start") == home.good("start", "--help")
-    assert home.good("version") == home.good("--version")
+    assert home.run_ok("help") == home.run_ok("--help")
+    assert home.run_ok("help", "reload") == home.run_ok("reload", "--help")
+    assert home.run_ok("help", "start") == home.run_ok("start", "--help")
+    assert home.run_ok("version") == home.run_ok("--version")
 
 
 def test_an_app_that_runs_otherwise_is_not_taken_over(home: Home) -> None:
     home.write("web.py", APP.format(text="one"))
     home.start()
-    assert "runs already, and not from" in home.bad(100, "start", "prefork.toml")
+    assert "runs already, and not from" in home.run_failing(100, "start", "prefork.toml")
     assert list(generations(home)) == ["web"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import command, wait_for
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 
 OTHER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
@@ -16,7 +16,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become som
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -29,7 +29,7 @@ def target(tmp_path: Path) -> Iterator[Path]:
 
 
 def refused(home: Home, said: str) -> None:
-    assert said in home.bad(111, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
+    assert said in home.run_failing(111, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
 
 
 @as_root
@@ -47,7 +47,7 @@ def test_a_home_that_others_may_write_into(home: Home, mode: int) -> None:
     refused(home, f"others may write into {home.home}")
     assert list(home.home.iterdir()) == []
     if mode & 0o2:  # whoever put an app there may have lied
-        assert f"chmod go-w {home.home}" in home.bad(111, "list")
+        assert f"chmod go-w {home.home}" in home.run_failing(111, "list")
     home.home.chmod(0o755)
     home.start()
 
@@ -95,7 +95,7 @@ def test_force_ends_the_master_and_not_who_is_in_the_state(home: Home) -> None:
     pid = home.app()["pid"]
     state = home.home / "web" / "state"
     state.write_text(state.read_text().replace(str(pid), str(os.getpid())))
-    assert home.good("stop", "--force", "web") == "web: stopped\n"
+    assert home.run_ok("stop", "--force", "web") == "web: stopped\n"
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "it is gone")
 
 
@@ -112,8 +112,8 @@ def test_the_output_of_workers_goes_through_no_symlink(home: Home, target: Path)
     (folder / "web.out").symlink_to(target)
     home.write("web.py", "print('lost')\n" + (home.folder / "web.py").read_text())
     home.start()
-    home.good("rotate", "web")
-    assert "cannot open" in home.good("logs", "web")
+    home.run_ok("rotate", "web")
+    assert "cannot open" in home.run_ok("logs", "web")
 
 
 def a_symlink(path: Path, target: Path) -> None:
@@ -165,6 +165,6 @@ def test_nobody_listens_at_the_place_of_a_dead_master(home: Home) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(folder / "control"))
         sock.listen()
-        assert home.good("list").startswith("no apps")
+        assert home.run_ok("list").startswith("no apps")
         home.start()
         assert fetch(home.app()) == b"one"

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, wait_for
-from tests.live.home import APP, Home, fetch, own_home
+from tests.live.home import APP, Home, fetch, temporary_home
 
 GATED = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n"
 """An app that boots for as long as a test wants."""
@@ -40,7 +40,7 @@ ENDED_BY_A_STOP = (
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -87,7 +87,7 @@ def start_gated(home: Home) -> "subprocess.Popen[str]":
 def test_a_scale_whose_workers_keep_dying_fails_with_their_words(home: Home) -> None:
     home.start()
     home.write("web.py", "raise RuntimeError('no such table')\n")
-    said = home.bad(102, "scale", "web", "3")
+    said = home.run_failing(102, "scale", "web", "3")
     assert "1 of 3 workers serve, and prefork goes on trying: worker" in said
     assert "failed 3 times: " in said
     assert "RuntimeError: no such table" in said
@@ -101,14 +101,14 @@ def test_a_scale_whose_workers_keep_dying_fails_with_their_words(home: Home) -> 
 def test_a_scale_is_given_up_as_soon_as_max_restarts_is(home: Home) -> None:
     home.start("web", "--max-restarts", "0")
     home.write("web.py", "1 / 0\n")
-    assert "failed once: " in home.bad(102, "scale", "web", "2")
+    assert "failed once: " in home.run_failing(102, "scale", "web", "2")
 
 
 def test_a_start_of_which_one_worker_serves_says_so_and_stays(home: Home) -> None:
     home.write("web.py", LATER_ONES_FAIL + APP.format(text="one"))
     environ = f"LOG={home.home}/web/log"
     words = ["start", "-w", "2", "-e", environ, "-b", "127.0.0.1:0", "--name", "web", "web:app"]
-    said = home.bad(102, *words)
+    said = home.run_failing(102, *words)
     assert "web: 1 of 2 workers serve, and prefork goes on trying" in said
     assert "only one of us" in said
     assert fetch(home.app()) == b"one"
@@ -145,7 +145,7 @@ def test_a_stop_ends_the_verbs_that_wait_and_they_say_so(home: Home) -> None:
     home.write("web.py", GATED + APP.format(text="two"))
     waiting = [begin(home, "reload", "web"), begin(home, "scale", "web", "3")]
     wait_for(lambda: "reloading" in log(home) and "scaling" in log(home), "both wait")
-    assert home.good("stop", "web") == "web: stopped\n"
+    assert home.run_ok("stop", "web") == "web: stopped\n"
     for verb in waiting:
         code, said = end(verb)
         assert (code, said) == (
@@ -165,10 +165,10 @@ def test_what_is_asked_of_one_that_stops_is_refused(home: Home) -> None:
         stopping = begin(home, "stop", "web")
         wait_for(lambda: home.app()["state"] == "stopping", "it is stopping")
         for words in (["reload", "web"], ["scale", "web", "2"]):
-            assert home.bad(100, *words) == "prefork: web: it is stopping\n"
-        said = home.bad(100, "start", "web")
+            assert home.run_failing(100, *words) == "prefork: web: it is stopping\n"
+        said = home.run_failing(100, "start", "web")
         assert said == "prefork: web is stopping; start it when that is over\n"
-        assert home.good("stop", "--quick", "web") == "web: stopped\n"
+        assert home.run_ok("stop", "--quick", "web") == "web: stopped\n"
         assert end(stopping) == (0, "web: stopped\n")
         assert isinstance(hanging.exception(), OSError)
 
@@ -178,7 +178,7 @@ def test_what_is_asked_of_one_that_stops_is_refused(home: Home) -> None:
 
 def test_a_stop_ends_a_start_and_both_say_so(home: Home) -> None:
     starting = start_gated(home)
-    assert home.good("stop", "web") == "web: stopped\n"
+    assert home.run_ok("stop", "web") == "web: stopped\n"
     assert end(starting) == (100, "prefork: web: told to stop before it was ready\n")
     assert home.client.apps() == []
 
@@ -206,14 +206,14 @@ def test_one_that_has_just_begun_to_start_is_waited_for(home: Home, verb: str) -
 )
 def test_one_that_does_not_run_is_named_with_what_starts_it(home: Home, words: list[str]) -> None:
     home.start()
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     verb, *rest = words
-    said = home.bad(100, verb, "web", *rest)
+    said = home.run_failing(100, verb, "web", *rest)
     assert said == "prefork: web does not run; `prefork start web` starts it\n"
-    home.good("start", "web")
+    home.run_ok("start", "web")
     os.kill(home.app()["pid"], signal.SIGKILL)
     wait_for(lambda: home.app()["state"] == "dead", "it is dead")
-    said = home.bad(100, verb, "web", *rest)
+    said = home.run_failing(100, verb, "web", *rest)
     assert "web does not run: its master was killed; `prefork start web` starts it" in said
 
 
@@ -230,20 +230,20 @@ def test_a_stop_does_not_wait_for_the_next_master(home: Home) -> None:
 def test_a_start_beside_observers_is_not_told_that_it_runs(home: Home) -> None:
     """They lock the folder, too, for an instant."""
     home.start()
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     entry = home.client.find("web")[0]
     over = False
 
     def look() -> None:
         while not over:
-            assert entry.runs() in (True, False)
+            assert entry.is_running() in (True, False)
 
     with ThreadPoolExecutor(3) as threads:
         looking = [threads.submit(look) for _ in range(3)]
         try:
             for _ in range(3):
-                home.good("start", "web")
-                home.good("stop", "web")
+                home.run_ok("start", "web")
+                home.run_ok("stop", "web")
         finally:
             over = True
         for each in looking:
@@ -253,12 +253,12 @@ def test_a_start_beside_observers_is_not_told_that_it_runs(home: Home) -> None:
 def test_a_master_that_failed_to_start_again_is_not_dead_but_says_why(home: Home) -> None:
     home.start()
     address = home.app()["listening"][0]
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     home.write("p.toml", f'app = "web:app"\nbind = "{address}"\nname = "web"\n')
-    home.good("start", "p.toml")
-    home.good("stop", "web")
-    home.good("start", "--name", "other", "-b", address, "web:app")
-    assert "the port is in use" in home.bad(111, "start", "web")
+    home.run_ok("start", "p.toml")
+    home.run_ok("stop", "web")
+    home.run_ok("start", "--name", "other", "-b", address, "web:app")
+    assert "the port is in use" in home.run_failing(111, "start", "web")
     assert home.app()["state"] == "stopped"
     assert "did not start: cannot listen on" in home.app()["status"]
 
@@ -268,43 +268,43 @@ def test_a_master_that_failed_to_start_again_is_not_dead_but_says_why(home: Home
 
 def test_the_number_that_scale_set_outlives_the_master(home: Home) -> None:
     home.start("web", "-w", "1")
-    home.good("scale", "web", "3")
-    home.good("save")
+    home.run_ok("scale", "web", "3")
+    home.run_ok("save")
     saved = tomllib.loads((home.home / "saved.toml").read_text())
     assert saved["apps"]["web"]["scaled"] == {"workers": 3, "settings": 1}
-    home.good("restart", "--stop-first", "web")
+    home.run_ok("restart", "--stop-first", "web")
     assert home.app()["ready"] == 3
-    home.good("stop", "web")
-    assert "3/3 ready" in home.good("start", "web")
-    home.good("delete", "web")
-    assert "3/3 ready" in home.good("resurrect")
+    home.run_ok("stop", "web")
+    assert "3/3 ready" in home.run_ok("start", "web")
+    home.run_ok("delete", "web")
+    assert "3/3 ready" in home.run_ok("resurrect")
     assert home.app()["target"] == 3
-    home.good("scale", "web", "1")
-    home.good("save")
-    home.good("delete", "web")
-    assert "1/1 ready" in home.good("resurrect")
+    home.run_ok("scale", "web", "1")
+    home.run_ok("save")
+    home.run_ok("delete", "web")
+    assert "1/1 ready" in home.run_ok("resurrect")
 
 
 def test_a_number_that_the_settings_changed_later_counts(home: Home) -> None:
     home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "web"\nworkers = 1\n')
-    home.good("start", "p.toml")
-    home.good("scale", "web", "3")
-    home.good("save")
+    home.run_ok("start", "p.toml")
+    home.run_ok("scale", "web", "3")
+    home.run_ok("save")
     home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "web"\nworkers = 2\n')
-    assert "2/2 ready" in home.good("restart", "--stop-first", "web")
-    home.good("delete", "web")
-    assert "2/2 ready" in home.good("resurrect")
+    assert "2/2 ready" in home.run_ok("restart", "--stop-first", "web")
+    home.run_ok("delete", "web")
+    assert "2/2 ready" in home.run_ok("resurrect")
 
 
 def test_a_saved_number_that_is_none_is_ignored(home: Home) -> None:
     home.start()
-    home.good("save")
+    home.run_ok("save")
     path = home.home / "saved.toml"
     for scaled in ('"many"', "{ workers = 'x', settings = 1 }", "{ workers = -3, settings = 1 }"):
         before = path.read_text()
         path.write_text(before + f"scaled = {scaled}\n")
-        home.good("delete", "web")
-        assert "1/1 ready" in home.good("resurrect")
+        home.run_ok("delete", "web")
+        assert "1/1 ready" in home.run_ok("resurrect")
         path.write_text(before)
 
 
@@ -314,18 +314,18 @@ def test_a_saved_number_that_is_none_is_ignored(home: Home) -> None:
 def test_a_job_that_is_done_at_once_was_started_well(home: Home) -> None:
     words = ["start", "--name", "job", "--max-restarts", "0", "--stop-exit-codes", "0"]
     done = "job: every worker ended with an exit code of stop-exit-codes\n"
-    assert home.good(*words, "--", "true") == done
+    assert home.run_ok(*words, "--", "true") == done
     app = home.app("job")
     assert (app["state"], app["status"]) == ("stopped", done.removeprefix("job: ").rstrip())
-    home.good("delete", "job")
-    assert "ended before it was ready (exit code 1)" in home.bad(102, *words, "--", "false")
+    home.run_ok("delete", "job")
+    assert "ended before it was ready (exit code 1)" in home.run_failing(102, *words, "--", "false")
     assert home.client.apps() == []
 
 
 def test_a_job_that_is_done_at_once_in_one_slot_leaves_the_others(home: Home) -> None:
     script = "test $PREFORK_SLOT = 1 && exit 0; exec sleep 1000"
     words = ["start", "--name", "job", "-w", "2", "--stop-exit-codes", "0", "--ready", "300ms"]
-    assert "job: running gen 1" in home.good(*words, "--", "sh", "-c", script)
+    assert "job: running gen 1" in home.run_ok(*words, "--", "sh", "-c", script)
     (worker,) = home.app("job")["workers"]
     assert psutil.pid_exists(worker["pid"])
-    assert "3 workers; the work of slot 1 is done" in home.good("scale", "job", "3")
+    assert "3 workers; the work of slot 1 is done" in home.run_ok("scale", "job", "3")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, shared_folder, wait_for
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 
 GROUP = "54321"
 MEMBER, OUTSIDER = ("65534", f"65533,{GROUP}"), ("65534", "65533")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    with shared_folder() as folder, own_home(folder) as made:
+    with shared_folder() as folder, temporary_home(folder) as made:
         yield made
 
 
@@ -65,7 +65,7 @@ def mode(path: Path) -> tuple[int, int]:
 def test_members_see_everything_but_secrets(home: Home) -> None:
     start(home)
     fetch(home.app())
-    wait_for(lambda: "printed" in home.good("logs", "web"), "its output is in the log")
+    wait_for(lambda: "printed" in home.run_ok("logs", "web"), "its output is in the log")
     listed = ask(home, MEMBER, "list").stdout
     assert "web" in listed
     assert "1/1" in listed
@@ -77,9 +77,9 @@ def test_members_see_everything_but_secrets(home: Home) -> None:
     logs = ask(home, MEMBER, "logs", "web").stdout
     assert "printed" in logs
     assert "listening on" in logs
-    home.good("rotate", "web")
+    home.run_ok("rotate", "web")
     fetch(home.app())
-    wait_for(lambda: home.good("logs", "web").count("printed") == 2, "the second line, too")
+    wait_for(lambda: home.run_ok("logs", "web").count("printed") == 2, "the second line, too")
     assert ask(home, MEMBER, "logs", "web").stdout.count("printed") == 2
     said = [ask(home, MEMBER, *words).stdout for words in (["report"], ["show", "web"])]
     assert "s3cret" not in shown + logs + "".join(said)
@@ -145,9 +145,9 @@ def test_folders_let_the_group_in_and_no_further(home: Home) -> None:
     assert "no app 'other'" in ask(home, MEMBER, "show", "other", code=100).stderr
     # Another group, and later none.
     more = ("start", "--name", "more", "-b", "127.0.0.1:0", "--control-group", "54322", "web:app")
-    assert f"open to group {GROUP} already" in home.bad(100, *more)
+    assert f"open to group {GROUP} already" in home.run_failing(100, *more)
     assert not (home.home / "more").exists()
-    home.good("delete", "web")
+    home.run_ok("delete", "web")
     home.start("web")
     assert mode(folder)[0] == 0o700
     assert mode(folder / "control")[0] == 0o600
@@ -155,7 +155,7 @@ def test_folders_let_the_group_in_and_no_further(home: Home) -> None:
 
 def test_a_group_that_nobody_knows(home: Home) -> None:
     words = ("start", "--control-group", "nogrump", "web:app")
-    assert "no group is called 'nogrump'" in home.bad(100, *words)
+    assert "no group is called 'nogrump'" in home.run_failing(100, *words)
     assert home.client.apps() == []
 
 
@@ -184,7 +184,7 @@ def test_one_who_looks_cannot_keep_the_owner_out(home: Home) -> None:
     try:
         assert crowd.stdout is not None
         assert "too many are talking" in crowd.stdout.readline()
-        assert "answers" in home.good("ping")
+        assert "answers" in home.run_ok("ping")
     finally:
         crowd.kill()
         crowd.communicate()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, Server, shared_folder
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 from tests.pure.children import as_root
 
 OTHER = 65534
@@ -26,7 +26,7 @@ pytestmark = as_root
 @pytest.fixture
 def home() -> Iterator[Home]:
     """``theirs`` is of another user, and all that a test puts into it."""
-    with shared_folder() as folder, own_home(folder) as made:
+    with shared_folder() as folder, temporary_home(folder) as made:
         (folder / "theirs").mkdir()
         os.chown(folder / "theirs", OTHER, OTHER)
         yield made
@@ -62,7 +62,7 @@ def an_app(where: Path, **state: object) -> Path:
 
 def test_a_home_below_a_folder_of_another_user(home: Home) -> None:
     home.home = theirs(home) / "deep" / "home"
-    said = home.bad(111, *WORDS)
+    said = home.run_failing(111, *WORDS)
     assert f"cannot use {home.home}/web: {theirs(home)} belongs to user nobody, who could" in said
     assert list(theirs(home).iterdir()) == []
     environ = {"PREFORK_HOME": str(home.home)}
@@ -78,10 +78,10 @@ def test_a_home_below_a_symlink_of_another_user(home: Home) -> None:
     (theirs(home) / "link").symlink_to(home.folder)
     give(theirs(home) / "link")
     home.home = theirs(home) / "link" / "home"
-    assert "belongs to user nobody" in home.bad(111, *WORDS)
+    assert "belongs to user nobody" in home.run_failing(111, *WORDS)
     theirs(home).chmod(0o1777)
     os.chown(theirs(home), 0, 0)
-    assert "link is a symlink of user nobody's" in home.bad(111, *WORDS)
+    assert "link is a symlink of user nobody's" in home.run_failing(111, *WORDS)
     assert not (home.folder / "home").exists()
 
 
@@ -92,7 +92,7 @@ def test_a_home_below_a_folder_that_others_may_write_into(home: Home, mode: int)
     os.chown(above, 0, OTHER)
     above.chmod(mode)
     home.home = above / "home"
-    assert f"others may write into {above}" in home.bad(111, *WORDS)
+    assert f"others may write into {above}" in home.run_failing(111, *WORDS)
     assert list(above.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_sticky_folders_and_the_private_group_of_the_owner_pass(home: Home, mode
     home.client.home = home.home
     home.start()
     assert fetch(home.app()) == b"one"
-    assert home.good("delete", "web").endswith("web: deleted\n")
+    assert home.run_ok("delete", "web").endswith("web: deleted\n")
     assert list(home.home.iterdir()) == []
 
 
@@ -115,7 +115,7 @@ def test_force_ends_no_process_of_another_user_than_the_folders(home: Home) -> N
     precious = subprocess.Popen(["sleep", "600"])
     try:
         with held(an_app(home.home, pid=precious.pid) / "lock"):
-            said = home.bad(111, "stop", "--force", "web")
+            said = home.run_failing(111, "stop", "--force", "web")
         assert "no process of user nobody can be told to be its master" in said
         assert precious.poll() is None
     finally:
@@ -147,7 +147,7 @@ def test_a_fifo_in_the_folder_of_an_app(home: Home, name: str) -> None:
     folder = an_app(home.home)
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    assert home.good("list")
+    assert home.run_ok("list")
     assert home.run("logs", "web").returncode in (0, 100, 111)
     assert home.run("stop", "web").returncode in (0, 100)
 
@@ -156,20 +156,20 @@ def test_a_fifo_in_the_folder_of_an_app(home: Home, name: str) -> None:
 def test_a_state_that_is_nonsense(home: Home, text: str) -> None:
     home.home = theirs(home)
     (an_app(home.home) / "state").write_text(text)
-    assert "no bug" not in home.good("list")
+    assert "no bug" not in home.run_ok("list")
 
 
 def test_a_state_without_an_end(home: Home) -> None:
     home.home = theirs(home)
     with (an_app(home.home) / "state").open("wb") as state:
         state.truncate(2**35)
-    assert home.good("list").startswith("no apps")
+    assert home.run_ok("list").startswith("no apps")
 
 
 def test_a_saved_list_that_is_a_fifo(home: Home) -> None:
     home.home.mkdir(mode=0o700)
     os.mkfifo(home.home / "saved.toml")
-    said = home.bad(111, "resurrect")
+    said = home.run_failing(111, "resurrect")
     assert "saved.toml: it is a fifo, not a regular file" in said
 
 
@@ -183,7 +183,7 @@ def test_delete_leaves_what_a_home_of_others_leads_to(home: Home) -> None:
     home.home.symlink_to(roots)
     give(home.home)
     for verb in ("list", "delete", "save"):
-        said = home.bad(111, verb, *(["web"] if verb == "delete" else []))
+        said = home.run_failing(111, verb, *(["web"] if verb == "delete" else []))
         assert "home is a symlink of user nobody's to a directory of another user's" in said
     assert (roots / "web" / "state").exists()
     home.home.unlink()
@@ -199,7 +199,7 @@ def test_no_verb_connects_through_a_symlink(home: Home) -> None:
         (folder / "control").symlink_to(home.folder / "precious")
         give(folder / "control")
         with held(folder / "lock"):
-            assert "hung" in home.good("list")
-            assert home.bad(111, "reload", "web")
+            assert "hung" in home.run_ok("list")
+            assert home.run_failing(111, "reload", "web")
         with pytest.raises(BlockingIOError):
             precious.accept()

@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE
-from tests.live.home import Home, own_home
+from tests.live.home import Home, temporary_home
 from tests.live.terminal import on_terminal
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
 def names(home: Home, *words: str) -> list[str]:
-    table = [app["name"] for app in json.loads(home.good("list", "--json", *words))]
-    lines = [line.split() for line in home.good("ls", *words).splitlines()]
+    table = [app["name"] for app in json.loads(home.run_ok("list", "--json", *words))]
+    lines = [line.split() for line in home.run_ok("ls", *words).splitlines()]
     assert [line[0] for line in lines if line and line[0] in table] == table
     return table
 
@@ -32,30 +32,30 @@ def test_it_is_sorted_as_asked(home: Home) -> None:
     home.start("b", "-w", "2")
     home.start("a")
     home.start("c")
-    home.good("stop", "c")
+    home.run_ok("stop", "c")
     assert names(home) == ["a", "b", "c"]
     assert names(home, "--sort", "workers") == ["b", "a", "c"]
     assert names(home, "--sort", "uptime") == ["b", "a", "c"]
     assert names(home, "--sort", "memory")[2] == "c"
-    assert "choose from" in home.bad(100, "list", "--sort", "colour")
+    assert "choose from" in home.run_failing(100, "list", "--sort", "colour")
 
 
 @pytest.mark.parametrize("leave", ["q", "\x03", "signal"])
 def test_it_is_drawn_again_until_somebody_leaves(home: Home, leave: str) -> None:
     home.start()
     with on_terminal(home, "list", "--watch", "0.1") as terminal:
-        terminal.shows(r"(?s)web +running +1/1.*q quits")
-        assert not terminal.echoes()
-        home.good("scale", "web", "2")
-        terminal.shows(r"web +running +2/2")
+        terminal.wait_for_output(r"(?s)web +running +1/1.*q quits")
+        assert not terminal.is_echoing()
+        home.run_ok("scale", "web", "2")
+        terminal.wait_for_output(r"web +running +2/2")
         home.start("later")
-        terminal.shows(r"later +running +1/1")
+        terminal.wait_for_output(r"later +running +1/1")
         if leave == "signal":
             os.kill(terminal.process.pid, signal.SIGINT)
         else:
             terminal.press(leave)
-        assert terminal.ends() == 0
-        assert terminal.echoes()
+        assert terminal.wait_exit() == 0
+        assert terminal.is_echoing()
 
 
 def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
@@ -88,4 +88,4 @@ def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
 
 @pytest.mark.parametrize("often", ["0", "-1", "nan"])
 def test_no_time(home: Home, often: str) -> None:
-    assert "is no number of seconds" in home.bad(100, "list", f"--watch={often}")
+    assert "is no number of seconds" in home.run_failing(100, "list", f"--watch={often}")

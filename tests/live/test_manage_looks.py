@@ -13,7 +13,7 @@ import pytest
 
 from prefork import Client
 from tests.live.harness import PATIENCE, wait_for
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 from tests.live.terminal import on_terminal
 
 WAITS = """\
@@ -31,7 +31,7 @@ def app(environ, start_response):
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -46,17 +46,17 @@ def ask(home: Home, times: int) -> None:
 def test_the_figures_of_all_workers_are_in_the_list(home: Home) -> None:
     home.start("web", "-w", "2")
     ask(home, 10)
-    (app,) = json.loads(home.good("list", "--json"))
+    (app,) = json.loads(home.run_ok("list", "--json"))
     figures, workers = app["figures"], app["workers"]
     assert figures["requests"] == sum(worker["requests"] for worker in workers) == 10
     assert figures["answered"]["2xx"] == 10
     assert 0 < figures["p50"] <= figures["p99"] < PATIENCE
     assert app["memory"] > sum(worker["memory"] for worker in workers) > 2**20
     assert app["cpu"] >= 0
-    row = next(line for line in home.good("list").splitlines() if line.startswith("web"))
+    row = next(line for line in home.run_ok("list").splitlines() if line.startswith("web"))
     assert re.search(r"web +running +2/2 +[\d.]+ +0 +\d+(\.\d)?(µs|ms) +\d+(\.\d)?(µs|ms)", row)
     assert row.rstrip().endswith(app["listening"][0])  # in a pipe nothing is left out
-    shown = home.good("show", "web")
+    shown = home.run_ok("show", "web")
     assert "2xx 10" in shown
     assert re.search(r"sent +0\.0k in bodies", shown)
     assert re.search(r"10 connections, 0 open, after .* in the queue on average", shown)
@@ -69,7 +69,7 @@ def test_the_oldest_request_in_flight_is_shown(home: Home) -> None:
         answer = threads.submit(fetch, home.app())
         try:
             wait_for(lambda: home.app()["figures"]["oldest"] > 0, "it is in flight")
-            assert re.search(r"in flight +1, the oldest for \d", home.good("show", "web"))
+            assert re.search(r"in flight +1, the oldest for \d", home.run_ok("show", "web"))
         finally:
             home.write("go", "")
         assert answer.result(PATIENCE) == b"went"
@@ -89,11 +89,11 @@ def test_a_master_that_hangs_does_not_hide_what_its_workers_do(home: Home) -> No
     assert (app["ready"], app["target"], app["generation"]) == (2, 2, 1)
     pids = [worker["pid"] for worker in before["workers"]]
     assert [worker["pid"] for worker in app["workers"]] == pids
-    listed = home.good("list")
+    listed = home.run_ok("list")
     assert re.search(r"other +running +1/1", listed)
     assert re.search(r"web +hung +2/2", listed)
     assert "web: its master does not answer; figures are from its scoreboard" in listed
-    assert "`prefork stop --force web` ends it" in home.good("show", "web")
+    assert "`prefork stop --force web` ends it" in home.run_ok("show", "web")
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,16 @@ def test_a_master_that_hangs_does_not_hide_what_its_workers_do(home: Home) -> No
 def test_a_narrow_terminal_gets_fewer_columns(home: Home, columns: int, last: str) -> None:
     home.start()
     with on_terminal(home, "list", columns=columns) as terminal:
-        terminal.shows(rf"name +state +workers .*{last} *\r\n─+\r\nweb +running +1/1 .*\r\n")
-        assert terminal.ends() == 0
+        terminal.wait_for_output(
+            rf"name +state +workers .*{last} *\r\n─+\r\nweb +running +1/1 .*\r\n"
+        )
+        assert terminal.wait_exit() == 0
 
 
 def test_colours_are_for_terminals_and_for_those_who_want_them(home: Home) -> None:
     home.start()
-    assert "\x1b" not in home.good("list")
-    assert "\x1b" not in home.good("show", "web")
+    assert "\x1b" not in home.run_ok("list")
+    assert "\x1b" not in home.run_ok("show", "web")
     # Whoever says so gets them in a pipe, and whoever says so does not get them at all.
     assert "\x1b[32mrunning" in home.run("list", FORCE_COLOR="1", TERM="xterm").stdout
     assert "\x1b[32m" not in home.run("list", FORCE_COLOR="1", NO_COLOR="1", TERM="xterm").stdout
@@ -131,13 +133,13 @@ def test_every_key_is_documented(home: Home) -> None:
 def test_monit_shows_the_last_seconds(home: Home) -> None:
     home.start()
     with on_terminal(home, "monit") as terminal, ThreadPoolExecutor() as threads:
-        terminal.shows(r"web +running +1/1 +- ")
+        terminal.wait_for_output(r"web +running +1/1 +- ")
         asked = threads.submit(ask, home, 50)
-        terminal.shows(r"web +running +1/1 +[\d.,]+ +\d+ +\d+(\.\d)?(µs|ms)")
+        terminal.wait_for_output(r"web +running +1/1 +[\d.,]+ +\d+ +\d+(\.\d)?(µs|ms)")
         asked.result(PATIENCE)
-        terminal.shows(r"0 +ready +0 +0 +- +- ")  # then nobody asks any more
+        terminal.wait_for_output(r"0 +ready +0 +0 +- +- ")  # then nobody asks any more
         terminal.press("q")
-        assert terminal.ends() == 0
+        assert terminal.wait_exit() == 0
 
 
 def test_monit_shows_the_log_as_it_comes(home: Home) -> None:
@@ -145,32 +147,32 @@ def test_monit_shows_the_log_as_it_comes(home: Home) -> None:
     home.write("go", "")
     home.start()
     with on_terminal(home, "monit") as terminal:
-        terminal.shows(r"worker 0 .* ready in")
+        terminal.wait_for_output(r"worker 0 .* ready in")
         fetch(home.app())
-        terminal.shows(r"\d\d:\d\d:\d\d 0 out served one")
+        terminal.wait_for_output(r"\d\d:\d\d:\d\d 0 out served one")
         terminal.press("q")
-        assert terminal.ends() == 0
+        assert terminal.wait_exit() == 0
 
 
 def test_monit_follows_the_size_of_its_terminal(home: Home) -> None:
     home.start()
     with on_terminal(home, "monit", columns=160) as terminal:
-        terminal.shows("listening")
+        terminal.wait_for_output("listening")
         terminal.resize(40, 20)
-        terminal.shows(r"name +state +workers +req/s[ \w]*│")
-        terminal.shows(r"↑ ↓  reload  \+ -  stop  quit")
+        terminal.wait_for_output(r"name +state +workers +req/s[ \w]*│")
+        terminal.wait_for_output(r"↑ ↓  reload  \+ -  stop  quit")
         terminal.resize(160, 40)
-        terminal.shows("listening")
+        terminal.wait_for_output("listening")
         terminal.press("q")
-        assert terminal.ends() == 0
+        assert terminal.wait_exit() == 0
 
 
 def test_monit_goes_on_while_a_master_hangs(home: Home) -> None:
     home.start()
     with on_terminal(home, "monit") as terminal:
-        terminal.shows(r"web +running")
+        terminal.wait_for_output(r"web +running")
         os.kill(home.app()["pid"], signal.SIGSTOP)
-        terminal.shows(r"web +hung +1/1")
-        terminal.shows(r"its master does not answer")
+        terminal.wait_for_output(r"web +hung +1/1")
+        terminal.wait_for_output(r"its master does not answer")
         terminal.press("q")
-        assert terminal.ends() == 0
+        assert terminal.wait_exit() == 0

@@ -17,20 +17,20 @@ import pytest
 from prefork.unix.control import connect
 from prefork.wire import control as wire
 from tests.live.harness import PATIENCE, wait_for
-from tests.live.home import APP, Home, fetch, own_home
+from tests.live.home import APP, Home, fetch, temporary_home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
 def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
     home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "filed"\n')
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     home.start("web", "-e", "TOKEN=s3cret", "-w", "2")
-    assert "not saved with it: TOKEN" in home.good("save")
+    assert "not saved with it: TOKEN" in home.run_ok("save")
     saved = home.home / "saved.toml"
     assert saved.stat().st_mode & 0o777 == 0o600
     assert "s3cret" not in saved.read_text()
@@ -38,14 +38,14 @@ def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
 
     os.kill(home.app("web")["pid"], signal.SIGKILL)
     wait_for(lambda: home.app("web")["state"] == "dead", "it is dead")
-    home.good("delete", "web")
-    home.good("stop", "filed")
-    said = home.good("resurrect")
+    home.run_ok("delete", "web")
+    home.run_ok("stop", "filed")
+    said = home.run_ok("resurrect")
     assert "filed: running" in said
     assert "web: running" in said
     assert fetch(home.app("web")) == b"one"
     assert home.app("web")["target"] == 2
-    assert home.good("resurrect") == ""
+    assert home.run_ok("resurrect") == ""
 
 
 ODD = (
@@ -66,13 +66,13 @@ def test_arguments_come_back_as_they_were(home: Home) -> None:
     """The program writes them down, and sleeps."""
     source = "import json, sys, time; json.dump(sys.argv[1:], open('told', 'w')); time.sleep(1e6)"
     words = ("--name", "odd", "--", sys.executable, "-c", source, *ODD)
-    home.good("start", *words)
+    home.run_ok("start", *words)
     told = home.folder / "told"
     assert wait_for(lambda: read_json(told), "its arguments") == list(ODD)
-    home.good("save")
-    home.good("delete", "odd")
+    home.run_ok("save")
+    home.run_ok("delete", "odd")
     told.unlink()
-    home.good("resurrect")
+    home.run_ok("resurrect")
     assert wait_for(lambda: read_json(told), "its arguments again") == list(ODD)
 
 
@@ -101,11 +101,11 @@ def test_a_folder_that_is_no_utf8(home: Home) -> None:
     folder = home.folder / "f\udcff"
     folder.mkdir()
     (folder / "web.py").write_text(APP.format(text="odd"))
-    home.good("start", "-b", "127.0.0.1:0", "--chdir", str(folder), "web:app")
-    home.good("reload", "web")
-    home.good("save")
-    home.good("delete", "web")
-    home.good("resurrect")
+    home.run_ok("start", "-b", "127.0.0.1:0", "--chdir", str(folder), "web:app")
+    home.run_ok("reload", "web")
+    home.run_ok("save")
+    home.run_ok("delete", "web")
+    home.run_ok("resurrect")
     assert fetch(home.app("web")) == b"odd"
 
 
@@ -118,24 +118,24 @@ def read_json(path: Path) -> object:
 
 
 def test_there_is_nothing_to_resurrect(home: Home) -> None:
-    assert "`prefork save` makes it" in home.bad(100, "resurrect")
+    assert "`prefork save` makes it" in home.run_failing(100, "resurrect")
     home.home.mkdir()
     (home.home / "saved.toml").write_text("apps = 3\n")
-    assert "is none of ours" in home.bad(100, "resurrect")
+    assert "is none of ours" in home.run_failing(100, "resurrect")
 
 
 def test_init_writes_a_file_that_is_right_and_never_over_another(home: Home) -> None:
-    home.good("init")
+    home.run_ok("init")
     home.write("myapp.py", APP.format(text="x").replace("def app", "def main"))
-    assert "web: ok: myapp:main" in home.good("check", "prefork.toml")
-    assert "web:app: ok" in home.good("check", "web:app")
-    assert "there is a prefork.toml" in home.bad(100, "init")
+    assert "web: ok: myapp:main" in home.run_ok("check", "prefork.toml")
+    assert "web:app: ok" in home.run_ok("check", "web:app")
+    assert "there is a prefork.toml" in home.run_failing(100, "init")
     home.write("myapp.py", "1 / 0\n")
-    assert "ZeroDivisionError" in home.bad(102, "check", "prefork.toml")
+    assert "ZeroDivisionError" in home.run_failing(102, "check", "prefork.toml")
 
 
 def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
-    told = home.good("startup", "--user", "--dry-run")
+    told = home.run_ok("startup", "--user", "--dry-run")
     assert f'Environment="PREFORK_HOME={home.home}"' in told
     assert f'ExecStart="{sys.executable}" -m prefork resurrect' in told
     assert "# systemctl --user enable prefork.service" in told
@@ -166,21 +166,21 @@ def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
 
 def test_values_are_masked_unless_their_owner_wants_them(home: Home) -> None:
     home.start("web", "-e", "TOKEN=s3cret")
-    assert "TOKEN=***\n" in home.good("env", "web")
-    assert "TOKEN=s3cret\n" in home.good("env", "web", "--reveal")
-    report = home.good("report")
+    assert "TOKEN=***\n" in home.run_ok("env", "web")
+    assert "TOKEN=s3cret\n" in home.run_ok("env", "web", "--reveal")
+    report = home.run_ok("report")
     assert "app web: running" in report
-    assert "s3cret" not in report + home.good("show", "web", "--json")
+    assert "s3cret" not in report + home.run_ok("show", "web", "--json")
 
 
 def test_no_wait_and_attach(home: Home) -> None:
-    assert home.good("start", "--no-wait", "-b", "127.0.0.1:0", "web:app") == "web: starting\n"
+    assert home.run_ok("start", "--no-wait", "-b", "127.0.0.1:0", "web:app") == "web: starting\n"
     wait_for(lambda: home.client.apps()[0]["state"] == "running", "it started")
-    assert home.good("scale", "web", "2", "--no-wait") == "web: scaling\n"
-    assert home.good("reload", "web", "--no-wait") == "web: reloading\n"
+    assert home.run_ok("scale", "web", "2", "--no-wait") == "web: scaling\n"
+    assert home.run_ok("reload", "web", "--no-wait") == "web: reloading\n"
     wait_for(lambda: (home.app()["ready"], home.app()["generation"]) == (2, 2), "both happened")
-    assert "would leave" in home.bad(100, "scale", "web", "-7", "--no-wait")
-    assert home.good("stop", "web", "--no-wait") == "web: stopping\n"
+    assert "would leave" in home.run_failing(100, "scale", "web", "-7", "--no-wait")
+    assert home.run_ok("stop", "web", "--no-wait") == "web: stopping\n"
     wait_for(lambda: home.app()["state"] == "stopped", "it stopped")
     attached = subprocess.Popen(
         [sys.executable, "-m", "prefork", "start", "--attach", "web"],
@@ -213,7 +213,7 @@ def test_of_wishes_at_once_the_later_wins_and_each_hears_the_outcome(home: Home)
     home.client.ask(entry, "ping")  # it is behind them, so they are all accepted
     os.kill(pid, signal.SIGSTOP)  # so that the master reads all three at once
     for workers, wish in enumerate(wishes, 2):
-        wish.sendall(wire.request("scale", workers=workers))
+        wish.sendall(wire.encode_request("scale", workers=workers))
     os.kill(pid, signal.SIGCONT)
     for wish in wishes:
         with wish, wish.makefile("rb") as lines:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import wait_for
-from tests.live.home import Home, own_home
+from tests.live.home import Home, temporary_home
 from tests.live.terminal import on_terminal
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -20,24 +20,24 @@ def test_it_shows_apps_and_its_keys_act_on_the_chosen_one(home: Home) -> None:
     home.start("one")
     home.start("two")
     with on_terminal(home, "monit") as terminal:
-        terminal.shows(r"one +running +1/1")
+        terminal.wait_for_output(r"one +running +1/1")
         terminal.press("j")
         terminal.press("+")
-        terminal.shows(r"two: scale done")
+        terminal.wait_for_output(r"two: scale done")
         wait_for(lambda: home.app("two")["target"] == 2, "two was scaled")
-        terminal.shows(r"two +running +2/2")
+        terminal.wait_for_output(r"two +running +2/2")
         terminal.press("r")
-        terminal.shows(r"two: reload done")
+        terminal.wait_for_output(r"two: reload done")
         assert home.app("two")["generation"] == 2
         terminal.press("s")
-        terminal.shows(r"stop two\? y: yes")
+        terminal.wait_for_output(r"stop two\? y: yes")
         terminal.press("n")
         terminal.press("s")
-        terminal.shows(r"stop two\? y: yes")
+        terminal.wait_for_output(r"stop two\? y: yes")
         terminal.press("y")
-        terminal.shows(r"two +stopped")
+        terminal.wait_for_output(r"two +stopped")
         terminal.press("q")
-        assert terminal.ends() == 0
+        assert terminal.wait_exit() == 0
     assert home.app("one")["target"] == 1
 
 
@@ -45,10 +45,10 @@ def test_it_shows_apps_and_its_keys_act_on_the_chosen_one(home: Home) -> None:
 def test_it_fits_any_terminal(home: Home, columns: int, lines: int) -> None:
     home.start()
     with on_terminal(home, "monit", columns=columns, lines=lines) as terminal:
-        terminal.shows("web")
+        terminal.wait_for_output("web")
         terminal.press("q")
-        assert terminal.ends() == 0
+        assert terminal.wait_exit() == 0
 
 
 def test_without_a_terminal_it_says_so(home: Home) -> None:
-    assert "monit needs a terminal" in home.bad(100, "monit")
+    assert "monit needs a terminal" in home.run_failing(100, "monit")

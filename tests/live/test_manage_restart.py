@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
-from tests.live.home import APP, Home, fetch, own_home
-from tests.live.load import load
+from tests.live.home import APP, Home, fetch, temporary_home
+from tests.live.load import client_load
 from tests.live.sources import write_version
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         made.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "web"\n')
         yield made
 
@@ -30,30 +30,30 @@ def change(home: Home, line: str) -> None:
 
 
 def test_where_a_reload_is_enough_it_is_one(home: Home) -> None:
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     before = home.app()
     change(home, "workers = 2")
-    said = home.good("restart", "web")
+    said = home.run_ok("restart", "web")
     assert "web: nothing needs a restart" in said
     assert "web: reloaded to gen 2" in said
     after = home.app()
     assert (after["pid"], after["ready"]) == (before["pid"], 2)
     assert after["listening"] == before["listening"]
     assert fetch(after) == b"two"
-    assert "web: stopped\nweb: running gen 1" in home.good("restart", "--stop-first", "web")
+    assert "web: stopped\nweb: running gen 1" in home.run_ok("restart", "--stop-first", "web")
     assert home.app()["pid"] != before["pid"]
 
 
 def test_what_needs_it_is_named_and_taken(home: Home) -> None:
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     before = home.app()
     change(home, "umask = '077'\nlog-file = 'w.log'\nworkers = 2")
-    assert "web: stops and starts: umask, log-file changed\n" in home.good("restart", "web")
+    assert "web: stops and starts: umask, log-file changed\n" in home.run_ok("restart", "web")
     after = home.app()
     assert after["pid"] != before["pid"]
     assert (home.folder / "w.log").exists()
     assert fetch(after) == b"two"
-    assert "nothing needs a restart" in home.good("restart", "web")
+    assert "nothing needs a restart" in home.run_ok("restart", "web")
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
@@ -61,18 +61,18 @@ def test_under_load_nobody_is_refused(home: Home, kind: str) -> None:
     """Clients that stay on their connections, and clients with a new one for each request."""
     write_version(home.folder, 1, kind)
     home.write("p.toml", 'app = "app:app"\nbind = "127.0.0.1:0"\nname = "web"\nworkers = 2\n')
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     before = home.app()
     port = int(before["listening"][0].rpartition(":")[2])
-    with load(port, keep=16, fresh=16) as clients:
-        clients.during("quiet", 200)
+    with client_load(port, keep=16, fresh=16) as clients:
+        clients.run_phase("quiet", 200)
         for n in range(2, 5):
             write_version(home.folder, n, kind)
             with open(home.folder / "p.toml", "a") as file:
                 file.write("" if n > 2 else "umask = '077'\n")
-            clients.mark(f"restart {n}")
-            assert "running gen 1" in home.good("restart", "--stop-first", "web")
-            clients.during(f"restarted {n}", 100)
+            clients.begin_phase(f"restart {n}")
+            assert "running gen 1" in home.run_ok("restart", "--stop-first", "web")
+            clients.run_phase(f"restarted {n}", 100)
         report = clients.stop()
     print(report)
     assert not report.failures, report
@@ -86,72 +86,72 @@ def test_under_load_nobody_is_refused(home: Home, kind: str) -> None:
 def test_a_unix_socket_stays_where_it_is(home: Home) -> None:
     """Whoever connected before the new master was there is answered by it."""
     path = home.folder / "web.sock"
-    home.good("start", "-b", f"unix:{path},mode=660", "--name", "web", "web:app")
+    home.run_ok("start", "-b", f"unix:{path},mode=660", "--name", "web", "web:app")
     inode = path.stat().st_ino
-    home.good("restart", "--stop-first", "web")
+    home.run_ok("restart", "--stop-first", "web")
     assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (inode, 0o660)
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
         client.connect(str(path))
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
-    home.good("stop", "web")
+    home.run_ok("stop", "web")
     assert not path.exists()
 
 
 def test_addresses_that_are_not_wanted_any_more_are_closed(home: Home) -> None:
     """Also those that are in the way of the new ones, which no reload can change."""
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     port = int(home.app()["listening"][0].rpartition(":")[2])
     settings = f'app = "web:app"\nname = "web"\nbind = ["127.0.0.1:{port}", "unix:{{}}.sock"]\n'
     for name in ("one", "two"):
         home.write("p.toml", settings.format(name))
-        home.good("restart", "--stop-first", "web")
+        home.run_ok("restart", "--stop-first", "web")
     assert [each.name for each in home.folder.glob("*.sock")] == ["two.sock"]
     home.write("p.toml", settings.format("two").replace("127.0.0.1", "0.0.0.0"))
     refused = home.run("reload", "web")
     assert "`prefork restart --stop-first` changes" in refused.stderr
-    home.good("restart", "--stop-first", "web")
+    home.run_ok("restart", "--stop-first", "web")
     assert home.app()["listening"][0] == f"0.0.0.0:{port}"
 
 
 def test_one_that_does_not_start_leaves_nothing_listening(home: Home) -> None:
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     (address,) = home.app()["listening"]
     host, _, port = address.rpartition(":")
     home.write("web.py", "1 / 0\n")
-    assert "ZeroDivisionError" in home.bad(102, "restart", "--stop-first", "web")
+    assert "ZeroDivisionError" in home.run_failing(102, "restart", "--stop-first", "web")
     with socket.socket() as client:
         assert client.connect_ex((host, int(port))) == errno.ECONNREFUSED
 
 
 def test_wrong_settings_stop_nothing(home: Home) -> None:
-    home.good("start", "p.toml")
+    home.run_ok("start", "p.toml")
     before = home.app()
     change(home, "log-flie = 'w.log'")
-    assert "did you mean log-file?" in home.bad(100, "restart", "web")
+    assert "did you mean log-file?" in home.run_failing(100, "restart", "web")
     assert home.app()["pid"] == before["pid"]
     assert fetch(home.app()) == b"one"
 
 
 def test_a_program_with_a_port_of_its_own_is_stopped_first(home: Home) -> None:
-    home.good("start", "--name", "jobs", "--ready", "10ms", "--", "sleep", "1000")
+    home.run_ok("start", "--name", "jobs", "--ready", "10ms", "--", "sleep", "1000")
     (before,) = [worker["pid"] for worker in home.app("jobs")["workers"]]
-    assert "a program without --bind cannot be rolled" in home.good("restart", "jobs")
+    assert "a program without --bind cannot be rolled" in home.run_ok("restart", "jobs")
     assert not os.path.exists(f"/proc/{before}")
     assert home.app("jobs")["ready"] == 1
 
 
 def test_one_in_the_foreground_is_left_alone(home: Home) -> None:
     with serving(home.folder, "web:app", env={"PREFORK_HOME": str(home.home)}) as server:
-        assert "runs in the foreground" in home.bad(100, "restart", "web")
+        assert "runs in the foreground" in home.run_failing(100, "restart", "web")
         assert server.get()[0] == 200
 
 
 def test_what_does_not_run_is_started(home: Home) -> None:
     home.start()
-    home.good("stop", "web")
-    assert "web: does not run\nweb: running gen 1" in home.good("restart", "web")
+    home.run_ok("stop", "web")
+    assert "web: does not run\nweb: running gen 1" in home.run_ok("restart", "web")
     os.kill(home.app()["pid"], signal.SIGKILL)
     wait_for(lambda: home.app()["state"] == "dead", "it is dead")
-    assert "running gen 1" in home.good("restart", "web")
+    assert "running gen 1" in home.run_ok("restart", "web")

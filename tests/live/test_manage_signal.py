@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import wait_for
-from tests.live.home import Home, own_home
+from tests.live.home import Home, temporary_home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -22,7 +22,7 @@ def pids(home: Home) -> list[int]:
 def test_one_slot_gets_it_and_the_others_do_not(home: Home) -> None:
     home.start("web", "-w", "2")
     first, second = pids(home)
-    assert home.good("signal", "web", "kill", "--slot", "1") == f"web: SIGKILL sent to {second}\n"
+    assert home.run_ok("signal", "web", "kill", "--slot", "1") == f"web: SIGKILL sent to {second}\n"
     wait_for(lambda: home.app()["ready"] == 2 and second not in pids(home), "it was replaced")
     assert pids(home)[0] == first
 
@@ -33,9 +33,9 @@ def test_programs_get_what_was_sent(home: Home, word: str) -> None:
         "heard.sh",
         "trap 'echo heard >> heard' USR2\ntouch up$$\nwhile :; do sleep 0.05; done\n",
     )
-    home.good("start", "-w", "2", "--name", "web", "--ready", "10ms", "--", "sh", "heard.sh")
+    home.run_ok("start", "-w", "2", "--name", "web", "--ready", "10ms", "--", "sh", "heard.sh")
     wait_for(lambda: len(list(home.folder.glob("up*"))) == 2, "both have their handler")
-    said = home.good("signal", "web", word)
+    said = home.run_ok("signal", "web", word)
     assert said == "web: SIGUSR2 sent to {}, {}\n".format(*pids(home))
 
     def heard() -> bool:
@@ -60,5 +60,5 @@ def test_programs_get_what_was_sent(home: Home, word: str) -> None:
 def test_wrong_words(home: Home, words: list[str], said: str) -> None:
     home.start()
     before = pids(home)
-    assert said in home.bad(100, "signal", *words)
+    assert said in home.run_failing(100, "signal", *words)
     assert pids(home) == before

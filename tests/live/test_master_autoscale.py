@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, command, serving, wait_for
-from tests.live.home import own_home
-from tests.live.load import load
+from tests.live.home import temporary_home
+from tests.live.load import client_load
 from tests.live.sources import write_version
 
 SLEEPY = """
@@ -46,15 +46,15 @@ def write_app(folder: Path, how: str) -> None:
 def test_a_crowd_gets_all_workers_and_none_of_it_is_lost_when_they_leave(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY)
     with serving(tmp_path, "app:app", "--max-workers", "6", *QUICKLY) as server:
-        with load(server.port, keep=8, fresh=24, pause=0.02) as clients:
-            clients.mark("rising")
+        with client_load(server.port, keep=8, fresh=24, pause=0.02) as clients:
+            clients.begin_phase("rising")
             server.wait_log("scaling from 1 to 2 workers: .* wait")
             server.ready(6)
-            clients.during("full", 300)
+            clients.run_phase("full", 300)
             report = clients.stop()
         assert not report.failures, report
         # A few clients stay, so that each worker that leaves has somebody to leave.
-        with load(server.port, keep=1, fresh=1, pause=1.0) as clients:
+        with client_load(server.port, keep=1, fresh=1, pause=1.0) as clients:
             server.wait_log("scaling from 2 to 1 worker: (workers are busy|nobody waits)")
             server.wait_log("gone: scale", 5)
             report = clients.stop()
@@ -79,9 +79,9 @@ def test_an_app_that_computes_gets_no_more_workers_than_the_cpu_can_feed(tmp_pat
     write_app(tmp_path, COMPUTES)
     wide = ("--max-workers", "64")
     with serving(tmp_path, "app:app", *wide, prefix=ONE_CORE) as server:
-        with load(server.port, keep=0, fresh=24, pause=0.02) as clients:
+        with client_load(server.port, keep=0, fresh=24, pause=0.02) as clients:
             server.wait_log(r"not scaling up from \d+: .*, but the CPU is busy")
-            clients.served(50)
+            clients.wait_served(50)
             report = clients.stop()
         assert not report.failures, report
         assert len(server.workers()) < 8
@@ -104,7 +104,7 @@ def test_what_would_take_the_last_memory_does_not_come(tmp_path: Path) -> None:
     if subprocess.run([*SMALL_MACHINE, "true"], cwd=tmp_path, check=False).returncode:
         pytest.skip("we may not mount anything, not even for ourselves")
     with serving(tmp_path, "app:app", "--max-workers", "8", prefix=SMALL_MACHINE) as server:
-        with load(server.port, keep=0, fresh=24, pause=0.02):
+        with client_load(server.port, keep=0, fresh=24, pause=0.02):
             server.wait_log("not scaling up from 1: .*, but memory is short")
         assert not server.count("scaling from")
 
@@ -112,7 +112,7 @@ def test_what_would_take_the_last_memory_does_not_come(tmp_path: Path) -> None:
 def test_workers_that_keep_failing_get_no_company(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY + "if os.environ['PREFORK_SLOT'] == '1': os._exit(3)\n")
     with serving(tmp_path, "app:app", "--max-workers", "8") as server:
-        with load(server.port, keep=0, fresh=24, pause=0.02):
+        with client_load(server.port, keep=0, fresh=24, pause=0.02):
             server.wait_log("scaling from 1 to 2 workers")
             server.wait_log("not scaling up from 2: .*, but workers keep failing")
         assert not server.count("scaling from 2")
@@ -141,29 +141,29 @@ def test_a_reload_turns_it_on_and_off_and_moves_its_bounds(tmp_path: Path) -> No
 
 
 def test_nobody_scales_beyond_the_bounds(tmp_path: Path) -> None:
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         home.start("web", "--min-workers", "2", "--max-workers", "3")
         assert home.app()["target"] == 2
-        assert "there may be 2 to 3 workers, not 4" in home.bad(100, "scale", "web", "4")
-        assert "there may be 2 to 3 workers, not 1" in home.bad(100, "scale", "web", "-1")
-        assert home.good("scale", "web", "3") == "web: 3 workers\n"
+        assert "there may be 2 to 3 workers, not 4" in home.run_failing(100, "scale", "web", "4")
+        assert "there may be 2 to 3 workers, not 1" in home.run_failing(100, "scale", "web", "-1")
+        assert home.run_ok("scale", "web", "3") == "web: 3 workers\n"
         told = home.app()["autoscale"]
         assert (told["min"], told["max"], told["calm"]) == (2, 3, 30.0)
         wait_for(
             lambda: (home.app()["autoscale"]["reading"] or {}).get("ready") == 3, "it has looked"
         )
-        assert "autoscale 2 to 3 workers" in " ".join(home.good("show", "web").split())
+        assert "autoscale 2 to 3 workers" in " ".join(home.run_ok("show", "web").split())
         home.start("plain")
         assert home.app("plain")["autoscale"] is None
 
 
 def test_the_last_step_is_told_with_its_reason(tmp_path: Path) -> None:
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         home.start("web", "-w", "2", "--max-workers", "3", *QUICKLY)
         told = wait_for(lambda: home.app()["autoscale"]["last"], "one leaves")
         assert (told["before"], told["workers"]) == (2, 1)
         assert re.fullmatch("workers are busy [0-9]% of the time|nobody waits", told["why"])
-        assert "2 -> 1" in home.good("show", "web")
+        assert "2 -> 1" in home.run_ok("show", "web")
 
 
 @pytest.mark.parametrize(
@@ -189,5 +189,5 @@ def test_busy_workers_get_company_before_anybody_waits_to_be_accepted(tmp_path: 
     """A worker with threads takes every connection at once; who waits, waits inside of it."""
     write_app(tmp_path, SLEEPY)
     words = ("--threads", "2", "--max-workers", "2")
-    with serving(tmp_path, "app:app", *words) as server, load(server.port, keep=12, fresh=0):
+    with serving(tmp_path, "app:app", *words) as server, client_load(server.port, keep=12, fresh=0):
         server.wait_log("scaling from 1 to 2 workers: workers are busy")

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.live.harness import Server, serving, wait_for
-from tests.live.held import Gate, answer, ask, is_closed
-from tests.live.load import Failure, Report, load
+from tests.live.held import Gate, is_closed, read_response, send_request
+from tests.live.load import Failure, Report, client_load
 from tests.live.sources import ASYNC_HOLD, HOLD, write_version
 
 
@@ -61,17 +61,17 @@ def test_killed_workers_take_only_their_own_requests_along(tmp_path: Path, inter
     write_version(tmp_path, 1, interface)
     with (
         serving(tmp_path, "app:app", workers=4) as server,
-        load(server.port, 12, 12) as clients,
+        client_load(server.port, 12, 12) as clients,
     ):
-        clients.during("quiet", 300)
+        clients.run_phase("quiet", 300)
         killings = []
         for count in range(1, 7):
-            clients.mark(f"killing {count}")
+            clients.begin_phase(f"killing {count}")
             killings.append(Killing(random.choice(server.workers())))
             server.wait_log(r"gone: killed by a signal \(SIGKILL\); a new one ", count)
             server.wait_all_ready(4, 1)
-            clients.served(50)
-        clients.during("after", 300)
+            clients.wait_served(50)
+        clients.run_phase("after", 300)
         report = clients.stop()
         explained(report, killings)
         # Each client has one request in flight at most.
@@ -86,10 +86,10 @@ def test_all_workers_killed_at_once_are_replaced_and_nobody_is_refused(tmp_path:
         for worker in server.workers():
             worker.suspend()
         # It waits in the queue of the socket, which the master holds open.
-        waiting = ask(server.port)
+        waiting = send_request(server.port)
         for worker in server.workers():
             worker.kill()
-        assert answer(waiting)[0] == 200
+        assert read_response(waiting)[0] == 200
         server.wait_all_ready(3, 1)
         server.wait_log(r"gone: killed by a signal \(SIGKILL\)", 3)
 
@@ -100,14 +100,14 @@ def test_a_worker_that_was_asked_to_leave_drains_and_is_replaced(
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app") as server:
         (worker,) = server.workers()
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         worker.terminate()
         server.wait_log(rf"pid {worker.pid}, gen 1\) drains: asked to leave by a signal")
         server.wait_log("ready in", 2)
         assert server.get()[0] == 200
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         server.wait_log(rf"pid {worker.pid}, gen 1\) gone: asked to leave by a signal$")
         server.wait_all_ready(1, 1)
 
@@ -154,14 +154,14 @@ def test_orphans_finish_their_requests_and_free_the_port(
     write_version(tmp_path, 1, interface, HOLD if interface == "wsgi" else ASYNC_HOLD)
     with serving(tmp_path, "app:app", workers=2) as server:
         port, workers = server.port, server.workers()
-        idle = ask(port)
-        assert answer(idle, close=False)[0] == 200
-        held = ask(port, "/hold")
+        idle = send_request(port)
+        assert read_response(idle, close=False)[0] == 200
+        held = send_request(port, "/hold")
         gate.wait_entered()
         psutil.Process(server.pid).kill()
         wait_for(lambda: any(map(dead, workers)), "the worker without a request leaves")
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         psutil.wait_procs(workers, timeout=10)
         assert not any(worker.is_running() for worker in workers)
         assert is_closed(idle)
@@ -177,14 +177,14 @@ def test_orphans_answer_whoever_waited_in_the_queue(tmp_path: Path, gate: Gate) 
     """The last copy of a listening socket resets its queue when it is closed."""
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app") as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
-        waiting = [ask(server.port) for _ in range(5)]
+        waiting = [send_request(server.port) for _ in range(5)]
         psutil.Process(server.pid).kill()
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         for connection in waiting:
-            assert answer(connection)[0] == 200
+            assert read_response(connection)[0] == 200
 
 
 def test_an_orphan_that_cannot_finish_is_ended_by_the_kill_timeout(
@@ -193,7 +193,7 @@ def test_an_orphan_that_cannot_finish_is_ended_by_the_kill_timeout(
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", "--kill-timeout", "500ms", "--timeout", "off") as server:
         workers = server.workers()
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         psutil.Process(server.pid).kill()
         psutil.wait_procs(workers, timeout=10)
@@ -283,9 +283,9 @@ def test_a_busy_worker_is_not_taken_for_a_blocked_one(tmp_path: Path) -> None:
         tmp_path, 1, code="import time\ndef works():\n    time.sleep(0.3)\n    return b'x'"
     )
     with serving(tmp_path, "app:app", "--timeout", "700ms") as server:
-        asked = [ask(server.port, "/works") for _ in range(8)]
+        asked = [send_request(server.port, "/works") for _ in range(8)]
         for connection in asked:
-            assert answer(connection)[0] == 200
+            assert read_response(connection)[0] == 200
         assert server.count("deadline") == 0
 
 
@@ -308,11 +308,11 @@ def test_a_worker_that_does_not_leave_is_killed_after_the_kill_timeout(
     with serving(tmp_path, "app:app", "--kill-timeout", "500ms") as server:
         (victim,) = server.workers()
         if how == "is blocked":
-            held = ask(server.port, "/hold")
+            held = send_request(server.port, "/hold")
             gate.wait_entered()
         else:
-            held = ask(server.port, "/resist")
-            assert answer(held) == (200, b"never")
+            held = send_request(server.port, "/resist")
+            assert read_response(held) == (200, b"never")
         server.send(signal.SIGHUP if why == "reload" else signal.SIGTERM)
         killed = "killed, it did not leave within the kill timeout"
         server.wait_log(rf"pid {victim.pid}, gen 1\) gone: {why}; {killed}")
@@ -358,7 +358,7 @@ def test_an_app_that_exits_at_requests_backs_off_and_others_serve_on(tmp_path: P
 
         def crashed_often() -> bool:
             try:
-                assert answer(ask(server.port, "/exits")) == (200, b"survived")
+                assert read_response(send_request(server.port, "/exits")) == (200, b"survived")
             except (ConnectionError, EOFError):
                 pass
             return len(delays(server, 1)) >= 5
@@ -377,7 +377,7 @@ def test_code_that_broke_behind_our_back_backs_off_and_others_serve_on(tmp_path:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
-        load(server.port, 4, 4) as clients,
+        client_load(server.port, 4, 4) as clients,
     ):
         write_version(tmp_path, 2, code="os._exit(3)")
         victim = next(w for w in server.workers() if "worker 1" in " ".join(w.cmdline()))
@@ -392,7 +392,7 @@ def test_code_that_broke_behind_our_back_backs_off_and_others_serve_on(tmp_path:
         # Once the code is right again no signal is needed.
         write_version(tmp_path, 3)
         server.wait_all_ready(2, 1)
-        clients.served(50)
+        clients.wait_served(50)
         explained(clients.stop(), [killing])
 
 
@@ -436,11 +436,11 @@ def test_a_worker_that_exits_as_agreed_is_not_replaced(tmp_path: Path) -> None:
     write_version(tmp_path, 1, code="def exits():\n    os._exit(7)")
     with serving(tmp_path, "app:app", "--stop-exit-codes", "7", workers=2) as server:
         with pytest.raises((ConnectionError, EOFError)):
-            answer(ask(server.port, "/exits"))
+            read_response(send_request(server.port, "/exits"))
         wait_for(lambda: len(server.workers()) == 1, "the other one is left")
         assert server.get()[0] == 200
         with pytest.raises((ConnectionError, EOFError)):
-            answer(ask(server.port, "/exits"))
+            read_response(send_request(server.port, "/exits"))
         assert server.wait_exit() == 0
 
 
@@ -452,7 +452,7 @@ def test_workers_are_replaced_after_max_requests_without_a_failure(tmp_path: Pat
     flags = ("--max-requests", "100", "--max-requests-jitter", "50")
     with (
         serving(tmp_path, "app:app", *flags, workers=3) as server,
-        load(server.port, 8, 8) as clients,
+        client_load(server.port, 8, 8) as clients,
     ):
         server.wait_log("drains: recycle", 8, patience=40)
         report = clients.stop()
@@ -467,7 +467,7 @@ def test_workers_are_replaced_after_max_lifetime_without_a_failure(tmp_path: Pat
     flags = ("--max-lifetime", "500ms", "--max-lifetime-jitter", "500ms")
     with (
         serving(tmp_path, "app:app", *flags, workers=3) as server,
-        load(server.port, 8, 8) as clients,
+        client_load(server.port, 8, 8) as clients,
     ):
         server.wait_log("drains: recycle", 6, patience=40)
         report = clients.stop()

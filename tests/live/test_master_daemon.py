@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, command, wait_for
-from tests.live.held import Gate, answer, ask
+from tests.live.held import Gate, read_response, send_request
 from tests.live.sources import write_version
 
 
@@ -66,7 +66,7 @@ def test_a_daemon_that_returned_answers_and_is_stopped_by_its_pid_file(folder: P
     assert ended.stdout == ""
     master = daemon(folder)
     assert "prefork: master [app] running gen 1" in " ".join(master.cmdline())
-    assert answer(ask(port(folder)))[0] == 200
+    assert read_response(send_request(port(folder)))[0] == 200
     stop(folder)
     assert "stopped" in (folder / "x.log").read_text()
 
@@ -84,7 +84,7 @@ def test_the_foreground_waits_until_the_app_is_ready(folder: Path) -> None:
     gate.open()
     foreground.join(PATIENCE)
     assert codes == [0]
-    assert answer(ask(port(folder)))[0] == 200
+    assert read_response(send_request(port(folder)))[0] == 200
     stop(folder)
 
 
@@ -167,5 +167,7 @@ def test_a_daemon_reloads_and_survives_the_end_of_its_terminal(folder: Path) -> 
     write_version(folder, 2)
     daemon(folder).send_signal(signal.SIGHUP)
     wait_for(lambda: "reloaded to gen 2" in (folder / "x.log").read_text(), "reloaded")
-    assert wait_for(lambda: answer(ask(port(folder)))[1].startswith(b"0002 "), "the new code")
+    assert wait_for(
+        lambda: read_response(send_request(port(folder)))[1].startswith(b"0002 "), "the new code"
+    )
     stop(folder)

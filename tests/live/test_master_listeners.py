@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, Server, command, serving, wait_for
-from tests.live.held import Gate, answer, ask
-from tests.live.home import own_home
+from tests.live.held import Gate, read_response, send_request
+from tests.live.home import temporary_home
 from tests.live.sources import ASYNC_HOLD, write_version
 
 
@@ -99,7 +99,7 @@ def test_an_old_address_is_closed_although_an_old_worker_is_still_busy(
     server = Server("-c", "prefork.toml", "app:app", cwd=config.parent)
     try:
         server.ready()
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         config.write_text("bind = 'unix:new.sock'\n")
         server.send(signal.SIGHUP)
@@ -107,7 +107,7 @@ def test_an_old_address_is_closed_although_an_old_worker_is_still_busy(
         wait_for(lambda: refused(server.port), "the old port is closed")
         assert ask_unix(config.parent / "new.sock").startswith(b"HTTP/1.1 200 OK\r\n")
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         server.wait_log(r"gen 1\) gone: reload")
         assert ask_unix(config.parent / "new.sock").startswith(b"HTTP/1.1 200 OK\r\n")
     finally:
@@ -251,14 +251,14 @@ def test_an_abstract_socket_has_no_mode(config: Path) -> None:
 def test_an_abstract_socket_is_handed_over_and_asked_for_readiness(tmp_path: Path) -> None:
     """To the master after this one; and a program that opens it counts as ready by it."""
     address = f"unix:@prefork-{uuid.uuid4()}"
-    with own_home(tmp_path) as home:
-        home.good("start", "-b", address, "--name", "web", "web:app")
+    with temporary_home(tmp_path) as home:
+        home.run_ok("start", "-b", address, "--name", "web", "web:app")
         assert home.app()["listening"] == [address]
-        home.good("restart", "--stop-first", "web")
+        home.run_ok("restart", "--stop-first", "web")
         assert home.app()["listening"] == [address]
         assert ask_abstract(address).startswith(b"HTTP/1.1 200 OK")
         assert not list(home.folder.glob("@*"))
-        home.good("stop", "web")
+        home.run_ok("stop", "web")
         home.write(
             "job.py",
             "import socket, time\n"
@@ -267,7 +267,7 @@ def test_an_abstract_socket_is_handed_over_and_asked_for_readiness(tmp_path: Pat
             "sock.listen()\n"
             "time.sleep(1000)\n",
         )
-        home.good(
+        home.run_ok(
             *("start", "--name", "job", "--ready", f"connect:{address}"),
             *("--", sys.executable, "job.py"),
         )

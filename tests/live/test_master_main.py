@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Server, serving
-from tests.live.held import Gate, answer, ask
-from tests.live.load import BODY_WORDS, load
+from tests.live.held import Gate, read_response, send_request
+from tests.live.load import BODY_WORDS, client_load
 
 _ANSWER = f"""\
 import asyncio, os, prefork
@@ -84,7 +84,7 @@ def write_main(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", MAINS)
 def test_reloads_lose_no_client(tmp_path: Path, kind: str) -> None:
     write_main(tmp_path, kind)
-    with serving(tmp_path, "app:app") as server, load(server.port, 0, 4, pause=0) as clients:
+    with serving(tmp_path, "app:app") as server, client_load(server.port, 0, 4, pause=0) as clients:
         for n in range(2, 32):
             server.send(signal.SIGHUP)
             server.wait_log(rf"reloaded to gen {n} ")
@@ -99,7 +99,7 @@ def test_reloads_lose_no_client(tmp_path: Path, kind: str) -> None:
 def test_a_stop_is_clean_while_nothing_happens(tmp_path: Path, kind: str) -> None:
     write_main(tmp_path, kind)
     with serving(tmp_path, "app:app", workers=2) as server:
-        assert answer(ask(server.port))[0] == 200
+        assert read_response(send_request(server.port))[0] == 200
         assert server.stop() == 0
         assert server.count("gone: stop$") == 2
         assert not server.count("killed|Traceback")
@@ -150,7 +150,7 @@ def test_a_main_that_ends_by_itself_is_a_failure_and_is_replaced(tmp_path: Path,
     source = f"def app(listener):\n    listener.accept()\n    {end}\n"
     (tmp_path / "app.py").write_text(source)
     with serving(tmp_path, "app:app") as server:
-        ask(server.port).close()
+        send_request(server.port).close()
         server.wait_log(r"gone: exited by itself \(exit code 102\); a new one")
         server.wait_log("returned although nobody asked" if "returns" in how else "no such luck")
         server.wait_all_ready(1, 1)

@@ -17,7 +17,7 @@ import pytest
 
 from prefork.unix.cores import usable_cores
 from tests.live.harness import PATIENCE, Server, serving, shared_folder, wait_for
-from tests.live.held import Gate, answer, ask
+from tests.live.held import Gate, read_response, send_request
 from tests.live.sources import HOLD, write_version
 
 ABOUT = """
@@ -118,7 +118,7 @@ def test_workers_of_another_user_follow_a_rotation_of_the_logs(shared: Path) -> 
         wait_for(lambda: log.exists() and "reopened the logs" in log.read_text(), "the new log")
 
         def fail_again() -> bool:
-            assert answer(ask(port, "/boom"))[0] == 500
+            assert read_response(send_request(port, "/boom"))[0] == 500
             return "LookupError: boom" in log.read_text()
 
         wait_for(fail_again, "the worker logs into the new file", 5)
@@ -290,7 +290,7 @@ def test_the_titles_tell_who_and_how(tmp_path: Path) -> None:
         server.wait_all_ready(2, 1)
         titles = ["prefork: worker 0 [web] ready gen 1", "prefork: worker 1 [web] ready gen 1"]
         assert server.titles() == titles
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         write_version(tmp_path, 2, code='open("gate").read()')
         server.send(signal.SIGHUP)
@@ -299,14 +299,14 @@ def test_the_titles_tell_who_and_how(tmp_path: Path) -> None:
             lambda: "prefork: worker 0 [web] booting gen 2" in server.titles(), "a booting title"
         )
         gate.open()
-        assert answer(held)[0] == 200
+        assert read_response(held)[0] == 200
 
 
 def test_a_draining_worker_says_so_in_its_title(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "20s") as server:
-        held = ask(server.port)
-        assert answer(held, close=False)[0] == 200
+        held = send_request(server.port)
+        assert read_response(held, close=False)[0] == 200
         server.send(signal.SIGHUP)
         wait_for(
             lambda: "prefork: worker 0 [app] draining gen 1" in server.titles(), "a draining title"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Server, serving, wait_for
-from tests.live.held import Gate, answer, ask, is_closed
-from tests.live.load import Report, load
+from tests.live.held import Gate, is_closed, read_response, send_request
+from tests.live.load import Report, client_load
 from tests.live.sources import HOLD, write_version
 
 RELOADS = 20
@@ -42,14 +42,14 @@ def reload(server: Server, generation: int) -> None:
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_twenty_reloads_under_load_lose_no_request(tmp_path: Path, interface: str) -> None:
     write_version(tmp_path, 1, interface)
-    with serving(tmp_path, "app:app", workers=4) as server, load(server.port) as clients:
-        clients.during("quiet", 1500)
+    with serving(tmp_path, "app:app", workers=4) as server, client_load(server.port) as clients:
+        clients.run_phase("quiet", 1500)
         for n in range(2, 2 + RELOADS):
             # The same size each time, and often within the same second as the last version.
             write_version(tmp_path, n, interface)
-            clients.mark(f"reload {n}")
+            clients.begin_phase(f"reload {n}")
             reload(server, n)
-            clients.during(f"reloaded {n}", 150)
+            clients.run_phase(f"reloaded {n}", 150)
         report = clients.stop()
         lost_nothing(report)
         for n in range(2, 2 + RELOADS):
@@ -65,7 +65,7 @@ def test_a_connection_that_was_just_accepted_when_its_worker_drains_is_served(
     """One client alone: only then has the worker nothing else that would keep it a moment. It takes
     luck to meet that moment, hence so many reloads."""
     write_version(tmp_path, 1)
-    with serving(tmp_path, "app:app") as server, load(server.port, 0, 1, pause=0) as clients:
+    with serving(tmp_path, "app:app") as server, client_load(server.port, 0, 1, pause=0) as clients:
         for n in range(2, 152):
             reload(server, n)
         assert not clients.stop().failures
@@ -90,13 +90,13 @@ def test_a_slow_import_does_not_slow_the_service(tmp_path: Path, interface: str)
     write_version(tmp_path, 1, interface)
     with (
         serving(tmp_path, "app:app", "--surge", "2", workers=4) as server,
-        load(server.port, 16, 16) as clients,
+        client_load(server.port, 16, 16) as clients,
     ):
-        clients.during("quiet", 800)
+        clients.run_phase("quiet", 800)
         write_version(tmp_path, 2, interface, "import time\ntime.sleep(3)")
-        clients.mark("reload")
+        clients.begin_phase("reload")
         reload(server, 2)
-        clients.during("reloaded", 200)
+        clients.run_phase("reloaded", 200)
         report = clients.stop()
     lost_nothing(report)
     assert list(report.phase("reloaded").versions) == ["0002"]
@@ -143,25 +143,25 @@ def test_a_broken_reload_leaves_the_old_code_in_service(
     )
     try:
         server.ready(3)
-        with load(server.port, 8, 8) as clients:
-            clients.during("quiet", 300)
+        with client_load(server.port, 8, 8) as clients:
+            clients.run_phase("quiet", 300)
             before = {worker.pid for worker in server.workers()}
             breakage(tmp_path)
-            clients.mark("broken")
+            clients.begin_phase("broken")
             server.send(signal.SIGHUP)
             server.wait_log(rf"reload failed, gen 1 serves on: .*{reason}")
             server.wait_title(r"reload failed, gen 1, 3/3 ready$")
-            clients.during("still broken", 200)
+            clients.run_phase("still broken", 200)
             assert {worker.pid for worker in server.workers()} == before
 
             write_version(tmp_path, 3)
             (tmp_path / "prefork.toml").write_text("workers = 3\n")
-            clients.mark("repaired")
+            clients.begin_phase("repaired")
             server.send(signal.SIGHUP)
             generation = int(server.wait_log(r"reloaded to gen (\d+) ")[1])
             server.wait_all_ready(3, generation)
             server.wait_title(rf"running gen {generation}, 3/3 ready$")
-            clients.during("after", 100)
+            clients.run_phase("after", 100)
             report = clients.stop()
     finally:
         server.destroy()
@@ -189,9 +189,9 @@ def test_a_reload_that_fails_half_way_goes_back(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=3) as server,
-        load(server.port, 8, 8) as clients,
+        client_load(server.port, 8, 8) as clients,
     ):
-        clients.during("quiet", 300)
+        clients.run_phase("quiet", 300)
         # Only the new generation refuses: the old one has to come back from the same source.
         write_version(
             tmp_path,
@@ -200,7 +200,7 @@ def test_a_reload_that_fails_half_way_goes_back(tmp_path: Path) -> None:
             "who = prefork.worker()\n"
             "if who.slot == 2 and who.generation == 2: raise LookupError('not here')",
         )
-        clients.mark("reload")
+        clients.begin_phase("reload")
         server.send(signal.SIGHUP)
         server.wait_log(r"worker 1 .*gen 2\) ready")
         server.wait_log(r"reload failed, gen 1 serves on")
@@ -214,24 +214,24 @@ def test_a_request_in_flight_keeps_its_old_worker_until_it_is_answered(tmp_path:
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app") as server:
         old = server.workers()[0].pid
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         server.send(signal.SIGHUP)
         server.wait_log("reloaded to gen 2")
         assert server.get()[0] == 200
         assert old in [worker.pid for worker in server.workers()]
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         server.wait_log(rf"pid {old}, gen 1\) gone: reload")
 
 
 def test_a_client_that_goes_on_asking_is_told_with_its_last_answer(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "20s") as server:
-        talker, sleeper = ask(server.port), ask(server.port)
+        talker, sleeper = send_request(server.port), send_request(server.port)
         try:
             for connection in (talker, sleeper):
-                assert answer(connection, close=False)[0] == 200
+                assert read_response(connection, close=False)[0] == 200
             server.send(signal.SIGHUP)
             server.wait_log("reloaded to gen 2")
 
@@ -255,9 +255,9 @@ def test_a_client_that_goes_on_asking_is_told_with_its_last_answer(tmp_path: Pat
 def test_an_idle_connection_is_closed_after_the_linger(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "100ms") as server:
-        sleeper = ask(server.port)
+        sleeper = send_request(server.port)
         try:
-            assert answer(sleeper, close=False)[0] == 200
+            assert read_response(sleeper, close=False)[0] == 200
             server.send(signal.SIGHUP)
             wait_for(lambda: is_closed(sleeper), "the idle connection is closed")
         finally:
@@ -275,7 +275,7 @@ def test_a_reload_changes_the_number_of_workers_and_the_timeouts(tmp_path: Path)
         config.write_text("workers = 3\ntimeout = '500ms'\n")
         server.send(signal.SIGHUP)
         server.wait_all_ready(3, 2)
-        ask(server.port, "/stuck").close()
+        send_request(server.port, "/stuck").close()
         server.wait_log("passed its deadline")
         config.write_text("workers = 2\ntimeout = '60s'\n")
         server.send(signal.SIGHUP)

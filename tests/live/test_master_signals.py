@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.live.harness import Server, serving, wait_for
-from tests.live.held import Gate, answer, ask
-from tests.live.load import load
+from tests.live.held import Gate, read_response, send_request
+from tests.live.load import client_load
 from tests.live.sources import ASYNC_HOLD, HOLD, write_version
 
 
@@ -54,7 +54,7 @@ def test_a_hundred_reloads_at_once_end_at_one_generation(tmp_path: Path) -> None
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=4) as server,
-        load(server.port, 4, 4) as clients,
+        client_load(server.port, 4, 4) as clients,
     ):
         write_version(tmp_path, 2)
         for _ in range(100):
@@ -63,7 +63,7 @@ def test_a_hundred_reloads_at_once_end_at_one_generation(tmp_path: Path) -> None
         last = newest(server)
         server.wait_log(rf"reloaded to gen {last} ")
         server.wait_all_ready(4, last)
-        clients.during("after", 100)
+        clients.run_phase("after", 100)
         report = clients.stop()
         assert not report.failures, report
         assert list(report.phase("after").versions) == ["0002"]
@@ -92,7 +92,7 @@ def test_scaling_during_reloads_loses_no_slot(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=3) as server,
-        load(server.port, 4, 4) as clients,
+        client_load(server.port, 4, 4) as clients,
     ):
         steps = [signal.SIGTTIN, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTTIN, signal.SIGTTOU]
         for done, step in enumerate(steps, 1):
@@ -153,12 +153,12 @@ def test_a_stop_reaches_a_worker_that_was_forked_this_moment(tmp_path: Path) -> 
 def test_a_stop_lets_requests_in_flight_finish(tmp_path: Path, gate: Gate, interface: str) -> None:
     write_version(tmp_path, 1, interface, HOLD if interface == "wsgi" else ASYNC_HOLD)
     with serving(tmp_path, "app:app", workers=2) as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         server.send(signal.SIGTERM)
         server.wait_log("stopping")
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         assert server.wait_exit() == 0
         assert server.is_gone()
 
@@ -166,7 +166,7 @@ def test_a_stop_lets_requests_in_flight_finish(tmp_path: Path, gate: Gate, inter
 def test_a_reload_cannot_cancel_a_stop(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", workers=2) as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         server.send(signal.SIGTERM)
         server.wait_log("stopping")
@@ -176,7 +176,7 @@ def test_a_reload_cannot_cancel_a_stop(tmp_path: Path, gate: Gate) -> None:
         assert "reloading" not in server.log
         assert "scaling" not in server.log
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         assert server.wait_exit() == 0
         assert server.is_gone()
 
@@ -192,7 +192,7 @@ def test_a_quick_stop_waits_for_no_request(
 ) -> None:
     write_version(tmp_path, 1, interface, HOLD if interface == "wsgi" else ASYNC_HOLD)
     with serving(tmp_path, "app:app", "--timeout", "60s", "--kill-timeout", "60s") as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         for count, signum in enumerate(signals, 1):
             server.send(signum)
@@ -201,7 +201,7 @@ def test_a_quick_stop_waits_for_no_request(
         assert server.wait_exit(10) == 0
         assert server.is_gone()
         with pytest.raises((ConnectionError, EOFError)):
-            answer(held)
+            read_response(held)
 
 
 def test_a_quick_stop_kills_whoever_does_not_hear_it(tmp_path: Path) -> None:
@@ -217,12 +217,12 @@ def test_ctrl_c_is_graceful(tmp_path: Path, gate: Gate) -> None:
     """A terminal sends INT to the whole group: workers leave that to their master."""
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", workers=2) as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         server.send_group(signal.SIGINT)
         server.wait_log("stopping")
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         assert server.wait_exit() == 0
         assert "Traceback" not in server.log
         assert not server.count("gone: (?!stop)")
@@ -231,14 +231,14 @@ def test_ctrl_c_is_graceful(tmp_path: Path, gate: Gate) -> None:
 def test_a_stop_signal_of_its_own_still_means_drain(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", "--stop-signal", "INT", workers=2) as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         for worker in server.workers():
             worker.terminate()  # TERM means nothing to them now
         server.send(signal.SIGTERM)
         server.wait_log("drains: stop", 2)
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         assert server.wait_exit() == 0
         assert not server.count("gone: (?!stop)")
 
@@ -283,9 +283,9 @@ def test_winch_drains_the_workers_and_keeps_the_master(tmp_path: Path, back: int
         server.wait_log("gone: scale", 2)
         assert server.workers() == []
         # The sockets are still open: who asks now waits for the workers to come back.
-        waiting = ask(server.port)
+        waiting = send_request(server.port)
         server.send(back)
-        assert answer(waiting)[0] == 200
+        assert read_response(waiting)[0] == 200
         assert wait_for(
             lambda: len(server.workers()) == (3 if back == signal.SIGTTIN else 2), "back"
         )
@@ -351,7 +351,7 @@ def test_usr1_reopens_the_logs_of_master_and_workers(logged: tuple[Server, Path]
     server, log = logged
     access = log.with_name("access.log")
     port = port_of(log)
-    assert answer(ask(port, "/boom"))[0] == 500
+    assert read_response(send_request(port, "/boom"))[0] == 500
     wait_for(lambda: "/boom" in access.read_text(), "an access line")
     old, old_access = log.with_name("old.log"), access.with_name("old-access.log")
     log.rename(old)
@@ -360,7 +360,7 @@ def test_usr1_reopens_the_logs_of_master_and_workers(logged: tuple[Server, Path]
     wait_for(lambda: log.exists() and "reopened the logs" in log.read_text(), "the new log")
 
     def fail_again() -> bool:
-        assert answer(ask(port, "/boom"))[0] == 500
+        assert read_response(send_request(port, "/boom"))[0] == 500
         return "LookupError: boom" in log.read_text()
 
     wait_for(fail_again, "the worker logs into the new file")
@@ -426,7 +426,7 @@ def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Pa
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
-        load(server.port, 2, 2) as clients,
+        client_load(server.port, 2, 2) as clients,
     ):
         server.send_group(signal.SIGUSR1)
         server.wait_log("reopened the logs")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, Server, command, serving, wait_for
-from tests.live.held import Gate, answer, ask
+from tests.live.held import Gate, read_response, send_request
 from tests.live.sources import write_version
 
 ENVIRONMENT = """
@@ -179,7 +179,7 @@ def test_nothing_is_said_of_a_reload_that_a_stop_forbids(
     gate = Gate(tmp_path / "gate")
     write_version(tmp_path, 1, code='def hold():\n    open("gate").read()\n    return b"held"')
     with serving(tmp_path, "app:app", env=told) as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         server.send(signal.SIGTERM)
         manager.expect("STOPPING=1$")
@@ -187,7 +187,7 @@ def test_nothing_is_said_of_a_reload_that_a_stop_forbids(
         server.send(signal.SIGUSR1)
         server.wait_log("reopened the logs")
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         assert server.wait_exit() == 0
         assert not manager.has_said("RELOADING")
 
@@ -302,7 +302,7 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         unix.listen()
         port = tcp.getsockname()[1]
         # A request that came before the service did: that is what activation is for.
-        early = ask(port)
+        early = send_request(port)
         server = Server(
             *("-w", "2", "app:app"),
             cwd=tmp_path,
@@ -312,7 +312,7 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         stack.callback(server.destroy)
         server.ready(2)
         assert server.port == port
-        assert answer(early)[0] == 200
+        assert read_response(early)[0] == 200
         assert ask_unix(path).startswith(b"HTTP/1.1 200 OK\r\n")
         write_version(tmp_path, 2, code=ENVIRONMENT)
         server.send(signal.SIGHUP)
@@ -323,7 +323,7 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         assert b"\r\n\r\n0002 " in ask_unix(path)
         assert server.stop() == 0
         assert path.exists(), "it is not ours to remove"
-        late = ask(port)  # the service manager still holds the socket
+        late = send_request(port)  # the service manager still holds the socket
         late.close()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Server, command, serving, shared_folder, wait_for
-from tests.live.home import fetch, own_home
-from tests.live.load import load
+from tests.live.home import fetch, temporary_home
+from tests.live.load import client_load
 from tests.live.sources import write_version
 from tests.live.test_master_reload import lost_nothing, reload
 from tests.live.test_programs import needs_node, running, write_node
@@ -72,10 +72,10 @@ def test_workers_that_grow_are_replaced_without_a_failure(
     options = ("--max-memory", "100m", "--threads", threads)
     with (
         serving(tmp_path, "app:app", *options, workers=3) as server,
-        load(server.port, 16, 16, pause=0.02) as clients,
+        client_load(server.port, 16, 16, pause=0.02) as clients,
     ):
-        clients.during("quiet", 500)
-        clients.mark("leaking")
+        clients.run_phase("quiet", 500)
+        clients.begin_phase("leaking")
         server.wait_log(RECYCLED, 6, patience=60)
         report = clients.stop()
         lost_nothing(report)
@@ -85,7 +85,7 @@ def test_workers_that_grow_are_replaced_without_a_failure(
 
 
 def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> None:
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         source = HOLD + "def app(environ, start_response):\n    hold(150)\n    start_response"
         home.write("web.py", source + '("200 OK", [])\n    return [b"ok"]\n')
         home.start("web", "--max-memory", "100m", "--max-memory-jitter", "1m")
@@ -107,7 +107,7 @@ def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> No
                 assert event.details["cause"] == "recycled"
                 break
         assert kinds == ["WorkerReady", "WorkerLeaving", "WorkerGone"]
-        told = home.good("why", "web")
+        told = home.run_ok("why", "web")
         assert re.search(rf"worker 0 \(pid {before['pid']}, gen 1\): recycled: 1\d\d MB >", told)
         assert home.app()["restarts"] == 0
         assert home.app()["generation"] == 1
@@ -212,10 +212,10 @@ def test_a_node_program_that_grows_is_replaced_under_load(tmp_path: Path) -> Non
     options = ("-b", "127.0.0.1:0", "--ready", "200ms", "--max-memory", "100m")
     with (
         running(tmp_path, ["node", "server.js"], *options, workers=2) as server,
-        load(server.port, keep=8, fresh=8) as clients,
+        client_load(server.port, keep=8, fresh=8) as clients,
     ):
-        clients.during("quiet", 200)
-        clients.mark("leaking")
+        clients.run_phase("quiet", 200)
+        clients.begin_phase("leaking")
         server.wait_log(RECYCLED, 3, patience=60)
         lost_nothing(clients.stop())
         assert server.stop() == 0
@@ -226,10 +226,10 @@ def test_by_the_clock_all_are_replaced_without_a_failure(tmp_path: Path) -> None
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", "--cron", "*/3 * * * * *", workers=3) as server,
-        load(server.port, 16, 16) as clients,
+        client_load(server.port, 16, 16) as clients,
     ):
-        clients.during("quiet", 300)
-        clients.mark("cron")
+        clients.run_phase("quiet", 300)
+        clients.begin_phase("cron")
         server.wait_log(r"recycling 3 workers: --cron \*/3 \* \* \* \* \*", 2, patience=60)
         server.wait_log(r"gen 1\) gone: recycled: --cron \*/3", 6, patience=60)
         report = clients.stop()
@@ -240,22 +240,22 @@ def test_by_the_clock_all_are_replaced_without_a_failure(tmp_path: Path) -> None
 
 
 def test_the_next_time_is_shown_and_a_reload_changes_it(tmp_path: Path) -> None:
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\ncron = "0 4 * * *"\n')
-        home.good("start", "-c", "prefork.toml", "--name", "web")
+        home.run_ok("start", "-c", "prefork.toml", "--name", "web")
         assert re.search(
-            r"next restart +\S+ 04:00:00 \(--cron 0 4 \* \* \*\)", home.good("show", "web")
+            r"next restart +\S+ 04:00:00 \(--cron 0 4 \* \* \*\)", home.run_ok("show", "web")
         )
         home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\ncron = ["30 5 * * *"]\n')
-        home.good("reload", "web")
-        (told,) = json.loads(home.good("show", "--json", "web").join("[]"))
+        home.run_ok("reload", "web")
+        (told,) = json.loads(home.run_ok("show", "--json", "web").join("[]"))
         assert told["next_restart"]["cron"] == "30 5 * * *"
         assert told["next_restart"]["at"] % 3600 == 1800
         home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\ncron = "soon"\n')
-        assert "cron = 'soon' is wrong" in home.bad(100, "reload", "web")
+        assert "cron = 'soon' is wrong" in home.run_failing(100, "reload", "web")
         home.write("prefork.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\n')
-        home.good("reload", "web")
-        assert "next_restart" not in json.loads(home.good("show", "--json", "web"))
+        home.run_ok("reload", "web")
+        assert "next_restart" not in json.loads(home.run_ok("show", "--json", "web"))
 
 
 def test_a_reload_brings_a_limit_and_takes_it_away(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from prefork.unix.cores import usable_cores
 from tests.live.harness import APPS
-from tests.live.home import Home, fetch, own_home
+from tests.live.home import Home, fetch, temporary_home
 
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 
@@ -35,7 +35,7 @@ ready = "1s"
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         home.write("server.js", (APPS / "server.js").read_text())
         home.write("tick.js", SINGLE)
         yield home
@@ -46,36 +46,36 @@ def slots(home: Home, name: str) -> list[int]:
 
 
 def test_fork_mode_is_one_process_that_is_kept_alive(node: Home) -> None:
-    node.good("start", "--name", "tick", "--ready", "1s", "--", "node", "tick.js")
+    node.run_ok("start", "--name", "tick", "--ready", "1s", "--", "node", "tick.js")
     assert slots(node, "tick") == [0]
-    assert "tick" in node.good("logs", "tick")
-    assert node.good("delete", "tick") == "tick: stopped\ntick: deleted\n"
+    assert "tick" in node.run_ok("logs", "tick")
+    assert node.run_ok("delete", "tick") == "tick: stopped\ntick: deleted\n"
 
 
 def test_cluster_mode_from_start_to_delete(node: Home) -> None:
     cores = usable_cores()
-    node.good("start", "-w", "0", *CLUSTER, "--", "node", "server.js")
+    node.run_ok("start", "-w", "0", *CLUSTER, "--", "node", "server.js")
     assert len(slots(node, "api")) == cores
-    assert "running" in node.good("list")
-    assert node.good("scale", "api", "+4") == f"api: {cores + 4} workers\n"
-    assert node.good("scale", "api", "4") == "api: 4 workers\n"
+    assert "running" in node.run_ok("list")
+    assert node.run_ok("scale", "api", "+4") == f"api: {cores + 4} workers\n"
+    assert node.run_ok("scale", "api", "4") == "api: 4 workers\n"
     assert slots(node, "api") == [0, 1, 2, 3]
     before = {worker["pid"] for worker in node.app("api")["workers"]}
-    assert "reloaded to gen 2" in node.good("reload", "api")
+    assert "reloaded to gen 2" in node.run_ok("reload", "api")
     assert not before & {worker["pid"] for worker in node.app("api")["workers"]}
     assert fetch(node.app("api")).startswith(b"0001 ")
-    assert "reloaded to gen 2" in node.good("logs", "api")
-    assert node.good("stop", "api") == "api: stopped\n"
+    assert "reloaded to gen 2" in node.run_ok("logs", "api")
+    assert node.run_ok("stop", "api") == "api: stopped\n"
     assert node.app("api")["state"] == "stopped"
-    assert node.good("delete", "api") == "api: deleted\n"
-    assert json.loads(node.good("list", "--json")) == []
+    assert node.run_ok("delete", "api") == "api: deleted\n"
+    assert json.loads(node.run_ok("list", "--json")) == []
 
 
 def test_an_ecosystem_file_with_a_worker_for_each_core(node: Home) -> None:
     node.write("prefork.toml", ECOSYSTEM)
-    node.good("start", "prefork.toml")
+    node.run_ok("start", "prefork.toml")
     assert len(slots(node, "api")) == usable_cores()
     assert slots(node, "tick") == [0]
-    assert node.good("start", "prefork.toml") == "api: unchanged\ntick: unchanged\n"
-    node.good("delete", "all")
-    assert json.loads(node.good("list", "--json")) == []
+    assert node.run_ok("start", "prefork.toml") == "api: unchanged\ntick: unchanged\n"
+    node.run_ok("delete", "all")
+    assert json.loads(node.run_ok("list", "--json")) == []

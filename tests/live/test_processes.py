@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.held import Gate, answer, ask
+from tests.live.held import Gate, read_response, send_request
 
 KINDS = {
     "wsgi": ("processes:wsgi",),
@@ -37,7 +37,9 @@ def start(kind: str, folder: Path, *arguments: str) -> AbstractContextManager[Se
 def call(server: Server, kind: str, name: str) -> str:
     """The answer to one request, on a connection of its own."""
     how = {"asgi later": "?later", "asgi thread": "?thread"}.get(kind, "")
-    status, body = answer(ask(server.port, f"/{name}{how}", "Connection: close\r\n"))
+    status, body = read_response(
+        send_request(server.port, f"/{name}{how}", "Connection: close\r\n")
+    )
     assert status == 200
     return body.decode()
 
@@ -126,7 +128,7 @@ def test_a_child_that_returns_from_main_ends_and_the_worker_serves_on(tmp_path: 
 
 
 def call_main(server: Server, name: str) -> str:
-    with ask(server.port, f"/{name}") as connection:
+    with send_request(server.port, f"/{name}") as connection:
         data = b""
         while piece := connection.recv(65536):
             data += piece
@@ -148,7 +150,7 @@ def test_an_asgi_call_that_waits_in_a_child_ends_it(tmp_path: Path) -> None:
     """Its loop belongs to the worker, and would do the work of other requests once more."""
     with start("asgi", tmp_path) as server:
         (worker,) = server.workers()
-        status, body = answer(ask(server.port, "/returns?suspends"))
+        status, body = read_response(send_request(server.port, "/returns?suspends"))
         assert (status, body) == (200, b"0")
         assert is_the_same_worker(server, worker.pid)
 
@@ -192,7 +194,7 @@ def test_a_child_finds_default_signals_and_nothing_of_the_workers(
         assert found["stop"] is False
         ours = {f"/proc/{server.pid}/fd", f"/proc/{worker.pid}/fd"}
         assert not shared_pipes(found["files"], server.pid), ours
-        assert answer(ask(server.port, "/pid"))[1] == b"%d" % worker.pid
+        assert read_response(send_request(server.port, "/pid"))[1] == b"%d" % worker.pid
 
 
 def shared_pipes(files: list[str], master: int) -> set[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from prefork import Client
 from tests.live.harness import APPS, HOME, Server, command, shared_folder, wait_for
-from tests.live.load import load
+from tests.live.load import client_load
 from tests.live.test_master_reload import lost_nothing, reload
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
@@ -119,14 +119,14 @@ def test_ten_reloads_of_a_node_app_under_load_lose_no_request(tmp_path: Path) ->
     options = ("-b", "127.0.0.1:0", "--ready", "200ms")
     with (
         running(tmp_path, ["node", "server.js"], *options, workers=2) as server,
-        load(server.port, keep=16, fresh=16) as clients,
+        client_load(server.port, keep=16, fresh=16) as clients,
     ):
-        clients.during("quiet", 500)
+        clients.run_phase("quiet", 500)
         for n in range(2, 12):
             write_node(tmp_path, n)
-            clients.mark(f"reload {n}")
+            clients.begin_phase(f"reload {n}")
             reload(server, n)
-            clients.during(f"reloaded {n}", 100)
+            clients.run_phase(f"reloaded {n}", 100)
             assert server.count("gone: (?!reload)") == 0
         report = clients.stop()
         lost_nothing(report)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import wait_for
-from tests.live.home import Home, own_home
+from tests.live.home import Home, temporary_home
 from tests.live.test_logs import texts, the_writer, wait_text
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -22,7 +22,7 @@ def start(home: Home, script: str, *options: str) -> Path:
     """The folder of an app that runs it."""
     home.write("job.sh", script)
     words = ("--name", "web", "--ready", "10ms", "--kill-timeout", "5s", *options)
-    home.good("start", *words, "--", "sh", "job.sh")
+    home.run_ok("start", *words, "--", "sh", "job.sh")
     return home.home / "web"
 
 
@@ -30,14 +30,14 @@ def test_both_streams_are_in_the_file_and_not_in_the_log(home: Home) -> None:
     folder = start(home, "echo one; echo two >&2; sleep 1000\n", "-w", "2")
     wait_for(lambda: len(texts(folder)) == 4, "both said both")
     assert sorted(texts(folder)) == ["0 err two", "0 out one", "1 err two", "1 out one"]
-    assert home.good("logs", "web", "--err", "--slot", "1").endswith("1 err two\n")
+    assert home.run_ok("logs", "web", "--err", "--slot", "1").endswith("1 err two\n")
     assert "two" not in (folder / "log").read_text()
 
 
 def test_the_last_lines_are_still_the_reason_of_a_failed_start(home: Home) -> None:
     folder = start(home, "sleep 1000\n", "--ready", "2s")  # it is not to be taken for ready
     home.write("job.sh", "for n in 1 2 3; do echo oh no $n >&2; done; exit 3\n")
-    said = home.bad(102, "reload", "web", "--timeout", "20")
+    said = home.run_failing(102, "reload", "web", "--timeout", "20")
     assert "(exit code 3), having said:\n  oh no 1\n  oh no 2\n  oh no 3" in said
     wait_text(folder, "0 err oh no 3")
     assert texts(folder) == ["0 err oh no 1", "0 err oh no 2", "0 err oh no 3"]
@@ -67,7 +67,7 @@ def test_what_a_writer_that_is_stopped_does_not_read_waits(home: Home, end: int)
     if Path(f"/proc/{worker}/wchan").read_text() != "0":
         wait_for(is_stuck, "the program waits for the writer")
         assert not (home.folder / "done").exists()
-    assert "answers" in home.good("ping", "web")
+    assert "answers" in home.run_ok("ping", "web")
     writer.send_signal(end)
     wait_for((home.folder / "done").exists, "it could write all")
     wait_text(folder, f"0 err {count - 1} ")
@@ -84,7 +84,7 @@ def test_the_last_words_after_the_death_of_the_master(home: Home) -> None:
 def test_it_may_open_dev_stderr_as_another_user(home: Home) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may become somebody else")
-    home.good(
+    home.run_ok(
         "start", "-u", "65534", "-g", "65534", "--name", "web", "--chdir", "/",
         "--ready", "10ms", "--", "sh", "-c", "echo by name > /dev/stderr; sleep 1000",
     )  # fmt: skip

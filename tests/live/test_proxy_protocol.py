@@ -13,8 +13,8 @@ import pytest
 
 from tests.certificates import Keyring
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import kept, web
-from tests.live.wire import Wire, get, post, tcp, unix
+from tests.live.web import lazy_servers, serving_app
+from tests.live.wire import RawConnection, get, post, tcp, unix
 
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
 
@@ -38,9 +38,11 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> Any:
         folder = tmp_path_factory.mktemp(kind)
         words = ("--proxy-protocol", "--log-level", "debug")
-        return web(kind, folder, "-b", "unix:app.sock", *words, "--access-log", "access.log")
+        return serving_app(
+            kind, folder, "-b", "unix:app.sock", *words, "--access-log", "access.log"
+        )
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -49,7 +51,7 @@ def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> 
     return servers(request.param)
 
 
-def told(wire: Wire) -> tuple[str, int, str, int]:
+def told(wire: RawConnection) -> tuple[str, int, str, int]:
     """Client and server as the app sees them."""
     account = json.loads(wire.answer().body)
     if "client" in account:
@@ -116,22 +118,22 @@ def test_without_a_right_header_there_is_no_answer(server: Server, sent: bytes) 
 @pytest.mark.parametrize("sent", [b"", LINE[:-1], BINARY[:20]])
 def test_a_header_that_does_not_come_ends_the_connection(tmp_path: Path, sent: bytes) -> None:
     words = ("--proxy-protocol", "--handshake-timeout", "500ms", "--log-level", "debug")
-    with web("wsgi", tmp_path, *words) as server, tcp(server) as wire:
-        assert wire.send(sent).ends()
+    with serving_app("wsgi", tmp_path, *words) as server, tcp(server) as wire:
+        assert wire.send(sent).ends_cleanly()
         server.wait_log("did not get in: its PROXY header took too long")
 
 
 def test_who_leaves_in_the_middle_is_no_news(server: Server) -> None:
     before = server.count("did not get in: it left before")
     with tcp(server) as wire:
-        assert wire.send(LINE[:9]).finish().ends()
+        assert wire.send(LINE[:9]).shut_down_writing().ends_cleanly()
     server.wait_log("did not get in: it left before", before + 1)
     assert "Traceback" not in server.log
 
 
 def test_only_those_who_may_say_so_get_in(tmp_path: Path) -> None:
     words = ("--proxy-protocol", "--proxy-allow", "192.0.2.0/24", "--proxy-allow", "unix")
-    with web("wsgi", tmp_path, "-b", "unix:app.sock", *words) as server:
+    with serving_app("wsgi", tmp_path, "-b", "unix:app.sock", *words) as server:
         for sent in (LINE + get("/hello"), get("/hello")):
             with tcp(server) as wire:
                 wire.send(sent)
@@ -145,7 +147,7 @@ def test_only_those_who_may_say_so_get_in(tmp_path: Path) -> None:
 
 
 def test_a_header_where_none_is_expected_is_no_request(tmp_path: Path) -> None:
-    with web("wsgi", tmp_path) as server, tcp(server) as wire:
+    with serving_app("wsgi", tmp_path) as server, tcp(server) as wire:
         assert wire.send(LINE, get("/hello")).answer().status in (400, 501)
 
 
@@ -163,6 +165,6 @@ def test_it_comes_before_tls_and_a_drain_waits_for_neither(tmp_path: Path, keys:
         assert isinstance(wire.socket, ssl.SSLSocket)
         assert told(wire.send(get("/dump"))) == TELLS[LINE]
         server.send(signal.SIGTERM)
-        assert late.rest() == b""
+        assert late.read_to_end() == b""
         assert server.wait_exit() == 0
         assert "Traceback" not in server.log

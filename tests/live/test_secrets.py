@@ -12,7 +12,7 @@ import pytest
 from tests.certificates import SECRET as KEY_SECRET
 from tests.certificates import Authority
 from tests.live.harness import Server, command, serving, wait_for
-from tests.live.home import own_home
+from tests.live.home import temporary_home
 
 SECRET = "hunter2-open-sesame"
 
@@ -147,7 +147,7 @@ def test_what_is_printed_of_settings_has_no_values_of_variables(
 
 
 def test_the_verbs_show_no_values_of_variables(tmp_path: Path) -> None:
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         home.start("web", "-e", f"KEY={SECRET}")
         for words in (
             ("show", "web"),
@@ -162,5 +162,5 @@ def test_the_verbs_show_no_values_of_variables(tmp_path: Path) -> None:
             assert SECRET not in done.stdout + done.stderr, words
         state = home.home / "web" / "state"
         assert state.stat().st_mode & 0o077 == 0  # what starts it again is in there
-        assert "KEY" in json.loads(home.good("show", "--json", "web"))["settings"]["env"]
-        assert f"KEY={SECRET}" in home.good("env", "--reveal", "web")
+        assert "KEY" in json.loads(home.run_ok("show", "--json", "web"))["settings"]["env"]
+        assert f"KEY={SECRET}" in home.run_ok("env", "--reveal", "web")

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.live.frames import Frame, websocket
+from tests.live.frames import Frame, connect_websocket
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.held import Gate
-from tests.live.load import Report, load
+from tests.live.load import Report, client_load
 from tests.live.sources import HOLD, write_version
-from tests.live.wire import CutOffError, Wire, get, tcp, unix
+from tests.live.wire import CutOffError, RawConnection, get, tcp, unix
 
 CLIENTS = 12
 WORTH_SHARING = 0.002
@@ -30,12 +30,12 @@ FOLDER = f"--pythonpath={APPS}"
 
 
 @contextmanager
-def clients(connect: Callable[[], Wire]) -> Iterator[list[Wire]]:
+def clients(connect: Callable[[], RawConnection]) -> Iterator[list[RawConnection]]:
     with ExitStack() as all_of_them:
         yield [all_of_them.enter_context(connect()) for _ in range(CLIENTS)]
 
 
-def ask_all(wires: list[Wire], request: bytes = LONG) -> list[bytes]:
+def ask_all(wires: list[RawConnection], request: bytes = LONG) -> list[bytes]:
     """One request on each; none of the connections ends."""
     for wire in wires:
         wire.send(request)
@@ -44,7 +44,7 @@ def ask_all(wires: list[Wire], request: bytes = LONG) -> list[bytes]:
     return [answer.body for answer in answers]
 
 
-def meet_others(wires: list[Wire]) -> None:
+def meet_others(wires: list[RawConnection]) -> None:
     """Each client asks until two workers have answered it on the same connection."""
     met: list[set[bytes]] = [set() for _ in wires]
 
@@ -126,11 +126,11 @@ def test_a_websocket_stays_with_its_app(tmp_path: Path) -> None:
         ExitStack() as all_of_them,
     ):
         for _ in range(8):
-            wire = websocket(server, "/")
+            wire = connect_websocket(server, "/")
             all_of_them.enter_context(wire)
             for word in (b"one", b"two"):
-                wire.put(Frame(1, word))
-                assert wire.frame().payload == word + b"!"
+                wire.send_frames(Frame(1, word))
+                assert wire.read_frame().payload == word + b"!"
         stop()
 
 
@@ -140,7 +140,7 @@ def load_of(server: Server) -> Iterator[Callable[[], None]]:
     going = threading.Event()
     failed: list[BaseException] = []
 
-    def go_on(wire: Wire) -> None:
+    def go_on(wire: RawConnection) -> None:
         try:
             while not going.is_set():
                 assert wire.send(get("/")).answer().status == 200
@@ -177,7 +177,7 @@ def write_app(folder: Path) -> None:
     )
 
 
-def stay(wires: list[Wire], rounds: int = 20) -> None:
+def stay(wires: list[RawConnection], rounds: int = 20) -> None:
     """No client sees another worker than its first, however long that is overloaded."""
     first = ask_all(wires)
     for _ in range(rounds):
@@ -188,7 +188,7 @@ def test_tls_stays_where_its_keys_are(tmp_path: Path) -> None:
     ca = Authority(tmp_path)
     site = ca.issue("site", "site.test")
 
-    def connect() -> Wire:
+    def connect() -> RawConnection:
         wire = tcp(server)
         wire.socket = ca.trusting().wrap_socket(wire.socket, server_hostname="site.test")
         assert isinstance(wire.socket, ssl.SSLSocket)
@@ -259,18 +259,18 @@ def test_reloads_and_scaling_lose_nothing(tmp_path: Path) -> None:
     write_slow_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:slow", workers=3) as server,
-        load(server.port, 24, 0, pause=0) as crowd,
+        client_load(server.port, 24, 0, pause=0) as crowd,
     ):
-        crowd.during("overloaded", 400)
+        crowd.run_phase("overloaded", 400)
         for number in range(2, 5):
             write_slow_version(tmp_path, number)
             server.send(signal.SIGHUP)
-            crowd.during(f"reload {number}", 200)
+            crowd.run_phase(f"reload {number}", 200)
             server.wait_log(rf"reloaded to gen {number} ")
         server.send(signal.SIGTTIN)
-        crowd.during("more", 200)
+        crowd.run_phase("more", 200)
         server.send(signal.SIGTTOU)
-        crowd.during("fewer", 200)
+        crowd.run_phase("fewer", 200)
         lost_nothing(crowd.stop())
 
 
@@ -293,12 +293,12 @@ def test_a_killed_worker_takes_along_what_it_has_and_nothing_that_it_shared(
     write_slow_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:slow", workers=3) as server,
-        load(server.port, 24, 0, pause=0) as crowd,
+        client_load(server.port, 24, 0, pause=0) as crowd,
     ):
-        crowd.during("overloaded", 400)
+        crowd.run_phase("overloaded", 400)
         random.choice(server.workers()).kill()
         server.wait_log("a new one")
-        crowd.during("after", 200)
+        crowd.run_phase("after", 200)
         report = crowd.stop()
     print(report)
     # With one in its hands, and perhaps others on their way; not the eight that would be its share.
@@ -356,7 +356,7 @@ def test_new_clients_do_not_take_the_places_of_others(tmp_path: Path) -> None:
         silent = [all_of_them.enter_context(tcp(server)) for _ in range(8)]
         for _ in range(20):
             ask_all(wires)
-        assert not any(wire.readable(0) for wire in silent)
+        assert not any(wire.is_readable(0) for wire in silent)
 
 
 def test_who_was_full_hears_of_new_ones_again(tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_a_request_that_nobody_could_read_yet_is_answered_before_the_worker_leav
     options = ("--tls-cert", str(ca.issue("site", "site.test").both)) if tls else ()
     gate = Gate(tmp_path / "gate")
 
-    def connect() -> Wire:
+    def connect() -> RawConnection:
         wire = tcp(server)
         if tls:
             wire.socket = ca.trusting().wrap_socket(wire.socket, server_hostname="site.test")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import serving, wait_for
-from tests.live.held import Gate, answer, ask
+from tests.live.held import Gate, read_response, send_request
 from tests.live.sources import ASYNC_HOLD, HOLD, write_version
 
 SLOW = ("--slow-log", "200ms")
@@ -24,14 +24,14 @@ def test_who_takes_long_is_told_while_it_runs_and_at_its_end(
     write_version(tmp_path, 1, interface, code)
     threads = ("--threads", "1") if kind == "threads" else ()
     with serving(tmp_path, "app:app", *SLOW, *threads) as server:
-        held = ask(server.port, "/hold?a=b")
+        held = send_request(server.port, "/hold?a=b")
         gate.wait_entered()
         request = rf"GET /hold\?a=b from 127.0.0.1:{held.getsockname()[1]}"
         server.wait_log(rf"WARNING slow: {request} has no answer after [\d.]+s \(worker 0\), it is")
         server.wait_log(r'^    File ".*/app.py", line \d+, in hold$')
         assert server.count("answered") == 0
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         server.wait_log(rf"WARNING slow: {request}, answered 200 after [\d.]+s \(worker 0\)$")
         assert server.get()[0] == 200
         assert server.count("has no answer") == server.count("answered") == 1
@@ -41,12 +41,12 @@ def test_who_takes_long_is_told_while_it_runs_and_at_its_end(
 def test_who_waits_for_a_thread_is_told_so(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, "wsgi", HOLD)
     with serving(tmp_path, "app:app", *SLOW, "--threads", "1") as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
-        waiting = ask(server.port, "/")
+        waiting = send_request(server.port, "/")
         server.wait_log(r"slow: GET / from .* has no answer after .*, it waits for a thread")
         gate.open()
-        assert answer(held)[0] == answer(waiting)[0] == 200
+        assert read_response(held)[0] == read_response(waiting)[0] == 200
         server.wait_log("slow: GET / from .*, answered 200")
 
 
@@ -54,14 +54,14 @@ def test_who_blocks_the_event_loop_is_told_and_for_how_long(tmp_path: Path, gate
     code = "async def holds():\n    open('gate').read()\n    return b'held'\n"
     write_version(tmp_path, 1, "asgi", code)
     with serving(tmp_path, "app:app", *SLOW) as server:
-        held = ask(server.port, "/holds")
+        held = send_request(server.port, "/holds")
         gate.wait_entered()
         server.wait_log(
             r"slow: the event loop is blocked for [\d.]+s by GET /holds from .* \(worker 0\), at"
         )
         server.wait_log(r'^    File ".*/app.py", line \d+, in holds$')
         gate.open()
-        assert answer(held) == (200, b"held")
+        assert read_response(held) == (200, b"held")
         server.wait_log(r"slow: the event loop was blocked for [\d.]+s \(worker 0\)$")
         assert server.count("is blocked") == server.count("was blocked") == 1
 
@@ -107,17 +107,17 @@ async def opens():
 """
     write_version(tmp_path, 1, "asgi", code)
     with serving(tmp_path, "app:app", "--slow-log", "1s") as server:
-        waiting = [ask(server.port, "/waits") for _ in range(20)]
+        waiting = [send_request(server.port, "/waits") for _ in range(20)]
         wait_for(lambda: server.get("/count")[1] == b"20", "all have arrived")
-        blocking = ask(server.port, "/blocks")
+        blocking = send_request(server.port, "/blocks")
         gate.wait_entered()
         server.wait_log("the event loop is blocked")
         gate.open()
-        assert answer(blocking)[0] == 200
+        assert read_response(blocking)[0] == 200
         server.wait_log(r"slow: \d+ more have no answer either \(worker 0\)")
         assert server.count("slow: GET /waits .* has no answer") < 20
         assert server.get("/opens")[0] == 200
-        assert {answer(connection) for connection in waiting} == {(200, b"waited")}
+        assert {read_response(connection) for connection in waiting} == {(200, b"waited")}
         server.wait_log("slow: GET /waits .* answered 200", 20)
 
 
@@ -127,7 +127,7 @@ def test_who_leaves_meanwhile_is_told_too_and_the_access_log_has_all(
     write_version(tmp_path, 1, "asgi", ASYNC_HOLD)
     access = tmp_path / "access.log"
     with serving(tmp_path, "app:app", *SLOW, "--access-log", str(access)) as server:
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         server.wait_log("slow: GET /hold")
         held.close()
@@ -144,9 +144,9 @@ def test_nothing_is_told_of_the_quick_ones_nor_without_the_option(
     write_version(tmp_path, 1, "wsgi", HOLD)
     with serving(tmp_path, "app:app", "--slow-log", "1h") as server:
         assert server.get()[0] == 200
-        held = ask(server.port, "/hold")
+        held = send_request(server.port, "/hold")
         gate.wait_entered()
         gate.open()
-        assert answer(held)[0] == 200
+        assert read_response(held)[0] == 200
         assert server.stop() == 0
         assert server.count("slow") == 0

@@ -58,20 +58,22 @@ def says(selector: str, text: str) -> str:
 
 
 def is_hidden(page: Page, selector: str) -> bool:
-    return bool(page.ask(f"document.querySelector({json.dumps(selector)}).hidden"))
+    return bool(page.evaluate(f"document.querySelector({json.dumps(selector)}).hidden"))
 
 
 def check_quiet(page: Page, server: Server) -> None:
     """No complaint, nothing from anywhere else, nothing wider than the screen."""
-    assert page.complaints() == []
+    assert page.console_errors() == []
     assert {urlsplit(url).netloc for url in page.requests()} == {f"127.0.0.1:{status_port(server)}"}
-    assert page.ask("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def keep_picture(page: Page, folder: Path, name: str) -> None:
     """Where PREFORK_PICTURES says, for the README."""
-    width = page.ask("innerWidth")
-    page.picture(Path(os.environ.get("PREFORK_PICTURES", folder)) / f"status-{name}-{width}.png")
+    width = page.evaluate("innerWidth")
+    page.save_screenshot(
+        Path(os.environ.get("PREFORK_PICTURES", folder)) / f"status-{name}-{width}.png"
+    )
 
 
 def test_it_shows_what_happens_as_it_happens(page: Page, folder: Path) -> None:
@@ -89,7 +91,7 @@ def test_it_shows_what_happens_as_it_happens(page: Page, folder: Path) -> None:
         with pytest.raises(OSError):  # noqa: PT011 - however it is told
             server.get("/dies")
         page.wait(says("#deaths", "exited by itself (exit code 3)"))
-        assert page.ask("document.querySelectorAll('#log img, #log script').length") == 0
+        assert page.evaluate("document.querySelectorAll('#log img, #log script').length") == 0
         check_quiet(page, server)
         keep_picture(page, folder, "open")
 
@@ -150,10 +152,10 @@ def test_it_says_when_nobody_answers_and_goes_on_with_a_successor(page: Page, fo
 
 def unlock(page: Page, token: str) -> None:
     page.wait(f"document.querySelector('#token').value = {json.dumps(token)}")
-    page.ask("document.querySelector('#unlock').requestSubmit()")
+    page.evaluate("document.querySelector('#unlock').requestSubmit()")
 
 
 def click(page: Page, selector: str) -> None:
     """Once it can be."""
     page.wait(f"!document.querySelector({json.dumps(selector)}).disabled")
-    page.ask(f"document.querySelector({json.dumps(selector)}).click()")
+    page.evaluate(f"document.querySelector({json.dumps(selector)}).click()")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import command, serving
-from tests.live.held import answer, ask
+from tests.live.held import read_response, send_request
 from tests.live.sources import write_version
 
 BLOCKED = """
@@ -44,7 +44,7 @@ def test_who_blocks_is_named_with_its_stack_and_replaced(tmp_path: Path, kind: s
         write_version(tmp_path, 1, "wsgi", BLOCKED)
         arguments += ["--threads", "2"] if kind == "threads" else []
     with serving(tmp_path, "app:app", *arguments, workers=2) as server:
-        victim = ask(server.port, "/calculates_for_ever?a=b")
+        victim = send_request(server.port, "/calculates_for_ever?a=b")
         port = victim.getsockname()[1]
         request = rf"GET /calculates_for_ever\?a=b from 127.0.0.1:{port} for \d+\.\ds, {PLACE}"
         named = NAMED.get(kind, request)
@@ -54,7 +54,7 @@ def test_who_blocks_is_named_with_its_stack_and_replaced(tmp_path: Path, kind: s
         server.wait_log(r"^      time.sleep\(3600\)")
         server.wait_all_ready(2, 1)
         with pytest.raises((ConnectionError, EOFError)):
-            answer(victim)
+            read_response(victim)
         why = command("why", name, cwd=tmp_path).stdout
         assert "hang (SIGKILL, killed)" in why
         assert "in calculates_for_ever" in " ".join(why.split())
@@ -66,7 +66,7 @@ def one_stuck_worker(tmp_path: Path, code: str, *arguments: str) -> str:
     """The log of a worker that blocked in ``GET /blocks``, up to its replacement."""
     write_version(tmp_path, 1, "wsgi", code)
     with serving(tmp_path, "app:app", "--timeout", "1s", *arguments) as server:
-        ask(server.port, "/blocks").close()
+        send_request(server.port, "/blocks").close()
         server.wait_log("gone: hang")
         server.ready(2)
         return server.log
@@ -101,7 +101,7 @@ def other():
     write_version(tmp_path, 1, "wsgi", code)
     options = ("--timeout", "1s", "--threads", "2")
     with serving(tmp_path, "app:app", *options) as server:
-        connections = [ask(server.port, path) for path in ("/other", "/holds")]
+        connections = [send_request(server.port, path) for path in ("/other", "/holds")]
         server.wait_log(r"is stuck: GET /\w+ from .* in holds")
         server.wait_log(r"^    and GET /\w+ from .* in holds")
         for number in range(2):
@@ -179,7 +179,7 @@ async def stays():
 """
     write_version(tmp_path, 1, "asgi", code)
     with serving(tmp_path, "app:app", "--timeout", "1s") as server:
-        victim = ask(server.port, "/stays")
+        victim = send_request(server.port, "/stays")
         server.wait_log(r"is stuck: GET /stays from .*, waits at /.*/app.py:\d+ in stays")
         server.wait_log("^  where it waits:")
         server.wait_log(r"gone: hang \(SIGKILL\); a new one .*: GET /stays")

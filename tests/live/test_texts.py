@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import PATIENCE, Server, serving, wait_for
-from tests.live.home import Home, fetch, own_home
-from tests.live.load import load
+from tests.live.home import Home, fetch, temporary_home
+from tests.live.load import client_load
 from tests.live.sources import write_version
-from tests.live.terminal import shown_on_terminal
+from tests.live.terminal import terminal_output
 
 OSC = "\x1b]52;c;cHduZWQ=\x07"
 """Writes to the clipboard of a terminal that allows it."""
@@ -77,18 +77,18 @@ def test_no_reason_of_a_failed_reload_ends_the_service(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
-        load(server.port, 8, 8) as clients,
+        client_load(server.port, 8, 8) as clients,
     ):
-        clients.during("quiet", 200)
+        clients.run_phase("quiet", 200)
         before = {worker.pid for worker in server.workers()}
         for number, (name, code) in enumerate(FAILURES.items(), 1):
-            clients.mark(name)
+            clients.begin_phase(name)
             write_version(tmp_path, 2, code=code)
             server.send(signal.SIGHUP)
             server.wait_log("reload failed, gen 1 serves on", number)
             assert server.process.poll() is None
             server.wait_title(r"^prefork: master \[app\] reload failed, gen 1, 2/2 ready$")
-        clients.during("after", 200)
+        clients.run_phase("after", 200)
         assert {worker.pid for worker in server.workers()} == before
         report = clients.stop()
         assert server.stop() == 0
@@ -169,7 +169,7 @@ def test_a_program_with_any_last_words(tmp_path: Path, words: bytes) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with own_home(tmp_path) as made:
+    with temporary_home(tmp_path) as made:
         yield made
 
 
@@ -218,7 +218,7 @@ def test_no_verb_passes_escape_sequences_on_to_a_terminal(home: Home) -> None:
     home.write("web.py", EVIL_APP)
     home.start("web")
     home.write("fails", "")
-    reload = shown_on_terminal(home, "reload", "web")
+    reload = terminal_output(home, "reload", "web")
     assert b"reload failed, gen 1 serves on" in reload
     verbs = (
         ["logs", "web", "-n", "200"],
@@ -233,9 +233,9 @@ def test_no_verb_passes_escape_sequences_on_to_a_terminal(home: Home) -> None:
         ["report"],
         ["ping", "web"],
     )
-    found = {" ".join(verb): shown_on_terminal(home, *verb) for verb in verbs}
+    found = {" ".join(verb): terminal_output(home, *verb) for verb in verbs}
     found["reload web"] = reload
-    found["monit"] = shown_on_terminal(home, "monit", keys="q", after=b"reason")
+    found["monit"] = terminal_output(home, "monit", keys="q", after=b"reason")
     for verb, shown in found.items():
         assert_harmless(shown)
         if verb.startswith(("logs", "why", "show", "reload")):
@@ -251,7 +251,7 @@ def test_a_pipe_gets_the_bytes_of_the_log(home: Home) -> None:
     printed(home)
     done = home.output("logs", "web")
     assert b"\x1b[31mred\x1b[m caf\xe9 \xff\n" in done
-    told = [json.loads(line) for line in home.good("logs", "web", "--json").splitlines()]
+    told = [json.loads(line) for line in home.run_ok("logs", "web", "--json").splitlines()]
     assert any(one["text"] == "\x1b[31mred\x1b[m caf\\xe9 \\xff" for one in told)
 
 
@@ -259,19 +259,19 @@ def test_a_reason_with_lone_surrogates_is_valid_json_for_programs(home: Home) ->
     home.write("web.py", EVIL_APP)
     home.start("web")
     home.write("fails", "")
-    error = home.bad(102, "reload", "web")
+    error = home.run_failing(102, "reload", "web")
     assert "RuntimeError: reason" in error
     for verb in (["show", "web", "--json"], ["list", "--json"], ["why", "web", "--json"]):
-        text = home.good(*verb)
+        text = home.run_ok(*verb)
         assert json.dumps(json.loads(text), ensure_ascii=False).encode()
-    assert "reason" in home.good("why", "web")
+    assert "reason" in home.run_ok("why", "web")
 
 
 def test_a_password_in_a_reason_is_in_no_title(home: Home) -> None:
     """ps shows titles to every user, and systemd its status."""
     home.start("web")
     home.write("web.py", "raise SystemExit('cannot log in with s3cret')\n")
-    error = home.bad(102, "reload", "web")
+    error = home.run_failing(102, "reload", "web")
     assert "s3cret" in error
     app = home.app()
     assert app["status"] == "reload failed, gen 1, 1/1 ready"
@@ -280,9 +280,9 @@ def test_a_password_in_a_reason_is_in_no_title(home: Home) -> None:
     for verb in (["list"], ["report"], ["start", "web"]):
         done = home.run(*verb)
         assert "s3cret" not in done.stdout + done.stderr, verb
-    assert "s3cret" in home.good("why", "web")
-    assert "s3cret" in home.good("show", "web")
-    assert "s3cret" in home.good("logs", "web")
+    assert "s3cret" in home.run_ok("why", "web")
+    assert "s3cret" in home.run_ok("show", "web")
+    assert "s3cret" in home.run_ok("logs", "web")
     state = home.home / "web" / "state"
     assert state.stat().st_mode & 0o77 == 0
     assert "s3cret" not in state.read_text()
@@ -301,21 +301,21 @@ def test_identical_deaths_are_told_once(home: Home) -> None:
     for worker in home.app()["workers"]:
         os.kill(worker["pid"], signal.SIGKILL)
     wait_for(lambda: home.app()["restarts"] >= 2, "both died")
-    told = home.good("why", "web")
+    told = home.run_ok("why", "web")
     assert re.search(r"2 times since .* workers 0, 1 \(gen 1, the last was pid \d+\)", told), told
     assert len(told.splitlines()) == 1
-    assert len(json.loads(home.good("why", "web", "--json"))) == 2
+    assert len(json.loads(home.run_ok("why", "web", "--json"))) == 2
 
 
 def test_one_worker_is_one_worker(home: Home) -> None:
     home.start("web", "-w", "1")
-    assert re.search(r"\b1 worker\b", home.good("reload", "--dry-run", "web"))
-    assert "1 worker\n" in home.good("scale", "web", "1")
-    home.good("scale", "web", "2")
-    said = home.good("scale", "web", "1")
+    assert re.search(r"\b1 worker\b", home.run_ok("reload", "--dry-run", "web"))
+    assert "1 worker\n" in home.run_ok("scale", "web", "1")
+    home.run_ok("scale", "web", "2")
+    said = home.run_ok("scale", "web", "1")
     assert "web: 1 worker\n" in said
-    assert "1 workers" not in home.good("logs", "web", "-n", "1000")
-    assert "saved 1 app in" in home.good("save")
+    assert "1 workers" not in home.run_ok("logs", "web", "-n", "1000")
+    assert "saved 1 app in" in home.run_ok("save")
 
 
 def test_a_log_line_above_16_kib_is_cut_between_characters(home: Home) -> None:

@@ -11,8 +11,15 @@ import pytest
 
 from tests.certificates import Issued, Keyring
 from tests.live.harness import APPS, PATIENCE, Server, serving
-from tests.live.secure import dump, is_quiet, is_refused, plain, secure, secured
-from tests.live.web import kept, web
+from tests.live.secure import (
+    connect_plain,
+    connect_tls,
+    has_clean_log,
+    is_refused,
+    read_dump,
+    serving_tls,
+)
+from tests.live.web import lazy_servers, serving_app
 from tests.live.wire import CutOffError, get, tcp
 
 
@@ -20,12 +27,12 @@ from tests.live.wire import CutOffError, get, tcp
 def servers(keys: Keyring, tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> Any:
         folder = tmp_path_factory.mktemp(kind)
-        return secured(kind, folder, keys)
+        return serving_tls(kind, folder, keys)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
-        assert is_quiet(made("wsgi"))
-        assert is_quiet(made("asgi"))
+        assert has_clean_log(made("wsgi"))
+        assert has_clean_log(made("asgi"))
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
@@ -47,8 +54,8 @@ def asgi(servers: Callable[[str], Server]) -> Server:
 
 
 def test_wsgi_is_told_in_the_words_of_mod_ssl(wsgi: Server, keys: Keyring) -> None:
-    with secure(wsgi, keys.ca.trusting()) as wire:
-        environ = dump(wire)
+    with connect_tls(wsgi, keys.ca.trusting()) as wire:
+        environ = read_dump(wire)
         assert environ["wsgi.url_scheme"] == "https"
         assert environ["HTTPS"] == "on"
         assert environ["SSL_PROTOCOL"] == "TLSv1.3"
@@ -59,12 +66,12 @@ def test_wsgi_is_told_in_the_words_of_mod_ssl(wsgi: Server, keys: Keyring) -> No
         assert not [key for key in environ if key.startswith("SSL_CLIENT_S")]
         assert environ["REMOTE_ADDR"] == "127.0.0.1"
         # The second request of the connection is told the same.
-        assert dump(wire) == environ
+        assert read_dump(wire) == environ
 
 
 def test_wsgi_is_told_who_the_client_is(wsgi: Server, keys: Keyring) -> None:
-    with secure(wsgi, keys.ca.trusting(keys.ann)) as wire:
-        environ = dump(wire)
+    with connect_tls(wsgi, keys.ca.trusting(keys.ann)) as wire:
+        environ = read_dump(wire)
     assert environ["SSL_CLIENT_VERIFY"] == "SUCCESS"
     assert environ["SSL_CLIENT_CERT"] in keys.ann.chain.read_text()
     assert environ["SSL_CLIENT_CERT_CHAIN_0"] == keys.ca.file.read_text()
@@ -77,8 +84,8 @@ def test_wsgi_is_told_who_the_client_is(wsgi: Server, keys: Keyring) -> None:
 
 
 def test_asgi_is_told_by_the_tls_extension(asgi: Server, keys: Keyring) -> None:
-    with secure(asgi, keys.ca.trusting()) as wire:
-        scope = dump(wire)
+    with connect_tls(asgi, keys.ca.trusting()) as wire:
+        scope = read_dump(wire)
     assert scope["scheme"] == "https"
     told = scope["extensions"]["tls"]
     assert told.pop("server_cert") in keys.site.chain.read_text()
@@ -94,8 +101,8 @@ def test_asgi_is_told_by_the_tls_extension(asgi: Server, keys: Keyring) -> None:
 def test_asgi_is_told_who_the_client_is(asgi: Server, keys: Keyring) -> None:
     context = keys.ca.trusting(keys.ann, maximum_version=ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
-    with secure(asgi, context) as wire:
-        told = dump(wire)["extensions"]["tls"]
+    with connect_tls(asgi, context) as wire:
+        told = read_dump(wire)["extensions"]["tls"]
     assert "".join(told["client_cert_chain"]) == keys.ann.chain.read_text()
     assert told["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
     assert (told["tls_version"], told["cipher_suite"]) == (0x0303, 0xC02B)
@@ -103,20 +110,20 @@ def test_asgi_is_told_who_the_client_is(asgi: Server, keys: Keyring) -> None:
 
 def test_a_resumed_session_still_knows_its_client(asgi: Server, keys: Keyring) -> None:
     context = keys.ca.trusting(keys.ann)
-    with secure(asgi, context) as wire:
-        dump(wire)
+    with connect_tls(asgi, context) as wire:
+        read_dump(wire)
         session = wire.socket.session  # type: ignore[attr-defined]
     with tcp(asgi) as wire:
         wire.socket = context.wrap_socket(wire.socket, server_hostname="site.test", session=session)
         assert wire.socket.session_reused  # type: ignore[attr-defined]
-        told = dump(wire)["extensions"]["tls"]
+        told = read_dump(wire)["extensions"]["tls"]
     assert told["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
     assert told["client_cert_chain"][0] in keys.ann.chain.read_text()
 
 
 def test_a_plain_port_of_the_same_server_is_plain(server: Server) -> None:
-    with plain(server) as wire:
-        told = dump(wire)
+    with connect_plain(server) as wire:
+        told = read_dump(wire)
     assert told.get("wsgi.url_scheme", told.get("scheme")) == "http"
     assert not [key for key in told if key.startswith(("SSL_", "HTTPS"))]
     assert "tls" not in told.get("extensions", {})
@@ -141,12 +148,14 @@ def test_a_client_is_shown_the_certificate_that_it_asks_for(
     asgi: Server, keys: Keyring, name: str | None, chosen: str
 ) -> None:
     context = keys.ca.trusting(check_hostname=False)
-    with secure(asgi, context, name) as wire:
+    with connect_tls(asgi, context, name) as wire:
         shown = wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
         expected: Issued = getattr(keys, chosen)
         assert ssl.DER_cert_to_PEM_cert(shown) in expected.chain.read_text()
         # What the app is told is what the client saw.
-        assert dump(wire)["extensions"]["tls"]["server_cert"] == ssl.DER_cert_to_PEM_cert(shown)
+        assert read_dump(wire)["extensions"]["tls"]["server_cert"] == ssl.DER_cert_to_PEM_cert(
+            shown
+        )
 
 
 def test_a_name_that_is_no_text_ends_the_handshake_and_prints_nothing(
@@ -176,7 +185,7 @@ def test_a_client_certificate_of_another_authority_is_refused(
 def test_http_is_what_we_agree_on(server: Server, keys: Keyring) -> None:
     context = keys.ca.trusting()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with secure(server, context) as wire:
+    with connect_tls(server, context) as wire:
         assert wire.socket.selected_alpn_protocol() == "http/1.1"  # type: ignore[attr-defined]
 
 
@@ -214,7 +223,7 @@ def test_required_certificates_an_encrypted_key_and_one_version_only(
     locked = keys.ca.issue("locked", "site.test", password="Sesam öffne dich")
     word = tmp_path / "word"
     word.write_text("Sesam öffne dich\n")
-    with web(
+    with serving_app(
         "wsgi",
         tmp_path,
         *("--tls-cert", str(locked.chain), "--tls-key", str(locked.key)),
@@ -240,8 +249,8 @@ def test_only_the_named_ciphers_and_the_password_from_a_variable(
         env={"WORD": "Sesam"},
     ) as server:
         context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
-        with secure(server, context) as wire:
-            assert dump(wire)["SSL_CIPHER"] == "ECDHE-ECDSA-CHACHA20-POLY1305"
+        with connect_tls(server, context) as wire:
+            assert read_dump(wire)["SSL_CIPHER"] == "ECDHE-ECDSA-CHACHA20-POLY1305"
         context.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384")
         assert is_refused(server, context)
 
@@ -251,7 +260,7 @@ def test_only_the_named_ciphers_and_the_password_from_a_variable(
 
 def test_plain_http_on_a_tls_port_just_ends(server: Server, keys: Keyring) -> None:
     with tcp(server) as wire:
-        assert wire.send(get("/hello")).rest() == b""
+        assert wire.send(get("/hello")).read_to_end() == b""
     server.wait_log("127.0.0.1 did not get in: .*http request")
     assert not is_refused(server, keys.ca.trusting())
 
@@ -261,11 +270,11 @@ def test_plain_http_on_a_tls_port_just_ends(server: Server, keys: Keyring) -> No
 )
 def test_a_handshake_that_does_not_come_ends(tmp_path: Path, keys: Keyring, sent: bytes) -> None:
     with (
-        secured("wsgi", tmp_path, keys, "--handshake-timeout", "500ms") as server,
+        serving_tls("wsgi", tmp_path, keys, "--handshake-timeout", "500ms") as server,
         tcp(server) as wire,
     ):
         # Nothing, or one alert (RFC 8446 section 5.1).
-        rest = wire.send(sent).rest()
+        rest = wire.send(sent).read_to_end()
         assert rest == b"" or (rest[:1], len(rest)) == (b"\x15", 7)
         server.wait_log("did not get in: .*(taking longer|SSL)")
 
@@ -273,8 +282,8 @@ def test_a_handshake_that_does_not_come_ends(tmp_path: Path, keys: Keyring, sent
 def test_a_client_that_leaves_during_the_handshake_is_no_news(server: Server) -> None:
     before = server.count("did not get in")
     with tcp(server) as wire:
-        wire.send(b"\x16\x03\x01").finish()
-        assert wire.ends()
+        wire.send(b"\x16\x03\x01").shut_down_writing()
+        assert wire.ends_cleanly()
     with tcp(server) as wire:
         wire.send(b"\x16\x03\x01").reset()
     server.wait_log("did not get in", before + 2)
@@ -296,7 +305,7 @@ def strict(keys: Keyring, tmp_path_factory: Any) -> Iterator[Server]:
         "--tls-ca",
         str(keys.ca.file),
     )
-    with web("wsgi", tmp_path_factory.mktemp("strict"), *words) as server:
+    with serving_app("wsgi", tmp_path_factory.mktemp("strict"), *words) as server:
         yield server
 
 
@@ -317,7 +326,9 @@ def test_a_client_is_told_what_is_wrong_with_its_certificate(
 
 
 def test_a_client_without_a_common_version_is_told(keys: Keyring, tmp_path: Path) -> None:
-    with web("wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-minimum", "1.3") as server:
+    with serving_app(
+        "wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-minimum", "1.3"
+    ) as server:
         old = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
         assert "PROTOCOL_VERSION" in why(server, old)
 
@@ -331,15 +342,17 @@ def test_a_client_without_a_common_cipher_is_told_and_cbc_is_none(
 
 
 def test_cbc_is_spoken_where_the_operator_wants_it(keys: Keyring, tmp_path: Path) -> None:
-    with web("wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-ciphers", CBC) as server:
+    with serving_app(
+        "wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-ciphers", CBC
+    ) as server:
         context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
         context.set_ciphers(CBC)
-        with secure(server, context) as wire:
-            assert dump(wire)["SSL_CIPHER"] == CBC
+        with connect_tls(server, context) as wire:
+            assert read_dump(wire)["SSL_CIPHER"] == CBC
 
 
 def why(server: Server, context: ssl.SSLContext) -> str:
     """The alert by which a client is refused; in TLS 1.3 it may come after the handshake."""
-    with pytest.raises(ssl.SSLError) as caught, secure(server, context) as wire:
+    with pytest.raises(ssl.SSLError) as caught, connect_tls(server, context) as wire:
         wire.socket.recv(1)
     return str(caught.value.reason)

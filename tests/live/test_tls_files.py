@@ -10,8 +10,8 @@ import pytest
 
 from tests.certificates import SECRET, Authority, Issued
 from tests.live.harness import PATIENCE, Server, command, serving, shared_folder
-from tests.live.load import load
-from tests.live.secure import is_quiet, is_refused, secure
+from tests.live.load import client_load
+from tests.live.secure import connect_tls, has_clean_log, is_refused
 from tests.live.sources import write_version
 from tests.live.wire import ask, get
 
@@ -70,7 +70,7 @@ def test_an_expired_certificate_is_remarked_and_served(ca: Authority, tmp_path: 
 
 def shown(server: Server, ca: Authority) -> str:
     """The certificate that a new client is shown, in PEM."""
-    with secure(server, ca.trusting()) as wire:
+    with connect_tls(server, ca.trusting()) as wire:
         return ssl.DER_cert_to_PEM_cert(
             wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
         )
@@ -155,7 +155,7 @@ def test_a_reload_turns_tls_on_and_off_on_the_same_port(ca: Authority, folder: P
             if "http:" in bind:
                 assert ask(server, get("/")).status == 200
             else:
-                with secure(server, ca.trusting()) as wire:
+                with connect_tls(server, ca.trusting()) as wire:
                     assert wire.send(get("/")).answer().status == 200
         assert server.port == port
     finally:
@@ -189,20 +189,20 @@ def test_watched_certificates_are_swapped_under_load_without_a_failure(
     words = ("--tls-cert", site.pair, "--tls-watch")
     with (
         serving(tmp_path, "app:app", *words, workers=2) as server,
-        load(server.port, keep=8, fresh=8, ca=str(ca.file)) as clients,
+        client_load(server.port, keep=8, fresh=8, ca=str(ca.file)) as clients,
     ):
         before = {worker.pid for worker in server.workers()}
         for at, version in enumerate(versions, 1):
             replace(site, version)
             server.wait_log("new connections get the new certificate", 2 * at)
-            clients.during(f"certificate {at}", 50)
+            clients.run_phase(f"certificate {at}", 50)
             assert shown(server, ca) in version.chain.read_text()
         # Half a pair changes nothing.
         site.chain.write_bytes(versions[0].chain.read_bytes())
         server.wait_log("going on with the old certificate: tls-key: .* is not the key of", 2)
         assert shown(server, ca) in versions[1].chain.read_text()
-        clients.during("half a pair", 50)
+        clients.run_phase("half a pair", 50)
         report = clients.stop()
         assert not report.failures, str(report)
         assert {worker.pid for worker in server.workers()} == before
-        assert is_quiet(server)
+        assert has_clean_log(server)

@@ -13,9 +13,9 @@ import pytest
 
 from tests.certificates import Keyring
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.memory import Peak
-from tests.live.secure import is_quiet, plain, secure, secured
-from tests.live.web import kept
+from tests.live.memory import PeakMemory
+from tests.live.secure import connect_plain, connect_tls, has_clean_log, serving_tls
+from tests.live.web import lazy_servers
 from tests.live.wire import CutOffError, get, post, tcp
 
 MEGABYTE = 2**20
@@ -25,12 +25,12 @@ TIMES = (*("--keepalive", "700ms", "--send-timeout", "700ms"), *("--limit-body",
 @pytest.fixture(scope="module")
 def servers(keys: Keyring, tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> Any:
-        return secured(kind, tmp_path_factory.mktemp(kind), keys, *TIMES)
+        return serving_tls(kind, tmp_path_factory.mktemp(kind), keys, *TIMES)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
-        assert is_quiet(made("wsgi"))
-        assert is_quiet(made("asgi"))
+        assert has_clean_log(made("wsgi"))
+        assert has_clean_log(made("asgi"))
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
@@ -49,12 +49,12 @@ def asgi(servers: Callable[[str], Server]) -> Server:
 
 
 def events(server: Server) -> list[str]:
-    with plain(server) as wire:
+    with connect_plain(server) as wire:
         return list(json.loads(wire.send(get("/events")).answer().body))
 
 
 def test_requests_follow_each_other_on_one_connection(server: Server, keys: Keyring) -> None:
-    with secure(server, keys.ca.trusting()) as wire:
+    with connect_tls(server, keys.ca.trusting()) as wire:
         for _ in range(3):
             assert wire.send(get("/hello")).answer().body == b"hello"
         wire.send(*[get(f"/told/{at}") for at in range(20)])
@@ -62,12 +62,12 @@ def test_requests_follow_each_other_on_one_connection(server: Server, keys: Keyr
         wire.send(get("/stream"), get("/close"))
         assert wire.answer().body == b"onetwothree"
         assert wire.answer().closes
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_megabytes_go_both_ways(server: Server, keys: Keyring) -> None:
     body = bytes(range(256)) * (4 * MEGABYTE // 256)
-    with secure(server, keys.ca.trusting()) as wire:
+    with connect_tls(server, keys.ca.trusting()) as wire:
         for _ in range(2):
             assert wire.send(post("/size", body)).answer().body == b"%d" % len(body)
             assert len(wire.send(get(f"/told/{'x' * 8000}")).answer().body) == 8000
@@ -89,17 +89,17 @@ def test_curl_gets_back_what_it_sends(server: Server, keys: Keyring) -> None:
 
 
 def test_a_refused_upload_is_answered_although_it_goes_on(server: Server, keys: Keyring) -> None:
-    with secure(server, keys.ca.trusting()) as wire:
+    with connect_tls(server, keys.ca.trusting()) as wire:
         wire.send(get("/size", f"Content-Length: {17 * MEGABYTE}", method="POST"))
         wire.send(b"x" * MEGABYTE)
         answer = wire.answer()
         assert (answer.status, answer.closes) == (413, True)
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_a_refused_upload_may_go_on_for_a_moment(wsgi: Server, keys: Keyring) -> None:
     """Cut off at once, the client might find its sending broken before it finds our answer."""
-    with secure(wsgi, keys.ca.trusting()) as wire:
+    with connect_tls(wsgi, keys.ca.trusting()) as wire:
         wire.send(get("/size", f"Content-Length: {17 * MEGABYTE}", method="POST"))
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
@@ -117,7 +117,7 @@ def test_a_response_that_breaks_is_not_taken_for_whole(keys: Keyring, tmp_path: 
     )
     with (
         serving(tmp_path, "broken:app", "--tls-cert", str(keys.site.both)) as server,
-        secure(server, keys.ca.trusting()) as wire,
+        connect_tls(server, keys.ca.trusting()) as wire,
     ):
         wire.send(get("/"))
         with pytest.raises((CutOffError, OSError)):
@@ -125,31 +125,31 @@ def test_a_response_that_breaks_is_not_taken_for_whole(keys: Keyring, tmp_path: 
 
 
 def test_an_idle_client_that_does_not_say_farewell_is_let_go(server: Server, keys: Keyring) -> None:
-    with secure(server, keys.ca.trusting()) as wire:
+    with connect_tls(server, keys.ca.trusting()) as wire:
         assert wire.send(get("/hello")).answer().body == b"hello"
         # The keep-alive time passes, and close_notify comes, which we do not answer.
-        assert wire.ends()
+        assert wire.ends_cleanly()
         with socket.socket(fileno=wire.socket.detach()) as raw:
             raw.settimeout(PATIENCE)
             assert raw.recv(1) == b""
 
 
 def test_a_client_that_ends_tls_is_gone(server: Server, keys: Keyring) -> None:
-    with secure(server, keys.ca.trusting()) as wire:
+    with connect_tls(server, keys.ca.trusting()) as wire:
         wire.send(get("/half/ended"))
         assert wire.head().status == 200
-        assert wire.take(8) == b"3\r\nnow\r\n"
+        assert wire.read_exactly(8) == b"3\r\nnow\r\n"
         # Its farewell is answered with ours, not with the rest.
         wire.socket.unwrap().close()  # type: ignore[attr-defined]
-    with plain(server) as other:
+    with connect_plain(server) as other:
         assert other.send(get("/open/ended")).answer().body == b"open"
-    assert is_quiet(server)
+    assert has_clean_log(server)
 
 
 def test_a_client_that_leaves_an_endless_response_is_noticed(server: Server, keys: Keyring) -> None:
-    with secure(server, keys.ca.trusting()) as wire:
+    with connect_tls(server, keys.ca.trusting()) as wire:
         wire.send(get("/endless/left"))
-        wire.take(200_000)
+        wire.read_exactly(200_000)
     wait_for(lambda: "closed left" in events(server), "the app knows")
 
 
@@ -157,21 +157,21 @@ def test_a_client_that_leaves_an_endless_response_is_noticed(server: Server, key
 
 
 def test_a_reader_that_stops_is_cut_off(asgi: Server, keys: Keyring) -> None:
-    with secure(asgi, keys.ca.trusting(), buffer=32768) as wire:
+    with connect_tls(asgi, keys.ca.trusting(), buffer=32768) as wire:
         wire.send(get("/endless/unread"))
         assert wire.head().status == 200
         wait_for(lambda: "closed unread" in events(asgi), "the app was told")
         with pytest.raises((CutOffError, OSError)):
-            wire.rest()
+            wire.read_to_end()
 
 
 def test_a_reader_that_goes_on_is_not_cut_off(wsgi: Server, keys: Keyring) -> None:
-    with secure(wsgi, keys.ca.trusting(), buffer=16384) as wire:
+    with connect_tls(wsgi, keys.ca.trusting(), buffer=16384) as wire:
         wire.send(get("/endless/slow"))
         wire.head()
         deadline = time.monotonic() + 2.5
         while time.monotonic() < deadline:
-            wire.take(4096)
+            wire.read_exactly(4096)
             time.sleep(0.05)  # the pace of a slow client, not a wait for anything
         assert "closed slow" not in events(wsgi)
 
@@ -191,18 +191,18 @@ def test_the_end_of_a_response_waits_for_a_reader_that_goes_on(
     arguments = ("--tls-cert", str(keys.site.both), "--send-timeout", "500ms")
     with (
         serving(tmp_path, "big:app", *arguments) as server,
-        secure(server, keys.ca.trusting(), buffer=16384) as wire,
+        connect_tls(server, keys.ca.trusting(), buffer=16384) as wire,
     ):
         wire.send(get("/"))
         assert wire.head().closes
         left = 24_000_000
         while left > 23_600_000:
-            left -= len(wire.take(8192))
+            left -= len(wire.read_exactly(8192))
             time.sleep(0.05)  # the pace of a slow client, not a wait for anything
-        wire.skip(left)
-        assert wire.ends()
+        wire.read_and_discard(left)
+        assert wire.ends_cleanly()
         # One that stops is cut off.
-        with secure(server, keys.ca.trusting(), buffer=16384) as stuck:
+        with connect_tls(server, keys.ca.trusting(), buffer=16384) as stuck:
             stuck.send(get("/")).head()
             (worker,) = server.workers()
             wait_for(lambda: not [c for c in worker.net_connections("tcp") if c.raddr], "it is cut")
@@ -216,13 +216,13 @@ def test_a_gigabyte_comes_whole_and_costs_no_memory(
     arguments = ("--pythonpath", str(APPS), "--tls-cert", str(keys.site.both))
     with serving(tmp_path, f"flow:{kind}", *arguments) as server:
         (worker,) = server.workers()
-        with secure(server, keys.ca.trusting(), buffer=262144) as wire:
+        with connect_tls(server, keys.ca.trusting(), buffer=262144) as wire:
             wire.send(get("/produce/1")).answer()
-            peak = Peak(worker.pid)
+            peak = PeakMemory(worker.pid)
             wire.send(get(f"/produce/{size}", version="1.0"))
             assert wire.head().closes
-            wire.skip(size)
-            assert wire.ends()
+            wire.read_and_discard(size)
+            assert wire.ends_cleanly()
         assert peak.grown() < 16 * MEGABYTE
 
 
@@ -232,10 +232,10 @@ def test_a_gigabyte_comes_whole_and_costs_no_memory(
 def test_a_drain_serves_what_is_there_and_ends_what_is_not(keys: Keyring, tmp_path: Path) -> None:
     words = ("--linger", "300ms", "--handshake-timeout", "1m")
     with (
-        secured("asgi", tmp_path, keys, *words) as server,
-        secure(server, keys.ca.trusting()) as busy,
-        secure(server, keys.ca.trusting()) as idle,
-        secure(server, keys.ca.trusting()) as pooled,
+        serving_tls("asgi", tmp_path, keys, *words) as server,
+        connect_tls(server, keys.ca.trusting()) as busy,
+        connect_tls(server, keys.ca.trusting()) as idle,
+        connect_tls(server, keys.ca.trusting()) as pooled,
         tcp(server) as half,
     ):
         half.send(b"\x16\x03\x01")
@@ -244,11 +244,11 @@ def test_a_drain_serves_what_is_there_and_ends_what_is_not(keys: Keyring, tmp_pa
         busy.send(get("/size", "Content-Length: 3", method="POST"), b"1")
         server.send(signal.SIGTERM)
         server.wait_log("drains")
-        assert idle.ends()
-        assert half.rest() == b""
+        assert idle.ends_cleanly()
+        assert half.read_to_end() == b""
         answer = busy.send(b"23").answer()
         assert (answer.body, answer.closes) == (b"3", True)
-        assert busy.ends()
+        assert busy.ends_cleanly()
         # ``pooled`` has not even read the farewell, and holds nobody up.
         assert server.wait_exit() == 0
-        assert is_quiet(server)
+        assert has_clean_log(server)

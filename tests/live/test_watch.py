@@ -15,8 +15,8 @@ import pytest
 
 from tests.live.harness import Server, command, serving, wait_for
 from tests.live.held import Gate
-from tests.live.home import fetch, own_home
-from tests.live.load import load
+from tests.live.home import fetch, temporary_home
+from tests.live.load import client_load
 from tests.live.sources import write_version
 from tests.live.test_master_reload import lost_nothing
 from tests.live.test_programs import running
@@ -35,16 +35,16 @@ def test_new_code_under_load_loses_no_request(tmp_path: Path, interface: str) ->
     write_version(tmp_path, 1, interface)
     with (
         serving(tmp_path, "app:app", "--watch", workers=2) as server,
-        load(server.port, 16, 16) as clients,
+        client_load(server.port, 16, 16) as clients,
     ):
         watcher(server)
-        clients.during("quiet", 500)
+        clients.run_phase("quiet", 500)
         for n in range(2, 6):
-            clients.mark(f"change {n}")
+            clients.begin_phase(f"change {n}")
             write_version(tmp_path, n, interface)
             server.wait_log(rf"reloaded to gen {n} ")
             server.wait_log(rf"gen {n - 1}\) gone: reload", 2)
-            clients.during(f"changed {n}", 100)
+            clients.run_phase(f"changed {n}", 100)
         report = clients.stop()
         lost_nothing(report)
         for n in range(2, 6):
@@ -285,13 +285,13 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
 
 def test_an_app_in_the_background_from_a_file(tmp_path: Path) -> None:
     """As a daemon it must not hold what the starter waits for; its log is beside the code."""
-    with own_home(tmp_path) as home:
+    with temporary_home(tmp_path) as home:
         home.write(
             "shop.toml",
             '[defaults]\nwatch = true\nwatch-ignore = ["*.csv"]\n[apps.web]\napp = "web:app"\n'
             'bind = "127.0.0.1:0"\nlog-dir = "logs"\n',
         )
-        home.good("start", "shop.toml")
+        home.run_ok("start", "shop.toml")
         assert fetch(home.app()) == b"one"
 
         log = home.home / "web" / "log"
@@ -299,7 +299,7 @@ def test_an_app_in_the_background_from_a_file(tmp_path: Path) -> None:
         home.write("web.py", (home.folder / "web.py").read_text().replace("one", "two"))
         wait_for(lambda: "reloaded to gen 2" in log.read_text(), "new code")
         assert fetch(home.app()) == b"two"
-        home.good("stop", "web")
+        home.run_ok("stop", "web")
 
 
 def test_a_program_is_rolled_when_its_source_changes(tmp_path: Path) -> None:

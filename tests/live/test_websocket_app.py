@@ -16,12 +16,12 @@ from tests.live.frames import (
     PONG,
     TEXT,
     Frame,
-    FrameWire,
+    WebSocketConnection,
     close_frame,
-    websocket,
+    connect_websocket,
 )
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import events, kept, open_gate, web
+from tests.live.web import events, lazy_servers, open_gate, serving_app
 from tests.live.wire import Answer, get, post, tcp
 
 HELLO = Frame(TEXT, b"Hello")
@@ -32,11 +32,11 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
     def start(kind: str) -> Any:
         folder = tmp_path_factory.mktemp("app")
         if kind == "wsgi":
-            return web("wsgi", folder)
+            return serving_app("wsgi", folder)
         more = ("--access-log", str(folder / "access.log"), "--timeout", "1s")
         return serving(folder, "sockets:app", "--pythonpath", str(APPS), *more)
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -47,10 +47,10 @@ def server(servers: Callable[[str], Server]) -> Server:
 
 def asked(server: Server, target: str, *fields: str) -> Answer:
     """The whole answer to a handshake that is no 101; the connection ends after it."""
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.send(get(target, *HANDSHAKE, *fields)).answer()
         assert answer.closes
-        assert wire.ends()
+        assert wire.ends_cleanly()
         return answer
 
 
@@ -62,8 +62,8 @@ def told(server: Server, what: str) -> None:
 
 
 def test_a_handshake_is_answered_with_the_proof_and_no_more_than_that(server: Server) -> None:
-    with FrameWire(tcp(server).socket) as wire:
-        answer = wire.ask("/echo")
+    with WebSocketConnection(tcp(server).socket) as wire:
+        answer = wire.request_handshake("/echo")
         names = [name for name, _ in answer.fields]
         assert sorted(names) == ["connection", "date", "sec-websocket-accept", "upgrade"]
         assert answer.get("upgrade") == "websocket"
@@ -82,10 +82,10 @@ def test_a_handshake_is_answered_with_the_proof_and_no_more_than_that(server: Se
 def test_tokens_are_read_as_lists_without_regard_to_case(
     server: Server, fields: tuple[str, ...]
 ) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/echo", *fields, *HANDSHAKE[2:]))
         assert wire.head().status == 101
-        assert wire.put(HELLO).frame() == HELLO
+        assert wire.send_frames(HELLO).frame() == HELLO
 
 
 VERSION, SECRET = HANDSHAKE[2:]
@@ -106,17 +106,17 @@ VERSION, SECRET = HANDSHAKE[2:]
     ],
 )
 def test_a_handshake_that_is_not_in_order_gets_400(server: Server, fields: tuple[str, ...]) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.send(get("/forbidden/400", *HANDSHAKE[:2], *fields)).answer()
         assert (answer.status, answer.closes) == (400, True)
         assert answer.body.startswith(b"no WebSocket: ")
-        assert wire.ends()
+        assert wire.ends_cleanly()
     assert not [event for event in events(server) if event.endswith("/forbidden/400")]
 
 
 @pytest.mark.parametrize("version", ["8", "14", "013", "13, 8", ""])
 def test_another_version_gets_426_and_the_one_that_is_spoken(server: Server, version: str) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/echo", *HANDSHAKE[:2], SECRET, f"Sec-WebSocket-Version: {version}"))
         answer = wire.head()
         assert answer.status == 426
@@ -124,7 +124,7 @@ def test_another_version_gets_426_and_the_one_that_is_spoken(server: Server, ver
         assert answer.get("upgrade") == "websocket"
         connection = [value for name, value in answer.fields if name == "connection"]
         assert connection == ["Upgrade", "close"]
-        assert b"13" in wire.rest()
+        assert b"13" in wire.read_to_end()
 
 
 NO_WISH = {
@@ -157,42 +157,42 @@ def test_an_app_without_websockets_is_asked_as_if_there_were_no_upgrade(
 
 
 def test_requests_before_a_handshake_are_answered_before_it(server: Server) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/hold/first"), get("/told/second"), get("/echo", *HANDSHAKE), HELLO.encode())
         open_gate(server, "first")
         assert wire.answer().body == b"first"
         assert wire.answer().body == b"second"
         assert wire.head().status == 101
-        assert wire.frame() == HELLO
+        assert wire.read_frame() == HELLO
 
 
 def test_frames_that_come_with_the_handshake_or_before_its_answer_are_heard(
     server: Server,
 ) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/accepts_late/early", *HANDSHAKE), HELLO.encode()[:3])
         wire.send(HELLO.encode()[3:])
         open_gate(server, "early")
         assert wire.head().status == 101
-        assert wire.frame() == HELLO
-        assert wire.closing() == (1000, b"")
+        assert wire.read_frame() == HELLO
+        assert wire.read_close() == (1000, b"")
 
 
 def test_a_handshake_may_come_byte_by_byte_and_with_what_is_behind_it(server: Server) -> None:
     data = get("/echo", *HANDSHAKE) + HELLO.encode()
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         for index in range(len(data)):
             wire.send(data[index : index + 1])
         assert wire.head().status == 101
-        assert wire.frame() == HELLO
+        assert wire.read_frame() == HELLO
 
 
 def test_a_connection_may_do_other_things_before(server: Server) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         for _ in range(3):
             assert wire.send(get("/told/plain")).answer().body == b"plain"
-        assert wire.ask("/echo").status == 101
-        assert wire.put(HELLO).frame() == HELLO
+        assert wire.request_handshake("/echo").status == 101
+        assert wire.send_frames(HELLO).frame() == HELLO
 
 
 # The scope.
@@ -200,10 +200,12 @@ def test_a_connection_may_do_other_things_before(server: Server) -> None:
 
 def test_the_scope_describes_the_handshake(server: Server) -> None:
     offers = ("Sec-WebSocket-Protocol: one, two", "Sec-WebSocket-Protocol: three")
-    with websocket(server, "/scope/caf%C3%A9?a=%20b", *offers, "Origin: http://here") as wire:
-        scope = json.loads(wire.frame().payload)
+    with connect_websocket(
+        server, "/scope/caf%C3%A9?a=%20b", *offers, "Origin: http://here"
+    ) as wire:
+        scope = json.loads(wire.read_frame().payload)
         client = list(wire.socket.getsockname())
-        assert wire.closing() == (1000, b"")
+        assert wire.read_close() == (1000, b"")
     headers = scope.pop("headers")
     assert scope == {
         "type": "websocket",
@@ -227,20 +229,20 @@ def test_the_scope_describes_the_handshake(server: Server) -> None:
 
 
 def test_an_app_chooses_a_subprotocol_that_was_offered(server: Server) -> None:
-    with FrameWire(tcp(server).socket) as wire:
-        answer = wire.ask("/accepted?subprotocol", "Sec-WebSocket-Protocol: one, two")
+    with WebSocketConnection(tcp(server).socket) as wire:
+        answer = wire.request_handshake("/accepted?subprotocol", "Sec-WebSocket-Protocol: one, two")
         assert (answer.status, answer.get("sec-websocket-protocol")) == (101, "two")
 
 
 def test_an_app_adds_fields_to_the_answer_but_not_the_servers_own(server: Server) -> None:
-    with FrameWire(tcp(server).socket) as wire:
-        answer = wire.ask("/accepted?headers")
+    with WebSocketConnection(tcp(server).socket) as wire:
+        answer = wire.request_handshake("/accepted?headers")
         assert answer.status == 101
         assert (answer.get("x-one"), answer.get("x-two")) == ("1", "2")
         assert answer.get("connection") == "Upgrade"
         assert answer.get("content-length") is None
         assert not answer.get("date").startswith("Thu, 01 Jan 1970")  # type: ignore[union-attr]
-        assert wire.closing() == (1000, b"")
+        assert wire.read_close() == (1000, b"")
 
 
 @pytest.mark.parametrize(
@@ -269,10 +271,10 @@ def test_an_app_may_refuse_with_a_response_of_its_own(server: Server, status: in
 
 
 def test_a_client_that_sent_frames_and_is_refused_still_reads_why(server: Server) -> None:
-    with FrameWire(tcp(server).socket) as wire:
+    with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/refused/401", *HANDSHAKE), HELLO.encode() * 1000)
         assert wire.answer().body == b"not now"
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_an_app_that_refuses_by_halves_is_cut_off(server: Server) -> None:
@@ -297,13 +299,13 @@ def test_an_app_that_does_not_answer_in_time_is_a_500(server: Server) -> None:
 
 
 def test_the_timeout_of_requests_is_none_of_an_open_websocket(server: Server) -> None:
-    with websocket(server) as idle:
+    with connect_websocket(server) as idle:
         assert asked(server, "/never").status == 500
-        assert idle.put(HELLO).frame() == HELLO
+        assert idle.send_frames(HELLO).frame() == HELLO
 
 
 def test_answers_are_in_the_access_log(server: Server) -> None:
-    with websocket(server, "/echo?log"):
+    with connect_websocket(server, "/echo?log"):
         pass
     asked(server, "/refused/402")
     log = next(server.cwd.glob("access.log"))
@@ -315,38 +317,38 @@ def test_answers_are_in_the_access_log(server: Server) -> None:
 
 
 def test_what_was_sent_as_text_or_bytes_stays_it(server: Server) -> None:
-    with websocket(server) as wire:
+    with connect_websocket(server) as wire:
         for message in (Frame(TEXT, b""), Frame(BINARY, b""), HELLO, Frame(BINARY, b"\0")):
-            assert wire.put(message).frame() == message
+            assert wire.send_frames(message).frame() == message
 
 
 def test_messages_sent_at_once_arrive_in_order(server: Server) -> None:
-    with websocket(server, "/pushes/2000") as wire:
-        assert [int(wire.frame().payload) for _ in range(2000)] == list(range(2000))
-        assert wire.closing() == (1000, b"")
+    with connect_websocket(server, "/pushes/2000") as wire:
+        assert [int(wire.read_frame().payload) for _ in range(2000)] == list(range(2000))
+        assert wire.read_close() == (1000, b"")
 
 
 def test_two_tasks_may_wait_for_messages(server: Server) -> None:
-    with websocket(server, "/two_readers") as wire:
-        assert wire.frame().payload == b"ready"
-        wire.put(Frame(TEXT, b"a"), Frame(TEXT, b"b"))
-        assert wire.frame().payload == b"a b"
+    with connect_websocket(server, "/two_readers") as wire:
+        assert wire.read_frame().payload == b"ready"
+        wire.send_frames(Frame(TEXT, b"a"), Frame(TEXT, b"b"))
+        assert wire.read_frame().payload == b"a b"
 
 
 def test_a_message_beyond_the_limit_is_an_error(tmp_path: Any) -> None:
     limit = ("--ws-max-size", "1000")
     with serving(tmp_path, "sockets:app", "--pythonpath", str(APPS), *limit) as server:
         full = Frame(BINARY, b"x" * 1000)
-        with websocket(server) as wire:
-            assert wire.put(full).frame() == full
+        with connect_websocket(server) as wire:
+            assert wire.send_frames(full).frame() == full
             # Said before any of it arrives.
             wire.send(Frame(BINARY, b"x" * 1001).encode()[:8])
-            assert wire.fails(1009)
-        with websocket(server) as wire:
+            assert wire.is_closed_with(1009)
+        with connect_websocket(server) as wire:
             half = Frame(BINARY, b"x" * 500, fin=False)
-            wire.put(half, Frame(PING), Frame(0, b"x" * 501))
-            assert wire.frame() == Frame(PONG)
-            assert wire.fails(1009)
+            wire.send_frames(half, Frame(PING), Frame(0, b"x" * 501))
+            assert wire.read_frame() == Frame(PONG)
+            assert wire.is_closed_with(1009)
         told(
             server,
             "1009 frame with 501 bytes after reading 500 bytes exceeds limit of 1000 bytes /echo",
@@ -358,44 +360,44 @@ def test_a_message_beyond_the_limit_is_an_error(tmp_path: Any) -> None:
 
 def test_an_app_closes_with_code_and_reason(server: Server) -> None:
     for code in (1000, 1001, 3000, 4999):
-        with websocket(server, f"/closes/{code}") as wire:
+        with connect_websocket(server, f"/closes/{code}") as wire:
             reason = f"because of {code}"
-            assert wire.closing() == (code, reason.encode())
+            assert wire.read_close() == (code, reason.encode())
             told(server, f"{code} {reason} /closes/{code}")
             # Nothing is closed before the client has said the same.
-            assert not wire.readable(within=0)
-            wire.put(HELLO, Frame(PING, b"still"), close_frame(code))
-            assert wire.frame() == Frame(PONG, b"still")
-            assert wire.ends()
-    with websocket(server, "/closes_plainly") as wire:
-        assert wire.closing() == (1000, b"")
+            assert not wire.is_readable(within=0)
+            wire.send_frames(HELLO, Frame(PING, b"still"), close_frame(code))
+            assert wire.read_frame() == Frame(PONG, b"still")
+            assert wire.ends_cleanly()
+    with connect_websocket(server, "/closes_plainly") as wire:
+        assert wire.read_close() == (1000, b"")
 
 
 def test_code_and_reason_of_the_client_reach_the_app(server: Server) -> None:
-    with websocket(server, "/echo/told") as wire:
-        wire.put(close_frame(4321, b"had enough"))
-        assert wire.closing() == (4321, b"had enough")
+    with connect_websocket(server, "/echo/told") as wire:
+        wire.send_frames(close_frame(4321, b"had enough"))
+        assert wire.read_close() == (4321, b"had enough")
         told(server, "4321 had enough /echo/told")
-    with websocket(server, "/echo/untold") as wire:
-        wire.put(close_frame())
-        assert wire.closing() == (None, b"")
+    with connect_websocket(server, "/echo/untold") as wire:
+        wire.send_frames(close_frame())
+        assert wire.read_close() == (None, b"")
         told(server, "1005 /echo/untold")
 
 
 def test_a_client_that_leaves_without_a_word_is_1006(server: Server) -> None:
-    with websocket(server, "/echo/reset") as wire:
+    with connect_websocket(server, "/echo/reset") as wire:
         wire.reset()
     told(server, "1006 /echo/reset")
-    with websocket(server, "/echo/eof") as wire:
-        wire.finish()
-        assert wire.ends()
+    with connect_websocket(server, "/echo/eof") as wire:
+        wire.shut_down_writing()
+        assert wire.ends_cleanly()
     told(server, "1006 /echo/eof")
 
 
 def test_messages_before_the_close_reach_the_app(server: Server) -> None:
-    with websocket(server, "/listens_late/close") as wire:
-        wire.put(*[HELLO] * 3, close_frame(1000))
-        assert wire.closing() == (1000, b"")
+    with connect_websocket(server, "/listens_late/close") as wire:
+        wire.send_frames(*[HELLO] * 3, close_frame(1000))
+        assert wire.read_close() == (1000, b"")
         open_gate(server, "close")
         told(server, "1000 /listens_late/close")
     # It tells what it took, but to nobody: that is no failure.
@@ -403,9 +405,9 @@ def test_messages_before_the_close_reach_the_app(server: Server) -> None:
 
 
 def test_our_mistakes_and_theirs_are_told_the_app_by_the_code_sent(server: Server) -> None:
-    with websocket(server, "/echo/bad") as wire:
-        wire.put(Frame(TEXT, b"\xff"))
-        assert wire.fails(1007)
+    with connect_websocket(server, "/echo/bad") as wire:
+        wire.send_frames(Frame(TEXT, b"\xff"))
+        assert wire.is_closed_with(1007)
     told(server, "1007 invalid start byte at byte 0 /echo/bad")
 
 
@@ -414,11 +416,11 @@ def test_our_mistakes_and_theirs_are_told_the_app_by_the_code_sent(server: Serve
     [("raise", "LookupError: after the answer"), ("return", "returned without closing")],
 )
 def test_an_app_that_ends_without_closing_is_1011(server: Server, how: str, words: str) -> None:
-    with websocket(server, f"/fails_late/{how}") as wire:
-        assert wire.frame().payload == b"open"
-        assert wire.closing() == (1011, b"")
-        wire.put(close_frame(1011))
-        assert wire.ends()
+    with connect_websocket(server, f"/fails_late/{how}") as wire:
+        assert wire.read_frame().payload == b"open"
+        assert wire.read_close() == (1011, b"")
+        wire.send_frames(close_frame(1011))
+        assert wire.ends_cleanly()
     server.wait_log(rf"the app failed on WebSocket /fails_late/{how}")
     server.wait_log(words)
 
@@ -436,15 +438,15 @@ def test_an_app_that_ends_without_closing_is_1011(server: Server, how: str, word
     ],
 )
 def test_what_no_app_may_do_is_1011(server: Server, what: str, words: str) -> None:
-    with websocket(server, f"/wrong/{what}") as wire:
-        assert wire.closing() == (1011, b"")
+    with connect_websocket(server, f"/wrong/{what}") as wire:
+        assert wire.read_close() == (1011, b"")
     server.wait_log(rf"the app failed on WebSocket /wrong/{what}")
     server.wait_log(re.escape(words))
 
 
 def test_an_app_that_sends_after_its_own_close_has_failed(server: Server) -> None:
-    with websocket(server, "/after_close") as wire:
-        assert wire.closing() == (1000, b"")
+    with connect_websocket(server, "/after_close") as wire:
+        assert wire.read_close() == (1000, b"")
     server.wait_log("the app sent a message after it closed")
 
 

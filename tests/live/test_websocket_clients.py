@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import kept
+from tests.live.web import lazy_servers
 
 APPLICATIONS = {"plain": "sockets:app", "starlette": "starlette_sockets:app"}
 MESSAGES: list[str | bytes] = [
@@ -32,7 +32,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         folder = tmp_path_factory.mktemp(kind)
         return serving(folder, APPLICATIONS[kind], "--pythonpath", str(APPS))
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 

@@ -19,12 +19,12 @@ from tests.live.frames import (
     PONG,
     TEXT,
     Frame,
-    FrameWire,
+    WebSocketConnection,
     close_frame,
-    websocket,
+    connect_websocket,
 )
 from tests.live.harness import APPS, Server, serving
-from tests.live.memory import Peak
+from tests.live.memory import PeakMemory
 from tests.live.wire import tcp
 
 SIZES = (0, 1, 16, 64, 125, 126, 127, 1024, 8192, 65535, 65536, 131072)
@@ -39,14 +39,14 @@ def server(tmp_path_factory: Any) -> Iterator[Server]:
         yield server
 
 
-class DeflateWire(FrameWire):
+class DeflateWire(WebSocketConnection):
     """The other end of the extension, by zlib and by hand."""
 
     compresses = True
 
     def agree(self, offer: str) -> str | None:
         """Offer, and what was taken of it."""
-        answer = self.ask("/echo", f"Sec-WebSocket-Extensions: {offer}")
+        answer = self.request_handshake("/echo", f"Sec-WebSocket-Extensions: {offer}")
         assert answer.status == 101
         taken = answer.get("sec-websocket-extensions")
         self.compresses = taken is not None
@@ -76,7 +76,7 @@ class DeflateWire(FrameWire):
 
     def message(self) -> bytes:
         """The next message, which must be compressed."""
-        frame = self.frame()
+        frame = self.read_frame()
         assert frame.reserved == COMPRESSED
         if self.is_forgotten:
             # Whoever is told that contexts are not kept keeps none; what needed one would fail.
@@ -89,7 +89,7 @@ class DeflateWire(FrameWire):
         step = len(packed) // pieces + 1
         cut = [packed[start : start + step] for start in range(0, len(packed), step)]
         last = len(cut) - 1
-        self.put(
+        self.send_frames(
             *(
                 Frame(CONT if i else opcode, piece, i == last, 0 if i else COMPRESSED)
                 for i, piece in enumerate(cut)
@@ -129,9 +129,9 @@ def test_an_offer_is_taken_and_kept(server: Server, offer: str) -> None:
         text = b"".join(b"%d bottles of beer " % number for number in range(9000))
         for size in SIZES:
             assert wire.echo(text[:size]) == text[:size]
-        wire.put(close_frame(1000))
-        assert wire.closing() == (1000, b"")
-        assert wire.ends()
+        wire.send_frames(close_frame(1000))
+        assert wire.read_close() == (1000, b"")
+        assert wire.ends_cleanly()
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_an_offer_is_taken_and_kept(server: Server, offer: str) -> None:
 def test_an_offer_that_cannot_be_kept_is_declined(server: Server, offer: str) -> None:
     with DeflateWire(tcp(server).socket) as wire:
         assert wire.agree(offer) is None
-        assert wire.put(Frame(TEXT, b"plain")).frame() == Frame(TEXT, b"plain")
-        wire.put(Frame(TEXT, b"", reserved=COMPRESSED))
-        assert wire.fails(1002)
+        assert wire.send_frames(Frame(TEXT, b"plain")).frame() == Frame(TEXT, b"plain")
+        wire.send_frames(Frame(TEXT, b"", reserved=COMPRESSED))
+        assert wire.is_closed_with(1002)
 
 
 @pytest.fixture
@@ -178,10 +178,10 @@ def test_a_compressed_message_may_come_in_fragments(wire: DeflateWire, pieces: i
 
 
 def test_a_client_may_leave_a_message_uncompressed(wire: DeflateWire) -> None:
-    wire.put(Frame(TEXT, b"plain"), Frame(PING, b"ping"))
-    got = {wire.frame().opcode, wire.frame().opcode}
+    wire.send_frames(Frame(TEXT, b"plain"), Frame(PING, b"ping"))
+    got = {wire.read_frame().opcode, wire.read_frame().opcode}
     assert got == {TEXT, PONG}
-    assert wire.put(Frame(TEXT, b"")).message() == b""
+    assert wire.send_frames(Frame(TEXT, b"")).message() == b""
 
 
 def test_a_message_may_have_an_end_of_its_own(wire: DeflateWire) -> None:
@@ -191,7 +191,7 @@ def test_a_message_may_have_an_end_of_its_own(wire: DeflateWire) -> None:
     final = deflate.compress(b"Hello") + deflate.flush(zlib.Z_FINISH) + b"\0"
     with_stored = b"\x00\x05\x00\xfa\xffHello\x00"
     for payload in (with_stored, final):
-        wire.put(Frame(TEXT, payload, reserved=COMPRESSED))
+        wire.send_frames(Frame(TEXT, payload, reserved=COMPRESSED))
         assert wire.message() == b"Hello"
 
 
@@ -216,28 +216,28 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_breaks_the_extension_is_an_error(wire: DeflateWire, name: str) -> None:
     frames, code = WRONG[name]
-    wire.put(*frames)
-    assert wire.fails(code)
+    wire.send_frames(*frames)
+    assert wire.is_closed_with(code)
 
 
 def test_invalid_text_is_an_error_after_decompression(wire: DeflateWire) -> None:
-    wire.put(Frame(TEXT, wire.pack(b"\xff"), reserved=COMPRESSED))
-    assert wire.fails(1007)
+    wire.send_frames(Frame(TEXT, wire.pack(b"\xff"), reserved=COMPRESSED))
+    assert wire.is_closed_with(1007)
 
 
 def test_the_limit_is_on_what_was_decompressed(wire: DeflateWire) -> None:
     full = b"x" * (1 << 20)
     assert wire.echo(full) == full
-    wire.put(Frame(TEXT, wire.pack(full + b"x"), reserved=COMPRESSED))
-    assert wire.fails(1009)
+    wire.send_frames(Frame(TEXT, wire.pack(full + b"x"), reserved=COMPRESSED))
+    assert wire.is_closed_with(1009)
 
 
 def test_a_bomb_costs_no_more_than_the_limit(server: Server, wire: DeflateWire) -> None:
     deflate = zlib.compressobj(9, wbits=-12)
     bomb = deflate.compress(bytes(1 << 28)) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    peak = Peak(server.workers()[0].pid)
-    wire.put(Frame(BINARY, bomb, reserved=COMPRESSED))
-    assert wire.fails(1009)
+    peak = PeakMemory(server.workers()[0].pid)
+    wire.send_frames(Frame(BINARY, bomb, reserved=COMPRESSED))
+    assert wire.is_closed_with(1009)
     assert peak.grown() < 16 << 20
 
 
@@ -247,8 +247,8 @@ def test_a_swarm_of_small_bombs_waits_for_the_app(server: Server) -> None:
     with DeflateWire(tcp(server).socket) as wire:
         wire.agree("permessage-deflate; client_no_context_takeover")
         bomb = Frame(BINARY, wire.pack(bytes(1 << 20)), reserved=COMPRESSED)
-        peak = Peak(server.workers()[0].pid)
-        wire.put(*[bomb] * 100)
+        peak = PeakMemory(server.workers()[0].pid)
+        wire.send_frames(*[bomb] * 100)
         for _ in range(100):
             assert len(wire.message()) == 1 << 20
         assert peak.grown() < 32 << 20
@@ -259,7 +259,7 @@ def test_without_compression_no_offer_is_taken(tmp_path: Any) -> None:
     with serving(tmp_path, "sockets:app", *off) as server:
         with DeflateWire(tcp(server).socket) as wire:
             assert wire.agree("permessage-deflate") is None
-            assert wire.put(Frame(TEXT, b"plain")).frame() == Frame(TEXT, b"plain")
-        with websocket(server) as plain:
-            plain.put(Frame(TEXT, b"", reserved=COMPRESSED))
-            assert plain.fails(1002)
+            assert wire.send_frames(Frame(TEXT, b"plain")).frame() == Frame(TEXT, b"plain")
+        with connect_websocket(server) as plain:
+            plain.send_frames(Frame(TEXT, b"", reserved=COMPRESSED))
+            assert plain.is_closed_with(1002)

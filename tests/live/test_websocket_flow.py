@@ -18,14 +18,14 @@ from tests.live.frames import (
     PONG,
     TEXT,
     Frame,
-    FrameWire,
+    WebSocketConnection,
     close_frame,
-    websocket,
+    connect_websocket,
 )
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.memory import Peak
-from tests.live.web import events, kept, open_gate
-from tests.live.wire import CutOffError, Wire, get, tcp, unix
+from tests.live.memory import PeakMemory
+from tests.live.web import events, lazy_servers, open_gate
+from tests.live.wire import CutOffError, RawConnection, get, tcp, unix
 
 MEBI = 1 << 20
 BOUND = 16 * MEBI
@@ -48,7 +48,7 @@ def told(server: Server, what: str) -> None:
     wait_for(lambda: what in events(server), f"the app tells {what!r}")
 
 
-def unix_of(server: Server) -> Wire:
+def unix_of(server: Server) -> RawConnection:
     """The first client of a server with a socket in its folder."""
     return unix(server.cwd / "socket")
 
@@ -59,7 +59,7 @@ def servers(tmp_path_factory: Any) -> Iterator[Callable[[str], Server]]:
         folder = tmp_path_factory.mktemp(kind)
         return sockets(folder, "-b", f"unix:{folder}/socket", *KINDS[kind])
 
-    with kept(start) as made:
+    with lazy_servers(start) as made:
         yield made
 
 
@@ -73,17 +73,17 @@ def pinging(servers: Callable[[str], Server]) -> Server:
     return servers("pinging")
 
 
-def peak_of(server: Server) -> Peak:
+def peak_of(server: Server) -> PeakMemory:
     """Of a worker that has had its first WebSocket, and with it the library."""
-    with websocket(server) as wire:
-        assert wire.put(Frame(TEXT)).frame() == Frame(TEXT)
-    return Peak(server.workers()[0].pid)
+    with connect_websocket(server) as wire:
+        assert wire.send_frames(Frame(TEXT)).frame() == Frame(TEXT)
+    return PeakMemory(server.workers()[0].pid)
 
 
 # An app that does not take its messages stops its client.
 
 
-def send_until_full(wire: FrameWire, data: memoryview) -> int:
+def send_until_full(wire: WebSocketConnection, data: memoryview) -> int:
     """How much could be sent until the server read nothing for a while."""
     wire.socket.settimeout(0.3)
     sent = 0
@@ -105,15 +105,15 @@ def test_messages_that_nobody_takes_stay_with_the_client(
     name = f"take-{size}"
     data = memoryview(Frame(BINARY, b"x" * size).encode() * number)
     peak = peak_of(calm)
-    with FrameWire(unix(calm.cwd / "socket").socket) as wire:
-        assert wire.ask(f"/listens_late/{name}").status == 101
+    with WebSocketConnection(unix(calm.cwd / "socket").socket) as wire:
+        assert wire.request_handshake(f"/listens_late/{name}").status == 101
         sent = send_until_full(wire, data)
         assert sent < len(data)
         assert peak.grown() < BOUND
         open_gate(calm, name)
         wire.send(data[sent:], Frame(TEXT, b"end").encode())
-        assert wire.frame().payload == b"%d %d" % (number, number * size)
-        assert wire.closing() == (1000, b"")
+        assert wire.read_frame().payload == b"%d %d" % (number, number * size)
+        assert wire.read_close() == (1000, b"")
 
 
 # A client that does not read stops its app.
@@ -124,7 +124,7 @@ def sent(server: Server) -> set[str]:
     return {event.split()[-1] for event in events(server) if event.startswith("sent ")}
 
 
-def send_for_ever(wire: FrameWire, data: bytes) -> NoReturn:
+def send_for_ever(wire: WebSocketConnection, data: bytes) -> NoReturn:
     while True:
         wire.send(data)
 
@@ -135,30 +135,30 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
 ) -> None:
     path = f"/floods/{size}"
     peak = peak_of(calm)
-    with FrameWire(tcp(calm, receive_buffer=32768).socket) as wire:
-        assert wire.ask(path).status == 101
+    with WebSocketConnection(tcp(calm, receive_buffer=32768).socket) as wire:
+        assert wire.request_handshake(path).status == 101
         wait_for(lambda: path in sent(calm), "the app can send no more")
         with pytest.raises(CutOffError):
-            wire.rest()
+            wire.read_to_end()
     assert peak.grown() < BOUND
 
 
 def test_a_client_that_reads_at_last_gets_all(tmp_path: Path) -> None:
     with (
         sockets(tmp_path, "--ws-ping-interval", "off") as server,
-        FrameWire(tcp(server, receive_buffer=32768).socket) as wire,
+        WebSocketConnection(tcp(server, receive_buffer=32768).socket) as wire,
     ):
-        assert wire.ask("/pushes/100000").status == 101
+        assert wire.request_handshake("/pushes/100000").status == 101
         open_gate(server, "meanwhile")
-        assert [int(wire.frame().payload) for _ in range(100_000)] == list(range(100_000))
-        assert wire.closing() == (1000, b"")
+        assert [int(wire.read_frame().payload) for _ in range(100_000)] == list(range(100_000))
+        assert wire.read_close() == (1000, b"")
 
 
 def test_a_client_that_wants_pongs_and_does_not_read_them_is_cut_off(calm: Server) -> None:
     peak = peak_of(calm)
     pings = Frame(PING, b"x" * 125).encode() * 8000
-    with FrameWire(tcp(calm, receive_buffer=32768).socket) as wire:
-        assert wire.ask("/echo").status == 101
+    with WebSocketConnection(tcp(calm, receive_buffer=32768).socket) as wire:
+        assert wire.request_handshake("/echo").status == 101
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             send_for_ever(wire, pings)
     assert peak.grown() < BOUND
@@ -166,12 +166,12 @@ def test_a_client_that_wants_pongs_and_does_not_read_them_is_cut_off(calm: Serve
 
 def test_a_message_of_endless_fragments_stays_within_the_limit(calm: Server) -> None:
     peak = peak_of(calm)
-    with websocket(calm) as wire:
-        wire.put(Frame(TEXT, b"", fin=False))
+    with connect_websocket(calm) as wire:
+        wire.send_frames(Frame(TEXT, b"", fin=False))
         for size in (0, 1):
             wire.send(Frame(0, b"x" * size, fin=False).encode() * 100_000)
-        wire.put(Frame(0, b"x"))
-        assert wire.frame() == Frame(TEXT, b"x" * 100_001)
+        wire.send_frames(Frame(0, b"x"))
+        assert wire.read_frame() == Frame(TEXT, b"x" * 100_001)
     assert peak.grown() < BOUND
 
 
@@ -179,29 +179,29 @@ def test_a_message_of_endless_fragments_stays_within_the_limit(calm: Server) -> 
 
 
 def test_a_client_is_pinged_again_and_again(pinging: Server) -> None:
-    with websocket(pinging) as wire:
+    with connect_websocket(pinging) as wire:
         for _ in range(3):
-            assert wire.frame() == Frame(PING)
-            wire.put(Frame(PONG))
-        assert wire.put(Frame(TEXT, b"still here")).frame().payload == b"still here"
+            assert wire.read_frame() == Frame(PING)
+            wire.send_frames(Frame(PONG))
+        assert wire.send_frames(Frame(TEXT, b"still here")).frame().payload == b"still here"
 
 
 def test_whatever_a_client_sends_is_a_sign_of_life(pinging: Server) -> None:
     """A client in the middle of a long message cannot send a pong."""
-    with websocket(pinging) as wire:
-        wire.put(Frame(TEXT, b"", fin=False))
+    with connect_websocket(pinging) as wire:
+        wire.send_frames(Frame(TEXT, b"", fin=False))
         for _ in range(3):
-            assert wire.frame() == Frame(PING)
-            wire.put(Frame(0, b"more", fin=False))
+            assert wire.read_frame() == Frame(PING)
+            wire.send_frames(Frame(0, b"more", fin=False))
 
 
 def silent(server: Server, target: str) -> None:
     """A client that only reads, and is closed for it."""
-    with websocket(server, target) as wire:
-        while (frame := wire.frame()).opcode == PING:
+    with connect_websocket(server, target) as wire:
+        while (frame := wire.read_frame()).opcode == PING:
             pass
         assert (frame.opcode, frame.payload[:2]) == (CLOSE, b"\x03\xf3")
-        assert wire.ends()
+        assert wire.ends_cleanly()
 
 
 def test_a_silent_client_is_closed(pinging: Server) -> None:
@@ -212,44 +212,44 @@ def test_a_silent_client_is_closed(pinging: Server) -> None:
 
 
 def test_a_client_that_waits_for_the_app_is_not_taken_for_dead(pinging: Server) -> None:
-    with websocket(pinging, "/listens_late/busy") as wire:
-        wire.put(*[Frame(TEXT, b"x" * 10_000)] * 40)
+    with connect_websocket(pinging, "/listens_late/busy") as wire:
+        wire.send_frames(*[Frame(TEXT, b"x" * 10_000)] * 40)
         # In that time another is found dead.
         silent(pinging, "/echo/other")
         open_gate(pinging, "busy")
-        wire.put(Frame(TEXT, b"end"))
-        while (frame := wire.frame()).opcode == PING:
-            wire.put(Frame(PONG))
+        wire.send_frames(Frame(TEXT, b"end"))
+        while (frame := wire.read_frame()).opcode == PING:
+            wire.send_frames(Frame(PONG))
         assert frame.payload == b"40 400000"
 
 
 def test_a_client_that_does_not_take_part_in_closing_is_cut_off(pinging: Server) -> None:
-    with websocket(pinging, "/closes/1000") as wire:
-        assert wire.closing()[0] == 1000
+    with connect_websocket(pinging, "/closes/1000") as wire:
+        assert wire.read_close()[0] == 1000
         with pytest.raises(CutOffError):
-            wire.rest()
+            wire.read_to_end()
 
 
 # Leaving.
 
 
 def test_a_stop_closes_with_1001_and_waits_for_the_client(tmp_path: Any) -> None:
-    with sockets(tmp_path, "--ws-close-timeout", "1s") as server, websocket(server) as mute:
-        wires = [websocket(server, f"/echo/{number}") for number in range(5)]
+    with sockets(tmp_path, "--ws-close-timeout", "1s") as server, connect_websocket(server) as mute:
+        wires = [connect_websocket(server, f"/echo/{number}") for number in range(5)]
         server.send(signal.SIGTERM)
         for wire in wires:
-            assert wire.closing() == (1001, b"")
+            assert wire.read_close() == (1001, b"")
         assert server.process.poll() is None
         for wire in wires:
             # Nobody hears this any more, but it breaks nothing.
-            wire.put(Frame(TEXT, b"too late"), close_frame(1001))
-            assert wire.ends()
+            wire.send_frames(Frame(TEXT, b"too late"), close_frame(1001))
+            assert wire.ends_cleanly()
             wire.socket.close()
-        assert mute.closing() == (1001, b"")
+        assert mute.read_close() == (1001, b"")
         # It does not answer, and is not waited for any longer than that.
         assert server.wait_exit() == 0
         with pytest.raises(CutOffError):
-            mute.rest()
+            mute.read_to_end()
     assert not server.count("Traceback|ERROR")
 
 
@@ -257,11 +257,11 @@ def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
     tmp_path: Any,
 ) -> None:
     with sockets(tmp_path, "--ws-close-timeout", "300ms", "--kill-timeout", "1h") as server:
-        with websocket(server, "/waits_elsewhere") as wire:
+        with connect_websocket(server, "/waits_elsewhere") as wire:
             server.send(signal.SIGTERM)
-            assert wire.closing() == (1001, b"")
-            wire.put(close_frame(1001))
-            assert wire.ends()
+            assert wire.read_close() == (1001, b"")
+            wire.send_frames(close_frame(1001))
+            assert wire.ends_cleanly()
         assert server.wait_exit() == 0
     assert not server.count("Traceback|ERROR")
 
@@ -270,7 +270,7 @@ def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
 def test_a_client_that_leaves_before_it_is_accepted_is_noticed_at_once(
     calm: Server, how: str
 ) -> None:
-    with FrameWire(unix_of(calm).socket) as wire:
+    with WebSocketConnection(unix_of(calm).socket) as wire:
         wire.send(get(f"/undecided/{how}", *HANDSHAKE))
         told(calm, f"begun /undecided/{how}")
         getattr(wire, how)()
@@ -282,13 +282,13 @@ def test_a_client_that_leaves_before_it_is_accepted_is_noticed_at_once(
 @pytest.mark.parametrize("size", [5, 40_000, 200_000])
 def test_what_comes_while_the_app_decides_is_not_lost(calm: Server, size: int) -> None:
     message, name = b"x" * size, f"early-{size}"
-    with FrameWire(unix_of(calm).socket) as wire:
+    with WebSocketConnection(unix_of(calm).socket) as wire:
         wire.send(get(f"/accepts_late/{name}", *HANDSHAKE))
-        sender = threading.Thread(target=wire.put, args=[Frame(TEXT, message)])
+        sender = threading.Thread(target=wire.send_frames, args=[Frame(TEXT, message)])
         sender.start()
         open_gate(calm, name)
         assert wire.head().status == 101
-        assert wire.frame().payload == message
+        assert wire.read_frame().payload == message
         sender.join(PATIENCE)
 
 
@@ -300,7 +300,7 @@ def test_a_drain_answers_handshakes_that_the_app_has_not(
 ) -> None:
     with (
         sockets(tmp_path, "--linger", "10s", "--kill-timeout", "1h") as server,
-        FrameWire(tcp(server).socket) as late,
+        WebSocketConnection(tcp(server).socket) as late,
         ExitStack() as stack,
     ):
         late.send(get("/undecided/drain", *HANDSHAKE))
@@ -311,7 +311,7 @@ def test_a_drain_answers_handshakes_that_the_app_has_not(
         server.send(signum)
         answer = late.answer()
         assert (answer.status, answer.get("retry-after")) == (503, "1")
-        assert late.ends()
+        assert late.ends_cleanly()
         # The app hears of it some turns of the loop later; each connection has one more request.
         expected = f"websocket.disconnect {code} /undecided/drain"
         asked = (json.loads(probe.send(get("/events")).answer().body) for probe in probes)
@@ -323,7 +323,7 @@ def test_a_drain_answers_handshakes_that_the_app_has_not(
 def test_a_handshake_that_a_draining_worker_is_sent_is_answered_with_503(tmp_path: Any) -> None:
     with (
         sockets(tmp_path, "--linger", "10s") as server,
-        FrameWire(tcp(server).socket) as late,
+        WebSocketConnection(tcp(server).socket) as late,
         tcp(server) as probe,
     ):
         assert late.send(get("/hello")).answer().status == 200
@@ -331,20 +331,20 @@ def test_a_handshake_that_a_draining_worker_is_sent_is_answered_with_503(tmp_pat
         while not probe.send(get("/hello")).answer().closes:
             pass  # it has not heard yet
         assert late.send(get("/echo", *HANDSHAKE)).answer().status == 503
-        assert late.ends()
+        assert late.ends_cleanly()
 
 
 def test_a_reload_closes_all_with_1012_and_the_new_generation_takes_over(tmp_path: Any) -> None:
     # Who answers the close is not waited for, however long it takes to let go of its end.
     with sockets(tmp_path, "--ws-close-timeout", "60s", workers=2) as server:
-        wires = [websocket(server, "/generation") for _ in range(50)]
-        assert {wire.frame().payload for wire in wires} == {b"1"}
+        wires = [connect_websocket(server, "/generation") for _ in range(50)]
+        assert {wire.read_frame().payload for wire in wires} == {b"1"}
         codes = []
 
-        def follow(wire: FrameWire) -> None:
+        def follow(wire: WebSocketConnection) -> None:
             """What a client does: answer the close, connect anew."""
-            codes.append(wire.closing())
-            assert wire.put(close_frame(1012)).ends()
+            codes.append(wire.read_close())
+            assert wire.send_frames(close_frame(1012)).ends_cleanly()
 
         threads = [threading.Thread(target=follow, args=[wire]) for wire in wires]
         for thread in threads:
@@ -354,8 +354,8 @@ def test_a_reload_closes_all_with_1012_and_the_new_generation_takes_over(tmp_pat
             thread.join(20)
         assert codes == [(1012, b"")] * 50
         server.wait_log(r"gen 1\) gone: reload", 2)
-        again = [websocket(server, "/generation") for _ in range(10)]
-        assert {wire.frame().payload for wire in again} == {b"2"}
+        again = [connect_websocket(server, "/generation") for _ in range(10)]
+        assert {wire.read_frame().payload for wire in again} == {b"2"}
         for wire in [*wires, *again]:
             wire.socket.close()
         assert server.stop() == 0

@@ -17,9 +17,9 @@ from tests.live.frames import (
     PONG,
     TEXT,
     Frame,
-    FrameWire,
+    WebSocketConnection,
     close_frame,
-    websocket,
+    connect_websocket,
 )
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.web import events
@@ -36,16 +36,16 @@ def server(tmp_path_factory: Any) -> Iterator[Server]:
 
 
 @pytest.fixture
-def wire(server: Server) -> Iterator[FrameWire]:
-    with websocket(server) as wire:
+def wire(server: Server) -> Iterator[WebSocketConnection]:
+    with connect_websocket(server) as wire:
         yield wire
 
 
-def leave(wire: FrameWire) -> None:
+def leave(wire: WebSocketConnection) -> None:
     """A closing without complaint: nothing else was on its way."""
-    wire.put(close_frame(1000))
-    assert wire.closing() == (1000, b"")
-    assert wire.ends()
+    wire.send_frames(close_frame(1000))
+    assert wire.read_close() == (1000, b"")
+    assert wire.ends_cleanly()
 
 
 # Messages of all sizes, however they arrive.
@@ -54,41 +54,43 @@ def leave(wire: FrameWire) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
 def test_a_message_of_any_size_comes_back_as_it_was(
-    wire: FrameWire, opcode: int, size: int
+    wire: WebSocketConnection, opcode: int, size: int
 ) -> None:
     data = b"*" * size if opcode == TEXT else bytes(i % 251 for i in range(size))
-    assert wire.put(Frame(opcode, data)).frame() == Frame(opcode, data)
+    assert wire.send_frames(Frame(opcode, data)).read_frame() == Frame(opcode, data)
     leave(wire)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 997])
 @pytest.mark.parametrize("size", [0, 125, 126, 65536])
-def test_a_frame_may_arrive_in_pieces_of_any_size(wire: FrameWire, size: int, piece: int) -> None:
+def test_a_frame_may_arrive_in_pieces_of_any_size(
+    wire: WebSocketConnection, size: int, piece: int
+) -> None:
     if size * 1000 > 65536 * piece:
         piece = 997
     message = Frame(BINARY, b"\xfe" * size)
-    assert wire.put_in_pieces(piece, message, message).frame() == message
-    assert wire.frame() == message
+    assert wire.send_frames_in_pieces(piece, message, message).read_frame() == message
+    assert wire.read_frame() == message
     leave(wire)
 
 
-def test_many_messages_may_arrive_at_once(wire: FrameWire) -> None:
+def test_many_messages_may_arrive_at_once(wire: WebSocketConnection) -> None:
     messages = [Frame(TEXT, str(number).encode()) for number in range(5000)]
-    wire.put(*messages)
+    wire.send_frames(*messages)
     for message in messages:
-        assert wire.frame() == message
+        assert wire.read_frame() == message
     leave(wire)
 
 
-def test_a_mask_may_be_all_zero(wire: FrameWire) -> None:
+def test_a_mask_may_be_all_zero(wire: WebSocketConnection) -> None:
     wire.send(HELLO.encode(b"\0\0\0\0"))
-    assert wire.frame() == HELLO
+    assert wire.read_frame() == HELLO
     leave(wire)
 
 
-def test_a_frame_without_a_mask_is_an_error(wire: FrameWire) -> None:
+def test_a_frame_without_a_mask_is_an_error(wire: WebSocketConnection) -> None:
     wire.send(HELLO.encode(b""))
-    assert wire.fails(1002)
+    assert wire.is_closed_with(1002)
 
 
 # Pings and pongs.
@@ -98,29 +100,31 @@ def test_a_frame_without_a_mask_is_an_error(wire: FrameWire) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"Hello", b"\0\xff\xfe\xfd\xfc", b"\xfe" * 125], ids=["empty", "text", "", "125"]
 )
-def test_a_ping_gets_its_payload_back(wire: FrameWire, data: bytes, piece: int) -> None:
-    assert wire.put_in_pieces(piece, Frame(PING, data)).frame() == Frame(PONG, data)
+def test_a_ping_gets_its_payload_back(wire: WebSocketConnection, data: bytes, piece: int) -> None:
+    assert wire.send_frames_in_pieces(piece, Frame(PING, data)).read_frame() == Frame(PONG, data)
     leave(wire)
 
 
-def test_ten_pings_get_ten_pongs_in_order(wire: FrameWire) -> None:
+def test_ten_pings_get_ten_pongs_in_order(wire: WebSocketConnection) -> None:
     pings = [Frame(PING, b"%d" % number) for number in range(10)]
     for piece in (1, 1000):
-        wire.put_in_pieces(piece, *pings)
-        assert [wire.frame() for _ in pings] == [Frame(PONG, ping.payload) for ping in pings]
+        wire.send_frames_in_pieces(piece, *pings)
+        assert [wire.read_frame() for _ in pings] == [Frame(PONG, ping.payload) for ping in pings]
     leave(wire)
 
 
 @pytest.mark.parametrize("data", [b"", b"unsolicited"])
-def test_a_pong_that_nobody_asked_for_is_no_matter(wire: FrameWire, data: bytes) -> None:
-    assert wire.put(Frame(PONG, data), Frame(PING, b"1")).frame() == Frame(PONG, b"1")
+def test_a_pong_that_nobody_asked_for_is_no_matter(wire: WebSocketConnection, data: bytes) -> None:
+    assert wire.send_frames(Frame(PONG, data), Frame(PING, b"1")).read_frame() == Frame(PONG, b"1")
     leave(wire)
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-def test_a_control_frame_longer_than_125_bytes_is_an_error(wire: FrameWire, opcode: int) -> None:
-    wire.put(Frame(opcode, b"\x03\xe8" + b"x" * 124))
-    assert wire.fails(1002)
+def test_a_control_frame_longer_than_125_bytes_is_an_error(
+    wire: WebSocketConnection, opcode: int
+) -> None:
+    wire.send_frames(Frame(opcode, b"\x03\xe8" + b"x" * 124))
+    assert wire.is_closed_with(1002)
 
 
 # Reserved bits and opcodes.
@@ -128,31 +132,31 @@ def test_a_control_frame_longer_than_125_bytes_is_an_error(wire: FrameWire, opco
 
 @pytest.mark.parametrize("reserved", range(1, 8))
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG, CLOSE])
-def test_a_reserved_bit_is_an_error(wire: FrameWire, opcode: int, reserved: int) -> None:
+def test_a_reserved_bit_is_an_error(wire: WebSocketConnection, opcode: int, reserved: int) -> None:
     # What came before it was no mistake.
-    assert wire.put(HELLO).frame() == HELLO
-    wire.put_in_pieces(1, Frame(opcode, b"\x03\xe8", reserved=reserved))
-    assert wire.fails(1002)
+    assert wire.send_frames(HELLO).read_frame() == HELLO
+    wire.send_frames_in_pieces(1, Frame(opcode, b"\x03\xe8", reserved=reserved))
+    assert wire.is_closed_with(1002)
 
 
 @pytest.mark.parametrize("data", [b"", b"data"])
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 def test_an_opcode_that_means_nothing_is_an_error(
-    wire: FrameWire, opcode: int, data: bytes
+    wire: WebSocketConnection, opcode: int, data: bytes
 ) -> None:
-    assert wire.put(HELLO).frame() == HELLO
-    wire.put(Frame(opcode, data), Frame(PING))
-    assert wire.fails(1002)
+    assert wire.send_frames(HELLO).read_frame() == HELLO
+    wire.send_frames(Frame(opcode, data), Frame(PING))
+    assert wire.is_closed_with(1002)
 
 
-def test_after_a_mistake_nothing_more_is_heard(wire: FrameWire, server: Server) -> None:
+def test_after_a_mistake_nothing_more_is_heard(wire: WebSocketConnection, server: Server) -> None:
     """A message right before it reaches the app, which may be too slow to answer."""
-    wire.put(HELLO, Frame(TEXT, b"bad", reserved=2), Frame(TEXT, b"more"), Frame(PING))
-    frame = wire.frame()
+    wire.send_frames(HELLO, Frame(TEXT, b"bad", reserved=2), Frame(TEXT, b"more"), Frame(PING))
+    frame = wire.read_frame()
     if frame == HELLO:
-        frame = wire.frame()
+        frame = wire.read_frame()
     assert (frame.opcode, frame.payload[:2]) == (CLOSE, b"\x03\xea")
-    assert wire.ends()
+    assert wire.ends_cleanly()
 
 
 # Fragments.
@@ -193,10 +197,10 @@ GOOD = {
 
 @pytest.mark.parametrize("piece", [1, 5, 100_000])
 @pytest.mark.parametrize("name", GOOD)
-def test_fragments_make_one_message(wire: FrameWire, name: str, piece: int) -> None:
+def test_fragments_make_one_message(wire: WebSocketConnection, name: str, piece: int) -> None:
     sent, expected = GOOD[name]
-    wire.put_in_pieces(piece, *sent)
-    assert [wire.frame() for _ in expected] == expected
+    wire.send_frames_in_pieces(piece, *sent)
+    assert [wire.read_frame() for _ in expected] == expected
     leave(wire)
 
 
@@ -215,22 +219,24 @@ BAD = {
 
 @pytest.mark.parametrize("piece", [1, 100_000])
 @pytest.mark.parametrize("name", BAD)
-def test_fragments_out_of_order_are_an_error(wire: FrameWire, name: str, piece: int) -> None:
-    wire.put_in_pieces(piece, *BAD[name])
-    assert wire.fails(1002)
+def test_fragments_out_of_order_are_an_error(
+    wire: WebSocketConnection, name: str, piece: int
+) -> None:
+    wire.send_frames_in_pieces(piece, *BAD[name])
+    assert wire.is_closed_with(1002)
 
 
-def test_a_third_fragment_after_the_last_is_an_error(wire: FrameWire) -> None:
-    assert wire.put(ONE, TWO).frame() == WHOLE
-    wire.put(Frame(CONT, b"fragment3", fin=False), HELLO)
-    assert wire.fails(1002)
+def test_a_third_fragment_after_the_last_is_an_error(wire: WebSocketConnection) -> None:
+    assert wire.send_frames(ONE, TWO).read_frame() == WHOLE
+    wire.send_frames(Frame(CONT, b"fragment3", fin=False), HELLO)
+    assert wire.is_closed_with(1002)
 
 
 @pytest.mark.parametrize("size", [1, 64, 1300, 65535])
-def test_a_long_message_in_many_fragments(wire: FrameWire, size: int) -> None:
+def test_a_long_message_in_many_fragments(wire: WebSocketConnection, size: int) -> None:
     text = "".join(chr(0x20 + i % 90) for i in range(65536 if size > 1 else 5000)).encode()
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
-    assert wire.put(*fragments(*pieces)).frame() == Frame(TEXT, text)
+    assert wire.send_frames(*fragments(*pieces)).read_frame() == Frame(TEXT, text)
     leave(wire)
 
 
@@ -290,59 +296,61 @@ KOSME = "κόσμε".encode()
 
 @pytest.mark.parametrize("name", VALID)
 def test_valid_text_comes_back_whole_or_in_fragments_of_one_byte(
-    wire: FrameWire, name: str
+    wire: WebSocketConnection, name: str
 ) -> None:
     data = VALID[name].encode()
-    assert wire.put(Frame(TEXT, data)).frame() == Frame(TEXT, data)
+    assert wire.send_frames(Frame(TEXT, data)).read_frame() == Frame(TEXT, data)
     single = fragments(*(data[i : i + 1] for i in range(len(data))))
-    assert wire.put(*single).frame() == Frame(TEXT, data)
+    assert wire.send_frames(*single).read_frame() == Frame(TEXT, data)
     leave(wire)
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_invalid_text_is_an_error(wire: FrameWire, name: str) -> None:
-    wire.put(Frame(TEXT, KOSME + INVALID[name] + b"edited"))
-    assert wire.fails(1007)
+def test_invalid_text_is_an_error(wire: WebSocketConnection, name: str) -> None:
+    wire.send_frames(Frame(TEXT, KOSME + INVALID[name] + b"edited"))
+    assert wire.is_closed_with(1007)
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_invalid_text_is_an_error_in_fragments_of_one_byte(wire: FrameWire, name: str) -> None:
+def test_invalid_text_is_an_error_in_fragments_of_one_byte(
+    wire: WebSocketConnection, name: str
+) -> None:
     data = KOSME + INVALID[name] + b"e"
-    wire.put(*fragments(*(data[i : i + 1] for i in range(len(data)))))
-    assert wire.fails(1007)
+    wire.send_frames(*fragments(*(data[i : i + 1] for i in range(len(data)))))
+    assert wire.is_closed_with(1007)
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_any_bytes_are_fine_in_a_binary_message(wire: FrameWire, name: str) -> None:
+def test_any_bytes_are_fine_in_a_binary_message(wire: WebSocketConnection, name: str) -> None:
     message = Frame(BINARY, INVALID[name])
-    assert wire.put(message).frame() == message
+    assert wire.send_frames(message).read_frame() == message
 
 
-def test_a_character_that_the_last_frame_leaves_open_is_an_error(wire: FrameWire) -> None:
-    wire.put(*fragments(KOSME, b"\xce"))
-    assert wire.fails(1007)
+def test_a_character_that_the_last_frame_leaves_open_is_an_error(wire: WebSocketConnection) -> None:
+    wire.send_frames(*fragments(KOSME, b"\xce"))
+    assert wire.is_closed_with(1007)
 
 
 @pytest.mark.parametrize("bad", [b"\xf4\x90\x80\x80", b"\xed\xa0\x80", b"\xc0\xaf", b"\xff"])
-def test_invalid_text_is_noticed_in_its_own_fragment(wire: FrameWire, bad: bytes) -> None:
+def test_invalid_text_is_noticed_in_its_own_fragment(wire: WebSocketConnection, bad: bytes) -> None:
     """The message goes on, and nothing that is still to come could make it valid."""
-    wire.put(*fragments(KOSME, bad, b"never sent")[:2])
-    assert wire.fails(1007)
+    wire.send_frames(*fragments(KOSME, bad, b"never sent")[:2])
+    assert wire.is_closed_with(1007)
 
 
-def test_invalid_text_is_noticed_at_the_byte_that_makes_it_so(wire: FrameWire) -> None:
+def test_invalid_text_is_noticed_at_the_byte_that_makes_it_so(wire: WebSocketConnection) -> None:
     """0xf4 may begin a character, 0xf4 0x90 may not."""
     beginning, more = Frame(TEXT, KOSME + b"\xf4", fin=False), Frame(CONT, b"\x90", fin=False)
-    assert wire.put(beginning, Frame(PING)).frame() == Frame(PONG)
-    wire.put(more)
-    assert wire.fails(1007)
+    assert wire.send_frames(beginning, Frame(PING)).read_frame() == Frame(PONG)
+    wire.send_frames(more)
+    assert wire.is_closed_with(1007)
 
 
 # Closing.
 
 
-def test_a_close_is_answered_and_the_connection_ended(wire: FrameWire) -> None:
-    assert wire.put(HELLO).frame() == HELLO
+def test_a_close_is_answered_and_the_connection_ended(wire: WebSocketConnection) -> None:
+    assert wire.send_frames(HELLO).read_frame() == HELLO
     leave(wire)
 
 
@@ -351,38 +359,38 @@ def test_a_close_is_answered_and_the_connection_ended(wire: FrameWire) -> None:
     [None, 1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]
     + [3000, 3999, 4000, 4999],
 )
-def test_a_valid_code_comes_back(wire: FrameWire, code: int | None) -> None:
-    wire.put(close_frame(code))
-    assert wire.closing() == (code, b"")
-    assert wire.ends()
+def test_a_valid_code_comes_back(wire: WebSocketConnection, code: int | None) -> None:
+    wire.send_frames(close_frame(code))
+    assert wire.read_close() == (code, b"")
+    assert wire.ends_cleanly()
 
 
 @pytest.mark.parametrize(
     "code",
     [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535],
 )
-def test_a_code_that_no_frame_may_carry_is_an_error(wire: FrameWire, code: int) -> None:
-    wire.put(close_frame(code))
-    assert wire.fails(1002)
+def test_a_code_that_no_frame_may_carry_is_an_error(wire: WebSocketConnection, code: int) -> None:
+    wire.send_frames(close_frame(code))
+    assert wire.is_closed_with(1002)
 
 
-def test_a_close_of_one_byte_is_an_error(wire: FrameWire) -> None:
-    wire.put(Frame(CLOSE, b"\x03"))
-    assert wire.fails(1002)
+def test_a_close_of_one_byte_is_an_error(wire: WebSocketConnection) -> None:
+    wire.send_frames(Frame(CLOSE, b"\x03"))
+    assert wire.is_closed_with(1002)
 
 
 @pytest.mark.parametrize("reason", [b"going", "ade, κόσμε".encode(), b"x" * 123])
-def test_a_reason_comes_back(wire: FrameWire, server: Server, reason: bytes) -> None:
-    wire.put(close_frame(1000, reason))
-    assert wire.closing() == (1000, reason)
-    assert wire.ends()
+def test_a_reason_comes_back(wire: WebSocketConnection, server: Server, reason: bytes) -> None:
+    wire.send_frames(close_frame(1000, reason))
+    assert wire.read_close() == (1000, reason)
+    assert wire.ends_cleanly()
     wait_for(lambda: f"1000 {reason.decode()} /echo" in events(server), "the app knows")
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_a_reason_that_is_no_text_is_an_error(wire: FrameWire, name: str) -> None:
-    wire.put(close_frame(1000, (KOSME + INVALID[name])[:123]))
-    assert wire.fails(1007)
+def test_a_reason_that_is_no_text_is_an_error(wire: WebSocketConnection, name: str) -> None:
+    wire.send_frames(close_frame(1000, (KOSME + INVALID[name])[:123]))
+    assert wire.is_closed_with(1007)
 
 
 @pytest.mark.parametrize(
@@ -390,21 +398,23 @@ def test_a_reason_that_is_no_text_is_an_error(wire: FrameWire, name: str) -> Non
     [[close_frame(1000)], [Frame(PING)], [HELLO], [ONE], [Frame(3)], [Frame(TEXT, b"\xff")]],
     ids=["close", "ping", "text", "fragment", "nonsense", "bad text"],
 )
-def test_after_a_close_nothing_more_is_heard(wire: FrameWire, more: Sequence[Frame]) -> None:
-    wire.put(close_frame(1000), *more)
-    assert wire.closing() == (1000, b"")
-    assert wire.ends()
+def test_after_a_close_nothing_more_is_heard(
+    wire: WebSocketConnection, more: Sequence[Frame]
+) -> None:
+    wire.send_frames(close_frame(1000), *more)
+    assert wire.read_close() == (1000, b"")
+    assert wire.ends_cleanly()
 
 
-def test_a_close_in_the_middle_of_a_message_is_answered(wire: FrameWire) -> None:
-    wire.put(ONE, close_frame(1000), TWO)
-    assert wire.closing() == (1000, b"")
-    assert wire.ends()
+def test_a_close_in_the_middle_of_a_message_is_answered(wire: WebSocketConnection) -> None:
+    wire.send_frames(ONE, close_frame(1000), TWO)
+    assert wire.read_close() == (1000, b"")
+    assert wire.ends_cleanly()
 
 
 def test_a_large_message_before_the_close_comes_back_if_it_was_waited_for(
-    wire: FrameWire,
+    wire: WebSocketConnection,
 ) -> None:
     large = Frame(BINARY, b"\xaa" * 262144)
-    assert wire.put(large).frame() == large
+    assert wire.send_frames(large).read_frame() == large
     leave(wire)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.certificates import Keyring
-from tests.live.frames import ACCEPT, BINARY, TEXT, Frame, FrameWire, close_frame
+from tests.live.frames import ACCEPT, BINARY, TEXT, Frame, WebSocketConnection, close_frame
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.memory import Peak
-from tests.live.secure import is_quiet, secure
+from tests.live.memory import PeakMemory
+from tests.live.secure import connect_tls, has_clean_log
 from tests.live.wire import CutOffError
 
 
@@ -26,12 +26,14 @@ def server(keys: Keyring, tmp_path_factory: Any) -> Iterator[Server]:
     times = ("--send-timeout", "600ms", "--ws-close-timeout", "500ms")
     with sockets(tmp_path_factory.mktemp("tls"), keys, *times) as server:
         yield server
-        assert is_quiet(server)
+        assert has_clean_log(server)
 
 
-def websocket(server: Server, keys: Keyring, target: str = "/echo", buffer: int = 0) -> FrameWire:
-    wire = FrameWire(secure(server, keys.ca.trusting(), buffer=buffer).socket)
-    answer = wire.ask(target)
+def websocket(
+    server: Server, keys: Keyring, target: str = "/echo", buffer: int = 0
+) -> WebSocketConnection:
+    wire = WebSocketConnection(connect_tls(server, keys.ca.trusting(), buffer=buffer).socket)
+    answer = wire.request_handshake(target)
     assert (answer.status, answer.get("sec-websocket-accept")) == (101, ACCEPT)
     return wire
 
@@ -40,40 +42,40 @@ def test_messages_of_all_sizes_and_a_proper_end(server: Server, keys: Keyring) -
     with websocket(server, keys) as wire:
         for size in (0, 125, 126, 65536, 3_000_000):
             message = Frame(BINARY, b"x" * size)
-            assert wire.put(message).frame() == message
-        wire.put(close_frame(1000))
-        assert wire.closing() == (1000, b"")
-        assert wire.ends()
+            assert wire.send_frames(message).frame() == message
+        wire.send_frames(close_frame(1000))
+        assert wire.read_close() == (1000, b"")
+        assert wire.ends_cleanly()
 
 
 def test_an_app_is_told_that_it_is_secure(server: Server, keys: Keyring) -> None:
     with websocket(server, keys, "/scope") as wire:
-        scope = json.loads(wire.frame().payload)
+        scope = json.loads(wire.read_frame().payload)
         assert scope["scheme"] == "wss"
         assert set(scope["extensions"]) == {"tls", "websocket.http.response"}
 
 
 def test_a_mistake_is_answered_before_the_end(server: Server, keys: Keyring) -> None:
     with websocket(server, keys) as wire:
-        wire.put(Frame(TEXT, b"\xff"), *[Frame(TEXT, b"more")] * 1000)
-        assert wire.closing()[0] == 1007
+        wire.send_frames(Frame(TEXT, b"\xff"), *[Frame(TEXT, b"more")] * 1000)
+        assert wire.read_close()[0] == 1007
 
 
 def test_a_client_that_does_not_take_part_in_closing_is_cut_off(
     server: Server, keys: Keyring
 ) -> None:
     with websocket(server, keys, "/closes/1000") as wire:
-        assert wire.closing()[0] == 1000
+        assert wire.read_close()[0] == 1000
         with pytest.raises((CutOffError, OSError)):
-            wire.rest()
+            wire.read_to_end()
 
 
 def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
     server: Server, keys: Keyring
 ) -> None:
     with websocket(server, keys) as wire:
-        assert wire.put(Frame(TEXT)).frame() == Frame(TEXT)
-    peak = Peak(server.workers()[0].pid)
+        assert wire.send_frames(Frame(TEXT)).frame() == Frame(TEXT)
+    peak = PeakMemory(server.workers()[0].pid)
     with websocket(server, keys, "/floods/50000", buffer=32768):
         wait_for(lambda: gone(server), "the app can send no more")
     assert peak.grown() < 16 << 20
@@ -88,8 +90,8 @@ def test_a_drain_does_not_wait_for_the_end_of_tls(keys: Keyring, tmp_path: Path)
     slow = ("--ws-close-timeout", "1h", "--kill-timeout", "1h")
     with sockets(tmp_path, keys, *slow) as server, websocket(server, keys) as wire:
         server.send(signal.SIGTERM)
-        assert wire.closing() == (1001, b"")
-        wire.put(close_frame(1001))
+        assert wire.read_close() == (1001, b"")
+        wire.send_frames(close_frame(1001))
         # It reads nothing more, and says no farewell.
         assert server.wait_exit() == 0
-        assert is_quiet(server)
+        assert has_clean_log(server)

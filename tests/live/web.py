@@ -17,7 +17,7 @@ KINDS = {
 """In the loop's thread, in a pool of threads, and asynchronous."""
 
 
-def web(
+def serving_app(
     kind: str, cwd: Path, *arguments: str, stdout: IO[bytes] | None = None, **options: Any
 ) -> AbstractContextManager[Server]:
     """One worker, unless ``options`` say otherwise, that serves the app of this kind."""
@@ -39,7 +39,7 @@ def open_gate(server: Server, name: str) -> None:
 
 
 @contextmanager
-def kept(
+def lazy_servers(
     start: Callable[[str], AbstractContextManager[Server]],
 ) -> Iterator[Callable[[str], Server]]:
     """Servers by kind, each started when it is first asked for and kept to the end.

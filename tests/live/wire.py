@@ -49,14 +49,14 @@ class Answer:
         return self.get("connection") == "close"
 
 
-class Wire:
+class RawConnection:
     """One connection. Use it as a context manager."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self._rest = b""
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> "RawConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,12 +64,12 @@ class Wire:
 
     # Out.
 
-    def send(self, *pieces: bytes) -> "Wire":
+    def send(self, *pieces: bytes) -> "RawConnection":
         """All at once."""
         self.socket.sendall(b"".join(pieces))
         return self
 
-    def send_bytewise(self, data: bytes) -> "Wire":
+    def send_bytewise(self, data: bytes) -> "RawConnection":
         """Each byte alone: the next one leaves when the server has read the one before.
 
         Only a unix socket can tell when that is. Ends early when the server answers or leaves,
@@ -93,7 +93,7 @@ class Wire:
             os.sched_yield()
         return True
 
-    def finish(self) -> "Wire":
+    def shut_down_writing(self) -> "RawConnection":
         """Say that nothing more will come, and keep listening."""
         self.socket.shutdown(socket.SHUT_WR)
         return self
@@ -134,9 +134,9 @@ class Wire:
             assert length is None, "both Transfer-Encoding and Content-Length"
             return self._chunks(answer.trailers)
         if length is not None:
-            return self.take(int(length))
+            return self.read_exactly(int(length))
         assert answer.closes, "nothing tells where the body ends"
-        return self.rest()
+        return self.read_to_end()
 
     def _chunks(self, trailers: list[tuple[str, str]]) -> bytes:
         body = bytearray()
@@ -146,20 +146,20 @@ class Wire:
             size = int(line, 16)
             if not size:
                 break
-            body += self.take(size)
-            assert self.take(2) == b"\r\n"
+            body += self.read_exactly(size)
+            assert self.read_exactly(2) == b"\r\n"
         while line := self._until(b"\r\n")[:-2]:
             trailers.append(_field(line))
         return bytes(body)
 
-    def take(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         """So many bytes. Raises CutOffError."""
         while len(self._rest) < size:
             self._more()
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
-    def skip(self, size: int) -> None:
+    def read_and_discard(self, size: int) -> None:
         """Read so many bytes and throw them away, fast. Raises CutOffError."""
         left = size - len(self._rest)
         self._rest = self._rest[size:]
@@ -176,7 +176,7 @@ class Wire:
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._rest:
             self._more()
-        return self.take(self._rest.index(mark) + len(mark))
+        return self.read_exactly(self._rest.index(mark) + len(mark))
 
     def _more(self) -> None:
         try:
@@ -187,7 +187,7 @@ class Wire:
             raise CutOffError(f"ended after {self._rest[:200]!r}")
         self._rest += data
 
-    def rest(self) -> bytes:
+    def read_to_end(self) -> bytes:
         """All up to a clean end of the connection. Raises CutOffError for a reset."""
         while True:
             try:
@@ -199,11 +199,11 @@ class Wire:
                 return data
             self._rest += data
 
-    def ends(self) -> bool:
+    def ends_cleanly(self) -> bool:
         """Whether the server ends the connection cleanly and sends nothing more before it."""
-        return self.rest() == b""
+        return self.read_to_end() == b""
 
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the connection ended cleanly before another byte. Raises CutOffError."""
         if self._rest:
             return False
@@ -221,7 +221,7 @@ class Wire:
             return True
         return False
 
-    def readable(self, within: float) -> bool:
+    def is_readable(self, within: float) -> bool:
         """Whether there is something to read, at the latest after ``within`` seconds."""
         return bool(self._rest or select.select([self.socket], [], [], within)[0])
 
@@ -237,7 +237,7 @@ def unread(sock: socket.socket) -> int:
     return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0])
 
 
-def tcp(server: Server, receive_buffer: int = 0) -> Wire:
+def tcp(server: Server, receive_buffer: int = 0) -> RawConnection:
     """Connect; a small ``receive_buffer`` makes a client that cannot swallow much unread."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer:
@@ -245,15 +245,15 @@ def tcp(server: Server, receive_buffer: int = 0) -> Wire:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(PATIENCE)
     sock.connect(("127.0.0.1", server.port))
-    return Wire(sock)
+    return RawConnection(sock)
 
 
-def unix(path: Any) -> Wire:
+def unix(path: Any) -> RawConnection:
     """Connect to a unix socket."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(PATIENCE)
     sock.connect(str(path))
-    return Wire(sock)
+    return RawConnection(sock)
 
 
 def get(target: str, *fields: str, version: str = "1.1", method: str = "GET") -> bytes:

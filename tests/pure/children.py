@@ -13,7 +13,7 @@ from prefork.unix.process import Child, fork
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 
-def born(life: Callable[[], int]) -> Child:
+def fork_child(life: Callable[[], int]) -> Child:
     """A child that runs ``life`` and nothing that the test runner wants to do at its own exit."""
 
     def alone() -> int:
@@ -24,7 +24,7 @@ def born(life: Callable[[], int]) -> Child:
 
 
 @contextmanager
-def no_descriptor_left() -> Iterator[None]:
+def no_free_descriptors() -> Iterator[None]:
     """Every new descriptor is refused (EMFILE)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)

@@ -31,7 +31,7 @@ EXCEPTIONS = {
 PURE = {"pool", "config", "wire"}
 IMPURE = {"os", "socket", "signal", "time", "logging", "asyncio", "threading"}
 
-LONGEST = 400
+LONGEST = 500
 """Lines in a file; who comes near looks for the second concept in it."""
 
 LONGER = {

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from prefork.plural import counted
+from prefork.plural import pluralize
 
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
-FIXED = {"LONGEST"}
+FIXED = {"MAX_LINE_SIZE"}
 """Numbers that are never one."""
 
 
@@ -17,16 +17,16 @@ FIXED = {"LONGEST"}
     ("number", "text"), [(0, "0 workers"), (1, "1 worker"), (2, "2 workers"), (12, "12 workers")]
 )
 def test_only_one_is_singular(number: int, text: str) -> None:
-    assert counted(number, "worker") == text
+    assert pluralize(number, "worker") == text
 
 
 def test_the_verb_goes_with_the_noun() -> None:
-    assert counted(1, "line was lost", "lines were lost") == "1 line was lost"
-    assert counted(3, "line was lost", "lines were lost") == "3 lines were lost"
+    assert pluralize(1, "line was lost", "lines were lost") == "1 line was lost"
+    assert pluralize(3, "line was lost", "lines were lost") == "3 lines were lost"
 
 
 def test_a_number_may_be_shown_in_another_way() -> None:
-    assert counted(12345, "connection", show=lambda n: f"{n:,}") == "12,345 connections"
+    assert pluralize(12345, "connection", show=lambda n: f"{n:,}") == "12,345 connections"
 
 
 def test_no_text_writes_a_plural_behind_a_number_by_itself() -> None:

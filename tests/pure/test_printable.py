@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.printable import printable_line, printable_text, printable_value, shortened
+from prefork.printable import cut_middle, printable_line, printable_text, printable_value
 
 EVERY = st.text(st.characters(codec=None, categories=None))
 """All of str, lone surrogates included; hypothesis leaves them out by itself."""
@@ -96,7 +96,7 @@ def test_a_value_keeps_its_shape() -> None:
 
 @given(EVERY, st.integers(2, 50))
 def test_a_text_that_is_shortened_keeps_both_ends(text: str, most: int) -> None:
-    short = shortened(text, most)
+    short = cut_middle(text, most)
     if len(text) <= most:
         assert short == text
     else:

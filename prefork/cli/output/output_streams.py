@@ -41,7 +41,7 @@ class PrintableStream:
         return getattr(self.stream, name)
 
 
-def original(stream: TextIO) -> TextIO:
+def original_stream(stream: TextIO) -> TextIO:
     """The stream that Python made, for a caller that makes its texts printable itself."""
     return stream.stream if isinstance(stream, PrintableStream) else stream
 
@@ -56,7 +56,7 @@ def printable_streams() -> Iterator[None]:
 @contextmanager
 def original_streams() -> Iterator[None]:
     """Meanwhile they are those that Python made: an app is served, or loaded."""
-    with _streams(original(sys.stdout), original(sys.stderr)):
+    with _streams(original_stream(sys.stdout), original_stream(sys.stderr)):
         yield
 
 
@@ -71,7 +71,7 @@ def _streams(stdout: TextIO, stderr: TextIO) -> Iterator[None]:
 
 
 def _printable(stream: TextIO) -> TextIO:
-    return cast(TextIO, PrintableStream(original(stream)))
+    return cast(TextIO, PrintableStream(original_stream(stream)))
 
 
 def print_json(value: Any, indent: int | None = 1) -> None:

@@ -22,7 +22,7 @@ _RESOURCES = frozenset(
 )
 
 
-def refusal(error: OSError) -> MachineError | None:
+def resource_error(error: OSError) -> MachineError | None:
     """The error for the operator; None: the cause may well be in prefork."""
     if error.errno not in _RESOURCES:
         return None

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from prefork.errors import MachineError
-from prefork.unix.nonblocking_writer import say
+from prefork.unix.nonblocking_writer import print_to_stderr
 
 
 class OutputError(MachineError):
@@ -21,7 +21,7 @@ class OutputError(MachineError):
         super().__init__(f"cannot write to stdout: {error.strerror}")
 
 
-class _Stdout(io.FileIO):
+class _CheckedStdout(io.FileIO):
     """``is_lost``: it failed once, and what is written from now on is dropped. ``is_given_back``:
     so is it then, because stdout is Python's own again."""
 
@@ -45,14 +45,14 @@ class _Stdout(io.FileIO):
         return size
 
 
-def watch() -> None:
+def report_write_errors() -> None:
     """From now on ``print`` raises OutputError. Where stdout is not the process's own, as in a test
     or in a program that calls us, nothing changes."""
     before = sys.stdout
     if before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
         return
     before.flush()
-    raw = _Stdout(before.fileno(), "wb", closefd=False)
+    raw = _CheckedStdout(before.fileno(), "wb", closefd=False)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=before.encoding,
@@ -62,7 +62,7 @@ def watch() -> None:
     )
 
 
-def give_back() -> None:
+def restore_stdout() -> None:
     """Stdout is Python's own again; what was not written yet is dropped."""
     watched, sys.stdout = sys.stdout, sys.__stdout__ or sys.stdout
     raw = _raw(watched)
@@ -71,7 +71,7 @@ def give_back() -> None:
         watched.flush()
 
 
-def finish(code: int) -> int:
+def finish_output(code: int) -> int:
     """Write what is left, at the end of a command; the exit code, which was ``code`` so far."""
     raw = _raw(sys.stdout)
     try:
@@ -81,18 +81,18 @@ def finish(code: int) -> int:
     except BrokenPipeError:
         code = code or 128 + signal.SIGPIPE
     except (OutputError, OSError) as error:
-        tell_error(str(error))
+        print_error(str(error))
         code = code or MachineError.exit_code
-    give_back()
+    restore_stdout()
     return code
 
 
-def tell_error(text: str) -> None:
+def print_error(text: str) -> None:
     """An error for the operator. Stderr may be on the full disk that is to be told of, or a pipe
     that nothing reads, and then the exit code tells it all the same."""
-    say(f"prefork: {text}")
+    print_to_stderr(f"prefork: {text}")
 
 
-def _raw(stream: object) -> _Stdout | None:
+def _raw(stream: object) -> _CheckedStdout | None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    return raw if isinstance(raw, _Stdout) else None
+    return raw if isinstance(raw, _CheckedStdout) else None

@@ -11,19 +11,19 @@ from typing import Any
 
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect, peer_pid
-from prefork.unix.home import Entry, entries, home
+from prefork.unix.home import RegistryEntry, list_entries, registry_path
 from prefork.wire import control as wire
 
-LEAVES_WITHIN = 10.0
+EXIT_TIMEOUT = 10.0
 """Seconds in which a master that answers no more has ended, on a machine with other work, too."""
 
-STARTS_WITHIN = 30.0
+START_TIMEOUT = 30.0
 """Seconds in which a master that holds its lock listens on its control socket, or has ended."""
 
-ANSWERS_WITHIN = 2.0
+ANSWER_TIMEOUT = 2.0
 """Seconds in which a master that is not hung says something about itself."""
 
-AT_ONCE = 16
+MAX_PARALLEL = 16
 """Masters that are asked at the same time."""
 
 OnProgress = Callable[[wire.Progress], None]
@@ -32,12 +32,12 @@ OnProgress = Callable[[wire.Progress], None]
 class NotRunningError(UsageError):
     """No master runs that could be asked: the app was stopped, was killed, or was deleted."""
 
-    def __init__(self, entry: Entry) -> None:
-        now = Entry(entry.path)
+    def __init__(self, entry: RegistryEntry) -> None:
+        now = RegistryEntry(entry.path)
         if not now.state:
             super().__init__(f"{entry.name} does not run, and is not in the list any more")
             return
-        if now.runs():  # the state is that of the next master
+        if now.is_running():  # the state is that of the next master
             super().__init__(f"{entry.name} ended, and another master runs now; repeat the command")
             return
         killed = ": its master was killed" if now.state.get("pid") else ""
@@ -48,7 +48,7 @@ class NotRunningError(UsageError):
 class NotListeningError(MachineError):
     """A master holds the lock of an app and does not listen: it starts, or it ends."""
 
-    def __init__(self, entry: Entry, waited: float) -> None:
+    def __init__(self, entry: RegistryEntry, waited: float) -> None:
         since = f"for more than {waited:g} s"
         super().__init__(f"{entry.name} has been starting or ending {since}; its log may say why")
 
@@ -111,7 +111,7 @@ class Client:
     """
 
     def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
-        self.home = Path(where) if where is not None else home(os.environ)
+        self.home = Path(where) if where is not None else registry_path(os.environ)
 
     def apps(self) -> list[dict[str, Any]]:
         """Every app: what it says about itself, or what its folder says when it does not answer.
@@ -122,8 +122,8 @@ class Client:
         """
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs ask one
 
-        found = list(entries(self.home))
-        with ThreadPoolExecutor(AT_ONCE) as threads:  # one that hangs holds up no other
+        found = list(list_entries(self.home))
+        with ThreadPoolExecutor(MAX_PARALLEL) as threads:  # one that hangs holds up no other
             return list(threads.map(self.describe, found))
 
     def measured(self) -> list[dict[str, Any]]:
@@ -132,17 +132,17 @@ class Client:
         ours to look at. It is what ``list --json`` and ``show --json`` print; with ``--watch``
         rate, p50 and p99 are those of the last four seconds.
         """
-        from prefork.cli.registry.process_usage import measured  # noqa: PLC0415 - only some need psutil
+        from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
 
-        return measured(self.apps())
+        return measure_usage(self.apps())
 
-    def find(self, *targets: str) -> list[Entry]:
+    def find(self, *targets: str) -> list[RegistryEntry]:
         """The apps that names, namespaces, ``all`` or ``/regular expressions/`` mean.
 
         Raises UsageError for one that means none, with the nearest name.
         """
-        known = {entry.name: entry for entry in entries(self.home)}
-        found: dict[str, Entry] = {}
+        known = {entry.name: entry for entry in list_entries(self.home)}
+        found: dict[str, RegistryEntry] = {}
         for target in targets:
             names = _matching(target, list(known)) or [
                 name for name, entry in known.items() if entry.state.get("namespace") == target
@@ -152,33 +152,33 @@ class Client:
             found.update((name, known[name]) for name in names)
         return list(found.values())
 
-    def describe(self, entry: Entry) -> dict[str, Any]:
+    def describe(self, entry: RegistryEntry) -> dict[str, Any]:
         """One app, see ``apps``."""
         told: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
         if "arguments" in told:
-            from prefork.config.flags import without_environment  # noqa: PLC0415 - all options
+            from prefork.config.flags import remove_env_options  # noqa: PLC0415 - all options
 
-            told["arguments"], _ = without_environment(told["arguments"])
-        if not entry.runs():
+            told["arguments"], _ = remove_env_options(told["arguments"])
+        if not entry.is_running():
             told["state"] = "dead" if entry.state.get("pid") else "stopped"
             return told
         try:
-            said = self.ask(entry, "show", timeout=ANSWERS_WITHIN)
+            said = self.ask(entry, "show", timeout=ANSWER_TIMEOUT)
         except NotRunningError:
-            return self.describe(Entry(entry.path))
+            return self.describe(RegistryEntry(entry.path))
         except NotListeningError:
             return {**told, "state": "starting"}
         except MachineError:
-            from prefork.cli.registry.scoreboard_reader import past_the_master  # noqa: PLC0415 - only for the unlucky
+            from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415 - only for the unlucky
 
-            return {**told, "state": "hung", **past_the_master(entry.state)}
+            return {**told, "state": "hung", **describe_from_scoreboard(entry.state)}
         except wire.RefusedError as error:
             return {**told, "state": "denied", "denied": str(error)}
         return {**told, **said, "answers": True}
 
     def ask(
         self,
-        entry: Entry,
+        entry: RegistryEntry,
         verb: str,
         timeout: float | None = None,
         on_progress: OnProgress = lambda _progress: None,
@@ -196,22 +196,22 @@ class Client:
                 if isinstance(said, wire.Result):
                     return said.value
                 on_progress(said)
-        if entry.wait_until_it_ends(LEAVES_WITHIN, pid):
+        if entry.wait_for_end(EXIT_TIMEOUT, pid):
             raise NotRunningError(entry)
         raise MachineError(f"{entry.name}: the master left without an answer")
 
-    def reach(self, entry: Entry, timeout: float | None) -> socket.socket:
+    def reach(self, entry: RegistryEntry, timeout: float | None) -> socket.socket:
         """A connection to the master of an app; one that does not listen yet is waited for.
 
         Raises NotRunningError, NotListeningError, MachineError.
         """
-        patience = STARTS_WITHIN if timeout is None else min(timeout, STARTS_WITHIN)
+        patience = START_TIMEOUT if timeout is None else min(timeout, START_TIMEOUT)
         deadline = time.monotonic() + patience
         while True:
             try:
                 return connect(entry.control, timeout)
             except MachineError as error:
-                if not entry.runs():
+                if not entry.is_running():
                     raise NotRunningError(entry) from None
                 if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
                     raise
@@ -219,15 +219,15 @@ class Client:
                 raise NotListeningError(entry, patience)
             time.sleep(0.01)
 
-    def latest(self, entry: Entry) -> Entry:
+    def latest(self, entry: RegistryEntry) -> RegistryEntry:
         """The app with the state of the master that runs now; one that is just starting is waited
         for, because until then its folder tells of the one before. Raises MachineError."""
-        if entry.runs() and not entry.control.exists():
+        if entry.is_running() and not entry.control.exists():
             with suppress(NotRunningError):
                 self.reach(entry, None).close()
-        return Entry(entry.path)
+        return RegistryEntry(entry.path)
 
-    def events(self, entry: Entry) -> Iterator[wire.Progress]:
+    def events(self, entry: RegistryEntry) -> Iterator[wire.Progress]:
         """Everything that happens from now on."""
         with self.reach(entry, None) as connection:
             for said in self._talk(entry, connection, None, "events", {}):
@@ -236,20 +236,20 @@ class Client:
 
     def _talk(
         self,
-        entry: Entry,
+        entry: RegistryEntry,
         connection: socket.socket,
         timeout: float | None,
         verb: str,
         arguments: Mapping[str, Any],
     ) -> Iterator[wire.Progress | wire.Result]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        lines = wire.Lines()
+        lines = wire.LineDecoder()
         try:
             with suppress(BrokenPipeError):  # it hung up already, and said why
-                connection.sendall(wire.request(verb, **arguments))
+                connection.sendall(wire.encode_request(verb, **arguments))
             while data := _receive(connection, deadline):
                 for line in lines.feed(data):
-                    yield wire.read_answer(line)
+                    yield wire.decode_answer(line)
         except TimeoutError:
             why = f"{verb} did not end within {timeout:g} s; it goes on"
             raise MachineError(f"{entry.name}: {why}") from None
@@ -259,7 +259,7 @@ class Client:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
 
 
-def alive(app: Mapping[str, Any]) -> bool:
+def is_running(app: Mapping[str, Any]) -> bool:
     """Whether the master of an app runs that a client has described."""
     return app.get("state") not in ("dead", "stopped")
 

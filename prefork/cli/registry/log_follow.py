@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import IO
 
 from prefork.errors import MachineError
-from prefork.observe.log_archive import list_old
-from prefork.observe.log_rotation import Old, next_number
-from prefork.unix.directory import Directory, ForeignFileError, locate
-from prefork.unix.identity import user_name
-from prefork.unix.regular_file import NotRegularError
+from prefork.observe.log_archive import list_rotated
+from prefork.observe.log_rotation import RotatedLog, next_number
+from prefork.unix.directory import Directory, UntrustedFileError, resolve_file
+from prefork.unix.identity import describe_user
+from prefork.unix.regular_file import NotRegularFileError
 
 READ_AT_ONCE = 1024 * 1024
 WINDOWS = (256 * 1024, 8 * 1024 * 1024)
 """Bytes from the end of a file, in which the last lines are looked for first."""
 
 
-class Tail:
+class LogFollower:
     """Of the log at ``path``. Methods raise MachineError for a file that is no log.
 
     Root, who may read everything, follows no symlink of another user, and opens no fifo.
@@ -38,7 +38,7 @@ class Tail:
         self._rest = b""
         self._open()
 
-    def backwards(self) -> Iterator[list[str]]:
+    def read_backwards(self) -> Iterator[list[str]]:
         """All lines so far, again and again with more of them, first those of the last part."""
         size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
         for window in WINDOWS:
@@ -51,7 +51,7 @@ class Tail:
                 lines = [*self._old_lines(old.number), *lines]
                 yield lines
 
-    def more(self) -> Iterator[list[str]]:
+    def read_new_lines(self) -> Iterator[list[str]]:
         """Lines that came since, and until nothing more comes."""
         yield from self._read()
         if self._was_replaced():
@@ -77,22 +77,22 @@ class Tail:
 
     def _open_log(self) -> IO[bytes] | None:
         try:
-            folder, name = locate(str(self._path), _require_good_link)
+            folder, name = resolve_file(str(self._path), _require_good_link)
             with folder:
                 return open(folder.open_regular(name), "rb")
         except FileNotFoundError:
             return None
-        except (ForeignFileError, NotRegularError) as error:
+        except (UntrustedFileError, NotRegularFileError) as error:
             raise MachineError(f"cannot read {self._path}: {error.strerror}") from error
 
     def _next_number(self) -> int:
         return next_number(self._list_old())
 
-    def _list_old(self) -> list[Old]:
+    def _list_old(self) -> list[RotatedLog]:
         try:
-            folder, name = Directory.of(self._path)
+            folder, name = Directory.open_parent(self._path)
             with folder:
-                return list_old(folder, name)
+                return list_rotated(folder, name)
         except FileNotFoundError:
             return []
 
@@ -122,7 +122,7 @@ class Tail:
         return self._file is None or not os.path.samestat(now, os.fstat(self._file.fileno()))
 
     def _old_lines(self, number: int) -> list[str]:
-        folder, name = Directory.of(self._path)
+        folder, name = Directory.open_parent(self._path)
         with folder:
             with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}") as file:
                 return _decode(file.read().split(b"\n")[:-1])
@@ -134,14 +134,14 @@ class Tail:
 def _reading(folder: Directory, name: str) -> IO[bytes]:
     try:
         return open(folder.open_regular(name), "rb")
-    except (ForeignFileError, NotRegularError):
+    except (UntrustedFileError, NotRegularFileError):
         raise FileNotFoundError from None  # it is no log of ours
 
 
 def _require_good_link(_folder: Directory, link: os.stat_result) -> None:
     """Whatever the kernel lets another user than root read, that user may read by a symlink."""
     if os.geteuid() == 0 != link.st_uid:
-        raise ForeignFileError(f"it is a symlink of {user_name(link.st_uid)}'s")
+        raise UntrustedFileError(f"it is a symlink of {describe_user(link.st_uid)}'s")
 
 
 def _decode(lines: list[bytes]) -> list[str]:

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prefork.cli.output.standard_output import tell_error
+from prefork.cli.output.standard_output import print_error
 from prefork.cli.verbs.launch import StartFailedError
 from prefork.errors import PreforkError, UsageError
-from prefork.unix.poller import Waiter
-from prefork.unix.process import Child, fork, let_signals_through
+from prefork.unix.poller import Poller
+from prefork.unix.process import Child, fork, unblock_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Task:
 
 def run_tasks(tasks: Sequence[Task], at_a_time: int) -> dict[str, int]:
     """Do all of them; the exit codes by name. What comes after one that failed is not done."""
-    run = _Run(tasks)
+    run = _TaskScheduler(tasks)
     while run.waiting or run.going:
         run.refuse()
         for task in run.ready()[: at_a_time - len(run.going)]:
@@ -39,14 +39,14 @@ def run_tasks(tasks: Sequence[Task], at_a_time: int) -> dict[str, int]:
     return run.codes
 
 
-class _Run:
+class _TaskScheduler:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.waiting = {task.name: task for task in tasks}
         self.going: dict[str, Child] = {}
         self.codes: dict[str, int] = {}
         self._total = len(tasks)
         self._first = {task.name for task in tasks if not task.last}
-        self._waiter = Waiter()
+        self._waiter = Poller()
 
     def refuse(self) -> None:
         """Those that come after one that failed, one behind the other."""
@@ -77,7 +77,7 @@ class _Run:
         child = fork(lambda: _act(task))
         self.going[task.name] = child
         del self.waiting[task.name]
-        self._waiter.watch(child.pidfd, lambda: self._reap(task.name))
+        self._waiter.add_reader(child.pidfd, lambda: self._reap(task.name))
 
     def wait(self) -> None:
         """Until one has ended."""
@@ -86,7 +86,7 @@ class _Run:
 
     def _reap(self, name: str) -> None:
         child = self.going.pop(name)
-        self._waiter.forget(child.pidfd)
+        self._waiter.remove(child.pidfd)
         code = child.reap().code
         self._end(name, PreforkError.exit_code if code is None else code)
 
@@ -96,7 +96,7 @@ class _Run:
 
 
 def _act(task: Task) -> int:
-    let_signals_through()
+    unblock_signals()
     try:
         task.act()
         return 0
@@ -106,5 +106,5 @@ def _act(task: Task) -> int:
 
 def _failed(error: PreforkError) -> int:
     if not isinstance(error, StartFailedError):
-        tell_error(str(error))
+        print_error(str(error))
     return error.exit_code

@@ -8,41 +8,41 @@ from typing import Any
 
 import psutil
 
-from prefork.cli.registry.client import alive
+from prefork.cli.registry.client import is_running
 from prefork.unix.cores import usable_cores
 
 App = Mapping[str, Any]
 
-GLANCE = 0.2
+CPU_SAMPLE_SECONDS = 0.2
 """Seconds over which CPU is measured for a single look."""
 
 SHORTEST = 0.1
 """Seconds that have to pass, or the last measure stands: CPU time comes in steps of 10 ms."""
 
 
-class Gauges:
+class UsageSampler:
     """Remembers the last look at each process."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[float, float, float]] = {}
         """By pid: when, CPU time until then, and the percentage of then."""
 
-    def begin(self, app: App) -> None:
+    def start(self, app: App) -> None:
         """Note how much CPU time its processes have used, for the look that follows."""
-        master = app.get("pid") if alive(app) else None
+        master = app.get("pid") if is_running(app) else None
         for pid in (master, *(worker.get("pid") for worker in app.get("workers", ()))):
             with suppress(psutil.Error):
                 if pid and pid not in self._seen:
                     times = psutil.Process(pid).cpu_times()
                     self._seen[pid] = (time.monotonic(), times.user + times.system, 0.0)
 
-    def measured(self, app: App) -> dict[str, Any]:
+    def sample(self, app: App) -> dict[str, Any]:
         """The app with ``cpu`` (percent of one core since the last look) and ``memory`` (bytes,
         PSS) of master and workers together, and of each worker. None: not ours to look at."""
         workers = [
             {**worker, **self._process(worker.get("pid"))} for worker in app.get("workers", ())
         ]
-        parts = [self._process(app.get("pid") if alive(app) else None), *workers]
+        parts = [self._process(app.get("pid") if is_running(app) else None), *workers]
         told = {name: _sum(part[name] for part in parts) for name in ("cpu", "memory")}
         return {**app, **told, **({"workers": workers} if "workers" in app else {})}
 
@@ -64,17 +64,17 @@ class Gauges:
         return {"cpu": round(percent, 1), "memory": memory}
 
 
-def measured(apps: Sequence[App]) -> list[dict[str, Any]]:
+def measure_usage(apps: Sequence[App]) -> list[dict[str, Any]]:
     """All of them, with the CPU of a moment."""
-    gauges = Gauges()
-    until = time.monotonic() + GLANCE
+    gauges = UsageSampler()
+    until = time.monotonic() + CPU_SAMPLE_SECONDS
     for app in apps:
-        gauges.begin(app)
+        gauges.start(app)
     if apps:
         time.sleep(max(0.0, until - time.monotonic()))
     # The kernel looks at each page of a process for its share of memory: 1 ms and more.
     with ThreadPoolExecutor(usable_cores()) as threads:
-        return list(threads.map(gauges.measured, apps))
+        return list(threads.map(gauges.sample, apps))
 
 
 def _sum(parts: Iterable[Any]) -> Any:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from prefork.unix.scoreboard import Rows, look
-from prefork.wire.row_values import reading, together
+from prefork.unix.scoreboard import Rows, open_scoreboard
+from prefork.wire.row_values import app_values, worker_values
 from prefork.wire.scoreboard import WORKER_STATES
 
 _DESCRIPTOR = re.compile(r"/proc/\d+/fd/\d+")
@@ -14,20 +14,20 @@ _DESCRIPTOR = re.compile(r"/proc/\d+/fd/\d+")
 READY = WORKER_STATES.index("ready")
 
 
-def scoreboard(state: Mapping[str, Any]) -> Rows | None:
+def open_app_scoreboard(state: Mapping[str, Any]) -> Rows | None:
     """The one that the app's folder names; None when there is none, or it is not ours to read."""
     path = str(state.get("scoreboard") or "")
     if not _DESCRIPTOR.fullmatch(path):
         return None  # the state may be another user's, and root opens no device by its word
     try:
-        return look(path)
+        return open_scoreboard(path)
     except (OSError, ValueError):
         return None
 
 
-def past_the_master(state: Mapping[str, Any]) -> dict[str, Any]:
+def describe_from_scoreboard(state: Mapping[str, Any]) -> dict[str, Any]:
     """What a master would say of its workers, as far as its scoreboard knows."""
-    board = scoreboard(state)
+    board = open_app_scoreboard(state)
     if board is None:
         return {}
     head, rows, now = board.head(), list(board), monotonic()
@@ -37,7 +37,7 @@ def past_the_master(state: Mapping[str, Any]) -> dict[str, Any]:
         "target": head["target"],
         "ready": sum(row["state"] == READY for row in rows),
         "restarts": head["restarts"],
-        "figures": together(rows, now),
+        "figures": app_values(rows, now),
         "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
     }
 
@@ -49,5 +49,5 @@ def _worker(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "generation": row["generation"],
         "state": WORKER_STATES[row["state"]],
         "since": row["born"],
-        **reading(row, now),
+        **worker_values(row, now),
     }

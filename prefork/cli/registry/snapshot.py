@@ -4,37 +4,37 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from prefork.cli.registry.client import Client, alive
-from prefork.cli.registry.log_tail import Recent
-from prefork.cli.registry.process_usage import Gauges
-from prefork.cli.registry.scoreboard_reader import scoreboard
-from prefork.cli.registry.windowed_stats import Lately
+from prefork.cli.registry.client import Client, is_running
+from prefork.cli.registry.log_tail import LogTail
+from prefork.cli.registry.process_usage import UsageSampler
+from prefork.cli.registry.scoreboard_reader import open_app_scoreboard
+from prefork.cli.registry.windowed_stats import WindowedStats
 from prefork.observe.log_records import Record
 
 
-class Look:
+class AppSampler:
     """Remembers the last ones: CPU is of the time in between, requests are of the last seconds."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._gauges = Gauges()
-        self._lately: dict[str, Lately] = {}
-        self._recent: tuple[str, Recent] | None = None
+        self._gauges = UsageSampler()
+        self._lately: dict[str, WindowedStats] = {}
+        self._recent: tuple[str, LogTail] | None = None
 
-    def apps(self) -> list[dict[str, Any]]:
+    def sample_apps(self) -> list[dict[str, Any]]:
         """All of them, as they are now. Raises PreforkError."""
         apps = []
-        for app in map(self._gauges.measured, self._client.apps()):
-            board = scoreboard(app) if alive(app) else None
-            lately = self._lately.setdefault(str(app["name"]), Lately())
-            apps.append(lately.since(app, list(board or ()), time.monotonic()))
+        for app in map(self._gauges.sample, self._client.apps()):
+            board = open_app_scoreboard(app) if is_running(app) else None
+            lately = self._lately.setdefault(str(app["name"]), WindowedStats())
+            apps.append(lately.add_to(app, list(board or ()), time.monotonic()))
         return apps
 
-    def log(self, name: str) -> Sequence[Record] | None:
+    def recent_log(self, name: str) -> Sequence[Record] | None:
         """Of one app."""
         if self._recent is None or self._recent[0] != name:
             found = [entry for entry in self._client.find("all") if entry.name == name]
-            if found and not found[0].is_ours:
+            if found and not found[0].is_manageable:
                 found[0].state = self._client.describe(found[0])  # its master tells where they are
-            self._recent = (name, Recent(found[0])) if found else None
-        return self._recent[1].look() if self._recent else None
+            self._recent = (name, LogTail(found[0])) if found else None
+        return self._recent[1].read() if self._recent else None

@@ -12,25 +12,25 @@ from typing import Any
 
 from prefork.wire import histogram
 
-SPAN = 4.0
+WINDOW_SECONDS = 4.0
 """Seconds that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Sample:
     at: float
     requests: int
     times: Sequence[int]
 
 
-class Lately:
+class WindowedStats:
     """Of one app."""
 
     def __init__(self) -> None:
-        self._looks: dict[int, deque[_Look]] = {}
+        self._looks: dict[int, deque[_Sample]] = {}
         """By the serial number of the worker, which the master gives only once."""
 
-    def since(
+    def add_to(
         self, app: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now: float
     ) -> dict[str, Any]:
         """The app with ``rate``, ``p50`` and ``p99`` of the last seconds, for each worker and for
@@ -48,16 +48,16 @@ class Lately:
         together = _difference(list(self._looks.values()))
         return {**app, "workers": workers, "figures": {**app.get("figures", {}), **together}}
 
-    def _note(self, row: Mapping[str, Any], now: float) -> deque[_Look]:
+    def _note(self, row: Mapping[str, Any], now: float) -> deque[_Sample]:
         looks = self._looks.get(row["worker"], deque())
-        looks.append(_Look(now, row["requests"], row["times"]))
-        while looks[-1].at - looks[0].at > SPAN:
+        looks.append(_Sample(now, row["requests"], row["times"]))
+        while looks[-1].at - looks[0].at > WINDOW_SECONDS:
             looks.popleft()
         return looks
 
 
-def _difference(workers: Sequence[deque[_Look]]) -> dict[str, float]:
-    times = histogram.together(
+def _difference(workers: Sequence[deque[_Sample]]) -> dict[str, float]:
+    times = histogram.merge_counts(
         [max(0, new) for new in map(sub, looks[-1].times, looks[0].times)] for looks in workers
     )
     return {
@@ -67,6 +67,6 @@ def _difference(workers: Sequence[deque[_Look]]) -> dict[str, float]:
     }
 
 
-def _rate(looks: deque[_Look]) -> float:
+def _rate(looks: deque[_Sample]) -> float:
     passed = looks[-1].at - looks[0].at
     return max(0, looks[-1].requests - looks[0].requests) / passed if passed > 0 else 0.0

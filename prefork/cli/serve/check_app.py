@@ -5,48 +5,54 @@ import signal
 
 from prefork.cli.output.output_streams import original_streams
 from prefork.config import Config
-from prefork.config.target import default_name, target
+from prefork.config.target import describe_target, resolve_name
 from prefork.errors import AppError, MachineError, PreforkError
-from prefork.master.generation import credentials, folders, hide_secrets, policy, spool_folder
+from prefork.master.generation import (
+    hide_secrets,
+    load_credentials,
+    make_policy,
+    resolve_folders,
+    resolve_spool_dir,
+)
 from prefork.observe.logger import Log
-from prefork.plural import counted
+from prefork.plural import pluralize
 from prefork.pool import Policy
-from prefork.unix.identity import look_up
+from prefork.unix.identity import resolve_identity
 from prefork.unix.pipes import open_ready_pipe, read_available
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.shared_queue import SharedQueue
 from prefork.worker.app_api import WorkerInfo
-from prefork.worker.boot import Birth, check
+from prefork.worker.boot import WorkerContext, load_app_only
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
 
 @original_streams()
 def check_app(config: Config, here: str) -> str:
     """What was found, in one line. Raises PreforkError, with the app's traceback."""
-    numbers = policy(config)
-    identity = look_up(config.user, config.group)
-    folder, imports = folders(config, here)
-    tls = credentials(config, here)
+    numbers = make_policy(config)
+    identity = resolve_identity(config.user, config.group)
+    folder, imports = resolve_folders(config, here)
+    tls = load_credentials(config, here)
     hide_secrets(config)
     pipe = open_ready_pipe()
     log = Log(config.log_level, "")
-    birth = Birth(
-        info=WorkerInfo(0, 1, default_name(config)),
+    birth = WorkerContext(
+        info=WorkerInfo(0, 1, resolve_name(config)),
         config=config,
         identity=identity,
         folder=folder,
         imports=imports,
-        spool_dir=spool_folder(config, here),
+        spool_dir=resolve_spool_dir(config, here),
         listeners={},
         tls=tls,
-        queue=SharedQueue(),
+        handoff_queue=SharedQueue(),
         ready_fd=pipe.writer,
-        ask_fd=-1,
+        stack_request_fd=-1,
         life_fd=-1,
-        row=Scoreboard().take(1),
-        master=os.getpid(),
+        row=Scoreboard().acquire_row(1),
+        master_pid=os.getpid(),
         log=log.logger,
         log_fd=log.fd,
         log_access=None,
@@ -60,7 +66,7 @@ def check_app(config: Config, here: str) -> str:
     def life() -> int:
         os.close(pipe.reader)
         try:
-            text, code = check(birth), 0
+            text, code = load_app_only(birth), 0
         except PreforkError as error:
             text, code = str(error), error.exit_code
         os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
@@ -77,16 +83,16 @@ def check_app(config: Config, here: str) -> str:
     if death.code != 0 or not said:
         how = death.signal or f"exit code {death.code}"
         raise AppError(said or f"loading the app ended the process: {how}")
-    return f"{target(config)}: {said}, {counted(numbers.first, 'worker')}"
+    return f"{describe_target(config)}: {said}, {pluralize(numbers.first, 'worker')}"
 
 
 def _ended(child: Child, policy: Policy) -> bool:
     """Whether it ended in time. Who is late shows its stacks and is killed."""
-    waiter = Waiter()
-    waiter.watch(child.pidfd, bool)
+    waiter = Poller()
+    waiter.add_reader(child.pidfd, bool)
     if list(waiter.wait(policy.boot_timeout)):
         return True
-    child.send(DUMP_SIGNAL)
+    child.send_signal(DUMP_SIGNAL)
     list(waiter.wait(policy.hang_grace))
-    child.send(signal.SIGKILL)
+    child.send_signal(signal.SIGKILL)
     return False

@@ -4,38 +4,38 @@ import gc
 import os
 
 from prefork.cli.output.output_streams import original_streams
-from prefork.cli.output.resource_errors import refusal
-from prefork.cli.output.standard_output import give_back
-from prefork.cli.serve.settings_loader import Settings, start_folder
+from prefork.cli.output.resource_errors import resource_error
+from prefork.cli.output.standard_output import restore_stdout
+from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
 from prefork.config import Config
-from prefork.config.target import default_name, require_target, target
+from prefork.config.target import describe_target, require_target, resolve_name
 from prefork.errors import PreforkError
 from prefork.master.master import SIGNALS, Master
 from prefork.master.registration import Registration
 from prefork.observe.logger import Log
-from prefork.unix.append_file import trust
-from prefork.unix.daemon import Foreground, detach
-from prefork.unix.home import Folder, claim, home, usable_name
-from prefork.unix.identity import group_id, look_up
-from prefork.unix.listener_handover import NOTHING, Inherited
-from prefork.unix.listeners import backlog_ceiling
-from prefork.unix.signals import Mailbox
-from prefork.unix.systemd import Notifier
+from prefork.unix.append_file import set_worker_user
+from prefork.unix.daemon import ForegroundProcess, daemonize
+from prefork.unix.home import AppFolder, claim_folder, make_app_name, registry_path
+from prefork.unix.identity import group_id, resolve_identity
+from prefork.unix.listener_handover import NOTHING_INHERITED, InheritedState
+from prefork.unix.listeners import kernel_backlog_limit
+from prefork.unix.signals import SignalQueue
+from prefork.unix.systemd import SystemdNotifier
 
 
 @original_streams()
 def serve(
-    settings: Settings,
+    settings: SettingsLoader,
     config: Config,
-    managed: Folder | None = None,
-    inherited: Inherited = NOTHING,
+    managed: AppFolder | None = None,
+    inherited: InheritedState = NOTHING_INHERITED,
 ) -> int:
     """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
     list when it is stopped; ``inherited``: what it has from the master before."""
-    give_back()
+    restore_stdout()
     here = start_folder()
     sockets = [listener.socket.fileno() for listener in inherited.listeners]
-    foreground = detach(sockets) if config.daemon else Foreground(-1)
+    foreground = daemonize(sockets) if config.daemon else ForegroundProcess(-1)
     code = PreforkError.exit_code
     try:
         code = _be_master(settings, config, here, foreground, managed, inherited)
@@ -43,36 +43,36 @@ def serve(
         code = error.exit_code
         raise
     except OSError as error:
-        refused = refusal(error)
+        refused = resource_error(error)
         if refused is None:
             raise
         code = refused.exit_code
         raise refused from error
     finally:
-        foreground.failed(code)
+        foreground.report_exit_code(code)
     return code
 
 
 def _be_master(
-    settings: Settings,
+    settings: SettingsLoader,
     config: Config,
     here: str,
-    foreground: Foreground,
-    managed: Folder | None,
-    inherited: Inherited,
+    foreground: ForegroundProcess,
+    managed: AppFolder | None,
+    inherited: InheritedState,
 ) -> int:
     # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
-    mailbox = Mailbox(SIGNALS)
+    mailbox = SignalQueue(SIGNALS)
     if config.umask is not None:
         os.umask(config.umask)
     group = group_id(config.control_group) if config.control_group else None
-    identity = look_up(config.user, config.group)
-    trust(identity.uid, identity.gid)
+    identity = resolve_identity(config.user, config.group)
+    set_worker_user(identity.uid, identity.gid)
     log = Log(config.log_level, config.log_file)
     _warn(settings, config, log)
-    notifier = Notifier(os.environ)
+    notifier = SystemdNotifier(os.environ)
     if config.daemon:
-        notifier.main_pid(os.getpid())
+        notifier.notify_main_pid(os.getpid())
 
     def reread() -> Config:
         config = settings.read().config
@@ -85,7 +85,7 @@ def _be_master(
     registration = None
     if folder is not None:
         origin = {
-            "app": target(config),
+            "app": describe_target(config),
             "namespace": config.namespace,
             "arguments": settings.arguments,
             "here": here,
@@ -112,9 +112,9 @@ def _be_master(
         log.flush()
 
 
-def _warn(settings: Settings, config: Config, log: Log) -> None:
+def _warn(settings: SettingsLoader, config: Config, log: Log) -> None:
     """Tell what in the surroundings does not do what it seems to."""
-    ceiling = backlog_ceiling()
+    ceiling = kernel_backlog_limit()
     if ceiling is not None and config.backlog > ceiling:
         log.logger.warning(
             "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
@@ -127,10 +127,10 @@ def _warn(settings: Settings, config: Config, log: Log) -> None:
         )
 
 
-def _enlist(config: Config) -> tuple[Folder | None, str]:
+def _enlist(config: Config) -> tuple[AppFolder | None, str]:
     """A place in the list under a name that is free, or why there is none."""
-    name = usable_name(default_name(config))
+    name = make_app_name(resolve_name(config))
     try:
-        return claim(home(os.environ), name, exact=False), ""
+        return claim_folder(registry_path(os.environ), name, exact=False), ""
     except PreforkError as error:
         return None, str(error)

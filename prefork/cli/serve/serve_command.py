@@ -4,23 +4,23 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefork.cli.serve.settings_loader import Settings, start_folder
-from prefork.cli.verbs.verb_table import managing
-from prefork.config.flags import parser
-from prefork.config.render import settings as show_settings
+from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
+from prefork.cli.verbs.verb_table import verbs_help
+from prefork.config.flags import build_parser
+from prefork.config.render import format_settings as show_settings
 from prefork.config.target import require_target
 from prefork.version import __version__
 
 
-def serve_or_tell(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
+def serve_or_print(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
     """Do what the words say; the exit code. ``given``: options of a Python caller.
 
     Raises PreforkError.
     """
-    settings = Settings(arguments, os.environ, given)
-    words = settings.words
+    settings = SettingsLoader(arguments, os.environ, given)
+    words = settings.command_flags
     if getattr(words, "help", False):
-        print(parser(managing()).format_help(), end="")
+        print(build_parser(verbs_help()).format_help(), end="")
         return 0
     if getattr(words, "version", False):
         print(f"prefork {__version__}")

@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from prefork.config import Layer, Resolved, resolve
-from prefork.config.addresses import Inherited
-from prefork.config.apps_file import is_ecosystem, sections
-from prefork.config.flags import read
+from prefork.config.addresses import InheritedSocket
+from prefork.config.apps_file import is_apps_file, parse_sections
+from prefork.config.flags import parse_arguments
 from prefork.config.sources import (
     environment_layer,
     file_layer,
-    given_layer,
+    keyword_layer,
     kubernetes_variables,
 )
 from prefork.errors import MachineError, UsageError
-from prefork.unix.home import home
+from prefork.unix.home import registry_path
 from prefork.unix.regular_file import read_regular
 from prefork.unix.systemd import inherited_sockets
 
@@ -25,7 +25,7 @@ LARGEST_FILE = 1024 * 1024
 """Bytes of settings. A file of a thousand apps has 200,000, and 1 MB takes half a second."""
 
 
-class Settings:
+class SettingsLoader:
     """Where the settings come from. ``words`` are the flags that are no options.
 
     ``given`` are options by name that a Python caller set. What systemd says about sockets is
@@ -39,16 +39,16 @@ class Settings:
         given: Mapping[str, Any] | None = None,
     ) -> None:
         self.arguments = list(arguments)
-        self._flags, self.words = read(arguments)
-        self._given = given_layer(given or {})
+        self._flags, self.command_flags = parse_arguments(arguments)
+        self._given = keyword_layer(given or {})
         self._environ = dict(environ)
-        file = getattr(self.words, "config", "") or environ.get("PREFORK_CONFIG", "")
-        self.file = absolute(file) if file else ""
-        self.section: str = getattr(self.words, "section", "")
-        self.stage: str = getattr(self.words, "stage", "")
+        file = getattr(self.command_flags, "config", "") or environ.get("PREFORK_CONFIG", "")
+        self.file = absolute_path(file) if file else ""
+        self.section: str = getattr(self.command_flags, "section", "")
+        self.stage: str = getattr(self.command_flags, "stage", "")
         if self.section and not self.file:
             raise UsageError("command line: --section needs the file that it is in, with -c")
-        self._activated = tuple(Inherited(fd) for fd in inherited_sockets(environ))
+        self._activated = tuple(InheritedSocket(fd) for fd in inherited_sockets(environ))
 
     @property
     def kubernetes_variables(self) -> list[str]:
@@ -59,26 +59,26 @@ class Settings:
         """Read all of it; ``table``: of the file, if that was read already. Raises UsageError."""
         layers = [environment_layer(self._environ), self._given, self._flags]
         if self.file:
-            table = read_file(self.file) if table is None else table
+            table = read_toml_file(self.file) if table is None else table
             layers = [*self._file_layers(table), *layers]
-        if getattr(self.words, "managed", False):
+        if getattr(self.command_flags, "managed", False):
             layers.insert(0, self._managed_layer())
         resolved = resolve(layers)
-        if self._activated and resolved.places["bind"] == "default":
+        if self._activated and resolved.sources["bind"] == "default":
             config = replace(resolved.config, bind=self._activated)
-            places = {**resolved.places, "bind": "systemd"}
+            places = {**resolved.sources, "bind": "systemd"}
             return Resolved(config, places)
-        if resolved.config.command and resolved.places["bind"] == "default":
+        if resolved.config.command and resolved.sources["bind"] == "default":
             # The default address is for our own apps; a program may not want any.
-            resolved = Resolved(replace(resolved.config, bind=()), resolved.places)
+            resolved = Resolved(replace(resolved.config, bind=()), resolved.sources)
         return resolved
 
     def _file_layers(self, table: Mapping[str, Any]) -> list[Layer]:
         folder = os.path.dirname(self.file)
         if self.section:
-            (app,) = sections(table, self.file, folder, self.stage, self.section).values()
+            (app,) = parse_sections(table, self.file, folder, self.stage, self.section).values()
             return list(app.layers)
-        if is_ecosystem(table):
+        if is_apps_file(table):
             raise UsageError(
                 f"{self.file} has several apps: `prefork start {self.file}` starts them, and "
                 "--section NAME serves one"
@@ -87,11 +87,11 @@ class Settings:
 
     def _managed_layer(self) -> Layer:
         """What is so in the background unless a file says otherwise."""
-        folder = home(self._environ) / self._flags.values["name"]
+        folder = registry_path(self._environ) / self._flags.values["name"]
         return Layer("prefork start", {"log_file": str(folder / "log"), "log_dir": str(folder)})
 
 
-def absolute(file: str) -> str:
+def absolute_path(file: str) -> str:
     """By the name of the start folder, so that a release behind a symlink brings its own file; a
     path that goes up means the real parent."""
     return os.path.abspath(file) if ".." in file.split("/") else os.path.join(start_folder(), file)
@@ -113,7 +113,7 @@ def start_folder() -> str:
         return real
 
 
-def read_file(path: str) -> dict[str, Any]:
+def read_toml_file(path: str) -> dict[str, Any]:
     """The tables of a TOML file. Raises UsageError.
 
     A master that reloads reads it as well, so it is a regular file of a bounded size.

@@ -6,11 +6,11 @@ from contextlib import suppress
 from typing import Any
 
 from prefork.cli.registry.client import Client, NotListeningError, NotRunningError
-from prefork.cli.view.progress import each, teller
+from prefork.cli.view.progress import for_each_app, progress_printer
 from prefork.errors import MachineError, UsageError
-from prefork.plural import counted
-from prefork.unix.home import Entry, remove
-from prefork.unix.identity import user_name
+from prefork.plural import pluralize
+from prefork.unix.home import RegistryEntry, remove_app
+from prefork.unix.identity import describe_user
 from prefork.unix.process import signal_name
 from prefork.unix.signals import signal_number
 
@@ -22,12 +22,12 @@ ENDS_WITHIN = 10.0
 
 def stop_apps(client: Client, words: Words) -> int:
     """``prefork stop``"""
-    return each(client, words.targets, lambda entry: stop(client, entry, words))
+    return for_each_app(client, words.targets, lambda entry: stop(client, entry, words))
 
 
-def stop(client: Client, entry: Entry, words: Words) -> int:
+def stop(client: Client, entry: RegistryEntry, words: Words) -> int:
     """One app, until its master is gone."""
-    if not entry.runs():
+    if not entry.is_running():
         print(f"{entry.name}: does not run")
         return 0
     if words.force:
@@ -40,7 +40,7 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
             print(f"{entry.name}: stopping")
             return 0
     timeout = ENDS_WITHIN if words.force and words.timeout is None else words.timeout
-    if not entry.wait_until_it_ends(timeout, pid):
+    if not entry.wait_for_end(timeout, pid):
         raise MachineError(
             f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
         )
@@ -48,14 +48,14 @@ def stop(client: Client, entry: Entry, words: Words) -> int:
     return 0
 
 
-def _ask_to_stop(client: Client, entry: Entry, words: Words) -> int | None:
+def _ask_to_stop(client: Client, entry: RegistryEntry, words: Words) -> int | None:
     """The pid of the master that was asked; None: it ended without us. A stop may take as long as
     its requests, but a master that hangs says nothing at all. Raises PreforkError."""
     pid = None
     try:
         pid = int(_ping(client, entry)["pid"])
         also = {"quick": words.quick, "no_wait": words.no_wait}
-        client.ask(entry, "stop", words.timeout, teller(entry), **also)
+        client.ask(entry, "stop", words.timeout, progress_printer(entry), **also)
     except NotRunningError:
         pass
     except NotListeningError:
@@ -63,7 +63,7 @@ def _ask_to_stop(client: Client, entry: Entry, words: Words) -> int | None:
     except MachineError:
         # One that answers a ping and then no more is on its way out, for another client.
         answers = pid is not None
-        if not entry.wait_until_it_ends(5.0 if answers and words.timeout is None else 1.0, pid):
+        if not entry.wait_for_end(5.0 if answers and words.timeout is None else 1.0, pid):
             if answers:
                 raise
             why = f"the master does not answer; `prefork stop --force {entry.name}` ends it"
@@ -72,23 +72,23 @@ def _ask_to_stop(client: Client, entry: Entry, words: Words) -> int | None:
     return pid
 
 
-def _ping(client: Client, entry: Entry) -> Mapping[str, Any]:
+def _ping(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
     """The answer of a master that does not hang. One that has just bound its control socket reads
     it as soon as it has bound the others, and read its certificates."""
     try:
         return client.ask(entry, "ping", 5.0)
     except MachineError:
-        if Entry(entry.path).state.get("status") != "starting":
+        if RegistryEntry(entry.path).state.get("status") != "starting":
             raise
         return client.ask(entry, "ping", 15.0)
 
 
-def _end_by_force(entry: Entry) -> int | None:
+def _end_by_force(entry: RegistryEntry) -> int | None:
     """The master first, so that it replaces no worker; then everything below it. The pid of the
     master; None: there is none any more."""
     import psutil  # noqa: PLC0415 - nobody else of the verbs here needs it
 
-    entry.require_ours()
+    entry.require_manageable()
     pid = entry.pid
     try:
         if pid is None:
@@ -108,27 +108,28 @@ def _end_by_force(entry: Entry) -> int | None:
     return pid
 
 
-def _require_ended(entry: Entry) -> None:
+def _require_ended(entry: RegistryEntry) -> None:
     """Raises MachineError: a process holds the lock, and it is not known which."""
-    if not entry.wait_until_it_ends(1.0):
+    if not entry.wait_for_end(1.0):
         raise MachineError(
-            f"{entry.name}: no process of {user_name(entry.owner)} can be told to be its master; "
+            f"{entry.name}: no process of {describe_user(entry.owner)} can be told to "
+            f"be its master; "
             f"`fuser {entry.path}/lock` shows which one holds its lock"
         )
 
 
 def delete_apps(client: Client, words: Words) -> int:
     """``prefork delete``"""
-    return each(client, words.targets, lambda entry: delete(client, entry, words))
+    return for_each_app(client, words.targets, lambda entry: delete(client, entry, words))
 
 
-def delete(client: Client, entry: Entry, words: Words) -> int:
+def delete(client: Client, entry: RegistryEntry, words: Words) -> int:
     """One app, from the machine and from the list. Raises PreforkError."""
-    entry.require_ours()
-    if entry.runs():
+    entry.require_manageable()
+    if entry.is_running():
         # Its folder is its master's while it lives, so this is always waited for.
         stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
-    if not remove(entry.path):
+    if not remove_app(entry.path):
         raise UsageError(f"{entry.name} was started again meanwhile, and is not deleted")
     print(f"{entry.name}: deleted")
     return 0
@@ -137,42 +138,44 @@ def delete(client: Client, entry: Entry, words: Words) -> int:
 def reload(client: Client, words: Words) -> int:
     """``prefork reload``"""
 
-    def one(entry: Entry) -> int:
+    def one(entry: RegistryEntry) -> int:
         if words.dry_run:
-            show_plan(entry.name, client.ask(entry, "plan", words.timeout))
+            print_plan(entry.name, client.ask(entry, "plan", words.timeout))
         else:
             roll(client, entry, words)
         return 0
 
-    return each(client, words.targets, one)
+    return for_each_app(client, words.targets, one)
 
 
-def roll(client: Client, entry: Entry, words: Words) -> None:
+def roll(client: Client, entry: RegistryEntry, words: Words) -> None:
     """Reload one app. Raises PreforkError."""
-    result = client.ask(entry, "reload", words.timeout, teller(entry), no_wait=words.no_wait)
+    result = client.ask(
+        entry, "reload", words.timeout, progress_printer(entry), no_wait=words.no_wait
+    )
     if "accepted" in result:
         print(f"{entry.name}: reloading")
     else:
         print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
 
 
-def show_plan(name: str, plan: Mapping[str, Any]) -> None:
+def print_plan(name: str, plan: Mapping[str, Any]) -> None:
     """What a reload would do."""
-    show_changes(plan["changes"] or [])
+    print_changes(plan["changes"] or [])
     if not plan["changes"]:
         print("  no setting changes; the code is loaded anew")
     rest = [change["key"] for change in plan["changes"] if change["restart"]]
     if rest:
         print(f"  changing {', '.join(rest)} takes `prefork restart {name}`")
     slots = ", ".join(map(str, plan["slots"]))
-    workers = counted(plan["workers"], "worker")
+    workers = pluralize(plan["workers"], "worker")
     print(
         f"{name}: {workers} now, {plan['then']} then; slots {slots} one after another, at most "
         f"{plan['surge']} more at a time"
     )
 
 
-def show_changes(changes: Sequence[Mapping[str, Any]]) -> None:
+def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
     """Settings, old -> new."""
     for change in changes:
         print(f"  {change['key']}: {change['old']} -> {change['new']}")
@@ -181,12 +184,12 @@ def show_changes(changes: Sequence[Mapping[str, Any]]) -> None:
 def scale(client: Client, words: Words) -> int:
     """``prefork scale``"""
 
-    def one(entry: Entry) -> int:
+    def one(entry: RegistryEntry) -> int:
         result = client.ask(
             entry,
             "scale",
             words.timeout,
-            teller(entry),
+            progress_printer(entry),
             workers=words.workers,
             no_wait=words.no_wait,
         )
@@ -196,10 +199,10 @@ def scale(client: Client, words: Words) -> int:
         later = f", as {result['instead']} asked meanwhile" if "instead" in result else ""
         slots = ", ".join(map(str, result.get("done", ())))
         done = f"; the work of slot {slots} is done (stop-exit-codes)" if slots else ""
-        print(f"{entry.name}: {counted(result['workers'], 'worker')}{later}{done}")
+        print(f"{entry.name}: {pluralize(result['workers'], 'worker')}{later}{done}")
         return 0
 
-    return each(client, [words.target], one)
+    return for_each_app(client, [words.target], one)
 
 
 def signal(client: Client, words: Words) -> int:
@@ -207,24 +210,24 @@ def signal(client: Client, words: Words) -> int:
     number = signal_number(words.signal)  # before anybody is asked
     name = signal_name(number)
 
-    def one(entry: Entry) -> int:
+    def one(entry: RegistryEntry) -> int:
         sent = client.ask(entry, "signal", words.timeout, signal=str(number), slot=words.slot)
         pids = ", ".join(map(str, sent["pids"]))
         print(f"{entry.name}: {name} sent to {pids or 'nobody: it has no workers now'}")
         return 0
 
-    return each(client, [words.target], one)
+    return for_each_app(client, [words.target], one)
 
 
-def plain(verb: str, done: str) -> Callable[[Client, Words], int]:
+def simple_verb(verb: str, done: str) -> Callable[[Client, Words], int]:
     """A verb without a goal to wait for."""
 
     def run(client: Client, words: Words) -> int:
-        def one(entry: Entry) -> int:
+        def one(entry: RegistryEntry) -> int:
             client.ask(entry, verb, words.timeout)
             print(f"{entry.name}: {done}")
             return 0
 
-        return each(client, words.targets, one)
+        return for_each_app(client, words.targets, one)
 
     return run

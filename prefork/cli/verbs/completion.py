@@ -7,7 +7,7 @@ import argparse
 import signal
 from dataclasses import dataclass, field
 
-from prefork.config.flags import parser as serving
+from prefork.config.flags import build_parser as serving
 
 SHELLS = ("bash", "zsh", "fish")
 APPS = '$(ls -1 "${PREFORK_HOME:-$HOME/.prefork}" 2>/dev/null | grep -v "[.]toml$")'
@@ -21,7 +21,7 @@ FILES = ("start", "check")
 
 
 @dataclass
-class Words:
+class VerbCompletions:
     """What may follow a verb. ``flags``: each with its values, None: it takes some that nobody
     knows before, empty: it takes none. ``apps``: names of apps; ``others``: what else."""
 
@@ -31,7 +31,7 @@ class Words:
     text: str = ""
 
 
-def script(shell: str, verbs: argparse.ArgumentParser) -> str:
+def completion_script(shell: str, verbs: argparse.ArgumentParser) -> str:
     """What a shell is to evaluate."""
     known = {name: _words(verb) for name, verb in _verbs(verbs).items()}
     known["start"].flags |= _words(serving()).flags | {flag: [] for flag in START}
@@ -51,8 +51,8 @@ def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser
     return {}
 
 
-def _words(parser: argparse.ArgumentParser) -> Words:
-    found = Words(text=parser.description or "")
+def _words(parser: argparse.ArgumentParser) -> VerbCompletions:
+    found = VerbCompletions(text=parser.description or "")
     for action in parser._actions:
         values = [str(choice) for choice in action.choices or ()]
         for name in action.option_strings:
@@ -66,7 +66,7 @@ def _words(parser: argparse.ArgumentParser) -> Words:
     return found
 
 
-def _bash(known: dict[str, Words]) -> str:
+def _bash(known: dict[str, VerbCompletions]) -> str:
     cases = []
     for verb, words in known.items():
         names = " ".join([*(["all", APPS] if words.apps else []), *words.others])
@@ -99,7 +99,7 @@ complete -o default -F _prefork prefork
 """
 
 
-def _fish(known: dict[str, Words]) -> str:
+def _fish(known: dict[str, VerbCompletions]) -> str:
     lines = [
         f"complete -c prefork -n __fish_use_subcommand -l {flag[2:]}"
         for flag in _words(serving()).flags

@@ -6,9 +6,9 @@ import time
 
 from prefork.cli.output.output_streams import print_json
 from prefork.cli.registry.client import Client
-from prefork.cli.view.progress import each
+from prefork.cli.view.progress import for_each_app
 from prefork.unix.cores import usable_cores
-from prefork.unix.home import Entry
+from prefork.unix.home import RegistryEntry
 from prefork.version import __version__
 
 Words = argparse.Namespace
@@ -19,51 +19,51 @@ USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich", "cronsi
 
 def list_apps(client: Client, words: Words) -> int:
     """``prefork list``"""
-    from prefork.cli.view.app_table import show_list  # noqa: PLC0415 - rich takes its time
+    from prefork.cli.view.app_table import print_app_list  # noqa: PLC0415 - rich takes its time
 
-    return show_list(client, words)
+    return print_app_list(client, words)
 
 
 def show(client: Client, words: Words) -> int:
     """``prefork show``"""
-    from prefork.cli.registry.process_usage import measured  # noqa: PLC0415 - only some need psutil
+    from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
 
-    for app in measured([client.describe(entry) for entry in client.find(*words.targets)]):
+    for app in measure_usage([client.describe(entry) for entry in client.find(*words.targets)]):
         if words.json:
             print_json(app)
         else:
-            from prefork.cli.view.details import show_app  # noqa: PLC0415 - rich takes its time
+            from prefork.cli.view.details import print_app  # noqa: PLC0415 - rich takes its time
 
-            show_app(app)
+            print_app(app)
     return 0
 
 
 def why(client: Client, words: Words) -> int:
     """``prefork why``"""
 
-    def one(entry: Entry) -> int:
+    def one(entry: RegistryEntry) -> int:
         told = client.ask(entry, "why", 5.0)
         if words.json:
             print_json(told["deaths"])
         else:
-            from prefork.cli.view.death_report import show_deaths  # noqa: PLC0415 - few verbs need it
+            from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415 - few verbs need it
 
-            show_deaths(told["deaths"], str(told.get("failure", "")))
+            print_deaths(told["deaths"], str(told.get("failure", "")))
         return 0
 
-    return each(client, words.targets, one)
+    return for_each_app(client, words.targets, one)
 
 
 def ping(client: Client, words: Words) -> int:
     """``prefork ping``"""
 
-    def one(entry: Entry) -> int:
+    def one(entry: RegistryEntry) -> int:
         begun = time.monotonic()
         client.ask(entry, "ping", words.timeout or 5.0)
         print(f"{entry.name}: answers in {(time.monotonic() - begun) * 1000:.1f} ms")
         return 0
 
-    return each(client, words.targets or ["all"], one)
+    return for_each_app(client, words.targets or ["all"], one)
 
 
 def events(client: Client, words: Words) -> int:
@@ -83,13 +83,13 @@ def monit(client: Client, _words: Words) -> int:
 
 def logs(client: Client, words: Words) -> int:
     """``prefork logs``"""
-    from prefork.cli.verbs.logs import show_logs  # noqa: PLC0415 - the other verbs need none of it
+    from prefork.cli.verbs.logs import print_logs  # noqa: PLC0415 - the other verbs need none of it
 
     apps = client.find(*(words.targets or ["all"]))
     for entry in apps:
-        if not entry.is_ours:
+        if not entry.is_manageable:
             entry.state = client.describe(entry)  # its master tells where they are
-    return show_logs(apps, words)
+    return print_logs(apps, words)
 
 
 def env(client: Client, words: Words) -> int:

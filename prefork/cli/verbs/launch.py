@@ -6,33 +6,42 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from prefork.cli.output.standard_output import OutputError, tell_error
-from prefork.cli.registry.client import Client, NotRunningError, alive
-from prefork.cli.serve.settings_loader import Settings, start_folder
-from prefork.config.target import default_name, require_target
+from prefork.cli.output.standard_output import OutputError, print_error
+from prefork.cli.registry.client import Client, NotRunningError, is_running
+from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
+from prefork.config.target import require_target, resolve_name
 from prefork.errors import MachineError, PreforkError, UsageError
-from prefork.pool.policy import HandSet
-from prefork.unix.home import Entry, Folder, check_name, claim, remove, usable_name
-from prefork.unix.listener_handover import NOTHING, Inherited
+from prefork.pool.policy import ManualTarget
+from prefork.unix.home import (
+    AppFolder,
+    RegistryEntry,
+    check_app_name,
+    claim_folder,
+    make_app_name,
+    remove_app,
+)
+from prefork.unix.listener_handover import NOTHING_INHERITED, InheritedState
 from prefork.unix.listeners import Listener
 from prefork.unix.process import signal_name
 from prefork.wire.control import RefusedError
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitOptions:
     """How long a start is waited for. ``timeout`` None: as long as it takes."""
 
     wait: bool = True
     timeout: float | None = None
 
 
-def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiting()) -> Entry:
+def start_new(
+    client: Client, arguments: Sequence[str], waiting: WaitOptions = WaitOptions()
+) -> RegistryEntry:
     """An app as ``prefork ARGUMENTS`` would serve it. Raises PreforkError, StartFailedError."""
-    config = Settings(arguments, os.environ).read().config
+    config = SettingsLoader(arguments, os.environ).read().config
     require_target(config)
-    name = config.name or usable_name(default_name(config))
-    folder = _claim(client, check_name(name))
+    name = config.name or make_app_name(resolve_name(config))
+    folder = _claim(client, check_app_name(name))
     given = ["--daemon", "--managed", "--name", name]
     # In front, because after -- all belongs to a program.
     return launch(client, folder, start_folder(), [*given, *arguments], waiting, fresh=True)
@@ -40,32 +49,32 @@ def start_new(client: Client, arguments: Sequence[str], waiting: Waiting = Waiti
 
 def start_again(
     client: Client,
-    entry: Entry,
-    waiting: Waiting = Waiting(),
+    entry: RegistryEntry,
+    waiting: WaitOptions = WaitOptions(),
     listeners: Sequence[Listener] = (),
-) -> Entry:
+) -> RegistryEntry:
     """One of the list that does not run, as it was started before, with the number of workers that
     ``scale`` set. ``listeners``: those that it had then. Raises PreforkError."""
-    entry.require_ours()
+    entry.require_manageable()
     arguments, here = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(here, str):
         raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
     folder = _claim(client, entry.name)
     words = [str(argument) for argument in arguments]
-    inherited = Inherited(listeners, HandSet.read(entry.state.get("scaled")))
+    inherited = InheritedState(listeners, ManualTarget.parse(entry.state.get("scaled")))
     return launch(client, folder, here, words, waiting, inherited=inherited)
 
 
-def _claim(client: Client, name: str) -> Folder:
+def _claim(client: Client, name: str) -> AppFolder:
     """Raises UsageError when the app runs, or is about to stop."""
     try:
-        return claim(client.home, name, exact=True)
+        return claim_folder(client.home, name, exact=True)
     except UsageError:
-        state = client.describe(Entry(client.home / name)).get("state")
+        state = client.describe(RegistryEntry(client.home / name)).get("state")
         if state == "stopping":
             raise UsageError(f"{name} is stopping; start it when that is over") from None
         if state in ("stopped", "dead"):  # it ended at this moment
-            return claim(client.home, name, exact=True)
+            return claim_folder(client.home, name, exact=True)
         raise
 
 
@@ -79,13 +88,13 @@ class StartFailedError(PreforkError):
 
 def launch(
     client: Client,
-    folder: Folder,
+    folder: AppFolder,
     here: str,
     arguments: Sequence[str],
-    waiting: Waiting,
+    waiting: WaitOptions,
     fresh: bool = False,
-    inherited: Inherited = NOTHING,
-) -> Entry:
+    inherited: InheritedState = NOTHING_INHERITED,
+) -> RegistryEntry:
     """A master in ``here``, until all its workers serve. ``fresh``: an app that cannot start is not
     to be in the list.
 
@@ -101,53 +110,53 @@ def launch(
         listener.socket.close()
     if not waiting.wait:
         print(f"{folder.name}: starting")
-        return Entry(folder.path)
+        return RegistryEntry(folder.path)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code != 0:
         if fresh:
-            remove(folder.path)
+            remove_app(folder.path)
         if code < 0:
             raise MachineError(f"{folder.name}: not started: {signal_name(-code)} ended the start")
         raise StartFailedError(folder.name, code)
-    entry = Entry(folder.path)
+    entry = RegistryEntry(folder.path)
     print(f"{folder.name}: {_outcome(client, entry, waiting)}", flush=True)
     return entry
 
 
-def _outcome(client: Client, entry: Entry, waiting: Waiting) -> str:
+def _outcome(client: Client, entry: RegistryEntry, waiting: WaitOptions) -> str:
     """How it went with an app that was ready once. Raises PreforkError."""
     try:
         told = client.ask(entry, "wait", waiting.timeout)
     except NotRunningError:
-        return _ended(Entry(entry.path))
+        return _ended(RegistryEntry(entry.path))
     except RefusedError as error:
         raise RefusedError(f"{entry.name}: {error}", error.exit_code) from None
     if "ended" in told:
         return str(told["ended"])
     app = client.describe(entry)
-    if not alive(app):
-        return _ended(Entry(entry.path))
+    if not is_running(app):
+        return _ended(RegistryEntry(entry.path))
     where = ", ".join(app.get("listening", []))
     return f"{app.get('status')}{', listening on ' if where else ''}{where}"
 
 
-def _ended(entry: Entry) -> str:
+def _ended(entry: RegistryEntry) -> str:
     """How it went with one that has ended since. Raises PreforkError unless its work is done."""
     status, code = entry.state.get("status"), entry.state.get("exit_code")
     if entry.state.get("done"):
         return str(status)
-    if entry.runs():
+    if entry.is_running():
         status, code = "another master runs now", None
     how = f"it was ready, and does not run any more: {status or 'it was deleted'}"
     raise RefusedError(f"{entry.name}: {how}", code or UsageError.exit_code)
 
 
 def _serve(
-    folder: Folder,
+    folder: AppFolder,
     here: str,
     arguments: Sequence[str],
-    waiting: Waiting,
-    inherited: Inherited,
+    waiting: WaitOptions,
+    inherited: InheritedState,
 ) -> int:
     from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - what only the child needs
 
@@ -159,10 +168,10 @@ def _serve(
         os.environ["PWD"] = here
         if not waiting.wait:
             _forget_terminal()
-        settings = Settings(arguments, os.environ)
+        settings = SettingsLoader(arguments, os.environ)
         return serve(settings, settings.read().config, folder, inherited)
     except PreforkError as error:
-        tell_error(str(error))
+        print_error(str(error))
         return error.exit_code
 
 

@@ -10,13 +10,13 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefork.cli.output.standard_output import OutputError, tell_error
-from prefork.cli.registry.log_follow import Tail
+from prefork.cli.output.standard_output import OutputError, print_error
+from prefork.cli.registry.log_follow import LogFollower
 from prefork.config import value_types
 from prefork.errors import MachineError, UsageError
-from prefork.observe.log_directory import logs_beside
-from prefork.observe.log_records import Record, as_record, parse
-from prefork.unix.home import Entry
+from prefork.observe.log_directory import list_log_files
+from prefork.observe.log_records import Record, format_record, parse_record
+from prefork.unix.home import RegistryEntry
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at files that did not grow; files cannot be waited for."""
@@ -26,7 +26,7 @@ LAST = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RecordFilter:
     """Which records are shown, as the words say. ``since``: a stamp."""
 
     streams: frozenset[str]
@@ -34,7 +34,7 @@ class Wanted:
     pattern: re.Pattern[str] | None
     since: str
 
-    def fits(self, record: Record) -> bool:
+    def matches(self, record: Record) -> bool:
         """Whether this one is."""
         return (
             (not self.streams or record.stream in self.streams)
@@ -45,28 +45,28 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AppRecord:
     """A record with the app that it is from. ``begins``: it is no further line of one before."""
 
     app: str
     record: Record
-    begins: bool
+    is_first_line: bool
 
 
-class Source:
+class LogSource:
     """One file of an app, as records."""
 
-    def __init__(self, app: str, path: Path, wanted: Wanted) -> None:
+    def __init__(self, app: str, path: Path, wanted: RecordFilter) -> None:
         self.path = path
         self._app = app
-        self._tail = Tail(path)
+        self._tail = LogFollower(path)
         self._wanted = wanted
         self._last = Record("", 0, None, "log", "")
 
-    def last(self, count: int | None) -> list[Shown]:
+    def last_records(self, count: int | None) -> list[AppRecord]:
         """The last of those that fit; None: all."""
-        found: list[Shown] = []
-        for lines in self._tail.backwards():
+        found: list[AppRecord] = []
+        for lines in self._tail.read_backwards():
             found = list(self._fitting(lines))
             if count is not None and len(found) >= count:
                 break
@@ -75,27 +75,27 @@ class Source:
         return found if count is None else found[max(0, len(found) - count) :]
 
     def _is_before_all(self, lines: list[str]) -> bool:
-        first = parse(lines[0])
+        first = parse_record(lines[0])
         return first is not None and first.time < self._wanted.since
 
-    def more(self) -> Iterator[list[Shown]]:
+    def new_records(self) -> Iterator[list[AppRecord]]:
         """Those that came since."""
-        for lines in self._tail.more():
+        for lines in self._tail.read_new_lines():
             yield list(self._fitting(lines))
 
-    def _fitting(self, lines: Iterable[str]) -> Iterator[Shown]:
+    def _fitting(self, lines: Iterable[str]) -> Iterator[AppRecord]:
         for line in lines:
-            record = parse(line)
+            record = parse_record(line)
             begins = record is not None
             if record is None:
                 was = self._last
                 record = Record(was.time, was.pid, was.slot, was.stream, line)
             self._last = record
-            if self._wanted.fits(record):
-                yield Shown(self._app, record, begins)
+            if self._wanted.matches(record):
+                yield AppRecord(self._app, record, begins)
 
 
-def add_words(verb: argparse.ArgumentParser) -> None:
+def add_log_options(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
     add("-n", "--lines", type=int, metavar="N", help=f"the last N records of each app ({LAST})")
@@ -108,15 +108,15 @@ def add_words(verb: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="JSON objects, for programs")
 
 
-def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
+def print_logs(apps: Sequence[RegistryEntry], words: argparse.Namespace) -> int:
     """Print them; with several apps each begins with the name of its app. Raises UsageError."""
     if not apps:
         raise UsageError("there is no app; start one with `prefork start myapp:main`")
     wanted = _wanted(words)
     unreadable: list[MachineError] = []
-    sources = [sources_of(app, wanted, unreadable) for app in apps]
+    sources = [open_sources(app, wanted, unreadable) for app in apps]
     for error in unreadable:
-        tell_error(str(error))
+        print_error(str(error))
     if not any(sources) and not unreadable:
         raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
     count = words.lines
@@ -124,11 +124,11 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
         count = LAST
     printer = _Printer(words.json, len(apps) > 1)
     try:
-        last: list[Shown] = []
+        last: list[AppRecord] = []
         for of_app in sources:
-            found = by_time(one for source in of_app for one in source.last(count))
+            found = sort_by_time(one for source in of_app for one in source.last_records(count))
             last += found if count is None else found[max(0, len(found) - count) :]
-        printer.show(by_time(last))
+        printer.show(sort_by_time(last))
         every = {source.path: source for of_app in sources for source in of_app}
         while words.follow:
             if not _follow(list(every.values()), printer):
@@ -142,66 +142,68 @@ def show_logs(apps: Sequence[Entry], words: argparse.Namespace) -> int:
     return MachineError.exit_code if unreadable else 0
 
 
-def sources_of(
-    app: Entry,
-    wanted: Wanted,
+def open_sources(
+    app: RegistryEntry,
+    wanted: RecordFilter,
     unreadable: list[MachineError],
     but: Container[Path] = (),
-) -> list[Source]:
+) -> list[LogSource]:
     """The logs of an app, without those of ``but``; ``unreadable`` gets what is wrong with some."""
     found = []
     for path in log_paths(app, unreadable):
         if path in but:
             continue
         try:
-            found.append(Source(app.name, path, wanted))
+            found.append(LogSource(app.name, path, wanted))
         except MachineError as error:
             unreadable.append(error)
     return found
 
 
-def _find_more(every: dict[Path, Source], apps: Iterable[Entry], wanted: Wanted) -> None:
+def _find_more(
+    every: dict[Path, LogSource], apps: Iterable[RegistryEntry], wanted: RecordFilter
+) -> None:
     """A slot that said nothing so far may have a log by now."""
     for app in apps:
-        for source in sources_of(app, wanted, [], every):
+        for source in open_sources(app, wanted, [], every):
             every[source.path] = source
 
 
-def _follow(sources: Sequence[Source], printer: "_Printer") -> bool:
+def _follow(sources: Sequence[LogSource], printer: "_Printer") -> bool:
     """A piece of each at a time, so that one that is far behind needs no more memory."""
-    rounds = [source.more() for source in sources]
+    rounds = [source.new_records() for source in sources]
     any_came = False
     while rounds:
-        came: list[Shown] = []
+        came: list[AppRecord] = []
         for each in list(rounds):
             piece = next(each, None)
             if piece is None:
                 rounds.remove(each)
             else:
                 came += piece
-        printer.show(by_time(came))
+        printer.show(sort_by_time(came))
         any_came = any_came or bool(came)
     return any_came
 
 
-def by_time(shown: Iterable[Shown]) -> list[Shown]:
+def sort_by_time(shown: Iterable[AppRecord]) -> list[AppRecord]:
     """In one order, whichever file they are from."""
     return sorted(shown, key=lambda one: one.record.time)
 
 
-def log_paths(app: Entry, unreadable: list[MachineError]) -> list[Path]:
+def log_paths(app: RegistryEntry, unreadable: list[MachineError]) -> list[Path]:
     """The files that an app logs to; ``unreadable`` gets what is wrong with the others."""
     log = app.state.get("log") or app.path / "log"
     paths = [Path(log)] if os.path.isfile(log) else []
     output = app.state.get("output")
     try:
-        return [*paths, *logs_beside(Path(output))] if output else paths
+        return [*paths, *list_log_files(Path(output))] if output else paths
     except OSError as error:
         unreadable.append(MachineError(f"cannot read {output}: {error.strerror}"))
         return paths
 
 
-def _wanted(words: argparse.Namespace) -> Wanted:
+def _wanted(words: argparse.Namespace) -> RecordFilter:
     since = ""
     if words.since:
         try:
@@ -214,7 +216,7 @@ def _wanted(words: argparse.Namespace) -> Wanted:
     except re.error as error:
         raise UsageError(f"--grep: {words.grep} is no regular expression: {error}") from None
     streams = {name for name in ("out", "err") if getattr(words, name)}
-    return Wanted(frozenset(streams), words.slot, pattern, since)
+    return RecordFilter(frozenset(streams), words.slot, pattern, since)
 
 
 class _Printer:
@@ -227,12 +229,12 @@ class _Printer:
         self._with_names = with_names
         self._on_terminal = os.isatty(1)
 
-    def show(self, shown: Sequence[Shown]) -> None:
+    def show(self, shown: Sequence[AppRecord]) -> None:
         # Not by print: an unbuffered stdout (PYTHONUNBUFFERED) drops what a write(2) that a signal
         # interrupts has not taken.
         lines = map(self._line, shown)
         if self._on_terminal:
-            lines = map(as_record, lines)
+            lines = map(format_record, lines)
         rest = memoryview(_as_bytes("".join(f"{line}\n" for line in lines)))
         try:
             while rest:
@@ -242,14 +244,14 @@ class _Printer:
         except OSError as error:
             raise OutputError(error) from error
 
-    def _line(self, one: Shown) -> str:
+    def _line(self, one: AppRecord) -> str:
         record = one.record
         if self._as_json:
             told = {"app": one.app, "time": record.time, "pid": record.pid, "slot": record.slot}
             text = _as_bytes(record.text).decode(errors="backslashreplace")
             return json.dumps({**told, "stream": record.stream, "text": text})
         text = record.text
-        if one.begins:
+        if one.is_first_line:
             who = "" if record.slot is None else f"{record.slot} {record.stream} "
             text = f"{record.time} [{record.pid}] {who}{text}"
         return f"{one.app}: {text}" if self._with_names else text

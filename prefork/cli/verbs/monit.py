@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.layout import Layout
 from rich.live import Live
 
-from prefork.cli.output.output_streams import original
-from prefork.cli.registry.client import ANSWERS_WITHIN, Client
-from prefork.cli.registry.snapshot import Look
+from prefork.cli.output.output_streams import original_stream
+from prefork.cli.registry.client import ANSWER_TIMEOUT, Client
+from prefork.cli.registry.snapshot import AppSampler
 from prefork.cli.view.console import PrintableConsole
-from prefork.cli.view.keys import QUIT, key_within, keys_at_once
-from prefork.cli.view.monit_screen import View, draw
+from prefork.cli.view.keys import QUIT, cbreak_mode, read_key
+from prefork.cli.view.monit_screen import ScreenState, draw
 from prefork.errors import PreforkError, UsageError
 from prefork.observe.log_records import Record
 
@@ -38,8 +38,8 @@ def monitor(client: Client) -> int:
     """Until somebody presses q. Raises UsageError where there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monit needs a terminal; `prefork list --json` is for programs")
-    console = PrintableConsole(file=original(sys.stdout))
-    with _Bell() as bell, keys_at_once():
+    console = PrintableConsole(file=original_stream(sys.stdout))
+    with _WakeupPipe() as bell, cbreak_mode():
         monit = Monitor(client, bell.ring)
         with monit.looking(), Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
@@ -50,10 +50,10 @@ def monitor(client: Client) -> int:
                 monit.press(key)
 
 
-class _Bell:
+class _WakeupPipe:
     """Whoever has news for the screen rings; who draws waits for that and for keys."""
 
-    def __enter__(self) -> "_Bell":
+    def __enter__(self) -> "_WakeupPipe":
         self._heard, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._rope, warn_on_full_buffer=False)
         signal.signal(signal.SIGWINCH, lambda *_: None)  # it rings, too
@@ -73,7 +73,7 @@ class _Bell:
         ready, _, _ = select.select([0, self._heard], [], [])
         if self._heard in ready:
             os.read(self._heard, 4096)
-        return key_within(0) if 0 in ready else b""
+        return read_key(0) if 0 in ready else b""
 
 
 class Monitor:
@@ -95,7 +95,7 @@ class Monitor:
         """All of it."""
         name, log = self._log
         apps, chosen = self._apps or [], self._chosen
-        view = View(apps, chosen, log if name == chosen else (), self._said, self._page)
+        view = ScreenState(apps, chosen, log if name == chosen else (), self._said, self._page)
         return draw(view, console.size.width, console.size.height)
 
     # Looking.
@@ -110,14 +110,14 @@ class Monitor:
         finally:
             self._over = True
             self._again.set()
-            thread.join(ANSWERS_WITHIN + PERIOD)
+            thread.join(ANSWER_TIMEOUT + PERIOD)
 
     def _look_on(self) -> None:
-        look = Look(self._client)
+        look = AppSampler(self._client)
         while not self._over:
             self._again.clear()
             try:
-                apps = look.apps()
+                apps = look.sample_apps()
             except PreforkError as error:
                 self._said = str(error)
             else:
@@ -127,7 +127,7 @@ class Monitor:
                 names = [str(app["name"]) for app in apps]
                 if self._chosen not in names:
                     self._chosen = names[0] if names else ""
-                self._log = self._chosen, look.log(self._chosen)
+                self._log = self._chosen, look.recent_log(self._chosen)
             self._ring()
             self._again.wait(PERIOD)
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from prefork.cli.registry.client import Client, NotRunningError
 from prefork.cli.verbs.change import roll, stop
-from prefork.cli.verbs.launch import StartFailedError, Waiting, start_again
-from prefork.cli.view.progress import each
+from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again
+from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import peer_pid
-from prefork.unix.home import Entry
-from prefork.unix.listener_handover import fetch
+from prefork.unix.home import RegistryEntry
+from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
 from prefork.version import __version__
 
@@ -25,18 +25,18 @@ Words = argparse.Namespace
 def restart(client: Client, words: Words) -> int:
     """``prefork restart``"""
 
-    def one(entry: Entry) -> int:
+    def one(entry: RegistryEntry) -> int:
         try:
             return _restart(client, client.latest(entry), words)
         except StartFailedError as error:
             return error.exit_code  # its own words are printed already
 
-    return each(client, words.targets, one)
+    return for_each_app(client, words.targets, one)
 
 
-def _restart(client: Client, entry: Entry, words: Words) -> int:
+def _restart(client: Client, entry: RegistryEntry, words: Words) -> int:
     try:
-        if entry.runs():
+        if entry.is_running():
             return _again(client, entry, words)
     except NotRunningError:
         pass  # it ended at this moment
@@ -45,9 +45,9 @@ def _restart(client: Client, entry: Entry, words: Words) -> int:
     return 0
 
 
-def _again(client: Client, entry: Entry, words: Words) -> int:
+def _again(client: Client, entry: RegistryEntry, words: Words) -> int:
     """One that runs. Raises PreforkError."""
-    entry.require_ours()
+    entry.require_manageable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
     if words.force or words.quick or words.stop_first:
@@ -61,7 +61,7 @@ def _again(client: Client, entry: Entry, words: Words) -> int:
     return 0
 
 
-def _needs(client: Client, entry: Entry, words: Words) -> str | None:
+def _needs(client: Client, entry: RegistryEntry, words: Words) -> str | None:
     """What only a new master can take; None: nothing. Raises PreforkError for wrong settings."""
     plan = client.ask(entry, "plan", words.timeout)
     options = [change["key"] for change in plan["changes"] if change["restart"]]
@@ -76,7 +76,7 @@ def _needs(client: Client, entry: Entry, words: Words) -> str | None:
     return None
 
 
-def _anew(client: Client, entry: Entry, words: Words) -> None:
+def _anew(client: Client, entry: RegistryEntry, words: Words) -> None:
     """Whoever connects between the two masters waits in the queue of a socket that we hold."""
     kept = []
     if not words.force:
@@ -89,17 +89,19 @@ def _anew(client: Client, entry: Entry, words: Words) -> None:
             listener.socket.close()
 
 
-def _listeners(client: Client, entry: Entry) -> list[Listener]:
+def _listeners(client: Client, entry: RegistryEntry) -> list[Listener]:
     """Copies of those of its master. Raises NotRunningError, MachineError."""
     with client.reach(entry, 5.0) as connection:
         try:
-            return fetch(connection)
+            return fetch_listeners(connection)
         except MachineError:
-            if entry.wait_until_it_ends(1.0, peer_pid(connection)):
+            if entry.wait_for_end(1.0, peer_pid(connection)):
                 raise NotRunningError(entry) from None  # it ended at this moment
             raise
 
 
-def _begin(client: Client, entry: Entry, words: Words, kept: Sequence[Listener] = ()) -> None:
-    waiting = Waiting(not words.no_wait, words.timeout)
-    start_again(client, Entry(entry.path), waiting, kept)
+def _begin(
+    client: Client, entry: RegistryEntry, words: Words, kept: Sequence[Listener] = ()
+) -> None:
+    waiting = WaitOptions(not words.no_wait, words.timeout)
+    start_again(client, RegistryEntry(entry.path), waiting, kept)

@@ -6,18 +6,18 @@ values: those belong into a file of the app's, or they are gone.
 
 import argparse
 
-from prefork.cli.output.standard_output import tell_error
+from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import Client
 from prefork.cli.serve.settings_loader import LARGEST_FILE
-from prefork.cli.verbs.launch import StartFailedError, Waiting, launch
-from prefork.config.flags import without_environment
+from prefork.cli.verbs.launch import StartFailedError, WaitOptions, launch
+from prefork.config.flags import remove_env_options
 from prefork.config.saved_apps import SavedApp, dump, load
 from prefork.errors import MachineError, PreforkError, UsageError
-from prefork.plural import counted
-from prefork.pool.policy import HandSet
+from prefork.plural import pluralize
+from prefork.pool.policy import ManualTarget
 from prefork.unix.directory import Directory
-from prefork.unix.home import Entry, check_name, claim, replace_file
-from prefork.unix.listener_handover import Inherited
+from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, replace_file
+from prefork.unix.listener_handover import InheritedState
 
 Words = argparse.Namespace
 NAME = "saved.toml"
@@ -25,7 +25,7 @@ NAME = "saved.toml"
 
 def save(client: Client, _words: Words) -> int:
     """``prefork save``"""
-    running = [client.latest(entry) for entry in client.find("all") if entry.runs()]
+    running = [client.latest(entry) for entry in client.find("all") if entry.is_running()]
     running = [entry for entry in running if entry.state]  # else it was deleted at this moment
     running.sort(key=lambda entry: float(entry.state.get("started", 0)))
     apps: dict[str, SavedApp] = {}
@@ -33,7 +33,7 @@ def save(client: Client, _words: Words) -> int:
         if not entry.state.get("managed"):
             print(f"{entry.name}: runs in the foreground, not saved")
             continue
-        kept, dropped = without_environment([str(word) for word in entry.state["arguments"]])
+        kept, dropped = remove_env_options([str(word) for word in entry.state["arguments"]])
         if dropped:
             names = ", ".join(dropped)
             print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
@@ -45,7 +45,7 @@ def save(client: Client, _words: Words) -> int:
     except OSError as error:
         raise MachineError(f"cannot make {client.home}: {error.strerror}") from error
     replace_file(path, dump(apps))
-    print(f"saved {counted(len(apps), 'app')} in {path}")
+    print(f"saved {pluralize(len(apps), 'app')} in {path}")
     return 0
 
 
@@ -53,17 +53,24 @@ def resurrect(client: Client, words: Words) -> int:
     """``prefork resurrect``"""
     code = 0
     for name, saved in _saved(client).items():
-        if Entry(client.home / name).runs():
+        if RegistryEntry(client.home / name).is_running():
             continue
-        waiting = Waiting(not words.no_wait, words.timeout)
+        waiting = WaitOptions(not words.no_wait, words.timeout)
         try:
-            folder = claim(client.home, check_name(name), exact=True)
-            inherited = Inherited((), HandSet.read(saved.scaled))
-            launch(client, folder, saved.here, saved.arguments, waiting, inherited=inherited)
+            folder = claim_folder(client.home, check_app_name(name), exact=True)
+            inherited = InheritedState((), ManualTarget.parse(saved.scaled))
+            launch(
+                client,
+                folder,
+                saved.working_directory,
+                saved.arguments,
+                waiting,
+                inherited=inherited,
+            )
         except StartFailedError as error:
             code = code or error.exit_code
         except PreforkError as error:
-            tell_error(f"{name}: {error}")
+            print_error(f"{name}: {error}")
             code = code or error.exit_code
     return code
 

@@ -2,11 +2,11 @@
 
 from prefork.cli.registry.client import Client
 from prefork.cli.verbs import start_file
-from prefork.cli.verbs.launch import StartFailedError, Waiting, start_again, start_new
-from prefork.cli.verbs.verb_table import parser
-from prefork.cli.view.progress import each
+from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again, start_new
+from prefork.cli.verbs.verb_table import build_parser
+from prefork.cli.view.progress import for_each_app
 from prefork.errors import UsageError
-from prefork.unix.home import Entry
+from prefork.unix.home import RegistryEntry
 
 SWITCHES = ("--attach", "--no-wait", "--dry-run", "--prune")
 
@@ -39,22 +39,22 @@ def _start(arguments: list[str]) -> int:
     if "--" in arguments:  # what follows belongs to a program
         at = arguments.index("--")
         own, rest = arguments[:at], arguments[at:]
-    attach, waiting = "--attach" in own, Waiting("--no-wait" not in own)
+    attach, waiting = "--attach" in own, WaitOptions("--no-wait" not in own)
     code = 0
-    if any(start_file.is_file(word) for word in _targets_of(own)):
+    if any(start_file.names_apps_file(word) for word in _targets_of(own)):
         code, apps = start_file.start_file(client, arguments)
     else:
         own = [word for word in own if word not in ("--attach", "--no-wait")]
         if not rest and _all_names(client, own):
             apps = client.find(*own)
-            code = each(client, own, lambda entry: _again(client, entry, waiting))
+            code = for_each_app(client, own, lambda entry: _again(client, entry, waiting))
         else:
             apps = [start_new(client, own + rest, waiting)]
     if attach and code == 0 and apps:
-        from prefork.cli.verbs.logs import show_logs  # noqa: PLC0415 - nobody else needs it
+        from prefork.cli.verbs.logs import print_logs  # noqa: PLC0415 - nobody else needs it
 
-        follow = parser("logs").parse_args(["logs", "-f"])
-        show_logs([Entry(app.path) for app in apps], follow)
+        follow = build_parser("logs").parse_args(["logs", "-f"])
+        print_logs([RegistryEntry(app.path) for app in apps], follow)
     return code
 
 
@@ -75,7 +75,7 @@ def _all_names(client: Client, words: list[str]) -> bool:
     return len(words) > 1 or words[0] in known or words[0] == "all" or words[0].startswith("/")
 
 
-def _again(client: Client, entry: Entry, waiting: Waiting) -> int:
+def _again(client: Client, entry: RegistryEntry, waiting: WaitOptions) -> int:
     try:
         start_again(client, entry, waiting)
     except StartFailedError as error:

@@ -12,26 +12,32 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from prefork.cli.output.standard_output import tell_error
-from prefork.cli.registry.client import AT_ONCE, Client
+from prefork.cli.output.standard_output import print_error
+from prefork.cli.registry.client import MAX_PARALLEL, Client
 from prefork.cli.registry.parallel_tasks import Task, run_tasks
-from prefork.cli.serve.settings_loader import Settings, absolute, read_file
-from prefork.cli.verbs.change import delete, show_changes
-from prefork.cli.verbs.launch import Waiting, launch
-from prefork.cli.view.progress import teller
+from prefork.cli.serve.settings_loader import SettingsLoader, absolute_path, read_toml_file
+from prefork.cli.verbs.change import delete, print_changes
+from prefork.cli.verbs.launch import WaitOptions, launch
+from prefork.cli.view.progress import progress_printer
 from prefork.config import Config
-from prefork.config.apps_file import check_stage, choose, in_order, is_ecosystem, sections
+from prefork.config.apps_file import (
+    check_stage,
+    is_apps_file,
+    parse_sections,
+    select_apps,
+    sort_by_dependency,
+)
 from prefork.config.parser import Parser
-from prefork.config.target import default_name, require_target
+from prefork.config.target import require_target, resolve_name
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.cores import usable_cores
-from prefork.unix.home import Entry, check_name, claim, usable_name
+from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, make_app_name
 
 Words = argparse.Namespace
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class FileApp:
     """One app of a file. ``arguments``: those of its master."""
 
     name: str
@@ -41,35 +47,35 @@ class App:
 
 
 @dataclass(slots=True)
-class Step:
+class PlanStep:
     """What is to be done with one app: start, reload, same, restart or delete."""
 
-    app: App | None
+    app: FileApp | None
     name: str
     action: str
-    entry: Entry | None = None
+    entry: RegistryEntry | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
 
 
-def is_file(word: str) -> bool:
+def names_apps_file(word: str) -> bool:
     """Whether a target of ``prefork start`` is a file."""
     return word.endswith(".toml")
 
 
-def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Entry]]:
+def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[RegistryEntry]]:
     """Make true what the file says; the exit code and its apps. Raises PreforkError."""
     words = _parser().parse_args(list(arguments))
-    path = absolute(words.file)
-    apps = apps_of(path, words.env or "", words.only)
+    path = absolute_path(words.file)
+    apps = load_apps(path, words.env or "", words.only)
     # The threads are gone before an app is started, which forks.
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(MAX_PARALLEL) as threads:
         steps = list(threads.map(lambda app: _step(client, app, path, words.env or ""), apps))
     if words.prune:
-        steps += _left_over(client, path, {app.name for app in apps_of(path, words.env or "")})
+        steps += _left_over(client, path, {app.name for app in load_apps(path, words.env or "")})
     if words.dry_run:
         for step in steps:
-            show(step)
+            print_step(step)
         return 0, []
     folder = os.path.dirname(path)
     told = [step for step in steps if step.action not in ("start", "reload", "delete")]
@@ -80,16 +86,16 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Entr
     tasks = [_task(client, step, folder, words) for step in steps if step not in told]
     codes = dict.fromkeys((step.name for step in told), 0) | run_tasks(tasks, usable_cores())
     code = next((codes[step.name] for step in steps if codes[step.name]), 0)
-    return code, [Entry(client.home / app.name) for app in apps if not codes[app.name]]
+    return code, [RegistryEntry(client.home / app.name) for app in apps if not codes[app.name]]
 
 
-def _task(client: Client, step: Step, folder: str, words: Words) -> Task:
+def _task(client: Client, step: PlanStep, folder: str, words: Words) -> Task:
     """What an app comes after has to be ready; what leaves the file is the last to change."""
     after = step.app.after if step.app is not None else ()
     return Task(step.name, lambda: _take(client, step, folder, words), after, step.app is None)
 
 
-def _import_masters(apps: list[App]) -> None:
+def _import_masters(apps: list[FileApp]) -> None:
     """What each master imports, once for all: they are forked."""
     import_module("prefork.cli.serve.run_master")
     boot = import_module("prefork.worker.boot")
@@ -98,47 +104,47 @@ def _import_masters(apps: list[App]) -> None:
             boot.import_serving(app.config)
 
 
-def apps_of(path: str, stage: str = "", only: str = "") -> list[App]:
+def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
     """The apps of a file, in the order of their start, each with settings that are right.
 
     A file without [apps] is one app, with its options at the top. Raises UsageError.
     """
-    table, folder = read_file(path), os.path.dirname(path)
-    if not is_ecosystem(table):
+    table, folder = read_toml_file(path), os.path.dirname(path)
+    if not is_apps_file(table):
         return [_single(path, stage, only)]
-    known = sections(table, path, folder, stage)
+    known = parse_sections(table, path, folder, stage)
     check_stage(table, path, stage)
     apps = []
-    for name in choose(in_order(known), only.split(","), path):
-        check_name(name)
+    for name in select_apps(sort_by_dependency(known), only.split(","), path):
+        check_app_name(name)
         arguments = ["-c", path, "--section", name]
         if stage:
             arguments += ["--stage", stage]
         arguments += ["--daemon", "--managed", "--name", name]
-        config = Settings(arguments, os.environ).read(table).config
+        config = SettingsLoader(arguments, os.environ).read(table).config
         if not (config.app or config.command):
             raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
         require_target(config)
-        apps.append(App(name, arguments, config, known[name].after))
+        apps.append(FileApp(name, arguments, config, known[name].after))
     return apps
 
 
-def _single(path: str, stage: str, only: str) -> App:
+def _single(path: str, stage: str, only: str) -> FileApp:
     if stage or only:
         raise UsageError(f"{path}: --env and --only are for files with [apps.NAME]")
-    config = Settings(["-c", path], os.environ).read().config
+    config = SettingsLoader(["-c", path], os.environ).read().config
     require_target(config)
-    name = check_name(usable_name(default_name(config)))
-    return App(name, ["-c", path, "--daemon", "--managed", "--name", name], config)
+    name = check_app_name(make_app_name(resolve_name(config)))
+    return FileApp(name, ["-c", path, "--daemon", "--managed", "--name", name], config)
 
 
 # The plan.
 
 
-def _step(client: Client, app: App, path: str, stage: str) -> Step:
-    entry = Entry(client.home / app.name)
-    if not entry.runs():
-        return Step(app, app.name, "start", entry)
+def _step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
+    entry = RegistryEntry(client.home / app.name)
+    if not entry.is_running():
+        return PlanStep(app, app.name, "start", entry)
     entry = client.latest(entry)
     if entry.state.get("file") != path:
         raise UsageError(
@@ -148,24 +154,24 @@ def _step(client: Client, app: App, path: str, stage: str) -> Step:
     changes = list(client.ask(entry, "plan")["changes"])
     if entry.state.get("stage", "") != stage:
         note = f"another --env takes `prefork delete {app.name}` and a start"
-        return Step(app, app.name, "restart", entry, changes, note)
+        return PlanStep(app, app.name, "restart", entry, changes, note)
     rest = [change["key"] for change in changes if change["restart"]]
     note = f"changing {', '.join(rest)} takes `prefork restart {app.name}`" if rest else ""
     if not changes:
-        return Step(app, app.name, "same", entry)
+        return PlanStep(app, app.name, "same", entry)
     action = "restart" if len(rest) == len(changes) else "reload"
-    return Step(app, app.name, action, entry, changes, note)
+    return PlanStep(app, app.name, action, entry, changes, note)
 
 
-def _left_over(client: Client, path: str, names: set[str]) -> list[Step]:
+def _left_over(client: Client, path: str, names: set[str]) -> list[PlanStep]:
     return [
-        Step(None, entry.name, "delete", entry)
+        PlanStep(None, entry.name, "delete", entry)
         for entry in client.find("all")
         if entry.state.get("file") == path and entry.name not in names
     ]
 
 
-def show(step: Step) -> None:
+def print_step(step: PlanStep) -> None:
     """One step of a plan, for people."""
     told = {
         "start": "would be started",
@@ -175,21 +181,21 @@ def show(step: Step) -> None:
         "delete": "would be stopped and deleted",
     }
     print(f"{step.name}: {told[step.action]}")
-    show_changes(step.changes)
+    print_changes(step.changes)
     if step.note:
         print(f"  {step.note}")
 
 
-def _take(client: Client, step: Step, folder: str, words: Words) -> None:
+def _take(client: Client, step: PlanStep, folder: str, words: Words) -> None:
     """Raises PreforkError, StartFailedError."""
-    waiting = Waiting(not words.no_wait, words.timeout)
+    waiting = WaitOptions(not words.no_wait, words.timeout)
     if step.action == "start" and step.app is not None:
-        claimed = claim(client.home, step.name, exact=True)
+        claimed = claim_folder(client.home, step.name, exact=True)
         fresh = not (claimed.path / "state").exists()
         launch(client, claimed, folder, step.app.arguments, waiting, fresh)
     elif step.action == "reload" and step.entry is not None:
         result = client.ask(
-            step.entry, "reload", words.timeout, teller(step.entry), no_wait=words.no_wait
+            step.entry, "reload", words.timeout, progress_printer(step.entry), no_wait=words.no_wait
         )
         how = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"
         print(f"{step.name}: {how} ({', '.join(each['key'] for each in step.changes)})")
@@ -206,19 +212,19 @@ def check(_client: Client, words: Words) -> int:
     from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - few need it
     from prefork.cli.serve.settings_loader import start_folder  # noqa: PLC0415
 
-    if is_file(words.target):
-        path = absolute(words.target)
-        todo = [(app.name, app.config) for app in apps_of(path, words.env or "", words.only)]
+    if names_apps_file(words.target):
+        path = absolute_path(words.target)
+        todo = [(app.name, app.config) for app in load_apps(path, words.env or "", words.only)]
         here = os.path.dirname(path)
     else:
-        todo = [(words.target, Settings([words.target], os.environ).read().config)]
+        todo = [(words.target, SettingsLoader([words.target], os.environ).read().config)]
         here = start_folder()
     code = 0
     for name, config in todo:
         try:
             print(f"{name}: ok: {check_app(config, here)}", flush=True)
         except PreforkError as error:
-            tell_error(f"{name}: {error}")
+            print_error(f"{name}: {error}")
             code = code or error.exit_code
     return code
 

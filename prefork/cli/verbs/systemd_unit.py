@@ -12,8 +12,8 @@ from pathlib import Path
 from prefork.cli.registry.client import Client
 from prefork.errors import MachineError, UsageError
 from prefork.unix.directory import Directory
-from prefork.unix.home import home_directory, replace_file
-from prefork.unix.identity import user_name
+from prefork.unix.home import replace_file, user_home_directory
+from prefork.unix.identity import describe_user
 
 Words = argparse.Namespace
 UNIT = "prefork.service"
@@ -70,7 +70,7 @@ def init(_client: Client, _words: Words) -> int:
     """``prefork init``"""
     try:
         with Directory.open(".") as here:
-            here.write_new("prefork.toml", SAMPLE.encode(), 0o666)
+            here.create_with_content("prefork.toml", SAMPLE.encode(), 0o666)
     except FileExistsError:
         raise UsageError("there is a prefork.toml here already, and it stays as it is") from None
     except OSError as error:
@@ -133,12 +133,12 @@ def _unit_path(user: bool) -> Path:
         return Path("/etc/systemd/system") / UNIT
     if config := os.environ.get("XDG_CONFIG_HOME"):
         return Path(config) / "systemd/user" / UNIT
-    return home_directory("set XDG_CONFIG_HOME") / ".config/systemd/user" / UNIT
+    return user_home_directory("set XDG_CONFIG_HOME") / ".config/systemd/user" / UNIT
 
 
 def _unit(client: Client, user: bool) -> str:
     return UNIT_FILE.format(
-        owner=user_name(os.geteuid()),
+        owner=describe_user(os.geteuid()),
         home=_quoted(f"PREFORK_HOME={client.home.absolute()}"),
         prefork=f"{_quoted(sys.executable)} -m prefork",
         target="default.target" if user else "multi-user.target",

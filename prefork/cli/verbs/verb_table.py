@@ -11,9 +11,9 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prefork.cli.lazy_import import Later
+from prefork.cli.lazy_import import LazyModule
 from prefork.cli.registry.client import Client
-from prefork.cli.view.sort_order import SORTS
+from prefork.cli.view.sort_order import SORT_KEYS
 from prefork.config.parser import Parser
 from prefork.errors import UsageError
 
@@ -32,20 +32,24 @@ if TYPE_CHECKING:
 else:
     # Serving imports this table, and no verb needs what the others do.
     change, completion, start_file = (
-        Later("verbs.change"),
-        Later("verbs.completion"),
-        Later("verbs.start_file"),
+        LazyModule("verbs.change"),
+        LazyModule("verbs.completion"),
+        LazyModule("verbs.start_file"),
     )
-    logs, inspect, save = Later("verbs.logs"), Later("verbs.inspect"), Later("verbs.save")
+    logs, inspect, save = (
+        LazyModule("verbs.logs"),
+        LazyModule("verbs.inspect"),
+        LazyModule("verbs.save"),
+    )
     restart, start_command, systemd_unit = (
-        Later("verbs.restart"),
-        Later("verbs.start_command"),
-        Later("verbs.systemd_unit"),
+        LazyModule("verbs.restart"),
+        LazyModule("verbs.start_command"),
+        LazyModule("verbs.systemd_unit"),
     )
 
 Words = argparse.Namespace
 
-OTHER_WORDS = {
+VERBS_OF_OTHER_MANAGERS = {
     "describe": "prefork show APP tells everything about an app",
     "kill": "prefork stop APP --quick does not wait for requests, --force kills a master that "
     "hangs, and prefork signal APP KILL is for the workers",
@@ -67,9 +71,10 @@ def is_verb(arguments: Sequence[str]) -> bool:
     if not arguments:
         return False
     word = arguments[0]
-    if word in OTHER_WORDS:
+    if word in VERBS_OF_OTHER_MANAGERS:
         raise UsageError(
-            f"there is no verb {word}: {OTHER_WORDS[word]}. An app of this name is {word}:CALLABLE"
+            f"there is no verb {word}: {VERBS_OF_OTHER_MANAGERS[word]}. An app of this "
+            f"name is {word}:CALLABLE"
         )
     if word not in VERBS and word.isalpha() and not _is_module(word):
         import difflib  # noqa: PLC0415 - only for the unlucky
@@ -103,12 +108,12 @@ def run_verb(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     if arguments[0] == "start":
         return start_command.start(list(arguments[1:]))
-    words = parser(arguments[0]).parse_args(list(arguments))
+    words = build_parser(arguments[0]).parse_args(list(arguments))
     run: Callable[[Client, Words], int] = words.run
     return run(Client(), words)
 
 
-def parser(only: str = "") -> argparse.ArgumentParser:
+def build_parser(only: str = "") -> argparse.ArgumentParser:
     """Of all verbs, or of one."""
     made = Parser(prog="prefork", description="Manage the apps of this user.")
     verbs = made.add_subparsers(metavar="VERB", required=True)
@@ -121,7 +126,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     return made
 
 
-def as_flags(arguments: Sequence[str]) -> Sequence[str]:
+def help_words_as_flags(arguments: Sequence[str]) -> Sequence[str]:
     """Write ``help``, ``help VERB`` and ``version`` as the flags that mean the same; all other
     arguments stay as they are. Raises UsageError."""
     match list(arguments):
@@ -130,15 +135,15 @@ def as_flags(arguments: Sequence[str]) -> Sequence[str]:
         case ["help", verb] if verb in VERBS:
             return [verb, "--help"]
         case ["help", verb, *_]:
-            from prefork.config.sources import nearest  # noqa: PLC0415 - it brings all options
+            from prefork.config.sources import suggest_nearest  # noqa: PLC0415 - it brings all options
 
-            raise UsageError(f"there is no verb {verb}{nearest(verb, VERBS)}")
+            raise UsageError(f"there is no verb {verb}{suggest_nearest(verb, VERBS)}")
         case ["version"]:
             return ["--version"]
     return arguments
 
 
-def managing() -> str:
+def verbs_help() -> str:
     """The verbs, for the help of the whole command."""
     lines = [f"  {name:<12} {text}" for name, (_, text, _) in VERBS.items()]
     return "\n".join(["manage apps in the background (see prefork VERB --help):", *lines, "", ""])
@@ -182,7 +187,11 @@ def _stop_first(verb: argparse.ArgumentParser) -> None:
 
 def _list(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--sort", choices=SORTS, default="name", metavar="KEY", help="one of " + ", ".join(SORTS)
+        "--sort",
+        choices=SORT_KEYS,
+        default="name",
+        metavar="KEY",
+        help="one of " + ", ".join(SORT_KEYS),
     )
     verb.add_argument(
         "--watch",
@@ -238,13 +247,13 @@ def _shell(verb: argparse.ArgumentParser) -> None:
 
 
 def _complete(_client: Client, words: Words) -> int:
-    print(completion.script(words.shell, parser()), end="")
+    print(completion.completion_script(words.shell, build_parser()), end="")
     return 0
 
 
 def _plain(verb: str, done: str) -> Callable[[Client, Words], int]:
     def run(client: Client, words: Words) -> int:
-        return change.plain(verb, done)(client, words)
+        return change.simple_verb(verb, done)(client, words)
 
     return run
 
@@ -268,7 +277,7 @@ VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
     "env": (inspect.env, "the variables of an app's workers", (_one, _reveal)),
     "why": (inspect.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
     "logs": (inspect.logs, "what workers and masters say, merged by time",
-             (_targets("*"), logs.add_words)),
+             (_targets("*"), logs.add_log_options)),
     "monit": (inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
     "events": (inspect.events, "what happens, as JSON lines", (_one,)),
     "ping": (inspect.ping, "whether masters answer", (_targets("*"), _timeout)),

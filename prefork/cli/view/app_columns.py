@@ -8,9 +8,16 @@ from typing import Any
 
 from rich.text import Text
 
-from prefork.cli.registry.client import alive
+from prefork.cli.registry.client import is_running
 from prefork.cli.view.columns import Column, Thing
-from prefork.cli.view.units import count, percent, rate, since, size, took
+from prefork.cli.view.units import (
+    format_age,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_percent,
+    format_rate,
+)
 
 STYLES = {
     "running": "green",
@@ -59,40 +66,40 @@ def _workers(app: Thing) -> str:
 
 def _restarts(thing: Thing) -> Text:
     restarts = thing.get("restarts")
-    return Text(count(restarts), "yellow" if restarts else "")
+    return Text(format_count(restarts), "yellow" if restarts else "")
 
 
-APPS = (
+APP_COLUMNS = (
     Column("name", 1, _plain("name"), right=False),
     Column("namespace", 9, _plain("namespace"), right=False, optional=True),
     Column("state", 1, _state, right=False),
     Column("workers", 2, _workers),
-    Column("req/s", 3, _figure("rate", rate)),
-    Column("in flight", 7, _figure("in_flight", count)),
-    Column("p50", 8, _figure("p50", took)),
-    Column("p99", 4, _figure("p99", took)),
-    Column("CPU %", 5, _plain("cpu", percent)),
-    Column("memory", 6, _plain("memory", size)),
-    Column("uptime", 10, lambda app: since(app.get("started") if alive(app) else None)),
+    Column("req/s", 3, _figure("rate", format_rate)),
+    Column("in flight", 7, _figure("in_flight", format_count)),
+    Column("p50", 8, _figure("p50", format_duration)),
+    Column("p99", 4, _figure("p99", format_duration)),
+    Column("CPU %", 5, _plain("cpu", format_percent)),
+    Column("memory", 6, _plain("memory", format_bytes)),
+    Column("uptime", 10, lambda app: format_age(app.get("started") if is_running(app) else None)),
     Column("restarts", 11, _restarts),
     Column("gen", 12, _plain("generation")),
-    Column("pid", 13, lambda app: str(app.get("pid") or "-") if alive(app) else "-"),
+    Column("pid", 13, lambda app: str(app.get("pid") or "-") if is_running(app) else "-"),
     Column("listening", 14, lambda app: ", ".join(app.get("listening", ())) or "-", right=False),
 )
 
-WORKERS = (
+WORKER_COLUMNS = (
     Column("slot", 1, _plain("slot")),
     Column("state", 1, _state, right=False),
-    Column("req/s", 2, _figure("rate", rate)),
-    Column("in flight", 6, _figure("in_flight", count)),
-    Column("p50", 7, _figure("p50", took)),
-    Column("p99", 3, _figure("p99", took)),
-    Column("CPU %", 4, _plain("cpu", percent)),
-    Column("memory", 5, _plain("memory", size)),
-    Column("oldest", 8, _figure("oldest", took)),
-    Column("requests", 9, _figure("requests", count)),
-    Column("open", 12, _plain("connections", count)),
-    Column("uptime", 10, _plain("since", since)),
+    Column("req/s", 2, _figure("rate", format_rate)),
+    Column("in flight", 6, _figure("in_flight", format_count)),
+    Column("p50", 7, _figure("p50", format_duration)),
+    Column("p99", 3, _figure("p99", format_duration)),
+    Column("CPU %", 4, _plain("cpu", format_percent)),
+    Column("memory", 5, _plain("memory", format_bytes)),
+    Column("oldest", 8, _figure("oldest", format_duration)),
+    Column("requests", 9, _figure("requests", format_count)),
+    Column("open", 12, _plain("connections", format_count)),
+    Column("uptime", 10, _plain("since", format_age)),
     Column("restarts", 13, _restarts),
     Column("pid", 11, _plain("pid")),
     Column("gen", 14, _plain("generation")),

@@ -15,36 +15,36 @@ from rich.text import Text
 
 from prefork.cli.output.output_streams import print_json
 from prefork.cli.registry.client import Client
-from prefork.cli.registry.process_usage import GLANCE
-from prefork.cli.view.app_columns import APPS
-from prefork.cli.view.columns import table
-from prefork.cli.view.details import console, remarks
-from prefork.cli.view.keys import QUIT, key_within, keys_at_once
-from prefork.cli.view.sort_order import App, in_order
+from prefork.cli.registry.process_usage import CPU_SAMPLE_SECONDS
+from prefork.cli.view.app_columns import APP_COLUMNS
+from prefork.cli.view.columns import build_table
+from prefork.cli.view.details import app_warnings, stdout_console
+from prefork.cli.view.keys import QUIT, cbreak_mode, read_key
+from prefork.cli.view.sort_order import App, sort_apps
 
 SHORTEST = 0.1
 """Seconds between two looks at least."""
 
 
-def show_list(client: Client, words: argparse.Namespace) -> int:
+def print_app_list(client: Client, words: argparse.Namespace) -> int:
     """Once, or again and again with ``--watch``."""
     if words.watch is None:
-        apps = in_order(client.measured(), words.sort)
+        apps = sort_apps(client.measured(), words.sort)
         if words.json:
             print_json(apps)
         else:
-            out = console()
-            out.print(listed(apps, out.width))
+            out = stdout_console()
+            out.print(render_app_list(apps, out.width))
         return 0
-    from prefork.cli.registry.snapshot import Look  # noqa: PLC0415 - a single look needs none of it
+    from prefork.cli.registry.snapshot import AppSampler  # noqa: PLC0415 - a single look needs none of it
 
-    seen = Look(client)
+    seen = AppSampler(client)
 
     def look() -> list[App]:
-        return in_order(seen.apps(), words.sort)
+        return sort_apps(seen.sample_apps(), words.sort)
 
     look()
-    time.sleep(GLANCE)  # there has to be something to compare the first picture with
+    time.sleep(CPU_SAMPLE_SECONDS)  # there has to be something to compare the first picture with
     period = max(words.watch, SHORTEST)
     try:
         if sys.stdin.isatty() and sys.stdout.isatty() and not words.json:
@@ -57,30 +57,30 @@ def show_list(client: Client, words: argparse.Namespace) -> int:
 
 
 def _live(look: Callable[[], list[App]], period: float) -> None:
-    out = console()
-    with keys_at_once(), Live(console=out, auto_refresh=False) as live:
+    out = stdout_console()
+    with cbreak_mode(), Live(console=out, auto_refresh=False) as live:
         while True:
             hint = Text(f"every {period:g} s; q quits", "dim")
-            live.update(Group(listed(look(), out.width), hint), refresh=True)
+            live.update(Group(render_app_list(look(), out.width), hint), refresh=True)
             due = time.monotonic() + period
             while (patience := due - time.monotonic()) > 0:
-                if key_within(patience) in QUIT:
+                if read_key(patience) in QUIT:
                     return
 
 
 def _endless(look: Callable[[], list[App]], period: float, as_json: bool) -> None:
-    out = console()
+    out = stdout_console()
     while True:
         if as_json:
             print_json(look(), indent=None)
         else:
-            out.print(listed(look(), out.width))
+            out.print(render_app_list(look(), out.width))
             sys.stdout.flush()
         time.sleep(period)
 
 
-def listed(apps: Sequence[App], width: int) -> Group:
+def render_app_list(apps: Sequence[App], width: int) -> Group:
     """The table, as far as it fits, and what there is to say below it."""
     if not apps:
         return Group("no apps; start one with `prefork start myapp:main`")
-    return Group(table(APPS, apps, width), *remarks(apps))
+    return Group(build_table(APP_COLUMNS, apps, width), *app_warnings(apps))

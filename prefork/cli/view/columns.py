@@ -23,25 +23,27 @@ class Column:
     the highest is left out first. ``optional``: left out as well where all rows have a dash."""
 
     name: str
-    wanted: int
+    priority: int
     cell: Callable[[Thing], Text | str]
     right: bool = True
     optional: bool = False
 
 
-def fitting(columns: Sequence[Column], things: Sequence[Thing], width: int | None) -> list[Column]:
+def fit_columns(
+    columns: Sequence[Column], things: Sequence[Thing], width: int | None
+) -> list[Column]:
     """Those that have room beside each other in ``width`` cells; None: there is room for all."""
     widths = {column.name: _width(column, things) for column in columns}
     shown = [column for column in columns if not column.optional or _says(column, things)]
     while width is not None and sum(widths[column.name] + GAP for column in shown) - GAP > width:
-        least = max(shown, key=lambda column: column.wanted)
-        if least.wanted == 1:
+        least = max(shown, key=lambda column: column.priority)
+        if least.priority == 1:
             break
         shown.remove(least)
     return shown
 
 
-def table(
+def build_table(
     columns: Sequence[Column],
     things: Sequence[Thing],
     width: int | None,
@@ -57,14 +59,14 @@ def table(
         padding=(0, GAP if all_of else GAP - 1, 0, 0),  # a box puts a place between two columns
         header_style="dim" if all_of else "",
     )
-    shown = fitting(columns, every := all_of or things, width)
+    shown = fit_columns(columns, every := all_of or things, width)
     for column in shown:
         made.add_column(
             column.name,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=_width(column, every) if column.wanted > 1 else None,
+            min_width=_width(column, every) if column.priority > 1 else None,
         )
     for thing in things:
         cells = [column.cell(thing) for column in shown]

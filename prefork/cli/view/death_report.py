@@ -16,7 +16,7 @@ _AMOUNT = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(slots=True)
-class Alike:
+class DeathGroup:
     """Deaths with the same cause, generation and reason, in whatever slots, by their time."""
 
     deaths: list[Death] = field(default_factory=list)
@@ -41,25 +41,25 @@ class Alike:
         return f"{when} {who}: {last['cause']}{why} ({last['detail']}{killed})"
 
 
-def alike(deaths: Sequence[Death]) -> list[Alike]:
+def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
     """The deaths by what they have in common, in the order of the youngest of each."""
-    found: dict[object, Alike] = {}
+    found: dict[object, DeathGroup] = {}
     for death in deaths:
         reason = _VARYING.sub("", death["reason"])
         why = _AMOUNT.sub("", death.get("why", ""))
         how = (death.get(name) for name in ("generation", "cause", "detail", "killed"))
         same = (*how, reason, why)
-        group = found.pop(same, None) or Alike()
+        group = found.pop(same, None) or DeathGroup()
         group.deaths.append(death)
         found[same] = group  # the youngest of this kind comes last now
     return list(found.values())
 
 
-def show_deaths(deaths: Sequence[Death], failure: str) -> None:
+def print_deaths(deaths: Sequence[Death], failure: str) -> None:
     """Print the last deaths, the youngest last, and why the last reload failed, if it did and none
     of the deaths tells it: its settings may be wrong."""
     lines = []
-    for group in alike(deaths):
+    for group in group_deaths(deaths):
         lines.append(group.headline())
         if group.last["reason"]:
             lines.append(group.last["reason"])

@@ -9,13 +9,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prefork.cli.output.output_streams import original
-from prefork.cli.registry.client import alive
-from prefork.cli.view.app_columns import STYLES, WORKERS
-from prefork.cli.view.columns import table
+from prefork.cli.output.output_streams import original_stream
+from prefork.cli.registry.client import is_running
+from prefork.cli.view.app_columns import STYLES, WORKER_COLUMNS
+from prefork.cli.view.columns import build_table
 from prefork.cli.view.console import PrintableConsole
-from prefork.cli.view.units import count, percent, rate, since, size, took
-from prefork.plural import counted
+from prefork.cli.view.units import (
+    format_age,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_percent,
+    format_rate,
+)
+from prefork.plural import pluralize
 
 App = Mapping[str, Any]
 
@@ -23,13 +30,13 @@ PIPE = 10_000
 """Columns of a pipe: whoever reads there wants all of it, and each row in one line."""
 
 
-def console() -> PrintableConsole:
+def stdout_console() -> PrintableConsole:
     """Of our stdout."""
-    out = original(sys.stdout)
+    out = original_stream(sys.stdout)
     return PrintableConsole(file=out, width=None if out.isatty() else PIPE)
 
 
-def remarks(apps: Sequence[App]) -> Iterator[Text]:
+def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
     """What somebody should know or do."""
     for app in apps:
         name = app["name"]
@@ -43,18 +50,18 @@ def remarks(apps: Sequence[App]) -> Iterator[Text]:
             yield Text(f"{name}: the last reload failed; see `prefork show {name}`", "red")
 
 
-def show_app(app: App) -> None:
+def print_app(app: App) -> None:
     """Everything about one app."""
-    out = console()
-    out.print(shown(app, out.width))
+    out = stdout_console()
+    out.print(render_app(app, out.width))
 
 
-def shown(app: App, width: int) -> Group:
+def render_app(app: App, width: int) -> Group:
     """Its settings, its figures, its workers."""
     parts: list[RenderableType] = [_head(app)]
     if app.get("workers"):
-        parts += ["", table(WORKERS, app["workers"], width)]
-    parts += remarks([{**app, "failure": None}])
+        parts += ["", build_table(WORKER_COLUMNS, app["workers"], width)]
+    parts += app_warnings([{**app, "failure": None}])
     if app.get("failure"):
         parts.append(Text(f"the last reload failed: {app['failure']}", "red"))
     return Group(*parts)
@@ -75,14 +82,17 @@ def _head(app: App) -> Table:
             text = str(app[name])
             head.add_row(name, Text(text, STYLES.get(text, "")) if name == "state" else text)
     head.add_row("listening", ", ".join(app.get("listening", ())) or "-")
-    head.add_row("uptime", since(app.get("started") if alive(app) else None))
+    head.add_row("uptime", format_age(app.get("started") if is_running(app) else None))
     if planned := app.get("next_restart"):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))
         head.add_row("next restart", f"{at} (--cron {planned['cron']})")
     if scaling := app.get("autoscale"):
         head.add_row("autoscale", autoscale(scaling))
     if "cpu" in app:
-        head.add_row("uses", f"{percent(app['cpu'])} % of a core, memory {size(app['memory'])}")
+        head.add_row(
+            "uses",
+            f"{format_percent(app['cpu'])} % of a core, memory {format_bytes(app['memory'])}",
+        )
     for key, text in _figures(app.get("figures", {})):
         head.add_row(key, text)
     for key, value in app.get("settings", {}).items():
@@ -95,24 +105,35 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Of all its workers, since they began."""
     if not figures.get("accepted") and not figures.get("requests"):
         return  # nobody came, or nobody counts
-    answered = ", ".join(f"{kind} {count(of)}" for kind, of in figures["answered"].items() if of)
+    answered = ", ".join(
+        f"{kind} {format_count(of)}" for kind, of in figures["answered"].items() if of
+    )
     left = figures["unanswered"]
-    yield "requests", f"{count(figures['requests'])}, {rate(figures['rate'])} a second"
-    yield "answered", (answered or "-") + (f"; {count(left)} left before" if left else "")
-    oldest = f", the oldest for {took(figures['oldest'])}" if figures["oldest"] else ""
-    yield "in flight", f"{count(figures['in_flight'])}{oldest}"
-    yield "they took", f"p50 {took(figures['p50'])}, p99 {took(figures['p99'])}"
-    yield "sent", f"{size(figures['sent'])} in bodies"
-    taken = counted(figures["accepted"], "connection", show=count)
-    accepted = f"{taken}, {count(figures['connections'])} open"
-    yield "accepted", f"{accepted}, after {took(figures['accept_wait'])} in the queue on average"
-    yield "loop lag", took(figures["lag"])
+    yield (
+        "requests",
+        f"{format_count(figures['requests'])}, {format_rate(figures['rate'])} a second",
+    )
+    yield "answered", (answered or "-") + (f"; {format_count(left)} left before" if left else "")
+    oldest = f", the oldest for {format_duration(figures['oldest'])}" if figures["oldest"] else ""
+    yield "in flight", f"{format_count(figures['in_flight'])}{oldest}"
+    yield (
+        "they took",
+        f"p50 {format_duration(figures['p50'])}, p99 {format_duration(figures['p99'])}",
+    )
+    yield "sent", f"{format_bytes(figures['sent'])} in bodies"
+    taken = pluralize(figures["accepted"], "connection", show=format_count)
+    accepted = f"{taken}, {format_count(figures['connections'])} open"
+    yield (
+        "accepted",
+        f"{accepted}, after {format_duration(figures['accept_wait'])} in the queue on average",
+    )
+    yield "loop lag", format_duration(figures["lag"])
 
 
 def autoscale(told: Mapping[str, Any]) -> str:
     """Its limits, its last step with the evidence, and what keeps it from the next one."""
-    text = f"{told['min']} to {counted(told['max'], 'worker')}"
+    text = f"{told['min']} to {pluralize(told['max'], 'worker')}"
     if last := told["last"]:
         step = f"{last['before']} -> {last['workers']}"
-        text += f"; {step} {since(last['at'])} ago: {last['why']}"
+        text += f"; {step} {format_age(last['at'])} ago: {last['why']}"
     return text + (f"; now {told['veto']}" if told["veto"] else "")

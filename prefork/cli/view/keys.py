@@ -12,7 +12,7 @@ QUIT = (b"q", b"Q", b"\x03")
 
 
 @contextmanager
-def keys_at_once() -> Iterator[None]:
+def cbreak_mode() -> Iterator[None]:
     """Keys arrive when they are pressed, and are not shown."""
     before = termios.tcgetattr(0)
     tty.setcbreak(0)
@@ -22,7 +22,7 @@ def keys_at_once() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def key_within(patience: float) -> bytes:
+def read_key(patience: float) -> bytes:
     """One key, or nothing within ``patience`` seconds."""
     if not select.select([0], [], [], patience)[0]:
         return b""

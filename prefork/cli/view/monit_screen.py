@@ -13,9 +13,9 @@ from rich.layout import Layout
 from rich.panel import Panel
 from rich.text import Text
 
-from prefork.cli.view.app_columns import APPS, WORKERS
-from prefork.cli.view.columns import Column, Thing, table
-from prefork.cli.view.details import remarks
+from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
+from prefork.cli.view.columns import Column, Thing, build_table
+from prefork.cli.view.details import app_warnings
 from prefork.observe.log_records import Record
 
 App = Mapping[str, Any]
@@ -32,25 +32,25 @@ KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ScreenState:
     """What is known. ``log`` None: there is no file; ``page``: of the workers; ``said``: how the
     last key went."""
 
     apps: Sequence[App]
-    chosen: str = ""
+    selected: str = ""
     log: Sequence[Record] | None = ()
-    said: str = ""
+    message: str = ""
     page: int = 0
 
     @property
-    def app(self) -> App | None:
+    def selected_app(self) -> App | None:
         """The chosen one."""
-        return next((app for app in self.apps if app["name"] == self.chosen), None)
+        return next((app for app in self.apps if app["name"] == self.selected), None)
 
 
-def draw(view: View, width: int, height: int) -> Layout:
+def draw(view: ScreenState, width: int, height: int) -> Layout:
     """The whole screen."""
-    app, screen = view.app, Layout()
+    app, screen = view.selected_app, Layout()
     room = height - 2
     share = room if height < 12 else max(FRAME + 1, room // 3)
     apps = min(len(view.apps) + FRAME, share)
@@ -74,18 +74,18 @@ def draw(view: View, width: int, height: int) -> Layout:
     return screen
 
 
-def _apps(view: View, width: int, rows: int) -> Panel:
+def _apps(view: ScreenState, width: int, rows: int) -> Panel:
     if not view.apps:
         return Panel("no apps; start one with `prefork start myapp:main`", padding=0)
-    at = next((i for i, app in enumerate(view.apps) if app is view.app), 0)
+    at = next((i for i, app in enumerate(view.apps) if app is view.selected_app), 0)
     begin = max(0, min(at - rows // 2, len(view.apps) - rows))
-    return _part("prefork", APPS, view.apps, begin, rows, width, view.chosen)
+    return _part("prefork", APP_COLUMNS, view.apps, begin, rows, width, view.selected)
 
 
 def _workers(app: App, page: int, width: int, rows: int) -> Panel:
     workers = app["workers"]
     pages = -(-len(workers) // rows)
-    return _part(str(app["name"]), WORKERS, workers, page % pages * rows, rows, width)
+    return _part(str(app["name"]), WORKER_COLUMNS, workers, page % pages * rows, rows, width)
 
 
 def _part(
@@ -101,7 +101,7 @@ def _part(
     some = things[begin : begin + rows]
     if len(some) < len(things):
         title += f" ({begin + 1}-{begin + len(some)} of {len(things)})"
-    made = table(
+    made = build_table(
         columns,
         some,
         width - 2,
@@ -127,12 +127,12 @@ def _line(record: Record) -> Text:
     return line
 
 
-def _footer(view: View, width: int) -> Group:
-    app = view.app
+def _footer(view: ScreenState, width: int) -> Group:
+    app = view.selected_app
     said = (
-        Text(view.said, "yellow")
-        if view.said
-        else next(iter(remarks([app] if app else [])), Text())
+        Text(view.message, "yellow")
+        if view.message
+        else next(iter(app_warnings([app] if app else [])), Text())
     )
     said.no_wrap, said.overflow = True, "ellipsis"
     fit = [keys for keys in KEYS if len(keys) <= width] or [KEYS[-1]]

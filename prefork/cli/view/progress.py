@@ -4,14 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from prefork.cli.output.standard_output import tell_error
+from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import Client
 from prefork.errors import AppError, PreforkError
-from prefork.unix.home import Entry
+from prefork.unix.home import RegistryEntry
 from prefork.wire.control import Progress
 
 
-def each(client: Client, targets: Sequence[str], act: Callable[[Entry], int]) -> int:
+def for_each_app(
+    client: Client, targets: Sequence[str], act: Callable[[RegistryEntry], int]
+) -> int:
     """``act`` on all that the targets mean; the first failure decides the exit code."""
     code = 0
     for entry in client.find(*targets):
@@ -20,13 +22,13 @@ def each(client: Client, targets: Sequence[str], act: Callable[[Entry], int]) ->
         except PreforkError as error:
             broken = "the app is broken: " if isinstance(error, AppError) else ""
             name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
-            tell_error(f"{name}{broken}{error}")
+            print_error(f"{name}{broken}{error}")
             failed = error.exit_code
         code = code or failed
     return code
 
 
-def teller(entry: Entry) -> Callable[[Progress], None]:
+def progress_printer(entry: RegistryEntry) -> Callable[[Progress], None]:
     """Tells the steps, on a terminal only: a script wants the outcome."""
     if not os.isatty(2):
         return lambda _progress: None

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from prefork.cli.registry.client import alive
+from prefork.cli.registry.client import is_running
 
 App = Mapping[str, Any]
 
 
 def _started(app: App) -> float | None:
     """None: it does not run."""
-    return app.get("started") if alive(app) else None
+    return app.get("started") if is_running(app) else None
 
 
 def _figure(name: str) -> "Key":
@@ -20,11 +20,11 @@ def _figure(name: str) -> "Key":
 
 Key = Callable[[App], Any]
 
-SORTS: dict[str, tuple[Key, bool]] = {
+SORT_KEYS: dict[str, tuple[Key, bool]] = {
     "name": (lambda app: app["name"], False),
     "namespace": (lambda app: app.get("namespace") or None, False),
     "state": (lambda app: str(app.get("state")), False),
-    "pid": (lambda app: app.get("pid") if alive(app) else None, False),
+    "pid": (lambda app: app.get("pid") if is_running(app) else None, False),
     "workers": (lambda app: app.get("ready"), True),
     "gen": (lambda app: app.get("generation"), True),
     "restarts": (lambda app: app.get("restarts"), True),
@@ -38,9 +38,9 @@ SORTS: dict[str, tuple[Key, bool]] = {
 """By what a list is sorted, and whether the largest comes first. Who has no such value is last."""
 
 
-def in_order(apps: Iterable[App], sort: str) -> list[App]:
+def sort_apps(apps: Iterable[App], sort: str) -> list[App]:
     """By a key of SORTS; equal ones by name."""
-    key, reverse = SORTS[sort]
+    key, reverse = SORT_KEYS[sort]
     by_name = sorted(apps, key=lambda app: str(app["name"]))
     have = [app for app in by_name if key(app) is not None]
     have.sort(key=key, reverse=reverse)

@@ -3,12 +3,12 @@
 import time
 
 
-def since(moment: float | None) -> str:
+def format_age(moment: float | None) -> str:
     """How long ago, in two units at the most."""
-    return "-" if moment is None else span(time.time() - moment)
+    return "-" if moment is None else format_span(time.time() - moment)
 
 
-def span(seconds: float) -> str:
+def format_span(seconds: float) -> str:
     """Whole seconds, in two units at the most."""
     whole = int(max(0.0, seconds))
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
@@ -19,7 +19,7 @@ def span(seconds: float) -> str:
     return f"{minutes}m {whole % 60}s" if minutes else f"{whole}s"
 
 
-def size(amount: float | None) -> str:
+def format_bytes(amount: float | None) -> str:
     """Bytes."""
     if amount is None:
         return "-"
@@ -28,7 +28,7 @@ def size(amount: float | None) -> str:
     return f"{amount / 2**20:.1f}m" if amount < 2**30 else f"{amount / 2**30:.2f}g"
 
 
-def took(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A time that something took, in two digits or three; 0: nothing did."""
     if not seconds:
         return "-"
@@ -36,21 +36,21 @@ def took(seconds: float | None) -> str:
         return f"{seconds * 1e6:.0f}µs"
     if seconds < 0.9995:
         return f"{seconds * 1e3:.1f}ms" if seconds < 9.95e-3 else f"{seconds * 1e3:.0f}ms"
-    return f"{seconds:.1f}s" if seconds < 59.95 else span(seconds)
+    return f"{seconds:.1f}s" if seconds < 59.95 else format_span(seconds)
 
 
-def rate(amount: float | None) -> str:
+def format_rate(amount: float | None) -> str:
     """So many a second."""
     if amount is None:
         return "-"
     return f"{amount:.1f}" if 0 < amount < 9.95 else f"{amount:,.0f}"
 
 
-def percent(amount: float | None) -> str:
+def format_percent(amount: float | None) -> str:
     """Of a core."""
     return "-" if amount is None else f"{amount:.0f}"
 
 
-def count(amount: int | None) -> str:
+def format_count(amount: int | None) -> str:
     """With separators."""
     return "-" if amount is None else f"{amount:,}"

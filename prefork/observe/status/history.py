@@ -34,7 +34,7 @@ class History:
         self._last = {row["worker"]: row for row in rows}
         self._at = now
 
-    def take(
+    def add_sample(
         self,
         head: Row,
         rows: list[Row],

@@ -14,18 +14,20 @@ from itertools import count
 from typing import Any
 
 from prefork.errors import MachineError
-from prefork.unix.descriptor_channel import Line
+from prefork.unix.descriptor_channel import DescriptorChannel
 from prefork.wire import control
-from prefork.wire.log_writer_messages import message, read
+from prefork.wire.log_writer_messages import decode_message, encode_message
 
 PATIENCE = 3.0
 """Seconds in which a master that is not hung answers a question."""
 
 
-class Master:
+class MasterClient:
     """The master, as its status server talks to it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line, talks: bool) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, line: DescriptorChannel, talks: bool
+    ) -> None:
         """``talks``: it has a registry, and so answers questions."""
         self.talks = talks
         self._loop = loop
@@ -50,7 +52,7 @@ class Master:
         """
         async with asyncio.timeout(patience):
             with await self._talk() as connection:
-                return await self._converse(connection, control.request(verb, **arguments))
+                return await self._converse(connection, control.encode_request(verb, **arguments))
 
     async def _talk(self) -> socket.socket:
         """A new connection. Raises MachineError."""
@@ -58,19 +60,19 @@ class Master:
         wanted: asyncio.Future[socket.socket] = self._loop.create_future()
         self._talks[number] = wanted
         try:
-            if not self._line.send(message("talk", number=number)):
+            if not self._line.send(encode_message("talk", number=number)):
                 raise MachineError("the master takes no questions now")
             return await wanted
         finally:
             del self._talks[number]
 
     async def _converse(self, ours: socket.socket, request: bytes) -> Mapping[str, Any]:
-        lines = control.Lines()
+        lines = control.LineDecoder()
         try:
             await self._loop.sock_sendall(ours, request)
             while data := await self._loop.sock_recv(ours, 65536):
                 for line in lines.feed(data):
-                    if isinstance(said := control.read_answer(line), control.Result):
+                    if isinstance(said := control.decode_answer(line), control.Result):
                         return said.value
         except OSError:
             pass  # it hung up
@@ -83,7 +85,7 @@ class Master:
         """
         async with self._one_at_a_time:
             self._waiter = self._loop.create_future()
-            if not self._line.send(message("logs")):
+            if not self._line.send(encode_message("logs")):
                 raise MachineError("the master takes no questions now")
             async with asyncio.timeout(PATIENCE):
                 return await self._waiter
@@ -95,7 +97,7 @@ class Master:
                 if not self.gone.done():
                     self.gone.set_result(None)
                 return
-            say, details = read(data)
+            say, details = decode_message(data)
             if say == "talk" and fd is not None:
                 self._begin_talk(details["number"], socket.socket(fileno=fd))
             elif say == "log" and fd is not None:

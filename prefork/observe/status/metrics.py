@@ -25,7 +25,8 @@ _SUM = "took"
 
 _OCTAVES = range(-11, 7)
 _EDGES = [
-    next(b for b in range(histogram.BUCKETS) if histogram.bound(b) == 2.0**n) for n in _OCTAVES
+    next(b for b in range(histogram.BUCKET_COUNT) if histogram.upper_bound(b) == 2.0**n)
+    for n in _OCTAVES
 ]
 """Buckets at whose ends the metric's own buckets end: powers of two from 0.5 ms to 64 s, which are
 ends of the histogram's, too, so that nothing is guessed."""
@@ -33,7 +34,7 @@ ends of the histogram's, too, so that nothing is guessed."""
 Labels = Mapping[str, object]
 
 
-def exposition(
+def format_metrics(
     app: str,
     head: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
@@ -98,7 +99,7 @@ def _of_times(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         labels = _labels(app, row)
         so_far = list(accumulate(row["times"]))
         for edge in _EDGES:
-            bound = _number(histogram.bound(edge))
+            bound = _number(histogram.upper_bound(edge))
             yield _line(f"{DURATION}_bucket", {**labels, "le": bound}, so_far[edge])
         yield _line(f"{DURATION}_bucket", {**labels, "le": "+Inf"}, so_far[-1])
         yield _line(f"{DURATION}_sum", labels, row[_SUM])

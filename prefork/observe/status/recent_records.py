@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from prefork.observe.log_records import Record, parse
+from prefork.observe.log_records import Record, parse_record
 
 BYTES = 64 * 1024
 """That are read of each file."""
@@ -36,7 +36,7 @@ def _of_file(fd: int) -> list[Record]:
     records: list[Record] = []
     for line in lines[1:] if start else lines:
         text = line.decode(errors="backslashreplace")
-        record = parse(text) or Record(last.time, last.pid, last.slot, last.stream, text)
+        record = parse_record(text) or Record(last.time, last.pid, last.slot, last.stream, text)
         records.append(record)
         last = record
     return records

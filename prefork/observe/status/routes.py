@@ -19,9 +19,9 @@ from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.observe.status import metrics
 from prefork.observe.status.access_control import Access
-from prefork.observe.status.master_client import Master
+from prefork.observe.status.master_client import MasterClient
 from prefork.observe.status.recent_records import last_records
-from prefork.observe.status.scoreboard_view import View
+from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
 
@@ -64,7 +64,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StatusRequest:
     """A request. ``trusted``: it brings the token."""
 
     query: Mapping[str, list[str]]
@@ -92,19 +92,19 @@ def as_json(told: Any, status: int = 200) -> Answer:
     return Answer(status, body, "application/json")
 
 
-class Site:
+class StatusSite:
     """The handler of our connections (http/server_state.py)."""
 
-    streams = False
-    cancels = False
+    streams_body = False
+    can_cancel = False
     upgrade = None
-    learn = staticmethod(response_head.learn)
+    encode_field = staticmethod(response_head.encode_field)
 
     def __init__(
         self,
-        view: View,
+        view: ScoreboardView,
         access: Access,
-        master: Master,
+        master: MasterClient,
         loop: asyncio.AbstractEventLoop,
         log: logging.Logger,
     ) -> None:
@@ -122,12 +122,12 @@ class Site:
             "/readyz": self._readyz,
             "/metrics": self._metrics,
         }
-        self._guarded: dict[str, Callable[[Asked], Awaitable[Answer]]] = {
+        self._guarded: dict[str, Callable[[StatusRequest], Awaitable[Answer]]] = {
             "/status.json": self._status,
             "/deaths.json": self._deaths,
             "/log.json": self._log_tail,
         }
-        self._changes: dict[str, Callable[[Asked], Awaitable[Answer]]] = {}
+        self._changes: dict[str, Callable[[StatusRequest], Awaitable[Answer]]] = {}
         if access.has_token:
             self._changes = {"/reload": lambda _: self._change("reload"), "/scale": self._scale}
 
@@ -148,13 +148,13 @@ class Site:
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
-    async def finish(self) -> None:
+    async def wait_for_calls(self) -> None:
         """Nobody waits for us."""
 
-    def overdue(self, exchange: Exchange) -> None:
+    def time_out(self, exchange: Exchange) -> None:
         """Every call has a patience of its own."""
 
-    def lost(self, exchange: Exchange) -> None:
+    def client_disconnected(self, exchange: Exchange) -> None:
         """What it asked of the master goes on."""
 
     async def _answer_later(self, exchange: Exchange, coming: Awaitable[Answer]) -> None:
@@ -180,13 +180,13 @@ class Site:
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         fields = (("Content-Type", answer.kind), *answer.fields, *_GUARDS)
         try:
-            exchange.answer(
+            exchange.respond(
                 answer.status, response_head.STATUS_LINES[answer.status], fields, answer.body
             )
         except ClientGoneError:
             pass
         if exchange.body is not None:
-            exchange.body.lose()
+            exchange.body.discard()
 
     # Which path.
 
@@ -213,13 +213,13 @@ class Site:
             return Answer(401, b"this takes the token of --status-token\n", fields=fields)
         return self._changes[path](asked)
 
-    def _asked(self, exchange: Exchange) -> Asked:
+    def _asked(self, exchange: Exchange) -> StatusRequest:
         """Raises ClientError for a request that another page may have made."""
         headers = dict(exchange.request.headers)
         self._access.check_source(headers)
         query = parse_qs(exchange.request.query.decode("latin-1"))
         body = b"" if exchange.body is None else exchange.body.file.read()  # type: ignore[union-attr]
-        return Asked(query, body, self._access.knows(headers))
+        return StatusRequest(query, body, self._access.knows(headers))
 
     # What is known here.
 
@@ -230,10 +230,10 @@ class Site:
     def _metrics(self) -> Answer:
         view = self._view
         rows = view.rows()
-        told = metrics.exposition(view.app, view.head(), rows, view.resident(rows))
+        told = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
         return Answer(200, told.encode(), metrics.CONTENT_TYPE)
 
-    async def _status(self, asked: Asked) -> Answer:
+    async def _status(self, asked: StatusRequest) -> Answer:
         since = _number(asked, "since")
         self.on_look()
         told = self._view.status(since)
@@ -244,7 +244,7 @@ class Site:
 
     # What the master knows.
 
-    async def _deaths(self, asked: Asked) -> Answer:
+    async def _deaths(self, asked: StatusRequest) -> Answer:
         if not self._master.talks:
             return as_json({"deaths": [], "missing": NO_REGISTRY})
         told = await self._master.ask("why")
@@ -254,7 +254,7 @@ class Site:
                 death["reason"] = ""  # the app's own words, as the log is
         return as_json({"deaths": deaths})
 
-    async def _log_tail(self, asked: Asked) -> Answer:
+    async def _log_tail(self, asked: StatusRequest) -> Answer:
         if not self._may_read(asked):
             return as_json({"records": [], "missing": "unlock it with the token"})
         fds = await self._master.logs()
@@ -266,13 +266,13 @@ class Site:
             for fd in fds:
                 os.close(fd)
 
-    def _may_read(self, asked: Asked) -> bool:
+    def _may_read(self, asked: StatusRequest) -> bool:
         """What the app says may hold secrets, so a token guards it if there is one."""
         return asked.trusted or not self._access.has_token
 
     # What changes something.
 
-    async def _scale(self, asked: Asked) -> Answer:
+    async def _scale(self, asked: StatusRequest) -> Answer:
         try:
             workers = json.loads(asked.body)["workers"]
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -294,7 +294,7 @@ def _wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> Answer | None
     return Answer(405, line.encode(), fields=(("Allow", ", ".join(allowed)),))
 
 
-def _number(asked: Asked, name: str) -> float:
+def _number(asked: StatusRequest, name: str) -> float:
     try:
         return float(asked.query[name][0]) if name in asked.query else 0.0
     except ValueError:

@@ -6,11 +6,11 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.observe.status.history import INTEREST, History
-from prefork.plural import counted
-from prefork.unix.memory_footprint import resident
+from prefork.plural import pluralize
+from prefork.unix.memory_footprint import resident_size
 from prefork.unix.scoreboard import Rows
 from prefork.version import __version__
-from prefork.wire.row_values import reading
+from prefork.wire.row_values import worker_values
 from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 SHARES_EVERY = 5.0
@@ -28,7 +28,7 @@ class Verdict:
     text: str
 
 
-class View:
+class ScoreboardView:
     """Of one app. ``least``: workers that must be ready."""
 
     def __init__(self, app: str, rows: Rows, least: int) -> None:
@@ -42,7 +42,7 @@ class View:
 
     # Who looks.
 
-    def look(self) -> bool:
+    def note_viewer(self) -> bool:
         """Somebody does; whether nobody did for a while, so that samples begin now."""
         begins = not self.is_watched
         self._looked = monotonic()
@@ -58,7 +58,7 @@ class View:
     def sample(self) -> None:
         """For the charts, once a second while somebody looks."""
         rows = self.rows()
-        self._history.take(self.head(), rows, self.memory(rows), monotonic(), time())
+        self._history.add_sample(self.head(), rows, self.memory(rows), monotonic(), time())
 
     def shares_wanted(self) -> list[int]:
         """Pids whose share of memory is to be read now: those of new workers at once, for their RSS
@@ -88,7 +88,7 @@ class View:
 
     def resident(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
         """RSS by pid: never more than a few microseconds each."""
-        found = {row["pid"]: resident(row["pid"]) for row in rows}
+        found = {row["pid"]: resident_size(row["pid"]) for row in rows}
         return {pid: size for pid, size in found.items() if size}
 
     def memory(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
@@ -108,8 +108,8 @@ class View:
         if not head["target"]:
             return Verdict(False, "draining")
         if ready < self.least:
-            return Verdict(False, f"{ready} of at least {counted(self.least, 'worker')} ready")
-        return Verdict(True, f"ready: {ready} of {counted(head['target'], 'worker')}")
+            return Verdict(False, f"{ready} of at least {pluralize(self.least, 'worker')} ready")
+        return Verdict(True, f"ready: {ready} of {pluralize(head['target'], 'worker')}")
 
     def status(self, since: float) -> dict[str, Any]:
         """All of it, with the samples after ``since`` (Unix time)."""
@@ -134,7 +134,7 @@ class View:
                     "state": WORKER_STATES[row["state"]],
                     "memory": memory.get(row["pid"], 0),
                     "memory_is": "pss" if row["pid"] in shares else "rss",
-                    **reading(row, now),
+                    **worker_values(row, now),
                 }
                 for row in rows
             ],

@@ -16,22 +16,22 @@ import uvloop
 
 from prefork.config.networks import Networks
 from prefork.http.connection import Connection
-from prefork.http.forwarded import Proxies
+from prefork.http.forwarded import TrustedProxies
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
-from prefork.http.server_state import Service
-from prefork.http.tick import PERIOD as TICK
+from prefork.http.server_state import ServerState
+from prefork.http.tick import TICK_PERIOD as TICK
 from prefork.observe.status.access_control import Access
 from prefork.observe.status.connection_slots import Places
 from prefork.observe.status.history import PERIOD
-from prefork.observe.status.master_client import Master
-from prefork.observe.status.routes import Site
-from prefork.observe.status.scoreboard_view import View
-from prefork.unix.descriptor_channel import Line
+from prefork.observe.status.master_client import MasterClient
+from prefork.observe.status.routes import StatusSite
+from prefork.observe.status.scoreboard_view import ScoreboardView
+from prefork.unix.descriptor_channel import DescriptorChannel
 from prefork.unix.identity import Identity
-from prefork.unix.memory_footprint import proportional
+from prefork.unix.memory_footprint import proportional_size
 from prefork.unix.privileges import forbid_new_privileges
-from prefork.unix.process import die_with_parent
+from prefork.unix.process import set_parent_death_signal
 from prefork.unix.scoreboard import Rows
 
 MOST_CONNECTIONS = 128
@@ -45,28 +45,28 @@ _LIMITS = Limits(body=4096, body_memory=65536 * 4, keepalive=20.0, request=None,
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
+class StatusServerContext:
     """All that it is given at its fork. ``name``: the host to be asked by; None: a unix socket.
     ``talks``: the master answers questions."""
 
     app: str
     sockets: Sequence[socket.socket]
-    name: str | None
+    host: str | None
     rows: Rows
-    line: Line
-    talks: bool
+    channel: DescriptorChannel
+    has_control: bool
     identity: Identity
     master: int
-    least: int
+    min_ready: int
     token: bytes
     log: logging.Logger
 
 
-def live(birth: Birth) -> int:
+def run_status_server(birth: StatusServerContext) -> int:
     """The whole life; the exit code."""
     birth.identity.assume()
     forbid_new_privileges()  # it executes nothing
-    if not die_with_parent(signal.SIGKILL, birth.master):
+    if not set_parent_death_signal(signal.SIGKILL, birth.master):
         return 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         # Else asyncio writes on stderr, and would wait for its reader.
@@ -81,19 +81,19 @@ def _tell(log: logging.Logger, what: dict[str, Any]) -> None:
 
 
 class _Server:
-    def __init__(self, birth: Birth, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, birth: StatusServerContext, loop: asyncio.AbstractEventLoop) -> None:
         self._sockets = birth.sockets
         self._loop = loop
         self._log = birth.log
-        self._master = Master(loop, birth.line, birth.talks)
-        self._view = View(birth.app, birth.rows, birth.least)
-        access = Access(birth.name, birth.token)
-        site = Site(self._view, access, self._master, loop, birth.log)
+        self._master = MasterClient(loop, birth.channel, birth.has_control)
+        self._view = ScoreboardView(birth.app, birth.rows, birth.min_ready)
+        access = Access(birth.host, birth.token)
+        site = StatusSite(self._view, access, self._master, loop, birth.log)
         site.on_look = self._look
         self._load = Load([0], 0)
-        nobody = Proxies(Networks(()), frozenset(), False)
-        self._service = Service(loop, site, _LIMITS, nobody, self._load)
-        self._service.on_lost = self._make_room
+        nobody = TrustedProxies(Networks(()), frozenset(), False)
+        self._service = ServerState(loop, site, _LIMITS, nobody, self._load)
+        self._service.on_connection_closed = self._make_room
         self._places = Places(MOST_CONNECTIONS)
         self._ticks = False
         """There is a timer for the clock; without one it stands still."""
@@ -109,7 +109,7 @@ class _Server:
         self._service.drain(for_good=True)
         try:
             async with asyncio.timeout(LAST_ANSWERS):
-                await self._service.emptied()
+                await self._service.wait_until_empty()
         except TimeoutError:
             pass  # the process ends, and with it whoever does not
 
@@ -138,8 +138,8 @@ class _Server:
             self._ticks = True
             self._service.advance(self._loop.time())
             self._loop.call_later(TICK, self._tick)
-        self._load.change(+CONNECTION)
-        self._load.expect(+1)
+        self._load.add(+CONNECTION)
+        self._load.add_expected_requests(+1)
         self._loop.create_task(self._admit(taken))
 
     async def _admit(self, taken: socket.socket) -> None:
@@ -150,7 +150,7 @@ class _Server:
     def _tick(self) -> None:
         """As long as anybody is connected."""
         wait = self._service.tick()
-        self._service.times.clear()
+        self._service.response_times.clear()
         if self._load.word >= CONNECTION:
             self._loop.call_later(wait, self._tick)
         else:
@@ -159,7 +159,7 @@ class _Server:
     # Samples.
 
     def _look(self) -> None:
-        self._view.look()
+        self._view.note_viewer()
         if self._sampling is None or self._sampling.done():
             self._sampling = self._loop.create_task(self._take_samples())
 
@@ -173,4 +173,4 @@ class _Server:
 
 
 def _shares(pids: list[int]) -> dict[int, int | None]:
-    return {pid: proportional(pid) for pid in pids}
+    return {pid: proportional_size(pid) for pid in pids}

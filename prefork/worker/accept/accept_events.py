@@ -14,25 +14,27 @@ import random
 from collections.abc import Callable, Sequence
 from select import EPOLLET, EPOLLIN, POLLIN, epoll, poll  # gevent and eventlet take some away
 
-from prefork.unix.accept_queue import Backlog
-from prefork.worker.accept.endpoints import Door
-from prefork.worker.accept.handoff import Way
+from prefork.unix.accept_queue import AcceptQueue
+from prefork.worker.accept.endpoints import Endpoint
+from prefork.worker.accept.handoff import HandoffQueue
 
 _ARMED = EPOLLIN | EPOLLET
 
 
-class Listening:
+class AcceptEvents:
     """At all doors of one worker, from ``open`` to ``close``."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, doors: Sequence[Door], way: Way) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, doors: Sequence[Endpoint], way: HandoffQueue
+    ) -> None:
         """``way``: by which siblings share what they have."""
         self._loop = loop
-        everywhere: list[Door | Way] = [*doors, way]
+        everywhere: list[Endpoint | HandoffQueue] = [*doors, way]
         self._all = {door.socket.fileno(): door for door in everywhere}
         self.doors = doors
         self._outer = [door.socket.fileno() for door in doors]
         self._only = doors[0] if len(doors) == 1 else None
-        self._backlogs = [Backlog(door.socket) for door in doors]
+        self._backlogs = [AcceptQueue(door.socket) for door in doors]
         self.way = way
         self._way_fd = way.socket.fileno()
         self._shared = False
@@ -54,7 +56,7 @@ class Listening:
             self._news.register(fd, _ARMED)
         self._loop.add_reader(self._news.fileno(), heard)
 
-    def arm(self, armed: bool) -> None:
+    def set_wakeup(self, armed: bool) -> None:
         """Be woken by who comes to a listener, or not. Who is armed anew is woken at once if
         somebody waits there."""
         if armed is not self._armed:
@@ -69,7 +71,7 @@ class Listening:
             self._queues.unregister(self._way_fd)
             self._news.unregister(self._way_fd)
 
-    def somebody_waits(self) -> bool:
+    def has_waiting(self) -> bool:
         """Anywhere."""
         return bool(self._queues.poll(0))
 
@@ -77,12 +79,12 @@ class Listening:
         """How many wait, as far as that can be known; one does."""
         length = 0
         for backlog in self._backlogs:
-            length += backlog.waiting()
+            length += backlog.length()
         if self._shared:
-            length += self.way.queue.waiting()
+            length += self.way.queue.length()
         return length or 1
 
-    def door(self) -> Door | Way | None:
+    def pick_endpoint(self) -> Endpoint | HandoffQueue | None:
         """One where somebody waits, or did a moment ago."""
         if self._only is not None and not self._shared:
             return self._only

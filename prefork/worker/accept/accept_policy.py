@@ -14,26 +14,26 @@ from collections.abc import Callable
 from time import monotonic
 
 from prefork.config import Config
-from prefork.http.load import CONNECTION, NOBODY, REQUEST, TURNS, Load
-from prefork.http.tick import PERIOD
+from prefork.http.load import CONNECTION, REQUEST, TURN_MASK, UNAVAILABLE, Load
+from prefork.http.tick import TICK_PERIOD
 from prefork.unix.scoreboard import Row
 
-STALE = 1.0
+STALE_AFTER = 1.0
 """Seconds without a beat after which a sibling does not count. They beat four times a second; one
 that is idle announces the time of its next beat, and does not count when that has passed by as
 much."""
 
-LONG = 0.002
+LONG_CALL = 0.002
 """Seconds of a call for which it matters behind whom a connection waits."""
 
 A_SECOND = 65536
 """Units of a turn's time: its bits last for four minutes."""
 
-FORGOTTEN = 1.0
+TURN_EXPIRES_AFTER = 1.0
 """Seconds after which it does not matter any more when a worker had its last turn."""
 
 
-class Gate:
+class AcceptPolicy:
     """Of one worker. ``slack``: requests that it may have in flight more than the least loaded;
     ``limit``: requests in flight from which on it takes no new connection; None: any number.
     ``at_a_time``: requests that it can have in its app at once; 0: any number."""
@@ -51,16 +51,16 @@ class Gate:
         self.guard = guard
         self._words, self._rows, self._place = row.loads, row.rows, row.number
         self._slack = slack * REQUEST
-        self._at_a_time = at_a_time * REQUEST or NOBODY
-        self._full_hands = NOBODY
-        self._limit = NOBODY if limit is None else limit * REQUEST
+        self._at_a_time = at_a_time * REQUEST or UNAVAILABLE
+        self._full_hands = UNAVAILABLE
+        self._limit = UNAVAILABLE if limit is None else limit * REQUEST
         self._last = 0.0
-        self.free = False
+        self.is_unrestricted = False
         """At the last tick there was no sibling, not even one that boots, and there is no limit."""
         self._slow: dict[int, float] = {}
         """Siblings that let a connection wait, and their beat at that time."""
 
-    def admits(self, busy: bool, doubts: bool, waiting: Callable[[], int], /) -> bool:
+    def may_accept(self, busy: bool, doubts: bool, waiting: Callable[[], int], /) -> bool:
         """Whether one of the connections that wait is ours.
 
         Those that have less to do come first, until they have as much: what waits beyond that is
@@ -78,7 +78,7 @@ class Gate:
         if own >= REQUEST and not doubts:
             # Who has work to do leaves it, for a moment, to anybody who has no more: they may be
             # about to be done, and we may be about to be blocked.
-            own |= TURNS
+            own |= TURN_MASK
         words = self._words[: self._rows.used].tolist()
         words[self._place] = own
         if own <= min(words):
@@ -96,42 +96,44 @@ class Gate:
         # Whoever has its hands full, for long, would let them wait in a queue of its own.
         return not first or (own < self._full_hands and waiting() > first)
 
-    def take_turn(self) -> None:
+    def record_accept(self) -> None:
         """A connection was taken: others come first now, if there is nothing else between us."""
         self._last = now = monotonic()
         load = self.load
-        load.change((int(now * A_SECOND) & TURNS) - (load.word & TURNS))
+        load.add((int(now * A_SECOND) & TURN_MASK) - (load.word & TURN_MASK))
 
-    def tick(self, mean: float, blocks: bool = False) -> None:
+    def refresh(self, mean: float, blocks: bool = False) -> None:
         """To be called often enough: a turn that is long ago would look like one to come.
         ``mean``: seconds that a request takes of late; ``blocks``: each keeps the worker for so
         long that it has no time for another, however many it could have at once."""
-        most = REQUEST if blocks and self._at_a_time == NOBODY else self._at_a_time
-        self._full_hands = most if mean >= LONG else NOBODY
-        if monotonic() - self._last > FORGOTTEN:
-            self.load.change(-(self.load.word & TURNS))
-        self.free = self._limit == NOBODY and self._rows.has_only(self._place)
+        most = REQUEST if blocks and self._at_a_time == UNAVAILABLE else self._at_a_time
+        self._full_hands = most if mean >= LONG_CALL else UNAVAILABLE
+        if monotonic() - self._last > TURN_EXPIRES_AFTER:
+            self.load.add(-(self.load.word & TURN_MASK))
+        self.is_unrestricted = self._limit == UNAVAILABLE and self._rows.is_only_worker(self._place)
 
-    def may_help_out(self) -> bool:
+    def may_accept_overdue(self) -> bool:
         """Something has waited for as long as the guard: whether we may take it. Who had less to
         do and let it wait does not count until it beats again."""
         word = self.load.word
         for place, other in enumerate(self._words[: self._rows.used].tolist()):
             if other < word and place != self._place:
-                self._slow[place] = self._rows.beat(place)
+                self._slow[place] = self._rows.last_beat_at(place)
         return word < self._limit
 
-    def leaves_to_heirs(self) -> bool:
+    def defers_to_heirs(self) -> bool:
         """Whether this worker is to be replaced, and another that is not takes connections: what
         is accepted here has to go there soon."""
         rows, now = self._rows, monotonic()
         return rows.is_outdated(self._place) and any(
-            other != NOBODY and not rows.is_outdated(place) and not self._is_overdue(place, now)
+            other != UNAVAILABLE
+            and not rows.is_outdated(place)
+            and not self._is_overdue(place, now)
             for place, other in enumerate(self._words[: rows.used].tolist())
         )
 
     def _sleeps(self, place: int, now: float) -> bool:
-        beat = self._rows.beat(place)
+        beat = self._rows.last_beat_at(place)
         if place in self._slow:
             if self._slow[place] == beat:
                 return True
@@ -140,26 +142,30 @@ class Gate:
 
     def _is_overdue(self, place: int, now: float) -> bool:
         """Whether the worker of that row should have beaten a while ago."""
-        return now > max(self._rows.beat(place), self._rows.due(place) - PERIOD) + STALE
+        return (
+            now
+            > max(self._rows.last_beat_at(place), self._rows.next_beat_at(place) - TICK_PERIOD)
+            + STALE_AFTER
+        )
 
 
-class OpenGate(Gate):
+class UnrestrictedAcceptPolicy(AcceptPolicy):
     """Takes whatever the kernel wakes it for, as other servers do."""
 
-    def admits(self, _busy: bool, _doubts: bool, _waiting: Callable[[], int], /) -> bool:
+    def may_accept(self, _busy: bool, _doubts: bool, _waiting: Callable[[], int], /) -> bool:
         """Always, below the limit."""
         return self.load.word < self._limit
 
-    def tick(self, _mean: float, _blocks: bool = False) -> None:
+    def refresh(self, _mean: float, _blocks: bool = False) -> None:
         """There are no turns."""
-        self.free = self._limit == NOBODY
+        self.is_unrestricted = self._limit == UNAVAILABLE
 
-    def take_turn(self) -> None:
+    def record_accept(self) -> None:
         """There are none."""
 
 
-def gate(row: Row, load: Load, config: Config, at_a_time: int) -> Gate:
+def make_accept_policy(row: Row, load: Load, config: Config, at_a_time: int) -> AcceptPolicy:
     """As the settings want it."""
-    kind = Gate if config.accept == "fair" else OpenGate
+    kind = AcceptPolicy if config.accept == "fair" else UnrestrictedAcceptPolicy
     limits = (config.accept_slack, config.accept_limit, config.accept_guard)
     return kind(row, load, *limits, at_a_time)

@@ -7,7 +7,7 @@ already, and costs 3 µs more. The loop needs no more than this, and closes the 
 import socket
 
 
-class Accepted:
+class AcceptedSocket:
     """What ``connect_accepted_socket`` needs of a socket."""
 
     __slots__ = ("_fd", "family")

@@ -15,15 +15,15 @@ from typing import Any
 
 from prefork.http.load import CONNECTION
 from prefork.http.peer import Addresses
-from prefork.http.server_state import Service
-from prefork.unix.shared_queue import StrangeMessageError, unread
-from prefork.worker.accept.accept_events import Listening
-from prefork.worker.accept.accept_policy import Gate
-from prefork.worker.accept.accepted_socket import Accepted
-from prefork.worker.accept.endpoints import Door, Doorkeeper, Make
-from prefork.worker.accept.handoff import Way, go_on
+from prefork.http.server_state import ServerState
+from prefork.unix.shared_queue import InvalidMessageError, unread_bytes
+from prefork.worker.accept.accept_events import AcceptEvents
+from prefork.worker.accept.accept_policy import AcceptPolicy
+from prefork.worker.accept.accepted_socket import AcceptedSocket
+from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint, Handshaker
+from prefork.worker.accept.handoff import HandoffQueue, resume_idle_connection
 
-REST = 0.1
+EXHAUSTION_PAUSE = 0.1
 """Seconds without accepting after the process ran out of descriptors or memory."""
 
 SHORTEST_PAUSE = 0.001
@@ -41,7 +41,7 @@ TO_ITS_ANSWER = 4
 LATE = 0.005
 """Seconds; who comes back so late was held up by a call."""
 
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTION_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of accept(2) that say what this process lacks, and nothing of the connection."""
 
 
@@ -51,11 +51,11 @@ class Acceptor:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listening: Listening,
-        make_protocol: Make,
+        listening: AcceptEvents,
+        make_protocol: ConnectionFactory,
         log: logging.Logger,
-        gate: Gate,
-        service: Service,
+        gate: AcceptPolicy,
+        service: ServerState,
         most: float,
         on_taken: Callable[[int], None],
     ) -> None:
@@ -71,7 +71,7 @@ class Acceptor:
         self._on_taken = on_taken
         self._full = False
         self._make_protocol = make_protocol
-        self._doorkeeper = Doorkeeper(loop, make_protocol, log)
+        self._doorkeeper = Handshaker(loop, make_protocol, log)
         self._log = log
         self._shut = False
         self._closed = False
@@ -91,7 +91,7 @@ class Acceptor:
             self._look_further()
 
         self._listening.open(look)
-        self._load.show()
+        self._load.mark_available()
 
     def beat(self) -> None:
         """Look at the queues, whatever was said of them: no connection depends on a single look.
@@ -106,23 +106,23 @@ class Acceptor:
         """A connection is gone."""
         if self._full and not self._shut and not self._closed and self._has_room():
             self._full = False
-            self._load.show()
-            self._listening.arm(True)
-            self._service.soon(self._look_further)
+            self._load.mark_available()
+            self._listening.set_wakeup(True)
+            self._service.call_soon(self._look_further)
 
     def shut(self) -> None:
         """Take no more; safe in a signal handler. ``close`` follows."""
         self._shut = True
-        self._load.hide()
+        self._load.mark_unavailable()
 
     def close(self) -> None:
         """Stop, and close this process's copies; the queue lives on in the master's."""
         if not self._closed:
             self._closed = True
-            self._load.hide()
+            self._load.mark_unavailable()
             self._listening.close()
 
-    async def settle(self, patience: float) -> None:
+    async def wait_for_handshakes(self, patience: float) -> None:
         """Wait until all that was taken has its protocol: nobody else would know of it.
 
         A handshake that is not done within ``patience`` seconds is given up.
@@ -157,8 +157,8 @@ class Acceptor:
             return
         if not self._has_room():
             self._turn_away()
-        elif self._gate.free:
-            self._listening.arm(True)
+        elif self._gate.is_unrestricted:
+            self._listening.set_wakeup(True)
             if self._take_one() or not self._looks_again:
                 # Also when a sibling was faster: another listener may have one.
                 self._loop.call_soon(self._look_further)
@@ -171,29 +171,29 @@ class Acceptor:
     def _is_ours(self) -> bool:
         gate = self._gate
         before, self._answered = self._answered, self._service.requests
-        if self._service.has_websockets and gate.leaves_to_heirs():
-            return self._waited >= HEIRS_FIRST and gate.may_help_out()
-        if gate.admits(self._answered > before, self._waited > 0, self._listening.waiting):
+        if self._service.has_websockets and gate.defers_to_heirs():
+            return self._waited >= HEIRS_FIRST and gate.may_accept_overdue()
+        if gate.may_accept(self._answered > before, self._waited > 0, self._listening.waiting):
             return True
-        return self._waited >= gate.guard and gate.may_help_out()
+        return self._waited >= gate.guard and gate.may_accept_overdue()
 
     def _take_ours(self) -> None:
         """One, if it is our turn. While we are about to serve it we need not be woken for others:
         we come back when we have."""
         taken = self._is_ours() and self._take_one()
         if taken:
-            self._gate.take_turn()
-        self._listening.arm(not taken)
+            self._gate.record_accept()
+        self._listening.set_wakeup(not taken)
         self._come_back()
 
     def _take_one(self) -> bool:
         """What it asks for counts before there is another."""
         self._waited = 0.0
-        door = self._listening.door()
+        door = self._listening.pick_endpoint()
         return door is not None and self._take(door)
 
     def _look_further(self) -> None:
-        if not self._closed and self._listening.somebody_waits():
+        if not self._closed and self._listening.has_waiting():
             self._look()
 
     def _come_back(self) -> None:
@@ -201,7 +201,7 @@ class Acceptor:
         when we have less; but nothing is to wait for long."""
         if not self._waits_for_less:
             self._waits_for_less = True
-            self._service.when_lighter(self._has_less)
+            self._service.call_when_less_busy(self._has_less)
         if not self._looks_again:
             self._looks_again = True
             pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
@@ -211,19 +211,19 @@ class Acceptor:
         self._waits_for_less = False
         if self._closed:
             return
-        if self._listening.somebody_waits():
+        if self._listening.has_waiting():
             self._look()
         else:
-            self._listening.arm(True)
+            self._listening.set_wakeup(True)
 
     def _look_again(self, pause: float, due: float) -> None:
         """A call that blocked us is no pause: meanwhile a sibling may have served many."""
         self._looks_again = False
         if self._closed:
             return
-        if not self._listening.somebody_waits():
+        if not self._listening.has_waiting():
             self._waited = 0.0
-            self._listening.arm(True)
+            self._listening.set_wakeup(True)
             return
         on_time = self._loop.time() - due < LATE
         self._waited = self._waited + pause if on_time else 0.0
@@ -234,19 +234,19 @@ class Acceptor:
         if not self._full:
             self._log.info("at the limit of its connections; others wait")
         self._full = True
-        self._load.hide()
+        self._load.mark_unavailable()
 
-    def _take(self, door: Door | Way) -> bool:
+    def _take(self, door: Endpoint | HandoffQueue) -> bool:
         """One connection. Errors of accept(2) that belong to the connection are its end only."""
         try:
             fd, address = door.accept()
         except BlockingIOError:
             return False  # a sibling was faster
-        except StrangeMessageError as error:
+        except InvalidMessageError as error:
             self._complain_of_queue(f"dropped what is no shared connection ({error})")
             return False
         except OSError as error:
-            if error.errno in EXHAUSTED:
+            if error.errno in EXHAUSTION_ERRORS:
                 self._rest(error)
             elif error.errno == errno.EPIPE and door is self._listening.way:
                 self._listening.leave_way()
@@ -255,10 +255,10 @@ class Acceptor:
                 # The queue may hold others, whose wake-ups are spent (accept(2), "Error handling").
                 self._come_back()
             return False
-        if isinstance(door, Way):
-            then = self._made if unread(fd) else self._made_silently
+        if isinstance(door, HandoffQueue):
+            then = self._made if unread_bytes(fd) else self._made_silently
             self._let_in(fd, address.family, address.addresses, then)
-        elif door.is_open:
+        elif door.is_direct:
             self._on_taken(fd)
             self._let_in(fd, door.socket.family, door.addresses(address), self._made)
         else:
@@ -269,8 +269,8 @@ class Acceptor:
             arrival.add_done_callback(self._admitted)
         # It counts from here on, and when its protocol is made for itself; see
         # http/pending_connections.py.
-        self._load.change(+CONNECTION)
-        self._load.expect(+1)
+        self._load.add(+CONNECTION)
+        self._load.add_expected_requests(+1)
         return True
 
     def _let_in(
@@ -279,7 +279,7 @@ class Acceptor:
         """Through an open door. The loop's coroutine has a single wait; to run it up to there, and
         later to its end, is what a task would do, at a tenth of the cost of a connection."""
         make = partial(self._make_protocol, addresses)
-        connecting = self._loop.connect_accepted_socket(make, Accepted(fd, family))  # type: ignore[arg-type]
+        connecting = self._loop.connect_accepted_socket(make, AcceptedSocket(fd, family))  # type: ignore[arg-type]
         made = connecting.send(None)
         self._arriving[made] = connecting
         made.add_done_callback(then)
@@ -295,13 +295,13 @@ class Acceptor:
 
     def _made_silently(self, made: asyncio.Future[Any]) -> None:
         _, connection = self._made(made)
-        go_on(connection)
+        resume_idle_connection(connection)
 
     def _admitted(self, arrival: asyncio.Future[Any]) -> None:
         del self._arriving[arrival]
         if not arrival.cancelled() and arrival.result() is False:
-            self._load.change(-CONNECTION)  # it was not let in
-            self._load.expect(-1)
+            self._load.add(-CONNECTION)  # it was not let in
+            self._load.add_expected_requests(-1)
         self.make_room()
 
     def _complain_of_queue(self, text: str) -> None:
@@ -316,5 +316,5 @@ class Acceptor:
             self._complained = True
             self._log.error("cannot accept: %s; trying again every 100 ms", error.strerror)
         self._full = True
-        self._load.hide()
-        self._loop.call_later(REST, self.make_room)
+        self._load.mark_unavailable()
+        self._loop.call_later(EXHAUSTION_PAUSE, self.make_room)

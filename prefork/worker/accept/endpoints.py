@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from prefork.config import Config
 from prefork.config.networks import Networks
-from prefork.http.peer import Addresses, Place
-from prefork.http.proxy_protocol import LONGEST, ProxyProtocolError, parse
-from prefork.tls.alerts import AlertSender, to_client
+from prefork.http.peer import Addresses, HostPort
+from prefork.http.proxy_protocol import MAX_HEADER_SIZE, ProxyProtocolError, parse_proxy_header
+from prefork.tls.alerts import AlertSender, current_alert_sender
 from prefork.tls.credentials import Credentials
 from prefork.unix.listeners import Listener
 
@@ -25,7 +25,7 @@ _FOREVER = 10 * 365 * 86400.0
 """Seconds that asyncio may try to end TLS; the connection has its own deadlines for that."""
 
 
-class Make(Protocol):
+class ConnectionFactory(Protocol):
     """Makes the protocol of a connection."""
 
     def __call__(self, told: Addresses | None = None) -> asyncio.Protocol:
@@ -33,18 +33,18 @@ class Make(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """``tls`` None: plain; ``proxies`` None: no PROXY header; ``patience`` is for each of them.
     ``place``: where all connect to who come this way; None: each must be asked."""
 
     socket: socket.socket
-    place: Place | None
+    local_address: HostPort | None
     tls: Credentials | None
     proxies: Networks | None
-    patience: float
+    handshake_timeout: float
 
     @property
-    def is_open(self) -> bool:
+    def is_direct(self) -> bool:
         """Nothing is asked of those who come."""
         return self.tls is None and self.proxies is None
 
@@ -54,14 +54,20 @@ class Door:
 
     def addresses(self, client: Any) -> Addresses | None:
         """What accept(2) and the listener have told already: two system calls less a connection."""
-        return Addresses((client[0], client[1]), self.place) if self.place is not None else None
+        return (
+            Addresses((client[0], client[1]), self.local_address)
+            if self.local_address is not None
+            else None
+        )
 
 
-def doors(config: Config, listeners: Mapping[Listener, str], tls: Credentials | None) -> list[Door]:
+def make_endpoints(
+    config: Config, listeners: Mapping[Listener, str], tls: Credentials | None
+) -> list[Endpoint]:
     """One for each listener, by its scheme."""
     proxies = Networks(config.proxy_allow) if config.proxy_protocol else None
     return [
-        Door(
+        Endpoint(
             listener.socket,
             _place_of(listener.socket),
             tls if scheme == "https" else None,
@@ -72,28 +78,30 @@ def doors(config: Config, listeners: Mapping[Listener, str], tls: Credentials | 
     ]
 
 
-def _place_of(listening: socket.socket) -> Place | None:
+def _place_of(listening: socket.socket) -> HostPort | None:
     name = listening.getsockname()
     if not isinstance(name, tuple) or name[0] in ("0.0.0.0", "::"):
         return None
     return name[0], name[1]
 
 
-class Doorkeeper:
+class Handshaker:
     """Lets connections in."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, make: Make, log: logging.Logger) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, make: ConnectionFactory, log: logging.Logger
+    ) -> None:
         self._loop = loop
         self._make = make
         self._log = log
         self._complained = False
 
-    async def admit(self, door: Door, taken: socket.socket, address: Any) -> bool:
+    async def admit(self, door: Endpoint, taken: socket.socket, address: Any) -> bool:
         """Through a door that is not open; whether it got in."""
         try:
             told = None
             if door.proxies is not None:
-                told = await self._introduced(taken, address, door.proxies, door.patience)
+                told = await self._introduced(taken, address, door.proxies, door.handshake_timeout)
             await self._shake_hands(door, taken, told)
             return True
         except ProxyProtocolError as error:
@@ -108,23 +116,25 @@ class Doorkeeper:
             taken.close()
         return False
 
-    async def _shake_hands(self, door: Door, taken: socket.socket, told: Addresses | None) -> None:
+    async def _shake_hands(
+        self, door: Endpoint, taken: socket.socket, told: Addresses | None
+    ) -> None:
         tls = door.tls
         if tls is None:
             await self._loop.connect_accepted_socket(lambda: self._make(told), taken)
         else:
             sender = AlertSender(taken)
-            to_client.set(sender)
+            current_alert_sender.set(sender)
             try:
                 await self._loop.connect_accepted_socket(
                     lambda: self._make(told),
                     taken,
                     ssl=tls.context,
-                    ssl_handshake_timeout=door.patience,
+                    ssl_handshake_timeout=door.handshake_timeout,
                     ssl_shutdown_timeout=_FOREVER,
                 )
             finally:
-                sender.forget()
+                sender.detach()
 
     async def _introduced(
         self, taken: socket.socket, address: Any, proxies: Networks, patience: float
@@ -137,7 +147,7 @@ class Doorkeeper:
         data = b""
         while True:
             seen = await self._peek(taken, until)
-            header = parse(data + seen)
+            header = parse_proxy_header(data + seen)
             if header is not None:
                 taken.recv(header.size - len(data))
                 return header.addresses
@@ -146,7 +156,7 @@ class Doorkeeper:
     async def _peek(self, taken: socket.socket, until: float) -> bytes:
         while True:
             try:
-                seen = taken.recv(LONGEST, socket.MSG_PEEK)
+                seen = taken.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
             except BlockingIOError:
                 await self._readable(taken.fileno(), until)
             else:

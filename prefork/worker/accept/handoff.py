@@ -16,13 +16,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from prefork.http.channel import CLOSING, FRESH, IDLE
+from prefork.http.channel import CLOSING, IDLE, NEW
 from prefork.http.connection import Connection
 from prefork.http.peer import Addresses
-from prefork.http.server_state import Service
-from prefork.unix.shared_queue import SharedQueue, unread
-from prefork.worker.accept.accept_policy import LONG
-from prefork.worker.monitor.stats import Figures
+from prefork.http.server_state import ServerState
+from prefork.unix.shared_queue import SharedQueue, unread_bytes
+from prefork.worker.accept.accept_policy import LONG_CALL
+from prefork.worker.monitor.stats import WorkerStats
 
 OVERLOADED = 0.7
 """Share of its time from which on whoever asks a worker is likely to wait; once it shares, half of
@@ -38,7 +38,7 @@ MOST = 1024
 """Connections that are looked at in a tick: the look costs 1 µs."""
 
 
-class Way:
+class HandoffQueue:
     """The shared queue as a door (endpoints.py): who comes this way has been let in before."""
 
     def __init__(self, queue: SharedQueue) -> None:
@@ -47,18 +47,18 @@ class Way:
 
     def accept(self) -> tuple[int, Any]:
         """Like a Door."""
-        shared = self.queue.take()
+        shared = self.queue.get()
         return shared.fd, shared
 
 
-class Sharing:
+class ConnectionHandoff:
     """Of one worker."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        service: Service,
-        figures: Figures,
+        service: ServerState,
+        figures: WorkerStats,
         queue: SharedQueue,
         may: Callable[[], bool],
     ) -> None:
@@ -78,7 +78,7 @@ class Sharing:
         shares = self._has_no_time() and not self._stopped and self._may()
         if shares != self.shares:
             self.shares = shares
-            self._service.after_each(self._answered if shares else None)
+            self._service.call_after_each_response(self._answered if shares else None)
         if shares:
             for each in list(islice(self._service.connections, MOST)):
                 if isinstance(each, Connection) and each.phase == IDLE and self._waits(each):
@@ -88,14 +88,14 @@ class Sharing:
         """Nobody knows of async calls how long they keep the loop. But a beat is as likely to find
         it kept as any other event is."""
         figures = self._figures
-        self._often_late += WEIGHT * ((figures.late >= LONG) - self._often_late)
+        self._often_late += WEIGHT * ((figures.late >= LONG_CALL) - self._often_late)
         busy = max(figures.busy, self._often_late)
         enough = OVERLOADED / 2 if self.shares else OVERLOADED
-        return busy >= enough and busy * figures.interval >= LONG
+        return busy >= enough and busy * figures.interval >= LONG_CALL
 
     def _waits(self, connection: Connection) -> bool:
         """Its client has asked for something while we were busy with others."""
-        return unread(connection.transport.get_extra_info("socket").fileno()) > 0
+        return unread_bytes(connection.transport.get_extra_info("socket").fileno()) > 0
 
     def _answered(self, connection: Connection) -> None:
         """Nothing may be read here any more before somebody else can, and nothing is until the
@@ -104,9 +104,9 @@ class Sharing:
             self.shares
             and connection.phase == IDLE
             and connection.peer.tls is None
-            and (len(self._service.connections) > 1 or self._queue.waiting())
+            and (len(self._service.connections) > 1 or self._queue.length())
         ):
-            connection.pause()
+            connection.pause_reading()
             self._give_when_written(connection, TRIES)
 
     def _give_when_written(self, connection: Connection, tries: int) -> None:
@@ -116,32 +116,32 @@ class Sharing:
         elif tries and connection.transport.get_write_buffer_size():
             self._loop.call_soon(self._give_when_written, connection, tries - 1)
         else:
-            connection.resume()
+            connection.resume_reading()
 
     def _give(self, connection: Connection) -> bool:
         sock, peer = connection.transport.get_extra_info("socket"), connection.peer
-        return self._queue.give(sock.fileno(), sock.family, Addresses(peer.client, peer.server))
+        return self._queue.put(sock.fileno(), sock.family, Addresses(peer.client, peer.server))
 
     def stop(self) -> None:
         """The worker leaves, and keeps what it has; safe in a signal handler."""
         self._stopped, self.shares = True, False
-        self._service.after_each(None)
+        self._service.call_after_each_response(None)
 
 
 def is_free(connection: Connection) -> bool:
     """Whether another worker could go on with it: it is between two requests, and this process
     holds nothing that was sent to its client or by it."""
     return (
-        connection.rest()
-        and not connection.closing_soon
+        connection.release_if_idle()
+        and not connection.close_requested
         and not connection.transport.is_closing()
         and not connection.transport.get_write_buffer_size()
     )
 
 
-def go_on(connection: Connection) -> None:
+def resume_idle_connection(connection: Connection) -> None:
     """It was a sibling's, and its client says nothing just now."""
-    if connection.phase == FRESH:
-        service = connection.service
-        service.newcomers.came(connection)
+    if connection.phase == NEW:
+        service = connection.server
+        service.pending_connections.discard(connection)
         connection.phase, connection.deadline = IDLE, service.idle_deadline

@@ -8,10 +8,10 @@ clients with ``Connection: close``: they connect anew, and whoever has the least
 import random
 
 from prefork.http.connection import Connection
-from prefork.http.load import CONNECTION, NOBODY, REQUEST
-from prefork.http.server_state import Service
+from prefork.http.load import CONNECTION, REQUEST, UNAVAILABLE
+from prefork.http.server_state import ServerState
 from prefork.unix.scoreboard import Row
-from prefork.worker.monitor.stats import Figures
+from prefork.worker.monitor.stats import WorkerStats
 
 TOO_MANY = 1.25
 """Times the mean of all workers."""
@@ -26,10 +26,10 @@ EVERY = 4
 """Ticks between two looks, so that those who left have come back."""
 
 
-class Rebalance:
+class Rebalancer:
     """Of one worker."""
 
-    def __init__(self, row: Row, service: Service, figures: Figures) -> None:
+    def __init__(self, row: Row, service: ServerState, figures: WorkerStats) -> None:
         self._row = row
         self._service = service
         self._figures = figures
@@ -41,19 +41,19 @@ class Rebalance:
         if self._ticks % EVERY or self._figures.busy < BUSY:
             return
         row = self._row
-        surplus = surplus_of(row.loads[: row.rows.used].tolist(), row.number)
+        surplus = count_surplus(row.loads[: row.rows.used].tolist(), row.number)
         if surplus:
             open_ones = [each for each in self._service.connections if isinstance(each, Connection)]
             going = random.sample(open_ones, min(surplus, len(open_ones)))
             for connection in going:
-                connection.closing_soon = True
+                connection.close_requested = True
 
 
-def surplus_of(loads: list[int], place: int) -> int:
+def count_surplus(loads: list[int], place: int) -> int:
     """How many connections the worker at ``place`` should let go: half of what it has too much, so
     that nothing swings."""
-    counts = [load % REQUEST // CONNECTION for load in loads if load != NOBODY]
-    if loads[place] == NOBODY or len(counts) < 2:
+    counts = [load % REQUEST // CONNECTION for load in loads if load != UNAVAILABLE]
+    if loads[place] == UNAVAILABLE or len(counts) < 2:
         return 0
     own = loads[place] % REQUEST // CONNECTION
     mean = sum(counts) / len(counts)

@@ -13,12 +13,12 @@ from prefork.http.request import RequestHead
 from prefork.http.response_head import (
     PLAIN,
     STATUS_LINES,
-    Pair,
+    HeaderPair,
     ResponseError,
-    hint_lines,
-    learn_bytes,
+    encode_asgi_field,
+    encode_early_hints,
 )
-from prefork.http.sendfile import send_file, send_until_end, size_from
+from prefork.http.sendfile import remaining_file_size, send_file, send_file_until_eof
 
 EXTENSIONS = frozenset(
     ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")
@@ -31,11 +31,11 @@ def send_hint(exchange: Exchange, message: dict[str, Any]) -> None:
     links = [(b"Link", link) for link in message.get("links", ())]
     if not all(isinstance(link, bytes) for _, link in links):
         raise ResponseError("the links of an early hint must be byte strings")
-    exchange.inform(hint_lines(links))
+    exchange.send_early_hints(encode_early_hints(links))
 
 
 async def send_path(
-    exchange: Exchange, status: int, fields: Iterable[Pair], path: str, chunked: bool
+    exchange: Exchange, status: int, fields: Iterable[HeaderPair], path: str, chunked: bool
 ) -> None:
     """``http.response.pathsend``: the head and the body, not the end.
 
@@ -47,14 +47,16 @@ async def send_path(
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ResponseError(f"{path!r} is no file that can be sent")
-            size = size_from(fd, 0)
-            exchange.shortens = True
+            size = remaining_file_size(fd, 0)
+            exchange.truncates_body = True
             length = None if chunked else size
-            exchange.start(status, STATUS_LINES[status], fields, length)
+            exchange.start_response(status, STATUS_LINES[status], fields, length)
             if size is None:
-                await send_until_end(exchange, fd, 0)
+                await send_file_until_eof(exchange, fd, 0)
             else:
-                await send_file(exchange, fd, 0, size if exchange.left is None else exchange.left)
+                await send_file(
+                    exchange, fd, 0, size if exchange.remaining is None else exchange.remaining
+                )
         finally:
             os.close(fd)
     except OSError as error:
@@ -73,25 +75,25 @@ def wants_trailers(request: RequestHead) -> bool:
 class Trailers:
     """Fields behind the body, of those that the head announced."""
 
-    def __init__(self, fields: Iterable[Pair]) -> None:
+    def __init__(self, fields: Iterable[HeaderPair]) -> None:
         pairs = [_judged(pair) for pair in fields]
-        self.head: list[Pair] = [pair for pair in pairs if pair[0] != b"content-length"]
+        self.head: list[HeaderPair] = [pair for pair in pairs if pair[0] != b"content-length"]
         """The fields of the head: trailers need chunks, and chunks have no Content-Length."""
         self._announced = [
             word for name, value in pairs if name == b"trailer" for word in _words(value)
         ]
         self.lines = b""
 
-    def add(self, fields: Iterable[Pair]) -> None:
+    def add(self, fields: Iterable[HeaderPair]) -> None:
         """Raises ResponseError."""
         for pair in fields:
-            line, meaning = learn_bytes(pair)
+            line, meaning = encode_asgi_field(pair)
             if meaning == PLAIN and _judged(pair)[0] in self._announced:
                 self.lines += line
 
 
-def _judged(pair: Pair) -> tuple[bytes, bytes]:
-    learn_bytes(pair)
+def _judged(pair: HeaderPair) -> tuple[bytes, bytes]:
+    encode_asgi_field(pair)
     name, value = cast(tuple[bytes, bytes], pair)
     return name.lower(), value
 

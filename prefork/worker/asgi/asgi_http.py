@@ -12,7 +12,7 @@ from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import Exchange
-from prefork.http.response_head import STATUS_LINES, ResponseError, learn_bytes
+from prefork.http.response_head import STATUS_LINES, ResponseError, encode_asgi_field
 from prefork.worker import fork_hooks
 from prefork.worker.asgi.asgi_extensions import (
     EXTENSIONS,
@@ -22,17 +22,17 @@ from prefork.worker.asgi.asgi_extensions import (
     wants_trailers,
 )
 from prefork.worker.asgi.eager_tasks import EagerTasks
-from prefork.worker.asgi.scope import Scopes
-from prefork.worker.importer import own_traceback
+from prefork.worker.asgi.scope import ScopeBuilder
+from prefork.worker.importer import format_app_traceback
 from prefork.worker.late_import import negotiation
 
 
 class AsgiHandler:
     """Starts a task for each request of one worker."""
 
-    streams = True
-    cancels = True
-    learn = staticmethod(learn_bytes)
+    streams_body = True
+    can_cancel = True
+    encode_field = staticmethod(encode_asgi_field)
 
     def __init__(
         self,
@@ -44,29 +44,29 @@ class AsgiHandler:
     ) -> None:
         self.app = app
         self.log = log
-        self.scope = Scopes(state, root_path, id_header).of
+        self.scope = ScopeBuilder(state, root_path, id_header).of
         self._negotiate = negotiation(log)
         self._start = EagerTasks(asyncio.get_running_loop()).start
-        self.running: set[Running] = set()
+        self.running: set[AsgiCall] = set()
         """Keeps the tasks that wait alive, which the loop holds only weakly."""
 
     def handle(self, exchange: Exchange) -> None:
         """Give the request to a task."""
-        cycle = Cycle(self, exchange)
+        cycle = HttpCall(self, exchange)
         task = self._start(cycle.run())
         if not task.done():
-            exchange.state = cycle
+            exchange.handler_state = cycle
             cycle.task = task
             self.running.add(cycle)
 
     def upgrade(self, exchange: Exchange) -> None:
         """Give a request for a WebSocket to a task."""
-        cycle = self._negotiate(self, Cycle(self, exchange))
+        cycle = self._negotiate(self, HttpCall(self, exchange))
         if cycle is not None:
-            exchange.state = cycle
+            exchange.handler_state = cycle
             cycle.task = self._start(cycle.run())
 
-    async def finish(self) -> None:
+    async def wait_for_calls(self) -> None:
         """Wait for calls that go on after their response, as background tasks do; and cancel,
         after a while, those that wait for anything but the end of their WebSocket."""
         hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
@@ -77,27 +77,32 @@ class AsgiHandler:
         while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
             await asyncio.wait(tasks)
 
-    def overdue(self, exchange: Exchange) -> None:
+    def time_out(self, exchange: Exchange) -> None:
         """Tell where a call waits that has had the ball for too long, and cancel it."""
         # It knows this module.
-        from prefork.worker.monitor.stack_report import age, drawn, told, waiting  # noqa: PLC0415
+        from prefork.worker.monitor.stack_report import (  # noqa: PLC0415
+            call_duration,
+            describe,
+            format_stacks,
+            inspect_waiting_request,
+        )
 
-        what = f"{told(exchange)} for {age(exchange):.1f}s"
+        what = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
         try:
-            where = drawn(waiting(exchange).stacks)
+            where = format_stacks(inspect_waiting_request(exchange).stacks)
         except Exception as error:  # it reads what apps have made; the tick must go on
             where = f"  which cannot be told: {error!r}"
         self.log.error("no answer in time: %s, cancelled where it waits\n%s", what, where)
-        if isinstance(exchange.state, Running):
-            exchange.state.time_out()
+        if isinstance(exchange.handler_state, AsgiCall):
+            exchange.handler_state.time_out()
 
-    def lost(self, exchange: Exchange) -> None:
+    def client_disconnected(self, exchange: Exchange) -> None:
         """Wake an app that waits for the disconnect."""
-        if isinstance(exchange.state, Running):
-            exchange.state.disconnect()
+        if isinstance(exchange.handler_state, AsgiCall):
+            exchange.handler_state.disconnect()
 
 
-class Running:
+class AsgiCall:
     """One call of the app, in a task of its own."""
 
     exchange: Exchange
@@ -147,16 +152,16 @@ class Running:
     def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
         """``quiet``: an app that is torn down because its client left has not failed."""
         if fork_hooks.in_child:
-            fork_hooks.leave(error)
+            fork_hooks.exit_child(error)
         if self.timed_out:
             what += " (no answer in time)"
             quiet = quiet or isinstance(error, asyncio.CancelledError)  # ``overdue`` has told of it
         level = logging.DEBUG if quiet else logging.ERROR
-        trace = own_traceback(error).rstrip()
+        trace = format_app_traceback(error).rstrip()
         self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
 
 
-class Cycle(Running):
+class HttpCall(AsgiCall):
     """One request: the scope, receive and send that the app gets."""
 
     _status = 0
@@ -178,7 +183,7 @@ class Cycle(Running):
         exchange = self.exchange
         try:
             await self._handler.app(self._handler.scope(exchange), self.receive, self.send)
-            if not exchange.ended and not exchange.gone:
+            if not exchange.response_complete and not exchange.disconnected:
                 what = "in the middle of its response" if self._status else "without a response"
                 raise ResponseError(f"the app returned {what}")
         except ClientGoneError:
@@ -188,25 +193,25 @@ class Cycle(Running):
         finally:
             if self.task is not None:
                 self._handler.running.discard(self)
-                exchange.state = None  # which is us: a ring would wait for the collector
+                exchange.handler_state = None  # which is us: a ring would wait for the collector
 
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
         exchange = self.exchange
-        if not self._read and not exchange.ended and self.told_at is None:
+        if not self._read and not exchange.response_complete and self.told_at is None:
             body = exchange.body
             if body is None:
                 self._read = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            taken = body.take()  # type: ignore[union-attr]
+            taken = body.read_nowait()  # type: ignore[union-attr]
             try:
                 data, more = taken or await body.read()  # type: ignore[union-attr]
             except ClientGoneError:
                 return {"type": "http.disconnect"}
             self._read = not more
-            exchange.began = exchange.connection.service.now
+            exchange.app_called_at = exchange.connection.server.now
             return {"type": "http.request", "body": data, "more_body": more}
-        if not exchange.gone and not exchange.ended and self.told_at is None:
+        if not exchange.disconnected and not exchange.response_complete and self.told_at is None:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)
         return {"type": "http.disconnect"}
@@ -221,11 +226,11 @@ class Cycle(Running):
             data, more = message.get("body", b""), message.get("more_body", False)
             if self._plain and not more and type(data) is bytes:
                 status = self._status
-                exchange.answer(status, STATUS_LINES[status], self._fields, data)
+                exchange.respond(status, STATUS_LINES[status], self._fields, data)
                 self._plain = False
             else:
                 self._send_body(exchange, data, more)
-            if not exchange.ended:
+            if not exchange.response_complete:
                 await self._drain()
             elif self._gone is not None or (exchange.body is not None and not self._read):
                 self.disconnect()
@@ -233,7 +238,7 @@ class Cycle(Running):
             await self._send_extension(kind, message)
 
     def _start(self, message: dict[str, Any]) -> None:
-        if self._status or self.exchange.ended:
+        if self._status or self.exchange.response_complete:
             self._start_again()
             return
         status = message["status"]
@@ -248,23 +253,23 @@ class Cycle(Running):
     async def _drain(self) -> None:
         """Wait while the client reads slower than the app writes."""
         connection = self.exchange.connection
-        if (blocked := connection.blocked()) is not None:
+        if (blocked := connection.writable_waiter()) is not None:
             await blocked
-        elif self.exchange.mute or connection.peer.tls is not None:
+        elif self.exchange.is_bodiless or connection.peer.tls is not None:
             # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
             # sent to a client that is gone, and does not tell before the loop has had its turn.
             await asyncio.sleep(0)
 
     def _start_again(self) -> None:
-        if self.exchange.gone:
+        if self.exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
-        if not self.exchange.ended:
+        if not self.exchange.response_complete:
             raise ResponseError("the app began its response twice")
 
     def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
-        if exchange.gone:
+        if exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
-        if exchange.ended:
+        if exchange.response_complete:
             return  # what comes after the end is ignored
         if not self._status:
             raise ResponseError("the app sent a body before the response")
@@ -275,14 +280,14 @@ class Cycle(Running):
         if not self._begun:
             line = STATUS_LINES[self._status]
             if not more and self._trailers is None:
-                exchange.answer(self._status, line, self._fields, data)
+                exchange.respond(self._status, line, self._fields, data)
                 return
-            exchange.start(self._status, line, self._fields, None)
+            exchange.start_response(self._status, line, self._fields, None)
             self._begun = True
             self._plain = False
         if more or self._trailers is not None:
             exchange.send(data)
-            exchange.flush()
+            exchange.send_headers()
         else:
             exchange.finish(data)
 
@@ -290,9 +295,9 @@ class Cycle(Running):
         exchange = self.exchange
         if kind not in EXTENSIONS:
             raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
-        if exchange.gone:
+        if exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
-        if exchange.ended:
+        if exchange.response_complete:
             return
         if kind == "http.response.early_hint":
             send_hint(exchange, message)
@@ -328,7 +333,9 @@ class Cycle(Running):
     def streams(self) -> bool:
         """Whether it is in the middle of a response of unknown length."""
         exchange = self.exchange
-        return exchange.status != 0 and exchange.left is None and not exchange.ended
+        return (
+            exchange.status != 0 and exchange.remaining is None and not exchange.response_complete
+        )
 
     def tell_end(self) -> None:
         """``http.disconnect``, although the client still gets what the app sends."""
@@ -339,12 +346,12 @@ class Cycle(Running):
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         if self.exchange.body is not None and not self._read:
-            self.exchange.body.lose()  # another task may wait for more of it
+            self.exchange.body.discard()  # another task may wait for more of it
 
     def _fail(self, error: BaseException) -> None:
         exchange = self.exchange
         # It may know before us that its client left, when a send finds the transport closing.
-        closing = not exchange.ended and exchange.connection.transport.is_closing()
-        quiet = exchange.gone or closing or self.told_at is not None
-        self._tell_failure(exchange.request.shown(), error, quiet)
+        closing = not exchange.response_complete and exchange.connection.transport.is_closing()
+        quiet = exchange.disconnected or closing or self.told_at is not None
+        self._tell_failure(exchange.request.describe(), error, quiet)
         exchange.fail()

@@ -15,10 +15,10 @@ from websockets.exceptions import ProtocolError
 from prefork.errors import ClientGoneError
 from prefork.http.response_head import RETRY_AFTER, ResponseError
 from prefork.http.websocket import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART, WebSocket
-from prefork.http.websocket_handshake import Handshake
+from prefork.http.websocket_handshake import WebSocketHandshake
 from prefork.worker import fork_hooks
 from prefork.worker.asgi.asgi_extensions import EXTENSIONS
-from prefork.worker.asgi.asgi_http import Cycle, Running
+from prefork.worker.asgi.asgi_http import AsgiCall, HttpCall
 
 if TYPE_CHECKING:
     from prefork.worker.asgi.asgi_http import AsgiHandler
@@ -28,13 +28,13 @@ _NORMAL = 1000
 _LEAVING = "this worker is leaving; connect again"
 
 
-def negotiate(handler: "AsgiHandler", http: Cycle) -> "WebSocketCycle | None":
+def negotiate(handler: "AsgiHandler", http: HttpCall) -> "WebSocketCall | None":
     """Judge a request for a WebSocket; None: it was refused, and answered."""
-    if http.exchange.connection.service.draining:
-        http.exchange.page(503, _LEAVING, (RETRY_AFTER,))
+    if http.exchange.connection.server.draining:
+        http.exchange.send_error(503, _LEAVING, (RETRY_AFTER,))
         return None
-    handshake = Handshake(http.exchange, _library_log(handler.log))
-    return None if handshake.refused else WebSocketCycle(handler, handshake, http)
+    handshake = WebSocketHandshake(http.exchange, _library_log(handler.log))
+    return None if handshake.is_refused else WebSocketCall(handler, handshake, http)
 
 
 @cache
@@ -45,7 +45,7 @@ def _library_log(log: logging.Logger) -> logging.Logger:
     return quiet
 
 
-class WebSocketCycle(Running):
+class WebSocketCall(AsgiCall):
     """One WebSocket: the scope, receive and send that the app gets."""
 
     _websocket: WebSocket | None = None
@@ -58,10 +58,12 @@ class WebSocketCycle(Running):
     _decision: asyncio.Future[None] | None = None
     """Done when there is a WebSocket, or will never be one."""
 
-    def __init__(self, handler: "AsgiHandler", handshake: Handshake, http: "Cycle") -> None:
+    def __init__(
+        self, handler: "AsgiHandler", handshake: WebSocketHandshake, http: "HttpCall"
+    ) -> None:
         self._handler = handler
         self._handshake = handshake
-        self.patience = http.exchange.connection.service.limits.websocket.close_timeout
+        self.patience = http.exchange.connection.server.limits.websocket.close_timeout
         self.exchange = http.exchange
         self._http = http
         """The same request as HTTP sees it, to refuse it."""
@@ -73,7 +75,7 @@ class WebSocketCycle(Running):
         try:
             await self._handler.app(self._scope(), self.receive, self.send)
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
             self._check_end()
         except BaseException as error:
             self._fail(error)
@@ -94,7 +96,7 @@ class WebSocketCycle(Running):
     def _check_end(self) -> None:
         exchange, websocket = self.exchange, self._websocket
         if websocket is None:
-            if not exchange.ended and not exchange.gone:
+            if not exchange.response_complete and not exchange.disconnected:
                 what = "in the middle of its refusal" if self._denying else "without an answer"
                 raise ResponseError(f"the app returned {what}")
         elif websocket.closed is None:
@@ -107,9 +109,9 @@ class WebSocketCycle(Running):
             return {"type": "websocket.connect"}
         while (websocket := self._websocket) is None:
             if self._turned_away:
-                code = GOING_AWAY if self.exchange.connection.service.for_good else RESTART
+                code = GOING_AWAY if self.exchange.connection.server.has_no_successor else RESTART
                 return {"type": "websocket.disconnect", "code": code, "reason": ""}
-            if self.exchange.gone or self.exchange.ended:
+            if self.exchange.disconnected or self.exchange.response_complete:
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
             self._decision = self._decision or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._decision)
@@ -117,8 +119,8 @@ class WebSocketCycle(Running):
             if websocket.closed is not None:
                 code, reason = websocket.closed
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
-            await websocket.arrival()
-        message = websocket.take()
+            await websocket.message_waiter()
+        message = websocket.pop_message()
         if type(message) is str:
             return {"type": "websocket.receive", "text": message}
         return {"type": "websocket.receive", "bytes": message}
@@ -136,7 +138,7 @@ class WebSocketCycle(Running):
                 websocket.send_text(text)
             else:
                 websocket.send_bytes(_bytes(event.get("bytes")))
-            if not websocket.writable and (blocked := websocket.blocked()) is not None:
+            if not websocket.is_writable and (blocked := websocket.writable_waiter()) is not None:
                 await blocked
         elif event["type"] == "websocket.close":
             self._close(websocket, event)
@@ -146,11 +148,11 @@ class WebSocketCycle(Running):
     async def _answer(self, event: dict[str, Any]) -> None:
         """The first event of the app's, or the rest of its refusal."""
         kind, exchange = event["type"], self.exchange
-        if exchange.gone:
+        if exchange.disconnected:
             raise ClientGoneError("the client left before its WebSocket was accepted")
         if self._turned_away:
             raise ClientGoneError("the worker leaves, and its client was told to connect again")
-        if exchange.ended:
+        if exchange.response_complete:
             raise ResponseError(f"the app sent {kind!r} after it refused the WebSocket")
         if kind.startswith(_DENIAL):
             self._denying = True
@@ -161,10 +163,10 @@ class WebSocketCycle(Running):
             fields = event.get("headers") or ()
             self._websocket = self._handshake.accept(event.get("subprotocol"), fields)
         elif kind == "websocket.close":
-            exchange.page(403)
+            exchange.send_error(403)
         else:
             raise ResponseError(f"the app sent {kind!r} before it accepted the WebSocket")
-        if self._websocket is not None or exchange.ended:
+        if self._websocket is not None or exchange.response_complete:
             self.disconnect()
 
     def _close(self, websocket: WebSocket, event: dict[str, Any]) -> None:
@@ -183,9 +185,11 @@ class WebSocketCycle(Running):
         """Answer a handshake that the app has not begun to answer: accepted, the WebSocket would
         be closed at once, and an app that never answers would hold the worker."""
         exchange = self.exchange
-        if not (self._websocket or self._denying or exchange.ended or exchange.gone):
+        if not (
+            self._websocket or self._denying or exchange.response_complete or exchange.disconnected
+        ):
             self._turned_away = True
-            exchange.page(503, _LEAVING, (RETRY_AFTER,))
+            exchange.send_error(503, _LEAVING, (RETRY_AFTER,))
             self.disconnect()
 
     def disconnect(self) -> None:
@@ -196,7 +200,7 @@ class WebSocketCycle(Running):
     def _fail(self, error: BaseException) -> None:
         exchange, websocket = self.exchange, self._websocket
         what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
-        over = exchange.gone or self._turned_away
+        over = exchange.disconnected or self._turned_away
         if websocket is not None:
             over = websocket.closed is not None
         self._tell_failure(what, error, quiet=over and not self._closed)

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from time import monotonic
 
-from prefork.worker.asgi.asgi_http import AsgiHandler, Running
+from prefork.worker.asgi.asgi_http import AsgiCall, AsgiHandler
 
 SHUTDOWN = 5.0
 """Seconds of the kill timeout that are kept for the lifespan shutdown; a quarter at the most."""
@@ -39,7 +39,7 @@ def drain_times(kill_timeout: float, stream_timeout: float) -> DrainTimes:
     return DrainTimes(min(stream_timeout, disconnect), disconnect, cancel, grace)
 
 
-class CallEnder:
+class CallDrainer:
     """Of one worker; ``tick`` is called with each heartbeat."""
 
     def __init__(self, handler: AsgiHandler, times: DrainTimes, log: logging.Logger) -> None:
@@ -48,7 +48,7 @@ class CallEnder:
         self._log = log
         self._stopped_at: float | None = None
 
-    def begin(self, stopped_at: float) -> None:
+    def start(self, stopped_at: float) -> None:
         """The worker drains; ``stopped_at``: when the stop signal came (monotonic)."""
         self._stopped_at = stopped_at
         for call in list(self._handler.running):
@@ -56,7 +56,7 @@ class CallEnder:
         self.tick()
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until the calls of the app are over, as far as cancelling ends them."""
         assert self._stopped_at is not None
         return self._stopped_at + self._times.cancel + self._times.grace / 2 - monotonic()
@@ -73,9 +73,9 @@ class CallEnder:
         cancelled = [call for call in running if self._is_to_be_cancelled(call, elapsed)]
         for call in cancelled:
             call.tear_down()
-        self._log_both(sum(not call.exchange.ended for call in told), len(cancelled))
+        self._log_both(sum(not call.exchange.response_complete for call in told), len(cancelled))
 
-    def _is_to_be_told(self, call: Running, elapsed: float) -> bool:
+    def _is_to_be_told(self, call: AsgiCall, elapsed: float) -> bool:
         """A response that begins while the worker drains gets as long as the others."""
         if call.told_at is not None:
             return False
@@ -85,7 +85,7 @@ class CallEnder:
         too_long = began is not None and elapsed - began >= self._times.stream
         return too_long or elapsed >= self._times.disconnect
 
-    def _is_to_be_cancelled(self, call: Running, elapsed: float) -> bool:
+    def _is_to_be_cancelled(self, call: AsgiCall, elapsed: float) -> bool:
         if call.told_at is None or call.torn_down:
             return False
         return elapsed >= self._times.cancel or (

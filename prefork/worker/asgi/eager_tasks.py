@@ -39,7 +39,7 @@ class EagerTasks:
         assert self._context is not None
         self._context.run(self._step)
         if fork_hooks.in_child:
-            fork_hooks.leave()
+            fork_hooks.exit_child()
         return task
 
     def _catch(self, step: Step, *, context: Context) -> None:
@@ -50,5 +50,5 @@ class EagerTasks:
             coroutine, loop=self._loop, name="request", eager_start=True
         )
         if fork_hooks.in_child:
-            fork_hooks.leave()
+            fork_hooks.exit_child()
         return task

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefork.errors import AppError
 from prefork.worker import fork_hooks
-from prefork.worker.importer import own_traceback
+from prefork.worker.importer import format_app_traceback
 
 
 class Lifespan:
@@ -62,14 +62,14 @@ class Lifespan:
         try:
             await self._app(scope, self._receive, self._send)
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             if fork_hooks.in_child:
-                fork_hooks.leave(error)
+                fork_hooks.exit_child(error)
             if self._asked:
-                self._failure = own_traceback(error)
+                self._failure = format_app_traceback(error)
                 if self._supported and not self._ending:
                     self._log.error("the app's lifespan ended early\n%s", self._failure)
             else:

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.request import RequestHead
-from prefork.worker.request.proxy_headers import into_scope, with_id
-from prefork.worker.request.tls_info import extension_of
+from prefork.worker.request.proxy_headers import add_request_id, apply_to_scope
+from prefork.worker.request.tls_info import tls_extension
 
 _TEMPLATE: dict[str, Any] = {
     "type": "http",
@@ -32,7 +32,7 @@ _TEMPLATE: dict[str, Any] = {
 """All keys of a scope: a copy with others put in would have to grow."""
 
 
-class _Place:
+class _ConnectionScope:
     """The scope as far as it is the same for all requests of a connection: ``template``; and, in
     ``scope``, for those with its ``usual`` head, which came twice in a row."""
 
@@ -48,9 +48,9 @@ class _Place:
 
     def of(self, request: RequestHead) -> dict[str, Any]:
         """The scope of a head that recurs, without its dicts and lists."""
-        derived = request.derived
+        derived = request.handler_cache
         if derived is None:
-            derived = request.derived = {}
+            derived = request.handler_cache = {}
             _add_head(derived, request, self.template["root_path"])
         scope = self.template.copy()
         scope.update(derived)
@@ -60,7 +60,7 @@ class _Place:
         return scope
 
 
-class Scopes:
+class ScopeBuilder:
     """Makes the scopes of one worker's requests."""
 
     def __init__(
@@ -74,8 +74,8 @@ class Scopes:
     def of(self, exchange: Exchange) -> dict[str, Any]:
         """A scope of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
-        place: _Place = connection.shared or self._place(connection)
-        if request.recurring:
+        place: _ConnectionScope = connection.handler_state or self._place(connection)
+        if request.is_cached:
             scope = place.scope.copy() if place.usual is request else place.of(request)
             scope["headers"] = request.headers.copy()
         else:
@@ -94,13 +94,13 @@ class Scopes:
             scope["extensions"]["tls"] = {**place.tls, "client_cert_chain": chain}
         if self._state is not None:
             scope["state"] = self._state.copy()
-        if request.origin is not None and (origin := exchange.origin) is not None:
-            into_scope(scope, origin)
-        if exchange.id:
-            with_id(scope, self._id_name, exchange.id)
+        if request.forwarded is not None and (origin := exchange.forwarded) is not None:
+            apply_to_scope(scope, origin)
+        if exchange.request_id:
+            add_request_id(scope, self._id_name, exchange.request_id)
         return scope
 
-    def _place(self, connection: Connection) -> _Place:
+    def _place(self, connection: Connection) -> _ConnectionScope:
         peer = connection.peer
         server: tuple[str, int | None] | None = peer.server
         if server is None:
@@ -110,8 +110,8 @@ class Scopes:
         template = _TEMPLATE.copy()
         template["root_path"], template["scheme"] = self._root_path, peer.scheme
         template["client"], template["server"] = peer.client, server
-        tls = None if peer.tls is None else extension_of(peer.tls)
-        connection.shared = place = _Place(template, tls)
+        tls = None if peer.tls is None else tls_extension(peer.tls)
+        connection.handler_state = place = _ConnectionScope(template, tls)
         return place
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from prefork.unix.listeners import Listener
 from prefork.worker import app_api, fork_hooks
-from prefork.worker.main.counted_listener import PAUSE, Counted, Entrance
-from prefork.worker.main.loop_heartbeat import MainBeat
-from prefork.worker.master_channel import Line
+from prefork.worker.main.counted_listener import RETRY_DELAY, CountedConnection, CountedListeners
+from prefork.worker.main.loop_heartbeat import LoopHeartbeat
+from prefork.worker.master_channel import MasterChannel
 
 _poll = select.poll
 
@@ -25,21 +25,21 @@ _poll = select.poll
 class AppListener(socket.socket):
     """A listening socket as the app sees it."""
 
-    entrance: Entrance
+    entrance: CountedListeners
     in_loop: bool
     stopping: app_api.Stopping
     _patience: float | None
-    _line: Line
-    _beat: MainBeat
+    _line: MasterChannel
+    _beat: LoopHeartbeat
 
     @classmethod
     def wrap(
         cls,
         listener: Listener,
         stopping: app_api.Stopping,
-        line: Line,
-        entrance: Entrance,
-        beat: MainBeat,
+        line: MasterChannel,
+        entrance: CountedListeners,
+        beat: LoopHeartbeat,
         in_loop: bool,
     ) -> "AppListener":
         """Take over the descriptor. ``in_loop``: an event loop of ours calls ``accept``, which then
@@ -88,11 +88,11 @@ class AppListener(socket.socket):
             if taken is not None:
                 return taken
             # A loop that is told that nothing is there comes back at once; others may go on.
-            self._poll(PAUSE)
+            self._poll(RETRY_DELAY)
             if self.in_loop:
                 raise _nothing()
 
-    def turn(self) -> tuple[Counted, Any] | None:
+    def turn(self) -> tuple[CountedConnection, Any] | None:
         """The next connection; None: one waits, but is left to a sibling for now. For event loops.
 
         Raises BlockingIOError when none waits, SystemExit when the worker is to leave and its loop
@@ -103,7 +103,7 @@ class AppListener(socket.socket):
             self._beat.wake()
         return taken
 
-    def _next(self) -> tuple[Counted, Any] | None:
+    def _next(self) -> tuple[CountedConnection, Any] | None:
         if fork_hooks.in_child:
             raise SystemExit(0)
         if self.leaves:

@@ -10,25 +10,25 @@ from typing import Any
 
 from prefork.config import Config
 from prefork.http.load import CONNECTION, REQUEST, Load
-from prefork.unix.accept_queue import waiting
+from prefork.unix.accept_queue import accept_queue_length
 from prefork.unix.scoreboard import Row
-from prefork.wire.scoreboard import INDEX
-from prefork.worker.accept.accept_policy import gate
+from prefork.wire.scoreboard import FIELD_INDEX
+from prefork.worker.accept.accept_policy import make_accept_policy
 
-PAUSE = 0.001
+RETRY_DELAY = 0.001
 """Seconds for which a connection is left to a sibling, before we look again."""
 
-_ACCEPTED = INDEX["accepted"]
-_CONNECTIONS = INDEX["connections"]
-_IN_FLIGHT = INDEX["in_flight"]
+_ACCEPTED = FIELD_INDEX["accepted"]
+_CONNECTIONS = FIELD_INDEX["connections"]
+_IN_FLIGHT = FIELD_INDEX["in_flight"]
 
 
-class Entrance:
+class CountedListeners:
     """Of one worker, for all of its listeners and threads."""
 
     def __init__(self, row: Row, config: Config) -> None:
         self._load = Load(row.loads, row.number)
-        self._gate = gate(row, self._load, config, 0)
+        self._gate = make_accept_policy(row, self._load, config, 0)
         self._counts = row.counts
         self._lock = threading.Lock()
         self._open: set[int] = set()
@@ -44,17 +44,17 @@ class Entrance:
         """The app asks for a connection, there."""
         if id(listening) not in self._open:
             self._open.add(id(listening))
-            self._load.show()
+            self._load.mark_available()
 
     def shut(self, listening: socket.socket) -> None:
         """It asks for no more there."""
         self._open.discard(id(listening))
         if not self._open:
-            self._load.hide()
+            self._load.mark_unavailable()
 
     def leave(self) -> None:
         """It gets no more."""
-        self._load.hide()
+        self._load.mark_unavailable()
 
     def nobody_waits(self) -> None:
         """What we left to a sibling was taken; the next one has not waited yet."""
@@ -63,22 +63,24 @@ class Entrance:
     def admits(self, listening: socket.socket) -> bool:
         """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
         gate, doubts = self._gate, self._waited > 0
-        gate.tick(0.0)
-        if gate.admits(False, doubts, lambda: waiting(listening) or 1) or (
-            self._waited >= gate.guard and gate.may_help_out()
+        gate.refresh(0.0)
+        if gate.may_accept(False, doubts, lambda: accept_queue_length(listening) or 1) or (
+            self._waited >= gate.guard and gate.may_accept_overdue()
         ):
             self._waited = 0.0
             return True
-        self._waited += PAUSE
+        self._waited += RETRY_DELAY
         return False
 
-    def taken(self, listening: socket.socket, fd: int, address: Any) -> tuple["Counted", Any]:
+    def taken(
+        self, listening: socket.socket, fd: int, address: Any
+    ) -> tuple["CountedConnection", Any]:
         """What accept(2) said, as the app gets it."""
-        counted = Counted(listening.family, listening.type, listening.proto, fileno=fd)
+        counted = CountedConnection(listening.family, listening.type, listening.proto, fileno=fd)
         counted.on_end = self._ended
         with self._lock:
             self._counts[_ACCEPTED] += 1
-            self._gate.take_turn()
+            self._gate.record_accept()
             self._change(+1)
         return counted, address
 
@@ -91,11 +93,11 @@ class Entrance:
             self._change(-1)
 
     def _change(self, by: int) -> None:
-        self._load.change(by * (REQUEST + CONNECTION))
-        self._counts[_CONNECTIONS] = self._counts[_IN_FLIGHT] = self._load.requests
+        self._load.add(by * (REQUEST + CONNECTION))
+        self._counts[_CONNECTIONS] = self._counts[_IN_FLIGHT] = self._load.requests_in_flight
 
 
-class Counted(socket.socket):
+class CountedConnection(socket.socket):
     """A connection that says when it is closed, or handed to somebody else by ``detach``."""
 
     on_end: Callable[[], None] | None = None

@@ -6,15 +6,15 @@ why). The next connection brings the heartbeat forward.
 
 import asyncio
 
-from prefork.http.tick import PERIOD
-from prefork.worker.main.counted_listener import Entrance
-from prefork.worker.master_channel import Line
+from prefork.http.tick import TICK_PERIOD
+from prefork.worker.main.counted_listener import CountedListeners
+from prefork.worker.master_channel import MasterChannel
 
 
-class MainBeat:
+class LoopHeartbeat:
     """Of one worker; ``longest``: seconds between two beats at most."""
 
-    def __init__(self, line: Line, entrance: Entrance, longest: float) -> None:
+    def __init__(self, line: MasterChannel, entrance: CountedListeners, longest: float) -> None:
         self.longest = longest
         self._line = line
         self._entrance = entrance
@@ -31,7 +31,7 @@ class MainBeat:
 
     def wake(self) -> None:
         """A connection was taken, in the loop."""
-        if self._pause > PERIOD:
+        if self._pause > TICK_PERIOD:
             self._pause = 0.0
             self._beat()
 
@@ -39,8 +39,8 @@ class MainBeat:
         assert self._loop is not None
         if self._next is not None:
             self._next.cancel()
-        idle = self._line.is_ready and not self._entrance.is_busy and self._pause >= PERIOD
-        self._pause = max(PERIOD, min(2 * self._pause, self.longest)) if idle else PERIOD
+        idle = self._line.is_ready and not self._entrance.is_busy and self._pause >= TICK_PERIOD
+        self._pause = max(TICK_PERIOD, min(2 * self._pause, self.longest)) if idle else TICK_PERIOD
         if self._line.is_ready:
             self._line.beat_until(self._pause)
         self._next = self._loop.call_later(self._pause, self._beat)

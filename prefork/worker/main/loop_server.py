@@ -17,10 +17,10 @@ from typing import Any
 
 import uvloop
 
-from prefork.http.server_state import PERIOD_WHILE_DRAINING
-from prefork.worker.accept.acceptor import EXHAUSTED, REST
+from prefork.http.server_state import DRAIN_TICK_PERIOD
+from prefork.worker.accept.acceptor import EXHAUSTION_ERRORS, EXHAUSTION_PAUSE
 from prefork.worker.main.app_listener import AppListener
-from prefork.worker.main.counted_listener import PAUSE, Counted
+from prefork.worker.main.counted_listener import RETRY_DELAY, CountedConnection
 
 _TLS = ("ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
 
@@ -124,7 +124,7 @@ class ListenerServer(asyncio.AbstractServer):
     def _end_when_done(self) -> None:
         """End the app, as ``accept`` does in a plain main: between two connections."""
         if self._listener.entrance.is_busy:
-            self._loop.call_later(PERIOD_WHILE_DRAINING, self._end_when_done)
+            self._loop.call_later(DRAIN_TICK_PERIOD, self._end_when_done)
         else:
             self._listener.leave()
 
@@ -154,18 +154,18 @@ class ListenerServer(asyncio.AbstractServer):
             if self._listener.leaves:
                 self._rest()
         except OSError as error:
-            if error.errno in EXHAUSTED:
+            if error.errno in EXHAUSTION_ERRORS:
                 self._complain(error, "prefork: cannot accept; trying again in 100 ms")
-                self._rest(REST)
+                self._rest(EXHAUSTION_PAUSE)
         else:
             if taken is None:
-                self._rest(PAUSE)
+                self._rest(RETRY_DELAY)
             else:
                 connecting = self._loop.create_task(self._connect(taken[0]))
                 self._connecting.add(connecting)
                 connecting.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, taken: Counted) -> None:
+    async def _connect(self, taken: CountedConnection) -> None:
         try:
             await self._loop.connect_accepted_socket(self._make_protocol, taken, **self._tls)
         except OSError:
@@ -201,7 +201,7 @@ async def create_server(
 
 async def sock_accept(
     loop: asyncio.AbstractEventLoop, listener: AppListener
-) -> tuple[Counted, Any]:
+) -> tuple[CountedConnection, Any]:
     """As the loop's own method."""
     listener.entrance.open(listener)
     listener.beat_in(loop)
@@ -216,7 +216,7 @@ async def sock_accept(
             if taken is not None:
                 taken[0].setblocking(False)
                 return taken
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_DELAY)
 
 
 async def _readable(loop: asyncio.AbstractEventLoop, listener: AppListener) -> None:
@@ -240,7 +240,7 @@ async def _readable(loop: asyncio.AbstractEventLoop, listener: AppListener) -> N
         os.close(stop)
 
 
-def teach_loops() -> None:
+def patch_event_loops() -> None:
     """Make asyncio's loop and uvloop's recognize an AppListener. For good: this process has no
     other use for them than its main."""
     for kind in (asyncio.SelectorEventLoop, uvloop.Loop):

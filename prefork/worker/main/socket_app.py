@@ -18,69 +18,69 @@ import uvloop
 
 from prefork.config import Config
 from prefork.errors import AppError
-from prefork.http.tick import PERIOD
+from prefork.http.tick import TICK_PERIOD
 from prefork.unix.listeners import Listener
 from prefork.worker import app_api, fork_hooks
 from prefork.worker.fork_hooks import ForkHooks
 from prefork.worker.interface import is_async
 from prefork.worker.main.app_listener import AppListener
-from prefork.worker.main.counted_listener import Entrance
-from prefork.worker.main.loop_heartbeat import MainBeat
-from prefork.worker.main.loop_server import teach_loops
-from prefork.worker.master_channel import Line
-from prefork.worker.monitor.heartbeat import QUIET
-from prefork.worker.shutdown import Leave
+from prefork.worker.main.counted_listener import CountedListeners
+from prefork.worker.main.loop_heartbeat import LoopHeartbeat
+from prefork.worker.main.loop_server import patch_event_loops
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.monitor.heartbeat import LONGEST_IDLE_PAUSE
+from prefork.worker.shutdown import Shutdown
 
 
 def run_main(
     app: Callable[..., Any],
     listeners: list[Listener],
     config: Config,
-    line: Line,
-    leave: Leave,
+    line: MasterChannel,
+    leave: Shutdown,
     log: logging.Logger,
     hooks: ForkHooks,
 ) -> None:
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
     in_loop = is_async(app)
-    leave.tell(line.leaving)
-    entrance = Entrance(line.row, config)
-    beat = MainBeat(line, entrance, min(QUIET, config.timeout or math.inf))
+    leave.call_at_stop(line.report_draining)
+    entrance = CountedListeners(line.row, config)
+    beat = LoopHeartbeat(line, entrance, min(LONGEST_IDLE_PAUSE, config.timeout or math.inf))
     sockets = [
         AppListener.wrap(listener, leave.stopping, line, entrance, beat, in_loop)
         for listener in listeners
     ]
-    teach_loops()
+    patch_event_loops()
 
     def ready() -> None:
         if in_loop:
             # Before the master hears of it: it reads deadlines when it is woken.
-            line.beat_until(PERIOD)
-        line.ready()
+            line.beat_until(TICK_PERIOD)
+        line.report_ready()
 
-    if config.ready.word == "manual":
-        app_api.on_ready(ready)
+    if config.ready.mode == "manual":
+        app_api.set_ready_callback(ready)
     else:
         ready()
     if in_loop:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            hooks.run(runner, _run_async(app, sockets, beat, leave))
+            hooks.run_loop(runner, _run_async(app, sockets, beat, leave))
     else:
         hooks.keep_connections()
-        hooks.call(entrance.forget)
+        hooks.call_in_child(entrance.forget)
         app(*sockets)
         if fork_hooks.in_child:
-            fork_hooks.leave()
+            fork_hooks.exit_child()
     if not leave.stopping:
         raise AppError("main(listener) returned although nobody asked it to leave")
     log.debug("main(listener) returned")
 
 
 async def _run_async(
-    app: Callable[..., Any], sockets: list[AppListener], beat: MainBeat, leave: Leave
+    app: Callable[..., Any], sockets: list[AppListener], beat: LoopHeartbeat, leave: Shutdown
 ) -> None:
     loop = asyncio.get_running_loop()
-    leave.watch(loop)
+    leave.watch_life_pipe(loop)
     beat.start(loop)
     main = loop.create_task(app(*sockets))
     stopping = asyncio.ensure_future(_await(leave.stopping))

@@ -12,12 +12,12 @@ comes after the usual time.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from prefork.http.server_state import Service
-from prefork.http.tick import PERIOD
-from prefork.worker.master_channel import Line
-from prefork.worker.monitor.stats import Figures
+from prefork.http.server_state import ServerState
+from prefork.http.tick import TICK_PERIOD
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.monitor.stats import WorkerStats
 
-QUIET = 8.0
+LONGEST_IDLE_PAUSE = 8.0
 """Seconds between two beats, at most, while nothing is in flight; never more than the timeout."""
 
 
@@ -27,12 +27,12 @@ class Heartbeat:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        service: Service,
-        line: Line,
-        figures: Figures,
+        service: ServerState,
+        line: MasterChannel,
+        figures: WorkerStats,
         look_at_siblings: Callable[[], None],
         also: Sequence[Callable[[], None]],
-        longest: float = QUIET,
+        longest: float = LONGEST_IDLE_PAUSE,
     ) -> None:
         self._loop = loop
         self._service = service
@@ -59,13 +59,13 @@ class Heartbeat:
         self._look_at_siblings()
         for call in self._also:
             call()
-        self._line.promise(service.oldest, wait)
+        self._line.schedule_next_beat(service.oldest_app_call_at, wait)
         self._next = self._loop.call_later(wait, self.beat)
         if wait > usual:
             self.is_slow = True
-            service.wake = self.wake
-            service.load.tell_next_change(self.wake)
-            if not service.quiet_time():
+            service.on_activity = self.wake
+            service.load.notify_on_next_change(self.wake)
+            if not service.tickless_seconds():
                 self.wake()  # one of the calls has taken a connection
 
     def wake(self) -> None:
@@ -78,11 +78,11 @@ class Heartbeat:
             self._pause = 0.0
             now = self._loop.time()
             self._service.advance(now)
-            self._figures.wake(now, PERIOD)
-            self._line.beat_until(PERIOD)
-            self._next = self._loop.call_later(PERIOD, self.beat)
+            self._figures.resume_after_idle(now, TICK_PERIOD)
+            self._line.beat_until(TICK_PERIOD)
+            self._next = self._loop.call_later(TICK_PERIOD, self.beat)
 
-    def rouse(self) -> None:
+    def wake_for_listener(self) -> None:
         """Something has come to a listener, perhaps for a sibling."""
         if self.is_slow:
             self.wake()
@@ -93,8 +93,8 @@ class Heartbeat:
             self._next.cancel()
         if self.is_slow:
             self.is_slow = False
-            self._service.wake = lambda: None
-            self._service.load.tell_no_change()
+            self._service.on_activity = lambda: None
+            self._service.load.cancel_notification()
 
     def _pause_after(self, usual: float) -> float:
         """Until the next beat."""
@@ -103,4 +103,4 @@ class Heartbeat:
         self._answered = service.requests
         if not idle or self._pause < usual:
             return usual
-        return max(usual, min(2 * self._pause, service.quiet_time(), self._longest))
+        return max(usual, min(2 * self._pause, service.tickless_seconds(), self._longest))

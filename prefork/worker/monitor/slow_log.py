@@ -11,17 +11,17 @@ from collections.abc import Callable
 from time import monotonic
 
 from prefork.http.exchange import Exchange
-from prefork.http.server_state import Service
+from prefork.http.server_state import ServerState
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.monitor.stack_report import (
-    Work,
-    age,
-    drawn,
-    running,
-    running_in,
-    stack_of,
-    told,
-    waiting,
+    RequestStacks,
+    call_duration,
+    describe,
+    extract_app_stack,
+    find_request_in_thread,
+    find_running_requests,
+    format_stacks,
+    inspect_waiting_request,
 )
 from prefork.worker.monitor.watchdog import Watchdog
 
@@ -33,7 +33,7 @@ MOST_AT_ONCE = 5
 LogAccess = Callable[[Exchange], None]
 
 
-def period_of(slow: float | None) -> float | None:
+def check_interval(slow: float | None) -> float | None:
     """Seconds between two looks: what takes a tenth longer than allowed is seen while it does."""
     return None if slow is None else min(max(slow / 10, FINEST), COARSEST)
 
@@ -53,26 +53,26 @@ class SlowLog:
         """``blocks``: the app is called in the loop's thread, and may well block it."""
         self._slow = slow
         self._blocks = blocks
-        self._period = period_of(slow) or COARSEST
+        self._period = check_interval(slow) or COARSEST
         self._who = f"worker {info.slot}"
         self._watchdog = watchdog
         self._log = log
         self._log_access = log_access
         self._beaten = self._told = monotonic()
 
-    def begin(self, service: Service) -> None:
+    def start(self, service: ServerState) -> None:
         """From now on look, here and there."""
         self._service = service
         self._beaten = monotonic()
         self._beat()
-        self._watchdog.look = self.look
+        self._watchdog.check = self.check_loop
 
-    def over(self, exchange: Exchange) -> None:
+    def log_request_end(self, exchange: Exchange) -> None:
         """A request was answered, or left by its client."""
-        started = exchange.started
+        started = exchange.started_at
         if started and (took := monotonic() - started) > self._slow:
             end = f"answered {exchange.status}" if exchange.status else "left by its client"
-            what = told(exchange)
+            what = describe(exchange)
             self._log.warning("slow: %s, %s after %.2fs (%s)", what, end, took, self._who)
         if self._log_access is not None:
             self._log_access(exchange)
@@ -86,51 +86,62 @@ class SlowLog:
             self._log.warning("slow: the event loop was blocked for %.2fs (%s)", late, self._who)
         self._beaten = now
         self._service.loop.call_later(self._period, self._beat)
-        if slow := [each for each in self._unanswered() if age(each) > self._slow]:
+        if slow := [each for each in self._unanswered() if call_duration(each) > self._slow]:
             self._tell_of(slow)
 
     def _unanswered(self) -> list[Exchange]:
         """Which nobody has told yet."""
-        current = [connection.current for connection in self._service.watched]
-        return [e for e in current if e is not None and e.started and not (e.status or e.slow)]
+        current = [connection.current for connection in self._service.active_connections]
+        return [
+            e
+            for e in current
+            if e is not None and e.started_at and not (e.status or e.is_logged_slow)
+        ]
 
     def _tell_of(self, slow: list[Exchange]) -> None:
         """Of some, with their places; to show thousands would only add to the trouble."""
-        works = running(sys._current_frames())
+        works = find_running_requests(sys._current_frames())
         for exchange in slow[:MOST_AT_ONCE]:
-            self._tell(works.get(exchange) or waiting(exchange))
+            self._tell(works.get(exchange) or inspect_waiting_request(exchange))
         if more := slow[MOST_AT_ONCE:]:
             for exchange in more:
-                exchange.slow = True
+                exchange.is_logged_slow = True
             self._log.warning("slow: %d more have no answer either (%s)", len(more), self._who)
 
-    def _tell(self, work: Work) -> None:
+    def _tell(self, work: RequestStacks) -> None:
         exchange = work.exchange
-        exchange.slow = True
-        text = f"slow: {told(exchange)} has no answer after {age(exchange):.2f}s ({self._who})"
-        if exchange.queued:
+        exchange.is_logged_slow = True
+        text = (
+            f"slow: {describe(exchange)} has no answer after "
+            f"{call_duration(exchange):.2f}s ({self._who})"
+        )
+        if exchange.is_queued:
             self._log.warning("%s, it waits for a thread", text)
         else:
-            self._log.warning("%s, it is at\n%s", text, drawn(work.stacks))
+            self._log.warning("%s, it is at\n%s", text, format_stacks(work.stacks))
 
     # In the watchdog's thread.
 
-    def look(self) -> None:
+    def check_loop(self) -> None:
         """See whether the loop still turns, and who holds it up."""
         beaten, late = self._beaten, monotonic() - self._beaten
         if late <= self._slow + self._period or beaten == self._told:
             return
         main = sys._current_frames()[self._watchdog.main]
-        work = running_in(self._watchdog.main, main)
+        work = find_request_in_thread(self._watchdog.main, main)
         if self._blocks:
-            if work is not None and not work.exchange.slow and age(work.exchange) > self._slow:
+            if (
+                work is not None
+                and not work.exchange.is_logged_slow
+                and call_duration(work.exchange) > self._slow
+            ):
                 self._tell(work)
             return
         self._told = beaten
         self._log.warning(
             "slow: the event loop is blocked for %.2fs%s (%s), at\n%s",
             late,
-            "" if work is None else f" by {told(work.exchange)}",
+            "" if work is None else f" by {describe(work.exchange)}",
             self._who,
-            drawn([stack_of(main)] if work is None else work.stacks),
+            format_stacks([extract_app_stack(main)] if work is None else work.stacks),
         )

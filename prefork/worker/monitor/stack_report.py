@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any
 
 from prefork.http.exchange import Exchange
-from prefork.worker.asgi.asgi_http import Running
-from prefork.worker.wsgi.wsgi_app import Call
+from prefork.worker.asgi.asgi_http import AsgiCall
+from prefork.worker.wsgi.wsgi_app import WsgiCall
 
 Frames = list[FrameType]
 """Outermost first."""
@@ -45,7 +45,7 @@ _NOT_THE_APPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RequestStacks:
     """A request that the app has. ``thread``: which runs it at this moment; None: it waits."""
 
     exchange: Exchange
@@ -55,13 +55,13 @@ class Work:
     them empty."""
 
 
-def running(threads: Mapping[int, FrameType]) -> dict[Exchange, Work]:
+def find_running_requests(threads: Mapping[int, FrameType]) -> dict[Exchange, RequestStacks]:
     """The requests that are being run, by the innermost frames of all threads."""
-    found = (running_in(thread, innermost) for thread, innermost in threads.items())
+    found = (find_request_in_thread(thread, innermost) for thread, innermost in threads.items())
     return {work.exchange: work for work in found if work is not None}
 
 
-def running_in(thread: int, innermost: FrameType) -> Work | None:
+def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks | None:
     """The request that is run by this thread."""
     frames: Frames = []
     frame: FrameType | None = innermost
@@ -69,18 +69,18 @@ def running_in(thread: int, innermost: FrameType) -> Work | None:
         code = frame.f_code
         if code.co_name in _STEPS and code.co_filename.startswith(_HERE):
             call = frame.f_locals.get("self")
-            if isinstance(call, Call | Running):
-                return Work(call.exchange, thread, [frames[::-1]] if frames else [])
+            if isinstance(call, WsgiCall | AsgiCall):
+                return RequestStacks(call.exchange, thread, [frames[::-1]] if frames else [])
         frames.append(frame)
         frame = frame.f_back
     return None
 
 
-def waiting(exchange: Exchange) -> Work:
+def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
     """A request that no thread runs: where its task waits, if it has one."""
-    call = exchange.state
-    if not isinstance(call, Running) or call.task is None:
-        return Work(exchange)
+    call = exchange.handler_state
+    if not isinstance(call, AsgiCall) or call.task is None:
+        return RequestStacks(exchange)
     stacks: list[Frames] = []
     tasks: list[asyncio.Task[Any]] = [call.task]
     for task in tasks:  # which grows meanwhile
@@ -89,7 +89,7 @@ def waiting(exchange: Exchange) -> Work:
         for each in _waited_for(task, frames):
             if each not in tasks and len(tasks) < MOST_TASKS:
                 tasks.append(each)
-    return Work(exchange, None, [stack for stack in (stacks[0][1:], *stacks[1:]) if stack])
+    return RequestStacks(exchange, None, [stack for stack in (stacks[0][1:], *stacks[1:]) if stack])
 
 
 def _awaited(awaited: object) -> Iterator[FrameType]:
@@ -132,23 +132,23 @@ def _threads_of(frames: Frames) -> Iterator[Frames]:
                 if issubclass(type(value), threading.Thread):
                     innermost = sys._current_frames().get(value.ident or 0)
                     if innermost is not None:
-                        yield stack_of(innermost)
+                        yield extract_app_stack(innermost)
 
 
-def told(exchange: Exchange) -> str:
+def describe(exchange: Exchange) -> str:
     """``GET /slow from 127.0.0.1:4711``"""
-    kind = "WebSocket: " if exchange.behind is not None else ""
+    kind = "WebSocket: " if exchange.trailing_data is not None else ""
     client = exchange.client
     place = f"{client[0]}:{client[1]}" if client is not None else "a unix socket"
-    return f"{kind}{exchange.request.shown()} from {place}"
+    return f"{kind}{exchange.request.describe()} from {place}"
 
 
-def age(exchange: Exchange) -> float:
+def call_duration(exchange: Exchange) -> float:
     """Seconds since the app got it; up to a tick too many, unless requests are timed."""
-    return max(0.0, monotonic() - (exchange.started or exchange.began))
+    return max(0.0, monotonic() - (exchange.started_at or exchange.app_called_at))
 
 
-def at(stacks: list[Frames]) -> str:
+def format_app_frame(stacks: list[Frames]) -> str:
     """``app.py:7 in slow``: the innermost place in code of the app's own, if there is any."""
     inwards = [frame for frames in stacks for frame in frames]
     own = (f for f in reversed(inwards) if not f.f_code.co_filename.startswith(_NOT_THE_APPS))
@@ -156,7 +156,7 @@ def at(stacks: list[Frames]) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def stack_of(innermost: FrameType) -> Frames:
+def extract_app_stack(innermost: FrameType) -> Frames:
     """A thread's stack, without what is below the app: our boot, our loop, the thread's start."""
     frames = [frame for frame, _ in traceback.walk_stack(innermost)][::-1]
     boot = (n for n, f in enumerate(frames) if f.f_code.co_filename == _HERE + "boot.py")
@@ -168,7 +168,7 @@ def _is_plumbing(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_PLUMBING)
 
 
-def drawn(stacks: list[Frames]) -> str:
+def format_stacks(stacks: list[Frames]) -> str:
     """The stacks as in a traceback, below a line that announces them."""
     shown = []
     for frames in stacks:

@@ -8,13 +8,13 @@ a few times a second.
 import math
 from time import monotonic, process_time
 
-from prefork.http.server_state import Service
-from prefork.http.tick import PERIOD
+from prefork.http.server_state import ServerState
+from prefork.http.tick import TICK_PERIOD
 from prefork.unix.scoreboard import Row
 from prefork.unix.tcp_info import time_in_queue
 from prefork.wire import histogram
-from prefork.wire.row_values import RATE_MEMORY
-from prefork.wire.scoreboard import HISTOGRAM, INDEX
+from prefork.wire.row_values import RATE_TIME_CONSTANT
+from prefork.wire.scoreboard import FIELD_INDEX, HISTOGRAM_INDEX
 
 LATEST = 1.0
 """Seconds for which the worst lag stands."""
@@ -26,27 +26,27 @@ a hundred thousand requests a second to sort all of them would cost one per cent
 QUESTION = 0.01
 """Seconds between two questions how long a connection has waited."""
 
-_SEQUENCE = INDEX["sequence"]
-_BEAT = INDEX["beat"]
-_DUE = INDEX["due"]
-_REQUESTS = INDEX["requests"]
-_IN_FLIGHT = INDEX["in_flight"]
-_CONNECTIONS = INDEX["connections"]
-_OLDEST = INDEX["oldest"]
-_UNANSWERED = INDEX["unanswered"]
-_ACCEPTED = INDEX["accepted"]
-_ACCEPT_ASKED = INDEX["accept_asked"]
-_ACCEPT_WAIT = INDEX["accept_wait"]
-_CLASSES = [_UNANSWERED, *(INDEX[f"answered_{digit}xx"] for digit in "12345")]
+_SEQUENCE = FIELD_INDEX["sequence"]
+_BEAT = FIELD_INDEX["beat"]
+_DUE = FIELD_INDEX["due"]
+_REQUESTS = FIELD_INDEX["requests"]
+_IN_FLIGHT = FIELD_INDEX["in_flight"]
+_CONNECTIONS = FIELD_INDEX["connections"]
+_OLDEST = FIELD_INDEX["oldest"]
+_UNANSWERED = FIELD_INDEX["unanswered"]
+_ACCEPTED = FIELD_INDEX["accepted"]
+_ACCEPT_ASKED = FIELD_INDEX["accept_asked"]
+_ACCEPT_WAIT = FIELD_INDEX["accept_wait"]
+_CLASSES = [_UNANSWERED, *(FIELD_INDEX[f"answered_{digit}xx"] for digit in "12345")]
 """By the first digit of the status."""
-_SENT = INDEX["sent"]
-_BUSY = INDEX["busy"]
-_LAG = INDEX["lag"]
-_TOOK = INDEX["took"]
-_RATE = INDEX["rate"]
+_SENT = FIELD_INDEX["sent"]
+_BUSY = FIELD_INDEX["busy"]
+_LAG = FIELD_INDEX["lag"]
+_TOOK = FIELD_INDEX["took"]
+_RATE = FIELD_INDEX["rate"]
 
 
-class Figures:
+class WorkerStats:
     """Of one worker. ``at_a_time``: requests that it can have in its app at once; 0: any number."""
 
     def __init__(self, row: Row, at_a_time: int, now: float) -> None:
@@ -69,7 +69,7 @@ class Figures:
         self.late = 0.0
         """Seconds by which the loop was late for the last beat."""
 
-    def accepted(self, fd: int) -> None:
+    def count_accepted(self, fd: int) -> None:
         """A connection was taken. How long it had waited is asked of a hundred a second at most."""
         counts = self._counts
         counts[_ACCEPTED] += 1
@@ -81,7 +81,7 @@ class Figures:
                 counts[_ACCEPT_ASKED] += 1
                 self._floats[_ACCEPT_WAIT] += waited
 
-    def publish(self, service: Service, now: float, wait: float) -> None:
+    def publish(self, service: ServerState, now: float, wait: float) -> None:
         """All that changed since the last time; the next is to be in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
         late = max(0.0, now - self._due)
@@ -92,10 +92,10 @@ class Figures:
         floats[_BEAT], floats[_DUE] = now, now + wait
         answered = service.requests - counts[_REQUESTS]
         counts[_REQUESTS] = service.requests
-        counts[_IN_FLIGHT] = service.load.requests
+        counts[_IN_FLIGHT] = service.load.requests_in_flight
         counts[_CONNECTIONS] = len(service.connections)
-        floats[_OLDEST] = service.first
-        counts[_SENT] = service.sent
+        floats[_OLDEST] = service.oldest_started_at
+        counts[_SENT] = service.body_bytes_sent
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
             self.interval = (now - max(self._last, self._woken)) / answered
@@ -104,26 +104,26 @@ class Figures:
         floats[_RATE] = self._rate(service.requests, now)
         counts[_SEQUENCE] += 1
         self._last, self._due = now, now + wait
-        self._was_idle = wait > PERIOD
+        self._was_idle = wait > TICK_PERIOD
 
-    def wake(self, now: float, wait: float) -> None:
+    def resume_after_idle(self, now: float, wait: float) -> None:
         """There is something to do: the next ``publish`` is to be in ``wait`` seconds."""
         self._woken, self._due, self._was_idle = now, now + wait, False
 
-    def _count_times(self, service: Service) -> float:
+    def _count_times(self, service: ServerState) -> float:
         """Empties the service's lists; what all of these requests took."""
-        if not service.times:
+        if not service.response_times:
             return 0.0
         counts = self._counts
         latest: list[float] = []
-        for status, times in service.times.items():
+        for status, times in service.response_times.items():
             counts[_CLASSES[status // 100]] += len(times)
             latest += times
-        service.times.clear()
+        service.response_times.clear()
         step = len(latest) // MOST_SORTED + 1
         too_many = -len(latest) % step
-        for bucket, count in histogram.sort(latest[::step]):
-            counts[HISTOGRAM + bucket] += count * step - too_many
+        for bucket, count in histogram.count_by_bucket(latest[::step]):
+            counts[HISTOGRAM_INDEX + bucket] += count * step - too_many
             too_many = 0
         took = math.fsum(latest)
         self.mean = took / len(latest)
@@ -150,5 +150,5 @@ class Figures:
         if passed <= 0:
             return float(self._floats[_RATE])
         new, self._requests = requests - self._requests, requests
-        share = 1 - math.exp(-passed / RATE_MEMORY)
+        share = 1 - math.exp(-passed / RATE_TIME_CONSTANT)
         return float(self._floats[_RATE] + (new / passed - self._floats[_RATE]) * share)

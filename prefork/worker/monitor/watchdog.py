@@ -26,17 +26,17 @@ from time import monotonic
 from types import FrameType
 
 from prefork.errors import MachineError
-from prefork.http.server_state import Service
+from prefork.http.server_state import ServerState
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.monitor.stack_report import (
-    Work,
-    age,
-    at,
-    drawn,
-    running,
-    stack_of,
-    told,
-    waiting,
+    RequestStacks,
+    call_duration,
+    describe,
+    extract_app_stack,
+    find_running_requests,
+    format_app_frame,
+    format_stacks,
+    inspect_waiting_request,
 )
 
 MOST_TOLD = 20
@@ -49,7 +49,7 @@ PATIENCE = 1.0
 class Watchdog:
     """Made in the main thread. ``service`` and ``look`` are set once there is something to see."""
 
-    service: Service | None = None
+    service: ServerState | None = None
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Watchdog:
         self._tell = tell
         self._period = period
         self.main = get_ident()
-        self.look: Callable[[], None]
-        self.rest()
+        self.check: Callable[[], None]
+        self.stop_checks()
         self._ask_fd = ask_fd
         self._ended = allocate_lock()
         self._native = 0
@@ -114,9 +114,9 @@ class Watchdog:
         """Those that a process which the app forks must not keep."""
         return self._ask_fd, self._end_reader, self._end_writer
 
-    def rest(self) -> None:
+    def stop_checks(self) -> None:
         """There is nothing to look at any more."""
-        self.look = lambda: None
+        self.check = lambda: None
 
     def _run(self, on_ready: Callable[[], None]) -> None:
         try:
@@ -139,7 +139,7 @@ class Watchdog:
                 return
             try:
                 if not heard:
-                    self.look()
+                    self.check()
                 elif self._drain(self._ask_fd):
                     self._report()
                 else:
@@ -161,41 +161,47 @@ class Watchdog:
         works = self._works(threads)
         what = _line(works[0]) if works else "no request that is known"
         if not works or works[0].thread is None:
-            what += f"; its main thread is at {at([stack_of(threads[self.main])])}"
+            what += (
+                f"; its main thread is at "
+                f"{format_app_frame([extract_app_stack(threads[self.main])])}"
+            )
         lines = [f"{self._who} is stuck: {what}"]
         lines += [f"  and {_line(work)}" for work in works[1:MOST_TOLD]]
         if len(works) > MOST_TOLD:
             lines.append(f"  and {len(works) - MOST_TOLD} more")
         if works and works[0].thread is None and works[0].stacks:
-            lines += ["where it waits:", drawn(works[0].stacks)]
+            lines += ["where it waits:", format_stacks(works[0].stacks)]
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for ident, innermost in threads.items():
             name = "MainThread" if ident == self.main else names.get(ident, "unnamed")
-            lines += [f"thread 0x{ident:x} ({name}):", drawn([stack_of(innermost)])]
+            lines += [
+                f"thread 0x{ident:x} ({name}):",
+                format_stacks([extract_app_stack(innermost)]),
+            ]
         self._log.error("%s", "\n".join(lines))
         self._tell(what)
 
-    def _works(self, threads: Mapping[int, FrameType]) -> list[Work]:
+    def _works(self, threads: Mapping[int, FrameType]) -> list[RequestStacks]:
         """All requests without an answer, and those that are being run; the culprit first."""
-        works = running(threads)
+        works = find_running_requests(threads)
         for connection in list(self.service.connections) if self.service is not None else ():
             exchange = connection.current
             if exchange is not None and exchange not in works and not exchange.status:
-                works[exchange] = waiting(exchange)
+                works[exchange] = inspect_waiting_request(exchange)
 
-        def guilt(work: Work) -> tuple[bool, bool, float]:
+        def guilt(work: RequestStacks) -> tuple[bool, bool, float]:
             blocks = work.thread == self.main
-            return not blocks, not work.exchange.overdue, -age(work.exchange)
+            return not blocks, not work.exchange.is_overdue, -call_duration(work.exchange)
 
         return sorted(works.values(), key=guilt)
 
 
-def _line(work: Work) -> str:
+def _line(work: RequestStacks) -> str:
     """One request: what, whose, since when, and where it is now."""
     exchange = work.exchange
-    text = f"{told(exchange)} for {age(exchange):.1f}s"
+    text = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
     if work.stacks:
-        text += f", {'waits ' if work.thread is None else ''}at {at(work.stacks)}"
-    elif exchange.queued:
+        text += f", {'waits ' if work.thread is None else ''}at {format_app_frame(work.stacks)}"
+    elif exchange.is_queued:
         text += ", waits for a thread"
     return text

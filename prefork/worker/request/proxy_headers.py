@@ -7,10 +7,10 @@ Host was, Host becomes that, because frameworks make their URLs of it.
 
 from typing import Any
 
-from prefork.http.forwarded import Origin
+from prefork.http.forwarded import ForwardedInfo
 
 
-def into_environ(environ: dict[str, Any], origin: Origin) -> None:
+def apply_to_environ(environ: dict[str, Any], origin: ForwardedInfo) -> None:
     """WSGI. The path arrived without its front, so PATH_INFO stays as it is."""
     if origin.client is not None:
         host, port = origin.client
@@ -29,7 +29,7 @@ def into_environ(environ: dict[str, Any], origin: Origin) -> None:
         environ["SCRIPT_NAME"] = origin.prefix
 
 
-def into_scope(scope: dict[str, Any], origin: Origin) -> None:
+def apply_to_scope(scope: dict[str, Any], origin: ForwardedInfo) -> None:
     """ASGI. ``path`` holds the front that a proxy took away; ``raw_path`` is what arrived."""
     if origin.client is not None:
         scope["client"] = origin.client
@@ -43,7 +43,7 @@ def into_scope(scope: dict[str, Any], origin: Origin) -> None:
         scope["root_path"] = origin.prefix
 
 
-def with_id(scope: dict[str, Any], name: bytes, request_id: str) -> None:
+def add_request_id(scope: dict[str, Any], name: bytes, request_id: str) -> None:
     """ASGI: the id among the headers, and as a key of ours."""
     scope["prefork.request_id"] = request_id
     _replace(scope, name, request_id)

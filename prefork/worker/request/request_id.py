@@ -17,7 +17,7 @@ Handle = Callable[[Exchange], None]
 _SAFE = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
-def traced(handle: Handle, config: Config) -> Handle:
+def assign_request_ids(handle: Handle, config: Config) -> Handle:
     """``handle``, after the exchange was given what the settings ask for."""
     if config.request_id_header:
         handle = _with_id(handle, config.request_id_header, config.request_id_return)
@@ -31,9 +31,9 @@ def _with_id(handle: Handle, header: str, returned: bool) -> Handle:
     numbers = count(1)
 
     def identify(exchange: Exchange) -> None:
-        exchange.id = _taken(exchange, name) or f"{word}-{next(numbers):x}"
+        exchange.request_id = _taken(exchange, name) or f"{word}-{next(numbers):x}"
         if returned:
-            exchange.own_fields = line % exchange.id.encode("ascii")
+            exchange.extra_fields = line % exchange.request_id.encode("ascii")
         handle(exchange)
 
     return identify

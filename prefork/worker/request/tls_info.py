@@ -6,12 +6,12 @@ Once for each connection. Both leave out what is not there.
 import ssl
 from typing import Any
 
-from prefork.tls.connection_info import VERSIONS, Facts
+from prefork.tls.connection_info import VERSION_NUMBERS, TlsConnectionInfo
 
 
-def environ_of(tls: ssl.SSLObject) -> dict[str, Any]:
+def tls_environ(tls: ssl.SSLObject) -> dict[str, Any]:
     """Variables as Apache's mod_ssl names them, which frameworks and apps know."""
-    facts = Facts(tls)
+    facts = TlsConnectionInfo(tls)
     environ = {
         "HTTPS": "on",
         "SSL_PROTOCOL": facts.version,
@@ -24,11 +24,11 @@ def environ_of(tls: ssl.SSLObject) -> dict[str, Any]:
         own, *others = facts.client_chain
         environ |= {
             "SSL_CLIENT_CERT": own,
-            "SSL_CLIENT_S_DN": _native(facts.client_name),
+            "SSL_CLIENT_S_DN": _native(facts.client_subject),
             "SSL_CLIENT_I_DN": _native(facts.client_issuer),
-            "SSL_CLIENT_M_SERIAL": facts.client_field("serialNumber"),
-            "SSL_CLIENT_V_START": facts.client_field("notBefore"),
-            "SSL_CLIENT_V_END": facts.client_field("notAfter"),
+            "SSL_CLIENT_M_SERIAL": facts.client_certificate_field("serialNumber"),
+            "SSL_CLIENT_V_START": facts.client_certificate_field("notBefore"),
+            "SSL_CLIENT_V_END": facts.client_certificate_field("notAfter"),
         }
         environ |= {f"SSL_CLIENT_CERT_CHAIN_{at}": pem for at, pem in enumerate(others)}
     return environ
@@ -39,15 +39,15 @@ def _native(text: str | None) -> str:
     return (text or "").encode().decode("latin-1")
 
 
-def extension_of(tls: ssl.SSLObject) -> dict[str, Any]:
+def tls_extension(tls: ssl.SSLObject) -> dict[str, Any]:
     """The ``tls`` extension (asgi.readthedocs.io, TLS 0.2). A certificate that does not verify ends
     the handshake, so there is never a ``client_cert_error``."""
-    facts = Facts(tls)
+    facts = TlsConnectionInfo(tls)
     return {
         "server_cert": facts.server_certificate or None,
         "client_cert_chain": facts.client_chain,
-        "client_cert_name": facts.client_name,
+        "client_cert_name": facts.client_subject,
         "client_cert_error": None,
-        "tls_version": VERSIONS.get(facts.version),
+        "tls_version": VERSION_NUMBERS.get(facts.version),
         "cipher_suite": facts.cipher_number,
     }

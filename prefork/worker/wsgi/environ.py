@@ -12,11 +12,11 @@ from urllib.parse import unquote_to_bytes
 from prefork.http.body import WholeBody
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.field_cache import FamiliarHead, Fields
+from prefork.http.field_cache import CachedFields, CachedFieldsHead
 from prefork.http.request import RequestHead
 from prefork.unix.streams import error_stream
-from prefork.worker.request.proxy_headers import into_environ
-from prefork.worker.request.tls_info import environ_of
+from prefork.worker.request.proxy_headers import apply_to_environ
+from prefork.worker.request.tls_info import tls_environ
 from prefork.worker.wsgi.file_wrapper import FileWrapper
 
 _KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
@@ -63,7 +63,7 @@ class EarlyHints:
         self._hint(self._connection, headers)
 
 
-class NoInput:
+class EmptyInput:
     """``wsgi.input`` of a request without a body; one for all, because it has no state, and takes
     no attributes."""
 
@@ -88,7 +88,7 @@ class NoInput:
         """Nothing to close."""
 
 
-class _Place:
+class _ConnectionEnviron:
     """What all requests of a connection share, and no others: its ``facts``; and the ``environ`` of
     its ``usual`` head, which came twice in a row."""
 
@@ -107,7 +107,7 @@ class _Place:
         self._last = request
 
 
-class Environ:
+class EnvironBuilder:
     """Makes the environ of each request of one worker."""
 
     hint: Hint
@@ -123,7 +123,7 @@ class Environ:
             "SERVER_SOFTWARE": "prefork",
             "wsgi.version": (1, 0),
             "wsgi.errors": error_stream(),
-            "wsgi.input": NoInput(),
+            "wsgi.input": EmptyInput(),
             "wsgi.multithread": multithread,
             "wsgi.multiprocess": multiprocess,
             "wsgi.run_once": False,
@@ -141,15 +141,15 @@ class Environ:
     def of(self, exchange: Exchange) -> dict[str, Any]:
         """A dict of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
-        place: _Place = connection.shared or self._place(connection)
+        place: _ConnectionEnviron = connection.handler_state or self._place(connection)
         if place.usual is request:
             environ = place.environ.copy()
-        elif request.recurring:
-            environ = (request.derived or self._remember(request)).copy()
+        elif request.is_cached:
+            environ = (request.handler_cache or self._remember(request)).copy()
             environ.update(place.facts)
             place.note(request, environ)
-        elif type(request) is FamiliarHead:
-            environ = (request.fields.derived or self._remember_fields(request.fields)).copy()
+        elif type(request) is CachedFieldsHead:
+            environ = (request.fields.handler_cache or self._remember_fields(request.fields)).copy()
             environ.update(place.facts)
             _add_line(environ, request)
             if request.cookie is not None:
@@ -165,13 +165,13 @@ class Environ:
             environ["wsgi.input"] = body.file  # type: ignore[union-attr]
             # Known by now also for a chunked body, and some frameworks read no body without it.
             environ["CONTENT_LENGTH"] = str(body.size)  # type: ignore[union-attr]
-        if request.origin is not None and (origin := exchange.origin) is not None:
-            into_environ(environ, origin)
-        if exchange.id:
-            environ["prefork.request_id"] = environ[self._id_key] = exchange.id
+        if request.forwarded is not None and (origin := exchange.forwarded) is not None:
+            apply_to_environ(environ, origin)
+        if exchange.request_id:
+            environ["prefork.request_id"] = environ[self._id_key] = exchange.request_id
         return environ
 
-    def _place(self, connection: Connection) -> "_Place":
+    def _place(self, connection: Connection) -> "_ConnectionEnviron":
         peer = connection.peer
         server, client = peer.server, peer.client
         facts = {
@@ -183,24 +183,24 @@ class Environ:
             "wsgi.early_hints": EarlyHints(connection, self.hint),
         }
         if peer.tls is not None:
-            facts |= environ_of(peer.tls)
-        connection.shared = place = _Place(facts)
+            facts |= tls_environ(peer.tls)
+        connection.handler_state = place = _ConnectionEnviron(facts)
         return place
 
     def _remember(self, request: RequestHead) -> dict[str, Any]:
         """What all requests with this head share, and with all requests of the worker."""
-        request.derived = self._template.copy()
-        _add_head(request.derived, request)
+        request.handler_cache = self._template.copy()
+        _add_head(request.handler_cache, request)
         if request.length:
             # As for those that are not remembered: without leading zeros.
-            request.derived["CONTENT_LENGTH"] = str(request.length)
-        return request.derived
+            request.handler_cache["CONTENT_LENGTH"] = str(request.length)
+        return request.handler_cache
 
-    def _remember_fields(self, fields: Fields) -> dict[str, Any]:
+    def _remember_fields(self, fields: CachedFields) -> dict[str, Any]:
         """The same with these fields, whatever is asked for."""
-        fields.derived = self._template.copy()
-        _add_fields(fields.derived, fields.headers)
-        return fields.derived
+        fields.handler_cache = self._template.copy()
+        _add_fields(fields.handler_cache, fields.headers)
+        return fields.handler_cache
 
 
 def _add_head(environ: dict[str, Any], request: RequestHead) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader, FileIO
 from typing import Any
 
-from prefork.http.sendfile import size_from
+from prefork.http.sendfile import remaining_file_size
 
 BLOCK = 64 * 1024
 
@@ -37,7 +37,7 @@ class FileWrapper:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class FileRange:
     """What a regular file holds from its position on."""
 
     fd: int
@@ -45,7 +45,7 @@ class Rest:
     count: int
 
 
-def rest_of(wrapper: FileWrapper) -> Rest | None:
+def sendable_range(wrapper: FileWrapper) -> FileRange | None:
     """None when it must be read: it is no regular file, does not say its size, or its bytes are
     not those on disk.
 
@@ -62,5 +62,5 @@ def rest_of(wrapper: FileWrapper) -> Rest | None:
         return None
     # tell() knows of what the object has read ahead, the descriptor does not.
     offset = file.tell()
-    count = size_from(fd, offset)
-    return None if count is None else Rest(fd, offset, count)
+    count = remaining_file_size(fd, offset)
+    return None if count is None else FileRange(fd, offset, count)

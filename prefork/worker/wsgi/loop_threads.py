@@ -210,7 +210,7 @@ class _Thread(threading.Thread):
         self._pool.over(self)
 
 
-class Handover:
+class LoopCallQueue:
     """Runs in the loop what threads ask for, in their order; many at one wake of the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

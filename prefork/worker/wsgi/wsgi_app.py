@@ -15,14 +15,20 @@ from typing import Any
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.response_head import WSGI_STATUSES, ResponseError, hint_lines, learn, learn_status
+from prefork.http.response_head import (
+    WSGI_STATUSES,
+    ResponseError,
+    encode_early_hints,
+    encode_field,
+    encode_wsgi_status,
+)
 from prefork.http.sendfile import send_file
 from prefork.worker import fork_hooks
 from prefork.worker.asgi.eager_tasks import EagerTasks
-from prefork.worker.importer import own_traceback
-from prefork.worker.master_channel import Line
-from prefork.worker.wsgi.environ import Environ, Hints
-from prefork.worker.wsgi.file_wrapper import FileWrapper, Rest, rest_of
+from prefork.worker.importer import format_app_traceback
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.wsgi.environ import EnvironBuilder, Hints
+from prefork.worker.wsgi.file_wrapper import FileRange, FileWrapper, sendable_range
 
 App = Callable[..., Any]
 
@@ -35,17 +41,19 @@ _END: Any = object()
 class WsgiHandler:
     """Calls the app for each request of one worker."""
 
-    streams = False
-    cancels = True
+    streams_body = False
+    can_cancel = True
     upgrade = None
-    learn = staticmethod(learn)
+    encode_field = staticmethod(encode_field)
 
-    def __init__(self, app: App, line: Line, log: logging.Logger, environ: Environ) -> None:
+    def __init__(
+        self, app: App, line: MasterChannel, log: logging.Logger, environ: EnvironBuilder
+    ) -> None:
         self.app = app
         self.log = log
         self.loop = asyncio.get_running_loop()
         self.beat = line.beat
-        self.hold = line.hold
+        self.hold = line.count_timeout_from
         self._next_hold = 0.0
         environ.hint = self.hint
         self.environ = environ.of
@@ -58,32 +66,32 @@ class WsgiHandler:
     def handle(self, exchange: Exchange) -> None:
         """Call the app here."""
         environ = self.environ(exchange)
-        if exchange.started > self._next_hold:
+        if exchange.started_at > self._next_hold:
             # Not for each of a hundred thousand a second: it need not be that exact.
-            self._next_hold = exchange.started + FINENESS
-            self.hold(exchange.started)
+            self._next_hold = exchange.started_at + FINENESS
+            self.hold(exchange.started_at)
         # One context for all of the call, whenever its pieces are pulled, and none of another's.
         context = copy_context()
-        context.run(Call(self, exchange).run, environ, context)
+        context.run(WsgiCall(self, exchange).run, environ, context)
 
-    async def finish(self) -> None:
+    async def wait_for_calls(self) -> None:
         """Nothing goes on after its response."""
 
-    def overdue(self, exchange: Exchange) -> None:
+    def time_out(self, exchange: Exchange) -> None:
         """An iterable yields nothing."""
-        self.log.error("no answer in time: %s", exchange.request.shown())
+        self.log.error("no answer in time: %s", exchange.request.describe())
         exchange.fail()
 
-    def lost(self, exchange: Exchange) -> None:
+    def client_disconnected(self, exchange: Exchange) -> None:
         """The next piece that is pulled finds out."""
 
     def hint(self, connection: Connection, headers: Hints) -> None:
         """Send early hints for the request that is being answered. Raises ResponseError."""
         if connection.current is not None:
-            connection.current.inform(hint_lines(headers))
+            connection.current.send_early_hints(encode_early_hints(headers))
 
 
-class Call:
+class WsgiCall:
     """One call of the app."""
 
     _line = b""
@@ -111,14 +119,14 @@ class Call:
         try:
             self._result = result = self._handler.app(environ, self.start_response)
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
             kind, status = type(result), self._status
             if (kind is list or kind is tuple) and len(result) == 1 and status and not self._begun:
                 body = result[0]
                 if type(body) is bytes:
-                    exchange.answer(status, self._line, self._fields, body)
+                    exchange.respond(status, self._line, self._fields, body)
                     if exchange.body is not None:
-                        exchange.body.lose()
+                        exchange.body.discard()
                     return
             if (rest := self._file()) is not None:
                 self._context = context
@@ -141,7 +149,7 @@ class Call:
                 exc_info = None
         elif self._status:
             raise ResponseError("start_response was called twice without exc_info")
-        self._status, self._line = WSGI_STATUSES.get(status) or learn_status(status)
+        self._status, self._line = WSGI_STATUSES.get(status) or encode_wsgi_status(status)
         self._fields = headers
         return self.write
 
@@ -149,19 +157,19 @@ class Call:
         """The imperative way to send (PEP 3333, "The write() Callable")."""
         self._begin(None)
         self._exchange.send(checked(data))
-        self._exchange.flush()
+        self._exchange.send_headers()
 
     def _replace(self, exc_info: Any) -> None:
         """Make room for another response, unless bytes of this one are out."""
-        if self._exchange.out:
+        if self._exchange.headers_sent:
             raise exc_info[1].with_traceback(exc_info[2])
-        self._exchange.forget()
+        self._exchange.reset_response()
         self._begun = False
 
     def _begin(self, length: int | None) -> None:
         if not self._begun:
             self._must_have_started()
-            self._exchange.start(self._status, self._line, self._fields, length)
+            self._exchange.start_response(self._status, self._line, self._fields, length)
             self._begun = True
 
     def _must_have_started(self) -> None:
@@ -172,13 +180,13 @@ class Call:
         """Send the next piece; come back when the loop has flushed it and the client wants more."""
         exchange = self._exchange
         try:
-            if exchange.gone or exchange.ended or self._send_next():
+            if exchange.disconnected or exchange.response_complete or self._send_next():
                 self._close()
                 return
         except BaseException as error:
             self._fail(error)
             return
-        blocked = exchange.connection.blocked()
+        blocked = exchange.connection.writable_waiter()
         if blocked is not None:
             blocked.add_done_callback(lambda _: self._pull(), context=self._context)
         else:
@@ -192,7 +200,7 @@ class Call:
             self._handler.beat()
             piece = next(self._pieces, _END)
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
             if piece is _END:
                 self._begin(None if self._begun else 0)
                 exchange.finish()
@@ -202,15 +210,15 @@ class Call:
             self._begin(None)
             exchange.send(piece)
             # With all of its Content-Length sent, the app has only to say that it is done.
-            if exchange.left != 0:
+            if exchange.remaining != 0:
                 return False
 
-    def _file(self) -> Rest | None:
+    def _file(self) -> FileRange | None:
         """The file that the app returned, if it can be sent without being read."""
         result = self._result
-        return rest_of(result) if type(result) is FileWrapper and not self._begun else None
+        return sendable_range(result) if type(result) is FileWrapper and not self._begun else None
 
-    async def _send_file(self, rest: Rest) -> None:
+    async def _send_file(self, rest: FileRange) -> None:
         try:
             await self._send_rest(rest)
         except BaseException as error:
@@ -220,12 +228,12 @@ class Call:
         # what the app set (PEP 567: a token belongs to its context).
         self._handler.loop.call_soon(self._close, context=self._context)
 
-    async def _send_rest(self, rest: Rest) -> None:
+    async def _send_rest(self, rest: FileRange) -> None:
         """As much of the file as the app's Content-Length says."""
         exchange = self._exchange
-        exchange.shortens = True
+        exchange.truncates_body = True
         self._begin(rest.count)
-        count = rest.count if exchange.left is None else exchange.left
+        count = rest.count if exchange.remaining is None else exchange.remaining
         await send_file(exchange, rest.fd, rest.offset, count)
         exchange.finish()
 
@@ -243,11 +251,11 @@ class Call:
             except BaseException as error:
                 self._log(error)
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
 
     def _close_input(self) -> None:
         if self._exchange.body is not None:
-            self._exchange.body.lose()
+            self._exchange.body.discard()
 
     def _fail(self, error: BaseException) -> None:
         self._log(error)
@@ -256,10 +264,10 @@ class Call:
 
     def _log(self, error: BaseException) -> None:
         if fork_hooks.in_child:
-            fork_hooks.leave(error)
+            fork_hooks.exit_child(error)
         if not isinstance(error, ClientGoneError):
-            trace = own_traceback(error).rstrip()
-            what = self._exchange.request.shown()
+            trace = format_app_traceback(error).rstrip()
+            what = self._exchange.request.describe()
             self._handler.log.error("the app failed on %s\n%s", what, trace)
 
 

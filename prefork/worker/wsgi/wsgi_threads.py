@@ -16,14 +16,14 @@ from typing import Any
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
-from prefork.http.response_head import RETRY_AFTER, hint_lines
-from prefork.plural import counted
+from prefork.http.response_head import RETRY_AFTER, encode_early_hints
+from prefork.plural import pluralize
 from prefork.worker import fork_hooks
-from prefork.worker.master_channel import Line
-from prefork.worker.wsgi.environ import Environ, Hints
-from prefork.worker.wsgi.file_wrapper import Rest
-from prefork.worker.wsgi.loop_threads import Handover, ThreadPool, check_threads
-from prefork.worker.wsgi.wsgi_app import App, Call, WsgiHandler, checked
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.wsgi.environ import EnvironBuilder, Hints
+from prefork.worker.wsgi.file_wrapper import FileRange
+from prefork.worker.wsgi.loop_threads import LoopCallQueue, ThreadPool, check_threads
+from prefork.worker.wsgi.wsgi_app import App, WsgiCall, WsgiHandler, checked
 
 AHEAD = 64 * 1024
 """Bytes that a thread may be ahead of the loop."""
@@ -32,20 +32,20 @@ AHEAD = 64 * 1024
 class ThreadedWsgiHandler(WsgiHandler):
     """Calls the app in ``threads`` threads; at most ``queue`` requests wait for one of them."""
 
-    cancels = False
+    can_cancel = False
 
     def __init__(
         self,
         app: App,
-        line: Line,
+        line: MasterChannel,
         log: logging.Logger,
-        environ: Environ,
+        environ: EnvironBuilder,
         threads: int,
         queue: int | None,
     ) -> None:
         check_threads()
         super().__init__(app, line, log, environ)
-        self.hand_over = Handover(self.loop).put
+        self.hand_over = LoopCallQueue(self.loop).put
         self._pool = ThreadPool(self.loop, threads, log)
         self._pool.start()
         self._least_spare = None if queue is None else -queue
@@ -56,8 +56,8 @@ class ThreadedWsgiHandler(WsgiHandler):
         if self._least_spare is not None and self._pool.spare() <= self._least_spare:
             self._refuse(exchange)
             return
-        exchange.queued = True
-        exchange.state = call = ThreadCall(self, exchange, self.environ(exchange))
+        exchange.is_queued = True
+        exchange.handler_state = call = ThreadedWsgiCall(self, exchange, self.environ(exchange))
         self._pool.put(call)
 
     def _refuse(self, exchange: Exchange) -> None:
@@ -66,45 +66,45 @@ class ThreadedWsgiHandler(WsgiHandler):
             self.log.warning(
                 "all threads are busy and %s for one: the next ones get a 503; "
                 "see --threads and --threads-queue",
-                counted(-self._pool.spare(), "request waits", "requests wait"),
+                pluralize(-self._pool.spare(), "request waits", "requests wait"),
             )
-        exchange.page(503, "", (RETRY_AFTER,))
+        exchange.send_error(503, "", (RETRY_AFTER,))
         if exchange.body is not None:
-            exchange.body.lose()
+            exchange.body.discard()
 
-    async def finish(self) -> None:
+    async def wait_for_calls(self) -> None:
         """Wait for threads that go on after their response."""
         await self._pool.close()
 
-    def overdue(self, exchange: Exchange) -> None:
+    def time_out(self, exchange: Exchange) -> None:
         """No thread became free in time; or one is stuck, which only the master can end."""
-        self.log.error("no answer in time: %s", exchange.request.shown())
+        self.log.error("no answer in time: %s", exchange.request.describe())
         if self._withdraw(exchange):
-            exchange.page(503, "", (RETRY_AFTER,))
+            exchange.send_error(503, "", (RETRY_AFTER,))
 
-    def lost(self, exchange: Exchange) -> None:
+    def client_disconnected(self, exchange: Exchange) -> None:
         """Nobody waits for the answer: no thread is spent on it."""
         self._withdraw(exchange)
 
     def _withdraw(self, exchange: Exchange) -> bool:
-        call = exchange.state
-        if not isinstance(call, ThreadCall) or not self._pool.forget(call):
+        call = exchange.handler_state
+        if not isinstance(call, ThreadedWsgiCall) or not self._pool.forget(call):
             return False
         if exchange.body is not None:
-            exchange.body.lose()
+            exchange.body.discard()
         return True
 
     def hint(self, connection: Connection, headers: Hints) -> None:
         """In a thread. Raises ResponseError."""
-        self.hand_over(partial(_inform, connection, hint_lines(headers)))
+        self.hand_over(partial(_inform, connection, encode_early_hints(headers)))
 
 
 def _inform(connection: Connection, lines: bytes) -> None:
     if connection.current is not None:
-        connection.current.inform(lines)
+        connection.current.send_early_hints(lines)
 
 
-class ThreadCall(Call):
+class ThreadedWsgiCall(WsgiCall):
     """One call of the app. ``run``, and what the app calls, are in the thread; the rest is not."""
 
     _handler: ThreadedWsgiHandler
@@ -130,14 +130,14 @@ class ThreadCall(Call):
     def _run(self) -> None:
         exchange, hand_over = self._exchange, self._handler.hand_over
         # From now on it is the app's time that runs.
-        exchange.queued = False
-        exchange.began = exchange.connection.service.now
+        exchange.is_queued = False
+        exchange.app_called_at = exchange.connection.server.now
         try:
-            if exchange.gone:
+            if exchange.disconnected:
                 raise ClientGoneError("the client left before its request was begun")
             self._result = result = self._handler.app(self._environ, self.start_response)
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
             kind = type(result)
             if (kind is list or kind is tuple) and len(result) == 1 and not self._handed:
                 self._body = checked(result[0])
@@ -146,7 +146,7 @@ class ThreadCall(Call):
             self._send_result()
         except BaseException as error:
             if fork_hooks.in_child:
-                fork_hooks.leave(error)
+                fork_hooks.exit_child(error)
             hand_over(partial(self._fail, error))
         self._close_result()
         hand_over(self._close_input)
@@ -159,10 +159,10 @@ class ThreadCall(Call):
             return
         for piece in self._result:
             if fork_hooks.in_child:
-                fork_hooks.leave()
+                fork_hooks.exit_child()
             self._push(checked(piece))
         if fork_hooks.in_child:
-            fork_hooks.leave()
+            fork_hooks.exit_child()
         self._handler.hand_over(self._finish)
 
     def write(self, data: bytes) -> None:
@@ -175,7 +175,7 @@ class ThreadCall(Call):
 
     def _push(self, piece: bytes) -> None:
         exchange = self._exchange
-        if exchange.gone or exchange.ended:
+        if exchange.disconnected or exchange.response_complete:
             raise ClientGoneError("the client left before the response ended")
         if not piece:
             return
@@ -183,7 +183,7 @@ class ThreadCall(Call):
         self._due.append(piece)
         self._ahead += len(piece)
         self._handler.hand_over(self._flush)
-        if self._ahead - self._sent > AHEAD or not exchange.connection.writable:
+        if self._ahead - self._sent > AHEAD or not exchange.connection.is_writable:
             gate = threading.Lock()
             gate.acquire()
             self._handler.hand_over(partial(self._open, gate))
@@ -196,7 +196,7 @@ class ThreadCall(Call):
         exchange = self._exchange
         try:
             self._must_have_started()
-            exchange.answer(self._status, self._line, self._fields, self._body)
+            exchange.respond(self._status, self._line, self._fields, self._body)
         except BaseException as error:
             self._fail(error)
         self._close_input()
@@ -207,19 +207,19 @@ class ThreadCall(Call):
         pieces = []
         while due:
             pieces.append(due.popleft())
-        if pieces and not exchange.ended and not exchange.gone:
+        if pieces and not exchange.response_complete and not exchange.disconnected:
             data = b"".join(pieces)
             self._sent += len(data)
             try:
                 self._begin(None)
                 exchange.send(data)
-                exchange.flush()
+                exchange.send_headers()
             except BaseException as error:
                 self._fail(error)
 
     def _finish(self) -> None:
         exchange = self._exchange
-        if not exchange.ended and not exchange.gone:
+        if not exchange.response_complete and not exchange.disconnected:
             try:
                 self._begin(None if self._begun else 0)
                 exchange.finish()
@@ -228,19 +228,19 @@ class ThreadCall(Call):
 
     def _open(self, gate: threading.Lock) -> None:
         """Let the thread go on when its client has caught up."""
-        blocked = self._exchange.connection.blocked()
-        if blocked is None or self._exchange.ended:
+        blocked = self._exchange.connection.writable_waiter()
+        if blocked is None or self._exchange.response_complete:
             gate.release()
         else:
             blocked.add_done_callback(lambda _: gate.release())
 
     def _close_input(self) -> None:
         super()._close_input()
-        self._exchange.state = None  # which is us: a ring would wait for the collector
+        self._exchange.handler_state = None  # which is us: a ring would wait for the collector
 
     def _fail(self, error: BaseException) -> None:
         self._log(error)
         self._exchange.fail()
 
-    def _file(self) -> Rest | None:
+    def _file(self) -> FileRange | None:
         return None if self._handed else super()._file()

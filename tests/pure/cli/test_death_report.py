@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.cli.view.death_report import alike, show_deaths
-from prefork.wire.control import LONGEST, fitting_deaths, result
+from prefork.cli.view.death_report import group_deaths, print_deaths
+from prefork.wire.control import MAX_LINE_SIZE, encode_result, fit_deaths
 
 
 def death(at: float = 0.0, **also: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def traceback(pid: int) -> str:
 
 
 def test_a_crash_loop_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    show_deaths([death(n, pid=n, slot=n % 2, reason=traceback(n)) for n in range(1, 101)], "")
+    print_deaths([death(n, pid=n, slot=n % 2, reason=traceback(n)) for n in range(1, 101)], "")
     headline, *reason = capsys.readouterr().out.splitlines()
     assert "100 times since " in headline
     assert "workers 0, 1 (gen 1, the last was pid 100): boot failure (exit code 102)" in headline
@@ -41,7 +41,7 @@ def test_a_crash_loop_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str])
 
 
 def test_one_death_is_told_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    show_deaths([death(cause="killed by a signal", detail="SIGKILL", killed=True)], "")
+    print_deaths([death(cause="killed by a signal", detail="SIGKILL", killed=True)], "")
     said = capsys.readouterr().out
     assert said.endswith("worker 0 (pid 7, gen 1): killed by a signal (SIGKILL, killed)\n")
 
@@ -54,30 +54,30 @@ def test_what_differs_is_told_apart_in_the_order_of_the_last_of_each() -> None:
         death(4, reason="a", detail="exit code 1"),
         death(5, reason="a"),
     ]
-    found = [[each["at"] for each in group.deaths] for group in alike(deaths)]
+    found = [[each["at"] for each in group.deaths] for group in group_deaths(deaths)]
     assert found == [[2], [3], [4], [1, 5]]
 
 
 def test_amounts_do_not_make_worn_workers_different() -> None:
     deaths = [death(n, cause="recycled", why=f"{512.3 + n} MB > --max-memory") for n in range(9)]
-    (group,) = alike(deaths)
+    (group,) = group_deaths(deaths)
     assert group.headline().endswith(": recycled: 520.3 MB > --max-memory (exit code 102)")
 
 
 @given(st.lists(st.builds(death, st.floats(0, 9), reason=st.sampled_from("abc"))))
 def test_no_death_is_lost(deaths: list[dict[str, Any]]) -> None:
-    found = [each for group in alike(deaths) for each in group.deaths]
+    found = [each for group in group_deaths(deaths) for each in group.deaths]
     assert sorted(map(id, found)) == sorted(map(id, deaths))
 
 
 def test_the_failure_of_a_reload_is_told_unless_a_death_tells_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show_deaths([death(reason="it broke")], "worker 0: it broke")
+    print_deaths([death(reason="it broke")], "worker 0: it broke")
     assert "the last reload failed" not in capsys.readouterr().out
-    show_deaths([], "workers: expected a number")
+    print_deaths([], "workers: expected a number")
     assert capsys.readouterr().out == "the last reload failed: workers: expected a number\n"
-    show_deaths([], "")
+    print_deaths([], "")
     assert capsys.readouterr().out == "no worker has died\n"
 
 
@@ -85,11 +85,11 @@ def test_a_hundred_long_reasons_fit_into_one_answer() -> None:
     """More than LONGEST would be refused by the client."""
     long = "\U0001f600" * 20_000
     deaths = [death(n, reason=f"first\n{long}\nlast {n}\n") for n in range(120)]
-    told = fitting_deaths(reversed(deaths))
-    assert len(result({"deaths": told})) < LONGEST
+    told = fit_deaths(reversed(deaths))
+    assert len(encode_result({"deaths": told})) < MAX_LINE_SIZE
     assert [each["at"] for each in told] == [each["at"] for each in deaths]
     assert told[-1] == deaths[-1]
     assert told[0]["reason"] == "last 0"
     short = [death(n, reason="short") for n in range(120)]
-    assert fitting_deaths(short) == short
-    assert json.loads(result({"deaths": told}))["result"]["deaths"] == told
+    assert fit_deaths(short) == short
+    assert json.loads(encode_result({"deaths": told}))["result"]["deaths"] == told

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from prefork.cli.output.output_streams import (
     PrintableStream,
-    original,
+    original_stream,
     original_streams,
     print_json,
     printable_streams,
@@ -58,7 +58,7 @@ def test_an_app_has_the_streams_that_python_made() -> None:
     with printable_streams():
         assert isinstance(sys.stdout, PrintableStream)
         with printable_streams():
-            assert original(sys.stdout) is before[0]
+            assert original_stream(sys.stdout) is before[0]
         with original_streams():
             assert (sys.stdout, sys.stderr) == before
         assert isinstance(sys.stderr, PrintableStream)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefork.cli.view.sort_order import SORTS, in_order
+from prefork.cli.view.sort_order import SORT_KEYS, sort_apps
 
 ROWS = [
     {
@@ -54,9 +54,9 @@ ROWS = [
     ],
 )
 def test_order(sort: str, names: str) -> None:
-    assert [row["name"] for row in in_order(ROWS, sort)] == names.split()
+    assert [row["name"] for row in sort_apps(ROWS, sort)] == names.split()
 
 
 def test_each_key_has_its_test() -> None:
-    assert len(SORTS) == 13
-    assert [row["name"] for row in in_order(reversed(ROWS), "name")] == ["able", "busy", "cold"]
+    assert len(SORT_KEYS) == 13
+    assert [row["name"] for row in sort_apps(reversed(ROWS), "name")] == ["able", "busy", "cold"]

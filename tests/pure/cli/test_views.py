@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from prefork.cli.registry.windowed_stats import SPAN, Lately
+from prefork.cli.registry.windowed_stats import WINDOW_SECONDS, WindowedStats
 from prefork.cli.view import units
-from prefork.cli.view.app_columns import APPS, WORKERS
-from prefork.cli.view.app_table import listed
-from prefork.cli.view.columns import Column, fitting
-from prefork.cli.view.details import shown
-from prefork.cli.view.monit_screen import View, draw
+from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
+from prefork.cli.view.app_table import render_app_list
+from prefork.cli.view.columns import Column, fit_columns
+from prefork.cli.view.details import render_app
+from prefork.cli.view.monit_screen import ScreenState, draw
 from prefork.observe.log_records import Record
 from prefork.wire import histogram
 
@@ -72,58 +72,63 @@ def lines(drawn: RenderableType, width: int, height: int = 100) -> list[str]:
 
 @pytest.mark.parametrize("width", [1, 20, 40, 60, 80, 120, 200, 10_000])
 def test_no_line_is_longer_than_the_terminal_is_wide(width: int) -> None:
-    for drawn in (listed([app(), app("a" * 30)], width), shown(app(), width)):
+    for drawn in (render_app_list([app(), app("a" * 30)], width), render_app(app(), width)):
         assert max(map(len, lines(drawn, width))) <= width
 
 
 def test_a_narrow_list_has_the_columns_that_are_wanted_most() -> None:
     def head(width: int) -> list[str]:
-        return lines(listed([app()], width), width)[0].replace("in flight", "flight").split()
+        return (
+            lines(render_app_list([app()], width), width)[0].replace("in flight", "flight").split()
+        )
 
     assert head(40) == ["name", "state", "workers", "req/s", "p99"]
     assert head(60) == ["name", "state", "workers", "req/s", "p99", "CPU", "%", "memory"]
     assert head(80)[-4:] == ["CPU", "%", "memory", "uptime"]
     assert head(120)[-5:] == ["uptime", "restarts", "gen", "pid", "listening"]
-    assert len(head(10_000)) == len(APPS)  # no namespace, and CPU % are two words
-    assert "namespace" in lines(listed([app(namespace="shop")], 100), 100)[0]
+    assert len(head(10_000)) == len(APP_COLUMNS)  # no namespace, and CPU % are two words
+    assert "namespace" in lines(render_app_list([app(namespace="shop")], 100), 100)[0]
 
 
 def test_the_first_columns_are_shown_in_any_case() -> None:
-    assert [column.name for column in fitting(APPS, [app()], 1)] == ["name", "state"]
-    assert [column.name for column in fitting(WORKERS, [worker(0)], 1)] == ["slot", "state"]
+    assert [column.name for column in fit_columns(APP_COLUMNS, [app()], 1)] == ["name", "state"]
+    assert [column.name for column in fit_columns(WORKER_COLUMNS, [worker(0)], 1)] == [
+        "slot",
+        "state",
+    ]
 
 
 def test_wide_letters_take_two_places() -> None:
     columns = [Column("a", 1, lambda thing: thing["a"]), Column("b", 2, lambda thing: "b")]
-    assert len(fitting(columns, [{"a": "xxxx"}], 7)) == 2
-    assert len(fitting(columns, [{"a": "漢字漢"}], 8)) == 1
+    assert len(fit_columns(columns, [{"a": "xxxx"}], 7)) == 2
+    assert len(fit_columns(columns, [{"a": "漢字漢"}], 8)) == 1
 
 
 def test_a_row_of_the_list() -> None:
-    row = " ".join(lines(listed([app()], 200), 200)[2].split())
+    row = " ".join(lines(render_app_list([app()], 200), 200)[2].split())
     assert row == "web running 2/2 1,234 3 1.2ms 46ms 25 1.00g 1h 1m 1 2 99 127.0.0.1:8000"
 
 
 def test_what_does_not_run_or_does_not_count_has_dashes() -> None:
     stopped = {"name": "web", "state": "stopped", "answers": False, "pid": None}
-    assert lines(listed([stopped], 80), 80)[2].split()[:4] == ["web", "stopped", "-", "-"]
+    assert lines(render_app_list([stopped], 80), 80)[2].split()[:4] == ["web", "stopped", "-", "-"]
     program = app(figures={**FIGURES, "requests": 0, "in_flight": 0, "rate": 0.0})
-    assert lines(listed([program], 80), 80)[2].split()[3:7] == ["-", "-", "-", "-"]
+    assert lines(render_app_list([program], 80), 80)[2].split()[3:7] == ["-", "-", "-", "-"]
 
 
 def test_a_master_that_hangs_is_told_with_the_next_step() -> None:
-    told = " ".join(lines(listed([app(state="hung", answers=False)], 80), 80))
+    told = " ".join(lines(render_app_list([app(state="hung", answers=False)], 80), 80))
     assert "web: its master does not answer; figures are from its scoreboard" in told
     assert "`prefork stop --force web` ends it" in told
     dumb = {"name": "web", "state": "hung", "answers": False}
-    assert "nothing is known" in " ".join(lines(listed([dumb], 80), 80))
+    assert "nothing is known" in " ".join(lines(render_app_list([dumb], 80), 80))
 
 
 def test_states_have_a_colour_where_there_are_colours() -> None:
     def coloured(**options: Any) -> str:
         console = Console(file=io.StringIO(), force_terminal=True, width=80, **options)
         with console.capture() as captured:
-            console.print(listed([app()], 80))
+            console.print(render_app_list([app()], 80))
         return captured.get()
 
     assert "\x1b[32mrunning" in coloured(color_system="standard")
@@ -131,11 +136,11 @@ def test_states_have_a_colour_where_there_are_colours() -> None:
 
 
 def test_no_apps_is_said_with_the_next_step() -> None:
-    assert "prefork start" in lines(listed([], 80), 80)[0]
+    assert "prefork start" in lines(render_app_list([], 80), 80)[0]
 
 
 def test_show_tells_what_the_list_has_no_room_for() -> None:
-    told = "\n".join(lines(shown(app(failure="it broke"), 120), 120))
+    told = "\n".join(lines(render_app(app(failure="it broke"), 120), 120))
     for part in (
         "12,345, 1,234 a second",
         "2xx 12,000, 4xx 345; 7 left before",
@@ -148,40 +153,40 @@ def test_show_tells_what_the_list_has_no_room_for() -> None:
         "the last reload failed: it broke",
     ):
         assert part in told
-    assert "requests" not in "\n".join(lines(shown(app(figures={}, workers=0), 120), 120))
+    assert "requests" not in "\n".join(lines(render_app(app(figures={}, workers=0), 120), 120))
 
 
 def test_what_a_program_says_has_a_column_only_when_it_says_something() -> None:
-    assert "says" not in "\n".join(lines(shown(app(), 200), 200))
+    assert "says" not in "\n".join(lines(render_app(app(), 200), 200))
     told = {**app(), "workers": [worker(0, says="warming up")]}
-    assert "warming up" in "\n".join(lines(shown(told, 200), 200))
+    assert "warming up" in "\n".join(lines(render_app(told, 200), 200))
 
 
 @pytest.mark.parametrize(
     ("show", "value", "text"),
     [
-        (units.took, None, "-"),
-        (units.took, 0.0, "-"),
-        (units.took, 0.00025, "250µs"),
-        (units.took, 0.0009999, "1.0ms"),
-        (units.took, 0.0099, "9.9ms"),
-        (units.took, 0.00996, "10ms"),
-        (units.took, 0.9999, "1.0s"),
-        (units.took, 75.0, "1m 15s"),
-        (units.span, 0.0, "0s"),
-        (units.span, 7_199, "1h 59m"),
-        (units.span, 90_000, "1d 1h"),
-        (units.size, None, "-"),
-        (units.size, 512, "0.5k"),
-        (units.size, 2**20, "1.0m"),
-        (units.size, 3 * 2**30, "3.00g"),
-        (units.rate, None, "-"),
-        (units.rate, 0.0, "0"),
-        (units.rate, 9.94, "9.9"),
-        (units.rate, 9.96, "10"),
-        (units.percent, None, "-"),
-        (units.count, None, "-"),
-        (units.since, None, "-"),
+        (units.format_duration, None, "-"),
+        (units.format_duration, 0.0, "-"),
+        (units.format_duration, 0.00025, "250µs"),
+        (units.format_duration, 0.0009999, "1.0ms"),
+        (units.format_duration, 0.0099, "9.9ms"),
+        (units.format_duration, 0.00996, "10ms"),
+        (units.format_duration, 0.9999, "1.0s"),
+        (units.format_duration, 75.0, "1m 15s"),
+        (units.format_span, 0.0, "0s"),
+        (units.format_span, 7_199, "1h 59m"),
+        (units.format_span, 90_000, "1d 1h"),
+        (units.format_bytes, None, "-"),
+        (units.format_bytes, 512, "0.5k"),
+        (units.format_bytes, 2**20, "1.0m"),
+        (units.format_bytes, 3 * 2**30, "3.00g"),
+        (units.format_rate, None, "-"),
+        (units.format_rate, 0.0, "0"),
+        (units.format_rate, 9.94, "9.9"),
+        (units.format_rate, 9.96, "10"),
+        (units.format_percent, None, "-"),
+        (units.format_count, None, "-"),
+        (units.format_age, None, "-"),
     ],
 )
 def test_numbers_as_people_read_them(show: Any, value: float | None, text: str) -> None:
@@ -195,7 +200,7 @@ RECORDS = [
 ]
 
 
-def screen(view: View, width: int, height: int) -> list[str]:
+def screen(view: ScreenState, width: int, height: int) -> list[str]:
     return lines(draw(view, width, height), width, height)
 
 
@@ -204,7 +209,7 @@ def screen(view: View, width: int, height: int) -> list[str]:
 def test_a_screen_fills_its_terminal_and_no_more(width: int, height: int) -> None:
     for count in (1, 3, 30):
         apps = [app(f"app{n}", workers=count) for n in range(count)]
-        seen = screen(View(apps, "app0", RECORDS), width, height)
+        seen = screen(ScreenState(apps, "app0", RECORDS), width, height)
         assert len(seen) == height
         assert max(map(len, seen)) <= width
         assert any("app0" in line for line in seen)
@@ -213,7 +218,7 @@ def test_a_screen_fills_its_terminal_and_no_more(width: int, height: int) -> Non
 
 def test_the_chosen_app_is_on_the_screen_and_so_is_the_place_in_the_list() -> None:
     apps = [app(f"app{n:02}") for n in range(40)]
-    seen = screen(View(apps, "app33", ()), 80, 24)
+    seen = screen(ScreenState(apps, "app33", ()), 80, 24)
     assert any("app33" in line for line in seen[2:7])
     assert "of 40)" in seen[0]
 
@@ -222,7 +227,7 @@ def test_the_workers_have_pages() -> None:
     view = [app(workers=20)]
 
     def slots(page: int) -> list[str]:
-        seen = screen(View(view, "web", (), page=page), 80, 24)
+        seen = screen(ScreenState(view, "web", (), page=page), 80, 24)
         at = next(i for i, line in enumerate(seen) if "slot" in line)
         end = next(i for i, line in enumerate(seen) if i > at and "╯" in line)
         rows = [line.strip("│ ").split() for line in seen[at + 1 : end]]
@@ -236,32 +241,34 @@ def test_the_workers_have_pages() -> None:
 def test_the_end_of_the_log_is_shown_and_cannot_paint_over_the_screen() -> None:
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
     with console.capture() as captured:
-        console.print(draw(View([app()], "web", RECORDS), 80, 24))
+        console.print(draw(ScreenState([app()], "web", RECORDS), 80, 24))
     assert "line 59·[2J" in captured.get()
     assert "\x1b[2J" not in captured.get()
-    assert "its own terminal" in "\n".join(screen(View([app()], "web", None), 80, 24))
+    assert "its own terminal" in "\n".join(screen(ScreenState([app()], "web", None), 80, 24))
 
 
 def test_what_a_key_did_is_said_and_else_what_should_be_known() -> None:
-    assert "reload done" in screen(View([app()], "web", said="web: reload done"), 80, 24)[-2]
-    assert "does not answer" in screen(View([app(state="hung")], "web"), 80, 24)[-2]
-    assert "no apps" in "\n".join(screen(View([]), 80, 24))
+    assert (
+        "reload done" in screen(ScreenState([app()], "web", message="web: reload done"), 80, 24)[-2]
+    )
+    assert "does not answer" in screen(ScreenState([app(state="hung")], "web"), 80, 24)[-2]
+    assert "no apps" in "\n".join(screen(ScreenState([]), 80, 24))
 
 
 # The last seconds.
 
 
 def row(worker: int, requests: int, times: dict[int, int]) -> dict[str, Any]:
-    counts = [times.get(bucket, 0) for bucket in range(histogram.BUCKETS)]
+    counts = [times.get(bucket, 0) for bucket in range(histogram.BUCKET_COUNT)]
     return {"worker": worker, "pid": 100 + worker, "requests": requests, "times": counts}
 
 
-def looked(lately: Lately, rows: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:
-    return lately.since(app(workers=2), rows, now)
+def looked(lately: WindowedStats, rows: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:
+    return lately.add_to(app(workers=2), rows, now)
 
 
 def test_the_last_seconds_are_a_difference_of_two_looks() -> None:
-    lately = Lately()
+    lately = WindowedStats()
     quick, slow = 20, 120
     first = looked(lately, [row(0, 1000, {quick: 1000}), row(1, 10, {quick: 10})], 50.0)
     assert (first["figures"]["rate"], first["figures"]["p99"]) == (0.0, 0.0)
@@ -270,22 +277,22 @@ def test_the_last_seconds_are_a_difference_of_two_looks() -> None:
     assert [each["rate"] for each in then["workers"]] == [15.0, 0.0]
     assert then["workers"][1]["p50"] == 0.0
     assert then["figures"]["rate"] == 15.0
-    assert then["figures"]["p50"] == pytest.approx(histogram.bound(slow), rel=0.1)
+    assert then["figures"]["p50"] == pytest.approx(histogram.upper_bound(slow), rel=0.1)
 
 
 def test_what_is_older_than_the_last_seconds_is_forgotten() -> None:
-    lately = Lately()
+    lately = WindowedStats()
     for second in range(20):
         seen = looked(lately, [row(0, min(second, 5) * 10, {30: min(second, 5) * 10})], second)
-        expected = 10.0 if 0 < second <= 5 else 0.0 if second >= 5 + SPAN else None
+        expected = 10.0 if 0 < second <= 5 else 0.0 if second >= 5 + WINDOW_SECONDS else None
         assert expected is None or seen["figures"]["rate"] == expected
 
 
 def test_a_new_worker_in_the_place_of_an_old_one_begins_anew() -> None:
-    lately = Lately()
+    lately = WindowedStats()
     looked(lately, [row(0, 1000, {30: 1000})], 1.0)
     assert looked(lately, [row(1, 2, {30: 2})], 2.0)["figures"]["rate"] == 0.0
 
 
 def test_without_a_scoreboard_all_stays_as_it_is() -> None:
-    assert Lately().since(told := app(), [], 1.0) == told
+    assert WindowedStats().add_to(told := app(), [], 1.0) == told

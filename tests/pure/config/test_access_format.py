@@ -32,11 +32,11 @@ def exchange(
     """One that was answered."""
     head = RequestHead(target, list(fields))
     head.method, head.path, head.query = "GET", *target.partition(b"?")[::2]
-    head.recurring = recurring
+    head.is_cached = recurring
     peer = SimpleNamespace(client=("192.0.2.1", 4711), scheme="http")
     connection = SimpleNamespace(peer=peer, is_trusted=lambda: True)
     made = Exchange(connection, head)  # type: ignore[arg-type]
-    made.status, made.sent = 200, 5
+    made.status, made.body_bytes_sent = 200, 5
     for name, value in known.items():
         setattr(made, name, value)
     return made
@@ -108,8 +108,8 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
         (b"referer", b"http://b/"),
         (b"user-agent", b"C/1"),
         recurring=recurring,
-        id="an-id",
-        started=monotonic(),
+        request_id="an-id",
+        started_at=monotonic(),
     )
     expected = {
         "h": "192.0.2.1",
@@ -143,7 +143,7 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
     for name, pattern in expected.items():
         for _ in range(2):  # the second time it may be remembered
             assert re.fullmatch(pattern, line(f"%({name})s", made)), name
-        made.request.logged = None
+        made.request.access_log_cache = None
         value = json.loads(line(f'{{"a": %({name})s}}', made))["a"]
         assert (
             (value is None)
@@ -152,18 +152,18 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
                 pattern.replace(r"\\x20", " "), f"{value:.6f}" if name == "L" else str(value)
             )
         )
-        made.request.logged = None
+        made.request.access_log_cache = None
         assert json.loads(line(f'{{"a": "-%({name})s-"}}', made))["a"].startswith("-")
-        made.request.logged = None
+        made.request.access_log_cache = None
 
 
 def test_what_is_missing_is_a_dash_or_null() -> None:
-    made = exchange(target=b"", status=0, sent=0)
+    made = exchange(target=b"", status=0, body_bytes_sent=0)
     made.connection.peer.client = None
     made.request.method = ""
     text = "%(h)s %(u)s %(r)s %(m)s %(U)s %(q)s %(s)s %(b)s %(B)s %(f)s %(L)s %(D)s %(request_id)s"
     assert line(text, made) == "- - - - HTTP/1.1 - - - - - 0 - - - -"
-    made.request.logged = None
+    made.request.access_log_cache = None
     record = json.loads(line("json", made))
     assert {key for key, value in record.items() if value is None} == {
         "client", "user", "host", "method", "path", "query", "status", "duration", "referer",

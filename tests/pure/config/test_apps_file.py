@@ -5,15 +5,21 @@ from typing import Any
 import pytest
 
 from prefork.config import resolve
-from prefork.config.apps_file import check_stage, choose, in_order, is_ecosystem, sections
-from prefork.config.flags import without_environment
+from prefork.config.apps_file import (
+    check_stage,
+    is_apps_file,
+    parse_sections,
+    select_apps,
+    sort_by_dependency,
+)
+from prefork.config.flags import remove_env_options
 from prefork.config.options import Config
-from prefork.config.settings_diff import Change, changes, in_force
+from prefork.config.settings_diff import SettingChange, keep_restart_options, list_changes
 from prefork.errors import UsageError
 
 
 def config(table: dict[str, Any], name: str = "web", stage: str = "") -> Config:
-    return resolve(sections(table, "/srv/p.toml", "/srv", stage)[name].layers).config
+    return resolve(parse_sections(table, "/srv/p.toml", "/srv", stage)[name].layers).config
 
 
 def test_the_nearer_table_wins_and_variables_are_merged() -> None:
@@ -43,25 +49,25 @@ def test_paths_start_at_the_folder_of_the_file() -> None:
 
 
 def test_both_forms_are_told_apart() -> None:
-    assert is_ecosystem({"apps": {}})
-    assert is_ecosystem({"defaults": {}})
-    assert not is_ecosystem({"app": "a:b"})
+    assert is_apps_file({"apps": {}})
+    assert is_apps_file({"defaults": {}})
+    assert not is_apps_file({"app": "a:b"})
 
 
 def known(**after: Any) -> Any:
-    return sections({"apps": {name: {"after": who} for name, who in after.items()}}, "p", "/")
+    return parse_sections({"apps": {name: {"after": who} for name, who in after.items()}}, "p", "/")
 
 
 def test_each_starts_behind_those_that_it_comes_after() -> None:
-    order = in_order(known(web=["db", "cache"], cache="db", db=[], tail="web"))
+    order = sort_by_dependency(known(web=["db", "cache"], cache="db", db=[], tail="web"))
     assert order == ["db", "cache", "web", "tail"]
-    assert choose(order, ["web", "db"], "p") == ["db", "web"]
-    assert choose(order, [""], "p") == order
+    assert select_apps(order, ["web", "db"], "p") == ["db", "web"]
+    assert select_apps(order, [""], "p") == order
 
 
 def test_a_circle_is_refused() -> None:
     with pytest.raises(UsageError, match="a -> b -> c -> a"):
-        in_order(known(x="a", a="b", b="c", c="a"))
+        sort_by_dependency(known(x="a", a="b", b="c", c="a"))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_a_circle_is_refused() -> None:
 )
 def test_what_is_wrong_names_the_place_and_the_nearest(table: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        sections(table, "p", "/")
+        parse_sections(table, "p", "/")
 
 
 def test_a_stage_and_an_app_that_nobody_has() -> None:
@@ -94,26 +100,26 @@ def test_a_stage_and_an_app_that_nobody_has() -> None:
     check_stage(table, "p", "production")
     check_stage(table, "p", "")
     with pytest.raises(UsageError, match=r"no \[apps.wbe\]; did you mean web"):
-        choose(["web"], ["wbe"], "p")
+        select_apps(["web"], ["wbe"], "p")
 
 
 def test_changes_are_told_as_people_write_them_and_variables_by_name() -> None:
     old = Config(workers=1, log_file="a", env={"A": "1", "B": "secret", "S": "same"})
     new = Config(workers=2, log_file="b", env={"B": "other", "C": "3", "S": "same"})
-    assert changes(old, old) == []
-    assert changes(old, new) == [
-        Change("workers", 1, 2, False),
-        Change("env A", "set", "unset", False),
-        Change("env B", "set", "another value", False),
-        Change("env C", "unset", "set", False),
-        Change("log-file", "a", "b", True),
+    assert list_changes(old, old) == []
+    assert list_changes(old, new) == [
+        SettingChange("workers", 1, 2, False),
+        SettingChange("env A", "set", "unset", False),
+        SettingChange("env B", "set", "another value", False),
+        SettingChange("env C", "unset", "set", False),
+        SettingChange("log-file", "a", "b", True),
     ]
-    kept = in_force(old, new)
+    kept = keep_restart_options(old, new)
     assert (kept.workers, kept.log_file) == (2, "a")
 
 
 def test_a_command_line_without_its_variables() -> None:
     words = ["-eA=1", "-w", "2", "--env", "B=2", "--env=C=3", "-DeD=4", "web:app", "-e", "E=5"]
-    assert without_environment(words) == (["-w", "2", "-D", "web:app"], ["A", "B", "C", "D", "E"])
+    assert remove_env_options(words) == (["-w", "2", "-D", "web:app"], ["A", "B", "C", "D", "E"])
     program = ["-w", "2", "--", "sh", "-e", "x"]
-    assert without_environment(program) == (program, [])
+    assert remove_env_options(program) == (program, [])

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 
 from prefork.config import value_types
-from prefork.config.addresses import Inherited, Tcp, Unix, same_socket, scheme_of
+from prefork.config.addresses import (
+    InheritedSocket,
+    TcpAddress,
+    UnixAddress,
+    is_same_socket,
+    scheme_of,
+)
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.networks import Networks, parse_network
 from tests.pure.config.values import addresses, networks
@@ -16,14 +22,14 @@ from tests.pure.config.values import addresses, networks
 @pytest.mark.parametrize(
     ("address", "is_unix", "without", "with_certificates"),
     [
-        (Tcp("::1", 1), False, "http", "https"),
-        (Tcp("::1", 1, "http"), False, "http", "http"),
-        (Tcp("::1", 1, "https"), False, "https", "https"),
-        (Unix("/a"), True, "http", "http"),
-        (Inherited(3), False, "http", "https"),
-        (Inherited(3), True, "http", "http"),
-        (Inherited(3, "https"), True, "https", "https"),
-        (Inherited(3, "http"), False, "http", "http"),
+        (TcpAddress("::1", 1), False, "http", "https"),
+        (TcpAddress("::1", 1, "http"), False, "http", "http"),
+        (TcpAddress("::1", 1, "https"), False, "https", "https"),
+        (UnixAddress("/a"), True, "http", "http"),
+        (InheritedSocket(3), False, "http", "https"),
+        (InheritedSocket(3), True, "http", "http"),
+        (InheritedSocket(3, "https"), True, "https", "https"),
+        (InheritedSocket(3, "http"), False, "http", "http"),
     ],
 )
 def test_tcp_speaks_tls_when_there_are_certificates_or_when_it_is_told_to(
@@ -36,20 +42,20 @@ def test_tcp_speaks_tls_when_there_are_certificates_or_when_it_is_told_to(
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (Tcp("a", 1), Tcp("a", 1, "https")),
-        (Unix("/a"), Unix("/a", 0o600, "www")),
-        (Inherited(3, "http"), Inherited(3, "https")),
+        (TcpAddress("a", 1), TcpAddress("a", 1, "https")),
+        (UnixAddress("/a"), UnixAddress("/a", 0o600, "www")),
+        (InheritedSocket(3, "http"), InheritedSocket(3, "https")),
     ],
 )
 def test_a_socket_is_the_same_however_it_is_dressed(one: object, other: object) -> None:
-    assert same_socket(one, other)  # type: ignore[arg-type]
+    assert is_same_socket(one, other)  # type: ignore[arg-type]
 
 
 @given(addresses(), addresses())
 def test_equal_addresses_mean_one_socket_and_others_seldom(one: object, other: object) -> None:
-    assert same_socket(one, one)  # type: ignore[arg-type]
+    assert is_same_socket(one, one)  # type: ignore[arg-type]
     if type(one) is not type(other):
-        assert not same_socket(one, other)  # type: ignore[arg-type]
+        assert not is_same_socket(one, other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,7 @@ def test_nobody_is_in_no_network() -> None:
 )
 def test_a_certificate_comes_with_its_key_or_without(text: str, files: object) -> None:
     assert value_types.CERTIFICATES.parse([text]) == (files,)
-    assert value_types.CERTIFICATES.show((files,)) == [text]
+    assert value_types.CERTIFICATES.format((files,)) == [text]
 
 
 @pytest.mark.parametrize("text", ["", ",key=k", "a,key=", "a,k", "a,mode=600", "a,key=b,key=c"])
@@ -141,7 +147,7 @@ def test_what_is_no_certificate_is_refused(text: str) -> None:
 )
 def test_a_password_is_somewhere_else(text: str, source: PasswordSource | None) -> None:
     assert value_types.PASSWORD.parse(text) == source
-    assert value_types.PASSWORD.show(source) == text
+    assert value_types.PASSWORD.format(source) == text
 
 
 @pytest.mark.parametrize("text", ["secret", "file:", "env:", "env:1A", "env:A B", "pass:secret"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.cli.verbs.verb_table import VERBS, managing
+from prefork.cli.verbs.verb_table import VERBS, verbs_help
 from prefork.config import Config, value_types
 from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
@@ -110,7 +110,7 @@ def test_systemd_has_no_complaint_about_our_units(tmp_path: Path, offers: bool) 
 
 
 def test_every_verb_is_in_the_help_and_in_the_readme() -> None:
-    help_text, readme = managing(), (ROOT / "README.md").read_text()
+    help_text, readme = verbs_help(), (ROOT / "README.md").read_text()
     for verb in VERBS:
         assert f"\n  {verb} " in help_text
         assert re.search(rf"`{verb}[`/ ]", readme), f"README.md does not name {verb}"

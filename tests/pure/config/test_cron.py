@@ -68,7 +68,7 @@ def test_the_next_time_is_the_first_that_fits(minute: str, hour: str, moment: da
         return any(int(part[0]) <= number <= int(part[-1]) for part in parts)
 
     moment = moment.replace(tzinfo=UTC)
-    found = cron.next_after(f"{minute} {hour} * * *", moment)
+    found = cron.next_time_after(f"{minute} {hour} * * *", moment)
     assert found is not None
     looked = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
     while not (fits(minute, looked.minute) and fits(hour, looked.hour)):
@@ -81,7 +81,7 @@ def test_the_next_time_is_the_first_that_fits(minute: str, hour: str, moment: da
     st.datetimes(datetime(2026, 3, 1), datetime(2026, 11, 30), timezones=st.just(BERLIN)),
 )
 def test_time_goes_on_also_when_the_clock_is_changed(expression: str, moment: datetime) -> None:
-    found = cron.next_after(expression, moment)
+    found = cron.next_time_after(expression, moment)
     assert found is not None
     assert found.timestamp() > moment.timestamp()
 
@@ -97,21 +97,21 @@ def test_time_goes_on_also_when_the_clock_is_changed(expression: str, moment: da
     ],
 )
 def test_summer_time(expression: str, moment: datetime, shown: str) -> None:
-    found = cron.next_after(expression, moment.replace(tzinfo=BERLIN))
+    found = cron.next_time_after(expression, moment.replace(tzinfo=BERLIN))
     assert found is not None
     assert f"{found:%Y-%m-%d %H:%M %z}" == shown
 
 
 def test_of_several_expressions_the_first_to_come_counts() -> None:
     moment = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
-    found = cron.first_after(["@daily", "0 4 * * *", "30 12 * * *"], moment)
+    found = cron.first_time_after(["@daily", "0 4 * * *", "30 12 * * *"], moment)
     assert found == (datetime(2026, 11, 26, 4, 0, tzinfo=UTC), "0 4 * * *")
-    assert cron.first_after([], moment) is None
+    assert cron.first_time_after([], moment) is None
 
 
 def test_of_an_hour_that_comes_twice_the_first_counts() -> None:
     moment = datetime(2026, 10, 25, 2, 50, tzinfo=BERLIN)
-    found = cron.first_after(["0 3 * * *", "*/30 * * * *"], moment)
+    found = cron.first_time_after(["0 3 * * *", "*/30 * * * *"], moment)
     assert found is not None
     assert f"{found[0]:%H:%M %z}" == "02:00 +0100"
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from prefork.config import OPTIONS, resolve
-from prefork.config.addresses import Tcp
-from prefork.config.flags import describe, parser, read
+from prefork.config.addresses import TcpAddress
+from prefork.config.flags import build_parser, describe, parse_arguments
 from prefork.config.options import POSITIONAL, Option, by_group
 from prefork.config.sources import file_layer
 from prefork.errors import UsageError
@@ -16,7 +16,7 @@ FLAGS = {name: option for name, option in OPTIONS.items() if name not in POSITIO
 with pytest.MonkeyPatch.context() as patch:
     # So wide that nothing is wrapped, whatever terminal the tests run in.
     patch.setenv("COLUMNS", "1000")
-    HELP = parser().format_help()
+    HELP = build_parser().format_help()
 
 RIGHT = {
     "cron": "0 4 * * *",
@@ -47,7 +47,7 @@ RIGHT = {
 
 
 def config_of(*words: str):
-    return resolve([read(words)[0]]).config
+    return resolve([parse_arguments(words)[0]]).config
 
 
 def wrong(*words: str) -> str:
@@ -60,7 +60,7 @@ def wrong(*words: str) -> str:
 @pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
 def test_every_option_has_a_flag(option: Option) -> None:
     words = [option.flag, RIGHT.get(option.name, "7")] if option.kind.metavar else [option.flag]
-    layer, _ = read(words)
+    layer, _ = parse_arguments(words)
     assert set(layer.values) == {option.name}
     assert getattr(resolve([layer]).config, option.name) != option.default
 
@@ -91,7 +91,7 @@ def test_all_after_two_dashes_is_the_command() -> None:
 def test_who_names_an_app_or_a_command_does_not_mean_the_other_that_stands_in_a_file() -> None:
     file = file_layer({"app": "m:app", "command": ["node"]}, "prefork.toml", "")
     for words, app, command in ((["a:b"], "a:b", ()), (["--", "deno"], "", ("deno",))):
-        config = resolve([file, read(words)[0]]).config
+        config = resolve([file, parse_arguments(words)[0]]).config
         assert (config.app, config.command) == (app, command)
 
 
@@ -123,7 +123,7 @@ def test_an_empty_default_is_not_told(name: str) -> None:
 
 
 def test_what_is_not_on_the_command_line_is_not_in_its_layer() -> None:
-    layer, words = read([])
+    layer, words = parse_arguments([])
     assert layer.values == {}
     assert not hasattr(words, "config")
 
@@ -141,7 +141,7 @@ def test_workers_may_be_negative(words: tuple[str, ...]) -> None:
 
 def test_repeatable_flags_add_up() -> None:
     config = config_of("-b", "8001", "-b", "[::1]:8002", "-e", "A=1", "-e", "B=two words")
-    assert config.bind == (Tcp("127.0.0.1", 8001), Tcp("::1", 8002))
+    assert config.bind == (TcpAddress("127.0.0.1", 8001), TcpAddress("::1", 8002))
     assert config.env == {"A": "1", "B": "two words"}
 
 
@@ -158,7 +158,9 @@ def test_the_last_of_two_wins_where_only_one_is_wanted() -> None:
 
 
 def test_the_words_that_are_no_options_come_along() -> None:
-    layer, words = read(["-c", "x.toml", "--check", "--print-config", "--version", "-h", "m:app"])
+    layer, words = parse_arguments(
+        ["-c", "x.toml", "--check", "--print-config", "--version", "-h", "m:app"]
+    )
     assert layer.values == {"app": "m:app", "command": ()}
     assert words.config == "x.toml"
     assert words.check

@@ -54,7 +54,7 @@ def test_everybody_and_nobody() -> None:
 @pytest.mark.parametrize("off", ["off", "none", "", ["off"], [""], []])
 def test_a_list_may_be_off(off: object) -> None:
     assert value_types.NETWORKS_OR_OFF.parse(off) == ()
-    assert value_types.NETWORKS_OR_OFF.show(()) == ["off"]
+    assert value_types.NETWORKS_OR_OFF.format(()) == ["off"]
 
 
 def test_commas_separate_as_spaces_do() -> None:
@@ -64,7 +64,7 @@ def test_commas_separate_as_spaces_do() -> None:
 
 
 def test_parts_of_forwarded_come_one_by_one_or_as_a_family() -> None:
-    parse, show = value_types.FORWARDED.parse, value_types.FORWARDED.show
+    parse, show = value_types.FORWARDED.parse, value_types.FORWARDED.format
     assert parse("forwarded") == ("forwarded-for", "forwarded-proto", "forwarded-host")
     assert parse("proto,for") == parse("for proto") == FACTS["for"] + FACTS["proto"]
     assert parse(["X-Forwarded-For", "x-forwarded"]) == FAMILIES["x-forwarded"]

@@ -9,10 +9,10 @@ import hypothesis.strategies as st
 from hypothesis import example, given
 
 from prefork.config import OPTIONS, Config, Resolved, resolve
-from prefork.config.addresses import EXPECTED, Tcp
+from prefork.config.addresses import EXPECTED, TcpAddress
 from prefork.config.options import POSITIONAL
-from prefork.config.render import option_table, sample_file, settings
-from prefork.config.settings_diff import changed_for_restart
+from prefork.config.render import format_settings, option_table, sample_file
+from prefork.config.settings_diff import list_restart_changes
 from prefork.config.sources import file_layer
 from tests.pure.config.values import configs, values
 
@@ -28,18 +28,18 @@ def reread(text: str) -> Config:
 @example(Config(name="\\", env={"A": 'say "hi"\n\r\n\\'}))
 @example(Config(max_lifetime=1234.567, timeout=None, limit_body=None, umask=0o27))
 def test_printed_settings_read_back_as_the_same_settings(config: Config) -> None:
-    assert reread(settings(Resolved(config, DEFAULTS))) == replace(config, env={})
+    assert reread(format_settings(Resolved(config, DEFAULTS))) == replace(config, env={})
 
 
 def test_printed_settings_name_variables_but_mask_their_values() -> None:
-    printed = settings(Resolved(Config(env={"KEY": "hunter2", "B": "x"}), DEFAULTS))
+    printed = format_settings(Resolved(Config(env={"KEY": "hunter2", "B": "x"}), DEFAULTS))
     assert '# env = { KEY = "***", B = "***" }  # default' in printed.splitlines()
     assert "hunter2" not in printed
 
 
 def test_printed_settings_are_a_line_each_with_the_place_it_came_from() -> None:
     resolved = resolve([file_layer({"workers": 3}, "/etc/prefork.toml", "/etc")])
-    lines = settings(resolved).splitlines()
+    lines = format_settings(resolved).splitlines()
     assert [line.partition(" = ")[0] for line in lines] == [o.key for o in OPTIONS.values()]
     assert "workers = 3  # /etc/prefork.toml" in lines
     assert 'kill-timeout = "30s"  # default' in lines
@@ -49,7 +49,7 @@ def test_printed_settings_are_a_line_each_with_the_place_it_came_from() -> None:
 
 
 def test_bytes_that_are_no_utf8_are_shown_by_number_instead_of_breaking_the_print() -> None:
-    printed = settings(Resolved(Config(name="caf\udce9"), DEFAULTS))
+    printed = format_settings(Resolved(Config(name="caf\udce9"), DEFAULTS))
     assert tomllib.loads(printed.encode().decode())["name"] == "caf\\udce9"
 
 
@@ -107,12 +107,12 @@ def test_what_only_a_restart_can_change_is_named(data: Any) -> None:
     changed = replace(Config(), **{option.name: data.draw(values(option))})
     differs = changed != Config()
     expected = [option.key] if option.restart and differs else []
-    assert changed_for_restart(Config(), changed) == expected
+    assert list_restart_changes(Config(), changed) == expected
 
 
 def test_several_changes_that_take_a_restart_are_all_named() -> None:
-    new = Config(umask=0o27, daemon=True, workers=9, bind=(Tcp("::1", 1),))
-    assert changed_for_restart(Config(), new) == ["umask", "daemon"]
+    new = Config(umask=0o27, daemon=True, workers=9, bind=(TcpAddress("::1", 1),))
+    assert list_restart_changes(Config(), new) == ["umask", "daemon"]
 
 
 def test_every_field_of_config_is_a_declared_option() -> None:

@@ -5,13 +5,13 @@ import os
 import pytest
 
 from prefork.config import OPTIONS, Config, Layer, Resolved, resolve
-from prefork.config.addresses import Inherited, Tcp, Unix
+from prefork.config.addresses import InheritedSocket, TcpAddress, UnixAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.sources import (
     RESERVED,
     environment_layer,
     file_layer,
-    given_layer,
+    keyword_layer,
     kubernetes_variables,
 )
 from prefork.errors import UsageError
@@ -44,7 +44,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
         flags(workers="3"),
     ]
     resolved = resolve(layers)
-    config, places = resolved.config, resolved.places
+    config, places = resolved.config, resolved.sources
     assert (config.workers, places["workers"]) == (3, "command line")
     assert (config.threads, places["threads"]) == (2, "environment")
     assert (config.backlog, places["backlog"]) == (1, FILE)
@@ -53,7 +53,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
 
 def test_a_stronger_list_replaces_a_weaker_one_instead_of_adding_to_it() -> None:
     resolved = resolve([file(bind=["8001", "8002"]), flags(bind=["8003"])])
-    assert resolved.config.bind == (Tcp("127.0.0.1", 8003),)
+    assert resolved.config.bind == (TcpAddress("127.0.0.1", 8003),)
 
 
 @pytest.mark.parametrize("key", ["kill-timeout", "kill_timeout"])
@@ -75,7 +75,7 @@ def test_a_key_that_stands_in_a_file_in_both_spellings_is_refused() -> None:
             "environment: PREFORK_KILL_TIMEOUT = 'soon' is wrong",
         ),
         (flags(kill_timeout="soon"), "command line: --kill-timeout = 'soon' is wrong"),
-        (given_layer({"kill_timeout": "soon"}), "prefork.run(): kill_timeout = 'soon' is wrong"),
+        (keyword_layer({"kill_timeout": "soon"}), "prefork.run(): kill_timeout = 'soon' is wrong"),
     ],
     ids=["file", "environment", "flag", "python"],
 )
@@ -99,7 +99,7 @@ def test_an_unknown_name_in_python_is_told_as_python_spells_it() -> None:
     with pytest.raises(
         UsageError, match=r"^prefork.run\(\): .*'pidfile'; did you mean pid_file\?$"
     ):
-        given_layer({"pidfile": "x"})
+        keyword_layer({"pidfile": "x"})
 
 
 def test_an_unknown_variable_is_told_with_the_nearest() -> None:
@@ -186,7 +186,7 @@ def test_the_environment_is_text_and_read_like_a_flag() -> None:
         "PREFORK_MAX_REQUESTS": "off",
     }
     config = resolve([environment_layer(environ)]).config
-    assert config.bind == (Tcp("127.0.0.1", 8001), Unix("/run/my app.sock", 0o660))
+    assert config.bind == (TcpAddress("127.0.0.1", 8001), UnixAddress("/run/my app.sock", 0o660))
     assert config.daemon is True
     assert config.env == {"A": "1", "B": "x y"}
     assert config.max_requests is None
@@ -196,8 +196,8 @@ def test_the_environment_is_text_and_read_like_a_flag() -> None:
 def test_an_abstract_name_in_a_file_is_no_path(folder: str) -> None:
     layer = file_layer({"bind": ["unix:@app", "unix:./@app"]}, "prefork.toml", folder)
     name, path = resolve([layer]).config.bind
-    assert name == Unix("@app")
-    assert isinstance(path, Unix)
+    assert name == UnixAddress("@app")
+    assert isinstance(path, UnixAddress)
     assert not path.is_abstract
     assert os.path.normpath(path.path) == os.path.normpath(f"{folder}/@app")
 
@@ -219,10 +219,10 @@ def test_relative_paths_in_a_file_start_at_its_folder() -> None:
     assert config.pid_file == "/etc/app/run/pid"
     assert config.pythonpath == ("/etc/app/lib", "/opt/lib")
     assert config.bind == (
-        Unix("/etc/app/app.sock", 0o600),
-        Unix("/run/app.sock"),
-        Tcp("127.0.0.1", 8000),
-        Inherited(3),
+        UnixAddress("/etc/app/app.sock", 0o600),
+        UnixAddress("/run/app.sock"),
+        TcpAddress("127.0.0.1", 8000),
+        InheritedSocket(3),
     )
     assert config.tls_cert == (
         CertificateFiles("/etc/app/a.pem"),
@@ -263,7 +263,7 @@ def test_relative_paths_elsewhere_start_at_the_current_directory(layer: Layer) -
 def test_with_watch_a_drain_is_short_unless_its_times_are_set() -> None:
     resolved = resolve([flags(watch="true", stream_timeout="7s")])
     assert (resolved.config.kill_timeout, resolved.config.stream_timeout) == (2.0, 7.0)
-    assert (resolved.places["kill_timeout"], resolved.places["stream_timeout"]) == (
+    assert (resolved.sources["kill_timeout"], resolved.sources["stream_timeout"]) == (
         "watch",
         "command line",
     )

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from prefork.config import Config, value_types
-from prefork.config.addresses import Tcp
-from prefork.config.target import default_name, require_target, target
+from prefork.config.addresses import TcpAddress
+from prefork.config.target import describe_target, require_target, resolve_name
 from prefork.errors import UsageError
-from prefork.wire.notify import read_notice
+from prefork.wire.notify import decode_notification
 
 
 def config(**settings: Any) -> Config:
@@ -24,7 +24,7 @@ def config(**settings: Any) -> Config:
         {"app": "m:main", "ready": "manual"},
         {"command": ("node",)},
         {"command": ("node",), "ready": "connect:3000"},
-        {"command": ("node",), "ready": "notify", "bind": (Tcp("127.0.0.1", 80),)},
+        {"command": ("node",), "ready": "notify", "bind": (TcpAddress("127.0.0.1", 80),)},
     ],
 )
 def test_what_can_be_served(settings: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ def test_what_can_be_served(settings: dict[str, Any]) -> None:
         ({"command": ("node",), "ready": "manual"}, "manual is for main"),
         ({"command": ("node",), "proxy_protocol": True}, "a program takes its connections itself"),
         (
-            {"command": ("node",), "ready": "connect:3000", "bind": (Tcp("127.0.0.1", 80),)},
+            {"command": ("node",), "ready": "connect:3000", "bind": (TcpAddress("127.0.0.1", 80),)},
             "connect proves nothing with bind",
         ),
     ],
@@ -66,8 +66,8 @@ def test_what_cannot_be_served(settings: dict[str, Any], said: str) -> None:
     ],
 )
 def test_names(settings: dict[str, Any], name: str, told: str) -> None:
-    assert default_name(config(**settings)) == name
-    assert target(config(**settings)) == told
+    assert resolve_name(config(**settings)) == name
+    assert describe_target(config(**settings)) == told
 
 
 @pytest.mark.parametrize("raw", ["", "soon", "0s", "connect", "connect:", "connect:fd://3", None])
@@ -95,14 +95,14 @@ def test_only_a_line_feed_ends_a_notice() -> None:
     """A status that an attacker fills must not say STOPPING in the program's name."""
     for end in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
         status = f"asked for {end}STOPPING=1"
-        assert read_notice(f"STATUS={status}\nREADY=1".encode()) == {
+        assert decode_notification(f"STATUS={status}\nREADY=1".encode()) == {
             "STATUS": status,
             "READY": "1",
         }
 
 
 def test_notices() -> None:
-    assert read_notice(b"READY=1\nSTATUS=a=b \xff\nnonsense\nREADY=2\n") == {
+    assert decode_notification(b"READY=1\nSTATUS=a=b \xff\nnonsense\nREADY=2\n") == {
         "READY": "2",
         "STATUS": "a=b \\xff",
     }

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import example, given
 
 from prefork.config import OPTIONS, value_types
-from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
-from prefork.config.value_types import Kind
+from prefork.config.addresses import InheritedSocket, TcpAddress, UnixAddress, parse_address
+from prefork.config.value_types import ValueType
 from tests.pure.config.values import VALUES, addresses, durations, junk, values
 
 ANY_KIND = sorted({option.kind for option in OPTIONS.values()}, key=lambda kind: kind.expected)
 
 
-def kind_id(kind: Kind) -> str:
+def kind_id(kind: ValueType) -> str:
     return kind.expected
 
 
@@ -22,7 +22,7 @@ def kind_id(kind: Kind) -> str:
 @given(data=st.data())
 def test_what_is_shown_is_understood_as_the_same_value(option: Any, data: st.DataObject) -> None:
     value = data.draw(values(option))
-    assert option.kind.parse(option.kind.show(value)) == value
+    assert option.kind.parse(option.kind.format(value)) == value
 
 
 def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_meant() -> None:
@@ -38,12 +38,12 @@ def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_mea
 @example(raw=['"'])
 @example(raw='"')
 @example(raw={"A": "\0"})
-def test_junk_raises_nothing_but_value_errors(kind: Kind, raw: Any) -> None:
+def test_junk_raises_nothing_but_value_errors(kind: ValueType, raw: Any) -> None:
     try:
         value = kind.parse(raw)
     except ValueError:
         return
-    assert kind.parse(kind.show(value)) == value
+    assert kind.parse(kind.format(value)) == value
 
 
 def test_every_kind_of_value_is_tried_here() -> None:
@@ -102,12 +102,12 @@ def test_a_duration_has_an_end(raw: object) -> None:
     ],
 )
 def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:
-    assert value_types.show_duration(seconds) == shown
+    assert value_types.format_duration(seconds) == shown
 
 
 @given(durations(1))
 def test_a_shown_duration_never_needs_an_exponent(seconds: float) -> None:
-    assert "e" not in value_types.show_duration(seconds)
+    assert "e" not in value_types.format_duration(seconds)
 
 
 @pytest.mark.parametrize("raw", [0, "0", "0s", "0.0000001"])
@@ -119,17 +119,17 @@ def test_a_duration_above_zero_is_not_zero(raw: object) -> None:
 @pytest.mark.parametrize("raw", ["off", "0", 0, "", 0.0, "0s", "0ms"])
 def test_off_and_every_zero_switch_an_optional_duration_off(raw: object) -> None:
     assert value_types.OPTIONAL_DURATION.parse(raw) is None
-    assert value_types.OPTIONAL_DURATION.show(None) == "off"
+    assert value_types.OPTIONAL_DURATION.format(None) == "off"
 
 
 @pytest.mark.parametrize("raw", ["off", "0", 0, "", "0k"])
 def test_off_and_every_zero_switch_an_optional_size_off(raw: object) -> None:
     assert value_types.OPTIONAL_SIZE.parse(raw) is None
-    assert value_types.OPTIONAL_SIZE.show(None) == "off"
+    assert value_types.OPTIONAL_SIZE.format(None) == "off"
 
 
 def test_where_zero_is_a_number_it_is_not_off() -> None:
-    parse, show = value_types.COUNT_OR_OFF.parse, value_types.COUNT_OR_OFF.show
+    parse, show = value_types.COUNT_OR_OFF.parse, value_types.COUNT_OR_OFF.format
     assert [parse(raw) for raw in ("off", "", "0", 0, "3")] == [None, None, 0, 0, 3]
     assert [show(value) for value in (None, 0, 3)] == ["off", 0, 3]
 
@@ -137,7 +137,7 @@ def test_where_zero_is_a_number_it_is_not_off() -> None:
 @pytest.mark.parametrize(
     "kind", [value_types.OPTIONAL_COUNT, value_types.COUNT_OR_OFF, value_types.OPTIONAL_SIZE]
 )
-def test_false_is_not_a_way_to_say_off(kind: Kind) -> None:
+def test_false_is_not_a_way_to_say_off(kind: ValueType) -> None:
     with pytest.raises(ValueError, match=r"a (whole number|size)"):
         kind.parse(False)
 
@@ -171,7 +171,7 @@ def test_what_is_no_size_is_refused(raw: object) -> None:
     ("size", "shown"), [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")]
 )
 def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> None:
-    assert value_types.show_size(size) == shown
+    assert value_types.format_size(size) == shown
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_is_not_octal_is_refused(raw: object) -> None:
 @pytest.mark.parametrize("raw", ["TERM", "term", "SIGTERM", "sigterm"])
 def test_a_signal_may_be_written_with_or_without_sig(raw: str) -> None:
     assert value_types.SIGNAL.parse(raw) == "SIGTERM"
-    assert value_types.SIGNAL.show("SIGTERM") == "TERM"
+    assert value_types.SIGNAL.format("SIGTERM") == "TERM"
 
 
 @pytest.mark.parametrize("raw", ["HUP", "KILL", "USR1", "15", 15, "", None])
@@ -303,7 +303,7 @@ def test_what_is_no_variable_is_refused(raw: object, complaint: str) -> None:
 def test_a_list_holds_each_value_once_in_the_order_given() -> None:
     assert value_types.PATHS.parse(["b", "a", "b"]) == ("b", "a")
     assert value_types.PATHS.parse("b 'a c'") == ("b", "a c")
-    assert value_types.PATHS.show(("b", "a")) == ["b", "a"]
+    assert value_types.PATHS.format(("b", "a")) == ["b", "a"]
     assert value_types.EXIT_CODES.parse(5) == (5,)
     assert value_types.ADDRESSES.parse(8000) == (parse_address("8000"),)
     with pytest.raises(ValueError, match="a list"):
@@ -328,34 +328,34 @@ def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("8000", Tcp("127.0.0.1", 8000)),
-        ("0", Tcp("127.0.0.1", 0)),
-        (":8000", Tcp("0.0.0.0", 8000)),
-        ("*:8000", Tcp("0.0.0.0", 8000)),
-        ("localhost:65535", Tcp("localhost", 65535)),
-        ("my_host.example-1:80", Tcp("my_host.example-1", 80)),
-        ("bücher.example:80", Tcp("bücher.example", 80)),
-        ("[::1]:8000", Tcp("::1", 8000)),
-        ("[::]:8000", Tcp("::", 8000)),
-        ("[fe80::1%eth0]:80", Tcp("fe80::1%eth0", 80)),
-        ("unix:/run/app.sock", Unix("/run/app.sock")),
-        ("unix:///run/app.sock", Unix("/run/app.sock")),
-        ("unix:////run/app.sock", Unix("/run/app.sock")),
-        ("unix:app.sock", Unix("app.sock")),
-        ("unix:@app", Unix("@app")),
-        ("unix://@app", Unix("@app")),
-        ("unix:./@app", Unix("./@app")),
-        ("unix:/run/@app", Unix("/run/@app")),
-        ("unix:/a b,mode=660", Unix("/a b", 0o660)),
-        ("unix:/a,mode=007", Unix("/a", 0o007)),
-        ("unix:/a,mode=0600,owner=www", Unix("/a", 0o600, "www")),
-        ("unix:/a,owner=www:data,mode=600", Unix("/a", 0o600, "www:data")),
-        ("unix:/a,owner=:data", Unix("/a", None, ":data")),
-        ("fd://3", Inherited(3)),
-        ("fd://3,scheme=https", Inherited(3, "https")),
-        ("https://443", Tcp("127.0.0.1", 443, "https")),
-        ("http://*:80", Tcp("0.0.0.0", 80, "http")),
-        ("https://[::1]:8443", Tcp("::1", 8443, "https")),
+        ("8000", TcpAddress("127.0.0.1", 8000)),
+        ("0", TcpAddress("127.0.0.1", 0)),
+        (":8000", TcpAddress("0.0.0.0", 8000)),
+        ("*:8000", TcpAddress("0.0.0.0", 8000)),
+        ("localhost:65535", TcpAddress("localhost", 65535)),
+        ("my_host.example-1:80", TcpAddress("my_host.example-1", 80)),
+        ("bücher.example:80", TcpAddress("bücher.example", 80)),
+        ("[::1]:8000", TcpAddress("::1", 8000)),
+        ("[::]:8000", TcpAddress("::", 8000)),
+        ("[fe80::1%eth0]:80", TcpAddress("fe80::1%eth0", 80)),
+        ("unix:/run/app.sock", UnixAddress("/run/app.sock")),
+        ("unix:///run/app.sock", UnixAddress("/run/app.sock")),
+        ("unix:////run/app.sock", UnixAddress("/run/app.sock")),
+        ("unix:app.sock", UnixAddress("app.sock")),
+        ("unix:@app", UnixAddress("@app")),
+        ("unix://@app", UnixAddress("@app")),
+        ("unix:./@app", UnixAddress("./@app")),
+        ("unix:/run/@app", UnixAddress("/run/@app")),
+        ("unix:/a b,mode=660", UnixAddress("/a b", 0o660)),
+        ("unix:/a,mode=007", UnixAddress("/a", 0o007)),
+        ("unix:/a,mode=0600,owner=www", UnixAddress("/a", 0o600, "www")),
+        ("unix:/a,owner=www:data,mode=600", UnixAddress("/a", 0o600, "www:data")),
+        ("unix:/a,owner=:data", UnixAddress("/a", None, ":data")),
+        ("fd://3", InheritedSocket(3)),
+        ("fd://3,scheme=https", InheritedSocket(3, "https")),
+        ("https://443", TcpAddress("127.0.0.1", 443, "https")),
+        ("http://*:80", TcpAddress("0.0.0.0", 80, "http")),
+        ("https://[::1]:8443", TcpAddress("::1", 8443, "https")),
     ],
 )
 def test_an_address_has_three_kinds(text: str, address: object) -> None:
@@ -415,10 +415,10 @@ def test_an_address_reads_as_it_is_shown(address: object) -> None:
 
 
 def test_an_abstract_name_begins_with_nul_for_the_kernel() -> None:
-    assert Unix("@app").name == "\0app"
-    assert Unix("@app").is_abstract
-    assert Unix("./@app").name == "./@app"
-    assert not Unix("./@app").is_abstract
+    assert UnixAddress("@app").bind_name == "\0app"
+    assert UnixAddress("@app").is_abstract
+    assert UnixAddress("./@app").bind_name == "./@app"
+    assert not UnixAddress("./@app").is_abstract
 
 
 @given(st.text() | st.from_regex(r"(unix:|fd://|https://|\[[:0-9a-f]*\]:|\*:).*", fullmatch=True))

@@ -2,10 +2,17 @@
 
 import pytest
 
-from prefork.config.watch_filter import Ignored, places
-from prefork.wire.watcher_messages import Changed, Trouble, changed, read, trouble, watching
+from prefork.config.watch_filter import WatchFilter, own_prefixes
+from prefork.wire.watcher_messages import (
+    FilesChanged,
+    WatchFailed,
+    decode_message,
+    encode_changed,
+    encode_trouble,
+    encode_watching,
+)
 
-CODE = Ignored(("/srv/app",))
+CODE = WatchFilter(("/srv/app",))
 
 
 @pytest.mark.parametrize(
@@ -39,11 +46,11 @@ def test_what_tools_and_apps_write_does_not(name: str) -> None:
 
 
 def test_names_above_the_watched_folder_mean_nothing() -> None:
-    assert "/home/venv/app.db/app.py" not in Ignored(("/home/venv/app.db",))
+    assert "/home/venv/app.db/app.py" not in WatchFilter(("/home/venv/app.db",))
 
 
 def test_a_pattern_is_for_a_name_and_with_a_slash_for_a_path() -> None:
-    ignored = Ignored(("/srv/app",), ("*.csv", "uploads", "static/*.map", "/data/"))
+    ignored = WatchFilter(("/srv/app",), ("*.csv", "uploads", "static/*.map", "/data/"))
     for name in ("x.csv", "a/x.csv", "a/uploads/x", "static/a.map", "data/x", "data"):
         assert f"/srv/app/{name}" in ignored, name
     for name in ("x.csv.py", "uploads.py", "a/static/a.map", "a/data/x"):
@@ -51,7 +58,7 @@ def test_a_pattern_is_for_a_name_and_with_a_slash_for_a_path() -> None:
 
 
 def test_of_folders_in_each_other_the_nearest_counts() -> None:
-    ignored = Ignored(("/srv", "/srv/venv/app"))
+    ignored = WatchFilter(("/srv", "/srv/venv/app"))
     assert "/srv/venv/x.py" in ignored
     assert "/srv/venv/app/x.py" not in ignored
     assert ignored.below("/srv/venv/app/a/x.py") == "a/x.py"
@@ -59,41 +66,46 @@ def test_of_folders_in_each_other_the_nearest_counts() -> None:
 
 
 def test_a_single_file_is_known_by_its_name() -> None:
-    ignored = Ignored(("/etc/app.conf",))
+    ignored = WatchFilter(("/etc/app.conf",))
     assert "/etc/app.conf" not in ignored
     assert ignored.below("/etc/app.conf") == "app.conf"
 
 
 def test_our_own_files_and_folders_do_not_count() -> None:
-    ours = places(("/srv/app",), ["/srv/app/access.txt"], ["/srv/app/logs", "/srv/app", "/srv/"])
+    ours = own_prefixes(
+        ("/srv/app",), ["/srv/app/access.txt"], ["/srv/app/logs", "/srv/app", "/srv/"]
+    )
     assert ours == ("/srv/app/access.txt", "/srv/app/logs/")
-    ignored = Ignored(("/srv/app",), (), ours)
+    ignored = WatchFilter(("/srv/app",), (), ours)
     for name in ("access.txt", "access.txt.1", "logs/web.out"):
         assert f"/srv/app/{name}" in ignored, name
     assert "/srv/app/logs.py" not in ignored
 
 
 def test_the_watcher_tells_how_many_files_and_some_names() -> None:
-    assert str(read(changed(["app.py"]))) == "1 file changed (app.py)"
-    many = read(changed([f"{n}.py" for n in range(9)]))
-    assert many == Changed(9, ("0.py", "1.py", "2.py"))
+    assert str(decode_message(encode_changed(["app.py"]))) == "1 file changed (app.py)"
+    many = decode_message(encode_changed([f"{n}.py" for n in range(9)]))
+    assert many == FilesChanged(9, ("0.py", "1.py", "2.py"))
     assert str(many) == "9 files changed (0.py, 1.py, 2.py, …)"
 
 
 def test_the_watcher_tells_that_it_began() -> None:
-    assert str(read(watching(("/srv/app", "/etc/app")))) == "watching /srv/app, /etc/app"
+    assert (
+        str(decode_message(encode_watching(("/srv/app", "/etc/app"))))
+        == "watching /srv/app, /etc/app"
+    )
 
 
 def test_a_name_that_is_no_utf8_can_be_told() -> None:
-    assert read(changed(["caf\udce9.py"])) == Changed(1, (r"caf\xe9.py",))
+    assert decode_message(encode_changed(["caf\udce9.py"])) == FilesChanged(1, (r"caf\xe9.py",))
 
 
 def test_a_name_with_a_line_end_is_told_in_one_line() -> None:
-    assert str(read(changed(["a\nb\x1b.py"]))) == r"1 file changed (a\nb\x1b.py)"
+    assert str(decode_message(encode_changed(["a\nb\x1b.py"]))) == r"1 file changed (a\nb\x1b.py)"
 
 
 def test_the_watcher_tells_why_it_cannot_watch() -> None:
-    assert read(trouble("no space\nleft")) == Trouble("no space\nleft")
+    assert decode_message(encode_trouble("no space\nleft")) == WatchFailed("no space\nleft")
 
 
 @pytest.mark.parametrize(
@@ -115,4 +127,4 @@ def test_the_watcher_tells_why_it_cannot_watch() -> None:
 )
 def test_a_line_that_makes_no_sense_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the decoder's own words are as good
-        read(line)
+        decode_message(line)

@@ -7,12 +7,12 @@ import hypothesis.strategies as st
 
 from prefork.config import OPTIONS, Config, value_types
 from prefork.config.access_format import PRESETS
-from prefork.config.addresses import SCHEMES, Address, Inherited, Tcp, Unix
+from prefork.config.addresses import SCHEMES, Address, InheritedSocket, TcpAddress, UnixAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
-from prefork.config.forwarded_trust import PARTS, parse_parts
+from prefork.config.forwarded_trust import HEADER_FACTS, parse_header_facts
 from prefork.config.options import Option
-from prefork.config.ready_condition import WORDS, Readiness
-from prefork.config.value_types import Kind
+from prefork.config.ready_condition import WORDS, ReadyCondition
+from prefork.config.value_types import ValueType
 
 TEN_YEARS = 10 * 365 * 86400
 _SCHEME = st.sampled_from(("", *SCHEMES))
@@ -33,15 +33,17 @@ def addresses() -> st.SearchStrategy[Address]:
     paths = texts(without=",\0\n").filter(lambda path: path and not path.startswith("//"))
     owners = st.from_regex(r"|[a-z_-]{1,9}|[a-z0-9]{0,9}:[a-z0-9]{1,9}", fullmatch=True)
     return st.one_of(
-        st.builds(Tcp, hosts | st.ip_addresses(v=6).map(str), st.integers(0, 65535), _SCHEME),
         st.builds(
-            Unix,
+            TcpAddress, hosts | st.ip_addresses(v=6).map(str), st.integers(0, 65535), _SCHEME
+        ),
+        st.builds(
+            UnixAddress,
             paths.filter(lambda path: not path.startswith("@")),
             st.none() | st.integers(0, 0o777),
             owners,
         ),
-        st.builds(Unix, paths.map(lambda name: f"@{name}")),
-        st.builds(Inherited, st.integers(0, 65535), _SCHEME),
+        st.builds(UnixAddress, paths.map(lambda name: f"@{name}")),
+        st.builds(InheritedSocket, st.integers(0, 65535), _SCHEME),
     )
 
 
@@ -80,16 +82,16 @@ _VARIABLE = st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
-def readiness() -> st.SearchStrategy[Readiness]:
-    own = addresses().filter(lambda address: not isinstance(address, Inherited))
+def readiness() -> st.SearchStrategy[ReadyCondition]:
+    own = addresses().filter(lambda address: not isinstance(address, InheritedSocket))
     return st.one_of(
-        st.builds(Readiness, st.sampled_from(WORDS)),
-        st.builds(Readiness, st.just("after"), durations(1)),
-        st.builds(Readiness, st.just("connect"), address=own),
+        st.builds(ReadyCondition, st.sampled_from(WORDS)),
+        st.builds(ReadyCondition, st.just("after"), durations(1)),
+        st.builds(ReadyCondition, st.just("connect"), address=own),
     )
 
 
-VALUES: dict[Kind, st.SearchStrategy[Any]] = {
+VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     value_types.TEXT: _LINE,
     value_types.COMMAND: st.just(())
     | st.lists(texts(without="\0"), min_size=1).map(tuple).filter(lambda words: words[0]),
@@ -124,7 +126,7 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     value_types.PASSWORD: passwords(),
     value_types.NETWORKS: _some(networks()),
     value_types.NETWORKS_OR_OFF: _some(networks()),
-    value_types.FORWARDED: st.sets(st.sampled_from(PARTS)).map(parse_parts),
+    value_types.FORWARDED: st.sets(st.sampled_from(HEADER_FACTS)).map(parse_header_facts),
     value_types.ACCESS_FORMAT: st.sampled_from(
         [*PRESETS, "%(h)s", "%% %({X-A}i)s", '{"a": %(s)s}']
     ),

@@ -64,26 +64,26 @@ def test_a_busy_server_says_when_to_try_again_and_keeps_the_connection(
     server.recorder.answer(later.pop())
     assert second.statuses == [503, 503, 200]
     second.leave()
-    assert server.service.load.requests == 0
+    assert server.state.load.requests_in_flight == 0
 
 
 def test_the_body_of_a_request_that_is_turned_away_takes_no_room(
     one_at_a_time: MemoryServer,
 ) -> None:
-    free = one_at_a_time.service.room.free
+    free = one_at_a_time.state.buffer_pool.free_blocks
     one_at_a_time.connect().send(GET)
     client = one_at_a_time.connect().send(POST.replace(b"5", b"200000"), b"x" * 100_000)
-    assert one_at_a_time.service.room.free < free
+    assert one_at_a_time.state.buffer_pool.free_blocks < free
     assert client.send(b"x" * 100_000).statuses == [503]
-    assert one_at_a_time.service.room.free == free
+    assert one_at_a_time.state.buffer_pool.free_blocks == free
 
 
 def test_a_client_that_is_gone_is_not_at_work(one_at_a_time: MemoryServer) -> None:
     server = one_at_a_time
     server.connect().send(GET).leave()
-    assert server.service.load.requests == 0
+    assert server.state.load.requests_in_flight == 0
     assert server.connect().send(GET).statuses == []
-    assert server.service.load.requests == 1
+    assert server.state.load.requests_in_flight == 1
 
 
 def test_requests_of_one_connection_are_one_at_a_time_anyway(one_at_a_time: MemoryServer) -> None:
@@ -105,4 +105,4 @@ def test_a_body_that_is_still_coming_is_not_waited_for() -> None:
         client.send(b"hello")
         assert busy.send(b"hello").statuses == [200]
         assert [seen.body for seen in server.take_seen()] == [b"hello"]
-        assert server.service.load.requests == 0
+        assert server.state.load.requests_in_flight == 0

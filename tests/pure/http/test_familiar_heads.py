@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http import field_cache
-from prefork.http.field_cache import MOST_FIELDS, FamiliarHead
+from prefork.http.field_cache import MAX_CACHED_FIELDS, CachedFieldsHead
 from prefork.http.limits import Limits
 from tests.fuzz.memory import MemoryServer, Seen
 
@@ -66,7 +66,7 @@ Outcome = tuple[list[Seen], list[int], bool]
 
 def outcome(server: MemoryServer, data: bytes) -> Outcome:
     server.take_seen()
-    server.service.memory.fields.misses = 0
+    server.state.request_cache.fields.misses = 0
     client = server.connect().send(data)
     result = server.take_seen(), client.statuses, client.closed
     client.leave()
@@ -84,12 +84,12 @@ def teach(server: MemoryServer) -> None:
     for number in range(3):
         for shape in SHAPES:
             server.connect().send(shape(number))
-    assert len(server.service.memory.fields) == 1
+    assert len(server.state.request_cache.fields) == 1
 
 
 def is_familiar(server: MemoryServer, data: bytes) -> bool:
-    server.service.memory.fields.misses = 0
-    return server.service.memory.fields.read(data) is not None
+    server.state.request_cache.fields.misses = 0
+    return server.state.request_cache.fields.parse(data) is not None
 
 
 @shapes
@@ -190,7 +190,7 @@ def test_two_pieces_of_requests_mean_what_they_mean_to_the_parser() -> None:
 def test_what_is_not_plain_teaches_nothing(server: MemoryServer, data: bytes) -> None:
     for _ in range(3):
         server.connect().send(data)
-    assert not server.service.memory.fields
+    assert not server.state.request_cache.fields
 
 
 @pytest.mark.parametrize("limits", [Limits(line=50), Limits(header_size=50), Limits(keepalive=0)])
@@ -201,7 +201,9 @@ def test_limits_hold(limits: Limits) -> None:
         server.take_seen()
         client = server.connect().send(bare(10**30))
         assert client.statuses == [200] or client.closed
-        assert not any(isinstance(head, FamiliarHead) for head in server.service.heads.values())
+        assert not any(
+            isinstance(head, CachedFieldsHead) for head in server.state.head_cache.values()
+        )
 
 
 def test_as_many_fields_as_may_be_with_a_cookie_and_no_more() -> None:
@@ -213,24 +215,24 @@ def test_as_many_fields_as_may_be_with_a_cookie_and_no_more() -> None:
 
 
 def test_it_is_bounded(server: MemoryServer) -> None:
-    for number in range(3 * MOST_FIELDS):
+    for number in range(3 * MAX_CACHED_FIELDS):
         data = request(b"GET /", b"Host: a", b"X: %d" % number)
         server.connect().send(data, data)
-        assert len(server.service.memory.fields) <= MOST_FIELDS
+        assert len(server.state.request_cache.fields) <= MAX_CACHED_FIELDS
     client = server.connect()
-    for number in range(2 * field_cache._MOST_SEEN):
+    for number in range(2 * field_cache._MAX_SEEN):
         client.send(request(b"GET /", b"Host: a", b"Y: %d" % number))
-        assert len(server.service.memory.fields._seen) <= field_cache._MOST_SEEN
+        assert len(server.state.request_cache.fields._seen) <= field_cache._MAX_SEEN
 
 
 def test_traffic_in_which_nothing_recurs_is_left_alone_for_a_while(server: MemoryServer) -> None:
     teach(server)
-    known = server.service.memory.fields
-    for number in range(field_cache._TRIES):
-        assert known.read(bare(0)) is not None
+    known = server.state.request_cache.fields
+    for number in range(field_cache._MAX_MISSES):
+        assert known.parse(bare(0)) is not None
         known.misses = number
-        known.read(request(b"GET /", b"X: %d" % number))
-    assert known.read(bare(0)) is None
+        known.parse(request(b"GET /", b"X: %d" % number))
+    assert known.parse(bare(0)) is None
     known.misses = field_cache._PAUSE
-    assert known.read(bare(0)) is None
-    assert known.read(bare(0)) is not None
+    assert known.parse(bare(0)) is None
+    assert known.parse(bare(0)) is not None

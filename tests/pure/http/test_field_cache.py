@@ -21,7 +21,7 @@ def answered(fields: tuple[tuple[bytes, bytes], ...], server: str, status: int =
         memory.recorder.later = []
         client = memory.connect().send(GET)
         (exchange,) = memory.recorder.later
-        exchange.answer(status, STATUS_LINES[status], fields, b"body")
+        exchange.respond(status, STATUS_LINES[status], fields, b"body")
         assert not client.closed
         return client
 

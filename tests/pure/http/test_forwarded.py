@@ -6,23 +6,23 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.config.forwarded_trust import FAMILIES, PARTS
+from prefork.config.forwarded_trust import FAMILIES, HEADER_FACTS
 from prefork.config.networks import Networks
 from prefork.errors import ClientError
-from prefork.http.forwarded import Origin, Proxies, is_forwarded, read_address
+from prefork.http.forwarded import ForwardedInfo, TrustedProxies, is_forwarding_field, parse_node
 
-ALL = frozenset(PARTS)
+ALL = frozenset(HEADER_FACTS)
 
 
-def origin(*lines: str, believed: frozenset[str] = ALL) -> Origin:
+def origin(*lines: str, believed: frozenset[str] = ALL) -> ForwardedInfo:
     """Of header lines; 10/8 and ::1 are our proxies."""
     fields = []
     for line in lines:
         name, _, value = line.partition(": ")
         fields.append((name.lower().encode(), value.encode("latin-1")))
-    proxies = Proxies(Networks(["10.0.0.0/8", "::1/128"]), believed, strips=False)
-    first = proxies.origin(fields)
-    assert proxies.origin(fields) == first  # the second time it may be remembered
+    proxies = TrustedProxies(Networks(["10.0.0.0/8", "::1/128"]), believed, strips=False)
+    first = proxies.read_forwarded(fields)
+    assert proxies.read_forwarded(fields) == first  # the second time it may be remembered
     return first
 
 
@@ -111,7 +111,7 @@ def test_the_same_in_the_words_of_rfc_7239(value: str, found: str | None) -> Non
     ],
 )
 def test_an_address_is_read_strictly(text: str, place: object) -> None:
-    assert read_address(text) == place
+    assert parse_node(text) == place
 
 
 def test_the_scheme_is_the_one_that_the_client_used() -> None:
@@ -192,8 +192,8 @@ def test_two_answers_are_none(lines: list[str], what: str) -> None:
         origin(*lines)
     assert caught.value.status == 400
     # Who says which family counts has no such doubt.
-    assert origin(*lines, believed=frozenset(FAMILIES["forwarded"])) != Origin()
-    assert origin(*lines, believed=frozenset(FAMILIES["x-forwarded"])) != Origin()
+    assert origin(*lines, believed=frozenset(FAMILIES["forwarded"])) != ForwardedInfo()
+    assert origin(*lines, believed=frozenset(FAMILIES["x-forwarded"])) != ForwardedInfo()
 
 
 def test_what_agrees_adds_up() -> None:
@@ -214,25 +214,27 @@ def test_only_what_is_believed_counts() -> None:
         "X-Forwarded-Prefix: /p",
         "Forwarded: for=192.0.2.1;proto=https;host=a",
     ]
-    assert origin(*lines, believed=frozenset()) == Origin()
-    assert origin(*lines, believed=frozenset({"forwarded-for"})) == Origin(client=("192.0.2.1", 0))
-    assert origin(*lines, believed=frozenset({"x-forwarded-prefix"})) == Origin(prefix="/p")
+    assert origin(*lines, believed=frozenset()) == ForwardedInfo()
+    assert origin(*lines, believed=frozenset({"forwarded-for"})) == ForwardedInfo(
+        client=("192.0.2.1", 0)
+    )
+    assert origin(*lines, believed=frozenset({"x-forwarded-prefix"})) == ForwardedInfo(prefix="/p")
 
 
 def test_memory_is_bounded() -> None:
-    proxies = Proxies(Networks([]), ALL, strips=False)
+    proxies = TrustedProxies(Networks([]), ALL, strips=False)
     for number in range(3000):
         value = b"192.0.%d.%d" % divmod(number, 256)
-        found = proxies.origin([(b"x-forwarded-for", value)])
+        found = proxies.read_forwarded([(b"x-forwarded-for", value)])
         assert found.client == (value.decode(), 0)
-    proxies.origin([(b"x-forwarded-for", b"x" * 1000)])
+    proxies.read_forwarded([(b"x-forwarded-for", b"x" * 1000)])
     assert len(proxies._origins) <= 1024
 
 
 def test_names_that_proxies_write() -> None:
-    assert is_forwarded(b"forwarded")
-    assert is_forwarded(b"x-forwarded-ssl")
-    assert not is_forwarded(b"x_forwarded_for")
+    assert is_forwarding_field(b"forwarded")
+    assert is_forwarding_field(b"x-forwarded-ssl")
+    assert not is_forwarding_field(b"x_forwarded_for")
 
 
 PIECES = st.one_of(
@@ -275,7 +277,7 @@ def _addresses(text: str) -> set[str]:
     found = set()
     for start in range(len(plain)):
         for end in range(start + 2, min(start + 46, len(plain)) + 1):
-            if plain[start] not in '[ ,;="' and (known := read_address(plain[start:end])):
+            if plain[start] not in '[ ,;="' and (known := parse_node(plain[start:end])):
                 found.add(known[0])
     return found
 
@@ -288,7 +290,7 @@ def test_what_a_client_puts_before_changes_nothing(proxies: list[str], real: obj
         stated = client(f"X-Forwarded-For: {chain}")
         if str(real) in ("::1",) or str(real).startswith("10."):
             continue
-        node = read_address(str(real))
+        node = parse_node(str(real))
         assert node is not None
         assert stated == node[0]
         nodes = [f'for="[{n}]"' if ":" in n else f"for={n}" for n in (str(real), *proxies)]

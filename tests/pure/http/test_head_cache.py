@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.request import LONGEST_REMEMBERED, MOST_REMEMBERED, MOST_SEEN
+from prefork.http.request import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
 from tests.fuzz.memory import MemoryServer, Seen
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -27,14 +27,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 
 def alone(server: MemoryServer, data: bytes) -> list[Seen]:
     """What a server that has never seen anything makes of it."""
-    with MemoryServer(server.recorder.streams) as fresh:
+    with MemoryServer(server.recorder.streams_body) as fresh:
         fresh.connect().send(data)
         return fresh.take_seen()
 
 
 def test_what_was_seen_twice_is_remembered_for_all_connections(server: MemoryServer) -> None:
     for known in (0, 0, 1, 1):
-        assert len(server.service.heads) == known
+        assert len(server.state.head_cache) == known
         server.connect().send(GET)
     first, *others = server.take_seen()
     assert first.target == b"/a?b"
@@ -56,7 +56,7 @@ FIRST = {
     "body-expected": POST.replace(b"Host: a", b"Host: a\r\nExpect: 100-continue"),
     "body-upgraded": UPGRADE_BODY.replace(b"GET", b"POST"),
     "body-of-get": POST.replace(b"POST", b"GET"),
-    "body-large": POST.replace(b"Host: a", b"Host: a\r\nX: " + b"x" * LONGEST_REMEMBERED),
+    "body-large": POST.replace(b"Host: a", b"Host: a\r\nX: " + b"x" * MAX_CACHED_HEAD_SIZE),
     "no-body": POST.replace(b"5", b"0")[:-5],
     "post": b"POST /pay HTTP/1.1\r\nHost: a\r\n\r\n",
     "head-of-body": POST[:-5],
@@ -69,7 +69,7 @@ FIRST = {
     "part": GET[:-1],
     "body-in-part": POST[:-1],
     "keep-alive-1.0": b"GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    "large": b"GET /large HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LONGEST_REMEMBERED + b"\r\n\r\n",
+    "large": b"GET /large HTTP/1.1\r\nHost: a\r\nX: " + b"x" * MAX_CACHED_HEAD_SIZE + b"\r\n\r\n",
 }
 PARTS = ("part", "body-in-part", "head-of-body")
 SECOND = {name: data for name, data in FIRST.items() if name not in PARTS}
@@ -95,7 +95,7 @@ def test_no_sequence_of_requests_poisons_what_others_send(
 
 def test_a_head_that_announces_a_body_is_remembered_with_any_body(server: MemoryServer) -> None:
     for content in (b"first", b"other", b"\r\n\r\n!", b"GET /"):
-        assert len(server.service.heads.with_body) == (content not in (b"first", b"other"))
+        assert len(server.state.head_cache.with_body) == (content not in (b"first", b"other"))
         server.connect().send(POST.replace(b"hello", content))
         (seen,) = server.take_seen()
         assert seen.body == content
@@ -115,7 +115,7 @@ def test_a_body_ends_where_its_length_says(server: MemoryServer) -> None:
 def test_the_bytes_of_a_request_inside_of_a_body_stay_a_body(server: MemoryServer) -> None:
     for _ in range(3):
         server.connect().send(GET)
-    assert GET in server.service.heads
+    assert GET in server.state.head_cache
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * len(GET))
     for pieces in ([head, GET, GET], [head + GET, GET], [head[:-2], b"\r\n", GET, GET]):
         server.take_seen()
@@ -175,9 +175,9 @@ def test_a_remembered_request_may_end_its_connection(server: MemoryServer) -> No
     for _ in range(4):
         assert server.connect().send(closing).closed
         assert server.connect().send(FIRST["body-and-close"]).closed
-    assert set(server.service.heads) == {closing}
-    assert len(server.service.heads.with_body) == 1
-    assert not server.service.memory.fields
+    assert set(server.state.head_cache) == {closing}
+    assert len(server.state.head_cache.with_body) == 1
+    assert not server.state.request_cache.fields
 
 
 def test_without_keep_alive_remembered_requests_end_their_connections_too() -> None:
@@ -185,14 +185,14 @@ def test_without_keep_alive_remembered_requests_end_their_connections_too() -> N
         for _ in range(4):
             client = server.connect().send(GET)
             assert (client.statuses, client.closed) == ([200], True)
-        assert server.service.heads
+        assert server.state.head_cache
 
 
 def test_a_remembered_request_ends_its_connection_when_the_worker_drains(
     server: MemoryServer,
 ) -> None:
     clients = [server.connect().send(GET) for _ in range(3)]
-    server.service.drain(for_good=False)
+    server.state.drain(for_good=False)
     client = clients[0].send(GET)
     assert client.statuses == [200, 200]
     assert client.out.count(b"Connection: close") == 1
@@ -218,11 +218,11 @@ def test_a_remembered_request_waits_its_turn() -> None:
 
 def test_memory_of_heads_is_bounded(server: MemoryServer) -> None:
     client = server.connect()
-    for number in range(MOST_REMEMBERED + MOST_SEEN):
+    for number in range(MAX_CACHED_HEADS + MAX_SEEN_HEADS):
         request = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
-        client.send(request, *([request] if number < 2 * MOST_REMEMBERED else []))
-        assert len(server.service.heads) <= MOST_REMEMBERED
-        assert len(server.service.heads._seen) <= MOST_SEEN
+        client.send(request, *([request] if number < 2 * MAX_CACHED_HEADS else []))
+        assert len(server.state.head_cache) <= MAX_CACHED_HEADS
+        assert len(server.state.head_cache._seen) <= MAX_SEEN_HEADS
 
 
 def test_a_client_that_does_not_read_gets_no_further_answers(server: MemoryServer) -> None:
@@ -249,7 +249,7 @@ def test_requests_that_wait_for_a_slow_reader_are_answered_while_the_worker_drai
     server: MemoryServer,
 ) -> None:
     client = server.connect(swallows=10).send(GET + GET + GET)
-    server.service.drain(for_good=False)
+    server.state.drain(for_good=False)
     client.transport.drain()
     server.settle()
     assert client.statuses == [200] * 3

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.server_state import LONGEST_ROUND, MOST_READERS
+from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL, MAX_POOLED_READERS
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -24,8 +24,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 def rests(server: MemoryServer, client: Client) -> bool:
     """Whether nothing is kept for it, and nobody looks at it."""
     connection = client.connection
-    kept = connection._reader is not server.service.no_reader or connection.shared is not None
-    return not kept and connection not in server.service.watched
+    kept = (
+        connection._reader is not server.state.idle_reader or connection.handler_state is not None
+    )
+    return not kept and connection not in server.state.active_connections
 
 
 def test_a_connection_rests_soon_after_its_answer(server: MemoryServer) -> None:
@@ -35,7 +37,7 @@ def test_a_connection_rests_soon_after_its_answer(server: MemoryServer) -> None:
     assert rests(server, client)
     for number in range(5):
         assert client.send(GET).statuses == [200] * (2 + number)
-        server.pass_time(LONGEST_ROUND)
+        server.pass_time(MAX_IDLE_CHECK_INTERVAL)
         assert rests(server, client)
 
 
@@ -80,16 +82,16 @@ def test_empty_lines_do_not_add_up_in_a_reader_that_goes_from_hand_to_hand(
     for _ in range(3):
         server.connect().send(GET).leave()
     client = server.connect().send(b"\r\n", GET)
-    server.pass_time(LONGEST_ROUND)
+    server.pass_time(MAX_IDLE_CHECK_INTERVAL)
     client.leave()
-    assert all(reader.size == 0 for reader in server.service._readers)
+    assert all(reader.size == 0 for reader in server.state._readers)
 
 
 def test_readers_are_kept_in_moderation(server: MemoryServer) -> None:
-    for client in [server.connect().send(GET[:5]) for _ in range(2 * MOST_READERS)]:
+    for client in [server.connect().send(GET[:5]) for _ in range(2 * MAX_POOLED_READERS)]:
         client.send(GET[5:])
     server.pass_time(1)
-    assert len(server.service._readers) == MOST_READERS
+    assert len(server.state._readers) == MAX_POOLED_READERS
 
 
 def test_an_idle_connection_is_closed_soon_after_its_time(server: MemoryServer) -> None:
@@ -136,7 +138,7 @@ def test_a_request_that_is_overdue_is_found_after_an_idle_while() -> None:
         client.send(GET)
         server.pass_time(29)
         assert server.recorder.overdue_ones == []
-        assert server.service.load.requests == 1
+        assert server.state.load.requests_in_flight == 1
         server.pass_time(2)
         assert server.recorder.overdue_ones == server.recorder.later
 
@@ -168,9 +170,9 @@ def test_a_slow_body_is_refused_below_its_rate() -> None:
 def test_who_is_not_read_from_is_not_too_slow() -> None:
     with MemoryServer(True, Limits(body_rate=1000)) as server:
         client = server.connect().send(POST.replace(b"5", b"90000"))
-        client.connection.pause()
+        client.connection.pause_reading()
         server.pass_time(20)
-        client.connection.resume()
+        client.connection.resume_reading()
         server.pass_time(4)
         client.send(b"x" * 100)
         server.pass_time(1)

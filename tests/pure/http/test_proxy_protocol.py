@@ -11,12 +11,12 @@ from hypothesis import example, given
 
 from prefork.http.peer import Addresses
 from prefork.http.proxy_protocol import (
-    LONGEST,
-    LONGEST_V1,
-    LONGEST_V2,
-    Header,
+    MAX_HEADER_SIZE,
+    MAX_V1_SIZE,
+    MAX_V2_SIZE,
+    ProxyHeader,
     ProxyProtocolError,
-    parse,
+    parse_proxy_header,
 )
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -93,15 +93,17 @@ def cases() -> st.SearchStrategy[Case]:
 
 @given(cases(), st.binary(max_size=40))
 def test_a_header_says_who_connected_to_where_and_where_it_ends(case: Case, rest: bytes) -> None:
-    assert parse(case.data) == Header(len(case.data), case.addresses)
-    assert parse(case.data + BEHIND + rest) == Header(len(case.data), case.addresses)
-    assert len(case.data) <= LONGEST
+    assert parse_proxy_header(case.data) == ProxyHeader(len(case.data), case.addresses)
+    assert parse_proxy_header(case.data + BEHIND + rest) == ProxyHeader(
+        len(case.data), case.addresses
+    )
+    assert len(case.data) <= MAX_HEADER_SIZE
 
 
 @given(cases())
 def test_of_a_header_that_is_cut_anywhere_there_is_more_to_come(case: Case) -> None:
     for end in range(len(case.data)):
-        assert parse(case.data[:end]) is None
+        assert parse_proxy_header(case.data[:end]) is None
 
 
 @given(
@@ -114,16 +116,16 @@ def test_of_a_header_that_is_cut_anywhere_there_is_more_to_come(case: Case) -> N
 @example(b"PROXY UNKNOWN")
 def test_garbage_is_refused_and_a_beginning_is_no_garbage(data: bytes) -> None:
     try:
-        header = parse(data)
+        header = parse_proxy_header(data)
     except ProxyProtocolError:
         # Then no more bytes make it right.
         with pytest.raises(ProxyProtocolError):
-            parse(data + BEHIND)
+            parse_proxy_header(data + BEHIND)
         return
     if header is None:
-        assert len(data) < LONGEST
+        assert len(data) < MAX_HEADER_SIZE
     else:
-        assert parse(data[: header.size]) == header
+        assert parse_proxy_header(data[: header.size]) == header
 
 
 @given(cases(), st.data())
@@ -132,7 +134,7 @@ def test_one_wrong_byte_is_another_header_or_none(case: Case, data: st.DataObjec
     changed = bytearray(case.data)
     changed[at] ^= data.draw(st.integers(1, 255))
     try:
-        header = parse(bytes(changed))
+        header = parse_proxy_header(bytes(changed))
     except ProxyProtocolError:
         return
     assert header is None or header.size <= len(changed)
@@ -169,21 +171,21 @@ def test_one_wrong_byte_is_another_header_or_none(case: Case, data: st.DataObjec
 )
 def test_a_line_that_is_not_as_specified_is_refused(line: str) -> None:
     with pytest.raises(ProxyProtocolError):
-        parse(v1(line))
+        parse_proxy_header(v1(line))
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"proxy ", b"PROXY\r\n", b"\x16\x03\x01"])
 def test_what_begins_otherwise_is_refused_at_once(start: bytes) -> None:
     with pytest.raises(ProxyProtocolError, match="something else"):
-        parse(start)
+        parse_proxy_header(start)
 
 
 def test_a_line_ends_within_107_bytes() -> None:
     longest = v1("UNKNOWN " + "x" * 91)
-    assert len(longest) == LONGEST_V1
-    assert parse(longest) == Header(LONGEST_V1, None)
+    assert len(longest) == MAX_V1_SIZE
+    assert parse_proxy_header(longest) == ProxyHeader(MAX_V1_SIZE, None)
     with pytest.raises(ProxyProtocolError, match="does not end"):
-        parse(v1("UNKNOWN " + "x" * 92))
+        parse_proxy_header(v1("UNKNOWN " + "x" * 92))
 
 
 ADDRESSES_V4 = bytes([1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2])
@@ -207,17 +209,17 @@ ADDRESSES_V4 = bytes([1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2])
 )
 def test_a_binary_header_that_is_not_as_specified_is_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(ProxyProtocolError, match=complaint):
-        parse(data)
+        parse_proxy_header(data)
 
 
 def test_a_binary_header_is_no_longer_than_4096_bytes() -> None:
-    longest = v2(0x20, 0x00, bytes(LONGEST_V2 - 16))
-    assert parse(longest) == Header(LONGEST_V2, None)
+    longest = v2(0x20, 0x00, bytes(MAX_V2_SIZE - 16))
+    assert parse_proxy_header(longest) == ProxyHeader(MAX_V2_SIZE, None)
     with pytest.raises(ProxyProtocolError):
-        parse(v2(0x20, 0x00, length=LONGEST_V2 - 15))
+        parse_proxy_header(v2(0x20, 0x00, length=MAX_V2_SIZE - 15))
 
 
 def test_an_address_is_shown_in_one_way_however_it_was_written() -> None:
-    header = parse(v1("TCP6 2001:DB8:0:0::1 ::1 1 2"))
-    assert header == Header(36, Addresses(("2001:db8::1", 1), ("::1", 2)))
+    header = parse_proxy_header(v1("TCP6 2001:DB8:0:0::1 ::1 1 2"))
+    assert header == ProxyHeader(36, Addresses(("2001:db8::1", 1), ("::1", 2)))
     assert ipaddress.ip_address("2001:db8::1")

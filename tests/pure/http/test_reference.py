@@ -15,10 +15,10 @@ from tests.fuzz.__main__ import stream
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.reference import STRICTER, understand
 from tests.fuzz.trial import Trial
-from tests.live.corpus import Case, load
+from tests.live.corpus import Case, load_cases
 
 INPUTS = 1500
-VALID, INVALID = load("valid"), load("invalid")
+VALID, INVALID = load_cases("valid"), load_cases("invalid")
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.http.buffer_pool import BLOCK, Room
-from prefork.http.spool import SMALL, SpooledBody
+from prefork.http.buffer_pool import BLOCK_SIZE, BufferPool
+from prefork.http.spool import SMALL_BODY_SIZE, SpooledBody
 from prefork.http.spool_disk import SpoolDisk
 
 PIECES = st.lists(st.binary(max_size=200) | st.sampled_from([b"\n", b"a\nb\n", b"x" * 70_000]))
@@ -30,7 +30,7 @@ def use(file: io.IOBase, verb: str, size: int) -> object:
 
 @given(PIECES, READS, ROOMS)
 def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]], size: int) -> None:
-    room = Room(size * BLOCK)
+    room = BufferPool(size * BLOCK_SIZE)
     body = SpooledBody(room, SpoolDisk())
     for piece in pieces:
         body.feed(piece)
@@ -39,59 +39,61 @@ def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]],
     assert body.size == len(model.getvalue())
     for verb, amount in [*reads, ("read", -1), ("read", 5)]:
         assert use(body.file, verb, amount) == use(model, verb, amount)
-    body.lose()
-    assert room.free == size
+    body.discard()
+    assert room.free_blocks == size
 
 
 @given(PIECES, ROOMS)
 def test_a_body_that_is_lost_half_way_leaves_nothing(pieces: list[bytes], size: int) -> None:
     open_before = len(os.listdir("/proc/self/fd"))
-    room = Room(size * BLOCK)
+    room = BufferPool(size * BLOCK_SIZE)
     body = SpooledBody(room, SpoolDisk())
     for piece in pieces:
         body.feed(piece)
-    body.lose()
-    body.lose()
-    assert room.free == size
+    body.discard()
+    body.discard()
+    assert room.free_blocks == size
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK])
+@pytest.mark.parametrize(
+    "size", [BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 2 * BLOCK_SIZE, 3 * BLOCK_SIZE]
+)
 def test_a_body_takes_the_blocks_that_it_needs(size: int) -> None:
-    room = Room(2 * BLOCK)
+    room = BufferPool(2 * BLOCK_SIZE)
     body = SpooledBody(room, SpoolDisk())
     content = os.urandom(size)
     body.feed(content)
     body.end()
-    on_disk = size > 2 * BLOCK
-    assert room.free == 2 - (0 if on_disk else -(-size // BLOCK))
+    on_disk = size > 2 * BLOCK_SIZE
+    assert room.free_blocks == 2 - (0 if on_disk else -(-size // BLOCK_SIZE))
     assert body.file is not None
     assert body.file.read() == content
-    body.lose()
-    assert room.free == 2
+    body.discard()
+    assert room.free_blocks == 2
 
 
 def test_bodies_share_the_room_and_who_comes_last_goes_to_disk() -> None:
-    room = Room(3 * BLOCK)
+    room = BufferPool(3 * BLOCK_SIZE)
     first, second = SpooledBody(room, SpoolDisk()), SpooledBody(room, SpoolDisk())
-    first.feed(b"a" * 2 * BLOCK)
-    second.feed(b"b" * BLOCK)
-    assert room.free == 0
+    first.feed(b"a" * 2 * BLOCK_SIZE)
+    second.feed(b"b" * BLOCK_SIZE)
+    assert room.free_blocks == 0
     second.feed(b"c")
-    assert room.free == 1, "what it had in memory went to disk, too"
-    room.rest()
-    room.rest()
-    for body, content in ((first, b"a" * 2 * BLOCK), (second, b"b" * BLOCK + b"c")):
+    assert room.free_blocks == 1, "what it had in memory went to disk, too"
+    room.release_unused_memory()
+    room.release_unused_memory()
+    for body, content in ((first, b"a" * 2 * BLOCK_SIZE), (second, b"b" * BLOCK_SIZE + b"c")):
         body.end()
         assert body.file is not None
         assert body.file.read() == content
-        body.lose()
-    assert room.free == 3
-    assert resident() > 3 * BLOCK
+        body.discard()
+    assert room.free_blocks == 3
+    assert resident() > 3 * BLOCK_SIZE
     before = resident()
-    room.rest()
-    room.rest()
-    assert before - resident() >= 3 * BLOCK
+    room.release_unused_memory()
+    room.release_unused_memory()
+    assert before - resident() >= 3 * BLOCK_SIZE
 
 
 def resident() -> int:
@@ -101,35 +103,37 @@ def resident() -> int:
 
 
 def test_a_small_body_needs_no_room_at_all() -> None:
-    body = SpooledBody(Room(0), SpoolDisk())
+    body = SpooledBody(BufferPool(0), SpoolDisk())
     body.feed(b"{}")
     body.end()
     assert isinstance(body.file, io.BytesIO)
 
 
-@pytest.mark.parametrize("before", [0, 1, BLOCK])
+@pytest.mark.parametrize("before", [0, 1, BLOCK_SIZE])
 @pytest.mark.parametrize("blocks", [0, 4])
 def test_nothing_can_be_read_when_it_is_lost(blocks: int, before: int) -> None:
     """Its memory is another's then."""
-    body = SpooledBody(Room(blocks * BLOCK), SpoolDisk())
-    body.feed(b"x" * 2 * BLOCK)
+    body = SpooledBody(BufferPool(blocks * BLOCK_SIZE), SpoolDisk())
+    body.feed(b"x" * 2 * BLOCK_SIZE)
     body.end()
     assert body.file is not None
     assert len(body.file.read(before)) == before
-    body.lose()
-    for size in (1, BLOCK, -1):
+    body.discard()
+    for size in (1, BLOCK_SIZE, -1):
         with pytest.raises(ValueError, match="closed"):
             body.file.read(size)
 
 
-@pytest.mark.parametrize("step", [SMALL - 1, SMALL, 50_000, BLOCK, 100_000, 10 * BLOCK])
+@pytest.mark.parametrize(
+    "step", [SMALL_BODY_SIZE - 1, SMALL_BODY_SIZE, 50_000, BLOCK_SIZE, 100_000, 10 * BLOCK_SIZE]
+)
 def test_what_is_read_does_not_tell_where_the_blocks_are(step: int) -> None:
-    room = Room(8 * BLOCK)
-    others = [room.take() for _ in range(4)]
-    room.give_back(others[0] + others[2])
+    room = BufferPool(8 * BLOCK_SIZE)
+    others = [room.allocate() for _ in range(4)]
+    room.release(others[0] + others[2])
     body = SpooledBody(room, SpoolDisk())
-    content = os.urandom(6 * BLOCK - 5)
-    body.reserve(body.blocks_for(len(content)))
+    content = os.urandom(6 * BLOCK_SIZE - 5)
+    body.reserve_blocks(body.blocks_needed_for(len(content)))
     for at in range(0, len(content), 30_000):
         body.feed(content[at : at + 30_000])
     body.end()

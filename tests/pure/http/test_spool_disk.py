@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.errors import ClientError
-from prefork.http.buffer_pool import Room
+from prefork.http.buffer_pool import BufferPool
 from prefork.http.spool import SpooledBody
-from prefork.http.spool_disk import CHECK_EVERY, SpoolDisk, SpoolFile
+from prefork.http.spool_disk import FREE_SPACE_CHECK_INTERVAL, SpoolDisk, SpoolFile
 
 PIECE = memoryview(bytes(100))
 
@@ -35,7 +35,7 @@ def files(disk: SpoolDisk) -> Iterator[list[SpoolFile]]:
     yield made
     for file in made:
         file.close()
-    assert disk.used == 0
+    assert disk.bytes_used == 0
 
 
 def test_one_body_may_have_all_of_it_and_no_more(disk: SpoolDisk, files: list[SpoolFile]) -> None:
@@ -43,7 +43,7 @@ def test_one_body_may_have_all_of_it_and_no_more(disk: SpoolDisk, files: list[Sp
     for _ in range(10):
         files[0].write(PIECE)
     refused(413, files[0].write, PIECE)
-    assert disk.used == 1000
+    assert disk.bytes_used == 1000
 
 
 def test_new_ones_are_refused_before_those_under_way(
@@ -62,10 +62,10 @@ def test_new_ones_are_refused_before_those_under_way(
 
 
 def test_a_body_that_says_that_it_is_too_long_is_refused_at_once(disk: SpoolDisk) -> None:
-    disk.judge(1000, memory=0)
-    disk.judge(2000, memory=2000)
-    refused(413, disk.judge, 1001, 0)
-    SpoolDisk().judge(1 << 62, memory=0)
+    disk.check_length(1000, memory=0)
+    disk.check_length(2000, memory=2000)
+    refused(413, disk.check_length, 1001, 0)
+    SpoolDisk().check_length(1 << 62, memory=0)
 
 
 def test_some_space_stays_free() -> None:
@@ -84,11 +84,11 @@ def test_the_free_space_is_looked_at_again_while_a_body_grows(
     file = disk.open()
     full = os.statvfs_result((1, 1, 10_000, 99, 99, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "fstatvfs", lambda _fd: full)
-    file.write(memoryview(bytes(CHECK_EVERY - 1)))
+    file.write(memoryview(bytes(FREE_SPACE_CHECK_INTERVAL - 1)))
     refused(503, file.write, PIECE)
     refused(503, disk.open)
     file.close()
-    assert disk.used == 0
+    assert disk.bytes_used == 0
 
 
 def test_a_folder_that_is_gone_is_a_503(tmp_path: Path) -> None:
@@ -119,15 +119,15 @@ def test_it_counts_right_whatever_happens(
     disk = SpoolDisk(limit=limit)
     bodies: dict[int, SpooledBody] = {}
     for which, data in steps:
-        body = bodies.setdefault(which, SpooledBody(Room(0), disk))
+        body = bodies.setdefault(which, SpooledBody(BufferPool(0), disk))
         try:
             if data is None:
                 body.end()
                 raise ClientError(400, "the next")
             body.feed(data)
         except ClientError:
-            bodies.pop(which).lose()
-        assert 0 <= disk.used <= limit
+            bodies.pop(which).discard()
+        assert 0 <= disk.bytes_used <= limit
     for body in bodies.values():
-        body.lose()
-    assert disk.used == 0
+        body.discard()
+    assert disk.bytes_used == 0

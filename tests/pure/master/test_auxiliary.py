@@ -1,6 +1,7 @@
 """Auxiliary processes: heard, buried and replaced, each for itself."""
 
 import atexit
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -9,28 +10,28 @@ from time import monotonic
 import pytest
 
 from prefork.master import auxiliary
-from prefork.master.auxiliary import Auxiliary
-from prefork.unix.descriptor_channel import Line, open_line
-from prefork.unix.poller import Waiter
-from tests.pure.children import no_descriptor_left
+from prefork.master.auxiliary import AuxiliaryProcess
+from prefork.unix.descriptor_channel import DescriptorChannel, open_channel_pair
+from prefork.unix.poller import Poller
+from tests.pure.children import no_free_descriptors
 
 
 class Owner:
     """Of processes that run ``live(line)``; it notes what it is told."""
 
-    def __init__(self, live: Callable[[Line], int]) -> None:
+    def __init__(self, live: Callable[[DescriptorChannel], int]) -> None:
         self._live = live
         self.told: list[str] = []
-        self.waiter = Waiter()
-        self.process: Auxiliary[Line] = Auxiliary(
+        self.waiter = Poller()
+        self.process: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
             "sampler", self.waiter, 0.3, self._hear, self.told.append, self.told.append
         )
 
-    def _hear(self, line: Line) -> None:
+    def _hear(self, line: DescriptorChannel) -> None:
         self.told += [message.decode() for message, _ in line.receive() if message]
 
     def bear(self) -> None:
-        ours, its = open_line()
+        ours, its = open_channel_pair()
 
         def live() -> int:
             atexit._clear()
@@ -51,7 +52,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
     """Of processes that say "here", and wait to be killed; all of them die young."""
     monkeypatch.setattr(auxiliary, "SOON", 3600.0)
 
-    def live(line: Line) -> int:
+    def live(line: DescriptorChannel) -> int:
         line.send(b"here")
         return signal.pause() or 0  # type: ignore[func-returns-value]
 
@@ -63,14 +64,14 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
 
 
 def test_its_last_words_are_heard_before_its_death() -> None:
-    def live(line: Line) -> int:
+    def live(line: DescriptorChannel) -> int:
         line.send(b"trouble")
         return 3
 
     owner = Owner(live)
     owner.bear()
     assert owner.process._child is not None
-    assert owner.process._child.ends_within(60)
+    assert owner.process._child.wait_for_exit(60)
     heard, died = owner.waiter.wait(60.0)
     died()
     heard()
@@ -91,7 +92,7 @@ def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> No
 
 
 def test_its_own_rest_makes_nobody_older() -> None:
-    def live(_line: Line) -> int:
+    def live(_line: DescriptorChannel) -> int:
         owner.process.rest()
         return 3
 
@@ -121,8 +122,8 @@ def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
     owner.wait_told("here")
     child = owner.process.let_go()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        child.send(signum)
-    child.send(signal.SIGKILL)
+        child.send_signal(signum)
+    child.send_signal(signal.SIGKILL)
     assert child.reap().signal == "SIGKILL"
 
 
@@ -131,7 +132,7 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
     owner.wait_told("here")
     owner.process.kill()
     assert owner.process._child is not None
-    assert owner.process._child.ends_within(60)
+    assert owner.process._child.wait_for_exit(60)
     seen = list(owner.waiter.wait(60.0))
     assert len(seen) == 2, "its channel and its pidfd"
     owner.process.let_go().reap()
@@ -144,7 +145,7 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
 
 
 def test_what_the_machine_does_not_allow_is_tried_again_but_not_at_once(owner: Owner) -> None:
-    with no_descriptor_left():
+    with no_free_descriptors():
         owner.process.settle(owner.bear)
     (why,) = owner.told
     assert why.startswith("cannot open a socket pair")
@@ -153,6 +154,7 @@ def test_what_the_machine_does_not_allow_is_tried_again_but_not_at_once(owner: O
 
 
 def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
+    gc.collect()  # what earlier tests left open is not counted
     before = os.listdir("/proc/self/fd")
     owner.bear()
     owner.wait_told("here")
@@ -171,13 +173,13 @@ def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
     ],
 )
 def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: str) -> None:
-    def live(line: Line) -> int:
+    def live(line: DescriptorChannel) -> int:
         line._end.setblocking(True)
         for message in messages * 100:
             line._end.send(message)
         return signal.pause() or 0  # type: ignore[func-returns-value]
 
-    def hear(line: Line) -> None:
+    def hear(line: DescriptorChannel) -> None:
         for message, _ in line.receive():
             if message == b"raise":
                 1 / 0  # noqa: B018
@@ -192,14 +194,14 @@ def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: s
 
 
 def test_one_that_closed_its_channel_and_lives_on_is_killed() -> None:
-    def live(line: Line) -> int:
+    def live(line: DescriptorChannel) -> int:
         line.close()
         return signal.pause() or 0  # type: ignore[func-returns-value]
 
     owner = Owner(live)
     owner.bear()
 
-    def hear(line: Line) -> None:
+    def hear(line: DescriptorChannel) -> None:
         for message, _ in line.receive():
             if not message:
                 raise EOFError

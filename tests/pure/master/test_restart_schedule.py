@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from prefork.master.restart_schedule import LOOK, Timetable
+from prefork.master.restart_schedule import LOOK, RestartSchedule
 
 AT_FOUR = ("0 4 * * *",)
 DAY = 86400.0
@@ -15,7 +15,7 @@ class Clock:
     def __init__(self, hour: float) -> None:
         self.now = datetime(2026, 11, 26, tzinfo=UTC).timestamp() + hour * 3600
         self.zone: tzinfo = UTC
-        self.timetable = Timetable(lambda: self.now, lambda: self.zone)
+        self.timetable = RestartSchedule(lambda: self.now, lambda: self.zone)
         self.came: list[str] = []
 
     def look(self, *expressions: str) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from prefork.master.stderr_relay import LastWords
+from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
 from prefork.unix.pipes import Pipe, open_output_pipe
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 
 
 class Program:
@@ -18,9 +18,9 @@ class Program:
     def __init__(self, log: Path, outlet: int | None) -> None:
         self.failures: list[str] = []
         self.log = log
-        self._waiter = Waiter()
+        self._waiter = Poller()
         self._pipe: Pipe = open_output_pipe()
-        self.words = LastWords(
+        self.words = StderrRelay(
             self._pipe, self._waiter, Log("info", str(log)), outlet, self.failures.append
         )
 

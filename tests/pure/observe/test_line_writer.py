@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.observe.line_writer import LineWriter
-from prefork.unix.nonblocking_writer import Sink, open_private
-from prefork.unix.poller import Waiter
+from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
+from prefork.unix.poller import Poller
 
 MOST = 10_000
 
@@ -20,10 +20,10 @@ class Written:
 
     def __init__(self) -> None:
         self.reader, self.end = os.pipe()
-        self.fd = open_private(self.end)
+        self.fd = reopen_nonblocking(self.end)
         self.lost: list[int] = []
         self.errors: list[tuple[int, bytes, bool]] = []
-        self.sink = Sink(self.fd)
+        self.sink = NonblockingWriter(self.fd)
         self.lines = LineWriter(self.sink, MOST, self.lost.append, self._error)
 
     def _error(self, error: OSError, lines: bytes, first: bool) -> None:
@@ -58,16 +58,16 @@ def written() -> Iterator[Written]:
 def test_lines_are_written_at_once_while_there_is_room(written: Written) -> None:
     written.lines.put(b"one\n")
     assert written.read() == b"one\n"
-    assert not written.lines.is_stuck
-    assert written.lines.settle(0.0) == 0
+    assert not written.lines.has_pending
+    assert written.lines.flush(0.0) == 0
 
 
 def test_what_has_no_room_waits_and_what_does_not_fit_is_counted(written: Written) -> None:
     written.fill()
     for number in range(30):
         written.lines.put(b"%d %s\n" % (number, b"a" * 1000))
-    assert written.lines.is_stuck
-    assert written.lines.settle(0.0) == 30
+    assert written.lines.has_pending
+    assert written.lines.flush(0.0) == 30
     assert written.read() == b""
     written.lines.put(b"next\n")
     kept = written.read()
@@ -79,7 +79,7 @@ def test_what_has_no_room_waits_and_what_does_not_fit_is_counted(written: Writte
 
 
 def test_a_loop_writes_on(written: Written) -> None:
-    waiter = Waiter()
+    waiter = Poller()
     written.lines.use_watcher(waiter)
     written.fill()
     written.lines.put(b"one\n")
@@ -106,17 +106,17 @@ def test_a_child_does_not_write_what_its_parent_has_to_write(written: Written) -
         try:
             written.read()
             written.lines.put(b"child\n")
-            code = written.lines.settle(5.0)
+            code = written.lines.flush(5.0)
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert written.read() == b"child\n"
-    assert written.lines.settle(5.0) == 0
+    assert written.lines.flush(5.0) == 0
     assert written.read() == b"parent\n"
 
 
 def test_a_child_that_follows_another_file_leaves_its_parent_what_waits(written: Written) -> None:
-    waiter = Waiter()
+    waiter = Poller()
     written.lines.use_watcher(waiter)
     written.fill()
     written.lines.put(b"parent\n")
@@ -127,7 +127,7 @@ def test_a_child_that_follows_another_file_leaves_its_parent_what_waits(written:
             written.lines.stop_watching()
             written.read()
             written.lines.resume()
-            code = written.lines.settle(5.0)
+            code = written.lines.flush(5.0)
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
@@ -163,14 +163,14 @@ def test_a_thread_of_its_own_writes_all_in_order(written: Written) -> None:
     written.lines.put(b"one\n")
     written.lines.call(lambda: order.append(os.read(written.reader, 100)))
     written.lines.put(b"two\n")
-    assert written.lines.settle(5.0) == 0
+    assert written.lines.flush(5.0) == 0
     assert order == [b"one\n"]
     assert written.read() == b"two\n"
     written.fill()
     written.lines.put(b"three\n")
-    assert written.lines.settle(0.01) == 1
+    assert written.lines.flush(0.01) == 1
     data = written.read()
-    assert written.lines.settle(5.0) == 0
+    assert written.lines.flush(5.0) == 0
     assert data + written.read() == b"three\n"
 
 
@@ -191,7 +191,7 @@ def test_lines_stay_whole_in_a_pipe_that_others_write_to(written: Written) -> No
     assert [len(piece) for piece in pieces] == [5001, 6, 5000]
 
 
-class Broken(Sink):
+class Broken(NonblockingWriter):
     """A sink whose answers a test chooses: how many bytes it takes, or an error."""
 
     def __init__(self, *answers: int | OSError) -> None:
@@ -210,7 +210,7 @@ class Broken(Sink):
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 
-def to(sink: Sink) -> tuple[LineWriter, list[int], list[tuple[bytes, bool]]]:
+def to(sink: NonblockingWriter) -> tuple[LineWriter, list[int], list[tuple[bytes, bool]]]:
     lost: list[int] = []
     errors: list[tuple[bytes, bool]] = []
 
@@ -266,17 +266,17 @@ def test_a_signal_handler_that_interrupts_a_write_leaves_its_line_to_it() -> Non
     def interrupted(data: bytes) -> int:
         sink.write = write  # type: ignore[method-assign]
         lines.put(b"handler\n")
-        assert lines.settle(0.01) >= 1
+        assert lines.flush(0.01) >= 1
         return write(data)
 
     sink.write = interrupted  # type: ignore[method-assign]
     lines.put(b"one\n")
     assert sink.taken == b"one\nhandler\n"
-    assert not lines.is_stuck
+    assert not lines.has_pending
 
 
 def test_what_waits_goes_to_the_file_that_takes_the_place(written: Written) -> None:
-    waiter = Waiter()
+    waiter = Poller()
     written.lines.use_watcher(waiter)
     written.fill()
     written.lines.put(b"one\n")
@@ -285,6 +285,6 @@ def test_what_waits_goes_to_the_file_that_takes_the_place(written: Written) -> N
     os.dup2(writer, written.fd, inheritable=False)
     written.lines.resume()
     assert os.read(reader, 100) == b"one\n"
-    assert not written.lines.is_stuck
+    assert not written.lines.has_pending
     for fd in (reader, writer):
         os.close(fd)

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 from prefork.observe.log_archive import Archive
-from prefork.observe.log_rotation import Rotation
+from prefork.observe.log_rotation import RotationPolicy
 from prefork.unix.directory import Directory
-from prefork.unix.process import Death
+from prefork.unix.process import ExitStatus
 from tests.live.harness import wait_for
-from tests.pure.children import born
+from tests.pure.children import fork_child
 
 LOGGER = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def old_names(folder: Path) -> list[str]:
 def test_old_logs_are_counted_before_there_is_a_new_one(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"w.out.{number}").write_text("one\n")
-    Archive(Directory.open(tmp_path), "w.out", Rotation(keep=1), LOGGER)._tidy()
+    Archive(Directory.open(tmp_path), "w.out", RotationPolicy(keep=1), LOGGER)._tidy()
     assert old_names(tmp_path) == ["w.out.2.gz"]
 
 
@@ -36,8 +36,8 @@ def test_they_are_compressed_by_a_user_whose_processes_are_nice_already(tmp_path
         os.nice(15)
         if os.geteuid() == 0:
             os.setuid(65534)
-        Archive(Directory.open("."), "w.out", Rotation(), LOGGER).add()
+        Archive(Directory.open("."), "w.out", RotationPolicy(), LOGGER).add()
         wait_for(lambda: old_names(Path()) == ["w.out.1.gz"], "compressed")
         return 0
 
-    assert born(live).reap() == Death(0, None)
+    assert fork_child(live).reap() == ExitStatus(0, None)

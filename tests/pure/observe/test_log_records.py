@@ -10,16 +10,16 @@ from prefork.observe.log_records import (
     FORMATS,
     LONGEST,
     Record,
-    as_record,
     format_note,
-    parse,
+    format_record,
+    parse_record,
     whole_characters,
     whole_lines,
 )
 from prefork.printable import printable_line
-from prefork.wire.log_writer_messages import Outlet
+from prefork.wire.log_writer_messages import WorkerStream
 
-OUTLET = Outlet(number=3, slot=1, pid=4711, stream="err")
+OUTLET = WorkerStream(number=3, slot=1, pid=4711, stream="err")
 STAMP = "2026-11-24 23:59:01.123"
 PRINTED = st.lists(st.binary(max_size=20) | st.just(b"x" * (LONGEST + 7)) | st.just(b"\n"))
 
@@ -49,7 +49,7 @@ def test_whatever_the_pieces_each_byte_is_in_one_line(pieces: list[bytes]) -> No
 def test_records_are_read_as_they_were_written(texts: list[str]) -> None:
     for name, write in FORMATS.items():
         data = write(OUTLET, STAMP, [text.encode() for text in texts])
-        read = [parse(line) for line in data.decode().split("\n")[:-1]]
+        read = [parse_record(line) for line in data.decode().split("\n")[:-1]]
         told = texts if name == "json" else [on_one_line(text) for text in texts]
         assert read == [Record(STAMP, 4711, 1, "err", text) for text in told], name
         # Whatever a reader takes for the end of a line, and be it str.splitlines.
@@ -79,7 +79,7 @@ def test_no_text_that_is_printed_begins_a_record() -> None:
         for write in FORMATS.values():
             data = write(OUTLET, STAMP, [f"hello{ending}{forged}".encode()])
             (line,) = data.decode().splitlines()
-            record = parse(line)
+            record = parse_record(line)
             assert record is not None
             assert (record.pid, record.text[:5]) == (4711, "hello")
 
@@ -95,9 +95,9 @@ def test_colours_stay_in_a_log() -> None:
 
 @given(st.text(st.characters(codec=None, categories=None)))
 def test_a_message_is_one_record_whatever_it_says(message: str) -> None:
-    first, *more = as_record(f"{STAMP} [7] ERROR {message}").splitlines()
-    assert parse(first) is not None
-    assert all(parse(line) is None for line in more)
+    first, *more = format_record(f"{STAMP} [7] ERROR {message}").splitlines()
+    assert parse_record(first) is not None
+    assert all(parse_record(line) is None for line in more)
     assert all(line.startswith("  ") or not line for line in more)
 
 
@@ -111,8 +111,8 @@ def test_a_message_is_one_record_whatever_it_says(message: str) -> None:
 )
 def test_an_exception_forges_no_record(forged: str) -> None:
     for ending in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029"):
-        lines = as_record(f"{STAMP} [7] ERROR no{ending}{forged}").splitlines()
-        assert [parse(line) for line in lines[1:]] == [None] * (len(lines) - 1)
+        lines = format_record(f"{STAMP} [7] ERROR no{ending}{forged}").splitlines()
+        assert [parse_record(line) for line in lines[1:]] == [None] * (len(lines) - 1)
         assert forged not in lines
 
 
@@ -160,15 +160,15 @@ def test_what_is_no_text_is_written_all_the_same(data: bytes) -> None:
     ],
 )
 def test_json_that_is_no_record_belongs_to_the_one_before(text: str) -> None:
-    assert parse(text) is None
+    assert parse_record(text) is None
 
 
 def test_a_note_is_from_no_worker() -> None:
     for kind in FORMATS:
         line = format_note(kind, STAMP, 7, "3 lines were dropped").decode().rstrip("\n")
-        assert parse(line) == Record(STAMP, 7, None, "log", "3 lines were dropped")
+        assert parse_record(line) == Record(STAMP, 7, None, "log", "3 lines were dropped")
 
 
 @given(st.text() | st.text().map(lambda text: '{"time": "' + text))
 def test_a_line_of_something_else_belongs_to_the_one_before(line: str) -> None:
-    assert parse(line) is None
+    assert parse_record(line) is None

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.observe.log_rotation import Old, Rotation, next_number, old_logs, superfluous
+from prefork.observe.log_rotation import (
+    RotatedLog,
+    RotationPolicy,
+    next_number,
+    old_logs,
+    superfluous,
+)
 
 SIZES = st.lists(st.integers(0, 100))
 
@@ -12,16 +18,16 @@ SIZES = st.lists(st.integers(0, 100))
 @pytest.mark.parametrize(
     ("rotation", "size", "more", "age", "due"),
     [
-        (Rotation(size=100), 90, 10, 0, False),
-        (Rotation(size=100), 90, 11, 0, True),
-        (Rotation(size=100), 0, 1000, 0, False),
-        (Rotation(age=60), 1, 1, 59, False),
-        (Rotation(age=60), 1, 1, 60, True),
-        (Rotation(age=60), 0, 1, 999, False),
-        (Rotation(), 10**12, 10**6, 10**9, False),
+        (RotationPolicy(size=100), 90, 10, 0, False),
+        (RotationPolicy(size=100), 90, 11, 0, True),
+        (RotationPolicy(size=100), 0, 1000, 0, False),
+        (RotationPolicy(age=60), 1, 1, 59, False),
+        (RotationPolicy(age=60), 1, 1, 60, True),
+        (RotationPolicy(age=60), 0, 1, 999, False),
+        (RotationPolicy(), 10**12, 10**6, 10**9, False),
     ],
 )
-def test_due(rotation: Rotation, size: int, more: int, age: float, due: bool) -> None:
+def test_due(rotation: RotationPolicy, size: int, more: int, age: float, due: bool) -> None:
     assert rotation.is_due(size, more, age) is due
 
 
@@ -38,11 +44,11 @@ def test_old_logs_are_in_the_order_of_their_numbers_each_once() -> None:
 def test_the_oldest_go_and_no_more_than_must(
     sizes: list[int], keep: int, total: int | None, current: int
 ) -> None:
-    olds = [Old(number, f"w.out.{number}.gz", size) for number, size in enumerate(sizes, 1)]
-    gone = superfluous(Rotation(keep=keep, total=total), olds, current)
+    olds = [RotatedLog(number, f"w.out.{number}.gz", size) for number, size in enumerate(sizes, 1)]
+    gone = superfluous(RotationPolicy(keep=keep, total=total), olds, current)
     assert gone == olds[: len(gone)]
 
-    def fits(kept: list[Old]) -> bool:
+    def fits(kept: list[RotatedLog]) -> bool:
         bytes_kept = current + sum(old.size for old in kept)
         return len(kept) <= keep and (total is None or bytes_kept <= total)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefork.observe.status.history import LENGTH, History
 from prefork.observe.status.recent_records import BYTES, MOST, last_records
-from prefork.unix.scoreboard import EMPTY
+from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
 from prefork.wire.scoreboard import HEAD
 
@@ -13,10 +13,10 @@ HEADER: dict[str, Any] = {field.name: 0 for field in HEAD}
 
 
 def row(worker: int, slot: int = 0, requests: int = 0, took: float = 0.01) -> dict[str, Any]:
-    times = [0] * histogram.BUCKETS
-    for bucket, count in histogram.sort([took] * requests):
+    times = [0] * histogram.BUCKET_COUNT
+    for bucket, count in histogram.count_by_bucket([took] * requests):
         times[bucket] += count
-    return {**EMPTY, "worker": worker, "slot": slot, "requests": requests, "times": times}
+    return {**EMPTY_ROW, "worker": worker, "slot": slot, "requests": requests, "times": times}
 
 
 def test_a_sample_is_what_happened_since_the_last() -> None:
@@ -26,7 +26,7 @@ def test_a_sample_is_what_happened_since_the_last() -> None:
     more = row(1, requests=20, took=0.01)
     later["requests"] += 20
     later["times"] = [a + b for a, b in zip(later["times"], more["times"], strict=True)]
-    history.take(HEADER, [later], {1: 7}, now=12.0, at=100.0)
+    history.add_sample(HEADER, [later], {1: 7}, now=12.0, at=100.0)
     (sample,) = history.since(0)
     assert sample["rate"] == 10.0
     assert 0.009 < sample["p50"] == sample["p99"] < 0.011
@@ -37,7 +37,9 @@ def test_a_sample_is_what_happened_since_the_last() -> None:
 def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() -> None:
     history = History()
     history.begin([row(1, requests=50), row(2, slot=1, requests=5)], now=0.0)
-    history.take(HEADER, [row(3, requests=4), row(2, slot=1, requests=6)], {}, now=1.0, at=1.0)
+    history.add_sample(
+        HEADER, [row(3, requests=4), row(2, slot=1, requests=6)], {}, now=1.0, at=1.0
+    )
     (sample,) = history.since(0)
     assert sample["rate"] == 5.0
     assert {slot: told["rate"] for slot, told in sample["slots"].items()} == {"0": 4.0, "1": 1.0}
@@ -46,7 +48,7 @@ def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() 
 def test_nobody_answered_has_no_times() -> None:
     history = History()
     history.begin([], now=0.0)
-    history.take(HEADER, [], {}, now=1.0, at=1.0)
+    history.add_sample(HEADER, [], {}, now=1.0, at=1.0)
     (sample,) = history.since(0)
     assert (sample["rate"], sample["p50"], sample["p99"]) == (0.0, None, None)
 
@@ -55,7 +57,7 @@ def test_only_so_many_are_kept() -> None:
     history = History()
     history.begin([], now=0.0)
     for second in range(1, LENGTH + 11):
-        history.take(HEADER, [], {}, now=float(second), at=float(second))
+        history.add_sample(HEADER, [], {}, now=float(second), at=float(second))
     kept = [sample["at"] for sample in history.since(0)]
     assert (len(kept), kept[0]) == (LENGTH, 11.0)
 

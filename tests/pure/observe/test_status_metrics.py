@@ -10,9 +10,9 @@ from hypothesis import example, given
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from prefork.observe.status.metrics import DURATION, exposition, name_of
+from prefork.observe.status.metrics import DURATION, format_metrics, name_of
 from prefork.printable import printable_line
-from prefork.unix.scoreboard import EMPTY
+from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
 from prefork.wire.scoreboard import FIELDS, HEAD, STATES, WORKER_STATES, Field
 
@@ -24,8 +24,8 @@ def filled(fields: tuple[Field, ...], **also: st.SearchStrategy[Any]) -> st.Sear
 
 
 def times() -> st.SearchStrategy[list[int]]:
-    counts = st.dictionaries(st.integers(0, histogram.BUCKETS - 1), st.integers(1, 2**40))
-    return counts.map(lambda by: [by.get(bucket, 0) for bucket in range(histogram.BUCKETS)])
+    counts = st.dictionaries(st.integers(0, histogram.BUCKET_COUNT - 1), st.integers(1, 2**40))
+    return counts.map(lambda by: [by.get(bucket, 0) for bucket in range(histogram.BUCKET_COUNT)])
 
 
 HEADS = filled(HEAD, state=st.integers(0, len(STATES) - 1))
@@ -48,12 +48,12 @@ def series(sample: Any) -> tuple[Any, ...]:
 
 
 @given(app=st.text(st.characters(codec=None, categories=None)), head=HEADS, rows=ROWS)
-@example(app='a"b\\n\nc\\', head=HEAD_OF_NOBODY, rows=[EMPTY])
+@example(app='a"b\\n\nc\\', head=HEAD_OF_NOBODY, rows=[EMPTY_ROW])
 def test_prometheus_reads_what_the_rows_say(
     app: str, head: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
     memory = {row["pid"]: number for number, row in enumerate(rows)}
-    found = parsed(exposition(app, head, rows, memory))
+    found = parsed(format_metrics(app, head, rows, memory))
     every = [sample for family in found.values() for sample in family.samples]
     assert len(set(map(series, every))) == len(every), "a series twice"
     assert {sample.labels["app"] for sample in every} == {printable_line(app)}
@@ -73,7 +73,7 @@ def test_prometheus_reads_what_the_rows_say(
 
 @given(rows=ROWS)
 def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) -> None:
-    found = parsed(exposition("web", HEAD_OF_NOBODY, rows, {}))
+    found = parsed(format_metrics("web", HEAD_OF_NOBODY, rows, {}))
     buckets = defaultdict(list)
     sums = {}
     for sample in found[DURATION].samples:
@@ -85,7 +85,7 @@ def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) ->
         pid = str(row["pid"])
         assert buckets[pid] == sorted(buckets[pid])
         for edge, count in buckets[pid]:
-            below = [n for b, n in enumerate(row["times"]) if histogram.bound(b) <= edge]
+            below = [n for b, n in enumerate(row["times"]) if histogram.upper_bound(b) <= edge]
             assert count == float(sum(below))
         assert buckets[pid][-1] == (float("inf"), sums[DURATION + "_count", pid])
         assert sums[DURATION + "_sum", pid] == row["took"]
@@ -102,7 +102,7 @@ def test_names_are_as_prometheus_wants_them(fields: tuple[Field, ...]) -> None:
 
 
 def test_classes_of_answers_are_one_metric() -> None:
-    row = {**EMPTY, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
-    found = parsed(exposition("web", HEAD_OF_NOBODY, [row], {}))
+    row = {**EMPTY_ROW, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
+    found = parsed(format_metrics("web", HEAD_OF_NOBODY, [row], {}))
     told = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
     assert told == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}

@@ -9,49 +9,49 @@ from pathlib import Path
 import pytest
 
 from prefork.observe.log_records import format_text
-from prefork.observe.log_rotation import Rotation
-from prefork.observe.log_writer import Writer
+from prefork.observe.log_rotation import RotationPolicy
+from prefork.observe.log_writer import LogWriter
 from prefork.observe.logger import Log
-from prefork.observe.output_files import Outputs
-from prefork.observe.write_journal import Batch, Ledger
-from prefork.unix.descriptor_channel import open_line
+from prefork.observe.output_files import OutputFiles
+from prefork.observe.write_journal import Batch, WriteJournal
+from prefork.unix.descriptor_channel import open_channel_pair
 from prefork.unix.directory import Directory
 from prefork.unix.pipes import Pipe, open_output_pipe
-from prefork.wire.log_writer_messages import Outlet
+from prefork.wire.log_writer_messages import WorkerStream
 
-OUTLET = Outlet(number=1, slot=0, pid=7, stream="out")
+OUTLET = WorkerStream(number=1, slot=0, pid=7, stream="out")
 PRINTED = b"one\ntwo\n"
 RECORDS = format_text(OUTLET, "2026-11-24 23:59:01.123", [b"one", b"two"])
-Step = Callable[[Ledger, Batch, Path, Pipe], None]
+Step = Callable[[WriteJournal, Batch, Path, Pipe], None]
 
 
-def begin(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def begin(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     ledger.begin(batch)
 
 
-def write_some(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def write_some(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     with open(path, "ab") as file:
         file.write(RECORDS[:20])
 
 
-def write_rest(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def write_rest(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     with open(path, "ab") as file:
         file.write(RECORDS[20:])
 
 
-def take_some(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def take_some(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     os.splice(pipe.reader, ledger._sink, 3, offset_dst=0)
 
 
-def take_rest(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def take_rest(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     ledger.take(pipe.reader, batch)
 
 
-def rotate_outside(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def rotate_outside(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     os.rename(path, path.with_name(f"{path.name}-yesterday"))
 
 
-def end(ledger: Ledger, batch: Batch, path: Path, pipe: Pipe) -> None:
+def end(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     ledger.end()
 
 
@@ -63,7 +63,7 @@ STEPS: list[Step] = [begin, write_some, write_rest, take_some, take_rest, end]
 def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
     path = tmp_path / "w.out"
     path.write_bytes(b"before\n")
-    ledger, pipe = Ledger(), open_output_pipe()
+    ledger, pipe = WriteJournal(), open_output_pipe()
     os.write(pipe.writer, PRINTED)
     batch = Batch(1, len(PRINTED), path.stat().st_ino, path.stat().st_size, len(RECORDS))
     for step in STEPS[:steps]:
@@ -72,12 +72,12 @@ def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
         rotate_outside(ledger, batch, path, pipe)
     os.write(pipe.writer, b"three")
     os.close(pipe.writer)
-    masters, its = open_line()
+    masters, its = open_channel_pair()
     masters.close()
     folder = Directory.open(tmp_path)
-    output = Outputs(folder, path.name, Rotation(size=None), logging.getLogger())
+    output = OutputFiles(folder, path.name, RotationPolicy(size=None), logging.getLogger())
     log = Log("info", str(tmp_path / "log"))
-    assert Writer({OUTLET: pipe.reader}, its, output, ledger, log).run() == 0
+    assert LogWriter({OUTLET: pipe.reader}, its, output, ledger, log).run() == 0
     its.close()
     found = sorted(tmp_path.glob("w.out*"), reverse=True)
     assert len(found) == 1 + outside

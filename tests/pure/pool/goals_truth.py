@@ -8,7 +8,7 @@ from prefork.pool.goals import MOST_FAILURES, Failed, Goal, Reached, ReloadGoal,
 from prefork.pool.workers import FRESH, State
 
 
-def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.Happening]) -> None:
+def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.Event]) -> None:
     """``since``: all happenings from the begin of the goal on."""
     if isinstance(verdict, Failed):
         assert verdict.fault in (100, 101, 102, 111)
@@ -43,7 +43,7 @@ def assert_all_serve(pool: Pool) -> None:
     assert all(w.slot < pool.target for w in pool.workers if w.cause is not orders.Cause.RECYCLE)
 
 
-def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Happening]) -> None:
+def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Event]) -> None:
     if reason.startswith(("it was told to stop", "the master gave up", "every worker ended")):
         (ending,) = [h for h in since if isinstance(h, orders.Ending)]
         assert bool(ending.reason) == reason.startswith("the master gave up")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
-from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, ScaleGoal, SettleGoal, StopGoal
+from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, ScaleGoal, StableGoal, StopGoal
 from tests.pure.pool.goals_truth import assert_true
 
 LONGEST = 3600.0
@@ -23,7 +23,7 @@ class World:
         self.living: dict[int, str] = {}
         """What each process does next: boot, serve, leave, die."""
         self.goal: Goal | None = None
-        self.since: list[orders.Happening] = []
+        self.since: list[orders.Event] = []
         self.exited = False
         self.tell(facts.Tick())
 
@@ -62,7 +62,7 @@ class World:
     def hup(self, **changes: object) -> int:
         self.newest += 1
         policy = Policy(**{"workers": self.policy.workers, **changes})  # type: ignore[arg-type]
-        self.tell(facts.AskedReload(self.newest, policy))
+        self.tell(facts.ReloadRequested(self.newest, policy))
         return self.newest
 
     # Steps of the world.
@@ -174,7 +174,7 @@ def refused(world: World) -> None:
 
 def drained(world: World) -> None:
     served(world)
-    world.tell(facts.AskedDrain())
+    world.tell(facts.DrainRequested())
 
 
 def drained_and_gone(world: World) -> None:
@@ -184,17 +184,17 @@ def drained_and_gone(world: World) -> None:
 
 def growing(world: World) -> None:
     served(world)
-    world.tell(facts.AskedScale(+2))
+    world.tell(facts.ScaleRequested(+2))
 
 
 def shrinking(world: World) -> None:
     served(world)
-    world.tell(facts.AskedScale(-2))
+    world.tell(facts.ScaleRequested(-2))
 
 
 def recycling(world: World) -> None:
     served(world)
-    world.tell(facts.AskedRecycle("--cron"))
+    world.tell(facts.RecycleRequested("--cron"))
 
 
 def crashed(world: World) -> None:
@@ -205,7 +205,7 @@ def crashed(world: World) -> None:
 
 def hung(world: World) -> None:
     served(world)
-    world.tell(facts.Beats(dict.fromkeys(world.living, world.now)))
+    world.tell(facts.Heartbeats(dict.fromkeys(world.living, world.now)))
 
 
 def done(world: World) -> None:
@@ -215,7 +215,7 @@ def done(world: World) -> None:
 
 def stopping(world: World) -> None:
     served(world)
-    world.tell(facts.AskedStop())
+    world.tell(facts.StopRequested())
 
 
 STATES = [
@@ -243,12 +243,12 @@ STATES = [
 
 
 def settle(world: World) -> None:
-    world.wait_for(SettleGoal(world.pool))
+    world.wait_for(StableGoal(world.pool))
 
 
 def scale(world: World, workers: int) -> None:
     by = workers - world.pool.plan.target
-    world.tell(facts.AskedScale(by))
+    world.tell(facts.ScaleRequested(by))
     world.wait_for(ScaleGoal(world.pool, workers))
 
 
@@ -259,7 +259,7 @@ def reload(world: World) -> None:
 
 def stop(world: World) -> None:
     world.wait_for(StopGoal(world.pool))
-    world.tell(facts.AskedStop())
+    world.tell(facts.StopRequested())
 
 
 VERBS: dict[str, Callable[[World], None]] = {
@@ -285,11 +285,11 @@ MEANWHILE: dict[str, Callable[[World], object]] = {
     "reload": lambda world: world.hup(),
     "reload with another number": lambda world: world.hup(workers=2),
     "refused reload": lambda world: world.tell(facts.ReloadRefused("no valid TOML")),
-    "scale": lambda world: world.tell(facts.AskedScale(+1)),
-    "autoscale": lambda world: world.tell(facts.AskedScale(-1, "calm")),
-    "drain": lambda world: world.tell(facts.AskedDrain()),
-    "cron": lambda world: world.tell(facts.AskedRecycle("--cron")),
-    "stop": lambda world: world.tell(facts.AskedStop()),
-    "quick stop": lambda world: world.tell(facts.AskedStop(quick=True)),
+    "scale": lambda world: world.tell(facts.ScaleRequested(+1)),
+    "autoscale": lambda world: world.tell(facts.ScaleRequested(-1, "calm")),
+    "drain": lambda world: world.tell(facts.DrainRequested()),
+    "cron": lambda world: world.tell(facts.RecycleRequested("--cron")),
+    "stop": lambda world: world.tell(facts.StopRequested()),
+    "quick stop": lambda world: world.tell(facts.StopRequested(quick=True)),
     "crash": lambda world: world.living and world.end(max(world.living), signal="SIGSEGV"),
 }

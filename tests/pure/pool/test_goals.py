@@ -1,7 +1,7 @@
 """Goals, one statement at a time. test_simulation.py has every goal in every state."""
 
 from prefork.pool import MasterState, facts, orders
-from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal
+from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal_reason
 from prefork.pool.workers import FRESH, State
 from tests.pure.pool.goals_world import World, reload, scale, served, settle, stop
 
@@ -135,8 +135,8 @@ def test_a_scale_is_told_which_wish_took_its_place() -> None:
     world = World()
     served(world)
     for fact, instead in [
-        (facts.AskedScale(+1), "a later wish"),
-        (facts.AskedScale(-1, "nobody waits"), "the autoscaler (nobody waits)"),
+        (facts.ScaleRequested(+1), "a later wish"),
+        (facts.ScaleRequested(-1, "nobody waits"), "the autoscaler (nobody waits)"),
     ]:
         scale(world, 6)
         world.tell(fact)
@@ -167,7 +167,7 @@ def test_a_scale_names_the_slots_whose_work_is_done() -> None:
 def test_recycling_without_an_end_keeps_no_client_waiting() -> None:
     world = World(workers=2)
     served(world)
-    world.tell(facts.AskedRecycle("--cron"))
+    world.tell(facts.RecycleRequested("--cron"))
     assert any(w.state in FRESH for w in world.pool.workers)
     settle(world)
     assert world.verdict().values == {"workers": 2, "done": []}
@@ -211,10 +211,10 @@ def test_an_app_whose_work_is_done_has_started_well() -> None:
 
 def test_a_number_beyond_the_bounds_is_refused() -> None:
     world = World(workers=2, least=2, most=4)
-    assert refusal(world.pool, 4) == ""
-    assert refusal(world.pool, 5) == "there may be 2 to 4 workers, not 5"
-    world.tell(facts.AskedStop())
-    assert refusal(world.pool) == "it is stopping"
+    assert refusal_reason(world.pool, 4) == ""
+    assert refusal_reason(world.pool, 5) == "there may be 2 to 4 workers, not 5"
+    world.tell(facts.StopRequested())
+    assert refusal_reason(world.pool) == "it is stopping"
 
 
 def test_a_stop_ends_every_other_goal() -> None:
@@ -222,7 +222,7 @@ def test_a_stop_ends_every_other_goal() -> None:
         world = World()
         served(world)
         verb(world)
-        world.tell(facts.AskedStop())
+        world.tell(facts.StopRequested())
         assert world.verdict() == Failed("it was told to stop before that was done", 100)
 
 
@@ -243,7 +243,7 @@ def test_a_drain_takes_the_place_of_a_scale_and_of_a_reload() -> None:
         world = World()
         served(world)
         verb(world)
-        world.tell(facts.AskedDrain())
+        world.tell(facts.DrainRequested())
         assert world.verdict().reason.startswith("all workers were told to leave before")
 
 
@@ -252,7 +252,7 @@ def test_a_stop_that_the_pool_has_not_taken_note_of_is_open() -> None:
     served(world)
     goal = world.wait_for(StopGoal(world.pool))
     assert goal.verdict() is None
-    world.tell(facts.AskedStop())
+    world.tell(facts.StopRequested())
     assert goal.verdict() is None
     assert world.verdict() == Reached({})
 

@@ -7,9 +7,9 @@ import pytest
 from prefork.pool import MasterState, Policy, Pool, facts, orders
 from prefork.pool.budget import LONGEST_DELAY, RESET_AFTER, Budget
 from prefork.pool.orders import Cause
-from prefork.pool.policy import MOST_WORKERS, HandSet
+from prefork.pool.policy import MOST_WORKERS, ManualTarget
 from prefork.pool.workers import State
-from prefork.printable import MOST_TEXT
+from prefork.printable import MAX_TEXT_LENGTH
 
 
 class Story:
@@ -52,7 +52,7 @@ class Story:
     def hup(self, **changes: object) -> int:
         self.newest += 1
         policy = Policy(**changes) if changes else self.pool.plan.policy  # type: ignore[arg-type]
-        self.tell(facts.AskedReload(self.newest, policy))
+        self.tell(facts.ReloadRequested(self.newest, policy))
         return self.newest
 
     def all(self, kind: type) -> list:
@@ -227,7 +227,7 @@ def test_fixed_code_reloads_after_a_failure() -> None:
 
 def test_a_boot_that_hangs_costs_no_old_worker() -> None:
     story = running(boot_timeout=2.0)
-    story.tell(facts.Beats({1: 1000.0}))
+    story.tell(facts.Heartbeats({1: 1000.0}))
     story.hup()
     story.later(2.5)
     story.exit(2, None, "SIGKILL")
@@ -256,7 +256,7 @@ def test_a_refused_reload_changes_nothing_but_is_remembered() -> None:
     story.hup()
     story.ready(2)
     story.exit(1)
-    story.tell(facts.AskedStop())
+    story.tell(facts.StopRequested())
     story.tell(facts.ReloadRefused("too late"))
     assert story.pool.failure == ""
 
@@ -266,7 +266,7 @@ def test_a_reason_as_long_as_a_file_is_shortened() -> None:
     story.tell(facts.ReloadRefused("begin" + "x" * 1_000_000 + "end"))
     (failed,) = story.all(orders.RollFailed)
     assert failed.reason == story.pool.failure
-    assert len(failed.reason) < 2 * MOST_TEXT
+    assert len(failed.reason) < 2 * MAX_TEXT_LENGTH
     assert (failed.reason[:5], failed.reason[-3:]) == ("begin", "end")
 
 
@@ -337,7 +337,7 @@ def test_a_roll_that_does_not_end_freezes() -> None:
 def test_a_roll_deadline_that_passes_while_stopping_means_nothing() -> None:
     story = running(reload_timeout=3.0, kill_timeout=30.0)
     story.hup()
-    story.tell(facts.AskedStop())
+    story.tell(facts.StopRequested())
     story.later(4.0)
     assert story.pool.stopping
     assert not story.all(orders.RollFailed)
@@ -357,10 +357,10 @@ def test_a_crash_during_a_roll_is_refilled_with_the_new_generation() -> None:
 
 def test_scaling_up_fills_new_slots_and_down_takes_the_highest() -> None:
     story = running(workers=2)
-    story.tell(facts.AskedScale(+2))
+    story.tell(facts.ScaleRequested(+2))
     assert [o.slot for o in story.all(orders.Spawn)] == [2, 3]
     story.ready(3, 4)
-    story.tell(facts.AskedScale(-1))
+    story.tell(facts.ScaleRequested(-1))
     assert story.all(orders.Stop) == [orders.Stop(4, False)]
     story.exit(4)
     assert story.all(orders.WorkerGone)[0].cause is Cause.SCALE
@@ -368,17 +368,17 @@ def test_scaling_up_fills_new_slots_and_down_takes_the_highest() -> None:
 
 def test_the_number_of_workers_has_bounds() -> None:
     story = running()
-    story.tell(facts.AskedScale(-5))
+    story.tell(facts.ScaleRequested(-5))
     assert story.pool.target == 1
-    story.tell(facts.AskedScale(10_000))
+    story.tell(facts.ScaleRequested(10_000))
     assert story.pool.target == MOST_WORKERS
 
 
 def test_the_operators_bounds_hold_for_every_wish_and_for_the_next_generation() -> None:
     story = running(workers=2, least=2, most=3)
-    story.tell(facts.AskedScale(+5, "14 connections wait"))
+    story.tell(facts.ScaleRequested(+5, "14 connections wait"))
     assert story.all(orders.Scaled) == [orders.Scaled(3, 2, "14 connections wait")]
-    story.tell(facts.AskedScale(-5))
+    story.tell(facts.ScaleRequested(-5))
     assert story.pool.target == 2
     story.hup(workers=2, least=4, most=6)
     assert story.pool.target == 4
@@ -389,7 +389,7 @@ def test_the_operators_bounds_hold_for_every_wish_and_for_the_next_generation() 
 
 def test_a_scaled_number_survives_a_reload_unless_the_file_changed_its_mind() -> None:
     story = running(workers=1)
-    story.tell(facts.AskedScale(+1))
+    story.tell(facts.ScaleRequested(+1))
     story.hup()
     assert story.pool.target == 2
     story.hup(workers=3)
@@ -399,7 +399,7 @@ def test_a_scaled_number_survives_a_reload_unless_the_file_changed_its_mind() ->
 def test_a_scale_during_a_roll_outlives_the_roll_s_failure() -> None:
     story = running(workers=1)
     story.hup()
-    story.tell(facts.AskedScale(+1))
+    story.tell(facts.ScaleRequested(+1))
     story.exit(2, 1)
     assert story.pool.state is MasterState.FROZEN
     assert story.pool.target == 2
@@ -407,7 +407,7 @@ def test_a_scale_during_a_roll_outlives_the_roll_s_failure() -> None:
 
 def test_draining_keeps_the_master_and_scaling_or_reloading_brings_workers_back() -> None:
     story = running(workers=2)
-    story.tell(facts.AskedDrain())
+    story.tell(facts.DrainRequested())
     assert len(story.all(orders.Stop)) == 2
     story.exit(1)
     story.exit(2)
@@ -415,19 +415,19 @@ def test_draining_keeps_the_master_and_scaling_or_reloading_brings_workers_back(
     assert story.pool.next_deadline() is None
     story.hup()
     assert story.pool.target == 2
-    story.tell(facts.AskedDrain())
-    story.tell(facts.AskedScale(+1))
+    story.tell(facts.DrainRequested())
+    story.tell(facts.ScaleRequested(+1))
     assert story.pool.target == 3
 
 
 def test_a_number_that_was_set_by_hand_outlives_the_pool() -> None:
     story = running(workers=2)
     assert story.pool.plan.hand_set is None
-    story.tell(facts.AskedScale(+1, "the workers are busy"))
+    story.tell(facts.ScaleRequested(+1, "the workers are busy"))
     assert story.pool.plan.hand_set is None
-    story.tell(facts.AskedScale(+1))
-    kept = HandSet.read(story.pool.plan.hand_set)
-    assert kept == HandSet(4, settings=2)
+    story.tell(facts.ScaleRequested(+1))
+    kept = ManualTarget.parse(story.pool.plan.hand_set)
+    assert kept == ManualTarget(4, settings=2)
     assert Pool(Policy(workers=2), Random(1), kept).target == 4
     assert Pool(Policy(workers=2, most=3), Random(1), kept).target == 3
     assert Pool(Policy(workers=5), Random(1), kept).target == 5, "the settings changed later"
@@ -442,7 +442,7 @@ def test_a_number_that_was_set_by_hand_outlives_the_pool() -> None:
     [None, 3, {}, {"workers": 3}, {"workers": "3", "settings": 1}, {"workers": 0, "settings": 1}],
 )
 def test_a_number_that_is_none_is_not_kept(stored: object) -> None:
-    assert HandSet.read(stored) is None
+    assert ManualTarget.parse(stored) is None
 
 
 # Failure and its budget.
@@ -531,7 +531,7 @@ def test_a_new_generation_that_is_done_at_once_sends_the_old_one_away() -> None:
 
 def test_a_worn_worker_leaves_when_its_heir_says_that_the_work_is_done() -> None:
     story = running(workers=2, stop_exit_codes=frozenset({7}))
-    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     story.exit(3, 7)
     assert story.all(orders.Stop) == [orders.Stop(1, False)]
     story.exit(1)
@@ -558,7 +558,7 @@ def test_a_closed_slot_does_not_keep_a_roll_from_ending() -> None:
 
 def test_a_hung_worker_shows_its_stacks_is_killed_and_is_replaced_meanwhile() -> None:
     story = running()
-    story.tell(facts.Beats({1: 130.0, 99: 1.0}))
+    story.tell(facts.Heartbeats({1: 130.0, 99: 1.0}))
     got = story.later(30.0)
     assert orders.DumpStacks(1) in got
     assert story.all(orders.WorkerHung)[0].cause is Cause.HANG
@@ -573,7 +573,7 @@ def test_a_hung_worker_shows_its_stacks_is_killed_and_is_replaced_meanwhile() ->
 
 def test_a_hung_worker_that_does_not_tell_has_its_stacks_taken_before_it_is_killed() -> None:
     story = running(hang_grace=2.0)
-    story.tell(facts.Beats({1: 130.0}))
+    story.tell(facts.Heartbeats({1: 130.0}))
     story.later(30.0)
     assert orders.DumpStacks(1, by_force=True) not in story.later(1.9)
     assert orders.DumpStacks(1, by_force=True) in story.later(0.2)
@@ -591,14 +591,14 @@ def test_a_worker_that_was_not_asked_for_its_stacks_is_not_killed_for_telling() 
 def test_a_worker_that_beats_never_hangs() -> None:
     story = running()
     for _ in range(10):
-        story.tell(facts.Beats({1: story.now + 30}))
+        story.tell(facts.Heartbeats({1: story.now + 30}))
         story.later(20)
     assert not story.all(orders.WorkerHung)
 
 
 def test_a_suspended_machine_makes_nobody_hang() -> None:
     story = running()
-    story.tell(facts.Beats({1: 130.0}))
+    story.tell(facts.Heartbeats({1: 130.0}))
     story.now += 3600
     story.tell(facts.Tick())
     assert story.all(orders.Overslept)
@@ -630,13 +630,13 @@ def test_a_worn_worker_is_replaced_by_one_that_is_ready_first() -> None:
 
 def test_a_worn_worker_that_is_busy_gets_its_heir_when_its_work_is_done() -> None:
     story = running()
-    story.tell(facts.Beats({}, frozenset({1})))
+    story.tell(facts.Heartbeats({}, frozenset({1})))
     story.tell(facts.Worn(1, "1000 requests"))
     story.later(100.0)
     assert not story.all(orders.Spawn)
     assert [told.why for told in story.all(orders.RecycleWaits)] == ["1000 requests"]
     assert story.pool.next_deadline() == story.now + 1.0
-    story.tell(facts.Beats({}))
+    story.tell(facts.Heartbeats({}))
     assert len(story.all(orders.Spawn)) == 1
     story.ready(2)
     assert orders.Stop(1, quick=False) in story.ordered
@@ -644,7 +644,7 @@ def test_a_worn_worker_that_is_busy_gets_its_heir_when_its_work_is_done() -> Non
 
 def test_a_busy_worker_is_stopped_and_reloaded_like_any_other() -> None:
     story = running()
-    story.tell(facts.Beats({}, frozenset({1})))
+    story.tell(facts.Heartbeats({}, frozenset({1})))
     story.hup()
     story.ready(2)
     assert orders.Stop(1, quick=False) in story.ordered
@@ -726,7 +726,7 @@ def test_a_roll_does_not_wait_for_that() -> None:
 
 def test_recycling_all_replaces_each_within_its_generation() -> None:
     story = running(workers=2)
-    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     assert story.all(orders.Recycling) == [orders.Recycling(2, "--cron 0 4 * * *")]
     for heir, old in ((3, 1), (4, 2)):
         story.ready(heir)
@@ -740,7 +740,7 @@ def test_recycling_all_during_a_roll_leaves_it_to_the_roll() -> None:
     story = running(workers=2)
     story.hup()
     story.ready(3)
-    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     assert story.all(orders.Recycling) == [orders.Recycling(1, "--cron 0 4 * * *")]
     story.exit(1)
     story.ready(4)
@@ -752,7 +752,7 @@ def test_recycling_all_during_a_roll_leaves_it_to_the_roll() -> None:
 def test_recycling_all_is_made_up_for_when_the_roll_fails() -> None:
     story = running(workers=2)
     story.hup()
-    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     story.exit(3, 1)
     assert story.pool.state is MasterState.FROZEN
     assert story.all(orders.Spawn)[-1].generation == 1
@@ -760,8 +760,8 @@ def test_recycling_all_is_made_up_for_when_the_roll_fails() -> None:
 
 def test_recycling_nobody_is_not_told() -> None:
     story = running()
-    story.tell(facts.AskedStop())
-    story.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+    story.tell(facts.StopRequested())
+    story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     assert not story.all(orders.Recycling)
 
 
@@ -833,7 +833,7 @@ def test_a_worker_that_was_signalled_directly_is_replaced_at_once() -> None:
 
 def test_stop_drains_then_kills_then_exits() -> None:
     story = running(kill_timeout=5.0)
-    story.tell(facts.AskedStop())
+    story.tell(facts.StopRequested())
     assert story.all(orders.Stop) == [orders.Stop(1, False)]
     assert story.later(5.0)[-1] == orders.Kill(1)
     story.exit(1, None, "SIGKILL")
@@ -842,10 +842,14 @@ def test_stop_drains_then_kills_then_exits() -> None:
 
 def test_nothing_brings_a_stopping_pool_back() -> None:
     story = running()
-    story.tell(facts.AskedStop())
-    for wish in (facts.AskedScale(+1), facts.AskedDrain(), facts.AskedReload(9, Policy())):
+    story.tell(facts.StopRequested())
+    for wish in (
+        facts.ScaleRequested(+1),
+        facts.DrainRequested(),
+        facts.ReloadRequested(9, Policy()),
+    ):
         story.tell(wish)
-    story.tell(facts.AskedStop())
+    story.tell(facts.StopRequested())
     story.exit(1)
     assert not story.all(orders.Spawn)
     assert len(story.all(orders.Ending)) == 1
@@ -854,42 +858,42 @@ def test_nothing_brings_a_stopping_pool_back() -> None:
 def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
     story = running(workers=2, kill_timeout=60.0)
     story.hup()
-    story.tell(facts.AskedStop(quick=True))
+    story.tell(facts.StopRequested(quick=True))
     assert orders.Kill(3) in story.ordered
     assert orders.Stop(1, True) in story.ordered
     assert orders.Kill(1) in story.later(2.0)
-    story.tell(facts.AskedStop(quick=True))
+    story.tell(facts.StopRequested(quick=True))
     assert [o.worker for o in story.all(orders.Kill)].count(1) == 1
 
 
 def test_a_second_stop_hurries_those_that_drain() -> None:
     story = running(kill_timeout=60.0)
-    story.tell(facts.AskedStop())
+    story.tell(facts.StopRequested())
     assert not story.pool.quick
-    story.tell(facts.AskedStop(quick=True))
+    story.tell(facts.StopRequested(quick=True))
     assert story.pool.quick
     assert story.all(orders.Stop) == [orders.Stop(1, False), orders.Stop(1, True)]
 
 
 def test_a_quick_stop_kills_a_hung_worker() -> None:
     story = running(hang_grace=10.0)
-    story.tell(facts.Beats({1: 110.0}))
+    story.tell(facts.Heartbeats({1: 110.0}))
     story.later(10.0)
-    story.tell(facts.AskedStop(quick=True))
+    story.tell(facts.StopRequested(quick=True))
     assert orders.Kill(1) in story.ordered
 
 
 def test_a_killed_worker_is_left_to_the_kernel() -> None:
     story = running(kill_timeout=5.0)
-    story.tell(facts.AskedStop())
+    story.tell(facts.StopRequested())
     story.later(5.0)
-    assert story.tell(facts.AskedStop(quick=True)) == []
+    assert story.tell(facts.StopRequested(quick=True)) == []
 
 
 def test_a_fork_that_fails_after_the_stop_began_does_not_keep_the_master() -> None:
     pool = Pool(Policy(), Random(1))
     pool.handle(facts.Tick(), 1.0)
-    pool.handle(facts.AskedStop(), 1.0)
+    pool.handle(facts.StopRequested(), 1.0)
     assert pool.handle(facts.SpawnFailed(1, "cannot fork"), 1.0)[-1] == orders.Exit(None)
 
 
@@ -913,7 +917,7 @@ def test_gossip_is_ignored() -> None:
 def test_a_fork_that_is_reported_late_does_not_revive_a_worker_that_was_sent_away() -> None:
     pool = Pool(Policy(), Random(1))
     pool.handle(facts.Tick(), 1.0)
-    pool.handle(facts.AskedStop(), 1.0)
+    pool.handle(facts.StopRequested(), 1.0)
     pool.handle(facts.Spawned(1, 4711), 1.0)
     worker = pool.workers.get(1)
     assert worker is not None
@@ -922,8 +926,8 @@ def test_a_fork_that_is_reported_late_does_not_revive_a_worker_that_was_sent_awa
 
 def test_a_first_worker_that_was_killed_by_us_is_no_boot_failure() -> None:
     story = Story(workers=1)
-    story.tell(facts.AskedScale(+1))
+    story.tell(facts.ScaleRequested(+1))
     story.ready(1)
-    story.tell(facts.AskedScale(-1))
+    story.tell(facts.ScaleRequested(-1))
     story.exit(2, None, "SIGTERM")
     assert story.pool.state is MasterState.RUNNING

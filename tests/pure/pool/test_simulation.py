@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
-from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, SettleGoal, StopGoal, refusal
+from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, StableGoal, StopGoal, refusal_reason
 from prefork.pool.workers import FRESH, State
 from tests.pure.pool.goals_truth import assert_true
 from tests.pure.pool.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
@@ -70,7 +70,7 @@ class World(RuleBasedStateMachine):
         self.forks_fail = False
         self.exited = False
         self.newest = 1
-        self.happenings: list[orders.Happening] = []
+        self.happenings: list[orders.Event] = []
         self.waiting: list[tuple[Goal, int]] = []
         """Goals without a verdict, and how much had happened when they began."""
 
@@ -273,7 +273,7 @@ class World(RuleBasedStateMachine):
     def hup(self, policy: Policy, again: int) -> None:
         for _ in range(again):
             self.newest += 1
-            self.tell(facts.AskedReload(self.newest, policy))
+            self.tell(facts.ReloadRequested(self.newest, policy))
 
     @rule()
     def a_reload_with_a_broken_config(self) -> None:
@@ -281,47 +281,47 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def cron(self) -> None:
-        self.tell(facts.AskedRecycle("--cron 0 4 * * *"))
+        self.tell(facts.RecycleRequested("--cron 0 4 * * *"))
 
     @rule(by=st.sampled_from([-3, -1, 1, 2]))
     def scale(self, by: int) -> None:
-        self.tell(facts.AskedScale(by))
+        self.tell(facts.ScaleRequested(by))
 
     @rule()
     def winch(self) -> None:
-        self.tell(facts.AskedDrain())
+        self.tell(facts.DrainRequested())
 
     @precondition(lambda self: self.newest > 3)
     @rule(quick=st.booleans())
     def stop(self, quick: bool) -> None:
-        self.tell(facts.AskedStop(quick))
+        self.tell(facts.StopRequested(quick))
         assert self.pool.stopping
 
     # What a client may ask and wait for.
 
     @rule()
     def a_client_waits(self) -> None:
-        if not refusal(self.pool):
-            self.wait_for(SettleGoal(self.pool))
+        if not refusal_reason(self.pool):
+            self.wait_for(StableGoal(self.pool))
 
     @rule(workers=st.integers(1, 6))
     def a_client_scales(self, workers: int) -> None:
-        if not refusal(self.pool, workers):
-            self.tell(facts.AskedScale(workers - self.pool.plan.target))
+        if not refusal_reason(self.pool, workers):
+            self.tell(facts.ScaleRequested(workers - self.pool.plan.target))
             self.wait_for(ScaleGoal(self.pool, workers))
 
     @rule(policy=POLICIES)
     def a_client_reloads(self, policy: Policy) -> None:
-        if not refusal(self.pool):
+        if not refusal_reason(self.pool):
             self.newest += 1
             self.wait_for(ReloadGoal(self.pool, self.newest))
-            self.tell(facts.AskedReload(self.newest, policy))
+            self.tell(facts.ReloadRequested(self.newest, policy))
 
     @precondition(lambda self: self.newest > 3)
     @rule()
     def a_client_stops(self) -> None:
         self.wait_for(StopGoal(self.pool))
-        self.tell(facts.AskedStop())
+        self.tell(facts.StopRequested())
 
     # Time.
 
@@ -357,7 +357,7 @@ class World(RuleBasedStateMachine):
             if process.ready and process.beating
         }
         busy = frozenset(number for number, process in self.processes.items() if process.busy)
-        self.tell(facts.Beats(deadlines, busy))
+        self.tell(facts.Heartbeats(deadlines, busy))
 
     # What always holds.
 
@@ -498,7 +498,7 @@ def test_every_goal_ends_with_a_true_verdict(
             for at in (0, 2):
                 world = SmallWorld(stop_exit_codes=frozenset({7}))
                 state(world)
-                if refusal(world.pool) and verb != "stop":
+                if refusal_reason(world.pool) and verb != "stop":
                     continue
                 world.fate = fate
                 VERBS[verb](world)

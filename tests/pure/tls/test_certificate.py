@@ -11,9 +11,9 @@ import pytest
 from cryptography import x509
 from hypothesis import given, settings
 
-from prefork.tls.certificate import first_certificate
-from prefork.tls.certificate_matching import ByName
-from prefork.tls.distinguished_name import show
+from prefork.tls.certificate import parse_first_certificate
+from prefork.tls.certificate_matching import HostnameMap
+from prefork.tls.distinguished_name import format_distinguished_name
 from tests.certificates import self_signed
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -28,7 +28,7 @@ def test_names_and_dates_of_any_certificate_are_read(
 ) -> None:
     begin = begin.replace(microsecond=0)
     end = begin + timedelta(seconds=int(length.total_seconds()) % 10**9 + 1)
-    read = first_certificate(
+    read = parse_first_certificate(
         self_signed("not.this", [x509.DNSName(host) for host in hosts], begin, end, others=1)
     )
     assert read.names == tuple(hosts)
@@ -42,20 +42,20 @@ def test_only_dns_names_count_and_in_small_letters() -> None:
         x509.RFC822Name("ann@example.org"),
         x509.DNSName("*.example.org"),
     ]
-    assert first_certificate(self_signed(names=names)).names == (
+    assert parse_first_certificate(self_signed(names=names)).names == (
         "www.example.org",
         "*.example.org",
     )
 
 
 def test_a_certificate_without_names_is_for_its_common_name() -> None:
-    assert first_certificate(self_signed("Old.Example")).names == ("old.example",)
-    assert first_certificate(self_signed()).names == ()
+    assert parse_first_certificate(self_signed("Old.Example")).names == ("old.example",)
+    assert parse_first_certificate(self_signed()).names == ()
 
 
 def test_the_first_certificate_of_a_file_counts_whatever_is_around_it() -> None:
     first, second = self_signed("first"), self_signed("second")
-    read = first_certificate(f"a comment\n{first}\n{second}")
+    read = parse_first_certificate(f"a comment\n{first}\n{second}")
     assert read.names == ("first",)
     assert ssl.PEM_cert_to_DER_cert(read.pem) == ssl.PEM_cert_to_DER_cert(first)
 
@@ -74,7 +74,7 @@ def test_the_first_certificate_of_a_file_counts_whatever_is_around_it() -> None:
 )
 def test_what_is_no_certificate_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        first_certificate(text)
+        parse_first_certificate(text)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 255))
@@ -82,7 +82,7 @@ def test_a_garbled_certificate_is_read_or_refused(at: int, change: int) -> None:
     der = bytearray(ssl.PEM_cert_to_DER_cert(self_signed("x", [x509.DNSName("a.b")])))
     der[at % len(der)] ^= change
     try:
-        first_certificate(ssl.DER_cert_to_PEM_cert(bytes(der)))
+        parse_first_certificate(ssl.DER_cert_to_PEM_cert(bytes(der)))
     except ValueError:
         pass
 
@@ -106,7 +106,7 @@ def test_a_garbled_certificate_is_read_or_refused(at: int, change: int) -> None:
     ],
 )
 def test_a_client_gets_what_is_for_the_name_that_it_asks_for(asked: Any, found: str) -> None:
-    things = ByName(
+    things = HostnameMap(
         [
             (("default.test",), "default"),
             (("a.test", "*.w.test"), "a and wild"),
@@ -114,7 +114,7 @@ def test_a_client_gets_what_is_for_the_name_that_it_asks_for(asked: Any, found: 
         ]
     )
     expected = {"a": "a and wild", "wild": "a and wild"}.get(found, found)
-    assert things.choose(asked) == expected
+    assert things.select(asked) == expected
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_a_client_gets_what_is_for_the_name_that_it_asks_for(asked: Any, found: 
     ],
 )
 def test_a_distinguished_name_is_text(name: Any, text: str) -> None:
-    assert show(name) == text
+    assert format_distinguished_name(name) == text
 
 
 def test_the_reader_agrees_with_openssl(tmp_path: Path) -> None:
     text = self_signed("x", [x509.DNSName("a.b"), x509.DNSName("*.c.d")])
     (tmp_path / "c.pem").write_text(text)
     theirs = ssl._ssl._test_decode_cert(str(tmp_path / "c.pem"))  # type: ignore[attr-defined]
-    read = first_certificate(text)
+    read = parse_first_certificate(text)
     assert tuple(value for _, value in theirs["subjectAltName"]) == read.names
     assert ssl.cert_time_to_seconds(theirs["notAfter"]) == read.not_after.timestamp()

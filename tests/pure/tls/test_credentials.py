@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from prefork.config import Config, resolve
-from prefork.config.flags import read
+from prefork.config.flags import parse_arguments
 from prefork.errors import MachineError, UsageError
-from prefork.tls.certificate_plan import TlsPlan, plan
-from prefork.tls.credentials import MOST_AGE, Credentials, load, stamps
+from prefork.tls.certificate_plan import TlsPlan, make_tls_plan
+from prefork.tls.credentials import MAX_CONTEXT_AGE, Credentials, read_credentials, read_file_stamps
 from tests.certificates import SECRET, Authority
 
 
@@ -104,13 +104,13 @@ WRONG = {
 
 
 def config(*words: str) -> Config:
-    return resolve([read(words)[0]]).config
+    return resolve([parse_arguments(words)[0]]).config
 
 
 def loaded(here: Path, *words: str) -> Credentials:
-    planned = plan(config(*words), str(here))
+    planned = make_tls_plan(config(*words), str(here))
     assert planned is not None
-    return load(planned)
+    return read_credentials(planned)
 
 
 @pytest.mark.parametrize("case", list(WRONG))
@@ -130,32 +130,38 @@ def test_what_may_not_be_read_is_the_machines_fault(ca: Authority, tmp_path: Pat
 
 
 def test_there_is_no_plan_without_certificates() -> None:
-    assert plan(Config(), "/") is None
+    assert make_tls_plan(Config(), "/") is None
 
 
 def test_paths_mean_the_same_in_any_folder(folder: Path) -> None:
     words = "--tls-cert good.pem --tls-key good.key --tls-cert /x.pem,key=y --tls-password file:w"
-    planned = plan(config(*words.split()), "/here")
+    planned = make_tls_plan(config(*words.split()), "/here")
     assert planned is not None
-    assert planned.files() == ["/here/good.pem", "/here/good.key", "/x.pem", "/here/y", "/here/w"]
+    assert planned.file_paths() == [
+        "/here/good.pem",
+        "/here/good.key",
+        "/x.pem",
+        "/here/y",
+        "/here/w",
+    ]
 
 
 def test_renewing_takes_what_is_right_and_leaves_what_is_not(tmp_path: Path) -> None:
     made = Authority(tmp_path)
     one, two = made.issue("one", "a.test"), made.issue("two", "b.test")
     credentials = loaded(tmp_path, "--tls-cert", "one.both")
-    files = credentials.plan.files()
+    files = credentials.plan.file_paths()
     assert credentials.context.certificate.names == ("a.test",)
-    assert credentials.stamps == stamps(files)
+    assert credentials.file_stamps == read_file_stamps(files)
     one.both.write_bytes(two.both.read_bytes() + b"\n")
-    assert credentials.stamps != stamps(files)
-    credentials.renew()
+    assert credentials.file_stamps != read_file_stamps(files)
+    credentials.reload()
     assert credentials.context.certificate.names == ("b.test",)
     context = credentials.context
     one.both.unlink()
-    assert stamps(files) == [None]
+    assert read_file_stamps(files) == [None]
     with pytest.raises(UsageError):
-        credentials.renew()
+        credentials.reload()
     assert credentials.context is context
 
 
@@ -169,32 +175,36 @@ def test_what_is_asked_of_clients_and_offered_to_them(folder: Path) -> None:
 
 
 def good_plan(folder: Path) -> TlsPlan:
-    made = plan(resolve([read(["--tls-cert", "good.both"])[0]]).config, str(folder))
+    made = make_tls_plan(
+        resolve([parse_arguments(["--tls-cert", "good.both"])[0]]).config, str(folder)
+    )
     assert made is not None
     return made
 
 
 def test_a_reload_goes_on_with_the_same_context_for_a_day(folder: Path) -> None:
     made = good_plan(folder)
-    credentials = load(made)
-    assert credentials.serves(made)
-    assert not credentials.serves(replace(made, minimum="1.3"))
-    now = stamps(made.files())
+    credentials = read_credentials(made)
+    assert credentials.is_current_for(made)
+    assert not credentials.is_current_for(replace(made, minimum="1.3"))
+    now = read_file_stamps(made.file_paths())
     os.utime(folder / "good.both", ns=(1, 1))
-    assert not credentials.serves(made)
-    credentials.stamps = stamps(made.files())
-    assert credentials.stamps != now
-    assert credentials.serves(made)
-    credentials.loaded_at -= MOST_AGE
-    assert not credentials.serves(made)
+    assert not credentials.is_current_for(made)
+    credentials.file_stamps = read_file_stamps(made.file_paths())
+    assert credentials.file_stamps != now
+    assert credentials.is_current_for(made)
+    credentials.loaded_at -= MAX_CONTEXT_AGE
+    assert not credentials.is_current_for(made)
 
 
 def test_suites_without_authenticated_encryption_are_off_unless_they_are_named(
     folder: Path,
 ) -> None:
     made = good_plan(folder)
-    ciphers = load(made).context.get_ciphers()
+    ciphers = read_credentials(made).context.get_ciphers()
     assert {cipher["protocol"] for cipher in ciphers} == {"TLSv1.2", "TLSv1.3"}
     assert all(cipher["aead"] for cipher in ciphers)
-    named = load(replace(made, ciphers="ECDHE-ECDSA-AES256-SHA384")).context.get_ciphers()
+    named = read_credentials(
+        replace(made, ciphers="ECDHE-ECDSA-AES256-SHA384")
+    ).context.get_ciphers()
     assert "ECDHE-ECDSA-AES256-SHA384" in {cipher["name"] for cipher in named}

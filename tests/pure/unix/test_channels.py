@@ -9,15 +9,15 @@ import pytest
 
 from prefork.errors import MachineError
 from prefork.unix.pipes import (
-    has_something,
+    has_data,
     open_life_pipe,
     open_ready_pipe,
     read_available,
     write_all,
 )
-from prefork.unix.poller import Waiter
-from prefork.unix.signals import Mailbox
-from tests.pure.children import no_descriptor_left
+from prefork.unix.poller import Poller
+from prefork.unix.signals import SignalQueue
+from tests.pure.children import no_free_descriptors
 
 
 def test_reading_a_pipe_never_waits_and_tells_nothing_from_the_end() -> None:
@@ -45,15 +45,15 @@ def test_writing_to_nobody_is_no_error() -> None:
 
 
 def test_a_pipe_that_cannot_be_opened_is_told() -> None:
-    with no_descriptor_left(), pytest.raises(MachineError, match="Too many open files"):
+    with no_free_descriptors(), pytest.raises(MachineError, match="Too many open files"):
         open_ready_pipe()
 
 
 @contextmanager
-def mailbox(*wanted: signal.Signals) -> Iterator[Mailbox]:
+def mailbox(*wanted: signal.Signals) -> Iterator[SignalQueue]:
     """A mailbox; the handlers that were there before come back."""
     before = {signum: signal.getsignal(signum) for signum in wanted}
-    box = Mailbox(wanted)
+    box = SignalQueue(wanted)
     try:
         yield box
     finally:
@@ -79,15 +79,15 @@ def test_a_handler_that_runs_after_its_byte_was_read_wakes_the_loop_again() -> N
         assert callable(handler)
         assert box.collect() == [], "the interpreter's byte is read, and the handler has not run"
         handler(signal.SIGUSR1, None)
-        assert has_something(box.fd)
+        assert has_data(box.fd)
         assert box.collect() == [signal.SIGUSR1]
-        assert not has_something(box.fd)
+        assert not has_data(box.fd)
 
 
 def test_post_wakes_whoever_waits_for_it() -> None:
     with mailbox(signal.SIGUSR1) as box:
-        waiter = Waiter()
-        waiter.watch(box.fd, box.collect)
+        waiter = Poller()
+        waiter.add_reader(box.fd, box.collect)
         assert list(waiter.wait(0)) == []
         signal.raise_signal(signal.SIGUSR1)
         (react,) = waiter.wait(20)

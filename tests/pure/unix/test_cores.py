@@ -8,9 +8,9 @@ import pytest
 from prefork.unix.cores import usable_cores
 from prefork.unix.memory import out_of_memory_kills
 from prefork.unix.process import (
-    Death,
+    ExitStatus,
 )
-from tests.pure.children import born
+from tests.pure.children import fork_child
 
 MY_CORES = len(os.sched_getaffinity(0))
 
@@ -40,7 +40,7 @@ def test_an_affinity_of_one_core_is_one_core() -> None:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
         return usable_cores("/nowhere")
 
-    assert born(life).reap() == Death(1, None)
+    assert fork_child(life).reap() == ExitStatus(1, None)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from prefork.unix import memory
-from prefork.unix.accept_queue import waiting
-from prefork.unix.cpu_usage import Cores, Shares
-from prefork.unix.process import Death
-from tests.pure.children import born
+from prefork.unix.accept_queue import accept_queue_length
+from prefork.unix.cpu_usage import CoreUsage, ProcessCpuShares
+from prefork.unix.process import ExitStatus
+from tests.pure.children import fork_child
 
 MB = 2**20
 CORE = min(os.sched_getaffinity(0))
@@ -42,21 +42,21 @@ def listening(kind: str, folder: Path) -> socket.socket:
 @pytest.mark.parametrize("kind", ["127.0.0.1", "::1", "unix"])
 def test_a_queue_is_as_long_as_nobody_accepts(kind: str, tmp_path: Path) -> None:
     with listening(kind, tmp_path) as listener:
-        assert waiting(listener) == 0
+        assert accept_queue_length(listener) == 0
         clients = [socket.socket(listener.family) for _ in range(3)]
         for client in clients:
             client.connect(listener.getsockname())
-        assert waiting(listener) == 3
+        assert accept_queue_length(listener) == 3
         listener.accept()[0].close()
-        assert waiting(listener) == 2
+        assert accept_queue_length(listener) == 2
         for client in clients:
             client.close()
-    assert waiting(listener) == 0, "it is closed"
+    assert accept_queue_length(listener) == 0, "it is closed"
 
 
 def test_a_socket_that_does_not_listen_has_no_queue() -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        assert waiting(sock) == 0
+        assert accept_queue_length(sock) == 0
 
 
 def stat(busy: int, idle: int) -> str:
@@ -69,11 +69,11 @@ def stat(busy: int, idle: int) -> str:
 
 
 def test_the_share_of_our_cores_that_was_used_since_the_last_look(tmp_path: Path) -> None:
-    cores = Cores(write(tmp_path, {"proc/stat": stat(100, 100)}))
-    assert cores.look(1.0) == 0.0
+    cores = CoreUsage(write(tmp_path, {"proc/stat": stat(100, 100)}))
+    assert cores.measure(1.0) == 0.0
     write(tmp_path, {"proc/stat": stat(130, 110)})
-    assert cores.look(2.0) == 0.75
-    assert cores.look(3.0) == 0.0, "nothing has moved"
+    assert cores.measure(2.0) == 0.75
+    assert cores.measure(3.0) == 0.0, "nothing has moved"
 
 
 @pytest.mark.parametrize(
@@ -94,23 +94,23 @@ def test_half_a_core_can_be_full_while_the_machine_is_idle(
     files = {f"sys/fs/cgroup/{name}": text for name, text in limit.items()}
     write(tmp_path, {"proc/self/cgroup": cgroup, "proc/stat": stat(100, 100), **files})
     write(tmp_path, {f"sys/fs/cgroup/{used}": factor.format(1_000_000)})
-    cores = Cores(str(tmp_path))
-    assert cores.look(10.0) == 0.0
+    cores = CoreUsage(str(tmp_path))
+    assert cores.measure(10.0) == 0.0
     write(tmp_path, {f"sys/fs/cgroup/{used}": factor.format(1_400_000)})
-    assert cores.look(11.0) == pytest.approx(0.8)
+    assert cores.measure(11.0) == pytest.approx(0.8)
 
 
 def test_a_machine_that_tells_nothing_is_idle(tmp_path: Path) -> None:
-    cores = Cores(str(tmp_path))
-    assert cores.look(1.0) == cores.look(2.0) == 0.0
+    cores = CoreUsage(str(tmp_path))
+    assert cores.measure(1.0) == cores.measure(2.0) == 0.0
     write(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "50000 100000"})
-    assert cores.look(3.0) == 0.0
+    assert cores.measure(3.0) == 0.0
 
 
 def test_our_own_cores_can_be_looked_at() -> None:
-    cores = Cores()
-    cores.look(1.0)
-    assert 0.0 <= cores.look(2.0) <= 1.0
+    cores = CoreUsage()
+    cores.measure(1.0)
+    assert 0.0 <= cores.measure(2.0) <= 1.0
 
 
 def test_a_process_that_runs_has_a_share_and_one_that_sleeps_has_none() -> None:
@@ -118,22 +118,22 @@ def test_a_process_that_runs_has_a_share_and_one_that_sleeps_has_none() -> None:
         while True:
             pass
 
-    spinning, sleeping = born(spin), born(lambda: signal.pause() or 0)
-    shares, looked = Shares(), time.monotonic()
+    spinning, sleeping = fork_child(spin), fork_child(lambda: signal.pause() or 0)
+    shares, looked = ProcessCpuShares(), time.monotonic()
     pids = [spinning.pid, sleeping.pid]
     try:
-        assert shares.look(pids, looked) == {}
+        assert shares.measure(pids, looked) == {}
         while True:
-            found = shares.look(pids, looked + 1.0)
+            found = shares.measure(pids, looked + 1.0)
             looked += 1.0
             if sum(found[spinning.pid]) and not sum(found[sleeping.pid]):
                 break
     finally:
         for child in (spinning, sleeping):
-            child.send(signal.SIGKILL)
-            assert child.reap() == Death(None, "SIGKILL")
-    assert shares.look(pids, looked + 1.0) == dict.fromkeys(pids, (0.0, 0.0)), "they are gone"
-    assert shares.look([], looked + 2.0) == {}
+            child.send_signal(signal.SIGKILL)
+            assert child.reap() == ExitStatus(None, "SIGKILL")
+    assert shares.measure(pids, looked + 1.0) == dict.fromkeys(pids, (0.0, 0.0)), "they are gone"
+    assert shares.measure([], looked + 2.0) == {}
 
 
 # Memory.
@@ -142,12 +142,12 @@ MEMINFO = f"MemTotal: {1000 * 1024} kB\nMemFree: 1 kB\nMemAvailable: {400 * 1024
 
 
 def test_without_a_limit_it_is_the_machine_that_counts(tmp_path: Path) -> None:
-    assert memory.available(str(tmp_path)) == (0, 0)
+    assert memory.available_memory(str(tmp_path)) == (0, 0)
     root = write(tmp_path, {"proc/meminfo": MEMINFO, "proc/self/cgroup": "0::/a\n4:memory:/a"})
     write(tmp_path, {"sys/fs/cgroup/a/memory.max": "max", "sys/fs/cgroup/a/memory.current": "5"})
     write(tmp_path, {"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "9223372036854771712"})
     write(tmp_path, {"sys/fs/cgroup/memory/a/memory.usage_in_bytes": "5"})
-    assert memory.available(root) == (400 * MB, 1000 * MB)
+    assert memory.available_memory(root) == (400 * MB, 1000 * MB)
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,11 @@ def test_the_narrowest_cgroup_around_us_counts_without_its_caches(
             f"{base}/{used}": str(250 * MB),
         },
     )
-    assert memory.available(root) == (50 * MB, 300 * MB)
+    assert memory.available_memory(root) == (50 * MB, 300 * MB)
     write(tmp_path, {f"{base}/memory.stat": f"anon 7\n{cached} {20 * MB}"})
-    assert memory.available(root) == (70 * MB, 300 * MB)
+    assert memory.available_memory(root) == (70 * MB, 300 * MB)
 
 
 def test_this_machine_has_memory() -> None:
-    free, total = memory.available()
+    free, total = memory.available_memory()
     assert 0 < free <= total

@@ -8,9 +8,15 @@ from time import monotonic
 import pytest
 
 from prefork.unix import descriptor_disposal
-from prefork.unix.descriptor_disposal import DescriptorError, close_shut, do_elsewhere, look, take
+from prefork.unix.descriptor_disposal import (
+    UnexpectedDescriptorError,
+    peek,
+    receive_plain,
+    run_in_child,
+    shutdown_and_close,
+)
 from prefork.unix.notify import NotifySocket
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from tests.hostile.attacks import lingering
 
 SOON = 10.0
@@ -20,10 +26,10 @@ KINDS = [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM]
 
 
 @pytest.fixture
-def waiter() -> Iterator[Waiter]:
-    made = Waiter()
+def waiter() -> Iterator[Poller]:
+    made = Poller()
     yield made
-    descriptor_disposal.wait_for_all()
+    descriptor_disposal.wait_for_children()
     made.close_copy()
 
 
@@ -47,40 +53,40 @@ def hostile(kind: int, *messages: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_descriptor_is_seen_and_not_received(waiter: Waiter, kind: int) -> None:
+def test_a_descriptor_is_seen_and_not_received(waiter: Poller, kind: int) -> None:
     ours = hostile(kind)
     before = os.listdir("/proc/self/fd")
-    seen = look(ours, 100)
+    seen = peek(ours, 100)
     assert (seen.data, seen.has_descriptors) == (b"gift", True)
-    with pytest.raises(DescriptorError):
-        take(ours, 100)
+    with pytest.raises(UnexpectedDescriptorError):
+        receive_plain(ours, 100)
     assert os.listdir("/proc/self/fd") == before
-    close_shut(waiter, ours)
+    shutdown_and_close(waiter, ours)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_packet_that_is_before_it_is_taken(waiter: Waiter, kind: int) -> None:
+def test_a_packet_that_is_before_it_is_taken(waiter: Poller, kind: int) -> None:
     ours = hostile(kind, b"one", b"x" * 5000)
-    assert take(ours, 10_000) == b"one"
-    assert take(ours, 10_000) == b"x" * 5000
-    with pytest.raises(DescriptorError):
-        take(ours, 10_000)
-    close_shut(waiter, ours)
+    assert receive_plain(ours, 10_000) == b"one"
+    assert receive_plain(ours, 10_000) == b"x" * 5000
+    with pytest.raises(UnexpectedDescriptorError):
+        receive_plain(ours, 10_000)
+    shutdown_and_close(waiter, ours)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("before", [(), (b"one",), (b"", b"")])
 def test_a_socket_is_closed_whatever_waits_in_it(
-    waiter: Waiter, kind: int, before: tuple[bytes, ...]
+    waiter: Poller, kind: int, before: tuple[bytes, ...]
 ) -> None:
     ours = hostile(kind, *before)
-    close_shut(waiter, ours)
+    shutdown_and_close(waiter, ours)
     assert ours.fileno() == -1
 
 
-def test_many_are_closed_by_few(waiter: Waiter) -> None:
+def test_many_are_closed_by_few(waiter: Poller) -> None:
     for _ in range(20):
-        close_shut(waiter, hostile(socket.SOCK_STREAM))
+        shutdown_and_close(waiter, hostile(socket.SOCK_STREAM))
     assert len(descriptor_disposal._children) == 1
     while descriptor_disposal._children:
         for react in waiter.wait(SOON):
@@ -94,27 +100,27 @@ def test_a_packet_that_is_too_long_is_a_value_error() -> None:
         theirs.send(b"x" * 101)
         theirs.send(b"y" * 100)
         with pytest.raises(ValueError, match="more than 100 bytes"):
-            take(ours, 100)
-        assert take(ours, 100) == b"y" * 100
+            receive_plain(ours, 100)
+        assert receive_plain(ours, 100) == b"y" * 100
         with pytest.raises(BlockingIOError):
-            take(ours, 100)
+            receive_plain(ours, 100)
         theirs.close()
-        assert take(ours, 100) == b""
+        assert receive_plain(ours, 100) == b""
 
 
-def test_a_job_that_never_ends_is_ended(waiter: Waiter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_never_ends_is_ended(waiter: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descriptor_disposal, "PATIENCE", 0.1)
     ended: list[bool] = []
-    do_elsewhere(waiter, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
+    run_in_child(waiter, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
     (child,) = descriptor_disposal._children
-    assert descriptor_disposal.knows_pid(child.pid)
+    assert descriptor_disposal.is_own_child(child.pid)
     while not ended:
         for react in waiter.wait(SOON):
             react()
-    assert not descriptor_disposal.knows_pid(child.pid)
+    assert not descriptor_disposal.is_own_child(child.pid)
 
 
-def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(waiter: Waiter) -> None:
+def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(waiter: Poller) -> None:
     notify = NotifySocket()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.connect("\0" + notify.address[1:])
@@ -123,13 +129,13 @@ def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(waiter: Wait
         os.close(fd)
         end.send(b"READY=1")
         assert [notice.data for notice in notify.read()] == [b"BARRIER=1"]
-        assert notify.is_held
+        assert notify.is_paused
         assert list(notify.read()) == []
         gone: list[bool] = []
-        do_elsewhere(waiter, notify.drop, lambda: gone.append(True))
+        run_in_child(waiter, notify.discard_next, lambda: gone.append(True))
         while not gone:
             for react in waiter.wait(SOON):
                 react()
-        notify.is_held = False
+        notify.is_paused = False
         assert [notice.data for notice in notify.read()] == [b"READY=1"]
     notify.hang_up(waiter)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from prefork.unix.directory import Directory, ForeignFileError, locate
+from prefork.unix.directory import Directory, UntrustedFileError, resolve_file
 from prefork.unix.path_trust import ParentError
-from prefork.unix.process import Death
-from prefork.unix.regular_file import NotRegularError
-from tests.pure.children import as_root, born
+from prefork.unix.process import ExitStatus
+from prefork.unix.regular_file import NotRegularFileError
+from tests.pure.children import as_root, fork_child
 
 OTHER, THIRD = 65534, 65533
 
@@ -60,7 +60,7 @@ def test_what_is_no_directory_is_told(above: Path) -> None:
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         Directory.open(above / "circle")
     with pytest.raises(IsADirectoryError):
-        Directory.of("..")
+        Directory.open_parent("..")
 
 
 def test_missing_components_are_made(above: Path) -> None:
@@ -88,38 +88,38 @@ def test_it_stays_the_same_when_its_name_is_another_ones(above: Path) -> None:
         assert [path.name for path in above.rglob("one")] == ["one"]
         assert (above / "away" / "one").exists()
         folder.reopen()
-        assert folder.names() == []
+        assert folder.listdir() == []
         assert folder.status.st_ino == inode(above / "folder")
 
 
 def test_files_in_it(above: Path) -> None:
     with Directory.open(above) as folder:
-        folder.replace("file", b"one", 0o600)
-        folder.replace("file", b"two", 0o640)
+        folder.write_atomically("file", b"one", 0o600)
+        folder.write_atomically("file", b"two", 0o640)
         assert folder.read("file", 3) == b"two"
         assert stat.S_IMODE((above / "file").stat().st_mode) == 0o640
         with pytest.raises(FileExistsError):
             folder.create("file", 0o600)
         (above / "link").symlink_to("file")
         (above / "hard").hardlink_to(above / "file")
-        with pytest.raises(NotRegularError, match="it is a symlink"):
+        with pytest.raises(NotRegularFileError, match="it is a symlink"):
             folder.open_regular("link")
-        with pytest.raises(ForeignFileError, match="it is a hard link"):
+        with pytest.raises(UntrustedFileError, match="it is a hard link"):
             folder.open_regular("hard")
         folder.remove("hard")
         folder.remove("missing")
         with open(folder.open_or_create("file", os.O_RDWR, 0o600)) as file:
-            assert folder.holds("file", file.fileno())
+            assert folder.is_same_file("file", file.fileno())
             folder.rename("file", "other")
-            assert not folder.holds("file", file.fileno())
-            assert folder.look("file") is None
-        assert sorted(folder.names()) == ["folder", "link", "other"]
+            assert not folder.is_same_file("file", file.fileno())
+            assert folder.lstat("file") is None
+        assert sorted(folder.listdir()) == ["folder", "link", "other"]
 
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing(above: Path) -> None:
     (above / "file").mkdir()
     with Directory.open(above) as folder, pytest.raises(IsADirectoryError):
-        folder.replace("file", b"one", 0o600)
+        folder.write_atomically("file", b"one", 0o600)
     assert sorted(path.name for path in above.iterdir()) == ["file", "folder"]
 
 
@@ -127,19 +127,19 @@ def test_a_file_is_located_through_symlinks_that_are_good(above: Path) -> None:
     (above / "first").symlink_to("folder/second")
     (above / "folder" / "second").symlink_to(above / "file")
     seen: list[str] = []
-    folder, name = locate(str(above / "first"), lambda where, _: seen.append(where.path.name))
+    folder, name = resolve_file(str(above / "first"), lambda where, _: seen.append(where.path.name))
     with folder:
         assert (folder.status.st_ino, name) == (inode(above), "file")
     assert seen == ["above", "folder"]
 
     def refuse(_where: Directory, _link: os.stat_result) -> None:
-        raise ForeignFileError("no")
+        raise UntrustedFileError("no")
 
-    with pytest.raises(ForeignFileError):
-        locate(str(above / "first"), refuse)
+    with pytest.raises(UntrustedFileError):
+        resolve_file(str(above / "first"), refuse)
     (above / "circle").symlink_to("circle")
     with pytest.raises(OSError, match="Too many levels"):
-        locate(str(above / "circle"), lambda *_: None)
+        resolve_file(str(above / "circle"), lambda *_: None)
 
 
 @as_root
@@ -149,13 +149,13 @@ def test_root_follows_a_link_of_another_user_to_that_users_folders_only(
 ) -> None:
     (above / "link").symlink_to("folder")
     os.chown(above / "link", OTHER, OTHER, follow_symlinks=False)
-    with pytest.raises(ForeignFileError, match="link is a symlink of user nobody's to a dir"):
+    with pytest.raises(UntrustedFileError, match="link is a symlink of user nobody's to a dir"):
         Directory.open(above / "link")
     os.chown(above / "folder", owner, owner)
     if owner == OTHER:
         assert opened(above / "link") == inode(above / "folder")
     else:
-        with pytest.raises(ForeignFileError):
+        with pytest.raises(UntrustedFileError):
             Directory.open(above / "link")
 
 
@@ -170,7 +170,7 @@ def test_other_users_follow_each_link(above: Path) -> None:
         os.setuid(OTHER)
         return 0 if opened(Path("link")) == found else 1
 
-    assert born(life).reap() == Death(0, None)
+    assert fork_child(life).reap() == ExitStatus(0, None)
 
 
 # Parents.
@@ -204,5 +204,5 @@ def test_in_a_sticky_folder_links_of_others_do_not_pass(above: Path) -> None:
     assert opened(above / "link", strict=True) == inode(above / "folder")
     os.chown(above / "link", OTHER, OTHER, follow_symlinks=False)
     os.chown(above / "folder", OTHER, OTHER)
-    with pytest.raises(ForeignFileError):
+    with pytest.raises(UntrustedFileError):
         Directory.open(above / "link", strict=True)

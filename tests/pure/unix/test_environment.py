@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import os
-from prefork.unix.environment import take_out
+from prefork.unix.environment import pop_secret
 
 def shown():
     with open("/proc/self/environ", "rb") as file:
@@ -13,9 +13,9 @@ def shown():
 
 before = shown()
 assert b"WORD=secret" in before
-assert take_out("WORD") == b"secret \\xff=x"
-assert take_out("WORD") is None
-assert take_out("MISSING") is None
+assert pop_secret("WORD") == b"secret \\xff=x"
+assert pop_secret("WORD") is None
+assert pop_secret("MISSING") is None
 assert "WORD" not in os.environ
 assert b"secret" not in shown()
 assert len(shown()) == len(before)
@@ -28,7 +28,7 @@ assert os.waitpid(pid, 0)[1] == 0
 seen = os.popen("env").read()
 assert "secret" not in seen and "OTHER=stays" in seen
 os.environb[b"NEW"] = b"secret"
-assert take_out("NEW") == b"secret"  # it was never in that memory
+assert pop_secret("NEW") == b"secret"  # it was never in that memory
 """
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from prefork.config.addresses import Unix
+from prefork.config.addresses import UnixAddress
 from prefork.errors import MachineError
 from prefork.unix import append_file
 from prefork.unix.append_file import open_append
-from prefork.unix.listeners import open_listeners, refit
+from prefork.unix.listeners import open_listeners, update_listener
 from prefork.unix.pidfile import PidFile
 from tests.pure.children import as_root
 
@@ -122,7 +122,7 @@ def test_a_file_of_somebody_elses_where_everybody_may_put_one(
     with pytest.raises(MachineError, match="every user may write into its folder"):
         append(path)
     assert path.read_text() == "line\n"
-    append_file.trust(OTHER)
+    append_file.set_worker_user(OTHER)
     append(path)
     assert path.read_text() == "line\n" * 2
 
@@ -134,7 +134,7 @@ def test_a_file_of_somebody_elses_where_everybody_may_put_one(
 def test_a_socket_is_not_bound_through_a_symlink(path: Path, target: Path, exists: bool) -> None:
     path.symlink_to(target if exists else path.parent / "nothing")
     with pytest.raises(MachineError, match="the path exists and is no socket"):
-        open_listeners(Unix(str(path), 0o666), 8)
+        open_listeners(UnixAddress(str(path), 0o666), 8)
     assert path.is_symlink()
     assert list(path.parent.iterdir()) == [path]
     assert target.stat().st_mode & 0o777 != 0o666
@@ -146,14 +146,14 @@ def test_a_symlink_to_a_socket_that_nobody_hears_is_left_alone(path: Path, tmp_p
         sock.bind(str(stale))
     path.symlink_to(stale)
     with pytest.raises(MachineError, match="the path exists and is no socket"):
-        open_listeners(Unix(str(path)), 8)
+        open_listeners(UnixAddress(str(path)), 8)
     assert path.is_symlink()
     assert stale.exists()
 
 
 @as_root
 def test_mode_and_owner_are_the_sockets_own(path: Path) -> None:
-    (listener,) = open_listeners(Unix(str(path), 0o640, f"{OTHER}:1"), 8)
+    (listener,) = open_listeners(UnixAddress(str(path), 0o640, f"{OTHER}:1"), 8)
     status = path.stat()
     assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o640, OTHER, 1)
     listener.close()
@@ -161,13 +161,13 @@ def test_mode_and_owner_are_the_sockets_own(path: Path) -> None:
 
 
 def test_a_socket_that_took_the_place_of_ours_keeps_its_mode(path: Path) -> None:
-    (ours,) = open_listeners(Unix(str(path)), 8)
+    (ours,) = open_listeners(UnixAddress(str(path)), 8)
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         path.chmod(0o600)
         with pytest.raises(MachineError, match="another file is in its place"):
-            refit(ours, Unix(str(path), 0o666), 8)
+            update_listener(ours, UnixAddress(str(path), 0o666), 8)
         assert path.stat().st_mode & 0o777 == 0o600
         ours.close()
         assert path.exists()
@@ -181,7 +181,7 @@ def test_what_is_behind_a_symlink_of_another_user_is_not_ours_to_make(path: Path
     before = sorted(path.parent.parent.iterdir())
     where = str(theirs / "file")
     with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
-        open_listeners(Unix(where), 8)
+        open_listeners(UnixAddress(where), 8)
     with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
         PidFile(where)
     with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
@@ -213,9 +213,9 @@ def test_a_log_is_given_to_the_user_of_the_workers(
     monkeypatch.setattr(append_file, "_heir", (None, None))
     path.touch()
     path.parent.chmod(folder_mode)
-    append_file.trust(OTHER, OTHER)
-    append_file.give_log(str(path))
+    append_file.set_worker_user(OTHER, OTHER)
+    append_file.prepare_log(str(path))
     assert path.stat().st_uid == (OTHER if folder_mode == 0o755 else 0)
     path.unlink()
-    append_file.give_log(str(path))
+    append_file.prepare_log(str(path))
     assert path.stat().st_uid == OTHER

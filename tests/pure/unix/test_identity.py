@@ -7,42 +7,42 @@ from collections.abc import Callable
 import pytest
 
 from prefork.errors import MachineError, UsageError
-from prefork.unix.identity import Identity, look_up
+from prefork.unix.identity import Identity, resolve_identity
 from prefork.unix.process import (
-    Death,
+    ExitStatus,
 )
-from tests.pure.children import as_root, born
+from tests.pure.children import as_root, fork_child
 
 
 def test_without_user_and_group_we_stay_who_we_are() -> None:
-    assert look_up("", "") == Identity()
+    assert resolve_identity("", "") == Identity()
 
 
 @pytest.mark.parametrize("user", ["no-such-user", "9" * 30])
 def test_an_unknown_user_is_told(user: str) -> None:
     with pytest.raises(UsageError, match=f"no user is called '{user}'; see `getent passwd`"):
-        look_up(user, "")
+        resolve_identity(user, "")
 
 
 @pytest.mark.parametrize("group", ["no-such-group", "9" * 30])
 def test_an_unknown_group_is_told(group: str) -> None:
     with pytest.raises(UsageError, match=f"no group is called '{group}'; see `getent group`"):
-        look_up("", group)
+        resolve_identity("", group)
 
 
 def test_a_number_that_no_list_knows_needs_a_group() -> None:
     with pytest.raises(UsageError, match="name a group, too"):
-        look_up("4000000001", "")
+        resolve_identity("4000000001", "")
 
 
 @as_root
 def test_numbers_that_no_list_knows_are_taken_as_they_are() -> None:
-    assert look_up("4000000001", "4000000002") == Identity(4000000001, 4000000002, "")
+    assert resolve_identity("4000000001", "4000000002") == Identity(4000000001, 4000000002, "")
 
 
 def _as(user: str, look: Callable[[], int]) -> int:
     """What ``look`` returns in a child that became ``user``."""
-    child = born(lambda: (look_up(user, "").assume(), look())[1])
+    child = fork_child(lambda: (resolve_identity(user, "").assume(), look())[1])
     death = child.reap()
     assert death.signal is None
     assert death.code is not None
@@ -53,10 +53,10 @@ def _as(user: str, look: Callable[[], int]) -> int:
 def test_a_name_brings_its_number_and_its_group() -> None:
     nobody = pwd.getpwnam("nobody")
     expected = Identity(nobody.pw_uid, nobody.pw_gid, "nobody")
-    assert look_up("nobody", "") == expected
-    assert look_up(str(nobody.pw_uid), "") == expected
-    assert look_up("nobody", "0") == Identity(nobody.pw_uid, 0, "nobody")
-    assert look_up("", "0") == Identity(None, 0, "")
+    assert resolve_identity("nobody", "") == expected
+    assert resolve_identity(str(nobody.pw_uid), "") == expected
+    assert resolve_identity("nobody", "0") == Identity(nobody.pw_uid, 0, "nobody")
+    assert resolve_identity("", "0") == Identity(None, 0, "")
 
 
 @as_root
@@ -81,21 +81,21 @@ def test_a_group_alone_leaves_the_user_and_drops_the_other_groups() -> None:
     nobody = pwd.getpwnam("nobody")
 
     def life() -> int:
-        look_up("", str(nobody.pw_gid)).assume()
+        resolve_identity("", str(nobody.pw_gid)).assume()
         return int(
             (os.getuid(), os.getgid(), os.getgroups()) != (0, nobody.pw_gid, [nobody.pw_gid])
         )
 
-    assert born(life).reap() == Death(0, None)
+    assert fork_child(life).reap() == ExitStatus(0, None)
 
 
 @as_root
 def test_only_root_may_run_workers_as_somebody_else() -> None:
     def look() -> int:
-        if look_up("nobody", "") != Identity():
+        if resolve_identity("nobody", "") != Identity():
             return 1
         try:
-            look_up("root", "")
+            resolve_identity("root", "")
         except MachineError as error:
             return int("only root can change user and group" not in str(error))
         return 2

@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from prefork.config.addresses import Inherited, Tcp, Unix, parse_address
+from prefork.config.addresses import InheritedSocket, TcpAddress, UnixAddress, parse_address
 from prefork.errors import MachineError, UsageError
-from prefork.unix.listen_check import listens
-from prefork.unix.listeners import Listener, adopt, backlog_ceiling, open_listeners, refit
+from prefork.unix.listen_check import is_program_listening
+from prefork.unix.listeners import (
+    Listener,
+    adopt_inherited_socket,
+    kernel_backlog_limit,
+    open_listeners,
+    update_listener,
+)
 from tests.pure.children import as_root
 
 
@@ -48,7 +54,7 @@ def answers(sock: socket.socket) -> bool:
 
 
 def test_port_zero_lets_the_kernel_choose_and_the_listener_says_which() -> None:
-    with listening(Tcp("127.0.0.1", 0)) as (listener,):
+    with listening(TcpAddress("127.0.0.1", 0)) as (listener,):
         port = listener.socket.getsockname()[1]
         assert port > 0
         assert str(listener) == f"127.0.0.1:{port}"
@@ -56,7 +62,7 @@ def test_port_zero_lets_the_kernel_choose_and_the_listener_says_which() -> None:
 
 
 def test_a_listener_never_blocks_is_not_inherited_by_programs_and_has_no_delay() -> None:
-    with listening(Tcp("127.0.0.1", 0)) as (listener,):
+    with listening(TcpAddress("127.0.0.1", 0)) as (listener,):
         assert listener.socket.getblocking() is False
         assert listener.socket.get_inheritable() is False
         assert listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -82,7 +88,7 @@ def test_ipv6_is_listened_on_and_shown_in_brackets() -> None:
 
 def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
     found = {info[4][0] for info in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
-    with listening(Tcp("localhost", 0)) as opened:
+    with listening(TcpAddress("localhost", 0)) as opened:
         names = {listener.socket.getsockname()[0] for listener in opened}
     assert names
     assert names <= found
@@ -90,35 +96,35 @@ def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
 
 
 def test_a_port_in_use_names_its_user_and_the_next_step() -> None:
-    with listening(Tcp("127.0.0.1", 0)) as (first,):
+    with listening(TcpAddress("127.0.0.1", 0)) as (first,):
         port = first.socket.getsockname()[1]
-        told = refusal(Tcp("127.0.0.1", port))
+        told = refusal(TcpAddress("127.0.0.1", port))
     assert told.startswith(f"cannot listen on 127.0.0.1:{port}: the port is in use")
     assert f"by pid {os.getpid()} (" in told
     assert told.endswith("; stop it or choose another port")
 
 
 def test_a_closed_port_is_free_again_at_once() -> None:
-    with listening(Tcp("127.0.0.1", 0)) as (first,):
+    with listening(TcpAddress("127.0.0.1", 0)) as (first,):
         port = first.socket.getsockname()[1]
         assert answers(first.socket)
-    with listening(Tcp("127.0.0.1", port)) as (second,):
+    with listening(TcpAddress("127.0.0.1", port)) as (second,):
         assert answers(second.socket)
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     # TEST-NET-1, which nobody has (RFC 5737).
-    assert refusal(Tcp("192.0.2.1", 0)).endswith("this machine has no such address")
+    assert refusal(TcpAddress("192.0.2.1", 0)).endswith("this machine has no such address")
 
 
 @pytest.mark.parametrize("host", ["prefork.invalid", "a..b", "x" * 64])
 def test_a_name_that_does_not_resolve_is_a_mistake_of_the_caller(host: str) -> None:
-    assert refusal(Tcp(host, 80), UsageError).startswith(f"cannot listen on {host}:80: ")
+    assert refusal(TcpAddress(host, 80), UsageError).startswith(f"cannot listen on {host}:80: ")
 
 
 def test_a_unix_socket_is_made_with_the_mode_that_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
-    with listening(Unix(str(path), 0o640)) as (listener,):
+    with listening(UnixAddress(str(path), 0o640)) as (listener,):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
         assert str(listener) == f"unix:{path}"
         assert answers(listener.socket)
@@ -129,15 +135,15 @@ def test_a_unix_socket_is_made_with_the_mode_that_was_asked_for(tmp_path: Path) 
 def test_a_unix_socket_is_given_to_the_owner_that_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     nobody = pwd.getpwnam("nobody")
-    with listening(Unix(str(path), None, "nobody")):
+    with listening(UnixAddress(str(path), None, "nobody")):
         assert (path.stat().st_uid, path.stat().st_gid) == (nobody.pw_uid, os.getegid())
-    with listening(Unix(str(path), None, f":{nobody.pw_gid}")):
+    with listening(UnixAddress(str(path), None, f":{nobody.pw_gid}")):
         assert (path.stat().st_uid, path.stat().st_gid) == (os.geteuid(), nobody.pw_gid)
 
 
 def test_an_owner_that_does_not_exist_leaves_no_socket_behind(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
-    assert "no user is called" in refusal(Unix(str(path), None, "no-such-user"), UsageError)
+    assert "no user is called" in refusal(UnixAddress(str(path), None, "no-such-user"), UsageError)
     assert not path.exists()
 
 
@@ -147,12 +153,12 @@ def test_a_stale_unix_socket_is_taken_over(tmp_path: Path) -> None:
         dead.bind(str(path))
         dead.listen()
     assert path.is_socket()
-    with listening(Unix(str(path))) as (listener,):
+    with listening(UnixAddress(str(path))) as (listener,):
         assert answers(listener.socket)
 
 
 def test_a_live_unix_socket_is_refused_and_left_to_its_owner(tmp_path: Path) -> None:
-    address = Unix(str(tmp_path / "app.sock"))
+    address = UnixAddress(str(tmp_path / "app.sock"))
     with listening(address) as (owner,):
         assert "another server is using it; stop that one first" in refusal(address)
         probe, _ = owner.socket.accept()
@@ -161,7 +167,7 @@ def test_a_live_unix_socket_is_refused_and_left_to_its_owner(tmp_path: Path) -> 
 
 
 def test_a_unix_socket_whose_backlog_is_full_counts_as_live(tmp_path: Path) -> None:
-    address = Unix(str(tmp_path / "app.sock"))
+    address = UnixAddress(str(tmp_path / "app.sock"))
     with listening(address, backlog=1) as (owner,):
         clients = []
         try:
@@ -179,21 +185,21 @@ def test_a_unix_socket_whose_backlog_is_full_counts_as_live(tmp_path: Path) -> N
 def test_a_path_that_is_no_socket_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
-    assert "exists and is no socket; remove it" in refusal(Unix(str(path)))
+    assert "exists and is no socket; remove it" in refusal(UnixAddress(str(path)))
     assert path.read_text() == "data"
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
-    told = refusal(Unix(str(tmp_path / "missing/app.sock")))
+    told = refusal(UnixAddress(str(tmp_path / "missing/app.sock")))
     assert told.endswith("no such file or directory")
 
 
 def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
-    assert refusal(Unix(str(tmp_path / ("x" * 200)))).endswith("path too long")
+    assert refusal(UnixAddress(str(tmp_path / ("x" * 200)))).endswith("path too long")
 
 
 def test_a_path_is_not_removed_when_it_is_somebody_elses_by_now(tmp_path: Path) -> None:
-    address = Unix(str(tmp_path / "app.sock"))
+    address = UnixAddress(str(tmp_path / "app.sock"))
     with listening(address):
         os.unlink(address.path)
         (second,) = open_listeners(address, 5)
@@ -204,7 +210,7 @@ def test_a_path_is_not_removed_when_it_is_somebody_elses_by_now(tmp_path: Path) 
 
 def test_a_path_that_is_gone_already_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
-    with listening(Unix(str(path))):
+    with listening(UnixAddress(str(path))):
         path.unlink()
     assert not path.exists()
 
@@ -216,7 +222,7 @@ def test_an_inherited_listener_is_adopted(tmp_path: Path) -> None:
             opened.listen()
             fd = os.dup(opened.fileno())
             os.set_inheritable(fd, True)
-            with listening(Inherited(fd)) as (listener,):
+            with listening(InheritedSocket(fd)) as (listener,):
                 assert listener.socket.fileno() == fd
                 assert listener.socket.getblocking() is False
                 assert os.get_inheritable(fd) is False
@@ -227,51 +233,53 @@ def test_an_inherited_listener_is_adopted(tmp_path: Path) -> None:
 def test_an_inherited_socket_that_is_only_bound_begins_to_listen() -> None:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
-        with listening(Inherited(os.dup(opened.fileno()))) as (listener,):
+        with listening(InheritedSocket(os.dup(opened.fileno()))) as (listener,):
             assert answers(listener.socket)
 
 
 def test_a_descriptor_that_is_no_listening_socket_is_refused_and_stays_open() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         fd = datagrams.fileno()
-        told = refusal(Inherited(fd), UsageError)
+        told = refusal(InheritedSocket(fd), UsageError)
         assert told == f"cannot listen on fd://{fd}: it is no listening stream socket"
         assert datagrams.getsockname(), "it was not ours to close"
     with socket.socket() as unbound, pytest.raises(UsageError, match="no listening"):
-        adopt(unbound.fileno())
+        adopt_inherited_socket(unbound.fileno())
 
 
 def test_a_descriptor_that_is_no_socket_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file:
-        assert "no socket was inherited there" in refusal(Inherited(file.fileno()), UsageError)
+        assert "no socket was inherited there" in refusal(
+            InheritedSocket(file.fileno()), UsageError
+        )
         assert os.fstat(file.fileno())
         closed = os.dup(file.fileno())
         os.close(closed)
-    assert "bad file descriptor" in refusal(Inherited(closed), UsageError).lower()
+    assert "bad file descriptor" in refusal(InheritedSocket(closed), UsageError).lower()
 
 
 def test_the_kernels_ceiling_for_backlogs_can_be_read() -> None:
-    ceiling = backlog_ceiling()
+    ceiling = kernel_backlog_limit()
     assert ceiling is not None
     assert ceiling >= 1
 
 
-def abstract(extra: str = "") -> Unix:
+def abstract(extra: str = "") -> UnixAddress:
     """A name that no other process has."""
-    return Unix(f"@prefork-{uuid.uuid4()}{extra}")
+    return UnixAddress(f"@prefork-{uuid.uuid4()}{extra}")
 
 
 def test_an_abstract_socket_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     address = abstract()
     with listening(address) as (listener,):
-        assert listener.socket.getsockname() == address.name.encode()
+        assert listener.socket.getsockname() == address.bind_name.encode()
         assert str(listener) == str(address) == f"unix:{address.path}"
-        assert listener.serves(parse_address(str(address)))
-        assert not listener.serves(abstract())
-        assert not listener.serves(Unix(f"./{address.path}"))
+        assert listener.is_bound_to(parse_address(str(address)))
+        assert not listener.is_bound_to(abstract())
+        assert not listener.is_bound_to(UnixAddress(f"./{address.path}"))
         assert answers(listener.socket)
-        refit(listener, address, 7)
+        update_listener(listener, address, 7)
     assert list(tmp_path.iterdir()) == []
     with listening(address):
         pass  # it is free again at once
@@ -298,7 +306,7 @@ def test_an_abstract_name_in_use_is_refused() -> None:
 
 
 def test_an_abstract_name_that_is_too_long_is_told() -> None:
-    assert "too long" in refusal(Unix("@" + "x" * 200))
+    assert "too long" in refusal(UnixAddress("@" + "x" * 200))
 
 
 @pytest.mark.parametrize("name", [b"\0\xff\x1b\n", b"\0padded\0\0"])
@@ -307,7 +315,7 @@ def test_an_inherited_abstract_socket_is_shown(name: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.bind(unique)
         sock.listen()
-        listener = adopt(os.dup(sock.fileno()))
+        listener = adopt_inherited_socket(os.dup(sock.fileno()))
         try:
             shown = str(listener)
             assert shown.startswith(f"unix:@{uuid.UUID(unique[1:33].decode()).hex}\\x00")
@@ -321,8 +329,8 @@ def test_who_listens_is_told_whatever_names_others_have(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(b"\0" + uuid.uuid4().bytes + b" \xff\n00 x\n")
         other.listen()
-        spaces = Unix(str(tmp_path / "a  b "))
+        spaces = UnixAddress(str(tmp_path / "a  b "))
         for address in (abstract(), abstract(" a  b"), spaces):
-            assert not listens(address, os.getpid())
+            assert not is_program_listening(address, os.getpid())
             with listening(address):
-                assert listens(address, os.getpid()), address
+                assert is_program_listening(address, os.getpid()), address

@@ -5,8 +5,8 @@ import os
 import threading
 from pathlib import Path
 
-from prefork.unix.home import claim, remove
-from prefork.unix.lock_file import is_locked, lock
+from prefork.unix.home import claim_folder, remove_app
+from prefork.unix.lock_file import acquire_lock, is_locked
 
 
 def test_an_observer_does_not_keep_a_lock_from_being_taken(tmp_path: Path) -> None:
@@ -14,11 +14,11 @@ def test_an_observer_does_not_keep_a_lock_from_being_taken(tmp_path: Path) -> No
     fcntl.flock(observer, fcntl.LOCK_SH)
     timer = threading.Timer(0.05, os.close, [observer])
     timer.start()
-    assert lock(ours)
+    assert acquire_lock(ours)
     timer.join()
     other = os.open(tmp_path / "lock", os.O_RDWR)
     assert is_locked(other)
-    assert not lock(other)
+    assert not acquire_lock(other)
     for fd in (ours, other):
         os.close(fd)
 
@@ -26,21 +26,21 @@ def test_an_observer_does_not_keep_a_lock_from_being_taken(tmp_path: Path) -> No
 def test_an_app_is_removed_only_while_nothing_runs_there(tmp_path: Path) -> None:
     """Removed beside a start, the new master would have lost its socket and its state."""
     home = tmp_path / "home"
-    folder = claim(home, "web", exact=True)
-    folder.write({"name": "web"})
+    folder = claim_folder(home, "web", exact=True)
+    folder.write_state({"name": "web"})
     folder.control.touch()
-    assert not remove(folder.path)
+    assert not remove_app(folder.path)
     assert (folder.path / "state").exists()
     folder.close(keep=True)
-    assert remove(folder.path)
+    assert remove_app(folder.path)
     assert not folder.path.exists()
-    assert remove(folder.path), "there is nothing to do"
+    assert remove_app(folder.path), "there is nothing to do"
 
 
 def test_a_folder_that_is_about_to_be_free_is_waited_for(tmp_path: Path) -> None:
     """Its master, or a process that removes it, has closed the socket already."""
-    folder = claim(tmp_path / "home", "web", exact=True)
+    folder = claim_folder(tmp_path / "home", "web", exact=True)
     timer = threading.Timer(0.05, folder.close, [False])
     timer.start()
-    claim(tmp_path / "home", "web", exact=True).close(keep=False)
+    claim_folder(tmp_path / "home", "web", exact=True).close(keep=False)
     timer.join()

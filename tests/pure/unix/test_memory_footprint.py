@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from prefork.unix.memory_footprint import children, offspring, proportional, resident
-from prefork.unix.process_tree import adopt_orphans
+from prefork.unix.memory_footprint import child_pids, proportional_size, related_pids, resident_size
+from prefork.unix.process_tree import become_subreaper
 
 MB = 2**20
 HOLD = "x = bytearray(50 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\n"
@@ -31,28 +31,33 @@ def python(source: str, **options: bool) -> Iterator["subprocess.Popen[bytes]"]:
 
 def test_memory_is_what_the_process_touched() -> None:
     with python(HOLD) as process:
-        assert 50 * MB < (proportional(process.pid) or 0) <= resident(process.pid) < 200 * MB
+        assert (
+            50 * MB < (proportional_size(process.pid) or 0) <= resident_size(process.pid) < 200 * MB
+        )
 
 
 def test_who_is_gone_has_none() -> None:
     with python("") as process:
         pass
-    assert resident(process.pid) == proportional(process.pid) == 0
-    assert children(process.pid) == []
+    assert resident_size(process.pid) == proportional_size(process.pid) == 0
+    assert child_pids(process.pid) == []
 
 
 def test_of_the_dead_that_nobody_reaped_there_is_none() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert resident(process.pid) == proportional(process.pid) == 0
+    assert resident_size(process.pid) == proportional_size(process.pid) == 0
     process.wait()
 
 
 def test_shared_memory_is_shared_out() -> None:
     with python(HOLD + "import os\npid = os.fork()\nif not pid: os.read(0, 1)\n") as process:
-        (child,) = children(process.pid)
-        parts = proportional(process.pid), proportional(child)
-        assert sum(part or 0 for part in parts) < resident(process.pid) + resident(child) - 40 * MB
+        (child,) = child_pids(process.pid)
+        parts = proportional_size(process.pid), proportional_size(child)
+        assert (
+            sum(part or 0 for part in parts)
+            < resident_size(process.pid) + resident_size(child) - 40 * MB
+        )
 
 
 def test_a_family_has_grandchildren_and_children_of_threads() -> None:
@@ -71,14 +76,14 @@ while len(open(f"/proc/self/task/{thread.native_id}/children").read().split()) <
     with python(source) as process:
         found: list[int] = []
         while len(found) < 5:  # two Pythons start their cats meanwhile
-            found = offspring(process.pid, [])
+            found = related_pids(process.pid, [])
         assert found[0] == process.pid
         assert len(set(found)) == 5
         process.stdin.close()  # type: ignore[union-attr]
 
 
 def test_orphans_of_the_session_belong_to_it() -> None:
-    adopt_orphans()
+    become_subreaper()
     source = """\
 import os
 if not os.fork():
@@ -88,11 +93,11 @@ if not os.fork():
 os.wait()
 """
     with python(source, start_new_session=True) as process:
-        adopted = children(os.getpid())
-        found = offspring(process.pid, adopted)
+        adopted = child_pids(os.getpid())
+        found = related_pids(process.pid, adopted)
         assert len(found) == 2
         assert found[1] in adopted
-        assert offspring(process.pid, []) == [process.pid]
+        assert related_pids(process.pid, []) == [process.pid]
     os.waitpid(found[1], 0)
 
 
@@ -104,7 +109,7 @@ def test_a_stranger_s_pss_is_not_told() -> None:
         if other == 0:
             os.setgid(65534)
             os.setuid(65534)
-            told = proportional(process.pid)
-            os._exit(7 if told is None and resident(process.pid) > 50 * MB else 8)
+            told = proportional_size(process.pid)
+            os._exit(7 if told is None and resident_size(process.pid) > 50 * MB else 8)
         assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 7
         process.send_signal(signal.SIGKILL)

@@ -9,7 +9,11 @@ from contextlib import suppress
 
 import pytest
 
-from prefork.unix.nonblocking_writer import Sink, open_private, write_briefly
+from prefork.unix.nonblocking_writer import (
+    NonblockingWriter,
+    reopen_nonblocking,
+    write_with_timeout,
+)
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
-def fill(sink: Sink) -> int:
+def fill(sink: NonblockingWriter) -> int:
     """Write until there is no room; how many bytes there were."""
     taken = 0
     try:
@@ -35,16 +39,16 @@ def test_a_pipe_is_opened_anew_and_its_own_description_goes_on_blocking(
     pipe: tuple[int, int],
 ) -> None:
     reader, writer = pipe
-    private = open_private(writer)
+    private = reopen_nonblocking(writer)
     try:
         assert (os.get_blocking(private), os.get_blocking(writer)) == (False, True)
         assert not os.get_inheritable(private)
-        sink = Sink(private)
+        sink = NonblockingWriter(private)
         assert sink.is_pipe
         assert fill(sink) == 65536
-        assert not sink.wait(0.0)
+        assert not sink.wait_writable(0.0)
         os.read(reader, 4096)
-        assert sink.wait(None)
+        assert sink.wait_writable(None)
         assert sink.write(b"more") == 4
     finally:
         os.close(private)
@@ -52,7 +56,7 @@ def test_a_pipe_is_opened_anew_and_its_own_description_goes_on_blocking(
 
 def test_a_pipe_that_blocks_is_filled_by_splice(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    sink = Sink(writer)
+    sink = NonblockingWriter(writer)
     assert fill(sink) == 65536
     assert os.get_blocking(writer)
     assert os.read(reader, 4096) == b"x" * 4096
@@ -63,11 +67,11 @@ def test_a_pipe_that_blocks_is_filled_by_splice(pipe: tuple[int, int]) -> None:
 def test_a_pipe_without_a_reader_is_an_error_and_no_wait(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
-    private = open_private(writer)  # ENXIO: it is a copy that shares the description
+    private = reopen_nonblocking(writer)  # ENXIO: it is a copy that shares the description
     try:
         with pytest.raises(BrokenPipeError):
-            Sink(private).write(b"x")
-        assert write_briefly(private, b"x", 5.0) == 0
+            NonblockingWriter(private).write(b"x")
+        assert write_with_timeout(private, b"x", 5.0) == 0
     finally:
         os.close(private)
 
@@ -75,9 +79,9 @@ def test_a_pipe_without_a_reader_is_an_error_and_no_wait(pipe: tuple[int, int]) 
 def test_a_socket_is_written_with_msg_dontwait() -> None:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, its:
-        private = open_private(its.fileno())
+        private = reopen_nonblocking(its.fileno())
         try:
-            sink = Sink(private)
+            sink = NonblockingWriter(private)
             assert fill(sink) > 65536
             assert os.get_blocking(its.fileno())
             assert ours.recv(10) == b"x" * 10
@@ -92,14 +96,14 @@ def test_a_socket_is_written_with_msg_dontwait() -> None:
 def test_a_terminal(is_private: bool) -> None:
     ours, its = pty.openpty()
     tty.setraw(its)
-    fd = open_private(its) if is_private else os.dup(its)
+    fd = reopen_nonblocking(its) if is_private else os.dup(its)
     try:
         assert os.get_blocking(fd) is not is_private
         assert os.get_blocking(its)
-        assert write_briefly(fd, b"a line that is longer than one small piece" * 3) == 126
+        assert write_with_timeout(fd, b"a line that is longer than one small piece" * 3) == 126
         assert os.read(ours, 4096).startswith(b"a line")
         if is_private:
-            assert fill(Sink(fd)) > 0
+            assert fill(NonblockingWriter(fd)) > 0
     finally:
         for each in (fd, ours, its):
             os.close(each)
@@ -109,8 +113,8 @@ def test_a_regular_file_keeps_its_offset_and_is_written_directly(tmp_path: objec
     path = f"{tmp_path}/file"
     with open(path, "wb") as file:
         os.write(file.fileno(), b"one\n")
-        private = open_private(file.fileno())
-        Sink(private).write(b"two\n")
+        private = reopen_nonblocking(file.fileno())
+        NonblockingWriter(private).write(b"two\n")
         os.close(private)
         os.write(file.fileno(), b"three\n")
     with open(path, "rb") as file:
@@ -119,29 +123,29 @@ def test_a_regular_file_keeps_its_offset_and_is_written_directly(tmp_path: objec
 
 def test_a_full_disk_and_a_closed_descriptor_are_errors() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    sink = Sink(full)
+    sink = NonblockingWriter(full)
     with pytest.raises(OSError, match="No space"):
         sink.write(b"x")
     os.close(full)
-    sink.adapt()
+    sink.refresh()
     with pytest.raises(OSError, match="Bad file"):
         sink.write(b"x")
     with pytest.raises(OSError, match="Bad file"):
-        open_private(full)
+        reopen_nonblocking(full)
 
 
 def test_what_is_written_briefly_is_given_up_when_there_is_no_room(pipe: tuple[int, int]) -> None:
     _, writer = pipe
-    assert write_briefly(writer, b"x" * 70_000, 0.01) == 65536
+    assert write_with_timeout(writer, b"x" * 70_000, 0.01) == 65536
 
 
 def test_another_file_may_take_the_place_of_a_descriptor(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     fd = os.open(os.devnull, os.O_WRONLY)
-    sink = Sink(fd)
+    sink = NonblockingWriter(fd)
     assert not sink.is_pipe
     os.dup2(writer, fd)
-    sink.adapt()
+    sink.refresh()
     assert sink.is_pipe
     fill(sink)
     assert os.read(reader, 10) == b"x" * 10

@@ -8,9 +8,9 @@ import pytest
 from prefork.errors import MachineError
 from prefork.unix.pidfile import PidFile
 from prefork.unix.process import (
-    Death,
+    ExitStatus,
 )
-from tests.pure.children import born
+from tests.pure.children import fork_child
 
 
 def test_a_pid_file_holds_our_pid_while_it_is_open(tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_a_child_that_let_go_leaves_the_lock_with_its_parent_alone(tmp_path: Pat
         os.read(reader, 1)  # until the parent is done
         return 0
 
-    child = born(life)
+    child = fork_child(life)
     held.close()
     PidFile(path).close()
     os.close(writer)
-    assert child.reap() == Death(0, None)
+    assert child.reap() == ExitStatus(0, None)
     os.close(reader)
 
 

@@ -9,21 +9,21 @@ import signal
 import pytest
 
 from prefork.errors import MachineError
-from prefork.unix.poller import Waiter
+from prefork.unix.poller import Poller
 from prefork.unix.process import (
-    Death,
-    die_with_parent,
-    let_signals_through,
-    reap_strangers,
+    ExitStatus,
+    reap_adopted_orphans,
+    set_parent_death_signal,
     signal_name,
+    unblock_signals,
 )
-from tests.pure.children import born, no_descriptor_left
+from tests.pure.children import fork_child, no_free_descriptors
 
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def test_a_child_ends_with_the_code_that_its_life_returns() -> None:
-    assert born(lambda: 7).reap() == Death(7, None)
+    assert fork_child(lambda: 7).reap() == ExitStatus(7, None)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_sys_exit_in_a_child_ends_it_with_its_code(leave: SystemExit, code: int)
     def life() -> int:
         raise leave
 
-    assert born(life).reap() == Death(code, None)
+    assert fork_child(life).reap() == ExitStatus(code, None)
 
 
 def test_an_error_in_a_child_ends_it_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     def life() -> int:
         raise RuntimeError("broken")
 
-    assert born(life).reap() == Death(101, None)
+    assert fork_child(life).reap() == ExitStatus(101, None)
     assert "RuntimeError: broken" in capfd.readouterr().err
 
 
@@ -49,14 +49,14 @@ def test_exit_handlers_of_the_app_run_in_the_child(capfd: pytest.CaptureFixture[
         atexit.register(lambda: os.write(1, b"goodbye"))
         return 0
 
-    assert born(life).reap() == Death(0, None)
+    assert fork_child(life).reap() == ExitStatus(0, None)
     assert capfd.readouterr().out == "goodbye"
 
 
 def test_a_child_that_was_killed_names_the_signal() -> None:
-    child = born(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
-    child.send(signal.SIGKILL)
-    assert child.reap() == Death(None, "SIGKILL")
+    child = fork_child(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
+    child.send_signal(signal.SIGKILL)
+    assert child.reap() == ExitStatus(None, "SIGKILL")
 
 
 def test_a_signal_that_comes_before_the_child_listens_waits_for_it() -> None:
@@ -66,14 +66,14 @@ def test_a_signal_that_comes_before_the_child_listens_waits_for_it() -> None:
         os.close(writer)
         os.read(reader, 1)  # until the signal was sent
         signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
-        let_signals_through()
+        unblock_signals()
         return 1
 
-    child = born(life)
+    child = fork_child(life)
     os.close(reader)
-    child.send(signal.SIGTERM)
+    child.send_signal(signal.SIGTERM)
     os.close(writer)
-    assert child.reap() == Death(9, None)
+    assert child.reap() == ExitStatus(9, None)
 
 
 def test_a_handler_of_the_parent_never_runs_in_the_child() -> None:
@@ -83,10 +83,10 @@ def test_a_handler_of_the_parent_never_runs_in_the_child() -> None:
 
         def life() -> int:
             os.kill(os.getpid(), signal.SIGUSR2)
-            let_signals_through()
+            unblock_signals()
             return 1
 
-        assert born(life).reap() == Death(None, "SIGUSR2")
+        assert fork_child(life).reap() == ExitStatus(None, "SIGUSR2")
         os.kill(os.getpid(), signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, before)
@@ -95,24 +95,24 @@ def test_a_handler_of_the_parent_never_runs_in_the_child() -> None:
 
 def test_the_parents_mask_is_what_it_was_after_a_fork() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    child = born(lambda: 0)
+    child = fork_child(lambda: 0)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     child.reap()
 
 
 def test_a_signal_to_a_child_that_is_dead_already_is_no_error() -> None:
-    child = born(lambda: 0)
+    child = fork_child(lambda: 0)
     os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
-    child.send(signal.SIGTERM)
-    assert child.reap() == Death(0, None)
+    child.send_signal(signal.SIGTERM)
+    assert child.reap() == ExitStatus(0, None)
 
 
 def test_the_pidfd_is_readable_once_the_child_is_dead_and_closed_once_it_was_reaped() -> None:
-    child = born(lambda: 0)
-    waiter = Waiter()
-    waiter.watch(child.pidfd, lambda: None)
+    child = fork_child(lambda: 0)
+    waiter = Poller()
+    waiter.add_reader(child.pidfd, lambda: None)
     assert len(list(waiter.wait(20))) == 1
-    waiter.forget(child.pidfd)
+    waiter.remove(child.pidfd)
     waiter.close_copy()
     child.reap()
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
@@ -120,8 +120,8 @@ def test_the_pidfd_is_readable_once_the_child_is_dead_and_closed_once_it_was_rea
 
 
 def test_a_child_without_a_pidfd_is_ended_and_told_as_a_failed_fork() -> None:
-    with no_descriptor_left(), pytest.raises(MachineError, match="Too many open files"):
-        born(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
+    with no_free_descriptors(), pytest.raises(MachineError, match="Too many open files"):
+        fork_child(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -138,26 +138,26 @@ def test_a_child_dies_with_its_parent() -> None:
         me = os.getpid()
 
         def child_life() -> int:
-            alive = die_with_parent(signal.SIGKILL, me)
+            alive = set_parent_death_signal(signal.SIGKILL, me)
             os.write(writer, b"1" if alive else b"0")
             signal.pause()
             return 0
 
-        born(child_life)
+        fork_child(child_life)
         os.close(writer)
         return int(os.read(reader, 1) != b"1")  # the child has said its wish
 
-    parent = born(parent_life)
+    parent = fork_child(parent_life)
     os.close(writer)
-    assert parent.reap() == Death(0, None)
+    assert parent.reap() == ExitStatus(0, None)
     # The end of the pipe: nobody holds the other end any more, so the grandchild is gone too.
     assert os.read(reader, 10) == b""
     os.close(reader)
 
 
 def test_a_child_whose_parent_is_another_by_now_is_told_so() -> None:
-    child = born(lambda: int(die_with_parent(0, os.getpid())))
-    assert child.reap() == Death(0, None)
+    child = fork_child(lambda: int(set_parent_death_signal(0, os.getpid())))
+    assert child.reap() == ExitStatus(0, None)
 
 
 def test_strangers_are_reaped_and_our_own_children_are_left_to_their_pidfd() -> None:
@@ -166,18 +166,18 @@ def test_strangers_are_reaped_and_our_own_children_are_left_to_their_pidfd() -> 
         reader, writer = os.pipe()
 
         def orphan_maker() -> int:
-            born(lambda: 0)
+            fork_child(lambda: 0)
             return 0
 
-        maker = born(orphan_maker)
+        maker = fork_child(orphan_maker)
         os.close(writer)
-        if maker.reap() != Death(0, None) or os.read(reader, 1):
+        if maker.reap() != ExitStatus(0, None) or os.read(reader, 1):
             return 1  # the end of the pipe says that the orphan is dead too
-        reap_strangers(lambda _pid: False)
-        ours = born(lambda: 5)
+        reap_adopted_orphans(lambda _pid: False)
+        ours = fork_child(lambda: 5)
         os.waitid(os.P_PIDFD, ours.pidfd, os.WEXITED | os.WNOWAIT)
-        reap_strangers(lambda pid: pid == ours.pid)
-        return 0 if ours.reap() == Death(5, None) and nobody_left() else 2
+        reap_adopted_orphans(lambda pid: pid == ours.pid)
+        return 0 if ours.reap() == ExitStatus(5, None) and nobody_left() else 2
 
     def nobody_left() -> bool:
         try:
@@ -186,4 +186,4 @@ def test_strangers_are_reaped_and_our_own_children_are_left_to_their_pidfd() -> 
             return True
         return False
 
-    assert born(life).reap() == Death(0, None)
+    assert fork_child(life).reap() == ExitStatus(0, None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.unix.regular_file import NotRegularError, open_regular, read_regular
+from prefork.unix.regular_file import NotRegularFileError, open_regular, read_regular
 
 
 def test_a_regular_file_is_read_also_by_a_symlink(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_regular_file_is_read_also_by_a_symlink(tmp_path: Path) -> None:
 
 def test_one_that_is_larger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"123456")
-    with pytest.raises(NotRegularError, match="it has more than 5 bytes"):
+    with pytest.raises(NotRegularFileError, match="it has more than 5 bytes"):
         read_regular(str(tmp_path / "file"), 5)
 
 
@@ -27,13 +27,13 @@ def test_other_kinds_are_refused_at_once_and_named(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "socket"))
     for name, kind in {"fifo": "a fifo", "link": "a fifo", "socket": "a socket"}.items():
-        with pytest.raises(NotRegularError, match=f"it is {kind}, not a regular file"):
+        with pytest.raises(NotRegularFileError, match=f"it is {kind}, not a regular file"):
             open_regular(str(tmp_path / name))
-    with pytest.raises(NotRegularError, match="it is a fifo, not a regular file"):
+    with pytest.raises(NotRegularFileError, match="it is a fifo, not a regular file"):
         open_regular(str(tmp_path / "fifo"), os.O_WRONLY)  # without a reader
-    with pytest.raises(NotRegularError, match="it is a symlink, not a regular file"):
+    with pytest.raises(NotRegularFileError, match="it is a symlink, not a regular file"):
         open_regular(str(tmp_path / "link"), os.O_NOFOLLOW)
-    with pytest.raises(NotRegularError, match="it is a device, not a regular file"):
+    with pytest.raises(NotRegularFileError, match="it is a device, not a regular file"):
         open_regular("/dev/zero")
     with pytest.raises(IsADirectoryError):
         open_regular(str(tmp_path))
@@ -44,5 +44,5 @@ def test_other_kinds_are_refused_at_once_and_named(tmp_path: Path) -> None:
 def test_symlinks_that_lead_in_a_circle_are_told_as_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises(NotRegularError, match="Too many levels of symbolic links"):
+    with pytest.raises(NotRegularFileError, match="Too many levels of symbolic links"):
         open_regular(str(tmp_path / "a"))

@@ -7,61 +7,76 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.http.load import NOBODY
+from prefork.http.load import UNAVAILABLE
 from prefork.unix import shared_memory
-from prefork.unix.scoreboard import DEADLINE, EMPTY, SEQUENCE, WORKER, Scoreboard, look
+from prefork.unix.scoreboard import (
+    DEADLINE,
+    EMPTY_ROW,
+    SEQUENCE,
+    WORKER,
+    Scoreboard,
+    open_scoreboard,
+)
 from prefork.wire import histogram
-from prefork.wire.row_values import RATE_MEMORY, STALE, reading, together
-from prefork.wire.scoreboard import FIELDS, HEAD, HISTOGRAM, INDEX, MASTER_SIZE, ROWS, offset
-from tests.pure.children import born
+from prefork.wire.row_values import RATE_TIME_CONSTANT, STALE_AFTER, app_values, worker_values
+from prefork.wire.scoreboard import (
+    FIELD_INDEX,
+    FIELDS,
+    HEAD,
+    HISTOGRAM_INDEX,
+    MASTER_SIZE,
+    ROWS,
+    row_offset,
+)
+from tests.pure.children import fork_child
 
-REQUESTS = INDEX["requests"]
+REQUESTS = FIELD_INDEX["requests"]
 
 
 def test_what_a_child_writes_into_its_row_the_parent_reads() -> None:
     board = Scoreboard()
-    other, row = board.take(8), board.take(9)
+    other, row = board.acquire_row(8), board.acquire_row(9)
 
     def life() -> int:
         row.floats[DEADLINE] = 1.5
         row.counts[REQUESTS] = 3
         return 0
 
-    born(life).reap()
+    fork_child(life).reap()
     assert (row.record[WORKER], row.floats[DEADLINE], row.counts[REQUESTS]) == (9, 1.5, 3)
     assert (other.record[WORKER], other.floats[DEADLINE], other.counts[REQUESTS]) == (8, 0.0, 0)
 
 
 def test_a_released_row_is_clean_and_comes_back() -> None:
     board = Scoreboard()
-    rows = [board.take(number + 1) for number in range(ROWS)]
+    rows = [board.acquire_row(number + 1) for number in range(ROWS)]
     assert len({row.number for row in rows}) == ROWS
     rows[5].counts[REQUESTS] = 7
-    board.release(rows[5])
-    again = board.take(99)
+    board.release_row(rows[5])
+    again = board.acquire_row(99)
     assert again.number == rows[5].number
     assert (again.record[WORKER], again.counts[REQUESTS]) == (99, 0)
 
 
 def test_a_row_is_clean_although_a_process_of_its_last_owner_wrote_after_the_release() -> None:
     board = Scoreboard()
-    row = board.take(1)
-    board.release(row)
+    row = board.acquire_row(1)
+    board.release_row(row)
 
     def life() -> int:
         row.counts[:] = memoryview(b"\xff" * len(row.counts) * 8).cast("Q")
         row.loads[row.number] = 5
         return 0
 
-    born(life).reap()
-    again = board.take(2)
+    fork_child(life).reap()
+    again = board.acquire_row(2)
     assert again.number == row.number
-    assert {**again.read(), "worker": 0} == EMPTY
+    assert {**again.read(), "worker": 0} == EMPTY_ROW
 
 
 def test_there_is_no_row_beyond_the_last() -> None:
     with pytest.raises(IndexError, match="4096"):
-        offset(ROWS)
+        row_offset(ROWS)
 
 
 def test_every_field_says_what_it_is() -> None:
@@ -76,40 +91,40 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_others_read_it_by_the_masters_descriptor_as_long_as_it_is_open() -> None:
     board = Scoreboard()
-    board.note(target=3, began=1.5)
-    row = board.take(7)
+    board.set_head_fields(target=3, began=1.5)
+    row = board.acquire_row(7)
     row.counts[REQUESTS] = 12
-    board.assign(row, slot=2)
-    seen = look(board.path)
+    board.set_row_fields(row, slot=2)
+    seen = open_scoreboard(board.path)
     assert (seen.head()["pid"], seen.head()["target"], seen.head()["began"]) == (
         os.getpid(),
         3,
         1.5,
     )
     (read,) = seen
-    assert (read["worker"], read["slot"], read["requests"], read["load"]) == (7, 2, 12, NOBODY)
-    board.release(row)
+    assert (read["worker"], read["slot"], read["requests"], read["load"]) == (7, 2, 12, UNAVAILABLE)
+    board.release_row(row)
     assert list(seen) == []
     path = board.path
     board.close_copy()
     with pytest.raises(FileNotFoundError):
-        look(path)
+        open_scoreboard(path)
 
 
 def test_what_is_no_scoreboard_is_not_read_as_one() -> None:
     fd = os.memfd_create("other")
     os.ftruncate(fd, MASTER_SIZE)
     with pytest.raises(ValueError, match="not a scoreboard: its size may change"):
-        look(f"/proc/self/fd/{fd}")
+        open_scoreboard(f"/proc/self/fd/{fd}")
     os.close(fd)
     fd = shared_memory.create("other", MASTER_SIZE)
     with pytest.raises(ValueError, match="not a scoreboard of this version"):
-        look(f"/proc/self/fd/{fd}")
+        open_scoreboard(f"/proc/self/fd/{fd}")
     os.close(fd)
 
 
 def test_a_row_that_is_being_written_is_torn() -> None:
-    row = Scoreboard().take(1)
+    row = Scoreboard().acquire_row(1)
     assert row.read()["torn"] is False
     row.counts[SEQUENCE] += 1
     assert row.read()["torn"] is True
@@ -117,28 +132,32 @@ def test_a_row_that_is_being_written_is_torn() -> None:
 
 @given(st.floats(min_value=1e-5, max_value=200.0))
 def test_a_time_is_told_within_a_tenth(seconds: float) -> None:
-    ((bucket, count),) = histogram.sort([seconds])
-    counts = [0] * histogram.BUCKETS
+    ((bucket, count),) = histogram.count_by_bucket([seconds])
+    counts = [0] * histogram.BUCKET_COUNT
     counts[bucket] = count
     assert histogram.quantile(counts, 0.5) == pytest.approx(seconds, rel=0.1)
-    assert (histogram.bound(bucket - 1) if bucket else 0.0) <= seconds <= histogram.bound(bucket)
+    assert (
+        (histogram.upper_bound(bucket - 1) if bucket else 0.0)
+        <= seconds
+        <= histogram.upper_bound(bucket)
+    )
 
 
 def test_times_beyond_both_ends_are_counted_there() -> None:
-    counts = [0] * histogram.BUCKETS
-    for bucket, count in histogram.sort([0.0, 1e-9, 5000.0, 5000.0]):
+    counts = [0] * histogram.BUCKET_COUNT
+    for bucket, count in histogram.count_by_bucket([0.0, 1e-9, 5000.0, 5000.0]):
         counts[bucket] += count
     assert (counts[0], counts[-1]) == (2, 2)
-    assert histogram.bound(histogram.BUCKETS - 1) == math.inf
-    assert histogram.quantile([0] * (histogram.BUCKETS - 1) + [1], 0.5) > 200
-    assert histogram.quantile([0] * histogram.BUCKETS, 0.5) == 0.0
-    assert 0 < histogram.quantile([1] + [0] * (histogram.BUCKETS - 1), 0.5) < 1e-5
+    assert histogram.upper_bound(histogram.BUCKET_COUNT - 1) == math.inf
+    assert histogram.quantile([0] * (histogram.BUCKET_COUNT - 1) + [1], 0.5) > 200
+    assert histogram.quantile([0] * histogram.BUCKET_COUNT, 0.5) == 0.0
+    assert 0 < histogram.quantile([1] + [0] * (histogram.BUCKET_COUNT - 1), 0.5) < 1e-5
 
 
 @given(st.lists(st.floats(min_value=1e-5, max_value=200.0), min_size=1), st.floats(0, 1))
 def test_a_quantile_is_one_of_the_times(times: list[float], share: float) -> None:
-    counts = [0] * histogram.BUCKETS
-    for bucket, count in histogram.sort(times):
+    counts = [0] * histogram.BUCKET_COUNT
+    for bucket, count in histogram.count_by_bucket(times):
         counts[bucket] += count
     assert sum(counts) == len(times)
     exact = sorted(times)[max(0, math.ceil(share * len(times)) - 1)]
@@ -146,48 +165,56 @@ def test_a_quantile_is_one_of_the_times(times: list[float], share: float) -> Non
 
 
 def test_what_a_silent_worker_said_of_late_is_not_true_any_more() -> None:
-    row = Scoreboard().take(1)
-    row.floats[INDEX["beat"]], row.floats[INDEX["rate"]] = 100.0, 7.0
-    row.floats[INDEX["oldest"]] = 99.0
-    assert reading(row.read(), 100.5)["rate"] == 7.0
-    later = reading(row.read(), 100.5 + STALE)
-    assert (later["rate"], later["lag"], later["oldest"]) == (0.0, 0.5 + STALE, 1.5 + STALE)
+    row = Scoreboard().acquire_row(1)
+    row.floats[FIELD_INDEX["beat"]], row.floats[FIELD_INDEX["rate"]] = 100.0, 7.0
+    row.floats[FIELD_INDEX["oldest"]] = 99.0
+    assert worker_values(row.read(), 100.5)["rate"] == 7.0
+    later = worker_values(row.read(), 100.5 + STALE_AFTER)
+    assert (later["rate"], later["lag"], later["oldest"]) == (
+        0.0,
+        0.5 + STALE_AFTER,
+        1.5 + STALE_AFTER,
+    )
     row.clear()
-    assert reading(row.read(), 100.0)["silent"] == 0.0
+    assert worker_values(row.read(), 100.0)["silent"] == 0.0
 
 
 def test_an_idle_worker_is_silent_only_when_its_beat_is_overdue_and_its_rate_fades() -> None:
-    row = Scoreboard().take(1)
-    row.floats[INDEX["beat"]], row.floats[INDEX["due"]] = 100.0, 108.0
-    row.floats[INDEX["rate"]] = 7.0
-    then = reading(row.read(), 107.0)
+    row = Scoreboard().acquire_row(1)
+    row.floats[FIELD_INDEX["beat"]], row.floats[FIELD_INDEX["due"]] = 100.0, 108.0
+    row.floats[FIELD_INDEX["rate"]] = 7.0
+    then = worker_values(row.read(), 107.0)
     assert (then["silent"], then["lag"]) == (0.0, 0.0)
-    assert then["rate"] == pytest.approx(7.0 * math.exp(-7.0 / RATE_MEMORY), abs=0.001)
-    late = reading(row.read(), 108.5 + STALE)
-    assert (late["silent"], late["lag"], late["rate"]) == (0.5 + STALE, 0.5 + STALE, 0.0)
-    row.floats[INDEX["due"]] = 100.25
-    assert reading(row.read(), 101.0)["rate"] == 7.0, "it is only late"
+    assert then["rate"] == pytest.approx(7.0 * math.exp(-7.0 / RATE_TIME_CONSTANT), abs=0.001)
+    late = worker_values(row.read(), 108.5 + STALE_AFTER)
+    assert (late["silent"], late["lag"], late["rate"]) == (
+        0.5 + STALE_AFTER,
+        0.5 + STALE_AFTER,
+        0.0,
+    )
+    row.floats[FIELD_INDEX["due"]] = 100.25
+    assert worker_values(row.read(), 101.0)["rate"] == 7.0, "it is only late"
 
 
 def test_all_workers_together_are_their_sums_the_worst_and_the_quantiles_of_all_requests() -> None:
     board = Scoreboard()
-    rows = [board.take(1), board.take(2)]
+    rows = [board.acquire_row(1), board.acquire_row(2)]
     for row, requests, took, asked in zip(rows, (90, 10), (0.001, 1.0), (4, 0), strict=True):
-        row.counts[REQUESTS] = row.counts[INDEX["answered_2xx"]] = requests
-        row.counts[INDEX["accept_asked"]] = asked
-        row.floats[INDEX["accept_wait"]] = asked * 0.25
-        row.floats[INDEX["beat"]] = row.floats[INDEX["oldest"]] = 100.0 - took
-        row.floats[INDEX["rate"]] = 2.5
-        for bucket, count in histogram.sort([took] * requests):
-            row.counts[HISTOGRAM + bucket] = count
-    told = together([row.read() for row in rows], 100.0)
+        row.counts[REQUESTS] = row.counts[FIELD_INDEX["answered_2xx"]] = requests
+        row.counts[FIELD_INDEX["accept_asked"]] = asked
+        row.floats[FIELD_INDEX["accept_wait"]] = asked * 0.25
+        row.floats[FIELD_INDEX["beat"]] = row.floats[FIELD_INDEX["oldest"]] = 100.0 - took
+        row.floats[FIELD_INDEX["rate"]] = 2.5
+        for bucket, count in histogram.count_by_bucket([took] * requests):
+            row.counts[HISTOGRAM_INDEX + bucket] = count
+    told = app_values([row.read() for row in rows], 100.0)
     assert (told["requests"], told["answered"]["2xx"], told["rate"]) == (100, 100, 5.0)
     assert (told["oldest"], told["silent"], told["accept_wait"]) == (1.0, 1.0, 0.25)
     assert told["p50"] == pytest.approx(0.001, rel=0.1)
     assert told["p99"] == pytest.approx(1.0, rel=0.1)
-    assert set(told) == set(reading(rows[0].read(), 100.0))
+    assert set(told) == set(worker_values(rows[0].read(), 100.0))
 
 
 def test_no_workers_together_are_nothing() -> None:
-    told = together([], 100.0)
+    told = app_values([], 100.0)
     assert (told["requests"], told["oldest"], told["accept_wait"], told["p99"]) == (0, 0, 0, 0)

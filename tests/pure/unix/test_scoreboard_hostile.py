@@ -11,21 +11,21 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.cli.registry.windowed_stats import Lately
-from prefork.master.autoscale_readings import Told
+from prefork.cli.registry.windowed_stats import WindowedStats
+from prefork.master.autoscale_readings import WorkerLoadSampler
 from prefork.observe.status.history import History
-from prefork.observe.status.metrics import exposition
-from prefork.observe.status.scoreboard_view import View
+from prefork.observe.status.metrics import format_metrics
+from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.pool.scaling import Bounds, Reading, Scaler
-from prefork.unix.poller import LONGEST_WAIT, Waiter
+from prefork.unix.poller import LONGEST_WAIT, Poller
 from prefork.unix.scoreboard import SEQUENCE, Row, Scoreboard
-from prefork.wire.row_values import reading, together
+from prefork.wire.row_values import app_values, worker_values
 from prefork.wire.scoreboard import ROW_SIZE
 
 BOARD = Scoreboard()
-HOSTILE = [BOARD.take(1), BOARD.take(2)]
+HOSTILE = [BOARD.acquire_row(1), BOARD.acquire_row(2)]
 for each in HOSTILE:
-    BOARD.assign(each, pid=os.getpid(), slot=each.number, state=3)
+    BOARD.set_row_fields(each, pid=os.getpid(), slot=each.number, state=3)
 
 WORDS = st.one_of(
     st.integers(0, 2**64 - 1),
@@ -52,36 +52,41 @@ def fill(row: Row, words: list[int]) -> None:
 def test_readers_make_finite_numbers_of_any_bits(
     first: list[int], second: list[int], now: float
 ) -> None:
-    told, lately, history, scaler = Told(), Lately(), History(), Scaler(Bounds(1, 8))
-    view = View("web", BOARD.rows, 1)
-    view.look()
+    told, lately, history, scaler = (
+        WorkerLoadSampler(),
+        WindowedStats(),
+        History(),
+        Scaler(Bounds(1, 8)),
+    )
+    view = ScoreboardView("web", BOARD.rows, 1)
+    view.note_viewer()
     for step, words in enumerate((first, second, [0])):
         for row in HOSTILE:
             fill(row, words)
         rows, at = list(BOARD.rows), now + step + 1
         assert [row["worker"] for row in rows] == [1, 2]
-        busy, lag, wait = told.look({row["worker"]: row for row in rows}, at)
+        busy, lag, wait = told.sample({row["worker"]: row for row in rows}, at)
         numbers = {"busy": busy, "lag": lag, "wait": wait}
         scaler.decide(Reading(target=2, ready=2, **numbers), at)
-        history.take(BOARD.rows.head(), rows, {}, at, at)
+        history.add_sample(BOARD.rows.head(), rows, {}, at, at)
         view.sample()
         seen = [
             numbers,
-            *(reading(row, at) for row in rows),
-            together(rows, at),
-            lately.since({"workers": rows}, rows, at)["figures"],
+            *(worker_values(row, at) for row in rows),
+            app_values(rows, at),
+            lately.add_to({"workers": rows}, rows, at)["figures"],
             history.since(0.0),
             view.status(0.0),
         ]
         json.dumps(seen, allow_nan=False)
         values = [
-            line.split()[-1] for line in exposition("web", view.head(), rows, {}).splitlines()
+            line.split()[-1] for line in format_metrics("web", view.head(), rows, {}).splitlines()
         ]
         assert not {"nan", "inf", "-inf"} & set(values)
 
 
 def test_a_row_that_is_always_being_written_costs_a_reader_little() -> None:
-    row = Scoreboard().take(1)
+    row = Scoreboard().acquire_row(1)
     row.counts[SEQUENCE] = 1
     began = time.thread_time()
     assert row.read()["torn"]
@@ -90,10 +95,10 @@ def test_a_row_that_is_always_being_written_costs_a_reader_little() -> None:
 
 @pytest.mark.parametrize("seconds", [LONGEST_WAIT * 1000, 2.0**31, 1e300, math.inf])
 def test_a_deadline_however_far_away_is_waited_for(tmp_path: Path, seconds: float) -> None:
-    waiter = Waiter()
+    waiter = Poller()
     reader, writer = os.pipe()
     heard: list[int] = []
-    waiter.watch(reader, lambda: heard.append(reader))
+    waiter.add_reader(reader, lambda: heard.append(reader))
     os.write(writer, b"x")
     for react in waiter.wait(seconds):
         react()

@@ -12,7 +12,7 @@ import pytest
 from prefork.unix import shared_memory
 from prefork.unix.scoreboard import DEADLINE, Scoreboard
 from prefork.wire.scoreboard import MASTER_SIZE
-from tests.pure.children import as_root, born
+from tests.pure.children import as_root, fork_child
 
 OTHER = 65534
 MADV_REMOVE = 9
@@ -50,7 +50,7 @@ def inode(path: str) -> int:
 
 def code(life: Callable[[], int]) -> int | str | None:
     """How a child ended that ran it: its exit code, or the signal."""
-    death = born(life).reap()
+    death = fork_child(life).reap()
     return death.code if death.signal is None else death.signal
 
 
@@ -75,7 +75,7 @@ def test_a_file_that_is_not_sealed_is_told_apart() -> None:
 
 def test_a_child_that_has_its_row_has_no_descriptor() -> None:
     board = Scoreboard()
-    row = board.take(1)
+    row = board.acquire_row(1)
 
     files = {inode(path) for path in (board.path, beside(board))}
 
@@ -91,7 +91,7 @@ def test_a_child_that_has_its_row_has_no_descriptor() -> None:
 
 def test_no_child_can_write_the_masters_part() -> None:
     board = Scoreboard()
-    row = board.take(7)
+    row = board.acquire_row(7)
 
     def life() -> int:
         page = address_of(board.rows.master_counts)
@@ -113,13 +113,13 @@ def test_a_child_that_writes_there_all_the_same_dies_alone() -> None:
     board = Scoreboard()
     before = board.rows.head()
     assert code(lambda: ctypes.memset(address_of(board.rows.master_counts), 0, 8) or 0) == "SIGSEGV"
-    assert code(lambda: board.note(target=99) or 0) in ("SIGSEGV", "SIGBUS")
+    assert code(lambda: board.set_head_fields(target=99) or 0) in ("SIGSEGV", "SIGBUS")
     assert board.rows.head() == before
 
 
 def test_a_page_that_a_child_frees_is_zero_for_the_master_and_nothing_worse() -> None:
     board = Scoreboard()
-    row = board.take(1)
+    row = board.acquire_row(1)
     row.floats[DEADLINE] = 1.0
     page = address_of(board.rows.counts)
     assert code(lambda: libc.madvise(page, 65536, MADV_REMOVE)) == 0

@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from prefork.http.peer import Addresses
-from prefork.unix.shared_queue import Shared, SharedQueue, StrangeMessageError, unread
+from prefork.unix.shared_queue import (
+    InvalidMessageError,
+    SharedConnection,
+    SharedQueue,
+    unread_bytes,
+)
 
 NOBODY = Addresses(None, None)
 
@@ -31,7 +36,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def opened(shared: Shared) -> socket.socket:
+def opened(shared: SharedConnection) -> socket.socket:
     return socket.socket(fileno=shared.fd)
 
 
@@ -49,12 +54,12 @@ def test_what_is_known_of_it_goes_along(
 ) -> None:
     ours, theirs = pair
     theirs.send(b"unread")
-    assert queue.give(ours.fileno(), ours.family, addresses)
+    assert queue.put(ours.fileno(), ours.family, addresses)
     ours.close()
-    shared = queue.take()
+    shared = queue.get()
     assert (shared.family, shared.addresses) == (socket.AF_UNIX, addresses)
     assert not os.get_inheritable(shared.fd)
-    assert unread(shared.fd) == 6
+    assert unread_bytes(shared.fd) == 6
     with opened(shared) as taken:
         taken.send(b"answer")
         assert theirs.recv(100) == b"answer"
@@ -63,16 +68,16 @@ def test_what_is_known_of_it_goes_along(
 def test_first_in_first_out_and_each_once(queue: SharedQueue) -> None:
     pairs = [socket.socketpair() for _ in range(5)]
     for number, (ours, _) in enumerate(pairs):
-        assert queue.waiting() == number
-        assert queue.give(ours.fileno(), ours.family, NOBODY)
+        assert queue.length() == number
+        assert queue.put(ours.fileno(), ours.family, NOBODY)
         ours.close()
     for left, (_, theirs) in zip(range(4, -1, -1), pairs, strict=True):
-        with opened(queue.take()) as taken, theirs:
-            assert queue.waiting() == left
+        with opened(queue.get()) as taken, theirs:
+            assert queue.length() == left
             taken.send(b"!")
             assert theirs.recv(1) == b"!"
     with pytest.raises(BlockingIOError):
-        queue.take()
+        queue.get()
 
 
 def test_a_full_queue_takes_nothing_and_forgets_nothing(
@@ -80,38 +85,38 @@ def test_a_full_queue_takes_nothing_and_forgets_nothing(
 ) -> None:
     ours, theirs = pair
     given = 0
-    while queue.give(ours.fileno(), ours.family, NOBODY):
+    while queue.put(ours.fileno(), ours.family, NOBODY):
         given += 1
     assert given > 50
-    assert queue.waiting() == given
+    assert queue.length() == given
     theirs.send(b"still here")
     assert ours.recv(100) == b"still here"
     for _ in range(given):
-        os.close(queue.take().fd)
+        os.close(queue.get().fd)
 
 
 def test_who_has_no_descriptor_left_leaves_it_to_others(
     queue: SharedQueue, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, _ = pair
-    assert queue.give(ours.fileno(), ours.family, NOBODY)
+    assert queue.put(ours.fileno(), ours.family, NOBODY)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            queue.take()
+            queue.get()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert queue.waiting() == 1
-    os.close(queue.take().fd)
+    assert queue.length() == 1
+    os.close(queue.get().fd)
 
 
 def test_a_closed_queue_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
     queue = SharedQueue()
     queue.close()
-    assert not queue.give(pair[0].fileno(), pair[0].family, NOBODY)
+    assert not queue.put(pair[0].fileno(), pair[0].family, NOBODY)
 
 
 MESSAGE = struct.pack("=H64sH64sH", socket.AF_UNIX, b"", 0, b"", 0)
@@ -164,10 +169,10 @@ def test_what_is_no_connection_is_dropped_with_all_that_it_brings(
         given = fds()
     send(queue, data, *given)
     gc.collect()
-    with pytest.raises(StrangeMessageError):
-        queue.take()
+    with pytest.raises(InvalidMessageError):
+        queue.get()
     with pytest.raises(BlockingIOError):
-        queue.take()
+        queue.get()
     assert len(os.listdir("/proc/self/fd")) <= before + 1, "the far end of the pair, at most"
 
 
@@ -182,7 +187,7 @@ def test_credentials_are_not_taken_for_a_descriptor(
         [(socket.SOL_SOCKET, 2, own), (*RIGHTS, array.array("i", [ours.fileno()]))],
     )
     ours.close()
-    with opened(queue.take()) as taken:
+    with opened(queue.get()) as taken:
         taken.send(b"!")
         assert theirs.recv(1) == b"!"
 
@@ -191,27 +196,27 @@ def test_nothing_waits_although_a_worker_made_the_queue_block(queue: SharedQueue
     for end in (queue.socket, queue._into):
         os.set_blocking(end.fileno(), True)
     with pytest.raises(BlockingIOError):
-        queue.take()
+        queue.get()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        while queue.give(ours.fileno(), ours.family, NOBODY):
+        while queue.put(ours.fileno(), ours.family, NOBODY):
             pass
-    assert queue.drop() > 0
+    assert queue.discard_all() > 0
 
 
 def test_a_queue_that_was_shut_down_says_so(queue: SharedQueue) -> None:
     queue.socket.shutdown(socket.SHUT_RDWR)
     with pytest.raises(BrokenPipeError):
-        queue.take()
-    assert queue.drop() == 0
+        queue.get()
+    assert queue.discard_all() == 0
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert not queue.give(ours.fileno(), ours.family, NOBODY)
+        assert not queue.put(ours.fileno(), ours.family, NOBODY)
 
 
 def test_strange_messages_hold_up_no_drop(queue: SharedQueue) -> None:
     send(queue, b"strange")
     send(queue, MESSAGE, *a_connection())
-    assert queue.is_filled()
-    assert queue.drop() == 1
-    assert not queue.is_filled()
+    assert queue.has_messages()
+    assert queue.discard_all() == 1
+    assert not queue.has_messages()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.unix.systemd import Notifier, inherited_sockets
+from prefork.unix.systemd import SystemdNotifier, inherited_sockets
 
 
 def test_sockets_are_inherited_when_they_are_meant_for_this_process() -> None:
@@ -41,24 +41,24 @@ def test_the_service_manager_hears_each_word_as_a_datagram(
 ) -> None:
     heard, name = manager
     environ = {"NOTIFY_SOCKET": name, "HOME": "/"}
-    notifier = Notifier(environ)
+    notifier = SystemdNotifier(environ)
     assert environ == {"HOME": "/"}, "workers do not speak for the service"
-    notifier.ready()
+    notifier.notify_ready()
     assert heard.recv(1000) == b"READY=1"
-    notifier.status("bad\0 \ud800\nMAINPID=1")
+    notifier.notify_status("bad\0 \ud800\nMAINPID=1")
     assert heard.recv(1000) == rb"STATUS=bad\x00 \ud800\nMAINPID=1"
     notifier.watchdog()
     assert heard.recv(1000) == b"WATCHDOG=1"
-    notifier.main_pid(7)
+    notifier.notify_main_pid(7)
     assert heard.recv(1000) == b"MAINPID=7"
-    notifier.stopping()
+    notifier.notify_stopping()
     assert heard.recv(1000) == b"STOPPING=1"
 
 
 def test_a_reload_is_told_with_the_monotonic_time(manager: tuple[socket.socket, str]) -> None:
     heard, name = manager
     before = time.monotonic_ns() // 1000
-    Notifier({"NOTIFY_SOCKET": name}).reloading()
+    SystemdNotifier({"NOTIFY_SOCKET": name}).notify_reloading()
     word, told = heard.recv(1000).decode().split("\n")
     assert word == "RELOADING=1"
     key, _, number = told.partition("=")
@@ -67,15 +67,15 @@ def test_a_reload_is_told_with_the_monotonic_time(manager: tuple[socket.socket, 
 
 
 def test_without_a_service_manager_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
-    Notifier({}).ready()
-    Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+    SystemdNotifier({}).notify_ready()
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify_ready()
 
 
 def test_a_service_manager_that_does_not_read_never_blocks_us(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)
-        notifier = Notifier({"NOTIFY_SOCKET": path})
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": path})
         for _ in range(2000):
             notifier.watchdog()
 
@@ -96,5 +96,5 @@ def test_the_watchdog_is_fed_twice_as_often_as_asked(
 ) -> None:
     pid = str(os.getpid()) if pid == "me" else pid
     environ = {"WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
-    assert Notifier(environ).watchdog_interval == interval
+    assert SystemdNotifier(environ).watchdog_interval == interval
     assert environ == {}

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from prefork.errors import PreforkError, UsageError
 from prefork.wire import control
-from prefork.wire.control import Lines, Progress, RefusedError, Request, Result
+from prefork.wire.control import LineDecoder, Progress, RefusedError, Request, Result
 
 
 def test_a_request_is_read_as_it_was_written() -> None:
-    line = control.request("scale", workers="+2")
-    assert control.read_request(line) == Request(control.VERBS["scale"], {"workers": "+2"})
+    line = control.encode_request("scale", workers="+2")
+    assert control.decode_request(line) == Request(control.VERBS["scale"], {"workers": "+2"})
 
 
 @pytest.mark.parametrize(
@@ -33,26 +33,28 @@ def test_a_request_is_read_as_it_was_written() -> None:
 )
 def test_what_is_no_request_is_named(line: bytes, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        control.read_request(line)
+        control.decode_request(line)
 
 
 @given(st.binary(max_size=100))
 def test_no_bytes_do_worse_than_a_complaint(line: bytes) -> None:
     try:
-        control.read_request(line)
+        control.decode_request(line)
     except UsageError:
         pass
     try:
-        control.read_answer(line)
+        control.decode_answer(line)
     except RefusedError:
         pass
 
 
 def test_answers_are_read_as_they_were_written() -> None:
-    assert control.read_answer(control.progress("half", slot=1)) == Progress("half", {"slot": 1})
-    assert control.read_answer(control.result({"workers": 4})) == Result({"workers": 4})
+    assert control.decode_answer(control.encode_progress("half", slot=1)) == Progress(
+        "half", {"slot": 1}
+    )
+    assert control.decode_answer(control.encode_result({"workers": 4})) == Result({"workers": 4})
     with pytest.raises(RefusedError, match="broken") as caught:
-        control.read_answer(control.error("broken", 102))
+        control.decode_answer(control.encode_error("broken", 102))
     assert caught.value.exit_code == 102
 
 
@@ -61,21 +63,21 @@ def test_answers_are_read_as_they_were_written() -> None:
 )
 def test_nonsense_of_a_master_is_an_error_of_ours(line: bytes) -> None:
     with pytest.raises(RefusedError, match="nonsense") as caught:
-        control.read_answer(line)
+        control.decode_answer(line)
     assert caught.value.exit_code == PreforkError.exit_code
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="\n"))), st.integers(1, 5))
 def test_lines_come_out_whole(texts: list[str], size: int) -> None:
     data = b"".join(json.dumps(text).encode() + b"\n" for text in texts)
-    lines = Lines()
+    lines = LineDecoder()
     found = [line for at in range(0, len(data), size) for line in lines.feed(data[at : at + size])]
     assert [json.loads(line) for line in found] == texts
 
 
 def test_a_line_without_an_end_is_not_collected_for_ever() -> None:
-    lines = Lines()
-    assert list(lines.feed(b"x" * control.LONGEST)) == []
+    lines = LineDecoder()
+    assert list(lines.feed(b"x" * control.MAX_LINE_SIZE)) == []
     with pytest.raises(UsageError, match="a line of more than"):
         list(lines.feed(b"x"))
 
@@ -85,16 +87,16 @@ def test_a_line_without_an_end_is_not_collected_for_ever() -> None:
     [(4, 4), ("4", 4), (" 4 ", 4), ("+2", 5), ("-1", 2), ("+0", 3)],
 )
 def test_a_number_of_workers(asked: object, meant: int) -> None:
-    assert control.new_target(asked, 3) == meant
+    assert control.parse_target(asked, 3) == meant
 
 
 @pytest.mark.parametrize("asked", ["", "many", "+", "--1", "1.5", None, True, "4" * 9, "²"])
 def test_what_is_no_number_of_workers(asked: object) -> None:
     with pytest.raises(UsageError, match="workers must be a number"):
-        control.new_target(asked, 3)
+        control.parse_target(asked, 3)
 
 
 @pytest.mark.parametrize("asked", ["0", "-3", "-7", 0])
 def test_the_last_worker_is_not_scaled_away(asked: object) -> None:
     with pytest.raises(UsageError, match="to stop all of them use stop"):
-        control.new_target(asked, 3)
+        control.parse_target(asked, 3)

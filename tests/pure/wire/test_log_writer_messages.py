@@ -6,13 +6,19 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.wire.log_writer_messages import Outlet, message, number_of, read, unknown
+from prefork.wire.log_writer_messages import (
+    WorkerStream,
+    decode_message,
+    encode_message,
+    message_number,
+    unknown_message_error,
+)
 
 
 def test_an_outlet_is_read_as_it_was_written() -> None:
-    outlet = Outlet(number=7, slot=0, pid=4711, stream="err")
-    say, details = read(message("outlet", **asdict(outlet)))
-    assert (say, Outlet(**details)) == ("outlet", outlet)
+    outlet = WorkerStream(number=7, slot=0, pid=4711, stream="err")
+    say, details = decode_message(encode_message("outlet", **asdict(outlet)))
+    assert (say, WorkerStream(**details)) == ("outlet", outlet)
 
 
 @pytest.mark.parametrize(
@@ -22,13 +28,13 @@ def test_an_outlet_is_read_as_it_was_written() -> None:
 )
 def test_what_makes_no_sense_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the decoder's own words are as good
-        read(data)
+        decode_message(data)
 
 
 @given(st.binary())
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     try:
-        say, _ = read(data)
+        say, _ = decode_message(data)
     except ValueError:
         return
     assert isinstance(say, str)
@@ -36,10 +42,10 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
 
 @pytest.mark.parametrize("number", [None, "1", 1.0, True, [1]])
 def test_a_number_is_a_whole_one(number: object) -> None:
-    assert number_of({"number": 7}) == 7
+    assert message_number({"number": 7}) == 7
     with pytest.raises(ValueError, match="without its number"):
-        number_of({"number": number})
+        message_number({"number": number})
 
 
 def test_an_unknown_message_is_told_short_and_printable() -> None:
-    assert str(unknown("\x1b" * 50)) == "an unknown message: '" + "\\x1b" * 40 + "'"
+    assert str(unknown_message_error("\x1b" * 50)) == "an unknown message: '" + "\\x1b" * 40 + "'"

@@ -9,14 +9,22 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from prefork.printable import MOST_TEXT
-from prefork.wire.ready import LONGEST, MOST_MESSAGES, Decoder, Nonsense, Say, Word, encode
+from prefork.printable import MAX_TEXT_LENGTH
+from prefork.wire.ready import (
+    MAX_LINE_SIZE,
+    MAX_MESSAGES,
+    InvalidMessage,
+    MessageKind,
+    ReadyDecoder,
+    ReadyMessage,
+    encode_message,
+)
 from prefork.wire.scoreboard import (
+    FIELD_INDEX,
     FIELD_SIZE,
     FIELDS,
     FIRST_ROW,
     HEAD_SIZE,
-    INDEX,
     LOADS_SIZE,
     MASTER_FIELDS,
     MASTER_SIZE,
@@ -26,13 +34,13 @@ from prefork.wire.scoreboard import (
     SIZE,
     WORKER_FIELDS,
     Field,
-    offset,
     plausible_count,
     plausible_time,
     record_offset,
+    row_offset,
 )
 
-WORDS = st.builds(Word, st.sampled_from(Say), st.text())
+WORDS = st.builds(ReadyMessage, st.sampled_from(MessageKind), st.text())
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -41,37 +49,39 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def decode(*chunks: bytes) -> list[Word | Nonsense]:
-    decoder = Decoder()
+def decode(*chunks: bytes) -> list[ReadyMessage | InvalidMessage]:
+    decoder = ReadyDecoder()
     return [word for chunk in chunks for word in decoder.feed(chunk)]
 
 
 @given(st.lists(WORDS, max_size=5), st.lists(st.integers(0, 500)))
 def test_words_arrive_as_they_were_said_however_the_pipe_cuts_them(
-    words: list[Word], cuts: list[int]
+    words: list[ReadyMessage], cuts: list[int]
 ) -> None:
-    data = b"".join(encode(word.say, word.text) for word in words)
+    data = b"".join(encode_message(word.kind, word.text) for word in words)
     assert decode(*pieces(data, cuts)) == words
 
 
 @given(WORDS)
-def test_a_word_is_one_line_whatever_its_text(word: Word) -> None:
-    data = encode(word.say, word.text)
+def test_a_word_is_one_line_whatever_its_text(word: ReadyMessage) -> None:
+    data = encode_message(word.kind, word.text)
     assert data.endswith(b"\n")
     assert data.count(b"\n") == 1
 
 
 def test_a_word_without_a_text_has_an_empty_one() -> None:
-    assert decode(b'{"say": "ready"}\n') == [Word(Say.READY, "")]
-    assert decode(encode(Say.LEAVING)) == [Word(Say.LEAVING, "")]
-    assert decode(encode(Say.FAILED, "why", 111)) == [Word(Say.FAILED, "why", 111)]
+    assert decode(b'{"say": "ready"}\n') == [ReadyMessage(MessageKind.READY, "")]
+    assert decode(encode_message(MessageKind.LEAVING)) == [ReadyMessage(MessageKind.LEAVING, "")]
+    assert decode(encode_message(MessageKind.FAILED, "why", 111)) == [
+        ReadyMessage(MessageKind.FAILED, "why", 111)
+    ]
 
 
 def test_an_unfinished_line_waits_for_its_end() -> None:
-    data = encode(Say.READY)
-    decoder = Decoder()
+    data = encode_message(MessageKind.READY)
+    decoder = ReadyDecoder()
     assert list(decoder.feed(data[:-1])) == []
-    assert list(decoder.feed(data[-1:])) == [Word(Say.READY)]
+    assert list(decoder.feed(data[-1:])) == [ReadyMessage(MessageKind.READY)]
 
 
 NESTED = b"[" * 100_000 + b"]" * 100_000
@@ -105,77 +115,87 @@ NESTED = b"[" * 100_000 + b"]" * 100_000
     ids=lambda line: repr(line[:20]),
 )
 def test_a_line_that_makes_no_sense_is_nonsense_and_the_last_one_that_is_heard(line: bytes) -> None:
-    before, nonsense = decode(encode(Say.READY), line + b"\n" + encode(Say.READY), b"\n")
-    assert before == Word(Say.READY)
-    assert isinstance(nonsense, Nonsense)
+    before, nonsense = decode(
+        encode_message(MessageKind.READY), line + b"\n" + encode_message(MessageKind.READY), b"\n"
+    )
+    assert before == ReadyMessage(MessageKind.READY)
+    assert isinstance(nonsense, InvalidMessage)
 
 
 @pytest.mark.parametrize("text", ["5", "null", "[1, 2]", '{"a": 1}'])
 def test_a_text_that_is_none_becomes_one(text: str) -> None:
     (word,) = decode(b'{"say": "worn", "text": ' + text.encode() + b"}\n")
-    assert word == Word(Say.WORN, str(json.loads(text)))
+    assert word == ReadyMessage(MessageKind.WORN, str(json.loads(text)))
 
 
-@given(st.lists(st.binary() | st.just(b"\n") | st.just(encode(Say.READY)), max_size=6))
+@given(
+    st.lists(st.binary() | st.just(b"\n") | st.just(encode_message(MessageKind.READY)), max_size=6)
+)
 def test_hostile_bytes_never_raise_and_nothing_follows_nonsense(chunks: list[bytes]) -> None:
     told = decode(*chunks)
-    assert not any(isinstance(word, Nonsense) for word in told[:-1])
-    if all(isinstance(word, Word) for word in told):
+    assert not any(isinstance(word, InvalidMessage) for word in told[:-1])
+    if all(isinstance(word, ReadyMessage) for word in told):
         assert len(told) == b"".join(chunks).count(b"\n")
 
 
 def test_a_flood_of_lines_is_one_nonsense() -> None:
-    assert decode(*[b"\n" * 65536] * 10) == [Nonsense("")]
+    assert decode(*[b"\n" * 65536] * 10) == [InvalidMessage("")]
 
 
 def test_a_flood_of_messages_ends_with_nonsense() -> None:
-    told = decode(*[encode(Say.WORN, "again") * 300] * 10)
-    assert told[:-1] == [Word(Say.WORN, "again")] * MOST_MESSAGES
-    assert told[-1] == Nonsense(f"more than {MOST_MESSAGES} messages")
+    told = decode(*[encode_message(MessageKind.WORN, "again") * 300] * 10)
+    assert told[:-1] == [ReadyMessage(MessageKind.WORN, "again")] * MAX_MESSAGES
+    assert told[-1] == InvalidMessage(f"more than {MAX_MESSAGES} messages")
 
 
 def test_a_text_that_is_longer_than_any_of_ours_is_cut() -> None:
-    (word,) = decode(json.dumps({"say": "failed", "text": "x" * (LONGEST - 50)}).encode() + b"\n")
-    assert isinstance(word, Word)
-    assert MOST_TEXT < len(word.text) <= MOST_TEXT + 100
+    (word,) = decode(
+        json.dumps({"say": "failed", "text": "x" * (MAX_LINE_SIZE - 50)}).encode() + b"\n"
+    )
+    assert isinstance(word, ReadyMessage)
+    assert MAX_TEXT_LENGTH < len(word.text) <= MAX_TEXT_LENGTH + 100
 
 
 def test_nonsense_is_shown_short_and_printable() -> None:
     (nonsense,) = decode(b"\xff" + b"x" * 5000 + b"\n")
-    assert nonsense == Nonsense("\\xff" + "x" * 199)
+    assert nonsense == InvalidMessage("\\xff" + "x" * 199)
 
 
 def test_a_flood_without_an_end_is_cut_off_and_nothing_more_is_heard() -> None:
-    decoder = Decoder()
+    decoder = ReadyDecoder()
     piece = b"x" * 65536
     told = [word for _ in range(100) for word in decoder.feed(piece)]
-    assert told == [Nonsense("x" * 200)]
-    assert list(decoder.feed(b"\n" + encode(Say.READY))) == []
+    assert told == [InvalidMessage("x" * 200)]
+    assert list(decoder.feed(b"\n" + encode_message(MessageKind.READY))) == []
 
 
 def test_a_line_may_be_exactly_as_long_as_the_longest() -> None:
-    decoder = Decoder()
-    assert list(decoder.feed(b"x" * LONGEST)) == []
-    assert list(decoder.feed(b"x")) == [Nonsense("x" * 200)]
+    decoder = ReadyDecoder()
+    assert list(decoder.feed(b"x" * MAX_LINE_SIZE)) == []
+    assert list(decoder.feed(b"x")) == [InvalidMessage("x" * 200)]
 
 
 @pytest.mark.parametrize("character", ["x", "\n", "\x01", "é", "\ud800", "😀"])
 def test_the_longest_text_fits_into_the_longest_line_in_any_script(character: str) -> None:
-    data = encode(Say.FAILED, character * (MOST_TEXT * 3))
-    assert len(data) <= LONGEST
+    data = encode_message(MessageKind.FAILED, character * (MAX_TEXT_LENGTH * 3))
+    assert len(data) <= MAX_LINE_SIZE
     (word,) = decode(*pieces(data, list(range(0, len(data), 65536))))
-    assert isinstance(word, Word)
+    assert isinstance(word, ReadyMessage)
 
 
 def test_a_long_text_loses_its_middle() -> None:
-    (word,) = decode(encode(Say.FAILED, "a" * MOST_TEXT + "z" * MOST_TEXT))
-    assert isinstance(word, Word)
-    half = MOST_TEXT // 2
+    (word,) = decode(
+        encode_message(MessageKind.FAILED, "a" * MAX_TEXT_LENGTH + "z" * MAX_TEXT_LENGTH)
+    )
+    assert isinstance(word, ReadyMessage)
+    half = MAX_TEXT_LENGTH // 2
     assert word.text == "a" * half + "\n  … cut …\n" + "z" * half
 
 
 def test_a_text_of_the_longest_length_is_left_whole() -> None:
-    assert decode(encode(Say.FAILED, "a" * MOST_TEXT)) == [Word(Say.FAILED, "a" * MOST_TEXT)]
+    assert decode(encode_message(MessageKind.FAILED, "a" * MAX_TEXT_LENGTH)) == [
+        ReadyMessage(MessageKind.FAILED, "a" * MAX_TEXT_LENGTH)
+    ]
 
 
 def test_every_field_is_eight_bytes_so_that_it_is_stored_whole() -> None:
@@ -190,14 +210,14 @@ def test_every_field_is_eight_bytes_so_that_it_is_stored_whole() -> None:
 def test_every_field_has_a_column_of_its_own_inside_its_part(
     fields: tuple[Field, ...], size: int
 ) -> None:
-    assert {INDEX[field.name]: field.name for field in fields} == {
+    assert {FIELD_INDEX[field.name]: field.name for field in fields} == {
         column: field.name for column, field in enumerate(fields)
     }
-    assert (max(INDEX[field.name] for field in fields) + 1) * FIELD_SIZE <= size
+    assert (max(FIELD_INDEX[field.name] for field in fields) + 1) * FIELD_SIZE <= size
 
 
 def test_both_parts_together_have_all_fields() -> None:
-    assert len(INDEX) == len(FIELDS) == len(MASTER_FIELDS) + len(WORKER_FIELDS)
+    assert len(FIELD_INDEX) == len(FIELDS) == len(MASTER_FIELDS) + len(WORKER_FIELDS)
 
 
 def test_every_field_has_one_writer_and_says_what_it_means() -> None:
@@ -209,7 +229,7 @@ def test_every_field_has_one_writer_and_says_what_it_means() -> None:
 
 
 def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() -> None:
-    offsets = [offset(row) for row in range(ROWS)]
+    offsets = [row_offset(row) for row in range(ROWS)]
     assert offsets[0] == FIRST_ROW
     assert {b - a for a, b in itertools.pairwise(offsets)} == {ROW_SIZE}
     assert ROW_SIZE % 64 == 0
@@ -224,7 +244,7 @@ def test_rows_follow_each_other_without_overlap_on_cache_lines_of_their_own() ->
 @pytest.mark.parametrize("row", [-1, ROWS, ROWS + 1])
 def test_a_row_beyond_the_last_is_an_error(row: int) -> None:
     with pytest.raises(IndexError, match=f"row {row} of {ROWS}"):
-        offset(row)
+        row_offset(row)
     with pytest.raises(IndexError, match=f"row {row} of {ROWS}"):
         record_offset(row)
 

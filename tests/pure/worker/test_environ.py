@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.http.exchange import Exchange
-from prefork.worker.wsgi.environ import Environ
+from prefork.worker.wsgi.environ import EnvironBuilder
 from tests.fuzz.memory import Client, MemoryServer, Recorder
 
 GETS = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Of: %d\r\n\r\n" % (n, n) for n in range(3)]
@@ -21,7 +21,7 @@ class Asked(Recorder):
 
     def __init__(self, server: MemoryServer) -> None:
         super().__init__(False, server.loop)
-        self.environ = Environ(False, False)
+        self.environ = EnvironBuilder(False, False)
         self.environ.hint = lambda _connection, _hints: None
         self.environs: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
@@ -43,8 +43,8 @@ def server() -> Iterator[MemoryServer]:
 
 def asked(server: MemoryServer) -> Asked:
     handler = Asked(server)
-    server.service.handler = handler
-    server.service.handle = handler.handle
+    server.state.handler = handler
+    server.state.handle = handler.handle
     return handler
 
 

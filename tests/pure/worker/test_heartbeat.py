@@ -6,12 +6,12 @@ from itertools import pairwise
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.load import CONNECTION, NOBODY, Load
-from prefork.http.tick import PERIOD
+from prefork.http.load import CONNECTION, UNAVAILABLE, Load
+from prefork.http.tick import TICK_PERIOD
 from prefork.unix.scoreboard import BEAT, DEADLINE, DUE, Scoreboard
-from prefork.worker.master_channel import Line
-from prefork.worker.monitor.heartbeat import QUIET, Heartbeat
-from prefork.worker.monitor.stats import Figures
+from prefork.worker.master_channel import MasterChannel
+from prefork.worker.monitor.heartbeat import LONGEST_IDLE_PAUSE, Heartbeat
+from prefork.worker.monitor.stats import WorkerStats
 from tests.fuzz.memory import MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -22,15 +22,15 @@ TIMEOUT = 30.0
 class Body:
     """One heart, whose loop's clock moves only when a test says so."""
 
-    def __init__(self, server: MemoryServer, longest: float = QUIET) -> None:
+    def __init__(self, server: MemoryServer, longest: float = LONGEST_IDLE_PAUSE) -> None:
         self.server = server
-        self.row = Scoreboard().take(1)
+        self.row = Scoreboard().acquire_row(1)
         self.beats: list[float] = []
-        line = Line(-1, self.row, TIMEOUT, lambda _title: None, lambda: None)
-        figures = Figures(self.row, 1, server.loop.time())
+        line = MasterChannel(-1, self.row, TIMEOUT, lambda _title: None, lambda: None)
+        figures = WorkerStats(self.row, 1, server.loop.time())
         self.looks = 0
         self.heart = Heartbeat(
-            server.loop, server.service, line, figures, self._look, [self._note], longest
+            server.loop, server.state, line, figures, self._look, [self._note], longest
         )
         self.heart.beat()
 
@@ -42,8 +42,8 @@ class Body:
 
     def pass_time(self, seconds: float) -> "Body":
         loop = self.server.loop
-        for _ in range(round(seconds / PERIOD)):
-            loop.ahead += PERIOD
+        for _ in range(round(seconds / TICK_PERIOD)):
+            loop.ahead += TICK_PERIOD
             loop.call_soon(loop.stop)
             loop.run_forever()
             self.server.settle()
@@ -64,16 +64,24 @@ def server() -> Iterator[MemoryServer]:
 
 def test_pauses_double_while_nothing_is_in_flight(server: MemoryServer) -> None:
     gaps = Body(server).pass_time(60).gaps
-    assert gaps[:7] == [PERIOD, 2 * PERIOD, 4 * PERIOD, 8 * PERIOD, 16 * PERIOD, QUIET, QUIET]
-    assert max(gaps) == QUIET
+    assert gaps[:7] == [
+        TICK_PERIOD,
+        2 * TICK_PERIOD,
+        4 * TICK_PERIOD,
+        8 * TICK_PERIOD,
+        16 * TICK_PERIOD,
+        LONGEST_IDLE_PAUSE,
+        LONGEST_IDLE_PAUSE,
+    ]
+    assert max(gaps) == LONGEST_IDLE_PAUSE
     assert max(Body(server, 1.0).pass_time(20).gaps) == 1.0
-    assert max(Body(server, 0.1).pass_time(20).gaps) == PERIOD, "a short timeout bounds it"
+    assert max(Body(server, 0.1).pass_time(20).gaps) == TICK_PERIOD, "a short timeout bounds it"
 
 
 def test_a_request_in_flight_keeps_it_regular(server: MemoryServer) -> None:
     server.recorder.later = []
     server.connect().send(GET)
-    assert set(Body(server).pass_time(30).gaps) <= {0.0, PERIOD}
+    assert set(Body(server).pass_time(30).gaps) <= {0.0, TICK_PERIOD}
 
 
 def test_the_first_request_after_idleness_finds_the_clock_right(server: MemoryServer) -> None:
@@ -81,15 +89,15 @@ def test_the_first_request_after_idleness_finds_the_clock_right(server: MemorySe
     client = server.connect().send(GET)
     body.pass_time(30)
     assert body.heart.is_slow, "an idle connection does not keep it awake"
-    body.server.loop.ahead += PERIOD
+    body.server.loop.ahead += TICK_PERIOD
     server.recorder.later = []
     client.send(GET)
     (exchange,) = server.recorder.later
-    assert exchange.began == server.loop.time()
-    assert body.row.floats[DUE] - body.row.floats[BEAT] == PERIOD
-    assert body.row.floats[DEADLINE] - body.row.floats[BEAT] == PERIOD + TIMEOUT
+    assert exchange.app_called_at == server.loop.time()
+    assert body.row.floats[DUE] - body.row.floats[BEAT] == TICK_PERIOD
+    assert body.row.floats[DEADLINE] - body.row.floats[BEAT] == TICK_PERIOD + TIMEOUT
     del body.beats[:-1]
-    assert body.pass_time(2).gaps[1:6] == [PERIOD] * 5
+    assert body.pass_time(2).gaps[1:6] == [TICK_PERIOD] * 5
 
 
 def test_half_a_request_after_idleness_gets_all_of_its_time(server: MemoryServer) -> None:
@@ -110,9 +118,10 @@ def test_a_connection_that_was_not_looked_at_since_its_request_keeps_it_awake(
     client = server.connect().send(GET)
     body = Body(server).pass_time(30)
     client.send(GET.replace(b"/a", b"/b"))
-    server.service.watched.clear()  # answered at once by a worker that watches only who waits
-    body.pass_time(PERIOD)
-    assert not server.service.quiet_time()
+    # answered at once by a worker that watches only who waits
+    server.state.active_connections.clear()
+    body.pass_time(TICK_PERIOD)
+    assert not server.state.tickless_seconds()
     client.send(GET[:5])
     assert not body.heart.is_slow
     body.pass_time(LIMITS.header_timeout - 1)
@@ -133,39 +142,39 @@ def test_a_wake_up_of_a_listener_brings_it_forward_and_looks_at_the_siblings(
 ) -> None:
     body = Body(server).pass_time(30)
     looks, then = body.looks, server.loop.time()
-    body.heart.rouse()
+    body.heart.wake_for_listener()
     assert body.looks == looks + 1
-    body.heart.rouse()
+    body.heart.wake_for_listener()
     assert body.looks == looks + 1, "once is enough"
-    body.pass_time(PERIOD)
-    assert body.beats[-1] == then + PERIOD
+    body.pass_time(TICK_PERIOD)
+    assert body.beats[-1] == then + TICK_PERIOD
 
 
 def test_what_is_taken_during_a_beat_is_noticed(server: MemoryServer) -> None:
     body = Body(server)
     body.pass_time(5)
-    body.heart._also = [lambda: server.service.load.change(+CONNECTION)]
-    server.service.load.expect(+1)
-    body.pass_time(QUIET)
+    body.heart._also = [lambda: server.state.load.add(+CONNECTION)]
+    server.state.load.add_expected_requests(+1)
+    body.pass_time(LONGEST_IDLE_PAUSE)
     assert not body.heart.is_slow
 
 
 def test_a_load_tells_its_next_change_once_also_when_it_was_hidden_meanwhile() -> None:
     words = [0]
     load = Load(words, 0)
-    load.show()
+    load.mark_available()
     told: list[int] = []
-    load.tell_next_change(lambda: told.append(words[0]))
-    load.hide()
-    load.show()
+    load.notify_on_next_change(lambda: told.append(words[0]))
+    load.mark_unavailable()
+    load.mark_available()
     assert not told
-    load.change(+CONNECTION)
-    load.change(+CONNECTION)
+    load.add(+CONNECTION)
+    load.add(+CONNECTION)
     assert (told, words) == ([CONNECTION], [2 * CONNECTION])
-    load.tell_next_change(lambda: told.append(0))
-    load.tell_no_change()
-    load.change(-CONNECTION)
-    load.tell_next_change(lambda: told.append(7))
-    load.hide()
-    load.change(+CONNECTION)
-    assert (told, words) == ([CONNECTION, 7], [NOBODY])
+    load.notify_on_next_change(lambda: told.append(0))
+    load.cancel_notification()
+    load.add(-CONNECTION)
+    load.notify_on_next_change(lambda: told.append(7))
+    load.mark_unavailable()
+    load.add(+CONNECTION)
+    assert (told, words) == ([CONNECTION, 7], [UNAVAILABLE])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from prefork.http.load import CONNECTION, NOBODY, REQUEST
-from prefork.worker.accept.rebalance import surplus_of
+from prefork.http.load import CONNECTION, REQUEST, UNAVAILABLE
+from prefork.worker.accept.rebalance import count_surplus
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,9 @@ from prefork.worker.accept.rebalance import surplus_of
 )
 def test_half_of_what_is_too_much_leaves(connections: list[int], surplus: int) -> None:
     loads = [3 * REQUEST + count * CONNECTION + 7 for count in connections]
-    assert surplus_of(loads, 0) == surplus
+    assert count_surplus(loads, 0) == surplus
 
 
 def test_who_accepts_nothing_does_not_count() -> None:
-    assert surplus_of([20 * CONNECTION, NOBODY], 0) == 0
-    assert surplus_of([NOBODY, 20 * CONNECTION, 0], 0) == 0
+    assert count_surplus([20 * CONNECTION, UNAVAILABLE], 0) == 0
+    assert count_surplus([UNAVAILABLE, 20 * CONNECTION, 0], 0) == 0
