@@ -34,13 +34,15 @@ MAX_TEXT_LENGTH = 20 * 1024
 """Characters of an error or a traceback that are kept. JSON writes a character with up to twelve
 bytes, and one line of the ready pipe or of the control socket has room for them."""
 
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_NAMED = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_NAMED_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def printable_line(text: str) -> str:
     """The text as one line: line ends and tabs are escaped as well. Idempotent."""
-    return text if text.isprintable() else _UNFIT.sub(_escape, text)
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
 
 
 def printable_text(text: str) -> str:
@@ -63,12 +65,12 @@ def printable_value(value: Any) -> Any:
     return value
 
 
-def cut_middle(text: str, most: int = MAX_TEXT_LENGTH) -> str:
+def cut_middle(text: str, length: int = MAX_TEXT_LENGTH) -> str:
     """The text, or its begin and its end when it has more than ``most`` characters: both ends of a
     traceback tell more than its middle."""
-    if len(text) <= most:
+    if len(text) <= length:
         return text
-    half = most // 2
+    half = length // 2
     return f"{text[:half]}\n  … cut …\n{text[-half:]}"
 
 
@@ -77,4 +79,4 @@ def _escape(found: re.Match[str]) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
-    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    return _NAMED_ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

@@ -9,24 +9,24 @@ from socket import socket as _Socket  # noqa: N812 - as it was before an app pat
 from prefork.unix.tcp_info import queue_length
 
 _SOCK_DIAG = 4
-_BY_FAMILY = 20
-_REQUEST = 1
-_SHOW_QUEUE = 0x10
-_QUEUE = 4
-_HEADER = struct.Struct("=IHHII")
-_QUERY = struct.Struct("=BBHIIIII")
-_ANSWER = 16
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_UDIAG_SHOW_RQLEN = 0x10
+_UNIX_DIAG_RQLEN = 4
+_MESSAGE_HEADER = struct.Struct("=IHHII")
+_UNIX_DIAG_REQUEST = struct.Struct("=BBHIIIII")
+_UNIX_DIAG_MESSAGE_SIZE = 16
 _ATTRIBUTE = struct.Struct("=HH")
 _ANY = 0xFFFFFFFF
 
 
 def accept_queue_length(listener: socket.socket) -> int:
     """Connections that nobody has accepted yet; 0 as well where the kernel does not tell."""
-    backlog = AcceptQueue(listener)
+    queue = AcceptQueue(listener)
     try:
-        return backlog.length()
+        return queue.length()
     finally:
-        backlog.close()
+        queue.close()
 
 
 class AcceptQueue:
@@ -34,7 +34,7 @@ class AcceptQueue:
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self._kernel: socket.socket | None = None
+        self._netlink: socket.socket | None = None
         if listener.family == socket.AF_UNIX:
             with suppress(OSError):
                 self._open()
@@ -42,34 +42,41 @@ class AcceptQueue:
     def _open(self) -> None:
         """sock_diag(7), for one socket by its inode; /proc/net/unix would show all there are."""
         inode = os.fstat(self._listener.fileno()).st_ino
-        query = _QUERY.pack(socket.AF_UNIX, 0, 0, _ANY, inode, _SHOW_QUEUE, _ANY, _ANY)
-        self._question = _HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 1, 0) + query
+        query = _UNIX_DIAG_REQUEST.pack(
+            socket.AF_UNIX, 0, 0, _ANY, inode, _UDIAG_SHOW_RQLEN, _ANY, _ANY
+        )
+        self._query = (
+            _MESSAGE_HEADER.pack(
+                _MESSAGE_HEADER.size + len(query), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0
+            )
+            + query
+        )
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._kernel = _Socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
+        self._netlink = _Socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
 
     def close(self) -> None:
         """The listener stays open."""
-        if self._kernel is not None:
-            self._kernel.close()
+        if self._netlink is not None:
+            self._netlink.close()
 
     def length(self) -> int:
         """How many wait now."""
-        kernel = self._kernel
+        netlink = self._netlink
         try:
-            if kernel is None:
+            if netlink is None:
                 return queue_length(self._listener)
-            kernel.send(self._question)
-            return _queue(kernel.recv(4096))
+            netlink.send(self._query)
+            return _parse_queue_length(netlink.recv(4096))
         except (OSError, struct.error):
             return 0
 
 
-def _queue(answer: bytes) -> int:
-    length, kind, *_ = _HEADER.unpack_from(answer)
-    at = _HEADER.size + _ANSWER if kind == _BY_FAMILY else length
+def _parse_queue_length(answer: bytes) -> int:
+    length, kind, *_ = _MESSAGE_HEADER.unpack_from(answer)
+    at = _MESSAGE_HEADER.size + _UNIX_DIAG_MESSAGE_SIZE if kind == _SOCK_DIAG_BY_FAMILY else length
     while at < length:
         size, name = _ATTRIBUTE.unpack_from(answer, at)
-        if name == _QUEUE:
+        if name == _UNIX_DIAG_RQLEN:
             return int(struct.unpack_from("=I", answer, at + _ATTRIBUTE.size)[0])
         at += (size + 3) & ~3
     return 0

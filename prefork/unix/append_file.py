@@ -15,13 +15,13 @@ import stat
 from dataclasses import dataclass
 
 from prefork.errors import MachineError
-from prefork.unix.directory import Directory, UntrustedFileError, is_kernels, resolve_file
+from prefork.unix.directory import Directory, UntrustedFileError, is_in_proc, resolve_file
 from prefork.unix.identity import describe_user
-from prefork.unix.regular_file import FLAGS
+from prefork.unix.regular_file import OPEN_FLAGS
 
 _APPEND = os.O_WRONLY | os.O_APPEND
-_trusted: set[int] = set()
-_heir: tuple[int | None, int | None] = (None, None)
+_trusted_uids: set[int] = set()
+_worker_user: tuple[int | None, int | None] = (None, None)
 
 
 def set_worker_user(uid: int | None, gid: int | None = None) -> None:
@@ -29,10 +29,10 @@ def set_worker_user(uid: int | None, gid: int | None = None) -> None:
 
     It reopens them after a rotation.
     """
-    global _heir  # noqa: PLW0603 - one master, one user of its workers
+    global _worker_user  # noqa: PLW0603 - one master, one user of its workers
     if uid is not None:
-        _trusted.add(uid)
-    _heir = (uid, gid)
+        _trusted_uids.add(uid)
+    _worker_user = (uid, gid)
 
 
 def open_append(path: str) -> int:
@@ -48,8 +48,8 @@ def prepare_log(path: str) -> None:
     """
     log = _open(path)
     try:
-        if log.may_be_given:
-            _give(log.fd)
+        if log.may_change_owner:
+            _give_to_worker_user(log.fd)
     except OSError as error:
         raise MachineError(f"cannot hand over the log {path}: {error.strerror}") from error
     finally:
@@ -71,23 +71,23 @@ def reopen_append(path: str, fd: int) -> None:
 @dataclass(frozen=True, slots=True)
 class _Log:
     fd: int
-    may_be_given: bool
+    may_change_owner: bool
 
 
 def _open(path: str) -> _Log:
     followed: list[str] = []
 
     def require(folder: Directory, link: os.stat_result) -> None:
-        _require_good_link(folder, link)
+        _require_safe_link(folder, link)
         followed.append(path)
 
     try:
         folder, name = resolve_file(path, require)
         with folder:
-            if is_kernels(folder):
-                return _Log(_open_waiting(name, folder.fd), False)  # what our starter gave us
+            if is_in_proc(folder):
+                return _Log(_open_then_block(name, folder.fd), False)  # what our starter gave us
             found = _open_in(folder, name)
-            return _Log(found.fd, found.may_be_given and not followed)
+            return _Log(found.fd, found.may_change_owner and not followed)
     except OSError as error:
         raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
 
@@ -102,11 +102,11 @@ def _open_in(folder: Directory, name: str) -> _Log:
                 fd = folder.create(name, 0o644, _APPEND)
             except FileExistsError:
                 continue  # another process made it meanwhile
-            _give(fd)
+            _give_to_worker_user(fd)
             return _Log(fd, False)
     try:
         status = os.fstat(fd)
-        _require_good_file(folder, status)
+        _require_safe_file(folder, status)
         return _Log(fd, stat.S_ISREG(status.st_mode) and folder.is_private)
     except BaseException:
         os.close(fd)
@@ -119,7 +119,7 @@ def _open_entry(name: str, dir_fd: int) -> int:
     So a fifo neither needs a reader, nor fails when one goes and another comes.
     """
     try:
-        fd = _open_waiting(name, dir_fd, _APPEND | os.O_NOFOLLOW)
+        fd = _open_then_block(name, dir_fd, _APPEND | os.O_NOFOLLOW)
     except OSError as error:
         if error.errno != errno.ENXIO:  # a fifo without a reader
             raise
@@ -127,23 +127,23 @@ def _open_entry(name: str, dir_fd: int) -> int:
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             return fd
         os.close(fd)
-    return _open_waiting(name, dir_fd, os.O_RDWR | os.O_NOFOLLOW)
+    return _open_then_block(name, dir_fd, os.O_RDWR | os.O_NOFOLLOW)
 
 
-def _open_waiting(name: str, dir_fd: int, flags: int = _APPEND) -> int:
+def _open_then_block(name: str, dir_fd: int, flags: int = _APPEND) -> int:
     """Opened without waiting; its writes wait."""
-    fd = os.open(name, flags | FLAGS, dir_fd=dir_fd)
+    fd = os.open(name, flags | OPEN_FLAGS, dir_fd=dir_fd)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
     return fd
 
 
-def _give(fd: int) -> None:
-    if os.geteuid() == 0 and _heir != (None, None):
-        uid, gid = _heir
+def _give_to_worker_user(fd: int) -> None:
+    if os.geteuid() == 0 and _worker_user != (None, None):
+        uid, gid = _worker_user
         os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
 
 
-def _require_good_link(folder: Directory, link: os.stat_result) -> None:
+def _require_safe_link(folder: Directory, link: os.stat_result) -> None:
     if link.st_uid not in (0, os.geteuid()):
         raise UntrustedFileError(
             f"it is a symlink of {describe_user(link.st_uid)}'s; name the file itself"
@@ -155,17 +155,17 @@ def _require_good_link(folder: Directory, link: os.stat_result) -> None:
         )
 
 
-def _require_good_file(folder: Directory, found: os.stat_result) -> None:
+def _require_safe_file(folder: Directory, found: os.stat_result) -> None:
     if stat.S_ISFIFO(found.st_mode) and found.st_uid not in (0, os.geteuid()):
         raise UntrustedFileError(f"it is a fifo of {describe_user(found.st_uid)}'s; remove it")
     if not stat.S_ISREG(found.st_mode):
         return  # a device, a fifo of ours
     if found.st_nlink > 1:
         raise UntrustedFileError("it is a hard link, and who knows to what; remove it")
-    if found.st_uid in {0, os.geteuid()} | _trusted:
+    if found.st_uid in {0, os.geteuid()} | _trusted_uids:
         return
-    around = folder.status
-    if around.st_mode & stat.S_IWOTH and around.st_uid != found.st_uid:
+    folder_status = folder.status
+    if folder_status.st_mode & stat.S_IWOTH and folder_status.st_uid != found.st_uid:
         raise UntrustedFileError(
             f"it belongs to {describe_user(found.st_uid)}, and every user may write "
             f"into its folder; "

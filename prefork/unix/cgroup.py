@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 
 
-def folders(controller: str, root: str = "/") -> Iterator[str]:
+def cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
     """Of our cgroup and of all around it: version 2, and version 1 of this controller.
 
     Which files are in them tells the version. ``root`` is where /proc and /sys are found.
     """
     base = os.path.join(root, "sys/fs/cgroup")
-    for line in (read(os.path.join(root, "proc/self/cgroup")) or "").splitlines():
+    for line in (read_text(os.path.join(root, "proc/self/cgroup")) or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             yield from _upward(base, path)
@@ -25,7 +25,7 @@ def _upward(base: str, path: str) -> Iterator[str]:
         yield os.path.join(base, *parts[:length])
 
 
-def read(path: str) -> str | None:
+def read_text(path: str) -> str | None:
     """The text of a small file; None when it cannot be read."""
     try:
         with open(path, errors="replace") as file:
@@ -34,9 +34,9 @@ def read(path: str) -> str | None:
         return None
 
 
-def number(path: str, key: str = "") -> int | None:
+def read_number(path: str, key: str = "") -> int | None:
     """The number in a file, or behind ``key`` in a file of pairs."""
-    for line in (read(path) or "").splitlines():
+    for line in (read_text(path) or "").splitlines():
         name, _, value = line.rpartition(" ")
         if name == key and value.isdigit():
             return int(value)

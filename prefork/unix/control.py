@@ -24,13 +24,13 @@ from prefork.unix.directory import Directory
 from prefork.unix.poller import Poller
 from prefork.unix.regular_file import file_kind
 
-_ROOM_TO_SEND = 1024 * 1024
+_SEND_BUFFER = 1024 * 1024
 """What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""
 
 _SO_PEERGROUPS = 59
 """unix(7) does not tell it, and neither does Python."""
 
-_MOST_GROUPS = 256
+_MAX_GROUPS = 256
 """Python's getsockopt has room for no more."""
 
 
@@ -40,16 +40,16 @@ class ControlSocket:
     def __init__(self, path: Path, for_group: bool = False) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o117 if for_group else 0o177)
+        old_umask = os.umask(0o117 if for_group else 0o177)
         try:
-            with _reachable(path) as reachable:
-                self._socket.bind(reachable)
+            with _short_path(path) as short_path:
+                self._socket.bind(short_path)
             self._socket.listen(64)
         except OSError as error:
             self._socket.close()
             raise MachineError(f"cannot listen on {path}: {error.strerror}") from error
         finally:
-            os.umask(before)
+            os.umask(old_umask)
 
     def fileno(self) -> int:
         """Readable when somebody connects."""
@@ -58,12 +58,12 @@ class ControlSocket:
     def accept(self) -> "ControlConnection | None":
         """The next client; None when there is none."""
         try:
-            taken, _ = self._socket.accept()
+            client, _ = self._socket.accept()
         except OSError:
             return None
-        taken.setblocking(False)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_TO_SEND)
-        return ControlConnection(taken)
+        client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        return ControlConnection(client)
 
     def close(self) -> None:
         """The path is the folder's to remove."""
@@ -87,7 +87,7 @@ class ControlConnection:
         if self.gid == gid:
             return True
         try:
-            packed = self._socket.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4)
+            packed = self._socket.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * 4)
         except OSError:
             return False  # it is in more groups than we can be told
         return gid in struct.unpack(f"{len(packed) // 4}I", packed)
@@ -114,9 +114,9 @@ class ControlConnection:
         except OSError:
             return False
 
-    def hang_up(self, waiter: Poller) -> None:
+    def hang_up(self, poller: Poller) -> None:
         """For good, whatever it has still sent."""
-        shutdown_and_close(waiter, self._socket)
+        shutdown_and_close(poller, self._socket)
 
     def close(self) -> None:
         """In a child, for its copy."""
@@ -131,8 +131,8 @@ def connect(path: Path, timeout: float | None) -> socket.socket:
         wait = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000) or 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
     try:
-        with _socket_at(path) as reachable:
-            connection.connect(reachable)
+        with _pinned_path(path) as short_path:
+            connection.connect(short_path)
         connection.settimeout(timeout)
     except OSError as error:
         connection.close()
@@ -171,7 +171,7 @@ def _credentials(connection: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-class _reachable:  # noqa: N801 - a verb, used in a with statement
+class _short_path:  # noqa: N801 - a verb, used in a with statement
     """A short name for a path that may be too long for a socket's address: by its folder."""
 
     def __init__(self, path: Path) -> None:
@@ -186,7 +186,7 @@ class _reachable:  # noqa: N801 - a verb, used in a with statement
 
 
 @contextmanager
-def _socket_at(path: Path) -> Iterator[str]:
+def _pinned_path(path: Path) -> Iterator[str]:
     """A name for the very socket that is there: a symlink to another one is not followed."""
     folder, name = Directory.open_parent(path)
     with folder:

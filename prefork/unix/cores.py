@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 
-from prefork.unix.cgroup import folders, read
+from prefork.unix.cgroup import cgroup_folders, read_text
 
 
 def usable_cores(root: str = "/") -> int:
@@ -18,10 +18,10 @@ def usable_cores(root: str = "/") -> int:
 
 def quotas(root: str = "/") -> Iterator[tuple[str, float]]:
     """Our cgroup and each of its parents that has a quota, with the cores that it grants."""
-    for folder in folders("cpu", root):
-        quota, _, period = (read(f"{folder}/cpu.max") or "max").partition(" ")
+    for folder in cgroup_folders("cpu", root):
+        quota, _, period = (read_text(f"{folder}/cpu.max") or "max").partition(" ")
         if not quota.isdigit():
-            quota = read(f"{folder}/cpu.cfs_quota_us") or ""
-            period = read(f"{folder}/cpu.cfs_period_us") or ""
+            quota = read_text(f"{folder}/cpu.cfs_quota_us") or ""
+            period = read_text(f"{folder}/cpu.cfs_period_us") or ""
         if quota.isdigit() and period.isdigit() and int(period) > 0 and int(quota) > 0:
             yield folder, int(quota) / int(period)

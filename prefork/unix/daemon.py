@@ -51,16 +51,16 @@ class ForegroundProcess:
             self._fd = -1
 
 
-def daemonize(leaving: Iterable[int] = ()) -> ForegroundProcess:
+def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
     """Return in a new session, in the background; the foreground never returns from here, and lets
     go of the descriptors ``leaving`` while it waits."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    middle = os.fork()
-    if middle:
-        for fd in (writer, *leaving):
+    child = os.fork()
+    if child:
+        for fd in (writer, *to_close):
             os.close(fd)
-        os.waitpid(middle, 0)
-        _await_word(reader)
+        os.waitpid(child, 0)
+        _exit_as_reported(reader)
     os.setsid()
     # The leader of a session could acquire a terminal; its child cannot.
     if os.fork():
@@ -72,11 +72,11 @@ def daemonize(leaving: Iterable[int] = ()) -> ForegroundProcess:
     return ForegroundProcess(writer)
 
 
-def _await_word(reader: int) -> NoReturn:
-    word = os.read(reader, 1)
-    if not word:
+def _exit_as_reported(reader: int) -> NoReturn:
+    report = os.read(reader, 1)
+    if not report:
         print_to_stderr("prefork: the daemon died before it was ready")
-    os._exit(word[0] if word else 111)
+    os._exit(report[0] if report else 111)
 
 
 def open_standard_streams() -> None:
@@ -87,16 +87,16 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def redirect_output(output: int | None, before: StandardDescriptors | None = None) -> list[int]:
+def redirect_output(output: int | None, original: StandardDescriptors | None = None) -> list[int]:
     """Let go of the terminal: stdout and stderr go to the descriptor ``output``; None: nowhere.
 
     It is no path: another user may have exchanged the log meanwhile. ``before``: what they were
     when no app had run; the descriptors that are the app's since then are left alone and returned.
     """
     flush_streams()
-    before = before or StandardDescriptors()
+    original = original or StandardDescriptors()
     fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if output is None else output
-    left_alone = [standard for standard in (1, 2) if not before.replace(standard, fd)]
+    kept = [standard for standard in (1, 2) if not original.replace(standard, fd)]
     if output is None:
         os.close(fd)
-    return left_alone
+    return kept

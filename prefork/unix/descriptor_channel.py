@@ -12,9 +12,9 @@ from prefork.errors import MachineError
 from prefork.unix.descriptor_disposal import receive_plain, shutdown_and_close
 from prefork.unix.poller import Poller
 
-LONGEST = 4096
+MAX_MESSAGE_SIZE = 4096
 
-MOST_MESSAGES = 16
+MAX_MESSAGES = 16
 """Read at a time, so that a process that never ends sending holds nothing up; the rest is still
 there when the other end is waited for again."""
 
@@ -55,9 +55,9 @@ class DescriptorChannel:
 
         Raises ValueError in the master for a message that is none of ours.
         """
-        for _ in range(MOST_MESSAGES):
+        for _ in range(MAX_MESSAGES):
             try:
-                message, fds = self._take()
+                message, fds = self._receive_one()
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -68,19 +68,19 @@ class DescriptorChannel:
             if not message:
                 return
 
-    def _take(self) -> tuple[bytes, list[int]]:
+    def _receive_one(self) -> tuple[bytes, list[int]]:
         if self._distrusts:
-            return receive_plain(self._end, LONGEST), []
-        message, fds, _flags, _address = socket.recv_fds(self._end, LONGEST, 1)
+            return receive_plain(self._end, MAX_MESSAGE_SIZE), []
+        message, fds, _flags, _address = socket.recv_fds(self._end, MAX_MESSAGE_SIZE, 1)
         return message, fds
 
     def close(self) -> None:
         """Also in a child, for its copy."""
         self._end.close()
 
-    def hang_up(self, waiter: Poller) -> None:
+    def hang_up(self, poller: Poller) -> None:
         """In the master, for good: what is left in it does not block the close."""
-        shutdown_and_close(waiter, self._end)
+        shutdown_and_close(poller, self._end)
 
 
 def open_channel_pair() -> tuple[DescriptorChannel, DescriptorChannel]:

@@ -22,17 +22,17 @@ from prefork.plural import pluralize
 from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork
 
-PATIENCE = 1.0
+CHILD_TIMEOUT = 1.0
 """Seconds after which the child is killed by its alarm."""
 
-MOST_QUEUED = 512
+MAX_QUEUED = 512
 """Messages that fit into the queue of a unix socket: each takes 768 bytes of net.core.wmem_max at
 least, which is 208 KB. With more of them in it the socket is closed elsewhere."""
 
-_PIECE = 65536
+_READ_SIZE = 65536
 
 _children: set[Child] = set()
-_ends: list[socket.socket] = []
+_to_close: list[socket.socket] = []
 """To be closed elsewhere; those at its beginning are, by the child that there is."""
 
 
@@ -44,7 +44,7 @@ class PeekedMessage:
     data: bytes
     extra: Sequence[tuple[int, int, bytes]]
     has_descriptors: bool
-    is_cut: bool
+    is_truncated: bool
     """It is a packet that is longer than we wanted to see."""
 
 
@@ -76,58 +76,58 @@ def receive_plain(end: socket.socket, size: int, room: int = 0) -> bytes:
         raise UnexpectedDescriptorError
     # As many bytes as were seen: what came behind them meanwhile may bring descriptors.
     data = end.recv(len(seen.data) or 1, socket.MSG_DONTWAIT)
-    if seen.is_cut:
+    if seen.is_truncated:
         raise ValueError(f"a message of more than {pluralize(size, 'byte')}")
     return data
 
 
 def run_in_child(
-    waiter: Poller, job: Callable[[], object], after: Callable[[], object] = lambda: None
+    poller: Poller, job: Callable[[], object], after: Callable[[], object] = lambda: None
 ) -> None:
     """Run ``job`` in a child, and ``after`` here when that has ended; at once if there is no child
     to be had: then the job is not done."""
 
-    def live() -> int:
+    def child_main() -> int:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        signal.setitimer(signal.ITIMER_REAL, CHILD_TIMEOUT)
         job()
         os._exit(0)  # nothing of the master's is to be run at this exit
 
     try:
-        child = fork(live)
+        child = fork(child_main)
     except MachineError:
         after()
         return
     _children.add(child)
 
-    def ended() -> None:
-        waiter.remove(child.pidfd)
+    def on_end() -> None:
+        poller.remove(child.pidfd)
         _reap(child)
         after()
 
-    waiter.add_reader(child.pidfd, ended)
+    poller.add_reader(child.pidfd, on_end)
 
 
-def close_in_child(waiter: Poller, end: socket.socket) -> None:
+def close_in_child(poller: Poller, end: socket.socket) -> None:
     """Close a socket in whose queue descriptors may wait: a child has a copy of it, and exits when
     ours is closed, so that its copy is the last.
 
     One child at a time, for all that came meanwhile: a client may come again and again.
     """
-    _ends.append(end)
-    if len(_ends) == 1:
-        _close_all(waiter)
+    _to_close.append(end)
+    if len(_to_close) == 1:
+        _close_all(poller)
 
 
-def _close_all(waiter: Poller) -> None:
+def _close_all(poller: Poller) -> None:
     """All that are to be closed by now; those that come before the child has ended wait for the
     next one. The first in the list stands for the child."""
-    closing = list(_ends)
+    closing = list(_to_close)
     try:
         reader, writer = os.pipe2(os.O_CLOEXEC)
     except OSError:  # out of descriptors: these are some
-        _ends.clear()
+        _to_close.clear()
         for end in closing:
             end.close()
         return
@@ -136,42 +136,42 @@ def _close_all(waiter: Poller) -> None:
         os.close(writer)
         os.read(reader, 1)
 
-    def ended() -> None:
-        del _ends[: len(closing)]
-        if _ends:
-            _close_all(waiter)
+    def on_end() -> None:
+        del _to_close[: len(closing)]
+        if _to_close:
+            _close_all(poller)
 
-    run_in_child(waiter, hold, ended)
+    run_in_child(poller, hold, on_end)
     for end in closing:
         end.close()
     os.close(reader)
     os.close(writer)
 
 
-def shutdown_and_close(waiter: Poller, end: socket.socket, room: int = 0) -> None:
+def shutdown_and_close(poller: Poller, end: socket.socket, room: int = 0) -> None:
     """Close a unix socket that does not listen: here, if no descriptor waits in its queue, else
     elsewhere. ``room`` as for ``look``."""
     try:
         end.shutdown(socket.SHUT_RDWR)  # from now on nothing more comes
-        has_descriptors = _has_descriptors(end, room)
+        has_descriptors = _queue_has_descriptors(end, room)
     except OSError:
         has_descriptors = False  # it is not connected any more, and what was in it is gone
     if has_descriptors:
-        close_in_child(waiter, end)
+        close_in_child(poller, end)
     else:
         end.close()
 
 
-def _has_descriptors(end: socket.socket, room: int) -> bool:
+def _queue_has_descriptors(end: socket.socket, room: int) -> bool:
     """Whether something in its queue brings some, or there is more than we look at. Takes what is
     before it.
 
     An empty packet looks like the end of file, so there we look on as often as there can be
     packets. Raises OSError.
     """
-    for _ in range(MOST_QUEUED):
+    for _ in range(MAX_QUEUED):
         try:
-            if not receive_plain(end, _PIECE, room) and end.type == socket.SOCK_STREAM:
+            if not receive_plain(end, _READ_SIZE, room) and end.type == socket.SOCK_STREAM:
                 return False
         except UnexpectedDescriptorError:
             return True
@@ -186,10 +186,10 @@ def wait_for_children() -> None:
     """At the end of the master: leave none of those children behind. What is still to be closed is
     left to our own exit, which does not linger either."""
     for child in list(_children):
-        child.wait_for_exit(PATIENCE)
+        child.wait_for_exit(CHILD_TIMEOUT)
         _reap(child)
-    while _ends:
-        _ends.pop().detach()
+    while _to_close:
+        _to_close.pop().detach()
 
 
 def is_own_child(pid: int) -> bool:

@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable
 from socket import socket as Socket  # noqa: N812 - gevent's would set O_NONBLOCK on what it meets
 from typing import Any
 
-MOST = 1 << 20
+MAX_DESCRIPTORS = 1 << 20
 """Enough; some programs that an app may start go through all that they could have open."""
 
 
 def raise_descriptor_limit() -> None:
     """As far as the hard limit allows: the soft one is made for programs that use select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -22,7 +22,7 @@ def raise_descriptor_limit() -> None:
 def descriptor_limit() -> int:
     """How many it may be."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else soft
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def replace_with_devnull(descriptors: Iterable[int]) -> None:

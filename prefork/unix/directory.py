@@ -22,11 +22,11 @@ from pathlib import Path
 
 from prefork.unix.identity import describe_user
 from prefork.unix.path_trust import require_trusted
-from prefork.unix.regular_file import FLAGS, open_regular, read_regular
+from prefork.unix.regular_file import OPEN_FLAGS, open_regular, read_regular
 
 _SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 """As many symlinks as the kernel follows (path_resolution(7))."""
 
 
@@ -92,12 +92,12 @@ class Directory:
 
     def set_mode_and_group(self, mode: int, gid: int = -1) -> None:
         """Its own group, unless that is -1, and then its mode."""
-        with self._readable() as fd:
+        with self._open_for_reading() as fd:
             os.fchown(fd, -1, gid)
             os.fchmod(fd, mode)
 
     @contextmanager
-    def _readable(self) -> Iterator[int]:
+    def _open_for_reading(self) -> Iterator[int]:
         """The descriptor is for looking up names only (O_PATH)."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
@@ -124,7 +124,7 @@ class Directory:
 
     def listdir(self) -> list[str]:
         """Of all entries, in no order."""
-        with self._readable() as fd:
+        with self._open_for_reading() as fd:
             return os.listdir(fd)
 
     def lstat(self, name: str) -> os.stat_result | None:
@@ -156,7 +156,7 @@ class Directory:
 
     def create(self, name: str, mode: int, flags: int = os.O_WRONLY) -> int:
         """A new file. Raises FileExistsError when there is anything by that name."""
-        flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | FLAGS
+        flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | OPEN_FLAGS
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def open_or_create(self, name: str, flags: int, mode: int) -> int:
@@ -211,7 +211,7 @@ def resolve_file(
     opens it and the kernel follows it.
     """
     folder, name = Directory.open_parent(path)
-    for _ in range(_MOST_LINKS):
+    for _ in range(_MAX_LINKS):
         try:
             pinned = os.open(name, _PIN, dir_fd=folder.fd)
         except FileNotFoundError:
@@ -221,7 +221,7 @@ def resolve_file(
             raise
         try:
             status = os.fstat(pinned)
-            if not stat.S_ISLNK(status.st_mode) or _is_in_proc(status):
+            if not stat.S_ISLNK(status.st_mode) or _has_proc_device(status):
                 return folder, name
             require(folder, status)
             target, name = os.path.split(os.readlink("", dir_fd=pinned))
@@ -237,9 +237,9 @@ def resolve_file(
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
-def is_kernels(folder: Directory) -> bool:
+def is_in_proc(folder: Directory) -> bool:
     """Whether its entries are made by the kernel (proc(5))."""
-    return _is_in_proc(folder.status)
+    return _has_proc_device(folder.status)
 
 
 class _Walk:
@@ -285,10 +285,10 @@ class _Walk:
             status = os.fstat(pinned)
             if not stat.S_ISLNK(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, f"{part} is no directory")
-            if _is_in_proc(status):
+            if _has_proc_device(status):
                 return os.open(part, _SEARCH, dir_fd=at)
             self._links += 1
-            if self._links > _MOST_LINKS:
+            if self._links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             found = self.follow(os.readlink("", dir_fd=pinned), at)
         finally:
@@ -310,7 +310,7 @@ class _Walk:
         return os.geteuid() != 0 or os.fstat(found).st_uid == owner
 
 
-def _is_in_proc(status: os.stat_result) -> bool:
+def _has_proc_device(status: os.stat_result) -> bool:
     return status.st_dev == _proc_device()
 
 

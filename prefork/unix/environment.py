@@ -9,7 +9,7 @@ as it needs it for titles; --check sets no title.)
 import ctypes
 import os
 
-_ENVIRONMENT_BEGINS, _ENVIRONMENT_ENDS = 50, 51
+_ENV_START, _ENV_END = 50, 51
 """Fields of /proc/PID/stat (proc_pid_stat(5)), from 1 on."""
 
 
@@ -32,7 +32,7 @@ def _overwrite(text: bytes) -> None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return  # there is no /proc, and so nothing that shows it
-    begin, end = int(fields[_ENVIRONMENT_BEGINS - 3]), int(fields[_ENVIRONMENT_ENDS - 3])
+    begin, end = int(fields[_ENV_START - 3]), int(fields[_ENV_END - 3])
     if not begin < end:
         return  # the kernel hides the addresses
     found = (b"\0" + ctypes.string_at(begin, end - begin)).find(b"\0" + text + b"\0")

@@ -31,13 +31,13 @@ from prefork.unix.directory import Directory
 from prefork.unix.identity import describe_group, describe_user
 from prefork.unix.lock_file import acquire_lock, is_locked
 
-LARGEST_STATE = 1024 * 1024
+MAX_STATE_SIZE = 1024 * 1024
 """Bytes of a state that is read; ours has about one thousand."""
 
-_ENDS_WITHIN = 0.5
+_END_TIMEOUT = 0.5
 """Seconds from the end of a control socket to the end of its master."""
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
+APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
 
 def registry_path(environ: Mapping[str, str]) -> Path:
@@ -58,14 +58,14 @@ def user_home_directory(advice: str) -> Path:
     """
     path = os.path.expanduser("~")
     if path == "~":
-        who = describe_user(os.geteuid())
-        raise MachineError(f"{who} has no home directory, and HOME is not set; {advice}")
+        user = describe_user(os.geteuid())
+        raise MachineError(f"{user} has no home directory, and HOME is not set; {advice}")
     return Path(path)
 
 
 def check_app_name(name: str) -> str:
     """The name, if a folder can be called so. Raises UsageError."""
-    if not NAME.fullmatch(name) or name == "all":
+    if not APP_NAME.fullmatch(name) or name == "all":
         raise UsageError(
             f"the name {name!r} cannot be used: letters, digits and _ . @ - are fine, and not 'all'"
         )
@@ -98,11 +98,11 @@ class AppFolder:
 
     def grant_group_access(self, gid: int) -> None:
         """The members of this group, as far as the socket and the logs. Raises PreforkError."""
-        _let_list(self._home, gid)
+        _grant_list_access(self._home, gid)
         try:
             # Setgid, so that what comes later belongs to the group, too.
             self._directory.set_mode_and_group(0o2750, gid)
-            for log in _logs(self._directory):
+            for log in _log_names(self._directory):
                 os.chown(log, -1, gid, dir_fd=self._directory.fd, follow_symlinks=False)
         except OSError as error:
             why = f"{error.strerror}; one has to be in a group to give it something"
@@ -110,13 +110,13 @@ class AppFolder:
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state, whole or not at all. Raises MachineError."""
-        _replace(self._directory, "state", json.dumps(state, indent=1), 0o600)
+        _write_atomically(self._directory, "state", json.dumps(state, indent=1), 0o600)
 
     def close(self, keep: bool) -> None:
         """Let go; unless ``keep``, the app leaves the list."""
         self._directory.remove("control")
         if not keep:
-            _erase(self._home, self._directory)
+            _remove_files(self._home, self._directory)
         self.close_copy()
 
     def close_copy(self) -> None:
@@ -168,18 +168,18 @@ class RegistryEntry:
         if not self.is_running():
             return None
         try:
-            with _folder_at(self.path) as folder:
+            with _open_app_folder(self.path) as folder:
                 control = Path(f"/proc/self/fd/{folder.fd}/control")
-                said = listener_pid(control) or _state_in(folder).get("pid")
+                pid = listener_pid(control) or _state_of(folder).get("pid")
                 owner = folder.status.st_uid
         except OSError:
             return None
-        return said if isinstance(said, int) and _user_of(said) == owner else None
+        return pid if isinstance(pid, int) and _uid_of_process(pid) == owner else None
 
     def is_running(self) -> bool:
         """Whether a master holds the lock; for others than its owner, whether one listens."""
         try:
-            with _folder_at(self.path) as folder:
+            with _open_app_folder(self.path) as folder:
                 fd = folder.open_regular("lock")
         except PermissionError:
             return is_listening(self.control)
@@ -194,7 +194,7 @@ class RegistryEntry:
         """Whether the master let go of the lock within ``timeout`` seconds, or its process ended:
         the next master may take the lock at once. ``pid``: of the master, if it is known."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.is_running() and (pid is None or _exists(pid)):
+        while self.is_running() and (pid is None or _process_exists(pid)):
             if deadline is not None and time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
@@ -208,10 +208,10 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror}") from error
     with folder:
-        _replace(folder, name, text, mode)
+        _write_atomically(folder, name, text, mode)
 
 
-def _replace(folder: Directory, name: str, text: str, mode: int) -> None:
+def _write_atomically(folder: Directory, name: str, text: str, mode: int) -> None:
     try:
         folder.write_atomically(name, text.encode(), mode)
     except OSError as error:
@@ -223,8 +223,8 @@ def list_entries(where: Path) -> Iterator[RegistryEntry]:
     try:
         with Directory.open(where) as home:
             if home.status.st_mode & 0o2:
-                _require_own(where)
-            found = sorted(name for name in home.listdir() if _is_folder(home, name))
+                _require_own_folder(where)
+            found = sorted(name for name in home.listdir() if _is_app_folder(home, name))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -235,8 +235,8 @@ def list_entries(where: Path) -> Iterator[RegistryEntry]:
             yield entry
 
 
-def _is_folder(home: Directory, name: str) -> bool:
-    found = home.lstat(name) if NAME.fullmatch(name) else None
+def _is_app_folder(home: Directory, name: str) -> bool:
+    found = home.lstat(name) if APP_NAME.fullmatch(name) else None
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
@@ -248,7 +248,7 @@ def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
     """
     for number in range(1, 1000):
         candidate = name if number == 1 else f"{name}-{number}"
-        folder = _lock_soon(where, candidate)
+        folder = _wait_and_lock(where, candidate)
         if folder is not None:
             return folder
         if exact:
@@ -263,16 +263,16 @@ def remove_app(path: Path) -> bool:
     """
     if not path.is_dir():
         return True  # another process was faster
-    folder = _lock_soon(path.parent, path.name)
+    folder = _wait_and_lock(path.parent, path.name)
     if folder is None:
         return False
     folder.close(keep=False)
     return True
 
 
-def _erase(home: Directory, folder: Directory) -> None:
+def _remove_files(home: Directory, folder: Directory) -> None:
     """Remove the folder of an app and all that prefork put into it; its lock is held."""
-    for name in (*_logs(folder), "control", "state", "state.new", "lock"):
+    for name in (*_log_names(folder), "control", "state", "state.new", "lock"):
         folder.remove(name)
     try:
         os.rmdir(folder.path.name, dir_fd=home.fd)
@@ -280,7 +280,7 @@ def _erase(home: Directory, folder: Directory) -> None:
         pass  # somebody else put something there: it is theirs
 
 
-def _logs(folder: Directory) -> list[str]:
+def _log_names(folder: Directory) -> list[str]:
     """What master and workers said, the rotated files, too."""
     output = f"{folder.path.name}.out"
     return [
@@ -290,26 +290,26 @@ def _logs(folder: Directory) -> list[str]:
     ]
 
 
-def _lock_soon(where: Path, name: str) -> AppFolder | None:
+def _wait_and_lock(where: Path, name: str) -> AppFolder | None:
     """The folder, locked. A process that removes it, or a master that has closed its socket, holds
     the lock for an instant only, and is waited for."""
-    deadline = time.monotonic() + _ENDS_WITHIN
-    while (folder := _lock(where, name)) is None:
+    deadline = time.monotonic() + _END_TIMEOUT
+    while (folder := _try_lock(where, name)) is None:
         if (where / name / "control").exists() or time.monotonic() > deadline:
             return None
         time.sleep(0.005)
     return folder
 
 
-def _lock(where: Path, name: str) -> AppFolder | None:
+def _try_lock(where: Path, name: str) -> AppFolder | None:
     path = where / name
     try:
         with ExitStack() as opened:
             home = opened.enter_context(Directory.open(where, make=0o700, strict=True))
-            _require_own(where)
+            _require_own_folder(where)
             while True:
                 home.mkdir(name, 0o700)
-                _require_own(path)
+                _require_own_folder(path)
                 folder = opened.enter_context(home.open_subdirectory(name))
                 fd = folder.open_or_create("lock", os.O_RDWR, 0o600)
                 opened.callback(os.close, fd)
@@ -328,7 +328,7 @@ def _lock(where: Path, name: str) -> AppFolder | None:
         raise MachineError(f"cannot use {path}: {why}") from error
 
 
-def _let_list(home: Directory, gid: int) -> None:
+def _grant_list_access(home: Directory, gid: int) -> None:
     """Raises PreforkError."""
     try:
         status = home.status
@@ -346,12 +346,12 @@ def _let_list(home: Directory, gid: int) -> None:
         raise MachineError(f"control-group: cannot let it into {home.path}: {why}") from error
 
 
-def _require_own(path: Path) -> None:
+def _require_own_folder(path: Path) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        whose = describe_user(status.st_uid)
+        owner = describe_user(status.st_uid)
         raise MachineError(
-            f"{path} is not a folder of this user's, but {whose}'s: it is in $PREFORK_HOME"
+            f"{path} is not a folder of this user's, but {owner}'s: it is in $PREFORK_HOME"
         )
     if status.st_mode & 0o22:
         raise MachineError(
@@ -360,7 +360,7 @@ def _require_own(path: Path) -> None:
         )
 
 
-def _exists(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -370,7 +370,7 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _folder_at(path: Path) -> Directory:
+def _open_app_folder(path: Path) -> Directory:
     """The folder of an app, and no symlink to one. Raises OSError."""
     home, name = Directory.open_parent(path)
     with home:
@@ -379,21 +379,21 @@ def _folder_at(path: Path) -> Directory:
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        with _folder_at(path) as folder:
-            return _state_in(folder)
+        with _open_app_folder(path) as folder:
+            return _state_of(folder)
     except OSError:
         return {}
 
 
-def _state_in(folder: Directory) -> dict[str, Any]:
+def _state_of(folder: Directory) -> dict[str, Any]:
     try:
-        state = json.loads(folder.read("state", LARGEST_STATE))
+        state = json.loads(folder.read("state", MAX_STATE_SIZE))
     except (OSError, ValueError, RecursionError):
         return {}
     return state if isinstance(state, dict) else {}
 
 
-def _user_of(pid: int) -> int | None:
+def _uid_of_process(pid: int) -> int | None:
     """The real user of a process; None: there is no such process."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:

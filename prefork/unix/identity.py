@@ -28,11 +28,11 @@ class Identity:
                 os.setgroups([self.gid])
         if self.uid is None:
             return
-        gives_up = self.uid != 0 and os.geteuid() == 0
-        if gives_up:
+        drops_root = self.uid != 0 and os.geteuid() == 0
+        if drops_root:
             empty_bounding_set()
         os.setuid(self.uid)
-        if gives_up:
+        if drops_root:
             drop_capabilities()
 
     def environment_variables(self) -> dict[str, str]:
@@ -56,7 +56,7 @@ def resolve_identity(user: str, group: str) -> Identity:
     if group:
         gid = group_id(group)
     if user:
-        found = _user(user)
+        found = _user_entry(user)
         if found is not None:
             uid, name = found.pw_uid, found.pw_name
             gid = found.pw_gid if gid is None else gid
@@ -106,7 +106,7 @@ def describe_group(gid: int) -> str:
         return f"group {gid}"
 
 
-def _user(text: str) -> pwd.struct_passwd | None:
+def _user_entry(text: str) -> pwd.struct_passwd | None:
     """None for a number that no list knows, as containers are fond of."""
     if _is_id(text):
         try:

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from prefork.config.addresses import Address, TcpAddress, UnixAddress
 from prefork.unix import process_tree
 
-_LISTENING = "0A"
-_ACCEPTS = "00010000"
+_TCP_LISTEN = "0A"
+_SO_ACCEPTCON = "00010000"
 
-NAME = 7
+_NAME_COLUMN = 7
 """Words before the name of a unix socket, which may have spaces."""
 
 
 def is_program_listening(address: Address, leader: int) -> bool:
     """Whether a process of the session, or below ``leader``, holds a socket that listens there."""
-    inodes = set(_inodes(address))
+    inodes = set(_listening_inodes(address))
     if not inodes:
         return False
     own = [
@@ -26,20 +26,20 @@ def is_program_listening(address: Address, leader: int) -> bool:
         for e in process_tree.iter_processes()
         if process_tree.is_in_session_or_descendant(e.pid, leader)
     ]
-    return any(inodes & set(_sockets(pid)) for pid in own)
+    return any(inodes & set(_socket_inodes(pid)) for pid in own)
 
 
-def _inodes(address: Address) -> Iterator[str]:
+def _listening_inodes(address: Address) -> Iterator[str]:
     """Of all sockets that listen at this port or path."""
     if isinstance(address, TcpAddress):
         for table in ("tcp", "tcp6"):
             for words in _rows(table):
-                if words[3] == _LISTENING and int(words[1].rpartition(":")[2], 16) == address.port:
+                if words[3] == _TCP_LISTEN and int(words[1].rpartition(":")[2], 16) == address.port:
                     yield words[9]
     elif isinstance(address, UnixAddress):
         for words in _rows("unix"):
             # An abstract name begins with @ here, too.
-            if words[NAME:] == [address.path] and words[3] == _ACCEPTS:
+            if words[_NAME_COLUMN:] == [address.path] and words[3] == _SO_ACCEPTCON:
                 yield words[6]
 
 
@@ -49,12 +49,14 @@ def _rows(table: str) -> Iterator[list[str]]:
         with open(f"/proc/net/{table}", errors="surrogateescape", newline="\n") as file:
             next(file)
             for line in file:
-                yield line.removesuffix("\n").split(maxsplit=NAME if table == "unix" else -1)
+                yield line.removesuffix("\n").split(
+                    maxsplit=_NAME_COLUMN if table == "unix" else -1
+                )
     except OSError:
         return
 
 
-def _sockets(pid: int) -> Iterator[str]:
+def _socket_inodes(pid: int) -> Iterator[str]:
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except OSError:

@@ -30,7 +30,7 @@ class InheritedState:
 NOTHING_INHERITED = InheritedState()
 """What the first master of an app inherits."""
 
-MOST = 253
+MAX_DESCRIPTORS = 253
 """SCM_MAX_FD of the kernel."""
 
 
@@ -45,22 +45,24 @@ def fetch_listeners(connection: socket.socket) -> list[Listener]:
     try:
         connection.sendall(wire.encode_request("hand_over"))
         while not data.endswith(b"\n"):
-            piece, came, _, _ = socket.recv_fds(connection, 65536, MOST)
+            piece, received, _, _ = socket.recv_fds(connection, 65536, MAX_DESCRIPTORS)
             if not piece:
                 raise MachineError("the master left without its sockets")
-            data, fds = data + piece, fds + list(came)
+            data, fds = data + piece, fds + list(received)
     except OSError as error:
         raise MachineError(f"no sockets from the master: {error.strerror or error}") from error
-    said = wire.decode_answer(data)
-    assert isinstance(said, wire.Result), "there are no steps on the way"
-    return _rebuild(said.value["listeners"], fds)
+    answer = wire.decode_answer(data)
+    assert isinstance(answer, wire.Result), "there are no steps on the way"
+    return _rebuild(answer.value["listeners"], fds)
 
 
 def _rebuild(described: Sequence[Any], fds: Sequence[int]) -> list[Listener]:
-    made = []
-    for about, fd in zip(described, fds, strict=True):
+    listeners = []
+    for description, fd in zip(described, fds, strict=True):
         os.set_inheritable(fd, False)
-        inode = about["inode"]
-        address = parse_address(about["address"])
-        made.append(Listener(socket.socket(fileno=fd), address, tuple(inode) if inode else None))
-    return made
+        inode = description["inode"]
+        address = parse_address(description["address"])
+        listeners.append(
+            Listener(socket.socket(fileno=fd), address, tuple(inode) if inode else None)
+        )
+    return listeners

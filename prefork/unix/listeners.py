@@ -38,7 +38,7 @@ class Listener:
 
     def __str__(self) -> str:
         if self.socket.family == socket.AF_UNIX:
-            return f"unix:{_shown(self.socket.getsockname())}"
+            return f"unix:{_format_unix_name(self.socket.getsockname())}"
         host, port = self.socket.getsockname()[:2]
         return str(TcpAddress(host, port))
 
@@ -46,7 +46,7 @@ class Listener:
         """Whether it listens there already. A unix path is asked itself: somebody may have removed
         it, or spell it differently; its mode and owner do not matter, see ``refit``."""
         if isinstance(address, UnixAddress) and not address.is_abstract:
-            return self.inode is not None and self.inode == _inode(address.path)
+            return self.inode is not None and self.inode == _inode_at(address.path)
         return is_same_socket(address, self.address)
 
     def scheme(self, address: Address, has_certificates: bool) -> str:
@@ -58,7 +58,7 @@ class Listener:
         self.socket.close()
         if isinstance(self.address, UnixAddress) and self.inode:
             with suppress(OSError):  # its folder is gone, or leads elsewhere now
-                _remove(self.address.path, self.inode)
+                _remove_socket_file(self.address.path, self.inode)
 
 
 def open_listeners(
@@ -80,7 +80,7 @@ def open_listeners(
     except PreforkError:
         raise
     except OSError as error:
-        raise MachineError(_explain(address, error, open_now)) from error
+        raise MachineError(_explain_error(address, error, open_now)) from error
     except ValueError as error:
         # A NUL in a path or a host.
         raise UsageError(f"cannot listen on {str(address)!r}: {error}") from None
@@ -97,12 +97,12 @@ def update_listener(listener: Listener, address: Address, backlog: int) -> None:
         listener.socket.listen(backlog)
         if isinstance(address, UnixAddress) and not address.is_abstract:
             folder, name = Directory.open_parent(address.path)
-            with folder, _pinned(folder, name) as pinned:
-                if _identity(pinned) != listener.inode:
+            with folder, _pin(folder, name) as pinned:
+                if _device_and_inode(pinned) != listener.inode:
                     raise MachineError(f"cannot listen on {address}: another file is in its place")
-                _dress(address, pinned)
+                _set_mode_and_owner(address, pinned)
     except OSError as error:
-        raise MachineError(_explain(address, error)) from error
+        raise MachineError(_explain_error(address, error)) from error
 
 
 def restore_backlog(listeners: Iterable[Listener], backlog: int) -> None:
@@ -119,7 +119,7 @@ def set_blocking(listeners: Iterable[Listener]) -> None:
         listener.socket.setblocking(True)
 
 
-def _dress(address: UnixAddress, pinned: int) -> None:
+def _set_mode_and_owner(address: UnixAddress, pinned: int) -> None:
     """By a descriptor, so that whatever somebody puts at the path meanwhile stays as it is."""
     same = f"/proc/self/fd/{pinned}"
     if address.mode is not None:
@@ -139,7 +139,7 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
     failure: OSError | None = None
     for family, _, _, _, name in dict.fromkeys(found):
         try:
-            opened.append(Listener(_bound(family, name, backlog), address))
+            opened.append(Listener(_bind_and_listen(family, name, backlog), address))
             failure = None
         except OSError as error:
             failure = error
@@ -152,7 +152,7 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
     return opened
 
 
-def _bound(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
+def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -186,16 +186,16 @@ def _open_unix(address: UnixAddress, backlog: int) -> Listener:
     folder, name = Directory.open_parent(address.path)
     inode = None
     with folder:
-        _clear_stale(address, folder, name)
+        _remove_stale_socket(address, folder, name)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             # By the whole path, because that is what getsockname(2) and ss(8) tell. It was looked
             # up above, so no symlink of another user was in it.
             sock.bind(address.path)
-            with _pinned(folder, name) as pinned:
+            with _pin(folder, name) as pinned:
                 _require_unused(address, pinned)
-                inode = _identity(pinned)
-                _dress(address, pinned)
+                inode = _device_and_inode(pinned)
+                _set_mode_and_owner(address, pinned)
             # No client can connect before this, so none slips in before mode and owner are right.
             sock.listen(backlog)
         except BaseException:
@@ -209,11 +209,11 @@ def _require_unused(address: UnixAddress, pinned: int) -> None:
     server, so that it gets our mode and owner; that one is heard. Raises MachineError."""
     status = os.fstat(pinned)
     is_new = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
-    if not is_new or _is_heard(pinned):
+    if not is_new or _has_listener(pinned):
         raise MachineError(f"cannot listen on {address}: another process has put something there")
 
 
-def _is_heard(pinned: int) -> bool:
+def _has_listener(pinned: int) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(f"/proc/self/fd/{pinned}")
@@ -227,23 +227,23 @@ def _is_heard(pinned: int) -> bool:
 def _chown(path: str, to: str) -> None:
     user, _, group = to.partition(":")
     owner = resolve_identity(user, group)
-    os.chown(path, _or_unchanged(owner.uid), _or_unchanged(owner.gid if group else None))
+    os.chown(path, _or_minus_one(owner.uid), _or_minus_one(owner.gid if group else None))
 
 
-def _or_unchanged(number: int | None) -> int:
+def _or_minus_one(number: int | None) -> int:
     return -1 if number is None else number
 
 
-def _clear_stale(address: UnixAddress, folder: Directory, name: str) -> None:
+def _remove_stale_socket(address: UnixAddress, folder: Directory, name: str) -> None:
     """Remove a socket that nobody listens on any more; refuse to touch anything else."""
     try:
-        with _pinned(folder, name) as pinned:
+        with _pin(folder, name) as pinned:
             if not stat.S_ISSOCK(os.fstat(pinned).st_mode):
                 raise MachineError(
                     f"cannot listen on {address}: the path exists and is no socket; "
                     "remove it or choose another"
                 )
-            if _is_heard(pinned):
+            if _has_listener(pinned):
                 raise MachineError(
                     f"cannot listen on {address}: another server is using it; stop that one first"
                 )
@@ -253,7 +253,7 @@ def _clear_stale(address: UnixAddress, folder: Directory, name: str) -> None:
 
 
 @contextmanager
-def _pinned(folder: Directory, name: str) -> Iterator[int]:
+def _pin(folder: Directory, name: str) -> Iterator[int]:
     """A descriptor of the entry itself, of whatever kind it is."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
     try:
@@ -262,7 +262,7 @@ def _pinned(folder: Directory, name: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _remove(path: str, inode: tuple[int, int]) -> None:
+def _remove_socket_file(path: str, inode: tuple[int, int]) -> None:
     folder, name = Directory.open_parent(path)
     with folder:
         found = folder.lstat(name)
@@ -270,7 +270,7 @@ def _remove(path: str, inode: tuple[int, int]) -> None:
             folder.remove(name)
 
 
-def _identity(fd: int) -> tuple[int, int]:
+def _device_and_inode(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
 
@@ -304,12 +304,12 @@ def kernel_backlog_limit() -> int | None:
         return None
 
 
-def _shown(name: str | bytes) -> str:
+def _format_unix_name(name: str | bytes) -> str:
     """The address of a unix socket; an abstract one is bytes that begin with NUL."""
     return name if isinstance(name, str) else "@" + printable_line(os.fsdecode(name[1:]))
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def _inode_at(path: str) -> tuple[int, int] | None:
     try:
         status = os.lstat(path)
     except OSError:
@@ -317,15 +317,17 @@ def _inode(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()) -> str:
+def _explain_error(address: Address, error: OSError, open_now: Iterable[Listener] = ()) -> str:
     reason = (error.strerror or str(error)).lower()
-    if error.errno == errno.EADDRINUSE and (own := _on_port(address, open_now)):
+    if error.errno == errno.EADDRINUSE and (own := _own_listener_on_port(address, open_now)):
         reason = (
             f"this server listens on {own} itself, and Linux opens no two addresses that overlap; "
             "name one of them; `prefork restart --stop-first` changes from one to the other"
         )
     elif error.errno == errno.EADDRINUSE and isinstance(address, TcpAddress):
-        reason = f"the port is in use{_user_of(address.port)}; stop it or choose another port"
+        reason = (
+            f"the port is in use{_process_on_port(address.port)}; stop it or choose another port"
+        )
     elif error.errno == errno.EADDRINUSE and isinstance(address, UnixAddress):
         reason = "another process has this name; stop it or choose another name"
     elif error.errno == errno.EACCES and isinstance(address, TcpAddress):
@@ -335,7 +337,7 @@ def _explain(address: Address, error: OSError, open_now: Iterable[Listener] = ()
     return f"cannot listen on {address}: {reason}"
 
 
-def _on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None:
+def _own_listener_on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None:
     """The first of our own that has the same TCP port."""
     if isinstance(address, TcpAddress):
         for listener in listeners:
@@ -345,7 +347,7 @@ def _on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None
     return None
 
 
-def _user_of(port: int) -> str:
+def _process_on_port(port: int) -> str:
     """Who listens there, as far as we may see it: `` by pid 12 (nginx)``."""
     try:
         import psutil  # noqa: PLC0415 - slow to import, and only an error needs it

@@ -7,7 +7,7 @@ then. After locking, the process looks whether it is still in its place (``Direc
 import fcntl
 import time
 
-OBSERVED_FOR = 1.0
+OBSERVER_TIMEOUT = 1.0
 """Seconds in which processes that only look (``is_locked``) let go of a lock, many times over."""
 
 
@@ -17,7 +17,7 @@ def acquire_lock(fd: int) -> bool:
     Observers hold a shared lock for an instant. They are waited for: otherwise a start beside a
     ``list`` would be told that the app runs.
     """
-    deadline = time.monotonic() + OBSERVED_FOR
+    deadline = time.monotonic() + OBSERVER_TIMEOUT
     while not _flock(fd, fcntl.LOCK_EX):
         if not _flock(fd, fcntl.LOCK_SH) or time.monotonic() > deadline:
             return False

@@ -4,9 +4,9 @@ import ctypes
 import os
 from collections.abc import Iterator
 
-from prefork.unix.cgroup import folders, number, read
+from prefork.unix.cgroup import cgroup_folders, read_number, read_text
 
-KEEP = 1024 * 1024
+KEPT_BYTES = 1024 * 1024
 """Bytes of freed memory that stay with the process."""
 
 _NO_LIMIT = 1 << 60
@@ -27,8 +27,8 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, KEEP)
-        mallopt(_M_MMAP_THRESHOLD, KEEP)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 class OutOfMemoryDetector:
@@ -66,14 +66,14 @@ def _limits(root: str) -> Iterator[tuple[int, int]]:
     machine = _kilobytes(os.path.join(root, "proc/meminfo"))
     if "MemTotal" in machine:
         yield machine.get("MemAvailable", 0), machine["MemTotal"]
-    for folder in folders("memory", root):
-        most = number(f"{folder}/memory.max")
-        used = number(f"{folder}/memory.current")
-        cached = number(f"{folder}/memory.stat", "inactive_file")
+    for folder in cgroup_folders("memory", root):
+        most = read_number(f"{folder}/memory.max")
+        used = read_number(f"{folder}/memory.current")
+        cached = read_number(f"{folder}/memory.stat", "inactive_file")
         if most is None:
-            most = number(f"{folder}/memory.limit_in_bytes")
-            used = number(f"{folder}/memory.usage_in_bytes")
-            cached = number(f"{folder}/memory.stat", "total_inactive_file")
+            most = read_number(f"{folder}/memory.limit_in_bytes")
+            used = read_number(f"{folder}/memory.usage_in_bytes")
+            cached = read_number(f"{folder}/memory.stat", "total_inactive_file")
         if most is not None and used is not None and most < _NO_LIMIT:
             yield max(0, most - used + (cached or 0)), most
 
@@ -81,7 +81,7 @@ def _limits(root: str) -> Iterator[tuple[int, int]]:
 def _kilobytes(path: str) -> dict[str, int]:
     """Lines such as ``MemTotal:  123 kB``, as bytes."""
     found: dict[str, int] = {}
-    for line in (read(path) or "").splitlines():
+    for line in (read_text(path) or "").splitlines():
         words = line.split()
         if len(words) == 3 and words[2] == "kB" and words[1].isdigit():
             found[words[0].rstrip(":")] = int(words[1]) * 1024

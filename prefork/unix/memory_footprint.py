@@ -5,7 +5,7 @@ import re
 
 from prefork.unix.process_tree import iter_processes
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -13,7 +13,7 @@ def resident_size(pid: int) -> int:
     """Bytes that are in memory, shared ones too (RSS); 0: it is gone. It takes some 10 µs."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
+            return int(file.read().split()[1]) * _PAGE_SIZE
     except (OSError, IndexError):
         return 0
 
@@ -41,7 +41,7 @@ def child_pids(pid: int) -> list[int]:
             with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
                 found += map(int, file.read().split())
     except FileNotFoundError:
-        if not _TELLS_CHILDREN:
+        if not _HAS_CHILDREN_FILES:
             return [
                 each.pid for each in iter_processes() if each.parent == pid and not each.is_dead
             ]
@@ -50,20 +50,20 @@ def child_pids(pid: int) -> list[int]:
     return found
 
 
-_TELLS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+_HAS_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 """Whether the kernel was built to (CONFIG_PROC_CHILDREN); most are."""
 
 
 def related_pids(pid: int, adopted: list[int]) -> list[int]:
     """Itself, its descendants, and those of its session that lost their parent: they are among
     the ``adopted`` then."""
-    found = [pid, *(each for each in adopted if each != pid and _session(each) == pid)]
+    found = [pid, *(each for each in adopted if each != pid and _session_of(each) == pid)]
     for each in found:  # it grows while we look
         found += [child for child in child_pids(each) if child not in found]
     return found
 
 
-def _session(pid: int) -> int:
+def _session_of(pid: int) -> int:
     try:
         return os.getsid(pid)
     except OSError:

@@ -27,13 +27,13 @@ from prefork.printable import printable_text
 TIOCGDEV = 0x80045432
 """The device number of a terminal, also behind /dev/tty (ioctl_tty(2))."""
 
-SMALL_PIECE = 64
+TERMINAL_PIECE = 64
 """Bytes that are written at once to a terminal that may block."""
 
-LAST_WORDS = 2.0
+STDERR_TIMEOUT = 2.0
 """Seconds."""
 
-_OPENING = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPEN_FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class NonblockingWriter:
@@ -51,7 +51,7 @@ class NonblockingWriter:
         left to ``write`` to complain about."""
         try:
             mode = os.fstat(self.fd).st_mode
-            self._write = _way(self.fd, mode)
+            self._write = _choose_write(self.fd, mode)
             self.is_pipe = stat.S_ISFIFO(mode)
         except OSError:
             self._write, self.is_pipe = os.write, False
@@ -64,9 +64,9 @@ class NonblockingWriter:
     def wait_writable(self, seconds: float | None) -> bool:
         """Wait until there may be room, or the reader is gone; None: without end. False: the time
         is over."""
-        room = poll()
-        room.register(self.fd, POLLOUT)
-        return bool(room.poll(None if seconds is None else max(0.0, seconds) * 1000))
+        poller = poll()
+        poller.register(self.fd, POLLOUT)
+        return bool(poller.poll(None if seconds is None else max(0.0, seconds) * 1000))
 
 
 def reopen_nonblocking(fd: int) -> int:
@@ -78,28 +78,28 @@ def reopen_nonblocking(fd: int) -> int:
         # /dev/tty may be opened by every process on that terminal, also after su(1).
         for path in (f"/proc/self/fd/{fd}", *(["/dev/tty"] if terminal else [])):
             try:
-                new = os.open(path, _OPENING)
+                new = os.open(path, _OPEN_FLAGS)
             except OSError:
                 continue  # the next way, or a copy that shares the description
-            if _same(fd, new, terminal):
+            if _is_same_file(fd, new, terminal):
                 return new
             os.close(new)
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def write_with_timeout(fd: int, data: bytes, patience: float = 0.0) -> int:
+def write_with_timeout(fd: int, data: bytes, timeout: float = 0.0) -> int:
     """Write as much of ``data`` as is taken within ``patience`` seconds; how many bytes those are.
     A reader that is gone takes none."""
-    sink, rest, deadline = NonblockingWriter(fd), data, time.monotonic() + patience
-    while rest:
+    sink, remaining, deadline = NonblockingWriter(fd), data, time.monotonic() + timeout
+    while remaining:
         try:
-            rest = rest[sink.write(rest) :]
+            remaining = remaining[sink.write(remaining) :]
         except BlockingIOError:
             if not sink.wait_writable(deadline - time.monotonic()):
                 break
         except OSError:
             break
-    return len(data) - len(rest)
+    return len(data) - len(remaining)
 
 
 def print_to_stderr(text: str) -> None:
@@ -107,16 +107,16 @@ def print_to_stderr(text: str) -> None:
     holds it up for LAST_WORDS seconds only. No text acts on a terminal."""
     if os.isatty(2):
         text = printable_text(text)
-    write_with_timeout(2, f"{text}\n".encode("utf-8", "backslashreplace"), LAST_WORDS)
+    write_with_timeout(2, f"{text}\n".encode("utf-8", "backslashreplace"), STDERR_TIMEOUT)
 
 
-def _same(fd: int, new: int, terminal: bool) -> bool:
+def _is_same_file(fd: int, new: int, terminal: bool) -> bool:
     if terminal:
-        return _device(fd) == _device(new)
+        return _terminal_device(fd) == _terminal_device(new)
     return os.path.samestat(os.fstat(fd), os.fstat(new))
 
 
-def _device(fd: int) -> int | None:
+def _terminal_device(fd: int) -> int | None:
     try:
         number: int = struct.unpack("I", fcntl.ioctl(fd, TIOCGDEV, bytes(4)))[0]
     except OSError:
@@ -124,7 +124,7 @@ def _device(fd: int) -> int | None:
     return number
 
 
-def _way(fd: int, mode: int) -> Callable[[int, bytes], int]:
+def _choose_write(fd: int, mode: int) -> Callable[[int, bytes], int]:
     if stat.S_ISSOCK(mode):
         return _send
     if stat.S_ISREG(mode) or not os.get_blocking(fd):
@@ -160,8 +160,8 @@ def _splice(fd: int, data: bytes) -> int:
 
 
 def _write_when_ready(fd: int, data: bytes) -> int:
-    room = poll()
-    room.register(fd, POLLOUT)
-    if not room.poll(0):
+    poller = poll()
+    poller.register(fd, POLLOUT)
+    if not poller.poll(0):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return os.write(fd, data[:SMALL_PIECE])
+    return os.write(fd, data[:TERMINAL_PIECE])

@@ -19,8 +19,8 @@ from prefork.unix.poller import Poller
 from prefork.wire.notify import MAX_DATAGRAM_SIZE
 
 _CREDENTIALS = struct.Struct("iII")
-_ROOM = socket.CMSG_SPACE(_CREDENTIALS.size)
-_MOST = 32
+_CONTROL_SIZE = socket.CMSG_SPACE(_CREDENTIALS.size)
+_MAX_MESSAGES = 32
 """Datagrams that are read at a time, so that no program holds the master up."""
 
 
@@ -35,12 +35,12 @@ class NotifyMessage:
 
 def connect_notify_socket(address: str) -> int:
     """A descriptor; what is written to it is said there. Raises MachineError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
-            line.connect("\0" + address[1:])
+            sock.connect("\0" + address[1:])
         except OSError as error:
             raise MachineError(f"cannot speak to the master: {error.strerror}") from error
-        return line.detach()
+        return sock.detach()
 
 
 class NotifySocket:
@@ -64,28 +64,28 @@ class NotifySocket:
     def read(self) -> Iterator[NotifyMessage]:
         """What was said since the last call, without waiting. It stops after a notice with
         descriptors, and ``is_held`` is true until ``drop`` took that out of the queue."""
-        for _ in range(_MOST):
+        for _ in range(_MAX_MESSAGES):
             if self._socket.fileno() < 0 or self.is_paused:
                 return
             try:
-                seen = peek(self._socket, MAX_DATAGRAM_SIZE, _ROOM)
+                message = peek(self._socket, MAX_DATAGRAM_SIZE, _CONTROL_SIZE)
             except BlockingIOError:
                 return
-            self.is_paused = seen.has_descriptors
+            self.is_paused = message.has_descriptors
             if not self.is_paused:
                 self._socket.recv(1, socket.MSG_DONTWAIT)
-            for level, kind, credentials in seen.extra:
+            for level, kind, credentials in message.extra:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                     pid, uid, _ = _CREDENTIALS.unpack(credentials[: _CREDENTIALS.size])
-                    yield NotifyMessage(seen.data, pid, uid)
+                    yield NotifyMessage(message.data, pid, uid)
 
     def discard_next(self) -> None:
         """In another process: the next notice, and what it brings."""
         self._socket.recv(1, socket.MSG_DONTWAIT)
 
-    def hang_up(self, waiter: Poller) -> None:
+    def hang_up(self, poller: Poller) -> None:
         """In the master, for good."""
-        shutdown_and_close(waiter, self._socket, _ROOM)
+        shutdown_and_close(poller, self._socket, _CONTROL_SIZE)
 
     def close(self) -> None:
         """In a child, for its copy; in the master while nothing has been said there."""

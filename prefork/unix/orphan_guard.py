@@ -20,8 +20,8 @@ from prefork.unix.pipes import read_available
 from prefork.unix.process import fork, unblock_signals
 from prefork.unix.process_tree import session_members, signal_session
 
-_LOOK = 0.05
-_LONGEST = 200
+_POLL_INTERVAL = 0.05
+_MAX_MESSAGE_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,15 @@ class OrphanGuard:
         self._log_fd = log_fd
         self._set_title = set_title
         self._sessions: dict[int, GuardedSession] = {}
-        self._line: socket.socket | None = None
+        self._socket: socket.socket | None = None
 
     def __bool__(self) -> bool:
         """Whether one was begun and not closed; it may be dead."""
-        return self._line is not None
+        return self._socket is not None
 
     def fileno(self) -> int:
         """Readable when it is dead: it never says anything."""
-        return self._line.fileno() if self._line is not None else -1
+        return self._socket.fileno() if self._socket is not None else -1
 
     def start(self) -> None:
         """One who knows from birth all that we know. Raises MachineError."""
@@ -61,32 +61,32 @@ class OrphanGuard:
             raise MachineError(f"cannot open a socket: {error.strerror}") from error
         with its:
             ours.setblocking(False)
-            guard = fork(lambda: self._guard(its))
+            guard = fork(lambda: self._run(its))
             os.close(guard.pidfd)  # the socket tells its end
-        self._line = ours
+        self._socket = ours
 
     def add(self, session: GuardedSession) -> None:
         """See to it that this session ends with the master."""
         self._sessions[session.pid] = session
-        words = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
-        self._tell(words, [session.stderr, session.stderr_target])
+        message = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
+        self._send(message, [session.stderr, session.stderr_target])
 
     def remove(self, pid: int) -> None:
         """Nobody of that session is left."""
         if self._sessions.pop(pid, None) is not None:
-            self._tell(str(pid), [])
+            self._send(str(pid), [])
 
     def close(self) -> None:
         """Let the guard end, in peace if nothing is left; in a child: let go of the socket."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def _tell(self, words: str, fds: list[int]) -> None:
-        if self._line is None:
+    def _send(self, message: str, fds: list[int]) -> None:
+        if self._socket is None:
             return  # the next one will know
         try:
-            socket.send_fds(self._line, [words.encode()], fds)
+            socket.send_fds(self._socket, [message.encode()], fds)
         except BlockingIOError:
             pass  # somebody stopped it for very long; it is not worth to wait for
         except OSError:
@@ -94,7 +94,7 @@ class OrphanGuard:
 
     # In the guard.
 
-    def _guard(self, line: socket.socket) -> int:
+    def _run(self, sock: socket.socket) -> int:
         os.setsid()
         self._set_title()
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -105,16 +105,16 @@ class OrphanGuard:
             session,
         ) in self._sessions.items():  # many go to the same, and are closed one by one
             self._sessions[pid] = replace(session, stderr_target=os.dup(session.stderr_target))
-        self._keep_only(line.fileno())
+        self._keep_only(sock.fileno())
         while True:
-            words, fds, _, _ = socket.recv_fds(line, _LONGEST, 2)
-            if not words:
+            message, fds, _, _ = socket.recv_fds(sock, _MAX_MESSAGE_SIZE, 2)
+            if not message:
                 break
-            self._note(words.split(), fds)
+            self._handle_message(message.split(), fds)
         self._end_all()
         os._exit(0)
 
-    def _keep_only(self, line: int) -> None:
+    def _keep_only(self, sock: int) -> None:
         """The socket, the log, and what is the programs'; all else is the master's."""
         sessions = self._sessions.values()
         kept = {fd for session in sessions for fd in (session.stderr, session.stderr_target)}
@@ -123,16 +123,18 @@ class OrphanGuard:
         os.dup2(null, 0)
         os.dup2(null, 1)
         for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2 and int(name) not in {*kept, line}:
+            if int(name) > 2 and int(name) not in {*kept, sock}:
                 try:
                     os.close(int(name))
                 except OSError:
                     pass  # that was the folder itself
 
-    def _note(self, words: list[bytes], fds: list[int]) -> None:
-        pid, *how = words
-        if how:
-            self._sessions[int(pid)] = GuardedSession(int(pid), int(how[0]), float(how[1]), *fds)
+    def _handle_message(self, message: list[bytes], fds: list[int]) -> None:
+        pid, *settings = message
+        if settings:
+            self._sessions[int(pid)] = GuardedSession(
+                int(pid), int(settings[0]), float(settings[1]), *fds
+            )
         elif (session := self._sessions.pop(int(pid), None)) is not None:
             os.close(session.stderr)
             os.close(session.stderr_target)
@@ -141,18 +143,18 @@ class OrphanGuard:
         sessions = list(self._sessions.values())
         for session in sessions:
             signal_session(session.pid, session.stop_signal)
-        died = time.monotonic()
+        master_died_at = time.monotonic()
         while sessions := [session for session in sessions if session_members(session.pid)]:
             for session in sessions:
-                _pass_on(session)
-                if time.monotonic() - died >= session.kill_timeout:
+                _forward_stderr(session)
+                if time.monotonic() - master_died_at >= session.kill_timeout:
                     signal_session(session.pid, signal.SIGKILL)
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         for session in self._sessions.values():
-            _pass_on(session)  # what it said last
+            _forward_stderr(session)  # what it said last
 
 
-def _pass_on(session: GuardedSession) -> None:
+def _forward_stderr(session: GuardedSession) -> None:
     """What has no room is lost: the guard has to end the session, whether its stderr is read or
     not, and no master is left to count."""
     if data := read_available(session.stderr):

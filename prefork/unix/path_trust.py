@@ -16,7 +16,7 @@ from functools import cache
 from prefork.unix.identity import describe_user
 
 
-class ParentError(OSError):
+class UntrustedParentError(OSError):
     """Another user may exchange a part of a path. ``strerror`` names the directory and the user."""
 
     def __init__(self, reason: str) -> None:
@@ -28,13 +28,13 @@ def require_trusted(fd: int) -> None:
     status = os.fstat(fd)
     owner, mode = status.st_uid, status.st_mode
     if owner not in (0, os.geteuid()) and owner != _unmapped_user():
-        raise ParentError(
+        raise UntrustedParentError(
             f"{_path_of(fd)} belongs to {describe_user(owner)}, who could exchange what is below it"
         )
     if mode & stat.S_ISVTX or not mode & 0o022:
         return
     if mode & 0o002 or not _is_private_group(owner, status.st_gid):
-        raise ParentError(
+        raise UntrustedParentError(
             f"others may write into {_path_of(fd)}, and so exchange what is below it; "
             f"chmod go-w {_path_of(fd)}"
         )

@@ -54,7 +54,7 @@ def open_life_pipe() -> Pipe:
     return _open_pipe()
 
 
-OUTPUT_ROOM = 1024 * 1024
+OUTPUT_BUFFER = 1024 * 1024
 """Bytes that may wait for the log writer; as much as Linux lets everybody have."""
 
 
@@ -62,7 +62,7 @@ def open_output_pipe() -> Pipe:
     """With room for a burst, where the kernel grants it. Raises MachineError."""
     pipe = _open_pipe()
     try:
-        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, OUTPUT_ROOM)
+        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, OUTPUT_BUFFER)
     except OSError:
         pass  # this user's pipes have all the room that they may have together
     return pipe
@@ -90,27 +90,27 @@ class PipePeeker:
         self._copy.close()
 
 
-def forward_pipe(source: int, sink: int) -> bytes | None:
+def forward_pipe(source: int, target: int) -> bytes | None:
     """From pipe to pipe, and tell what it was; None when there is nothing or no room, empty at the
     end of file. Nothing is taken that the sink did not get."""
-    copied = _tee(source, sink)
+    copied = _tee(source, target)
     return os.read(source, copied) if copied else None if copied is None else b""
 
 
 def has_data(fd: int) -> bool:
     """Whether it could be read now."""
-    look = select.poll()
-    look.register(fd, select.POLLIN)
-    return bool(look.poll(0))
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _tee(source: int, sink: int) -> int | None:
+def _tee(source: int, target: int) -> int | None:
     """Copy what is in one pipe to another: how many bytes, at most 64 KB; 0 at the end of file,
     None when there is nothing or no room."""
-    copied: int = _libc.tee(source, sink, ctypes.c_size_t(65536), SPLICE_F_NONBLOCK)
+    copied: int = _libc.tee(source, target, ctypes.c_size_t(65536), SPLICE_F_NONBLOCK)
     if copied >= 0:
         return copied
     if (why := ctypes.get_errno()) in (errno.EAGAIN, errno.EINTR):

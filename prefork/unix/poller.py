@@ -14,13 +14,13 @@ class Poller:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
-    def add_reader(self, fd: int, react: Callable[[], object]) -> None:
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """Call ``react()`` whenever ``fd`` is readable or closed at the other end."""
-        self._selector.register(fd, selectors.EVENT_READ, react)
+        self._selector.register(fd, selectors.EVENT_READ, callback)
 
-    def add_writer(self, fd: int, react: Callable[[], object]) -> None:
+    def add_writer(self, fd: int, callback: Callable[[], object]) -> None:
         """Call ``react()`` whenever ``fd`` can be written, or its reader is gone."""
-        self._selector.register(fd, selectors.EVENT_WRITE, react)
+        self._selector.register(fd, selectors.EVENT_WRITE, callback)
 
     def remove(self, fd: int) -> None:
         """To be called before ``fd`` is closed."""

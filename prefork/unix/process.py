@@ -66,7 +66,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def fork(life: Callable[[], int]) -> Child:
+def fork(run: Callable[[], int]) -> Child:
     """Fork a child that runs ``life()`` and exits with what it returns.
 
     The child begins with every handler at its default and all signals blocked, so that none is
@@ -77,7 +77,7 @@ def fork(life: Callable[[], int]) -> Child:
     try:
         pid = os.fork()
         if pid == 0:
-            _live(life)
+            _run_child(run)
     except OSError as error:
         raise MachineError(f"cannot fork a process: {error.strerror}") from error
     finally:
@@ -91,28 +91,32 @@ def fork(life: Callable[[], int]) -> Child:
         raise MachineError(f"cannot watch a new process: {error.strerror}") from error
 
 
-def _live(life: Callable[[], int]) -> NoReturn:
+def _run_child(run: Callable[[], int]) -> NoReturn:
     code = 101
     try:
         signal.set_wakeup_fd(-1)
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             if callable(signal.getsignal(signum)):
                 signal.signal(signum, signal.SIG_DFL)
-        code = life()
-    except SystemExit as leave:
-        code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        code = run()
+    except SystemExit as exit_request:
+        code = (
+            exit_request.code
+            if isinstance(exit_request.code, int)
+            else int(exit_request.code is not None)
+        )
     except BaseException:
         traceback.print_exc()
     finally:
-        _leave(code)
+        _exit(code)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """Run the app's exit handlers, but none of the parent's frames and finalizers."""
     try:
         atexit._run_exitfuncs()
-        for complaint in flush_before_exit():
-            traceback.print_exception(complaint)
+        for error in flush_before_exit():
+            traceback.print_exception(error)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _PR_SET_CHILD_SUBREAPER = 36
-_DEAD = ("Z", "X")
+_DEAD_STATES = ("Z", "X")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def read_process(pid: int) -> ProcessInfo | None:
             state, parent, _, session = file.read().rpartition(b")")[2].split()[:4]
     except (OSError, ValueError):
         return None
-    return ProcessInfo(pid, int(parent), int(session), state.decode() in _DEAD)
+    return ProcessInfo(pid, int(parent), int(session), state.decode() in _DEAD_STATES)
 
 
 def iter_processes() -> Iterator[ProcessInfo]:
@@ -78,18 +78,18 @@ def signal_session(session: int, signum: int) -> None:
     except (ProcessLookupError, PermissionError):
         pass  # nobody, or nobody whom we may signal, is left in it
     for each in list(iter_processes()):
-        if each.session == session and not each.is_dead and not _in_group(each.pid, session):
-            _send(each.pid, session, signum)
+        if each.session == session and not each.is_dead and not _is_in_group(each.pid, session):
+            _signal_if_in_session(each.pid, session, signum)
 
 
-def _in_group(pid: int, group: int) -> bool:
+def _is_in_group(pid: int, group: int) -> bool:
     try:
         return os.getpgid(pid) == group
     except ProcessLookupError:
         return True
 
 
-def _send(pid: int, session: int, signum: int) -> None:
+def _signal_if_in_session(pid: int, session: int, signum: int) -> None:
     """By pidfd, and only if it is still who it was."""
     try:
         pidfd = os.pidfd_open(pid)

@@ -12,7 +12,7 @@ import stat
 
 from prefork.plural import pluralize
 
-FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+OPEN_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 _KINDS = (
     (stat.S_ISREG, "a regular file"),
@@ -38,7 +38,7 @@ def open_regular(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None)
     relative path starts from. Raises NotRegularError, IsADirectoryError, or the OSError of open(2).
     """
     try:
-        fd = os.open(path, flags | FLAGS, dir_fd=dir_fd)
+        fd = os.open(path, flags | OPEN_FLAGS, dir_fd=dir_fd)
     except OSError as error:
         # ELOOP: a symlink, with O_NOFOLLOW; ENXIO: a fifo without a reader, or a socket.
         if error.errno in (errno.ELOOP, errno.ENXIO):

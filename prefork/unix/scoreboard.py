@@ -55,12 +55,12 @@ SHARES = FIELD_INDEX["shares"]
 WORKING = FIELD_INDEX["working"]
 """In a row of the workers' part."""
 
-_USED = HEAD_INDEX["rows"]
+_ROWS_USED = HEAD_INDEX["rows"]
 _CODES = {field.name: field.code for field in (*HEAD, *MASTER_FIELDS)}
 
-Words: TypeAlias = "memoryview[int]"
+_Counts: TypeAlias = "memoryview[int]"
 
-TRIES = 10
+MAX_READS = 10
 """How often a row is read that is being written; then it is taken as it is. A worker writes for
 some 20 us and a read takes as long; one that never ends its writing must not hold a reader up."""
 
@@ -114,7 +114,7 @@ class Rows:
     @property
     def used(self) -> int:
         """How many rows may be in use, from the first on."""
-        return self.master_counts[_USED]
+        return self.master_counts[_ROWS_USED]
 
     def is_only_worker(self, row: int) -> bool:
         """Whether no other row belongs to anybody."""
@@ -146,7 +146,7 @@ class Rows:
 
     def head(self) -> dict[str, Any]:
         """What the master says, by the names of the fields."""
-        return _read(HEAD, self.master_counts, self.master_floats, 0)
+        return _read_fields(HEAD, self.master_counts, self.master_floats, 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Each row in use: its fields by name, ``load``, ``times`` (the histogram), and ``torn``:
@@ -157,20 +157,20 @@ class Rows:
 
     def row(self, number: int) -> dict[str, Any]:
         """One row."""
-        row = self._of_worker(number)
+        row = self._worker_fields(number)
         start = record_offset(number) // FIELD_SIZE
-        row.update(_read(MASTER_FIELDS, self.master_counts, self.master_floats, start))
+        row.update(_read_fields(MASTER_FIELDS, self.master_counts, self.master_floats, start))
         row["row"] = number
         row["load"] = self.counts[number]
         return row
 
-    def _of_worker(self, number: int) -> dict[str, Any]:
+    def _worker_fields(self, number: int) -> dict[str, Any]:
         start = row_offset(number) // FIELD_SIZE
         times = start + HISTOGRAM_INDEX
-        for _ in range(TRIES):
+        for _ in range(MAX_READS):
             before = self.counts[start + SEQUENCE]
-            row = _read(WORKER_FIELDS, self.counts, self.floats, start)
-            counted = self.counts[times : times + histogram.BUCKET_COUNT].tolist()
+            row = _read_fields(WORKER_FIELDS, self.counts, self.floats, start)
+            times_counts = self.counts[times : times + histogram.BUCKET_COUNT].tolist()
             torn = bool(before & 1) or before != self.counts[start + SEQUENCE]
             if not torn:
                 break
@@ -178,11 +178,11 @@ class Rows:
             name: plausible_time(value) if isinstance(value, float) else plausible_count(value)
             for name, value in row.items()
         }
-        return {**row, "times": list(map(plausible_count, counted)), "torn": torn}
+        return {**row, "times": list(map(plausible_count, times_counts)), "torn": torn}
 
 
-def _read(
-    fields: tuple[Field, ...], counts: Words, floats: "memoryview[float]", start: int
+def _read_fields(
+    fields: tuple[Field, ...], counts: _Counts, floats: "memoryview[float]", start: int
 ) -> dict[str, Any]:
     return {
         field.name: (floats if field.code == "d" else counts)[start + index]
@@ -207,8 +207,8 @@ class Scoreboard:
     """
 
     def __init__(self) -> None:
-        self.fd = shared_memory.create("prefork-master", MASTER_SIZE)
-        self._workers_fd = shared_memory.create("prefork-workers", SIZE)
+        self.fd = shared_memory.create_sealed_file("prefork-master", MASTER_SIZE)
+        self._workers_fd = shared_memory.create_sealed_file("prefork-workers", SIZE)
         # Children inherit the other two; this one is the master's alone.
         own = shared_memory.map_writable(self.fd, MASTER_SIZE, inherited=False)
         self._counts, self._floats = own.cast("Q"), own.cast("d")
@@ -234,11 +234,11 @@ class Scoreboard:
         for name, value in fields.items():
             self._write(name, start + FIELD_INDEX[name], value)
 
-    def _write(self, name: str, place: int, value: float) -> None:
+    def _write(self, name: str, index: int, value: float) -> None:
         if _CODES[name] == "d":
-            self._floats[place] = value
+            self._floats[index] = value
         else:
-            self._counts[place] = int(value)
+            self._counts[index] = int(value)
 
     def acquire_row(self, worker: int) -> Row:
         """A clean row for this worker, as near to the first as can be."""
@@ -268,15 +268,15 @@ class Scoreboard:
 def open_scoreboard(path: str) -> Rows:
     """The scoreboard of another process. Raises OSError when it is gone, ValueError when it is
     none."""
-    head = _look(path, MASTER_SIZE)
+    head = _map_file(path, MASTER_SIZE)
     counts = head.cast("Q")
     if counts[0] != MAGIC:
         raise ValueError(f"{path} is not a scoreboard of this version of prefork")
-    beside = f"{os.path.dirname(path)}/{counts[HEAD_INDEX['workers_fd']]}"
-    return Rows(head, _look(beside, SIZE))
+    workers_path = f"{os.path.dirname(path)}/{counts[HEAD_INDEX['workers_fd']]}"
+    return Rows(head, _map_file(workers_path, SIZE))
 
 
-def _look(path: str, size: int) -> memoryview:
+def _map_file(path: str, size: int) -> memoryview:
     """Not through libc: this mapping is to end with its last reader."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -42,7 +42,7 @@ _libc.mmap.argtypes = [
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
-def create(name: str, size: int) -> int:
+def create_sealed_file(name: str, size: int) -> int:
     """A descriptor of a file of ``size`` zero bytes, which keeps that size. Raises MachineError."""
     try:
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -69,7 +69,7 @@ def map_writable(fd: int, size: int, inherited: bool) -> memoryview:
     child finds nothing there and dies of any access (MADV_DONTFORK). Raises MachineError."""
     address = _map(fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
     if not inherited and _libc.madvise(address, size, MADV_DONTFORK):
-        raise _failure()
+        raise _mmap_error()
     return _view(address, size)
 
 
@@ -100,11 +100,11 @@ def make_private(view: "memoryview[int]", size: int) -> None:
 def _map(fd: int, size: int, access: int) -> int:
     address = _libc.mmap(None, size, access, mmap.MAP_SHARED, fd, 0)
     if address == _FAILED:
-        raise _failure()
+        raise _mmap_error()
     return int(address)
 
 
-def _failure() -> MachineError:
+def _mmap_error() -> MachineError:
     return MachineError(f"cannot map shared memory: {os.strerror(ctypes.get_errno())}")
 
 

@@ -29,14 +29,14 @@ _MESSAGE = struct.Struct("=H64sH64sH")
 
 _INT = struct.Struct("=i")
 
-_ROOM = 512
+_CONTROL_SIZE = 512
 """Bytes for control messages. More than one descriptor takes: a hostile worker may have asked the
 kernel to add credentials and the like (SO_PASSCRED), for all of us."""
 
 _SCM_PIDFD = 4
 """unix(7): also a descriptor, of the sender; Python does not name it."""
 
-MOST_DROPPED = 4096
+MAX_DISCARDED = 4096
 """Messages; a queue holds some three hundred, but a worker may go on filling it."""
 
 
@@ -58,16 +58,18 @@ class SharedQueue:
 
     def __init__(self) -> None:
         kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
-        self._into, self.socket = socket.socketpair(socket.AF_UNIX, kind)
+        self._sender, self.socket = socket.socketpair(socket.AF_UNIX, kind)
 
     def put(self, fd: int, family: int, addresses: Addresses) -> bool:
         """Let go of it; False: there is no room, or the queue is closed, and it stays ours. The
         caller's descriptor is still the caller's to close."""
-        message = _MESSAGE.pack(family, *_packed(addresses.client), *_packed(addresses.server))
+        message = _MESSAGE.pack(
+            family, *_pack_host(addresses.client), *_pack_host(addresses.server)
+        )
         try:
             # Not by socket.send_fds, which passes no flags on.
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
-            return self._into.sendmsg([message], [rights], socket.MSG_DONTWAIT) > 0
+            return self._sender.sendmsg([message], [rights], socket.MSG_DONTWAIT) > 0
         except OSError:
             return False  # EAGAIN, EBADF, ETOOMANYREFS: nothing was sent
 
@@ -81,7 +83,7 @@ class SharedQueue:
         os.close(os.dup(self.socket.fileno()))  # else the kernel would drop what does not fit
         fd, message = self._receive()
         try:
-            return _shared(fd, message)
+            return _parse_message(fd, message)
         except BaseException:
             os.close(fd)
             raise
@@ -89,7 +91,7 @@ class SharedQueue:
     def _receive(self) -> tuple[int, bytes]:
         """Not by socket.recv_fds, whose descriptors are inheritable for a moment."""
         wanted = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-        message, extras, flags, _ = self.socket.recvmsg(_MESSAGE.size, _ROOM, wanted)
+        message, extras, flags, _ = self.socket.recvmsg(_MESSAGE.size, _CONTROL_SIZE, wanted)
         fds = [fd for extra in extras for fd in _descriptors(*extra)]
         if len(fds) == 1 and not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
             return fds[0], message
@@ -106,9 +108,9 @@ class SharedQueue:
 
     def _is_shut(self) -> bool:
         """An empty message looks the same."""
-        look = select.poll()
-        look.register(self.socket, select.POLLRDHUP)
-        return bool(look.poll(0))
+        poller = select.poll()
+        poller.register(self.socket, select.POLLRDHUP)
+        return bool(poller.poll(0))
 
     def length(self) -> int:
         """How many wait now."""
@@ -116,9 +118,9 @@ class SharedQueue:
 
     def has_messages(self) -> bool:
         """Whether something can be taken, a connection or not."""
-        look = select.poll()
-        look.register(self.socket, select.POLLIN)
-        return bool(look.poll(0))
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        return bool(poller.poll(0))
 
     def discard_all(self) -> int:
         """End all that wait; how many there were. A process without a free descriptor stops early.
@@ -127,7 +129,7 @@ class SharedQueue:
         """
         count = 0
         with suppress(OSError):
-            for _ in range(MOST_DROPPED):
+            for _ in range(MAX_DISCARDED):
                 with suppress(InvalidMessageError):
                     os.close(self.get().fd)
                     count += 1
@@ -135,11 +137,11 @@ class SharedQueue:
 
     def descriptors(self) -> tuple[int, int]:
         """Both sockets; negative once they are closed."""
-        return self._into.fileno(), self.socket.fileno()
+        return self._sender.fileno(), self.socket.fileno()
 
     def close(self) -> None:
         """This process's copies; the queue lives on in the others'."""
-        self._into.close()
+        self._sender.close()
         self.socket.close()
 
 
@@ -159,19 +161,19 @@ def _descriptors(level: int, kind: int, data: bytes) -> "array.array[int]":
     return fds
 
 
-def _shared(fd: int, message: bytes) -> SharedConnection:
+def _parse_message(fd: int, message: bytes) -> SharedConnection:
     """Raises StrangeMessageError."""
     try:
         family, client, port, server, server_port = _MESSAGE.unpack(message)
-        addresses = Addresses(_unpacked(client, port), _unpacked(server, server_port))
+        addresses = Addresses(_unpack_host(client, port), _unpack_host(server, server_port))
     except (struct.error, UnicodeDecodeError) as error:
         raise InvalidMessageError(str(error)) from None
-    if (family, socket.SOCK_STREAM) != _kind(fd):
+    if (family, socket.SOCK_STREAM) != _family_and_type(fd):
         raise InvalidMessageError("a descriptor that is no connection")
     return SharedConnection(fd, family, addresses)
 
 
-def _kind(fd: int) -> tuple[int, int] | None:
+def _family_and_type(fd: int) -> tuple[int, int] | None:
     """Family and type of a connected socket; None: it is none."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return None
@@ -183,10 +185,10 @@ def _kind(fd: int) -> tuple[int, int] | None:
         return None
 
 
-def _packed(place: HostPort | None) -> tuple[bytes, int]:
+def _pack_host(place: HostPort | None) -> tuple[bytes, int]:
     return (place[0].encode("ascii"), place[1]) if place is not None else (b"", 0)
 
 
-def _unpacked(host: bytes, port: int) -> HostPort | None:
+def _unpack_host(host: bytes, port: int) -> HostPort | None:
     name = host.rstrip(b"\0").decode("ascii")
     return (name, port) if name else None

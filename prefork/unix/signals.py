@@ -42,12 +42,12 @@ def enlarge_signal_stack() -> None:
     that were sent one after the other arrive on top of each other, and the process dies of SIGSEGV.
     Memory is taken only as far as it is used. Raises MachineError.
     """
-    room = mmap.mmap(-1, SIGNAL_STACK)
-    stack = _Stack(ctypes.addressof(ctypes.c_char.from_buffer(room)), 0, SIGNAL_STACK)
+    memory = mmap.mmap(-1, SIGNAL_STACK)
+    stack = _Stack(ctypes.addressof(ctypes.c_char.from_buffer(memory)), 0, SIGNAL_STACK)
     if ctypes.CDLL(None, use_errno=True).sigaltstack(ctypes.byref(stack), None):
         reason = os.strerror(ctypes.get_errno())
         raise MachineError(f"cannot set a stack for signals: {reason}")
-    _signal_stacks.append(room)
+    _signal_stacks.append(memory)
 
 
 _signal_stacks: list[mmap.mmap] = []
@@ -92,16 +92,16 @@ class SignalQueue:
     """Collects ``wanted`` signals from its opening on. ``fd`` is readable when there is post."""
 
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
-        self._post: deque[int] = deque()
-        self.fd, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        self._pending: deque[int] = deque()
+        self.fd, self._wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake_fd, warn_on_full_buffer=False)
         for signum in wanted:
-            signal.signal(signum, self._note)
+            signal.signal(signum, self._handle)
 
-    def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self._post.append(signum)
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        self._pending.append(signum)
         with suppress(BlockingIOError):  # full: then there is something to read
-            os.write(self._wake, b".")
+            os.write(self._wake_fd, b".")
 
     def collect(self) -> list[signal.Signals]:
         """All that came since the last call, in order."""
@@ -111,11 +111,11 @@ class SignalQueue:
         except BlockingIOError:
             pass
         taken = []
-        while self._post:
-            taken.append(signal.Signals(self._post.popleft()))
+        while self._pending:
+            taken.append(signal.Signals(self._pending.popleft()))
         return taken
 
     def close_copy(self) -> None:
         """In a child: let go of the pipe."""
         os.close(self.fd)
-        os.close(self._wake)
+        os.close(self._wake_fd)

@@ -13,13 +13,13 @@ from typing import Any
 
 from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
 
-PATIENCE = 1.0
+FLUSH_TIMEOUT = 1.0
 """Seconds for the reader of stdout to take what a process printed before its end."""
 
 
 def flush_streams() -> list[Exception]:
     """Flush all of them; what went wrong with those that an app put there."""
-    return [complaint for stream in _streams() for complaint in _flush(stream, None)]
+    return [error for stream in _streams() for error in _flush(stream, None)]
 
 
 def flush_before_exit() -> list[Exception]:
@@ -27,16 +27,16 @@ def flush_before_exit() -> list[Exception]:
     ends is not to be held up by its last lines. Where it cannot be opened anew, a buffer
     that is larger than the room may still block."""
     for fd in (1, 2):
-        _stop_blocking(fd)
-    deadline = monotonic() + PATIENCE
-    return [complaint for stream in _streams() for complaint in _flush(stream, deadline)]
+        _make_nonblocking(fd)
+    deadline = monotonic() + FLUSH_TIMEOUT
+    return [error for stream in _streams() for error in _flush(stream, deadline)]
 
 
 def enable_line_buffering() -> None:
     """From now on a line that is printed is written at once, as on a terminal."""
     for stream in _streams():
         try:
-            if reconfigure := _get(stream, "reconfigure"):
+            if reconfigure := _get_attribute(stream, "reconfigure"):
                 reconfigure(line_buffering=True)
         except Exception:
             continue  # it is closed, or detached from its buffer: nothing is buffered there
@@ -47,7 +47,7 @@ def error_stream() -> Any:
     the app put something less there, what it was before, or one for descriptor 2."""
     needed = ("write", "writelines", "flush")
     for stream in (sys.stderr, sys.__stderr__):
-        if all(_get(stream, name) for name in needed) and _is_open(stream):
+        if all(_get_attribute(stream, name) for name in needed) and _is_open(stream):
             return stream
     return os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
 
@@ -56,7 +56,7 @@ def ensure_standard_descriptors() -> None:
     """See that 0, 1 and 2 are open, if only at /dev/null: else the next socket gets that number,
     and what an app or a library prints goes there."""
     for fd in range(3):
-        if _identity(fd) is None:
+        if _file_identity(fd) is None:
             # The lowest free number, so it is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
@@ -65,13 +65,13 @@ class StandardDescriptors:
     """What 1 and 2 lead to, to be replaced later unless the app put something of its own there."""
 
     def __init__(self) -> None:
-        self._known = {fd: _identity(fd) for fd in (1, 2)}
+        self._original = {fd: _file_identity(fd) for fd in (1, 2)}
 
     def replace(self, fd: int, new: int) -> bool:
         """Put ``new`` at ``fd``; False: the app closed ``fd``, and a file or a connection of its
         own has that number now, which is left alone."""
         null = os.stat(os.devnull)
-        if _identity(fd) not in (None, self._known[fd], (null.st_dev, null.st_ino)):
+        if _file_identity(fd) not in (None, self._original[fd], (null.st_dev, null.st_ino)):
             return False
         os.dup2(new, fd)
         return True
@@ -84,7 +84,7 @@ def _streams() -> Iterator[Any]:
 
 def _flush(stream: Any, deadline: float | None) -> list[Exception]:
     """``deadline`` (monotonic): what has no room until then is given up."""
-    flush = _get(stream, "flush")
+    flush = _get_attribute(stream, "flush")
     if flush is None or not _is_open(stream):
         return []
     try:
@@ -101,7 +101,7 @@ def _flush(stream: Any, deadline: float | None) -> list[Exception]:
     return []
 
 
-def _get(stream: Any, name: str) -> Any:
+def _get_attribute(stream: Any, name: str) -> Any:
     """None: it has no such attribute, or raises whatever it likes instead of saying so."""
     try:
         return getattr(stream, name, None)
@@ -128,7 +128,7 @@ def _has_room(stream: Any, deadline: float) -> bool:
     return NonblockingWriter(fd).wait_writable(deadline - monotonic())
 
 
-def _identity(fd: int) -> tuple[int, int] | None:
+def _file_identity(fd: int) -> tuple[int, int] | None:
     try:
         found = os.fstat(fd)
     except OSError:
@@ -136,7 +136,7 @@ def _identity(fd: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _stop_blocking(fd: int) -> None:
+def _make_nonblocking(fd: int) -> None:
     try:
         new = reopen_nonblocking(fd)
     except OSError:

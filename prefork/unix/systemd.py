@@ -8,8 +8,8 @@ from collections.abc import MutableMapping
 from prefork.printable import printable_line
 
 LISTEN_FDS_START = 3
-_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+_NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_LISTEN_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
 class SystemdNotifier:
@@ -19,7 +19,7 @@ class SystemdNotifier:
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        found = {name: environ.pop(name, "") for name in _OURS}
+        found = {name: environ.pop(name, "") for name in _NOTIFY_VARIABLES}
         path = found["NOTIFY_SOCKET"]
         # A leading @ stands for the NUL of an abstract address.
         self._address = "\0" + path[1:] if path.startswith("@") else path
@@ -61,9 +61,9 @@ class SystemdNotifier:
     def _send(self, message: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as line:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             try:
-                line.sendto(message.encode("utf-8", "replace"), self._address)
+                sock.sendto(message.encode("utf-8", "replace"), self._address)
             except OSError:
                 # A service manager that restarts or lags must not take the service down with it.
                 pass
@@ -79,7 +79,7 @@ def _watchdog_interval(found: MutableMapping[str, str]) -> float | None:
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[int]:
     """The descriptors that systemd opened for this process, taken out of ``environ``."""
-    found = {name: environ.pop(name, "") for name in _SOCKETS}
+    found = {name: environ.pop(name, "") for name in _LISTEN_VARIABLES}
     if found["LISTEN_PID"] != str(os.getpid()) or not found["LISTEN_FDS"].isdigit():
         return []
     return list(range(LISTEN_FDS_START, LISTEN_FDS_START + int(found["LISTEN_FDS"])))

@@ -20,8 +20,8 @@ def time_in_queue(accepted: int) -> float | None:
     try:
         if sock.family == socket.AF_UNIX:
             return None
-        told = sock.getsockopt(_TCP, _INFO, _LAST_DATA_SENT + _INT.size)
-        return float(_INT.unpack_from(told, _LAST_DATA_SENT)[0] / 1000)
+        info = sock.getsockopt(_TCP, _INFO, _LAST_DATA_SENT + _INT.size)
+        return float(_INT.unpack_from(info, _LAST_DATA_SENT)[0] / 1000)
     except (OSError, struct.error):
         return None
     finally:
@@ -30,5 +30,5 @@ def time_in_queue(accepted: int) -> float | None:
 
 def queue_length(listening: socket.socket) -> int:
     """How many connections wait to be accepted there. Raises OSError, struct.error: not known."""
-    told = listening.getsockopt(_TCP, _INFO, _UNACKED + _INT.size)
-    return _INT.unpack_from(told, _UNACKED)[0]  # type: ignore[no-any-return]
+    info = listening.getsockopt(_TCP, _INFO, _UNACKED + _INT.size)
+    return _INT.unpack_from(info, _UNACKED)[0]  # type: ignore[no-any-return]

@@ -11,16 +11,16 @@ LOCALTIME = "/etc/localtime"
 
 def local_zone() -> tzinfo:
     """With its rules for summer time; what cannot be read means UTC, as in the C library."""
-    word = os.environ.get("TZ")
-    if word is None:
+    name = os.environ.get("TZ")
+    if name is None:
         return _from_file(LOCALTIME) or UTC
-    word = word.removeprefix(":")
-    if word.startswith("/"):
-        return _from_file(word) or UTC
+    name = name.removeprefix(":")
+    if name.startswith("/"):
+        return _from_file(name) or UTC
     try:
-        return ZoneInfo(word)
+        return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # KeyError: there is no zone of that name
-        return _from_rule(word) or UTC
+        return _from_rule(name) or UTC
 
 
 def _from_file(path: str) -> tzinfo | None:
@@ -36,7 +36,7 @@ def _from_rule(rule: str) -> tzinfo | None:
     (tzfile(5))."""
     header = b"TZif2" + bytes(15) + struct.pack(">6L", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
     try:
-        made = io.BytesIO(header + header + b"\n" + rule.encode() + b"\n")
-        return ZoneInfo.from_file(made, key=rule)
+        file = io.BytesIO(header + header + b"\n" + rule.encode() + b"\n")
+        return ZoneInfo.from_file(file, key=rule)
     except (ValueError, UnicodeError):
         return None

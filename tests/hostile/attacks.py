@@ -172,7 +172,7 @@ def scribble() -> None:
 def fill_the_queue() -> None:
     """Messages that are no connections into the queue that all workers share."""
     queue = found("prefork.unix.shared_queue.SharedQueue")
-    end = queue._into
+    end = queue._sender
     queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     for data in bytes_of_any_kind():
         os.set_blocking(queue.socket.fileno(), True)

@@ -86,14 +86,14 @@ def test_a_handler_that_runs_after_its_byte_was_read_wakes_the_loop_again() -> N
 
 def test_post_wakes_whoever_waits_for_it() -> None:
     with mailbox(signal.SIGUSR1) as box:
-        waiter = Poller()
-        waiter.add_reader(box.fd, box.collect)
-        assert list(waiter.wait(0)) == []
+        poller = Poller()
+        poller.add_reader(box.fd, box.collect)
+        assert list(poller.wait(0)) == []
         signal.raise_signal(signal.SIGUSR1)
-        (react,) = waiter.wait(20)
+        (react,) = poller.wait(20)
         assert react() == [signal.SIGUSR1]
-        assert list(waiter.wait(0)) == []
-        waiter.close_copy()
+        assert list(poller.wait(0)) == []
+        poller.close_copy()
 
 
 def test_a_flood_of_signals_that_fills_the_pipe_loses_none() -> None:

@@ -26,7 +26,7 @@ KINDS = [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM]
 
 
 @pytest.fixture
-def waiter() -> Iterator[Poller]:
+def poller() -> Iterator[Poller]:
     made = Poller()
     yield made
     descriptor_disposal.wait_for_children()
@@ -53,7 +53,7 @@ def hostile(kind: int, *messages: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_descriptor_is_seen_and_not_received(waiter: Poller, kind: int) -> None:
+def test_a_descriptor_is_seen_and_not_received(poller: Poller, kind: int) -> None:
     ours = hostile(kind)
     before = os.listdir("/proc/self/fd")
     seen = peek(ours, 100)
@@ -61,37 +61,37 @@ def test_a_descriptor_is_seen_and_not_received(waiter: Poller, kind: int) -> Non
     with pytest.raises(UnexpectedDescriptorError):
         receive_plain(ours, 100)
     assert os.listdir("/proc/self/fd") == before
-    shutdown_and_close(waiter, ours)
+    shutdown_and_close(poller, ours)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_packet_that_is_before_it_is_taken(waiter: Poller, kind: int) -> None:
+def test_a_packet_that_is_before_it_is_taken(poller: Poller, kind: int) -> None:
     ours = hostile(kind, b"one", b"x" * 5000)
     assert receive_plain(ours, 10_000) == b"one"
     assert receive_plain(ours, 10_000) == b"x" * 5000
     with pytest.raises(UnexpectedDescriptorError):
         receive_plain(ours, 10_000)
-    shutdown_and_close(waiter, ours)
+    shutdown_and_close(poller, ours)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("before", [(), (b"one",), (b"", b"")])
 def test_a_socket_is_closed_whatever_waits_in_it(
-    waiter: Poller, kind: int, before: tuple[bytes, ...]
+    poller: Poller, kind: int, before: tuple[bytes, ...]
 ) -> None:
     ours = hostile(kind, *before)
-    shutdown_and_close(waiter, ours)
+    shutdown_and_close(poller, ours)
     assert ours.fileno() == -1
 
 
-def test_many_are_closed_by_few(waiter: Poller) -> None:
+def test_many_are_closed_by_few(poller: Poller) -> None:
     for _ in range(20):
-        shutdown_and_close(waiter, hostile(socket.SOCK_STREAM))
+        shutdown_and_close(poller, hostile(socket.SOCK_STREAM))
     assert len(descriptor_disposal._children) == 1
     while descriptor_disposal._children:
-        for react in waiter.wait(SOON):
+        for react in poller.wait(SOON):
             react()
-    assert descriptor_disposal._ends == []
+    assert descriptor_disposal._to_close == []
 
 
 def test_a_packet_that_is_too_long_is_a_value_error() -> None:
@@ -108,19 +108,19 @@ def test_a_packet_that_is_too_long_is_a_value_error() -> None:
         assert receive_plain(ours, 100) == b""
 
 
-def test_a_job_that_never_ends_is_ended(waiter: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptor_disposal, "PATIENCE", 0.1)
+def test_a_job_that_never_ends_is_ended(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptor_disposal, "CHILD_TIMEOUT", 0.1)
     ended: list[bool] = []
-    run_in_child(waiter, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
+    run_in_child(poller, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
     (child,) = descriptor_disposal._children
     assert descriptor_disposal.is_own_child(child.pid)
     while not ended:
-        for react in waiter.wait(SOON):
+        for react in poller.wait(SOON):
             react()
     assert not descriptor_disposal.is_own_child(child.pid)
 
 
-def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(waiter: Poller) -> None:
+def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(poller: Poller) -> None:
     notify = NotifySocket()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.connect("\0" + notify.address[1:])
@@ -132,10 +132,10 @@ def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(waiter: Poll
         assert notify.is_paused
         assert list(notify.read()) == []
         gone: list[bool] = []
-        run_in_child(waiter, notify.discard_next, lambda: gone.append(True))
+        run_in_child(poller, notify.discard_next, lambda: gone.append(True))
         while not gone:
-            for react in waiter.wait(SOON):
+            for react in poller.wait(SOON):
                 react()
         notify.is_paused = False
         assert [notice.data for notice in notify.read()] == [b"READY=1"]
-    notify.hang_up(waiter)
+    notify.hang_up(poller)

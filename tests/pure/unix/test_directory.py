@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefork.unix.directory import Directory, UntrustedFileError, resolve_file
-from prefork.unix.path_trust import ParentError
+from prefork.unix.path_trust import UntrustedParentError
 from prefork.unix.process import ExitStatus
 from prefork.unix.regular_file import NotRegularFileError
 from tests.pure.children import as_root, fork_child
@@ -179,12 +179,16 @@ def test_other_users_follow_each_link(above: Path) -> None:
 @as_root
 def test_parents_that_another_user_owns_or_may_write_to(above: Path) -> None:
     os.chown(above, OTHER, OTHER)
-    with pytest.raises(ParentError, match="above belongs to user nobody, who could exchange"):
+    with pytest.raises(
+        UntrustedParentError, match="above belongs to user nobody, who could exchange"
+    ):
         Directory.open(above / "folder", strict=True)
     os.chown(above, 0, OTHER)
     for mode in (0o777, 0o775, 0o2775):
         above.chmod(mode)
-        with pytest.raises(ParentError, match=r"others may write into .*above, .*; chmod go-w"):
+        with pytest.raises(
+            UntrustedParentError, match=r"others may write into .*above, .*; chmod go-w"
+        ):
             Directory.open(above / "folder", strict=True)
 
 

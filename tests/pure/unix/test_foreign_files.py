@@ -114,7 +114,7 @@ def test_a_hard_link_is_not_written(path: Path, target: Path) -> None:
 def test_a_file_of_somebody_elses_where_everybody_may_put_one(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append_file, "_trusted", set())
+    monkeypatch.setattr(append_file, "_trusted_uids", set())
     path.touch()
     os.chown(path, OTHER, OTHER)
     append(path)  # only we can have put it into this folder
@@ -209,8 +209,8 @@ def test_a_log_is_given_to_the_user_of_the_workers(
     path: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int
 ) -> None:
     """A new one always; one that was there only where no other user could have put it."""
-    monkeypatch.setattr(append_file, "_trusted", set())
-    monkeypatch.setattr(append_file, "_heir", (None, None))
+    monkeypatch.setattr(append_file, "_trusted_uids", set())
+    monkeypatch.setattr(append_file, "_worker_user", (None, None))
     path.touch()
     path.parent.chmod(folder_mode)
     append_file.set_worker_user(OTHER, OTHER)

@@ -109,11 +109,11 @@ def test_a_signal_to_a_child_that_is_dead_already_is_no_error() -> None:
 
 def test_the_pidfd_is_readable_once_the_child_is_dead_and_closed_once_it_was_reaped() -> None:
     child = fork_child(lambda: 0)
-    waiter = Poller()
-    waiter.add_reader(child.pidfd, lambda: None)
-    assert len(list(waiter.wait(20))) == 1
-    waiter.remove(child.pidfd)
-    waiter.close_copy()
+    poller = Poller()
+    poller.add_reader(child.pidfd, lambda: None)
+    assert len(list(poller.wait(20))) == 1
+    poller.remove(child.pidfd)
+    poller.close_copy()
     child.reap()
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         os.fstat(child.pidfd)

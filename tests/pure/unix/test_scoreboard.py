@@ -117,7 +117,7 @@ def test_what_is_no_scoreboard_is_not_read_as_one() -> None:
     with pytest.raises(ValueError, match="not a scoreboard: its size may change"):
         open_scoreboard(f"/proc/self/fd/{fd}")
     os.close(fd)
-    fd = shared_memory.create("other", MASTER_SIZE)
+    fd = shared_memory.create_sealed_file("other", MASTER_SIZE)
     with pytest.raises(ValueError, match="not a scoreboard of this version"):
         open_scoreboard(f"/proc/self/fd/{fd}")
     os.close(fd)

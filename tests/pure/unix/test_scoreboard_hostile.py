@@ -95,14 +95,14 @@ def test_a_row_that_is_always_being_written_costs_a_reader_little() -> None:
 
 @pytest.mark.parametrize("seconds", [LONGEST_WAIT * 1000, 2.0**31, 1e300, math.inf])
 def test_a_deadline_however_far_away_is_waited_for(tmp_path: Path, seconds: float) -> None:
-    waiter = Poller()
+    poller = Poller()
     reader, writer = os.pipe()
     heard: list[int] = []
-    waiter.add_reader(reader, lambda: heard.append(reader))
+    poller.add_reader(reader, lambda: heard.append(reader))
     os.write(writer, b"x")
-    for react in waiter.wait(seconds):
+    for react in poller.wait(seconds):
         react()
     assert heard == [reader]
-    waiter.close_copy()
+    poller.close_copy()
     os.close(reader)
     os.close(writer)

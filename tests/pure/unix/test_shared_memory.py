@@ -56,7 +56,7 @@ def code(life: Callable[[], int]) -> int | str | None:
 
 @pytest.mark.parametrize("size", [0, 4096, MASTER_SIZE * 2])
 def test_the_size_of_a_file_stays_as_it_is(size: int) -> None:
-    fd = shared_memory.create("test", MASTER_SIZE)
+    fd = shared_memory.create_sealed_file("test", MASTER_SIZE)
     with pytest.raises(PermissionError):
         os.ftruncate(fd, size)
     with pytest.raises(PermissionError):
@@ -66,7 +66,7 @@ def test_the_size_of_a_file_stays_as_it_is(size: int) -> None:
 
 
 def test_a_file_that_is_not_sealed_is_told_apart() -> None:
-    sealed, plain = shared_memory.create("test", 4096), os.memfd_create("test")
+    sealed, plain = shared_memory.create_sealed_file("test", 4096), os.memfd_create("test")
     reader, writer = os.pipe()
     assert [shared_memory.is_sealed(fd) for fd in (sealed, plain, reader)] == [True, False, False]
     for fd in (sealed, plain, reader, writer):
@@ -146,7 +146,7 @@ def test_another_user_opens_no_file_anew_by_its_number() -> None:
 
 
 def test_a_mapping_that_is_the_masters_alone_is_not_there_in_a_child() -> None:
-    fd = shared_memory.create("test", 4096)
+    fd = shared_memory.create_sealed_file("test", 4096)
     own = shared_memory.map_writable(fd, 4096, inherited=False)
     shared = shared_memory.map_writable(fd, 4096, inherited=True)
     own[0] = 1

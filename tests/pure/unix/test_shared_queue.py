@@ -126,7 +126,7 @@ RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 def send(queue: SharedQueue, data: bytes, *fds: int) -> None:
     """As a hostile worker does, which lets go of what it sent."""
     extra = [(*RIGHTS, array.array("i", fds))] if fds else []
-    queue._into.sendmsg([data], extra)
+    queue._sender.sendmsg([data], extra)
     for fd in set(fds):
         os.close(fd)
 
@@ -182,7 +182,7 @@ def test_credentials_are_not_taken_for_a_descriptor(
     queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     ours, theirs = pair
     own = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
-    queue._into.sendmsg(
+    queue._sender.sendmsg(
         [MESSAGE],
         [(socket.SOL_SOCKET, 2, own), (*RIGHTS, array.array("i", [ours.fileno()]))],
     )
@@ -193,7 +193,7 @@ def test_credentials_are_not_taken_for_a_descriptor(
 
 
 def test_nothing_waits_although_a_worker_made_the_queue_block(queue: SharedQueue) -> None:
-    for end in (queue.socket, queue._into):
+    for end in (queue.socket, queue._sender):
         os.set_blocking(end.fileno(), True)
     with pytest.raises(BlockingIOError):
         queue.get()
