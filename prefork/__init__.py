@@ -1,20 +1,30 @@
 """prefork: bind once, fork workers that share the socket, reload without losing a request.
 
-What an app may use:
+The public API:
 
     prefork.worker()     slot, generation and name of the worker that runs this code
-    prefork.ready()      say that main(listener) accepts now (with --ready manual)
-    prefork.stopping()   whether, and when, this worker is to leave; for main(listener)
-    prefork.busy()       with it: work that recycling and scaling wait for
+    prefork.ready()      report that main(listener) accepts connections (with --ready manual)
+    prefork.stopping()   whether, and when, this worker has to stop; for main(listener)
+    prefork.busy()       a context manager for work that recycling and scaling wait for
     prefork.run(...)     serve from Python instead of from the command line
-    prefork.Client()     all apps of this user: list them, ask their masters
+    prefork.Client()     the apps of this user: list them, send requests to their masters
 
-The layers, low to high; nothing imports upwards, siblings do not import each other:
+The modules of this folder:
 
-    errors, version                 who is at fault, and the exit codes
-    pool | config | http | wire     the mind of the master, settings, HTTP, private protocols
-    unix | tls                      the seams to the kernel and to OpenSSL
-    worker | observe                what runs in children; logs and happenings
+    __main__.py          python -m prefork
+    demo.py              demo apps for each interface
+    errors.py            all exceptions, and the exit code of each
+    plural.py            a number together with its noun
+    printable.py         escape characters that act on the display
+    version.py           the version
+
+The layers, from low to high. No module imports from a higher layer, and packages of one layer do
+not import each other:
+
+    errors, version                 exceptions and exit codes
+    pool | config | http | wire     the master's decisions, settings, HTTP, private protocols
+    unix | tls                      interfaces to the kernel and to OpenSSL
+    worker | observe                what runs in children; logs and events
     master                          wait, gather facts, carry out orders
     cli                             the command
 """
@@ -41,7 +51,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Client is imported when somebody asks for it (PEP 562): apps rarely do."""
+    """Import ``Client`` on first access (PEP 562), because apps rarely use it."""
     if name == "Client":
         from prefork.cli.registry.client import Client  # noqa: PLC0415
 
@@ -50,12 +60,12 @@ def __getattr__(name: str) -> Any:
 
 
 def run(app: str, **options: Any) -> int:
-    """Serve ``app`` (``"module:callable"``) until stopped; returns the exit code of the command.
+    """Serve ``app`` (``"module:callable"``) until stopped; return the exit code of the command.
 
-    ``options`` are the command's, by their names with underscores and with the values that a
-    file may hold: ``prefork.run("myapp:main", workers=0, bind=["127.0.0.1:8000"])``. They win
-    over environment and defaults. Only a name is accepted, no callable: workers import the app
-    themselves, so that a reload can bring new code.
+    ``options`` are those of the command, by their names with underscores and with the values that a
+    settings file may hold: ``prefork.run("myapp:main", workers=0, bind=["127.0.0.1:8000"])``. They
+    win over environment and defaults. ``app`` is a name and never a callable: workers import the
+    app themselves, so that a reload can load new code.
     """
     from prefork.cli.command import run_from_python  # noqa: PLC0415 - apps rarely need it
 

@@ -1,4 +1,4 @@
-"""``python -m prefork`` is ``prefork``."""
+"""Run the command line as a module: ``python -m prefork`` does what ``prefork`` does."""
 
 import sys
 

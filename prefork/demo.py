@@ -1,6 +1,11 @@
-"""An app for each interface, so that a fresh install can serve: ``prefork -w 0 prefork.demo:wsgi``.
+"""Demo apps, one for each interface, so that a fresh install can serve at once.
 
-Each says who answered, so that balancing and reloading can be watched with curl.
+    prefork -w 0 prefork.demo:wsgi
+    prefork -w 0 prefork.demo:asgi
+    prefork -w 0 prefork.demo:main
+
+Each response names the worker, the generation and the process that answered, so that balancing and
+reloads can be watched with curl.
 """
 
 import os
@@ -12,6 +17,7 @@ import prefork
 
 
 def _greeting() -> bytes:
+    """Return the response body: slot, generation and pid of the worker that answers."""
     me = prefork.worker()
     return (
         f"Hello from prefork: worker {me.slot}, generation {me.generation}, pid {os.getpid()}\n"
@@ -19,7 +25,7 @@ def _greeting() -> bytes:
 
 
 def wsgi(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """``prefork prefork.demo:wsgi``"""
+    """Answer every request with the greeting: the demo of WSGI (PEP 3333)."""
     body = _greeting()
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
     start_response("200 OK", headers)
@@ -31,7 +37,7 @@ async def asgi(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """``prefork prefork.demo:asgi``"""
+    """Answer every request, and both lifespan events, with the greeting: the demo of ASGI 3."""
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -44,7 +50,7 @@ async def asgi(
 
 
 def main(listener: socket.socket) -> None:
-    """``prefork prefork.demo:main``: the app owns its accept loop."""
+    """Accept connections in a loop of the app's own: the demo of ``main(listener)``."""
     while True:
         connection, _ = listener.accept()
         with connection:

@@ -1,28 +1,34 @@
-"""Every error that prefork raises, in one tree sorted by who is at fault.
+"""All exceptions that prefork raises, in one tree that is sorted by who has to act.
 
-The class decides the exit code of the command, so that a script can tell "you typed it wrong"
-from "the app is broken" from "the machine said no" from "prefork has a bug". The numbers follow
-the habit of s6 (100 usage, 111 system, 101 software). This file never prints and never exits.
+The class decides the exit code of the command, so that a script can tell a typing mistake (100)
+from a broken app (102), a machine that refused something (111) and a bug in prefork (101). The
+numbers follow the convention of s6: 100 for wrong usage, 111 for a failed system call, 101 for a
+software error.
+
+This module never prints and never exits.
 """
 
 
 class PreforkError(Exception):
-    """Base of all. ``str(error)`` is complete: who is at fault, what happened, the next step."""
+    """The base class of all exceptions of prefork.
+
+    ``str(error)`` is a complete message: it names what happened, what caused it and the next step.
+    """
 
     exit_code = 101
 
 
 class UsageError(PreforkError):
-    """The caller is at fault: an unknown option, a wrong value, a file that does not parse."""
+    """The caller made a mistake: an unknown option, a wrong value, a file that does not parse."""
 
     exit_code = 100
 
 
 class AppError(PreforkError):
-    """The app is at fault: it does not import, is missing, or fails before it is ready.
+    """The app does not import, is missing, or fails before it is ready.
 
-    ``traceback`` is the app's own traceback as text, without prefork's frames; empty when there
-    is none to show (a missing name, a wrong type).
+    ``traceback`` is the app's own traceback as text, without prefork's frames. It is empty when
+    there is none to show, as for a missing name or a wrong type.
     """
 
     exit_code = 102
@@ -37,13 +43,16 @@ class AppError(PreforkError):
 
 
 class MachineError(PreforkError):
-    """The machine said no: port in use, permission denied, no such user, disk full."""
+    """The operating system refused something: a port in use, missing permission, a full disk."""
 
     exit_code = 111
 
 
 class ClientError(PreforkError):
-    """The HTTP client is at fault; ``status`` is the answer it gets (RFC 9110 section 15)."""
+    """The HTTP client sent a request that is refused.
+
+    ``status`` is the status code of the response that the client gets (RFC 9110 section 15).
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -51,11 +60,15 @@ class ClientError(PreforkError):
 
 
 class ClientGoneError(PreforkError, ConnectionResetError):
-    """The HTTP client left, or reads too slowly, while the app was still answering."""
+    """The HTTP client disconnected, or read too slowly, while the app was still answering."""
 
 
 INCOMPLETE_ENVIRONMENT = (
     "the Python environment that prefork runs in is incomplete, or was changed after the master "
     "had started: install prefork and what it depends on, then restart the master"
 )
-"""What to say and do when an import of our own fails."""
+"""The message for an import of prefork's own modules or dependencies that fails.
+
+Modules that a worker may need are imported before the fork (``import_serving`` in worker/boot.py),
+because a master may live for months while its Python environment is upgraded or moved.
+"""

@@ -1,38 +1,49 @@
-"""Texts of others, made fit to be shown. PURE.
+"""Escape the characters of foreign texts that would act on whatever displays them. PURE.
 
-An exception's message, a program's last words, a file name or a status can hold any character. Some
-of them act on what shows them: ESC sequences write to a terminal's clipboard (OSC 52) or move its
-cursor, a line end forges the next record of a log, a bidi control reorders what the reader sees.
-Others end the process that shows them: setproctitle refuses NUL, and no encoder takes a lone
-surrogate.
+An exception's message, a program's last output, a file name or a status may contain any character.
+Some of them have an effect where they are displayed: an ESC sequence writes to the clipboard of a
+terminal (OSC 52) or moves its cursor, a line end forges the next record of a log, a bidi control
+reorders the visible text. Others end the process that displays them: setproctitle refuses NUL, and
+no encoder accepts a lone surrogate.
 
-Texts stay as they are until they are shown; each sink calls one of the functions here, so that no
-source can be forgotten:
+Each output calls one of the functions below:
 
-    process titles                  master/process_titles.py               printable_line
+    process titles                  master/process_titles.py       printable_line
     STATUS= to systemd              unix/systemd.py                printable_line
-    the log of master and workers   observe/logger.py                 printable_text, then indented
-    errors on stderr                unix/nonblocking_writer.py, observe/logger.py   printable_text
-    what a verb prints              cli/output/output_streams.py, cli/view/console.py
-    printable_text, on a terminal
-    ``prefork logs``                cli/verbs/logs.py                    printable_text, on a
-    terminal
-    ``--json`` of a verb            cli/output/output_streams.py                 printable_value
+    the log of master and workers   observe/logger.py              printable_text, then indented
+    errors on stderr                unix/nonblocking_writer.py,    printable_text
+                                    observe/logger.py
+    what a verb prints              cli/output, cli/view           printable_text, on a terminal
+    ``prefork logs``                cli/verbs/logs.py              printable_text, on a terminal
+    ``--json`` of a verb            cli/output/output_streams.py   printable_value
     the status page and metrics     observe/status                 printable_value, printable_line
 
 Escaped are control characters (Unicode category Cc), lone surrogates (Cs), the separators of lines
-and paragraphs, and the controls of the bidirectional algorithm (Unicode TR 36, section 2.5; "Trojan
-Source"). Joiners and other invisible characters stay: scripts and emoji need them. The escapes are
-those of Python's literals. A surrogate that stands for a byte of no UTF-8 (PEP 383) becomes that
-byte: ``caf\\xe9``. A backslash stays as it is, so a text that was escaped before is not changed.
+and paragraphs (U+2028, U+2029), and the controls of the bidirectional algorithm (Unicode TR 36
+section 2.5, "Trojan Source"). Joiners and other invisible characters stay, because scripts and
+emoji need them. The escapes are those of Python's literals. A surrogate that stands for a byte that
+is not UTF-8 (PEP 383) becomes the escape of that byte: ``caf\\xe9``. A backslash stays as it is, so
+a text that was escaped before does not change.
+
+Design
+------
+- **The output escapes, not the source.** Sources of texts are many and new ones are added; the
+  outputs are few and listed above.
+- **Colours are escaped on a terminal as well.** A rule with an exception for harmless sequences
+  needs a parser of escape sequences, and an attacker can look for its mistakes.
+- **A pipe gets the bytes of the log.** ``prefork logs`` into a pipe does not escape, so that ``less
+  -R`` and grep see what the app printed.
 """
 
 import re
 from typing import Any
 
 MAX_TEXT_LENGTH = 20 * 1024
-"""Characters of an error or a traceback that are kept. JSON writes a character with up to twelve
-bytes, and one line of the ready pipe or of the control socket has room for them."""
+"""The number of characters of an error message or a traceback that are kept.
+
+JSON needs up to twelve bytes for a character, and one line of the ready pipe or of the control
+socket has room for them.
+"""
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -41,12 +52,18 @@ _NAMED_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def printable_line(text: str) -> str:
-    """The text as one line: line ends and tabs are escaped as well. Idempotent."""
+    """Return ``text`` as one line: line ends, tabs and control characters are escaped.
+
+    Idempotent.
+    """
     return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
 
 
 def printable_text(text: str) -> str:
-    """The text, of which line ends (LF, CR LF) and tabs stay; a CR LF becomes LF. Idempotent."""
+    """Return ``text`` with control characters escaped, except LF and tab. Idempotent.
+
+    CR LF becomes LF.
+    """
     if text.isprintable():
         return text
     lines = text.replace("\r\n", "\n").split("\n")
@@ -54,7 +71,7 @@ def printable_text(text: str) -> str:
 
 
 def printable_value(value: Any) -> Any:
-    """A value of JSON (RFC 8259) with all of its texts, keys included, as ``printable_text``."""
+    """Return a JSON value (RFC 8259) with all its strings and keys made printable."""
     match value:
         case str():
             return printable_text(value)
@@ -66,8 +83,10 @@ def printable_value(value: Any) -> Any:
 
 
 def cut_middle(text: str, length: int = MAX_TEXT_LENGTH) -> str:
-    """The text, or its begin and its end when it has more than ``most`` characters: both ends of a
-    traceback tell more than its middle."""
+    """Return ``text``, or its beginning and its end when it is longer than ``length`` characters.
+
+    The middle is cut, because both ends of a traceback say more than its middle.
+    """
     if len(text) <= length:
         return text
     half = length // 2
@@ -75,6 +94,7 @@ def cut_middle(text: str, length: int = MAX_TEXT_LENGTH) -> str:
 
 
 def _escape(found: re.Match[str]) -> str:
+    """Return the escape of one character as a Python literal would write it."""
     character = found[0]
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:

@@ -1,24 +1,57 @@
-"""The seam to the kernel. Each file opens and closes one kind of thing; none decides anything.
+"""The interface to the kernel. Each file opens and closes one kind of thing; none decides anything.
 
-process.py     fork, pidfd, reap, signal a child
-signals.py     the master's mailbox of signals
-poller.py     one wait over descriptors and a deadline
-pipes.py       the ready pipe and the life pipe
-nonblocking_writer.py        writing without waiting for a reader
-streams.py     stdout and stderr, which an app may replace
-listeners.py   listening sockets
-scoreboard.py  the shared memory that wire/scoreboard.py lays out
-directory.py   directories that other users may write to, held by descriptor
-path_trust.py     whether another user may exchange a component of a path
-regular_file.py regular files of a bounded size, opened without waiting
-append_file.py   logs, and what another user put in their place
-lock_file.py     locks that say that a file's owner lives
-pidfile.py     a locked pid file
-daemon.py      going to the background, and telling the foreground how it went
-systemd.py     sd_notify and LISTEN_FDS
-identity.py    users and groups
-privileges.py  capabilities, and rights by exec
-environment.py a secret out of the environment
-cores.py       how many cores we may use
-memory.py      the kernel's count of out-of-memory kills
+Processes:
+
+    process.py                fork a child; watch it by pidfd, signal it, reap it
+    process_tree.py           the session and the descendants of a program
+    orphan_guard.py           a process that ends the programs of a killed master
+    daemon.py                 run in the background and report the start to the foreground
+    signals.py                queue signals for the master's loop
+    poller.py                 wait for descriptors and one deadline
+    systemd.py                sd_notify, LISTEN_FDS and the watchdog of systemd
+
+Users and secrets:
+
+    identity.py               look up users and groups, switch to them
+    privileges.py             drop capabilities, set no_new_privs
+    environment.py            remove a secret from the environment
+
+Pipes, sockets and shared memory:
+
+    pipes.py                  the pipes between the master and its workers
+    descriptor_channel.py     messages and descriptors between master and auxiliary processes
+    descriptor_disposal.py    close descriptors of hostile processes without waiting
+    descriptors.py            the limit of descriptors, and bound sockets among them
+    control.py                the control socket
+    notify.py                 the notify socket of a program
+    listeners.py              listening sockets
+    listener_handover.py      pass listening sockets to the next master
+    listen_check.py           whether a program listens at an address
+    accept_queue.py           the length of a listener's accept queue
+    tcp_info.py               the kernel's data about a TCP socket
+    shared_queue.py           a queue of open connections that all workers share
+    shared_memory.py          sealed memory that no process can take away from another one
+    scoreboard.py             the shared memory that wire/scoreboard.py lays out
+
+Files:
+
+    home.py                   the registry of apps under $PREFORK_HOME
+    directory.py              folders that other users may write to, held by descriptor
+    path_trust.py             whether another user may exchange a component of a path
+    regular_file.py           regular files of a bounded size, opened without waiting
+    append_file.py            log files, opened for appending
+    lock_file.py              locks that say that a file's owner lives
+    pidfile.py                a locked pid file
+    open_files.py             the files that processes have open for writing
+    nonblocking_writer.py     write without waiting for the reader
+    streams.py                stdout and stderr, which an app may replace
+
+Measurements:
+
+    cores.py                  how many cores may be used
+    cpu_usage.py              CPU usage of the cores and of processes
+    memory.py                 malloc, available memory, out-of-memory kills
+    memory_footprint.py       the memory of a process and its descendants
+    cgroup.py                 the cgroups of this process
+    time_zone.py              the local time zone
 """

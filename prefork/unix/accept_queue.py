@@ -1,4 +1,7 @@
-"""How many connections wait in a listener's queue, asked of the kernel."""
+"""Ask the kernel how many connections wait in a listener's queue to be accepted.
+
+TCP listeners tell it in TCP_INFO (unix/tcp_info.py), unix sockets by sock_diag(7).
+"""
 
 import os
 import socket
@@ -21,7 +24,7 @@ _ANY = 0xFFFFFFFF
 
 
 def accept_queue_length(listener: socket.socket) -> int:
-    """Connections that nobody has accepted yet; 0 as well where the kernel does not tell."""
+    """Return how many connections wait to be accepted; 0 as well where the kernel does not tell."""
     queue = AcceptQueue(listener)
     try:
         return queue.length()
@@ -30,7 +33,7 @@ def accept_queue_length(listener: socket.socket) -> int:
 
 
 class AcceptQueue:
-    """The same of one listener, for who asks often."""
+    """The accept queue of one listener; it keeps its netlink socket open for frequent queries."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -40,7 +43,10 @@ class AcceptQueue:
                 self._open()
 
     def _open(self) -> None:
-        """sock_diag(7), for one socket by its inode; /proc/net/unix would show all there are."""
+        """Open a sock_diag(7) socket and prepare a query for this socket's inode.
+
+        /proc/net/unix would list all unix sockets of the machine instead.
+        """
         inode = os.fstat(self._listener.fileno()).st_ino
         query = _UNIX_DIAG_REQUEST.pack(
             socket.AF_UNIX, 0, 0, _ANY, inode, _UDIAG_SHOW_RQLEN, _ANY, _ANY
@@ -55,12 +61,12 @@ class AcceptQueue:
         self._netlink = _Socket(socket.AF_NETLINK, kind, _SOCK_DIAG)
 
     def close(self) -> None:
-        """The listener stays open."""
+        """Close the netlink socket; the listener stays open."""
         if self._netlink is not None:
             self._netlink.close()
 
     def length(self) -> int:
-        """How many wait now."""
+        """Return how many connections wait now; 0 where the kernel does not tell."""
         netlink = self._netlink
         try:
             if netlink is None:
@@ -72,6 +78,7 @@ class AcceptQueue:
 
 
 def _parse_queue_length(answer: bytes) -> int:
+    """Return the queue length (UNIX_DIAG_RQLEN) from a sock_diag answer; 0 if it has none."""
     length, kind, *_ = _MESSAGE_HEADER.unpack_from(answer)
     at = _MESSAGE_HEADER.size + _UNIX_DIAG_MESSAGE_SIZE if kind == _SOCK_DIAG_BY_FAMILY else length
     while at < length:

@@ -1,11 +1,19 @@
-"""Files that are written at their end: logs. A file that another user put in the way is not used.
+"""Open log files for appending, and refuse a file that another user could have put there.
 
-A symlink is followed when it is root's or our own, and its folder is not open to all users. A file
-of another user is taken where only its folder's owner could have put it; in a folder that all users
-may write to, it has to be root's, ours, or of a user whom we trust. A fifo is root's or ours,
-because the user who owns it can let it fill up.
+A symlink is followed when root or the current user owns it, and when not every user may exchange
+it. A regular file of another user is accepted only where its folder's owner must have put it there,
+or when it belongs to the user that the workers run as. A fifo has to belong to root or to the
+current user, because its owner can let it fill up. Opening never waits, and all checks look at the
+file that was opened (unix/directory.py).
 
-Opening never waits, and all checks look at the file that was opened (unix/directory.py).
+Design
+------
+- **A symlink at the place of a log is followed** if it belongs to root or to the current user:
+  ``/dev/stdout`` is one, and operators create some. It is not followed where any other user could
+  exchange it. Pid files and the registry make no such exception.
+- **An existing log is given to the workers' user only in a private folder,** one that no other user
+  may write to. In any other folder that user could have renamed a file of root's to this place, and
+  chown would hand it over.
 """
 
 import errno
@@ -25,9 +33,9 @@ _worker_user: tuple[int | None, int | None] = (None, None)
 
 
 def set_worker_user(uid: int | None, gid: int | None = None) -> None:
-    """Trust files of the user that the workers run as, and give it the logs that we make.
+    """Set the user and group of the workers: their files are trusted, and new logs belong to them.
 
-    It reopens them after a rotation.
+    Workers of that user reopen the logs after a rotation, so they have to own them.
     """
     global _worker_user  # noqa: PLW0603 - one master, one user of its workers
     if uid is not None:
@@ -36,15 +44,17 @@ def set_worker_user(uid: int | None, gid: int | None = None) -> None:
 
 
 def open_append(path: str) -> int:
-    """A descriptor that always writes at the end. Raises MachineError."""
+    """Return a descriptor that appends to the log at ``path``. Raises MachineError."""
     return _open(path).fd
 
 
 def prepare_log(path: str) -> None:
-    """See that the log can be written, and that the user of the workers may reopen it.
+    """Create or check the log at ``path``, and make the workers' user its owner.
 
-    A file that was there before is given away only where no other user could have put it. Devices
-    and fifos stay as they are; a fifo may lack its reader yet. Raises MachineError.
+    Raises MachineError when it cannot be written or belongs to another user.
+
+    A file that existed before changes its owner only where no other user could have put it there.
+    Devices and fifos keep their owner, and a fifo needs no reader yet.
     """
     log = _open(path)
     try:
@@ -57,12 +67,16 @@ def prepare_log(path: str) -> None:
 
 
 def reopen_append(path: str, fd: int) -> None:
-    """Put the file that has the name now at ``fd``; the same file stays. Raises MachineError."""
+    """Put the file that is at ``path`` now in place of ``fd``, as after a rotation.
+
+    Nothing happens while the path still leads to the file that is open. Raises MachineError.
+    """
     try:
         if os.path.samestat(os.stat(path), os.fstat(fd)):
-            return  # also a fifo, which a worker might not be allowed to open again
+            # Also for a fifo, which a worker might not be allowed to open again.
+            return
     except OSError:
-        pass  # it is not there yet, or opening says why
+        pass  # the file does not exist yet, or opening it raises the reason
     new = open_append(path)
     os.dup2(new, fd, inheritable=False)
     os.close(new)
@@ -70,6 +84,8 @@ def reopen_append(path: str, fd: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Log:
+    """An opened log. ``may_change_owner``: its owner may be changed without a risk."""
+
     fd: int
     may_change_owner: bool
 
@@ -85,7 +101,7 @@ def _open(path: str) -> _Log:
         folder, name = resolve_file(path, require)
         with folder:
             if is_in_proc(folder):
-                return _Log(_open_then_block(name, folder.fd), False)  # what our starter gave us
+                return _Log(_open_then_block(name, folder.fd), False)  # such as /dev/stdout
             found = _open_in(folder, name)
             return _Log(found.fd, found.may_change_owner and not followed)
     except OSError as error:
@@ -93,6 +109,7 @@ def _open(path: str) -> _Log:
 
 
 def _open_in(folder: Directory, name: str) -> _Log:
+    """Open the log ``name`` in ``folder``, or create it."""
     fd = -1
     while fd < 0:
         try:
@@ -101,7 +118,7 @@ def _open_in(folder: Directory, name: str) -> _Log:
             try:
                 fd = folder.create(name, 0o644, _APPEND)
             except FileExistsError:
-                continue  # another process made it meanwhile
+                continue  # another process has created it meanwhile
             _give_to_worker_user(fd)
             return _Log(fd, False)
     try:
@@ -114,9 +131,10 @@ def _open_in(folder: Directory, name: str) -> _Log:
 
 
 def _open_entry(name: str, dir_fd: int) -> int:
-    """The file, or a fifo for both directions (fifo(7)).
+    """Open an existing file for appending; a fifo for both directions (fifo(7)).
 
-    So a fifo neither needs a reader, nor fails when one goes and another comes.
+    Opened for both directions a fifo needs no reader, and writes do not fail while one reader
+    leaves and the next one arrives.
     """
     try:
         fd = _open_then_block(name, dir_fd, _APPEND | os.O_NOFOLLOW)
@@ -131,19 +149,21 @@ def _open_entry(name: str, dir_fd: int) -> int:
 
 
 def _open_then_block(name: str, dir_fd: int, flags: int = _APPEND) -> int:
-    """Opened without waiting; its writes wait."""
+    """Open without waiting for a reader, then clear O_NONBLOCK, so that writes wait."""
     fd = os.open(name, flags | OPEN_FLAGS, dir_fd=dir_fd)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
     return fd
 
 
 def _give_to_worker_user(fd: int) -> None:
+    """Make the workers' user the owner, if this process is root and such a user was set."""
     if os.geteuid() == 0 and _worker_user != (None, None):
         uid, gid = _worker_user
         os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
 
 
 def _require_safe_link(folder: Directory, link: os.stat_result) -> None:
+    """Raise UntrustedFileError for a symlink that another user owns or may exchange."""
     if link.st_uid not in (0, os.geteuid()):
         raise UntrustedFileError(
             f"it is a symlink of {describe_user(link.st_uid)}'s; name the file itself"
@@ -156,12 +176,13 @@ def _require_safe_link(folder: Directory, link: os.stat_result) -> None:
 
 
 def _require_safe_file(folder: Directory, found: os.stat_result) -> None:
+    """Raise UntrustedFileError for a file that another user could have put into ``folder``."""
     if stat.S_ISFIFO(found.st_mode) and found.st_uid not in (0, os.geteuid()):
         raise UntrustedFileError(f"it is a fifo of {describe_user(found.st_uid)}'s; remove it")
     if not stat.S_ISREG(found.st_mode):
-        return  # a device, a fifo of ours
+        return  # a device, or a fifo of root's or this user's
     if found.st_nlink > 1:
-        raise UntrustedFileError("it is a hard link, and who knows to what; remove it")
+        raise UntrustedFileError("it is a hard link, perhaps to a file elsewhere; remove it")
     if found.st_uid in {0, os.geteuid()} | _trusted_uids:
         return
     folder_status = folder.status

@@ -1,13 +1,18 @@
-"""The cgroups that we are in, of both versions: where the kernel limits us and accounts for us."""
+"""Find the cgroups of this process, versions 1 and 2, and read their files.
+
+The kernel limits and accounts CPU and memory there (cgroups(7)).
+"""
 
 import os
 from collections.abc import Iterator
 
 
 def cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
-    """Of our cgroup and of all around it: version 2, and version 1 of this controller.
+    """Yield the folder of this process's cgroup and of each cgroup around it.
 
-    Which files are in them tells the version. ``root`` is where /proc and /sys are found.
+    Both hierarchies are walked: version 2, and version 1 of ``controller``. The files in a folder
+    show which version it is. ``root`` is the folder that contains proc and sys; tests pass another
+    one than ``/``.
     """
     base = os.path.join(root, "sys/fs/cgroup")
     for line in (read_text(os.path.join(root, "proc/self/cgroup")) or "").splitlines():
@@ -19,14 +24,14 @@ def cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
 
 
 def _upward(base: str, path: str) -> Iterator[str]:
-    """The folder of a cgroup and of all its parents; in a container only the last exist."""
+    """Yield the folder of a cgroup and of all its parents; in a container some may be missing."""
     parts = [part for part in path.split("/") if part not in ("", "..")]
     for length in range(len(parts), -1, -1):
         yield os.path.join(base, *parts[:length])
 
 
 def read_text(path: str) -> str | None:
-    """The text of a small file; None when it cannot be read."""
+    """Return the stripped text of a small file; None when it cannot be read."""
     try:
         with open(path, errors="replace") as file:
             return file.read().strip()
@@ -35,7 +40,7 @@ def read_text(path: str) -> str | None:
 
 
 def read_number(path: str, key: str = "") -> int | None:
-    """The number in a file, or behind ``key`` in a file of pairs."""
+    """Return the number in a file, or the one after ``key`` in a file of pairs, or None."""
     for line in (read_text(path) or "").splitlines():
         name, _, value = line.rpartition(" ")
         if name == key and value.isdigit():

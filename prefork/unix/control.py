@@ -1,8 +1,9 @@
-"""The control socket: open it in the master, accept its clients, connect to it.
+"""The control socket: listen in the master, accept its clients, connect to it as a client.
 
-Only the owner of the master, and root, get in: the socket is 0600 in a 0700 folder, and the kernel
-says who connects (SO_PEERCRED, unix(7)). With a group it is 0660, the folder lets its members in,
-and the master asks the kernel for the groups of its peer.
+Only the owner of the master and root can connect: the socket has mode 0600 in a folder of mode
+0700. The kernel tells the master the credentials of each client (SO_PEERCRED, unix(7)). With
+``--control-group`` the socket has mode 0660 and its folder admits the group; the master asks the
+kernel for the groups of each client (SO_PEERGROUPS).
 """
 
 import errno
@@ -25,17 +26,22 @@ from prefork.unix.poller import Poller
 from prefork.unix.regular_file import file_kind
 
 _SEND_BUFFER = 1024 * 1024
-"""What a client has not read yet waits in the kernel; one that lets it overflow is dropped."""
+"""Bytes of answers that wait in the kernel for a client that does not read. A client that lets them
+overflow is disconnected."""
 
 _SO_PEERGROUPS = 59
-"""unix(7) does not tell it, and neither does Python."""
+"""The option of getsockopt(2) for a peer's groups; neither unix(7) nor Python names it."""
 
 _MAX_GROUPS = 256
-"""Python's getsockopt has room for no more."""
+"""Python's getsockopt returns 1024 bytes at most, which are so many groups."""
 
 
 class ControlSocket:
-    """The listening end. ``for_group``: also for the group of its folder, which is setgid."""
+    """The listening socket of a master.
+
+    ``for_group``: the group of its folder may connect as well; the folder is setgid. Raises
+    MachineError.
+    """
 
     def __init__(self, path: Path, for_group: bool = False) -> None:
         self.path = path
@@ -52,11 +58,11 @@ class ControlSocket:
             os.umask(old_umask)
 
     def fileno(self) -> int:
-        """Readable when somebody connects."""
+        """Return the descriptor, which is readable when a client connects."""
         return self._socket.fileno()
 
     def accept(self) -> "ControlConnection | None":
-        """The next client; None when there is none."""
+        """Return the next client; None when none waits."""
         try:
             client, _ = self._socket.accept()
         except OSError:
@@ -66,12 +72,12 @@ class ControlSocket:
         return ControlConnection(client)
 
     def close(self) -> None:
-        """The path is the folder's to remove."""
+        """Close the socket; its path is removed with the folder."""
         self._socket.close()
 
 
 class ControlConnection:
-    """The master's end of a connection."""
+    """The master's end of a connection with one client; pid, uid and gid are the client's."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -79,25 +85,28 @@ class ControlConnection:
 
     @property
     def is_owner(self) -> bool:
-        """Whether it may change anything."""
+        """Whether the client is root or the owner of the master, and so may use every verb."""
         return self.uid in (0, os.geteuid())
 
     def is_in_group(self, gid: int) -> bool:
-        """Whether this was one of its groups when it connected."""
+        """Return whether ``gid`` was one of the client's groups when it connected."""
         if self.gid == gid:
             return True
         try:
             packed = self._socket.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * 4)
         except OSError:
-            return False  # it is in more groups than we can be told
+            return False  # it is in more groups than getsockopt returns
         return gid in struct.unpack(f"{len(packed) // 4}I", packed)
 
     def fileno(self) -> int:
-        """Readable when it says something or leaves."""
+        """Return the descriptor, which is readable when the client sent something or left."""
         return self._socket.fileno()
 
     def read(self) -> bytes | None:
-        """What it said; None: nothing yet; empty: it left, or sent a descriptor."""
+        """Return the bytes that the client sent; None when there are none yet.
+
+        Empty bytes mean that the client left, or that it sent a descriptor, which no verb needs.
+        """
         try:
             return receive_plain(self._socket, 65536)
         except BlockingIOError:
@@ -106,7 +115,7 @@ class ControlConnection:
             return b""
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> bool:
-        """Whether it was taken whole; ``fds``: descriptors that go with it."""
+        """Send ``data`` and the descriptors ``fds``; return whether all of it was sent."""
         try:
             if fds:
                 return socket.send_fds(self._socket, [data], fds) == len(data)
@@ -115,19 +124,23 @@ class ControlConnection:
             return False
 
     def hang_up(self, poller: Poller) -> None:
-        """For good, whatever it has still sent."""
+        """Close the connection for good, whatever the client has still sent."""
         shutdown_and_close(poller, self._socket)
 
     def close(self) -> None:
-        """In a child, for its copy."""
+        """Close a child's copy of the connection."""
         self._socket.close()
 
 
 def connect(path: Path, timeout: float | None) -> socket.socket:
-    """A client's connection. Raises MachineError when no master answers there."""
+    """Return a client's connection to the master that listens at ``path``.
+
+    ``timeout`` in seconds bounds the connect and each later call; None waits without end. Raises
+    MachineError when no master answers there.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if timeout is not None:
-        # Blocking, because only then a full queue is waited for.
+        # A non-blocking connect to a full accept queue fails with EAGAIN; a blocking one waits.
         wait = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000) or 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
     try:
@@ -141,7 +154,7 @@ def connect(path: Path, timeout: float | None) -> socket.socket:
 
 
 def is_listening(path: Path) -> bool:
-    """Whether somebody does, though perhaps without answering."""
+    """Return whether a process listens at ``path``, even if it does not answer."""
     try:
         connect(path, 1.0).close()
     except MachineError as error:
@@ -150,7 +163,14 @@ def is_listening(path: Path) -> bool:
 
 
 def listener_pid(path: Path) -> int | None:
-    """Of whoever listens there, whether it answers or not; None: nobody does."""
+    """Return the pid of the process that listens at ``path``, or None.
+
+    The process need not answer.
+
+    ``stop --force`` takes the pid from here: SO_PEERCRED names the process that called listen(2),
+    also when it is stopped. The pid in the state file may be older and belong to another process by
+    now.
+    """
     try:
         with connect(path, 1.0) as connection:
             return peer_pid(connection)
@@ -159,20 +179,25 @@ def listener_pid(path: Path) -> int | None:
 
 
 def peer_pid(connection: socket.socket) -> int | None:
-    """Of the process at the other end, of a listener's that began to listen; None: it is in
-    another pid namespace."""
+    """Return the pid of the process at the other end; None if it is in another pid namespace.
+
+    For a client that is the process which called listen(2).
+    """
     return _credentials(connection)[0] or None
 
 
 def _credentials(connection: socket.socket) -> tuple[int, int, int]:
-    """Pid, uid and gid of the other end; of a listener those that it had when it began."""
+    """Return pid, uid and gid of the other end, as they were at connect(2) or listen(2)."""
     packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, uid, gid = struct.unpack("iII", packed)
     return pid, uid, gid
 
 
-class _short_path:  # noqa: N801 - a verb, used in a with statement
-    """A short name for a path that may be too long for a socket's address: by its folder."""
+class _short_path:  # noqa: N801 - used like a function, in a with statement
+    """A short path to a socket, by a descriptor of its folder.
+
+    A socket's address holds 108 bytes, and the path of a home may be longer.
+    """
 
     def __init__(self, path: Path) -> None:
         self._folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -187,7 +212,7 @@ class _short_path:  # noqa: N801 - a verb, used in a with statement
 
 @contextmanager
 def _pinned_path(path: Path) -> Iterator[str]:
-    """A name for the very socket that is there: a symlink to another one is not followed."""
+    """Yield a path to the very socket that is at ``path``; no symlink is followed."""
     folder, name = Directory.open_parent(path)
     with folder:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)

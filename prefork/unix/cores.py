@@ -1,6 +1,6 @@
-"""How many cores this process may use: its affinity, cut by the CPU quota of its cgroup.
+"""Count the cores that this process may use: its CPU affinity, reduced by the quota of its cgroup.
 
-A quota of 1.5 cores gives 2: rounding down would leave half a core unused.
+A quota of 1.5 cores counts as 2: rounding down would leave half a core unused.
 """
 
 import math
@@ -11,13 +11,13 @@ from prefork.unix.cgroup import cgroup_folders, read_text
 
 
 def usable_cores(root: str = "/") -> int:
-    """At least 1. ``root`` is where /proc and /sys are found."""
+    """Return the number of usable cores, at least 1. ``root`` contains proc and sys."""
     granted = [math.ceil(quota) for _, quota in quotas(root)]
     return max(1, min([len(os.sched_getaffinity(0)), *granted]))
 
 
 def quotas(root: str = "/") -> Iterator[tuple[str, float]]:
-    """Our cgroup and each of its parents that has a quota, with the cores that it grants."""
+    """Yield folder and quota, in cores, of each cgroup around this process that has a quota."""
     for folder in cgroup_folders("cpu", root):
         quota, _, period = (read_text(f"{folder}/cpu.max") or "max").partition(" ")
         if not quota.isdigit():

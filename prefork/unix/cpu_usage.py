@@ -1,7 +1,12 @@
-"""How the CPU is used, from one look to the next: of what we may use, and by single processes.
+"""Measure CPU usage between two calls: of the cores that this process may use, and of processes.
 
-A process that waits for a core looks like one that sleeps, to all but the kernel's scheduler:
-schedstat (proc(5)) has the time on a core and the time ready to run without one.
+Design
+------
+- **The scheduler is asked whether a process waits for a core** (schedstat, proc(5)): the time on a
+  core, and the time ready to run without one. Without it a process that waits for a core looks like
+  one that sleeps, and these are the cases in which more workers hurt or help.
+- **Pressure (PSI) is not used:** it says that some process waited for a core, which a dozen
+  sleepers that wake together do as well.
 """
 
 import os
@@ -11,19 +16,22 @@ from prefork.unix.cgroup import read_number, read_text
 from prefork.unix.cores import quotas
 
 _IDLE = (3, 4)
-"""Columns of /proc/stat: idle, and idle while a disk is waited for."""
+"""Columns of /proc/stat: idle, and idle while waiting for a disk (iowait)."""
 
 
 class CoreUsage:
-    """The share in use, by whomever, of the cores that we may use."""
+    """Measure the share of the usable cores that is in use, by any process."""
 
     def __init__(self, root: str = "/") -> None:
         self._root = root
         self._previous: dict[str, tuple[float, float]] = {}
 
     def measure(self, now: float) -> float:
-        """Since the last look, 0 to 1: of our cores, or of our quota where that is nearer to its
-        end. The first one is 0."""
+        """Return the share in use since the last call, from 0 to 1; the first call returns 0.
+
+        It is the share of the cores, or of the cgroup's quota where that is closer to its limit.
+        ``now`` is monotonic, in seconds.
+        """
         shares = [0.0]
         current = dict(self._read_usage(now))
         for name, (used, most) in current.items():
@@ -34,13 +42,13 @@ class CoreUsage:
         return min(1.0, max(shares))
 
     def _read_usage(self, now: float) -> Iterator[tuple[str, tuple[float, float]]]:
-        """By name: what was used so far, and what could have been."""
+        """Yield the used and the possible CPU time so far, for the cores and for each quota."""
         ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
         busy = total = 0
         for line in (read_text(os.path.join(self._root, "proc/stat")) or "").splitlines():
             name, *columns = line.split()
             if name in ours:
-                times = [int(column) for column in columns[:8]]  # guests are in the first two
+                times = [int(column) for column in columns[:8]]  # without the guest columns
                 total += sum(times)
                 busy += sum(times) - sum(times[column] for column in _IDLE)
         yield "cores", (busy, total)
@@ -56,14 +64,16 @@ class CoreUsage:
 
 
 class ProcessCpuShares:
-    """What single processes made of their time, all their threads together."""
+    """Measure the CPU time of single processes, with all threads of a process together."""
 
     def __init__(self) -> None:
         self._previous: dict[int, tuple[float, int, int]] = {}
 
     def measure(self, pids: Iterable[int], now: float) -> dict[int, tuple[float, float]]:
-        """Since the last look: the share on a core, and the one ready to run with no core free. A
-        process that is new has none yet."""
+        """Return for each pid its shares since the last call: on a core, and ready without one.
+
+        A process that is new has no shares yet. ``now`` is monotonic, in seconds.
+        """
         shares: dict[int, tuple[float, float]] = {}
         current: dict[int, tuple[float, int, int]] = {}
         for pid in pids:
@@ -81,12 +91,12 @@ class ProcessCpuShares:
 
 
 def _read_schedstat(pid: int) -> tuple[int, int]:
-    """Nanoseconds on a core, and ready without one; 0 where the kernel does not tell."""
+    """Return the nanoseconds on a core and ready without one; 0 where the kernel does not tell."""
     running = waiting = 0
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return 0, 0  # it is gone
+        return 0, 0  # the process has ended
     for task in tasks:
         words = (read_text(f"/proc/{pid}/task/{task}/schedstat") or "").split()
         if len(words) == 3:

@@ -1,8 +1,8 @@
-"""Going to the background (daemon(7)), and telling the foreground how it went.
+"""Run the master in the background (daemon(7)), and tell the foreground process how the start went.
 
-The process that was started waits on a pipe until the daemon is ready or has failed, and leaves
-with the matching exit code. Until then the daemon keeps the terminal, so that the app's traceback
-is seen by whoever started it.
+The process that was started waits on a pipe until the daemon is ready or has failed, then exits
+with the matching code. Until then the daemon keeps the terminal, so that the app's traceback is
+seen where the command was typed.
 """
 
 import os
@@ -16,21 +16,26 @@ from prefork.unix.streams import StandardDescriptors, ensure_standard_descriptor
 
 
 class ForegroundProcess:
-    """The line to the waiting foreground process, held by the daemon; -1: nobody waits."""
+    """The daemon's end of the pipe to the foreground process that waits.
+
+    ``fd`` -1 means that there is none: the master itself runs in the foreground. Then all methods
+    do nothing.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.exit_code_if_unready = MachineError.exit_code
-        """What the foreground returns when the master ends before it was ready, without a fault."""
+        """The exit code of the foreground process if the master ends before it was ready and
+        without an error."""
 
     def report_ready(self, redirect: Callable[[], object]) -> None:
-        """Let the foreground return 0, and let go of the terminal by ``redirect()``."""
+        """Let the foreground process exit with 0, then release the terminal by ``redirect()``."""
         if self._fd >= 0:
             self.report_exit_code(0)
             redirect()
 
     def report_exit_code(self, code: int) -> None:
-        """Let the foreground return ``code``; after ``ready`` there is nobody left to tell."""
+        """Let the foreground process exit with ``code``; after ``report_ready`` nothing happens."""
         if self._fd >= 0:
             try:
                 os.write(self._fd, bytes([code]))
@@ -39,21 +44,29 @@ class ForegroundProcess:
             self.close_copy()
 
     def explain_early_stop(self, name: str, done: str) -> str:
-        """Words for a foreground that waits for a master which ends without a fault: it is told to
-        stop. Empty: no foreground waits, or the work of all workers is ``done``."""
+        """Return a message for the foreground if the master is told to stop before it was ready.
+
+        Empty when no foreground process waits, or when all workers are ``done``: then the exit code
+        is 0.
+        """
         self.exit_code_if_unready = 0 if done else UsageError.exit_code
         return "" if done or self._fd < 0 else f"{name}: told to stop before it was ready"
 
     def close_copy(self) -> None:
-        """In a child, or when told: let go of the pipe."""
+        """Close the pipe, in a child or after the report."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
-    """Return in a new session, in the background; the foreground never returns from here, and lets
-    go of the descriptors ``leaving`` while it waits."""
+    """Continue in a background process, in a session of its own.
+
+    Return its pipe to the foreground process.
+
+    The foreground process does not return: it closes the descriptors ``to_close``, waits for the
+    report and exits.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child:
@@ -62,7 +75,7 @@ def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
         os.waitpid(child, 0)
         _exit_as_reported(reader)
     os.setsid()
-    # The leader of a session could acquire a terminal; its child cannot.
+    # Fork again: the leader of a session could acquire a controlling terminal, its child cannot.
     if os.fork():
         os._exit(0)
     os.close(reader)
@@ -73,6 +86,7 @@ def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
 
 
 def _exit_as_reported(reader: int) -> NoReturn:
+    """Wait for the exit code from the daemon, and exit with it; 111 when the daemon died."""
     report = os.read(reader, 1)
     if not report:
         print_to_stderr("prefork: the daemon died before it was ready")
@@ -80,18 +94,18 @@ def _exit_as_reported(reader: int) -> NoReturn:
 
 
 def open_standard_streams() -> None:
-    """See that stdin, stdout and stderr are open, if only at /dev/null: the parent process may
-    have closed them."""
+    """Open stdin, stdout and stderr at /dev/null where the parent process has closed them."""
     ensure_standard_descriptors()
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def redirect_output(output: int | None, original: StandardDescriptors | None = None) -> list[int]:
-    """Let go of the terminal: stdout and stderr go to the descriptor ``output``; None: nowhere.
+    """Redirect stdout and stderr to the descriptor ``output``, or to /dev/null for None.
 
-    It is no path: another user may have exchanged the log meanwhile. ``before``: what they were
-    when no app had run; the descriptors that are the app's since then are left alone and returned.
+    ``output`` is no path, because another user may have exchanged the log meanwhile. ``original``
+    is what both descriptors led to before the app was imported. Return the descriptors that the app
+    uses for files of its own since then; they stay as they are.
     """
     flush_streams()
     original = original or StandardDescriptors()

@@ -1,7 +1,7 @@
-"""A line between master and an auxiliary process: messages, some of which bring a descriptor.
+"""A channel of messages, and of descriptors, between the master and an auxiliary process.
 
-Each message is a packet, so nothing arrives in pieces. The master's end never blocks, and takes no
-descriptor: the other process may be hostile (unix/descriptor_disposal.py).
+Each message is one packet (SOCK_SEQPACKET), so it arrives whole. The master's end never blocks, and
+accepts no descriptor, because the other process may be hostile (unix/descriptor_disposal.py).
 """
 
 import os
@@ -13,15 +13,19 @@ from prefork.unix.descriptor_disposal import receive_plain, shutdown_and_close
 from prefork.unix.poller import Poller
 
 MAX_MESSAGE_SIZE = 4096
+"""The size of a message in bytes, at most."""
 
 MAX_MESSAGES = 16
-"""Read at a time, so that a process that never ends sending holds nothing up; the rest is still
-there when the other end is waited for again."""
+"""Messages that are read at a time, so that a process that never ends sending cannot stop the
+reader. The others are still there at the next wait."""
 
 
 class DescriptorChannel:
-    """One end. ``fileno`` is readable when there are messages, or the other end is closed.
-    ``distrusts``: this is the master's end."""
+    """One end of the channel.
+
+    ``fileno`` is readable when there are messages, or when the other end is closed. ``distrusts``:
+    this is the master's end, which accepts no descriptor.
+    """
 
     def __init__(self, end: socket.socket, distrusts: bool = False) -> None:
         self._end = end
@@ -29,11 +33,14 @@ class DescriptorChannel:
         end.setblocking(False)
 
     def fileno(self) -> int:
-        """For whoever waits."""
+        """Return the descriptor, for a poller."""
         return self._end.fileno()
 
     def send(self, message: bytes, fd: int | None = None) -> bool:
-        """Whether the other end will get it: it may be dead, or take nothing any more."""
+        """Send a message and perhaps a descriptor; return whether the kernel took it.
+
+        False: the other end is dead, or its queue is full.
+        """
         try:
             socket.send_fds(self._end, [message], [] if fd is None else [fd])
         except OSError:
@@ -41,7 +48,7 @@ class DescriptorChannel:
         return True
 
     def send_blocking(self, message: bytes) -> None:
-        """Wait until the other end has room; one that is dead needs no message."""
+        """Send a message, and wait until the other end has room; a dead one is no error."""
         self._end.setblocking(True)
         try:
             self._end.send(message)
@@ -51,9 +58,10 @@ class DescriptorChannel:
             self._end.setblocking(False)
 
     def receive(self) -> Iterator[tuple[bytes, int | None]]:
-        """Messages that came, each with its descriptor; an empty one last: it is closed.
+        """Yield the messages that have arrived, each with its descriptor or None.
 
-        Raises ValueError in the master for a message that is none of ours.
+        An empty message comes last when the other end is closed. Raises ValueError in the master
+        for a message that is too long or brings a descriptor.
         """
         for _ in range(MAX_MESSAGES):
             try:
@@ -69,22 +77,24 @@ class DescriptorChannel:
                 return
 
     def _receive_one(self) -> tuple[bytes, list[int]]:
+        """Receive one message and its descriptors."""
         if self._distrusts:
             return receive_plain(self._end, MAX_MESSAGE_SIZE), []
         message, fds, _flags, _address = socket.recv_fds(self._end, MAX_MESSAGE_SIZE, 1)
         return message, fds
 
     def close(self) -> None:
-        """Also in a child, for its copy."""
+        """Close this end; in a child only the child's copy."""
         self._end.close()
 
     def hang_up(self, poller: Poller) -> None:
-        """In the master, for good: what is left in it does not block the close."""
+        """Close the master's end for good; descriptors that wait in it do not block
+        (unix/descriptor_disposal.py)."""
         shutdown_and_close(poller, self._end)
 
 
 def open_channel_pair() -> tuple[DescriptorChannel, DescriptorChannel]:
-    """The master's end, and the other one. Raises MachineError."""
+    """Return the master's end and the other one. Raises MachineError."""
     try:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:

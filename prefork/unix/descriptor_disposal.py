@@ -1,14 +1,21 @@
-"""Descriptors that hostile processes send: how to be rid of them without ever waiting for them.
+"""Get rid of descriptors that hostile processes send, without waiting for them to close.
 
 A descriptor that arrives on a unix socket is closed at the latest when its message is dropped, and
-a close can take as long as its sender likes: a TCP socket with SO_LINGER and a peer that reads
-nothing blocks the process that closes the last copy of it (socket(7)), also if that process never
-accepted it: a receive without room for it, or the close of the unix socket in whose queue it waits,
-is enough. O_NONBLOCK changes nothing. systemd forks for the same reason (asynchronous_close).
+a close can take as long as its sender likes: a TCP socket with SO_LINGER whose peer reads nothing
+blocks the process that closes the last copy (socket(7)). This holds for a process that never
+received the descriptor, too: a receive without room for it, or the close of the unix socket in
+whose queue it waits, is enough. O_NONBLOCK changes nothing.
 
-A process that exits does not linger. So the master never receives a descriptor: it looks at a
-message first (MSG_PEEK, which only borrows), and lets a child take, close and exit. The child ends
-by itself, at the latest when its alarm kills it.
+Design
+------
+- **The master receives no descriptor.** Otherwise any child could stop it. It looks at a message
+  first (MSG_PEEK, which only borrows), and a child of the master takes what brings descriptors,
+  then exits, because an exit does not linger. The child ends by itself, at the latest when its
+  alarm kills it.
+- Precedent: systemd forks for the same reason (asynchronous_close). Rejected: forbidding
+  descriptors (SO_PASSRIGHTS) takes Linux 6.16.
+- ``scripts/hostile`` measures how long a ping takes while a child of another user attacks over
+  every channel; tests/live/test_hostile_children.py runs the same attacks for a moment each.
 """
 
 import os
@@ -23,42 +30,47 @@ from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork
 
 CHILD_TIMEOUT = 1.0
-"""Seconds after which the child is killed by its alarm."""
+"""Seconds after which its alarm kills the child."""
 
 MAX_QUEUED = 512
-"""Messages that fit into the queue of a unix socket: each takes 768 bytes of net.core.wmem_max at
-least, which is 208 KB. With more of them in it the socket is closed elsewhere."""
+"""The number of messages that fit into the queue of a unix socket: each takes at least 768 bytes of
+net.core.wmem_max, which is 208 KB. A socket with more of them is closed in a child."""
 
 _READ_SIZE = 65536
 
 _children: set[Child] = set()
 _to_close: list[socket.socket] = []
-"""To be closed elsewhere; those at its beginning are, by the child that there is."""
+"""Sockets that a child has to close; the running child closes those at the beginning of the
+list."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeekedMessage:
-    """The next message in the queue of a socket, or what a stream has, which is still in there.
-    ``extra``: its control messages, as recvmsg tells them."""
+    """The next message of a socket, or the bytes of a stream, which stay in the queue.
+
+    ``extra``: its control messages, as recvmsg(2) returns them.
+    """
 
     data: bytes
     extra: Sequence[tuple[int, int, bytes]]
     has_descriptors: bool
     is_truncated: bool
-    """It is a packet that is longer than we wanted to see."""
+    """Whether the message is a packet that is longer than the size that was asked for."""
 
 
 class UnexpectedDescriptorError(ValueError):
-    """A message brings descriptors where none belong."""
+    """A message brings descriptors over a channel that carries none."""
 
     def __init__(self) -> None:
-        super().__init__("descriptors came with a message, where none belong")
+        super().__init__("a message brought descriptors over a channel that carries none")
 
 
 def peek(end: socket.socket, size: int, room: int = 0) -> PeekedMessage:
-    """``room``: bytes for the control messages that are expected.
+    """Look at the next message without taking it out of the queue.
 
-    Raises OSError; BlockingIOError when there is nothing.
+    ``size``: bytes of data to see at most. ``room``: bytes for the control messages that are
+    expected; descriptors do not fit and stay in the queue. Raises OSError; BlockingIOError when
+    there is no message.
     """
     data, extra, flags, _ = end.recvmsg(size, room, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     cut = bool(flags & socket.MSG_TRUNC)
@@ -66,15 +78,16 @@ def peek(end: socket.socket, size: int, room: int = 0) -> PeekedMessage:
 
 
 def receive_plain(end: socket.socket, size: int, room: int = 0) -> bytes:
-    """The next packet, or what a stream has, at most ``size`` bytes; empty at the end of file.
+    """Receive the next packet, or up to ``size`` bytes of a stream; b"" at the end of file.
 
-    Raises OSError; BlockingIOError when there is nothing; DescriptorError, and the socket is to be
-    closed by ``close_shut`` then; ValueError for a packet that is too long.
+    Raises OSError; BlockingIOError when there is nothing; UnexpectedDescriptorError, after which
+    the socket has to be closed by ``shutdown_and_close``; ValueError for a packet that is too long,
+    which is dropped.
     """
     seen = peek(end, size, room)
     if seen.has_descriptors:
         raise UnexpectedDescriptorError
-    # As many bytes as were seen: what came behind them meanwhile may bring descriptors.
+    # Receive as many bytes as were seen: bytes that arrived since may bring descriptors.
     data = end.recv(len(seen.data) or 1, socket.MSG_DONTWAIT)
     if seen.is_truncated:
         raise ValueError(f"a message of more than {pluralize(size, 'byte')}")
@@ -84,15 +97,18 @@ def receive_plain(end: socket.socket, size: int, room: int = 0) -> bytes:
 def run_in_child(
     poller: Poller, job: Callable[[], object], after: Callable[[], object] = lambda: None
 ) -> None:
-    """Run ``job`` in a child, and ``after`` here when that has ended; at once if there is no child
-    to be had: then the job is not done."""
+    """Run ``job`` in a child process, and call ``after`` in this one when the child has ended.
+
+    The child is killed after CHILD_TIMEOUT seconds. When no child can be forked, ``after`` is
+    called at once and the job is not done.
+    """
 
     def child_main() -> int:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, CHILD_TIMEOUT)
         job()
-        os._exit(0)  # nothing of the master's is to be run at this exit
+        os._exit(0)  # without the master's exit handlers
 
     try:
         child = fork(child_main)
@@ -110,10 +126,10 @@ def run_in_child(
 
 
 def close_in_child(poller: Poller, end: socket.socket) -> None:
-    """Close a socket in whose queue descriptors may wait: a child has a copy of it, and exits when
-    ours is closed, so that its copy is the last.
+    """Close a socket in whose queue descriptors may wait, so that a child closes the last copy.
 
-    One child at a time, for all that came meanwhile: a client may come again and again.
+    The child has a copy of the socket and exits once ours is closed. There is one child at a time,
+    for all sockets that came meanwhile, because a client may connect again and again.
     """
     _to_close.append(end)
     if len(_to_close) == 1:
@@ -121,12 +137,14 @@ def close_in_child(poller: Poller, end: socket.socket) -> None:
 
 
 def _close_all(poller: Poller) -> None:
-    """All that are to be closed by now; those that come before the child has ended wait for the
-    next one. The first in the list stands for the child."""
+    """Fork a child that closes all sockets of the list; later ones wait for the next child.
+
+    The first socket in the list also stands for the running child.
+    """
     closing = list(_to_close)
     try:
         reader, writer = os.pipe2(os.O_CLOEXEC)
-    except OSError:  # out of descriptors: these are some
+    except OSError:  # out of descriptors: closing these frees some
         _to_close.clear()
         for end in closing:
             end.close()
@@ -149,13 +167,15 @@ def _close_all(poller: Poller) -> None:
 
 
 def shutdown_and_close(poller: Poller, end: socket.socket, room: int = 0) -> None:
-    """Close a unix socket that does not listen: here, if no descriptor waits in its queue, else
-    elsewhere. ``room`` as for ``look``."""
+    """Close a connected unix socket, in a child process if a descriptor waits in its queue.
+
+    ``room`` as for ``peek``.
+    """
     try:
-        end.shutdown(socket.SHUT_RDWR)  # from now on nothing more comes
+        end.shutdown(socket.SHUT_RDWR)  # nothing more arrives from now on
         has_descriptors = _queue_has_descriptors(end, room)
     except OSError:
-        has_descriptors = False  # it is not connected any more, and what was in it is gone
+        has_descriptors = False  # the socket is not connected any more, and its queue is gone
     if has_descriptors:
         close_in_child(poller, end)
     else:
@@ -163,11 +183,10 @@ def shutdown_and_close(poller: Poller, end: socket.socket, room: int = 0) -> Non
 
 
 def _queue_has_descriptors(end: socket.socket, room: int) -> bool:
-    """Whether something in its queue brings some, or there is more than we look at. Takes what is
-    before it.
+    """Read the queue of ``end`` until a message brings descriptors; return whether one does.
 
-    An empty packet looks like the end of file, so there we look on as often as there can be
-    packets. Raises OSError.
+    A queue of more messages than MAX_QUEUED counts as well. An empty packet looks like the end of
+    file, so the loop goes on as often as there can be packets. Raises OSError.
     """
     for _ in range(MAX_QUEUED):
         try:
@@ -178,13 +197,15 @@ def _queue_has_descriptors(end: socket.socket, room: int) -> bool:
         except BlockingIOError:
             return False
         except ValueError:
-            pass  # a long packet
+            pass  # the packet was too long and is dropped
     return bool(peek(end, 1).data)
 
 
 def wait_for_children() -> None:
-    """At the end of the master: leave none of those children behind. What is still to be closed is
-    left to our own exit, which does not linger either."""
+    """At the end of the master: wait for the children, and leave the remaining sockets to its exit.
+
+    The exit of the master does not linger either.
+    """
     for child in list(_children):
         child.wait_for_exit(CHILD_TIMEOUT)
         _reap(child)
@@ -193,7 +214,7 @@ def wait_for_children() -> None:
 
 
 def is_own_child(pid: int) -> bool:
-    """Whether it is one of them."""
+    """Return whether ``pid`` is a child that this module forked."""
     return any(child.pid == pid for child in _children)
 
 

@@ -1,4 +1,4 @@
-"""The files and sockets that this process has open, and how many it may have (getrlimit(2))."""
+"""The open descriptors of this process: their limit (getrlimit(2)), and the sockets among them."""
 
 import os
 import resource
@@ -8,11 +8,15 @@ from socket import socket as Socket  # noqa: N812 - gevent's would set O_NONBLOC
 from typing import Any
 
 MAX_DESCRIPTORS = 1 << 20
-"""Enough; some programs that an app may start go through all that they could have open."""
+"""The soft limit that prefork sets at most: some programs that an app may start loop over all
+descriptors that they could have open."""
 
 
 def raise_descriptor_limit() -> None:
-    """As far as the hard limit allows: the soft one is made for programs that use select(2)."""
+    """Raise the soft limit to the hard one, at most to 2**20.
+
+    The default soft limit of 1024 exists for programs that use select(2); prefork uses epoll.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -20,15 +24,17 @@ def raise_descriptor_limit() -> None:
 
 
 def descriptor_limit() -> int:
-    """How many it may be."""
+    """Return how many descriptors this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def replace_with_devnull(descriptors: Iterable[int]) -> None:
-    """Put /dev/null in place of each; negative ones are closed already. The files and sockets live
-    on in other processes, and an epoll that is shared with these goes on watching them (epoll(7),
-    Q6)."""
+    """Put /dev/null in place of each descriptor; negative ones are skipped.
+
+    The files and sockets stay open in other processes. An epoll instance that is shared with these
+    processes goes on watching them (epoll(7), Q6).
+    """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         for fd in descriptors:
@@ -39,29 +45,33 @@ def replace_with_devnull(descriptors: Iterable[int]) -> None:
 
 
 def find_bound_sockets(names: Collection[Any], listening_only: bool = False) -> list[int]:
-    """This process's sockets whose own address is one of ``names`` (getsockname(2)), or whose port
-    is that of a wildcard address among them: listeners, and what they accepted."""
+    """Return this process's sockets that are bound to one of ``names`` (getsockname(2)).
+
+    These are listeners and the connections that they accepted; a wildcard address among ``names``
+    matches every address with its port. ``listening_only`` leaves the connections out.
+    """
     found = []
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         try:
             sock = Socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
         except OSError:
-            continue  # it is no socket, or was the folder itself
+            continue  # no socket, or the descriptor of /proc/self/fd itself
         try:
             listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             if (listens or not listening_only) and _is_among(sock.getsockname(), names):
                 found.append(fd)
         except OSError:
-            pass  # a kind of socket that has no such option
+            pass  # a kind of socket without this option
         finally:
             sock.detach()
     return found
 
 
 def _is_among(own: Any, names: Collection[Any]) -> bool:
+    """Return whether the socket address ``own`` is among ``names``, or matches a wildcard there."""
     if own in names:
-        return bool(own)  # a client's unix socket has no name
+        return bool(own)  # the empty name is that of every client's unix socket
     if not isinstance(own, tuple) or len(own) < 2:
         return False
     return any(

@@ -1,16 +1,24 @@
-"""Directories that other users may write to: held open, and used through their descriptor only.
+"""Directories that other users may write to: opened once, then used by their descriptor only.
 
-A path means something else as soon as another user exchanges one of its components, and root
-follows where it leads. So a directory is opened component by component with O_NOFOLLOW (openat(2))
-and held, and what happens in it afterwards happens by names without a slash.
+A path leads elsewhere as soon as another user exchanges one of its components, and root follows it
+there. So a directory is opened component by component with O_NOFOLLOW (openat(2)) and kept open,
+and later operations use names without a slash.
 
-Symlinks on the way are read through a descriptor of their own, so that the symlink that was
-examined is the one that is followed. Root follows a symlink of another user only to a directory of
-that same user, as Apache does with SymLinksIfOwnerMatch: it then leads to nothing that its owner
-could not change anyway. Other users follow every symlink; the kernel bounds what they reach.
+A symlink on the way is read through a descriptor of its own, so that the symlink that was checked
+is the one that is followed.
 
-What the kernel puts into /proc (``/proc/self/fd/1``) is no text that could be resolved, and no user
-can exchange it.
+Entries that the kernel puts into /proc (``/proc/self/fd/1``) are not text that could be resolved,
+and no user can exchange them; the kernel follows them.
+
+Design
+------
+- **Files in such a folder are opened with O_NOFOLLOW and O_NONBLOCK, then checked** (regular file,
+  one link, owner), also for reading.
+- **Root follows a symlink of another user only to a directory of that same user,** as Apache does
+  with SymLinksIfOwnerMatch: such a symlink leads to nothing that its owner could not change anyway.
+  Refusing all of them would break the ``current`` symlink of a release folder. Processes of other
+  users follow every symlink, because the kernel bounds what they reach.
+- **No openat2(2):** it could refuse symlinks, but not by their owner.
 """
 
 import errno
@@ -27,20 +35,21 @@ from prefork.unix.regular_file import OPEN_FLAGS, open_regular, read_regular
 _SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40
-"""As many symlinks as the kernel follows (path_resolution(7))."""
+"""The number of symlinks that the kernel follows in one path (path_resolution(7))."""
 
 
 class UntrustedFileError(OSError):
-    """Another user could have put this file there. ``strerror`` says what it is and whose."""
+    """Another user could have put the file there. ``strerror`` says what it is and whose."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EPERM, reason)
 
 
 class Directory:
-    """A directory that is held open. ``path`` is what it was opened by, for messages.
+    """A directory that is kept open.
 
-    Names are those of entries, without a slash. Methods raise the OSError of their system call.
+    ``path`` is the path that it was opened by, for messages only. Entry names have no slash.
+    Methods raise the OSError of their system call.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -51,20 +60,21 @@ class Directory:
     def open(
         cls, path: Path | str, make: int | None = None, strict: bool = False, at: int | None = None
     ) -> "Directory":
-        """Open it component by component.
+        """Open a directory component by component.
 
-        ``make``: the mode of components that are missing and get made; None: none is made.
-        ``strict``: also refuse a path whose components another user may exchange (path_trust.py).
-        ``at``: the directory that a relative path starts from; default: the working directory.
+        ``make``: the mode of missing components, which are created; None: they are not created.
+        ``strict``: refuse a path whose components another user may exchange (unix/path_trust.py).
+        ``at``: a descriptor of the directory that a relative path starts from; default: the working
+        directory.
 
-        Raises OSError, ForeignFileError among them.
+        Raises OSError, including UntrustedFileError.
         """
         text = os.path.join(os.getcwd(), path) if strict else str(path)
         return cls(Path(path), _Walk(make, strict).follow(text, at))
 
     @classmethod
     def open_parent(cls, path: Path | str) -> tuple["Directory", str]:
-        """The directory of a file, and the name of the file in it. Raises OSError."""
+        """Open the directory of a file; return it and the file's name in it. Raises OSError."""
         parent, name = os.path.split(str(path))
         if name in ("", ".", ".."):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -77,28 +87,28 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; in a child, of the copy."""
+        """Close the descriptor; in a child only the child's copy."""
         os.close(self.fd)
 
     def mkdir(self, name: str, mode: int) -> None:
-        """Make a directory in it, unless there is anything by that name."""
+        """Create a subdirectory, unless an entry of that name exists."""
         with suppress(FileExistsError):
             os.mkdir(name, mode, dir_fd=self.fd)
 
     def open_subdirectory(self, name: str) -> "Directory":
-        """A directory in it, and no symlink to one."""
+        """Open a subdirectory; a symlink to a directory is refused."""
         fd = os.open(name, _SEARCH | os.O_NOFOLLOW, dir_fd=self.fd)
         return Directory(self.path / name, fd)
 
     def set_mode_and_group(self, mode: int, gid: int = -1) -> None:
-        """Its own group, unless that is -1, and then its mode."""
+        """Set the directory's own group, unless ``gid`` is -1, and then its mode."""
         with self._open_for_reading() as fd:
             os.fchown(fd, -1, gid)
             os.fchmod(fd, mode)
 
     @contextmanager
     def _open_for_reading(self) -> Iterator[int]:
-        """The descriptor is for looking up names only (O_PATH)."""
+        """Yield a descriptor for reading; the held one only looks up names (O_PATH)."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             yield fd
@@ -106,43 +116,46 @@ class Directory:
             os.close(fd)
 
     def reopen(self) -> None:
-        """Look the path up again: another directory may have taken its place. Raises OSError, and
-        holds the one before then."""
+        """Look the path up again, because another directory may have taken its place.
+
+        Raises OSError, and then keeps the directory that was open before.
+        """
         with Directory.open(self.path) as fresh:
             os.dup2(fresh.fd, self.fd, inheritable=False)
 
     @property
     def status(self) -> os.stat_result:
-        """The directory's own."""
+        """The stat of the directory itself."""
         return os.fstat(self.fd)
 
     @property
     def is_private(self) -> bool:
-        """Whether only root and this process's user may put anything into it."""
+        """Whether only root and the user of this process may create entries in it."""
         status = self.status
         return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
     def listdir(self) -> list[str]:
-        """Of all entries, in no order."""
+        """Return the names of all entries, in no order."""
         with self._open_for_reading() as fd:
             return os.listdir(fd)
 
     def lstat(self, name: str) -> os.stat_result | None:
-        """The status of an entry, of a symlink its own; None: there is none."""
+        """Return the stat of an entry, for a symlink its own; None when there is no such entry."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def is_same_file(self, name: str, fd: int) -> bool:
-        """Whether the entry is the file that is open at ``fd``."""
+        """Return whether the entry ``name`` is the file that is open at ``fd``."""
         found = self.lstat(name)
         return found is not None and os.path.samestat(found, os.fstat(fd))
 
     def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """A regular file that has this name and no other. Never waits.
+        """Open a regular file that has this one name, without waiting; return its descriptor.
 
-        Raises NotRegularError for a symlink, a fifo and the like, ForeignFileError for a hard link.
+        Raises NotRegularFileError for a symlink, a fifo and the like, UntrustedFileError for a file
+        with several hard links.
         """
         fd = open_regular(name, flags | os.O_NOFOLLOW, self.fd)
         if os.fstat(fd).st_nlink > 1:
@@ -151,25 +164,25 @@ class Directory:
         return fd
 
     def read(self, name: str, limit: int) -> bytes:
-        """All of a regular file that has at most ``limit`` bytes."""
+        """Return the content of a regular file of at most ``limit`` bytes."""
         return read_regular(name, limit, os.O_NOFOLLOW, self.fd)
 
     def create(self, name: str, mode: int, flags: int = os.O_WRONLY) -> int:
-        """A new file. Raises FileExistsError when there is anything by that name."""
+        """Create a file and return its descriptor. Raises FileExistsError."""
         flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | OPEN_FLAGS
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def open_or_create(self, name: str, flags: int, mode: int) -> int:
-        """A regular file, made with ``mode`` if there is none."""
+        """Open a regular file, or create it with ``mode`` when there is none."""
         while True:
             try:
                 return self.open_regular(name, flags)
             except FileNotFoundError:
-                with suppress(FileExistsError):  # another process made it meanwhile
+                with suppress(FileExistsError):  # another process has created it
                     return self.create(name, mode, flags)
 
     def create_with_content(self, name: str, data: bytes, mode: int) -> None:
-        """A new file of these bytes; none at all on a full disk."""
+        """Create a file with these bytes; on a full disk no file is left behind."""
         fd = self.create(name, mode)
         try:
             with open(fd, "wb") as file:
@@ -180,9 +193,9 @@ class Directory:
             raise
 
     def write_atomically(self, name: str, data: bytes, mode: int) -> None:
-        """Put a file of these bytes under the name, whole or not at all."""
+        """Replace or create a file such that readers see all of its content or nothing."""
         new = f"{name}.new"
-        self.remove(new)  # a process that died here left it
+        self.remove(new)  # the rest of a process that died before its rename
         self.create_with_content(new, data, mode)
         try:
             self.rename(new, name)
@@ -192,11 +205,11 @@ class Directory:
             raise
 
     def rename(self, old: str, new: str) -> None:
-        """What had the new name is gone."""
+        """Rename an entry; an entry that had the new name is replaced."""
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self, name: str) -> None:
-        """The entry, if there is one."""
+        """Remove an entry, if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.fd)
 
@@ -204,11 +217,11 @@ class Directory:
 def resolve_file(
     path: str, require: Callable[[Directory, os.stat_result], None]
 ) -> tuple[Directory, str]:
-    """The directory and the name of the file that a path means, which need not be there.
+    """Find the directory and the name of the file that ``path`` leads to; the file need not exist.
 
-    A symlink in the file's place is followed when ``require(directory, status of the symlink)``
-    does not raise. Raises OSError. Where the name is the kernel's own (``is_kernels``), the caller
-    opens it and the kernel follows it.
+    A symlink in the file's place is followed when ``require(directory, stat of the symlink)`` does
+    not raise. A name in /proc is returned as it is, and the caller lets the kernel follow it
+    (``is_in_proc``). Raises OSError.
     """
     folder, name = Directory.open_parent(path)
     for _ in range(_MAX_LINKS):
@@ -238,12 +251,12 @@ def resolve_file(
 
 
 def is_in_proc(folder: Directory) -> bool:
-    """Whether its entries are made by the kernel (proc(5))."""
+    """Return whether the kernel makes the entries of ``folder`` (proc(5))."""
     return _has_proc_device(folder.status)
 
 
 class _Walk:
-    """From a path to the descriptor of a directory."""
+    """One resolution of a path into the descriptor of a directory; it counts symlinks."""
 
     def __init__(self, make: int | None, strict: bool) -> None:
         self._make = make
@@ -251,6 +264,7 @@ class _Walk:
         self._links = 0
 
     def follow(self, path: str, at: int | None) -> int:
+        """Return the descriptor of the directory that ``path`` leads to, from ``at`` on."""
         start = "/" if path.startswith("/") else "."
         fd = os.open(start, _SEARCH, dir_fd=at)
         for part in path.split("/"):
@@ -259,7 +273,7 @@ class _Walk:
         return fd
 
     def _step(self, at: int, part: str) -> int:
-        """From one directory to the next; the first is closed."""
+        """Go from the directory ``at`` to its entry ``part``; ``at`` is closed."""
         try:
             if self._strict:
                 require_trusted(at)
@@ -268,6 +282,7 @@ class _Walk:
             os.close(at)
 
     def _enter(self, at: int, part: str) -> int:
+        """Open one component, follow it if it is a symlink, create it if that was asked for."""
         try:
             return os.open(part, _SEARCH | os.O_NOFOLLOW, dir_fd=at)
         except NotADirectoryError:
@@ -280,6 +295,7 @@ class _Walk:
             return os.open(part, _SEARCH | os.O_NOFOLLOW, dir_fd=at)
 
     def _follow_link(self, at: int, part: str) -> int:
+        """Follow one symlink, which is pinned by a descriptor, and check who owns it."""
         pinned = os.open(part, _PIN, dir_fd=at)
         try:
             status = os.fstat(pinned)
@@ -303,6 +319,7 @@ class _Walk:
         return found
 
     def _may_follow(self, owner: int, found: int) -> bool:
+        """Return whether a symlink of ``owner`` may lead to the directory ``found``."""
         if owner in (0, os.geteuid()):
             return True
         if self._strict:
@@ -311,6 +328,7 @@ class _Walk:
 
 
 def _has_proc_device(status: os.stat_result) -> bool:
+    """Return whether a file is in the proc file system."""
     return status.st_dev == _proc_device()
 
 

@@ -1,18 +1,35 @@
-"""The registry: a folder for each app under ``$PREFORK_HOME``. It is the list of what runs.
+"""The registry: one folder for each app under ``$PREFORK_HOME``. It is the list of apps.
 
-    lock       held by the master while it lives (flock(2)); whether it runs is asked here
-    state      JSON: who it is, how it was started, what became of it
-    control    its socket
+    lock       held by the master while it lives (flock(2)); this lock tells whether an app runs
+    state      JSON: name, command line and result of the last start
+    control    the control socket
     log        the log of an app that was started in the background
-    NAME.out   what its workers print, and NAME.out.1.gz …, the rotated ones
+    NAME.out   the output of its workers, and NAME.out.1.gz … the rotated files
 
-Nothing here asks a master, so the list is whole also when one hangs. Everything belongs to its
-owner alone: folders are 0700, files 0600, and symlinks are not followed. No other user may exchange
-a folder above the home, either (path_trust.py); who only looks at the home of another user holds
-its
-folders by descriptor, and believes nothing of what is in them. With --control-group an app's folder
-is 2750 and the home 0750: the group sees names, reads the logs and gets at the socket; state and
-lock stay its owner's, so to all other users an app runs when it lets them connect.
+No function here asks a master, so the list is complete even when a master hangs. Everything belongs
+to its owner alone: folders have mode 0700, files 0600, and symlinks are not followed.
+
+Design
+------
+- **The parents of the home are checked as by sshd's StrictModes** (unix/path_trust.py) when a
+  master takes its folder: no other user may exchange a folder above it. Reading is allowed
+  anywhere, so root still manages the apps of a user: it holds that user's folders by descriptor,
+  connects to no symlink, and trusts nothing that is written in them.
+- **An app's folder is removed under its lock** (``remove_app``). Without that, a ``delete`` beside
+  a ``start`` took the socket of the new master away. Observers hold the lock for an instant, and
+  are waited for.
+- **``stop --force`` ends only a process of the folder's owner,** whatever the state file or the
+  socket says. Otherwise the owner of a folder could make root kill any process.
+- **The pid comes from the kernel first** (SO_PEERCRED of the control socket names the process that
+  listens, also a stopped one); the state file may be older than that pid.
+- **With ``--control-group`` the group gets the socket, the logs and the names, and nothing else.**
+  The app's folder has mode 2750, the home 0750. The group cannot read the state, which has the
+  command line, and cannot open the lock: a process that can open a file can also lock it
+  (flock(2)), and then no master could start. So for all other users an app runs when its control
+  socket accepts a connection. Files that are created later get the group from the folder (setgid).
+  One home has one group, as a folder has; the first app sets it.
+- **A foreground master whose name is taken is listed as ``name-2``.** ``prefork start`` refuses
+  instead, because there the name is the operator's choice.
 """
 
 import json
@@ -32,16 +49,16 @@ from prefork.unix.identity import describe_group, describe_user
 from prefork.unix.lock_file import acquire_lock, is_locked
 
 MAX_STATE_SIZE = 1024 * 1024
-"""Bytes of a state that is read; ours has about one thousand."""
+"""The size in bytes of a state file that is read, at most; a real one has about a thousand."""
 
 _END_TIMEOUT = 0.5
-"""Seconds from the end of a control socket to the end of its master."""
+"""Seconds that a master needs at most from the removal of its control socket to its end."""
 
 APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 
 
 def registry_path(environ: Mapping[str, str]) -> Path:
-    """Where the folders are: $PREFORK_HOME, or ~/.prefork. Raises MachineError."""
+    """Return the folder of the registry: $PREFORK_HOME, or ~/.prefork. Raises MachineError."""
     if named := environ.get("PREFORK_HOME"):
         return Path(named)
     return (
@@ -50,11 +67,11 @@ def registry_path(environ: Mapping[str, str]) -> Path:
 
 
 def user_home_directory(advice: str) -> Path:
-    """Find the home directory of this user: $HOME, or what the list of users says.
+    """Return the home directory of this user: $HOME, or the entry in the user database.
 
-    Raises MachineError, with ``advice`` at its end, when neither names one, as in a container that
-    runs as a number. os.path.expanduser then leaves the tilde as it is, and a folder called ``~``
-    would appear.
+    Raises MachineError, which ends with ``advice``, when neither names one, as in a container that
+    runs as a bare number. os.path.expanduser keeps the tilde in that case, and a folder called
+    ``~`` would appear.
     """
     path = os.path.expanduser("~")
     if path == "~":
@@ -64,7 +81,7 @@ def user_home_directory(advice: str) -> Path:
 
 
 def check_app_name(name: str) -> str:
-    """The name, if a folder can be called so. Raises UsageError."""
+    """Return ``name`` if it is valid for an app. Raises UsageError."""
     if not APP_NAME.fullmatch(name) or name == "all":
         raise UsageError(
             f"the name {name!r} cannot be used: letters, digits and _ . @ - are fine, and not 'all'"
@@ -73,12 +90,15 @@ def check_app_name(name: str) -> str:
 
 
 def make_app_name(name: str) -> str:
-    """Something like ``name`` that a folder can be called."""
+    """Return a valid app name that resembles ``name``."""
     return re.sub(r"[^A-Za-z0-9_.@-]+", "-", name).strip("-.@")[:100] or "app"
 
 
 class AppFolder:
-    """The folder of one app, as its master holds it: locked. ``home``: the folder of all apps."""
+    """The folder of one app, locked by this process, which is its master.
+
+    ``home`` is the folder of all apps, ``lock`` the descriptor of the lock file.
+    """
 
     def __init__(self, home: Directory, directory: Directory, lock: int) -> None:
         self.path = directory.path
@@ -93,41 +113,44 @@ class AppFolder:
 
     @property
     def control(self) -> Path:
-        """Where the control socket is."""
+        """The path of the control socket."""
         return self.path / "control"
 
     def grant_group_access(self, gid: int) -> None:
-        """The members of this group, as far as the socket and the logs. Raises PreforkError."""
+        """Give the group ``gid`` access to the control socket, the logs and the list of names.
+
+        Raises PreforkError.
+        """
         _grant_list_access(self._home, gid)
         try:
-            # Setgid, so that what comes later belongs to the group, too.
+            # Setgid, so that files which are created later belong to the group, too.
             self._directory.set_mode_and_group(0o2750, gid)
             for log in _log_names(self._directory):
                 os.chown(log, -1, gid, dir_fd=self._directory.fd, follow_symlinks=False)
         except OSError as error:
-            why = f"{error.strerror}; one has to be in a group to give it something"
-            raise MachineError(f"control-group: cannot let it into {self.path}: {why}") from error
+            why = f"{error.strerror}; only a member of a group can give it a file"
+            raise MachineError(f"control-group: cannot share {self.path}: {why}") from error
 
     def write_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the state, whole or not at all. Raises MachineError."""
+        """Replace the state file atomically. Raises MachineError."""
         _write_atomically(self._directory, "state", json.dumps(state, indent=1), 0o600)
 
     def close(self, keep: bool) -> None:
-        """Let go; unless ``keep``, the app leaves the list."""
+        """Remove the control socket, and without ``keep`` the folder; release the lock."""
         self._directory.remove("control")
         if not keep:
             _remove_files(self._home, self._directory)
         self.close_copy()
 
     def close_copy(self) -> None:
-        """In a child: the lock stays with the master alone."""
+        """Close a child's copies of the descriptors, so that only the master holds the lock."""
         self._home.close()
         self._directory.close()
         os.close(self._lock)
 
 
 class RegistryEntry:
-    """The folder of one app, as everybody else sees it."""
+    """The folder of one app as processes other than its master see it; ``state`` is read once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -136,12 +159,12 @@ class RegistryEntry:
 
     @property
     def control(self) -> Path:
-        """Where the control socket is."""
+        """The path of the control socket."""
         return self.path / "control"
 
     @property
     def owner(self) -> int:
-        """Whose it is. Raises UsageError when the app was deleted meanwhile."""
+        """The user id of the folder's owner. Raises UsageError if the app was deleted."""
         try:
             return os.lstat(self.path).st_uid
         except FileNotFoundError:
@@ -149,21 +172,25 @@ class RegistryEntry:
 
     @property
     def is_manageable(self) -> bool:
-        """Whether we may do more than look."""
+        """Whether this process may change the app: it is root or the owner."""
         return os.geteuid() in (0, self.owner)
 
     def require_manageable(self) -> None:
-        """Raises UsageError: where no master is asked, nobody else would say so."""
+        """Raise UsageError if this process may not change the app.
+
+        Needed where no master is asked, which would refuse.
+        """
         if not self.is_manageable:
-            raise UsageError(f"{self.name} belongs to {describe_user(self.owner)}; you may look")
+            raise UsageError(
+                f"{self.name} belongs to {describe_user(self.owner)}, and only they may change it"
+            )
 
     @property
     def pid(self) -> int | None:
-        """Of the master that holds the lock; None: no process, or none that it could be.
+        """The pid of the master that runs; None if none runs, or if the pid cannot be trusted.
 
-        The kernel knows better than the state, which may be as old as the last master. Whatever the
-        one or the other says, the process runs as the user whose folder it is: else the owner of a
-        folder could have root end any process.
+        The kernel is asked first, the state file second. The process has to run as the folder's
+        owner.
         """
         if not self.is_running():
             return None
@@ -177,7 +204,10 @@ class RegistryEntry:
         return pid if isinstance(pid, int) and _uid_of_process(pid) == owner else None
 
     def is_running(self) -> bool:
-        """Whether a master holds the lock; for others than its owner, whether one listens."""
+        """Return whether a master holds the lock.
+
+        For users that cannot open the lock: whether one listens on the control socket.
+        """
         try:
             with _open_app_folder(self.path) as folder:
                 fd = folder.open_regular("lock")
@@ -191,8 +221,11 @@ class RegistryEntry:
             os.close(fd)
 
     def wait_for_end(self, timeout: float | None, pid: int | None = None) -> bool:
-        """Whether the master let go of the lock within ``timeout`` seconds, or its process ended:
-        the next master may take the lock at once. ``pid``: of the master, if it is known."""
+        """Wait until the master releases the lock or its process ends; return whether it did.
+
+        ``timeout`` in seconds; None waits without end. ``pid`` of the master, if it is known: the
+        next master may take the lock at once, so that the lock alone would never look free.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.is_running() and (pid is None or _process_exists(pid)):
             if deadline is not None and time.monotonic() > deadline:
@@ -202,7 +235,7 @@ class RegistryEntry:
 
 
 def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file, whole or not at all; no symlink is followed. Raises MachineError."""
+    """Write a file atomically; symlinks are not followed. Raises MachineError."""
     try:
         folder, name = Directory.open_parent(path)
     except OSError as error:
@@ -219,7 +252,7 @@ def _write_atomically(folder: Directory, name: str, text: str, mode: int) -> Non
 
 
 def list_entries(where: Path) -> Iterator[RegistryEntry]:
-    """All apps in the list, by name. Raises MachineError when it may not be read."""
+    """Yield all apps of the registry ``where``, sorted by name. Raises MachineError."""
     try:
         with Directory.open(where) as home:
             if home.status.st_mode & 0o2:
@@ -231,20 +264,22 @@ def list_entries(where: Path) -> Iterator[RegistryEntry]:
         raise MachineError(f"cannot read {where}: {error.strerror}; it is $PREFORK_HOME") from error
     for name in found:
         entry = RegistryEntry(where / name)
-        if entry.state or entry.is_running():  # else its master died before it had said anything
+        if entry.state or entry.is_running():  # else its master died before it wrote a state
             yield entry
 
 
 def _is_app_folder(home: Directory, name: str) -> bool:
+    """Return whether the entry has a valid name and is a directory."""
     found = home.lstat(name) if APP_NAME.fullmatch(name) else None
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
-    """The folder for a new master. ``exact``: by this name and no other.
+    """Lock the folder of an app for a new master; create it if needed.
 
-    Raises UsageError when the name is taken, MachineError when nothing can be written there, or
-    when another user could exchange what is written there.
+    ``exact``: refuse a name that is taken; otherwise name-2, name-3 … are tried. Raises UsageError
+    when the name is taken, MachineError when the folder cannot be written, or when another user
+    could exchange it.
     """
     for number in range(1, 1000):
         candidate = name if number == 1 else f"{name}-{number}"
@@ -257,12 +292,12 @@ def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
 
 
 def remove_app(path: Path) -> bool:
-    """Take an app that does not run off the list; False: a master holds its folder.
+    """Remove an app that does not run; return False if a master holds its folder.
 
     The lock is held meanwhile: a start at this moment would lose its socket and its state.
     """
     if not path.is_dir():
-        return True  # another process was faster
+        return True  # another process has removed it
     folder = _wait_and_lock(path.parent, path.name)
     if folder is None:
         return False
@@ -271,17 +306,17 @@ def remove_app(path: Path) -> bool:
 
 
 def _remove_files(home: Directory, folder: Directory) -> None:
-    """Remove the folder of an app and all that prefork put into it; its lock is held."""
+    """Remove an app's folder and all files that prefork put into it; its lock is held."""
     for name in (*_log_names(folder), "control", "state", "state.new", "lock"):
         folder.remove(name)
     try:
         os.rmdir(folder.path.name, dir_fd=home.fd)
     except OSError:
-        pass  # somebody else put something there: it is theirs
+        pass  # it contains a file that prefork did not create, and stays
 
 
 def _log_names(folder: Directory) -> list[str]:
-    """What master and workers said, the rotated files, too."""
+    """Return the names of the logs of master and workers, including rotated ones."""
     output = f"{folder.path.name}.out"
     return [
         name
@@ -291,8 +326,10 @@ def _log_names(folder: Directory) -> list[str]:
 
 
 def _wait_and_lock(where: Path, name: str) -> AppFolder | None:
-    """The folder, locked. A process that removes it, or a master that has closed its socket, holds
-    the lock for an instant only, and is waited for."""
+    """Lock the folder; wait for a process that removes it, or for a master that is about to end.
+
+    Both hold the lock for an instant only. None: a master holds it.
+    """
     deadline = time.monotonic() + _END_TIMEOUT
     while (folder := _try_lock(where, name)) is None:
         if (where / name / "control").exists() or time.monotonic() > deadline:
@@ -302,6 +339,7 @@ def _wait_and_lock(where: Path, name: str) -> AppFolder | None:
 
 
 def _try_lock(where: Path, name: str) -> AppFolder | None:
+    """Create and lock the folder of the app ``name``; None if it is locked. Raises MachineError."""
     path = where / name
     try:
         with ExitStack() as opened:
@@ -316,11 +354,11 @@ def _try_lock(where: Path, name: str) -> AppFolder | None:
                 if not acquire_lock(fd):
                     return None
                 if folder.is_same_file("lock", fd):
-                    break  # else its last owner removed it between our open and our lock
+                    break  # else its last owner removed the file between open and lock
             folder.remove("control")
             folder.set_mode_and_group(
                 0o700
-            )  # a group that it was open to may not be wanted any more
+            )  # take away the access of a group from an earlier start
             opened.pop_all()
             return AppFolder(home, folder, fd)
     except OSError as error:
@@ -329,7 +367,7 @@ def _try_lock(where: Path, name: str) -> AppFolder | None:
 
 
 def _grant_list_access(home: Directory, gid: int) -> None:
-    """Raises PreforkError."""
+    """Give the group access to the list of names. Raises PreforkError."""
     try:
         status = home.status
         if status.st_mode & 0o5 == 0o5 or (status.st_mode & 0o50 == 0o50 and status.st_gid == gid):
@@ -342,11 +380,12 @@ def _grant_list_access(home: Directory, gid: int) -> None:
             )
         home.set_mode_and_group(0o750, gid)
     except OSError as error:
-        why = f"{error.strerror}; one has to be in a group to give it something"
-        raise MachineError(f"control-group: cannot let it into {home.path}: {why}") from error
+        why = f"{error.strerror}; only a member of a group can give it a file"
+        raise MachineError(f"control-group: cannot share {home.path}: {why}") from error
 
 
 def _require_own_folder(path: Path) -> None:
+    """Raise MachineError unless ``path`` is a folder that only this user may write to."""
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         owner = describe_user(status.st_uid)
@@ -355,8 +394,8 @@ def _require_own_folder(path: Path) -> None:
         )
     if status.st_mode & 0o22:
         raise MachineError(
-            f"others may write into {path}, which is in $PREFORK_HOME, and so take the place of an "
-            f"app; chmod go-w {path}"
+            f"others may write into {path}, which is in $PREFORK_HOME, and could replace an app; "
+            f"chmod go-w {path}"
         )
 
 
@@ -366,12 +405,12 @@ def _process_exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is another user's
+        pass  # the process exists and belongs to another user
     return True
 
 
 def _open_app_folder(path: Path) -> Directory:
-    """The folder of an app, and no symlink to one. Raises OSError."""
+    """Open the folder of an app; a symlink to one is refused. Raises OSError."""
     home, name = Directory.open_parent(path)
     with home:
         return home.open_subdirectory(name)
@@ -394,7 +433,7 @@ def _state_of(folder: Directory) -> dict[str, Any]:
 
 
 def _uid_of_process(pid: int) -> int | None:
-    """The real user of a process; None: there is no such process."""
+    """Return the real user id of a process; None when it does not exist."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             found = re.search(rb"^Uid:\s+(\d+)", file.read(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Users and groups: look them up in the master, become them in a worker."""
+"""Users and groups: look them up in the master, switch to them in a worker."""
 
 import grp
 import os
@@ -11,15 +11,21 @@ from prefork.unix.privileges import drop_capabilities, empty_bounding_set
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a worker runs as; None leaves that part alone. ``name`` brings its other groups."""
+    """The user and group that a worker runs as; None keeps the current one.
+
+    ``name`` is the user's name, by which its supplementary groups are found.
+    """
 
     uid: int | None = None
     gid: int | None = None
     name: str = ""
 
     def assume(self) -> None:
-        """Become it. Groups first: afterwards we may no longer change them. A process that gives up
-        root keeps no capability, nor can a program that it executes gain one. Raises OSError."""
+        """Switch this process to the identity. Raises OSError.
+
+        Groups come first, because they cannot be changed afterwards. A process that gives up root
+        keeps no capability, and no program that it executes can gain one (unix/privileges.py).
+        """
         if self.gid is not None:
             os.setgid(self.gid)
             if self.name:
@@ -36,10 +42,10 @@ class Identity:
             drop_capabilities()
 
     def environment_variables(self) -> dict[str, str]:
-        """Make the variables that tell a process whose it is: HOME, LOGNAME and USER, as
-        systemd.exec(5) sets them for User=. Empty where the user stays.
+        """Return HOME, LOGNAME and USER of the identity, as systemd.exec(5) sets them for User=.
 
-        A number that no list knows has / as its home, as in a container; its name is the number.
+        Empty when the user does not change. A user id without an entry in the user database gets /
+        as its home and the number as its name, as in a container.
         """
         if self.uid is None:
             return {}
@@ -51,7 +57,12 @@ class Identity:
 
 
 def resolve_identity(user: str, group: str) -> Identity:
-    """Names or numbers. Raises UsageError for unknown ones, MachineError when we may not."""
+    """Return the identity that ``user`` and ``group`` name, each by name or by number.
+
+    An empty text leaves that part unchanged.
+
+    Raises UsageError for unknown names, MachineError when this process may not switch.
+    """
     uid, gid, name = None, None, ""
     if group:
         gid = group_id(group)
@@ -61,7 +72,7 @@ def resolve_identity(user: str, group: str) -> Identity:
             uid, name = found.pw_uid, found.pw_name
             gid = found.pw_gid if gid is None else gid
         elif gid is None:
-            raise UsageError(f"user {user} is in no list of users, so name a group, too")
+            raise UsageError(f"user {user} has no entry in the user database, so name a group, too")
         else:
             uid = int(user)
     if os.geteuid() == 0:
@@ -72,7 +83,7 @@ def resolve_identity(user: str, group: str) -> Identity:
 
 
 def identity_of(uid: int, gid: int) -> Identity:
-    """A user by its number, with all its groups; ``gid`` for one that no list knows."""
+    """Return the identity of a user id with all its groups; ``gid`` for one without an entry."""
     try:
         found = pwd.getpwuid(uid)
     except KeyError:
@@ -81,7 +92,7 @@ def identity_of(uid: int, gid: int) -> Identity:
 
 
 def group_id(text: str) -> int:
-    """Of a name or a number. Raises UsageError for an unknown name."""
+    """Return the id of a group that is given by name or number. Raises UsageError."""
     if _is_id(text):
         return int(text)
     try:
@@ -91,7 +102,7 @@ def group_id(text: str) -> int:
 
 
 def describe_user(uid: int) -> str:
-    """For people: by its name, where a list knows it."""
+    """Return ``user NAME`` for messages, or ``user NUMBER`` where the database has no name."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
@@ -99,7 +110,7 @@ def describe_user(uid: int) -> str:
 
 
 def describe_group(gid: int) -> str:
-    """For people: by its name, where a list knows it."""
+    """Return ``group NAME`` for messages, or ``group NUMBER`` where the database has no name."""
     try:
         return f"group {grp.getgrgid(gid).gr_name}"
     except KeyError:
@@ -107,7 +118,7 @@ def describe_group(gid: int) -> str:
 
 
 def _user_entry(text: str) -> pwd.struct_passwd | None:
-    """None for a number that no list knows, as containers are fond of."""
+    """Return the entry of a user; None for a number without one, as containers often use."""
     if _is_id(text):
         try:
             return pwd.getpwuid(int(text))

@@ -1,6 +1,10 @@
-"""Whether a program listens at an address, with a socket of its own (proc(5)).
+"""Check whether a program listens at an address with a socket of its own (proc(5)).
 
-A mere connect would not do: during a reload the old program may be the one that answers.
+Design
+------
+- **/proc is read; no connection is made** (``--ready connect``). During a reload the old program
+  may be the one that accepts. With a socket that both share a connect would prove nothing, so that
+  combination is refused.
 """
 
 import os
@@ -13,11 +17,11 @@ _TCP_LISTEN = "0A"
 _SO_ACCEPTCON = "00010000"
 
 _NAME_COLUMN = 7
-"""Words before the name of a unix socket, which may have spaces."""
+"""The number of columns before the name of a unix socket, which may contain spaces."""
 
 
 def is_program_listening(address: Address, leader: int) -> bool:
-    """Whether a process of the session, or below ``leader``, holds a socket that listens there."""
+    """Return whether the program that ``leader`` leads listens at ``address``."""
     inodes = set(_listening_inodes(address))
     if not inodes:
         return False
@@ -30,7 +34,7 @@ def is_program_listening(address: Address, leader: int) -> bool:
 
 
 def _listening_inodes(address: Address) -> Iterator[str]:
-    """Of all sockets that listen at this port or path."""
+    """Yield the inodes of all sockets that listen at this port or path."""
     if isinstance(address, TcpAddress):
         for table in ("tcp", "tcp6"):
             for words in _rows(table):
@@ -38,14 +42,15 @@ def _listening_inodes(address: Address) -> Iterator[str]:
                     yield words[9]
     elif isinstance(address, UnixAddress):
         for words in _rows("unix"):
-            # An abstract name begins with @ here, too.
+            # /proc writes the NUL of an abstract name as @, as addresses do.
             if words[_NAME_COLUMN:] == [address.path] and words[3] == _SO_ACCEPTCON:
                 yield words[6]
 
 
 def _rows(table: str) -> Iterator[list[str]]:
+    """Yield the rows of a table of /proc/net, split into columns."""
     try:
-        # Any process may have a socket whose name is no UTF-8.
+        # Any process may have a socket whose name is not UTF-8 or contains a CR.
         with open(f"/proc/net/{table}", errors="surrogateescape", newline="\n") as file:
             next(file)
             for line in file:
@@ -57,10 +62,11 @@ def _rows(table: str) -> Iterator[list[str]]:
 
 
 def _socket_inodes(pid: int) -> Iterator[str]:
+    """Yield the inodes of the sockets that a process has open."""
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except OSError:
-        return  # it is gone, or not ours to look at
+        return  # the process has ended, or belongs to another user
     for name in names:
         try:
             target = os.readlink(f"/proc/{pid}/fd/{name}")

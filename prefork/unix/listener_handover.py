@@ -1,8 +1,16 @@
-"""The listening sockets of a master that is about to end, on their way to the one that follows it.
+"""Pass the listening sockets of a master that ends to the master that follows it.
 
-A copy is kept open in between, so whoever connects then waits in the kernel's queue, and nobody is
-refused. What passes is the sockets themselves (SCM_RIGHTS), each with the address that it was
-opened by.
+The command that restarts an app fetches copies of the sockets (SCM_RIGHTS), each with the address
+that it was opened for, and starts the next master with them.
+
+Design
+------
+- **``restart`` reloads unless a change needs a new master.** Then the old master ends, the next one
+  starts, and in between the command itself keeps the sockets open: clients wait in the kernel's
+  queue as long as the requests in flight and the start take, and none is refused.
+- **Two masters at a time** would have to share the lock, the log files and the scoreboard. Without
+  that wait it would be an upgrade in place (USR2), which does not exist yet.
+- **A program without sockets is always stopped first:** two of them cannot run at a time.
 """
 
 import os
@@ -20,39 +28,49 @@ from prefork.wire import control as wire
 
 @dataclass(frozen=True, slots=True)
 class InheritedState:
-    """What a new master has from the one before, or from the list: its ``listeners``, and the
-    number of workers that the operator set."""
+    """The state that a new master gets from the one before, or from the saved list.
+
+    ``listeners`` are its open sockets. ``manual_target`` is the number of workers that the operator
+    set.
+    """
 
     listeners: Sequence[Listener] = ()
     manual_target: ManualTarget | None = None
 
 
 NOTHING_INHERITED = InheritedState()
-"""What the first master of an app inherits."""
+"""The state that the first master of an app gets."""
 
 MAX_DESCRIPTORS = 253
-"""SCM_MAX_FD of the kernel."""
+"""The most descriptors that one message can carry: SCM_MAX_FD of the kernel."""
 
 
 def describe_listeners(listeners: Iterable[Listener]) -> list[dict[str, Any]]:
-    """What is to be known of each, beside the socket."""
+    """Return address and inode of each listener, as JSON that travels beside the sockets."""
     return [{"address": str(each.address), "inode": each.inode} for each in listeners]
 
 
 def fetch_listeners(connection: socket.socket) -> list[Listener]:
-    """Copies of a master's, from its control socket. Raises MachineError, RefusedError."""
+    """Ask a master for copies of its listeners over its control socket.
+
+    Raises MachineError, RefusedError.
+    """
     data, fds = b"", list[int]()
     try:
         connection.sendall(wire.encode_request("hand_over"))
         while not data.endswith(b"\n"):
             piece, received, _, _ = socket.recv_fds(connection, 65536, MAX_DESCRIPTORS)
             if not piece:
-                raise MachineError("the master left without its sockets")
+                raise MachineError(
+                    "the master closed the connection before it had sent its sockets"
+                )
             data, fds = data + piece, fds + list(received)
     except OSError as error:
-        raise MachineError(f"no sockets from the master: {error.strerror or error}") from error
+        raise MachineError(
+            f"cannot get the sockets of the master: {error.strerror or error}"
+        ) from error
     answer = wire.decode_answer(data)
-    assert isinstance(answer, wire.Result), "there are no steps on the way"
+    assert isinstance(answer, wire.Result), "hand_over has no intermediate answers"
     return _rebuild(answer.value["listeners"], fds)
 
 

@@ -1,8 +1,32 @@
-"""Listening sockets: open one from an address, close it, clean up after it.
+"""Listening sockets: open one for an address, update it at a reload, close it and clean up.
 
-A listener is opened once, by the master, and inherited. It is non-blocking from birth, because
-O_NONBLOCK belongs to the open socket and is shared by all who inherit it. TCP_NODELAY is set here
-too: Linux hands it on to accepted connections, which saves a system call for each.
+A listener is opened once, by the master, and inherited by workers. It is non-blocking from the
+start, because O_NONBLOCK belongs to the open socket and is shared by all processes that inherit it.
+TCP_NODELAY is set on the listener, too: Linux passes it on to accepted connections, which saves a
+system call for each.
+
+Design
+------
+- **A unix socket is bound by its whole path,** because getsockname(2) tells that path to apps and
+  ss(8). Before the bind, its folder is looked up without symlinks of other users. After it, the
+  entry is pinned by a descriptor, and gets its mode and owner only if no process listens on it yet:
+  so it is not the socket of another server that was renamed to that place.
+- **An abstract unix socket has no mode and no owner,** so ``unix:@name,mode=600`` is refused
+  instead of ignored: every process of the network namespace may connect, as to a TCP port on
+  loopback. No file is looked for, created or removed. The name is free again when the last copy is
+  closed.
+- **A listener that a reload keeps is the same object in both generations,** also under a new mode
+  or owner: a generation that closes its own sockets must not close one that the new generation
+  shares.
+- **A reload to an address that overlaps with an open one is refused** (127.0.0.1:80 to 0.0.0.0:80).
+  Linux lets no two such sockets listen, unless both have SO_REUSEPORT; and then the old one would
+  have to be closed together with its queue. The message says that it takes a restart.
+- **The backlog is the operator's** (``restore_backlog``). The queue is one for all workers, so a
+  ``main(listener)`` that passes the socket to ``asyncio.start_server`` does not shorten it to
+  asyncio's 100.
+- **A program's sockets block, those of prefork's own workers do not** (``set_blocking``).
+  O_NONBLOCK is set or cleared once, when the socket is new; a runtime with an event loop sets it
+  itself. Changing it at each exec would stop the loops of older workers.
 """
 
 import errno
@@ -30,7 +54,11 @@ from prefork.unix.identity import resolve_identity
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An open socket; ``inode`` (device, inode) tells whether the unix path is still ours."""
+    """An open listening socket.
+
+    ``address`` is the one it was opened for. ``inode`` (device, inode) identifies a unix socket's
+    file, so that a file of another process in its place is noticed; None for other sockets.
+    """
 
     socket: socket.socket
     address: Address
@@ -43,31 +71,34 @@ class Listener:
         return str(TcpAddress(host, port))
 
     def is_bound_to(self, address: Address) -> bool:
-        """Whether it listens there already. A unix path is asked itself: somebody may have removed
-        it, or spell it differently; its mode and owner do not matter, see ``refit``."""
+        """Return whether the socket already listens at ``address``.
+
+        A unix path is compared by inode, because the file may have been removed, or the path may be
+        spelled differently. Mode and owner do not matter; ``update_listener`` changes them.
+        """
         if isinstance(address, UnixAddress) and not address.is_abstract:
             return self.inode is not None and self.inode == _inode_at(address.path)
         return is_same_socket(address, self.address)
 
     def scheme(self, address: Address, has_certificates: bool) -> str:
-        """``http`` or ``https``, for a generation that means it by this address."""
+        """Return the scheme, ``http`` or ``https``, that ``address`` gives this socket."""
         return scheme_of(address, has_certificates, self.socket.family == socket.AF_UNIX)
 
     def close(self) -> None:
-        """In the master: close, and remove the path that we made."""
+        """Close the master's socket, and remove its unix path if that is still the same file."""
         self.socket.close()
         if isinstance(self.address, UnixAddress) and self.inode:
-            with suppress(OSError):  # its folder is gone, or leads elsewhere now
+            with suppress(OSError):  # the folder is gone, or the path leads elsewhere now
                 _remove_socket_file(self.address.path, self.inode)
 
 
 def open_listeners(
     address: Address, backlog: int, open_now: Iterable[Listener] = ()
 ) -> list[Listener]:
-    """All sockets that the address means (a host name may have several).
+    """Open all sockets that ``address`` stands for; a host name may stand for several.
 
-    ``open_now`` are our own, which may be in the way. Raises MachineError or UsageError with one
-    line that says what to do.
+    ``open_now`` are prefork's own listeners, which may be in the way. Raises MachineError or
+    UsageError with one line that says what to do.
     """
     try:
         match address:
@@ -82,12 +113,12 @@ def open_listeners(
     except OSError as error:
         raise MachineError(_explain_error(address, error, open_now)) from error
     except ValueError as error:
-        # A NUL in a path or a host.
+        # A path or a host contains NUL.
         raise UsageError(f"cannot listen on {str(address)!r}: {error}") from None
 
 
 def update_listener(listener: Listener, address: Address, backlog: int) -> None:
-    """Give an open socket the backlog, mode and owner that it is to have from now on.
+    """Set the backlog, mode and owner of an open listener to new settings.
 
     Inherited ones stay as their owner made them. Raises MachineError or UsageError.
     """
@@ -106,21 +137,23 @@ def update_listener(listener: Listener, address: Address, backlog: int) -> None:
 
 
 def restore_backlog(listeners: Iterable[Listener], backlog: int) -> None:
-    """A program that listens on our socket anew gives it the queue that its runtime likes."""
+    """Set the backlog again after a program called listen(2) with its runtime's default."""
     for listener in listeners:
         if not isinstance(listener.address, InheritedSocket):
             listener.socket.listen(backlog)
 
 
 def set_blocking(listeners: Iterable[Listener]) -> None:
-    """As programs expect their sockets. Who does not want that sets O_NONBLOCK, for all who share
-    the socket; so this is done once, when it is new, and never to one in use."""
+    """Clear O_NONBLOCK on new sockets, because programs expect blocking ones.
+
+    A program that wants O_NONBLOCK sets it, for all processes that share the socket.
+    """
     for listener in listeners:
         listener.socket.setblocking(True)
 
 
 def _set_mode_and_owner(address: UnixAddress, pinned: int) -> None:
-    """By a descriptor, so that whatever somebody puts at the path meanwhile stays as it is."""
+    """Set mode and owner of a unix socket by its descriptor, whatever is at its path by now."""
     same = f"/proc/self/fd/{pinned}"
     if address.mode is not None:
         os.chmod(same, address.mode)
@@ -133,7 +166,7 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
     except (socket.gaierror, UnicodeError) as error:
-        # UnicodeError: no name may look like that, as in a..b
+        # UnicodeError: not a valid host name, such as a..b
         raise UsageError(f"cannot listen on {address}: {str(error.args[-1]).lower()}") from None
     opened: list[Listener] = []
     failure: OSError | None = None
@@ -158,7 +191,7 @@ def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
-            # Else [::] takes IPv4 as well, and collides with a bind of that port there.
+            # Otherwise [::] accepts IPv4 as well, and collides with a bind to 0.0.0.0 of the port.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
         sock.listen(backlog)
@@ -169,7 +202,7 @@ def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket
 
 
 def _open_abstract(address: UnixAddress, backlog: int) -> Listener:
-    """Nothing is left of one that ended, and there is no file to give a mode, an owner or away."""
+    """Open a socket in the abstract namespace (unix(7)), which has no file to clean up."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.bind(address.bind_name)
@@ -189,14 +222,14 @@ def _open_unix(address: UnixAddress, backlog: int) -> Listener:
         _remove_stale_socket(address, folder, name)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            # By the whole path, because that is what getsockname(2) and ss(8) tell. It was looked
-            # up above, so no symlink of another user was in it.
+            # Bind by the whole path: getsockname(2) and ss(8) show it. Its folder was opened
+            # above, so it contains no symlink of another user.
             sock.bind(address.path)
             with _pin(folder, name) as pinned:
                 _require_unused(address, pinned)
                 inode = _device_and_inode(pinned)
                 _set_mode_and_owner(address, pinned)
-            # No client can connect before this, so none slips in before mode and owner are right.
+            # Listen last: no client can connect before mode and owner are set.
             sock.listen(backlog)
         except BaseException:
             Listener(sock, address, inode).close()
@@ -205,8 +238,11 @@ def _open_unix(address: UnixAddress, backlog: int) -> Listener:
 
 
 def _require_unused(address: UnixAddress, pinned: int) -> None:
-    """Nothing listens on our new socket yet. Another user could have renamed the socket of another
-    server, so that it gets our mode and owner; that one is heard. Raises MachineError."""
+    """Raise MachineError if a process already listens on the socket that was just bound.
+
+    Another user could have renamed the socket of another server to this place, so that it would get
+    this address's mode and owner. That one accepts connections.
+    """
     status = os.fstat(pinned)
     is_new = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
     if not is_new or _has_listener(pinned):
@@ -214,13 +250,14 @@ def _require_unused(address: UnixAddress, pinned: int) -> None:
 
 
 def _has_listener(pinned: int) -> bool:
+    """Return whether a process listens on the unix socket at this descriptor."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(f"/proc/self/fd/{pinned}")
         except ConnectionRefusedError:
             return False
         except OSError:
-            pass  # its queue is full, or it is of another type: in any case it is not ours
+            pass  # its queue is full, or it is of another type: another process's in any case
     return True
 
 
@@ -235,7 +272,7 @@ def _or_minus_one(number: int | None) -> int:
 
 
 def _remove_stale_socket(address: UnixAddress, folder: Directory, name: str) -> None:
-    """Remove a socket that nobody listens on any more; refuse to touch anything else."""
+    """Remove a socket that no process listens on any more; refuse to touch anything else."""
     try:
         with _pin(folder, name) as pinned:
             if not stat.S_ISSOCK(os.fstat(pinned).st_mode):
@@ -254,7 +291,7 @@ def _remove_stale_socket(address: UnixAddress, folder: Directory, name: str) -> 
 
 @contextmanager
 def _pin(folder: Directory, name: str) -> Iterator[int]:
-    """A descriptor of the entry itself, of whatever kind it is."""
+    """Yield a descriptor of the entry itself, whatever kind of file it is."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
     try:
         yield fd
@@ -276,7 +313,11 @@ def _device_and_inode(fd: int) -> tuple[int, int]:
 
 
 def adopt_inherited_socket(fd: int, backlog: int | None = None) -> Listener:
-    """Take over an inherited listening socket, as systemd opens them."""
+    """Return a listener for an inherited descriptor, such as one that systemd opened.
+
+    A socket that is only bound is made to listen with ``backlog``, unless that is None. Raises
+    UsageError for a descriptor that is no such socket.
+    """
     try:
         sock = socket.socket(fileno=fd)
     except OSError as error:
@@ -285,7 +326,7 @@ def adopt_inherited_socket(fd: int, backlog: int | None = None) -> Listener:
         ) from None
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         if backlog is None or sock.type != socket.SOCK_STREAM:
-            sock.detach()  # it is not ours to close
+            sock.detach()  # the descriptor belongs to the caller and stays open
             raise UsageError(f"cannot listen on fd://{fd}: it is no listening stream socket")
         sock.listen(backlog)
     os.set_inheritable(fd, False)
@@ -296,7 +337,7 @@ def adopt_inherited_socket(fd: int, backlog: int | None = None) -> Listener:
 
 
 def kernel_backlog_limit() -> int | None:
-    """The kernel's own limit on a backlog (listen(2)), if it can be read."""
+    """Return the kernel's limit of a backlog, net.core.somaxconn (listen(2)); None if unknown."""
     try:
         with open("/proc/sys/net/core/somaxconn") as file:
             return int(file.read())
@@ -305,7 +346,10 @@ def kernel_backlog_limit() -> int | None:
 
 
 def _format_unix_name(name: str | bytes) -> str:
-    """The address of a unix socket; an abstract one is bytes that begin with NUL."""
+    """Return the address of a unix socket for messages.
+
+    An abstract one is bytes that begin with NUL.
+    """
     return name if isinstance(name, str) else "@" + printable_line(os.fsdecode(name[1:]))
 
 
@@ -338,7 +382,7 @@ def _explain_error(address: Address, error: OSError, open_now: Iterable[Listener
 
 
 def _own_listener_on_port(address: Address, listeners: Iterable[Listener]) -> Listener | None:
-    """The first of our own that has the same TCP port."""
+    """Return the first of prefork's own listeners that has the same TCP port."""
     if isinstance(address, TcpAddress):
         for listener in listeners:
             name = listener.socket.getsockname()
@@ -348,11 +392,11 @@ def _own_listener_on_port(address: Address, listeners: Iterable[Listener]) -> Li
 
 
 def _process_on_port(port: int) -> str:
-    """Who listens there, as far as we may see it: `` by pid 12 (nginx)``."""
+    """Return `` by pid 12 (nginx)`` for the process that listens at ``port``, else ""."""
     try:
         import psutil  # noqa: PLC0415 - slow to import, and only an error needs it
     except ImportError:
-        return ""  # the environment of this master is not there any more
+        return ""  # the Python environment of this master was removed
     try:
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN

@@ -1,20 +1,21 @@
 """Files whose lock, not whose content, says that their owner lives (flock(2)).
 
-The owner may remove such a file, also between somebody's open and lock; that lock means nothing
-then. After locking, the process looks whether it is still in its place (``Directory.holds``).
+The owner may remove such a file between another process's open and lock; that lock means nothing
+then. So a process that got the lock checks whether the file is still in its place
+(``Directory.is_same_file``).
 """
 
 import fcntl
 import time
 
 OBSERVER_TIMEOUT = 1.0
-"""Seconds in which processes that only look (``is_locked``) let go of a lock, many times over."""
+"""Seconds within which observers (``is_locked``) have released a lock many times over."""
 
 
 def acquire_lock(fd: int) -> bool:
-    """Take the lock until ``fd`` is closed; False: another process holds it.
+    """Take the exclusive lock until ``fd`` is closed; return False if another process holds it.
 
-    Observers hold a shared lock for an instant. They are waited for: otherwise a start beside a
+    Observers hold a shared lock for an instant and are waited for: otherwise a ``start`` beside a
     ``list`` would be told that the app runs.
     """
     deadline = time.monotonic() + OBSERVER_TIMEOUT
@@ -27,7 +28,11 @@ def acquire_lock(fd: int) -> bool:
 
 
 def is_locked(fd: int) -> bool:
-    """Whether somebody holds it. If nobody does, nobody can until ``fd`` is closed."""
+    """Return whether another process holds the lock.
+
+    If none does, a shared lock is taken, and no process can take the exclusive one until ``fd`` is
+    closed.
+    """
     return not _flock(fd, fcntl.LOCK_SH)
 
 

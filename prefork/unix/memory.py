@@ -1,4 +1,4 @@
-"""Memory: how malloc keeps what was freed, how much there is, and who was killed for lack of it."""
+"""Memory: tune malloc, read how much memory is left, and notice out-of-memory kills."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ KEPT_BYTES = 1024 * 1024
 """Bytes of freed memory that stay with the process."""
 
 _NO_LIMIT = 1 << 60
-"""Version 1 of cgroups writes something of this size."""
+"""Version 1 of cgroups reports a number above this one when there is no limit."""
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -20,8 +20,9 @@ def keep_freed_memory() -> None:
     """Let malloc reuse large blocks instead of returning each to the kernel (mallopt(3)).
 
     Bodies pass in blocks of 256 KB. By default each would be mapped, faulted in page by page and
-    unmapped again: 10 MB of upload cost 10 ms of CPU so, and 3 ms otherwise. Who sets MALLOC_...
-    variables knows better; another C library than glibc has no such call.
+    unmapped again: an upload of 10 MB cost 10 ms of CPU that way, and costs 3 ms now. MALLOC_…
+    variables of the operator win. C libraries other than glibc have no such call, and nothing
+    happens.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -32,19 +33,19 @@ def keep_freed_memory() -> None:
 
 
 class OutOfMemoryDetector:
-    """Whether the kernel killed for lack of memory, from one question to the next."""
+    """Notice that the kernel killed a process of this cgroup for lack of memory."""
 
     def __init__(self) -> None:
         self._kills = out_of_memory_kills()
 
     def has_new_kills(self) -> bool:
-        """Since the last question."""
+        """Return whether the kernel killed a process since the last call."""
         before, self._kills = self._kills, out_of_memory_kills()
         return before is not None and self._kills is not None and self._kills > before
 
 
 def out_of_memory_kills() -> int | None:
-    """How many so far in our cgroup (v2, memory.events); None when it cannot be told."""
+    """Return the number of kills in this cgroup (v2, memory.events); None when it is unknown."""
     try:
         with open("/proc/self/cgroup", errors="replace") as file:
             own = next(line for line in file if line.startswith("0::"))
@@ -56,13 +57,16 @@ def out_of_memory_kills() -> int | None:
 
 
 def available_memory(root: str = "/") -> tuple[int, int]:
-    """Bytes that may still be taken, and all there are, of the machine or of the cgroup around us
-    that has least left. Caches that can be dropped are free. ``root`` is where /proc and /sys are.
+    """Return the bytes that are still available and the total, of the tightest limit.
+
+    That is the machine, or the cgroup around this process that has least left. Caches that can be
+    dropped count as free. ``root`` contains proc and sys. (0, 0) when nothing can be read.
     """
     return min(_limits(root), default=(0, 0))
 
 
 def _limits(root: str) -> Iterator[tuple[int, int]]:
+    """Yield available and total bytes of the machine and of each cgroup with a limit."""
     machine = _kilobytes(os.path.join(root, "proc/meminfo"))
     if "MemTotal" in machine:
         yield machine.get("MemAvailable", 0), machine["MemTotal"]
@@ -79,7 +83,7 @@ def _limits(root: str) -> Iterator[tuple[int, int]]:
 
 
 def _kilobytes(path: str) -> dict[str, int]:
-    """Lines such as ``MemTotal:  123 kB``, as bytes."""
+    """Parse lines such as ``MemTotal:  123 kB`` into bytes by name."""
     found: dict[str, int] = {}
     for line in (read_text(path) or "").splitlines():
         words = line.split()

@@ -1,14 +1,23 @@
-"""Writing to a descriptor without waiting for its reader: pipes, fifos, terminals, sockets, files.
+"""Write to a descriptor without waiting for its reader: pipes, fifos, terminals, sockets, files.
 
-O_NONBLOCK belongs to the open file description (open(2)), which inherited stdout and stderr share
-with the shell and with every process that writes there. Setting it on them would make those
-processes fail. So a pipe or a terminal is opened anew through /proc/self/fd, with a description of
-its own; a socket, which cannot be opened anew, is written with MSG_DONTWAIT; a regular file does
-not block for a reader. Opening anew fails with EACCES after a change of user (a pipe belongs to the
-user that made it, mode 0600; a container runtime makes it as root) and with ENXIO while a fifo has
-no reader. Then a pipe is filled by splice(2), which has a flag of its own, and a terminal is
-written in small pieces after poll(2). Of these only the last can block, when another process takes
-the room between the two calls.
+Design
+------
+No process of prefork waits for the reader of a log. O_NONBLOCK cannot simply be set on stdout and
+stderr: it belongs to the open file description (open(2)), which the shell and every other process
+that writes there share, and their writes would fail. So each kind of file has its own way:
+
+- **A pipe or a terminal** is opened again through /proc/self/fd, which makes a description of its
+  own.
+- **A socket,** which cannot be opened again, is written with MSG_DONTWAIT.
+- **A pipe of another user** (a container runtime creates it as root, with mode 0600) cannot be
+  opened again: EACCES. A fifo without a reader fails with ENXIO. Both are filled by splice(2),
+  which has a flag of its own.
+- **A terminal of another user** is opened through /dev/tty. One that is not the controlling
+  terminal either is written in small pieces after poll(2). Only this case can block, when another
+  process takes the room between the two calls.
+- **A regular file** does not block for a reader.
+
+Rejected: pwritev2(2) with RWF_NOWAIT for pipes; the kernels that matter answer EOPNOTSUPP.
 """
 
 import ctypes
@@ -25,20 +34,23 @@ from select import PIPE_BUF, POLLOUT, poll
 from prefork.printable import printable_text
 
 TIOCGDEV = 0x80045432
-"""The device number of a terminal, also behind /dev/tty (ioctl_tty(2))."""
+"""The ioctl for the device number of a terminal, also of the one behind /dev/tty (ioctl_tty(2))."""
 
 TERMINAL_PIECE = 64
-"""Bytes that are written at once to a terminal that may block."""
+"""Bytes of one write to a terminal that may block."""
 
 STDERR_TIMEOUT = 2.0
-"""Seconds."""
+"""Seconds that an ending process waits for the reader of stderr."""
 
 _OPEN_FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class NonblockingWriter:
-    """The ways of writing to one descriptor, which stays the caller's. ``is_pipe``: several
-    processes may write there, and only writes of up to PIPE_BUF bytes stay whole (pipe(7))."""
+    """A writer for one descriptor, which the caller keeps and closes.
+
+    ``is_pipe``: other processes may write to the same pipe, and only writes of up to PIPE_BUF bytes
+    stay whole (pipe(7)).
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -47,8 +59,10 @@ class NonblockingWriter:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the descriptor again, after another file took its place. One that is closed is
-        left to ``write`` to complain about."""
+        """Choose the way of writing again, after another file took the descriptor's place.
+
+        A descriptor that is closed is no error here; ``write`` raises it.
+        """
         try:
             mode = os.fstat(self.fd).st_mode
             self._write = _choose_write(self.fd, mode)
@@ -57,30 +71,38 @@ class NonblockingWriter:
             self._write, self.is_pipe = os.write, False
 
     def write(self, data: bytes) -> int:
-        """How many bytes were taken. Raises BlockingIOError when there is no room now, OSError when
-        the reader is gone or the disk is full."""
+        """Write what there is room for; return how many bytes were taken.
+
+        Raises BlockingIOError when there is no room now, OSError when the reader is gone or the
+        disk is full.
+        """
         return self._write(self.fd, data)
 
     def wait_writable(self, seconds: float | None) -> bool:
-        """Wait until there may be room, or the reader is gone; None: without end. False: the time
-        is over."""
+        """Wait until there may be room, or until the reader is gone; return False at the timeout.
+
+        None waits without end.
+        """
         poller = poll()
         poller.register(self.fd, POLLOUT)
         return bool(poller.poll(None if seconds is None else max(0.0, seconds) * 1000))
 
 
 def reopen_nonblocking(fd: int) -> int:
-    """A descriptor for what ``fd`` leads to, that is the caller's to close and does not block where
-    the kernel grants a description of its own. Raises OSError when ``fd`` is closed."""
+    """Return a new descriptor for the same file that does not block; the caller closes it.
+
+    Where the kernel grants no description of its own it is a duplicate that may block. Raises
+    OSError when ``fd`` is closed.
+    """
     mode = os.fstat(fd).st_mode
     terminal = os.isatty(fd)
     if stat.S_ISFIFO(mode) or terminal:
-        # /dev/tty may be opened by every process on that terminal, also after su(1).
+        # Every process on a terminal may open /dev/tty, also after su(1).
         for path in (f"/proc/self/fd/{fd}", *(["/dev/tty"] if terminal else [])):
             try:
                 new = os.open(path, _OPEN_FLAGS)
             except OSError:
-                continue  # the next way, or a copy that shares the description
+                continue  # try the next path, or end with a duplicate
             if _is_same_file(fd, new, terminal):
                 return new
             os.close(new)
@@ -88,8 +110,10 @@ def reopen_nonblocking(fd: int) -> int:
 
 
 def write_with_timeout(fd: int, data: bytes, timeout: float = 0.0) -> int:
-    """Write as much of ``data`` as is taken within ``patience`` seconds; how many bytes those are.
-    A reader that is gone takes none."""
+    """Write as much of ``data`` as is taken within ``timeout`` seconds; return how many bytes.
+
+    A reader that is gone takes none.
+    """
     sink, remaining, deadline = NonblockingWriter(fd), data, time.monotonic() + timeout
     while remaining:
         try:
@@ -103,20 +127,24 @@ def write_with_timeout(fd: int, data: bytes, timeout: float = 0.0) -> int:
 
 
 def print_to_stderr(text: str) -> None:
-    """Tell a person something on stderr, before the end of a process. A pipe that nothing reads
-    holds it up for LAST_WORDS seconds only. No text acts on a terminal."""
+    """Print a line on stderr before the end of a process, escaped if stderr is a terminal.
+
+    A pipe that no process reads delays it for STDERR_TIMEOUT seconds at most.
+    """
     if os.isatty(2):
         text = printable_text(text)
     write_with_timeout(2, f"{text}\n".encode("utf-8", "backslashreplace"), STDERR_TIMEOUT)
 
 
 def _is_same_file(fd: int, new: int, terminal: bool) -> bool:
+    """Return whether two descriptors lead to the same file or terminal."""
     if terminal:
         return _terminal_device(fd) == _terminal_device(new)
     return os.path.samestat(os.fstat(fd), os.fstat(new))
 
 
 def _terminal_device(fd: int) -> int | None:
+    """Return the device number of a terminal."""
     try:
         number: int = struct.unpack("I", fcntl.ioctl(fd, TIOCGDEV, bytes(4)))[0]
     except OSError:
@@ -125,6 +153,7 @@ def _terminal_device(fd: int) -> int | None:
 
 
 def _choose_write(fd: int, mode: int) -> Callable[[int, bytes], int]:
+    """Choose the write function for a descriptor of this mode."""
     if stat.S_ISSOCK(mode):
         return _send
     if stat.S_ISREG(mode) or not os.get_blocking(fd):
@@ -139,7 +168,7 @@ _libc.send.restype = ctypes.c_ssize_t
 
 
 def _send(fd: int, data: bytes) -> int:
-    # A socket object would put its own idea of blocking on the shared description.
+    # No socket object: it would set its own O_NONBLOCK on the shared description.
     flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
     taken: int = _libc.send(fd, data, ctypes.c_size_t(len(data)), flags)
     if taken < 0:
@@ -149,7 +178,10 @@ def _send(fd: int, data: bytes) -> int:
 
 
 def _splice(fd: int, data: bytes) -> int:
-    """By way of a pipe of our own, made for each piece, so that no fork shares it."""
+    """Write up to PIPE_BUF bytes into a pipe that may block, by splice(2) from a pipe of its own.
+
+    That pipe is made anew for each write, so that no forked child shares it.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         size = os.write(writer, data[:PIPE_BUF])
@@ -160,6 +192,7 @@ def _splice(fd: int, data: bytes) -> int:
 
 
 def _write_when_ready(fd: int, data: bytes) -> int:
+    """Write a small piece to a terminal if poll(2) says that there is room."""
     poller = poll()
     poller.register(fd, POLLOUT)
     if not poller.poll(0):

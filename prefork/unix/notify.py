@@ -1,11 +1,22 @@
-"""The socket on which one program says that it is ready: the receiving end of sd_notify(3).
+"""The notify socket of a program: the receiving end of sd_notify(3).
 
-Its address is abstract, so it needs no folder that every user may enter, and leaves nothing
-behind. Anybody may write there; the kernel tells who did (SCM_CREDENTIALS in unix(7)).
+Its address is abstract, so it needs no folder that every user may enter, and leaves nothing behind.
+Every process of the network namespace may write to it; the kernel tells the sender (SCM_CREDENTIALS
+in unix(7)).
 
-A notice may bring descriptors: BARRIER=1 brings a pipe, and its sender waits until we close it
-(sd_notify_barrier(3)). A hostile program may bring any, so such a notice is read here, and taken
-out of the queue by another process (unix/descriptor_disposal.py).
+A message may bring descriptors: BARRIER=1 brings a pipe, and its sender waits until the receiver
+closes it (sd_notify_barrier(3)). A hostile program may send any descriptor, so the master only
+looks at such a message, and a child takes it out of the queue (unix/descriptor_disposal.py).
+
+Design
+------
+- **One socket for each program,** so a message needs no search for the program it is about. Its
+  sender is checked all the same: messages of the program's session and of its descendants count. A
+  sender that has ended meanwhile counts if its user is right, because ``systemd-notify`` exits at
+  once.
+- **A program may write READY=1 to a descriptor as well** (``NOTIFY_FD``,
+  ``connect_notify_socket``): Node and shells cannot send to a unix datagram socket, and would have
+  to wait for ``--min-uptime`` or start a process for one message.
 """
 
 import socket
@@ -26,7 +37,7 @@ _MAX_MESSAGES = 32
 
 @dataclass(frozen=True, slots=True)
 class NotifyMessage:
-    """One datagram, and who sent it."""
+    """One datagram, and pid and uid of its sender."""
 
     data: bytes
     pid: int
@@ -34,17 +45,25 @@ class NotifyMessage:
 
 
 def connect_notify_socket(address: str) -> int:
-    """A descriptor; what is written to it is said there. Raises MachineError."""
+    """Return a descriptor that is connected to ``address``; each write is one message.
+
+    Raises MachineError.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
             sock.connect("\0" + address[1:])
         except OSError as error:
-            raise MachineError(f"cannot speak to the master: {error.strerror}") from error
+            raise MachineError(
+                f"cannot connect to the notify socket of the master: {error.strerror}"
+            ) from error
         return sock.detach()
 
 
 class NotifySocket:
-    """One for each program. Raises MachineError."""
+    """The notify socket of one program; ``address`` is for its NOTIFY_SOCKET. Raises MachineError.
+
+    ``is_paused`` is true while a message with descriptors waits in the queue.
+    """
 
     def __init__(self) -> None:
         try:
@@ -58,12 +77,15 @@ class NotifySocket:
         self.address = "@" + (name[1:].decode() if isinstance(name, bytes) else name[1:])
 
     def fileno(self) -> int:
-        """Readable when something was said; -1 once it is closed."""
+        """Return the descriptor, which is readable when a message came; -1 once it is closed."""
         return self._socket.fileno()
 
     def read(self) -> Iterator[NotifyMessage]:
-        """What was said since the last call, without waiting. It stops after a notice with
-        descriptors, and ``is_held`` is true until ``drop`` took that out of the queue."""
+        """Yield the messages that have arrived.
+
+        Reading stops after a message with descriptors: ``is_paused`` is true then, until
+        ``discard_next`` was called in a child.
+        """
         for _ in range(_MAX_MESSAGES):
             if self._socket.fileno() < 0 or self.is_paused:
                 return
@@ -80,13 +102,13 @@ class NotifySocket:
                     yield NotifyMessage(message.data, pid, uid)
 
     def discard_next(self) -> None:
-        """In another process: the next notice, and what it brings."""
+        """Drop the next message and its descriptors; only for a child, because it may block."""
         self._socket.recv(1, socket.MSG_DONTWAIT)
 
     def hang_up(self, poller: Poller) -> None:
-        """In the master, for good."""
+        """Close the master's socket for good."""
         shutdown_and_close(poller, self._socket, _CONTROL_SIZE)
 
     def close(self) -> None:
-        """In a child, for its copy; in the master while nothing has been said there."""
+        """Close the socket: in a child, or in the master while no message can have arrived."""
         self._socket.close()

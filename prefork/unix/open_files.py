@@ -1,4 +1,4 @@
-"""Which files processes have open for writing, as /proc tells (proc(5))."""
+"""Find the files that processes have open for writing, as /proc tells (proc(5))."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ FileIdentity = tuple[int, int]
 
 
 def file_identity(path: str) -> FileIdentity | None:
-    """Identify the file that a path leads to, through symlinks; None: there is none."""
+    """Return device and inode of the file that a path leads to; None if there is none."""
     try:
         found = os.stat(path)
     except OSError:
@@ -17,15 +17,15 @@ def file_identity(path: str) -> FileIdentity | None:
 
 
 def files_open_for_writing(pids: Iterable[int]) -> set[FileIdentity]:
-    """Identify the files that these processes can write to right now.
+    """Return the files that these processes can write to right now.
 
-    A process that ended, or that belongs to another user whose descriptors may not be seen, has
-    none.
+    A process that ended, or whose descriptors this user may not see, has none.
     """
     return {found for pid in pids for found in _writable(pid)}
 
 
 def _writable(pid: int) -> Iterator[FileIdentity]:
+    """Yield the files that one process has open for writing."""
     folder = f"/proc/{pid}/fd"
     try:
         fds = os.listdir(folder)
@@ -42,4 +42,4 @@ def _is_writable(pid: int, fd: str) -> bool:
             fields = dict(line.split(b":", 1) for line in file if b":" in line)
             return int(fields[b"flags"], 8) & os.O_ACCMODE != os.O_RDONLY
     except (OSError, KeyError, ValueError):
-        return False  # closed meanwhile
+        return False  # the descriptor was closed meanwhile

@@ -1,10 +1,16 @@
-"""The guard: a small process that ends what a killed master leaves running.
+"""The guard: a small process that ends the programs of a master that was killed.
 
-A program's own end is seen to by the kernel (PR_SET_PDEATHSIG), but not that of its children: the
-node behind ``sh -c "node server.js"`` would go on, and hold the port. The guard knows the sessions
-of all programs, from a socket whose end of file means that the master died. Then it does as the
-master would have: the stop signal, and SIGKILL when the kill timeout is over. Meanwhile it passes
-on what they write to stderr, because a program may not survive a pipe that nobody reads.
+The guard knows the sessions of all programs from a socket, whose end of file means that the master
+died. Then it does what the master would have done: it sends the stop signal, and SIGKILL when the
+kill timeout is over. Meanwhile it forwards their stderr, because a program may not survive a pipe
+that no process reads. Lines that find no room are dropped.
+
+Design
+------
+- **Why not the kernel alone.** PR_SET_PDEATHSIG reaches only the program itself, and setuid
+  programs lose it. The children of a program, such as the node behind ``sh -c "node server.js"``,
+  would go on and hold the port.
+- **A guard that was killed is replaced** when the next program begins.
 """
 
 import os
@@ -26,8 +32,11 @@ _MAX_MESSAGE_SIZE = 200
 
 @dataclass(frozen=True, slots=True)
 class GuardedSession:
-    """One to look after, how it is to be ended, the reading end of its stderr, and where that is
-    passed on to."""
+    """One session that the guard ends, the way to end it, and where its stderr goes.
+
+    ``pid`` leads the session. ``kill_timeout`` is in seconds. ``stderr`` is the reading end of its
+    stderr pipe, ``stderr_target`` the descriptor that the output is forwarded to.
+    """
 
     pid: int
     stop_signal: int
@@ -37,7 +46,10 @@ class GuardedSession:
 
 
 class OrphanGuard:
-    """The master's side. ``set_title`` is called in the guard, ``log_fd`` is where it passes on."""
+    """The master's side of the guard.
+
+    ``log_fd`` becomes stderr of the guard; ``set_title`` is called in the guard.
+    """
 
     def __init__(self, log_fd: int, set_title: Callable[[], None]) -> None:
         self._log_fd = log_fd
@@ -46,15 +58,18 @@ class OrphanGuard:
         self._socket: socket.socket | None = None
 
     def __bool__(self) -> bool:
-        """Whether one was begun and not closed; it may be dead."""
+        """Return whether a guard was started and not closed; it may have died since."""
         return self._socket is not None
 
     def fileno(self) -> int:
-        """Readable when it is dead: it never says anything."""
+        """Return the master's end of the socket, which is readable when the guard is dead.
+
+        The guard never writes to it. -1 when there is no guard.
+        """
         return self._socket.fileno() if self._socket is not None else -1
 
     def start(self) -> None:
-        """One who knows from birth all that we know. Raises MachineError."""
+        """Fork a guard that knows all sessions of this moment. Raises MachineError."""
         try:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
@@ -62,39 +77,47 @@ class OrphanGuard:
         with its:
             ours.setblocking(False)
             guard = fork(lambda: self._run(its))
-            os.close(guard.pidfd)  # the socket tells its end
+            os.close(guard.pidfd)  # the socket's end of file tells its death
         self._socket = ours
 
     def add(self, session: GuardedSession) -> None:
-        """See to it that this session ends with the master."""
+        """Let the guard end this session when the master dies."""
         self._sessions[session.pid] = session
         message = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
         self._send(message, [session.stderr, session.stderr_target])
 
     def remove(self, pid: int) -> None:
-        """Nobody of that session is left."""
+        """Tell the guard that no process of this session is left."""
         if self._sessions.pop(pid, None) is not None:
             self._send(str(pid), [])
 
     def close(self) -> None:
-        """Let the guard end, in peace if nothing is left; in a child: let go of the socket."""
+        """Close the socket, upon which the guard ends the sessions that are left, then itself.
+
+        In a child only the child's copy is closed.
+        """
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _send(self, message: str, fds: list[int]) -> None:
+        """Send one message to the guard; one that does not read misses it.
+
+        A guard that is started later knows all sessions.
+        """
         if self._socket is None:
-            return  # the next one will know
+            return  # the next guard is started with all sessions
         try:
             socket.send_fds(self._socket, [message.encode()], fds)
         except BlockingIOError:
-            pass  # somebody stopped it for very long; it is not worth to wait for
+            pass  # the guard was stopped (SIGSTOP) for so long that its queue is full
         except OSError:
-            pass  # somebody killed it; its successor will know
+            pass  # the guard was killed; its successor is started with all sessions
 
-    # In the guard.
+    # The methods below run in the guard process.
 
     def _run(self, sock: socket.socket) -> int:
+        """Run the guard: keep the list of sessions until the end of file, then end them."""
         os.setsid()
         self._set_title()
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -115,7 +138,7 @@ class OrphanGuard:
         os._exit(0)
 
     def _keep_only(self, sock: int) -> None:
-        """The socket, the log, and what is the programs'; all else is the master's."""
+        """Close all descriptors but the socket, the log and those of the programs."""
         sessions = self._sessions.values()
         kept = {fd for session in sessions for fd in (session.stderr, session.stderr_target)}
         os.dup2(self._log_fd, 2)
@@ -127,9 +150,10 @@ class OrphanGuard:
                 try:
                     os.close(int(name))
                 except OSError:
-                    pass  # that was the folder itself
+                    pass  # the descriptor of /proc/self/fd itself
 
     def _handle_message(self, message: list[bytes], fds: list[int]) -> None:
+        """Add or remove one session, as the message says."""
         pid, *settings = message
         if settings:
             self._sessions[int(pid)] = GuardedSession(
@@ -140,6 +164,7 @@ class OrphanGuard:
             os.close(session.stderr_target)
 
     def _end_all(self) -> None:
+        """Signal all sessions, and kill those that live on after their kill timeout."""
         sessions = list(self._sessions.values())
         for session in sessions:
             signal_session(session.pid, session.stop_signal)
@@ -151,11 +176,14 @@ class OrphanGuard:
                     signal_session(session.pid, signal.SIGKILL)
             time.sleep(_POLL_INTERVAL)
         for session in self._sessions.values():
-            _forward_stderr(session)  # what it said last
+            _forward_stderr(session)  # its last output
 
 
 def _forward_stderr(session: GuardedSession) -> None:
-    """What has no room is lost: the guard has to end the session, whether its stderr is read or
-    not, and no master is left to count."""
+    """Forward what a session wrote to stderr; what finds no room is dropped.
+
+    The guard has to end the session whether its stderr is read or not, and no master is left that
+    could count dropped lines.
+    """
     if data := read_available(session.stderr):
         write_with_timeout(session.stderr_target, data)

@@ -1,9 +1,15 @@
-"""Whether another user may exchange a component of a path, as sshd's StrictModes looks at it.
+"""Check whether another user may exchange a component of a path, as sshd's StrictModes does.
 
-A directory passes when it is root's or this process's user's, and no other user may write to it.
-Two kinds of directories that others may write to pass as well: sticky ones such as /tmp, where
-others can rename nothing of ours, and those that are writable to the private group of their owner
-(Debian and Red Hat give each user such a group, and a umask of 002 with it).
+A directory passes when it belongs to root or to the user of this process, and no other user may
+write to it.
+
+Design
+------
+- **Two kinds of directories that others may write to pass:** sticky ones such as /tmp, where other
+  users cannot rename entries, and those that are writable for the private group of their owner
+  (Debian and Red Hat give each user such a group, together with a umask of 002).
+- **Unmapped users of a user namespace pass** (user_namespaces(7)), because no process inside can
+  tell who they are.
 """
 
 import errno
@@ -24,7 +30,7 @@ class UntrustedParentError(OSError):
 
 
 def require_trusted(fd: int) -> None:
-    """Raises ParentError for a directory in which another user may exchange entries of ours."""
+    """Raise UntrustedParentError if another user may exchange entries of the directory ``fd``."""
     status = os.fstat(fd)
     owner, mode = status.st_uid, status.st_mode
     if owner not in (0, os.geteuid()) and owner != _unmapped_user():
@@ -41,9 +47,9 @@ def require_trusted(fd: int) -> None:
 
 
 def _is_private_group(uid: int, gid: int) -> bool:
-    """Whether this group was made for this user alone: by its name, and without other members.
+    """Return whether a group was created for this user alone: same name, no other members.
 
-    A group that is the first group of every user has another name, also where it lists no members.
+    A first group that all users share has another name, also where it lists no members.
     """
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
@@ -55,10 +61,9 @@ def _is_private_group(uid: int, gid: int) -> bool:
 
 @cache
 def _unmapped_user() -> int:
-    """The number that stands for users outside of this user namespace; -1: there are none.
+    """Return the user id of all users outside of this user namespace; -1 if there are none.
 
-    Nothing inside can tell who they are (user_namespaces(7)); the root of the machine is among
-    them.
+    Nothing inside can tell them apart (user_namespaces(7)); the root of the machine is one of them.
     """
     try:
         with open("/proc/self/uid_map") as file:

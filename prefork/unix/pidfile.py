@@ -1,7 +1,7 @@
 """A pid file whose lock, not whose content, says that a master runs (flock(2)).
 
-A stale file is simply taken over: its lock died with its owner. One that is not ours, or leads
-elsewhere, is not touched: its folder may be one that others write to.
+A stale file is taken over: its lock died with its owner. A file of another user, a symlink or a
+hard link is not touched, because other users may write to the folder.
 """
 
 import os
@@ -15,7 +15,7 @@ from prefork.unix.regular_file import NotRegularFileError
 
 
 class PidFile:
-    """An open and locked pid file with our pid in it. Raises MachineError."""
+    """An open and locked pid file that contains the pid of this process. Raises MachineError."""
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
@@ -40,7 +40,7 @@ class PidFile:
         return f"cannot write the pid file {self.path}: {error.strerror}{advice}"
 
     def _open_locked(self) -> int:
-        """Raises OSError, MachineError."""
+        """Open the file and lock it; return the descriptor. Raises OSError, MachineError."""
         while True:
             fd = self._folder.open_or_create(self._name, os.O_RDWR, 0o644)
             owner = os.fstat(fd).st_uid
@@ -56,12 +56,12 @@ class PidFile:
                 )
             if self._folder.is_same_file(self._name, fd):
                 return fd
-            os.close(fd)  # its last owner removed it between our open and our lock
+            os.close(fd)  # its last owner removed it between open and lock
 
     def _write(self, content: bytes) -> None:
-        """On a full disk, no empty file stays behind. Raises OSError."""
+        """Write the pid; when the disk is full, remove the file. Raises OSError."""
         try:
-            # In this order a reader finds no empty file meanwhile.
+            # Write first, truncate second, so that no reader finds an empty file.
             os.pwrite(self._fd, content, 0)
             os.ftruncate(self._fd, len(content))
         except OSError:
@@ -71,12 +71,12 @@ class PidFile:
             raise
 
     def close(self) -> None:
-        """In the master: remove it, then let go of the lock."""
+        """Remove the file, then release the lock. Called in the master."""
         if self._folder.is_same_file(self._name, self._fd):
             self._folder.remove(self._name)
         self.close_copy()
 
     def close_copy(self) -> None:
-        """In a child: the lock stays with the master alone."""
+        """Close a child's copies, so that only the master holds the lock."""
         self._folder.close()
         os.close(self._fd)

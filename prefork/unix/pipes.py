@@ -1,10 +1,19 @@
-"""The pipes between master and worker.
+"""The pipes between the master and its workers, and non-blocking reads and writes of pipes.
 
-The *ready pipe* carries words from one worker to the master; its end of file means that the
-worker closed it or died. The *ask pipe* leads to one worker: a byte asks what it is at. The *life
-pipe* carries nothing: the master holds the only write end, all workers hold the read end, and its
-end of file means that the master died. *Output pipes* carry what a worker prints to the log
-writer; the master holds the read ends, too, and never reads.
+- **Ready pipe:** messages from one worker to the master. Its end of file means that the worker
+  closed it or died.
+- **Stack request pipe:** leads to one worker. A byte asks for a report of what the worker is doing.
+- **Life pipe:** carries nothing. The master has the only write end, all workers have the read end,
+  and its end of file means that the master died.
+- **Output pipe:** the stdout and stderr of a worker on their way to the log writer. The master
+  keeps the read end open as well, and never reads.
+
+Design
+------
+- **A new log writer inherits the pipes,** because the master keeps the read ends. The master itself
+  must not read them: it has no time to wait for a disk.
+- **A reader peeks (tee(2)) and consumes later,** so that its death at any moment loses no line
+  (``PipePeeker``, ``forward_pipe``).
 """
 
 import ctypes
@@ -19,23 +28,23 @@ from prefork.errors import MachineError
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """Both ends; neither survives an exec."""
+    """Both ends of a pipe; neither survives an exec."""
 
     reader: int
     writer: int
 
     def close(self) -> None:
-        """Both ends."""
+        """Close both ends."""
         os.close(self.reader)
         self.close_writer()
 
     def close_writer(self) -> None:
-        """In the master, when the child has its own."""
+        """Close the write end, in the master when the child has its own."""
         os.close(self.writer)
 
 
 def open_ready_pipe() -> Pipe:
-    """Reading never blocks the master; writing may block the worker, which has nothing better.
+    """Open a ready pipe: reading never blocks the master, writing may block the worker.
 
     Raises MachineError.
     """
@@ -43,28 +52,28 @@ def open_ready_pipe() -> Pipe:
 
 
 def open_stack_request_pipe() -> Pipe:
-    """Neither end ever blocks. Raises MachineError."""
+    """Open a pipe of which neither end blocks. Raises MachineError."""
     pipe = _open_pipe()
     os.set_blocking(pipe.writer, False)
     return pipe
 
 
 def open_life_pipe() -> Pipe:
-    """One for all workers of a master. Raises MachineError."""
+    """Open the life pipe, one for all workers of a master. Raises MachineError."""
     return _open_pipe()
 
 
 OUTPUT_BUFFER = 1024 * 1024
-"""Bytes that may wait for the log writer; as much as Linux lets everybody have."""
+"""Bytes that may wait for the log writer: the limit of Linux for a user without privileges."""
 
 
 def open_output_pipe() -> Pipe:
-    """With room for a burst, where the kernel grants it. Raises MachineError."""
+    """Open an output pipe with a large buffer, where the kernel grants one. Raises MachineError."""
     pipe = _open_pipe()
     try:
         fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, OUTPUT_BUFFER)
     except OSError:
-        pass  # this user's pipes have all the room that they may have together
+        pass  # the user's pipes have reached their common limit (pipe-user-pages-soft)
     return pipe
 
 
@@ -72,33 +81,37 @@ SPLICE_F_NONBLOCK = 2
 
 
 class PipePeeker:
-    """Looks into a pipe without taking anything out of it (tee(2)).
+    """Read a pipe without taking anything out of it, by tee(2) into a pipe of its own.
 
-    What was seen is still in the pipe, so whoever looks may die before it did its work.
+    The data stays in the pipe until it was processed, so the death of the reader loses nothing.
     """
 
     def __init__(self) -> None:
         self._copy = _open_pipe()
 
     def peek(self, fd: int) -> bytes | None:
-        """What is in the pipe, at most 64 KB of it; None when nothing, empty at the end of file."""
+        """Return up to 64 KB of the pipe; None when it is empty, b"" at the end of file."""
         seen = _tee(fd, self._copy.writer)
         return os.read(self._copy.reader, seen) if seen else None if seen is None else b""
 
     def close(self) -> None:
-        """Let go of the copy."""
+        """Close the pipe for the copy."""
         self._copy.close()
 
 
 def forward_pipe(source: int, target: int) -> bytes | None:
-    """From pipe to pipe, and tell what it was; None when there is nothing or no room, empty at the
-    end of file. Nothing is taken that the sink did not get."""
+    """Move data from one pipe to another and return it.
+
+    None: there is no data or no room. b"": the end of file.
+
+    Only what the target had room for is taken out of the source.
+    """
     copied = _tee(source, target)
     return os.read(source, copied) if copied else None if copied is None else b""
 
 
 def has_data(fd: int) -> bool:
-    """Whether it could be read now."""
+    """Return whether a read would return at once."""
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(0))
@@ -108,8 +121,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _tee(source: int, target: int) -> int | None:
-    """Copy what is in one pipe to another: how many bytes, at most 64 KB; 0 at the end of file,
-    None when there is nothing or no room."""
+    """Copy from one pipe to another without consuming; return how many bytes, at most 64 KB.
+
+    0 at the end of file; None when there is no data or no room.
+    """
     copied: int = _libc.tee(source, target, ctypes.c_size_t(65536), SPLICE_F_NONBLOCK)
     if copied >= 0:
         return copied
@@ -119,6 +134,7 @@ def _tee(source: int, target: int) -> int | None:
 
 
 def _open_pipe() -> Pipe:
+    """Open a pipe whose read end does not block. Raises MachineError."""
     try:
         reader, writer = os.pipe2(os.O_CLOEXEC)
     except OSError as error:
@@ -128,7 +144,7 @@ def _open_pipe() -> Pipe:
 
 
 def read_available(fd: int) -> bytes | None:
-    """What there is, without waiting: None when nothing, empty at the end of file."""
+    """Read without waiting: None when the pipe is empty, b"" at the end of file."""
     try:
         return os.read(fd, 65536)
     except BlockingIOError:
@@ -136,7 +152,7 @@ def read_available(fd: int) -> bytes | None:
 
 
 def write_available(fd: int, data: bytes) -> None:
-    """What the pipe has room for. A pipe that is full or has no reader gets nothing."""
+    """Write what the pipe has room for; the rest is dropped, as is all without a reader."""
     try:
         os.write(fd, data)
     except (BlockingIOError, BrokenPipeError):
@@ -144,7 +160,7 @@ def write_available(fd: int, data: bytes) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of it; a reader that is gone is no error, there is nobody to tell."""
+    """Write all of ``data``, waiting for room; a pipe without a reader is no error."""
     try:
         while data:
             data = data[os.write(fd, data) :]

@@ -1,6 +1,16 @@
-"""What a process that gave up root must not get back: capabilities, and rights by exec.
+"""Drop the privileges that a process must not get back once it gave up root.
 
-capabilities(7), prctl(2). The numbers are those of linux/prctl.h and linux/capability.h.
+Sources: capabilities(7), prctl(2). The numbers are those of linux/prctl.h and linux/capability.h.
+
+Design
+------
+- **A worker that gives up root keeps no capability.** The bounding set is emptied before setuid(2),
+  all other sets after it, whatever inheritable and ambient sets or securebits the master was given.
+  The master binds low ports, so no worker needs CAP_NET_BIND_SERVICE.
+- **A master that is not root leaves the sets that its service manager chose.** There is no option
+  against this: an app that needs sudo runs under a master that is not root, with sockets from
+  systemd.
+- **no_new_privs is an option** (``--no-new-privs``), because it breaks setgid programs as well.
 """
 
 import ctypes
@@ -17,11 +27,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def empty_bounding_set() -> None:
-    """Drop every capability from it, before the change of user: no program that is executed from
-    now on has one, also as root and with file capabilities.
+    """Drop every capability from the bounding set; to be called before the change of user.
 
-    A process without CAP_SETPCAP, as root in some containers, cannot; that is no error, as it has
-    less to lose. Raises OSError.
+    No program that is executed from now on can gain one, also as root and with file capabilities. A
+    process without CAP_SETPCAP, such as root in some containers, cannot drop them; that is no
+    error, because it has fewer to lose. Raises OSError.
     """
     capability = 0
     while _libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
@@ -35,8 +45,9 @@ def empty_bounding_set() -> None:
 def drop_capabilities() -> None:
     """Empty the effective, permitted, inheritable and ambient sets, after the change of user.
 
-    setuid(2) empties the first two and the last by itself, but never the inheritable set, and none
-    when the securebits say so (SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS). Raises OSError.
+    setuid(2) empties the effective, permitted and ambient sets by itself, but never the inheritable
+    set, and none of them when the securebits say so (SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS).
+    Raises OSError.
     """
     if _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0:
         raise _error()
@@ -47,8 +58,11 @@ def drop_capabilities() -> None:
 
 
 def forbid_new_privileges() -> None:
-    """For this process and all that it starts: setuid and setgid bits and file capabilities mean
-    nothing at exec. Raises OSError."""
+    """Set no_new_privs for this process and its descendants (prctl(2)).
+
+    Setuid and setgid bits and file capabilities have no effect at exec from then on. Raises
+    OSError.
+    """
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0:
         raise _error()
 

@@ -1,7 +1,7 @@
 """Child processes: fork one, watch it by pidfd, signal it, reap it.
 
-A child is signalled through its pidfd, so a pid that the kernel has given to somebody else can
-never be hit (pidfd_open(2), pidfd_send_signal(2)).
+A child is signalled by its pidfd, so a signal never reaches another process that got the same pid
+meanwhile (pidfd_open(2), pidfd_send_signal(2)).
 """
 
 import atexit
@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a child ended: exactly one of ``code`` and ``signal`` (its name) is set."""
+    """The way a child ended: exactly one of ``code`` and ``signal`` (its name) is set."""
 
     code: int | None
     signal: str | None
@@ -30,36 +30,36 @@ class ExitStatus:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A child that we forked and have not reaped. ``pidfd`` is readable once it is dead."""
+    """A forked child that was not reaped yet. ``pidfd`` is readable once it is dead."""
 
     pid: int
     pidfd: int
 
     def send_signal(self, signum: int) -> None:
-        """Signal it; a child that is dead already hears nothing."""
+        """Send a signal; nothing happens when the child is dead already."""
         try:
             signal.pidfd_send_signal(self.pidfd, signum)
         except ProcessLookupError:
             pass
 
     def wait_for_exit(self, seconds: float) -> bool:
-        """Wait so long for its end; whether it came."""
+        """Wait up to ``seconds`` for the child to end; return whether it did. It is not reaped."""
         end = select.poll()
         end.register(self.pidfd, select.POLLIN)
         return bool(end.poll(max(0.0, seconds) * 1000))
 
     def reap(self) -> ExitStatus:
-        """Wait for its end, collect it, and close the pidfd."""
+        """Wait for the end of the child, collect its status, and close the pidfd."""
         found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         os.close(self.pidfd)
-        assert found is not None, "waitid without WNOHANG always finds somebody"
+        assert found is not None, "waitid without WNOHANG always returns a child"
         if found.si_code == os.CLD_EXITED:
             return ExitStatus(found.si_status, None)
         return ExitStatus(None, signal_name(found.si_status))
 
 
 def signal_name(number: int) -> str:
-    """``SIGTERM`` for 15; real-time signals by number."""
+    """Return ``SIGTERM`` for 15, ``signal 40`` for a real-time signal."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -67,11 +67,11 @@ def signal_name(number: int) -> str:
 
 
 def fork(run: Callable[[], int]) -> Child:
-    """Fork a child that runs ``life()`` and exits with what it returns.
+    """Fork a child that runs ``life()`` and exits with the code that it returns.
 
-    The child begins with every handler at its default and all signals blocked, so that none is
-    lost and no handler of the parent ever runs in it; ``life`` sets its own handlers and then
-    calls ``let_signals_through``. Raises MachineError.
+    The child starts with every handler at its default and all signals blocked, so that no signal is
+    lost and no handler of the parent runs in it. ``run`` installs its own handlers and then calls
+    ``unblock_signals``. Raises MachineError.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -85,13 +85,14 @@ def fork(run: Callable[[], int]) -> Child:
     try:
         return Child(pid, os.pidfd_open(pid))
     except OSError as error:
-        # Without a pidfd we could neither watch nor safely signal it.
+        # Without a pidfd the child could neither be watched nor signalled safely.
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise MachineError(f"cannot watch a new process: {error.strerror}") from error
 
 
 def _run_child(run: Callable[[], int]) -> NoReturn:
+    """Run ``life()`` in the child and exit with its result, or with 101 after an exception."""
     code = 101
     try:
         signal.set_wakeup_fd(-1)
@@ -112,7 +113,7 @@ def _run_child(run: Callable[[], int]) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
-    """Run the app's exit handlers, but none of the parent's frames and finalizers."""
+    """Exit after the app's exit handlers, without running frames and finalizers of the parent."""
     try:
         atexit._run_exitfuncs()
         for error in flush_before_exit():
@@ -124,21 +125,25 @@ def _exit(code: int) -> NoReturn:
 
 
 def unblock_signals() -> None:
-    """Unblock all signals; those that came meanwhile arrive now."""
+    """Unblock all signals; those that arrived while they were blocked are delivered now."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def set_parent_death_signal(signum: int, parent: int) -> bool:
-    """Ask for ``signum`` when the parent dies (prctl(2)); False: it is dead already.
+    """Ask the kernel for ``signum`` when the parent dies (prctl(2), PR_SET_PDEATHSIG).
 
-    To be called after privileges were dropped, because changing the user clears the wish.
+    Return False if the parent is dead already. To be called after the change of user, because that
+    clears the request.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
     return os.getppid() == parent
 
 
 def reap_adopted_orphans(known: Callable[[int], bool]) -> None:
-    """As PID 1, collect orphans that the kernel handed to us; our own children are left alone."""
+    """Reap the orphans that a process gets as PID 1 or as a subreaper, up to the first known child.
+
+    ``known(pid)`` tells whether the pid is a child of prefork's own, which its owner reaps.
+    """
     while True:
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -1,7 +1,15 @@
-"""Who belongs to a program: its session, and its descendants, as /proc tells (proc(5)).
+"""Find, signal and reap the processes of a program: its session and its descendants (proc(5)).
 
-A program leads a session of its own, whose number is its pid. The kernel gives that number to
-nobody else while one member lives, also when the leader is long dead.
+A program leads a session of its own, whose number is its pid. The kernel gives that number to no
+other process while one member of the session lives, also when the leader is long dead.
+
+Design
+------
+- **A stop signal goes to the whole process group,** as systemd sends it. Otherwise the shell of
+  ``sh -c "node server.js"`` would end alone.
+- **A master with programs is a subreaper** (PR_SET_CHILD_SUBREAPER): orphans of its programs become
+  its children. It reaps them, waits at its end for the remaining members of the sessions, and kills
+  processes that left their session.
 """
 
 import ctypes
@@ -16,7 +24,7 @@ _DEAD_STATES = ("Z", "X")
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One process, as it was a moment ago."""
+    """One process as /proc described it a moment ago."""
 
     pid: int
     parent: int
@@ -25,10 +33,10 @@ class ProcessInfo:
 
 
 def read_process(pid: int) -> ProcessInfo | None:
-    """None: there is no such process."""
+    """Return parent, session and state of a process; None when it does not exist."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in brackets may hold anything, brackets too.
+            # The name in parentheses may contain any character, parentheses too.
             state, parent, _, session = file.read().rpartition(b")")[2].split()[:4]
     except (OSError, ValueError):
         return None
@@ -36,19 +44,19 @@ def read_process(pid: int) -> ProcessInfo | None:
 
 
 def iter_processes() -> Iterator[ProcessInfo]:
-    """All processes that can be seen."""
+    """Yield all processes that /proc shows."""
     for name in os.listdir("/proc"):
         if name.isdigit() and (found := read_process(int(name))) is not None:
             yield found
 
 
 def session_members(session: int) -> list[int]:
-    """The living of a session."""
+    """Return the pids of the living processes of a session."""
     return [each.pid for each in iter_processes() if each.session == session and not each.is_dead]
 
 
 def descendants(root: int) -> list[int]:
-    """List ``root`` and all processes below it that are alive."""
+    """Return the pids of ``root`` and of all living processes below it."""
     children: dict[int, list[int]] = {}
     for each in iter_processes():
         if not each.is_dead:
@@ -60,7 +68,7 @@ def descendants(root: int) -> list[int]:
 
 
 def is_in_session_or_descendant(pid: int, leader: int) -> bool | None:
-    """Whether ``pid`` is of the session or a descendant of ``leader``; None: it is gone."""
+    """Return whether ``pid`` is in the session of ``leader`` or below it; None when it is gone."""
     found = read_process(pid)
     if found is None:
         return None
@@ -72,11 +80,14 @@ def is_in_session_or_descendant(pid: int, leader: int) -> bool | None:
 
 
 def signal_session(session: int, signum: int) -> None:
-    """Signal all of a session; at once those of the leader's group, then the other groups."""
+    """Send a signal to all processes of a session.
+
+    The leader's process group gets it at once, then each process of the other groups.
+    """
     try:
         os.killpg(session, signum)
     except (ProcessLookupError, PermissionError):
-        pass  # nobody, or nobody whom we may signal, is left in it
+        pass  # no process is left in the group, or none that may be signalled
     for each in list(iter_processes()):
         if each.session == session and not each.is_dead and not _is_in_group(each.pid, session):
             _signal_if_in_session(each.pid, session, signum)
@@ -90,7 +101,7 @@ def _is_in_group(pid: int, group: int) -> bool:
 
 
 def _signal_if_in_session(pid: int, session: int, signum: int) -> None:
-    """By pidfd, and only if it is still who it was."""
+    """Signal a process by its pidfd, provided that the pid still belongs to the same session."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
@@ -99,20 +110,26 @@ def _signal_if_in_session(pid: int, session: int, signum: int) -> None:
         if os.getsid(pid) == session:
             signal.pidfd_send_signal(pidfd, signum)
     except (ProcessLookupError, PermissionError):
-        pass  # it went meanwhile
+        pass  # the process has ended meanwhile
     finally:
         os.close(pidfd)
 
 
 def become_subreaper() -> None:
-    """Become the parent of all descendants that lose theirs (prctl(2)), so that none escapes."""
+    """Make this process the parent of all its descendants that lose theirs (prctl(2)).
+
+    Without it an orphan becomes a child of PID 1 and escapes.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_adopted_orphans() -> None:
-    """Kill and reap the children that came to us from other sessions: they outlived everything."""
+    """Kill and reap the adopted children of other sessions, repeatedly until none is left.
+
+    A child may fork before it is killed, and its own children are adopted then.
+    """
     own = os.getsid(0)
     while found := [e for e in iter_processes() if e.parent == os.getpid() and e.session != own]:
         for each in found:
-            os.kill(each.pid, signal.SIGKILL)  # a child of ours that we have not reaped
+            os.kill(each.pid, signal.SIGKILL)  # safe: an own child keeps its pid until it is reaped
             os.waitpid(each.pid, 0)

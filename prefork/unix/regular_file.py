@@ -1,9 +1,16 @@
-"""Regular files of a bounded size, opened without waiting: settings, certificates, secrets, state.
+"""Open regular files of a bounded size without waiting: settings, certificates, secrets, state.
 
 A fifo would block the process that opens it, and a device such as /dev/zero has no end. So a file
 is opened with O_NONBLOCK (open(2)), and used only when fstat(2) says that it is a regular file.
-Symlinks are followed unless the flags say O_NOFOLLOW: Kubernetes and Let's Encrypt mount settings
-and certificates as symlinks.
+
+Design
+------
+- **All files that the master reads again at a SIGHUP are read here.** Otherwise a fifo in their
+  place would stop a running master.
+- **Symlinks are followed** unless the flags contain O_NOFOLLOW: Kubernetes and certbot mount
+  settings and certificates as symlinks.
+- **OpenSSL gets the bytes that were checked, in a memfd** (tls/credentials.py): it would open the
+  path again.
 """
 
 import errno
@@ -27,15 +34,15 @@ class NotRegularFileError(OSError):
 
 
 def file_kind(mode: int) -> str:
-    """The kind of a file, in words, from its ``st_mode``."""
+    """Return the kind of a file in words, from its ``st_mode``."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
-    """Open a regular file without waiting for anything; the descriptor.
+    """Open a regular file without waiting; return the descriptor.
 
-    ``flags`` are those of open(2); O_CREAT is not among them. ``dir_fd``: the directory that a
-    relative path starts from. Raises NotRegularError, IsADirectoryError, or the OSError of open(2).
+    ``flags`` are those of open(2), without O_CREAT. ``dir_fd`` is the directory that a relative
+    path starts from. Raises NotRegularFileError, IsADirectoryError, or the OSError of open(2).
     """
     try:
         fd = os.open(path, flags | OPEN_FLAGS, dir_fd=dir_fd)
@@ -54,10 +61,10 @@ def open_regular(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None)
 
 
 def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = None) -> bytes:
-    """Read a whole file of at most ``limit`` bytes.
+    """Return the content of a regular file of at most ``limit`` bytes.
 
-    ``flags``, ``dir_fd`` and errors are those of ``open_regular``. A file that is larger raises
-    NotRegularError as well.
+    ``flags``, ``dir_fd`` and errors are those of ``open_regular``. A larger file raises
+    NotRegularFileError as well.
     """
     with open(open_regular(path, os.O_RDONLY | flags, dir_fd), "rb") as file:
         data = file.read(limit + 1)
@@ -67,6 +74,7 @@ def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = Non
 
 
 def _kind_at(path: str, flags: int, dir_fd: int | None) -> str:
+    """Return the kind of the file at a path that could not be opened."""
     follow = not flags & os.O_NOFOLLOW
     try:
         return file_kind(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)

@@ -1,13 +1,23 @@
-"""The scoreboard in memory: made by the master before it forks, shared with all workers.
+"""The scoreboard in memory: created by the master before it forks, shared with all workers.
 
-It is two files without a name (unix/shared_memory.py), so it is in memory wherever the registry
-is: dirty pages of a file on a disk would make a worker wait, in the middle of a request, for that
-disk. The master alone can write its part; a child has a mapping of it that can only be read. All
-workers can write the workers' part, and none of them has a descriptor of either.
+It has two parts, each in an unnamed file (unix/shared_memory.py). The master writes its own part,
+which children can only read. All workers can write the workers' part. No worker has a descriptor of
+either file. wire/scoreboard.py defines the layout.
 
-Other processes of the same user find both by the master's descriptors (/proc/PID/fd), which are
-gone with the master. Reading and writing a field is one indexed access on a memoryview, about
-40 ns.
+Other processes of the same user find both files by the master's descriptors (/proc/PID/fd), which
+vanish with the master. Reading or writing a field is one indexed access on a memoryview, about 40
+ns.
+
+Design
+------
+- **A memfd, not a file in the registry.** The registry may be on a disk, and a worker that writes
+  to a page which the kernel is just writing back waits for that disk, in the middle of a request. A
+  memfd never outlives the master.
+- **Two parts, because workers are not trusted.** With one file that all processes could resize, any
+  worker could kill a root master (SIGBUS). The mapping that children inherit comes from a
+  descriptor that was opened for reading; the writable one is not inherited (MADV_DONTFORK); no
+  child keeps a descriptor. Numbers in the workers' part are read as zero where no worker could have
+  written them (NaN, negative, huge).
 """
 
 import heapq
@@ -45,7 +55,7 @@ WORKER = FIELD_INDEX["worker"]
 ENDS = FIELD_INDEX["ends"]
 OUTDATED = FIELD_INDEX["outdated"]
 STATE = FIELD_INDEX["state"]
-"""In a record of the master's part."""
+"""Indexes of fields in a record of the master's part."""
 
 DEADLINE = FIELD_INDEX["deadline"]
 BEAT = FIELD_INDEX["beat"]
@@ -53,7 +63,7 @@ DUE = FIELD_INDEX["due"]
 SEQUENCE = FIELD_INDEX["sequence"]
 SHARES = FIELD_INDEX["shares"]
 WORKING = FIELD_INDEX["working"]
-"""In a row of the workers' part."""
+"""Indexes of fields in a row of the workers' part."""
 
 _ROWS_USED = HEAD_INDEX["rows"]
 _CODES = {field.name: field.code for field in (*HEAD, *MASTER_FIELDS)}
@@ -61,13 +71,18 @@ _CODES = {field.name: field.code for field in (*HEAD, *MASTER_FIELDS)}
 _Counts: TypeAlias = "memoryview[int]"
 
 MAX_READS = 10
-"""How often a row is read that is being written; then it is taken as it is. A worker writes for
-some 20 us and a read takes as long; one that never ends its writing must not hold a reader up."""
+"""How often a row is read again while its worker is writing it; then it is taken as it is.
+
+A worker writes for about 20 µs and a read takes as long. A worker that never finishes its write
+must not stop a reader.
+"""
 
 
 class Row:
-    """One row, as its worker has it: ``floats[DEADLINE]``, ``counts[REQUESTS]``. ``record``: what
-    the master says of that worker, to be read only: ``record[ENDS]``."""
+    """One row as its worker writes it: ``floats[DEADLINE]``, ``counts[REQUESTS]``.
+
+    ``record`` is the part that the master writes about this worker, read-only: ``record[ENDS]``.
+    """
 
     __slots__ = ("_bytes", "counts", "floats", "loads", "number", "record", "rows")
 
@@ -78,30 +93,34 @@ class Row:
         self.floats = part.cast("d")
         self.counts = part.cast("Q")
         self.loads = workers[:LOADS_SIZE].cast("Q")
-        """Of all workers; ours is at ``number``."""
+        """The loads of all workers; the own one is at ``number``."""
         record = record_offset(number)
         self.record = master[record : record + RECORD_SIZE].toreadonly().cast("Q")
         self.rows = Rows(master, workers)
-        """Of all workers, to look at."""
+        """The rows of all workers, read-only."""
 
     def read(self) -> dict[str, Any]:
-        """As ``Rows`` does."""
+        """Return the fields of this row by name, as ``Rows.row`` does."""
         return self.rows.row(self.number)
 
     def clear(self) -> None:
-        """Zero every field, whatever the last owner of the row left there."""
+        """Set every field to zero, whatever the last owner of the row left there."""
         self.loads[self.number] = UNAVAILABLE
         self._bytes[:] = bytes(ROW_SIZE)
 
     def make_private(self) -> None:
-        """In a process that the worker forked: put memory of its own, all zeros, in place of the
-        workers' part, under all objects that use it."""
+        """Replace the workers' part by private memory of zeros, for all objects that use it.
+
+        Called in a process that a worker forked, so that it cannot write to the scoreboard.
+        """
         shared_memory.make_private(self.loads, SIZE)
 
 
 class Rows:
-    """The head and all rows, for a process that only reads. Numbers of workers are plausible ones,
-    whatever the workers wrote."""
+    """The head and all rows, for a process that only reads.
+
+    Numbers of workers are checked: each is one that a worker could have written.
+    """
 
     __slots__ = ("counts", "floats", "master_counts", "master_floats")
 
@@ -113,11 +132,11 @@ class Rows:
 
     @property
     def used(self) -> int:
-        """How many rows may be in use, from the first on."""
+        """The number of rows that may be in use, counted from the first."""
         return self.master_counts[_ROWS_USED]
 
     def is_only_worker(self, row: int) -> bool:
-        """Whether no other row belongs to anybody."""
+        """Return whether no other row belongs to a worker."""
         return not any(
             self.master_counts[record_offset(other) // FIELD_SIZE + WORKER]
             for other in range(self.used)
@@ -125,7 +144,7 @@ class Rows:
         )
 
     def has_other_sharing_worker(self, row: int) -> bool:
-        """Whether another worker goes on with connections that are shared."""
+        """Return whether another worker takes connections from the shared queue."""
         return any(
             self.counts[row_offset(other) // FIELD_SIZE + SHARES]
             for other in range(self.used)
@@ -133,30 +152,33 @@ class Rows:
         )
 
     def is_outdated(self, row: int) -> bool:
-        """Whether its worker is to be replaced."""
+        """Return whether the worker of this row is to be replaced."""
         return bool(self.master_counts[record_offset(row) // FIELD_SIZE + OUTDATED])
 
     def last_beat_at(self, row: int) -> float:
-        """When its worker beat last (monotonic)."""
+        """Return the time of the worker's last heartbeat (monotonic, seconds)."""
         return float(self.floats[row_offset(row) // FIELD_SIZE + BEAT])
 
     def next_beat_at(self, row: int) -> float:
-        """For when its worker has planned its next beat (monotonic)."""
+        """Return the planned time of the worker's next heartbeat (monotonic, seconds)."""
         return float(self.floats[row_offset(row) // FIELD_SIZE + DUE])
 
     def head(self) -> dict[str, Any]:
-        """What the master says, by the names of the fields."""
+        """Return the fields of the head by name."""
         return _read_fields(HEAD, self.master_counts, self.master_floats, 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Each row in use: its fields by name, ``load``, ``times`` (the histogram), and ``torn``:
-        its worker stopped in the middle of writing."""
+        """Yield each row in use as a dict of its fields.
+
+        Beside the fields it has ``load``, ``times`` (the histogram) and ``torn``: the worker was in
+        the middle of writing.
+        """
         for number in range(self.used):
             if self.master_counts[record_offset(number) // FIELD_SIZE + WORKER]:
                 yield self.row(number)
 
     def row(self, number: int) -> dict[str, Any]:
-        """One row."""
+        """Return the fields of one row by name."""
         row = self._worker_fields(number)
         start = record_offset(number) // FIELD_SIZE
         row.update(_read_fields(MASTER_FIELDS, self.master_counts, self.master_floats, start))
@@ -165,6 +187,7 @@ class Rows:
         return row
 
     def _worker_fields(self, number: int) -> dict[str, Any]:
+        """Return the worker's fields, read until they are consistent, at most MAX_READS times."""
         start = row_offset(number) // FIELD_SIZE
         times = start + HISTOGRAM_INDEX
         for _ in range(MAX_READS):
@@ -197,11 +220,11 @@ EMPTY_ROW: dict[str, Any] = {
     "row": 0,
     "load": UNAVAILABLE,
 }
-"""What is read of a worker that is gone."""
+"""The fields of a worker that is gone."""
 
 
 class Scoreboard:
-    """All of it. Only the master takes and releases rows, and writes its part.
+    """The whole scoreboard, in the master, which alone acquires and releases rows.
 
     Raises MachineError.
     """
@@ -209,7 +232,7 @@ class Scoreboard:
     def __init__(self) -> None:
         self.fd = shared_memory.create_sealed_file("prefork-master", MASTER_SIZE)
         self._workers_fd = shared_memory.create_sealed_file("prefork-workers", SIZE)
-        # Children inherit the other two; this one is the master's alone.
+        # Children inherit the other two mappings; only the master has this one.
         own = shared_memory.map_writable(self.fd, MASTER_SIZE, inherited=False)
         self._counts, self._floats = own.cast("Q"), own.cast("d")
         self._master = shared_memory.map_read_only(self.fd, MASTER_SIZE)
@@ -220,7 +243,7 @@ class Scoreboard:
 
     @property
     def path(self) -> str:
-        """Where others of this user find it, as long as the master lives."""
+        """The path by which other processes of this user find it as long as the master lives."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
     def set_head_fields(self, **fields: float) -> None:
@@ -229,7 +252,7 @@ class Scoreboard:
             self._write(name, HEAD_INDEX[name], value)
 
     def set_row_fields(self, row: Row, **fields: float) -> None:
-        """Write fields of a row that are the master's."""
+        """Write fields of the master's part of a row."""
         start = record_offset(row.number) // FIELD_SIZE
         for name, value in fields.items():
             self._write(name, start + FIELD_INDEX[name], value)
@@ -241,7 +264,7 @@ class Scoreboard:
             self._counts[index] = int(value)
 
     def acquire_row(self, worker: int) -> Row:
-        """A clean row for this worker, as near to the first as can be."""
+        """Return a cleared row for a new worker: the first one that is free."""
         row = Row(self._master, self._workers, heapq.heappop(self._free))
         self._clear(row)
         self.set_row_fields(row, worker=worker)
@@ -249,8 +272,11 @@ class Scoreboard:
         return row
 
     def release_row(self, row: Row) -> None:
-        """To be called after its worker was reaped. A process that this worker left behind may
-        still write there, hence it is cleared once more when it is taken."""
+        """Free a row, after its worker was reaped.
+
+        A process that this worker forked may still write there, so the row is cleared again when it
+        is acquired.
+        """
         self._clear(row)
         heapq.heappush(self._free, row.number)
 
@@ -259,15 +285,17 @@ class Scoreboard:
         row.clear()
 
     def close_copy(self) -> None:
-        """In a child that has its row: the memory stays, others find it by the master's fds."""
-        del self._counts, self._floats  # nothing is mapped there any more
+        """Close the descriptors in a child that has its row; the mappings stay."""
+        del self._counts, self._floats  # in a child nothing is mapped at these addresses
         os.close(self.fd)
         os.close(self._workers_fd)
 
 
 def open_scoreboard(path: str) -> Rows:
-    """The scoreboard of another process. Raises OSError when it is gone, ValueError when it is
-    none."""
+    """Open the scoreboard of another process for reading.
+
+    Raises OSError when it is gone, ValueError when the file is no scoreboard of this version.
+    """
     head = _map_file(path, MASTER_SIZE)
     counts = head.cast("Q")
     if counts[0] != MAGIC:
@@ -277,7 +305,8 @@ def open_scoreboard(path: str) -> Rows:
 
 
 def _map_file(path: str, size: int) -> memoryview:
-    """Not through libc: this mapping is to end with its last reader."""
+    """Map one of the files read-only, with Python's mmap: this mapping ends with its last
+    reader."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not shared_memory.is_sealed(fd):

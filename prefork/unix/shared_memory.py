@@ -1,17 +1,18 @@
 """Memory that processes share and that none of them can take away from another one.
 
-A file without a name (memfd_create(2)) whose size is sealed: a process that could shrink it would
-kill every other one that maps it (SIGBUS, mmap(2)). F_SEAL_FUTURE_WRITE is not used, because a
-master that execs itself could not map its own file again.
+It is an unnamed file (memfd_create(2)) whose size is sealed: a process that could shrink it would
+kill every other one that maps it (SIGBUS, mmap(2)).
 
-Seals do not hold back a process that has the file open for writing: it can still punch holes
-(fallocate(2)). Hence three rules: a child gets mappings and no descriptor; the file has mode 0600,
-so a child of another user cannot open it anew by /proc/self/fd (the kernel makes it 0777); and a
-mapping that is to be read only comes from a descriptor that was opened for reading, because
-mprotect(2) would make any other one writable.
-
-The mappings are made by libc: Python's mmap keeps a duplicate of the descriptor (until 3.13, and
-there by default). They last as long as the process.
+Design
+------
+- **Seals do not stop a process that has the file open for writing:** it can still punch holes
+  (fallocate(2)). Hence three rules. A child gets mappings and no descriptor. The file has mode
+  0600, so that a child of another user cannot open it again by /proc/self/fd (the kernel creates it
+  with 0777). A mapping that is to be read-only comes from a descriptor that was opened for reading,
+  because mprotect(2) would make any other one writable.
+- **No F_SEAL_FUTURE_WRITE:** a master that execs itself could not map its own file again.
+- **libc creates the mappings,** because Python's mmap keeps a duplicate of the descriptor (always
+  until 3.12, by default since 3.13). They last as long as the process.
 """
 
 import ctypes
@@ -22,10 +23,10 @@ import os
 from prefork.errors import MachineError
 
 MADV_DONTFORK = 10
-"""madvise(2); Python's mmap module names it, but only its own objects can be advised so."""
+"""A constant of madvise(2). Python's mmap module names it, but can advise only its own objects."""
 
 MAP_FIXED = 0x10
-"""mmap(2), on Linux; Python's mmap module does not name it."""
+"""A constant of mmap(2) on Linux; Python's mmap module does not name it."""
 
 _FAILED = ctypes.c_void_p(-1).value
 
@@ -43,7 +44,10 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def create_sealed_file(name: str, size: int) -> int:
-    """A descriptor of a file of ``size`` zero bytes, which keeps that size. Raises MachineError."""
+    """Return a descriptor of a new file of ``size`` zero bytes, whose size is sealed.
+
+    Raises MachineError.
+    """
     try:
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.fchmod(fd, 0o600)
@@ -52,21 +56,24 @@ def create_sealed_file(name: str, size: int) -> int:
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         )
     except OSError as error:
-        raise MachineError(f"cannot make shared memory: {error.strerror}") from error
+        raise MachineError(f"cannot create shared memory: {error.strerror}") from error
     return fd
 
 
 def is_sealed(fd: int) -> bool:
-    """Whether the size of the file can never change, so that it may be mapped without fear."""
+    """Return whether the size of the file can never shrink, so that mapping it is safe."""
     try:
         return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
     except OSError:
-        return False  # it is no file of memfd_create(2)
+        return False  # not a file of memfd_create(2)
 
 
 def map_writable(fd: int, size: int, inherited: bool) -> memoryview:
-    """All of the file, to read and write. ``inherited``: children have the mapping, too; else a
-    child finds nothing there and dies of any access (MADV_DONTFORK). Raises MachineError."""
+    """Map the whole file for reading and writing. Raises MachineError.
+
+    ``inherited``: children have the mapping, too. Otherwise nothing is mapped there in a child, and
+    an access ends it with SIGSEGV (MADV_DONTFORK).
+    """
     address = _map(fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
     if not inherited and _libc.madvise(address, size, MADV_DONTFORK):
         raise _mmap_error()
@@ -74,9 +81,9 @@ def map_writable(fd: int, size: int, inherited: bool) -> memoryview:
 
 
 def map_read_only(fd: int, size: int) -> memoryview:
-    """All of the file, for this process and its children; nothing makes it writable for them.
+    """Map the whole file for reading, for this process and its children. Raises MachineError.
 
-    Raises MachineError.
+    No call can make the mapping writable, because its descriptor was opened for reading.
     """
     try:
         reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
@@ -89,8 +96,10 @@ def map_read_only(fd: int, size: int) -> memoryview:
 
 
 def make_private(view: "memoryview[int]", size: int) -> None:
-    """Put memory of this process alone, ``size`` bytes of zeros, in place of what was mapped where
-    ``view`` begins, under all objects that use it (mmap(2), MAP_FIXED). Raises OSError."""
+    """Replace the mapping where ``view`` begins by ``size`` private bytes of zeros (MAP_FIXED).
+
+    All objects that use the mapping see the new memory. Raises OSError.
+    """
     start = ctypes.addressof(ctypes.c_char.from_buffer(view))
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED
     if _libc.mmap(start, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != start:

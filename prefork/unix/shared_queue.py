@@ -1,12 +1,19 @@
-"""A queue of open connections that belong to all workers: each is for whoever takes it first.
+"""A queue of open connections that all workers share: the first worker that is free takes one.
 
-A pair of connected unix sockets that all workers share, the kernel's queue between them, and one
-message a connection, with its descriptor (SCM_RIGHTS in unix(7)). While it is in the queue nobody
-holds it but the kernel, so the death of a worker takes nothing along.
+The queue is a pair of connected unix sockets that all workers inherit. Each connection is one
+message with its descriptor (SCM_RIGHTS in unix(7)). Only the kernel holds a connection while it is
+in the queue, so the death of a worker loses none.
 
-Any of them may be hostile, so what is taken is checked: one descriptor, of a connected socket of
-the family that the message tells, and addresses in ASCII. Nothing relies on O_NONBLOCK, which each
-of them could change for all. The master itself takes nothing (unix/descriptor_disposal.py).
+Any worker may be hostile, so each message is checked: one descriptor, of a connected socket of the
+family that the message names, and addresses in ASCII. Nothing relies on O_NONBLOCK, which each
+process could change for all. The master itself receives nothing (unix/descriptor_disposal.py).
+
+Design
+------
+- **SOCK_SEQPACKET and messages of one size:** FIONREAD then tells how many connections wait.
+- **A free descriptor is tried before a message is read,** because the kernel drops a descriptor
+  that a full process cannot receive.
+- worker/accept/handoff.py decides when a connection goes into the queue, and says why.
 """
 
 import array
@@ -25,28 +32,29 @@ from prefork.http.peer import Addresses, HostPort
 from prefork.plural import pluralize
 
 _MESSAGE = struct.Struct("=H64sH64sH")
-"""Family of the socket, client and server; a host of no bytes stands for none."""
+"""Family of the socket, then host and port of client and server; an empty host stands for none."""
 
 _INT = struct.Struct("=i")
 
 _CONTROL_SIZE = 512
-"""Bytes for control messages. More than one descriptor takes: a hostile worker may have asked the
-kernel to add credentials and the like (SO_PASSCRED), for all of us."""
+"""Bytes for control messages: more than one descriptor needs, because a hostile worker may have
+asked the kernel to add credentials and the like for all of them (SO_PASSCRED)."""
 
 _SCM_PIDFD = 4
-"""unix(7): also a descriptor, of the sender; Python does not name it."""
+"""A control message of unix(7) with a pidfd of the sender; Python does not name it."""
 
 MAX_DISCARDED = 4096
-"""Messages; a queue holds some three hundred, but a worker may go on filling it."""
+"""Messages that ``discard_all`` reads at most. A queue holds about three hundred, but a hostile
+worker may go on filling it."""
 
 
 class InvalidMessageError(Exception):
-    """What was taken is no connection. ``str(error)`` says what it was."""
+    """A message in the queue is no connection. ``str(error)`` says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedConnection:
-    """An open connection, and what its last worker knew of it."""
+    """An open connection from the queue, and the addresses that its last worker knew."""
 
     fd: int
     family: int
@@ -54,33 +62,37 @@ class SharedConnection:
 
 
 class SharedQueue:
-    """Made before the workers are forked. What waits is in the order in which it was given."""
+    """The queue, created by the master before it forks workers. First in, first out."""
 
     def __init__(self) -> None:
         kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
         self._sender, self.socket = socket.socketpair(socket.AF_UNIX, kind)
 
     def put(self, fd: int, family: int, addresses: Addresses) -> bool:
-        """Let go of it; False: there is no room, or the queue is closed, and it stays ours. The
-        caller's descriptor is still the caller's to close."""
+        """Put a connection into the queue; return False if the queue is full or closed.
+
+        The caller keeps its own descriptor in either case, and closes it.
+        """
         message = _MESSAGE.pack(
             family, *_pack_host(addresses.client), *_pack_host(addresses.server)
         )
         try:
-            # Not by socket.send_fds, which passes no flags on.
+            # sendmsg, because socket.send_fds ignores flags.
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
             return self._sender.sendmsg([message], [rights], socket.MSG_DONTWAIT) > 0
         except OSError:
             return False  # EAGAIN, EBADF, ETOOMANYREFS: nothing was sent
 
     def get(self) -> SharedConnection:
-        """The one that has waited for longest.
+        """Take the connection that has waited longest.
 
-        Raises OSError: BlockingIOError when there is none, EMFILE when this process cannot have one
-        more descriptor, EPIPE when the queue was shut down. Raises StrangeMessageError for what is
-        no connection; that is gone then.
+        Raises BlockingIOError when the queue is empty, OSError with EMFILE when this process has no
+        free descriptor, BrokenPipeError when the queue was shut down. Raises InvalidMessageError
+        for a message that is no connection; it is dropped.
         """
-        os.close(os.dup(self.socket.fileno()))  # else the kernel would drop what does not fit
+        os.close(
+            os.dup(self.socket.fileno())
+        )  # EMFILE comes here, before the kernel drops a descriptor
         fd, message = self._receive()
         try:
             return _parse_message(fd, message)
@@ -89,7 +101,10 @@ class SharedQueue:
             raise
 
     def _receive(self) -> tuple[int, bytes]:
-        """Not by socket.recv_fds, whose descriptors are inheritable for a moment."""
+        """Receive one message and its descriptor.
+
+        socket.recv_fds is not used: its descriptors are inheritable for a moment.
+        """
         wanted = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         message, extras, flags, _ = self.socket.recvmsg(_MESSAGE.size, _CONTROL_SIZE, wanted)
         fds = [fd for extra in extras for fd in _descriptors(*extra)]
@@ -98,7 +113,7 @@ class SharedQueue:
         for fd in fds:
             os.close(fd)
         if len(message) == _MESSAGE.size and not fds and flags & socket.MSG_CTRUNC:
-            # A thread of the app took the last descriptor in between.
+            # A thread of the app took the last free descriptor in between.
             raise OSError(errno.EMFILE, "a shared connection is lost: too many open files")
         if not message and self._is_shut():
             raise BrokenPipeError(errno.EPIPE, "the queue of shared connections was shut down")
@@ -107,25 +122,26 @@ class SharedQueue:
         )
 
     def _is_shut(self) -> bool:
-        """An empty message looks the same."""
+        """Return whether the queue was shut down; an empty message looks the same to recvmsg(2)."""
         poller = select.poll()
         poller.register(self.socket, select.POLLRDHUP)
         return bool(poller.poll(0))
 
     def length(self) -> int:
-        """How many wait now."""
+        """Return how many connections wait."""
         return unread_bytes(self.socket.fileno()) // _MESSAGE.size
 
     def has_messages(self) -> bool:
-        """Whether something can be taken, a connection or not."""
+        """Return whether a message waits, be it a connection or not."""
         poller = select.poll()
         poller.register(self.socket, select.POLLIN)
         return bool(poller.poll(0))
 
     def discard_all(self) -> int:
-        """End all that wait; how many there were. A process without a free descriptor stops early.
+        """Close all connections that wait; return how many there were.
 
-        To be called where closing may take long.
+        A process without a free descriptor stops early. A close may block, so the master calls this
+        in a child only.
         """
         count = 0
         with suppress(OSError):
@@ -136,23 +152,25 @@ class SharedQueue:
         return count
 
     def descriptors(self) -> tuple[int, int]:
-        """Both sockets; negative once they are closed."""
+        """Return the descriptors of both sockets; negative ones are closed."""
         return self._sender.fileno(), self.socket.fileno()
 
     def close(self) -> None:
-        """This process's copies; the queue lives on in the others'."""
+        """Close this process's copies; the queue lives on in other processes."""
         self._sender.close()
         self.socket.close()
 
 
 def unread_bytes(fd: int) -> int:
-    """Bytes that the other side of a socket has sent and nobody has read (tcp(7), unix(7)).
-    Raises OSError."""
+    """Return how many bytes wait in the socket's receive buffer (FIONREAD, tcp(7), unix(7)).
+
+    Raises OSError.
+    """
     return int(_INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
 
 
 def _descriptors(level: int, kind: int, data: bytes) -> "array.array[int]":
-    """Those of a control message; pidfds that we did not ask for are closed."""
+    """Return the descriptors of one control message; a pidfd that was not asked for is closed."""
     fds = array.array("i")
     if (level, kind) == (socket.SOL_SOCKET, _SCM_PIDFD):
         os.close(_INT.unpack(data[: _INT.size])[0])
@@ -162,7 +180,7 @@ def _descriptors(level: int, kind: int, data: bytes) -> "array.array[int]":
 
 
 def _parse_message(fd: int, message: bytes) -> SharedConnection:
-    """Raises StrangeMessageError."""
+    """Check a message and return its connection. Raises InvalidMessageError."""
     try:
         family, client, port, server, server_port = _MESSAGE.unpack(message)
         addresses = Addresses(_unpack_host(client, port), _unpack_host(server, server_port))
@@ -174,7 +192,7 @@ def _parse_message(fd: int, message: bytes) -> SharedConnection:
 
 
 def _family_and_type(fd: int) -> tuple[int, int] | None:
-    """Family and type of a connected socket; None: it is none."""
+    """Return family and type of a connected socket; None if the descriptor is none."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return None
     try:

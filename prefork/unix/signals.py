@@ -1,12 +1,18 @@
-"""Signals by name, and the master's mailbox: there they are only queued, and read by the loop.
+"""Signals: parse their names, queue them for the master's loop, and size the stack of handlers.
 
-The handler appends to a deque, then writes a byte to a pipe that wakes the loop. The deque is the
-truth, so a full pipe costs nothing; order is kept, and equal signals that the kernel did not merge
-are not merged here either.
+A handler only appends to a deque, then writes a byte to a pipe that wakes the loop. The deque holds
+the signals, so a full pipe loses none, their order is kept, and equal signals that the kernel did
+not merge are not merged here either.
 
-The interpreter writes a byte, too (``signal.set_wakeup_fd``), because only that one comes while the
-loop is about to block. It is no promise that the handler has run: the loop may read that byte
-first, find an empty deque, and sleep.
+Design
+------
+- **The handler writes a byte itself,** after its entry is in the deque. The interpreter writes one
+  as well (``signal.set_wakeup_fd``), and that one is needed, because only it comes while the loop
+  is about to block. But it comes before the handler has run: the loop may read that byte first,
+  find an empty deque, and sleep.
+- **Workers get a larger signal stack** (``enlarge_signal_stack``). Handlers run on faulthandler's
+  signal stack, and signals that arrive at once run on top of each other: seven of them ended a
+  worker with SIGSEGV.
 """
 
 import ctypes
@@ -22,11 +28,12 @@ from types import FrameType
 from prefork.errors import MachineError, UsageError
 
 SIGNAL_STACK = 1 << 20
-"""Bytes. The kernel needs up to 11 KB for each signal that arrives (AMX), and there are 64."""
+"""Bytes. The kernel needs up to 11 KB for each signal that arrives (AMX), and there are 64
+signals."""
 
 
 class _Stack(ctypes.Structure):
-    """``stack_t`` in sigaltstack(2)."""
+    """The C structure ``stack_t`` of sigaltstack(2)."""
 
     _fields_ = (
         ("start", ctypes.c_void_p),
@@ -36,10 +43,9 @@ class _Stack(ctypes.Structure):
 
 
 def enlarge_signal_stack() -> None:
-    """Give the calling thread an alternate signal stack that all signals at once fit on.
+    """Give the calling thread a signal stack that is large enough for all signals at once.
 
-    faulthandler makes one, on which Python's handlers then run, too. It has room for few: signals
-    that were sent one after the other arrive on top of each other, and the process dies of SIGSEGV.
+    faulthandler installs one, on which Python's handlers then run, too, and which has room for few.
     Memory is taken only as far as it is used. Raises MachineError.
     """
     memory = mmap.mmap(-1, SIGNAL_STACK)
@@ -51,13 +57,16 @@ def enlarge_signal_stack() -> None:
 
 
 _signal_stacks: list[mmap.mmap] = []
-"""In use by the kernel."""
+"""The stacks in use by the kernel; they must not be freed."""
 
 
 def signal_number(text: str) -> int:
-    """What ``TERM``, ``SIGTERM``, ``sigterm`` or ``15`` mean. Raises UsageError."""
+    """Return the number of a signal: 15 for ``TERM``, ``SIGTERM``, ``sigterm`` or ``15``.
+
+    Raises UsageError, with a suggestion when another name is similar.
+    """
     known = signal.valid_signals()
-    # "signal 40" is how process.signal_name writes a real-time one.
+    # process.signal_name writes a real-time signal as "signal 40".
     name = text.upper().removeprefix("SIGNAL ").removeprefix("SIG")
     if name.isascii() and name.isdigit():
         if int(name) in known:
@@ -72,14 +81,14 @@ def signal_number(text: str) -> int:
 
 
 def is_in_terminal_foreground() -> bool:
-    """Whether the terminal sends us its own signals: WINCH when it is resized, INT at Ctrl-C.
+    """Return whether the terminal sends this process its own signals: WINCH, and INT at Ctrl-C.
 
-    It does so wherever our stdin comes from, hence /dev/tty.
+    The terminal does so wherever stdin comes from, hence /dev/tty is asked.
     """
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False  # ENXIO: we have none
+        return False  # ENXIO: this process has no terminal
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:
@@ -89,7 +98,8 @@ def is_in_terminal_foreground() -> bool:
 
 
 class SignalQueue:
-    """Collects ``wanted`` signals from its opening on. ``fd`` is readable when there is post."""
+    """A queue of the ``wanted`` signals, from its creation on. ``fd`` is readable when one
+    arrived."""
 
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
         self._pending: deque[int] = deque()
@@ -99,12 +109,13 @@ class SignalQueue:
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        """Handle a signal: append it, then wake the loop."""
         self._pending.append(signum)
-        with suppress(BlockingIOError):  # full: then there is something to read
+        with suppress(BlockingIOError):  # a full pipe wakes the loop anyway
             os.write(self._wake_fd, b".")
 
     def collect(self) -> list[signal.Signals]:
-        """All that came since the last call, in order."""
+        """Return all signals since the last call, in order."""
         try:
             while len(os.read(self.fd, 4096)) == 4096:
                 pass
@@ -116,6 +127,6 @@ class SignalQueue:
         return taken
 
     def close_copy(self) -> None:
-        """In a child: let go of the pipe."""
+        """Close the pipe, in a child."""
         os.close(self.fd)
         os.close(self._wake_fd)

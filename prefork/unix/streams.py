@@ -1,8 +1,18 @@
-"""Python's standard streams, which an app may replace or close, and the descriptors below them.
+"""Python's standard streams, which an app may replace or close, and the descriptors 0, 1 and 2.
 
 ``sys.stdout`` and ``sys.stderr`` may be None, closed, an ``io.StringIO``, a codecs writer, a tee,
-or any object with a ``write``. What was printed before may still be in ``sys.__stdout__``. So each
-stream is asked for what it can do, and nothing that an app put there makes a start or an end fail.
+or any object with a ``write``. Text that was printed before may still be in ``sys.__stdout__``. So
+each stream is asked for what it can do, and no object that an app put there makes a start or an end
+fail.
+
+Design
+------
+- **A descriptor that the app closed is opened at /dev/null after the import,** so that no socket of
+  prefork gets its number and the output of a library.
+- **A descriptor that became a file of the app's own stays as it is** when the master lets go of the
+  terminal, and the log says so.
+- **stdout of a worker is line-buffered when it goes to the log writer,** as on a terminal
+  (``enable_line_buffering``): a reader who follows the log sees a line when it was printed.
 """
 
 import os
@@ -14,18 +24,20 @@ from typing import Any
 from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
 
 FLUSH_TIMEOUT = 1.0
-"""Seconds for the reader of stdout to take what a process printed before its end."""
+"""Seconds that the reader of stdout has to take the last output of a process that ends."""
 
 
 def flush_streams() -> list[Exception]:
-    """Flush all of them; what went wrong with those that an app put there."""
+    """Flush all standard streams; return the exceptions of those that an app replaced."""
     return [error for stream in _streams() for error in _flush(stream, None)]
 
 
 def flush_before_exit() -> list[Exception]:
-    """The same, without waiting for ever on a pipe or terminal that nothing reads: a process that
-    ends is not to be held up by its last lines. Where it cannot be opened anew, a buffer
-    that is larger than the room may still block."""
+    """Flush all standard streams, waiting FLUSH_TIMEOUT seconds at most for a reader.
+
+    A process that ends must not be held up by its last output. Where a pipe or terminal cannot be
+    opened again, a buffer that is larger than the room may still block. Return the exceptions.
+    """
     for fd in (1, 2):
         _make_nonblocking(fd)
     deadline = monotonic() + FLUSH_TIMEOUT
@@ -33,18 +45,21 @@ def flush_before_exit() -> list[Exception]:
 
 
 def enable_line_buffering() -> None:
-    """From now on a line that is printed is written at once, as on a terminal."""
+    """Write each printed line at once from now on, as on a terminal."""
     for stream in _streams():
         try:
             if reconfigure := _get_attribute(stream, "reconfigure"):
                 reconfigure(line_buffering=True)
         except Exception:
-            continue  # it is closed, or detached from its buffer: nothing is buffered there
+            continue  # it is closed or detached from its buffer, so nothing is buffered
 
 
 def error_stream() -> Any:
-    """A text stream for errors with all that PEP 3333 asks of ``wsgi.errors``: sys.stderr, or where
-    the app put something less there, what it was before, or one for descriptor 2."""
+    """Return a text stream for ``wsgi.errors`` with the methods that PEP 3333 asks for.
+
+    That is sys.stderr, or, where the app put a lesser object there, the original one, or a new one
+    for descriptor 2.
+    """
     needed = ("write", "writelines", "flush")
     for stream in (sys.stderr, sys.__stderr__):
         if all(_get_attribute(stream, name) for name in needed) and _is_open(stream):
@@ -53,23 +68,28 @@ def error_stream() -> Any:
 
 
 def ensure_standard_descriptors() -> None:
-    """See that 0, 1 and 2 are open, if only at /dev/null: else the next socket gets that number,
-    and what an app or a library prints goes there."""
+    """Open descriptors 0, 1 and 2 at /dev/null where they are closed.
+
+    Otherwise the next socket would get that number, and the output of an app or a library would go
+    there.
+    """
     for fd in range(3):
         if _file_identity(fd) is None:
-            # The lowest free number, so it is this one.
+            # open(2) returns the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 class StandardDescriptors:
-    """What 1 and 2 lead to, to be replaced later unless the app put something of its own there."""
+    """A record of what descriptors 1 and 2 lead to, so that they can be replaced later."""
 
     def __init__(self) -> None:
         self._original = {fd: _file_identity(fd) for fd in (1, 2)}
 
     def replace(self, fd: int, new: int) -> bool:
-        """Put ``new`` at ``fd``; False: the app closed ``fd``, and a file or a connection of its
-        own has that number now, which is left alone."""
+        """Put ``new`` at ``fd``; return False if the app has put something of its own there.
+
+        The app closed ``fd``, and a file or a connection of its own has that number now.
+        """
         null = os.stat(os.devnull)
         if _file_identity(fd) not in (None, self._original[fd], (null.st_dev, null.st_ino)):
             return False
@@ -78,12 +98,16 @@ class StandardDescriptors:
 
 
 def _streams() -> Iterator[Any]:
+    """Yield each stream of sys once: the current ones, and those that Python made."""
     found = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     yield from {id(stream): stream for stream in found if stream is not None}.values()
 
 
 def _flush(stream: Any, deadline: float | None) -> list[Exception]:
-    """``deadline`` (monotonic): what has no room until then is given up."""
+    """Flush one stream; return the exceptions.
+
+    ``deadline`` (monotonic, seconds): what has no room until then is given up; None: wait.
+    """
     flush = _get_attribute(stream, "flush")
     if flush is None or not _is_open(stream):
         return []
@@ -95,14 +119,14 @@ def _flush(stream: Any, deadline: float | None) -> list[Exception]:
             except BlockingIOError:
                 if deadline is None:
                     raise
-                # The buffer keeps what had no room (io.BufferedWriter).
+                # io.BufferedWriter keeps the bytes that found no room.
     except Exception as error:
         return [error]
     return []
 
 
 def _get_attribute(stream: Any, name: str) -> Any:
-    """None: it has no such attribute, or raises whatever it likes instead of saying so."""
+    """Return an attribute of a stream; None if there is none, or if it raises any exception."""
     try:
         return getattr(stream, name, None)
     except Exception:
@@ -110,7 +134,7 @@ def _get_attribute(stream: Any, name: str) -> Any:
 
 
 def _is_open(stream: Any) -> bool:
-    """A TextIOWrapper that was detached from its buffer raises ValueError here."""
+    """Return whether a stream is open; a TextIOWrapper that was detached raises ValueError here."""
     try:
         return not stream.closed
     except AttributeError:
@@ -120,7 +144,7 @@ def _is_open(stream: Any) -> bool:
 
 
 def _has_room(stream: Any, deadline: float) -> bool:
-    """Waits for it; True as well where no descriptor is behind the stream."""
+    """Wait for room until the deadline; return whether there is. True without a descriptor."""
     try:
         fd = stream.fileno()
     except Exception:
@@ -137,6 +161,7 @@ def _file_identity(fd: int) -> tuple[int, int] | None:
 
 
 def _make_nonblocking(fd: int) -> None:
+    """Put a description that does not block in place of ``fd``, where the kernel grants one."""
     try:
         new = reopen_nonblocking(fd)
     except OSError:

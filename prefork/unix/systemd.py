@@ -1,4 +1,11 @@
-"""What systemd offers its services: sd_notify(3) and socket activation (sd_listen_fds(3))."""
+"""The interfaces of systemd for a service: sd_notify(3) and socket activation (sd_listen_fds(3)).
+
+Design
+------
+- **STATUS says "reload failed" without the reason,** and so do process titles: every user may read
+  them (proc(5)), and the last line of an exception may contain a password. The registry (mode
+  0700), the log and the control socket have the reason.
+"""
 
 import os
 import socket
@@ -13,9 +20,9 @@ _LISTEN_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
 class SystemdNotifier:
-    """The line to the service manager; silent when there is none.
+    """Send notifications to the service manager; without one all methods do nothing.
 
-    The variables are taken out of ``environ``: workers do not speak for the service.
+    The variables are removed from ``environ``, because workers must not notify for the service.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -27,35 +34,38 @@ class SystemdNotifier:
         self.watchdog_due_at = None if self.watchdog_interval is None else time.monotonic()
 
     def notify_ready(self) -> None:
-        """The service answers."""
+        """Send READY=1: the service accepts requests."""
         self._send("READY=1")
 
     def notify_reloading(self) -> None:
-        """A reload began; Type=notify-reload compares the time with its own signal."""
+        """Send RELOADING=1; Type=notify-reload compares the time with that of its own signal."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def notify_stopping(self) -> None:
-        """The service is going down."""
+        """Send STOPPING=1: the service is going down."""
         self._send("STOPPING=1")
 
     def notify_status(self, text: str) -> None:
-        """One line for ``systemctl status``. A line end in it would begin the next variable of
-        sd_notify(3), such as MAINPID."""
+        """Send one line for ``systemctl status``.
+
+        Line ends are escaped: the next line would be another variable of sd_notify(3), such as
+        MAINPID.
+        """
         self._send("STATUS=" + printable_line(text))
 
     def watchdog(self) -> None:
-        """Still alive."""
+        """Send WATCHDOG=1: the master is alive."""
         self._send("WATCHDOG=1")
 
     def feed_watchdog(self) -> None:
-        """The watchdog, if there is one and it is time."""
+        """Send WATCHDOG=1 if the service manager asked for it and the interval is over."""
         now = time.monotonic()
         if self.watchdog_interval is not None and now >= (self.watchdog_due_at or 0.0):
             self.watchdog_due_at = now + self.watchdog_interval
             self.watchdog()
 
     def notify_main_pid(self, pid: int) -> None:
-        """Who the main process is, after daemonizing."""
+        """Send MAINPID: the pid of the main process after it went to the background."""
         self._send(f"MAINPID={pid}")
 
     def _send(self, message: str) -> None:
@@ -70,7 +80,10 @@ class SystemdNotifier:
 
 
 def _watchdog_interval(found: MutableMapping[str, str]) -> float | None:
-    """Half of what systemd allows, in seconds, as sd_watchdog_enabled(3) recommends."""
+    """Return half of the interval that systemd allows, in seconds; None if it has no watchdog.
+
+    The half is recommended by sd_watchdog_enabled(3).
+    """
     usec, pid = found["WATCHDOG_USEC"], found["WATCHDOG_PID"]
     if not usec.isdigit() or int(usec) == 0 or (pid and pid != str(os.getpid())):
         return None
@@ -78,7 +91,8 @@ def _watchdog_interval(found: MutableMapping[str, str]) -> float | None:
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[int]:
-    """The descriptors that systemd opened for this process, taken out of ``environ``."""
+    """Return the descriptors that systemd opened for this process; its variables leave
+    ``environ``."""
     found = {name: environ.pop(name, "") for name in _LISTEN_VARIABLES}
     if found["LISTEN_PID"] != str(os.getpid()) or not found["LISTEN_FDS"].isdigit():
         return []

@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP socket (tcp(7), TCP_INFO; struct tcp_info of linux/tcp.h)."""
+"""Read the kernel's data about a TCP socket (tcp(7), TCP_INFO; struct tcp_info of linux/tcp.h)."""
 
 import socket
 import struct
@@ -11,10 +11,12 @@ _TCP, _INFO = socket.IPPROTO_TCP, socket.TCP_INFO
 
 
 def time_in_queue(accepted: int) -> float | None:
-    """Seconds that a connection waited to be accepted, to the millisecond; None: not known.
+    """Return how many seconds a connection waited to be accepted; None if unknown.
 
-    To be asked of its descriptor right after accept(2): nothing was sent yet, and the time since
-    something was sent counts from the birth of the socket, when its handshake was done.
+    The resolution is a millisecond.
+
+    To be called with its descriptor right after accept(2): nothing was sent yet, so the time since
+    the last data was sent counts from the creation of the socket, when its handshake was complete.
     """
     sock = socket.socket(fileno=accepted)
     try:
@@ -29,6 +31,6 @@ def time_in_queue(accepted: int) -> float | None:
 
 
 def queue_length(listening: socket.socket) -> int:
-    """How many connections wait to be accepted there. Raises OSError, struct.error: not known."""
+    """Return how many connections wait to be accepted. Raises OSError, struct.error if unknown."""
     info = listening.getsockopt(_TCP, _INFO, _UNACKED + _INT.size)
     return _INT.unpack_from(info, _UNACKED)[0]  # type: ignore[no-any-return]

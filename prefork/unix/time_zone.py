@@ -1,4 +1,4 @@
-"""The time zone of this machine, or of TZ (tzset(3))."""
+"""Find the time zone of this machine, or the one that TZ names (tzset(3))."""
 
 import io
 import os
@@ -10,7 +10,10 @@ LOCALTIME = "/etc/localtime"
 
 
 def local_zone() -> tzinfo:
-    """With its rules for summer time; what cannot be read means UTC, as in the C library."""
+    """Return the time zone with its rules for summer time.
+
+    TZ wins over /etc/localtime. A zone that cannot be read means UTC, as in the C library.
+    """
     name = os.environ.get("TZ")
     if name is None:
         return _from_file(LOCALTIME) or UTC
@@ -19,11 +22,12 @@ def local_zone() -> tzinfo:
         return _from_file(name) or UTC
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # KeyError: there is no zone of that name
+    except (ValueError, OSError, KeyError):  # KeyError: no zone has that name
         return _from_rule(name) or UTC
 
 
 def _from_file(path: str) -> tzinfo | None:
+    """Return the zone of a TZif file; None when it cannot be read."""
     try:
         with open(path, "rb") as file:
             return ZoneInfo.from_file(file, key=path)
@@ -32,8 +36,11 @@ def _from_file(path: str) -> tzinfo | None:
 
 
 def _from_rule(rule: str) -> tzinfo | None:
-    """From ``CET-1CEST,M3.5.0,M10.5.0/3``, as the last line of a file that says nothing else
-    (tzfile(5))."""
+    """Return the zone of a POSIX rule such as ``CET-1CEST,M3.5.0,M10.5.0/3``; None for nonsense.
+
+    The rule becomes the footer of a TZif file without any transitions (tzfile(5)), which is the
+    only way that zoneinfo accepts a rule.
+    """
     header = b"TZif2" + bytes(15) + struct.pack(">6L", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
     try:
         file = io.BytesIO(header + header + b"\n" + rule.encode() + b"\n")
