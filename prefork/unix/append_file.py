@@ -51,10 +51,9 @@ def open_append(path: str) -> int:
 def prepare_log(path: str) -> None:
     """Create or check the log at ``path``, and make the workers' user its owner.
 
-    Raises MachineError when it cannot be written or belongs to another user.
-
     A file that existed before changes its owner only where no other user could have put it there.
-    Devices and fifos keep their owner, and a fifo needs no reader yet.
+    Devices and fifos keep their owner, and a fifo needs no reader yet. Raises MachineError when the
+    log cannot be written, or when another user could have put it there.
     """
     log = _open(path)
     try:

@@ -85,7 +85,7 @@ class ControlConnection:
 
     @property
     def is_owner(self) -> bool:
-        """Whether the client is root or the owner of the master, and so may use every verb."""
+        """Return whether the client is root or the owner of the master, and so may use every verb."""
         return self.uid in (0, os.geteuid())
 
     def is_in_group(self, gid: int) -> bool:

@@ -18,8 +18,8 @@ from prefork.unix.streams import StandardDescriptors, ensure_standard_descriptor
 class ForegroundProcess:
     """The daemon's end of the pipe to the foreground process that waits.
 
-    ``fd`` -1 means that there is none: the master itself runs in the foreground. Then all methods
-    do nothing.
+    ``fd`` -1 means that there is none: the master itself runs in the foreground, and no method
+    reports anything.
     """
 
     def __init__(self, fd: int) -> None:
@@ -62,10 +62,8 @@ class ForegroundProcess:
 def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
     """Continue in a background process, in a session of its own.
 
-    Return its pipe to the foreground process.
-
-    The foreground process does not return: it closes the descriptors ``to_close``, waits for the
-    report and exits.
+    Return the pipe to the foreground process. That process itself does not return from here: it
+    closes the descriptors ``to_close``, waits for the report and exits.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()

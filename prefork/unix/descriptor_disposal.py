@@ -55,7 +55,7 @@ class PeekedMessage:
     extra: Sequence[tuple[int, int, bytes]]
     has_descriptors: bool
     is_truncated: bool
-    """Whether the message is a packet that is longer than the size that was asked for."""
+    """True for a packet that is longer than the size that was asked for."""
 
 
 class UnexpectedDescriptorError(ValueError):

@@ -130,7 +130,7 @@ class Directory:
 
     @property
     def is_private(self) -> bool:
-        """Whether only root and the user of this process may create entries in it."""
+        """Return whether only root and the user of this process may create entries in it."""
         status = self.status
         return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 

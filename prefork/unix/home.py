@@ -172,7 +172,7 @@ class RegistryEntry:
 
     @property
     def is_manageable(self) -> bool:
-        """Whether this process may change the app: it is root or the owner."""
+        """Return whether this process may change the app: it is root or the owner."""
         return os.geteuid() in (0, self.owner)
 
     def require_manageable(self) -> None:

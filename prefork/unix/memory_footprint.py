@@ -63,7 +63,7 @@ def child_pids(pid: int) -> list[int]:
 
 
 _HAS_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-"""Whether the kernel was built with CONFIG_PROC_CHILDREN, as most are."""
+"""True if the kernel was built with CONFIG_PROC_CHILDREN, as most are."""
 
 
 def related_pids(pid: int, adopted: list[int]) -> list[int]:

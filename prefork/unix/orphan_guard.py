@@ -123,10 +123,9 @@ class OrphanGuard:
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_IGN)
         unblock_signals()
-        for (
-            pid,
-            session,
-        ) in self._sessions.items():  # many go to the same, and are closed one by one
+        # Several sessions may forward to one descriptor. Each gets a duplicate of its own, because
+        # sessions are removed, and their descriptors closed, one by one.
+        for pid, session in self._sessions.items():
             self._sessions[pid] = replace(session, stderr_target=os.dup(session.stderr_target))
         self._keep_only(sock.fileno())
         while True:
