@@ -85,7 +85,7 @@ class ControlConnection:
 
     @property
     def is_owner(self) -> bool:
-        """Return whether the client is root or the owner of the master, and so may use every verb."""
+        """Return whether the client may use every verb: it is root or the owner of the master."""
         return self.uid in (0, os.geteuid())
 
     def is_in_group(self, gid: int) -> bool:

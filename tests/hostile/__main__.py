@@ -1,4 +1,4 @@
-"""How long a ping takes while a child does its worst: ``scripts/hostile [--seconds N] [WORD]``."""
+"""Measure how long a ping takes during each attack: ``scripts/hostile [--seconds N] [WORD]``."""
 
 import argparse
 import statistics
@@ -8,7 +8,7 @@ from tests.hostile.siege import ATTACKS, besiege, is_possible
 
 
 def main() -> int:
-    """One line an attack; 1 when a master did not hold out."""
+    """Print one line for each attack; return 1 if a master did not hold out."""
     parser = argparse.ArgumentParser(prog="scripts/hostile", description=__doc__)
     parser.add_argument("word", nargs="?", default="", help="only attacks with this in their name")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each attack")

@@ -1,7 +1,7 @@
 """The attacks: each is a function that runs in a child of a real master, and never returns.
 
-A copy of this file lies beside the app that the master serves, so it imports nothing of the tests.
-The channels are found as code in that process would find them: among the objects that there are.
+A copy of this file is put beside the app that the master serves, so it imports nothing of the
+tests. The attacks find the channels as any code in that process could: among the objects in memory.
 """
 
 import array
@@ -35,7 +35,7 @@ RANDOM = random.Random(int(os.environ.get("ATTACK_SEED", "1")))
 
 
 def found(kind: str) -> Any:
-    """The object of this class that this process has."""
+    """Return the object of this class that this process has."""
     for each in gc.get_objects():
         if f"{type(each).__module__}.{type(each).__name__}" == kind:
             return each
@@ -43,7 +43,7 @@ def found(kind: str) -> Any:
 
 
 def bytes_of_any_kind() -> Iterator[bytes]:
-    """Random bytes, and texts that are almost right."""
+    """Yield random bytes, and texts that are almost valid."""
     says = ["ready", "failed", "drained", "done", "talk", "logs", "outlet", "sing", 5, None, [], {}]
     numbers = [0, 1, -1, 2**63, 1e300, math.nan, math.inf, "1", None, [1], {}, True]
     while True:
@@ -58,7 +58,7 @@ def bytes_of_any_kind() -> Iterator[bytes]:
 
 
 def lingering() -> int:
-    """A TCP socket that takes an hour to close, for whatever process closes the last copy of it."""
+    """Return a TCP socket that takes an hour to close for the process that closes its last copy."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -78,7 +78,7 @@ _FAR: list[socket.socket] = []
 
 
 def some_descriptors() -> list[int]:
-    """New ones, of kinds that may be awkward to their receiver; the caller closes them."""
+    """Return new descriptors of awkward kinds; the caller closes them."""
     reader, writer = os.pipe()
     one, other = socket.socketpair()
     made = [reader, writer, one.detach(), other.detach(), os.memfd_create("gift"), lingering()]
@@ -87,7 +87,7 @@ def some_descriptors() -> list[int]:
 
 
 def with_descriptors(end: socket.socket, data: bytes, credentials: bool = False) -> None:
-    """Send that, with some descriptors, and let go of all of them."""
+    """Send ``data`` with some descriptors, and close all of them."""
     fds = some_descriptors()
     sent = fds[: RANDOM.randrange(len(fds) + 1)]
     extra: list[Any] = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sent))]
@@ -100,12 +100,12 @@ def with_descriptors(end: socket.socket, data: bytes, credentials: bool = False)
         sent = []
     for fd in fds:
         if fd not in sent:
-            do_not_linger(fd)  # it would be us who waits
+            do_not_linger(fd)  # else this process would wait for the close
         os.close(fd)
 
 
 def do_not_linger(fd: int) -> None:
-    """If it is a socket."""
+    """Turn SO_LINGER off if ``fd`` is a socket."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
 
@@ -114,7 +114,8 @@ def do_not_linger(fd: int) -> None:
 
 
 def shrink_and_punch() -> None:
-    """Take the scoreboard's memory away, or write the master's part of it, by all known ways."""
+    """Try to take the scoreboard's memory away, or to write the master's part, in all known
+    ways."""
     row = found("prefork.unix.scoreboard.Row")
     while True:
         for name in os.listdir("/proc/self/fd"):
@@ -135,8 +136,10 @@ def shrink_and_punch() -> None:
 
 
 def reopened(name: str) -> int:
-    """The same file, opened for writing; -1 if that is refused. Only of shared memory: a terminal
-    or a pipe is not to be kept open."""
+    """Return a descriptor of the same file for writing; -1 if that is refused.
+
+    Only shared memory is opened: a terminal or a pipe must not be kept open.
+    """
     with contextlib.suppress(OSError):
         if "memfd:" in os.readlink(f"/proc/self/fd/{name}"):
             return os.open(f"/proc/self/fd/{name}", os.O_RDWR | os.O_NONBLOCK)
@@ -144,7 +147,7 @@ def reopened(name: str) -> int:
 
 
 def mappings(name: str) -> list[tuple[int, int]]:
-    """Where files of that name are mapped."""
+    """Return where files of that name are mapped."""
     with open("/proc/self/maps") as maps:
         lines = [line for line in maps if name in line]
     ends = [re.match(r"([0-9a-f]+)-([0-9a-f]+)", line) for line in lines]
@@ -152,7 +155,7 @@ def mappings(name: str) -> list[tuple[int, int]]:
 
 
 def scribble() -> None:
-    """Any bits into all rows and all loads, for ever."""
+    """Write random bits into all rows and all loads, without end."""
     row = found("prefork.unix.scoreboard.Row")
     start, _ = next(
         place for place in mappings("memfd:prefork-workers") if place[1] - place[0] > 1 << 20
@@ -170,7 +173,7 @@ def scribble() -> None:
 
 
 def fill_the_queue() -> None:
-    """Messages that are no connections into the queue that all workers share."""
+    """Put messages that are no connections into the queue that all workers share."""
     queue = found("prefork.unix.shared_queue.SharedQueue")
     end = queue._sender
     queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -182,14 +185,15 @@ def fill_the_queue() -> None:
 
 
 def leave_lingering_ones_behind() -> None:
-    """Strand connections that linger: fill the queue, say that no worker shares, and die."""
+    """Fill the shared queue with connections that linger, declare that no worker shares, and
+    exit."""
     queue = found("prefork.unix.shared_queue.SharedQueue")
     row = found("prefork.unix.scoreboard.Row")
     shares = 11
     for _ in range(40):
         fd = lingering()
-        nobody = type("Nobody", (), {"client": None, "server": None})()
-        if not queue.give(fd, socket.AF_INET, nobody):
+        addresses = type("Addresses", (), {"client": None, "server": None})()
+        if not queue.put(fd, socket.AF_INET, addresses):
             do_not_linger(fd)
         os.close(fd)
     row.counts[shares] = 0
@@ -198,29 +202,29 @@ def leave_lingering_ones_behind() -> None:
 
 
 def shut_the_queue_down() -> None:
-    """Nothing can be shared any more."""
+    """Shut the shared queue down, so that no connection can be shared any more."""
     found("prefork.unix.shared_queue.SharedQueue").socket.shutdown(socket.SHUT_RDWR)
     rest()
 
 
 def flood_of_line_ends() -> None:
-    """On the ready pipe."""
+    """Write line ends to the ready pipe without end."""
     write_for_ever(itertools.repeat(b"\n" * 65536))
 
 
 def flood_of_messages() -> None:
-    """Right ones, on the ready pipe."""
+    """Write valid messages to the ready pipe without end."""
     right = b'{"say": "worn", "text": "again"}\n{"say": "ready"}\n{"say": "leaving"}\n'
     write_for_ever(itertools.repeat(right * 1000))
 
 
 def flood_without_an_end() -> None:
-    """A line of any length, on the ready pipe."""
+    """Write one endless line to the ready pipe."""
     write_for_ever(itertools.repeat(b"x" * 65536))
 
 
 def any_bytes() -> None:
-    """On the ready pipe."""
+    """Write random bytes to the ready pipe."""
     write_for_ever(data + b"\n" * RANDOM.randrange(3) for data in bytes_of_any_kind())
 
 
@@ -234,15 +238,16 @@ def write_for_ever(chunks: Iterator[bytes]) -> None:
 
 
 def rest() -> None:
-    """Until the end."""
+    """Wait until the process is killed."""
     threading.Event().wait()
 
 
-# Auxiliary processes. Each gets its end of the line to the master.
+# Auxiliary processes. Each gets its end of the channel to the master.
 
 
 def line_of_any_bytes(end: socket.socket) -> None:
-    """Beginning with another kind each time that the master replaces us; a few make sense."""
+    """Send random messages; start with another kind each time that the master replaces the
+    process."""
     sent = bytes_of_any_kind()
     for _ in range(RANDOM.randrange(7)):
         next(sent)
@@ -254,13 +259,14 @@ def line_of_any_bytes(end: socket.socket) -> None:
 
 
 def line_of_descriptors(end: socket.socket) -> None:
-    """Right messages with descriptors that linger."""
+    """Send valid messages with descriptors that linger."""
     while True:
         with_descriptors(end, b'{"say": "logs"}')
 
 
 def line_of_talks(end: socket.socket) -> None:
-    """More talks than anything needs, each with a question, and their ends are kept."""
+    """Open more control sessions than any process needs, send a request on each and keep them
+    open."""
     kept: list[int] = []
     end.setblocking(True)
     for number in itertools.count():
@@ -275,13 +281,13 @@ def line_of_talks(end: socket.socket) -> None:
 
 
 def line_that_is_closed(end: socket.socket) -> None:
-    """And its process lives on."""
+    """Close the channel while the process lives on."""
     end.shutdown(socket.SHUT_RDWR)
     rest()
 
 
 def pipe_of_any_bytes(fd: int) -> None:
-    """A watcher's."""
+    """Write random bytes to the pipe of a watcher."""
     sent = bytes_of_any_kind()
     for _ in range(RANDOM.randrange(7)):
         next(sent)
@@ -294,7 +300,7 @@ def pipe_of_any_bytes(fd: int) -> None:
 
 
 def notices() -> None:
-    """On the notify socket: any bytes, and descriptors that linger."""
+    """Send random bytes, and descriptors that linger, to the notify socket."""
     address = "\0" + os.environ["NOTIFY_SOCKET"][1:]
     end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     end.connect(address)
@@ -311,7 +317,7 @@ def notices() -> None:
 
 
 def talk(path: str) -> None:
-    """Any bytes, requests that are almost right, and descriptors that linger."""
+    """Send random bytes, requests that are almost valid, and descriptors that linger."""
     verbs = ["ping", "show", "why", "scale", "signal", "plan", "events", "stop", "wait", "sing", 5]
     for data in bytes_of_any_kind():
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as end:
@@ -345,8 +351,10 @@ LINES: dict[str, Callable[[socket.socket], None]] = {
 
 
 def begin() -> None:
-    """In a worker: the attack that the environment names, from its first slot only, and when it is
-    ready, because a worker that fails before ends the start."""
+    """Start the attack that the environment names, in the worker of slot 0 once it is ready.
+
+    A worker that fails before it is ready would end the start.
+    """
 
     def life() -> None:
         while not found("prefork.worker.master_channel.MasterChannel").is_ready:

@@ -17,10 +17,10 @@ from tests.hostile import attacks
 from tests.live.harness import PATIENCE, Server, shared_folder, wait_for
 
 OTHER, GROUP = 65534, 54321
-"""The user that children run as, and the group that may ask the master."""
+"""The user that children run as, and the group that may use the control socket."""
 
 OTHERS: dict[str, Any] = {"user": OTHER, "group": OTHER, "extra_groups": [GROUP]}
-"""How a client is run."""
+"""Arguments of subprocess.Popen that run a client as the other user."""
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -36,13 +36,16 @@ def app(environ, start_response):
 """
 
 MOST_LOGGED = 1024 * 1024
-"""Bytes of the master's log: what repeats is told once."""
+"""Bytes of the master's log at most: an event that repeats is logged once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """``by``: worker, status, writer, watcher, program or client; ``name`` in attacks.py;
-    ``options`` of the master. ``tells``: what the master's log has to say of it."""
+    """One attack: the process that attacks, its function in attacks.py, and the master's options.
+
+    ``by``: worker, status, writer, watcher, program or client. ``tells``: the text that the
+    master's log must contain.
+    """
 
     by: str
     name: str
@@ -82,14 +85,14 @@ ATTACKS = (
 
 @dataclass(slots=True)
 class Report:
-    """Seconds that each ping took, and bytes that the master logged."""
+    """The seconds that each ping took, and the bytes that the master logged."""
 
     pings: list[float] = field(default_factory=list)
     logged: int = 0
 
 
 def besiege(attack: Attack, seconds: float) -> Report:
-    """Run the attack for so long. Raises AssertionError when the master does not hold out."""
+    """Run the attack for ``seconds``. Raises AssertionError if the master does not hold out."""
     with shared_folder() as folder:
         (folder / "home").mkdir()
         (folder / "web.py").write_text(APP if attack.by == "worker" else APP.split("\n\n\n")[1])
@@ -155,7 +158,7 @@ def _hold_out(attack: Attack, server: Server, folder: Path, seconds: float) -> R
 
 
 def ask(path: Path, verb: str) -> dict[str, object]:
-    """One verb of the control protocol, within the patience of a test."""
+    """Send one verb over the control protocol, within the patience of a test."""
     with socket.socket(socket.AF_UNIX) as end:
         end.settimeout(PATIENCE)
         end.connect(str(path))
@@ -177,13 +180,14 @@ def _serves(server: Server) -> None:
 
 
 def is_possible() -> bool:
-    """Whether this user may become another one, and that one can run a Python."""
+    """Return whether this user may become another one, and whether that one can run Python."""
     return os.geteuid() == 0 and python_for_others() is not None
 
 
 @cache
 def python_for_others() -> str | None:
-    """That of a virtual environment may be in a folder that other users cannot enter."""
+    """Return an interpreter that other users can run; that of a virtual environment may be out of
+    reach."""
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         try:
             command = [python, "-c", "import array, socket"]

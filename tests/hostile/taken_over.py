@@ -1,7 +1,5 @@
-"""A prefork whose auxiliary process was taken over: ``python taken_over.py PROCESS ATTACK …``.
-
-The master is the real one; only what that child does with its life is an attacker's.
-"""
+"""Run prefork with an auxiliary process that attacks it: ``python taken_over.py PROCESS ATTACK
+…``."""
 
 import os
 import sys
@@ -15,13 +13,14 @@ from tests.hostile import attacks
 
 
 def begin() -> None:
-    """First in that process: another attack each time that it is replaced."""
+    """Choose the attack; called first in that process, another one each time that it is
+    replaced."""
     attacks.RANDOM.seed(os.getpid())
     unblock_signals()
 
 
 def take_over(process: str, attack: str) -> None:
-    """``process``: status, writer or watcher."""
+    """Replace the code of ``process``: status, writer or watcher."""
 
     def serve(birth: Any) -> int:
         begin()
@@ -48,7 +47,7 @@ def take_over(process: str, attack: str) -> None:
 
 
 def main() -> None:
-    """The rest of the words are the command's."""
+    """Run the command with the remaining arguments."""
     process, attack, *words = sys.argv[1:]
     take_over(process, attack)
     sys.argv[1:] = words

@@ -1,4 +1,4 @@
-"""Full disks and limits of size: each verb tells what the machine refused."""
+"""Full disks and limits of file sizes: each verb reports what the machine refused."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 @contextmanager
 def small_disk(where: Path) -> Iterator[Path]:
-    """A file system of a few pages. Root only."""
+    """Yield a file system of a few pages. Needs root."""
     where.mkdir()
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=32k,mode=755", "small", str(where)],
@@ -54,7 +54,7 @@ def fill(folder: Path) -> None:
 def run_to(
     home: Home, stdout: str, *words: str, unbuffered: str = "", err: str = ""
 ) -> tuple[int, str]:
-    """Exit code and stderr of a verb whose stdout is that file."""
+    """Run a verb whose stdout is the file ``stdout``; return its exit code and stderr."""
     with open(stdout, "wb") as out, open(err or os.devnull, "wb") as err_file:
         done = subprocess.run(
             [sys.executable, "-m", "prefork", *words],
@@ -87,7 +87,7 @@ READING = [
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_stdout_on_a_full_disk(home: Home, unbuffered: str) -> None:
+def test_stdout_on_a_full_disk_is_a_machine_error(home: Home, unbuffered: str) -> None:
     home.start()
     for words in READING:
         code, said = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
@@ -97,7 +97,7 @@ def test_stdout_on_a_full_disk(home: Home, unbuffered: str) -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_verb_does_its_work_all_the_same(home: Home, unbuffered: str) -> None:
+def test_a_verb_does_its_work_although_its_stdout_is_full(home: Home, unbuffered: str) -> None:
     home.start("one")
     home.start("two")
     for words in (("reload", "all"), ("scale", "one", "2"), ("stop", "one", "two")):
@@ -111,19 +111,19 @@ def test_a_verb_does_its_work_all_the_same(home: Home, unbuffered: str) -> None:
     assert fetch(home.app("one")) == fetch(home.app("two")) == b"one"
 
 
-def test_a_watch_ends_when_nothing_can_be_shown(home: Home) -> None:
+def test_a_watching_verb_ends_when_its_stdout_is_full(home: Home) -> None:
     home.start()
     for words in (("list", "--watch", "--json"), ("logs", "-f", "web")):
         code, said = run_to(home, "/dev/full", *words)
         assert (code, BUG in said) == (111, False), said
 
 
-def test_stderr_on_a_full_disk(home: Home) -> None:
+def test_stderr_on_a_full_disk_keeps_the_exit_code(home: Home) -> None:
     assert run_to(home, os.devnull, "reload", "nothing", err="/dev/full")[0] == 100
     assert run_to(home, "/dev/full", "list", err="/dev/full")[0] == 111
 
 
-def test_a_pipe_without_a_reader_is_no_error_of_the_machine(home: Home) -> None:
+def test_a_closed_pipe_is_no_machine_error(home: Home) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -139,8 +139,8 @@ def test_a_pipe_without_a_reader_is_no_error_of_the_machine(home: Home) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_several_apps_are_told_once_each(home: Home, tmp_path: Path) -> None:
-    """Masters are forked while a part of the text still waits to be written."""
+def test_each_of_several_apps_is_reported_once(home: Home, tmp_path: Path) -> None:
+    """Masters are forked while a part of the text is still in the buffer."""
     home.write(
         "apps.toml", "".join(f'[apps.{n}]\napp = "web:app"\nbind = ["127.0.0.1:0"]\n' for n in "ab")
     )
@@ -154,7 +154,7 @@ def test_several_apps_are_told_once_each(home: Home, tmp_path: Path) -> None:
 
 
 @as_root
-def test_files_on_a_full_disk(home: Home, tmp_path: Path) -> None:
+def test_a_failed_write_on_a_full_disk_leaves_no_file(home: Home, tmp_path: Path) -> None:
     with small_disk(tmp_path / "small") as small:
         home.home = small / "home"
         home.client.home = home.home
@@ -187,8 +187,8 @@ OTHER_APP = ("-b", "127.0.0.1:0", "--name", "other", "web:app")
 
 
 @pytest.mark.parametrize("limit", [0, 1, 64, 512, 4096])
-def test_a_limit_of_the_size_of_files(home: Home, limit: int, tmp_path: Path) -> None:
-    """``ulimit -f``: what does not start says why, and what does, serves."""
+def test_a_limit_of_the_file_size_is_reported(home: Home, limit: int, tmp_path: Path) -> None:
+    """``ulimit -f``: an app that does not start says why, and one that does serves requests."""
     home.start()
     verbs = (
         ("start", *OTHER_APP),

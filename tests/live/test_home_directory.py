@@ -1,4 +1,4 @@
-"""Users without a home directory, and the variables of the user that workers run as."""
+"""Users without a home directory, and the environment variables of the workers' user."""
 
 import json
 import os
@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Server, command, serving, shared_folder
+from tests.pure.children import as_root
 
 STRANGER = "4000000001"
-"""A user id that no list knows."""
+"""A user id without an entry in the user database."""
+
+OTHER = pwd.getpwuid(65534)
+"""A user that has an entry."""
 
 APP = """\
 import json, os
@@ -22,12 +26,10 @@ def app(environ, start_response):
     return [json.dumps(dict(os.environ)).encode()]
 """
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder in which every user may make files."""
+    """Yield a folder in which every user may create files."""
     with shared_folder() as made:
         (made / "web.py").write_text(APP)
         made.chmod(0o1777)
@@ -36,7 +38,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def homeless(folder: Path) -> list[str]:
-    """How to run a command as a user without an entry in the list and without HOME."""
+    """Return a prefix that runs a command as a user without an entry and without HOME."""
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0 or setpriv is None:
         pytest.skip("needs root and setpriv")
@@ -55,7 +57,7 @@ def variables(server: Server) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("words", [("list",), ("start", "web:app"), ("stop", "all"), ("save",)])
-def test_a_verb_says_that_there_is_no_home(
+def test_a_verb_reports_a_missing_home_directory(
     folder: Path, homeless: list[str], words: tuple[str, ...]
 ) -> None:
     ended = command(*words, cwd=folder, prefix=homeless)
@@ -65,7 +67,7 @@ def test_a_verb_says_that_there_is_no_home(
     assert not (folder / "~").exists()
 
 
-def test_it_serves_all_the_same(folder: Path, homeless: list[str]) -> None:
+def test_an_app_serves_without_a_home_directory(folder: Path, homeless: list[str]) -> None:
     with serving(folder, "web:app", prefix=homeless) as server:
         server.wait_log("WARNING .*has no home directory.*; the app serves, but is in no list")
         assert server.get()[0] == 200
@@ -73,7 +75,7 @@ def test_it_serves_all_the_same(folder: Path, homeless: list[str]) -> None:
         assert server.stop() == 0
 
 
-def test_a_watched_folder_needs_no_home_either(folder: Path, homeless: list[str]) -> None:
+def test_watching_files_needs_no_home_directory(folder: Path, homeless: list[str]) -> None:
     with serving(folder, "web:app", "--watch", prefix=homeless) as server:
         server.wait_log("INFO watching /")
         assert server.stop() == 0
@@ -81,26 +83,25 @@ def test_a_watched_folder_needs_no_home_either(folder: Path, homeless: list[str]
 
 @as_root
 def test_workers_get_the_variables_of_their_user(folder: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
-    with serving(folder, "web:app", "-u", "nobody") as server:
+    with serving(folder, "web:app", "-u", OTHER.pw_name) as server:
         found = variables(server)
-        assert found["HOME"] == nobody.pw_dir
-        assert found["LOGNAME"] == found["USER"] == "nobody"
+        assert found["HOME"] == OTHER.pw_dir
+        assert found["LOGNAME"] == found["USER"] == OTHER.pw_name
 
 
 @as_root
-def test_a_user_without_an_entry_has_a_home_too(folder: Path) -> None:
+def test_a_user_without_an_entry_gets_a_home_too(folder: Path) -> None:
     with serving(folder, "web:app", "-u", STRANGER, "-g", STRANGER) as server:
         found = variables(server)
         assert (found["HOME"], found["LOGNAME"], found["USER"]) == ("/", STRANGER, STRANGER)
 
 
 @as_root
-def test_what_the_settings_say_wins(folder: Path) -> None:
-    with serving(folder, "web:app", "-u", "nobody", "-e", "HOME=/srv") as server:
+def test_variables_of_the_settings_win(folder: Path) -> None:
+    with serving(folder, "web:app", "-u", OTHER.pw_name, "-e", "HOME=/srv") as server:
         assert variables(server)["HOME"] == "/srv"
 
 
-def test_without_a_user_the_variables_stay(folder: Path) -> None:
+def test_without_a_user_option_the_variables_stay(folder: Path) -> None:
     with serving(folder, "web:app", env={"HOME": "/somewhere"}) as server:
         assert variables(server)["HOME"] == "/somewhere"

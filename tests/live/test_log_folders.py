@@ -1,7 +1,7 @@
-"""Log folders of the workers' user: a master of root is not led elsewhere by it.
+"""Log folders of the workers' user: a master of root writes and reads nothing elsewhere.
 
-Each test does what an attacker with the rights of the workers would do, and looks at a file that
-only root may read and change.
+Each test does what an attacker with the rights of the workers would do, and checks a file that only
+root may read and change.
 """
 
 import gzip
@@ -16,11 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from prefork.unix.identity import describe_user
 from tests.live.harness import PATIENCE, shared_folder, wait_for
 from tests.live.home import Home, fetch, temporary_home
 from tests.pure.children import as_root
 
 OTHER = 65534
+OTHER_USER = describe_user(OTHER)
 SECRET = b"only root may read this\n"
 APP = """\
 def app(environ, start_response):
@@ -34,7 +36,8 @@ pytestmark = as_root
 
 @dataclass
 class Site:
-    """An app that logs into ``logs``, a folder of the workers' user. ``secret`` is root's."""
+    """An app that logs into ``logs``, a folder of the workers' user. ``secret`` is a file of
+    root."""
 
     home: Home
     folder: Path
@@ -55,7 +58,7 @@ class Site:
         return self.logs / "web.out"
 
     def leaked(self) -> list[str]:
-        """Files of the folder in which the secret is, if only compressed."""
+        """Return the files of the folder that contain the secret, also compressed."""
         return [each.name for each in self.logs.iterdir() if SECRET in content(each)]
 
     def untouched(self) -> bool:
@@ -88,9 +91,9 @@ def site() -> Iterator[Site]:
         secret.chmod(0o600)
         with temporary_home(folder) as home:
             home.write("web.py", APP)
-            made = Site(home, folder, logs, secret)
-            yield made
-            assert made.untouched()
+            site = Site(home, folder, logs, secret)
+            yield site
+            assert site.untouched()
 
 
 def theirs(path: Path) -> None:
@@ -113,7 +116,8 @@ def a_fifo(path: Path, secret: Path) -> None:
 
 
 def a_hard_link(path: Path, secret: Path) -> None:
-    """To a file of theirs: the kernel refuses one to root's (fs.protected_hardlinks)."""
+    """Link to another file of that user: the kernel refuses one to root's
+    (fs.protected_hardlinks)."""
     own = path.with_name("of theirs")
     own.touch()
     theirs(own)
@@ -149,7 +153,7 @@ def test_the_log_writer_is_the_owner_of_the_folder(site: Site) -> None:
     assert log_writer(site).uids().effective == OTHER
 
 
-def test_in_a_folder_of_roots_it_stays_root(site: Site) -> None:
+def test_in_a_folder_of_root_the_log_writer_stays_root(site: Site) -> None:
     os.chown(site.logs, 0, 0)
     site.start()
     site.log_something()
@@ -157,8 +161,8 @@ def test_in_a_folder_of_roots_it_stays_root(site: Site) -> None:
     assert site.output.stat().st_uid == 0
 
 
-def test_what_a_writer_of_root_left_there_is_put_away(site: Site) -> None:
-    """As versions before wrote it."""
+def test_files_that_a_log_writer_of_root_left_are_archived(site: Site) -> None:
+    """Versions before the first release wrote such files."""
     site.output.write_text("before\n")
     site.output.chmod(0o640)
     site.start()
@@ -168,7 +172,9 @@ def test_what_a_writer_of_root_left_there_is_put_away(site: Site) -> None:
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("name", ["web.out.1", "web.out.1.gz.new", "web.out.2.gz"])
-def test_old_logs_that_are_none(site: Site, name: str, trick: Trick) -> None:
+def test_rotation_follows_no_entry_that_another_user_put_there(
+    site: Site, name: str, trick: Trick
+) -> None:
     site.start("--log-rotate-size", "1m")
     site.log_something()
     trick(site.logs / name, site.secret)
@@ -184,7 +190,7 @@ def test_old_logs_that_are_none(site: Site, name: str, trick: Trick) -> None:
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("verb", ["rotate", "flush", "reopen"])
 @pytest.mark.parametrize("name", ["log", "web.out"])
-def test_a_log_that_was_exchanged(site: Site, name: str, verb: str, trick: Trick) -> None:
+def test_an_exchanged_log_is_not_written(site: Site, name: str, verb: str, trick: Trick) -> None:
     site.start("--log-file", str(site.logs / "log"))
     site.log_something()
     (site.logs / name).rename(site.logs / "away")
@@ -197,8 +203,8 @@ def test_a_log_that_was_exchanged(site: Site, name: str, verb: str, trick: Trick
     assert site.home.run_ok("stop", "web") == "web: stopped\n"
 
 
-def test_a_file_of_roots_is_not_given_away_where_others_can_put_it(site: Site) -> None:
-    """They rename what root left in a folder of theirs."""
+def test_a_file_of_root_keeps_its_owner_where_others_could_have_put_it(site: Site) -> None:
+    """They rename a file that root left in a folder of theirs."""
     site.start("--log-file", str(site.logs / "log"))
     assert (site.logs / "log").stat().st_uid == OTHER
     (site.logs / "log").unlink()
@@ -210,7 +216,7 @@ def test_a_file_of_roots_is_not_given_away_where_others_can_put_it(site: Site) -
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o600)
 
 
-def test_a_folder_that_was_exchanged(site: Site) -> None:
+def test_an_exchanged_folder_is_not_written(site: Site) -> None:
     private = site.folder / "private"
     private.mkdir(mode=0o700)
     (private / "web.out").write_bytes(SECRET)
@@ -229,11 +235,11 @@ def test_a_folder_that_was_exchanged(site: Site) -> None:
     assert [each.name for each in private.iterdir()] == ["web.out"]
     site.home.run_ok("stop", "web")
     said = site.home.run_failing(111, "start", "web")
-    assert "is a symlink of user nobody's to a directory of another user's" in said
+    assert f"is a symlink of {OTHER_USER}'s to a directory of another user's" in said
 
 
-def test_a_folder_that_was_made_anew_is_found_again(site: Site) -> None:
-    """As by an operator: the log writer follows, and is whose the new folder is."""
+def test_a_folder_that_was_created_again_is_found(site: Site) -> None:
+    """As an operator does: the log writer follows, and becomes the owner of the new folder."""
     site.start()
     site.log_something()
     site.logs.rename(site.logs.with_name("away"))
@@ -244,8 +250,8 @@ def test_a_folder_that_was_made_anew_is_found_again(site: Site) -> None:
     assert site.output.stat().st_uid == OTHER
 
 
-def test_symlinks_that_operators_make_still_lead_to_the_folder(site: Site) -> None:
-    """Root's own, and one of the user to whom the folder belongs."""
+def test_symlinks_of_operators_still_lead_to_the_folder(site: Site) -> None:
+    """One symlink is root's, the other belongs to the owner of the folder."""
     (site.folder / "roots").symlink_to(site.logs.parent)
     current = site.logs.parent / "current"
     a_symlink(current, site.logs)
@@ -256,7 +262,7 @@ def test_symlinks_that_operators_make_still_lead_to_the_folder(site: Site) -> No
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_who_reads_the_logs_as_root_is_not_led_elsewhere(site: Site, trick: Trick) -> None:
+def test_reading_the_logs_as_root_leads_nowhere_else(site: Site, trick: Trick) -> None:
     site.start()
     site.log_something()
     site.output.unlink()
@@ -292,7 +298,7 @@ while True:
 """
 
 
-def test_an_attacker_who_races_the_master(site: Site) -> None:
+def test_a_race_with_the_master_gives_an_attacker_nothing(site: Site) -> None:
     private = site.folder / "private"
     private.mkdir(mode=0o700)
     for name in ("log", "web.out", "web.out.1"):

@@ -1,4 +1,4 @@
-"""A home, and what is in it, that is somebody else's: neither followed nor changed."""
+"""A home of another user, and files of another user in it, are neither followed nor changed."""
 
 import os
 import socket
@@ -9,9 +9,9 @@ import pytest
 
 from tests.live.harness import command, wait_for
 from tests.live.home import Home, fetch, temporary_home
+from tests.pure.children import as_root
 
 OTHER = 65534
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def refused(home: Home, said: str) -> None:
 
 
 @as_root
-def test_a_home_of_somebody_elses(home: Home) -> None:
+def test_a_home_of_another_user_is_refused(home: Home) -> None:
     home.home.mkdir(mode=0o700)
     os.chown(home.home, OTHER, OTHER)
     refused(home, f"{home.home} is not a folder of this user's, but user ")
@@ -41,18 +41,18 @@ def test_a_home_of_somebody_elses(home: Home) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
-def test_a_home_that_others_may_write_into(home: Home, mode: int) -> None:
+def test_a_home_that_others_may_write_into_is_refused(home: Home, mode: int) -> None:
     home.home.mkdir()
     home.home.chmod(mode)
     refused(home, f"others may write into {home.home}")
     assert list(home.home.iterdir()) == []
-    if mode & 0o2:  # whoever put an app there may have lied
+    if mode & 0o2:  # an app in there may be another user's
         assert f"chmod go-w {home.home}" in home.run_failing(111, "list")
     home.home.chmod(0o755)
     home.start()
 
 
-def test_a_home_that_is_a_symlink(home: Home, tmp_path: Path) -> None:
+def test_a_home_that_is_a_symlink_is_refused(home: Home, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     home.home.symlink_to(tmp_path / "elsewhere")
     refused(home, "is not a folder of this user's")
@@ -60,7 +60,7 @@ def test_a_home_that_is_a_symlink(home: Home, tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_folder_of_somebody_elses(home: Home) -> None:
+def test_a_folder_of_another_user_is_refused(home: Home) -> None:
     folder = home.home / "web"
     folder.mkdir(parents=True)
     home.home.chmod(0o700)
@@ -77,7 +77,7 @@ def a_folder(home: Home) -> Path:
 
 
 @pytest.mark.parametrize("name", ["lock", "state.new", "log"])
-def test_a_symlink_in_the_folder(home: Home, target: Path, name: str) -> None:
+def test_a_symlink_in_the_folder_is_not_followed(home: Home, target: Path, name: str) -> None:
     folder = a_folder(home)
     (folder / name).symlink_to(target)
     if name == "lock":
@@ -90,7 +90,7 @@ def test_a_symlink_in_the_folder(home: Home, target: Path, name: str) -> None:
         refused(home, "it is a symlink of user ")
 
 
-def test_force_ends_the_master_and_not_who_is_in_the_state(home: Home) -> None:
+def test_force_ends_the_master_and_not_the_pid_of_the_state_file(home: Home) -> None:
     home.start()
     pid = home.app()["pid"]
     state = home.home / "web" / "state"
@@ -99,7 +99,7 @@ def test_force_ends_the_master_and_not_who_is_in_the_state(home: Home) -> None:
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "it is gone")
 
 
-def test_the_control_socket_takes_the_place_of_whatever_was_there(home: Home, target: Path) -> None:
+def test_the_control_socket_replaces_any_file_in_its_place(home: Home, target: Path) -> None:
     folder = a_folder(home)
     (folder / "control").symlink_to(target)
     home.start()
@@ -133,10 +133,10 @@ def a_file_of_others(path: Path, target: Path) -> None:
 @as_root
 @pytest.mark.parametrize("make", [a_symlink, a_hard_link, a_file_of_others])
 @pytest.mark.parametrize("option", ["--pid-file", "--log-file", "--access-log", "--bind=unix:"])
-def test_files_of_the_operators_choice(
+def test_foreign_files_at_paths_that_the_operator_chose_are_refused(
     home: Home, tmp_path: Path, target: Path, option: str, make: Callable[[Path, Path], None]
 ) -> None:
-    """As an attacker leaves them in a folder that is not ours alone."""
+    """An attacker leaves them in a folder that all users may write to."""
     folder = tmp_path / "open"
     folder.mkdir()
     path = folder / "file"
@@ -159,8 +159,10 @@ def test_files_of_the_operators_choice(
     os.chown(target, 0, 0)
 
 
-def test_nobody_listens_at_the_place_of_a_dead_master(home: Home) -> None:
-    """A socket that somebody left there is not taken for a master."""
+def test_a_foreign_socket_at_the_place_of_a_dead_master_is_not_taken_for_a_master(
+    home: Home,
+) -> None:
+    """No lock is held, so the app does not run."""
     folder = a_folder(home)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(folder / "control"))

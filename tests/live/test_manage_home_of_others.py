@@ -1,4 +1,4 @@
-"""A home that another user may exchange, and root that looks at the home of another user."""
+"""A home that another user may exchange, and root that reads the home of another user."""
 
 import fcntl
 import json
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from prefork.unix.identity import describe_user
 from tests.live.harness import PATIENCE, Server, shared_folder
 from tests.live.home import Home, fetch, temporary_home
 from tests.pure.children import as_root
 
 OTHER = 65534
+OTHER_USER = describe_user(OTHER)
 WORDS = ("start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
 
 pytestmark = as_root
@@ -25,7 +27,7 @@ pytestmark = as_root
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    """``theirs`` is of another user, and all that a test puts into it."""
+    """Yield a home; the folder ``theirs`` beside it belongs to another user."""
     with shared_folder() as folder, temporary_home(folder) as made:
         (folder / "theirs").mkdir()
         os.chown(folder / "theirs", OTHER, OTHER)
@@ -43,7 +45,7 @@ def give(*paths: Path) -> None:
 
 @contextmanager
 def held(lock: Path) -> Iterator[None]:
-    """As by a master."""
+    """Hold the lock as a master does."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         give(lock)
@@ -51,7 +53,7 @@ def held(lock: Path) -> Iterator[None]:
 
 
 def an_app(where: Path, **state: object) -> Path:
-    """The folder of an app in a home of another user."""
+    """Create the folder of an app in a home of another user."""
     where.mkdir(mode=0o700, exist_ok=True)
     folder = where / "web"
     folder.mkdir(mode=0o700)
@@ -60,33 +62,33 @@ def an_app(where: Path, **state: object) -> Path:
     return folder
 
 
-def test_a_home_below_a_folder_of_another_user(home: Home) -> None:
+def test_a_home_below_a_folder_of_another_user_is_refused(home: Home) -> None:
     home.home = theirs(home) / "deep" / "home"
     said = home.run_failing(111, *WORDS)
-    assert f"cannot use {home.home}/web: {theirs(home)} belongs to user nobody, who could" in said
+    assert f"cannot use {home.home}/web: {theirs(home)} belongs to {OTHER_USER}, who could" in said
     assert list(theirs(home).iterdir()) == []
     environ = {"PREFORK_HOME": str(home.home)}
     server = Server("-b", "127.0.0.1:0", "web:app", cwd=home.folder, env=environ)
     try:
-        server.ready().wait_log("belongs to user nobody.*; the app serves, but is in no list")
+        server.ready().wait_log(f"belongs to {OTHER_USER}.*; the app serves, but is in no list")
         assert server.get() == (200, b"one")
     finally:
         server.destroy()
 
 
-def test_a_home_below_a_symlink_of_another_user(home: Home) -> None:
+def test_a_home_below_a_symlink_of_another_user_is_refused(home: Home) -> None:
     (theirs(home) / "link").symlink_to(home.folder)
     give(theirs(home) / "link")
     home.home = theirs(home) / "link" / "home"
-    assert "belongs to user nobody" in home.run_failing(111, *WORDS)
+    assert f"belongs to {OTHER_USER}" in home.run_failing(111, *WORDS)
     theirs(home).chmod(0o1777)
     os.chown(theirs(home), 0, 0)
-    assert "link is a symlink of user nobody's" in home.run_failing(111, *WORDS)
+    assert f"link is a symlink of {OTHER_USER}'s" in home.run_failing(111, *WORDS)
     assert not (home.folder / "home").exists()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
-def test_a_home_below_a_folder_that_others_may_write_into(home: Home, mode: int) -> None:
+def test_a_home_below_a_folder_that_others_may_write_into_is_refused(home: Home, mode: int) -> None:
     above = home.home.parent / "above"
     above.mkdir()
     os.chown(above, 0, OTHER)
@@ -110,13 +112,13 @@ def test_sticky_folders_and_the_private_group_of_the_owner_pass(home: Home, mode
     assert list(home.home.iterdir()) == []
 
 
-def test_force_ends_no_process_of_another_user_than_the_folders(home: Home) -> None:
+def test_force_ends_only_processes_of_the_folders_owner(home: Home) -> None:
     home.home = theirs(home)
     precious = subprocess.Popen(["sleep", "600"])
     try:
         with held(an_app(home.home, pid=precious.pid) / "lock"):
             said = home.run_failing(111, "stop", "--force", "web")
-        assert "no process of user nobody can be told to be its master" in said
+        assert f"no process of {OTHER_USER} can be told to be its master" in said
         assert precious.poll() is None
     finally:
         precious.kill()
@@ -124,7 +126,7 @@ def test_force_ends_no_process_of_another_user_than_the_folders(home: Home) -> N
 
 
 def test_force_ends_a_master_of_another_user_by_its_state(home: Home) -> None:
-    """It is stopped by root although its control socket is gone."""
+    """Root can end it although its control socket is gone."""
     home.home = theirs(home)
     code = "import os, time; os.setgid(65534); os.setuid(65534); print(flush=True); time.sleep(600)"
     master = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -142,7 +144,7 @@ def test_force_ends_a_master_of_another_user_by_its_state(home: Home) -> None:
 
 
 @pytest.mark.parametrize("name", ["state", "lock", "control"])
-def test_a_fifo_in_the_folder_of_an_app(home: Home, name: str) -> None:
+def test_a_fifo_in_the_folder_of_an_app_blocks_no_verb(home: Home, name: str) -> None:
     home.home = theirs(home)
     folder = an_app(home.home)
     (folder / name).unlink(missing_ok=True)
@@ -153,28 +155,28 @@ def test_a_fifo_in_the_folder_of_an_app(home: Home, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "1", '{"pid": "1"}', '{"name": 3}', ""])
-def test_a_state_that_is_nonsense(home: Home, text: str) -> None:
+def test_an_invalid_state_file_is_ignored(home: Home, text: str) -> None:
     home.home = theirs(home)
     (an_app(home.home) / "state").write_text(text)
     assert "no bug" not in home.run_ok("list")
 
 
-def test_a_state_without_an_end(home: Home) -> None:
+def test_an_endless_state_file_is_ignored(home: Home) -> None:
     home.home = theirs(home)
     with (an_app(home.home) / "state").open("wb") as state:
         state.truncate(2**35)
     assert home.run_ok("list").startswith("no apps")
 
 
-def test_a_saved_list_that_is_a_fifo(home: Home) -> None:
+def test_a_saved_list_that_is_a_fifo_is_refused(home: Home) -> None:
     home.home.mkdir(mode=0o700)
     os.mkfifo(home.home / "saved.toml")
     said = home.run_failing(111, "resurrect")
     assert "saved.toml: it is a fifo, not a regular file" in said
 
 
-def test_delete_leaves_what_a_home_of_others_leads_to(home: Home) -> None:
-    """They exchange the home for a symlink to root's."""
+def test_delete_follows_no_home_of_another_user_elsewhere(home: Home) -> None:
+    """The user replaces the home by a symlink to root's."""
     an_app(home.home)
     shutil.chown(home.home / "web" / "state", 0)
     shutil.chown(home.home / "web", 0)
@@ -184,7 +186,7 @@ def test_delete_leaves_what_a_home_of_others_leads_to(home: Home) -> None:
     give(home.home)
     for verb in ("list", "delete", "save"):
         said = home.run_failing(111, verb, *(["web"] if verb == "delete" else []))
-        assert "home is a symlink of user nobody's to a directory of another user's" in said
+        assert f"home is a symlink of {OTHER_USER}'s to a directory of another user's" in said
     assert (roots / "web" / "state").exists()
     home.home.unlink()
 

@@ -1,6 +1,5 @@
-"""What workers of a root master keep when they become another user: nothing of root's."""
+"""Workers of a root master that run as another user keep nothing of root's privileges."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import psutil
 import pytest
 
 from tests.live.harness import Server, command, serving, shared_folder, wait_for
+from tests.pure.children import as_root
 
 OTHER = 65534
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
@@ -20,17 +20,15 @@ def app(environ, start_response):
     return [body.encode()]
 """
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-
 
 def fields(status: str) -> dict[str, str]:
-    """Of /proc/PID/status."""
+    """Parse the fields of /proc/PID/status."""
     pairs = (line.partition(":") for line in status.splitlines())
     return {name: value.strip() for name, _, value in pairs}
 
 
 def of(server: Server) -> dict[str, str]:
-    """Of the worker."""
+    """Return the fields of the worker's /proc/self/status."""
     status, body = server.get()
     assert status == 200
     return fields(body.decode())
@@ -41,7 +39,8 @@ def is_without_rights(found: dict[str, str]) -> bool:
 
 
 def may(*options: str) -> tuple[str, ...]:
-    """A prefix by setpriv(1), if this machine allows it."""
+    """Return a setpriv(1) prefix with these options; skip the test where the machine refuses
+    them."""
     prefix = ("setpriv", *options)
     if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip(f"{' '.join(prefix)} is not allowed here")
@@ -73,7 +72,7 @@ def test_a_worker_of_another_user_has_no_capability_and_can_gain_none() -> None:
     ],
     ids=["ambient", "securebits", "no-setpcap"],
 )
-def test_whatever_the_master_was_given(options: tuple[str, ...]) -> None:
+def test_a_worker_has_no_capability_whatever_the_master_was_given(options: tuple[str, ...]) -> None:
     prefix = may(*options)
     with shared_folder() as folder:
         (folder / "app.py").write_text(APP)
@@ -87,7 +86,7 @@ def test_whatever_the_master_was_given(options: tuple[str, ...]) -> None:
 
 
 @as_root
-def test_a_program_of_another_user_has_none_and_the_port_is_the_masters() -> None:
+def test_a_program_of_another_user_has_no_capability_and_the_master_binds_the_port() -> None:
     with shared_folder() as folder:
         words = ("--name", "program", "-u", str(OTHER), "-g", str(OTHER), "-b", "127.0.0.1:0")
         server = Server(*words, "--", "sleep", "600", cwd=folder)
@@ -103,7 +102,7 @@ def test_a_program_of_another_user_has_none_and_the_port_is_the_masters() -> Non
 
 
 @as_root
-def test_a_root_worker_keeps_what_root_has(tmp_path: Path) -> None:
+def test_a_root_worker_keeps_the_capabilities_of_root(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     with serving(tmp_path, "app:app") as server:
         mine = fields(Path("/proc/self/status").read_text())
@@ -139,7 +138,7 @@ def test_no_new_privs_is_for_workers_and_changes_with_a_reload(tmp_path: Path) -
         assert of(server)["NoNewPrivs"] == "0"
 
 
-def test_the_shipped_unit_has_it() -> None:
+def test_the_shipped_unit_sets_no_new_privileges() -> None:
     unit = Path(__file__).parents[2] / "conf" / "prefork.service"
     assert "NoNewPrivileges=yes" in unit.read_text().splitlines()
 

@@ -1,4 +1,4 @@
-"""Secrets of ours stay out of the workers' environment, and out of what is printed."""
+"""Secrets of the master stay out of the workers' environment and out of what is printed."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ def app(environ, start_response):
 
 
 def environments(server: Server) -> dict[int, bytes]:
-    """/proc/PID/environ of all processes of it."""
+    """Return /proc/PID/environ of the master and all its descendants."""
     found = {}
     master = psutil.Process(server.pid)
     for process in (master, *master.children(recursive=True)):
@@ -46,7 +46,7 @@ def environments(server: Server) -> dict[int, bytes]:
 
 
 def status_reload(server: Server, token: str) -> int:
-    """What the status server answers to a reload with this token."""
+    """Return the status code of a reload request to the status server with this token."""
     port = int(server.wait_log(r"status on [^ ]*?:(\d+)")[1])
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
@@ -60,9 +60,7 @@ def status_reload(server: Server, token: str) -> int:
 
 
 @pytest.mark.parametrize("title", ["prefork", "off"])
-def test_no_process_of_ours_has_the_status_token_in_its_environment(
-    tmp_path: Path, title: str
-) -> None:
+def test_no_process_has_the_status_token_in_its_environment(tmp_path: Path, title: str) -> None:
     (tmp_path / "app.py").write_text(APP)
     words = ("--status", "127.0.0.1:0", "--status-token", "env:MY_TOKEN", "--proctitle", title)
     also = ("--log-dir", "logs", "--name", f"secret-{title}")
@@ -81,7 +79,7 @@ def test_no_process_of_ours_has_the_status_token_in_its_environment(
         assert SECRET not in told.stdout
 
 
-def test_a_token_that_comes_with_a_reload(tmp_path: Path) -> None:
+def test_a_token_that_a_reload_adds_is_used_and_hidden(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     settings = tmp_path / "prefork.toml"
     settings.write_text('status = "127.0.0.1:0"\n')
@@ -94,7 +92,7 @@ def test_a_token_that_comes_with_a_reload(tmp_path: Path) -> None:
         assert status_reload(server, SECRET) in (200, 202)
 
 
-def test_the_password_of_a_key_is_in_no_environment_and_the_key_is_renewed_with_it(
+def test_the_password_of_a_key_is_in_no_environment_and_decrypts_a_renewed_key(
     ca: Authority, tmp_path: Path
 ) -> None:
     # Each generation adds the names of its variables.
@@ -113,7 +111,7 @@ def test_the_password_of_a_key_is_in_no_environment_and_the_key_is_renewed_with_
         assert all(KEY_SECRET.encode() not in seen for seen in environments(server).values())
 
 
-def test_a_program_does_not_get_it_either(tmp_path: Path) -> None:
+def test_a_program_does_not_get_the_token_either(tmp_path: Path) -> None:
     words = ["--name", "secretprogram", "--status", "127.0.0.1:0", "--status-token", "env:MY_TOKEN"]
     program = ["--", "sh", "-c", "env > seen; exec sleep 600"]
     server = Server(*words, *program, cwd=tmp_path, env={"MY_TOKEN": SECRET})
@@ -135,7 +133,7 @@ def test_a_program_does_not_get_it_either(tmp_path: Path) -> None:
     ],
     ids=["print-config", "check", "wrong", "wrong-name"],
 )
-def test_what_is_printed_of_settings_has_no_values_of_variables(
+def test_printed_settings_mask_the_values_of_variables(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     (tmp_path / "app.py").write_text(APP)

@@ -21,7 +21,7 @@ from tests.live.sources import write_version
 from tests.live.terminal import terminal_output
 
 OSC = "\x1b]52;c;cHduZWQ=\x07"
-"""Writes to the clipboard of a terminal that allows it."""
+"""An escape sequence that writes to the clipboard of a terminal which allows it."""
 
 FORGED = "2026-01-01 00:00:00.000 [1] ERROR forged"
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \[\d+\] [A-Z]+ ")
@@ -66,7 +66,7 @@ UNFIT = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-
 
 
 def assert_fit(log: str) -> None:
-    """Nothing in it acts on a terminal, and each line that looks like a record is one of ours."""
+    """Assert that no character acts on a terminal, and that each record of the log is genuine."""
     assert not UNFIT.search(log)
     for line in log.split("\n"):
         assert not line.startswith((FORGED, '{"time"')), line
@@ -98,7 +98,7 @@ def test_no_reason_of_a_failed_reload_ends_the_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("message", ["bad\0", "\ud800\udfff", OSC, f"no\n{FORGED}", "m" * 10**6])
-def test_a_lifespan_that_fails_with_any_message(tmp_path: Path, message: str) -> None:
+def test_a_lifespan_may_fail_with_any_message(tmp_path: Path, message: str) -> None:
     gate = tmp_path / "fails"
     (tmp_path / "app.py").write_text(
         "import os\n"
@@ -131,7 +131,7 @@ def test_a_lifespan_that_fails_with_any_message(tmp_path: Path, message: str) ->
     [b"bad\0", b"\xff\xe9", OSC.encode(), b"no\n" + FORGED.encode(), "é".encode() * 500_000],
     ids=["NUL", "latin-1", "OSC", "forged", "1 MB without a line end"],
 )
-def test_a_program_with_any_last_words(tmp_path: Path, words: bytes) -> None:
+def test_a_program_may_end_with_any_output(tmp_path: Path, words: bytes) -> None:
     (tmp_path / "words").write_bytes(words)
     (tmp_path / "job.py").write_text(
         "import os, sys, time\n"
@@ -199,14 +199,15 @@ def app(environ, start_response):
 
 
 def printed(home: Home) -> bytes:
-    """What the log writer wrote, up to the last line of PRINTS."""
+    """Return the output that the log writer wrote, up to the last line of PRINTS."""
     output = home.folder / "logs" / "web.out"
     wait_for(lambda: output.exists() and b"done\n" in output.read_bytes(), "it is written")
     return output.read_bytes()
 
 
 def assert_harmless(shown: bytes) -> None:
-    """Of control characters only line ends and tabs, and rich's own colours and moves."""
+    """Assert that all control characters are line ends, tabs, and rich's own colours and cursor
+    moves."""
     text = shown.decode()
     assert "\x1b]" not in text
     assert "\x1b[2JEVIL" not in text
@@ -288,7 +289,7 @@ def test_a_password_in_a_reason_is_in_no_title(home: Home) -> None:
     assert "s3cret" not in state.read_text()
 
 
-def test_identical_deaths_are_told_once(home: Home) -> None:
+def test_identical_deaths_are_listed_once(home: Home) -> None:
     home.write(
         "web.py",
         "import os, sys\n"
@@ -307,7 +308,7 @@ def test_identical_deaths_are_told_once(home: Home) -> None:
     assert len(json.loads(home.run_ok("why", "web", "--json"))) == 2
 
 
-def test_one_worker_is_one_worker(home: Home) -> None:
+def test_one_worker_is_written_in_the_singular(home: Home) -> None:
     home.start("web", "-w", "1")
     assert re.search(r"\b1 worker\b", home.run_ok("reload", "--dry-run", "web"))
     assert "1 worker\n" in home.run_ok("scale", "web", "1")
@@ -326,7 +327,7 @@ def test_a_log_line_above_16_kib_is_cut_between_characters(home: Home) -> None:
     assert text.count("€") == 20_000
 
 
-def test_the_page_gets_what_can_be_shown(tmp_path: Path) -> None:
+def test_the_status_page_gets_printable_texts(tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text(EVIL_APP)
     options = ("--status", "127.0.0.1:0", "--log-dir", "logs")
     with serving(tmp_path, "web:app", *options) as server:
@@ -351,7 +352,7 @@ def test_the_page_gets_what_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_a_character_that_comes_in_two_writes_stays_whole(home: Home) -> None:
-    """The log writer does not wait for the end of a line for ever, as for a prompt."""
+    """The log writer does not wait without end for the end of a line, as for a prompt."""
     home.write(
         "web.py",
         "import os\n"

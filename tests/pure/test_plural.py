@@ -1,4 +1,4 @@
-"""Numbers with their noun."""
+"""Numbers together with their noun."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from prefork.plural import pluralize
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
 FIXED = {"MAX_LINE_SIZE"}
-"""Numbers that are never one."""
+"""Constants that are never one."""
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_number_may_be_shown_in_another_way() -> None:
 
 
 def test_no_text_writes_a_plural_behind_a_number_by_itself() -> None:
-    """``1 workers`` is what such a text says for one of them."""
+    """A text that does so says ``1 workers`` for one of them."""
     nouns = "worker|app|line|file|connection|request|death|slot|byte|listener|record"
     plural = re.compile(rf"(\{{([^{{}}]*)\}}|%d) ({nouns})s\b")
     found = [

@@ -1,4 +1,4 @@
-"""Texts of others, made fit to be shown: over all of str, and the characters that matter."""
+"""Texts made printable: over all of str, and for the characters that matter."""
 
 import json
 import unicodedata
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prefork.printable import cut_middle, printable_line, printable_text, printable_value
 
 EVERY = st.text(st.characters(codec=None, categories=None))
-"""All of str, lone surrogates included; hypothesis leaves them out by itself."""
+"""All of str, including lone surrogates, which hypothesis leaves out by default."""
 
 DANGEROUS = st.text(
     st.sampled_from(
@@ -24,14 +24,14 @@ MARKS = "\u061c\u200e\u200f"
 
 
 def is_fit(character: str) -> bool:
-    """By Unicode's own tables, not by ours."""
+    """Return whether a character is printable by Unicode's own tables."""
     category = unicodedata.category(character)
     bidi = unicodedata.bidirectional(character)
     return category not in ("Cc", "Cs", "Zl", "Zp") and bidi not in BIDI and character not in MARKS
 
 
 @given(EVERY | DANGEROUS)
-def test_a_line_is_one_line_of_fit_characters(text: str) -> None:
+def test_printable_line_returns_one_line_of_printable_characters(text: str) -> None:
     line = printable_line(text)
     assert all(map(is_fit, line))
     assert len(line.splitlines()) <= 1
@@ -40,7 +40,7 @@ def test_a_line_is_one_line_of_fit_characters(text: str) -> None:
 
 
 @given(EVERY | DANGEROUS)
-def test_a_text_keeps_line_ends_and_tabs_and_nothing_else(text: str) -> None:
+def test_printable_text_keeps_line_ends_and_tabs_and_no_other_control_character(text: str) -> None:
     shown = printable_text(text)
     assert all(is_fit(each) or each in "\n\t" for each in shown)
     assert f"{shown}\n".splitlines() == shown.split("\n")
@@ -48,7 +48,7 @@ def test_a_text_keeps_line_ends_and_tabs_and_nothing_else(text: str) -> None:
     assert printable_text(shown) == shown
 
 
-def test_exactly_the_unfit_characters_are_changed() -> None:
+def test_exactly_the_unprintable_characters_are_escaped() -> None:
     for code in range(0x110000):
         character = chr(code)
         assert (printable_line(character) == character) == is_fit(character), hex(code)
@@ -70,7 +70,7 @@ def test_exactly_the_unfit_characters_are_changed() -> None:
         (r"C:\new", r"C:\new", r"C:\new"),
     ],
 )
-def test_what_becomes_of_a_text(text: str, line: str, several: str) -> None:
+def test_a_text_is_escaped_as_python_would_write_it(text: str, line: str, several: str) -> None:
     assert printable_line(text) == line
     assert printable_text(text) == several
 
@@ -95,7 +95,7 @@ def test_a_value_keeps_its_shape() -> None:
 
 
 @given(EVERY, st.integers(2, 50))
-def test_a_text_that_is_shortened_keeps_both_ends(text: str, most: int) -> None:
+def test_cut_middle_keeps_both_ends(text: str, most: int) -> None:
     short = cut_middle(text, most)
     if len(text) <= most:
         assert short == text

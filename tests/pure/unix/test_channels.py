@@ -1,4 +1,4 @@
-"""What crosses between processes: pipes, the scoreboard, signals in the mailbox."""
+"""Pipes between processes, and the queue of signals."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from prefork.unix.signals import SignalQueue
 from tests.pure.children import no_free_descriptors
 
 
-def test_reading_a_pipe_never_waits_and_tells_nothing_from_the_end() -> None:
+def test_read_available_never_waits_and_tells_an_empty_pipe_from_its_end() -> None:
     for pipe in (open_ready_pipe(), open_life_pipe()):
         assert read_available(pipe.reader) is None
         write_all(pipe.writer, b"word")
@@ -30,28 +30,28 @@ def test_reading_a_pipe_never_waits_and_tells_nothing_from_the_end() -> None:
         os.close(pipe.reader)
 
 
-def test_no_program_inherits_our_pipes() -> None:
+def test_pipes_are_not_inherited_by_programs() -> None:
     pipe = open_ready_pipe()
     assert not os.get_inheritable(pipe.reader)
     assert not os.get_inheritable(pipe.writer)
     pipe.close()
 
 
-def test_writing_to_nobody_is_no_error() -> None:
+def test_writing_to_a_pipe_without_a_reader_is_no_error() -> None:
     pipe = open_ready_pipe()
     os.close(pipe.reader)
     write_all(pipe.writer, b"word")
     os.close(pipe.writer)
 
 
-def test_a_pipe_that_cannot_be_opened_is_told() -> None:
+def test_a_pipe_that_cannot_be_opened_is_a_machine_error() -> None:
     with no_free_descriptors(), pytest.raises(MachineError, match="Too many open files"):
         open_ready_pipe()
 
 
 @contextmanager
 def mailbox(*wanted: signal.Signals) -> Iterator[SignalQueue]:
-    """A mailbox; the handlers that were there before come back."""
+    """Yield a signal queue; restore the previous handlers afterwards."""
     before = {signum: signal.getsignal(signum) for signum in wanted}
     box = SignalQueue(wanted)
     try:
@@ -84,7 +84,7 @@ def test_a_handler_that_runs_after_its_byte_was_read_wakes_the_loop_again() -> N
         assert not has_data(box.fd)
 
 
-def test_post_wakes_whoever_waits_for_it() -> None:
+def test_a_signal_wakes_a_poller_that_waits_for_it() -> None:
     with mailbox(signal.SIGUSR1) as box:
         poller = Poller()
         poller.add_reader(box.fd, box.collect)

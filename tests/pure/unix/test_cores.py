@@ -1,4 +1,4 @@
-"""How many cores we may use, and what the kernel killed for lack of memory."""
+"""The number of usable cores, and the count of out-of-memory kills."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,8 @@ MY_CORES = len(os.sched_getaffinity(0))
 
 
 def limited(root: Path, cgroup: str, files: dict[str, str]) -> int:
-    """The usable cores of a machine with this /proc/self/cgroup and these /sys/fs/cgroup files."""
+    """Return the usable cores of a machine with this /proc/self/cgroup and these /sys/fs/cgroup
+    files."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(cgroup)
     for name, text in files.items():
@@ -27,7 +28,7 @@ def limited(root: Path, cgroup: str, files: dict[str, str]) -> int:
 
 
 def at_most(cores: int) -> int:
-    """The machine that runs this test may have fewer."""
+    """Return ``cores``, or fewer where the machine of this test has fewer."""
     return min(cores, MY_CORES)
 
 

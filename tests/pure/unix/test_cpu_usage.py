@@ -1,4 +1,4 @@
-"""What the kernel tells about queues, cores and memory, of this machine and of invented ones."""
+"""Queues, cores and memory as the kernel reports them, of this machine and of simulated ones."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ CORE = min(os.sched_getaffinity(0))
 
 
 def write(root: Path, files: dict[str, str]) -> str:
-    """An invented machine."""
+    """Write the files of a simulated machine below ``root``."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def listening(kind: str, folder: Path) -> socket.socket:
 
 
 @pytest.mark.parametrize("kind", ["127.0.0.1", "::1", "unix"])
-def test_a_queue_is_as_long_as_nobody_accepts(kind: str, tmp_path: Path) -> None:
+def test_the_accept_queue_grows_until_a_process_accepts(kind: str, tmp_path: Path) -> None:
     with listening(kind, tmp_path) as listener:
         assert accept_queue_length(listener) == 0
         clients = [socket.socket(listener.family) for _ in range(3)]
@@ -60,7 +60,7 @@ def test_a_socket_that_does_not_listen_has_no_queue() -> None:
 
 
 def stat(busy: int, idle: int) -> str:
-    """All our cores alike, and one that is not ours."""
+    """Return a /proc/stat in which all usable cores are alike, and one more core is not usable."""
     columns = f"{busy} 0 0 {idle} 0 0 0 0 0 0"
     ours = [f"cpu{core} {columns}" for core in os.sched_getaffinity(0)]
     return "\n".join(
@@ -68,7 +68,7 @@ def stat(busy: int, idle: int) -> str:
     )
 
 
-def test_the_share_of_our_cores_that_was_used_since_the_last_look(tmp_path: Path) -> None:
+def test_core_usage_is_the_share_since_the_last_measurement(tmp_path: Path) -> None:
     cores = CoreUsage(write(tmp_path, {"proc/stat": stat(100, 100)}))
     assert cores.measure(1.0) == 0.0
     write(tmp_path, {"proc/stat": stat(130, 110)})
@@ -100,14 +100,14 @@ def test_half_a_core_can_be_full_while_the_machine_is_idle(
     assert cores.measure(11.0) == pytest.approx(0.8)
 
 
-def test_a_machine_that_tells_nothing_is_idle(tmp_path: Path) -> None:
+def test_a_machine_without_proc_counts_as_idle(tmp_path: Path) -> None:
     cores = CoreUsage(str(tmp_path))
     assert cores.measure(1.0) == cores.measure(2.0) == 0.0
     write(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "50000 100000"})
     assert cores.measure(3.0) == 0.0
 
 
-def test_our_own_cores_can_be_looked_at() -> None:
+def test_core_usage_of_this_machine_is_measured() -> None:
     cores = CoreUsage()
     cores.measure(1.0)
     assert 0.0 <= cores.measure(2.0) <= 1.0
@@ -141,7 +141,7 @@ def test_a_process_that_runs_has_a_share_and_one_that_sleeps_has_none() -> None:
 MEMINFO = f"MemTotal: {1000 * 1024} kB\nMemFree: 1 kB\nMemAvailable: {400 * 1024} kB\nHuge: 0"
 
 
-def test_without_a_limit_it_is_the_machine_that_counts(tmp_path: Path) -> None:
+def test_without_a_cgroup_limit_the_memory_of_the_machine_counts(tmp_path: Path) -> None:
     assert memory.available_memory(str(tmp_path)) == (0, 0)
     root = write(tmp_path, {"proc/meminfo": MEMINFO, "proc/self/cgroup": "0::/a\n4:memory:/a"})
     write(tmp_path, {"sys/fs/cgroup/a/memory.max": "max", "sys/fs/cgroup/a/memory.current": "5"})
@@ -163,7 +163,7 @@ def test_without_a_limit_it_is_the_machine_that_counts(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_narrowest_cgroup_around_us_counts_without_its_caches(
+def test_the_tightest_cgroup_counts_without_its_caches(
     tmp_path: Path, cgroup: str, folder: str, most: str, used: str, cached: str
 ) -> None:
     base = f"sys/fs/cgroup/{folder}"

@@ -20,7 +20,7 @@ from prefork.unix.poller import Poller
 from tests.hostile.attacks import lingering
 
 SOON = 10.0
-"""Seconds; what lingers here would take an hour."""
+"""Seconds; the sockets of these tests would linger for an hour."""
 
 KINDS = [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM]
 
@@ -41,7 +41,7 @@ def within_time() -> Iterator[None]:
 
 
 def hostile(kind: int, *messages: bytes) -> socket.socket:
-    """Our end, with these messages in its queue and then one with a socket that lingers."""
+    """Return a socket with these messages in its queue, and then one with a socket that lingers."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     with theirs:
         for data in messages:
@@ -53,7 +53,7 @@ def hostile(kind: int, *messages: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_descriptor_is_seen_and_not_received(poller: Poller, kind: int) -> None:
+def test_a_descriptor_is_noticed_and_not_received(poller: Poller, kind: int) -> None:
     ours = hostile(kind)
     before = os.listdir("/proc/self/fd")
     seen = peek(ours, 100)
@@ -65,7 +65,7 @@ def test_a_descriptor_is_seen_and_not_received(poller: Poller, kind: int) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_packet_that_is_before_it_is_taken(poller: Poller, kind: int) -> None:
+def test_a_packet_before_a_descriptor_is_received(poller: Poller, kind: int) -> None:
     ours = hostile(kind, b"one", b"x" * 5000)
     assert receive_plain(ours, 10_000) == b"one"
     assert receive_plain(ours, 10_000) == b"x" * 5000
@@ -76,7 +76,7 @@ def test_a_packet_that_is_before_it_is_taken(poller: Poller, kind: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("before", [(), (b"one",), (b"", b"")])
-def test_a_socket_is_closed_whatever_waits_in_it(
+def test_a_socket_is_closed_whatever_waits_in_its_queue(
     poller: Poller, kind: int, before: tuple[bytes, ...]
 ) -> None:
     ours = hostile(kind, *before)
@@ -84,7 +84,7 @@ def test_a_socket_is_closed_whatever_waits_in_it(
     assert ours.fileno() == -1
 
 
-def test_many_are_closed_by_few(poller: Poller) -> None:
+def test_many_sockets_are_closed_by_few_children(poller: Poller) -> None:
     for _ in range(20):
         shutdown_and_close(poller, hostile(socket.SOCK_STREAM))
     assert len(descriptor_disposal._children) == 1
@@ -108,7 +108,9 @@ def test_a_packet_that_is_too_long_is_a_value_error() -> None:
         assert receive_plain(ours, 100) == b""
 
 
-def test_a_job_that_never_ends_is_ended(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_whose_job_never_ends_is_killed(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(descriptor_disposal, "CHILD_TIMEOUT", 0.1)
     ended: list[bool] = []
     run_in_child(poller, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
@@ -120,7 +122,9 @@ def test_a_job_that_never_ends_is_ended(poller: Poller, monkeypatch: pytest.Monk
     assert not descriptor_disposal.is_own_child(child.pid)
 
 
-def test_a_notice_with_descriptors_is_read_here_and_taken_elsewhere(poller: Poller) -> None:
+def test_a_notify_message_with_descriptors_is_read_here_and_dropped_in_a_child(
+    poller: Poller,
+) -> None:
     notify = NotifySocket()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.connect("\0" + notify.address[1:])

@@ -1,4 +1,4 @@
-"""Directories that are held: what names lead to, and what no other user may bring about."""
+"""Directories that are held open: where names lead, and what no other user can bring about."""
 
 import os
 import stat
@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from prefork.unix.directory import Directory, UntrustedFileError, resolve_file
+from prefork.unix.identity import describe_user
 from prefork.unix.path_trust import UntrustedParentError
 from prefork.unix.process import ExitStatus
 from prefork.unix.regular_file import NotRegularFileError
 from tests.pure.children import as_root, fork_child
 
 OTHER, THIRD = 65534, 65533
+OTHER_USER = describe_user(OTHER)
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ def opened(path: Path, **how: bool) -> int:
         return folder.status.st_ino
 
 
-def test_paths_of_all_forms_lead_there(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_of_all_forms_lead_to_the_same_directory(
+    above: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(above)
     (above / "link").symlink_to("folder")
     (above / "absolute").symlink_to(above)
@@ -50,7 +54,7 @@ def test_links_of_the_kernel_lead_where_the_kernel_says(above: Path) -> None:
         os.close(fd)
 
 
-def test_what_is_no_directory_is_told(above: Path) -> None:
+def test_a_path_to_something_else_than_a_directory_is_refused(above: Path) -> None:
     (above / "file").touch()
     (above / "circle").symlink_to("circle")
     with pytest.raises(NotADirectoryError):
@@ -80,7 +84,7 @@ def test_no_descriptor_is_left_open(above: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_it_stays_the_same_when_its_name_is_another_ones(above: Path) -> None:
+def test_a_directory_stays_the_same_after_its_name_was_exchanged(above: Path) -> None:
     with Directory.open(above / "folder") as folder:
         (above / "folder").rename(above / "away")
         (above / "folder").mkdir()
@@ -92,7 +96,7 @@ def test_it_stays_the_same_when_its_name_is_another_ones(above: Path) -> None:
         assert folder.status.st_ino == inode(above / "folder")
 
 
-def test_files_in_it(above: Path) -> None:
+def test_files_in_a_directory_are_created_read_replaced_and_removed(above: Path) -> None:
     with Directory.open(above) as folder:
         folder.write_atomically("file", b"one", 0o600)
         folder.write_atomically("file", b"two", 0o640)
@@ -116,14 +120,14 @@ def test_files_in_it(above: Path) -> None:
         assert sorted(folder.listdir()) == ["folder", "link", "other"]
 
 
-def test_a_file_that_cannot_be_replaced_leaves_nothing(above: Path) -> None:
+def test_a_failed_write_leaves_no_file_behind(above: Path) -> None:
     (above / "file").mkdir()
     with Directory.open(above) as folder, pytest.raises(IsADirectoryError):
         folder.write_atomically("file", b"one", 0o600)
     assert sorted(path.name for path in above.iterdir()) == ["file", "folder"]
 
 
-def test_a_file_is_located_through_symlinks_that_are_good(above: Path) -> None:
+def test_a_file_is_found_through_symlinks_that_pass_the_check(above: Path) -> None:
     (above / "first").symlink_to("folder/second")
     (above / "folder" / "second").symlink_to(above / "file")
     seen: list[str] = []
@@ -149,7 +153,7 @@ def test_root_follows_a_link_of_another_user_to_that_users_folders_only(
 ) -> None:
     (above / "link").symlink_to("folder")
     os.chown(above / "link", OTHER, OTHER, follow_symlinks=False)
-    with pytest.raises(UntrustedFileError, match="link is a symlink of user nobody's to a dir"):
+    with pytest.raises(UntrustedFileError, match=f"link is a symlink of {OTHER_USER}'s to a dir"):
         Directory.open(above / "link")
     os.chown(above / "folder", owner, owner)
     if owner == OTHER:
@@ -160,7 +164,7 @@ def test_root_follows_a_link_of_another_user_to_that_users_folders_only(
 
 
 @as_root
-def test_other_users_follow_each_link(above: Path) -> None:
+def test_users_other_than_root_follow_every_symlink(above: Path) -> None:
     (above / "link").symlink_to("folder")
     os.chown(above / "link", THIRD, THIRD, follow_symlinks=False)
     found = inode(above / "folder")
@@ -177,10 +181,10 @@ def test_other_users_follow_each_link(above: Path) -> None:
 
 
 @as_root
-def test_parents_that_another_user_owns_or_may_write_to(above: Path) -> None:
+def test_parents_that_another_user_owns_or_may_write_to_are_refused(above: Path) -> None:
     os.chown(above, OTHER, OTHER)
     with pytest.raises(
-        UntrustedParentError, match="above belongs to user nobody, who could exchange"
+        UntrustedParentError, match=f"above belongs to {OTHER_USER}, who could exchange"
     ):
         Directory.open(above / "folder", strict=True)
     os.chown(above, 0, OTHER)
@@ -193,7 +197,7 @@ def test_parents_that_another_user_owns_or_may_write_to(above: Path) -> None:
 
 
 @as_root
-def test_parents_that_pass(above: Path) -> None:
+def test_sticky_parents_and_those_of_a_private_group_pass(above: Path) -> None:
     found = inode(above / "folder")
     above.chmod(0o1777)
     assert opened(above / "folder", strict=True) == found
@@ -202,7 +206,7 @@ def test_parents_that_pass(above: Path) -> None:
 
 
 @as_root
-def test_in_a_sticky_folder_links_of_others_do_not_pass(above: Path) -> None:
+def test_a_symlink_of_another_user_in_a_sticky_folder_is_refused(above: Path) -> None:
     above.chmod(0o1777)
     (above / "link").symlink_to("folder")
     assert opened(above / "link", strict=True) == inode(above / "folder")

@@ -1,4 +1,4 @@
-"""A variable that was taken out is in no environment any more, on a process of its own."""
+"""A secret that was popped is in no environment, tested on a process of its own."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ assert pop_secret("NEW") == b"secret"  # it was never in that memory
 """
 
 
-def test_it_is_in_no_environment_and_the_others_stay() -> None:
+def test_a_popped_secret_is_in_no_environment_and_other_variables_stay() -> None:
     environ = {b"WORDY": b"stays", b"WORD": b"secret \xff=x", b"OTHER": b"stays", b"PATH": b"/bin"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environ, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What somebody else put where our files are to be: it is neither written nor changed."""
+"""Files that another user put in the place of a pid file, a log or a socket stay as they are."""
 
 import os
 import socket
@@ -11,11 +11,13 @@ from prefork.config.addresses import UnixAddress
 from prefork.errors import MachineError
 from prefork.unix import append_file
 from prefork.unix.append_file import open_append
+from prefork.unix.identity import describe_user
 from prefork.unix.listeners import open_listeners, update_listener
 from prefork.unix.pidfile import PidFile
 from tests.pure.children import as_root
 
 OTHER = 65534
+OTHER_USER = describe_user(OTHER)
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def append(path: Path) -> None:
 # Pid files.
 
 
-def test_a_pid_file_is_no_symlink(path: Path, target: Path) -> None:
+def test_a_pid_file_that_is_a_symlink_is_refused(path: Path, target: Path) -> None:
     path.symlink_to(target)
     with pytest.raises(
         MachineError, match="it is a symlink, not a regular file; remove it or choose"
@@ -55,7 +57,7 @@ def test_a_pid_file_is_no_symlink(path: Path, target: Path) -> None:
     assert not (path.parent / "nothing").exists()
 
 
-def test_a_pid_file_is_no_hard_link_and_no_fifo(path: Path, target: Path) -> None:
+def test_a_pid_file_that_is_a_hard_link_or_a_fifo_is_refused(path: Path, target: Path) -> None:
     path.hardlink_to(target)
     with pytest.raises(MachineError, match="it is a hard link"):
         PidFile(str(path))
@@ -66,7 +68,7 @@ def test_a_pid_file_is_no_hard_link_and_no_fifo(path: Path, target: Path) -> Non
 
 
 @as_root
-def test_a_pid_file_is_not_somebody_elses(path: Path) -> None:
+def test_a_pid_file_of_another_user_is_refused(path: Path) -> None:
     path.write_text("theirs\n")
     os.chown(path, OTHER, OTHER)
     with pytest.raises(MachineError, match="it belongs to user "):
@@ -77,7 +79,7 @@ def test_a_pid_file_is_not_somebody_elses(path: Path) -> None:
 # Logs.
 
 
-def test_a_symlink_of_ours_is_followed_unless_anybody_may_exchange_it(
+def test_an_own_symlink_is_followed_unless_every_user_may_exchange_it(
     path: Path, tmp_path: Path
 ) -> None:
     path.symlink_to(tmp_path / "log")
@@ -90,14 +92,14 @@ def test_a_symlink_of_ours_is_followed_unless_anybody_may_exchange_it(
     append(path)
 
 
-def test_dev_stdout_is_what_it_says(capfd: pytest.CaptureFixture[str]) -> None:
+def test_dev_stdout_leads_to_the_own_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     append(Path("/dev/stdout"))
     append(Path("/dev/null"))
     assert capfd.readouterr().out == "line\n"
 
 
 @as_root
-def test_a_symlink_of_somebody_elses_is_not_followed(path: Path, target: Path) -> None:
+def test_a_symlink_of_another_user_is_not_followed(path: Path, target: Path) -> None:
     path.symlink_to(target)
     os.chown(path, OTHER, OTHER, follow_symlinks=False)
     with pytest.raises(MachineError, match=r"it is a symlink of user .*'s; name the file itself"):
@@ -111,7 +113,7 @@ def test_a_hard_link_is_not_written(path: Path, target: Path) -> None:
 
 
 @as_root
-def test_a_file_of_somebody_elses_where_everybody_may_put_one(
+def test_a_file_of_another_user_in_a_folder_open_to_all_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append_file, "_trusted_uids", set())
@@ -140,7 +142,7 @@ def test_a_socket_is_not_bound_through_a_symlink(path: Path, target: Path, exist
     assert target.stat().st_mode & 0o777 != 0o666
 
 
-def test_a_symlink_to_a_socket_that_nobody_hears_is_left_alone(path: Path, tmp_path: Path) -> None:
+def test_a_symlink_to_a_socket_without_a_listener_stays(path: Path, tmp_path: Path) -> None:
     stale = tmp_path / "stale"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(stale))
@@ -152,7 +154,7 @@ def test_a_symlink_to_a_socket_that_nobody_hears_is_left_alone(path: Path, tmp_p
 
 
 @as_root
-def test_mode_and_owner_are_the_sockets_own(path: Path) -> None:
+def test_mode_and_owner_are_set_on_the_socket_itself(path: Path) -> None:
     (listener,) = open_listeners(UnixAddress(str(path), 0o640, f"{OTHER}:1"), 8)
     status = path.stat()
     assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o640, OTHER, 1)
@@ -160,7 +162,7 @@ def test_mode_and_owner_are_the_sockets_own(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_socket_that_took_the_place_of_ours_keeps_its_mode(path: Path) -> None:
+def test_a_socket_that_replaced_the_own_one_keeps_its_mode(path: Path) -> None:
     (ours,) = open_listeners(UnixAddress(str(path)), 8)
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
@@ -174,41 +176,41 @@ def test_a_socket_that_took_the_place_of_ours_keeps_its_mode(path: Path) -> None
 
 
 @as_root
-def test_what_is_behind_a_symlink_of_another_user_is_not_ours_to_make(path: Path) -> None:
+def test_nothing_is_created_behind_a_symlink_of_another_user(path: Path) -> None:
     theirs = path.parent / "theirs"
     theirs.symlink_to(path.parent.parent)
     os.chown(theirs, OTHER, OTHER, follow_symlinks=False)
     before = sorted(path.parent.parent.iterdir())
     where = str(theirs / "file")
-    with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
+    with pytest.raises(MachineError, match=f"theirs is a symlink of {OTHER_USER}'s"):
         open_listeners(UnixAddress(where), 8)
-    with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
+    with pytest.raises(MachineError, match=f"theirs is a symlink of {OTHER_USER}'s"):
         PidFile(where)
-    with pytest.raises(MachineError, match="theirs is a symlink of user nobody's"):
+    with pytest.raises(MachineError, match=f"theirs is a symlink of {OTHER_USER}'s"):
         append(Path(where))
     assert sorted(path.parent.parent.iterdir()) == before
 
 
 @as_root
-def test_a_fifo_of_another_user_is_no_log(path: Path) -> None:
-    """It could let the master wait for a reader."""
+def test_a_fifo_of_another_user_is_refused_as_a_log(path: Path) -> None:
+    """Its owner could let the master wait for a reader."""
     os.mkfifo(path)
     os.chown(path, OTHER, OTHER)
-    with pytest.raises(MachineError, match="it is a fifo of user nobody's; remove it"):
+    with pytest.raises(MachineError, match=f"it is a fifo of {OTHER_USER}'s; remove it"):
         append(path)
 
 
-def test_a_fifo_of_ours_is_opened_without_a_reader(path: Path) -> None:
+def test_an_own_fifo_is_opened_without_a_reader(path: Path) -> None:
     os.mkfifo(path)
     append(path)
 
 
 @as_root
 @pytest.mark.parametrize("folder_mode", [0o755, 0o775])
-def test_a_log_is_given_to_the_user_of_the_workers(
+def test_a_log_gets_the_workers_user_as_its_owner(
     path: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int
 ) -> None:
-    """A new one always; one that was there only where no other user could have put it."""
+    """A new log always changes its owner; an existing one only in a private folder."""
     monkeypatch.setattr(append_file, "_trusted_uids", set())
     monkeypatch.setattr(append_file, "_worker_user", (None, None))
     path.touch()

@@ -1,4 +1,4 @@
-"""Listening sockets: opened, adopted, refused, taken over and cleaned up."""
+"""Listening sockets: opened, adopted, refused, handed over and cleaned up."""
 
 import os
 import pwd
@@ -26,7 +26,7 @@ from tests.pure.children import as_root
 
 @contextmanager
 def listening(*addresses: object, backlog: int = 5) -> Iterator[list[Listener]]:
-    """The listeners of ``addresses``, closed at the end as the master does."""
+    """Yield the listeners of ``addresses``; close them afterwards as the master does."""
     opened: list[Listener] = []
     try:
         for address in addresses:
@@ -44,7 +44,7 @@ def refusal(address: object, kind: type[Exception] = MachineError) -> str:
 
 
 def answers(sock: socket.socket) -> bool:
-    """Whether a client reaches ``sock``."""
+    """Return whether a client can connect to ``sock``."""
     with socket.socket(sock.family, socket.SOCK_STREAM) as client:
         client.settimeout(5)
         client.connect(sock.getsockname())
@@ -53,7 +53,7 @@ def answers(sock: socket.socket) -> bool:
     return True
 
 
-def test_port_zero_lets_the_kernel_choose_and_the_listener_says_which() -> None:
+def test_port_zero_lets_the_kernel_choose_and_the_listener_shows_the_port() -> None:
     with listening(TcpAddress("127.0.0.1", 0)) as (listener,):
         port = listener.socket.getsockname()[1]
         assert port > 0
@@ -113,16 +113,16 @@ def test_a_closed_port_is_free_again_at_once() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    # TEST-NET-1, which nobody has (RFC 5737).
+    # TEST-NET-1, which no machine has (RFC 5737).
     assert refusal(TcpAddress("192.0.2.1", 0)).endswith("this machine has no such address")
 
 
 @pytest.mark.parametrize("host", ["prefork.invalid", "a..b", "x" * 64])
-def test_a_name_that_does_not_resolve_is_a_mistake_of_the_caller(host: str) -> None:
+def test_a_name_that_does_not_resolve_is_a_usage_error(host: str) -> None:
     assert refusal(TcpAddress(host, 80), UsageError).startswith(f"cannot listen on {host}:80: ")
 
 
-def test_a_unix_socket_is_made_with_the_mode_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_unix_socket_gets_the_requested_mode(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     with listening(UnixAddress(str(path), 0o640)) as (listener,):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -132,13 +132,13 @@ def test_a_unix_socket_is_made_with_the_mode_that_was_asked_for(tmp_path: Path) 
 
 
 @as_root
-def test_a_unix_socket_is_given_to_the_owner_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_unix_socket_gets_the_requested_owner(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
-    nobody = pwd.getpwnam("nobody")
-    with listening(UnixAddress(str(path), None, "nobody")):
-        assert (path.stat().st_uid, path.stat().st_gid) == (nobody.pw_uid, os.getegid())
-    with listening(UnixAddress(str(path), None, f":{nobody.pw_gid}")):
-        assert (path.stat().st_uid, path.stat().st_gid) == (os.geteuid(), nobody.pw_gid)
+    other = pwd.getpwuid(65534)
+    with listening(UnixAddress(str(path), None, other.pw_name)):
+        assert (path.stat().st_uid, path.stat().st_gid) == (other.pw_uid, os.getegid())
+    with listening(UnixAddress(str(path), None, f":{other.pw_gid}")):
+        assert (path.stat().st_uid, path.stat().st_gid) == (os.geteuid(), other.pw_gid)
 
 
 def test_an_owner_that_does_not_exist_leaves_no_socket_behind(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_an_owner_that_does_not_exist_leaves_no_socket_behind(tmp_path: Path) ->
     assert not path.exists()
 
 
-def test_a_stale_unix_socket_is_taken_over(tmp_path: Path) -> None:
+def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -157,7 +157,7 @@ def test_a_stale_unix_socket_is_taken_over(tmp_path: Path) -> None:
         assert answers(listener.socket)
 
 
-def test_a_live_unix_socket_is_refused_and_left_to_its_owner(tmp_path: Path) -> None:
+def test_a_live_unix_socket_of_another_server_is_refused_and_stays(tmp_path: Path) -> None:
     address = UnixAddress(str(tmp_path / "app.sock"))
     with listening(address) as (owner,):
         assert "another server is using it; stop that one first" in refusal(address)
@@ -189,16 +189,16 @@ def test_a_path_that_is_no_socket_is_refused_and_kept(tmp_path: Path) -> None:
     assert path.read_text() == "data"
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     told = refusal(UnixAddress(str(tmp_path / "missing/app.sock")))
     assert told.endswith("no such file or directory")
 
 
-def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
     assert refusal(UnixAddress(str(tmp_path / ("x" * 200)))).endswith("path too long")
 
 
-def test_a_path_is_not_removed_when_it_is_somebody_elses_by_now(tmp_path: Path) -> None:
+def test_a_path_that_another_process_replaced_is_not_removed(tmp_path: Path) -> None:
     address = UnixAddress(str(tmp_path / "app.sock"))
     with listening(address):
         os.unlink(address.path)
@@ -227,7 +227,7 @@ def test_an_inherited_listener_is_adopted(tmp_path: Path) -> None:
                 assert listener.socket.getblocking() is False
                 assert os.get_inheritable(fd) is False
                 assert answers(listener.socket)
-    assert Path(tmp_path / "s").is_socket(), "whoever made the path removes it"
+    assert Path(tmp_path / "s").is_socket(), "the process that created the path removes it"
 
 
 def test_an_inherited_socket_that_is_only_bound_begins_to_listen() -> None:
@@ -265,7 +265,7 @@ def test_the_kernels_ceiling_for_backlogs_can_be_read() -> None:
 
 
 def abstract(extra: str = "") -> UnixAddress:
-    """A name that no other process has."""
+    """Return an abstract address that no other process has."""
     return UnixAddress(f"@prefork-{uuid.uuid4()}{extra}")
 
 
@@ -305,7 +305,7 @@ def test_an_abstract_name_in_use_is_refused() -> None:
     )
 
 
-def test_an_abstract_name_that_is_too_long_is_told() -> None:
+def test_an_abstract_name_that_is_too_long_is_refused() -> None:
     assert "too long" in refusal(UnixAddress("@" + "x" * 200))
 
 
@@ -324,8 +324,9 @@ def test_an_inherited_abstract_socket_is_shown(name: bytes) -> None:
             listener.close()
 
 
-def test_who_listens_is_told_whatever_names_others_have(tmp_path: Path) -> None:
-    """/proc/net/unix has the names of all, also those with spaces, line ends and no UTF-8."""
+def test_a_listening_program_is_found_whatever_names_other_sockets_have(tmp_path: Path) -> None:
+    """/proc/net/unix lists the names of all sockets, also those with spaces, line ends and other
+    bytes."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(b"\0" + uuid.uuid4().bytes + b" \xff\n00 x\n")
         other.listen()

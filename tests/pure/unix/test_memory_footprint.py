@@ -1,4 +1,4 @@
-"""Memory of real processes."""
+"""The memory of real processes."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SAY = "import sys\nprint('here', flush=True)\nsys.stdin.read()\n"
 
 @contextmanager
 def python(source: str, **options: bool) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that did what ``source`` says and waits."""
+    """Yield a process that ran ``source`` and waits for its stdin to close."""
     words = [sys.executable, "-c", source + SAY]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
@@ -29,28 +29,28 @@ def python(source: str, **options: bool) -> Iterator["subprocess.Popen[bytes]"]:
         yield process
 
 
-def test_memory_is_what_the_process_touched() -> None:
+def test_resident_size_grows_by_the_memory_that_a_process_touches() -> None:
     with python(HOLD) as process:
         assert (
             50 * MB < (proportional_size(process.pid) or 0) <= resident_size(process.pid) < 200 * MB
         )
 
 
-def test_who_is_gone_has_none() -> None:
+def test_a_process_that_ended_has_no_memory() -> None:
     with python("") as process:
         pass
     assert resident_size(process.pid) == proportional_size(process.pid) == 0
     assert child_pids(process.pid) == []
 
 
-def test_of_the_dead_that_nobody_reaped_there_is_none() -> None:
+def test_a_zombie_has_no_memory() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert resident_size(process.pid) == proportional_size(process.pid) == 0
     process.wait()
 
 
-def test_shared_memory_is_shared_out() -> None:
+def test_proportional_size_divides_shared_memory() -> None:
     with python(HOLD + "import os\npid = os.fork()\nif not pid: os.read(0, 1)\n") as process:
         (child,) = child_pids(process.pid)
         parts = proportional_size(process.pid), proportional_size(child)
@@ -60,7 +60,7 @@ def test_shared_memory_is_shared_out() -> None:
         )
 
 
-def test_a_family_has_grandchildren_and_children_of_threads() -> None:
+def test_related_pids_contain_grandchildren_and_children_of_threads() -> None:
     source = """\
 import os, subprocess, sys, threading
 def begin():
@@ -82,7 +82,7 @@ while len(open(f"/proc/self/task/{thread.native_id}/children").read().split()) <
         process.stdin.close()  # type: ignore[union-attr]
 
 
-def test_orphans_of_the_session_belong_to_it() -> None:
+def test_related_pids_contain_orphans_of_the_session() -> None:
     become_subreaper()
     source = """\
 import os
@@ -101,9 +101,9 @@ os.wait()
     os.waitpid(found[1], 0)
 
 
-def test_a_stranger_s_pss_is_not_told() -> None:
+def test_the_proportional_size_of_another_users_process_is_unknown() -> None:
     if os.getuid() != 0:
-        pytest.skip("only root can become somebody else")
+        pytest.skip("only root can become another user")
     with python(HOLD) as process:
         other = os.fork()
         if other == 0:

@@ -26,7 +26,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def fill(sink: NonblockingWriter) -> int:
-    """Write until there is no room; how many bytes there were."""
+    """Write until there is no room; return how many bytes were taken."""
     taken = 0
     try:
         while True:
@@ -35,7 +35,7 @@ def fill(sink: NonblockingWriter) -> int:
         return taken
 
 
-def test_a_pipe_is_opened_anew_and_its_own_description_goes_on_blocking(
+def test_a_reopened_pipe_does_not_block_while_the_original_description_does(
     pipe: tuple[int, int],
 ) -> None:
     reader, writer = pipe
@@ -64,7 +64,7 @@ def test_a_pipe_that_blocks_is_filled_by_splice(pipe: tuple[int, int]) -> None:
     assert os.read(reader, 100_000).endswith(b"xline\n")
 
 
-def test_a_pipe_without_a_reader_is_an_error_and_no_wait(pipe: tuple[int, int]) -> None:
+def test_a_pipe_without_a_reader_raises_at_once(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
     private = reopen_nonblocking(writer)  # ENXIO: it is a copy that shares the description
@@ -93,7 +93,7 @@ def test_a_socket_is_written_with_msg_dontwait() -> None:
 
 
 @pytest.mark.parametrize("is_private", [True, False])
-def test_a_terminal(is_private: bool) -> None:
+def test_a_terminal_is_written_without_waiting(is_private: bool) -> None:
     ours, its = pty.openpty()
     tty.setraw(its)
     fd = reopen_nonblocking(its) if is_private else os.dup(its)
@@ -134,7 +134,7 @@ def test_a_full_disk_and_a_closed_descriptor_are_errors() -> None:
         reopen_nonblocking(full)
 
 
-def test_what_is_written_briefly_is_given_up_when_there_is_no_room(pipe: tuple[int, int]) -> None:
+def test_write_with_timeout_drops_what_finds_no_room(pipe: tuple[int, int]) -> None:
     _, writer = pipe
     assert write_with_timeout(writer, b"x" * 70_000, 0.01) == 65536
 

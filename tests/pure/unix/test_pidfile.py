@@ -38,7 +38,7 @@ def test_a_locked_pid_file_is_refused_with_the_pid_of_its_owner(tmp_path: Path) 
     PidFile(path).close()
 
 
-def test_a_child_that_let_go_leaves_the_lock_with_its_parent_alone(tmp_path: Path) -> None:
+def test_a_child_that_closed_its_copy_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:
     path = str(tmp_path / "pid")
     held = PidFile(path)
     reader, writer = os.pipe()
@@ -57,7 +57,7 @@ def test_a_child_that_let_go_leaves_the_lock_with_its_parent_alone(tmp_path: Pat
     os.close(reader)
 
 
-def test_a_pid_file_that_somebody_replaced_is_not_removed(tmp_path: Path) -> None:
+def test_a_pid_file_that_was_replaced_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     held = PidFile(str(path))
     path.unlink()
@@ -73,6 +73,6 @@ def test_a_pid_file_that_is_gone_already_is_no_error(tmp_path: Path) -> None:
     held.close()
 
 
-def test_a_pid_file_in_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_pid_file_in_a_folder_that_does_not_exist_is_a_machine_error(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"cannot write the pid file .*: No such file"):
         PidFile(str(tmp_path / "missing/pid"))

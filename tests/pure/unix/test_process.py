@@ -1,4 +1,4 @@
-"""Children: forked, signalled, watched and reaped."""
+"""Child processes: forked, signalled, watched and reaped."""
 
 import atexit
 import ctypes
@@ -22,7 +22,7 @@ from tests.pure.children import fork_child, no_free_descriptors
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def test_a_child_ends_with_the_code_that_its_life_returns() -> None:
+def test_a_child_exits_with_the_code_that_its_function_returns() -> None:
     assert fork_child(lambda: 7).reap() == ExitStatus(7, None)
 
 
@@ -119,7 +119,7 @@ def test_the_pidfd_is_readable_once_the_child_is_dead_and_closed_once_it_was_rea
         os.fstat(child.pidfd)
 
 
-def test_a_child_without_a_pidfd_is_ended_and_told_as_a_failed_fork() -> None:
+def test_a_child_without_a_pidfd_is_killed_and_counts_as_a_failed_fork() -> None:
     with no_free_descriptors(), pytest.raises(MachineError, match="Too many open files"):
         fork_child(lambda: signal.pause() or 0)  # type: ignore[func-returns-value]
     with pytest.raises(ChildProcessError):
@@ -150,17 +150,17 @@ def test_a_child_dies_with_its_parent() -> None:
     parent = fork_child(parent_life)
     os.close(writer)
     assert parent.reap() == ExitStatus(0, None)
-    # The end of the pipe: nobody holds the other end any more, so the grandchild is gone too.
+    # The end of file: no process has the other end any more, so the grandchild has died, too.
     assert os.read(reader, 10) == b""
     os.close(reader)
 
 
-def test_a_child_whose_parent_is_another_by_now_is_told_so() -> None:
+def test_set_parent_death_signal_tells_that_the_parent_is_dead_already() -> None:
     child = fork_child(lambda: int(set_parent_death_signal(0, os.getpid())))
     assert child.reap() == ExitStatus(0, None)
 
 
-def test_strangers_are_reaped_and_our_own_children_are_left_to_their_pidfd() -> None:
+def test_adopted_orphans_are_reaped_and_own_children_are_left_to_their_pidfd() -> None:
     def life() -> int:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         reader, writer = os.pipe()
@@ -177,9 +177,9 @@ def test_strangers_are_reaped_and_our_own_children_are_left_to_their_pidfd() -> 
         ours = fork_child(lambda: 5)
         os.waitid(os.P_PIDFD, ours.pidfd, os.WEXITED | os.WNOWAIT)
         reap_adopted_orphans(lambda pid: pid == ours.pid)
-        return 0 if ours.reap() == ExitStatus(5, None) and nobody_left() else 2
+        return 0 if ours.reap() == ExitStatus(5, None) and none_left() else 2
 
-    def nobody_left() -> bool:
+    def none_left() -> bool:
         try:
             os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:

@@ -15,13 +15,13 @@ def test_a_regular_file_is_read_also_by_a_symlink(tmp_path: Path) -> None:
     assert read_regular(str(tmp_path / "link"), 5) == b"12345"
 
 
-def test_one_that_is_larger_is_refused(tmp_path: Path) -> None:
+def test_a_file_above_the_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"123456")
     with pytest.raises(NotRegularFileError, match="it has more than 5 bytes"):
         read_regular(str(tmp_path / "file"), 5)
 
 
-def test_other_kinds_are_refused_at_once_and_named(tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_refused_at_once_and_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("fifo")
     with socket.socket(socket.AF_UNIX) as sock:
@@ -41,7 +41,7 @@ def test_other_kinds_are_refused_at_once_and_named(tmp_path: Path) -> None:
         open_regular(str(tmp_path / "missing"))
 
 
-def test_symlinks_that_lead_in_a_circle_are_told_as_what_they_are(tmp_path: Path) -> None:
+def test_a_circle_of_symlinks_is_named_as_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(NotRegularFileError, match="Too many levels of symbolic links"):

@@ -1,4 +1,4 @@
-"""The scoreboard: its layout, its memory, and what is read from it."""
+"""The scoreboard: its layout, its memory, and the values that are read from it."""
 
 import math
 import os
@@ -33,7 +33,7 @@ from tests.pure.children import fork_child
 REQUESTS = FIELD_INDEX["requests"]
 
 
-def test_what_a_child_writes_into_its_row_the_parent_reads() -> None:
+def test_the_parent_reads_what_a_child_writes_into_its_row() -> None:
     board = Scoreboard()
     other, row = board.acquire_row(8), board.acquire_row(9)
 
@@ -58,7 +58,7 @@ def test_a_released_row_is_clean_and_comes_back() -> None:
     assert (again.record[WORKER], again.counts[REQUESTS]) == (99, 0)
 
 
-def test_a_row_is_clean_although_a_process_of_its_last_owner_wrote_after_the_release() -> None:
+def test_an_acquired_row_is_clean_although_a_process_of_its_last_owner_wrote_to_it() -> None:
     board = Scoreboard()
     row = board.acquire_row(1)
     board.release_row(row)
@@ -79,7 +79,7 @@ def test_there_is_no_row_beyond_the_last() -> None:
         row_offset(ROWS)
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_has_a_description() -> None:
     for fields in (HEAD, FIELDS):
         assert len({field.name for field in fields}) == len(fields)
         for field in fields:
@@ -89,7 +89,7 @@ def test_every_field_says_what_it_is() -> None:
             assert field.kind in ("", "counter", "gauge")
 
 
-def test_others_read_it_by_the_masters_descriptor_as_long_as_it_is_open() -> None:
+def test_other_processes_read_the_scoreboard_by_the_masters_descriptor() -> None:
     board = Scoreboard()
     board.set_head_fields(target=3, began=1.5)
     row = board.acquire_row(7)
@@ -111,7 +111,7 @@ def test_others_read_it_by_the_masters_descriptor_as_long_as_it_is_open() -> Non
         open_scoreboard(path)
 
 
-def test_what_is_no_scoreboard_is_not_read_as_one() -> None:
+def test_a_file_that_is_no_scoreboard_is_refused() -> None:
     fd = os.memfd_create("other")
     os.ftruncate(fd, MASTER_SIZE)
     with pytest.raises(ValueError, match="not a scoreboard: its size may change"):
@@ -164,7 +164,7 @@ def test_a_quantile_is_one_of_the_times(times: list[float], share: float) -> Non
     assert histogram.quantile(counts, share) == pytest.approx(exact, rel=0.1)
 
 
-def test_what_a_silent_worker_said_of_late_is_not_true_any_more() -> None:
+def test_recent_figures_of_a_silent_worker_fade() -> None:
     row = Scoreboard().acquire_row(1)
     row.floats[FIELD_INDEX["beat"]], row.floats[FIELD_INDEX["rate"]] = 100.0, 7.0
     row.floats[FIELD_INDEX["oldest"]] = 99.0
@@ -215,6 +215,6 @@ def test_all_workers_together_are_their_sums_the_worst_and_the_quantiles_of_all_
     assert set(told) == set(worker_values(rows[0].read(), 100.0))
 
 
-def test_no_workers_together_are_nothing() -> None:
+def test_the_sum_of_no_workers_is_zero() -> None:
     told = app_values([], 100.0)
     assert (told["requests"], told["oldest"], told["accept_wait"], told["p99"]) == (0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Whatever bits a worker leaves in its row, every reader makes numbers of them, and none raises."""
+"""Every reader makes finite numbers of any bits in a worker's row, and none raises."""
 
 import json
 import math
@@ -42,7 +42,7 @@ BITS = st.lists(WORDS, min_size=8, max_size=32)
 
 
 def fill(row: Row, words: list[int]) -> None:
-    """Repeat them over the whole row, as a worker might at any moment."""
+    """Repeat ``words`` over the whole row, as a hostile worker could at any moment."""
     for place in range(ROW_SIZE // 8):
         row.counts[place] = words[place % len(words)]
     row.loads[row.number] = words[0]

@@ -1,4 +1,4 @@
-"""Shared memory: what a hostile child can do to it, which is next to nothing."""
+"""Shared memory in the hands of a hostile child."""
 
 import ctypes
 import fcntl
@@ -23,25 +23,25 @@ libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def address_of(memory: memoryview) -> int:
-    """Where it is mapped, also of memory that is read-only."""
+    """Return the address of a mapping, also of one that is read-only."""
     buffer = (ctypes.c_char * 80)()
     ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(memory), buffer, 0)
     return int(ctypes.c_void_p.from_buffer(buffer).value or 0)
 
 
 def descriptors_of(board: Scoreboard) -> list[str]:
-    """The paths of all descriptors that this process has of its two files."""
+    """Return the paths of all descriptors that this process has of the scoreboard's two files."""
     files = {os.stat(path).st_ino for path in (board.path, beside(board))}
     return [each.path for each in os.scandir("/proc/self/fd") if inode(each.path) in files]
 
 
 def beside(board: Scoreboard) -> str:
-    """The path of the workers' part."""
+    """Return the path of the workers' part."""
     return f"/proc/{os.getpid()}/fd/{board.rows.head()['workers_fd']}"
 
 
 def inode(path: str) -> int:
-    """Of the file that a descriptor is; 0: it was closed meanwhile."""
+    """Return the inode of the file behind a descriptor; 0 if it was closed meanwhile."""
     try:
         return os.stat(path).st_ino
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def inode(path: str) -> int:
 
 
 def code(life: Callable[[], int]) -> int | str | None:
-    """How a child ended that ran it: its exit code, or the signal."""
+    """Run ``life`` in a child; return its exit code, or the signal that ended it."""
     death = fork_child(life).reap()
     return death.code if death.signal is None else death.signal
 
@@ -65,7 +65,7 @@ def test_the_size_of_a_file_stays_as_it_is(size: int) -> None:
     os.close(fd)
 
 
-def test_a_file_that_is_not_sealed_is_told_apart() -> None:
+def test_a_file_without_seals_is_recognized() -> None:
     sealed, plain = shared_memory.create_sealed_file("test", 4096), os.memfd_create("test")
     reader, writer = os.pipe()
     assert [shared_memory.is_sealed(fd) for fd in (sealed, plain, reader)] == [True, False, False]
@@ -109,7 +109,7 @@ def test_no_child_can_write_the_masters_part() -> None:
     assert board.rows.head()["pid"] == os.getpid()
 
 
-def test_a_child_that_writes_there_all_the_same_dies_alone() -> None:
+def test_a_child_that_writes_to_the_masters_part_dies_alone() -> None:
     board = Scoreboard()
     before = board.rows.head()
     assert code(lambda: ctypes.memset(address_of(board.rows.master_counts), 0, 8) or 0) == "SIGSEGV"
@@ -117,7 +117,7 @@ def test_a_child_that_writes_there_all_the_same_dies_alone() -> None:
     assert board.rows.head() == before
 
 
-def test_a_page_that_a_child_frees_is_zero_for_the_master_and_nothing_worse() -> None:
+def test_a_page_that_a_child_frees_reads_as_zeros_in_the_master() -> None:
     board = Scoreboard()
     row = board.acquire_row(1)
     row.floats[DEADLINE] = 1.0
@@ -127,7 +127,7 @@ def test_a_page_that_a_child_frees_is_zero_for_the_master_and_nothing_worse() ->
 
 
 @as_root
-def test_another_user_opens_no_file_anew_by_its_number() -> None:
+def test_another_user_cannot_reopen_a_file_by_its_descriptor() -> None:
     board = Scoreboard()
     kept = [f"/proc/self/fd/{path.split('/')[-1]}" for path in descriptors_of(board)]
 
@@ -145,7 +145,7 @@ def test_another_user_opens_no_file_anew_by_its_number() -> None:
     board.close_copy()
 
 
-def test_a_mapping_that_is_the_masters_alone_is_not_there_in_a_child() -> None:
+def test_a_mapping_without_inheritance_is_missing_in_a_child() -> None:
     fd = shared_memory.create_sealed_file("test", 4096)
     own = shared_memory.map_writable(fd, 4096, inherited=False)
     shared = shared_memory.map_writable(fd, 4096, inherited=True)

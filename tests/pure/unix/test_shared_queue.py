@@ -1,4 +1,4 @@
-"""Connections on their way from one worker to another."""
+"""The queue of open connections that workers share."""
 
 import array
 import gc
@@ -19,7 +19,7 @@ from prefork.unix.shared_queue import (
     unread_bytes,
 )
 
-NOBODY = Addresses(None, None)
+NO_ADDRESSES = Addresses(None, None)
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def opened(shared: SharedConnection) -> socket.socket:
 @pytest.mark.parametrize(
     "addresses",
     [
-        NOBODY,
+        NO_ADDRESSES,
         Addresses(("127.0.0.1", 54321), ("127.0.0.1", 80)),
         Addresses(("fe80::1234:5678:9abc:def0%a-long-ifname00", 65535), ("::", 0)),
         Addresses(None, ("198.51.100.1", 443)),
     ],
 )
-def test_what_is_known_of_it_goes_along(
+def test_a_connection_keeps_its_family_and_addresses(
     queue: SharedQueue, pair: tuple[socket.socket, socket.socket], addresses: Addresses
 ) -> None:
     ours, theirs = pair
@@ -69,7 +69,7 @@ def test_first_in_first_out_and_each_once(queue: SharedQueue) -> None:
     pairs = [socket.socketpair() for _ in range(5)]
     for number, (ours, _) in enumerate(pairs):
         assert queue.length() == number
-        assert queue.put(ours.fileno(), ours.family, NOBODY)
+        assert queue.put(ours.fileno(), ours.family, NO_ADDRESSES)
         ours.close()
     for left, (_, theirs) in zip(range(4, -1, -1), pairs, strict=True):
         with opened(queue.get()) as taken, theirs:
@@ -80,12 +80,12 @@ def test_first_in_first_out_and_each_once(queue: SharedQueue) -> None:
         queue.get()
 
 
-def test_a_full_queue_takes_nothing_and_forgets_nothing(
+def test_a_full_queue_refuses_connections_and_loses_none(
     queue: SharedQueue, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, theirs = pair
     given = 0
-    while queue.put(ours.fileno(), ours.family, NOBODY):
+    while queue.put(ours.fileno(), ours.family, NO_ADDRESSES):
         given += 1
     assert given > 50
     assert queue.length() == given
@@ -95,11 +95,11 @@ def test_a_full_queue_takes_nothing_and_forgets_nothing(
         os.close(queue.get().fd)
 
 
-def test_who_has_no_descriptor_left_leaves_it_to_others(
+def test_a_process_without_a_free_descriptor_leaves_the_connection_in_the_queue(
     queue: SharedQueue, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, _ = pair
-    assert queue.put(ours.fileno(), ours.family, NOBODY)
+    assert queue.put(ours.fileno(), ours.family, NO_ADDRESSES)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -113,10 +113,10 @@ def test_who_has_no_descriptor_left_leaves_it_to_others(
     os.close(queue.get().fd)
 
 
-def test_a_closed_queue_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_closed_queue_refuses_connections(pair: tuple[socket.socket, socket.socket]) -> None:
     queue = SharedQueue()
     queue.close()
-    assert not queue.put(pair[0].fileno(), pair[0].family, NOBODY)
+    assert not queue.put(pair[0].fileno(), pair[0].family, NO_ADDRESSES)
 
 
 MESSAGE = struct.pack("=H64sH64sH", socket.AF_UNIX, b"", 0, b"", 0)
@@ -124,7 +124,7 @@ RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 
 
 def send(queue: SharedQueue, data: bytes, *fds: int) -> None:
-    """As a hostile worker does, which lets go of what it sent."""
+    """Send a message as a hostile worker does, and close the descriptors that it brings."""
     extra = [(*RIGHTS, array.array("i", fds))] if fds else []
     queue._sender.sendmsg([data], extra)
     for fd in set(fds):
@@ -160,7 +160,7 @@ def a_connection() -> list[int]:
         (struct.pack("=H64sH64sH", socket.AF_INET, b"", 0, b"", 0), a_connection),
     ],
 )
-def test_what_is_no_connection_is_dropped_with_all_that_it_brings(
+def test_an_invalid_message_is_dropped_with_its_descriptors(
     queue: SharedQueue, data: bytes, fds: Callable[[], list[int]]
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
@@ -192,29 +192,29 @@ def test_credentials_are_not_taken_for_a_descriptor(
         assert theirs.recv(1) == b"!"
 
 
-def test_nothing_waits_although_a_worker_made_the_queue_block(queue: SharedQueue) -> None:
+def test_no_call_waits_although_a_worker_made_the_queue_block(queue: SharedQueue) -> None:
     for end in (queue.socket, queue._sender):
         os.set_blocking(end.fileno(), True)
     with pytest.raises(BlockingIOError):
         queue.get()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        while queue.put(ours.fileno(), ours.family, NOBODY):
+        while queue.put(ours.fileno(), ours.family, NO_ADDRESSES):
             pass
     assert queue.discard_all() > 0
 
 
-def test_a_queue_that_was_shut_down_says_so(queue: SharedQueue) -> None:
+def test_a_queue_that_was_shut_down_raises_broken_pipe(queue: SharedQueue) -> None:
     queue.socket.shutdown(socket.SHUT_RDWR)
     with pytest.raises(BrokenPipeError):
         queue.get()
     assert queue.discard_all() == 0
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert not queue.put(ours.fileno(), ours.family, NOBODY)
+        assert not queue.put(ours.fileno(), ours.family, NO_ADDRESSES)
 
 
-def test_strange_messages_hold_up_no_drop(queue: SharedQueue) -> None:
+def test_invalid_messages_do_not_stop_discard_all(queue: SharedQueue) -> None:
     send(queue, b"strange")
     send(queue, MESSAGE, *a_connection())
     assert queue.has_messages()

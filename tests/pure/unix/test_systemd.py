@@ -1,4 +1,4 @@
-"""What we say to the service manager, and what it hands us."""
+"""Notifications to the service manager, and the sockets that it passes."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import pytest
 from prefork.unix.systemd import SystemdNotifier, inherited_sockets
 
 
-def test_sockets_are_inherited_when_they_are_meant_for_this_process() -> None:
+def test_sockets_of_systemd_for_this_pid_are_inherited() -> None:
     environ = {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "a:b", "X": "1"}
     assert inherited_sockets(environ) == [3, 4]
     assert environ == {"X": "1"}, "a child must not take them for its own"
@@ -20,7 +20,7 @@ def test_sockets_are_inherited_when_they_are_meant_for_this_process() -> None:
 @pytest.mark.parametrize(
     ("count", "pid"), [("2", "1"), ("2", ""), ("", "me"), ("x", "me"), ("-1", "me"), ("0", "me")]
 )
-def test_sockets_that_are_not_for_us_are_left_alone(count: str, pid: str) -> None:
+def test_sockets_of_systemd_for_another_pid_are_ignored(count: str, pid: str) -> None:
     environ = {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid()) if pid == "me" else pid}
     assert inherited_sockets(environ) == []
     assert environ == {}
@@ -28,7 +28,7 @@ def test_sockets_that_are_not_for_us_are_left_alone(count: str, pid: str) -> Non
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
-    """A service manager's socket, and what NOTIFY_SOCKET says."""
+    """Yield a service manager's socket and the value of NOTIFY_SOCKET for it."""
     name = str(tmp_path / "notify") if request.param == "path" else f"@prefork-{tmp_path}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind("\0" + name[1:] if name.startswith("@") else name)
@@ -36,7 +36,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
         yield heard, name
 
 
-def test_the_service_manager_hears_each_word_as_a_datagram(
+def test_each_notification_is_one_datagram(
     manager: tuple[socket.socket, str],
 ) -> None:
     heard, name = manager
@@ -55,7 +55,7 @@ def test_the_service_manager_hears_each_word_as_a_datagram(
     assert heard.recv(1000) == b"STOPPING=1"
 
 
-def test_a_reload_is_told_with_the_monotonic_time(manager: tuple[socket.socket, str]) -> None:
+def test_a_reload_notification_has_the_monotonic_time(manager: tuple[socket.socket, str]) -> None:
     heard, name = manager
     before = time.monotonic_ns() // 1000
     SystemdNotifier({"NOTIFY_SOCKET": name}).notify_reloading()
@@ -66,12 +66,12 @@ def test_a_reload_is_told_with_the_monotonic_time(manager: tuple[socket.socket, 
     assert before <= int(number) <= time.monotonic_ns() // 1000
 
 
-def test_without_a_service_manager_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
+def test_without_a_service_manager_nothing_is_sent_and_nothing_fails(tmp_path: Path) -> None:
     SystemdNotifier({}).notify_ready()
     SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify_ready()
 
 
-def test_a_service_manager_that_does_not_read_never_blocks_us(tmp_path: Path) -> None:
+def test_a_service_manager_that_does_not_read_never_blocks_the_master(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)

@@ -1,4 +1,4 @@
-"""The local time zone, as TZ and the machine say."""
+"""The local time zone, from TZ and from the machine."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,12 +28,12 @@ def test_tz_names_a_zone_a_file_or_a_rule(monkeypatch: pytest.MonkeyPatch, word:
 
 
 @pytest.mark.parametrize("word", ["", "No/Such", "/no/such/file", "../../etc/passwd", "é"])
-def test_nonsense_means_utc(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+def test_an_invalid_tz_means_utc(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     monkeypatch.setenv("TZ", word)
     assert SUMMER.replace(tzinfo=time_zone.local_zone()).utcoffset() == timedelta(0)
 
 
-def test_without_tz_it_is_that_of_the_machine(
+def test_without_tz_the_zone_of_the_machine_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("TZ", raising=False)
