@@ -11,6 +11,7 @@ from socket import socket as _Socket  # noqa: N812 - as it was before an app pat
 
 from prefork.unix.tcp_info import queue_length
 
+# From linux/netlink.h, linux/sock_diag.h and linux/unix_diag.h.
 _SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
@@ -20,7 +21,7 @@ _MESSAGE_HEADER = struct.Struct("=IHHII")
 _UNIX_DIAG_REQUEST = struct.Struct("=BBHIIIII")
 _UNIX_DIAG_MESSAGE_SIZE = 16
 _ATTRIBUTE = struct.Struct("=HH")
-_ANY = 0xFFFFFFFF
+_ANY = 0xFFFFFFFF  # all states of a socket, and any cookie
 
 
 def accept_queue_length(listener: socket.socket) -> int:
@@ -80,10 +81,11 @@ class AcceptQueue:
 def _parse_queue_length(answer: bytes) -> int:
     """Return the queue length (UNIX_DIAG_RQLEN) from a sock_diag answer; 0 if it has none."""
     length, kind, *_ = _MESSAGE_HEADER.unpack_from(answer)
+    # An error message, as for a kernel without unix_diag, has no attributes.
     at = _MESSAGE_HEADER.size + _UNIX_DIAG_MESSAGE_SIZE if kind == _SOCK_DIAG_BY_FAMILY else length
     while at < length:
         size, name = _ATTRIBUTE.unpack_from(answer, at)
         if name == _UNIX_DIAG_RQLEN:
             return int(struct.unpack_from("=I", answer, at + _ATTRIBUTE.size)[0])
-        at += (size + 3) & ~3
+        at += (size + 3) & ~3  # attributes are aligned to four bytes
     return 0

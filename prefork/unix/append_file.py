@@ -102,6 +102,7 @@ def _open(path: str) -> _Log:
             if is_in_proc(folder):
                 return _Log(_open_then_block(name, folder.fd), False)  # such as /dev/stdout
             found = _open_in(folder, name)
+            # A symlink may lead to any file of the system, so that file keeps its owner.
             return _Log(found.fd, found.may_change_owner and not followed)
     except OSError as error:
         raise MachineError(f"cannot write the log {path}: {error.strerror}") from error
@@ -187,7 +188,6 @@ def _require_safe_file(folder: Directory, found: os.stat_result) -> None:
     folder_status = folder.status
     if folder_status.st_mode & stat.S_IWOTH and folder_status.st_uid != found.st_uid:
         raise UntrustedFileError(
-            f"it belongs to {describe_user(found.st_uid)}, and every user may write "
-            f"into its folder; "
-            "remove it, or choose a folder of your own"
+            f"it belongs to {describe_user(found.st_uid)}, and every user may write into its "
+            "folder; remove it, or choose a folder of your own"
         )

@@ -17,6 +17,7 @@ def cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
     base = os.path.join(root, "sys/fs/cgroup")
     for line in (read_text(os.path.join(root, "proc/self/cgroup")) or "").splitlines():
         _, controllers, path = line.split(":", 2)
+        # Version 2 has one hierarchy, whose line names no controllers (cgroups(7)).
         if controllers == "":
             yield from _upward(base, path)
         elif controller in controllers.split(","):
@@ -25,6 +26,7 @@ def cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
 
 def _upward(base: str, path: str) -> Iterator[str]:
     """Yield the folder of a cgroup and of all its parents; in a container some may be missing."""
+    # From inside a cgroup namespace, paths outside of its root begin with "..".
     parts = [part for part in path.split("/") if part not in ("", "..")]
     for length in range(len(parts), -1, -1):
         yield os.path.join(base, *parts[:length])

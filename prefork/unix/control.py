@@ -46,6 +46,7 @@ class ControlSocket:
     def __init__(self, path: Path, for_group: bool = False) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        # bind(2) applies the umask. A chmod(2) afterwards would leave a moment in between.
         old_umask = os.umask(0o117 if for_group else 0o177)
         try:
             with _short_path(path) as short_path:

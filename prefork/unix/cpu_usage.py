@@ -55,6 +55,7 @@ class CoreUsage:
         for folder, granted in quotas(self._root):
             used = read_number(f"{folder}/cpu.stat", "usage_usec")
             if used is None:
+                # In version 1 the usage is in another hierarchy than the quota.
                 spent = read_number(
                     folder.replace("/cgroup/cpu", "/cgroup/cpuacct") + "/cpuacct.usage"
                 )

@@ -70,7 +70,7 @@ def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
     if child:
         for fd in (writer, *to_close):
             os.close(fd)
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # it exits at once, after its second fork
         _exit_as_reported(reader)
     os.setsid()
     # Fork again: the leader of a session could acquire a controlling terminal, its child cannot.

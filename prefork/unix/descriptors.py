@@ -1,4 +1,11 @@
-"""The open descriptors of this process: their limit (getrlimit(2)), and the sockets among them."""
+"""The open descriptors of this process: their limit (getrlimit(2)), and the sockets among them.
+
+Design
+------
+- **A worker raises its soft limit to the hard one** and keeps the last 64 descriptors for the app:
+  the app would be the first to fail without any. At its limit a worker stops accepting, and further
+  connections wait in the queue (worker/accept).
+"""
 
 import os
 import resource

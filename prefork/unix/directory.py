@@ -292,6 +292,7 @@ class _Walk:
                 raise
             with suppress(FileExistsError):
                 os.mkdir(part, self._make, dir_fd=at)
+            # Another process may have created the entry: a symlink is refused here.
             return os.open(part, _SEARCH | os.O_NOFOLLOW, dir_fd=at)
 
     def _follow_link(self, at: int, part: str) -> int:

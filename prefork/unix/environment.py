@@ -9,7 +9,7 @@ Design
 ------
 - **Not before the settings are known to be right:** callers take secrets out once a generation is
   valid, so that a misspelled ``env:PATH`` does not cost the workers their PATH. The values stay in
-  the master's memory for the next reload (tls/secret_variables.py).
+  the master's memory for the next reload and ``--tls-watch`` (tls/secret_variables.py).
 - **Limits.** The environment of the process that started prefork cannot be overwritten, and memory
   cannot be hidden from processes of the same user.
 """

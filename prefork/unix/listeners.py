@@ -170,6 +170,7 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
         raise UsageError(f"cannot listen on {address}: {str(error.args[-1]).lower()}") from None
     opened: list[Listener] = []
     failure: OSError | None = None
+    # A resolver may list an address twice, as for two lines of /etc/hosts.
     for family, _, _, _, name in dict.fromkeys(found):
         try:
             opened.append(Listener(_bind_and_listen(family, name, backlog), address))
@@ -178,6 +179,8 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
             failure = error
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 break
+    # A host name may resolve to an address that this machine lacks, such as ::1 without IPv6; then
+    # the other addresses are enough. A port in use is always an error.
     if failure is not None and (not opened or failure.errno == errno.EADDRINUSE):
         for listener in opened:
             listener.close()

@@ -157,7 +157,7 @@ def _choose_write(fd: int, mode: int) -> Callable[[int, bytes], int]:
     if stat.S_ISSOCK(mode):
         return _send
     if stat.S_ISREG(mode) or not os.get_blocking(fd):
-        return os.write
+        return os.write  # a plain write(2) does not wait for a reader
     if stat.S_ISFIFO(mode):
         return _splice
     return _write_when_ready if os.isatty(fd) else os.write

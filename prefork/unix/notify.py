@@ -95,6 +95,7 @@ class NotifySocket:
                 return
             self.is_paused = message.has_descriptors
             if not self.is_paused:
+                # The data was seen already: a read of one byte drops the whole datagram.
                 self._socket.recv(1, socket.MSG_DONTWAIT)
             for level, kind, credentials in message.extra:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):

@@ -120,6 +120,7 @@ class OrphanGuard:
         """Run the guard: keep the list of sessions until the end of file, then end them."""
         os.setsid()
         self._set_title()
+        # The guard outlives signals to the master's group: it ends when its work is done.
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_IGN)
         unblock_signals()

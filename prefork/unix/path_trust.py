@@ -67,6 +67,7 @@ def _unmapped_user() -> int:
     """
     try:
         with open("/proc/self/uid_map") as file:
+            # The identity map of the initial namespace: every user is mapped.
             if file.read().split() == ["0", "0", "4294967295"]:
                 return -1
         with open("/proc/sys/kernel/overflowuid") as file:

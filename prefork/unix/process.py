@@ -67,7 +67,7 @@ def signal_name(number: int) -> str:
 
 
 def fork(run: Callable[[], int]) -> Child:
-    """Fork a child that runs ``life()`` and exits with the code that it returns.
+    """Fork a child that runs ``run()`` and exits with the code that it returns.
 
     The child starts with every handler at its default and all signals blocked, so that no signal is
     lost and no handler of the parent runs in it. ``run`` installs its own handlers and then calls
@@ -92,9 +92,10 @@ def fork(run: Callable[[], int]) -> Child:
 
 
 def _run_child(run: Callable[[], int]) -> NoReturn:
-    """Run ``life()`` in the child and exit with its result, or with 101 after an exception."""
+    """Run ``run()`` in the child and exit with its result, or with 101 after an exception."""
     code = 101
     try:
+        # The pipe is shared with the parent, whose loop the child must not wake.
         signal.set_wakeup_fd(-1)
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             if callable(signal.getsignal(signum)):
@@ -115,6 +116,7 @@ def _run_child(run: Callable[[], int]) -> NoReturn:
 def _exit(code: int) -> NoReturn:
     """Exit after the app's exit handlers, without running frames and finalizers of the parent."""
     try:
+        # sys.exit would unwind the frames of the parent; os._exit alone skips atexit.
         atexit._run_exitfuncs()
         for error in flush_before_exit():
             traceback.print_exception(error)

@@ -84,6 +84,7 @@ def signal_session(session: int, signum: int) -> None:
 
     The leader's process group gets it at once, then each process of the other groups.
     """
+    # killpg(2) reaches all processes of the group at one moment, so none escapes by a fork.
     try:
         os.killpg(session, signum)
     except (ProcessLookupError, PermissionError):

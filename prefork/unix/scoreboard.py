@@ -238,6 +238,7 @@ class Scoreboard:
         self._master = shared_memory.map_read_only(self.fd, MASTER_SIZE)
         self._workers = shared_memory.map_writable(self._workers_fd, SIZE, inherited=True)
         self.rows = Rows(self._master, self._workers)
+        # A heap: the lowest free row is taken first, so that readers scan few rows.
         self._free = list(range(ROWS))
         self.set_head_fields(magic=MAGIC, pid=os.getpid(), workers_fd=self._workers_fd)
 
