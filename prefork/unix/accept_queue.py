@@ -20,6 +20,7 @@ _UNIX_DIAG_RQLEN = 4
 _MESSAGE_HEADER = struct.Struct("=IHHII")
 _UNIX_DIAG_REQUEST = struct.Struct("=BBHIIIII")
 _UNIX_DIAG_MESSAGE_SIZE = 16
+"""Bytes of struct unix_diag_msg, which stands before the attributes."""
 _ATTRIBUTE = struct.Struct("=HH")
 _ANY = 0xFFFFFFFF  # all states of a socket, and any cookie
 

@@ -29,7 +29,9 @@ from prefork.unix.regular_file import OPEN_FLAGS
 
 _APPEND = os.O_WRONLY | os.O_APPEND
 _trusted_uids: set[int] = set()
+"""Users whose log files are accepted in a folder that every user may write to."""
 _worker_user: tuple[int | None, int | None] = (None, None)
+"""User and group that new logs are given to; (None, None) in a master that is not root."""
 
 
 def set_worker_user(uid: int | None, gid: int | None = None) -> None:
@@ -90,6 +92,7 @@ class _Log:
 
 
 def _open(path: str) -> _Log:
+    """Open or create the log, following a symlink that passes the check. Raises MachineError."""
     followed: list[str] = []
 
     def require(folder: Directory, link: os.stat_result) -> None:

@@ -39,6 +39,7 @@ net.core.wmem_max, which is 208 KB. A socket with more of them is closed in a ch
 _READ_SIZE = 65536
 
 _children: set[Child] = set()
+"""Children that were forked here and not reaped yet."""
 _to_close: list[socket.socket] = []
 """Sockets that a child has to close; the running child closes those at the beginning of the
 list."""

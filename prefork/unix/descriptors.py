@@ -4,7 +4,7 @@ Design
 ------
 - **A worker raises its soft limit to the hard one** and keeps the last 64 descriptors for the app:
   the app would be the first to fail without any. At its limit a worker stops accepting, and further
-  connections wait in the queue (worker/accept).
+  connections wait in the queue (worker/http_worker.py).
 """
 
 import os

@@ -33,7 +33,9 @@ from prefork.unix.path_trust import require_trusted
 from prefork.unix.regular_file import OPEN_FLAGS, open_regular, read_regular
 
 _SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+"""Flags for a directory in which names are only looked up."""
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Flags for a descriptor of an entry itself, be it a symlink."""
 _MAX_LINKS = 40
 """The number of symlinks that the kernel follows in one path (path_resolution(7))."""
 

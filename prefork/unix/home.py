@@ -55,6 +55,7 @@ _END_TIMEOUT = 0.5
 """Seconds that a master needs at most from the removal of its control socket to its end."""
 
 APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
+"""Valid names of apps. ``all`` is reserved for the verbs."""
 
 
 def registry_path(environ: Mapping[str, str]) -> Path:
@@ -356,9 +357,8 @@ def _try_lock(where: Path, name: str) -> AppFolder | None:
                 if folder.is_same_file("lock", fd):
                     break  # else its last owner removed the file between open and lock
             folder.remove("control")
-            folder.set_mode_and_group(
-                0o700
-            )  # take away the access of a group from an earlier start
+            # Take away the access of a group, which an earlier start may have given.
+            folder.set_mode_and_group(0o700)
             opened.pop_all()
             return AppFolder(home, folder, fd)
     except OSError as error:
@@ -374,9 +374,8 @@ def _grant_list_access(home: Directory, gid: int) -> None:
             return
         if status.st_mode & 0o70:
             raise UsageError(
-                f"control-group: {home.path} is open to {describe_group(status.st_gid)} "
-                f"already, and "
-                "one home has one group; use another PREFORK_HOME, or chmod 700 it first"
+                f"control-group: {home.path} is open to {describe_group(status.st_gid)} already, "
+                "and one home has one group; use another PREFORK_HOME, or chmod 700 it first"
             )
         home.set_mode_and_group(0o750, gid)
     except OSError as error:
@@ -400,6 +399,7 @@ def _require_own_folder(path: Path) -> None:
 
 
 def _process_exists(pid: int) -> bool:
+    """Return whether a process has this pid, be it of another user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -417,6 +417,7 @@ def _open_app_folder(path: Path) -> Directory:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
+    """Return the state of an app; empty if it cannot be read or is invalid."""
     try:
         with _open_app_folder(path) as folder:
             return _state_of(folder)
@@ -425,6 +426,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def _state_of(folder: Directory) -> dict[str, Any]:
+    """Return the state in an open folder; empty if it cannot be read or is invalid."""
     try:
         state = json.loads(folder.read("state", MAX_STATE_SIZE))
     except (OSError, ValueError, RecursionError):

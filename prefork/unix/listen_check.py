@@ -14,7 +14,9 @@ from prefork.config.addresses import Address, TcpAddress, UnixAddress
 from prefork.unix import process_tree
 
 _TCP_LISTEN = "0A"
+"""The state TCP_LISTEN, as /proc/net/tcp writes it."""
 _SO_ACCEPTCON = "00010000"
+"""The flag of a listening socket, as /proc/net/unix writes it."""
 
 _NAME_COLUMN = 7
 """The number of columns before the name of a unix socket, which may contain spaces."""

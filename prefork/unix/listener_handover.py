@@ -75,6 +75,7 @@ def fetch_listeners(connection: socket.socket) -> list[Listener]:
 
 
 def _rebuild(described: Sequence[Any], fds: Sequence[int]) -> list[Listener]:
+    """Return the listeners that the descriptors and their descriptions stand for."""
     listeners = []
     for description, fd in zip(described, fds, strict=True):
         os.set_inheritable(fd, False)

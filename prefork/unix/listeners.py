@@ -162,6 +162,7 @@ def _set_mode_and_owner(address: UnixAddress, pinned: int) -> None:
 
 
 def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
+    """Open a socket for each address that the host resolves to."""
     flags = socket.AI_PASSIVE
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
@@ -189,6 +190,7 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
 
 
 def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
+    """Return a new TCP socket that listens at ``name``."""
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -217,6 +219,7 @@ def _open_abstract(address: UnixAddress, backlog: int) -> Listener:
 
 
 def _open_unix(address: UnixAddress, backlog: int) -> Listener:
+    """Open a unix socket and set its mode and owner before it listens."""
     if address.is_abstract:
         return _open_abstract(address, backlog)
     folder, name = Directory.open_parent(address.path)
@@ -265,6 +268,7 @@ def _has_listener(pinned: int) -> bool:
 
 
 def _chown(path: str, to: str) -> None:
+    """Change the owner of a file to ``user``, ``user:group`` or ``:group``."""
     user, _, group = to.partition(":")
     owner = resolve_identity(user, group)
     os.chown(path, _or_minus_one(owner.uid), _or_minus_one(owner.gid if group else None))
@@ -303,6 +307,7 @@ def _pin(folder: Directory, name: str) -> Iterator[int]:
 
 
 def _remove_socket_file(path: str, inode: tuple[int, int]) -> None:
+    """Remove the unix path if it is still the file that was created."""
     folder, name = Directory.open_parent(path)
     with folder:
         found = folder.lstat(name)
@@ -357,6 +362,7 @@ def _format_unix_name(name: str | bytes) -> str:
 
 
 def _inode_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the entry at a path; None if there is none."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -365,6 +371,7 @@ def _inode_at(path: str) -> tuple[int, int] | None:
 
 
 def _explain_error(address: Address, error: OSError, open_now: Iterable[Listener] = ()) -> str:
+    """Return the message for an address that cannot be listened on, with the next step."""
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.EADDRINUSE and (own := _own_listener_on_port(address, open_now)):
         reason = (

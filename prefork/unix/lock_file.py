@@ -37,6 +37,7 @@ def is_locked(fd: int) -> bool:
 
 
 def _flock(fd: int, how: int) -> bool:
+    """Take or release a lock without waiting; return False if another process prevents it."""
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -14,6 +14,7 @@ _NO_LIMIT = 1 << 60
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+"""Constants of malloc.h."""
 
 
 def keep_freed_memory() -> None:

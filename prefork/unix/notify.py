@@ -31,6 +31,7 @@ from prefork.wire.notify import MAX_DATAGRAM_SIZE
 
 _CREDENTIALS = struct.Struct("iII")
 _CONTROL_SIZE = socket.CMSG_SPACE(_CREDENTIALS.size)
+"""Room for the credentials of a sender and no descriptor."""
 _MAX_MESSAGES = 32
 """Datagrams that are read at a time, so that no program holds the master up."""
 

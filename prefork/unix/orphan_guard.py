@@ -27,7 +27,9 @@ from prefork.unix.process import fork, unblock_signals
 from prefork.unix.process_tree import session_members, signal_session
 
 _POLL_INTERVAL = 0.05
+"""Seconds between two checks of the sessions that the guard has signalled."""
 _MAX_MESSAGE_SIZE = 200
+"""Bytes; a message has a pid, a signal and a timeout."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ def open_output_pipe() -> Pipe:
 
 
 SPLICE_F_NONBLOCK = 2
+"""A flag of splice(2) and tee(2); Python has no tee(2)."""
 
 
 class PipePeeker:

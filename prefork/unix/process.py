@@ -18,6 +18,7 @@ from prefork.errors import MachineError
 from prefork.unix.streams import flush_before_exit
 
 PR_SET_PDEATHSIG = 1
+"""A constant of prctl(2), which Python does not wrap."""
 
 
 @dataclass(frozen=True, slots=True)

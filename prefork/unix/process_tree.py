@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 _PR_SET_CHILD_SUBREAPER = 36
 _DEAD_STATES = ("Z", "X")
+"""States of /proc/PID/stat: a zombie, and a process that is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def signal_session(session: int, signum: int) -> None:
 
 
 def _is_in_group(pid: int, group: int) -> bool:
+    """Return whether the process is in the group; a process that has ended counts as well."""
     try:
         return os.getpgid(pid) == group
     except ProcessLookupError:

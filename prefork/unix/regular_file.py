@@ -20,6 +20,8 @@ import stat
 from prefork.plural import pluralize
 
 OPEN_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""Flags for each open of a file that another user may have put in place: never wait for a fifo's
+peer, never acquire a controlling terminal."""
 
 _KINDS = (
     (stat.S_ISREG, "a regular file"),

@@ -66,7 +66,9 @@ WORKING = FIELD_INDEX["working"]
 """Indexes of fields in a row of the workers' part."""
 
 _ROWS_USED = HEAD_INDEX["rows"]
+"""The index of the number of rows in use, in the head."""
 _CODES = {field.name: field.code for field in (*HEAD, *MASTER_FIELDS)}
+"""The type of each field that the master writes: d (double) or Q (unsigned 64 bits)."""
 
 _Counts: TypeAlias = "memoryview[int]"
 
@@ -207,6 +209,7 @@ class Rows:
 def _read_fields(
     fields: tuple[Field, ...], counts: _Counts, floats: "memoryview[float]", start: int
 ) -> dict[str, Any]:
+    """Return the values of ``fields``, which begin at the index ``start``, by name."""
     return {
         field.name: (floats if field.code == "d" else counts)[start + index]
         for index, field in enumerate(fields)

@@ -90,9 +90,8 @@ class SharedQueue:
         free descriptor, BrokenPipeError when the queue was shut down. Raises InvalidMessageError
         for a message that is no connection; it is dropped.
         """
-        os.close(
-            os.dup(self.socket.fileno())
-        )  # EMFILE comes here, before the kernel drops a descriptor
+        # With no free descriptor this raises EMFILE, and the connection stays in the queue.
+        os.close(os.dup(self.socket.fileno()))
         fd, message = self._receive()
         try:
             return _parse_message(fd, message)

@@ -15,6 +15,7 @@ from collections.abc import MutableMapping
 from prefork.printable import printable_line
 
 LISTEN_FDS_START = 3
+"""The first descriptor that systemd passes (SD_LISTEN_FDS_START)."""
 _NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _LISTEN_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
@@ -69,6 +70,7 @@ class SystemdNotifier:
         self._send(f"MAINPID={pid}")
 
     def _send(self, message: str) -> None:
+        """Send one datagram to the service manager, without waiting."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:

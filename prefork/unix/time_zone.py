@@ -7,6 +7,7 @@ from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 LOCALTIME = "/etc/localtime"
+"""The zone of the machine (localtime(5))."""
 
 
 def local_zone() -> tzinfo:
