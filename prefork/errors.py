@@ -69,6 +69,7 @@ INCOMPLETE_ENVIRONMENT = (
 )
 """The message for an import of prefork's own modules or dependencies that fails.
 
-Modules that a worker may need are imported before the fork (``import_serving`` in worker/boot.py),
-because a master may live for months while its Python environment is upgraded or moved.
+Modules that a worker may need are imported before the fork (``import_serving_modules`` in
+worker/boot.py), because a master may live for months while its Python environment is upgraded or
+moved.
 """

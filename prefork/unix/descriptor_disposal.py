@@ -203,9 +203,10 @@ def _queue_has_descriptors(end: socket.socket, room: int) -> bool:
 
 
 def wait_for_children() -> None:
-    """At the end of the master: wait for the children, and leave the remaining sockets to its exit.
+    """Wait for all children of this module; to be called at the end of the master.
 
-    The exit of the master does not linger either.
+    Sockets that still have to be closed are left to the master's exit, which does not linger
+    either.
     """
     for child in list(_children):
         child.wait_for_exit(CHILD_TIMEOUT)

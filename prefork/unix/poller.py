@@ -15,11 +15,11 @@ class Poller:
         self._selector = selectors.DefaultSelector()
 
     def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
-        """Call ``react()`` whenever ``fd`` is readable or closed at the other end."""
+        """Call ``callback()`` whenever ``fd`` is readable or closed at the other end."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def add_writer(self, fd: int, callback: Callable[[], object]) -> None:
-        """Call ``react()`` whenever ``fd`` is writable, or its reader is gone."""
+        """Call ``callback()`` whenever ``fd`` is writable, or its reader is gone."""
         self._selector.register(fd, selectors.EVENT_WRITE, callback)
 
     def remove(self, fd: int) -> None:

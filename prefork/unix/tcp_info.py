@@ -4,9 +4,9 @@ import socket
 import struct
 
 _INT = struct.Struct("=I")
-_U8S = 8
-_UNACKED = _U8S + 4 * 4
-_LAST_DATA_SENT = _U8S + 9 * 4
+_BYTE_FIELDS = 8
+_UNACKED = _BYTE_FIELDS + 4 * 4
+_LAST_DATA_SENT = _BYTE_FIELDS + 9 * 4
 """Offsets of tcpi_unacked and tcpi_last_data_sent in struct tcp_info, after its eight one-byte
 fields. In a listening socket tcpi_unacked is the length of the accept queue."""
 _TCP, _INFO = socket.IPPROTO_TCP, socket.TCP_INFO

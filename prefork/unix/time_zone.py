@@ -37,7 +37,8 @@ def _from_file(path: str) -> tzinfo | None:
 
 
 def _from_rule(rule: str) -> tzinfo | None:
-    """Return the zone of a POSIX rule such as ``CET-1CEST,M3.5.0,M10.5.0/3``; None for nonsense.
+    """Return the zone of a POSIX rule such as ``CET-1CEST,M3.5.0,M10.5.0/3``; None if it is
+    invalid.
 
     The rule becomes the footer of a TZif file without any transitions (tzfile(5)), which is the
     only way that zoneinfo accepts a rule.

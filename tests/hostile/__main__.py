@@ -4,7 +4,7 @@ import argparse
 import statistics
 import sys
 
-from tests.hostile.siege import ATTACKS, besiege, is_possible
+from tests.hostile.attack_runner import ATTACKS, is_possible, run_attack
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
         if asked.word not in str(attack):
             continue
         try:
-            report = besiege(attack, asked.seconds)
+            report = run_attack(attack, asked.seconds)
         except (AssertionError, OSError) as error:
             failed = True
             print(f"{attack!s:44} did not hold out: {error!r}")

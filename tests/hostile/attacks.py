@@ -34,7 +34,7 @@ SCM_CREDENTIALS = 2
 RANDOM = random.Random(int(os.environ.get("ATTACK_SEED", "1")))
 
 
-def found(kind: str) -> Any:
+def find_object(kind: str) -> Any:
     """Return the object of this class that this process has."""
     for each in gc.get_objects():
         if f"{type(each).__module__}.{type(each).__name__}" == kind:
@@ -42,7 +42,7 @@ def found(kind: str) -> Any:
     raise LookupError(kind)
 
 
-def bytes_of_any_kind() -> Iterator[bytes]:
+def random_messages() -> Iterator[bytes]:
     """Yield random bytes, and texts that are almost valid."""
     says = ["ready", "failed", "drained", "done", "talk", "logs", "outlet", "sing", 5, None, [], {}]
     numbers = [0, 1, -1, 2**63, 1e300, math.nan, math.inf, "1", None, [1], {}, True]
@@ -57,7 +57,7 @@ def bytes_of_any_kind() -> Iterator[bytes]:
         yield b"x" * RANDOM.randrange(20_000)
 
 
-def lingering() -> int:
+def lingering_socket() -> int:
     """Return a TCP socket that takes an hour to close for the process that closes its last copy."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -77,18 +77,19 @@ def lingering() -> int:
 _FAR: list[socket.socket] = []
 
 
-def some_descriptors() -> list[int]:
+def make_descriptors() -> list[int]:
     """Return new descriptors of awkward kinds; the caller closes them."""
     reader, writer = os.pipe()
     one, other = socket.socketpair()
-    made = [reader, writer, one.detach(), other.detach(), os.memfd_create("gift"), lingering()]
+    made = [reader, writer, one.detach(), other.detach()]
+    made += [os.memfd_create("gift"), lingering_socket()]
     RANDOM.shuffle(made)
     return made
 
 
-def with_descriptors(end: socket.socket, data: bytes, credentials: bool = False) -> None:
+def send_with_descriptors(end: socket.socket, data: bytes, credentials: bool = False) -> None:
     """Send ``data`` with some descriptors, and close all of them."""
-    fds = some_descriptors()
+    fds = make_descriptors()
     sent = fds[: RANDOM.randrange(len(fds) + 1)]
     extra: list[Any] = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sent))]
     if credentials:
@@ -116,7 +117,7 @@ def do_not_linger(fd: int) -> None:
 def shrink_and_punch() -> None:
     """Try to take the scoreboard's memory away, or to write the master's part, in all known
     ways."""
-    row = found("prefork.unix.scoreboard.Row")
+    row = find_object("prefork.unix.scoreboard.Row")
     while True:
         for name in os.listdir("/proc/self/fd"):
             for fd in (int(name), reopened(name)):
@@ -156,7 +157,7 @@ def mappings(name: str) -> list[tuple[int, int]]:
 
 def scribble() -> None:
     """Write random bits into all rows and all loads, without end."""
-    row = found("prefork.unix.scoreboard.Row")
+    row = find_object("prefork.unix.scoreboard.Row")
     start, _ = next(
         place for place in mappings("memfd:prefork-workers") if place[1] - place[0] > 1 << 20
     )
@@ -172,26 +173,26 @@ def scribble() -> None:
         select.select([], [], [], 0.001)
 
 
-def fill_the_queue() -> None:
+def fill_queue() -> None:
     """Put messages that are no connections into the queue that all workers share."""
-    queue = found("prefork.unix.shared_queue.SharedQueue")
+    queue = find_object("prefork.unix.shared_queue.SharedQueue")
     end = queue._sender
     queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    for data in bytes_of_any_kind():
+    for data in random_messages():
         os.set_blocking(queue.socket.fileno(), True)
-        with_descriptors(end, data, credentials=RANDOM.random() < 0.5)
-        with_descriptors(end, struct.pack("=H64sH64sH", socket.AF_INET, b"\xff", 1, b"", 1))
+        send_with_descriptors(end, data, credentials=RANDOM.random() < 0.5)
+        send_with_descriptors(end, struct.pack("=H64sH64sH", socket.AF_INET, b"\xff", 1, b"", 1))
         select.select([], [], [], 0.001)
 
 
-def leave_lingering_ones_behind() -> None:
+def strand_lingering_connections() -> None:
     """Fill the shared queue with connections that linger, declare that no worker shares, and
     exit."""
-    queue = found("prefork.unix.shared_queue.SharedQueue")
-    row = found("prefork.unix.scoreboard.Row")
+    queue = find_object("prefork.unix.shared_queue.SharedQueue")
+    row = find_object("prefork.unix.scoreboard.Row")
     shares = 11
     for _ in range(40):
-        fd = lingering()
+        fd = lingering_socket()
         addresses = type("Addresses", (), {"client": None, "server": None})()
         if not queue.put(fd, socket.AF_INET, addresses):
             do_not_linger(fd)
@@ -201,35 +202,35 @@ def leave_lingering_ones_behind() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def shut_the_queue_down() -> None:
+def shut_down_queue() -> None:
     """Shut the shared queue down, so that no connection can be shared any more."""
-    found("prefork.unix.shared_queue.SharedQueue").socket.shutdown(socket.SHUT_RDWR)
-    rest()
+    find_object("prefork.unix.shared_queue.SharedQueue").socket.shutdown(socket.SHUT_RDWR)
+    wait_forever()
 
 
-def flood_of_line_ends() -> None:
+def ready_pipe_line_ends() -> None:
     """Write line ends to the ready pipe without end."""
-    write_for_ever(itertools.repeat(b"\n" * 65536))
+    write_forever(itertools.repeat(b"\n" * 65536))
 
 
-def flood_of_messages() -> None:
+def ready_pipe_valid_messages() -> None:
     """Write valid messages to the ready pipe without end."""
     right = b'{"say": "worn", "text": "again"}\n{"say": "ready"}\n{"say": "leaving"}\n'
-    write_for_ever(itertools.repeat(right * 1000))
+    write_forever(itertools.repeat(right * 1000))
 
 
-def flood_without_an_end() -> None:
+def ready_pipe_endless_line() -> None:
     """Write one endless line to the ready pipe."""
-    write_for_ever(itertools.repeat(b"x" * 65536))
+    write_forever(itertools.repeat(b"x" * 65536))
 
 
-def any_bytes() -> None:
+def ready_pipe_random_bytes() -> None:
     """Write random bytes to the ready pipe."""
-    write_for_ever(data + b"\n" * RANDOM.randrange(3) for data in bytes_of_any_kind())
+    write_forever(data + b"\n" * RANDOM.randrange(3) for data in random_messages())
 
 
-def write_for_ever(chunks: Iterator[bytes]) -> None:
-    fd = found("prefork.worker.master_channel.MasterChannel")._fd
+def write_forever(chunks: Iterator[bytes]) -> None:
+    fd = find_object("prefork.worker.master_channel.MasterChannel")._fd
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     for chunk in chunks:
         with contextlib.suppress(OSError):
@@ -237,7 +238,7 @@ def write_for_ever(chunks: Iterator[bytes]) -> None:
         select.select([], [], [], 0.0001)
 
 
-def rest() -> None:
+def wait_forever() -> None:
     """Wait until the process is killed."""
     threading.Event().wait()
 
@@ -245,10 +246,10 @@ def rest() -> None:
 # Auxiliary processes. Each gets its end of the channel to the master.
 
 
-def line_of_any_bytes(end: socket.socket) -> None:
+def channel_random_bytes(end: socket.socket) -> None:
     """Send random messages; start with another kind each time that the master replaces the
     process."""
-    sent = bytes_of_any_kind()
+    sent = random_messages()
     for _ in range(RANDOM.randrange(7)):
         next(sent)
     end.setblocking(True)
@@ -258,13 +259,13 @@ def line_of_any_bytes(end: socket.socket) -> None:
         select.select([], [], [], 0.001)
 
 
-def line_of_descriptors(end: socket.socket) -> None:
+def channel_descriptors(end: socket.socket) -> None:
     """Send valid messages with descriptors that linger."""
     while True:
-        with_descriptors(end, b'{"say": "logs"}')
+        send_with_descriptors(end, b'{"say": "logs"}')
 
 
-def line_of_talks(end: socket.socket) -> None:
+def channel_many_sessions(end: socket.socket) -> None:
     """Open more control sessions than any process needs, send a request on each and keep them
     open."""
     kept: list[int] = []
@@ -280,15 +281,15 @@ def line_of_talks(end: socket.socket) -> None:
             os.close(kept.pop(0))
 
 
-def line_that_is_closed(end: socket.socket) -> None:
+def channel_closed(end: socket.socket) -> None:
     """Close the channel while the process lives on."""
     end.shutdown(socket.SHUT_RDWR)
-    rest()
+    wait_forever()
 
 
 def pipe_of_any_bytes(fd: int) -> None:
     """Write random bytes to the pipe of a watcher."""
-    sent = bytes_of_any_kind()
+    sent = random_messages()
     for _ in range(RANDOM.randrange(7)):
         next(sent)
     for data in sent:
@@ -299,34 +300,34 @@ def pipe_of_any_bytes(fd: int) -> None:
 # Programs.
 
 
-def notices() -> None:
+def send_notifications() -> None:
     """Send random bytes, and descriptors that linger, to the notify socket."""
     address = "\0" + os.environ["NOTIFY_SOCKET"][1:]
     end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     end.connect(address)
     end.send(b"READY=1")
-    for data in bytes_of_any_kind():
+    for data in random_messages():
         with contextlib.suppress(OSError):
             end.send(data, socket.MSG_DONTWAIT)
             end.send(b"STATUS=" + data[:3000] + b"\nWATCHDOG=1", socket.MSG_DONTWAIT)
-        with_descriptors(end, b"BARRIER=1", credentials=RANDOM.random() < 0.5)
+        send_with_descriptors(end, b"BARRIER=1", credentials=RANDOM.random() < 0.5)
         os.write(2, data[:2000])
 
 
 # Clients of the control socket.
 
 
-def talk(path: str) -> None:
+def send_requests(path: str) -> None:
     """Send random bytes, requests that are almost valid, and descriptors that linger."""
     verbs = ["ping", "show", "why", "scale", "signal", "plan", "events", "stop", "wait", "sing", 5]
-    for data in bytes_of_any_kind():
+    for data in random_messages():
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as end:
             end.connect(path)
             words = {"verb": RANDOM.choice(verbs), "arguments": {"workers": 1, "signal": "x"}}
             end.setblocking(False)
             end.send(json.dumps(words).encode()[: RANDOM.randrange(100)] + b"\n" + data)
-            with_descriptors(end, data + b"\n", credentials=RANDOM.random() < 0.5)
-            with_descriptors(end, b'{"verb": "ping"}\n')
+            send_with_descriptors(end, data + b"\n", credentials=RANDOM.random() < 0.5)
+            send_with_descriptors(end, b'{"verb": "ping"}\n')
 
 
 WORKERS: dict[str, Callable[[], None]] = {
@@ -334,30 +335,30 @@ WORKERS: dict[str, Callable[[], None]] = {
     for each in (
         shrink_and_punch,
         scribble,
-        fill_the_queue,
-        leave_lingering_ones_behind,
-        shut_the_queue_down,
-        flood_of_line_ends,
-        flood_of_messages,
-        flood_without_an_end,
-        any_bytes,
+        fill_queue,
+        strand_lingering_connections,
+        shut_down_queue,
+        ready_pipe_line_ends,
+        ready_pipe_valid_messages,
+        ready_pipe_endless_line,
+        ready_pipe_random_bytes,
     )
 }
 
 LINES: dict[str, Callable[[socket.socket], None]] = {
     each.__name__: each
-    for each in (line_of_any_bytes, line_of_descriptors, line_of_talks, line_that_is_closed)
+    for each in (channel_random_bytes, channel_descriptors, channel_many_sessions, channel_closed)
 }
 
 
-def begin() -> None:
+def start_attack() -> None:
     """Start the attack that the environment names, in the worker of slot 0 once it is ready.
 
     A worker that fails before it is ready would end the start.
     """
 
     def life() -> None:
-        while not found("prefork.worker.master_channel.MasterChannel").is_ready:
+        while not find_object("prefork.worker.master_channel.MasterChannel").is_ready:
             select.select([], [], [], 0.001)
         WORKERS[os.environ["ATTACK"]]()
 
@@ -366,4 +367,7 @@ def begin() -> None:
 
 
 if __name__ == "__main__":
-    {"notices": notices, "talk": lambda: talk(sys.argv[2])}[sys.argv[1]]()
+    if sys.argv[1] == "send_notifications":
+        send_notifications()
+    else:
+        send_requests(sys.argv[2])

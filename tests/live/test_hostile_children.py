@@ -5,7 +5,7 @@
 
 import pytest
 
-from tests.hostile.siege import ATTACKS, Attack, besiege, is_possible
+from tests.hostile.attack_runner import ATTACKS, Attack, is_possible, run_attack
 
 SECONDS = 1.5
 """Of each attack: some hundred rounds of it."""
@@ -16,4 +16,4 @@ LEAST_PINGS = 5
 @pytest.mark.skipif(not is_possible(), reason="only root may become another user")
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)
 def test_the_master_lives_and_answers_every_ping(attack: Attack) -> None:
-    assert len(besiege(attack, SECONDS).pings) >= LEAST_PINGS
+    assert len(run_attack(attack, SECONDS).pings) >= LEAST_PINGS

@@ -17,7 +17,7 @@ from prefork.unix.descriptor_disposal import (
 )
 from prefork.unix.notify import NotifySocket
 from prefork.unix.poller import Poller
-from tests.hostile.attacks import lingering
+from tests.hostile.attacks import lingering_socket
 
 SOON = 10.0
 """Seconds; the sockets of these tests would linger for an hour."""
@@ -46,7 +46,7 @@ def hostile(kind: int, *messages: bytes) -> socket.socket:
     with theirs:
         for data in messages:
             theirs.send(data)
-        fd = lingering()
+        fd = lingering_socket()
         socket.send_fds(theirs, [b"gift"], [fd])
         os.close(fd)  # ours is not the last copy: that is in the queue
     return ours
@@ -128,7 +128,7 @@ def test_a_notify_message_with_descriptors_is_read_here_and_dropped_in_a_child(
     notify = NotifySocket()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.connect("\0" + notify.address[1:])
-        fd = lingering()
+        fd = lingering_socket()
         socket.send_fds(end, [b"BARRIER=1"], [fd])
         os.close(fd)
         end.send(b"READY=1")

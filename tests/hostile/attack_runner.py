@@ -27,7 +27,7 @@ CHECKOUT = Path(__file__).parent.parent.parent
 APP = """\
 import attacks
 
-attacks.begin()
+attacks.start_attack()
 
 
 def app(environ, start_response):
@@ -35,7 +35,7 @@ def app(environ, start_response):
     return [b"honest"]
 """
 
-MOST_LOGGED = 1024 * 1024
+MAX_LOGGED = 1024 * 1024
 """Bytes of the master's log at most: an event that repeats is logged once."""
 
 
@@ -43,17 +43,17 @@ MOST_LOGGED = 1024 * 1024
 class Attack:
     """One attack: the process that attacks, its function in attacks.py, and the master's options.
 
-    ``by``: worker, status, writer, watcher, program or client. ``tells``: the text that the
-    master's log must contain.
+    ``attacker``: worker, status, writer, watcher, program or client. ``expected_log``: a regular
+    expression that the master's log must contain; empty: none.
     """
 
-    by: str
+    attacker: str
     name: str
-    tells: str = ""
+    expected_log: str = ""
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.by}: {self.name.replace('_', ' ')}"
+        return f"{self.attacker}: {self.name.replace('_', ' ')}"
 
 
 STRANGE, KILLED = "said what makes no sense, and is replaced", "made no sense, and was killed"
@@ -63,23 +63,23 @@ _WRITER = ("--log-dir", "logs")
 ATTACKS = (
     Attack("worker", "shrink_and_punch"),
     Attack("worker", "scribble"),
-    Attack("worker", "fill_the_queue"),
-    Attack("worker", "leave_lingering_ones_behind"),
-    Attack("worker", "shut_the_queue_down"),
-    Attack("worker", "flood_of_line_ends", STRANGE),
-    Attack("worker", "flood_of_messages", STRANGE),
-    Attack("worker", "flood_without_an_end", STRANGE),
-    Attack("worker", "any_bytes", STRANGE),
-    Attack("status", "line_of_any_bytes", KILLED, _STATUS),
-    Attack("status", "line_of_descriptors", KILLED, _STATUS),
-    Attack("status", "line_of_talks", "", _STATUS),
-    Attack("status", "line_that_is_closed", "the status server died", _STATUS),
-    Attack("writer", "line_of_any_bytes", KILLED, _WRITER),
-    Attack("writer", "line_of_descriptors", KILLED, _WRITER),
-    Attack("writer", "line_that_is_closed", "the log writer died", _WRITER),
+    Attack("worker", "fill_queue"),
+    Attack("worker", "strand_lingering_connections"),
+    Attack("worker", "shut_down_queue"),
+    Attack("worker", "ready_pipe_line_ends", STRANGE),
+    Attack("worker", "ready_pipe_valid_messages", STRANGE),
+    Attack("worker", "ready_pipe_endless_line", STRANGE),
+    Attack("worker", "ready_pipe_random_bytes", STRANGE),
+    Attack("status", "channel_random_bytes", KILLED, _STATUS),
+    Attack("status", "channel_descriptors", KILLED, _STATUS),
+    Attack("status", "channel_many_sessions", "", _STATUS),
+    Attack("status", "channel_closed", "the status server died", _STATUS),
+    Attack("writer", "channel_random_bytes", KILLED, _WRITER),
+    Attack("writer", "channel_descriptors", KILLED, _WRITER),
+    Attack("writer", "channel_closed", "the log writer died", _WRITER),
     Attack("watcher", "pipe_of_any_bytes", "not watching files", ("--watch",)),
-    Attack("program", "notices", "", _WRITER),
-    Attack("client", "talk", "", ("--control-group", str(GROUP))),
+    Attack("program", "send_notifications", "", _WRITER),
+    Attack("client", "send_requests", "", ("--control-group", str(GROUP))),
 )
 
 
@@ -91,19 +91,21 @@ class Report:
     logged: int = 0
 
 
-def besiege(attack: Attack, seconds: float) -> Report:
+def run_attack(attack: Attack, seconds: float) -> Report:
     """Run the attack for ``seconds``. Raises AssertionError if the master does not hold out."""
     with shared_folder() as folder:
         (folder / "home").mkdir()
-        (folder / "web.py").write_text(APP if attack.by == "worker" else APP.split("\n\n\n")[1])
+        (folder / "web.py").write_text(
+            APP if attack.attacker == "worker" else APP.split("\n\n\n")[1]
+        )
         shutil.copy(attacks.__file__, folder / "attacks.py")
         server = _server(attack, folder)
         clients: list[subprocess.Popen[bytes]] = []
         try:
             server.wait_log("ready in|running")
-            if attack.by == "client":
+            if attack.attacker == "client":
                 clients.append(_client(attack, folder))
-            return _hold_out(attack, server, folder, seconds)
+            return _ping_during_attack(attack, server, folder, seconds)
         finally:
             for client in clients:
                 client.kill()
@@ -114,9 +116,9 @@ def besiege(attack: Attack, seconds: float) -> Report:
 def _server(attack: Attack, folder: Path) -> Server:
     words = ["-b", "127.0.0.1:0", "--name", "web", "--user", str(OTHER), *attack.options]
     program: tuple[str, ...] = ("-m", "prefork")
-    if attack.by in ("status", "writer", "watcher"):
-        program = ("-m", "tests.hostile.taken_over", attack.by, attack.name)
-    if attack.by == "program":
+    if attack.attacker in ("status", "writer", "watcher"):
+        program = ("-m", "tests.hostile.taken_over", attack.attacker, attack.name)
+    if attack.attacker == "program":
         command = (str(python_for_others()), "attacks.py", attack.name)
         words = [*words, "--ready", "notify", "-w", "1", "--", *command]
     else:
@@ -136,7 +138,7 @@ def _client(attack: Attack, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd="/", start_new_session=True, **OTHERS)
 
 
-def _hold_out(attack: Attack, server: Server, folder: Path, seconds: float) -> Report:
+def _ping_during_attack(attack: Attack, server: Server, folder: Path, seconds: float) -> Report:
     report = Report()
     path = folder / "home" / "web" / "control"
     until = time.monotonic() + seconds
@@ -145,14 +147,14 @@ def _hold_out(attack: Attack, server: Server, folder: Path, seconds: float) -> R
         assert ask(path, "ping")["name"] == "web"
         report.pings.append(time.monotonic() - began)
         assert server.process.poll() is None, server.log[-5000:]
-    if attack.tells:
-        server.wait_log(attack.tells)
+    if attack.expected_log:
+        server.wait_log(attack.expected_log)
     shown = ask(path, "show")
     assert shown["pid"] == server.pid
-    if attack.by != "program":
-        _serves(server)
+    if attack.attacker != "program":
+        _require_answer(server)
     report.logged = len(server.log)
-    assert report.logged < MOST_LOGGED, server.log[:5000]
+    assert report.logged < MAX_LOGGED, server.log[:5000]
     assert "this is a bug" not in server.log, server.log[-5000:]
     return report
 
@@ -169,7 +171,7 @@ def ask(path: Path, verb: str) -> dict[str, object]:
     return dict(answer["result"])
 
 
-def _serves(server: Server) -> None:
+def _require_answer(server: Server) -> None:
     def answers() -> bool:
         try:
             return server.get("/", timeout=PATIENCE) == (200, b"honest")
