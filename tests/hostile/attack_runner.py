@@ -149,8 +149,8 @@ def _ping_during_attack(attack: Attack, server: Server, folder: Path, seconds: f
         assert server.process.poll() is None, server.log[-5000:]
     if attack.expected_log:
         server.wait_log(attack.expected_log)
-    shown = ask(path, "show")
-    assert shown["pid"] == server.pid
+    state = ask(path, "show")
+    assert state["pid"] == server.pid
     if attack.attacker != "program":
         _require_answer(server)
     report.logged = len(server.log)

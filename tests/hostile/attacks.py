@@ -81,10 +81,10 @@ def make_descriptors() -> list[int]:
     """Return new descriptors of awkward kinds; the caller closes them."""
     reader, writer = os.pipe()
     one, other = socket.socketpair()
-    made = [reader, writer, one.detach(), other.detach()]
-    made += [os.memfd_create("gift"), lingering_socket()]
-    RANDOM.shuffle(made)
-    return made
+    descriptors = [reader, writer, one.detach(), other.detach()]
+    descriptors += [os.memfd_create("gift"), lingering_socket()]
+    RANDOM.shuffle(descriptors)
+    return descriptors
 
 
 def send_with_descriptors(end: socket.socket, data: bytes, credentials: bool = False) -> None:

@@ -20,8 +20,8 @@ BUG = "bug in prefork"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with temporary_home(tmp_path) as made:
-        yield made
+    with temporary_home(tmp_path) as home:
+        yield home
 
 
 @contextmanager
@@ -90,9 +90,9 @@ READING = [
 def test_stdout_on_a_full_disk_is_a_machine_error(home: Home, unbuffered: str) -> None:
     home.start()
     for words in READING:
-        code, said = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
-        assert said.endswith("cannot write to stdout: No space left on device\n"), words
-        assert said.count("\n") == 1, words
+        code, stderr = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
+        assert stderr.endswith("cannot write to stdout: No space left on device\n"), words
+        assert stderr.count("\n") == 1, words
         assert code == 111, words
 
 
@@ -101,12 +101,12 @@ def test_a_verb_does_its_work_although_its_stdout_is_full(home: Home, unbuffered
     home.start("one")
     home.start("two")
     for words in (("reload", "all"), ("scale", "one", "2"), ("stop", "one", "two")):
-        code, said = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
-        assert code == 111, said
-        assert "cannot write to stdout: No space left on device" in said
-        assert BUG not in said
+        code, stderr = run_to(home, "/dev/full", *words, unbuffered=unbuffered)
+        assert code == 111, stderr
+        assert "cannot write to stdout: No space left on device" in stderr
+        assert BUG not in stderr
     assert [app["state"] for app in home.client.apps()] == ["stopped", "stopped"]
-    code, said = run_to(home, "/dev/full", "start", "one", "two", unbuffered=unbuffered)
+    code, stderr = run_to(home, "/dev/full", "start", "one", "two", unbuffered=unbuffered)
     assert code == 111
     assert fetch(home.app("one")) == fetch(home.app("two")) == b"one"
 
@@ -114,8 +114,8 @@ def test_a_verb_does_its_work_although_its_stdout_is_full(home: Home, unbuffered
 def test_a_watching_verb_ends_when_its_stdout_is_full(home: Home) -> None:
     home.start()
     for words in (("list", "--watch", "--json"), ("logs", "-f", "web")):
-        code, said = run_to(home, "/dev/full", *words)
-        assert (code, BUG in said) == (111, False), said
+        code, stderr = run_to(home, "/dev/full", *words)
+        assert (code, BUG in stderr) == (111, False), stderr
 
 
 def test_stderr_on_a_full_disk_keeps_the_exit_code(home: Home) -> None:
@@ -144,10 +144,10 @@ def test_each_of_several_apps_is_reported_once(home: Home, tmp_path: Path) -> No
     home.write(
         "apps.toml", "".join(f'[apps.{n}]\napp = "web:app"\nbind = ["127.0.0.1:0"]\n' for n in "ab")
     )
-    code, said = run_to(home, str(tmp_path / "out"), "start", "apps.toml")
-    assert code == 0, said
-    told = [line.split(":")[0] for line in (tmp_path / "out").read_text().splitlines()]
-    assert sorted(told) == ["a", "b"]  # they start side by side
+    code, stderr = run_to(home, str(tmp_path / "out"), "start", "apps.toml")
+    assert code == 0, stderr
+    names = [line.split(":")[0] for line in (tmp_path / "out").read_text().splitlines()]
+    assert sorted(names) == ["a", "b"]  # they start side by side
 
 
 # Files.
@@ -161,13 +161,13 @@ def test_a_failed_write_on_a_full_disk_leaves_no_file(home: Home, tmp_path: Path
         home.start("web", "--log-file", str(tmp_path / "log"), "--log-dir", str(tmp_path))
         saved = home.run_ok("save")
         fill(small)
-        said = home.run_failing(111, "start", "--pid-file", str(small / "pid"), *OTHER_APP)
-        assert f"cannot write the pid file {small}/pid: No space left on device" in said
+        stderr = home.run_failing(111, "start", "--pid-file", str(small / "pid"), *OTHER_APP)
+        assert f"cannot write the pid file {small}/pid: No space left on device" in stderr
         assert not (small / "pid").exists()
         saved_file = small / "home" / "saved.toml"
         before = saved_file.read_text()
-        said = home.run_failing(111, "save")
-        assert f"cannot write {home.home}/saved.toml: No space left on device" in said
+        stderr = home.run_failing(111, "save")
+        assert f"cannot write {home.home}/saved.toml: No space left on device" in stderr
         assert "saved 1 app" in saved
         assert saved_file.read_text() == before
         assert not list(home.home.glob("*.new"))

@@ -30,10 +30,10 @@ def app(environ, start_response):
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Yield a folder in which every user may create files."""
-    with shared_folder() as made:
-        (made / "web.py").write_text(APP)
-        made.chmod(0o1777)
-        yield made
+    with shared_folder() as folder:
+        (folder / "web.py").write_text(APP)
+        folder.chmod(0o1777)
+        yield folder
 
 
 @pytest.fixture

@@ -234,8 +234,8 @@ def test_an_exchanged_folder_is_not_written(site: Site) -> None:
     wait_for((site.logs.with_name("away") / "web.out").exists, "in the held folder")
     assert [each.name for each in private.iterdir()] == ["web.out"]
     site.home.run_ok("stop", "web")
-    said = site.home.run_failing(111, "start", "web")
-    assert f"is a symlink of {OTHER_USER}'s to a directory of another user's" in said
+    stderr = site.home.run_failing(111, "start", "web")
+    assert f"is a symlink of {OTHER_USER}'s to a directory of another user's" in stderr
 
 
 def test_a_folder_that_was_created_again_is_found(site: Site) -> None:

@@ -16,20 +16,21 @@ OTHER = 65534
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with temporary_home(tmp_path) as made:
-        yield made
+    with temporary_home(tmp_path) as home:
+        yield home
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Path]:
-    made = tmp_path / "precious"
-    made.write_text("precious\n")
-    yield made
-    assert made.read_text() == "precious\n"
+    path = tmp_path / "precious"
+    path.write_text("precious\n")
+    yield path
+    assert path.read_text() == "precious\n"
 
 
-def refused(home: Home, said: str) -> None:
-    assert said in home.run_failing(111, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
+def refused(home: Home, message: str) -> None:
+    words = ("start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
+    assert message in home.run_failing(111, *words)
 
 
 @as_root

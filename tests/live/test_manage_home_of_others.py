@@ -28,10 +28,10 @@ pytestmark = as_root
 @pytest.fixture
 def home() -> Iterator[Home]:
     """Yield a home; the folder ``theirs`` beside it belongs to another user."""
-    with shared_folder() as folder, temporary_home(folder) as made:
+    with shared_folder() as folder, temporary_home(folder) as home:
         (folder / "theirs").mkdir()
         os.chown(folder / "theirs", OTHER, OTHER)
-        yield made
+        yield home
 
 
 def theirs(home: Home) -> Path:
@@ -64,8 +64,10 @@ def an_app(where: Path, **state: object) -> Path:
 
 def test_a_home_below_a_folder_of_another_user_is_refused(home: Home) -> None:
     home.home = theirs(home) / "deep" / "home"
-    said = home.run_failing(111, *WORDS)
-    assert f"cannot use {home.home}/web: {theirs(home)} belongs to {OTHER_USER}, who could" in said
+    stderr = home.run_failing(111, *WORDS)
+    assert (
+        f"cannot use {home.home}/web: {theirs(home)} belongs to {OTHER_USER}, who could" in stderr
+    )
     assert list(theirs(home).iterdir()) == []
     environ = {"PREFORK_HOME": str(home.home)}
     server = Server("-b", "127.0.0.1:0", "web:app", cwd=home.folder, env=environ)
@@ -117,8 +119,8 @@ def test_force_ends_only_processes_of_the_folders_owner(home: Home) -> None:
     precious = subprocess.Popen(["sleep", "600"])
     try:
         with held(an_app(home.home, pid=precious.pid) / "lock"):
-            said = home.run_failing(111, "stop", "--force", "web")
-        assert f"no process of {OTHER_USER} can be told to be its master" in said
+            stderr = home.run_failing(111, "stop", "--force", "web")
+        assert f"no process of {OTHER_USER} can be told to be its master" in stderr
         assert precious.poll() is None
     finally:
         precious.kill()
@@ -171,8 +173,8 @@ def test_an_endless_state_file_is_ignored(home: Home) -> None:
 def test_a_saved_list_that_is_a_fifo_is_refused(home: Home) -> None:
     home.home.mkdir(mode=0o700)
     os.mkfifo(home.home / "saved.toml")
-    said = home.run_failing(111, "resurrect")
-    assert "saved.toml: it is a fifo, not a regular file" in said
+    stderr = home.run_failing(111, "resurrect")
+    assert "saved.toml: it is a fifo, not a regular file" in stderr
 
 
 def test_delete_follows_no_home_of_another_user_elsewhere(home: Home) -> None:
@@ -185,8 +187,8 @@ def test_delete_follows_no_home_of_another_user_elsewhere(home: Home) -> None:
     home.home.symlink_to(roots)
     give(home.home)
     for verb in ("list", "delete", "save"):
-        said = home.run_failing(111, verb, *(["web"] if verb == "delete" else []))
-        assert f"home is a symlink of {OTHER_USER}'s to a directory of another user's" in said
+        stderr = home.run_failing(111, verb, *(["web"] if verb == "delete" else []))
+        assert f"home is a symlink of {OTHER_USER}'s to a directory of another user's" in stderr
     assert (roots / "web" / "state").exists()
     home.home.unlink()
 

@@ -75,8 +75,8 @@ def test_no_process_has_the_status_token_in_its_environment(tmp_path: Path, titl
         assert status_reload(server, "wrong") == 401
         assert status_reload(server, SECRET) in (200, 202)
         server.wait_log("reloaded to gen 3")
-        told = command("env", f"secret-{title}", "--reveal", cwd=tmp_path)
-        assert SECRET not in told.stdout
+        ended = command("env", f"secret-{title}", "--reveal", cwd=tmp_path)
+        assert SECRET not in ended.stdout
 
 
 def test_a_token_that_a_reload_adds_is_used_and_hidden(tmp_path: Path) -> None:

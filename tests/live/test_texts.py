@@ -169,8 +169,8 @@ def test_a_program_may_end_with_any_output(tmp_path: Path, words: bytes) -> None
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    with temporary_home(tmp_path) as made:
-        yield made
+    with temporary_home(tmp_path) as home:
+        yield home
 
 
 EVIL_APP = """\
@@ -252,8 +252,8 @@ def test_a_pipe_gets_the_bytes_of_the_log(home: Home) -> None:
     printed(home)
     done = home.output("logs", "web")
     assert b"\x1b[31mred\x1b[m caf\xe9 \xff\n" in done
-    told = [json.loads(line) for line in home.run_ok("logs", "web", "--json").splitlines()]
-    assert any(one["text"] == "\x1b[31mred\x1b[m caf\\xe9 \\xff" for one in told)
+    records = [json.loads(line) for line in home.run_ok("logs", "web", "--json").splitlines()]
+    assert any(one["text"] == "\x1b[31mred\x1b[m caf\\xe9 \\xff" for one in records)
 
 
 def test_a_reason_with_lone_surrogates_is_valid_json_for_programs(home: Home) -> None:
@@ -302,9 +302,10 @@ def test_identical_deaths_are_listed_once(home: Home) -> None:
     for worker in home.app()["workers"]:
         os.kill(worker["pid"], signal.SIGKILL)
     wait_for(lambda: home.app()["restarts"] >= 2, "both died")
-    told = home.run_ok("why", "web")
-    assert re.search(r"2 times since .* workers 0, 1 \(gen 1, the last was pid \d+\)", told), told
-    assert len(told.splitlines()) == 1
+    deaths = home.run_ok("why", "web")
+    pattern = r"2 times since .* workers 0, 1 \(gen 1, the last was pid \d+\)"
+    assert re.search(pattern, deaths), deaths
+    assert len(deaths.splitlines()) == 1
     assert len(json.loads(home.run_ok("why", "web", "--json"))) == 2
 
 
@@ -313,8 +314,8 @@ def test_one_worker_is_written_in_the_singular(home: Home) -> None:
     assert re.search(r"\b1 worker\b", home.run_ok("reload", "--dry-run", "web"))
     assert "1 worker\n" in home.run_ok("scale", "web", "1")
     home.run_ok("scale", "web", "2")
-    said = home.run_ok("scale", "web", "1")
-    assert "web: 1 worker\n" in said
+    output = home.run_ok("scale", "web", "1")
+    assert "web: 1 worker\n" in output
     assert "1 workers" not in home.run_ok("logs", "web", "-n", "1000")
     assert "saved 1 app in" in home.run_ok("save")
 
@@ -336,19 +337,19 @@ def test_the_status_page_gets_printable_texts(tmp_path: Path) -> None:
         server.send(signal.SIGHUP)
         server.wait_log("reload failed")
 
-        def told(path: str) -> str:
+        def get(path: str) -> str:
             with urllib.request.urlopen(f"http://{place[1]}{path}", timeout=PATIENCE) as answer:
                 content: bytes = answer.read()
             return content.decode()
 
         def logged() -> str:
-            return "\n".join(record["text"] for record in json.loads(told("/log.json"))["records"])
+            return "\n".join(record["text"] for record in json.loads(get("/log.json"))["records"])
 
         wait_for(lambda: logged().count("EVIL") >= 4, "the log writer has written it")
         texts = logged()
         assert not UNFIT.search(texts)
         for path in ("/deaths.json", "/status.json", "/metrics", "/readyz"):
-            assert not UNFIT.search(told(path))
+            assert not UNFIT.search(get(path))
 
 
 def test_a_character_that_comes_in_two_writes_stays_whole(home: Home) -> None:

@@ -41,11 +41,11 @@ def test_printable_line_returns_one_line_of_printable_characters(text: str) -> N
 
 @given(EVERY | DANGEROUS)
 def test_printable_text_keeps_line_ends_and_tabs_and_no_other_control_character(text: str) -> None:
-    shown = printable_text(text)
-    assert all(is_fit(each) or each in "\n\t" for each in shown)
-    assert f"{shown}\n".splitlines() == shown.split("\n")
-    assert shown.count("\n") == text.count("\n")
-    assert printable_text(shown) == shown
+    printable = printable_text(text)
+    assert all(is_fit(each) or each in "\n\t" for each in printable)
+    assert f"{printable}\n".splitlines() == printable.split("\n")
+    assert printable.count("\n") == text.count("\n")
+    assert printable_text(printable) == printable
 
 
 def test_exactly_the_unprintable_characters_are_escaped() -> None:
@@ -83,10 +83,10 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_every_text_of_a_value_is_made_printable(value: Any) -> None:
-    shown = printable_value(value)
+    printable = printable_value(value)
     # What every parser takes: a lone surrogate is no character of JSON (RFC 8259, section 8.2).
-    assert json.loads(json.dumps(shown, ensure_ascii=False).encode()) == shown
-    assert printable_value(shown) == shown
+    assert json.loads(json.dumps(printable, ensure_ascii=False).encode()) == printable
+    assert printable_value(printable) == printable
 
 
 def test_a_value_keeps_its_shape() -> None:

@@ -50,55 +50,55 @@ def test_a_pipe_that_cannot_be_opened_is_a_machine_error() -> None:
 
 
 @contextmanager
-def mailbox(*wanted: signal.Signals) -> Iterator[SignalQueue]:
+def signal_queue(*wanted: signal.Signals) -> Iterator[SignalQueue]:
     """Yield a signal queue; restore the previous handlers afterwards."""
     before = {signum: signal.getsignal(signum) for signum in wanted}
-    box = SignalQueue(wanted)
+    queue = SignalQueue(wanted)
     try:
-        yield box
+        yield queue
     finally:
         signal.set_wakeup_fd(-1)
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        box.close_copy()
+        queue.close_copy()
 
 
 def test_signals_are_collected_in_their_order_and_none_is_merged() -> None:
-    with mailbox(signal.SIGUSR1, signal.SIGUSR2) as box:
-        assert box.collect() == []
+    with signal_queue(signal.SIGUSR1, signal.SIGUSR2) as queue:
+        assert queue.collect() == []
         sent = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR2, signal.SIGUSR1]
         for signum in sent:
             signal.raise_signal(signum)
-        assert box.collect() == sent
-        assert box.collect() == []
+        assert queue.collect() == sent
+        assert queue.collect() == []
 
 
 def test_a_handler_that_runs_after_its_byte_was_read_wakes_the_loop_again() -> None:
-    with mailbox(signal.SIGUSR1) as box:
+    with signal_queue(signal.SIGUSR1) as queue:
         handler = signal.getsignal(signal.SIGUSR1)
         assert callable(handler)
-        assert box.collect() == [], "the interpreter's byte is read, and the handler has not run"
+        assert queue.collect() == [], "the interpreter's byte is read, and the handler has not run"
         handler(signal.SIGUSR1, None)
-        assert has_data(box.fd)
-        assert box.collect() == [signal.SIGUSR1]
-        assert not has_data(box.fd)
+        assert has_data(queue.fd)
+        assert queue.collect() == [signal.SIGUSR1]
+        assert not has_data(queue.fd)
 
 
 def test_a_signal_wakes_a_poller_that_waits_for_it() -> None:
-    with mailbox(signal.SIGUSR1) as box:
+    with signal_queue(signal.SIGUSR1) as queue:
         poller = Poller()
-        poller.add_reader(box.fd, box.collect)
+        poller.add_reader(queue.fd, queue.collect)
         assert list(poller.wait(0)) == []
         signal.raise_signal(signal.SIGUSR1)
-        (react,) = poller.wait(20)
-        assert react() == [signal.SIGUSR1]
+        (callback,) = poller.wait(20)
+        assert callback() == [signal.SIGUSR1]
         assert list(poller.wait(0)) == []
         poller.close_copy()
 
 
 def test_a_flood_of_signals_that_fills_the_pipe_loses_none() -> None:
-    with mailbox(signal.SIGUSR1) as box:
+    with signal_queue(signal.SIGUSR1) as queue:
         for _ in range(70_000):
             signal.raise_signal(signal.SIGUSR1)
-        assert len(box.collect()) == 70_000
-        assert read_available(box.fd) is None
+        assert len(queue.collect()) == 70_000
+        assert read_available(queue.fd) is None

@@ -27,10 +27,10 @@ KINDS = [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM]
 
 @pytest.fixture
 def poller() -> Iterator[Poller]:
-    made = Poller()
-    yield made
+    poller = Poller()
+    yield poller
     descriptor_disposal.wait_for_children()
-    made.close_copy()
+    poller.close_copy()
 
 
 @pytest.fixture(autouse=True)

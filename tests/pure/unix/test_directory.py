@@ -19,9 +19,9 @@ OTHER_USER = describe_user(OTHER)
 
 @pytest.fixture
 def above(tmp_path: Path) -> Path:
-    made = tmp_path / "above"
-    (made / "folder").mkdir(parents=True)
-    return made
+    folder = tmp_path / "above"
+    (folder / "folder").mkdir(parents=True)
+    return folder
 
 
 def inode(path: Path) -> int:
@@ -68,8 +68,8 @@ def test_a_path_to_something_else_than_a_directory_is_refused(above: Path) -> No
 
 
 def test_missing_components_are_made(above: Path) -> None:
-    with Directory.open(above / "a" / "b", make=0o750) as made:
-        assert stat.S_IMODE(made.status.st_mode) == 0o750
+    with Directory.open(above / "a" / "b", make=0o750) as folder:
+        assert stat.S_IMODE(folder.status.st_mode) == 0o750
     assert (above / "a" / "b").is_dir()
 
 

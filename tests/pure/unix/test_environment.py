@@ -7,23 +7,23 @@ PROGRAM = """
 import os
 from prefork.unix.environment import pop_secret
 
-def shown():
+def read_environment():
     with open("/proc/self/environ", "rb") as file:
         return file.read()
 
-before = shown()
+before = read_environment()
 assert b"WORD=secret" in before
 assert pop_secret("WORD") == b"secret \\xff=x"
 assert pop_secret("WORD") is None
 assert pop_secret("MISSING") is None
 assert "WORD" not in os.environ
-assert b"secret" not in shown()
-assert len(shown()) == len(before)
+assert b"secret" not in read_environment()
+assert len(read_environment()) == len(before)
 for line in (b"OTHER=stays", b"WORDY=stays"):
-    assert line in shown()
+    assert line in read_environment()
 pid = os.fork()
 if pid == 0:
-    os._exit(b"secret" in shown())
+    os._exit(b"secret" in read_environment())
 assert os.waitpid(pid, 0)[1] == 0
 seen = os.popen("env").read()
 assert "secret" not in seen and "OTHER=stays" in seen

@@ -22,10 +22,10 @@ OTHER_USER = describe_user(OTHER)
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Path]:
-    made = tmp_path / "precious"
-    made.write_text("precious\n")
-    yield made
-    assert made.read_text() == "precious\n"
+    path = tmp_path / "precious"
+    path.write_text("precious\n")
+    yield path
+    assert path.read_text() == "precious\n"
 
 
 @pytest.fixture

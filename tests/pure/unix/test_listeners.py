@@ -98,10 +98,10 @@ def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
 def test_a_port_in_use_names_its_user_and_the_next_step() -> None:
     with listening(TcpAddress("127.0.0.1", 0)) as (first,):
         port = first.socket.getsockname()[1]
-        told = refusal(TcpAddress("127.0.0.1", port))
-    assert told.startswith(f"cannot listen on 127.0.0.1:{port}: the port is in use")
-    assert f"by pid {os.getpid()} (" in told
-    assert told.endswith("; stop it or choose another port")
+        message = refusal(TcpAddress("127.0.0.1", port))
+    assert message.startswith(f"cannot listen on 127.0.0.1:{port}: the port is in use")
+    assert f"by pid {os.getpid()} (" in message
+    assert message.endswith("; stop it or choose another port")
 
 
 def test_a_closed_port_is_free_again_at_once() -> None:
@@ -190,8 +190,8 @@ def test_a_path_that_is_no_socket_is_refused_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    told = refusal(UnixAddress(str(tmp_path / "missing/app.sock")))
-    assert told.endswith("no such file or directory")
+    message = refusal(UnixAddress(str(tmp_path / "missing/app.sock")))
+    assert message.endswith("no such file or directory")
 
 
 def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_an_inherited_socket_that_is_only_bound_begins_to_listen() -> None:
 def test_a_descriptor_that_is_no_listening_socket_is_refused_and_stays_open() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         fd = datagrams.fileno()
-        told = refusal(InheritedSocket(fd), UsageError)
-        assert told == f"cannot listen on fd://{fd}: it is no listening stream socket"
+        message = refusal(InheritedSocket(fd), UsageError)
+        assert message == f"cannot listen on fd://{fd}: it is no listening stream socket"
         assert datagrams.getsockname(), "it was not ours to close"
     with socket.socket() as unbound, pytest.raises(UsageError, match="no listening"):
         adopt_inherited_socket(unbound.fileno())
@@ -299,8 +299,8 @@ def test_closing_an_abstract_socket_removes_no_file_of_that_name(
 def test_an_abstract_name_in_use_is_refused() -> None:
     address = abstract()
     with listening(address):
-        said = refusal(address)
-    assert said == (
+        message = refusal(address)
+    assert message == (
         f"cannot listen on {address}: another process has this name; stop it or choose another name"
     )
 
@@ -317,9 +317,9 @@ def test_an_inherited_abstract_socket_is_shown(name: bytes) -> None:
         sock.listen()
         listener = adopt_inherited_socket(os.dup(sock.fileno()))
         try:
-            shown = str(listener)
-            assert shown.startswith(f"unix:@{uuid.UUID(unique[1:33].decode()).hex}\\x00")
-            assert shown.isprintable()
+            text = str(listener)
+            assert text.startswith(f"unix:@{uuid.UUID(unique[1:33].decode()).hex}\\x00")
+            assert text.isprintable()
         finally:
             listener.close()
 

@@ -14,13 +14,13 @@ from prefork.unix.process_tree import become_subreaper
 
 MB = 2**20
 HOLD = "x = bytearray(50 * 2**20)\nfor i in range(0, len(x), 4096): x[i] = 1\n"
-SAY = "import sys\nprint('here', flush=True)\nsys.stdin.read()\n"
+ANNOUNCE = "import sys\nprint('here', flush=True)\nsys.stdin.read()\n"
 
 
 @contextmanager
 def python(source: str, **options: bool) -> Iterator["subprocess.Popen[bytes]"]:
     """Yield a process that ran ``source`` and waits for its stdin to close."""
-    words = [sys.executable, "-c", source + SAY]
+    words = [sys.executable, "-c", source + ANNOUNCE]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
     ) as process:
@@ -109,7 +109,7 @@ def test_the_proportional_size_of_another_users_process_is_unknown() -> None:
         if other == 0:
             os.setgid(65534)
             os.setuid(65534)
-            told = proportional_size(process.pid)
-            os._exit(7 if told is None and resident_size(process.pid) > 50 * MB else 8)
+            size = proportional_size(process.pid)
+            os._exit(7 if size is None and resident_size(process.pid) > 50 * MB else 8)
         assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 7
         process.send_signal(signal.SIGKILL)

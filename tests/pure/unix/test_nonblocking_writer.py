@@ -25,12 +25,12 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
-def fill(sink: NonblockingWriter) -> int:
+def fill(target: NonblockingWriter) -> int:
     """Write until there is no room; return how many bytes were taken."""
     taken = 0
     try:
         while True:
-            taken += sink.write(b"x" * 4096)
+            taken += target.write(b"x" * 4096)
     except BlockingIOError:
         return taken
 
@@ -43,24 +43,24 @@ def test_a_reopened_pipe_does_not_block_while_the_original_description_does(
     try:
         assert (os.get_blocking(private), os.get_blocking(writer)) == (False, True)
         assert not os.get_inheritable(private)
-        sink = NonblockingWriter(private)
-        assert sink.is_pipe
-        assert fill(sink) == 65536
-        assert not sink.wait_writable(0.0)
+        target = NonblockingWriter(private)
+        assert target.is_pipe
+        assert fill(target) == 65536
+        assert not target.wait_writable(0.0)
         os.read(reader, 4096)
-        assert sink.wait_writable(None)
-        assert sink.write(b"more") == 4
+        assert target.wait_writable(None)
+        assert target.write(b"more") == 4
     finally:
         os.close(private)
 
 
 def test_a_pipe_that_blocks_is_filled_by_splice(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    sink = NonblockingWriter(writer)
-    assert fill(sink) == 65536
+    target = NonblockingWriter(writer)
+    assert fill(target) == 65536
     assert os.get_blocking(writer)
     assert os.read(reader, 4096) == b"x" * 4096
-    assert sink.write(b"line\n") == 5
+    assert target.write(b"line\n") == 5
     assert os.read(reader, 100_000).endswith(b"xline\n")
 
 
@@ -81,13 +81,13 @@ def test_a_socket_is_written_with_msg_dontwait() -> None:
     with ours, its:
         private = reopen_nonblocking(its.fileno())
         try:
-            sink = NonblockingWriter(private)
-            assert fill(sink) > 65536
+            target = NonblockingWriter(private)
+            assert fill(target) > 65536
             assert os.get_blocking(its.fileno())
             assert ours.recv(10) == b"x" * 10
             ours.close()
             with pytest.raises(OSError, match=r"Broken pipe|reset"):
-                sink.write(b"x")
+                target.write(b"x")
         finally:
             os.close(private)
 
@@ -123,13 +123,13 @@ def test_a_regular_file_keeps_its_offset_and_is_written_directly(tmp_path: objec
 
 def test_a_full_disk_and_a_closed_descriptor_are_errors() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    sink = NonblockingWriter(full)
+    target = NonblockingWriter(full)
     with pytest.raises(OSError, match="No space"):
-        sink.write(b"x")
+        target.write(b"x")
     os.close(full)
-    sink.refresh()
+    target.refresh()
     with pytest.raises(OSError, match="Bad file"):
-        sink.write(b"x")
+        target.write(b"x")
     with pytest.raises(OSError, match="Bad file"):
         reopen_nonblocking(full)
 
@@ -142,11 +142,11 @@ def test_write_with_timeout_drops_what_finds_no_room(pipe: tuple[int, int]) -> N
 def test_another_file_may_take_the_place_of_a_descriptor(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     fd = os.open(os.devnull, os.O_WRONLY)
-    sink = NonblockingWriter(fd)
-    assert not sink.is_pipe
+    target = NonblockingWriter(fd)
+    assert not target.is_pipe
     os.dup2(writer, fd)
-    sink.refresh()
-    assert sink.is_pipe
-    fill(sink)
+    target.refresh()
+    assert target.is_pipe
+    fill(target)
     assert os.read(reader, 10) == b"x" * 10
     os.close(fd)

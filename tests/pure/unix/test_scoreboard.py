@@ -207,14 +207,19 @@ def test_all_workers_together_are_their_sums_the_worst_and_the_quantiles_of_all_
         row.floats[FIELD_INDEX["rate"]] = 2.5
         for bucket, count in histogram.count_by_bucket([took] * requests):
             row.counts[HISTOGRAM_INDEX + bucket] = count
-    told = app_values([row.read() for row in rows], 100.0)
-    assert (told["requests"], told["answered"]["2xx"], told["rate"]) == (100, 100, 5.0)
-    assert (told["oldest"], told["silent"], told["accept_wait"]) == (1.0, 1.0, 0.25)
-    assert told["p50"] == pytest.approx(0.001, rel=0.1)
-    assert told["p99"] == pytest.approx(1.0, rel=0.1)
-    assert set(told) == set(worker_values(rows[0].read(), 100.0))
+    values = app_values([row.read() for row in rows], 100.0)
+    assert (values["requests"], values["answered"]["2xx"], values["rate"]) == (100, 100, 5.0)
+    assert (values["oldest"], values["silent"], values["accept_wait"]) == (1.0, 1.0, 0.25)
+    assert values["p50"] == pytest.approx(0.001, rel=0.1)
+    assert values["p99"] == pytest.approx(1.0, rel=0.1)
+    assert set(values) == set(worker_values(rows[0].read(), 100.0))
 
 
 def test_the_sum_of_no_workers_is_zero() -> None:
-    told = app_values([], 100.0)
-    assert (told["requests"], told["oldest"], told["accept_wait"], told["p99"]) == (0, 0, 0, 0)
+    values = app_values([], 100.0)
+    assert (values["requests"], values["oldest"], values["accept_wait"], values["p99"]) == (
+        0,
+        0,
+        0,
+        0,
+    )

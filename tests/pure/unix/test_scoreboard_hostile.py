@@ -52,7 +52,7 @@ def fill(row: Row, words: list[int]) -> None:
 def test_readers_make_finite_numbers_of_any_bits(
     first: list[int], second: list[int], now: float
 ) -> None:
-    told, lately, history, scaler = (
+    sampler, lately, history, scaler = (
         WorkerLoadSampler(),
         WindowedStats(),
         History(),
@@ -65,7 +65,7 @@ def test_readers_make_finite_numbers_of_any_bits(
             fill(row, words)
         rows, at = list(BOARD.rows), now + step + 1
         assert [row["worker"] for row in rows] == [1, 2]
-        busy, lag, wait = told.sample({row["worker"]: row for row in rows}, at)
+        busy, lag, wait = sampler.sample({row["worker"]: row for row in rows}, at)
         numbers = {"busy": busy, "lag": lag, "wait": wait}
         scaler.decide(Reading(target=2, ready=2, **numbers), at)
         history.add_sample(BOARD.rows.head(), rows, {}, at, at)

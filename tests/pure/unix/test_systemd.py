@@ -59,9 +59,9 @@ def test_a_reload_notification_has_the_monotonic_time(manager: tuple[socket.sock
     heard, name = manager
     before = time.monotonic_ns() // 1000
     SystemdNotifier({"NOTIFY_SOCKET": name}).notify_reloading()
-    word, told = heard.recv(1000).decode().split("\n")
+    word, time_line = heard.recv(1000).decode().split("\n")
     assert word == "RELOADING=1"
-    key, _, number = told.partition("=")
+    key, _, number = time_line.partition("=")
     assert key == "MONOTONIC_USEC"
     assert before <= int(number) <= time.monotonic_ns() // 1000
 
