@@ -194,21 +194,17 @@ def _credentials(connection: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-class _short_path:  # noqa: N801 - used like a function, in a with statement
-    """A short path to a socket, by a descriptor of its folder.
+@contextmanager
+def _short_path(path: Path) -> Iterator[str]:
+    """Yield a short path to a socket, by a descriptor of its folder.
 
-    A socket's address holds 108 bytes, and the path of a home may be longer.
+    The address of a unix socket holds 108 bytes, and the path of a home may be longer.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._name = path.name
-
-    def __enter__(self) -> str:
-        return f"/proc/self/fd/{self._folder}/{self._name}"
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._folder)
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 @contextmanager

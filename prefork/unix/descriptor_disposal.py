@@ -66,26 +66,26 @@ class UnexpectedDescriptorError(ValueError):
         super().__init__("a message brought descriptors over a channel that carries none")
 
 
-def peek(end: socket.socket, size: int, room: int = 0) -> PeekedMessage:
+def peek(end: socket.socket, size: int, control_size: int = 0) -> PeekedMessage:
     """Look at the next message without taking it out of the queue.
 
-    ``size``: bytes of data to see at most. ``room``: bytes for the control messages that are
-    expected; descriptors do not fit and stay in the queue. Raises OSError; BlockingIOError when
+    ``size``: bytes of data to see at most. ``control_size``: bytes for the control messages that
+    are expected; descriptors do not fit and stay in the queue. Raises OSError; BlockingIOError when
     there is no message.
     """
-    data, extra, flags, _ = end.recvmsg(size, room, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    data, extra, flags, _ = end.recvmsg(size, control_size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     cut = bool(flags & socket.MSG_TRUNC)
     return PeekedMessage(data, extra, bool(flags & socket.MSG_CTRUNC), cut)
 
 
-def receive_plain(end: socket.socket, size: int, room: int = 0) -> bytes:
+def receive_plain(end: socket.socket, size: int, control_size: int = 0) -> bytes:
     """Receive the next packet, or up to ``size`` bytes of a stream; b"" at the end of file.
 
     Raises OSError; BlockingIOError when there is nothing; UnexpectedDescriptorError, after which
     the socket has to be closed by ``shutdown_and_close``; ValueError for a packet that is too long,
     which is dropped.
     """
-    seen = peek(end, size, room)
+    seen = peek(end, size, control_size)
     if seen.has_descriptors:
         raise UnexpectedDescriptorError
     # Receive as many bytes as were seen: bytes that arrived since may bring descriptors.
@@ -167,14 +167,14 @@ def _close_all(poller: Poller) -> None:
     os.close(writer)
 
 
-def shutdown_and_close(poller: Poller, end: socket.socket, room: int = 0) -> None:
+def shutdown_and_close(poller: Poller, end: socket.socket, control_size: int = 0) -> None:
     """Close a connected unix socket, in a child process if a descriptor waits in its queue.
 
-    ``room`` as for ``peek``.
+    ``control_size`` as for ``peek``.
     """
     try:
         end.shutdown(socket.SHUT_RDWR)  # nothing more arrives from now on
-        has_descriptors = _queue_has_descriptors(end, room)
+        has_descriptors = _queue_has_descriptors(end, control_size)
     except OSError:
         has_descriptors = False  # the socket is not connected any more, and its queue is gone
     if has_descriptors:
@@ -183,7 +183,7 @@ def shutdown_and_close(poller: Poller, end: socket.socket, room: int = 0) -> Non
         end.close()
 
 
-def _queue_has_descriptors(end: socket.socket, room: int) -> bool:
+def _queue_has_descriptors(end: socket.socket, control_size: int) -> bool:
     """Read the queue of ``end`` until a message brings descriptors; return whether one does.
 
     A queue of more messages than MAX_QUEUED counts as well. An empty packet looks like the end of
@@ -191,7 +191,7 @@ def _queue_has_descriptors(end: socket.socket, room: int) -> bool:
     """
     for _ in range(MAX_QUEUED):
         try:
-            if not receive_plain(end, _READ_SIZE, room) and end.type == socket.SOCK_STREAM:
+            if not receive_plain(end, _READ_SIZE, control_size) and end.type == socket.SOCK_STREAM:
                 return False
         except UnexpectedDescriptorError:
             return True
