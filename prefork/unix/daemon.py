@@ -46,8 +46,9 @@ class ForegroundProcess:
     def explain_early_stop(self, name: str, done: str) -> str:
         """Return a message for the foreground if the master is told to stop before it was ready.
 
-        Empty when no foreground process waits, or when all workers are ``done``: then the exit code
-        is 0.
+        ``name``: of the app. ``done``: why all workers are done with their work; empty while they
+        are not. The message is empty when no foreground process waits, or when all workers are
+        done: then the foreground exits with 0, otherwise with 100.
         """
         self.exit_code_if_unready = 0 if done else UsageError.exit_code
         return "" if done or self._fd < 0 else f"{name}: told to stop before it was ready"

@@ -278,9 +278,9 @@ def _is_app_folder(home: Directory, name: str) -> bool:
 def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
     """Lock the folder of an app for a new master; create it if needed.
 
-    ``exact``: refuse a name that is taken; otherwise name-2, name-3 … are tried. Raises UsageError
-    when the name is taken, MachineError when the folder cannot be written, or when another user
-    could exchange it.
+    ``where``: the folder of the registry. ``exact``: refuse a name that is taken; otherwise name-2,
+    name-3 … are tried. Raises UsageError when the name is taken, MachineError when the folder
+    cannot be written, or when another user could exchange it.
     """
     for number in range(1, 1000):
         candidate = name if number == 1 else f"{name}-{number}"

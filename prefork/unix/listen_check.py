@@ -23,7 +23,11 @@ _NAME_COLUMN = 7
 
 
 def is_program_listening(address: Address, leader: int) -> bool:
-    """Return whether the program that ``leader`` leads listens at ``address``."""
+    """Return whether a program listens at ``address`` with a socket of its own.
+
+    ``leader``: the pid that leads the program's session; its descendants count as well. False for
+    an inherited socket address, which has no port or path to look for.
+    """
     inodes = set(_listening_inodes(address))
     if not inodes:
         return False

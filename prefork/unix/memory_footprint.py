@@ -69,7 +69,7 @@ _HAS_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 def related_pids(pid: int, adopted: list[int]) -> list[int]:
     """Return ``pid``, its descendants, and the processes of its session that lost their parent.
 
-    The orphans are among ``adopted``, the children of this process: it is their subreaper.
+    ``adopted``: the children of this process, which is the subreaper of those orphans.
     """
     found = [pid, *(each for each in adopted if each != pid and _session_of(each) == pid)]
     for each in found:  # the list grows during the loop

@@ -268,7 +268,10 @@ class Scoreboard:
             self._counts[index] = int(value)
 
     def acquire_row(self, worker: int) -> Row:
-        """Return a cleared row for a new worker: the first one that is free."""
+        """Return a cleared row for a new worker: the first one that is free.
+
+        ``worker``: the serial number that the master gave it, which is never 0.
+        """
         row = Row(self._master, self._workers, heapq.heappop(self._free))
         self._clear(row)
         self.set_row_fields(row, worker=worker)

@@ -71,7 +71,9 @@ class SharedQueue:
     def put(self, fd: int, family: int, addresses: Addresses) -> bool:
         """Put a connection into the queue; return False if the queue is full or closed.
 
-        The caller keeps its own descriptor in either case, and closes it.
+        ``family``: the address family of the socket. ``addresses``: those of client and server,
+        which may come from a PROXY header. The caller keeps its own descriptor in either case, and
+        closes it.
         """
         message = _MESSAGE.pack(
             family, *_pack_host(addresses.client), *_pack_host(addresses.server)

@@ -15,10 +15,9 @@ _TCP, _INFO = socket.IPPROTO_TCP, socket.TCP_INFO
 def time_in_queue(accepted: int) -> float | None:
     """Return how many seconds a connection waited to be accepted; None if unknown.
 
-    The resolution is a millisecond.
-
-    To be called with its descriptor right after accept(2): nothing was sent yet, so the time since
-    the last data was sent counts from the creation of the socket, when its handshake was complete.
+    ``accepted``: its descriptor, right after accept(2). Nothing was sent yet, so the time since the
+    last data was sent counts from the creation of the socket, when its handshake was complete. The
+    resolution is a millisecond. A unix socket has no such time.
     """
     sock = socket.socket(fileno=accepted)
     try:
