@@ -78,6 +78,7 @@ def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
     if os.fork():
         os._exit(0)
     os.close(reader)
+    # Only stdin is replaced now: stdout and stderr keep the terminal until the master is ready.
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

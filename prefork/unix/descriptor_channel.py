@@ -70,6 +70,7 @@ class DescriptorChannel:
                 return
             except ConnectionError:
                 message, fds = b"", []
+            # recv_fds has no MSG_CMSG_CLOEXEC; the processes that use this end execute nothing.
             for fd in fds:
                 os.set_inheritable(fd, False)
             yield message, fds[0] if fds else None

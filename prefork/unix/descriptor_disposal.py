@@ -151,6 +151,8 @@ def _close_all(poller: Poller) -> None:
             end.close()
         return
 
+    # The child holds copies of the sockets until the end of file on this pipe, which comes when
+    # the parent has closed its own copies and the pipe.
     def hold() -> None:
         os.close(writer)
         os.read(reader, 1)

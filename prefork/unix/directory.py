@@ -196,6 +196,7 @@ class Directory:
 
     def write_atomically(self, name: str, data: bytes, mode: int) -> None:
         """Replace or create a file such that readers see all of its content or nothing."""
+        # Write beside it and rename: rename(2) replaces the name atomically.
         new = f"{name}.new"
         self.remove(new)  # the rest of a process that died before its rename
         self.create_with_content(new, data, mode)

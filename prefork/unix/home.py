@@ -256,6 +256,7 @@ def list_entries(where: Path) -> Iterator[RegistryEntry]:
     """Yield all apps of the registry ``where``, sorted by name. Raises MachineError."""
     try:
         with Directory.open(where) as home:
+            # In a folder that all users may write to, an entry may be a forgery.
             if home.status.st_mode & 0o2:
                 _require_own_folder(where)
             found = sorted(name for name in home.listdir() if _is_app_folder(home, name))
@@ -333,6 +334,7 @@ def _wait_and_lock(where: Path, name: str) -> AppFolder | None:
     """
     deadline = time.monotonic() + _END_TIMEOUT
     while (folder := _try_lock(where, name)) is None:
+        # A master removes its control socket first: while it is there, the master serves.
         if (where / name / "control").exists() or time.monotonic() > deadline:
             return None
         time.sleep(0.005)

@@ -28,6 +28,7 @@ class Identity:
         """
         if self.gid is not None:
             os.setgid(self.gid)
+            # Without a name there is no entry, and so no supplementary group; drop those of root.
             if self.name:
                 os.initgroups(self.name, self.gid)
             else:

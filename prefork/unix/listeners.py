@@ -193,6 +193,8 @@ def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket
     """Return a new TCP socket that listens at ``name``."""
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
+        # Connections in TIME_WAIT would prevent the bind for a minute. On Linux no other socket
+        # can listen there at the same time (socket(7)).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
@@ -259,6 +261,7 @@ def _has_listener(pinned: int) -> bool:
     """Return whether a process listens on the unix socket at this descriptor."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
+            # By the descriptor, so that the socket which was checked is the one that answers.
             probe.connect(f"/proc/self/fd/{pinned}")
         except ConnectionRefusedError:
             return False

@@ -20,6 +20,7 @@ def acquire_lock(fd: int) -> bool:
     """
     deadline = time.monotonic() + OBSERVER_TIMEOUT
     while not _flock(fd, fcntl.LOCK_EX):
+        # A shared lock is granted beside observers, but not beside a master.
         if not _flock(fd, fcntl.LOCK_SH) or time.monotonic() > deadline:
             return False
         fcntl.flock(fd, fcntl.LOCK_UN)

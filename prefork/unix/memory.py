@@ -76,6 +76,7 @@ def _limits(root: str) -> Iterator[tuple[int, int]]:
         used = read_number(f"{folder}/memory.current")
         cached = read_number(f"{folder}/memory.stat", "inactive_file")
         if most is None:
+            # Version 1 of cgroups.
             most = read_number(f"{folder}/memory.limit_in_bytes")
             used = read_number(f"{folder}/memory.usage_in_bytes")
             cached = read_number(f"{folder}/memory.stat", "total_inactive_file")

@@ -49,10 +49,12 @@ def child_pids(pid: int) -> list[int]:
     """Return the pids of the living children of a process; empty when it is gone."""
     found: list[int] = []
     try:
+        # Each thread has its own list of children.
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
                 found += map(int, file.read().split())
     except FileNotFoundError:
+        # Either the process has ended, or this kernel has no such files.
         if not _HAS_CHILDREN_FILES:
             return [
                 each.pid for each in iter_processes() if each.parent == pid and not each.is_dead

@@ -97,7 +97,8 @@ def reopen_nonblocking(fd: int) -> int:
     mode = os.fstat(fd).st_mode
     terminal = os.isatty(fd)
     if stat.S_ISFIFO(mode) or terminal:
-        # Every process on a terminal may open /dev/tty, also after su(1).
+        # Every process on a terminal may open /dev/tty, also after su(1). That may be another
+        # terminal than the one at ``fd``, hence the comparison of devices.
         for path in (f"/proc/self/fd/{fd}", *(["/dev/tty"] if terminal else [])):
             try:
                 new = os.open(path, _OPEN_FLAGS)

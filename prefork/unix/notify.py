@@ -69,6 +69,7 @@ class NotifySocket:
     def __init__(self) -> None:
         try:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            # Before bind(2), so that no message can arrive without credentials.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             self._socket.bind("")  # Linux chooses a free abstract name
         except OSError as error:

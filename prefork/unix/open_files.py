@@ -39,6 +39,7 @@ def _writable(pid: int) -> Iterator[FileIdentity]:
 def _is_writable(pid: int, fd: str) -> bool:
     try:
         with open(f"/proc/{pid}/fdinfo/{fd}", "rb") as file:
+            # flags: the flags of open(2), in octal (proc(5)).
             fields = dict(line.split(b":", 1) for line in file if b":" in line)
             return int(fields[b"flags"], 8) & os.O_ACCMODE != os.O_RDONLY
     except (OSError, KeyError, ValueError):

@@ -44,6 +44,7 @@ class PidFile:
         while True:
             fd = self._folder.open_or_create(self._name, os.O_RDWR, 0o644)
             owner = os.fstat(fd).st_uid
+            # A file of another user would let that user hold the lock for ever.
             if owner != os.geteuid():
                 os.close(fd)
                 raise UntrustedFileError(f"it belongs to {describe_user(owner)}")
@@ -72,6 +73,7 @@ class PidFile:
 
     def close(self) -> None:
         """Remove the file, then release the lock. Called in the master."""
+        # Another process may have replaced the file; that one stays.
         if self._folder.is_same_file(self._name, self._fd):
             self._folder.remove(self._name)
         self.close_copy()

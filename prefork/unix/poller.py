@@ -12,7 +12,7 @@ class Poller:
     """A set of descriptors, each with a callback for when it is ready."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector()  # epoll(7) on Linux
 
     def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """Call ``callback()`` whenever ``fd`` is readable or closed at the other end."""

@@ -33,6 +33,7 @@ def empty_bounding_set() -> None:
     process without CAP_SETPCAP, such as root in some containers, cannot drop them; that is no
     error, because it has fewer to lose. Raises OSError.
     """
+    # PR_CAPBSET_READ fails beyond the last capability that this kernel knows.
     capability = 0
     while _libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
         if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:

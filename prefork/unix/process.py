@@ -74,6 +74,8 @@ def fork(run: Callable[[], int]) -> Child:
     lost and no handler of the parent runs in it. ``run`` installs its own handlers and then calls
     ``unblock_signals``. Raises MachineError.
     """
+    # Block before the fork: a signal between fork and the reset of handlers would run a handler of
+    # the parent in the child.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
@@ -139,6 +141,7 @@ def set_parent_death_signal(signum: int, parent: int) -> bool:
     clears the request.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    # The parent may have died before prctl(2); then the kernel sends nothing.
     return os.getppid() == parent
 
 
@@ -149,6 +152,7 @@ def reap_adopted_orphans(known: Callable[[int], bool]) -> None:
     """
     while True:
         try:
+            # WNOWAIT leaves the process to be reaped: it may be a child of another module.
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return

@@ -63,7 +63,7 @@ def descendants(root: int) -> list[int]:
         if not each.is_dead:
             children.setdefault(each.parent, []).append(each.pid)
     found = [root]
-    for pid in found:
+    for pid in found:  # the list grows during the loop
         found += children.get(pid, [])
     return found
 
@@ -110,6 +110,7 @@ def _signal_if_in_session(pid: int, session: int, signum: int) -> None:
     except OSError:
         return
     try:
+        # The pidfd holds the process; the check after it excludes a pid that was given anew.
         if os.getsid(pid) == session:
             signal.pidfd_send_signal(pidfd, signum)
     except (ProcessLookupError, PermissionError):

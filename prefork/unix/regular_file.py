@@ -68,6 +68,7 @@ def read_regular(path: str, limit: int, flags: int = 0, dir_fd: int | None = Non
     ``flags``, ``dir_fd`` and errors are those of ``open_regular``. A larger file raises
     NotRegularFileError as well.
     """
+    # Read one byte more than allowed instead of asking for the size: the file may grow meanwhile.
     with open(open_regular(path, os.O_RDONLY | flags, dir_fd), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:

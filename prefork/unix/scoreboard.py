@@ -193,6 +193,7 @@ class Rows:
         start = row_offset(number) // FIELD_SIZE
         times = start + HISTOGRAM_INDEX
         for _ in range(MAX_READS):
+            # A sequence lock: the worker makes the number odd before it writes and even after it.
             before = self.counts[start + SEQUENCE]
             row = _read_fields(WORKER_FIELDS, self.counts, self.floats, start)
             times_counts = self.counts[times : times + histogram.BUCKET_COUNT].tolist()

@@ -50,7 +50,7 @@ def create_sealed_file(name: str, size: int) -> int:
     """
     try:
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.fchmod(fd, 0o600)
+        os.fchmod(fd, 0o600)  # memfd_create(2) makes it 0777
         os.ftruncate(fd, size)
         fcntl.fcntl(
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

@@ -198,7 +198,7 @@ def _family_and_type(fd: int) -> tuple[int, int] | None:
         return None
     try:
         with socket.socket(fileno=os.dup(fd)) as sock:
-            sock.getpeername()
+            sock.getpeername()  # raises ENOTCONN for a socket that is not connected
             return sock.family, sock.type
     except OSError:
         return None

@@ -90,6 +90,7 @@ class StandardDescriptors:
 
         The app closed ``fd``, and a file or a connection of its own has that number now.
         """
+        # /dev/null may be put there by this module after the app closed the descriptor.
         null = os.stat(os.devnull)
         if _file_identity(fd) not in (None, self._original[fd], (null.st_dev, null.st_ino)):
             return False

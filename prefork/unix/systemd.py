@@ -87,6 +87,7 @@ def _watchdog_interval(found: MutableMapping[str, str]) -> float | None:
     The half is recommended by sd_watchdog_enabled(3).
     """
     usec, pid = found["WATCHDOG_USEC"], found["WATCHDOG_PID"]
+    # WATCHDOG_PID names the process that is meant; a child inherits the variables.
     if not usec.isdigit() or int(usec) == 0 or (pid and pid != str(os.getpid())):
         return None
     return int(usec) / 2_000_000

@@ -28,7 +28,7 @@ def time_in_queue(accepted: int) -> float | None:
     except (OSError, struct.error):
         return None
     finally:
-        sock.detach()
+        sock.detach()  # the descriptor belongs to the caller
 
 
 def queue_length(listening: socket.socket) -> int:
