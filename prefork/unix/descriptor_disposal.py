@@ -217,7 +217,7 @@ def wait_for_children() -> None:
         _to_close.pop().detach()
 
 
-def is_own_child(pid: int) -> bool:
+def knows_pid(pid: int) -> bool:
     """Return whether ``pid`` is a child that this module forked."""
     return any(child.pid == pid for child in _children)
 

@@ -115,11 +115,11 @@ def test_a_child_whose_job_never_ends_is_killed(
     ended: list[bool] = []
     run_in_child(poller, lambda: os.read(os.pipe()[0], 1), lambda: ended.append(True))
     (child,) = descriptor_disposal._children
-    assert descriptor_disposal.is_own_child(child.pid)
+    assert descriptor_disposal.knows_pid(child.pid)
     while not ended:
         for react in poller.wait(SOON):
             react()
-    assert not descriptor_disposal.is_own_child(child.pid)
+    assert not descriptor_disposal.knows_pid(child.pid)
 
 
 def test_a_notify_message_with_descriptors_is_read_here_and_dropped_in_a_child(
