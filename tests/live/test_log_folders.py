@@ -162,7 +162,7 @@ def test_in_a_folder_of_root_the_log_writer_stays_root(site: Site) -> None:
 
 
 def test_files_that_a_log_writer_of_root_left_are_archived(site: Site) -> None:
-    """Versions before the first release wrote such files."""
+    """Earlier versions wrote the logs as root."""
     site.output.write_text("before\n")
     site.output.chmod(0o640)
     site.start()
