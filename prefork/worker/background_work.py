@@ -16,10 +16,10 @@ from prefork.worker.busy import BusyWork
 from prefork.worker.master_channel import MasterChannel
 from prefork.worker.monitor.stack_report import extract_app_stack, format_app_frame
 
-MOMENT = 0.2
+LOG_DELAY = 0.2
 """Seconds after which the log says what is waited for: idle threads of an executor end sooner."""
 
-MOST_TOLD = 10
+MAX_NAMED = 10
 """Threads."""
 
 
@@ -28,18 +28,18 @@ class BackgroundWork:
 
     def __init__(
         self,
-        who: str,
+        label: str,
         log: logging.Logger,
-        line: MasterChannel,
+        channel: MasterChannel,
         busy: BusyWork,
         kill_timeout: float,
     ) -> None:
-        self._who = who
+        self._label = label
         self._log = log
-        self._line = line
+        self._channel = channel
         self._busy = busy
         self._kill_timeout = kill_timeout
-        self._told = False
+        self._is_reported = False
 
     async def wait_for_busy_work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for the work that the app has marked."""
@@ -61,41 +61,41 @@ class BackgroundWork:
 
     def report(self) -> None:
         """Tell the master that only these keep the worker, and soon the log, if there are any."""
-        if self._told or not (self._busy.count or self._threads()):
+        if self._is_reported or not (self._busy.count or self._threads()):
             return
-        self._told = True
-        self._line.report_waiting("threads and work of the app")
+        self._is_reported = True
+        self._channel.report_waiting("threads and work of the app")
         try:
-            start_new_thread(self._tell_later, ())
+            start_new_thread(self._log_later, ())
         except RuntimeError:  # at a limit of processes
-            self._tell_log()
+            self._log_waiting()
 
-    def _tell_later(self) -> None:
-        moment = allocate_lock()
-        moment.acquire()
-        moment.acquire(timeout=MOMENT)
-        self._tell_log()
+    def _log_later(self) -> None:
+        delay = allocate_lock()
+        delay.acquire()
+        delay.acquire(timeout=LOG_DELAY)
+        self._log_waiting()
 
-    def _tell_log(self) -> None:
+    def _log_waiting(self) -> None:
         frames = sys._current_frames()
-        kept = []
+        waited_for = []
         for thread in self._threads():
             frame = frames.get(thread.ident or 0)  # a green thread has none
-            kept.append(
+            waited_for.append(
                 f"{thread.name} ({format_app_frame([extract_app_stack(frame)])})"
                 if frame
                 else thread.name
             )
         if self._busy.count:
-            kept.insert(0, f"{self._busy.count} x prefork.busy()")
-        if len(kept) > MOST_TOLD:
-            kept[MOST_TOLD:] = [f"and {len(kept) - MOST_TOLD} more"]
-        if kept:
+            waited_for.insert(0, f"{self._busy.count} x prefork.busy()")
+        if len(waited_for) > MAX_NAMED:
+            waited_for[MAX_NAMED:] = [f"and {len(waited_for) - MAX_NAMED} more"]
+        if waited_for:
             self._log.info(
                 "%s answered all, and waits up to the kill timeout (%gs) for: %s",
-                self._who,
+                self._label,
                 self._kill_timeout,
-                ", ".join(kept),
+                ", ".join(waited_for),
             )
 
     @staticmethod

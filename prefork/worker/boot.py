@@ -103,191 +103,197 @@ def import_serving_modules(config: Config) -> None:
             import_module("prefork.worker.asgi.asgi_websocket")
 
 
-def run_worker(birth: WorkerContext) -> int:
+def run_worker(context: WorkerContext) -> int:
     """The whole life; the exit code."""
-    if birth.program_pipes is not None:
-        return _become_program(birth, birth.program_pipes)
+    if context.program_pipes is not None:
+        return _become_program(context, context.program_pipes)
     # Imported before the fork, see import_serving.
     from prefork.worker import fork_hooks  # noqa: PLC0415
     from prefork.worker.monitor.slow_log import check_interval  # noqa: PLC0415
     from prefork.worker.monitor.watchdog import Watchdog  # noqa: PLC0415
 
-    config = birth.config
-    line = MasterChannel(birth.ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
-    stopping = app_api.set_worker(birth.info)
-    leave = Shutdown(
-        stopping, config.stop_signal, config.kill_timeout, birth.life_fd, birth.master_pid
+    config = context.config
+    channel = MasterChannel(
+        context.ready_fd, context.row, config.timeout, context.set_title, context.on_ready
+    )
+    stopping = app_api.set_worker(context.info)
+    shutdown = Shutdown(
+        stopping, config.stop_signal, config.kill_timeout, context.life_fd, context.master_pid
     )
     period = check_interval(config.slow_log)
     watchdog = Watchdog(
-        birth.info, birth.log, line.report_stacks_logged, period, birth.stack_request_fd
+        context.info, context.log, channel.report_stacks_logged, period, context.stack_request_fd
     )
     hooks = fork_hooks.ForkHooks(watchdog.pause, watchdog.resume)
-    _disown_forks(birth, hooks, stopping, watchdog)
+    _register_fork_hooks(context, hooks, stopping, watchdog)
     try:
-        leave.ignore_group_signals()
-        birth.open_logs()  # while we are still who may
-        prepare_process(birth)
+        shutdown.ignore_group_signals()
+        context.open_logs()  # while we are still who may
+        prepare_process(context)
         watchdog.start()
         hooks.register()
-        if not leave.request_death_signal():
+        if not shutdown.request_death_signal():
             return 0
         app = import_app(config.app, config.factory)
         if fork_hooks.in_child:
             fork_hooks.exit_child()
         ensure_standard_descriptors()  # the app may have closed some
-        app, interface = _chosen(birth, app)
-        leave.handle_stop_signals(on_quit=birth.flush_logs)
-        aids = Companions(watchdog, hooks, _last_threads(birth, line))
+        app, interface = _detect_interface(context, app)
+        shutdown.handle_stop_signals(on_quit=context.flush_logs)
+        companions = Companions(watchdog, hooks, _make_background_work(context, channel))
         try:
-            _serve(birth, app, interface, line, leave, aids)
+            _serve(context, app, interface, channel, shutdown, companions)
         except SystemExit:
             if fork_hooks.in_child or not stopping:
                 raise
-        aids.background_work.wait()
+        companions.background_work.wait()
     except PreforkError as error:
-        return _report(birth, line, error)
+        return _report_error(context, channel, error)
     except (Exception, SystemExit) as error:
         if fork_hooks.in_child:
             fork_hooks.exit_child(error)
-        return _report(birth, line, AppError("the app ended", format_app_traceback(error)))
+        return _report_error(
+            context, channel, AppError("the app ended", format_app_traceback(error))
+        )
     finally:
-        birth.flush_logs()
+        context.flush_logs()
     return 0
 
 
-def _chosen(birth: WorkerContext, app: Any) -> tuple[Any, Interface]:
+def _detect_interface(context: WorkerContext, app: Any) -> tuple[Any, Interface]:
     """The app as it is to be called, and its interface, which the first worker logs."""
-    choice = detect_interface(app, birth.config.interface)
-    if birth.info.slot == 0 and birth.info.generation == 1:
-        birth.log.info("interface: %s (%s)", choice.interface, choice.reason)
+    choice = detect_interface(app, context.config.interface)
+    if context.info.slot == 0 and context.info.generation == 1:
+        context.log.info("interface: %s (%s)", choice.interface, choice.reason)
     return adapt_asgi2(app) if choice.is_asgi2 else app, choice.interface
 
 
-def _last_threads(birth: WorkerContext, line: MasterChannel) -> "BackgroundWork":
+def _make_background_work(context: WorkerContext, channel: MasterChannel) -> "BackgroundWork":
     from prefork.worker.background_work import BackgroundWork  # noqa: PLC0415
 
     def publish(count: int) -> None:
-        birth.row.counts[WORKING] = count
+        context.row.counts[WORKING] = count
 
     busy = app_api.busy()
     busy.publish = publish
     publish(busy.count)
-    who = f"worker {birth.info.slot}"
-    return BackgroundWork(who, birth.log, line, busy, birth.config.kill_timeout)
+    label = f"worker {context.info.slot}"
+    return BackgroundWork(label, context.log, channel, busy, context.config.kill_timeout)
 
 
-def _disown_forks(
-    birth: WorkerContext, hooks: "ForkHooks", stopping: "app_api.Stopping", watchdog: "Watchdog"
+def _register_fork_hooks(
+    context: WorkerContext, hooks: "ForkHooks", stopping: "app_api.Stopping", watchdog: "Watchdog"
 ) -> None:
     """What a process that the app forks must not keep of this worker."""
-    pipes = (birth.ready_fd, birth.life_fd, *stopping.descriptors(), *watchdog.descriptors())
+    pipes = (context.ready_fd, context.life_fd, *stopping.descriptors(), *watchdog.descriptors())
     hooks.replace_descriptors(lambda: pipes)
-    hooks.replace_descriptors(birth.handoff_queue.descriptors)
-    hooks.replace_sockets([listener.socket.getsockname() for listener in birth.listeners])
-    hooks.call_in_child(birth.row.make_private)
+    hooks.replace_descriptors(context.handoff_queue.descriptors)
+    hooks.replace_sockets([listener.socket.getsockname() for listener in context.listeners])
+    hooks.call_in_child(context.row.make_private)
 
 
-def _become_program(birth: WorkerContext, hatch: ProgramPipes) -> int:
+def _become_program(context: WorkerContext, pipes: ProgramPipes) -> int:
     """The life until the exec; the exit code if there is none."""
-    config = birth.config
-    birth.handoff_queue.close()
-    ready_fd = duplicate_above_sockets(birth.ready_fd, len(birth.listeners))
-    os.close(birth.ready_fd)
-    line = MasterChannel(ready_fd, birth.row, config.timeout, birth.set_title, birth.on_ready)
+    config = context.config
+    context.handoff_queue.close()
+    ready_fd = duplicate_above_sockets(context.ready_fd, len(context.listeners))
+    os.close(context.ready_fd)
+    channel = MasterChannel(
+        ready_fd, context.row, config.timeout, context.set_title, context.on_ready
+    )
     try:
         start_session()
-        birth.on_ready()  # while we are still who may
-        if birth.identity.uid is not None:
-            os.fchown(hatch.stderr_fd, birth.identity.uid, -1)  # it may open /dev/stderr
-        enter_identity_and_folder(birth)
-        if not set_parent_death_signal(signal.Signals[config.stop_signal], birth.master_pid):
+        context.on_ready()  # while we are still who may
+        if context.identity.uid is not None:
+            os.fchown(pipes.stderr_fd, context.identity.uid, -1)  # it may open /dev/stderr
+        enter_identity_and_folder(context)
+        if not set_parent_death_signal(signal.Signals[config.stop_signal], context.master_pid):
             return 0
-        exec_program(config.command, birth.listeners, hatch, config.stop_signal, config.timeout)
+        exec_program(config.command, context.listeners, pipes, config.stop_signal, config.timeout)
     except PreforkError as error:
-        return _report(birth, line, error)
+        return _report_error(context, channel, error)
 
 
-def load_app_only(birth: WorkerContext) -> str:
+def load_app_only(context: WorkerContext) -> str:
     """Load the app and nothing more; the interface that it fits. Raises PreforkError."""
-    if birth.config.command:
-        enter_identity_and_folder(birth)
-        return find_executable(birth.config.command, os.environ)
-    prepare_process(birth)
-    if not set_parent_death_signal(signal.SIGKILL, birth.master_pid):
+    if context.config.command:
+        enter_identity_and_folder(context)
+        return find_executable(context.config.command, os.environ)
+    prepare_process(context)
+    if not set_parent_death_signal(signal.SIGKILL, context.master_pid):
         raise MachineError("whoever wanted to know is gone")
     choice = detect_interface(
-        import_app(birth.config.app, birth.config.factory), birth.config.interface
+        import_app(context.config.app, context.config.factory), context.config.interface
     )
     return f"{choice.interface} ({choice.reason})"
 
 
-def prepare_process(birth: WorkerContext) -> None:
+def prepare_process(context: WorkerContext) -> None:
     """Become who and where the worker is to be. Raises MachineError."""
-    birth.set_title("booting")
-    faulthandler.register(DUMP_SIGNAL, file=birth.log_fd, all_threads=True, chain=False)
+    context.set_title("booting")
+    faulthandler.register(DUMP_SIGNAL, file=context.log_fd, all_threads=True, chain=False)
     enlarge_signal_stack()
-    signal.signal(signal.SIGUSR1, lambda _signum, _frame: birth.reopen_logs())
+    signal.signal(signal.SIGUSR1, lambda _signum, _frame: context.reopen_logs())
     unblock_signals()
     keep_freed_memory()
     raise_descriptor_limit()
-    enter_identity_and_folder(birth)
-    prepare_imports(birth.imports)
+    enter_identity_and_folder(context)
+    prepare_imports(context.imports)
 
 
-def enter_identity_and_folder(birth: WorkerContext) -> None:
+def enter_identity_and_folder(context: WorkerContext) -> None:
     """User, folder and environment. Raises MachineError."""
-    config = birth.config
+    config = context.config
     try:
-        birth.identity.assume()
+        context.identity.assume()
         if config.no_new_privs:
             forbid_new_privileges()
     except OSError as error:
-        name = birth.identity.name or config.user or config.group or "this user"
+        name = context.identity.name or config.user or config.group or "this user"
         raise MachineError(f"cannot run as {name}: {error.strerror}") from error
     try:
         # By name, not by descriptor: a symlink may point elsewhere than for the last generation.
-        os.chdir(birth.folder)
+        os.chdir(context.folder)
     except OSError as error:
-        raise MachineError(f"cannot enter {birth.folder}: {error.strerror}") from error
-    os.environ.update(birth.identity.environment_variables())
+        raise MachineError(f"cannot enter {context.folder}: {error.strerror}") from error
+    os.environ.update(context.identity.environment_variables())
     os.environ.update(config.env)
-    os.environ["PREFORK_SLOT"] = str(birth.info.slot)
-    os.environ["PREFORK_GENERATION"] = str(birth.info.generation)
-    os.environ["PREFORK_NAME"] = birth.info.name
-    os.environ["PWD"] = birth.folder
+    os.environ["PREFORK_SLOT"] = str(context.info.slot)
+    os.environ["PREFORK_GENERATION"] = str(context.info.generation)
+    os.environ["PREFORK_NAME"] = context.info.name
+    os.environ["PWD"] = context.folder
 
 
 def _serve(
-    birth: WorkerContext,
+    context: WorkerContext,
     app: Callable[..., Any],
     interface: Interface,
-    line: MasterChannel,
-    leave: Shutdown,
-    aids: "Companions",
+    channel: MasterChannel,
+    shutdown: Shutdown,
+    companions: "Companions",
 ) -> None:
     from prefork.worker.accept.endpoints import make_endpoints  # noqa: PLC0415
     from prefork.worker.http_worker import HttpWorker  # noqa: PLC0415
     from prefork.worker.main.socket_app import run_main  # noqa: PLC0415
 
-    config, listeners = birth.config, birth.listeners
-    entrances = make_endpoints(config, listeners, birth.tls)
+    config, listeners = context.config, context.listeners
+    endpoints = make_endpoints(config, listeners, context.tls)
     if interface is Interface.SOCKET:
-        if not all(door.is_direct for door in entrances):
+        if not all(endpoint.is_direct for endpoint in endpoints):
             raise UsageError(
                 "main(listener) takes its connections itself, so tls-cert and proxy-protocol "
                 "mean nothing to it; leave them out"
             )
-        birth.handoff_queue.close()
-        run_main(app, list(listeners), config, line, leave, birth.log, aids.hooks)
+        context.handoff_queue.close()
+        run_main(app, list(listeners), config, channel, shutdown, context.log, companions.hooks)
     else:
-        HttpWorker(birth, app, interface, entrances, line, leave).run(aids)
+        HttpWorker(context, app, interface, endpoints, channel, shutdown).run(companions)
 
 
-def _report(birth: WorkerContext, line: MasterChannel, error: PreforkError) -> int:
+def _report_error(context: WorkerContext, channel: MasterChannel, error: PreforkError) -> int:
     """Before ready the master tells it; afterwards only the log can."""
-    if line.is_ready:
-        birth.log.error("worker %d: %s", birth.info.slot, error)
+    if channel.is_ready:
+        context.log.error("worker %d: %s", context.info.slot, error)
     else:
-        line.report_failed(str(error), error.exit_code)
+        channel.report_failed(str(error), error.exit_code)
     return error.exit_code

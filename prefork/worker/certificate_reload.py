@@ -13,7 +13,7 @@ from prefork.errors import PreforkError
 from prefork.tls.credentials import Credentials, read_file_stamps
 from prefork.worker import app_api
 
-PERIOD = 1.0
+CHECK_INTERVAL = 1.0
 """Seconds between two looks."""
 
 
@@ -38,17 +38,17 @@ class CertificateReloader:
                 "tls-watch: the workers' user may not read %s; a change shows after a reload",
                 ", ".join(locked),
             )
-        self._look()
+        self._check_files()
 
-    def _look(self) -> None:
-        self._loop.call_later(PERIOD, self._look)
+    def _check_files(self) -> None:
+        self._loop.call_later(CHECK_INTERVAL, self._check_files)
         now = read_file_stamps(self._files)
         if now == self._seen and now != self._in_use:
             self._in_use = now
-            self._renew()
+            self._reload()
         self._seen = now
 
-    def _renew(self) -> None:
+    def _reload(self) -> None:
         try:
             self._credentials.reload()
         except PreforkError as error:

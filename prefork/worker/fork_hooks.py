@@ -40,7 +40,7 @@ from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 in_child = False
 """This process was forked by a worker."""
 
-_NOT_THE_APPS = ("prefork.", "uvloop", "asyncio")
+_OUR_MODULES = ("prefork.", "uvloop", "asyncio")
 """Modules whose signal handlers mean nothing in a child."""
 
 
@@ -55,7 +55,7 @@ class ForkHooks:
         self._masks: dict[int, set[Any]] = {}
         """Signals that were blocked before the fork, by the thread that forks."""
         self._descriptors: list[Callable[[], Iterable[int]]] = []
-        self._names: list[Any] = []
+        self._addresses: list[Any] = []
         self._keep_connections = False
         self._calls: list[Callable[[], None]] = []
 
@@ -72,10 +72,10 @@ class ForkHooks:
         that was closed before may be a file of the app's by then."""
         self._descriptors.append(descriptors)
 
-    def replace_sockets(self, names: Iterable[Any]) -> None:
+    def replace_sockets(self, addresses: Iterable[Any]) -> None:
         """Likewise in place of all listeners and accepted connections at these addresses
         (getsockname(2))."""
-        self._names += names
+        self._addresses += addresses
 
     def keep_connections(self) -> None:
         """Of these, only listeners: the app accepts by itself, and may fork for each connection, as
@@ -89,7 +89,7 @@ class ForkHooks:
     def run_loop(self, runner: asyncio.Runner, main: Coroutine[Any, Any, None]) -> None:
         """Run the worker's event loop. A child ends as soon as it comes back to the loop."""
         loop = runner.get_loop()
-        self._calls.append(lambda: _end_with(loop))
+        self._calls.append(lambda: _make_loop_exit(loop))
         try:
             runner.run(main)
         except BaseException as error:
@@ -114,14 +114,16 @@ class ForkHooks:
         try:
             if not in_child:  # else it is a child's own child, whose descriptors are its own
                 in_child = True
-                self._let_go()
+                self._detach()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
 
-    def _let_go(self) -> None:
+    def _detach(self) -> None:
         _reset_signals()
         replace_with_devnull(fd for descriptors in self._descriptors for fd in descriptors())
-        replace_with_devnull(find_bound_sockets(self._names, listening_only=self._keep_connections))
+        replace_with_devnull(
+            find_bound_sockets(self._addresses, listening_only=self._keep_connections)
+        )
         app_api.forget_worker()
         for act in self._calls:
             act()
@@ -161,12 +163,12 @@ def _reset_signals() -> None:
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         handler = signal.getsignal(signum)
         module = getattr(handler, "__module__", None) if callable(handler) else None
-        if module is not None and module.startswith(_NOT_THE_APPS):
+        if module is not None and module.startswith(_OUR_MODULES):
             default = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
             signal.signal(signum, default)
 
 
-def _end_with(loop: asyncio.AbstractEventLoop) -> None:
+def _make_loop_exit(loop: asyncio.AbstractEventLoop) -> None:
     """Not by stopping the loop, which would first do all that is due: the work of other requests,
     once more. uvloop shows its queue to the garbage collector only."""
     backend = getattr(loop, "_get_backend_id", None)
@@ -176,17 +178,17 @@ def _end_with(loop: asyncio.AbstractEventLoop) -> None:
     for each in get_referents(loop):
         if type(each) is deque:
             each.clear()
-    loop.call_soon(_leave_loop, loop)
+    loop.call_soon(_exit_from_loop, loop)
     # How a thread of an executor tells the loop that a call is over.
-    loop.call_soon_threadsafe = _leave_with_callback  # type: ignore[assignment]
+    loop.call_soon_threadsafe = _exit_from_callback  # type: ignore[assignment]
 
 
-def _leave_loop(loop: asyncio.AbstractEventLoop) -> NoReturn:
+def _exit_from_loop(loop: asyncio.AbstractEventLoop) -> NoReturn:
     """The loop keeps the SystemExit that a task of the app's has just raised."""
     exit_child(next((each for each in get_referents(loop) if isinstance(each, SystemExit)), None))
 
 
-def _leave_with_callback(*arguments: Any, **_options: Any) -> NoReturn:
+def _exit_from_callback(*arguments: Any, **_options: Any) -> NoReturn:
     """The error, if there is one, comes as an argument (anyio), or in a future (asyncio)."""
     futures = [each for each in arguments if isinstance(each, concurrent.futures.Future)]
     errors = [each.exception() for each in futures if each.done()]

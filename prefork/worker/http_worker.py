@@ -53,7 +53,7 @@ from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 if TYPE_CHECKING:
     from prefork.worker.boot import WorkerContext
 
-ROOM_TO_SHARE = 0.75
+HANDOFF_FILL = 0.75
 """Of its most connections that a worker may have and share: what it gives away makes room for new
 ones, and it is to find a place again."""
 
@@ -66,125 +66,131 @@ class HttpWorker:
 
     def __init__(
         self,
-        birth: "WorkerContext",
+        context: "WorkerContext",
         app: Callable[..., Any],
         interface: Interface,
-        doors: list[Endpoint],
-        line: MasterChannel,
-        leave: Shutdown,
+        endpoints: list[Endpoint],
+        channel: MasterChannel,
+        shutdown: Shutdown,
     ) -> None:
         self._app = app
         self._interface = interface
-        self._config = birth.config
-        self._doors = doors
-        self._queue = birth.handoff_queue
-        self._spool_dir = birth.spool_dir
-        self._line = line
-        self._leave = leave
-        self._log = birth.log
-        self._log_access = birth.log_access
-        self._ender: CallDrainer | None = None
+        self._config = context.config
+        self._endpoints = endpoints
+        self._queue = context.handoff_queue
+        self._spool_dir = context.spool_dir
+        self._channel = channel
+        self._shutdown = shutdown
+        self._log = context.log
+        self._log_access = context.log_access
+        self._call_drainer: CallDrainer | None = None
 
-    def run(self, aids: Companions) -> None:
+    def run(self, companions: Companions) -> None:
         """Returns when drained. Raises AppError when the app cannot start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            aids.hooks.run_loop(runner, self._serve(aids))
+            companions.hooks.run_loop(runner, self._serve(companions))
 
-    async def _serve(self, aids: Companions) -> None:
+    async def _serve(self, companions: Companions) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
-        config, row = self._config, self._line.row
+        config, row = self._config, self._channel.row
         load = Load(row.loads, row.number)
-        service = self._service(loop, lifespan, load, aids.watchdog)
-        aids.hooks.call_in_child(service.disown_requests)
-        at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
-        figures = WorkerStats(row, at_a_time, loop.time())
-        keeper = make_accept_policy(row, load, config, at_a_time)
-        most = self._most_connections()
+        service = self._make_service(loop, lifespan, load, companions.watchdog)
+        companions.hooks.call_in_child(service.disown_requests)
+        calls_at_once = 0 if self._interface is Interface.ASGI else config.threads or 1
+        stats = WorkerStats(row, calls_at_once, loop.time())
+        policy = make_accept_policy(row, load, config, calls_at_once)
+        max_connections = self._max_connections()
         acceptor = Acceptor(
             loop,
-            AcceptEvents(loop, self._doors, HandoffQueue(self._queue)),
-            self._maker(service),
+            AcceptEvents(loop, self._endpoints, HandoffQueue(self._queue)),
+            self._connection_factory(service),
             self._log,
-            keeper,
+            policy,
             service,
-            most,
-            figures.count_accepted,
+            max_connections,
+            stats.count_accepted,
         )
-        service.on_connection_closed = acceptor.make_room
-        room = most * ROOM_TO_SHARE
+        service.on_connection_closed = acceptor.resume_if_room
+        room = max_connections * HANDOFF_FILL
 
-        def may_share() -> bool:
-            return len(service.connections) < room and not self._line.is_alone
+        def may_hand_off() -> bool:
+            return len(service.connections) < room and not self._channel.is_alone
 
-        sharing = ConnectionHandoff(loop, service, figures, self._queue, may_share)
+        handoff = ConnectionHandoff(loop, service, stats, self._queue, may_hand_off)
 
-        def asked() -> None:
+        def stop_accepting() -> None:
             # In the signal's handler: an app that blocks the loop must not delay the news.
-            acceptor.shut()
-            sharing.stop()
-            self._line.report_draining()
+            acceptor.stop()
+            handoff.stop()
+            self._channel.report_draining()
 
-        self._leave.call_at_stop(asked)
-        self._leave.watch_life_pipe(loop)
+        self._shutdown.call_at_stop(stop_accepting)
+        self._shutdown.watch_life_pipe(loop)
         self._prepare_tls(loop)
-        also = [acceptor.beat]
+        also = [acceptor.check_queues]
         if config.accept == "fair" and not (service.limits.requests or config.threads):
-            also.append(sharing.tick)
-        if self._ender is not None:
-            also.append(self._ender.tick)
+            also.append(handoff.update)
+        if self._call_drainer is not None:
+            also.append(self._call_drainer.tick)
         if config.rebalance:
-            also.append(Rebalancer(row, service, figures).tick)
+            also.append(Rebalancer(row, service, stats).update)
 
-        def look_at_siblings() -> None:
-            keeper.refresh(figures.mean, sharing.shares)
+        def refresh_policy() -> None:
+            policy.refresh(stats.mean_time, handoff.is_active)
 
         longest = min(LONGEST_IDLE_PAUSE, config.timeout or math.inf)
-        heart = Heartbeat(loop, service, self._line, figures, look_at_siblings, also, longest)
-        acceptor.open(heart.wake_for_listener)
-        heart.beat()
-        self._line.report_ready(shares=True)
-        await self._leave.stopping
-        await self._drain(service, acceptor, heart)
-        await self._end_app(service, acceptor, lifespan, aids.background_work)
-        aids.watchdog.stop_checks()
+        heartbeat = Heartbeat(loop, service, self._channel, stats, refresh_policy, also, longest)
+        acceptor.open(heartbeat.wake_for_listener)
+        heartbeat.beat()
+        self._channel.report_ready(shares=True)
+        await self._shutdown.stopping
+        await self._drain(service, acceptor, heartbeat)
+        await self._end_app(service, acceptor, lifespan, companions.background_work)
+        companions.watchdog.stop_checks()
 
-    async def _drain(self, service: ServerState, acceptor: Acceptor, heart: Heartbeat) -> None:
+    async def _drain(self, service: ServerState, acceptor: Acceptor, heartbeat: Heartbeat) -> None:
         """Answer who has come; of those in the queues only who would find nobody else."""
-        service.drain(self._leave.is_orphaned or self._line.is_service_ending)
-        heart.beat()
-        if self._leave.is_orphaned or self._line.is_service_ending or self._line.is_alone:
-            await acceptor.empty_way()
-        if self._leave.is_orphaned:
-            acceptor.empty_queue()
+        service.drain(self._shutdown.is_orphaned or self._channel.is_service_ending)
+        heartbeat.beat()
+        if self._shutdown.is_orphaned or self._channel.is_service_ending or self._channel.is_alone:
+            await acceptor.empty_handoff_queue()
+        if self._shutdown.is_orphaned:
+            acceptor.accept_all_waiting()
         acceptor.close()
 
     async def _end_app(
-        self, service: ServerState, acceptor: Acceptor, lifespan: Lifespan, last: BackgroundWork
+        self,
+        service: ServerState,
+        acceptor: Acceptor,
+        lifespan: Lifespan,
+        background_work: BackgroundWork,
     ) -> None:
         """Wait until all connections, calls and marked work are over, and end the lifespan."""
-        if self._ender is None:
+        if self._call_drainer is None:
             # In no task of its own: WSGI hides the running loop.
-            await self._finish(service, acceptor, last)
+            await self._finish(service, acceptor, background_work)
             return
-        self._ender.start(self._leave.stopped_at)
-        finishing = asyncio.ensure_future(self._finish(service, acceptor, last))
-        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.remaining))
+        self._call_drainer.start(self._shutdown.stopped_at)
+        finishing = asyncio.ensure_future(self._finish(service, acceptor, background_work))
+        await asyncio.wait((finishing,), timeout=max(0.0, self._call_drainer.remaining))
         # Its calls are over, even if a client has not taken all of an answer yet, or if work that
         # the app has marked goes on: the lifespan has to end before the kill timeout.
         await lifespan.stop()
         await finishing
 
-    async def _finish(self, service: ServerState, acceptor: Acceptor, last: BackgroundWork) -> None:
+    async def _finish(
+        self, service: ServerState, acceptor: Acceptor, background_work: BackgroundWork
+    ) -> None:
         """Until all connections are gone, and all calls and marked work are over."""
         await acceptor.wait_for_handshakes(self._config.linger)
         await service.wait_until_empty()
         await service.handler.wait_for_calls()
-        await last.wait_for_busy_work(service.loop)
+        await background_work.wait_for_busy_work(service.loop)
 
-    def _service(
+    def _make_service(
         self,
         loop: asyncio.AbstractEventLoop,
         lifespan: Lifespan,
@@ -194,20 +200,20 @@ class HttpWorker:
         config = self._config
         service = ServerState(
             loop,
-            self._handler(lifespan),
+            self._make_handler(lifespan),
             http_limits(config),
             trusted_proxies(config),
             load,
             self._log_access,
-            self._spool(),
+            self._make_spool(),
         )
-        self._watch(service, watchdog)
+        self._monitor(service, watchdog)
         service.handle = assign_request_ids(service.handle, config)
         service.upgrade = assign_request_ids(service.upgrade, config)
-        self._watch_wear(service)
+        self._limit_requests(service)
         return service
 
-    def _spool(self) -> SpoolDisk:
+    def _make_spool(self) -> SpoolDisk:
         """Where bodies wait on disk. Raises MachineError where none can."""
         config = self._config
         if self._spool_dir and self._interface is Interface.WSGI:
@@ -215,53 +221,54 @@ class HttpWorker:
         return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
 
     @staticmethod
-    def _maker(service: ServerState) -> ConnectionFactory:
+    def _connection_factory(service: ServerState) -> ConnectionFactory:
         """Of the protocol of each connection."""
         counts = service.limits.requests or service.limits.concurrency
         kind = CountingConnection if counts else Connection
 
-        def connection(told: Addresses | None = None) -> Connection:
-            return kind(service, told)
+        def connection(addresses: Addresses | None = None) -> Connection:
+            return kind(service, addresses)
 
         return connection
 
-    def _handler(self, lifespan: Lifespan) -> RequestHandler:
+    def _make_handler(self, lifespan: Lifespan) -> RequestHandler:
         config = self._config
         root_path, id_header = config.root_path, config.request_id_header
         if self._interface is Interface.ASGI:
             asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
             times = drain_times(config.kill_timeout, config.stream_timeout)
-            self._ender = CallDrainer(asgi, times, self._log)
+            self._call_drainer = CallDrainer(asgi, times, self._log)
             return asgi
         several = config.workers != 1 or config.max_workers is not None
         environ = EnvironBuilder(config.threads > 0, several, root_path, id_header)
-        basics = (self._app, self._line, self._log, environ)
+        basics = (self._app, self._channel, self._log, environ)
         if config.threads:
             return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
         return WsgiHandler(*basics)
 
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
-        tls = next((door.tls for door in self._doors if door.tls is not None), None)
+        tls = next((endpoint.tls for endpoint in self._endpoints if endpoint.tls is not None), None)
         if tls is not None:
             silence_undecodable_server_names()
             if self._config.tls_watch:
                 CertificateReloader(loop, tls, self._log).start()
 
-    def _most_connections(self) -> float:
+    def _max_connections(self) -> float:
         """At a time; the app needs some descriptors, too."""
         return max(
             1, min(self._config.limit_connections or math.inf, descriptor_limit() - RESERVED)
         )
 
-    def _watch_wear(self, service: ServerState) -> None:
+    def _limit_requests(self, service: ServerState) -> None:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
-            most = self._config.max_requests + jitter
+            max_requests = self._config.max_requests + jitter
             service.call_after_requests(
-                most, lambda: self._line.request_replacement(pluralize(most, "request"))
+                max_requests,
+                lambda: self._channel.request_replacement(pluralize(max_requests, "request")),
             )
 
-    def _watch(self, service: ServerState, watchdog: Watchdog) -> None:
+    def _monitor(self, service: ServerState, watchdog: Watchdog) -> None:
         watchdog.service = service
         if self._config.slow_log is not None:
             blocks = self._interface is Interface.WSGI and not self._config.threads

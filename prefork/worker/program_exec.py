@@ -62,16 +62,16 @@ def duplicate_above_sockets(fd: int, sockets: int) -> int:
 def exec_program(
     command: Sequence[str],
     listeners: Iterable[Listener],
-    hatch: ProgramPipes,
+    pipes: ProgramPipes,
     stop_signal: str,
-    watchdog: float | None,
+    watchdog_timeout: float | None,
 ) -> NoReturn:
     """Exec. Raises AppError."""
     path = find_executable(command, os.environ)
     sockets = list(listeners)
-    _describe(sockets, hatch, watchdog)
-    _arrange([listener.socket.fileno() for listener in sockets], hatch)
-    _forget_signals(signal.Signals[stop_signal])
+    _set_variables(sockets, pipes, watchdog_timeout)
+    _arrange_descriptors([listener.socket.fileno() for listener in sockets], pipes)
+    _reset_signals(signal.Signals[stop_signal])
     try:
         os.execv(path, list(command))
     except OSError as error:
@@ -83,20 +83,22 @@ def exec_program(
         raise AppError(f"cannot run {path}: {reason}") from None
 
 
-def _describe(listeners: list[Listener], hatch: ProgramPipes, watchdog: float | None) -> None:
+def _set_variables(
+    listeners: list[Listener], pipes: ProgramPipes, watchdog_timeout: float | None
+) -> None:
     environ, pid = os.environ, str(os.getpid())
-    environ["NOTIFY_SOCKET"] = hatch.notify_socket
+    environ["NOTIFY_SOCKET"] = pipes.notify_socket
     environ["NOTIFY_FD"] = str(FIRST_FD + len(listeners))
     if listeners:
         environ["LISTEN_FDS"] = str(len(listeners))
         environ["LISTEN_PID"] = pid
-        environ["LISTEN_FDNAMES"] = ":".join(map(_name, listeners))
-    if watchdog is not None:
-        environ["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
+        environ["LISTEN_FDNAMES"] = ":".join(map(_socket_name, listeners))
+    if watchdog_timeout is not None:
+        environ["WATCHDOG_USEC"] = str(int(watchdog_timeout * 1_000_000))
         environ["WATCHDOG_PID"] = pid
 
 
-def _name(listener: Listener) -> str:
+def _socket_name(listener: Listener) -> str:
     """No colon may be in it, so a port has to do."""
     if isinstance(listener.address, UnixAddress):
         return "unix-" + os.path.basename(listener.address.path).replace(":", "_")
@@ -104,15 +106,15 @@ def _name(listener: Listener) -> str:
     return f"tcp-{name[1]}" if isinstance(name, tuple) else "unix"
 
 
-def _arrange(sockets: list[int], hatch: ProgramPipes) -> None:
+def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
     """Sockets to 3, 4, …, then the way to the master; nothing beyond survives the exec."""
     copies = [
         duplicate_above_sockets(fd, len(sockets))
-        for fd in (*sockets, connect_notify_socket(hatch.notify_socket))
+        for fd in (*sockets, connect_notify_socket(pipes.notify_socket))
     ]
     beyond = FIRST_FD + len(copies)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(hatch.stderr_fd, 2)
+    os.dup2(pipes.stderr_fd, 2)
     for place, copy in enumerate(copies, FIRST_FD):
         os.dup2(copy, place)
     for name in os.listdir("/proc/self/fd"):
@@ -123,7 +125,7 @@ def _arrange(sockets: list[int], hatch: ProgramPipes) -> None:
             pass  # that was the folder itself
 
 
-def _forget_signals(stop_signal: signal.Signals) -> None:
+def _reset_signals(stop_signal: signal.Signals) -> None:
     """All as a program expects them. What came for the whole group before we left it is dropped."""
     for signum in set(GROUP_SIGNALS) - {stop_signal}:
         signal.signal(signum, signal.SIG_IGN)

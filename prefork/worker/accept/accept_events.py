@@ -18,87 +18,87 @@ from prefork.unix.accept_queue import AcceptQueue
 from prefork.worker.accept.endpoints import Endpoint
 from prefork.worker.accept.handoff import HandoffQueue
 
-_ARMED = EPOLLIN | EPOLLET
+_WAKEUP = EPOLLIN | EPOLLET
 
 
 class AcceptEvents:
     """At all doors of one worker, from ``open`` to ``close``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, doors: Sequence[Endpoint], way: HandoffQueue
+        self, loop: asyncio.AbstractEventLoop, endpoints: Sequence[Endpoint], handoff: HandoffQueue
     ) -> None:
         """``way``: by which siblings share what they have."""
         self._loop = loop
-        everywhere: list[Endpoint | HandoffQueue] = [*doors, way]
-        self._all = {door.socket.fileno(): door for door in everywhere}
-        self.doors = doors
-        self._outer = [door.socket.fileno() for door in doors]
-        self._only = doors[0] if len(doors) == 1 else None
-        self._backlogs = [AcceptQueue(door.socket) for door in doors]
-        self.way = way
-        self._way_fd = way.socket.fileno()
-        self._shared = False
+        everywhere: list[Endpoint | HandoffQueue] = [*endpoints, handoff]
+        self._endpoints_by_fd = {endpoint.socket.fileno(): endpoint for endpoint in everywhere}
+        self.endpoints = endpoints
+        self._listener_fds = [endpoint.socket.fileno() for endpoint in endpoints]
+        self._single_endpoint = endpoints[0] if len(endpoints) == 1 else None
+        self._backlogs = [AcceptQueue(endpoint.socket) for endpoint in endpoints]
+        self.handoff = handoff
+        self._handoff_fd = handoff.socket.fileno()
+        self._may_have_handoffs = False
         """A sibling gave something, and that queue was not seen empty since."""
-        self._armed = True
-        self._news, self._queues = epoll(), poll()
+        self._is_wakeup_enabled = True
+        self._wakeups, self._queues = epoll(), poll()
 
-    def open(self, on_news: Callable[[], None]) -> None:
+    def open(self, on_waiting: Callable[[], None]) -> None:
         """Call ``on_news`` when somebody came."""
 
-        def heard() -> None:
-            for fd, _ in self._news.poll(0):  # now we know
-                if fd == self._way_fd:
-                    self._shared = True
-            on_news()
+        def woken() -> None:
+            for fd, _ in self._wakeups.poll(0):  # now we know
+                if fd == self._handoff_fd:
+                    self._may_have_handoffs = True
+            on_waiting()
 
-        for fd in self._all:
+        for fd in self._endpoints_by_fd:
             self._queues.register(fd, POLLIN)
-            self._news.register(fd, _ARMED)
-        self._loop.add_reader(self._news.fileno(), heard)
+            self._wakeups.register(fd, _WAKEUP)
+        self._loop.add_reader(self._wakeups.fileno(), woken)
 
-    def set_wakeup(self, armed: bool) -> None:
+    def set_wakeup(self, enabled: bool) -> None:
         """Be woken by who comes to a listener, or not. Who is armed anew is woken at once if
         somebody waits there."""
-        if armed is not self._armed:
-            self._armed = armed
-            for fd in self._outer:
-                self._news.modify(fd, _ARMED if armed else 0)
+        if enabled is not self._is_wakeup_enabled:
+            self._is_wakeup_enabled = enabled
+            for fd in self._listener_fds:
+                self._wakeups.modify(fd, _WAKEUP if enabled else 0)
 
-    def leave_way(self) -> None:
+    def ignore_handoff(self) -> None:
         """Nothing comes that way any more: it would wake us for ever."""
-        if self._all.pop(self._way_fd, None) is not None:
-            self._shared = False
-            self._queues.unregister(self._way_fd)
-            self._news.unregister(self._way_fd)
+        if self._endpoints_by_fd.pop(self._handoff_fd, None) is not None:
+            self._may_have_handoffs = False
+            self._queues.unregister(self._handoff_fd)
+            self._wakeups.unregister(self._handoff_fd)
 
     def has_waiting(self) -> bool:
         """Anywhere."""
         return bool(self._queues.poll(0))
 
-    def waiting(self) -> int:
+    def count_waiting(self) -> int:
         """How many wait, as far as that can be known; one does."""
         length = 0
         for backlog in self._backlogs:
             length += backlog.length()
-        if self._shared:
-            length += self.way.queue.length()
+        if self._may_have_handoffs:
+            length += self.handoff.queue.length()
         return length or 1
 
     def pick_endpoint(self) -> Endpoint | HandoffQueue | None:
         """One where somebody waits, or did a moment ago."""
-        if self._only is not None and not self._shared:
-            return self._only
-        ready = [self._all[fd] for fd, _ in self._queues.poll(0)]
-        self._shared = self.way in ready
+        if self._single_endpoint is not None and not self._may_have_handoffs:
+            return self._single_endpoint
+        ready = [self._endpoints_by_fd[fd] for fd, _ in self._queues.poll(0)]
+        self._may_have_handoffs = self.handoff in ready
         # Any of them: if it were the first, the others would starve.
         return random.choice(ready) if ready else None
 
     def close(self) -> None:
         """Stop, and close this process's copies; the queues live on in the master's."""
-        self._loop.remove_reader(self._news.fileno())
-        self._news.close()
+        self._loop.remove_reader(self._wakeups.fileno())
+        self._wakeups.close()
         for backlog in self._backlogs:
             backlog.close()
-        for door in self.doors:
-            door.socket.close()
-        self.way.queue.close()
+        for endpoint in self.endpoints:
+            endpoint.socket.close()
+        self.handoff.queue.close()

@@ -26,7 +26,7 @@ much."""
 LONG_CALL = 0.002
 """Seconds of a call for which it matters behind whom a connection waits."""
 
-A_SECOND = 65536
+TURN_UNITS = 65536
 """Units of a turn's time: its bits last for four minutes."""
 
 TURN_EXPIRES_AFTER = 1.0
@@ -45,22 +45,24 @@ class AcceptPolicy:
         slack: int,
         limit: int | None,
         guard: float,
-        at_a_time: int = 0,
+        calls_at_once: int = 0,
     ) -> None:
         self.load = load
         self.guard = guard
-        self._words, self._rows, self._place = row.loads, row.rows, row.number
+        self._load_words, self._rows, self._row_number = row.loads, row.rows, row.number
         self._slack = slack * REQUEST
-        self._at_a_time = at_a_time * REQUEST or UNAVAILABLE
-        self._full_hands = UNAVAILABLE
+        self._calls_at_once = calls_at_once * REQUEST or UNAVAILABLE
+        self._occupied_at = UNAVAILABLE
         self._limit = UNAVAILABLE if limit is None else limit * REQUEST
-        self._last = 0.0
+        self._accepted_at = 0.0
         self.is_unrestricted = False
         """At the last tick there was no sibling, not even one that boots, and there is no limit."""
-        self._slow: dict[int, float] = {}
+        self._slow_siblings: dict[int, float] = {}
         """Siblings that let a connection wait, and their beat at that time."""
 
-    def may_accept(self, busy: bool, doubts: bool, waiting: Callable[[], int], /) -> bool:
+    def may_accept(
+        self, has_answered: bool, has_waited: bool, count_waiting: Callable[[], int], /
+    ) -> bool:
         """Whether one of the connections that wait is ours.
 
         Those that have less to do come first, until they have as much: what waits beyond that is
@@ -72,21 +74,21 @@ class AcceptPolicy:
         own = self.load.word
         if own >= self._limit:
             return False
-        if busy and own < REQUEST:
+        if has_answered and own < REQUEST:
             own += REQUEST
         own -= self._slack
-        if own >= REQUEST and not doubts:
+        if own >= REQUEST and not has_waited:
             # Who has work to do leaves it, for a moment, to anybody who has no more: they may be
             # about to be done, and we may be about to be blocked.
             own |= TURN_MASK
-        words = self._words[: self._rows.used].tolist()
-        words[self._place] = own
+        words = self._load_words[: self._rows.used].tolist()
+        words[self._row_number] = own
         if own <= min(words):
             return True
-        now = monotonic() if doubts else 0.0
+        now = monotonic() if has_waited else 0.0
         first = 0
         for place, other in enumerate(words):
-            if other < own and not (doubts and self._sleeps(place, now)):
+            if other < own and not (has_waited and self._is_asleep(place, now)):
                 # As many as it takes before it has as much as we have.
                 first += (
                     own // REQUEST - other // REQUEST
@@ -94,50 +96,54 @@ class AcceptPolicy:
                     or 1
                 )
         # Whoever has its hands full, for long, would let them wait in a queue of its own.
-        return not first or (own < self._full_hands and waiting() > first)
+        return not first or (own < self._occupied_at and count_waiting() > first)
 
     def record_accept(self) -> None:
         """A connection was taken: others come first now, if there is nothing else between us."""
-        self._last = now = monotonic()
+        self._accepted_at = now = monotonic()
         load = self.load
-        load.add((int(now * A_SECOND) & TURN_MASK) - (load.word & TURN_MASK))
+        load.add((int(now * TURN_UNITS) & TURN_MASK) - (load.word & TURN_MASK))
 
     def refresh(self, mean: float, blocks: bool = False) -> None:
         """To be called often enough: a turn that is long ago would look like one to come.
         ``mean``: seconds that a request takes of late; ``blocks``: each keeps the worker for so
         long that it has no time for another, however many it could have at once."""
-        most = REQUEST if blocks and self._at_a_time == UNAVAILABLE else self._at_a_time
-        self._full_hands = most if mean >= LONG_CALL else UNAVAILABLE
-        if monotonic() - self._last > TURN_EXPIRES_AFTER:
+        occupied_at = (
+            REQUEST if blocks and self._calls_at_once == UNAVAILABLE else self._calls_at_once
+        )
+        self._occupied_at = occupied_at if mean >= LONG_CALL else UNAVAILABLE
+        if monotonic() - self._accepted_at > TURN_EXPIRES_AFTER:
             self.load.add(-(self.load.word & TURN_MASK))
-        self.is_unrestricted = self._limit == UNAVAILABLE and self._rows.is_only_worker(self._place)
+        self.is_unrestricted = self._limit == UNAVAILABLE and self._rows.is_only_worker(
+            self._row_number
+        )
 
     def may_accept_overdue(self) -> bool:
         """Something has waited for as long as the guard: whether we may take it. Who had less to
         do and let it wait does not count until it beats again."""
         word = self.load.word
-        for place, other in enumerate(self._words[: self._rows.used].tolist()):
-            if other < word and place != self._place:
-                self._slow[place] = self._rows.last_beat_at(place)
+        for place, other in enumerate(self._load_words[: self._rows.used].tolist()):
+            if other < word and place != self._row_number:
+                self._slow_siblings[place] = self._rows.last_beat_at(place)
         return word < self._limit
 
     def defers_to_heirs(self) -> bool:
         """Whether this worker is to be replaced, and another that is not takes connections: what
         is accepted here has to go there soon."""
         rows, now = self._rows, monotonic()
-        return rows.is_outdated(self._place) and any(
+        return rows.is_outdated(self._row_number) and any(
             other != UNAVAILABLE
             and not rows.is_outdated(place)
             and not self._is_overdue(place, now)
-            for place, other in enumerate(self._words[: rows.used].tolist())
+            for place, other in enumerate(self._load_words[: rows.used].tolist())
         )
 
-    def _sleeps(self, place: int, now: float) -> bool:
+    def _is_asleep(self, place: int, now: float) -> bool:
         beat = self._rows.last_beat_at(place)
-        if place in self._slow:
-            if self._slow[place] == beat:
+        if place in self._slow_siblings:
+            if self._slow_siblings[place] == beat:
                 return True
-            del self._slow[place]
+            del self._slow_siblings[place]
         return self._is_overdue(place, now)
 
     def _is_overdue(self, place: int, now: float) -> bool:
@@ -152,7 +158,9 @@ class AcceptPolicy:
 class UnrestrictedAcceptPolicy(AcceptPolicy):
     """Takes whatever the kernel wakes it for, as other servers do."""
 
-    def may_accept(self, _busy: bool, _doubts: bool, _waiting: Callable[[], int], /) -> bool:
+    def may_accept(
+        self, _has_answered: bool, _has_waited: bool, _count_waiting: Callable[[], int], /
+    ) -> bool:
         """Always, below the limit."""
         return self.load.word < self._limit
 
@@ -164,8 +172,8 @@ class UnrestrictedAcceptPolicy(AcceptPolicy):
         """There are none."""
 
 
-def make_accept_policy(row: Row, load: Load, config: Config, at_a_time: int) -> AcceptPolicy:
+def make_accept_policy(row: Row, load: Load, config: Config, calls_at_once: int) -> AcceptPolicy:
     """As the settings want it."""
     kind = AcceptPolicy if config.accept == "fair" else UnrestrictedAcceptPolicy
     limits = (config.accept_slack, config.accept_limit, config.accept_guard)
-    return kind(row, load, *limits, at_a_time)
+    return kind(row, load, *limits, calls_at_once)

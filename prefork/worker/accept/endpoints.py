@@ -21,14 +21,14 @@ from prefork.tls.alerts import AlertSender, current_alert_sender
 from prefork.tls.credentials import Credentials
 from prefork.unix.listeners import Listener
 
-_FOREVER = 10 * 365 * 86400.0
+_TLS_CLOSE_TIMEOUT = 10 * 365 * 86400.0
 """Seconds that asyncio may try to end TLS; the connection has its own deadlines for that."""
 
 
 class ConnectionFactory(Protocol):
     """Makes the protocol of a connection."""
 
-    def __call__(self, told: Addresses | None = None) -> asyncio.Protocol:
+    def __call__(self, addresses: Addresses | None = None) -> asyncio.Protocol:
         """``told``: what a proxy said about it."""
 
 
@@ -69,7 +69,7 @@ def make_endpoints(
     return [
         Endpoint(
             listener.socket,
-            _place_of(listener.socket),
+            _local_address(listener.socket),
             tls if scheme == "https" else None,
             proxies,
             config.handshake_timeout,
@@ -78,7 +78,7 @@ def make_endpoints(
     ]
 
 
-def _place_of(listening: socket.socket) -> HostPort | None:
+def _local_address(listening: socket.socket) -> HostPort | None:
     name = listening.getsockname()
     if not isinstance(name, tuple) or name[0] in ("0.0.0.0", "::"):
         return None
@@ -89,104 +89,106 @@ class Handshaker:
     """Lets connections in."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, make: ConnectionFactory, log: logging.Logger
+        self, loop: asyncio.AbstractEventLoop, make_protocol: ConnectionFactory, log: logging.Logger
     ) -> None:
         self._loop = loop
-        self._make = make
+        self._make_protocol = make_protocol
         self._log = log
-        self._complained = False
+        self._has_warned = False
 
-    async def admit(self, door: Endpoint, taken: socket.socket, address: Any) -> bool:
+    async def connect(self, endpoint: Endpoint, sock: socket.socket, address: Any) -> bool:
         """Through a door that is not open; whether it got in."""
         try:
-            told = None
-            if door.proxies is not None:
-                told = await self._introduced(taken, address, door.proxies, door.handshake_timeout)
-            await self._shake_hands(door, taken, told)
+            addresses = None
+            if endpoint.proxies is not None:
+                addresses = await self._read_proxy_header(
+                    sock, address, endpoint.proxies, endpoint.handshake_timeout
+                )
+            await self._make_connection(endpoint, sock, addresses)
             return True
         except ProxyProtocolError as error:
-            self._complain(address, error)
+            self._log_rejected(address, error)
         except OSError as error:  # TimeoutError and SSLError are, too
-            self._log.debug("%s did not get in: %s", _shown(address), error)
+            self._log.debug("%s did not get in: %s", _client_name(address), error)
         except asyncio.CancelledError:
-            self._log.debug("%s did not get in before the worker left", _shown(address))
+            self._log.debug("%s did not get in before the worker left", _client_name(address))
             raise
         finally:
             # The transport, if there is one, holds on to it as long as it is needed.
-            taken.close()
+            sock.close()
         return False
 
-    async def _shake_hands(
-        self, door: Endpoint, taken: socket.socket, told: Addresses | None
+    async def _make_connection(
+        self, endpoint: Endpoint, sock: socket.socket, addresses: Addresses | None
     ) -> None:
-        tls = door.tls
+        tls = endpoint.tls
         if tls is None:
-            await self._loop.connect_accepted_socket(lambda: self._make(told), taken)
+            await self._loop.connect_accepted_socket(lambda: self._make_protocol(addresses), sock)
         else:
-            sender = AlertSender(taken)
+            sender = AlertSender(sock)
             current_alert_sender.set(sender)
             try:
                 await self._loop.connect_accepted_socket(
-                    lambda: self._make(told),
-                    taken,
+                    lambda: self._make_protocol(addresses),
+                    sock,
                     ssl=tls.context,
-                    ssl_handshake_timeout=door.handshake_timeout,
-                    ssl_shutdown_timeout=_FOREVER,
+                    ssl_handshake_timeout=endpoint.handshake_timeout,
+                    ssl_shutdown_timeout=_TLS_CLOSE_TIMEOUT,
                 )
             finally:
                 sender.detach()
 
-    async def _introduced(
-        self, taken: socket.socket, address: Any, proxies: Networks, patience: float
+    async def _read_proxy_header(
+        self, sock: socket.socket, address: Any, proxies: Networks, timeout: float
     ) -> Addresses | None:
         """Read the PROXY header, and not a byte of what is behind it."""
         if (address[0] if isinstance(address, tuple) else None) not in proxies:
             raise ProxyProtocolError("it is not in --proxy-allow")
-        taken.setblocking(False)
-        until = self._loop.time() + patience
+        sock.setblocking(False)
+        deadline = self._loop.time() + timeout
         data = b""
         while True:
-            seen = await self._peek(taken, until)
+            seen = await self._peek(sock, deadline)
             header = parse_proxy_header(data + seen)
             if header is not None:
-                taken.recv(header.size - len(data))
+                sock.recv(header.size - len(data))
                 return header.addresses
-            data += taken.recv(len(seen))
+            data += sock.recv(len(seen))
 
-    async def _peek(self, taken: socket.socket, until: float) -> bytes:
+    async def _peek(self, sock: socket.socket, deadline: float) -> bytes:
         while True:
             try:
-                seen = taken.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
+                seen = sock.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
             except BlockingIOError:
-                await self._readable(taken.fileno(), until)
+                await self._wait_readable(sock.fileno(), deadline)
             else:
                 if not seen:
                     raise ConnectionResetError("it left before its PROXY header was whole")
                 return seen
 
-    async def _readable(self, fd: int, until: float) -> None:
+    async def _wait_readable(self, fd: int, deadline: float) -> None:
         """Not by asyncio.timeout, which asks for the running loop: WSGI hides it."""
-        there = self._loop.create_future()
+        readable = self._loop.create_future()
 
-        def come(error: Exception | None) -> None:
-            if not there.done():
-                there.set_exception(error) if error else there.set_result(None)
+        def finish(error: Exception | None) -> None:
+            if not readable.done():
+                readable.set_exception(error) if error else readable.set_result(None)
 
-        self._loop.add_reader(fd, come, None)
+        self._loop.add_reader(fd, finish, None)
         late = TimeoutError("its PROXY header took too long")
-        timer = self._loop.call_at(until, come, late)
+        timer = self._loop.call_at(deadline, finish, late)
         try:
-            await there
+            await readable
         finally:
             self._loop.remove_reader(fd)
             timer.cancel()
 
-    def _complain(self, address: Any, error: ProxyProtocolError) -> None:
+    def _log_rejected(self, address: Any, error: ProxyProtocolError) -> None:
         """Aloud only once: a proxy that is set up wrongly is so for every connection."""
-        level = logging.DEBUG if self._complained else logging.WARNING
-        self._complained = True
-        self._log.log(level, "--proxy-protocol: turned away %s: %s", _shown(address), error)
+        level = logging.DEBUG if self._has_warned else logging.WARNING
+        self._has_warned = True
+        self._log.log(level, "--proxy-protocol: turned away %s: %s", _client_name(address), error)
 
 
-def _shown(address: Any) -> str:
+def _client_name(address: Any) -> str:
     return str(address[0]) if isinstance(address, tuple) else "a unix client"

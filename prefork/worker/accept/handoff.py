@@ -24,17 +24,17 @@ from prefork.unix.shared_queue import SharedQueue, unread_bytes
 from prefork.worker.accept.accept_policy import LONG_CALL
 from prefork.worker.monitor.stats import WorkerStats
 
-OVERLOADED = 0.7
+OVERLOAD = 0.7
 """Share of its time from which on whoever asks a worker is likely to wait; once it shares, half of
 that is enough to go on."""
 
-WEIGHT = 0.5
+LATE_WEIGHT = 0.5
 """Of the last beat among those that tell how often the loop is late."""
 
-TRIES = 3
+WRITE_TURNS = 3
 """Turns of the loop in which an answer is usually written."""
 
-MOST = 1024
+MAX_CHECKED = 1024
 """Connections that are looked at in a tick: the look costs 1 µs."""
 
 
@@ -58,77 +58,83 @@ class ConnectionHandoff:
         self,
         loop: asyncio.AbstractEventLoop,
         service: ServerState,
-        figures: WorkerStats,
+        stats: WorkerStats,
         queue: SharedQueue,
-        may: Callable[[], bool],
+        may_hand_off: Callable[[], bool],
     ) -> None:
         """``may``: there is somebody to share with, and it would find its way back."""
         self._loop = loop
         self._service = service
-        self._figures = figures
+        self._stats = stats
         self._queue = queue
-        self._may = may
-        self._stopped = False
-        self.shares = False
+        self._may_hand_off = may_hand_off
+        self._is_stopped = False
+        self.is_active = False
         """It has no time left."""
-        self._often_late = 0.0
+        self._late_share = 0.0
 
-    def tick(self) -> None:
+    def update(self) -> None:
         """See whether there is too much to do."""
-        shares = self._has_no_time() and not self._stopped and self._may()
-        if shares != self.shares:
-            self.shares = shares
-            self._service.call_after_each_response(self._answered if shares else None)
-        if shares:
-            for each in list(islice(self._service.connections, MOST)):
-                if isinstance(each, Connection) and each.phase == IDLE and self._waits(each):
-                    self._answered(each)
+        is_active = self._is_overloaded() and not self._is_stopped and self._may_hand_off()
+        if is_active != self.is_active:
+            self.is_active = is_active
+            self._service.call_after_each_response(
+                self._hand_off_after_answer if is_active else None
+            )
+        if is_active:
+            for each in list(islice(self._service.connections, MAX_CHECKED)):
+                if (
+                    isinstance(each, Connection)
+                    and each.phase == IDLE
+                    and self._has_unread_request(each)
+                ):
+                    self._hand_off_after_answer(each)
 
-    def _has_no_time(self) -> bool:
+    def _is_overloaded(self) -> bool:
         """Nobody knows of async calls how long they keep the loop. But a beat is as likely to find
         it kept as any other event is."""
-        figures = self._figures
-        self._often_late += WEIGHT * ((figures.late >= LONG_CALL) - self._often_late)
-        busy = max(figures.busy, self._often_late)
-        enough = OVERLOADED / 2 if self.shares else OVERLOADED
-        return busy >= enough and busy * figures.interval >= LONG_CALL
+        stats = self._stats
+        self._late_share += LATE_WEIGHT * ((stats.lateness >= LONG_CALL) - self._late_share)
+        busy = max(stats.busy_share, self._late_share)
+        enough = OVERLOAD / 2 if self.is_active else OVERLOAD
+        return busy >= enough and busy * stats.answer_interval >= LONG_CALL
 
-    def _waits(self, connection: Connection) -> bool:
+    def _has_unread_request(self, connection: Connection) -> bool:
         """Its client has asked for something while we were busy with others."""
         return unread_bytes(connection.transport.get_extra_info("socket").fileno()) > 0
 
-    def _answered(self, connection: Connection) -> None:
+    def _hand_off_after_answer(self, connection: Connection) -> None:
         """Nothing may be read here any more before somebody else can, and nothing is until the
         client has its answer. Who is the only one need not go: there is nobody to wait for."""
         if (
-            self.shares
+            self.is_active
             and connection.phase == IDLE
             and connection.peer.tls is None
             and (len(self._service.connections) > 1 or self._queue.length())
         ):
             connection.pause_reading()
-            self._give_when_written(connection, TRIES)
+            self._hand_off_when_written(connection, WRITE_TURNS)
 
-    def _give_when_written(self, connection: Connection, tries: int) -> None:
-        if self.shares and is_free(connection) and self._give(connection):
+    def _hand_off_when_written(self, connection: Connection, turns: int) -> None:
+        if self.is_active and is_transferable(connection) and self._hand_off(connection):
             connection.phase = CLOSING
             connection.transport.abort()  # closes our descriptor, and not the connection
-        elif tries and connection.transport.get_write_buffer_size():
-            self._loop.call_soon(self._give_when_written, connection, tries - 1)
+        elif turns and connection.transport.get_write_buffer_size():
+            self._loop.call_soon(self._hand_off_when_written, connection, turns - 1)
         else:
             connection.resume_reading()
 
-    def _give(self, connection: Connection) -> bool:
+    def _hand_off(self, connection: Connection) -> bool:
         sock, peer = connection.transport.get_extra_info("socket"), connection.peer
         return self._queue.put(sock.fileno(), sock.family, Addresses(peer.client, peer.server))
 
     def stop(self) -> None:
         """The worker leaves, and keeps what it has; safe in a signal handler."""
-        self._stopped, self.shares = True, False
+        self._is_stopped, self.is_active = True, False
         self._service.call_after_each_response(None)
 
 
-def is_free(connection: Connection) -> bool:
+def is_transferable(connection: Connection) -> bool:
     """Whether another worker could go on with it: it is between two requests, and this process
     holds nothing that was sent to its client or by it."""
     return (

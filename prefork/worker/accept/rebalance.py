@@ -13,32 +13,32 @@ from prefork.http.server_state import ServerState
 from prefork.unix.scoreboard import Row
 from prefork.worker.monitor.stats import WorkerStats
 
-TOO_MANY = 1.25
+MAX_RATIO = 1.25
 """Times the mean of all workers."""
 
-AT_LEAST = 4
+MIN_SURPLUS = 4
 """Connections above the mean: with few of them it is chance."""
 
-BUSY = 0.5
+MIN_BUSY = 0.5
 """Share of its time in which a worker must have been busy, else nobody waits for it."""
 
-EVERY = 4
+HEARTBEATS = 4
 """Ticks between two looks, so that those who left have come back."""
 
 
 class Rebalancer:
     """Of one worker."""
 
-    def __init__(self, row: Row, service: ServerState, figures: WorkerStats) -> None:
+    def __init__(self, row: Row, service: ServerState, stats: WorkerStats) -> None:
         self._row = row
         self._service = service
-        self._figures = figures
-        self._ticks = 0
+        self._stats = stats
+        self._heartbeats = 0
 
-    def tick(self) -> None:
+    def update(self) -> None:
         """See whether there are too many, once a second."""
-        self._ticks += 1
-        if self._ticks % EVERY or self._figures.busy < BUSY:
+        self._heartbeats += 1
+        if self._heartbeats % HEARTBEATS or self._stats.busy_share < MIN_BUSY:
             return
         row = self._row
         surplus = count_surplus(row.loads[: row.rows.used].tolist(), row.number)
@@ -57,6 +57,6 @@ def count_surplus(loads: list[int], place: int) -> int:
         return 0
     own = loads[place] % REQUEST // CONNECTION
     mean = sum(counts) / len(counts)
-    if own < mean * TOO_MANY or own < mean + AT_LEAST:
+    if own < mean * MAX_RATIO or own < mean + MIN_SURPLUS:
         return 0
     return int(own - mean) // 2

@@ -28,17 +28,17 @@ class Heartbeat:
         self,
         loop: asyncio.AbstractEventLoop,
         service: ServerState,
-        line: MasterChannel,
-        figures: WorkerStats,
-        look_at_siblings: Callable[[], None],
+        channel: MasterChannel,
+        stats: WorkerStats,
+        refresh_policy: Callable[[], None],
         also: Sequence[Callable[[], None]],
         longest: float = LONGEST_IDLE_PAUSE,
     ) -> None:
         self._loop = loop
         self._service = service
-        self._line = line
-        self._figures = figures
-        self._look_at_siblings = look_at_siblings
+        self._channel = channel
+        self._stats = stats
+        self._refresh_policy = refresh_policy
         self._also = also
         self._longest = longest
         self._next: asyncio.TimerHandle | None = None
@@ -46,23 +46,23 @@ class Heartbeat:
         """Seconds from the last beat to the next one; 0: something came meanwhile."""
         self._answered = 0
         """Requests at the last beat."""
-        self.is_slow = False
+        self.is_pausing = False
         """The next beat is further away than usual, and whatever comes brings it forward."""
 
     def beat(self) -> None:
         """Now, and from now on."""
-        self._hurry()
+        self._end_pause()
         service = self._service
         usual = service.tick()
-        wait = self._pause = self._pause_after(usual)
-        self._figures.publish(service, self._loop.time(), wait)
-        self._look_at_siblings()
+        wait = self._pause = self._next_pause(usual)
+        self._stats.publish(service, self._loop.time(), wait)
+        self._refresh_policy()
         for call in self._also:
             call()
-        self._line.schedule_next_beat(service.oldest_app_call_at, wait)
+        self._channel.schedule_next_beat(service.oldest_app_call_at, wait)
         self._next = self._loop.call_later(wait, self.beat)
         if wait > usual:
-            self.is_slow = True
+            self.is_pausing = True
             service.on_activity = self.wake
             service.load.notify_on_next_change(self.wake)
             if not service.tickless_seconds():
@@ -73,30 +73,30 @@ class Heartbeat:
 
         No connection is looked at here: this is called in the middle of the work on one.
         """
-        if self.is_slow:
-            self._hurry()
+        if self.is_pausing:
+            self._end_pause()
             self._pause = 0.0
             now = self._loop.time()
             self._service.advance(now)
-            self._figures.resume_after_idle(now, TICK_PERIOD)
-            self._line.beat_until(TICK_PERIOD)
+            self._stats.resume_after_idle(now, TICK_PERIOD)
+            self._channel.beat_until(TICK_PERIOD)
             self._next = self._loop.call_later(TICK_PERIOD, self.beat)
 
     def wake_for_listener(self) -> None:
         """Something has come to a listener, perhaps for a sibling."""
-        if self.is_slow:
+        if self.is_pausing:
             self.wake()
-            self._look_at_siblings()  # what is known of them is old
+            self._refresh_policy()  # what is known of them is old
 
-    def _hurry(self) -> None:
+    def _end_pause(self) -> None:
         if self._next is not None:
             self._next.cancel()
-        if self.is_slow:
-            self.is_slow = False
+        if self.is_pausing:
+            self.is_pausing = False
             self._service.on_activity = lambda: None
             self._service.load.cancel_notification()
 
-    def _pause_after(self, usual: float) -> float:
+    def _next_pause(self, usual: float) -> float:
         """Until the next beat."""
         service = self._service
         idle = service.requests == self._answered

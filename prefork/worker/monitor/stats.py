@@ -16,14 +16,14 @@ from prefork.wire import histogram
 from prefork.wire.row_values import RATE_TIME_CONSTANT
 from prefork.wire.scoreboard import FIELD_INDEX, HISTOGRAM_INDEX
 
-LATEST = 1.0
+LAG_MEMORY = 1.0
 """Seconds for which the worst lag stands."""
 
-MOST_SORTED = 2048
+MAX_SORTED = 2048
 """Times of one beat; of more than that every second one, or third …, stands for its neighbours: at
 a hundred thousand requests a second to sort all of them would cost one per cent."""
 
-QUESTION = 0.01
+QUEUE_TIME_INTERVAL = 0.01
 """Seconds between two questions how long a connection has waited."""
 
 _SEQUENCE = FIELD_INDEX["sequence"]
@@ -49,24 +49,24 @@ _RATE = FIELD_INDEX["rate"]
 class WorkerStats:
     """Of one worker. ``at_a_time``: requests that it can have in its app at once; 0: any number."""
 
-    def __init__(self, row: Row, at_a_time: int, now: float) -> None:
+    def __init__(self, row: Row, calls_at_once: int, now: float) -> None:
         self._counts, self._floats = row.counts, row.floats
-        self._at_a_time = at_a_time
-        self._last = self._due = self._woken = now
+        self._calls_at_once = calls_at_once
+        self._published_at = self._due_at = self._woken_at = now
         self._was_idle = False
         """Until the last beat there was nothing to do, and the one before planned with that."""
         self._cpu = process_time()
         self._requests = 0
         self._lag = 0.0
         self._lag_until = 0.0
-        self._next_question = 0.0
-        self.busy = 0.0
+        self._next_queue_time_at = 0.0
+        self.busy_share = 0.0
         """Share of the time between the last two beats."""
-        self.mean = 0.0
+        self.mean_time = 0.0
         """Seconds that a request took between them; not known when none was answered."""
-        self.interval = 0.0
+        self.answer_interval = 0.0
         """Seconds from one answer to the next, when last some were given."""
-        self.late = 0.0
+        self.lateness = 0.0
         """Seconds by which the loop was late for the last beat."""
 
     def count_accepted(self, fd: int) -> None:
@@ -74,8 +74,8 @@ class WorkerStats:
         counts = self._counts
         counts[_ACCEPTED] += 1
         now = monotonic()
-        if now >= self._next_question:
-            self._next_question = now + QUESTION
+        if now >= self._next_queue_time_at:
+            self._next_queue_time_at = now + QUEUE_TIME_INTERVAL
             waited = time_in_queue(fd)
             if waited is not None:
                 counts[_ACCEPT_ASKED] += 1
@@ -84,9 +84,9 @@ class WorkerStats:
     def publish(self, service: ServerState, now: float, wait: float) -> None:
         """All that changed since the last time; the next is to be in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
-        late = max(0.0, now - self._due)
+        late = max(0.0, now - self._due_at)
         # A beat of an idle worker tells when the machine had time for it; no request waited for it.
-        self.late = 0.0 if self._was_idle else late
+        self.lateness = 0.0 if self._was_idle else late
         counts[_SEQUENCE] += 1
         took = self._count_times(service)
         floats[_BEAT], floats[_DUE] = now, now + wait
@@ -98,17 +98,17 @@ class WorkerStats:
         counts[_SENT] = service.body_bytes_sent
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
-            self.interval = (now - max(self._last, self._woken)) / answered
+            self.answer_interval = (now - max(self._published_at, self._woken_at)) / answered
         # Nothing is true "of late" that will not be looked at for longer than that.
-        floats[_LAG] = self._worst_lag(now, late) if wait <= LATEST else 0.0
+        floats[_LAG] = self._worst_lag(now, late) if wait <= LAG_MEMORY else 0.0
         floats[_RATE] = self._rate(service.requests, now)
         counts[_SEQUENCE] += 1
-        self._last, self._due = now, now + wait
+        self._published_at, self._due_at = now, now + wait
         self._was_idle = wait > TICK_PERIOD
 
     def resume_after_idle(self, now: float, wait: float) -> None:
         """There is something to do: the next ``publish`` is to be in ``wait`` seconds."""
-        self._woken, self._due, self._was_idle = now, now + wait, False
+        self._woken_at, self._due_at, self._was_idle = now, now + wait, False
 
     def _count_times(self, service: ServerState) -> float:
         """Empties the service's lists; what all of these requests took."""
@@ -120,13 +120,13 @@ class WorkerStats:
             counts[_CLASSES[status // 100]] += len(times)
             latest += times
         service.response_times.clear()
-        step = len(latest) // MOST_SORTED + 1
+        step = len(latest) // MAX_SORTED + 1
         too_many = -len(latest) % step
         for bucket, count in histogram.count_by_bucket(latest[::step]):
             counts[HISTOGRAM_INDEX + bucket] += count * step - too_many
             too_many = 0
         took = math.fsum(latest)
-        self.mean = took / len(latest)
+        self.mean_time = took / len(latest)
         self._floats[_TOOK] += took
         return took
 
@@ -134,19 +134,19 @@ class WorkerStats:
         """Whatever tells the most: CPU, a loop that could not come, or calls that block."""
         cpu = process_time()
         used, self._cpu = cpu - self._cpu, cpu
-        calls = took / self._at_a_time if self._at_a_time else 0.0
-        passed = now - self._last
+        calls = took / self._calls_at_once if self._calls_at_once else 0.0
+        passed = now - self._published_at
         busy = min(passed, max(used, late, calls))
-        self.busy = busy / passed if passed > 0 else 0.0
+        self.busy_share = busy / passed if passed > 0 else 0.0
         return busy
 
     def _worst_lag(self, now: float, late: float) -> float:
         if late >= self._lag or now > self._lag_until:
-            self._lag, self._lag_until = late, now + LATEST
+            self._lag, self._lag_until = late, now + LAG_MEMORY
         return self._lag
 
     def _rate(self, requests: int, now: float) -> float:
-        passed = now - self._last
+        passed = now - self._published_at
         if passed <= 0:
             return float(self._floats[_RATE])
         new, self._requests = requests - self._requests, requests

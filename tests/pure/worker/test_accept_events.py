@@ -79,7 +79,7 @@ def test_who_comes_is_heard_once_and_waits(one: Doors) -> None:
     assert one.listening.has_waiting()
     one.connect()
     assert one.turn() == 1
-    assert one.listening.waiting() == 2
+    assert one.listening.count_waiting() == 2
 
 
 def test_who_is_not_armed_hears_of_it_when_it_is(one: Doors) -> None:
@@ -108,7 +108,7 @@ def test_what_is_shared_is_heard_also_by_who_is_not_armed(one: Doors) -> None:
     given = one.clients[0]
     assert one.queue.put(given.fileno(), given.family, Addresses(None, None))
     assert one.turn() == 1
-    assert one.listening.waiting() == 2
+    assert one.listening.count_waiting() == 2
     seen = {type(one.listening.pick_endpoint()) for _ in range(100)}
     assert seen == {Endpoint, HandoffQueue}, "neither starves the other"
 

@@ -87,7 +87,7 @@ def test_a_turn_that_is_long_ago_is_forgotten() -> None:
     a.record_accept()
     a.refresh(0.0)
     assert not a.may_accept(False, False, one)
-    a._last -= TURN_EXPIRES_AFTER
+    a._accepted_at -= TURN_EXPIRES_AFTER
     a.refresh(0.0)
     assert a.may_accept(False, False, one)
 

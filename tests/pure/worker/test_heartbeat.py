@@ -88,7 +88,7 @@ def test_the_first_request_after_idleness_finds_the_clock_right(server: MemorySe
     body = Body(server)
     client = server.connect().send(GET)
     body.pass_time(30)
-    assert body.heart.is_slow, "an idle connection does not keep it awake"
+    assert body.heart.is_pausing, "an idle connection does not keep it awake"
     body.server.loop.ahead += TICK_PERIOD
     server.recorder.later = []
     client.send(GET)
@@ -123,7 +123,7 @@ def test_a_connection_that_was_not_looked_at_since_its_request_keeps_it_awake(
     body.pass_time(TICK_PERIOD)
     assert not server.state.tickless_seconds()
     client.send(GET[:5])
-    assert not body.heart.is_slow
+    assert not body.heart.is_pausing
     body.pass_time(LIMITS.header_timeout - 1)
     assert client.statuses == [200, 200]
 
@@ -156,7 +156,7 @@ def test_what_is_taken_during_a_beat_is_noticed(server: MemoryServer) -> None:
     body.heart._also = [lambda: server.state.load.add(+CONNECTION)]
     server.state.load.add_expected_requests(+1)
     body.pass_time(LONGEST_IDLE_PAUSE)
-    assert not body.heart.is_slow
+    assert not body.heart.is_pausing
 
 
 def test_a_load_tells_its_next_change_once_also_when_it_was_hidden_meanwhile() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.wire import histogram
 from prefork.wire.row_values import RATE_TIME_CONSTANT
-from prefork.worker.monitor.stats import MOST_SORTED, WorkerStats
+from prefork.worker.monitor.stats import MAX_SORTED, WorkerStats
 from tests.fuzz.memory import MemoryServer
 
 
@@ -54,15 +54,15 @@ def test_idleness_before_the_first_request_is_no_time_between_answers(
     service.requests += 100
     service.response_times[200] += [0.001] * 100
     figures.publish(service, 106.25, 0.25)
-    assert figures.interval == pytest.approx(0.0025)
+    assert figures.answer_interval == pytest.approx(0.0025)
     figures.publish(service, 106.50, 8.0)
     figures.publish(service, 114.75, 0.25)
-    assert figures.late == 0.0, "no request waited for the beat of an idle worker"
+    assert figures.lateness == 0.0, "no request waited for the beat of an idle worker"
     figures.publish(service, 115.25, 0.25)
-    assert figures.late == pytest.approx(0.25)
+    assert figures.lateness == pytest.approx(0.25)
 
 
-@given(st.integers(1, 4 * MOST_SORTED))
+@given(st.integers(1, 4 * MAX_SORTED))
 def test_none_is_lost_of_however_many(count: int) -> None:
     with MemoryServer(False) as server:
         row = Scoreboard().acquire_row(1)
@@ -83,7 +83,7 @@ def test_a_late_loop_was_busy_and_lags(server: MemoryServer) -> None:
     read = told(row)
     assert read["lag"] == pytest.approx(2.0)
     assert read["busy"] == pytest.approx(2.0, abs=0.3)
-    assert figures.busy == pytest.approx(2.0 / 2.25, abs=0.2)
+    assert figures.busy_share == pytest.approx(2.0 / 2.25, abs=0.2)
     figures.publish(server.state, 102.75, 0.25)
     assert told(row)["lag"] == pytest.approx(2.0), "the worst of the last second"
     figures.publish(server.state, 104.0, 0.25)
