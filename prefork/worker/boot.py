@@ -6,29 +6,23 @@ the app's own traceback, and the exit code tells who was at fault.
 """
 
 import faulthandler
-import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prefork.config import Config
 from prefork.errors import AppError, MachineError, PreforkError, UsageError
 from prefork.unix.descriptors import raise_descriptor_limit
-from prefork.unix.identity import Identity
-from prefork.unix.listeners import Listener
 from prefork.unix.memory import keep_freed_memory
 from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import set_parent_death_signal, unblock_signals
-from prefork.unix.scoreboard import WORKING, Row
-from prefork.unix.shared_queue import SharedQueue
+from prefork.unix.scoreboard import WORKING
 from prefork.unix.signals import enlarge_signal_stack
 from prefork.unix.streams import ensure_standard_descriptors
 from prefork.worker import app_api
-from prefork.worker.app_api import WorkerInfo
 from prefork.worker.companions import Companions
 from prefork.worker.importer import format_app_traceback, import_app, prepare_imports
 from prefork.worker.interface import Interface, adapt_asgi2, detect_interface
@@ -42,46 +36,12 @@ from prefork.worker.program_exec import (
     start_session,
 )
 from prefork.worker.shutdown import Shutdown
+from prefork.worker.worker_context import WorkerContext
 
 if TYPE_CHECKING:
-    from prefork.http.exchange import Exchange
-    from prefork.tls.credentials import Credentials
     from prefork.worker.background_work import BackgroundWork
     from prefork.worker.fork_hooks import ForkHooks
     from prefork.worker.monitor.watchdog import Watchdog
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
-    """All that a worker is given at its fork."""
-
-    info: WorkerInfo
-    config: Config
-    identity: Identity
-    folder: str
-    imports: list[str]
-    spool_dir: str
-    """Of bodies that wait on disk; empty: TMPDIR, or /tmp."""
-    listeners: Mapping[Listener, str]
-    """Each with the scheme that is spoken there."""
-    tls: "Credentials | None"
-    handoff_queue: SharedQueue
-    """Of connections that workers share."""
-    ready_fd: int
-    stack_request_fd: int
-    life_fd: int
-    row: Row
-    master_pid: int
-    log: logging.Logger
-    log_fd: int
-    log_access: "Callable[[Exchange], None] | None"
-    set_title: Callable[[str], None]
-    on_ready: Callable[[], None]
-    open_logs: Callable[[], None]
-    reopen_logs: Callable[[], None]
-    flush_logs: Callable[[], None]
-    program_pipes: ProgramPipes | None = None
-    """None: it is no program."""
 
 
 def import_serving_modules(config: Config) -> None:

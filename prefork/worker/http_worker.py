@@ -8,7 +8,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvloop
 
@@ -46,12 +46,10 @@ from prefork.worker.monitor.stats import WorkerStats
 from prefork.worker.monitor.watchdog import Watchdog
 from prefork.worker.request.request_id import assign_request_ids
 from prefork.worker.shutdown import Shutdown
+from prefork.worker.worker_context import WorkerContext
 from prefork.worker.wsgi.environ import EnvironBuilder
 from prefork.worker.wsgi.wsgi_app import WsgiHandler
 from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
-
-if TYPE_CHECKING:
-    from prefork.worker.boot import WorkerContext
 
 HANDOFF_FILL = 0.75
 """Of its most connections that a worker may have and share: what it gives away makes room for new
@@ -66,7 +64,7 @@ class HttpWorker:
 
     def __init__(
         self,
-        context: "WorkerContext",
+        context: WorkerContext,
         app: Callable[..., Any],
         interface: Interface,
         endpoints: list[Endpoint],
