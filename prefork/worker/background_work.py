@@ -1,8 +1,18 @@
-"""What a worker waits for when all requests are answered: work under ``prefork.busy()``, threads.
+"""Wait at the end of a worker for work under ``prefork.busy()`` and for threads of the app.
 
-Python waits at its exit for threads that are no daemons: those of an app, its Timers, and those of
-executors (``threading._shutdown``, before atexit). So does a worker that was told to go; the kill
-timeout bounds it. One that never served, or that failed, ends at once.
+Python waits at its exit for threads that are no daemons: an app's own threads, its timers, and the
+threads of executors (``threading._shutdown``, before atexit). A worker that was asked to stop does
+the same.
+
+Design
+------
+- **A worker that was asked to stop waits for its threads,** as any Python process does; the kill
+  timeout bounds it. A worker that failed, or was never ready, does not wait: a boot failure would
+  be reported a minute late. Threads of ``--threads`` are no daemons for this reason, because
+  threads that an app starts in them would inherit that. A quick stop waits for nothing.
+- **A worker that waits only for this says so to the master,** and then does not count against
+  ``surge``: a roll over four workers with an endless thread would take four kill timeouts. Beyond
+  one for each slot they count, else reloads that follow each other would fill the memory.
 """
 
 import asyncio
@@ -17,14 +27,14 @@ from prefork.worker.master_channel import MasterChannel
 from prefork.worker.monitor.stack_report import extract_app_stack, format_app_frame
 
 LOG_DELAY = 0.2
-"""Seconds after which the log says what is waited for: idle threads of an executor end sooner."""
+"""Seconds until the log says what the worker waits for: idle threads of an executor end sooner."""
 
 MAX_NAMED = 10
-"""Threads."""
+"""Threads and pieces of work that are named in that log line."""
 
 
 class BackgroundWork:
-    """Of one worker, in its main thread."""
+    """Waits for the background work of one worker, in its main thread."""
 
     def __init__(
         self,
@@ -42,7 +52,7 @@ class BackgroundWork:
         self._is_reported = False
 
     async def wait_for_busy_work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the work that the app has marked."""
+        """Wait in the event loop until all work under ``prefork.busy()`` has ended."""
         self.report()
         if self._busy.count:
             done = loop.create_future()
@@ -54,13 +64,14 @@ class BackgroundWork:
             await done
 
     def wait(self) -> None:
-        """Wait for that work, and for all threads that Python waits for."""
+        """Block until all busy work and all threads that Python waits for have ended."""
         self.report()
         self._busy.wait()
         threading._shutdown()  # type: ignore[attr-defined]
 
     def report(self) -> None:
-        """Tell the master that only these keep the worker, and soon the log, if there are any."""
+        """Report to the master, and a moment later to the log, that only background work keeps the
+        worker. Does nothing if there is none."""
         if self._is_reported or not (self._busy.count or self._threads()):
             return
         self._is_reported = True
@@ -100,7 +111,8 @@ class BackgroundWork:
 
     @staticmethod
     def _threads() -> list[threading.Thread]:
-        """Those that Python waits for; of executors also the daemons."""
+        """Return the threads that Python waits for: all but daemons, and executor threads in any
+        case."""
         main = threading.main_thread()
         alive = [each for each in threading.enumerate() if each is not main]
         return [each for each in alive if not each.daemon or each in _threads_queues]

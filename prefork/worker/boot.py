@@ -1,8 +1,28 @@
-"""A worker's life from top to bottom.
+"""The life of a worker, from the fork to its exit code.
 
-settle down (signals, identity, folder, environment) -> load the app -> find its interface -> serve
-until told to leave -> leave. Whatever goes wrong before "ready" is said on the ready pipe, with
-the app's own traceback, and the exit code tells who was at fault.
+``run_worker`` prepares the process (signals, user, folder, environment), imports the app, detects
+its interface, and serves until the master asks the worker to stop. A failure before the worker is
+ready goes to the master through the ready pipe, with the app's own traceback. The exit code says
+whether the app, the settings or the machine is at fault (errors.py).
+
+Design
+------
+- **The master imports the serving modules before it forks** (``import_serving_modules``), so
+  workers share these pages and boot in milliseconds. It never imports the app. A master of programs
+  imports none of them, which saves 40 ms of CPU and 8 MB.
+- **All that the settings in force may need is imported before the fork,** also ``websockets``; the
+  files of the status page are read with their module. A master may live for months while its Python
+  environment is upgraded or moved. A module that is missing then is reported with the remedy
+  (``errors.INCOMPLETE``): a WebSocket gets a 500, a reload that needs a new module is refused. The
+  price: an app that uses ``websockets`` itself gets the master's version until the master is
+  restarted, as with ``uvloop``.
+- **Our modules keep the standard library as it was before the app was imported** (``from select
+  import epoll``). gevent and eventlet put their own functions into ``select``, ``socket``,
+  ``threading`` and ``_thread``, and remove what they cannot make green. The lock of the log cannot
+  be exchanged, and no thread of ours is known to ``threading``: gevent leaves out a part of its
+  work where there are several threads, and the import then fails with "cannot release un-acquired
+  lock". Green threads run while a request or ``accept`` waits, as under gunicorn's sync workers.
+  ``--threads`` is refused with them: green threads are one thread.
 """
 
 import faulthandler
@@ -45,9 +65,8 @@ if TYPE_CHECKING:
 
 
 def import_serving_modules(config: Config) -> None:
-    """What an app is served with. The master calls this before it forks, so that workers share it,
-    boot in milliseconds, and need nothing of a Python environment that may have been upgraded or
-    moved by then. For programs it does not, as they need none of it."""
+    """Import the modules that serve an app, in the master before it forks (see Design above). A
+    master of programs does not call it: it needs none of them."""
     for module in (
         "accept.endpoints",
         "background_work",
@@ -64,10 +83,11 @@ def import_serving_modules(config: Config) -> None:
 
 
 def run_worker(context: WorkerContext) -> int:
-    """The whole life; the exit code."""
+    """Run the worker to its end and return its exit code."""
     if context.program_pipes is not None:
         return _become_program(context, context.program_pipes)
-    # Imported before the fork, see import_serving.
+    # Imports in a function: a master of programs does without these modules. All other masters have
+    # imported them before the fork.
     from prefork.worker import fork_hooks  # noqa: PLC0415
     from prefork.worker.monitor.slow_log import check_interval  # noqa: PLC0415
     from prefork.worker.monitor.watchdog import Watchdog  # noqa: PLC0415
@@ -121,7 +141,8 @@ def run_worker(context: WorkerContext) -> int:
 
 
 def _detect_interface(context: WorkerContext, app: Any) -> tuple[Any, Interface]:
-    """The app as it is to be called, and its interface, which the first worker logs."""
+    """Return the app as it has to be called, and its interface. The first worker of the first
+    generation logs the interface."""
     choice = detect_interface(app, context.config.interface)
     if context.info.slot == 0 and context.info.generation == 1:
         context.log.info("interface: %s (%s)", choice.interface, choice.reason)
@@ -144,7 +165,8 @@ def _make_background_work(context: WorkerContext, channel: MasterChannel) -> "Ba
 def _register_fork_hooks(
     context: WorkerContext, hooks: "ForkHooks", stopping: "app_api.Stopping", watchdog: "Watchdog"
 ) -> None:
-    """What a process that the app forks must not keep of this worker."""
+    """Register the descriptors and the scoreboard row that a process forked by the app must not
+    share."""
     pipes = (context.ready_fd, context.life_fd, *stopping.descriptors(), *watchdog.descriptors())
     hooks.replace_descriptors(lambda: pipes)
     hooks.replace_descriptors(context.handoff_queue.descriptors)
@@ -153,7 +175,8 @@ def _register_fork_hooks(
 
 
 def _become_program(context: WorkerContext, pipes: ProgramPipes) -> int:
-    """The life until the exec; the exit code if there is none."""
+    """Prepare the process and replace it by the program. Returns an exit code only if that
+    fails."""
     config = context.config
     context.handoff_queue.close()
     ready_fd = duplicate_above_sockets(context.ready_fd, len(context.listeners))
@@ -175,7 +198,8 @@ def _become_program(context: WorkerContext, pipes: ProgramPipes) -> int:
 
 
 def load_app_only(context: WorkerContext) -> str:
-    """Load the app and nothing more; the interface that it fits. Raises PreforkError."""
+    """Import the app without serving it and return the interface that it fits; for a program,
+    return the path of its executable. Raises PreforkError."""
     if context.config.command:
         enter_identity_and_folder(context)
         return find_executable(context.config.command, os.environ)
@@ -189,7 +213,8 @@ def load_app_only(context: WorkerContext) -> str:
 
 
 def prepare_process(context: WorkerContext) -> None:
-    """Become who and where the worker is to be. Raises MachineError."""
+    """Set signal handlers, limits, user, folder, environment and import path. Raises
+    MachineError."""
     context.set_title("booting")
     faulthandler.register(DUMP_SIGNAL, file=context.log_fd, all_threads=True, chain=False)
     enlarge_signal_stack()
@@ -202,7 +227,7 @@ def prepare_process(context: WorkerContext) -> None:
 
 
 def enter_identity_and_folder(context: WorkerContext) -> None:
-    """User, folder and environment. Raises MachineError."""
+    """Change to the user, the folder and the environment of the worker. Raises MachineError."""
     config = context.config
     try:
         context.identity.assume()
@@ -212,7 +237,8 @@ def enter_identity_and_folder(context: WorkerContext) -> None:
         name = context.identity.name or config.user or config.group or "this user"
         raise MachineError(f"cannot run as {name}: {error.strerror}") from error
     try:
-        # By name, not by descriptor: a symlink may point elsewhere than for the last generation.
+        # By name, not by descriptor: a symlink may point to another folder than in the last
+        # generation.
         os.chdir(context.folder)
     except OSError as error:
         raise MachineError(f"cannot enter {context.folder}: {error.strerror}") from error
@@ -251,7 +277,8 @@ def _serve(
 
 
 def _report_error(context: WorkerContext, channel: MasterChannel, error: PreforkError) -> int:
-    """Before ready the master tells it; afterwards only the log can."""
+    """Report a fatal error and return its exit code. Before the worker is ready the master logs the
+    error, afterwards only the worker can."""
     if channel.is_ready:
         context.log.error("worker %d: %s", context.info.slot, error)
     else:

@@ -1,8 +1,17 @@
-"""--tls-watch: a worker that sees changed certificate files shows the new ones from then on.
+"""``--tls-watch``: use changed certificate files for new connections, without a reload.
 
-Connections that exist keep what they have. The files are looked at once a second by their inode,
-time and size, which costs microseconds. Two files are never changed at once, so they are read when
-they have been the same for one look.
+Each worker looks at the files once a second by their inode, time and size, which costs
+microseconds. Connections that exist keep their certificate. Two files never change at the same
+instant, so the worker reads them when they have been the same for one look.
+
+Design
+------
+- **Without this option a new certificate takes a reload,** which always replaces the workers, also
+  when only certificates changed: the master cannot know that the code is the same, and a SIGHUP
+  that sometimes does not bring new code would be a trap.
+- **After such a change each worker has session tickets of its own,** since the certificates are no
+  longer loaded by the master for all workers. A client that resumes at another worker may have to
+  do a full handshake.
 """
 
 import asyncio
@@ -14,11 +23,11 @@ from prefork.tls.credentials import Credentials, read_file_stamps
 from prefork.worker import app_api
 
 CHECK_INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks at the files."""
 
 
 class CertificateReloader:
-    """Runs as long as the loop does."""
+    """Watches the certificate files of one worker as long as its loop runs."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, credentials: Credentials, log: logging.Logger
@@ -31,7 +40,8 @@ class CertificateReloader:
         self._seen = self._in_use
 
     def start(self) -> None:
-        """Begin to watch; one worker for all complains about what they may not read."""
+        """Begin to watch. The worker in slot 0 warns of files that the workers' user may not
+        read."""
         locked = [path for path in self._files if not os.access(path, os.R_OK)]
         if locked and app_api.worker().slot == 0:
             self._log.warning(

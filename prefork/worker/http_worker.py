@@ -1,7 +1,20 @@
-"""An HTTP worker: a uvloop, the acceptor, the heartbeat, and the way out.
+"""An HTTP worker: an event loop, the acceptor, the heartbeat, and the drain.
 
-Draining goes: close the listeners, let the service finish, let the app shut down, leave. The
-master's kill timeout bounds all of it; a worker whose master died keeps that time itself.
+A drain closes the listeners, answers the requests in flight, lets the app shut down, and returns.
+The master's kill timeout bounds all of that. A worker whose master died measures the kill timeout
+itself (shutdown.py).
+
+Design
+------
+- **The last 64 descriptors are never used for connections** (``RESERVED``). The worker raises its
+  soft limit to the hard one and stops accepting at its limit; further clients wait in the queue.
+  Otherwise the app would be the first to fail without descriptors.
+- **A worker near the limit of its connections hands none off** (``HANDOFF_FILL``). The place that
+  it frees goes to a new connection, and the one that it handed off would find no place again.
+- **The lifespan shutdown comes after work under ``prefork.busy()``, but not later than after the
+  calls of the app:** work without an end would take its time away.
+- **Limits that count requests are a connection class of their own** (http/counting_connection.py),
+  chosen once for each worker, so that no other worker pays for counting.
 """
 
 import asyncio
@@ -52,15 +65,14 @@ from prefork.worker.wsgi.wsgi_app import WsgiHandler
 from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 
 HANDOFF_FILL = 0.75
-"""Of its most connections that a worker may have and share: what it gives away makes room for new
-ones, and it is to find a place again."""
+"""Share of its most connections up to which a worker hands connections off."""
 
 RESERVED = 64
 """Descriptors that are never used for connections."""
 
 
 class HttpWorker:
-    """Serves a WSGI or ASGI app until it is asked to leave."""
+    """Serves a WSGI or ASGI app until the worker is asked to stop."""
 
     def __init__(
         self,
@@ -84,7 +96,8 @@ class HttpWorker:
         self._call_drainer: CallDrainer | None = None
 
     def run(self, companions: Companions) -> None:
-        """Returns when drained. Raises AppError when the app cannot start."""
+        """Serve, and return when the drain is complete. Raises AppError when the app cannot
+        start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             companions.hooks.run_loop(runner, self._serve(companions))
 
@@ -120,7 +133,7 @@ class HttpWorker:
         handoff = ConnectionHandoff(loop, service, stats, self._queue, may_hand_off)
 
         def stop_accepting() -> None:
-            # In the signal's handler: an app that blocks the loop must not delay the news.
+            # In the signal handler itself: an app that blocks the loop must not delay it.
             acceptor.stop()
             handoff.stop()
             self._channel.report_draining()
@@ -150,7 +163,8 @@ class HttpWorker:
         companions.watchdog.stop_checks()
 
     async def _drain(self, service: ServerState, acceptor: Acceptor, heartbeat: Heartbeat) -> None:
-        """Answer who has come; of those in the queues only who would find nobody else."""
+        """Stop accepting and begin to drain. Take waiting connections only where no other process
+        would."""
         service.drain(self._shutdown.is_orphaned or self._channel.is_service_ending)
         heartbeat.beat()
         if self._shutdown.is_orphaned or self._channel.is_service_ending or self._channel.is_alone:
@@ -166,23 +180,23 @@ class HttpWorker:
         lifespan: Lifespan,
         background_work: BackgroundWork,
     ) -> None:
-        """Wait until all connections, calls and marked work are over, and end the lifespan."""
+        """Wait until all connections, calls and busy work have ended, and end the lifespan."""
         if self._call_drainer is None:
-            # In no task of its own: WSGI hides the running loop.
+            # Not in a task of its own: WSGI hides the running loop (wsgi/wsgi_app.py).
             await self._finish(service, acceptor, background_work)
             return
         self._call_drainer.start(self._shutdown.stopped_at)
         finishing = asyncio.ensure_future(self._finish(service, acceptor, background_work))
         await asyncio.wait((finishing,), timeout=max(0.0, self._call_drainer.remaining))
-        # Its calls are over, even if a client has not taken all of an answer yet, or if work that
-        # the app has marked goes on: the lifespan has to end before the kill timeout.
+        # The calls have ended, even if a client has not taken all of a response yet or busy work
+        # goes on. The lifespan has to end before the kill timeout.
         await lifespan.stop()
         await finishing
 
     async def _finish(
         self, service: ServerState, acceptor: Acceptor, background_work: BackgroundWork
     ) -> None:
-        """Until all connections are gone, and all calls and marked work are over."""
+        """Wait until all connections, calls and busy work have ended."""
         await acceptor.wait_for_handshakes(self._config.linger)
         await service.wait_until_empty()
         await service.handler.wait_for_calls()
@@ -212,7 +226,7 @@ class HttpWorker:
         return service
 
     def _make_spool(self) -> SpoolDisk:
-        """Where bodies wait on disk. Raises MachineError where none can."""
+        """Return the place of request bodies on disk. Raises MachineError if it cannot be used."""
         config = self._config
         if self._spool_dir and self._interface is Interface.WSGI:
             check_folder(self._spool_dir)
@@ -220,7 +234,7 @@ class HttpWorker:
 
     @staticmethod
     def _connection_factory(service: ServerState) -> ConnectionFactory:
-        """Of the protocol of each connection."""
+        """Return the function that makes the protocol of each connection."""
         counts = service.limits.requests or service.limits.concurrency
         kind = CountingConnection if counts else Connection
 
@@ -252,7 +266,7 @@ class HttpWorker:
                 CertificateReloader(loop, tls, self._log).start()
 
     def _max_connections(self) -> float:
-        """At a time; the app needs some descriptors, too."""
+        """Return how many connections the worker may have open at once."""
         return max(
             1, min(self._config.limit_connections or math.inf, descriptor_limit() - RESERVED)
         )
@@ -278,13 +292,13 @@ class HttpWorker:
 
 
 def trusted_proxies(config: Config) -> TrustedProxies:
-    """The part of the settings that says whom to believe about clients."""
+    """Return which proxies are trusted to name the client, by the settings."""
     trusted = Networks(config.forwarded_allow)
     return TrustedProxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
 
 
 def http_limits(config: Config) -> Limits:
-    """The part of the settings that HTTP needs."""
+    """Return the settings of the HTTP layer."""
     return Limits(
         line=config.limit_line,
         headers=config.limit_headers,

@@ -1,9 +1,23 @@
-"""A worker that becomes a program in another language: what it finds, and the exec.
+"""Turn a worker into a program in another language, by exec.
 
-It finds the shared sockets from descriptor 3 on (sd_listen_fds(3)), behind them the one that it may
-say READY=1 to, /dev/null as its stdin, no other descriptors, default signals, a session of its own,
-and who it is in its environment. Our
-ready pipe closes at the exec; that is how the master knows that it went well.
+The program finds
+
+* the shared sockets from descriptor 3 on (sd_listen_fds(3)), and behind them a descriptor for
+  READY=1;
+* /dev/null as its stdin, and no other descriptors;
+* default signals, and a session of its own;
+* its slot, generation and name in the environment.
+
+The ready pipe closes at the exec, which tells the master that the exec worked.
+
+Design
+------
+- **READY=1 may also be written to a descriptor** (``NOTIFY_FD``). Node and shells cannot send to a
+  unix datagram socket; they would have to wait for ``--min-uptime``, or start a process to send one
+  message.
+- **The program's sockets block, those of Python workers do not.** O_NONBLOCK belongs to the open
+  socket, so it is set once, when the socket is new (unix/listeners.py); a runtime with a loop sets
+  it itself. Changing it at each exec would stop the loops of older workers.
 """
 
 import errno
@@ -27,14 +41,15 @@ FIRST_FD = 3
 
 @dataclass(frozen=True, slots=True)
 class ProgramPipes:
-    """What the master keeps for a program: where to say that it is ready, and its stderr."""
+    """What the master holds for a program: the address for READY=1, and the pipe of its stderr."""
 
     notify_socket: str
     stderr_fd: int
 
 
 def find_executable(command: Sequence[str], environ: MutableMapping[str, str]) -> str:
-    """The file that the command means, from here. Raises AppError."""
+    """Return the path of the executable that the command names, from this folder. Raises
+    AppError."""
     name = command[0]
     path = shutil.which(name, path=environ.get("PATH", os.defpath))
     if path is not None:
@@ -49,13 +64,13 @@ def find_executable(command: Sequence[str], environ: MutableMapping[str, str]) -
 
 
 def start_session() -> None:
-    """Leave the master's session and the terminal: signals that are meant for a whole group are the
-    master's business, and our own group can be signalled as one."""
+    """Start a new session without a terminal. A signal to the master's whole group does not reach
+    the program, and the program's own group can be signalled as one."""
     os.setsid()
 
 
 def duplicate_above_sockets(fd: int, sockets: int) -> int:
-    """A copy of ``fd`` beyond those that the program finds."""
+    """Return a copy of ``fd`` above the descriptors that the program will find."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + 1)
 
 
@@ -66,7 +81,7 @@ def exec_program(
     stop_signal: str,
     watchdog_timeout: float | None,
 ) -> NoReturn:
-    """Exec. Raises AppError."""
+    """Replace this process by the program. Raises AppError if the exec fails."""
     path = find_executable(command, os.environ)
     sockets = list(listeners)
     _set_variables(sockets, pipes, watchdog_timeout)
@@ -99,7 +114,7 @@ def _set_variables(
 
 
 def _socket_name(listener: Listener) -> str:
-    """No colon may be in it, so a port has to do."""
+    """Return the name of a socket for LISTEN_FDNAMES. No colon is allowed, so a port has to do."""
     if isinstance(listener.address, UnixAddress):
         return "unix-" + os.path.basename(listener.address.path).replace(":", "_")
     name = listener.socket.getsockname()
@@ -107,7 +122,8 @@ def _socket_name(listener: Listener) -> str:
 
 
 def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
-    """Sockets to 3, 4, …, then the way to the master; nothing beyond survives the exec."""
+    """Move the sockets to descriptors 3, 4, … and the notify socket behind them. No descriptor
+    beyond these survives the exec."""
     copies = [
         duplicate_above_sockets(fd, len(sockets))
         for fd in (*sockets, connect_notify_socket(pipes.notify_socket))
@@ -126,7 +142,8 @@ def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
 
 
 def _reset_signals(stop_signal: signal.Signals) -> None:
-    """All as a program expects them. What came for the whole group before we left it is dropped."""
+    """Reset all signals to their defaults. A signal that came for the whole group before this
+    process left it is dropped."""
     for signum in set(GROUP_SIGNALS) - {stop_signal}:
         signal.signal(signum, signal.SIG_IGN)
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

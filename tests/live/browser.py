@@ -1,4 +1,5 @@
-"""A headless Chromium, driven by its DevTools protocol: open a page, look, take a picture."""
+"""A headless Chromium, driven by its DevTools protocol: open a page, inspect it, take a
+screenshot."""
 
 import base64
 import json
@@ -25,7 +26,7 @@ _FLAGS = (
 
 
 class Page:
-    """One tab. ``events``: what Chromium has told about it so far."""
+    """One tab. ``events``: what Chromium has reported about it so far."""
 
     def __init__(self, talk: ClientConnection) -> None:
         self._talk = talk
@@ -40,7 +41,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """A command of the protocol, and its result."""
+        """Send a command of the protocol and return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -54,7 +55,7 @@ class Page:
             self.events.append(told)
 
     def size(self, width: int, height: int, mobile: bool) -> None:
-        """As on such a screen."""
+        """Set the size of the screen."""
         scale = 2 if mobile else 1
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -65,11 +66,11 @@ class Page:
         )
 
     def open(self, url: str) -> None:
-        """Go there."""
+        """Open a URL."""
         assert "errorText" not in self.call("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression of JavaScript is on the page."""
+        """Evaluate an expression of JavaScript on the page and return its value."""
         told = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -77,15 +78,15 @@ class Page:
         return told["result"].get("value")
 
     def wait(self, expression: str) -> Any:
-        """Until it is true."""
+        """Wait until an expression of JavaScript is true."""
         return wait_for(lambda: self.evaluate(expression), expression, 2 * PATIENCE)
 
     def text(self, selector: str) -> str:
-        """What the first such element says."""
+        """Return the text of the first element that matches ``selector``."""
         return str(self.evaluate(f"document.querySelector({selector!r}).innerText"))
 
     def console_errors(self) -> list[str]:
-        """Errors and warnings in the console, exceptions, and what was refused by policy."""
+        """Return errors and warnings of the console, exceptions, and what was refused by policy."""
         found = []
         for event in self.events:
             told = event.get("params", {})
@@ -99,19 +100,19 @@ class Page:
         return found
 
     def requests(self) -> list[str]:
-        """The URLs of all that was asked of anybody."""
+        """Return the URLs of all requests of the page."""
         sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [str(event["params"]["request"]["url"]) for event in sent]
 
     def save_screenshot(self, path: Path) -> None:
-        """What is to be seen, as a PNG."""
+        """Save a screenshot of the page as a PNG."""
         told = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(told["data"]))
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """With an empty tab, and quiet towards everybody but us."""
+    """Run Chromium with an empty tab, without requests of its own."""
     assert CHROMIUM is not None
     process = subprocess.Popen(
         [CHROMIUM, f"--user-data-dir={profile}", *_FLAGS.split()],

@@ -1,4 +1,4 @@
-"""A registry of its own for a test, and the command as a user types it."""
+"""A registry of its own for a test, and the ``prefork`` command as a user types it."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def app(environ, start_response):
 
 
 class Home:
-    """A home, and a folder of apps to start in it."""
+    """A registry folder, and a folder of apps to start in it."""
 
     def __init__(self, path: Path) -> None:
         self.folder = path / "apps"
@@ -49,7 +49,7 @@ class Home:
         )
 
     def output(self, *words: str) -> bytes:
-        """What a verb that succeeds writes into a pipe."""
+        """Run a command that succeeds and return what it writes into a pipe."""
         command = [sys.executable, "-m", "prefork", *words]
         environ = self.environ()
         return subprocess.check_output(command, cwd=self.folder, env=environ, timeout=PATIENCE)
@@ -74,7 +74,7 @@ class Home:
 
 @contextmanager
 def temporary_home(path: Path) -> Iterator[Home]:
-    """Whatever still runs in it at the end is ended."""
+    """Make a Home, and stop all apps that still run in it at the end."""
     made = Home(path)
     try:
         yield made

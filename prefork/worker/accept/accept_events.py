@@ -1,12 +1,23 @@
-"""What a worker hears of its doors: that somebody came, who waits where, and how many.
+"""Tell a worker that connections wait, at which endpoints, and how many.
 
-Each new connection wakes all workers once (EPOLLET), by an epoll of our own inside of the loop's,
-so that to leave it to a sibling costs no more system calls.
+A new connection wakes each worker once (EPOLLET), through an epoll of this module inside the event
+loop's own. A worker that leaves the connection to a sibling needs no further system call.
 
-Which listeners have a connection waiting is asked with poll(2), which looks at the queues
-themselves. A second epoll would answer from its own list, which the kernel fills by a callback of
-its own: a worker that is woken between the two callbacks would be told that its queue is empty,
-and its edge would be spent.
+Design
+------
+- **All workers are woken for each connection, but only once.** After it accepted a connection, a
+  worker disables its wakeup until it has served that connection, for a millisecond at most. Without
+  that it was woken twice a connection for nothing, which was half of the cost of the accept policy.
+  A connection that was left to a sibling is looked at again after a millisecond, or when the load
+  of this worker falls.
+- **poll(2) says which queues hold a connection, since it looks at the queues themselves.** A second
+  epoll would answer from its own list, which the kernel fills by a callback of its own. A worker
+  that woke between the two callbacks was told that its queue is empty, and its wakeup was spent.
+  Such a connection waited for the next one to come; with one worker under light load this happened
+  about once in three runs of a long test suite. In addition each heartbeat looks at the queues, and
+  only EAGAIN counts as an empty queue (tests/live/test_lost_look.py).
+- **``epoll`` and ``poll`` are imported by name,** before the app: gevent and eventlet remove them
+  from ``select`` later.
 """
 
 import asyncio
@@ -22,12 +33,12 @@ _WAKEUP = EPOLLIN | EPOLLET
 
 
 class AcceptEvents:
-    """At all doors of one worker, from ``open`` to ``close``."""
+    """The wakeups of all endpoints of one worker, from ``open`` to ``close``."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, endpoints: Sequence[Endpoint], handoff: HandoffQueue
     ) -> None:
-        """``way``: by which siblings share what they have."""
+        """``handoff``: the queue by which siblings hand connections off."""
         self._loop = loop
         everywhere: list[Endpoint | HandoffQueue] = [*endpoints, handoff]
         self._endpoints_by_fd = {endpoint.socket.fileno(): endpoint for endpoint in everywhere}
@@ -38,12 +49,13 @@ class AcceptEvents:
         self.handoff = handoff
         self._handoff_fd = handoff.socket.fileno()
         self._may_have_handoffs = False
-        """A sibling gave something, and that queue was not seen empty since."""
+        """Whether the handoff queue may hold a connection: a sibling put one in, and the queue was
+        not seen empty since."""
         self._is_wakeup_enabled = True
         self._wakeups, self._queues = epoll(), poll()
 
     def open(self, on_waiting: Callable[[], None]) -> None:
-        """Call ``on_news`` when somebody came."""
+        """Call ``on_waiting`` in the loop when a new connection waits."""
 
         def woken() -> None:
             for fd, _ in self._wakeups.poll(0):  # now we know
@@ -57,26 +69,27 @@ class AcceptEvents:
         self._loop.add_reader(self._wakeups.fileno(), woken)
 
     def set_wakeup(self, enabled: bool) -> None:
-        """Be woken by who comes to a listener, or not. Who is armed anew is woken at once if
-        somebody waits there."""
+        """Enable or disable the wakeup by listeners. Enabling it wakes the worker at once if a
+        connection waits."""
         if enabled is not self._is_wakeup_enabled:
             self._is_wakeup_enabled = enabled
             for fd in self._listener_fds:
                 self._wakeups.modify(fd, _WAKEUP if enabled else 0)
 
     def ignore_handoff(self) -> None:
-        """Nothing comes that way any more: it would wake us for ever."""
+        """Stop watching the handoff queue after it was shut down: it would wake the worker for
+        ever."""
         if self._endpoints_by_fd.pop(self._handoff_fd, None) is not None:
             self._may_have_handoffs = False
             self._queues.unregister(self._handoff_fd)
             self._wakeups.unregister(self._handoff_fd)
 
     def has_waiting(self) -> bool:
-        """Anywhere."""
+        """Return whether a connection waits at any endpoint."""
         return bool(self._queues.poll(0))
 
     def count_waiting(self) -> int:
-        """How many wait, as far as that can be known; one does."""
+        """Return how many connections wait, as far as the kernel tells, and at least 1."""
         length = 0
         for backlog in self._backlogs:
             length += backlog.length()
@@ -85,16 +98,18 @@ class AcceptEvents:
         return length or 1
 
     def pick_endpoint(self) -> Endpoint | HandoffQueue | None:
-        """One where somebody waits, or did a moment ago."""
+        """Return an endpoint where a connection waits, or waited a moment ago; None if there is
+        none."""
         if self._single_endpoint is not None and not self._may_have_handoffs:
             return self._single_endpoint
         ready = [self._endpoints_by_fd[fd] for fd, _ in self._queues.poll(0)]
         self._may_have_handoffs = self.handoff in ready
-        # Any of them: if it were the first, the others would starve.
+        # A random one: if it were always the first, connections of the others would starve.
         return random.choice(ready) if ready else None
 
     def close(self) -> None:
-        """Stop, and close this process's copies; the queues live on in the master's."""
+        """Stop watching and close this process's copies. The queues live on in the master's
+        copies."""
         self._loop.remove_reader(self._wakeups.fileno())
         self._wakeups.close()
         for backlog in self._backlogs:

@@ -1,8 +1,20 @@
-"""Take connections off the shared listeners, one at a time, when it is our turn (accept_policy.py).
+"""Accept connections from the shared listeners, one at a time, when the accept policy allows it.
 
-Not ``loop.create_server``: that takes a whole burst at once, so that one worker sits on
-connections that its idle siblings could serve, and it resets the backlog. Here a worker takes one
-connection, publishes that it has one more to serve, and looks again when it has served somebody.
+A worker accepts one connection, publishes its new load, and looks at the queues again when it has
+answered a request (accept_policy.py). Connections to a listener without TLS and PROXY headers go to
+the event loop at once. All others go through the handshaker first (endpoints.py).
+
+Design
+------
+- **Not ``loop.create_server``.** It accepts a whole burst at once, so that one worker holds
+  connections that its idle siblings could serve, and it shortens the listener's backlog.
+- **The guard counts pauses in which the worker looked at the queues,** not the duration of a call
+  that blocked the worker meanwhile: a sibling may have served many connections in that time.
+- **A worker that leaves takes connections from the handoff queue when no sibling would** (the field
+  ``shares`` of the scoreboard rows tells). It takes one after the other, so that all workers that
+  end together divide what is left. Each connection is answered once and closed. During a roll the
+  siblings take them. When workers serve and none of them takes from the queue any more (a
+  ``main(listener)``, a program), the master closes what is left there.
 """
 
 import asyncio
@@ -28,25 +40,25 @@ EXHAUSTION_PAUSE = 0.1
 
 SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
-"""Seconds without looking at connections that a sibling should take."""
+"""Seconds until the worker looks again at a connection that it left to a sibling: at first, and at
+most."""
 
 HEIRS_FIRST = 1.0
-"""Seconds for which a worker that is to be replaced leaves a connection to workers that are not, if
-it has had WebSockets: the worker would soon close them, and they would connect again. Plain HTTP
-is not worth it, because a single heir must not be left with the load of all."""
+"""Seconds for which a worker that will be replaced leaves a connection to its heirs, if it has had
+WebSockets (``AcceptPolicy.defers_to_heirs``)."""
 
 TURNS_PER_ANSWER = 4
-"""Turns of the loop in which a connection is made, and what it asks for is read and answered."""
+"""Turns of the loop in which a connection is made, and its request is read and answered."""
 
 TIMER_LATE = 0.005
-"""Seconds; who comes back so late was held up by a call."""
+"""Seconds of delay from which on a timer was held up by a call that blocked the loop."""
 
 EXHAUSTION_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of accept(2) that say what this process lacks, and nothing of the connection."""
+"""Errors of accept(2) that mean a shortage in this process, and no fault of the connection."""
 
 
 class Acceptor:
-    """From ``open`` to ``close``; connections go to ``make_protocol``."""
+    """Accepts from all listeners of one worker, from ``open`` to ``close``."""
 
     def __init__(
         self,
@@ -59,13 +71,15 @@ class Acceptor:
         max_connections: float,
         on_accepted: Callable[[int], None],
     ) -> None:
-        """``most``: connections at a time; ``on_taken`` is told the descriptor of each."""
+        """``max_connections``: connections that the worker may have open at once. ``on_accepted``:
+        called with the descriptor of each new connection. ``make_protocol``: makes the protocol
+        of a connection."""
         self._loop = loop
         self._events = events
         self._service = service
         self._max_connections = max_connections
         self._answered_before = 0
-        """Requests when we looked last."""
+        """Requests that the worker had answered at the last decision."""
         self._policy = policy
         self._load = policy.load
         self._on_accepted = on_accepted
@@ -77,14 +91,17 @@ class Acceptor:
         self._is_closed = False
         self._has_logged_exhaustion = self._has_logged_queue_error = False
         self._pending: dict[asyncio.Future[Any], Any] = {}
-        """What is waited for, and what waits."""
+        """Connections on their way: the future that each waits for, and its endpoint or its
+        coroutine."""
         self._waited = 0.0
-        """Seconds for which we have left to a sibling what waits."""
+        """Seconds for which this worker has left a waiting connection to its siblings."""
         self._has_retry_timer = self._awaits_lower_load = False
-        """There is a timer for it; we are told when there is less to do."""
+        """Whether a timer for the next look runs; whether the service calls back when the load
+        falls."""
 
     def open(self, on_waiting: Callable[[], None]) -> None:
-        """Begin to accept; ``on_news`` is called before a look at whatever has come."""
+        """Begin to accept. ``on_waiting`` is called before each look at the queues that a wakeup
+        causes."""
 
         def look() -> None:
             on_waiting()
@@ -94,16 +111,16 @@ class Acceptor:
         self._load.mark_available()
 
     def check_queues(self) -> None:
-        """Look at the queues, whatever was said of them: no connection depends on a single look.
+        """Look at the queues at each heartbeat, whether a wakeup came or not.
 
-        A wake-up comes once for each connection. Should the look after it find nothing, for a
-        reason that we do not know, the connection would wait for the next one to come.
+        The kernel wakes a worker once for each connection. If the look after that wakeup found
+        nothing, for whatever reason, the connection would wait until the next one comes.
         """
         self.resume_if_room()
         self._decide_if_waiting()
 
     def resume_if_room(self) -> None:
-        """A connection is gone."""
+        """Accept again after a connection has ended, if the worker was full."""
         if self._is_full and not self._is_stopped and not self._is_closed and self._has_room():
             self._is_full = False
             self._load.mark_available()
@@ -111,25 +128,27 @@ class Acceptor:
             self._service.call_soon(self._decide_if_waiting)
 
     def stop(self) -> None:
-        """Take no more; safe in a signal handler. ``close`` follows."""
+        """Stop accepting. Safe in a signal handler; ``close`` follows."""
         self._is_stopped = True
         self._load.mark_unavailable()
 
     def close(self) -> None:
-        """Stop, and close this process's copies; the queue lives on in the master's."""
+        """Close this process's copies of the listeners. Their queues live on in the master's
+        copies."""
         if not self._is_closed:
             self._is_closed = True
             self._load.mark_unavailable()
             self._events.close()
 
     async def wait_for_handshakes(self, patience: float) -> None:
-        """Wait until all that was taken has its protocol: nobody else would know of it.
+        """Wait until each accepted connection has its protocol, since only then the service knows
+        of it.
 
         A handshake that is not done within ``patience`` seconds is given up.
         """
         if self._pending:
             timer = self._loop.call_later(patience, self._cancel_handshakes)
-            # Not asyncio.wait, which asks for the running loop: WSGI hides it.
+            # Not asyncio.wait, which asks for the running loop: WSGI hides it (wsgi/wsgi_app.py).
             await asyncio.gather(*self._pending, return_exceptions=True)
             timer.cancel()
 
@@ -139,20 +158,21 @@ class Acceptor:
                 handshake.cancel()
 
     def accept_all_waiting(self) -> None:
-        """Take all that wait: with the master gone, closing the last copy would reset them."""
+        """Accept all waiting connections. When the master is dead, closing the last copy of a
+        listener would reset them."""
         for endpoint in self._events.endpoints:
             while self._accept_from(endpoint):
                 pass
 
     async def empty_handoff_queue(self) -> None:
-        """Take what siblings gave away, as there is nobody else who would; one after the other, as
-        those who leave with us do the same."""
+        """Take the connections that siblings put into the handoff queue, one after the other: other
+        workers that leave at the same time do the same."""
         while self._accept_from(self._events.handoff):
             for _ in range(TURNS_PER_ANSWER):
                 await asyncio.sleep(0)
 
     def _decide(self) -> None:
-        """Somebody waits, or did so a moment ago."""
+        """Decide about a connection that waits, or that waited a moment ago."""
         if self._is_stopped or self._is_full:
             return
         if not self._has_room():
@@ -160,7 +180,7 @@ class Acceptor:
         elif self._policy.is_unrestricted:
             self._events.set_wakeup(True)
             if self._accept_one() or not self._has_retry_timer:
-                # Also when a sibling was faster: another listener may have one.
+                # Look again also when a sibling was faster: another listener may have a connection.
                 self._loop.call_soon(self._decide_if_waiting)
         else:
             self._accept_if_allowed()
@@ -180,8 +200,8 @@ class Acceptor:
         return self._waited >= policy.guard and policy.may_accept_overdue()
 
     def _accept_if_allowed(self) -> None:
-        """One, if it is our turn. While we are about to serve it we need not be woken for others:
-        we come back when we have."""
+        """Accept one connection if the policy allows it. The wakeup is off until this worker has
+        served the connection: it looks at the queues then anyway."""
         accepted = self._should_accept() and self._accept_one()
         if accepted:
             self._policy.record_accept()
@@ -189,7 +209,7 @@ class Acceptor:
         self._schedule_retry()
 
     def _accept_one(self) -> bool:
-        """What it asks for counts before there is another."""
+        """Accept one connection. Its expected request counts as load before the next decision."""
         self._waited = 0.0
         endpoint = self._events.pick_endpoint()
         return endpoint is not None and self._accept_from(endpoint)
@@ -199,8 +219,8 @@ class Acceptor:
             self._decide()
 
     def _schedule_retry(self) -> None:
-        """What else waits is for a sibling that has less to do, and was woken as well, or for us
-        when we have less; but nothing is to wait for long."""
+        """Look again soon. A waiting connection is for a sibling with less load, which was woken as
+        well, or for this worker once its load falls."""
         if not self._awaits_lower_load:
             self._awaits_lower_load = True
             self._service.call_when_less_busy(self._retry_at_lower_load)
@@ -219,7 +239,8 @@ class Acceptor:
             self._events.set_wakeup(True)
 
     def _retry(self, pause: float, due: float) -> None:
-        """A call that blocked us is no pause: meanwhile a sibling may have served many."""
+        """Look again after a pause. The pause does not count as waiting time if a call blocked the
+        loop meanwhile: a sibling may have served many connections in that time."""
         self._has_retry_timer = False
         if self._is_closed:
             return
@@ -232,14 +253,16 @@ class Acceptor:
         self._decide()
 
     def _pause_at_limit(self) -> None:
-        """Who comes now waits in the queue, for a sibling or until a connection is gone."""
+        """Leave new connections in the queue, for a sibling or until a connection of this worker
+        ends."""
         if not self._is_full:
             self._log.info("at the limit of its connections; others wait")
         self._is_full = True
         self._load.mark_unavailable()
 
     def _accept_from(self, endpoint: Endpoint | HandoffQueue) -> bool:
-        """One connection. Errors of accept(2) that belong to the connection are its end only."""
+        """Accept one connection and return whether there was one. An error that belongs to the
+        connection costs that connection only."""
         try:
             fd, address = endpoint.accept()
         except BlockingIOError:
@@ -254,7 +277,8 @@ class Acceptor:
                 self._events.ignore_handoff()
                 self._log_queue_error("takes no shared connections any more")
             else:
-                # The queue may hold others, whose wake-ups are spent (accept(2), "Error handling").
+                # The queue may hold further connections, whose wakeups are spent (accept(2), "Error
+                # handling").
                 self._schedule_retry()
             return False
         if isinstance(endpoint, HandoffQueue):
@@ -271,8 +295,8 @@ class Acceptor:
             handshake = self._loop.create_task(self._handshaker.connect(endpoint, sock, address))
             self._pending[handshake] = endpoint
             handshake.add_done_callback(self._end_handshake)
-        # It counts from here on, and when its protocol is made for itself; see
-        # http/pending_connections.py.
+        # The connection counts from here on. When its protocol is made, it counts for itself
+        # (http/pending_connections.py).
         self._load.add(+CONNECTION)
         self._load.add_expected_requests(+1)
         return True
@@ -280,8 +304,11 @@ class Acceptor:
     def _connect_directly(
         self, fd: int, family: int, addresses: Addresses | None, then: Callable[[Any], None]
     ) -> None:
-        """Through an open one. The loop's coroutine has a single wait; to run it up to there, and
-        later to its end, is what a task would do, at a tenth of the cost of a connection."""
+        """Give a connection to the event loop without a handshake.
+
+        The loop's coroutine waits exactly once. A task would run it up to that wait and later to
+        its end; doing both here costs a tenth of that.
+        """
         make = partial(self._make_protocol, addresses)
         connecting = self._loop.connect_accepted_socket(make, AcceptedSocket(fd, family))  # type: ignore[arg-type]
         made = connecting.send(None)
@@ -289,7 +316,8 @@ class Acceptor:
         made.add_done_callback(then)
 
     def _finish_connecting(self, made: asyncio.Future[Any]) -> Any:
-        """The transport and its protocol."""
+        """Finish the coroutine of ``_connect_directly`` and return the transport and its
+        protocol."""
         try:
             self._pending.pop(made).send(None)
         except StopIteration as done:
@@ -309,13 +337,15 @@ class Acceptor:
         self.resume_if_room()
 
     def _log_queue_error(self, text: str) -> None:
-        """Once: only a sibling can have done that, and it may go on doing it."""
+        """Log an error of the handoff queue, once: only another worker can cause it, and it may go
+        on doing so."""
         if not self._has_logged_queue_error:
             self._has_logged_queue_error = True
             self._log.error("%s: a worker wrote into the queue of all, or shut it down", text)
 
     def _pause_when_exhausted(self, error: OSError) -> None:
-        """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""
+        """Stop accepting for a moment, since this process has no free descriptors. The clients wait
+        in the queue, where a sibling finds them."""
         if not self._has_logged_exhaustion:
             self._has_logged_exhaustion = True
             self._log.error("cannot accept: %s; trying again every 100 ms", error.strerror)

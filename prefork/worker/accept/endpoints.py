@@ -1,9 +1,15 @@
-"""The way in, by listener: straight, or past a PROXY header, a TLS handshake, or both.
+"""The listeners of a worker as endpoints, and the handshakes before HTTP: PROXY header and TLS.
 
-The order is that of the bytes: who the client is, then the handshake, then HTTP. Whoever does not
-make it in time, or says something wrong, is let go with no more than TLS's own alert: a proxy that
-speaks the protocol wrongly would not understand an answer. Such a connection never
-existed for the service, and counts for nothing.
+The order is that of the bytes: the PROXY header says which client it is, then comes the TLS
+handshake, then HTTP. A connection that is too slow or breaks a protocol is closed with no more than
+TLS's own alert: a proxy that speaks the PROXY protocol wrongly would not understand an HTTP
+response. The HTTP service never learns of such a connection, and no statistics count it.
+
+Design
+------
+- **A peer that is not in ``--proxy-allow`` is closed,** not served as if it had connected directly.
+  The specification of the PROXY protocol forbids guessing whether a header comes, and an operator
+  who sets the option says that all connections come through the proxy.
 """
 
 import asyncio
@@ -22,20 +28,26 @@ from prefork.tls.credentials import Credentials
 from prefork.unix.listeners import Listener
 
 _TLS_CLOSE_TIMEOUT = 10 * 365 * 86400.0
-"""Seconds that asyncio may try to end TLS; the connection has its own deadlines for that."""
+"""Seconds that asyncio may take to end TLS: the connection has deadlines of its own for that
+(http/transport.py)."""
 
 
 class ConnectionFactory(Protocol):
-    """Makes the protocol of a connection."""
+    """Makes the protocol object of a new connection."""
 
     def __call__(self, addresses: Addresses | None = None) -> asyncio.Protocol:
-        """``told``: what a proxy said about it."""
+        """``told``: the addresses that a PROXY header named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``tls`` None: plain; ``proxies`` None: no PROXY header; ``patience`` is for each of them.
-    ``place``: where all connect to who come this way; None: each must be asked."""
+    """A listener, and the handshakes that its connections begin with.
+
+    ``tls``: None for plain connections. ``proxies``: peers that may send a PROXY header; None: no
+    header is expected. ``handshake_timeout``: seconds for the PROXY header, and again for TLS.
+    ``local_address``: the address that all clients of this listener connect to; None: it differs,
+    and the kernel has to be asked for each connection.
+    """
 
     socket: socket.socket
     local_address: HostPort | None
@@ -45,15 +57,16 @@ class Endpoint:
 
     @property
     def is_direct(self) -> bool:
-        """Nothing is asked of those who come."""
+        """Whether connections begin with HTTP, without a PROXY header or TLS."""
         return self.tls is None and self.proxies is None
 
     def accept(self) -> tuple[int, Any]:
-        """The descriptor of the next one, and its address. Raises OSError."""
+        """Accept a connection and return its descriptor and the peer's address. Raises OSError."""
         return self.socket._accept()  # type: ignore[attr-defined,no-any-return]
 
     def addresses(self, client: Any) -> Addresses | None:
-        """What accept(2) and the listener have told already: two system calls less a connection."""
+        """Return the addresses of a connection without asking the kernel, which saves two system
+        calls; None when they are not known."""
         return (
             Addresses((client[0], client[1]), self.local_address)
             if self.local_address is not None
@@ -64,7 +77,7 @@ class Endpoint:
 def make_endpoints(
     config: Config, listeners: Mapping[Listener, str], tls: Credentials | None
 ) -> list[Endpoint]:
-    """One for each listener, by its scheme."""
+    """Return one endpoint for each listener, by the scheme of its URL."""
     proxies = Networks(config.proxy_allow) if config.proxy_protocol else None
     return [
         Endpoint(
@@ -86,7 +99,7 @@ def _local_address(listening: socket.socket) -> HostPort | None:
 
 
 class Handshaker:
-    """Lets connections in."""
+    """Reads PROXY headers and does TLS handshakes, then makes the connection."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, make_protocol: ConnectionFactory, log: logging.Logger
@@ -97,7 +110,7 @@ class Handshaker:
         self._has_warned = False
 
     async def connect(self, endpoint: Endpoint, sock: socket.socket, address: Any) -> bool:
-        """Through a door that is not open; whether it got in."""
+        """Do the handshakes of one connection and return whether it became an HTTP connection."""
         try:
             addresses = None
             if endpoint.proxies is not None:
@@ -114,7 +127,7 @@ class Handshaker:
             self._log.debug("%s did not get in before the worker left", _client_name(address))
             raise
         finally:
-            # The transport, if there is one, holds on to it as long as it is needed.
+            # The transport, if there is one, keeps the socket open as long as it needs it.
             sock.close()
         return False
 
@@ -141,7 +154,7 @@ class Handshaker:
     async def _read_proxy_header(
         self, sock: socket.socket, address: Any, proxies: Networks, timeout: float
     ) -> Addresses | None:
-        """Read the PROXY header, and not a byte of what is behind it."""
+        """Read the PROXY header and no byte behind it; return the addresses that it names."""
         if (address[0] if isinstance(address, tuple) else None) not in proxies:
             raise ProxyProtocolError("it is not in --proxy-allow")
         sock.setblocking(False)
@@ -167,7 +180,8 @@ class Handshaker:
                 return seen
 
     async def _wait_readable(self, fd: int, deadline: float) -> None:
-        """Not by asyncio.timeout, which asks for the running loop: WSGI hides it."""
+        """Wait until a descriptor is readable. Not by asyncio.timeout, which asks for the running
+        loop: WSGI hides it."""
         readable = self._loop.create_future()
 
         def finish(error: Exception | None) -> None:
@@ -184,7 +198,8 @@ class Handshaker:
             timer.cancel()
 
     def _log_rejected(self, address: Any, error: ProxyProtocolError) -> None:
-        """Aloud only once: a proxy that is set up wrongly is so for every connection."""
+        """Log a rejected connection as a warning once, then at debug level: a proxy that is set up
+        wrongly sends the same with each connection."""
         level = logging.DEBUG if self._has_warned else logging.WARNING
         self._has_warned = True
         self._log.log(level, "--proxy-protocol: turned away %s: %s", _client_name(address), error)

@@ -1,8 +1,9 @@
-"""--rebalance: a worker with many more connections than its siblings lets some of them go.
+"""``--rebalance``: close some connections of a worker that has many more than its siblings.
 
-Connections that stay open stay where they were accepted, also when a sibling was born only later,
-or most of the busy clients happen to be on one worker. So who has too many and is busy answers some
-clients with ``Connection: close``: they connect anew, and whoever has the least to do accepts them.
+A connection that stays open stays with the worker that accepted it, also when other workers started
+later, or when most of the busy clients are on one worker by chance. So a busy worker with too many
+connections answers some clients with ``Connection: close``. They connect again, and the worker with
+the least load accepts them.
 """
 
 import random
@@ -14,20 +15,20 @@ from prefork.unix.scoreboard import Row
 from prefork.worker.monitor.stats import WorkerStats
 
 MAX_RATIO = 1.25
-"""Times the mean of all workers."""
+"""Too many connections, as a multiple of the mean of all workers."""
 
 MIN_SURPLUS = 4
-"""Connections above the mean: with few of them it is chance."""
+"""Too many connections, as a number above the mean: smaller differences are chance."""
 
 MIN_BUSY = 0.5
-"""Share of its time in which a worker must have been busy, else nobody waits for it."""
+"""Share of a worker's time in which it must have been busy: else no client waits for it."""
 
 HEARTBEATS = 4
-"""Ticks between two looks, so that those who left have come back."""
+"""Heartbeats between two decisions, so that the clients have connected again in between."""
 
 
 class Rebalancer:
-    """Of one worker."""
+    """Closes surplus connections of one worker."""
 
     def __init__(self, row: Row, service: ServerState, stats: WorkerStats) -> None:
         self._row = row
@@ -36,7 +37,7 @@ class Rebalancer:
         self._heartbeats = 0
 
     def update(self) -> None:
-        """See whether there are too many, once a second."""
+        """Mark surplus connections to be closed with their next answer; acts once a second."""
         self._heartbeats += 1
         if self._heartbeats % HEARTBEATS or self._stats.busy_share < MIN_BUSY:
             return
@@ -50,8 +51,8 @@ class Rebalancer:
 
 
 def count_surplus(loads: list[int], place: int) -> int:
-    """How many connections the worker at ``place`` should let go: half of what it has too much, so
-    that nothing swings."""
+    """Return how many connections the worker at index ``place`` should close: half of its surplus,
+    so that the numbers do not swing."""
     counts = [load % REQUEST // CONNECTION for load in loads if load != UNAVAILABLE]
     if loads[place] == UNAVAILABLE or len(counts) < 2:
         return 0

@@ -1,12 +1,19 @@
 """The heartbeat of a worker: a few times a second, from the loop that serves.
 
-A blocked loop misses it, and that is its point. All that is not worth a timer of its own happens
-here, too.
+A blocked loop misses its heartbeat, which is how the master notices. Periodic work that needs no
+timer of its own happens here, too.
 
-While nothing is in flight the pauses double, up to QUIET: an idle worker costs next to nothing, and
-a loop that blocks then is found within the timeout and one such pause. The first request or
-connection wakes the heartbeat: clock, Date and deadline are as of that moment, and the next beat
-comes after the usual time.
+Design
+------
+- **A worker with nothing in flight beats every 8 s** (``LONGEST_IDLE_PAUSE``). The pauses double
+  from 0.25 s on. An idle worker costs 0.003 % of a core instead of 0.07 %, and never wakes the
+  master.
+- **Load ends the long pause:** a change of the load word (``Load.tell_next_change``, which costs
+  busy workers nothing), a connection that borrows a reader, or a listener. The clock, the Date
+  field and the deadline are then of that moment, and the next heartbeat comes after 0.25 s. Open
+  WebSockets, and connections of which nothing came yet, keep the worker awake: they have deadlines.
+- **The price:** a loop that blocks with nothing in flight is found within ``--timeout`` and 8 s, at
+  most twice ``--timeout``.
 """
 
 import asyncio
@@ -18,11 +25,13 @@ from prefork.worker.master_channel import MasterChannel
 from prefork.worker.monitor.stats import WorkerStats
 
 LONGEST_IDLE_PAUSE = 8.0
-"""Seconds between two beats, at most, while nothing is in flight; never more than the timeout."""
+"""Longest pause in seconds between two heartbeats while nothing is in flight; never more than
+``--timeout``."""
 
 
 class Heartbeat:
-    """Calls ``look_at_siblings`` and ``also`` at each beat; ``longest``: seconds between two."""
+    """The heartbeat of one worker. ``refresh_policy`` and each of ``also`` are called at each
+    heartbeat. ``longest``: seconds between two heartbeats, at most."""
 
     def __init__(
         self,
@@ -43,14 +52,14 @@ class Heartbeat:
         self._longest = longest
         self._next: asyncio.TimerHandle | None = None
         self._pause = 0.0
-        """Seconds from the last beat to the next one; 0: something came meanwhile."""
+        """Seconds from the last heartbeat to the next one; 0: load came meanwhile."""
         self._answered = 0
-        """Requests at the last beat."""
+        """Requests that were answered until the last heartbeat."""
         self.is_pausing = False
-        """The next beat is further away than usual, and whatever comes brings it forward."""
+        """Whether the next heartbeat is further away than usual, so that load brings it forward."""
 
     def beat(self) -> None:
-        """Now, and from now on."""
+        """Do the work of a heartbeat now, and schedule the next one."""
         self._end_pause()
         service = self._service
         usual = service.tick()
@@ -66,12 +75,12 @@ class Heartbeat:
             service.on_activity = self.wake
             service.load.notify_on_next_change(self.wake)
             if not service.tickless_seconds():
-                self.wake()  # one of the calls has taken a connection
+                self.wake()  # one of the calls has accepted a connection
 
     def wake(self) -> None:
-        """Something has come while nothing was in flight.
+        """End a long pause: load has come while nothing was in flight.
 
-        No connection is looked at here: this is called in the middle of the work on one.
+        It looks at no connection, because it is called in the middle of the work on one.
         """
         if self.is_pausing:
             self._end_pause()
@@ -83,10 +92,10 @@ class Heartbeat:
             self._next = self._loop.call_later(TICK_PERIOD, self.beat)
 
     def wake_for_listener(self) -> None:
-        """Something has come to a listener, perhaps for a sibling."""
+        """End a long pause: a listener has a connection, perhaps for a sibling."""
         if self.is_pausing:
             self.wake()
-            self._refresh_policy()  # what is known of them is old
+            self._refresh_policy()  # what the policy knows of them is old
 
     def _end_pause(self) -> None:
         if self._next is not None:
@@ -97,7 +106,7 @@ class Heartbeat:
             self._service.load.cancel_notification()
 
     def _next_pause(self, usual: float) -> float:
-        """Until the next beat."""
+        """Return the seconds until the next heartbeat."""
         service = self._service
         idle = service.requests == self._answered
         self._answered = service.requests
