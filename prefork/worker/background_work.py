@@ -30,7 +30,7 @@ LOG_DELAY = 0.2
 """Seconds until the log says what the worker waits for: idle threads of an executor end sooner."""
 
 MAX_NAMED = 10
-"""Threads and pieces of work that are named in that log line."""
+"""Threads and pieces of work that the log line names, at most."""
 
 
 class BackgroundWork:
@@ -78,7 +78,7 @@ class BackgroundWork:
         self._channel.report_waiting("threads and work of the app")
         try:
             start_new_thread(self._log_later, ())
-        except RuntimeError:  # at a limit of processes
+        except RuntimeError:  # the limit of processes is reached
             self._log_waiting()
 
     def _log_later(self) -> None:
@@ -103,7 +103,7 @@ class BackgroundWork:
             waited_for[MAX_NAMED:] = [f"and {len(waited_for) - MAX_NAMED} more"]
         if waited_for:
             self._log.info(
-                "%s answered all, and waits up to the kill timeout (%gs) for: %s",
+                "%s answered all requests and waits up to the kill timeout (%gs) for: %s",
                 self._label,
                 self._kill_timeout,
                 ", ".join(waited_for),
@@ -111,8 +111,8 @@ class BackgroundWork:
 
     @staticmethod
     def _threads() -> list[threading.Thread]:
-        """Return the threads that Python waits for: all but daemons, and executor threads in any
-        case."""
+        """Return the threads that Python waits for: those that are no daemons, and threads of
+        executors even if they are daemons."""
         main = threading.main_thread()
         alive = [each for each in threading.enumerate() if each is not main]
         return [each for each in alive if not each.daemon or each in _threads_queues]

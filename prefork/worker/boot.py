@@ -78,7 +78,7 @@ def import_serving_modules(config: Config) -> None:
     ):
         import_module(f"prefork.worker.{module}")
     if config.interface in ("auto", "asgi"):
-        with suppress(ImportError):  # the first worker that needs it says so
+        with suppress(ImportError):  # the first worker that needs it reports it
             import_module("prefork.worker.asgi.asgi_websocket")
 
 
@@ -89,44 +89,18 @@ def run_worker(context: WorkerContext) -> int:
     # Imports in a function: a master of programs does without these modules. All other masters have
     # imported them before the fork.
     from prefork.worker import fork_hooks  # noqa: PLC0415
-    from prefork.worker.monitor.slow_log import check_interval  # noqa: PLC0415
-    from prefork.worker.monitor.watchdog import Watchdog  # noqa: PLC0415
 
     config = context.config
-    channel = MasterChannel(
-        context.ready_fd, context.row, config.timeout, context.set_title, context.on_ready
-    )
+    channel = _make_channel(context, context.ready_fd)
     stopping = app_api.set_worker(context.info)
     shutdown = Shutdown(
         stopping, config.stop_signal, config.kill_timeout, context.life_fd, context.master_pid
     )
-    period = check_interval(config.slow_log)
-    watchdog = Watchdog(
-        context.info, context.log, channel.report_stacks_logged, period, context.stack_request_fd
-    )
+    watchdog = _make_watchdog(context, channel)
     hooks = fork_hooks.ForkHooks(watchdog.pause, watchdog.resume)
     _register_fork_hooks(context, hooks, stopping, watchdog)
     try:
-        shutdown.ignore_group_signals()
-        context.open_logs()  # while we are still who may
-        prepare_process(context)
-        watchdog.start()
-        hooks.register()
-        if not shutdown.request_death_signal():
-            return 0
-        app = import_app(config.app, config.factory)
-        if fork_hooks.in_child:
-            fork_hooks.exit_child()
-        ensure_standard_descriptors()  # the app may have closed some
-        app, interface = _detect_interface(context, app)
-        shutdown.handle_stop_signals(on_quit=context.flush_logs)
-        companions = Companions(watchdog, hooks, _make_background_work(context, channel))
-        try:
-            _serve(context, app, interface, channel, shutdown, companions)
-        except SystemExit:
-            if fork_hooks.in_child or not stopping:
-                raise
-        companions.background_work.wait()
+        _import_and_serve(context, channel, shutdown, watchdog, hooks)
     except PreforkError as error:
         return _report_error(context, channel, error)
     except (Exception, SystemExit) as error:
@@ -138,6 +112,54 @@ def run_worker(context: WorkerContext) -> int:
     finally:
         context.flush_logs()
     return 0
+
+
+def _import_and_serve(
+    context: WorkerContext,
+    channel: MasterChannel,
+    shutdown: Shutdown,
+    watchdog: "Watchdog",
+    hooks: "ForkHooks",
+) -> None:
+    """Prepare the process, import the app and serve it until the worker is asked to stop."""
+    from prefork.worker import fork_hooks  # noqa: PLC0415
+
+    shutdown.ignore_group_signals()
+    context.open_logs()  # before the user changes: the new one may not open them
+    prepare_process(context)
+    watchdog.start()
+    hooks.register()
+    # After the user has changed: that clears the parent-death signal (prctl(2)).
+    if not shutdown.request_death_signal():
+        return
+    app = import_app(context.config.app, context.config.factory)
+    if fork_hooks.in_child:  # the app forked while it was imported, and this is its child
+        fork_hooks.exit_child()
+    ensure_standard_descriptors()  # the app may have closed some
+    app, interface = _detect_interface(context, app)
+    shutdown.handle_stop_signals(on_quit=context.flush_logs)
+    companions = Companions(watchdog, hooks, _make_background_work(context, channel))
+    try:
+        _serve(context, app, interface, channel, shutdown, companions)
+    except SystemExit:  # this is how a stop leaves a plain main (main/socket_app.py)
+        if fork_hooks.in_child or not shutdown.stopping:
+            raise
+    companions.background_work.wait()
+
+
+def _make_channel(context: WorkerContext, ready_fd: int) -> MasterChannel:
+    return MasterChannel(
+        ready_fd, context.row, context.config.timeout, context.set_title, context.on_ready
+    )
+
+
+def _make_watchdog(context: WorkerContext, channel: MasterChannel) -> "Watchdog":
+    from prefork.worker.monitor.slow_log import check_interval  # noqa: PLC0415
+    from prefork.worker.monitor.watchdog import Watchdog  # noqa: PLC0415
+
+    interval = check_interval(context.config.slow_log)
+    report = channel.report_stacks_logged
+    return Watchdog(context.info, context.log, report, interval, context.stack_request_fd)
 
 
 def _detect_interface(context: WorkerContext, app: Any) -> tuple[Any, Interface]:
@@ -181,14 +203,12 @@ def _become_program(context: WorkerContext, pipes: ProgramPipes) -> int:
     context.handoff_queue.close()
     ready_fd = duplicate_above_sockets(context.ready_fd, len(context.listeners))
     os.close(context.ready_fd)
-    channel = MasterChannel(
-        ready_fd, context.row, config.timeout, context.set_title, context.on_ready
-    )
+    channel = _make_channel(context, ready_fd)
     try:
         start_session()
-        context.on_ready()  # while we are still who may
+        context.on_ready()  # before the user changes: the new one may not open the logs
         if context.identity.uid is not None:
-            os.fchown(pipes.stderr_fd, context.identity.uid, -1)  # it may open /dev/stderr
+            os.fchown(pipes.stderr_fd, context.identity.uid, -1)  # the program may open /dev/stderr
         enter_identity_and_folder(context)
         if not set_parent_death_signal(signal.Signals[config.stop_signal], context.master_pid):
             return 0
@@ -205,7 +225,7 @@ def load_app_only(context: WorkerContext) -> str:
         return find_executable(context.config.command, os.environ)
     prepare_process(context)
     if not set_parent_death_signal(signal.SIGKILL, context.master_pid):
-        raise MachineError("whoever wanted to know is gone")
+        raise MachineError("the process that asked for this check is gone")
     choice = detect_interface(
         import_app(context.config.app, context.config.factory), context.config.interface
     )
@@ -267,8 +287,8 @@ def _serve(
     if interface is Interface.SOCKET:
         if not all(endpoint.is_direct for endpoint in endpoints):
             raise UsageError(
-                "main(listener) takes its connections itself, so tls-cert and proxy-protocol "
-                "mean nothing to it; leave them out"
+                "main(listener) accepts its connections itself, so tls-cert and proxy-protocol "
+                "have no effect on it; remove them from the settings"
             )
         context.handoff_queue.close()
         run_main(app, list(listeners), config, channel, shutdown, context.log, companions.hooks)

@@ -39,7 +39,7 @@ from prefork.plural import pluralize
 from prefork.tls.certificate_matching import silence_undecodable_server_names
 from prefork.unix.descriptors import descriptor_limit
 from prefork.worker.accept.accept_events import AcceptEvents
-from prefork.worker.accept.accept_policy import make_accept_policy
+from prefork.worker.accept.accept_policy import AcceptPolicy, make_accept_policy
 from prefork.worker.accept.acceptor import Acceptor
 from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint
 from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
@@ -65,7 +65,7 @@ from prefork.worker.wsgi.wsgi_app import WsgiHandler
 from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 
 HANDOFF_FILL = 0.75
-"""Share of its most connections up to which a worker hands connections off."""
+"""Share of the connection limit up to which a worker hands connections off."""
 
 RESERVED = 64
 """Descriptors that are never used for connections."""
@@ -106,32 +106,56 @@ class HttpWorker:
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
-        config, row = self._config, self._channel.row
-        load = Load(row.loads, row.number)
-        service = self._make_service(loop, lifespan, load, companions.watchdog)
-        companions.hooks.call_in_child(service.disown_requests)
-        calls_at_once = 0 if self._interface is Interface.ASGI else config.threads or 1
-        stats = WorkerStats(row, calls_at_once, loop.time())
-        policy = make_accept_policy(row, load, config, calls_at_once)
-        max_connections = self._max_connections()
+        server = self._make_server_state(loop, lifespan, companions.watchdog)
+        companions.hooks.call_in_child(server.disown_requests)
+        stats = WorkerStats(self._channel.row, self._calls_at_once, loop.time())
+        policy = make_accept_policy(
+            self._channel.row, server.load, self._config, self._calls_at_once
+        )
+        acceptor = self._make_acceptor(server, policy, stats)
+        handoff = self._make_handoff(server, stats)
+        self._stop_accepting_at_stop(acceptor, handoff)
+        self._shutdown.watch_life_pipe(loop)
+        self._prepare_tls(loop)
+        heartbeat = self._make_heartbeat(server, stats, policy, acceptor, handoff)
+        acceptor.open(heartbeat.wake_for_listener)
+        heartbeat.beat()
+        self._channel.report_ready(shares=True)
+        await self._shutdown.stopping
+        await self._drain(server, acceptor, heartbeat)
+        await self._end_app(server, acceptor, lifespan, companions.background_work)
+        companions.watchdog.stop_checks()
+
+    @property
+    def _calls_at_once(self) -> int:
+        """Calls that the app can run at once; 0: any number."""
+        return 0 if self._interface is Interface.ASGI else self._config.threads or 1
+
+    def _make_acceptor(
+        self, server: ServerState, policy: AcceptPolicy, stats: WorkerStats
+    ) -> Acceptor:
         acceptor = Acceptor(
-            loop,
-            AcceptEvents(loop, self._endpoints, HandoffQueue(self._queue)),
-            self._connection_factory(service),
+            server.loop,
+            AcceptEvents(server.loop, self._endpoints, HandoffQueue(self._queue)),
+            self._connection_factory(server),
             self._log,
             policy,
-            service,
-            max_connections,
+            server,
+            self._max_connections(),
             stats.count_accepted,
         )
-        service.on_connection_closed = acceptor.resume_if_room
-        room = max_connections * HANDOFF_FILL
+        server.on_connection_closed = acceptor.resume_if_room
+        return acceptor
+
+    def _make_handoff(self, server: ServerState, stats: WorkerStats) -> ConnectionHandoff:
+        room = self._max_connections() * HANDOFF_FILL
 
         def may_hand_off() -> bool:
-            return len(service.connections) < room and not self._channel.is_alone
+            return len(server.connections) < room and not self._channel.is_alone
 
-        handoff = ConnectionHandoff(loop, service, stats, self._queue, may_hand_off)
+        return ConnectionHandoff(server.loop, server, stats, self._queue, may_hand_off)
 
+    def _stop_accepting_at_stop(self, acceptor: Acceptor, handoff: ConnectionHandoff) -> None:
         def stop_accepting() -> None:
             # In the signal handler itself: an app that blocks the loop must not delay it.
             acceptor.stop()
@@ -139,33 +163,34 @@ class HttpWorker:
             self._channel.report_draining()
 
         self._shutdown.call_at_stop(stop_accepting)
-        self._shutdown.watch_life_pipe(loop)
-        self._prepare_tls(loop)
+
+    def _make_heartbeat(
+        self,
+        server: ServerState,
+        stats: WorkerStats,
+        policy: AcceptPolicy,
+        acceptor: Acceptor,
+        handoff: ConnectionHandoff,
+    ) -> Heartbeat:
+        config = self._config
         also = [acceptor.check_queues]
-        if config.accept == "fair" and not (service.limits.requests or config.threads):
+        if config.accept == "fair" and not (server.limits.requests or config.threads):
             also.append(handoff.update)
         if self._call_drainer is not None:
             also.append(self._call_drainer.tick)
         if config.rebalance:
-            also.append(Rebalancer(row, service, stats).update)
+            also.append(Rebalancer(self._channel.row, server, stats).update)
 
         def refresh_policy() -> None:
             policy.refresh(stats.mean_time, handoff.is_active)
 
         longest = min(LONGEST_IDLE_PAUSE, config.timeout or math.inf)
-        heartbeat = Heartbeat(loop, service, self._channel, stats, refresh_policy, also, longest)
-        acceptor.open(heartbeat.wake_for_listener)
-        heartbeat.beat()
-        self._channel.report_ready(shares=True)
-        await self._shutdown.stopping
-        await self._drain(service, acceptor, heartbeat)
-        await self._end_app(service, acceptor, lifespan, companions.background_work)
-        companions.watchdog.stop_checks()
+        return Heartbeat(server.loop, server, self._channel, stats, refresh_policy, also, longest)
 
-    async def _drain(self, service: ServerState, acceptor: Acceptor, heartbeat: Heartbeat) -> None:
+    async def _drain(self, server: ServerState, acceptor: Acceptor, heartbeat: Heartbeat) -> None:
         """Stop accepting and begin to drain. Take waiting connections only where no other process
         would."""
-        service.drain(self._shutdown.is_orphaned or self._channel.is_service_ending)
+        server.drain(self._shutdown.is_orphaned or self._channel.is_service_ending)
         heartbeat.beat()
         if self._shutdown.is_orphaned or self._channel.is_service_ending or self._channel.is_alone:
             await acceptor.empty_handoff_queue()
@@ -175,7 +200,7 @@ class HttpWorker:
 
     async def _end_app(
         self,
-        service: ServerState,
+        server: ServerState,
         acceptor: Acceptor,
         lifespan: Lifespan,
         background_work: BackgroundWork,
@@ -183,10 +208,10 @@ class HttpWorker:
         """Wait until all connections, calls and busy work have ended, and end the lifespan."""
         if self._call_drainer is None:
             # Not in a task of its own: WSGI hides the running loop (wsgi/wsgi_app.py).
-            await self._finish(service, acceptor, background_work)
+            await self._finish(server, acceptor, background_work)
             return
         self._call_drainer.start(self._shutdown.stopped_at)
-        finishing = asyncio.ensure_future(self._finish(service, acceptor, background_work))
+        finishing = asyncio.ensure_future(self._finish(server, acceptor, background_work))
         await asyncio.wait((finishing,), timeout=max(0.0, self._call_drainer.remaining))
         # The calls have ended, even if a client has not taken all of a response yet or busy work
         # goes on. The lifespan has to end before the kill timeout.
@@ -194,36 +219,35 @@ class HttpWorker:
         await finishing
 
     async def _finish(
-        self, service: ServerState, acceptor: Acceptor, background_work: BackgroundWork
+        self, server: ServerState, acceptor: Acceptor, background_work: BackgroundWork
     ) -> None:
         """Wait until all connections, calls and busy work have ended."""
         await acceptor.wait_for_handshakes(self._config.linger)
-        await service.wait_until_empty()
-        await service.handler.wait_for_calls()
-        await background_work.wait_for_busy_work(service.loop)
+        await server.wait_until_empty()
+        await server.handler.wait_for_calls()
+        await background_work.wait_for_busy_work(server.loop)
 
-    def _make_service(
+    def _make_server_state(
         self,
         loop: asyncio.AbstractEventLoop,
         lifespan: Lifespan,
-        load: Load,
         watchdog: Watchdog,
     ) -> ServerState:
-        config = self._config
-        service = ServerState(
+        config, row = self._config, self._channel.row
+        server = ServerState(
             loop,
             self._make_handler(lifespan),
             http_limits(config),
             trusted_proxies(config),
-            load,
+            Load(row.loads, row.number),
             self._log_access,
             self._make_spool(),
         )
-        self._monitor(service, watchdog)
-        service.handle = assign_request_ids(service.handle, config)
-        service.upgrade = assign_request_ids(service.upgrade, config)
-        self._limit_requests(service)
-        return service
+        self._monitor(server, watchdog)
+        server.handle = assign_request_ids(server.handle, config)
+        server.upgrade = assign_request_ids(server.upgrade, config)
+        self._limit_requests(server)
+        return server
 
     def _make_spool(self) -> SpoolDisk:
         """Return the place of request bodies on disk. Raises MachineError if it cannot be used."""
@@ -233,13 +257,13 @@ class HttpWorker:
         return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
 
     @staticmethod
-    def _connection_factory(service: ServerState) -> ConnectionFactory:
+    def _connection_factory(server: ServerState) -> ConnectionFactory:
         """Return the function that makes the protocol of each connection."""
-        counts = service.limits.requests or service.limits.concurrency
+        counts = server.limits.requests or server.limits.concurrency
         kind = CountingConnection if counts else Connection
 
         def connection(addresses: Addresses | None = None) -> Connection:
-            return kind(service, addresses)
+            return kind(server, addresses)
 
         return connection
 
@@ -271,34 +295,34 @@ class HttpWorker:
             1, min(self._config.limit_connections or math.inf, descriptor_limit() - RESERVED)
         )
 
-    def _limit_requests(self, service: ServerState) -> None:
+    def _limit_requests(self, server: ServerState) -> None:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
             max_requests = self._config.max_requests + jitter
-            service.call_after_requests(
+            server.call_after_requests(
                 max_requests,
                 lambda: self._channel.request_replacement(pluralize(max_requests, "request")),
             )
 
-    def _monitor(self, service: ServerState, watchdog: Watchdog) -> None:
-        watchdog.service = service
+    def _monitor(self, server: ServerState, watchdog: Watchdog) -> None:
+        watchdog.service = server
         if self._config.slow_log is not None:
             blocks = self._interface is Interface.WSGI and not self._config.threads
             slow = SlowLog(
                 self._config.slow_log, blocks, worker(), watchdog, self._log, self._log_access
             )
-            service.log_access = slow.log_request_end
-            slow.start(service)
+            server.log_access = slow.log_request_end
+            slow.start(server)
 
 
 def trusted_proxies(config: Config) -> TrustedProxies:
-    """Return which proxies are trusted to name the client, by the settings."""
+    """Return the proxies that may name the client of a request (``--forwarded-allow``)."""
     trusted = Networks(config.forwarded_allow)
     return TrustedProxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
 
 
 def http_limits(config: Config) -> Limits:
-    """Return the settings of the HTTP layer."""
+    """Return the limits and timeouts of the HTTP layer, from the settings."""
     return Limits(
         line=config.limit_line,
         headers=config.limit_headers,

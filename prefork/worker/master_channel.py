@@ -78,7 +78,8 @@ class MasterChannel:
         write_all(self._fd, encode_message(MessageKind.WORN, why))
 
     def report_stacks_logged(self, what: str) -> None:
-        """Report that the stacks of all threads are in the log. Called in the watchdog's thread."""
+        """Report that the stacks of all threads are in the log; ``what``: what the worker was
+        doing. Called in the thread of the watchdog."""
         write_all(self._fd, encode_message(MessageKind.STUCK, what))
 
     def beat(self) -> None:

@@ -37,6 +37,7 @@ from prefork.unix.process import unblock_signals
 from prefork.worker.shutdown import GROUP_SIGNALS
 
 FIRST_FD = 3
+"""The first descriptor of the shared sockets (SD_LISTEN_FDS_START of sd_listen_fds(3))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _socket_name(listener: Listener) -> str:
 def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
     """Move the sockets to descriptors 3, 4, … and the notify socket behind them. No descriptor
     beyond these survives the exec."""
+    # Copies first: the descriptors 3, 4, … may be sockets that are still to be moved.
     copies = [
         duplicate_above_sockets(fd, len(sockets))
         for fd in (*sockets, connect_notify_socket(pipes.notify_socket))
@@ -138,12 +140,13 @@ def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
             if int(name) >= beyond:
                 os.set_inheritable(int(name), False)
         except OSError:
-            pass  # that was the folder itself
+            pass  # the descriptor of the listing itself
 
 
 def _reset_signals(stop_signal: signal.Signals) -> None:
     """Reset all signals to their defaults. A signal that came for the whole group before this
     process left it is dropped."""
+    # Ignoring a signal discards it if it is pending (POSIX, sigaction).
     for signum in set(GROUP_SIGNALS) - {stop_signal}:
         signal.signal(signum, signal.SIG_IGN)
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

@@ -117,8 +117,10 @@ class Shutdown:
             os.kill(os.getpid(), signum)
 
     def _begin(self) -> None:
+        """Set ``stopping``. If the master has died, end the process after the kill timeout."""
         if os.getppid() != self._master_pid and not self.is_orphaned:
             self.is_orphaned = True
+            # No master measures the kill timeout any more: SIGALRM ends the process.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, self._kill_timeout)
         if not self.stopping:

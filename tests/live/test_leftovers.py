@@ -17,7 +17,7 @@ KINDS = {
     "lifespan": ("leftovers:asgi_with_lifespan",),
 }
 every_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lifespan"])
-WAITS = r"worker 0 answered all, and waits up to the kill timeout \(\d+s\) for: "
+WAITS = r"worker 0 answered all requests and waits up to the kill timeout \(\d+s\) for: "
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ Design
   Such a connection waited for the next one to come; with one worker under light load this happened
   about once in three runs of a long test suite. In addition each heartbeat looks at the queues, and
   only EAGAIN counts as an empty queue (tests/live/test_lost_look.py).
+- **Not EPOLLEXCLUSIVE,** which nginx uses since 1.11.3: it wakes one worker, and that need not be
+  one with the least load.
 - **``epoll`` and ``poll`` are imported by name,** before the app: gevent and eventlet remove them
   from ``select`` later.
 """
@@ -30,6 +32,7 @@ from prefork.worker.accept.endpoints import Endpoint
 from prefork.worker.accept.handoff import HandoffQueue
 
 _WAKEUP = EPOLLIN | EPOLLET
+"""Edge-triggered: one wakeup for each connection."""
 
 
 class AcceptEvents:
@@ -58,7 +61,7 @@ class AcceptEvents:
         """Call ``on_waiting`` in the loop when a new connection waits."""
 
         def woken() -> None:
-            for fd, _ in self._wakeups.poll(0):  # now we know
+            for fd, _ in self._wakeups.poll(0):  # reading the events clears them
                 if fd == self._handoff_fd:
                     self._may_have_handoffs = True
             on_waiting()

@@ -2,7 +2,8 @@
 
 A shared listener is not fair by itself. The kernel wakes an arbitrary worker, and a worker that has
 just accepted is awake and finds the next connection, too. So each worker publishes its load as one
-word (http/load.py). A worker that was woken compares its own word with those of its siblings. It
+word (http/load.py). A worker that was woken compares its own word with those of its siblings: first
+the requests in flight, then the connections, then the time of the last accept (the turn). It
 accepts when no sibling has less load, or when more connections wait than the siblings with less
 load will take; the kernel has woken these siblings as well.
 
@@ -22,12 +23,13 @@ Design
   occupied, because the connection would wait in a queue of its own.
 - **A row says when its worker plans the next heartbeat** (``due``). Siblings, the autoscaler and
   readers judge a worker by that. An idle worker counts, since the connection has woken it as well.
-  A worker that was stopped while idle is passed over once it has let a connection wait for the
-  guard.
+  A worker that was stopped (SIGSTOP) while idle is passed over once it has let a connection wait
+  for the guard.
 - **A worker that will be replaced leaves new connections to its heirs, if it has had WebSockets,**
-  for a second at most. Of 200 WebSockets on 4 workers a reload closed 2 to 72 twice, and now none.
-  The master's part of the row says which workers are outdated. Plain HTTP is excluded: the first
-  heir of many would get the load of all.
+  for a second at most. Of 200 WebSockets on 4 workers a reload closed 2 to 72 a second time,
+  because they had connected again to a worker that was replaced next; now it closes none of them
+  twice. The master's part of the row says which workers are outdated. Plain HTTP is excluded: the
+  first heir of many would get the load of all.
 """
 
 from collections.abc import Callable
@@ -47,7 +49,7 @@ LONG_CALL = 0.002
 """Mean seconds of a call from which on a connection should not wait behind one."""
 
 TURN_UNITS = 65536
-"""Units of the turn in a load word per second; its 24 bits wrap after four minutes."""
+"""Units per second of the turn in a load word, whose 24 bits wrap after four minutes."""
 
 TURN_EXPIRES_AFTER = 1.0
 """Seconds after which the time of a worker's last accept no longer matters."""
@@ -103,6 +105,7 @@ class AcceptPolicy:
         if own >= self._limit:
             return False
         if has_answered and own < REQUEST:
+            # It seems idle only because it decides between two requests.
             own += REQUEST
         own -= self._slack
         if own >= REQUEST and not has_waited:
@@ -145,14 +148,18 @@ class AcceptPolicy:
         )
         self._occupied_at = occupied_at if mean >= LONG_CALL else UNAVAILABLE
         if monotonic() - self._accepted_at > TURN_EXPIRES_AFTER:
+            # The bits wrap: an old turn would look like a recent one.
             self.load.add(-(self.load.word & TURN_MASK))
         self.is_unrestricted = self._limit == UNAVAILABLE and self._rows.is_only_worker(
             self._row_number
         )
 
     def may_accept_overdue(self) -> bool:
-        """Return whether this worker may accept a connection that has waited for the guard. The
-        siblings with less load let it wait; they do not count until their next heartbeat."""
+        """Return whether this worker may accept a connection that has waited for the guard.
+
+        The siblings with less load have let it wait. They are marked, and do not count until their
+        next heartbeat.
+        """
         word = self.load.word
         for place, other in enumerate(self._load_words[: self._rows.used].tolist()):
             if other < word and place != self._row_number:

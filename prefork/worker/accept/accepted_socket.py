@@ -1,5 +1,4 @@
-"""A socket-like object for a descriptor that accept(2) returned, for immediate use by the event
-loop.
+"""A minimal socket for a descriptor from accept(2), which the event loop takes over at once.
 
 ``socket.accept`` makes a whole socket object of the descriptor, asks the kernel for a name that is
 known already, and costs 3 µs more. The loop needs only the methods of this class, and closes the

@@ -67,7 +67,7 @@ class Acceptor:
         make_protocol: ConnectionFactory,
         log: logging.Logger,
         policy: AcceptPolicy,
-        service: ServerState,
+        server: ServerState,
         max_connections: float,
         on_accepted: Callable[[int], None],
     ) -> None:
@@ -76,7 +76,7 @@ class Acceptor:
         of a connection."""
         self._loop = loop
         self._events = events
-        self._service = service
+        self._server = server
         self._max_connections = max_connections
         self._answered_before = 0
         """Requests that the worker had answered at the last decision."""
@@ -120,12 +120,12 @@ class Acceptor:
         self._decide_if_waiting()
 
     def resume_if_room(self) -> None:
-        """Accept again after a connection has ended, if the worker was full."""
+        """Accept again if the worker was full and has room now; called when a connection ends."""
         if self._is_full and not self._is_stopped and not self._is_closed and self._has_room():
             self._is_full = False
             self._load.mark_available()
             self._events.set_wakeup(True)
-            self._service.call_soon(self._decide_if_waiting)
+            self._server.call_soon(self._decide_if_waiting)
 
     def stop(self) -> None:
         """Stop accepting. Safe in a signal handler; ``close`` follows."""
@@ -140,14 +140,14 @@ class Acceptor:
             self._load.mark_unavailable()
             self._events.close()
 
-    async def wait_for_handshakes(self, patience: float) -> None:
+    async def wait_for_handshakes(self, timeout: float) -> None:
         """Wait until each accepted connection has its protocol, since only then the service knows
         of it.
 
-        A handshake that is not done within ``patience`` seconds is given up.
+        A handshake that is not done within ``timeout`` seconds is given up.
         """
         if self._pending:
-            timer = self._loop.call_later(patience, self._cancel_handshakes)
+            timer = self._loop.call_later(timeout, self._cancel_handshakes)
             # Not asyncio.wait, which asks for the running loop: WSGI hides it (wsgi/wsgi_app.py).
             await asyncio.gather(*self._pending, return_exceptions=True)
             timer.cancel()
@@ -186,12 +186,12 @@ class Acceptor:
             self._accept_if_allowed()
 
     def _has_room(self) -> bool:
-        return len(self._service.connections) + len(self._pending) < self._max_connections
+        return len(self._server.connections) + len(self._pending) < self._max_connections
 
     def _should_accept(self) -> bool:
         policy = self._policy
-        before, self._answered_before = self._answered_before, self._service.requests
-        if self._service.has_websockets and policy.defers_to_heirs():
+        before, self._answered_before = self._answered_before, self._server.requests
+        if self._server.has_websockets and policy.defers_to_heirs():
             return self._waited >= HEIRS_FIRST and policy.may_accept_overdue()
         if policy.may_accept(
             self._answered_before > before, self._waited > 0, self._events.count_waiting
@@ -223,7 +223,7 @@ class Acceptor:
         well, or for this worker once its load falls."""
         if not self._awaits_lower_load:
             self._awaits_lower_load = True
-            self._service.call_when_less_busy(self._retry_at_lower_load)
+            self._server.call_when_less_busy(self._retry_at_lower_load)
         if not self._has_retry_timer:
             self._has_retry_timer = True
             pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
@@ -268,14 +268,14 @@ class Acceptor:
         except BlockingIOError:
             return False  # a sibling was faster
         except InvalidMessageError as error:
-            self._log_queue_error(f"dropped what is no shared connection ({error})")
+            self._log_queue_error(f"a message was dropped, because it is no connection ({error})")
             return False
         except OSError as error:
             if error.errno in EXHAUSTION_ERRORS:
                 self._pause_when_exhausted(error)
             elif error.errno == errno.EPIPE and endpoint is self._events.handoff:
                 self._events.ignore_handoff()
-                self._log_queue_error("takes no shared connections any more")
+                self._log_queue_error("it was shut down, and no more connections come from it")
             else:
                 # The queue may hold further connections, whose wakeups are spent (accept(2), "Error
                 # handling").
@@ -332,7 +332,7 @@ class Acceptor:
     def _end_handshake(self, handshake: asyncio.Future[Any]) -> None:
         del self._pending[handshake]
         if not handshake.cancelled() and handshake.result() is False:
-            self._load.add(-CONNECTION)  # it was not let in
+            self._load.add(-CONNECTION)  # it did not become an HTTP connection
             self._load.add_expected_requests(-1)
         self.resume_if_room()
 
@@ -341,14 +341,16 @@ class Acceptor:
         on doing so."""
         if not self._has_logged_queue_error:
             self._has_logged_queue_error = True
-            self._log.error("%s: a worker wrote into the queue of all, or shut it down", text)
+            self._log.error("handoff queue of all workers: %s; another worker has misused it", text)
 
     def _pause_when_exhausted(self, error: OSError) -> None:
-        """Stop accepting for a moment, since this process has no free descriptors. The clients wait
-        in the queue, where a sibling finds them."""
+        """Stop accepting for a moment, since this process lacks descriptors or memory. The clients
+        wait in the queue, where a sibling finds them."""
         if not self._has_logged_exhaustion:
             self._has_logged_exhaustion = True
-            self._log.error("cannot accept: %s; trying again every 100 ms", error.strerror)
+            self._log.error(
+                "cannot accept connections: %s; trying again every 100 ms", error.strerror
+            )
         self._is_full = True
         self._load.mark_unavailable()
         self._loop.call_later(EXHAUSTION_PAUSE, self.resume_if_room)

@@ -36,7 +36,8 @@ class ConnectionFactory(Protocol):
     """Makes the protocol object of a new connection."""
 
     def __call__(self, addresses: Addresses | None = None) -> asyncio.Protocol:
-        """``told``: the addresses that a PROXY header named."""
+        """``addresses``: of client and server, from a PROXY header or the listener; None: the
+        socket is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Endpoint:
 
     def accept(self) -> tuple[int, Any]:
         """Accept a connection and return its descriptor and the peer's address. Raises OSError."""
+        # Not accept(), which makes a socket object (accepted_socket.py).
         return self.socket._accept()  # type: ignore[attr-defined,no-any-return]
 
     def addresses(self, client: Any) -> Addresses | None:
@@ -92,6 +94,7 @@ def make_endpoints(
 
 
 def _local_address(listening: socket.socket) -> HostPort | None:
+    """Return the address that all clients connect to; None for a unix socket or a wildcard."""
     name = listening.getsockname()
     if not isinstance(name, tuple) or name[0] in ("0.0.0.0", "::"):
         return None
@@ -156,7 +159,7 @@ class Handshaker:
     ) -> Addresses | None:
         """Read the PROXY header and no byte behind it; return the addresses that it names."""
         if (address[0] if isinstance(address, tuple) else None) not in proxies:
-            raise ProxyProtocolError("it is not in --proxy-allow")
+            raise ProxyProtocolError("its address is not in --proxy-allow")
         sock.setblocking(False)
         deadline = self._loop.time() + timeout
         data = b""
@@ -176,7 +179,9 @@ class Handshaker:
                 await self._wait_readable(sock.fileno(), deadline)
             else:
                 if not seen:
-                    raise ConnectionResetError("it left before its PROXY header was whole")
+                    raise ConnectionResetError(
+                        "the client left before its PROXY header was complete"
+                    )
                 return seen
 
     async def _wait_readable(self, fd: int, deadline: float) -> None:
@@ -189,7 +194,7 @@ class Handshaker:
                 readable.set_exception(error) if error else readable.set_result(None)
 
         self._loop.add_reader(fd, finish, None)
-        late = TimeoutError("its PROXY header took too long")
+        late = TimeoutError("the PROXY header took too long")
         timer = self._loop.call_at(deadline, finish, late)
         try:
             await readable

@@ -58,8 +58,8 @@ class HandoffQueue:
         self.socket = queue.socket
 
     def accept(self) -> tuple[int, Any]:
-        """Take a connection and return its descriptor and the SharedConnection. Raises OSError and
-        StrangeMessageError."""
+        """Take a connection and return its descriptor and what is known of it. Raises OSError and
+        InvalidMessageError."""
         shared = self.queue.get()
         return shared.fd, shared
 
@@ -70,15 +70,15 @@ class ConnectionHandoff:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        service: ServerState,
+        server: ServerState,
         stats: WorkerStats,
         queue: SharedQueue,
         may_hand_off: Callable[[], bool],
     ) -> None:
-        """``may``: returns whether a sibling takes connections and this worker has room to take
-        some back."""
+        """``may_hand_off``: returns whether a sibling takes connections and this worker has room to
+        take some back."""
         self._loop = loop
-        self._service = service
+        self._server = server
         self._stats = stats
         self._queue = queue
         self._may_hand_off = may_hand_off
@@ -92,11 +92,11 @@ class ConnectionHandoff:
         is_active = self._is_overloaded() and not self._is_stopped and self._may_hand_off()
         if is_active != self.is_active:
             self.is_active = is_active
-            self._service.call_after_each_response(
+            self._server.call_after_each_response(
                 self._hand_off_after_answer if is_active else None
             )
         if is_active:
-            for each in list(islice(self._service.connections, MAX_CHECKED)):
+            for each in list(islice(self._server.connections, MAX_CHECKED)):
                 if (
                     isinstance(each, Connection)
                     and each.phase == IDLE
@@ -125,7 +125,7 @@ class ConnectionHandoff:
             self.is_active
             and connection.phase == IDLE
             and connection.peer.tls is None
-            and (len(self._service.connections) > 1 or self._queue.length())
+            and (len(self._server.connections) > 1 or self._queue.length())
         ):
             connection.pause_reading()
             self._hand_off_when_written(connection, WRITE_TURNS)
@@ -146,7 +146,7 @@ class ConnectionHandoff:
     def stop(self) -> None:
         """Stop handing off for good, since the worker drains. Safe in a signal handler."""
         self._is_stopped, self.is_active = True, False
-        self._service.call_after_each_response(None)
+        self._server.call_after_each_response(None)
 
 
 def is_transferable(connection: Connection) -> bool:
@@ -163,6 +163,6 @@ def is_transferable(connection: Connection) -> bool:
 def resume_idle_connection(connection: Connection) -> None:
     """Make a connection from a sibling an idle one, because its client has sent nothing yet."""
     if connection.phase == NEW:
-        service = connection.server
-        service.pending_connections.discard(connection)
-        connection.phase, connection.deadline = IDLE, service.idle_deadline
+        server = connection.server
+        server.pending_connections.discard(connection)
+        connection.phase, connection.deadline = IDLE, server.idle_deadline

@@ -30,9 +30,9 @@ HEARTBEATS = 4
 class Rebalancer:
     """Closes surplus connections of one worker."""
 
-    def __init__(self, row: Row, service: ServerState, stats: WorkerStats) -> None:
+    def __init__(self, row: Row, server: ServerState, stats: WorkerStats) -> None:
         self._row = row
-        self._service = service
+        self._server = server
         self._stats = stats
         self._heartbeats = 0
 
@@ -44,7 +44,7 @@ class Rebalancer:
         row = self._row
         surplus = count_surplus(row.loads[: row.rows.used].tolist(), row.number)
         if surplus:
-            open_ones = [each for each in self._service.connections if isinstance(each, Connection)]
+            open_ones = [each for each in self._server.connections if isinstance(each, Connection)]
             going = random.sample(open_ones, min(surplus, len(open_ones)))
             for connection in going:
                 connection.close_requested = True

@@ -36,7 +36,7 @@ class Heartbeat:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        service: ServerState,
+        server: ServerState,
         channel: MasterChannel,
         stats: WorkerStats,
         refresh_policy: Callable[[], None],
@@ -44,7 +44,7 @@ class Heartbeat:
         longest: float = LONGEST_IDLE_PAUSE,
     ) -> None:
         self._loop = loop
-        self._service = service
+        self._server = server
         self._channel = channel
         self._stats = stats
         self._refresh_policy = refresh_policy
@@ -61,20 +61,20 @@ class Heartbeat:
     def beat(self) -> None:
         """Do the work of a heartbeat now, and schedule the next one."""
         self._end_pause()
-        service = self._service
-        usual = service.tick()
+        server = self._server
+        usual = server.tick()
         wait = self._pause = self._next_pause(usual)
-        self._stats.publish(service, self._loop.time(), wait)
+        self._stats.publish(server, self._loop.time(), wait)
         self._refresh_policy()
         for call in self._also:
             call()
-        self._channel.schedule_next_beat(service.oldest_app_call_at, wait)
+        self._channel.schedule_next_beat(server.oldest_app_call_at, wait)
         self._next = self._loop.call_later(wait, self.beat)
         if wait > usual:
             self.is_pausing = True
-            service.on_activity = self.wake
-            service.load.notify_on_next_change(self.wake)
-            if not service.tickless_seconds():
+            server.on_activity = self.wake
+            server.load.notify_on_next_change(self.wake)
+            if not server.tickless_seconds():
                 self.wake()  # one of the calls has accepted a connection
 
     def wake(self) -> None:
@@ -86,7 +86,7 @@ class Heartbeat:
             self._end_pause()
             self._pause = 0.0
             now = self._loop.time()
-            self._service.advance(now)
+            self._server.advance(now)
             self._stats.resume_after_idle(now, TICK_PERIOD)
             self._channel.beat_until(TICK_PERIOD)
             self._next = self._loop.call_later(TICK_PERIOD, self.beat)
@@ -95,21 +95,21 @@ class Heartbeat:
         """End a long pause: a listener has a connection, perhaps for a sibling."""
         if self.is_pausing:
             self.wake()
-            self._refresh_policy()  # what the policy knows of them is old
+            self._refresh_policy()  # what it knows of the siblings is old
 
     def _end_pause(self) -> None:
         if self._next is not None:
             self._next.cancel()
         if self.is_pausing:
             self.is_pausing = False
-            self._service.on_activity = lambda: None
-            self._service.load.cancel_notification()
+            self._server.on_activity = lambda: None
+            self._server.load.cancel_notification()
 
     def _next_pause(self, usual: float) -> float:
         """Return the seconds until the next heartbeat."""
-        service = self._service
-        idle = service.requests == self._answered
-        self._answered = service.requests
+        server = self._server
+        idle = server.requests == self._answered
+        self._answered = server.requests
         if not idle or self._pause < usual:
             return usual
-        return max(usual, min(2 * self._pause, service.tickless_seconds(), self._longest))
+        return max(usual, min(2 * self._pause, server.tickless_seconds(), self._longest))

@@ -90,28 +90,29 @@ class WorkerStats:
                 counts[_ACCEPT_ASKED] += 1
                 self._floats[_ACCEPT_WAIT] += waited
 
-    def publish(self, service: ServerState, now: float, wait: float) -> None:
+    def publish(self, server: ServerState, now: float, wait: float) -> None:
         """Write all figures to the row; the next call comes in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
         late = max(0.0, now - self._due_at)
         # A late heartbeat of an idle worker shows when the machine had time for it; no request
         # waited for it.
         self.lateness = 0.0 if self._was_idle else late
+        # Odd while the row changes, so that a reader notices a torn row (a seqlock).
         counts[_SEQUENCE] += 1
-        took = self._count_times(service)
+        took = self._count_times(server)
         floats[_BEAT], floats[_DUE] = now, now + wait
-        answered = service.requests - counts[_REQUESTS]
-        counts[_REQUESTS] = service.requests
-        counts[_IN_FLIGHT] = service.load.requests_in_flight
-        counts[_CONNECTIONS] = len(service.connections)
-        floats[_OLDEST] = service.oldest_started_at
-        counts[_SENT] = service.body_bytes_sent
+        answered = server.requests - counts[_REQUESTS]
+        counts[_REQUESTS] = server.requests
+        counts[_IN_FLIGHT] = server.load.requests_in_flight
+        counts[_CONNECTIONS] = len(server.connections)
+        floats[_OLDEST] = server.oldest_started_at
+        counts[_SENT] = server.body_bytes_sent
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
             self.answer_interval = (now - max(self._published_at, self._woken_at)) / answered
         # A lag that is not updated for longer than that would not be recent.
         floats[_LAG] = self._worst_lag(now, late) if wait <= LAG_MEMORY else 0.0
-        floats[_RATE] = self._rate(service.requests, now)
+        floats[_RATE] = self._rate(server.requests, now)
         counts[_SEQUENCE] += 1
         self._published_at, self._due_at = now, now + wait
         self._was_idle = wait > TICK_PERIOD
@@ -120,16 +121,17 @@ class WorkerStats:
         """Note that an idle worker was woken; the next ``publish`` comes in ``wait`` seconds."""
         self._woken_at, self._due_at, self._was_idle = now, now + wait, False
 
-    def _count_times(self, service: ServerState) -> float:
+    def _count_times(self, server: ServerState) -> float:
         """Count the times that the service has collected, empty its lists, and return their sum."""
-        if not service.response_times:
+        if not server.response_times:
             return 0.0
         counts = self._counts
         latest: list[float] = []
-        for status, times in service.response_times.items():
+        for status, times in server.response_times.items():
             counts[_CLASSES[status // 100]] += len(times)
             latest += times
-        service.response_times.clear()
+        server.response_times.clear()
+        # Each counted time stands for ``step`` of them, and the first one for the rest of them.
         step = len(latest) // MAX_SORTED + 1
         too_many = -len(latest) % step
         for bucket, count in histogram.count_by_bucket(latest[::step]):
