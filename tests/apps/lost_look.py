@@ -16,16 +16,16 @@ from prefork.worker.accept import accept_events
 class Answers:
     """Which answers of the kernel come next in this worker."""
 
-    told = False
+    has_reported = False
     """Whether the epoll has reported a connection and the queues were not asked since."""
-    given = False
+    has_lied = False
 
-    def of_queues(self, said: list[Any]) -> list[Any]:
+    def of_queues(self, reported: list[Any]) -> list[Any]:
         """Return what the queues report: once nothing, although a connection waits."""
-        lies, self.told = self.told and not self.given and bool(said), False
+        lies, self.has_reported = self.has_reported and not self.has_lied and bool(reported), False
         if not lies:
-            return said
-        self.given = True
+            return reported
+        self.has_lied = True
         with open("lied", "a") as file:
             file.write(f"{os.getpid()}\n")
         return []
@@ -49,11 +49,11 @@ class Kernel:
 
     def poll(self, timeout: float) -> list[Any]:
         """Return what the kernel reports, except once."""
-        said: list[Any] = self._real.poll(timeout)
+        reported: list[Any] = self._real.poll(timeout)
         if not self._wakes:
-            return ANSWERS.of_queues(said)
-        ANSWERS.told = bool(said) and os.path.exists("armed")
-        return said
+            return ANSWERS.of_queues(reported)
+        ANSWERS.has_reported = bool(reported) and os.path.exists("armed")
+        return reported
 
 
 accept_events.epoll = lambda: Kernel(select.epoll())  # type: ignore[assignment]

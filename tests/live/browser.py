@@ -28,8 +28,8 @@ _FLAGS = (
 class Page:
     """One tab. ``events``: what Chromium has reported about it so far."""
 
-    def __init__(self, talk: ClientConnection) -> None:
-        self._talk = talk
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self._number = 0
         self._session = ""
         self.events: list[dict[str, Any]] = []
@@ -46,13 +46,13 @@ class Page:
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        self._talk.send(json.dumps(message))
+        self._connection.send(json.dumps(message))
         while True:
-            told = json.loads(self._talk.recv(3 * PATIENCE))
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                return told["result"]
-            self.events.append(told)
+            reply = json.loads(self._connection.recv(3 * PATIENCE))
+            if reply.get("id") == self._number:
+                assert "error" not in reply, reply
+                return reply["result"]
+            self.events.append(reply)
 
     def size(self, width: int, height: int, mobile: bool) -> None:
         """Set the size of the screen."""
@@ -71,11 +71,11 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """Evaluate an expression of JavaScript on the page and return its value."""
-        told = self.call(
+        reply = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     def wait(self, expression: str) -> Any:
         """Wait until an expression of JavaScript is true."""
@@ -89,14 +89,18 @@ class Page:
         """Return errors and warnings of the console, exceptions, and what was refused by policy."""
         found = []
         for event in self.events:
-            told = event.get("params", {})
+            details = event.get("params", {})
             match event.get("method"):
                 case "Runtime.exceptionThrown":
-                    found.append(str(told["exceptionDetails"]))
-                case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
-                    found.append(str(told["entry"]))
-                case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
-                    found.append(str(told["args"]))
+                    found.append(str(details["exceptionDetails"]))
+                case "Log.entryAdded" if details["entry"]["level"] in ("error", "warning"):
+                    found.append(str(details["entry"]))
+                case "Runtime.consoleAPICalled" if details["type"] in (
+                    "error",
+                    "warning",
+                    "assert",
+                ):
+                    found.append(str(details["args"]))
         return found
 
     def requests(self) -> list[str]:
@@ -106,8 +110,8 @@ class Page:
 
     def save_screenshot(self, path: Path) -> None:
         """Save a screenshot of the page as a PNG."""
-        told = self.call("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(told["data"]))
+        reply = self.call("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(reply["data"]))
 
 
 @contextmanager
@@ -122,15 +126,17 @@ def chromium(profile: Path) -> Iterator[Page]:
         start_new_session=True,
     )
     try:
-        place = profile / "DevToolsActivePort"
-        told = wait_for(
-            lambda: place.exists() and place.read_text().count("\n") and place.read_text(),
+        port_file = profile / "DevToolsActivePort"
+        lines = wait_for(
+            lambda: (
+                port_file.exists() and port_file.read_text().count("\n") and port_file.read_text()
+            ),
             "Chromium listens",
             3 * PATIENCE,
         )
-        port, path = str(told).split()
-        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as talk:
-            yield Page(talk)
+        port, path = str(lines).split()
+        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as connection:
+            yield Page(connection)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)

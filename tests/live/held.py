@@ -26,10 +26,10 @@ class Gate:
             try:
                 self._fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
-                return False  # ENXIO: nobody reads
+                return False  # ENXIO: no process reads
             return True
 
-        wait_for(entered, "somebody waits in the gate")
+        wait_for(entered, "an app blocks in the gate")
 
     def open(self) -> None:
         """Let the app go on that blocks in the gate; the next one blocks again."""

@@ -63,8 +63,8 @@ def is_refused(server: Server, context: ssl.SSLContext) -> bool:
 
 def read_dump(wire: RawConnection) -> dict[str, Any]:
     """Return what the app was told of the request."""
-    told: dict[str, Any] = json.loads(wire.send(get("/dump")).answer().body)
-    return told
+    report: dict[str, Any] = json.loads(wire.send(get("/dump")).answer().body)
+    return report
 
 
 def has_clean_log(server: Server) -> bool:

@@ -38,9 +38,11 @@ class Terminal:
         self._written = b""
 
     def press(self, key: str) -> None:
+        """Send keys to the command."""
         os.write(self._ours, key.encode())
 
     def resize(self, columns: int, lines: int) -> None:
+        """Change the size of the terminal, which sends SIGWINCH."""
         ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def wait_for_output(self, pattern: str) -> None:
@@ -87,6 +89,7 @@ class Terminal:
             assert time.monotonic() < deadline, self._written[-2000:]
 
     def close(self) -> None:
+        """Kill the command, if it still runs, and close the terminal."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)

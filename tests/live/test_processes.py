@@ -105,7 +105,7 @@ def test_a_child_that_leaves_the_call_ends_and_answers_nothing(
     with start(kind, tmp_path) as server:
         (worker,) = server.workers()
         if kind == "async main" and name == "raises":
-            expected = "0"  # an error in a task of the app's own is asyncio's to tell
+            expected = "0"  # asyncio reports an error in a task of the app by itself
         for _ in range(3):
             assert call(server, kind, name) == expected
         assert is_the_same_worker(server, worker.pid)
@@ -159,7 +159,7 @@ def test_an_asgi_call_that_waits_in_a_child_ends_it(tmp_path: Path) -> None:
 def test_a_connection_ends_although_a_child_lives(tmp_path: Path, kind: str) -> None:
     """Descriptors that the child inherited would keep the client waiting for the end."""
     if kind == "main":
-        pytest.skip("what main accepted is its own, also in its children")
+        pytest.skip("connections that a main accepted stay open in its children")
     gate = Gate(tmp_path / "gate")
     with start(kind, tmp_path) as server:
         idle = server.connect() if kind != "async main" else None  # which would wait for it

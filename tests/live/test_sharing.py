@@ -88,7 +88,7 @@ def test_the_addresses_from_a_proxy_move_along(tmp_path: Path) -> None:
     write_app(tmp_path)
     line = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
     with (
-        serving(tmp_path, "told:app", "--proxy-protocol", workers=2) as server,
+        serving(tmp_path, "addresses:app", "--proxy-protocol", workers=2) as server,
         clients(lambda: tcp(server)) as wires,
     ):
         for wire in wires:
@@ -96,9 +96,9 @@ def test_the_addresses_from_a_proxy_move_along(tmp_path: Path) -> None:
         pids = Counter[int]()
 
         def two_workers_have_answered_the_first() -> bool:
-            told = [json.loads(body) for body in ask_all(wires)]
-            assert all(each[1:] == ["192.0.2.7", "4711"] for each in told)
-            pids[told[0][0]] += 1
+            reports = [json.loads(body) for body in ask_all(wires)]
+            assert all(each[1:] == ["192.0.2.7", "4711"] for each in reports)
+            pids[reports[0][0]] += 1
             return len(pids) > 1
 
         wait_for(two_workers_have_answered_the_first, "another worker continued with it")
@@ -168,13 +168,13 @@ def load_of(server: Server) -> Iterator[Callable[[], None]]:
 
 
 def write_app(folder: Path) -> None:
-    (folder / "told.py").write_text(
+    (folder / "addresses.py").write_text(
         "import json, os, time\n"
         "def app(environ, start_response):\n"
         "    time.sleep(0.01)\n"
         "    start_response('200 OK', [])\n"
-        "    told = [os.getpid(), environ['REMOTE_ADDR'], environ['REMOTE_PORT']]\n"
-        "    return [json.dumps(told).encode()]\n"
+        "    report = [os.getpid(), environ['REMOTE_ADDR'], environ['REMOTE_PORT']]\n"
+        "    return [json.dumps(report).encode()]\n"
     )
 
 

@@ -54,7 +54,7 @@ class RawConnection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._rest = b""
+        self._buffer = b""
 
     def __enter__(self) -> "RawConnection":
         return self
@@ -135,7 +135,7 @@ class RawConnection:
             return self._chunks(answer.trailers)
         if length is not None:
             return self.read_exactly(int(length))
-        assert answer.closes, "nothing tells where the body ends"
+        assert answer.closes, "the response does not say where its body ends"
         return self.read_to_end()
 
     def _chunks(self, trailers: list[tuple[str, str]]) -> bytes:
@@ -154,15 +154,15 @@ class RawConnection:
 
     def read_exactly(self, size: int) -> bytes:
         """Read ``size`` bytes. Raises CutOffError."""
-        while len(self._rest) < size:
+        while len(self._buffer) < size:
             self._more()
-        data, self._rest = self._rest[:size], self._rest[size:]
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
 
     def read_and_discard(self, size: int) -> None:
         """Read ``size`` bytes and throw them away, fast. Raises CutOffError."""
-        left = size - len(self._rest)
-        self._rest = self._rest[size:]
+        left = size - len(self._buffer)
+        self._buffer = self._buffer[size:]
         buffer = memoryview(bytearray(1 << 20))
         while left > 0:
             try:
@@ -174,18 +174,18 @@ class RawConnection:
             left -= got
 
     def _until(self, mark: bytes) -> bytes:
-        while mark not in self._rest:
+        while mark not in self._buffer:
             self._more()
-        return self.read_exactly(self._rest.index(mark) + len(mark))
+        return self.read_exactly(self._buffer.index(mark) + len(mark))
 
     def _more(self) -> None:
         try:
             data = self.socket.recv(1 << 16)
         except ConnectionResetError:
-            raise CutOffError(f"reset after {self._rest[:200]!r}") from None
+            raise CutOffError(f"reset after {self._buffer[:200]!r}") from None
         if not data:
-            raise CutOffError(f"ended after {self._rest[:200]!r}")
-        self._rest += data
+            raise CutOffError(f"ended after {self._buffer[:200]!r}")
+        self._buffer += data
 
     def read_to_end(self) -> bytes:
         """Read all bytes up to a clean end of the connection. Raises CutOffError for a reset."""
@@ -193,11 +193,11 @@ class RawConnection:
             try:
                 data = self.socket.recv(1 << 16)
             except ConnectionResetError:
-                raise CutOffError(f"reset after {self._rest[:200]!r}") from None
+                raise CutOffError(f"reset after {self._buffer[:200]!r}") from None
             if not data:
-                data, self._rest = self._rest, b""
+                data, self._buffer = self._buffer, b""
                 return data
-            self._rest += data
+            self._buffer += data
 
     def ends_cleanly(self) -> bool:
         """Return whether the server ends the connection cleanly and sends nothing more before
@@ -206,13 +206,13 @@ class RawConnection:
 
     def has_ended(self) -> bool:
         """Return whether the connection ended cleanly before another byte. Raises CutOffError."""
-        if self._rest:
+        if self._buffer:
             return False
         try:
-            self._rest = self.socket.recv(1 << 16)
+            self._buffer = self.socket.recv(1 << 16)
         except ConnectionResetError:
             raise CutOffError("reset between two answers") from None
-        return not self._rest
+        return not self._buffer
 
     def is_cut(self) -> bool:
         """Return whether the connection ends, cleanly or not, before a response is complete."""
@@ -224,7 +224,7 @@ class RawConnection:
 
     def is_readable(self, within: float) -> bool:
         """Return whether there is something to read, at the latest after ``within`` seconds."""
-        return bool(self._rest or select.select([self.socket], [], [], within)[0])
+        return bool(self._buffer or select.select([self.socket], [], [], within)[0])
 
 
 def _field(line: bytes) -> tuple[str, str]:

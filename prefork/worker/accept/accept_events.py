@@ -12,7 +12,7 @@ Design
   of this worker falls.
 - **poll(2) says which queues hold a connection, since it looks at the queues themselves.** A second
   epoll would answer from its own list, which the kernel fills by a callback of its own. A worker
-  that woke between the two callbacks was told that its queue is empty, and its wakeup was spent.
+  that woke between the two callbacks learned that its queue is empty, and its wakeup was spent.
   Such a connection waited for the next one to come; with one worker under light load this happened
   about once in three runs of a long test suite. In addition each heartbeat looks at the queues, and
   only EAGAIN counts as an empty queue (tests/live/test_lost_look.py).

@@ -57,9 +57,9 @@ def test_a_worker_without_siblings_is_unrestricted() -> None:
     board.release_row(row)
     limited.refresh(0.0)
     assert not limited.is_unrestricted
-    (anybody, _), _ = workers(2, kind=UnrestrictedAcceptPolicy)
-    anybody.refresh(0.0)
-    assert anybody.is_unrestricted
+    (unrestricted, _), _ = workers(2, kind=UnrestrictedAcceptPolicy)
+    unrestricted.refresh(0.0)
+    assert unrestricted.is_unrestricted
 
 
 def test_the_worker_with_less_load_comes_first() -> None:
