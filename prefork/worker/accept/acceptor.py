@@ -34,6 +34,7 @@ from prefork.worker.accept.accept_policy import AcceptPolicy
 from prefork.worker.accept.accepted_socket import AcceptedSocket
 from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint, Handshaker
 from prefork.worker.accept.handoff import HandoffQueue, resume_idle_connection
+from prefork.worker.app_api import worker
 
 EXHAUSTION_PAUSE = 0.1
 """Seconds without accepting after the process ran out of descriptors or memory."""
@@ -256,7 +257,10 @@ class Acceptor:
         """Leave new connections in the queue, for a sibling or until a connection of this worker
         ends."""
         if not self._is_full:
-            self._log.info("at the limit of its connections; others wait")
+            self._log.info(
+                "worker %d is at the limit of its connections; others wait in the queue",
+                worker().slot,
+            )
         self._is_full = True
         self._load.mark_unavailable()
 
@@ -341,7 +345,9 @@ class Acceptor:
         on doing so."""
         if not self._has_logged_queue_error:
             self._has_logged_queue_error = True
-            self._log.error("handoff queue of all workers: %s; another worker has misused it", text)
+            self._log.error(
+                "worker %d, handoff queue: %s; another worker has misused it", worker().slot, text
+            )
 
     def _pause_when_exhausted(self, error: OSError) -> None:
         """Stop accepting for a moment, since this process lacks descriptors or memory. The clients
@@ -349,7 +355,9 @@ class Acceptor:
         if not self._has_logged_exhaustion:
             self._has_logged_exhaustion = True
             self._log.error(
-                "cannot accept connections: %s; trying again every 100 ms", error.strerror
+                "worker %d cannot accept connections: %s; it tries again every 100 ms",
+                worker().slot,
+                error.strerror,
             )
         self._is_full = True
         self._load.mark_unavailable()
