@@ -6,8 +6,8 @@ here, a few times a second.
 Design
 ------
 - **A request costs the scoreboard two stores of its load, two looks at the clock and one append**
-  (0.3 µs). The heartbeat makes all other figures from what the requests left behind. The buckets of
-  the histogram are the upper bits of the doubles, which are sorted in C (wire/histogram.py).
+  (0.3 µs). The heartbeat makes all other figures from what the requests left behind. The bucket of
+  a time is in the upper bits of the double, and C code counts the buckets (wire/histogram.py).
 """
 
 import math
@@ -24,9 +24,9 @@ from prefork.wire.scoreboard import FIELD_INDEX, HISTOGRAM_INDEX
 LAG_MEMORY = 1.0
 """Seconds for which the worst lag is published."""
 
-MAX_SORTED = 2048
+MAX_COUNTED = 2048
 """Times of one heartbeat that are counted one by one. Of more, every second or third … stands for
-its neighbours: sorting all of them would cost one per cent at a hundred thousand requests a second.
+its neighbours: counting all of them would cost one per cent at a hundred thousand requests a second.
 """
 
 QUEUE_TIME_INTERVAL = 0.01
@@ -131,8 +131,9 @@ class WorkerStats:
             counts[_CLASSES[status // 100]] += len(times)
             latest += times
         server.response_times.clear()
-        # Each counted time stands for ``step`` of them, and the first one for the rest of them.
-        step = len(latest) // MAX_SORTED + 1
+        # Each counted time stands for ``step`` times. The last group may be smaller, for which the
+        # first bucket makes up.
+        step = len(latest) // MAX_COUNTED + 1
         too_many = -len(latest) % step
         for bucket, count in histogram.count_by_bucket(latest[::step]):
             counts[HISTOGRAM_INDEX + bucket] += count * step - too_many

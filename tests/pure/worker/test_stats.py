@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.wire import histogram
 from prefork.wire.row_values import RATE_TIME_CONSTANT
-from prefork.worker.monitor.stats import MAX_SORTED, WorkerStats
+from prefork.worker.monitor.stats import MAX_COUNTED, WorkerStats
 from tests.fuzz.memory import MemoryServer
 
 
@@ -62,7 +62,7 @@ def test_idleness_before_the_first_request_is_no_time_between_answers(
     assert stats.lateness == pytest.approx(0.25)
 
 
-@given(st.integers(1, 4 * MAX_SORTED))
+@given(st.integers(1, 4 * MAX_COUNTED))
 def test_all_requests_are_counted_however_many_there_are(count: int) -> None:
     with MemoryServer(False) as server:
         row = Scoreboard().acquire_row(1)
