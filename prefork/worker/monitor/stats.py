@@ -26,8 +26,8 @@ LAG_MEMORY = 1.0
 
 MAX_COUNTED = 2048
 """Times of one heartbeat that are counted one by one. Of more, every second or third … stands for
-its neighbours: counting all of them would cost one per cent at a hundred thousand requests a second.
-"""
+its neighbours: counting all of them would cost one per cent at a hundred thousand requests a
+second."""
 
 QUEUE_TIME_INTERVAL = 0.01
 """Seconds between two questions to the kernel how long a connection has waited."""
