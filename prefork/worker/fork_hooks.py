@@ -61,7 +61,8 @@ class ForkHooks:
     hooks of Python's own modules run between them and the fork."""
 
     def __init__(self, before: Callable[[], None], after: Callable[[], None]) -> None:
-        """``before``, ``after``: called in the worker around each fork."""
+        """Make the hooks; they act only after ``register``. ``before``, ``after``: called in the
+        worker around each fork."""
         self._pause = before
         self._resume = after
         self._masks: dict[int, set[Any]] = {}

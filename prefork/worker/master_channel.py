@@ -96,7 +96,7 @@ class MasterChannel:
         self._floats[DEADLINE] += wait
 
     def count_timeout_from(self, since: float) -> None:
-        """Let the timeout count from ``since`` (monotonic)."""
+        """Set the deadline as if the last heartbeat had come at ``since`` (monotonic seconds)."""
         self._floats[DEADLINE] = since + self._timeout
 
     def schedule_next_beat(self, oldest: float, wait: float) -> None:

@@ -41,7 +41,8 @@ class AcceptEvents:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, endpoints: Sequence[Endpoint], handoff: HandoffQueue
     ) -> None:
-        """``handoff``: the queue by which siblings hand connections off."""
+        """Prepare to watch the endpoints of one worker. ``handoff``: the queue by which siblings
+        hand connections off."""
         self._loop = loop
         everywhere: list[Endpoint | HandoffQueue] = [*endpoints, handoff]
         self._endpoints_by_fd = {endpoint.socket.fileno(): endpoint for endpoint in everywhere}

@@ -137,8 +137,8 @@ class AcceptPolicy:
         load.add((int(now * TURN_UNITS) & TURN_MASK) - (load.word & TURN_MASK))
 
     def refresh(self, mean: float, blocks: bool = False) -> None:
-        """Update what the decisions depend on; called at each heartbeat, so that an old turn
-        expires.
+        """Update the figures that the decisions depend on. Called at each heartbeat, which also
+        keeps an old turn from looking like a recent one.
 
         ``mean``: seconds that a request took lately. ``blocks``: each request keeps the worker so
         busy that it has no time for another one, however many its app could run at once.
@@ -178,6 +178,8 @@ class AcceptPolicy:
         )
 
     def _is_asleep(self, place: int, now: float) -> bool:
+        """Return whether a sibling does not count: its heartbeat is overdue, or has not come since
+        it let a connection wait."""
         beat = self._rows.last_beat_at(place)
         if place in self._slow_siblings:
             if self._slow_siblings[place] == beat:

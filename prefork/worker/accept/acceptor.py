@@ -72,9 +72,12 @@ class Acceptor:
         max_connections: float,
         on_accepted: Callable[[int], None],
     ) -> None:
-        """``max_connections``: connections that the worker may have open at once. ``on_accepted``:
-        called with the descriptor of each new connection. ``make_protocol``: makes the protocol
-        of a connection."""
+        """Make the acceptor of one worker.
+
+        ``make_protocol``: makes the protocol object of a connection. ``max_connections``:
+        connections that the worker may have open at once. ``on_accepted``: called with the
+        descriptor of each new connection.
+        """
         self._loop = loop
         self._events = events
         self._server = server
@@ -101,8 +104,8 @@ class Acceptor:
         falls."""
 
     def open(self, on_waiting: Callable[[], None]) -> None:
-        """Begin to accept. ``on_waiting`` is called before each look at the queues that a wakeup
-        causes."""
+        """Begin to accept connections. ``on_waiting`` is called at each wakeup, before the worker
+        looks at the queues."""
 
         def look() -> None:
             on_waiting()
@@ -112,10 +115,10 @@ class Acceptor:
         self._load.mark_available()
 
     def check_queues(self) -> None:
-        """Look at the queues at each heartbeat, whether a wakeup came or not.
+        """Accept a connection if one waits. Called at each heartbeat, whether a wakeup came or not.
 
-        The kernel wakes a worker once for each connection. If the look after that wakeup found
-        nothing, for whatever reason, the connection would wait until the next one comes.
+        The kernel wakes a worker once for each connection. If the worker found nothing after that
+        wakeup, for a reason that is not known, the connection would wait until the next one comes.
         """
         self.resume_if_room()
         self._decide_if_waiting()
@@ -142,8 +145,8 @@ class Acceptor:
             self._events.close()
 
     async def wait_for_handshakes(self, timeout: float) -> None:
-        """Wait until each accepted connection has its protocol, since only then the service knows
-        of it.
+        """Wait until each accepted connection has its protocol object, since only then the server
+        state knows of it.
 
         A handshake that is not done within ``timeout`` seconds is given up.
         """
@@ -173,7 +176,7 @@ class Acceptor:
                 await asyncio.sleep(0)
 
     def _decide(self) -> None:
-        """Decide about a connection that waits, or that waited a moment ago."""
+        """Decide whether to accept a connection that waits, or that waited a moment ago."""
         if self._is_stopped or self._is_full:
             return
         if not self._has_room():
@@ -220,8 +223,9 @@ class Acceptor:
             self._decide()
 
     def _schedule_retry(self) -> None:
-        """Look again soon. A waiting connection is for a sibling with less load, which was woken as
-        well, or for this worker once its load falls."""
+        """Look at the queues again soon: after some milliseconds, or when the load of this worker
+        falls. A connection that waits is for a sibling with less load, which was woken as well, but
+        it must not wait for long."""
         if not self._awaits_lower_load:
             self._awaits_lower_load = True
             self._server.call_when_less_busy(self._retry_at_lower_load)
@@ -240,8 +244,8 @@ class Acceptor:
             self._events.set_wakeup(True)
 
     def _retry(self, pause: float, due: float) -> None:
-        """Look again after a pause. The pause does not count as waiting time if a call blocked the
-        loop meanwhile: a sibling may have served many connections in that time."""
+        """Look at the queues again after a pause. The pause does not count as waiting time if a
+        call blocked the loop meanwhile: a sibling may have served many connections in that time."""
         self._has_retry_timer = False
         if self._is_closed:
             return

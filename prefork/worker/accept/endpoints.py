@@ -36,8 +36,8 @@ class ConnectionFactory(Protocol):
     """Makes the protocol object of a new connection."""
 
     def __call__(self, addresses: Addresses | None = None) -> asyncio.Protocol:
-        """``addresses``: of client and server, from a PROXY header or the listener; None: the
-        socket is asked."""
+        """Make the protocol object of a connection. ``addresses``: of client and server, from a
+        PROXY header or the listener; None: the socket is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,8 @@ class Handshaker:
                 return seen
 
     async def _wait_readable(self, fd: int, deadline: float) -> None:
-        """Wait until a descriptor is readable. Not by asyncio.timeout, which asks for the running
-        loop: WSGI hides it."""
+        """Wait until a descriptor is readable. Raises TimeoutError at ``deadline`` (in time of the
+        loop). asyncio.timeout is no help: it asks for the running loop, which WSGI hides."""
         readable = self._loop.create_future()
 
         def finish(error: Exception | None) -> None:

@@ -58,8 +58,8 @@ class HandoffQueue:
         self.socket = queue.socket
 
     def accept(self) -> tuple[int, Any]:
-        """Take a connection and return its descriptor and what is known of it. Raises OSError and
-        InvalidMessageError."""
+        """Take a connection from the queue and return its descriptor and its SharedConnection.
+        Raises OSError and InvalidMessageError."""
         shared = self.queue.get()
         return shared.fd, shared
 
@@ -75,8 +75,8 @@ class ConnectionHandoff:
         queue: SharedQueue,
         may_hand_off: Callable[[], bool],
     ) -> None:
-        """``may_hand_off``: returns whether a sibling takes connections and this worker has room to
-        take some back."""
+        """Prepare the handoff of one worker. ``may_hand_off``: returns whether a sibling takes
+        connections and this worker has room to take some back."""
         self._loop = loop
         self._server = server
         self._stats = stats
@@ -88,7 +88,8 @@ class ConnectionHandoff:
         self._late_share = 0.0
 
     def update(self) -> None:
-        """Decide whether the worker is overloaded; called at each heartbeat."""
+        """Decide whether the worker is overloaded, and if so hand off idle connections with an
+        unread request. Called at each heartbeat."""
         is_active = self._is_overloaded() and not self._is_stopped and self._may_hand_off()
         if is_active != self.is_active:
             self.is_active = is_active
@@ -119,8 +120,9 @@ class ConnectionHandoff:
         return unread_bytes(connection.transport.get_extra_info("socket").fileno()) > 0
 
     def _hand_off_after_answer(self, connection: Connection) -> None:
-        """Hand a connection off after its answer. It is not read from here on, since a sibling may
-        read next. The only connection of a worker stays: it waits for no other."""
+        """Hand a connection off once its response is written. It is not read from here on, since a
+        sibling may read next. The only connection of a worker stays: its client waits for no other.
+        """
         if (
             self.is_active
             and connection.phase == IDLE

@@ -51,8 +51,9 @@ class Rebalancer:
 
 
 def count_surplus(loads: list[int], place: int) -> int:
-    """Return how many connections the worker at index ``place`` should close: half of its surplus,
-    so that the numbers do not swing."""
+    """Return how many connections a worker should close: half of its surplus over the mean, so that
+    the numbers do not swing. ``loads``: load words of all workers; ``place``: the index of this
+    worker."""
     counts = [load % REQUEST // CONNECTION for load in loads if load != UNAVAILABLE]
     if loads[place] == UNAVAILABLE or len(counts) < 2:
         return 0

@@ -59,7 +59,9 @@ class Heartbeat:
         """Whether the next heartbeat is further away than usual, so that load brings it forward."""
 
     def beat(self) -> None:
-        """Do the work of a heartbeat now, and schedule the next one."""
+        """Do the work of a heartbeat now and schedule the next one: advance the deadlines of the
+        server, publish the statistics, refresh the accept policy, set the deadline for the watchdog
+        of the master."""
         self._end_pause()
         server = self._server
         usual = server.tick()

@@ -91,7 +91,8 @@ class WorkerStats:
                 self._floats[_ACCEPT_WAIT] += waited
 
     def publish(self, server: ServerState, now: float, wait: float) -> None:
-        """Write all figures to the row; the next call comes in ``wait`` seconds."""
+        """Write all statistics to the scoreboard row. ``now``: time of the loop; the next call
+        comes in ``wait`` seconds."""
         counts, floats = self._counts, self._floats
         late = max(0.0, now - self._due_at)
         # A late heartbeat of an idle worker shows when the machine had time for it; no request
@@ -122,7 +123,8 @@ class WorkerStats:
         self._woken_at, self._due_at, self._was_idle = now, now + wait, False
 
     def _count_times(self, server: ServerState) -> float:
-        """Count the times that the service has collected, empty its lists, and return their sum."""
+        """Count the times that requests took, empty the server's lists of them, and return their
+        sum."""
         if not server.response_times:
             return 0.0
         counts = self._counts
