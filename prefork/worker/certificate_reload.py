@@ -6,9 +6,8 @@ instant, so the worker reads them when they have been the same for one look.
 
 Design
 ------
-- **Without this option a new certificate takes a reload,** which always replaces the workers, also
-  when only certificates changed: the master cannot know that the code is the same, and a SIGHUP
-  that sometimes does not bring new code would be a trap.
+- **Without this option a new certificate takes a reload,** which always replaces the workers: the
+  master cannot know that only certificates changed.
 - **After such a change each worker has session tickets of its own,** since the certificates are no
   longer loaded by the master for all workers. A client that resumes at another worker may have to
   do a full handshake.

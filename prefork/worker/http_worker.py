@@ -11,10 +11,6 @@ Design
   Otherwise the app would be the first to fail without descriptors.
 - **A worker near the limit of its connections hands none off** (``HANDOFF_FILL``). The place that
   it frees goes to a new connection, and the one that it handed off would find no place again.
-- **The lifespan shutdown comes after work under ``prefork.busy()``, but not later than after the
-  calls of the app:** work without an end would take its time away.
-- **Limits that count requests are a connection class of their own** (http/counting_connection.py),
-  chosen once for each worker, so that no other worker pays for counting.
 """
 
 import asyncio
@@ -214,7 +210,8 @@ class HttpWorker:
         finishing = asyncio.ensure_future(self._finish(server, acceptor, background_work))
         await asyncio.wait((finishing,), timeout=max(0.0, self._call_drainer.remaining))
         # The calls have ended, even if a client has not taken all of a response yet or busy work
-        # goes on. The lifespan has to end before the kill timeout.
+        # goes on. The lifespan shutdown does not wait for these: without an end they would take its
+        # time away, which ends with the kill timeout.
         await lifespan.stop()
         await finishing
 
@@ -260,6 +257,7 @@ class HttpWorker:
     def _connection_factory(server: ServerState) -> ConnectionFactory:
         """Return the function that makes the protocol of each connection."""
         counts = server.limits.requests or server.limits.concurrency
+        # Chosen once, so that no other worker pays for counting.
         kind = CountingConnection if counts else Connection
 
         def connection(addresses: Addresses | None = None) -> Connection:

@@ -10,14 +10,9 @@ The program finds
 
 The ready pipe closes at the exec, which tells the master that the exec worked.
 
-Design
-------
-- **READY=1 may also be written to a descriptor** (``NOTIFY_FD``). Node and shells cannot send to a
-  unix datagram socket; they would have to wait for ``--min-uptime``, or start a process to send one
-  message.
-- **The program's sockets block, those of Python workers do not.** O_NONBLOCK belongs to the open
-  socket, so it is set once, when the socket is new (unix/listeners.py); a runtime with a loop sets
-  it itself. Changing it at each exec would stop the loops of older workers.
+READY=1 may also be written to a descriptor, for programs that cannot send to a unix datagram socket
+(``NOTIFY_FD``, unix/notify.py). The shared sockets block, which they do not in Python workers
+(unix/listeners.py).
 """
 
 import errno
