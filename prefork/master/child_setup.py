@@ -17,8 +17,9 @@ from prefork.unix.poller import Poller
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
 from prefork.worker.app_api import WorkerInfo
-from prefork.worker.boot import WorkerContext, run_worker
+from prefork.worker.boot import run_worker
 from prefork.worker.program_exec import ProgramPipes
+from prefork.worker.worker_context import WorkerContext
 
 
 class ChildSetup:

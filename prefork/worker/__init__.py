@@ -1,25 +1,28 @@
-"""What runs only in children: boot, load the app, accept, serve one interface, drain, leave.
+"""The worker: everything that runs in a child process of the master to serve one app.
 
-boot.py       a worker's life from top to bottom
-importer.py       import the app
-interface.py  tell WSGI, ASGI and main(listener) apart
-app_api.py    what the app may ask: worker(), ready(), stopping()
-master_channel.py       the worker's line to its master
-acceptor.py     take connections off the shared listeners
-http_worker.py      an HTTP worker: loop, ticks, drain
-wsgi_app.py       WSGI (PEP 3333) in the loop's thread
-environ.py    WSGI: environ
-file_wrapper.py      WSGI: wsgi.file_wrapper
-wsgi_threads.py      WSGI in a pool of threads
-loop_threads.py    threads that work for the loop, and the way back into it
-asgi_http.py       ASGI: http
-scope.py      ASGI: scope
-asgi_extensions.py   ASGI: early hints, path-send, trailers
-eager_tasks.py      tasks that run at once
-lifespan.py   ASGI: lifespan
-call_drain.py      ASGI: how calls end while the worker drains
-socket_app.py      main(listener), plain or async
-app_listener.py      main: the listening socket that the app gets
-loop_server.py       main: servers of event loops on it
-loop_heartbeat.py  main: the heartbeat in an event loop
+The life of a worker is in boot.py, from top to bottom: prepare the process, import the app, detect
+its interface, serve until the master asks the worker to stop, drain, exit. The master imports most
+of these modules before it forks, but never runs app code.
+
+app_api.py             worker(), ready(), stopping(), busy(): the public functions of an app
+background_work.py     wait for threads and for work under prefork.busy() before the exit
+boot.py                the life of a worker, from the fork to its exit code
+busy.py                prefork.busy(): the count of work that is no request
+certificate_reload.py  --tls-watch: reload certificates whose files changed
+companions.py          what accompanies a worker of any interface
+fork_hooks.py          make a process that the app forks a process of its own, no second worker
+http_worker.py         an HTTP worker: loop, acceptor, heartbeat, drain
+importer.py            import the app
+interface.py           detect WSGI, ASGI or main(listener)
+master_channel.py      the ready pipe, the title and the scoreboard row of the worker
+program_exec.py        turn a worker into a program in another language
+shutdown.py            signals and the death of the master: how a worker is asked to stop
+worker_context.py      what the master gives a worker at its fork
+
+accept/                which worker accepts a connection, and how it does
+asgi/                  ASGI: HTTP, WebSocket, lifespan
+main/                  main(listener): the listener that the app gets
+monitor/               heartbeat, statistics, watchdog, stack reports, --slow-log
+request/               what both HTTP interfaces know of a request: proxies, TLS, its id
+wsgi/                  WSGI (PEP 3333), in the loop's thread or in a pool of threads
 """

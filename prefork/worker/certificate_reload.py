@@ -1,8 +1,16 @@
-"""--tls-watch: a worker that sees changed certificate files shows the new ones from then on.
+"""``--tls-watch``: use changed certificate files for new connections, without a reload.
 
-Connections that exist keep what they have. The files are looked at once a second by their inode,
-time and size, which costs microseconds. Two files are never changed at once, so they are read when
-they have been the same for one look.
+Each worker looks at the files once a second by their inode, time and size, which costs
+microseconds. Connections that exist keep their certificate. Two files never change at the same
+instant, so the worker reads them when they have been the same for one look.
+
+Design
+------
+- **Without this option a new certificate takes a reload,** which always replaces the workers: the
+  master cannot know that only certificates changed.
+- **After such a change each worker has session tickets of its own,** since the certificates are no
+  longer loaded by the master for all workers. A client that resumes at another worker may have to
+  do a full handshake.
 """
 
 import asyncio
@@ -13,12 +21,12 @@ from prefork.errors import PreforkError
 from prefork.tls.credentials import Credentials, read_file_stamps
 from prefork.worker import app_api
 
-PERIOD = 1.0
-"""Seconds between two looks."""
+CHECK_INTERVAL = 1.0
+"""Seconds between two looks at the files."""
 
 
 class CertificateReloader:
-    """Runs as long as the loop does."""
+    """Watches the certificate files of one worker as long as its loop runs."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, credentials: Credentials, log: logging.Logger
@@ -31,24 +39,25 @@ class CertificateReloader:
         self._seen = self._in_use
 
     def start(self) -> None:
-        """Begin to watch; one worker for all complains about what they may not read."""
+        """Begin to watch. The worker in slot 0 warns of files that the workers' user may not
+        read."""
         locked = [path for path in self._files if not os.access(path, os.R_OK)]
         if locked and app_api.worker().slot == 0:
             self._log.warning(
                 "tls-watch: the workers' user may not read %s; a change shows after a reload",
                 ", ".join(locked),
             )
-        self._look()
+        self._check_files()
 
-    def _look(self) -> None:
-        self._loop.call_later(PERIOD, self._look)
+    def _check_files(self) -> None:
+        self._loop.call_later(CHECK_INTERVAL, self._check_files)
         now = read_file_stamps(self._files)
         if now == self._seen and now != self._in_use:
             self._in_use = now
-            self._renew()
+            self._reload()
         self._seen = now
 
-    def _renew(self) -> None:
+    def _reload(self) -> None:
         try:
             self._credentials.reload()
         except PreforkError as error:

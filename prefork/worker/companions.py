@@ -1,4 +1,4 @@
-"""What accompanies a worker of any interface, from before its app is imported to its end."""
+"""The helpers that a worker of any interface has, from before the import of its app to its end."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Companions:
-    """One of each for a worker."""
+    """The watchdog, the fork hooks and the background work of one worker."""
 
     watchdog: "Watchdog"
     hooks: "ForkHooks"

@@ -1,22 +1,34 @@
-"""Keep a process that the app forks from being a second worker.
+"""Keep a process that the app forks from acting as a second worker.
 
 fork(2) copies all that makes a worker: its signal handlers, the pipes to its master and to itself,
-the listeners, the connections of its clients, the scoreboard, the event loop. A child that keeps
-them answers the requests of its parent once more, and a signal that is meant for the child makes
-the worker leave, because handlers write to pipes that both share. So the child of a worker
+the listeners, the connections of its clients, the scoreboard row, the event loop. A child that kept
+them would answer the requests of its parent once more, and a signal for the child would stop the
+worker, because handlers write to pipes that both share. So a child of a worker
 
-* has default signal handlers before any signal can reach it: all are blocked from the last moment
-  before the fork on;
-* has /dev/null in place of each of those descriptors. It must not tell its event loop to forget
-  them, because the loop's epoll is shared with the worker; and it must not only close them, because
-  objects that it inherited would then read and write whatever file gets the same number;
-* writes its figures into memory of its own;
+* has default signal handlers before any signal can reach it: all signals are blocked from the last
+  moment before the fork on;
+* has /dev/null in place of each of those descriptors. It must not remove them from its event loop,
+  because the loop's epoll is shared with the worker. It must not merely close them either: objects
+  that it inherited would then read and write whatever file gets the same number;
+* writes its statistics into memory of its own;
 * ends by ``os._exit`` when the frame of the app's call is left, however it is left.
 
-``in_child`` is a global variable of the module, so that to look at it costs a request 4 ns;
-``os.getpid`` costs 70.
+Programs that the app starts by ``subprocess`` do not pass through these hooks: no Python code runs
+in them between fork and exec.
 
-Programs that the app starts by ``subprocess`` do not come here: no Python code runs in them.
+Design
+------
+- **``os.register_at_fork``,** so that any fork of the app is covered. Connections are found by
+  their own address (getsockname(2)), so that those in the middle of a handshake are among them;
+  this takes 1 ms for 500. What a plain ``main(listener)`` accepted belongs to the app and stays
+  open: ``socketserver.ForkingMixIn`` answers in a child.
+- **``in_child`` is a global variable of the module:** reading it costs a request 4 ns,
+  ``os.getpid`` costs 70. The interfaces read it where the app's call ends.
+- **A child that returns to the event loop finds nothing in its queue but its exit.** uvloop shows
+  that queue to the garbage collector only. Stopping the loop instead would first do the work of
+  other requests once more.
+- **Signal handlers that the app installed stay,** as after any fork. Exit handlers are not run,
+  since most of them are the worker's.
 """
 
 import asyncio
@@ -38,29 +50,30 @@ from prefork.worker import app_api
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
 in_child = False
-"""This process was forked by a worker."""
+"""Whether this process was forked by a worker."""
 
-_NOT_THE_APPS = ("prefork.", "uvloop", "asyncio")
-"""Modules whose signal handlers mean nothing in a child."""
+_OUR_MODULES = ("prefork.", "uvloop", "asyncio")
+"""Modules whose signal handlers are replaced in a child."""
 
 
 class ForkHooks:
-    """Of one worker, registered before its app is imported: so nothing runs between them and the
-    fork but hooks of Python's own modules (``os.register_at_fork``)."""
+    """The fork hooks of one worker. They are registered before the app is imported, so that only
+    hooks of Python's own modules run between them and the fork."""
 
     def __init__(self, before: Callable[[], None], after: Callable[[], None]) -> None:
-        """``before`` and ``after``: called in the worker around each fork."""
+        """Make the hooks; they act only after ``register``. ``before``, ``after``: called in the
+        worker around each fork."""
         self._pause = before
         self._resume = after
         self._masks: dict[int, set[Any]] = {}
-        """Signals that were blocked before the fork, by the thread that forks."""
+        """The signal mask before the fork, by the thread that forks."""
         self._descriptors: list[Callable[[], Iterable[int]]] = []
-        self._names: list[Any] = []
+        self._addresses: list[Any] = []
         self._keep_connections = False
         self._calls: list[Callable[[], None]] = []
 
     def register(self) -> None:
-        """From now on each fork of this process is heeded."""
+        """Run the hooks at each fork of this process from now on."""
         os.register_at_fork(
             before=self._before,
             after_in_parent=self._after_in_worker,
@@ -68,17 +81,17 @@ class ForkHooks:
         )
 
     def replace_descriptors(self, descriptors: Callable[[], Iterable[int]]) -> None:
-        """A child gets /dev/null in place of these. They are asked for at the fork: a descriptor
-        that was closed before may be a file of the app's by then."""
+        """Put /dev/null in place of these descriptors in a child. The function is called at the
+        fork, since a descriptor that was closed before may be a file of the app by then."""
         self._descriptors.append(descriptors)
 
-    def replace_sockets(self, names: Iterable[Any]) -> None:
-        """Likewise in place of all listeners and accepted connections at these addresses
+    def replace_sockets(self, addresses: Iterable[Any]) -> None:
+        """Put /dev/null in place of all listeners and connections with one of these addresses
         (getsockname(2))."""
-        self._names += names
+        self._addresses += addresses
 
     def keep_connections(self) -> None:
-        """Of these, only listeners: the app accepts by itself, and may fork for each connection, as
+        """Replace listeners only: a main accepts by itself and may fork for each connection, as
         ``socketserver.ForkingMixIn`` does."""
         self._keep_connections = True
 
@@ -87,9 +100,9 @@ class ForkHooks:
         self._calls.append(act)
 
     def run_loop(self, runner: asyncio.Runner, main: Coroutine[Any, Any, None]) -> None:
-        """Run the worker's event loop. A child ends as soon as it comes back to the loop."""
+        """Run the event loop of the worker. A child ends as soon as it returns to the loop."""
         loop = runner.get_loop()
-        self._calls.append(lambda: _end_with(loop))
+        self._calls.append(lambda: _make_loop_exit(loop))
         try:
             runner.run(main)
         except BaseException as error:
@@ -114,22 +127,24 @@ class ForkHooks:
         try:
             if not in_child:  # else it is a child's own child, whose descriptors are its own
                 in_child = True
-                self._let_go()
+                self._detach()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
 
-    def _let_go(self) -> None:
+    def _detach(self) -> None:
         _reset_signals()
         replace_with_devnull(fd for descriptors in self._descriptors for fd in descriptors())
-        replace_with_devnull(find_bound_sockets(self._names, listening_only=self._keep_connections))
+        replace_with_devnull(
+            find_bound_sockets(self._addresses, listening_only=self._keep_connections)
+        )
         app_api.forget_worker()
         for act in self._calls:
             act()
 
 
 def exit_child(error: BaseException | None = None) -> NoReturn:
-    """In a child: the frame of the app's call was left. The exit code is that of a Python program
-    which ends so; exit handlers are not run, as most of them are the worker's."""
+    """End a child process after the app's call. The exit code is that of a Python program that ends
+    with ``error``; exit handlers are not run, as most of them are the worker's."""
     code = 1
     try:
         code = _exit_code(error)
@@ -155,20 +170,22 @@ def _exit_code(error: BaseException | None) -> int:
 
 
 def _reset_signals() -> None:
-    """To what they are in a Python program, but for those that the app handles itself."""
+    """Reset signal handlers to those of a Python program, except for handlers that the app
+    installed."""
     signal.set_wakeup_fd(-1)
     faulthandler.unregister(DUMP_SIGNAL)
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         handler = signal.getsignal(signum)
         module = getattr(handler, "__module__", None) if callable(handler) else None
-        if module is not None and module.startswith(_NOT_THE_APPS):
+        if module is not None and module.startswith(_OUR_MODULES):
             default = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
             signal.signal(signum, default)
 
 
-def _end_with(loop: asyncio.AbstractEventLoop) -> None:
-    """Not by stopping the loop, which would first do all that is due: the work of other requests,
-    once more. uvloop shows its queue to the garbage collector only."""
+def _make_loop_exit(loop: asyncio.AbstractEventLoop) -> None:
+    """Make the loop of a child run nothing but the exit. Stopping it would first do all that is
+    due: the work of other requests, once more. uvloop shows its queue to the garbage collector
+    only."""
     backend = getattr(loop, "_get_backend_id", None)
     if backend is not None:
         with epoll() as empty:
@@ -176,18 +193,19 @@ def _end_with(loop: asyncio.AbstractEventLoop) -> None:
     for each in get_referents(loop):
         if type(each) is deque:
             each.clear()
-    loop.call_soon(_leave_loop, loop)
-    # How a thread of an executor tells the loop that a call is over.
-    loop.call_soon_threadsafe = _leave_with_callback  # type: ignore[assignment]
+    loop.call_soon(_exit_from_loop, loop)
+    # An executor's thread reports the end of a call by this method.
+    loop.call_soon_threadsafe = _exit_from_callback  # type: ignore[assignment]
 
 
-def _leave_loop(loop: asyncio.AbstractEventLoop) -> NoReturn:
-    """The loop keeps the SystemExit that a task of the app's has just raised."""
+def _exit_from_loop(loop: asyncio.AbstractEventLoop) -> NoReturn:
+    """End the child. The loop holds the SystemExit that a task of the app has just raised."""
     exit_child(next((each for each in get_referents(loop) if isinstance(each, SystemExit)), None))
 
 
-def _leave_with_callback(*arguments: Any, **_options: Any) -> NoReturn:
-    """The error, if there is one, comes as an argument (anyio), or in a future (asyncio)."""
+def _exit_from_callback(*arguments: Any, **_options: Any) -> NoReturn:
+    """End the child when a thread of an executor reports back to the loop. An error comes as an
+    argument (anyio) or in a future (asyncio)."""
     futures = [each for each in arguments if isinstance(each, concurrent.futures.Future)]
     errors = [each.exception() for each in futures if each.done()]
     errors += [each for each in arguments if isinstance(each, BaseException)]

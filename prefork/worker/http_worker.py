@@ -1,14 +1,23 @@
-"""An HTTP worker: a uvloop, the acceptor, the heartbeat, and the way out.
+"""An HTTP worker: an event loop, the acceptor, the heartbeat, and the drain.
 
-Draining goes: close the listeners, let the service finish, let the app shut down, leave. The
-master's kill timeout bounds all of it; a worker whose master died keeps that time itself.
+A drain closes the listeners, answers the requests in flight, lets the app shut down, and returns.
+The master's kill timeout bounds all of that. A worker whose master died measures the kill timeout
+itself (shutdown.py).
+
+Design
+------
+- **The last 64 descriptors are never used for connections** (``RESERVED``). The worker raises its
+  soft limit to the hard one and stops accepting at its limit; further clients wait in the queue.
+  Otherwise the app would be the first to fail without descriptors.
+- **A worker near the limit of its connections hands none off** (``HANDOFF_FILL``). The place that
+  it frees goes to a new connection, and the one that it handed off would find no place again.
 """
 
 import asyncio
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvloop
 
@@ -26,7 +35,7 @@ from prefork.plural import pluralize
 from prefork.tls.certificate_matching import silence_undecodable_server_names
 from prefork.unix.descriptors import descriptor_limit
 from prefork.worker.accept.accept_events import AcceptEvents
-from prefork.worker.accept.accept_policy import make_accept_policy
+from prefork.worker.accept.accept_policy import AcceptPolicy, make_accept_policy
 from prefork.worker.accept.acceptor import Acceptor
 from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint
 from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
@@ -46,240 +55,272 @@ from prefork.worker.monitor.stats import WorkerStats
 from prefork.worker.monitor.watchdog import Watchdog
 from prefork.worker.request.request_id import assign_request_ids
 from prefork.worker.shutdown import Shutdown
+from prefork.worker.worker_context import WorkerContext
 from prefork.worker.wsgi.environ import EnvironBuilder
 from prefork.worker.wsgi.wsgi_app import WsgiHandler
 from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 
-if TYPE_CHECKING:
-    from prefork.worker.boot import WorkerContext
-
-ROOM_TO_SHARE = 0.75
-"""Of its most connections that a worker may have and share: what it gives away makes room for new
-ones, and it is to find a place again."""
+HANDOFF_FILL = 0.75
+"""Share of the connection limit up to which a worker hands connections off."""
 
 RESERVED = 64
 """Descriptors that are never used for connections."""
 
 
 class HttpWorker:
-    """Serves a WSGI or ASGI app until it is asked to leave."""
+    """Serves a WSGI or ASGI app until the worker is asked to stop."""
 
     def __init__(
         self,
-        birth: "WorkerContext",
+        context: WorkerContext,
         app: Callable[..., Any],
         interface: Interface,
-        doors: list[Endpoint],
-        line: MasterChannel,
-        leave: Shutdown,
+        endpoints: list[Endpoint],
+        channel: MasterChannel,
+        shutdown: Shutdown,
     ) -> None:
         self._app = app
         self._interface = interface
-        self._config = birth.config
-        self._doors = doors
-        self._queue = birth.handoff_queue
-        self._spool_dir = birth.spool_dir
-        self._line = line
-        self._leave = leave
-        self._log = birth.log
-        self._log_access = birth.log_access
-        self._ender: CallDrainer | None = None
+        self._config = context.config
+        self._endpoints = endpoints
+        self._queue = context.handoff_queue
+        self._spool_dir = context.spool_dir
+        self._channel = channel
+        self._shutdown = shutdown
+        self._log = context.log
+        self._log_access = context.log_access
+        self._call_drainer: CallDrainer | None = None
 
-    def run(self, aids: Companions) -> None:
-        """Returns when drained. Raises AppError when the app cannot start."""
+    def run(self, companions: Companions) -> None:
+        """Serve, and return when the drain is complete. Raises AppError when the app cannot
+        start."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            aids.hooks.run_loop(runner, self._serve(aids))
+            companions.hooks.run_loop(runner, self._serve(companions))
 
-    async def _serve(self, aids: Companions) -> None:
+    async def _serve(self, companions: Companions) -> None:
         loop = asyncio.get_running_loop()
         lifespan = Lifespan(self._app, self._log)
         if self._interface is Interface.ASGI:
             await lifespan.start()
-        config, row = self._config, self._line.row
-        load = Load(row.loads, row.number)
-        service = self._service(loop, lifespan, load, aids.watchdog)
-        aids.hooks.call_in_child(service.disown_requests)
-        at_a_time = 0 if self._interface is Interface.ASGI else config.threads or 1
-        figures = WorkerStats(row, at_a_time, loop.time())
-        keeper = make_accept_policy(row, load, config, at_a_time)
-        most = self._most_connections()
-        acceptor = Acceptor(
-            loop,
-            AcceptEvents(loop, self._doors, HandoffQueue(self._queue)),
-            self._maker(service),
-            self._log,
-            keeper,
-            service,
-            most,
-            figures.count_accepted,
+        server = self._make_server_state(loop, lifespan, companions.watchdog)
+        companions.hooks.call_in_child(server.disown_requests)
+        stats = WorkerStats(self._channel.row, self._calls_at_once, loop.time())
+        policy = make_accept_policy(
+            self._channel.row, server.load, self._config, self._calls_at_once
         )
-        service.on_connection_closed = acceptor.make_room
-        room = most * ROOM_TO_SHARE
-
-        def may_share() -> bool:
-            return len(service.connections) < room and not self._line.is_alone
-
-        sharing = ConnectionHandoff(loop, service, figures, self._queue, may_share)
-
-        def asked() -> None:
-            # In the signal's handler: an app that blocks the loop must not delay the news.
-            acceptor.shut()
-            sharing.stop()
-            self._line.report_draining()
-
-        self._leave.call_at_stop(asked)
-        self._leave.watch_life_pipe(loop)
+        acceptor = self._make_acceptor(server, policy, stats)
+        handoff = self._make_handoff(server, stats)
+        self._stop_accepting_at_stop(acceptor, handoff)
+        self._shutdown.watch_life_pipe(loop)
         self._prepare_tls(loop)
-        also = [acceptor.beat]
-        if config.accept == "fair" and not (service.limits.requests or config.threads):
-            also.append(sharing.tick)
-        if self._ender is not None:
-            also.append(self._ender.tick)
-        if config.rebalance:
-            also.append(Rebalancer(row, service, figures).tick)
+        heartbeat = self._make_heartbeat(server, stats, policy, acceptor, handoff)
+        acceptor.open(heartbeat.wake_for_listener)
+        heartbeat.beat()
+        self._channel.report_ready(shares=True)
+        await self._shutdown.stopping
+        await self._drain(server, acceptor, heartbeat)
+        await self._end_app(server, acceptor, lifespan, companions.background_work)
+        companions.watchdog.stop_checks()
 
-        def look_at_siblings() -> None:
-            keeper.refresh(figures.mean, sharing.shares)
+    @property
+    def _calls_at_once(self) -> int:
+        """Calls that the app can run at once; 0: any number."""
+        return 0 if self._interface is Interface.ASGI else self._config.threads or 1
+
+    def _make_acceptor(
+        self, server: ServerState, policy: AcceptPolicy, stats: WorkerStats
+    ) -> Acceptor:
+        acceptor = Acceptor(
+            server.loop,
+            AcceptEvents(server.loop, self._endpoints, HandoffQueue(self._queue)),
+            self._connection_factory(server),
+            self._log,
+            policy,
+            server,
+            self._max_connections(),
+            stats.count_accepted,
+        )
+        server.on_connection_closed = acceptor.resume_if_room
+        return acceptor
+
+    def _make_handoff(self, server: ServerState, stats: WorkerStats) -> ConnectionHandoff:
+        room = self._max_connections() * HANDOFF_FILL
+
+        def may_hand_off() -> bool:
+            return len(server.connections) < room and not self._channel.is_alone
+
+        return ConnectionHandoff(server.loop, server, stats, self._queue, may_hand_off)
+
+    def _stop_accepting_at_stop(self, acceptor: Acceptor, handoff: ConnectionHandoff) -> None:
+        def stop_accepting() -> None:
+            # In the signal handler itself: an app that blocks the loop must not delay it.
+            acceptor.stop()
+            handoff.stop()
+            self._channel.report_draining()
+
+        self._shutdown.call_at_stop(stop_accepting)
+
+    def _make_heartbeat(
+        self,
+        server: ServerState,
+        stats: WorkerStats,
+        policy: AcceptPolicy,
+        acceptor: Acceptor,
+        handoff: ConnectionHandoff,
+    ) -> Heartbeat:
+        config = self._config
+        also = [acceptor.check_queues]
+        if config.accept == "fair" and not (server.limits.requests or config.threads):
+            also.append(handoff.update)
+        if self._call_drainer is not None:
+            also.append(self._call_drainer.tick)
+        if config.rebalance:
+            also.append(Rebalancer(self._channel.row, server, stats).update)
+
+        def refresh_policy() -> None:
+            policy.refresh(stats.mean_time, handoff.is_active)
 
         longest = min(LONGEST_IDLE_PAUSE, config.timeout or math.inf)
-        heart = Heartbeat(loop, service, self._line, figures, look_at_siblings, also, longest)
-        acceptor.open(heart.wake_for_listener)
-        heart.beat()
-        self._line.report_ready(shares=True)
-        await self._leave.stopping
-        await self._drain(service, acceptor, heart)
-        await self._end_app(service, acceptor, lifespan, aids.background_work)
-        aids.watchdog.stop_checks()
+        return Heartbeat(server.loop, server, self._channel, stats, refresh_policy, also, longest)
 
-    async def _drain(self, service: ServerState, acceptor: Acceptor, heart: Heartbeat) -> None:
-        """Answer who has come; of those in the queues only who would find nobody else."""
-        service.drain(self._leave.is_orphaned or self._line.is_service_ending)
-        heart.beat()
-        if self._leave.is_orphaned or self._line.is_service_ending or self._line.is_alone:
-            await acceptor.empty_way()
-        if self._leave.is_orphaned:
-            acceptor.empty_queue()
+    async def _drain(self, server: ServerState, acceptor: Acceptor, heartbeat: Heartbeat) -> None:
+        """Stop accepting and begin to drain. Take waiting connections only where no other process
+        would."""
+        server.drain(self._shutdown.is_orphaned or self._channel.is_service_ending)
+        heartbeat.beat()
+        if self._shutdown.is_orphaned or self._channel.is_service_ending or self._channel.is_alone:
+            await acceptor.empty_handoff_queue()
+        if self._shutdown.is_orphaned:
+            acceptor.accept_all_waiting()
         acceptor.close()
 
     async def _end_app(
-        self, service: ServerState, acceptor: Acceptor, lifespan: Lifespan, last: BackgroundWork
+        self,
+        server: ServerState,
+        acceptor: Acceptor,
+        lifespan: Lifespan,
+        background_work: BackgroundWork,
     ) -> None:
-        """Wait until all connections, calls and marked work are over, and end the lifespan."""
-        if self._ender is None:
-            # In no task of its own: WSGI hides the running loop.
-            await self._finish(service, acceptor, last)
+        """Wait until all connections, calls and busy work have ended, and end the lifespan."""
+        if self._call_drainer is None:
+            # Not in a task of its own: WSGI hides the running loop (wsgi/wsgi_app.py).
+            await self._finish(server, acceptor, background_work)
             return
-        self._ender.start(self._leave.stopped_at)
-        finishing = asyncio.ensure_future(self._finish(service, acceptor, last))
-        await asyncio.wait((finishing,), timeout=max(0.0, self._ender.remaining))
-        # Its calls are over, even if a client has not taken all of an answer yet, or if work that
-        # the app has marked goes on: the lifespan has to end before the kill timeout.
+        self._call_drainer.start(self._shutdown.stopped_at)
+        finishing = asyncio.ensure_future(self._finish(server, acceptor, background_work))
+        await asyncio.wait((finishing,), timeout=max(0.0, self._call_drainer.remaining))
+        # The calls have ended, even if a client has not taken all of a response yet or busy work
+        # goes on. The lifespan shutdown does not wait for these: without an end they would take its
+        # time away, which ends with the kill timeout.
         await lifespan.stop()
         await finishing
 
-    async def _finish(self, service: ServerState, acceptor: Acceptor, last: BackgroundWork) -> None:
-        """Until all connections are gone, and all calls and marked work are over."""
+    async def _finish(
+        self, server: ServerState, acceptor: Acceptor, background_work: BackgroundWork
+    ) -> None:
+        """Wait until all connections, calls and busy work have ended."""
         await acceptor.wait_for_handshakes(self._config.linger)
-        await service.wait_until_empty()
-        await service.handler.wait_for_calls()
-        await last.wait_for_busy_work(service.loop)
+        await server.wait_until_empty()
+        await server.handler.wait_for_calls()
+        await background_work.wait_for_busy_work(server.loop)
 
-    def _service(
+    def _make_server_state(
         self,
         loop: asyncio.AbstractEventLoop,
         lifespan: Lifespan,
-        load: Load,
         watchdog: Watchdog,
     ) -> ServerState:
-        config = self._config
-        service = ServerState(
+        config, row = self._config, self._channel.row
+        server = ServerState(
             loop,
-            self._handler(lifespan),
+            self._make_handler(lifespan),
             http_limits(config),
             trusted_proxies(config),
-            load,
+            Load(row.loads, row.number),
             self._log_access,
-            self._spool(),
+            self._make_spool(),
         )
-        self._watch(service, watchdog)
-        service.handle = assign_request_ids(service.handle, config)
-        service.upgrade = assign_request_ids(service.upgrade, config)
-        self._watch_wear(service)
-        return service
+        self._monitor(server, watchdog)
+        server.handle = assign_request_ids(server.handle, config)
+        server.upgrade = assign_request_ids(server.upgrade, config)
+        self._limit_requests(server)
+        return server
 
-    def _spool(self) -> SpoolDisk:
-        """Where bodies wait on disk. Raises MachineError where none can."""
+    def _make_spool(self) -> SpoolDisk:
+        """Return the place of request bodies on disk. Raises MachineError if it cannot be used."""
         config = self._config
         if self._spool_dir and self._interface is Interface.WSGI:
             check_folder(self._spool_dir)
         return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
 
     @staticmethod
-    def _maker(service: ServerState) -> ConnectionFactory:
-        """Of the protocol of each connection."""
-        counts = service.limits.requests or service.limits.concurrency
+    def _connection_factory(server: ServerState) -> ConnectionFactory:
+        """Return the function that makes the protocol of each connection."""
+        counts = server.limits.requests or server.limits.concurrency
+        # Chosen once, so that no other worker pays for counting.
         kind = CountingConnection if counts else Connection
 
-        def connection(told: Addresses | None = None) -> Connection:
-            return kind(service, told)
+        def connection(addresses: Addresses | None = None) -> Connection:
+            return kind(server, addresses)
 
         return connection
 
-    def _handler(self, lifespan: Lifespan) -> RequestHandler:
+    def _make_handler(self, lifespan: Lifespan) -> RequestHandler:
         config = self._config
         root_path, id_header = config.root_path, config.request_id_header
         if self._interface is Interface.ASGI:
             asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
             times = drain_times(config.kill_timeout, config.stream_timeout)
-            self._ender = CallDrainer(asgi, times, self._log)
+            self._call_drainer = CallDrainer(asgi, times, self._log)
             return asgi
         several = config.workers != 1 or config.max_workers is not None
         environ = EnvironBuilder(config.threads > 0, several, root_path, id_header)
-        basics = (self._app, self._line, self._log, environ)
+        basics = (self._app, self._channel, self._log, environ)
         if config.threads:
             return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
         return WsgiHandler(*basics)
 
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
-        tls = next((door.tls for door in self._doors if door.tls is not None), None)
+        tls = next((endpoint.tls for endpoint in self._endpoints if endpoint.tls is not None), None)
         if tls is not None:
             silence_undecodable_server_names()
             if self._config.tls_watch:
                 CertificateReloader(loop, tls, self._log).start()
 
-    def _most_connections(self) -> float:
-        """At a time; the app needs some descriptors, too."""
+    def _max_connections(self) -> float:
+        """Return how many connections the worker may have open at once."""
         return max(
             1, min(self._config.limit_connections or math.inf, descriptor_limit() - RESERVED)
         )
 
-    def _watch_wear(self, service: ServerState) -> None:
+    def _limit_requests(self, server: ServerState) -> None:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
-            most = self._config.max_requests + jitter
-            service.call_after_requests(
-                most, lambda: self._line.request_replacement(pluralize(most, "request"))
+            max_requests = self._config.max_requests + jitter
+            server.call_after_requests(
+                max_requests,
+                lambda: self._channel.request_replacement(pluralize(max_requests, "request")),
             )
 
-    def _watch(self, service: ServerState, watchdog: Watchdog) -> None:
-        watchdog.service = service
+    def _monitor(self, server: ServerState, watchdog: Watchdog) -> None:
+        watchdog.service = server
         if self._config.slow_log is not None:
             blocks = self._interface is Interface.WSGI and not self._config.threads
             slow = SlowLog(
                 self._config.slow_log, blocks, worker(), watchdog, self._log, self._log_access
             )
-            service.log_access = slow.log_request_end
-            slow.start(service)
+            server.log_access = slow.log_request_end
+            slow.start(server)
 
 
 def trusted_proxies(config: Config) -> TrustedProxies:
-    """The part of the settings that says whom to believe about clients."""
+    """Return the proxies that may name the client of a request (``--forwarded-allow``)."""
     trusted = Networks(config.forwarded_allow)
     return TrustedProxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
 
 
 def http_limits(config: Config) -> Limits:
-    """The part of the settings that HTTP needs."""
+    """Return the limits and timeouts of the HTTP layer, from the settings."""
     return Limits(
         line=config.limit_line,
         headers=config.limit_headers,

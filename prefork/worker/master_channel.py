@@ -1,4 +1,4 @@
-"""The worker's line to its master: words on the ready pipe, its title, its scoreboard row."""
+"""All that a worker tells its master: messages on the ready pipe, its title, its scoreboard row."""
 
 import math
 import time
@@ -10,7 +10,11 @@ from prefork.wire.ready import MessageKind, encode_message
 
 
 class MasterChannel:
-    """Held by the one worker that owns the pipe and the row."""
+    """The channel of the one worker that owns the pipe and the row.
+
+    ``timeout``: seconds that a call of the app may block (``--timeout``); None: any time.
+    ``on_ready``: called just before the worker reports that it is ready.
+    """
 
     def __init__(
         self,
@@ -30,14 +34,19 @@ class MasterChannel:
 
     @property
     def is_service_ending(self) -> bool:
-        """Whether the whole service ends; else somebody will take over, or has."""
+        """Whether the whole service ends. Otherwise other workers go on, or will replace this one.
+
+        A worker cannot tell a reload from a stop, so the master writes this into the row before it
+        signals. WebSockets are closed with 1012 (service restart) when another worker goes on, and
+        with 1001 (going away) when none does (RFC 6455 section 7.4.1).
+        """
         return bool(self.row.record[ENDS])
 
     def report_ready(self, shares: bool = False) -> None:
-        """The worker accepts connections, also those that siblings share. Its deadline counts from
-        its first beat on."""
+        """Report that the worker accepts connections; ``shares``: also those that siblings hand
+        off. Its deadline counts from its first heartbeat on. Later calls do nothing."""
         if not self.is_ready:
-            self._on_ready()  # a failure there is told as one to start
+            self._on_ready()  # an error there is reported as a failed start
             self.is_ready = True
             self.row.counts[SHARES] = shares
             self._set_title("ready")
@@ -45,48 +54,55 @@ class MasterChannel:
 
     @property
     def is_alone(self) -> bool:
-        """No sibling goes on with what it would share."""
+        """Whether no sibling takes connections from the handoff queue."""
         return not self.row.rows.has_other_sharing_worker(self.row.number)
 
     def report_failed(self, reason: str, code: int) -> None:
-        """It cannot serve; ``code`` tells who is at fault."""
+        """Report that the worker cannot serve. ``code``: the exit code, which says what is at
+        fault."""
         write_all(self._fd, encode_message(MessageKind.FAILED, reason, code))
 
     def report_draining(self) -> None:
-        """It was signalled, accepts no more, and drains."""
+        """Report that the worker was asked to stop, accepts no more, and drains."""
         self.row.counts[SHARES] = 0
         self._set_title("draining")
         write_all(self._fd, encode_message(MessageKind.LEAVING))
 
     def report_waiting(self, what: str) -> None:
-        """All is answered; only this keeps it."""
+        """Report that all requests are answered and the worker waits for ``what``."""
         self._set_title("waiting for its threads")
         write_all(self._fd, encode_message(MessageKind.LEAVING, what))
 
     def request_replacement(self, why: str) -> None:
-        """It wants a replacement, and serves on."""
+        """Ask for a replacement; the worker serves until the master stops it."""
         write_all(self._fd, encode_message(MessageKind.WORN, why))
 
     def report_stacks_logged(self, what: str) -> None:
-        """It was asked for its stacks, and they are in the log; in a thread of its own."""
+        """Report that the stacks of all threads are in the log; ``what``: what the worker was
+        doing. Called in the thread of the watchdog."""
         write_all(self._fd, encode_message(MessageKind.STUCK, what))
 
     def beat(self) -> None:
-        """The loop, or the call that blocks it from now on, gets the whole timeout."""
+        """Publish a heartbeat: the loop, or a call that blocks it from now on, gets the whole
+        timeout."""
         self._floats[BEAT] = now = time.monotonic()
         self._floats[DEADLINE] = now + self._timeout
 
     def beat_until(self, wait: float) -> None:
-        """The same, and the next beat comes within ``wait`` seconds."""
+        """Publish a heartbeat. The next one comes within ``wait`` seconds, and the timeout counts
+        from there."""
         self.beat()
         self._floats[DUE] = self._floats[BEAT] + wait
         self._floats[DEADLINE] += wait
 
     def count_timeout_from(self, since: float) -> None:
-        """The same, counted from ``since`` (monotonic)."""
+        """Set the deadline as if the last heartbeat had come at ``since`` (monotonic seconds)."""
         self._floats[DEADLINE] = since + self._timeout
 
     def schedule_next_beat(self, oldest: float, wait: float) -> None:
-        """The next beat comes within ``wait`` seconds; ``oldest``: when the request began that
-        has waited longest for its app (monotonic), which must not take longer than the timeout."""
+        """Set the deadline for the next heartbeat, which comes within ``wait`` seconds.
+
+        ``oldest``: when the request began that has waited longest for its app (monotonic). Its call
+        must not take longer than the timeout.
+        """
         self._floats[DEADLINE] = oldest + wait + self._timeout

@@ -1,9 +1,18 @@
-"""A worker that becomes a program in another language: what it finds, and the exec.
+"""Turn a worker into a program in another language, by exec.
 
-It finds the shared sockets from descriptor 3 on (sd_listen_fds(3)), behind them the one that it may
-say READY=1 to, /dev/null as its stdin, no other descriptors, default signals, a session of its own,
-and who it is in its environment. Our
-ready pipe closes at the exec; that is how the master knows that it went well.
+The program finds
+
+* the shared sockets from descriptor 3 on (sd_listen_fds(3)), and behind them a descriptor for
+  READY=1;
+* /dev/null as its stdin, and no other descriptors;
+* default signals, and a session of its own;
+* its slot, generation and name in the environment.
+
+The ready pipe closes at the exec, which tells the master that the exec worked.
+
+READY=1 may also be written to a descriptor, for programs that cannot send to a unix datagram socket
+(``NOTIFY_FD``, unix/notify.py). The shared sockets block, which they do not in Python workers
+(unix/listeners.py).
 """
 
 import errno
@@ -23,18 +32,20 @@ from prefork.unix.process import unblock_signals
 from prefork.worker.shutdown import GROUP_SIGNALS
 
 FIRST_FD = 3
+"""The first descriptor of the shared sockets (SD_LISTEN_FDS_START of sd_listen_fds(3))."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramPipes:
-    """What the master keeps for a program: where to say that it is ready, and its stderr."""
+    """What the master holds for a program: the address for READY=1, and the pipe of its stderr."""
 
     notify_socket: str
     stderr_fd: int
 
 
 def find_executable(command: Sequence[str], environ: MutableMapping[str, str]) -> str:
-    """The file that the command means, from here. Raises AppError."""
+    """Return the path of the executable that the command names, from this folder. Raises
+    AppError."""
     name = command[0]
     path = shutil.which(name, path=environ.get("PATH", os.defpath))
     if path is not None:
@@ -49,29 +60,29 @@ def find_executable(command: Sequence[str], environ: MutableMapping[str, str]) -
 
 
 def start_session() -> None:
-    """Leave the master's session and the terminal: signals that are meant for a whole group are the
-    master's business, and our own group can be signalled as one."""
+    """Start a new session without a terminal. A signal to the master's whole group does not reach
+    the program, and the program's own group can be signalled as one."""
     os.setsid()
 
 
 def duplicate_above_sockets(fd: int, sockets: int) -> int:
-    """A copy of ``fd`` beyond those that the program finds."""
+    """Return a copy of ``fd`` above the descriptors that the program will find."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + 1)
 
 
 def exec_program(
     command: Sequence[str],
     listeners: Iterable[Listener],
-    hatch: ProgramPipes,
+    pipes: ProgramPipes,
     stop_signal: str,
-    watchdog: float | None,
+    watchdog_timeout: float | None,
 ) -> NoReturn:
-    """Exec. Raises AppError."""
+    """Replace this process by the program. Raises AppError if the exec fails."""
     path = find_executable(command, os.environ)
     sockets = list(listeners)
-    _describe(sockets, hatch, watchdog)
-    _arrange([listener.socket.fileno() for listener in sockets], hatch)
-    _forget_signals(signal.Signals[stop_signal])
+    _set_variables(sockets, pipes, watchdog_timeout)
+    _arrange_descriptors([listener.socket.fileno() for listener in sockets], pipes)
+    _reset_signals(signal.Signals[stop_signal])
     try:
         os.execv(path, list(command))
     except OSError as error:
@@ -83,36 +94,40 @@ def exec_program(
         raise AppError(f"cannot run {path}: {reason}") from None
 
 
-def _describe(listeners: list[Listener], hatch: ProgramPipes, watchdog: float | None) -> None:
+def _set_variables(
+    listeners: list[Listener], pipes: ProgramPipes, watchdog_timeout: float | None
+) -> None:
     environ, pid = os.environ, str(os.getpid())
-    environ["NOTIFY_SOCKET"] = hatch.notify_socket
+    environ["NOTIFY_SOCKET"] = pipes.notify_socket
     environ["NOTIFY_FD"] = str(FIRST_FD + len(listeners))
     if listeners:
         environ["LISTEN_FDS"] = str(len(listeners))
         environ["LISTEN_PID"] = pid
-        environ["LISTEN_FDNAMES"] = ":".join(map(_name, listeners))
-    if watchdog is not None:
-        environ["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
+        environ["LISTEN_FDNAMES"] = ":".join(map(_socket_name, listeners))
+    if watchdog_timeout is not None:
+        environ["WATCHDOG_USEC"] = str(int(watchdog_timeout * 1_000_000))
         environ["WATCHDOG_PID"] = pid
 
 
-def _name(listener: Listener) -> str:
-    """No colon may be in it, so a port has to do."""
+def _socket_name(listener: Listener) -> str:
+    """Return the name of a socket for LISTEN_FDNAMES. No colon is allowed, so a port has to do."""
     if isinstance(listener.address, UnixAddress):
         return "unix-" + os.path.basename(listener.address.path).replace(":", "_")
     name = listener.socket.getsockname()
     return f"tcp-{name[1]}" if isinstance(name, tuple) else "unix"
 
 
-def _arrange(sockets: list[int], hatch: ProgramPipes) -> None:
-    """Sockets to 3, 4, …, then the way to the master; nothing beyond survives the exec."""
+def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
+    """Move the sockets to descriptors 3, 4, … and the notify socket behind them. No descriptor
+    beyond these survives the exec."""
+    # Copies first: the descriptors 3, 4, … may be sockets that are still to be moved.
     copies = [
         duplicate_above_sockets(fd, len(sockets))
-        for fd in (*sockets, connect_notify_socket(hatch.notify_socket))
+        for fd in (*sockets, connect_notify_socket(pipes.notify_socket))
     ]
     beyond = FIRST_FD + len(copies)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(hatch.stderr_fd, 2)
+    os.dup2(pipes.stderr_fd, 2)
     for place, copy in enumerate(copies, FIRST_FD):
         os.dup2(copy, place)
     for name in os.listdir("/proc/self/fd"):
@@ -120,11 +135,13 @@ def _arrange(sockets: list[int], hatch: ProgramPipes) -> None:
             if int(name) >= beyond:
                 os.set_inheritable(int(name), False)
         except OSError:
-            pass  # that was the folder itself
+            pass  # the descriptor of the listing itself
 
 
-def _forget_signals(stop_signal: signal.Signals) -> None:
-    """All as a program expects them. What came for the whole group before we left it is dropped."""
+def _reset_signals(stop_signal: signal.Signals) -> None:
+    """Reset all signals to their defaults. A signal that came for the whole group before this
+    process left it is dropped."""
+    # Ignoring a signal discards it if it is pending (POSIX, sigaction).
     for signum in set(GROUP_SIGNALS) - {stop_signal}:
         signal.signal(signum, signal.SIG_IGN)
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

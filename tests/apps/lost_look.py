@@ -1,7 +1,8 @@
-"""A WSGI app in whose worker the kernel says once what it may say, and what loses connections.
+"""A WSGI app in whose worker the kernel once gives an answer that could lose a connection.
 
-The epoll that a listener wakes reports a connection, and the queues, asked at once, do not. Every
-worker gets exactly these two answers once, for the first connection after ``armed`` is there.
+The epoll that a listener wakes reports a connection, and the queues, asked at once, do not. Each
+worker gets exactly these two answers once, for the first connection after the file ``armed``
+exists.
 """
 
 import os
@@ -13,18 +14,18 @@ from prefork.worker.accept import accept_events
 
 
 class Answers:
-    """Of this worker: which come next."""
+    """Which answers of the kernel come next in this worker."""
 
-    told = False
-    """The epoll has reported a connection, and the queues were not asked since."""
-    given = False
+    has_reported = False
+    """Whether the epoll has reported a connection and the queues were not asked since."""
+    has_lied = False
 
-    def of_queues(self, said: list[Any]) -> list[Any]:
-        """What the queues say."""
-        lies, self.told = self.told and not self.given and bool(said), False
+    def of_queues(self, reported: list[Any]) -> list[Any]:
+        """Return what the queues report: once nothing, although a connection waits."""
+        lies, self.has_reported = self.has_reported and not self.has_lied and bool(reported), False
         if not lies:
-            return said
-        self.given = True
+            return reported
+        self.has_lied = True
         with open("lied", "a") as file:
             file.write(f"{os.getpid()}\n")
         return []
@@ -34,7 +35,7 @@ ANSWERS = Answers()
 
 
 class Kernel:
-    """An epoll, or a poll, of the module ``select``. The first that is made is for wake-ups."""
+    """An epoll, or a poll, of the module ``select``. The first one made is for wakeups."""
 
     made = 0
 
@@ -47,12 +48,12 @@ class Kernel:
         return getattr(self._real, name)
 
     def poll(self, timeout: float) -> list[Any]:
-        """As the kernel says, but for once."""
-        said: list[Any] = self._real.poll(timeout)
+        """Return what the kernel reports, except once."""
+        reported: list[Any] = self._real.poll(timeout)
         if not self._wakes:
-            return ANSWERS.of_queues(said)
-        ANSWERS.told = bool(said) and os.path.exists("armed")
-        return said
+            return ANSWERS.of_queues(reported)
+        ANSWERS.has_reported = bool(reported) and os.path.exists("armed")
+        return reported
 
 
 accept_events.epoll = lambda: Kernel(select.epoll())  # type: ignore[assignment]
@@ -60,6 +61,6 @@ accept_events.poll = lambda: Kernel(select.poll())  # type: ignore[assignment]
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Tells its pid."""
+    """Answer with the worker's pid."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"%d" % os.getpid()]

@@ -1,4 +1,5 @@
-"""A headless Chromium, driven by its DevTools protocol: open a page, look, take a picture."""
+"""A headless Chromium, driven by its DevTools protocol: open a page, inspect it, take a
+screenshot."""
 
 import base64
 import json
@@ -25,10 +26,10 @@ _FLAGS = (
 
 
 class Page:
-    """One tab. ``events``: what Chromium has told about it so far."""
+    """One tab. ``events``: what Chromium has reported about it so far."""
 
-    def __init__(self, talk: ClientConnection) -> None:
-        self._talk = talk
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self._number = 0
         self._session = ""
         self.events: list[dict[str, Any]] = []
@@ -40,21 +41,21 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """A command of the protocol, and its result."""
+        """Send a command of the protocol and return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        self._talk.send(json.dumps(message))
+        self._connection.send(json.dumps(message))
         while True:
-            told = json.loads(self._talk.recv(3 * PATIENCE))
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                return told["result"]
-            self.events.append(told)
+            reply = json.loads(self._connection.recv(3 * PATIENCE))
+            if reply.get("id") == self._number:
+                assert "error" not in reply, reply
+                return reply["result"]
+            self.events.append(reply)
 
     def size(self, width: int, height: int, mobile: bool) -> None:
-        """As on such a screen."""
+        """Set the size of the screen."""
         scale = 2 if mobile else 1
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -65,53 +66,57 @@ class Page:
         )
 
     def open(self, url: str) -> None:
-        """Go there."""
+        """Open a URL."""
         assert "errorText" not in self.call("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression of JavaScript is on the page."""
-        told = self.call(
+        """Evaluate an expression of JavaScript on the page and return its value."""
+        reply = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     def wait(self, expression: str) -> Any:
-        """Until it is true."""
+        """Wait until an expression of JavaScript is true."""
         return wait_for(lambda: self.evaluate(expression), expression, 2 * PATIENCE)
 
     def text(self, selector: str) -> str:
-        """What the first such element says."""
+        """Return the text of the first element that matches ``selector``."""
         return str(self.evaluate(f"document.querySelector({selector!r}).innerText"))
 
     def console_errors(self) -> list[str]:
-        """Errors and warnings in the console, exceptions, and what was refused by policy."""
+        """Return errors and warnings of the console, exceptions, and what was refused by policy."""
         found = []
         for event in self.events:
-            told = event.get("params", {})
+            details = event.get("params", {})
             match event.get("method"):
                 case "Runtime.exceptionThrown":
-                    found.append(str(told["exceptionDetails"]))
-                case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
-                    found.append(str(told["entry"]))
-                case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
-                    found.append(str(told["args"]))
+                    found.append(str(details["exceptionDetails"]))
+                case "Log.entryAdded" if details["entry"]["level"] in ("error", "warning"):
+                    found.append(str(details["entry"]))
+                case "Runtime.consoleAPICalled" if details["type"] in (
+                    "error",
+                    "warning",
+                    "assert",
+                ):
+                    found.append(str(details["args"]))
         return found
 
     def requests(self) -> list[str]:
-        """The URLs of all that was asked of anybody."""
+        """Return the URLs of all requests of the page."""
         sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [str(event["params"]["request"]["url"]) for event in sent]
 
     def save_screenshot(self, path: Path) -> None:
-        """What is to be seen, as a PNG."""
-        told = self.call("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(told["data"]))
+        """Save a screenshot of the page as a PNG."""
+        reply = self.call("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(reply["data"]))
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """With an empty tab, and quiet towards everybody but us."""
+    """Run Chromium with an empty tab, without requests of its own."""
     assert CHROMIUM is not None
     process = subprocess.Popen(
         [CHROMIUM, f"--user-data-dir={profile}", *_FLAGS.split()],
@@ -121,15 +126,17 @@ def chromium(profile: Path) -> Iterator[Page]:
         start_new_session=True,
     )
     try:
-        place = profile / "DevToolsActivePort"
-        told = wait_for(
-            lambda: place.exists() and place.read_text().count("\n") and place.read_text(),
+        port_file = profile / "DevToolsActivePort"
+        lines = wait_for(
+            lambda: (
+                port_file.exists() and port_file.read_text().count("\n") and port_file.read_text()
+            ),
             "Chromium listens",
             3 * PATIENCE,
         )
-        port, path = str(told).split()
-        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as talk:
-            yield Page(talk)
+        port, path = str(lines).split()
+        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as connection:
+            yield Page(connection)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)

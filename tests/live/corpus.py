@@ -1,10 +1,10 @@
 """The corpus of raw requests in tests/corpus/http.
 
-A file is readable as it stands. What is sent is what is written; line ends and other unusual
-bytes are escapes (``\\r\\n``, ``\\x00``), the file's own line ends mean nothing. The first line
-says which status is due and why. In a valid file JSON follows after ``---``: a part of the account
-that the recorder app has to give; ``absent`` are fields that it must not have seen, and ``closes``
-says that the connection ends with the answer.
+A file is readable text, and its bytes are sent as written. Line ends and other unusual bytes are
+escapes (``\\r\\n``, ``\\x00``); the file's own line ends mean nothing. The first line says which
+status is expected and why. In a valid file JSON follows after ``---``: a part of the report that
+the recorder app has to give. In it ``absent`` lists fields that the app must not have seen, and
+``closes`` says that the connection ends with the response.
 """
 
 import json
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "corpus" / "http"
 
 @dataclass(frozen=True)
 class Case:
-    """One request."""
+    """One request of the corpus, with its expected status and report."""
 
     name: str
     status: int
@@ -27,7 +27,7 @@ class Case:
 
 
 def load_cases(kind: str) -> list[Case]:
-    """All of ``valid`` or ``invalid``."""
+    """Return all cases of the folder ``valid`` or ``invalid``."""
     return [_read(path) for path in sorted((FOLDER / kind).glob("*.http"))]
 
 

@@ -1,4 +1,4 @@
-"""Thousands of connections to one server, each a bare socket."""
+"""Thousands of connections to one server, each a plain socket."""
 
 import resource
 import socket
@@ -11,13 +11,13 @@ from tests.live.harness import PATIENCE, Server
 from tests.live.wire import get
 
 AT_ONCE = 500
-"""Fewer than wait in a queue of the default length."""
+"""Connections that are opened at once: fewer than the default backlog."""
 
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: test\r\nX: "
 
 
 def require_descriptors(count: int) -> None:
-    """Skip the test where a process may not have so many."""
+    """Raise the limit of descriptors to ``count``, or skip the test where that is not allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + 200:
         pytest.skip(f"the hard limit of descriptors is {hard}")
@@ -26,7 +26,8 @@ def require_descriptors(count: int) -> None:
 
 @contextmanager
 def connect_many(server: Server, size: int, request: bytes = b"") -> Iterator[list[socket.socket]]:
-    """So many connections; each has sent ``request`` and, if it was whole, has got its answer."""
+    """Open ``size`` connections. Each has sent ``request`` and has its response, or has sent an
+    unfinished head if ``request`` is empty."""
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         while len(sockets) < size:
@@ -45,7 +46,8 @@ def _connect(server: Server) -> socket.socket:
 
 
 def send_one_byte_each(sockets: list[socket.socket]) -> int:
-    """One byte more of each unfinished head; how many are still open."""
+    """Send one more byte of each unfinished head, and return how many connections are still
+    open."""
     for sock in list(sockets):
         try:
             sock.sendall(b"x")

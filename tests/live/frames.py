@@ -1,7 +1,8 @@
-"""A WebSocket client that speaks raw frames and reads strictly (RFC 6455 section 5).
+"""A WebSocket client that sends raw frames and reads strictly (RFC 6455 section 5).
 
-It can send what no library would: reserved bits, unknown opcodes, lengths that are too long, frames
-without a mask. What it reads must be framed as tersely as the RFC wants it.
+It can send what no library would: reserved bits, unknown opcodes, lengths that are longer than
+needed, frames without a mask. The frames that it reads must use the shortest form of the length, as
+the RFC wants it.
 """
 
 import struct
@@ -14,7 +15,7 @@ CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-"""The key of RFC 6455 section 1.3, and what answers it."""
+"""The key of RFC 6455 section 1.3, and the answer to it."""
 
 HANDSHAKE = (
     "Connection: Upgrade",
@@ -24,7 +25,7 @@ HANDSHAKE = (
 )
 
 COMPRESSED = 0b100
-"""RSV1, when the handshake agreed on RFC 7692."""
+"""The bit RSV1, which marks a compressed message when the handshake agreed on RFC 7692."""
 
 _MASK = b"\x37\xfa\x21\x3d"
 
@@ -39,7 +40,7 @@ class Frame:
     reserved: int = 0
 
     def encode(self, mask: bytes = _MASK) -> bytes:
-        """As a client sends it; without a mask as it must not."""
+        """Return the bytes of the frame as a client sends it; without a mask it is invalid."""
         first = self.fin << 7 | self.reserved << 4 | self.opcode
         size, masked = len(self.payload), 0x80 if mask else 0
         if size < 126:
@@ -52,40 +53,40 @@ class Frame:
 
 
 def xor(data: bytes, mask: bytes) -> bytes:
-    """Masking, which undoes itself (RFC 6455 section 5.3)."""
+    """Mask or unmask data (RFC 6455 section 5.3)."""
     long = (mask * (len(data) // 4 + 1))[: len(data)]
     return (int.from_bytes(data) ^ int.from_bytes(long)).to_bytes(len(data))
 
 
 def close_frame(code: int | None = None, reason: bytes = b"") -> Frame:
-    """A close, with a code or without."""
+    """Return a close frame, with a code or without."""
     return Frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason)
 
 
 class WebSocketConnection(RawConnection):
-    """A connection that was upgraded, or is to be."""
+    """A connection that was upgraded to WebSocket, or will be."""
 
     compresses = False
 
     def request_handshake(self, target: str, *fields: str) -> Answer:
-        """A handshake, and the head of the answer."""
+        """Send a handshake and return the head of the response."""
         self.send(get(target, *HANDSHAKE, *fields))
         return self.head()
 
     def send_frames(self, *frames: Frame) -> "WebSocketConnection":
-        """All at once."""
+        """Send all frames in one call."""
         self.send(*(frame.encode() for frame in frames))
         return self
 
     def send_frames_in_pieces(self, size: int, *frames: Frame) -> "WebSocketConnection":
-        """So many bytes at a time."""
+        """Send the frames in pieces of ``size`` bytes."""
         data = b"".join(frame.encode() for frame in frames)
         for start in range(0, len(data), size):
             self.send(data[start : start + size])
         return self
 
     def read_frame(self) -> Frame:
-        """The next frame. Raises CutOffError."""
+        """Read the next frame. Raises CutOffError."""
         first, size = self.read_exactly(2)
         assert size < 128, "a server must not mask"
         if size == 126:
@@ -104,8 +105,8 @@ class WebSocketConnection(RawConnection):
         return frame
 
     def read_close(self) -> tuple[int | None, bytes]:
-        """Code and reason of the close that must be the next frame, but for pings: on a busy
-        machine one may be due first."""
+        """Read a close frame and return its code and reason. Only pings may come before it: on a
+        busy machine one may be due first."""
         frame = self.read_frame()
         while frame.opcode == PING:
             frame = self.read_frame()
@@ -115,13 +116,14 @@ class WebSocketConnection(RawConnection):
         return struct.unpack("!H", frame.payload[:2])[0], frame.payload[2:]
 
     def is_closed_with(self, code: int) -> bool:
-        """Whether the server closes with this code, and then ends the connection by itself."""
+        """Return whether the server closes with this code and then ends the connection by
+        itself."""
         assert self.read_close()[0] == code
         return self.ends_cleanly()
 
 
 def connect_websocket(server: Server, target: str = "/echo", *fields: str) -> WebSocketConnection:
-    """An open one."""
+    """Return an open WebSocket connection."""
     wire = WebSocketConnection(tcp(server).socket)
     answer = wire.request_handshake(target, *fields)
     assert (answer.status, answer.get("sec-websocket-accept")) == (101, ACCEPT), answer

@@ -1,8 +1,8 @@
-"""Run the real command as a child process and talk to it over real sockets.
+"""Run the real ``prefork`` command as a child process and talk to it over real sockets.
 
-A Server is started with ``-b 127.0.0.1:0``; its port and everything else that it does is read from
-its log, line by line, as it is written. ``wait_for`` waits for an event with a deadline; nothing
-here sleeps for a fixed time, and nothing is left running.
+A Server listens on ``127.0.0.1:0``. Its port, and everything else that it does, is read from its
+log, line by line, as it is written. ``wait_for`` waits for an event with a deadline. No function
+here sleeps for a fixed time, and no process outlives its test.
 """
 
 import atexit
@@ -26,31 +26,33 @@ import psutil
 
 T = TypeVar("T")
 APPS = Path(__file__).parent.parent / "apps"
-"""The folder of the apps that tests serve; for --pythonpath."""
+"""The folder of the apps that tests serve, for --pythonpath."""
 
 HOME = tempfile.mkdtemp(prefix="prefork-home-")
-"""Where the masters of these tests are listed, instead of at the user's."""
+"""The registry folder of the masters of these tests, instead of the user's."""
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 PATIENCE = 60.0
-"""Seconds after which a thing that should have happened has not. A machine that is busy with other
-work needs more than twenty of them for some; only failures last as long."""
+"""Seconds after which an expected event counts as missing. A machine that is busy with other work
+needs more than twenty of them for some events; only failures take all of them."""
 
 
 def wait_for(happened: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
-    """Ask until the answer is true; fail with ``what`` when it is not in time."""
+    """Call ``happened`` until its result is true, and return that. Raises AssertionError with
+    ``what`` after ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while True:
         if answer := happened():
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:.0f} s: {what}")
-        # A yield of the processor between two looks at an outside state, not a wait for it.
+        # This yields the processor between two looks at a state outside of this process; it does
+        # not wait for time to pass.
         time.sleep(0.005)
 
 
 class Server:
-    """A prefork that runs in the foreground."""
+    """A prefork master that runs in the foreground."""
 
     def __init__(
         self,
@@ -93,11 +95,11 @@ class Server:
 
     @property
     def log(self) -> str:
-        """All that was logged so far."""
+        """Everything that was logged so far."""
         return "\n".join(self.lines)
 
     def wait_log(self, pattern: str, count: int = 1, patience: float = PATIENCE) -> re.Match[str]:
-        """The ``count``-th line that matches ``pattern``, when it comes."""
+        """Wait for the ``count``-th line that matches ``pattern``, and return its match."""
         found: list[re.Match[str]] = []
 
         def there() -> bool:
@@ -112,17 +114,17 @@ class Server:
         return found[count - 1]
 
     def ready(self, workers: int = 1) -> "Server":
-        """Wait until so many workers are ready."""
+        """Wait until ``workers`` workers are ready."""
         self.wait_log(r"worker \d+ .*ready in", workers)
         return self
 
     @property
     def port(self) -> int:
-        """Of the first TCP listener."""
+        """The port of the first TCP listener."""
         return int(self.wait_log(r"listening on [^ ]*?:(\d+)")[1])
 
     def workers(self) -> list[psutil.Process]:
-        """The live worker processes."""
+        """Return the live worker processes."""
         try:
             children = psutil.Process(self.pid).children()
             return [c for c in children if c.status() != psutil.STATUS_ZOMBIE]
@@ -130,7 +132,7 @@ class Server:
             return []
 
     def titles(self) -> list[str]:
-        """The workers' process titles, by slot."""
+        """Return the process titles of the workers, by slot."""
         found = []
         for worker in self.workers():
             try:
@@ -140,7 +142,7 @@ class Server:
         return sorted(found)
 
     def wait_all_ready(self, workers: int, generation: int) -> None:
-        """Wait until there are so many workers, all ready, of that generation, and no others."""
+        """Wait until there are exactly ``workers`` workers, all ready and of this generation."""
 
         def settled() -> bool:
             ready = [re.fullmatch(r".*worker (\d+) .* ready gen (\d+)", t) for t in self.titles()]
@@ -150,28 +152,28 @@ class Server:
         wait_for(settled, f"{workers} workers of generation {generation}")
 
     def wait_title(self, pattern: str) -> str:
-        """The master's title, when it matches."""
+        """Wait until the master's title matches ``pattern``, and return the title."""
         wait_for(lambda: re.search(pattern, self.title()), f"title {pattern!r}")
         return self.title()
 
     def count(self, pattern: str) -> int:
-        """How many lines of the log match so far."""
+        """Return how many lines of the log match ``pattern`` so far."""
         return sum(re.search(pattern, line) is not None for line in self.lines)
 
     def title(self) -> str:
-        """The master's process title."""
+        """Return the process title of the master."""
         return " ".join(psutil.Process(self.pid).cmdline()).rstrip()
 
     def send(self, signum: int) -> None:
-        """Signal the master."""
+        """Send a signal to the master."""
         os.kill(self.pid, signum)
 
     def send_group(self, signum: int) -> None:
-        """Signal the master and all workers, as a terminal does."""
+        """Send a signal to the master and all workers, as a terminal does."""
         os.killpg(self.pid, signum)
 
     def is_gone(self) -> bool:
-        """Whether nothing of it is left: no worker, no helper. Only after ``wait_exit``."""
+        """Return whether no process of its group is left. Only valid after ``wait_exit``."""
         try:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
@@ -179,7 +181,7 @@ class Server:
         return False
 
     def get(self, path: str = "/", timeout: float = PATIENCE) -> tuple[int, bytes]:
-        """One request on a connection of its own: status and body."""
+        """Send one GET request on a connection of its own and return status and body."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             client.request("GET", path)
@@ -189,22 +191,22 @@ class Server:
             client.close()
 
     def connect(self) -> socket.socket:
-        """A raw connection."""
+        """Return a new TCP connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def wait_exit(self, patience: float = PATIENCE) -> int:
-        """The exit code of the master, once it is over and its log is read."""
+        """Wait for the end of the master and of its log, and return the exit code."""
         code = self.process.wait(patience)
         self._reader.join(patience)
         return code
 
     def stop(self) -> int:
-        """TERM, and the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.send(signal.SIGTERM)
         return self.wait_exit()
 
     def destroy(self) -> None:
-        """Leave nothing of it running, whatever happened. It leads its own process group."""
+        """Kill every process of its group. The master leads a group of its own."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -226,7 +228,7 @@ def serving(
     pass_fds: Sequence[int] = (),
     stdout: IO[bytes] | None = None,
 ) -> Iterator[Server]:
-    """A server on a port of its own with ``workers`` ready workers, destroyed at the end."""
+    """Run a server on a port of its own, wait for its ``workers``, and kill it at the end."""
     words = ["-b", "127.0.0.1:0", "-w", str(workers), *arguments, app]
     server = Server(*words, cwd=cwd, env=env, prefix=prefix, pass_fds=pass_fds, stdout=stdout)
     try:
@@ -243,7 +245,8 @@ def command(
     pass_fds: Sequence[int] = (),
     patience: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a prefork that is to end by itself. Whatever it leaves in its group is destroyed."""
+    """Run a prefork command that ends by itself. Processes that it leaves in its group are
+    killed."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "prefork", *arguments],
@@ -270,7 +273,7 @@ def command(
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
-    """A folder that other users may read and enter, which pytest's own are not."""
+    """Make a folder that other users may read and enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -1,4 +1,5 @@
-"""Requests that a test holds in flight, and knows to be there, without waiting for time to pass."""
+"""Requests that a test holds in flight, and knows to be in flight, without waiting for time to
+pass."""
 
 import os
 import select
@@ -10,7 +11,8 @@ from tests.live.harness import PATIENCE, wait_for
 
 
 class Gate:
-    """A fifo that an app reads to its end: the app waits in it, and the test can tell that."""
+    """A fifo that an app reads to its end. The app blocks in it, and the test can tell that it
+    does."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -18,32 +20,33 @@ class Gate:
         os.mkfifo(path)
 
     def wait_entered(self) -> None:
-        """Somebody stands in the gate, and stays there until it is opened."""
+        """Wait until an app blocks in the gate. It stays there until the gate is opened."""
 
         def entered() -> bool:
             try:
                 self._fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
-                return False  # ENXIO: nobody reads
+                return False  # ENXIO: no process reads
             return True
 
-        wait_for(entered, "somebody waits in the gate")
+        wait_for(entered, "an app blocks in the gate")
 
     def open(self) -> None:
-        """Let go whoever stands in it; the next one waits again."""
+        """Let the app go on that blocks in the gate; the next one blocks again."""
         os.close(self._fd)
         self._fd = -1
 
 
 def send_request(port: int, path: str = "/", extra: str = "") -> socket.socket:
-    """Send a request, and do not wait for the answer."""
+    """Send a GET request and return its connection without waiting for the response."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n{extra}\r\n".encode())
     return connection
 
 
 def read_response(connection: socket.socket, close: bool = True) -> tuple[int, bytes]:
-    """The answer: status and body. Raises what the connection raises when there is none."""
+    """Read a response and return its status and body. Raises what the connection raises when there
+    is none."""
     try:
         response = HTTPResponse(connection)
         response.begin()
@@ -54,7 +57,7 @@ def read_response(connection: socket.socket, close: bool = True) -> tuple[int, b
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the server closed it; nothing else may have come."""
+    """Return whether the server has closed the connection without sending another byte."""
     readable, _, _ = select.select([connection], [], [], 0)
     try:
         return bool(readable) and connection.recv(1) == b""

@@ -1,4 +1,4 @@
-"""A registry of its own for a test, and the command as a user types it."""
+"""A registry of its own for a test, and the ``prefork`` command as a user types it."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def app(environ, start_response):
 
 
 class Home:
-    """A home, and a folder of apps to start in it."""
+    """A registry folder, and a folder of apps to start in it."""
 
     def __init__(self, path: Path) -> None:
         self.folder = path / "apps"
@@ -30,13 +30,16 @@ class Home:
         self.write("web.py", APP.format(text="one"))
 
     def write(self, name: str, text: str) -> None:
+        """Write a file into the folder of apps."""
         (self.folder / name).write_text(text)
 
     def environ(self) -> dict[str, str]:
+        """Return the environment of commands: this registry, and no other PREFORK variable."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
         return {**clean, "PREFORK_HOME": str(self.home), "PWD": str(self.folder)}
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; ``environ``: further variables."""
         return subprocess.run(
             [sys.executable, "-m", "prefork", *words],
             cwd=self.folder,
@@ -49,32 +52,36 @@ class Home:
         )
 
     def output(self, *words: str) -> bytes:
-        """What a verb that succeeds writes into a pipe."""
+        """Run a command that succeeds and return what it writes into a pipe."""
         command = [sys.executable, "-m", "prefork", *words]
         environ = self.environ()
         return subprocess.check_output(command, cwd=self.folder, env=environ, timeout=PATIENCE)
 
     def run_ok(self, *words: str) -> str:
+        """Run a command that succeeds and return its stdout."""
         done = self.run(*words)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
     def run_failing(self, code: int, *words: str) -> str:
+        """Run a command that fails with ``code`` and return its stderr."""
         done = self.run(*words)
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stderr
 
     def start(self, name: str = "web", *options: str) -> None:
+        """Start the app ``web:app`` under a name, on a port of its own."""
         self.run_ok("start", "-b", "127.0.0.1:0", "--name", name, *options, "web:app")
 
     def app(self, name: str = "web") -> dict[str, Any]:
+        """Return what the client reports about an app."""
         (found,) = [app for app in self.client.apps() if app["name"] == name]
         return found
 
 
 @contextmanager
 def temporary_home(path: Path) -> Iterator[Home]:
-    """Whatever still runs in it at the end is ended."""
+    """Make a Home, and stop all apps that still run in it at the end."""
     made = Home(path)
     try:
         yield made
@@ -84,6 +91,7 @@ def temporary_home(path: Path) -> Iterator[Home]:
 
 
 def fetch(app: dict[str, Any]) -> bytes:
+    """Return the body of a GET request to the first listener of an app."""
     with urllib.request.urlopen(f"http://{app['listening'][0]}/", timeout=PATIENCE) as answer:
         content: bytes = answer.read()
     return content

@@ -1,16 +1,16 @@
 """Clients that keep a server busy, in a process of their own.
 
-A process of their own, because a test that shares its interpreter with the clients would measure
-its own pauses. Two kinds: *keep* clients stay on one connection until the server says
-``Connection: close``, *fresh* clients connect anew for each request. Every response has to be
-whole, 200, and of one version from one worker; all else is a failure, and nothing is retried. Only
-a connection that was closed while nothing was asked on it is opened again, as HTTP wants it
-(RFC 9112 section 9.3.1).
+A test that shared its interpreter with the clients would measure its own pauses. There are two
+kinds of clients: *keep* clients stay on one connection until the server says ``Connection: close``,
+*fresh* clients connect anew for each request. Each response has to be complete, to have status 200,
+and to come from one version of the app and one worker. Everything else is a failure, and no request
+is repeated. Only a connection that was closed while no request was on it is opened again, as HTTP
+wants it (RFC 9112 section 9.3.1).
 
-The parent tells the clients which phase of the test has begun; a request belongs to the phase that
-it began in. So "from now on only the new version" is a question about one phase.
+The parent tells the clients which phase of the test has begun. A request belongs to the phase in
+which it began, so "only the new version from now on" is a question about one phase.
 
-The app is to answer with ``BODY_WORDS`` times its version and its pid, see ``sources.py``.
+The app has to answer with its version and its pid, ``BODY_WORDS`` times (``sources.py``).
 """
 
 import argparse
@@ -38,8 +38,9 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Phase:
-    """What the clients saw of requests that began in it. ``slowest``: seconds from the beginning
-    of a request, connecting included, to its end. ``gap``: longest time without any answer."""
+    """What the clients saw of requests that began in a phase. ``slowest``: seconds from the
+    beginning of a request, connecting included, to its end. ``gap``: longest time in seconds
+    without a response."""
 
     name: str
     requests: int = 0
@@ -50,7 +51,8 @@ class Phase:
 
 @dataclass
 class Failure:
-    """A request that was not answered as it should. ``pid``: who served this connection before."""
+    """A request that was not answered as it should be. ``pid``: the worker that served the
+    connection before."""
 
     kind: str
     what: str
@@ -62,18 +64,18 @@ class Failure:
 
 @dataclass
 class Report:
-    """All of it. Times are monotonic, which is one clock for all processes."""
+    """All phases and failures. Times are monotonic, which is one clock for all processes."""
 
     phases: list[Phase]
     failures: list[Failure]
 
     def phase(self, name: str) -> Phase:
-        """The phase of that name."""
+        """Return the phase of this name."""
         return next(phase for phase in self.phases if phase.name == name)
 
     @property
     def requests(self) -> int:
-        """How many were answered well."""
+        """How many requests were answered well."""
         return sum(phase.requests for phase in self.phases)
 
     def __str__(self) -> str:
@@ -87,7 +89,7 @@ class Report:
 
 
 class LoadGenerator:
-    """The parent's handle on the process with the clients."""
+    """The parent's handle of the process with the clients."""
 
     def __init__(self, port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
         words = [str(word) for word in (port, keep, fresh, pause, ca)]
@@ -111,20 +113,20 @@ class LoadGenerator:
         return dict(json.loads(answer))
 
     def begin_phase(self, phase: str) -> None:
-        """From now on requests belong to ``phase``."""
+        """Begin a phase: requests belong to it from now on."""
         self._ask("mark", phase)
 
     def wait_served(self, count: int) -> None:
-        """Wait until so many more requests were answered, or failed."""
+        """Wait until ``count`` more requests were answered, or failed."""
         self._ask("served", count)
 
     def run_phase(self, phase: str, count: int) -> None:
-        """A phase of so many requests."""
+        """Begin a phase and wait for ``count`` requests."""
         self.begin_phase(phase)
         self.wait_served(count)
 
     def stop(self) -> Report:
-        """Let every client finish its request, and leave."""
+        """Let each client finish its request and leave, and return the report."""
         if self._report is None:
             raw = self._ask("stop")
             self._process.wait(REQUEST_TIMEOUT)
@@ -133,7 +135,7 @@ class LoadGenerator:
         return self._report
 
     def destroy(self) -> None:
-        """Leave nothing of it running."""
+        """Kill the process of the clients."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -148,7 +150,7 @@ class LoadGenerator:
 def client_load(
     port: int, keep: int = 32, fresh: int = 32, pause: float = 0.04, ca: str = ""
 ) -> Iterator[LoadGenerator]:
-    """Clients at work; each rests between two requests, ``pause`` seconds on average.
+    """Run clients; each pauses between two requests, for ``pause`` seconds on average.
 
     ``ca``: a file with the authority that they trust; with it they speak TLS.
     """
@@ -194,7 +196,7 @@ class _Clients:
         self.leaving = True
 
     async def ask(self, kind: str, pid: int, exchange: Callable[[], Awaitable[int]]) -> int:
-        """One request, booked; the pid that answered, 0 when it failed."""
+        """Do one request and record it. Return the pid that answered, or 0 when it failed."""
         phase, began = self.phases[-1], time.monotonic()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
@@ -265,7 +267,8 @@ class _Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name))
 
     def was_closed(self) -> bool:
-        """Whether the server closed it, asked of the kernel: the loop may not have looked yet."""
+        """Return whether the server has closed the connection. The kernel is asked, since the loop
+        may not have looked yet."""
         poll = select.poll()
         poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
@@ -300,7 +303,7 @@ async def _run(port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
     await clients.serve_parent(reader)
     await asyncio.gather(*tasks)
     print(json.dumps(asdict(Report(clients.phases, clients.failures))), flush=True)
-    # Whatever still lingers in closing connections is of no interest.
+    # What remains in closing connections does not matter.
     os._exit(0)
 
 

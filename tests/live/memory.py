@@ -1,11 +1,12 @@
-"""How much memory a process has, as the kernel counts it."""
+"""How much memory a process uses, as the kernel counts it."""
 
 import re
 from pathlib import Path
 
 
 class PeakMemory:
-    """The most that it has had, from this object's making on: no peak is missed."""
+    """The peak memory of a process since this object was made. The kernel keeps the peak, so none
+    is missed."""
 
     def __init__(self, pid: int) -> None:
         self._process = Path(f"/proc/{pid}")
@@ -14,7 +15,7 @@ class PeakMemory:
         self._idle = self._read("VmRSS")
 
     def grown(self) -> int:
-        """Bytes by which the peak exceeds the beginning."""
+        """Return the bytes by which the peak exceeds the memory at the beginning."""
         return self._read("VmHWM") - self._idle
 
     def _read(self, field: str) -> int:
@@ -24,6 +25,6 @@ class PeakMemory:
 
 
 def private_bytes(pid: int) -> int:
-    """Bytes that it shares with nobody."""
+    """Return the bytes that a process shares with no other one."""
     maps = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(size) * 1024 for size in re.findall(r"Private_\w+:\s+(\d+) kB", maps))

@@ -1,4 +1,4 @@
-"""Clients that speak TLS, raw like wire.py's: what ends without a farewell is noticed."""
+"""TLS clients, raw like those of wire.py: an end without close_notify is noticed."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.live.wire import CutOffError, RawConnection, get, tcp
 def serving_tls(
     kind: str, folder: Path, keys: Keyring, *arguments: str
 ) -> AbstractContextManager[Server]:
-    """The app of this kind, with TLS on the first port and without on the second."""
+    """Serve the app of this kind, with TLS on the first port and without on the second."""
     return serving_app(
         kind,
         folder,
@@ -31,7 +31,7 @@ def serving_tls(
 def connect_tls(
     server: Server, context: ssl.SSLContext, name: str | None = "site.test", buffer: int = 0
 ) -> RawConnection:
-    """Connect and shake hands."""
+    """Connect and do the TLS handshake."""
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     wire = tcp(server, buffer)
     try:
@@ -51,7 +51,8 @@ def connect_plain(server: Server) -> RawConnection:
 
 
 def is_refused(server: Server, context: ssl.SSLContext) -> bool:
-    """A client of TLS 1.3 may learn of it only when it reads."""
+    """Return whether the server refuses the client. A TLS 1.3 client may learn it only when it
+    reads."""
     try:
         with connect_tls(server, context) as wire:
             wire.send(get("/hello")).answer()
@@ -61,11 +62,11 @@ def is_refused(server: Server, context: ssl.SSLContext) -> bool:
 
 
 def read_dump(wire: RawConnection) -> dict[str, Any]:
-    """What the app is told."""
-    told: dict[str, Any] = json.loads(wire.send(get("/dump")).answer().body)
-    return told
+    """Return what the app was told of the request."""
+    report: dict[str, Any] = json.loads(wire.send(get("/dump")).answer().body)
+    return report
 
 
 def has_clean_log(server: Server) -> bool:
-    """Whether nothing was printed that is no line of the log."""
+    """Return whether the output has log lines only, and no traceback."""
     return not re.search("Traceback|Exception ignored|eof_received", server.log)

@@ -1,8 +1,8 @@
-"""Sources of small apps that tests write into their own folder, where a reload finds them.
+"""Source code of small apps that tests write into a folder of their own, where a reload finds it.
 
 ``GET /`` is answered with the app's version and the worker's pid, over and over, as the clients of
-``load.py`` expect it. ``GET /name`` is answered by the module's function of that name, which a test
-adds: that is how an app comes to hang, to exit, or to wait in a Gate.
+``load.py`` expect it. ``GET /name`` is answered by the module's function of that name, which
+a test adds: that is how an app comes to hang, to exit, or to block in a Gate.
 """
 
 from pathlib import Path
@@ -39,7 +39,7 @@ def hold():
     open("gate").read()
     return b"held"
 """
-"""``GET /hold`` waits in the Gate called ``gate``."""
+"""``GET /hold`` blocks in the Gate called ``gate``."""
 
 ASYNC_HOLD = """
 import asyncio
@@ -50,6 +50,7 @@ async def hold():
 
 
 def write_version(folder: Path, version: int, interface: str = "wsgi", code: str = "") -> None:
-    """``app.py`` that answers with its version and its pid. ``code``: more for the module."""
+    """Write an ``app.py`` that answers with its version and its pid. ``code``: more source for the
+    module."""
     end = {"wsgi": _WSGI, "asgi": _ASGI}[interface]
     (folder / "app.py").write_text(_COMMON.format(version=version, code=code) + end)

@@ -1,4 +1,4 @@
-"""New connections go to the worker with the least to do, for every interface."""
+"""New connections go to the worker with the least load, for every interface."""
 
 import os
 import signal
@@ -17,7 +17,8 @@ WORKERS = 4
 QUICK = get("/", "Connection: close")
 SLOW = get("/0.8", "Connection: close")
 FAIR = (f"--pythonpath={APPS}", "--accept-guard=5s")
-"""Not even on a machine that is busy with other tests anybody helps out."""
+"""With this guard no worker helps out early, not even on a machine that is busy with other tests.
+"""
 
 
 WAYS = ("streams", "protocols", "accepts", "in_asyncio", "in_uvloop")
@@ -33,15 +34,16 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
 
 
 def answered(wire: RawConnection) -> bytes:
-    """The answer, and the end of the connection: an event loop closes it a moment after it wrote,
-    and counts it until then."""
+    """Read the body of a response and the end of the connection: an event loop closes it a moment
+    after it wrote, and counts it until then."""
     body = wire.answer().body
     assert wire.ends_cleanly()
     return body
 
 
 def burst(server: Server, size: int, request: bytes) -> Counter[bytes]:
-    """So many connections at once, each with a request; who answered how many."""
+    """Open ``size`` connections at once, each with a request, and return how many each worker
+    answered."""
     with ExitStack() as all_of_them:
         wires: list[RawConnection] = []
         for _ in range(size):
@@ -50,7 +52,7 @@ def burst(server: Server, size: int, request: bytes) -> Counter[bytes]:
         return Counter(map(answered, wires))
 
 
-def test_one_connection_after_the_other_goes_round(server: Server) -> None:
+def test_successive_connections_go_to_each_worker_in_turn(server: Server) -> None:
     shares = Counter(burst(server, 1, QUICK).popitem()[0] for _ in range(200))
     assert sorted(shares.values()) == pytest.approx([50] * WORKERS, abs=2)
 
@@ -70,12 +72,14 @@ def test_connections_that_stay_open_are_spread(tmp_path: Path) -> None:
             wires.append(all_of_them.enter_context(tcp(server)))
             wires[-1].send(get("/0.01"))
         shares = Counter(wire.answer().body for wire in wires)
-        # Requests come first: who has none right now may take one more than its share.
+        # Requests count first: a worker without any may accept one more connection than its share.
         assert sorted(shares.values()) == pytest.approx([8] * WORKERS, abs=4)
 
 
 @pytest.mark.parametrize("app", ["fair:wsgi", "fair:asgi", "fair:main", "fair_loops:streams"])
-def test_who_was_stopped_while_idle_starves_nobody(tmp_path: Path, app: str) -> None:
+def test_a_worker_that_was_stopped_while_idle_delays_no_connection(
+    tmp_path: Path, app: str
+) -> None:
     with serving(tmp_path, app, f"--pythonpath={APPS}", workers=WORKERS) as server:
         victim = int(ask(server, QUICK).body)
         os.kill(victim, signal.SIGSTOP)
@@ -84,11 +88,11 @@ def test_who_was_stopped_while_idle_starves_nobody(tmp_path: Path, app: str) -> 
             assert victim not in answered
         finally:
             os.kill(victim, signal.SIGCONT)
-        wait_for(lambda: int(ask(server, QUICK).body) == victim, "it takes its turns again")
+        wait_for(lambda: int(ask(server, QUICK).body) == victim, "the worker accepts again")
 
 
-def test_whoever_is_at_its_limit_takes_no_more(tmp_path: Path) -> None:
-    """The third waits in the queue until one of the two is answered."""
+def test_a_worker_at_its_limit_accepts_no_more(tmp_path: Path) -> None:
+    """The third request waits in the queue until one of the two is answered."""
     options = ("--accept-limit=1", f"--pythonpath={APPS}")
     with (
         serving(tmp_path, "fair:asgi", *options, workers=2) as server,
@@ -108,7 +112,7 @@ def test_without_fairness_connections_are_answered_all_the_same(tmp_path: Path) 
         assert burst(server, 16, QUICK).total() == 16
 
 
-def test_with_rebalance_clients_move_on_to_a_worker_that_was_born_later(tmp_path: Path) -> None:
+def test_with_rebalance_clients_move_on_to_a_worker_that_started_later(tmp_path: Path) -> None:
     with (
         serving(tmp_path, "fair:wsgi", "--rebalance", f"--pythonpath={APPS}") as server,
         ExitStack() as all_of_them,
@@ -119,7 +123,8 @@ def test_with_rebalance_clients_move_on_to_a_worker_that_was_born_later(tmp_path
         server.ready(2)
 
         def both_have_some() -> bool:
-            """All ask at once; who is sent away comes back."""
+            """Send a request on all connections at once; a client whose connection is closed
+            connects again."""
             for wire in wires:
                 wire.send(get("/0.01"))
             answers = [wire.answer() for wire in wires]

@@ -1,6 +1,5 @@
-"""Requests know nothing of each other: neither context variables nor anything else that an app may
-change is passed on from one to the next.
-"""
+"""Requests are isolated from each other: neither context variables nor anything else that an app
+may change passes from one to the next."""
 
 import json
 from contextlib import AbstractContextManager
@@ -54,7 +53,7 @@ def test_a_request_that_comes_while_another_waits_finds_no_variable_of_it(tmp_pa
         wire.send(get(f"/waits{gate}"))
         wait_for(gate.with_suffix(".begun").exists, "the app has the request")
         wire.send(get("/plain"))
-        # By the time this is answered, the worker has read what was sent before.
+        # When this is answered, the worker has read what was sent before.
         other.send(get("/plain")).answer()
         gate.touch()
         assert wire.answer().body == b"nothing"
@@ -64,8 +63,8 @@ def test_a_request_that_comes_while_another_waits_finds_no_variable_of_it(tmp_pa
 def test_a_client_that_is_accepted_when_a_request_ends_finds_no_variable_of_it(
     tmp_path: Path,
 ) -> None:
-    """The worker takes the next connection from within the end of the request that was in its
-    way, and all requests of that connection run in what its transport was made in."""
+    """The worker accepts the next connection from within the end of the request that was in its
+    way. All requests of that connection run in the context in which its transport was made."""
     gate = tmp_path / "gate"
     with isolated("asgi", tmp_path, "--accept-limit", "1") as server, tcp(server) as wire:
         wire.send(get(f"/waits{gate}"))

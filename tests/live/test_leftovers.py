@@ -1,4 +1,4 @@
-"""Threads and other work that an app leaves behind: what a worker waits for at its end."""
+"""Threads and other background work of an app: what a worker waits for at its end."""
 
 import signal
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ KINDS = {
     "lifespan": ("leftovers:asgi_with_lifespan",),
 }
 every_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lifespan"])
-WAITS = r"worker 0 answered all, and waits up to the kill timeout \(\d+s\) for: "
+WAITS = r"worker 0 answered all requests and waits up to the kill timeout \(\d+s\) for: "
 
 
 @pytest.fixture
@@ -46,10 +46,11 @@ def done(folder: Path) -> list[str]:
 
 @every_kind
 @pytest.mark.parametrize("what", ["thread", "timer", "executor", "busy"])
-def test_a_stop_waits_for_what_an_app_left_behind(
+def test_a_stop_waits_for_background_work_of_the_app(
     tmp_path: Path, gate: Gate, kind: str, what: str
 ) -> None:
-    """And says for what, and where that is. Exit handlers run after it, as at any Python exit."""
+    """The log says what the worker waits for, and where that is. Exit handlers run after it, as at
+    any Python exit."""
     with start(kind, tmp_path) as server:
         call(server, what)
         gate.wait_entered()
@@ -99,7 +100,7 @@ def test_marked_work_without_an_end_leaves_the_lifespan_its_time(
 
 @every_kind
 @pytest.mark.parametrize("what", ["nothing", "daemon"])
-def test_nothing_else_delays_a_stop_or_is_told(
+def test_nothing_else_delays_a_stop_or_is_logged(
     tmp_path: Path, gate: Gate, kind: str, what: str
 ) -> None:
     with start(kind, tmp_path) as server:
@@ -137,7 +138,7 @@ def test_a_quick_stop_waits_for_nothing(tmp_path: Path, gate: Gate, kind: str) -
 def test_a_roll_does_not_wait_for_workers_that_wait_for_their_threads(
     tmp_path: Path, kind: str
 ) -> None:
-    """Else it would take the kill timeout for each of them."""
+    """Otherwise the roll would take the kill timeout for each of them."""
     with start(kind, tmp_path, "--kill-timeout", "60s", workers=4) as server:
         old = server.workers()
         while not all(worker.num_threads() > threads(kind) for worker in old):
@@ -150,7 +151,7 @@ def test_a_roll_does_not_wait_for_workers_that_wait_for_their_threads(
 
 
 def threads(kind: str) -> int:
-    """Those of a worker that serves and has none of the app's."""
+    """Return how many threads a worker has that serves and has none of the app's."""
     return {"threads": 4}.get(kind, 2)
 
 

@@ -1,5 +1,5 @@
-"""Processes that an app starts: a forked child is no second worker, a subprocess finds its signals
-as any program expects them."""
+"""Processes that an app starts: a forked child does not act as a worker, and a subprocess finds its
+signals as any program expects them."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def start(kind: str, folder: Path, *arguments: str) -> AbstractContextManager[Se
 
 
 def call(server: Server, kind: str, name: str) -> str:
-    """The answer to one request, on a connection of its own."""
+    """Send one request on a connection of its own and return the body of the response."""
     how = {"asgi later": "?later", "asgi thread": "?thread"}.get(kind, "")
     status, body = read_response(
         send_request(server.port, f"/{name}{how}", "Connection: close\r\n")
@@ -45,7 +45,7 @@ def call(server: Server, kind: str, name: str) -> str:
 
 
 def is_the_same_worker(server: Server, pid: int) -> bool:
-    """The worker of the beginning serves, and nothing else runs beside it."""
+    """Return whether the worker of the beginning serves and no other process runs beside it."""
     return [worker.pid for worker in server.workers()] == [pid]
 
 
@@ -77,7 +77,7 @@ def test_multiprocessing_ends_its_children_and_not_the_worker(
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi", "main"])
-def test_a_handler_of_the_app_that_calls_the_workers_ends_a_child_too(
+def test_a_handler_of_the_app_that_calls_that_of_the_worker_ends_a_child_too(
     tmp_path: Path, kind: str
 ) -> None:
     with start(kind, tmp_path) as server:
@@ -105,7 +105,7 @@ def test_a_child_that_leaves_the_call_ends_and_answers_nothing(
     with start(kind, tmp_path) as server:
         (worker,) = server.workers()
         if kind == "async main" and name == "raises":
-            expected = "0"  # an error in a task of the app's own is asyncio's to tell
+            expected = "0"  # asyncio reports an error in a task of the app by itself
         for _ in range(3):
             assert call(server, kind, name) == expected
         assert is_the_same_worker(server, worker.pid)
@@ -136,7 +136,7 @@ def call_main(server: Server, name: str) -> str:
 
 
 def test_a_child_of_main_accepts_nothing(tmp_path: Path) -> None:
-    """Its next accept() ends it as a stop ends a worker."""
+    """Its next accept() ends it, as a stop ends a worker."""
     arguments = ("--pythonpath", str(APPS), "--interface", "socket")
     with serving(tmp_path, "processes:main", *arguments) as server:
         (worker,) = server.workers()
@@ -157,9 +157,9 @@ def test_an_asgi_call_that_waits_in_a_child_ends_it(tmp_path: Path) -> None:
 
 @every_kind
 def test_a_connection_ends_although_a_child_lives(tmp_path: Path, kind: str) -> None:
-    """What the child inherited would keep the client waiting for the end."""
+    """Descriptors that the child inherited would keep the client waiting for the end."""
     if kind == "main":
-        pytest.skip("what main accepted is its own, also in its children")
+        pytest.skip("connections that a main accepted stay open in its children")
     gate = Gate(tmp_path / "gate")
     with start(kind, tmp_path) as server:
         idle = server.connect() if kind != "async main" else None  # which would wait for it
@@ -198,7 +198,8 @@ def test_a_child_finds_default_signals_and_nothing_of_the_workers(
 
 
 def shared_pipes(files: list[str], master: int) -> set[str]:
-    """Pipes and sockets of the child that the master has as well, but for its stdout and stderr."""
+    """Return the pipes and sockets of the child that the master has as well, except for its stdout
+    and stderr."""
     theirs = set()
     for fd in Path(f"/proc/{master}/fd").iterdir():
         if int(fd.name) > 2:
@@ -224,7 +225,7 @@ def test_a_subprocess_ignores_and_blocks_no_signal(tmp_path: Path, kind: str) ->
 
 
 @every_kind
-def test_what_an_operator_sends_to_the_group_costs_no_worker(tmp_path: Path, kind: str) -> None:
+def test_signals_to_the_whole_group_end_no_worker(tmp_path: Path, kind: str) -> None:
     with start(kind, tmp_path) as server:
         (worker,) = server.workers()
         for signum in MASTERS:

@@ -120,14 +120,14 @@ def test_a_header_that_does_not_come_ends_the_connection(tmp_path: Path, sent: b
     words = ("--proxy-protocol", "--handshake-timeout", "500ms", "--log-level", "debug")
     with serving_app("wsgi", tmp_path, *words) as server, tcp(server) as wire:
         assert wire.send(sent).ends_cleanly()
-        server.wait_log("did not get in: its PROXY header took too long")
+        server.wait_log("did not get in: the PROXY header took too long")
 
 
 def test_who_leaves_in_the_middle_is_no_news(server: Server) -> None:
-    before = server.count("did not get in: it left before")
+    before = server.count("did not get in: the client left before")
     with tcp(server) as wire:
         assert wire.send(LINE[:9]).shut_down_writing().ends_cleanly()
-    server.wait_log("did not get in: it left before", before + 1)
+    server.wait_log("did not get in: the client left before", before + 1)
     assert "Traceback" not in server.log
 
 
@@ -141,7 +141,7 @@ def test_only_those_who_may_say_so_get_in(tmp_path: Path) -> None:
                     assert wire.socket.recv(1) == b""
                 except ConnectionResetError:
                     pass
-        server.wait_log("turned away 127.0.0.1: it is not in --proxy-allow")
+        server.wait_log("turned away 127.0.0.1: its address is not in --proxy-allow")
         with unix(tmp_path / "app.sock") as wire:
             assert told(wire.send(LINE, get("/dump"))) == TELLS[LINE]
 

@@ -1,4 +1,4 @@
-"""Workers without time share the clients that stay: whoever is free goes on with them."""
+"""Overloaded workers hand open connections off, and any worker with time continues with them."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.live.wire import CutOffError, RawConnection, get, tcp, unix
 
 CLIENTS = 12
 WORTH_SHARING = 0.002
-"""Seconds that a request keeps its worker before a worker shares."""
+"""Seconds that a request has to keep its worker before that hands connections off."""
 LONG = get("/0.03")
 FOLDER = f"--pythonpath={APPS}"
 
@@ -36,7 +36,7 @@ def clients(connect: Callable[[], RawConnection]) -> Iterator[list[RawConnection
 
 
 def ask_all(wires: list[RawConnection], request: bytes = LONG) -> list[bytes]:
-    """One request on each; none of the connections ends."""
+    """Send a request on each connection and return the bodies; no connection ends."""
     for wire in wires:
         wire.send(request)
     answers = [wire.answer() for wire in wires]
@@ -45,7 +45,7 @@ def ask_all(wires: list[RawConnection], request: bytes = LONG) -> list[bytes]:
 
 
 def meet_others(wires: list[RawConnection]) -> None:
-    """Each client asks until two workers have answered it on the same connection."""
+    """Send requests until each client was answered by two workers on the same connection."""
     met: list[set[bytes]] = [set() for _ in wires]
 
     def all_did() -> bool:
@@ -56,7 +56,7 @@ def meet_others(wires: list[RawConnection]) -> None:
     wait_for(all_did, "every client was answered by two workers")
 
 
-def test_clients_of_a_worker_without_time_go_on_with_others(tmp_path: Path) -> None:
+def test_clients_of_an_overloaded_worker_continue_with_others(tmp_path: Path) -> None:
     with serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server:
         with clients(lambda: tcp(server)) as wires:
             meet_others(wires)
@@ -74,7 +74,7 @@ def test_over_a_unix_socket_too(tmp_path: Path) -> None:
 
 
 def test_a_client_that_pauses_is_answered_wherever_it_is(tmp_path: Path) -> None:
-    """Nobody forgets it in the queue."""
+    """Its connection is not forgotten in the queue."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, "--keepalive=1h", workers=2) as server,
         clients(lambda: tcp(server)) as wires,
@@ -84,11 +84,11 @@ def test_a_client_that_pauses_is_answered_wherever_it_is(tmp_path: Path) -> None
             assert wire.send(get("/")).answer().status == 200
 
 
-def test_what_a_proxy_said_about_it_goes_along(tmp_path: Path) -> None:
+def test_the_addresses_from_a_proxy_move_along(tmp_path: Path) -> None:
     write_app(tmp_path)
     line = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
     with (
-        serving(tmp_path, "told:app", "--proxy-protocol", workers=2) as server,
+        serving(tmp_path, "addresses:app", "--proxy-protocol", workers=2) as server,
         clients(lambda: tcp(server)) as wires,
     ):
         for wire in wires:
@@ -96,12 +96,12 @@ def test_what_a_proxy_said_about_it_goes_along(tmp_path: Path) -> None:
         pids = Counter[int]()
 
         def two_workers_have_answered_the_first() -> bool:
-            told = [json.loads(body) for body in ask_all(wires)]
-            assert all(each[1:] == ["192.0.2.7", "4711"] for each in told)
-            pids[told[0][0]] += 1
+            reports = [json.loads(body) for body in ask_all(wires)]
+            assert all(each[1:] == ["192.0.2.7", "4711"] for each in reports)
+            pids[reports[0][0]] += 1
             return len(pids) > 1
 
-        wait_for(two_workers_have_answered_the_first, "it went on with another worker")
+        wait_for(two_workers_have_answered_the_first, "another worker continued with it")
 
 
 def test_a_websocket_stays_with_its_app(tmp_path: Path) -> None:
@@ -136,7 +136,8 @@ def test_a_websocket_stays_with_its_app(tmp_path: Path) -> None:
 
 @contextmanager
 def load_of(server: Server) -> Iterator[Callable[[], None]]:
-    """Clients that ask and ask until they are told to stop; one that fails says so then."""
+    """Clients that send requests until they are told to stop. A client that failed raises its error
+    then."""
     going = threading.Event()
     failed: list[BaseException] = []
 
@@ -167,18 +168,19 @@ def load_of(server: Server) -> Iterator[Callable[[], None]]:
 
 
 def write_app(folder: Path) -> None:
-    (folder / "told.py").write_text(
+    (folder / "addresses.py").write_text(
         "import json, os, time\n"
         "def app(environ, start_response):\n"
         "    time.sleep(0.01)\n"
         "    start_response('200 OK', [])\n"
-        "    told = [os.getpid(), environ['REMOTE_ADDR'], environ['REMOTE_PORT']]\n"
-        "    return [json.dumps(told).encode()]\n"
+        "    report = [os.getpid(), environ['REMOTE_ADDR'], environ['REMOTE_PORT']]\n"
+        "    return [json.dumps(report).encode()]\n"
     )
 
 
 def stay(wires: list[RawConnection], rounds: int = 20) -> None:
-    """No client sees another worker than its first, however long that is overloaded."""
+    """Check that each client is answered by its first worker only, however long that is
+    overloaded."""
     first = ask_all(wires)
     for _ in range(rounds):
         assert ask_all(wires) == first
@@ -202,9 +204,9 @@ def test_tls_stays_where_its_keys_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "option", ["--accept=any", "--limit-requests-per-connection=1000", "--threads=1"]
 )
-def test_who_does_not_want_it(tmp_path: Path, option: str) -> None:
-    """The kernel's own order has no such thing, who counts requests keeps what it counts, and
-    threads have read the next request before it could be anybody else's."""
+def test_options_that_exclude_the_handoff(tmp_path: Path, option: str) -> None:
+    """With ``--accept any`` there is no handoff, a worker that counts requests keeps the
+    connections that it counts, and threads have read the next request before a sibling could."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, option, workers=2) as server,
         clients(lambda: tcp(server)) as wires,
@@ -212,9 +214,9 @@ def test_who_does_not_want_it(tmp_path: Path, option: str) -> None:
         stay(wires)
 
 
-def test_calls_that_are_short_are_not_worth_it(tmp_path: Path) -> None:
-    """A worker that is not given the processor takes long for any call, and then may share: only
-    rounds in which no call can have been long say something."""
+def test_short_calls_cause_no_handoff(tmp_path: Path) -> None:
+    """A worker that gets no processor time takes long for any call, and may hand off then. So only
+    rounds count in which no call can have been long."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
         clients(lambda: tcp(server)) as wires,
@@ -228,7 +230,7 @@ def test_calls_that_are_short_are_not_worth_it(tmp_path: Path) -> None:
             assert answers == first
 
 
-def test_a_client_that_is_the_only_one_stays(tmp_path: Path) -> None:
+def test_the_only_client_of_a_worker_stays(tmp_path: Path) -> None:
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
         tcp(server) as wire,
@@ -240,7 +242,7 @@ def test_a_client_that_is_the_only_one_stays(tmp_path: Path) -> None:
 
 
 def write_slow_version(folder: Path, version: int) -> None:
-    """The app of the clients in load.py, at 10 ms a call."""
+    """Write the app of the clients in load.py, with calls of 10 ms."""
     write_version(folder, version, code="import time")
     with (folder / "app.py").open("a") as source:
         source.write(
@@ -275,7 +277,9 @@ def test_reloads_and_scaling_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_the_end_of_the_master_answers_all_who_asked(tmp_path: Path, end: signal.Signals) -> None:
+def test_at_the_end_of_the_master_all_requests_are_answered(
+    tmp_path: Path, end: signal.Signals
+) -> None:
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, workers=2) as server,
         clients(lambda: tcp(server)) as wires,
@@ -287,7 +291,7 @@ def test_the_end_of_the_master_answers_all_who_asked(tmp_path: Path, end: signal
         assert all(wire.answer().status == 200 for wire in wires)
 
 
-def test_a_killed_worker_takes_along_what_it_has_and_nothing_that_it_shared(
+def test_a_killed_worker_loses_its_own_requests_and_no_connection_in_the_queue(
     tmp_path: Path,
 ) -> None:
     write_slow_version(tmp_path, 1)
@@ -301,12 +305,13 @@ def test_a_killed_worker_takes_along_what_it_has_and_nothing_that_it_shared(
         crowd.run_phase("after", 200)
         report = crowd.stop()
     print(report)
-    # With one in its hands, and perhaps others on their way; not the eight that would be its share.
+    # The worker had one request in flight, and perhaps others on their way; not the eight that
+    # would be its share.
     assert len(report.failures) <= 3
 
 
-def test_a_stop_shares_what_is_left_and_answers_all(tmp_path: Path) -> None:
-    """Of long calls, for longer than --linger."""
+def test_a_stop_divides_the_remaining_connections_and_answers_all(tmp_path: Path) -> None:
+    """The calls are long, and together take longer than --linger."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, "--linger=300ms", workers=4) as server,
         clients(lambda: tcp(server)) as wires,
@@ -316,14 +321,14 @@ def test_a_stop_shares_what_is_left_and_answers_all(tmp_path: Path) -> None:
             wire.send(get("/0.4"))
         server.send(signal.SIGTERM)
         answers = [wire.answer() for wire in wires]
-        # Twelve over four workers; who is about to leave may have none.
+        # Twelve over four workers; one that is about to exit may have none.
         assert max(Counter(answer.body for answer in answers).values()) <= 6
         assert server.wait_exit() == 0
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_roll_to_another_interface_strands_nobody(tmp_path: Path, killed: bool) -> None:
-    """main(listener) knows nothing of connections that others shared."""
+def test_a_roll_to_another_interface_strands_no_client(tmp_path: Path, killed: bool) -> None:
+    """A main(listener) does not take connections from the handoff queue."""
     (tmp_path / "app.py").write_text((APPS / "fair.py").read_text() + "\napp = wsgi\n")
     options = ("--interface=auto", "--kill-timeout=2s")
     with (
@@ -342,8 +347,9 @@ def test_a_roll_to_another_interface_strands_nobody(tmp_path: Path, killed: bool
                 assert killed
 
 
-def test_new_clients_do_not_take_the_places_of_others(tmp_path: Path) -> None:
-    """Who gives a connection away has room for another, and at its limit takes none back."""
+def test_new_clients_do_not_displace_open_connections(tmp_path: Path) -> None:
+    """A worker that hands a connection off has room for a new one, and at its limit takes none
+    back."""
     options = (FOLDER, "--limit-connections=8", "--header-timeout=1h", "--keepalive=1h")
     with (
         serving(tmp_path, "fair:wsgi", *options, workers=2) as server,
@@ -359,8 +365,9 @@ def test_new_clients_do_not_take_the_places_of_others(tmp_path: Path) -> None:
         assert not any(wire.is_readable(0) for wire in silent)
 
 
-def test_who_was_full_hears_of_new_ones_again(tmp_path: Path) -> None:
-    """Also when the one that made it full never got in, and so was never answered."""
+def test_a_worker_that_was_full_accepts_again(tmp_path: Path) -> None:
+    """This also holds when the connection that filled the worker ended before its handshake, and so
+    was never answered."""
     options = ("--proxy-protocol", "--limit-connections=1", "--handshake-timeout=1h")
     line = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
     with (
@@ -378,10 +385,10 @@ def test_who_was_full_hears_of_new_ones_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_request_that_nobody_could_read_yet_is_answered_before_the_worker_leaves(
+def test_a_request_that_was_not_read_yet_is_answered_before_the_worker_exits(
     tmp_path: Path, tls: bool
 ) -> None:
-    """Its connection idles, and --linger has passed; but a call kept us from reading."""
+    """Its connection is idle and --linger has passed, but a call kept the worker from reading."""
     write_version(tmp_path, 1, code=HOLD)
     ca = Authority(tmp_path)
     options = ("--tls-cert", str(ca.issue("site", "site.test").both)) if tls else ()
@@ -403,13 +410,13 @@ def test_a_request_that_nobody_could_read_yet_is_answered_before_the_worker_leav
         gate.wait_entered()
         second.send(get("/hold"))
         server.send(signal.SIGTERM)
-        wait_for(lambda: any("draining" in title for title in server.titles()), "it knows")
+        wait_for(lambda: any("draining" in title for title in server.titles()), "the worker drains")
         gate.open()
         assert first.answer().status == 200
         gate.wait_entered()
         asked = time.monotonic()
         third.send(get("/"))
-        wait_for(lambda: time.monotonic() > asked + 1, "whatever lingers is over")
+        wait_for(lambda: time.monotonic() > asked + 1, "the linger time has passed")
         gate.open()
         assert second.answer().status == third.answer().status == 200
         assert server.wait_exit() == 0

@@ -1,4 +1,4 @@
-"""The shortest way through everything: start, answer, stop."""
+"""The shortest path through the whole server: start, answer, stop."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The apps web_wsgi and web_asgi as servers, and what they tell."""
+"""Servers of the apps web_wsgi and web_asgi, and what these apps report."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ KINDS = {
     "threads": ("web_wsgi:app", "--threads", "2"),
     "asgi": ("web_asgi:app",),
 }
-"""In the loop's thread, in a pool of threads, and asynchronous."""
+"""The app and its options: in the loop's thread, in a pool of threads, asynchronous."""
 
 
 def serving_app(
     kind: str, cwd: Path, *arguments: str, stdout: IO[bytes] | None = None, **options: Any
 ) -> AbstractContextManager[Server]:
-    """One worker, unless ``options`` say otherwise, that serves the app of this kind."""
+    """Serve the app of this kind, with one worker unless ``options`` say otherwise."""
     app, *threads = KINDS[kind]
     return serving(
         cwd, app, "--pythonpath", str(APPS), *threads, *arguments, stdout=stdout, **options
@@ -28,13 +28,13 @@ def serving_app(
 
 
 def events(server: Server) -> list[str]:
-    """What happened to the app."""
+    """Return the events that the app has recorded."""
     happened: list[str] = json.loads(ask(server, get("/events")).body)
     return happened
 
 
 def open_gate(server: Server, name: str) -> None:
-    """Let an app that waits for this gate go on."""
+    """Let the app go on that waits for this gate."""
     assert ask(server, get(f"/open/{name}")).body == b"open"
 
 
@@ -42,10 +42,10 @@ def open_gate(server: Server, name: str) -> None:
 def lazy_servers(
     start: Callable[[str], AbstractContextManager[Server]],
 ) -> Iterator[Callable[[str], Server]]:
-    """Servers by kind, each started when it is first asked for and kept to the end.
+    """Servers by kind, each started at its first use and kept to the end.
 
-    For a fixture of a module whose tests ask for kinds in any order: a fixture with parameters
-    would start and stop a server at each change.
+    For a fixture of a module whose tests need kinds in any order: a fixture with parameters would
+    start and stop a server at each change.
     """
     servers: dict[str, Server] = {}
     with ExitStack() as stack:

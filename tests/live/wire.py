@@ -1,7 +1,7 @@
-"""A client that adds nothing and forgives nothing: raw bytes out, answers read strictly (RFC 9112).
+"""A strict client: it sends raw bytes, and reads responses by the letter of RFC 9112.
 
-Tests of a server need to send what no client library would, and to notice what every library
-forgives: an answer that is cut off, bytes after its end, a reset where a clean end belongs.
+Tests of a server need to send what no client library would send, and to notice what each library
+forgives: a response that is cut off, bytes after its end, a reset where a clean end belongs.
 """
 
 import fcntl
@@ -23,38 +23,38 @@ _CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})")
 
 
 class CutOffError(AssertionError):
-    """The connection ended in the middle of an answer."""
+    """The connection ended in the middle of a response."""
 
 
 @dataclass
 class Answer:
-    """One response, whole."""
+    """One complete response."""
 
     status: int
     reason: str
     fields: list[tuple[str, str]]
-    """Names in small letters, in the order sent."""
+    """Names in lower case, in the order sent."""
     body: bytes = b""
     trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def get(self, name: str) -> str | None:
-        """The one value of a field; None when it is missing."""
+        """Return the one value of a field; None when it is missing."""
         values = [value for key, value in self.fields if key == name]
         assert len(values) < 2, f"{name} was sent {len(values)} times"
         return values[0] if values else None
 
     @property
     def closes(self) -> bool:
-        """Whether the server says that it closes."""
+        """Whether the response says ``Connection: close``."""
         return self.get("connection") == "close"
 
 
 class RawConnection:
-    """One connection. Use it as a context manager."""
+    """One connection of the client; a context manager."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._rest = b""
+        self._buffer = b""
 
     def __enter__(self) -> "RawConnection":
         return self
@@ -62,18 +62,18 @@ class RawConnection:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    # Out.
+    # Sending.
 
     def send(self, *pieces: bytes) -> "RawConnection":
-        """All at once."""
+        """Send all pieces in one call."""
         self.socket.sendall(b"".join(pieces))
         return self
 
     def send_bytewise(self, data: bytes) -> "RawConnection":
-        """Each byte alone: the next one leaves when the server has read the one before.
+        """Send each byte alone: the next one leaves when the server has read the one before.
 
-        Only a unix socket can tell when that is. Ends early when the server answers or leaves,
-        which it may do as soon as it has seen enough.
+        Only a unix socket can tell when that is. It ends early when the server responds or closes,
+        which the server may do as soon as it has seen enough.
         """
         assert self.socket.family == socket.AF_UNIX
         for index in range(len(data)):
@@ -94,19 +94,19 @@ class RawConnection:
         return True
 
     def shut_down_writing(self) -> "RawConnection":
-        """Say that nothing more will come, and keep listening."""
+        """Close the sending half, and keep reading."""
         self.socket.shutdown(socket.SHUT_WR)
         return self
 
     def reset(self) -> None:
-        """Leave without a farewell."""
+        """Reset the connection (RST instead of FIN)."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
-    # In.
+    # Reading.
 
     def answer(self, method: str = "GET") -> Answer:
-        """The next final answer; 100 Continue is passed over. Raises CutOffError."""
+        """Read the next final response; 100 Continue is skipped. Raises CutOffError."""
         while True:
             answer = self.head()
             if answer.status >= 200:
@@ -114,7 +114,7 @@ class RawConnection:
                 return answer
 
     def head(self) -> Answer:
-        """The next head, also that of an interim answer. Raises CutOffError."""
+        """Read the next head, also that of an interim response. Raises CutOffError."""
         first, *lines = self._until(b"\r\n\r\n")[:-4].split(b"\r\n")
         status = _STATUS.fullmatch(first)
         assert status, f"a bad status line: {first!r}"
@@ -125,7 +125,7 @@ class RawConnection:
         return answer
 
     def body(self, answer: Answer, method: str = "GET") -> bytes:
-        """The body that belongs to a head. Raises CutOffError."""
+        """Read the body that belongs to a head. Raises CutOffError."""
         length, coding = answer.get("content-length"), answer.get("transfer-encoding")
         if method == "HEAD" or answer.status in (204, 304):
             return b""
@@ -135,7 +135,7 @@ class RawConnection:
             return self._chunks(answer.trailers)
         if length is not None:
             return self.read_exactly(int(length))
-        assert answer.closes, "nothing tells where the body ends"
+        assert answer.closes, "the response does not say where its body ends"
         return self.read_to_end()
 
     def _chunks(self, trailers: list[tuple[str, str]]) -> bytes:
@@ -153,16 +153,16 @@ class RawConnection:
         return bytes(body)
 
     def read_exactly(self, size: int) -> bytes:
-        """So many bytes. Raises CutOffError."""
-        while len(self._rest) < size:
+        """Read ``size`` bytes. Raises CutOffError."""
+        while len(self._buffer) < size:
             self._more()
-        data, self._rest = self._rest[:size], self._rest[size:]
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
 
     def read_and_discard(self, size: int) -> None:
-        """Read so many bytes and throw them away, fast. Raises CutOffError."""
-        left = size - len(self._rest)
-        self._rest = self._rest[size:]
+        """Read ``size`` bytes and throw them away, fast. Raises CutOffError."""
+        left = size - len(self._buffer)
+        self._buffer = self._buffer[size:]
         buffer = memoryview(bytearray(1 << 20))
         while left > 0:
             try:
@@ -174,47 +174,48 @@ class RawConnection:
             left -= got
 
     def _until(self, mark: bytes) -> bytes:
-        while mark not in self._rest:
+        while mark not in self._buffer:
             self._more()
-        return self.read_exactly(self._rest.index(mark) + len(mark))
+        return self.read_exactly(self._buffer.index(mark) + len(mark))
 
     def _more(self) -> None:
         try:
             data = self.socket.recv(1 << 16)
         except ConnectionResetError:
-            raise CutOffError(f"reset after {self._rest[:200]!r}") from None
+            raise CutOffError(f"reset after {self._buffer[:200]!r}") from None
         if not data:
-            raise CutOffError(f"ended after {self._rest[:200]!r}")
-        self._rest += data
+            raise CutOffError(f"ended after {self._buffer[:200]!r}")
+        self._buffer += data
 
     def read_to_end(self) -> bytes:
-        """All up to a clean end of the connection. Raises CutOffError for a reset."""
+        """Read all bytes up to a clean end of the connection. Raises CutOffError for a reset."""
         while True:
             try:
                 data = self.socket.recv(1 << 16)
             except ConnectionResetError:
-                raise CutOffError(f"reset after {self._rest[:200]!r}") from None
+                raise CutOffError(f"reset after {self._buffer[:200]!r}") from None
             if not data:
-                data, self._rest = self._rest, b""
+                data, self._buffer = self._buffer, b""
                 return data
-            self._rest += data
+            self._buffer += data
 
     def ends_cleanly(self) -> bool:
-        """Whether the server ends the connection cleanly and sends nothing more before it."""
+        """Return whether the server ends the connection cleanly and sends nothing more before
+        that."""
         return self.read_to_end() == b""
 
     def has_ended(self) -> bool:
-        """Whether the connection ended cleanly before another byte. Raises CutOffError."""
-        if self._rest:
+        """Return whether the connection ended cleanly before another byte. Raises CutOffError."""
+        if self._buffer:
             return False
         try:
-            self._rest = self.socket.recv(1 << 16)
+            self._buffer = self.socket.recv(1 << 16)
         except ConnectionResetError:
             raise CutOffError("reset between two answers") from None
-        return not self._rest
+        return not self._buffer
 
     def is_cut(self) -> bool:
-        """Whether the connection ends, cleanly or not, before an answer is whole."""
+        """Return whether the connection ends, cleanly or not, before a response is complete."""
         try:
             self.answer()
         except CutOffError:
@@ -222,8 +223,8 @@ class RawConnection:
         return False
 
     def is_readable(self, within: float) -> bool:
-        """Whether there is something to read, at the latest after ``within`` seconds."""
-        return bool(self._rest or select.select([self.socket], [], [], within)[0])
+        """Return whether there is something to read, at the latest after ``within`` seconds."""
+        return bool(self._buffer or select.select([self.socket], [], [], within)[0])
 
 
 def _field(line: bytes) -> tuple[str, str]:
@@ -233,12 +234,14 @@ def _field(line: bytes) -> tuple[str, str]:
 
 
 def unread(sock: socket.socket) -> int:
-    """Bytes sent that the peer has not read (unix), or that its kernel has not taken (TCP)."""
+    """Return the bytes sent that the peer has not read (unix), or that its kernel has not
+    acknowledged (TCP)."""
     return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0])
 
 
 def tcp(server: Server, receive_buffer: int = 0) -> RawConnection:
-    """Connect; a small ``receive_buffer`` makes a client that cannot swallow much unread."""
+    """Connect by TCP; with a small ``receive_buffer`` the client cannot take much that it does not
+    read."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -257,23 +260,23 @@ def unix(path: Any) -> RawConnection:
 
 
 def get(target: str, *fields: str, version: str = "1.1", method: str = "GET") -> bytes:
-    """The bytes of a request without a body."""
+    """Return the bytes of a request without a body."""
     lines = [f"{method} {target} HTTP/{version}", "Host: test", *fields, "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 
 def post(target: str, body: bytes, *fields: str, version: str = "1.1") -> bytes:
-    """The bytes of a request with a body of known length."""
+    """Return the bytes of a request with a body of known length."""
     length = f"Content-Length: {len(body)}"
     return get(target, length, *fields, version=version, method="POST") + body
 
 
 def chunked(*pieces: bytes) -> bytes:
-    """A chunked body."""
+    """Return a chunked body."""
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
 def ask(server: Server, request: bytes, method: str = "GET") -> Answer:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own and return its response."""
     with tcp(server) as wire:
         return wire.send(request).answer(method)

@@ -24,8 +24,9 @@ from prefork.unix.process import Child, fork
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.shared_queue import SharedQueue
 from prefork.worker.app_api import WorkerInfo
-from prefork.worker.boot import WorkerContext, load_app_only
+from prefork.worker.boot import load_app_only
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
+from prefork.worker.worker_context import WorkerContext
 
 
 @original_streams()

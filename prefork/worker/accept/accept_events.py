@@ -1,12 +1,25 @@
-"""What a worker hears of its doors: that somebody came, who waits where, and how many.
+"""Tell a worker that connections wait, at which endpoints, and how many.
 
-Each new connection wakes all workers once (EPOLLET), by an epoll of our own inside of the loop's,
-so that to leave it to a sibling costs no more system calls.
+A new connection wakes each worker once (EPOLLET), through an epoll of this module inside the event
+loop's own. A worker that leaves the connection to a sibling needs no further system call.
 
-Which listeners have a connection waiting is asked with poll(2), which looks at the queues
-themselves. A second epoll would answer from its own list, which the kernel fills by a callback of
-its own: a worker that is woken between the two callbacks would be told that its queue is empty,
-and its edge would be spent.
+Design
+------
+- **All workers are woken for each connection, but only once.** After it accepted a connection, a
+  worker disables its wakeup until it has served that connection, for a millisecond at most. Without
+  that it was woken twice a connection for nothing, which was half of the cost of the accept policy.
+  A connection that was left to a sibling is looked at again after a millisecond, or when the load
+  of this worker falls.
+- **poll(2) says which queues hold a connection, since it looks at the queues themselves.** A second
+  epoll would answer from its own list, which the kernel fills by a callback of its own. A worker
+  that woke between the two callbacks learned that its queue is empty, and its wakeup was spent.
+  Such a connection waited for the next one to come; with one worker under light load this happened
+  about once in three runs of a long test suite. In addition each heartbeat looks at the queues, and
+  only EAGAIN counts as an empty queue (tests/live/test_lost_look.py).
+- **Not EPOLLEXCLUSIVE,** which nginx uses since 1.11.3: it wakes one worker, and that need not be
+  one with the least load.
+- **``epoll`` and ``poll`` are imported by name,** before the app: gevent and eventlet remove them
+  from ``select`` later.
 """
 
 import asyncio
@@ -18,87 +31,93 @@ from prefork.unix.accept_queue import AcceptQueue
 from prefork.worker.accept.endpoints import Endpoint
 from prefork.worker.accept.handoff import HandoffQueue
 
-_ARMED = EPOLLIN | EPOLLET
+_WAKEUP = EPOLLIN | EPOLLET
+"""Edge-triggered: one wakeup for each connection."""
 
 
 class AcceptEvents:
-    """At all doors of one worker, from ``open`` to ``close``."""
+    """The wakeups of all endpoints of one worker, from ``open`` to ``close``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, doors: Sequence[Endpoint], way: HandoffQueue
+        self, loop: asyncio.AbstractEventLoop, endpoints: Sequence[Endpoint], handoff: HandoffQueue
     ) -> None:
-        """``way``: by which siblings share what they have."""
+        """Prepare to watch the endpoints of one worker. ``handoff``: the queue by which siblings
+        hand connections off."""
         self._loop = loop
-        everywhere: list[Endpoint | HandoffQueue] = [*doors, way]
-        self._all = {door.socket.fileno(): door for door in everywhere}
-        self.doors = doors
-        self._outer = [door.socket.fileno() for door in doors]
-        self._only = doors[0] if len(doors) == 1 else None
-        self._backlogs = [AcceptQueue(door.socket) for door in doors]
-        self.way = way
-        self._way_fd = way.socket.fileno()
-        self._shared = False
-        """A sibling gave something, and that queue was not seen empty since."""
-        self._armed = True
-        self._news, self._queues = epoll(), poll()
+        everywhere: list[Endpoint | HandoffQueue] = [*endpoints, handoff]
+        self._endpoints_by_fd = {endpoint.socket.fileno(): endpoint for endpoint in everywhere}
+        self.endpoints = endpoints
+        self._listener_fds = [endpoint.socket.fileno() for endpoint in endpoints]
+        self._single_endpoint = endpoints[0] if len(endpoints) == 1 else None
+        self._backlogs = [AcceptQueue(endpoint.socket) for endpoint in endpoints]
+        self.handoff = handoff
+        self._handoff_fd = handoff.socket.fileno()
+        self._may_have_handoffs = False
+        """Whether the handoff queue may hold a connection: a sibling put one in, and the queue was
+        not seen empty since."""
+        self._is_wakeup_enabled = True
+        self._wakeups, self._queues = epoll(), poll()
 
-    def open(self, on_news: Callable[[], None]) -> None:
-        """Call ``on_news`` when somebody came."""
+    def open(self, on_waiting: Callable[[], None]) -> None:
+        """Call ``on_waiting`` in the loop when a new connection waits."""
 
-        def heard() -> None:
-            for fd, _ in self._news.poll(0):  # now we know
-                if fd == self._way_fd:
-                    self._shared = True
-            on_news()
+        def woken() -> None:
+            for fd, _ in self._wakeups.poll(0):  # reading the events clears them
+                if fd == self._handoff_fd:
+                    self._may_have_handoffs = True
+            on_waiting()
 
-        for fd in self._all:
+        for fd in self._endpoints_by_fd:
             self._queues.register(fd, POLLIN)
-            self._news.register(fd, _ARMED)
-        self._loop.add_reader(self._news.fileno(), heard)
+            self._wakeups.register(fd, _WAKEUP)
+        self._loop.add_reader(self._wakeups.fileno(), woken)
 
-    def set_wakeup(self, armed: bool) -> None:
-        """Be woken by who comes to a listener, or not. Who is armed anew is woken at once if
-        somebody waits there."""
-        if armed is not self._armed:
-            self._armed = armed
-            for fd in self._outer:
-                self._news.modify(fd, _ARMED if armed else 0)
+    def set_wakeup(self, enabled: bool) -> None:
+        """Enable or disable the wakeup by listeners. Enabling it wakes the worker at once if a
+        connection waits."""
+        if enabled is not self._is_wakeup_enabled:
+            self._is_wakeup_enabled = enabled
+            for fd in self._listener_fds:
+                self._wakeups.modify(fd, _WAKEUP if enabled else 0)
 
-    def leave_way(self) -> None:
-        """Nothing comes that way any more: it would wake us for ever."""
-        if self._all.pop(self._way_fd, None) is not None:
-            self._shared = False
-            self._queues.unregister(self._way_fd)
-            self._news.unregister(self._way_fd)
+    def ignore_handoff(self) -> None:
+        """Stop watching the handoff queue after it was shut down: it would wake the worker for
+        ever."""
+        if self._endpoints_by_fd.pop(self._handoff_fd, None) is not None:
+            self._may_have_handoffs = False
+            self._queues.unregister(self._handoff_fd)
+            self._wakeups.unregister(self._handoff_fd)
 
     def has_waiting(self) -> bool:
-        """Anywhere."""
+        """Return whether a connection waits at any endpoint."""
         return bool(self._queues.poll(0))
 
-    def waiting(self) -> int:
-        """How many wait, as far as that can be known; one does."""
+    def count_waiting(self) -> int:
+        """Return how many connections wait, as far as the kernel tells, and at least 1."""
         length = 0
         for backlog in self._backlogs:
             length += backlog.length()
-        if self._shared:
-            length += self.way.queue.length()
+        if self._may_have_handoffs:
+            length += self.handoff.queue.length()
         return length or 1
 
     def pick_endpoint(self) -> Endpoint | HandoffQueue | None:
-        """One where somebody waits, or did a moment ago."""
-        if self._only is not None and not self._shared:
-            return self._only
-        ready = [self._all[fd] for fd, _ in self._queues.poll(0)]
-        self._shared = self.way in ready
-        # Any of them: if it were the first, the others would starve.
+        """Return an endpoint where a connection waits, or waited a moment ago; None if there is
+        none."""
+        if self._single_endpoint is not None and not self._may_have_handoffs:
+            return self._single_endpoint
+        ready = [self._endpoints_by_fd[fd] for fd, _ in self._queues.poll(0)]
+        self._may_have_handoffs = self.handoff in ready
+        # A random one: if it were always the first, connections of the others would starve.
         return random.choice(ready) if ready else None
 
     def close(self) -> None:
-        """Stop, and close this process's copies; the queues live on in the master's."""
-        self._loop.remove_reader(self._news.fileno())
-        self._news.close()
+        """Stop watching and close this process's copies. The queues live on in the master's
+        copies."""
+        self._loop.remove_reader(self._wakeups.fileno())
+        self._wakeups.close()
         for backlog in self._backlogs:
             backlog.close()
-        for door in self.doors:
-            door.socket.close()
-        self.way.queue.close()
+        for endpoint in self.endpoints:
+            endpoint.socket.close()
+        self.handoff.queue.close()

@@ -1,14 +1,15 @@
-"""A connection as accept(2) returns it, for a loop that takes it over at once.
+"""A minimal socket for a descriptor from accept(2), which the event loop takes over at once.
 
-``socket.accept`` makes a whole socket of the descriptor, asks the kernel for a name that we know
-already, and costs 3 µs more. The loop needs no more than this, and closes the descriptor itself.
+``socket.accept`` makes a whole socket object of the descriptor, asks the kernel for a name that is
+known already, and costs 3 µs more. The loop needs only the methods of this class, and closes the
+descriptor itself.
 """
 
 import socket
 
 
 class AcceptedSocket:
-    """What ``connect_accepted_socket`` needs of a socket."""
+    """The part of a socket that ``loop.connect_accepted_socket`` uses."""
 
     __slots__ = ("_fd", "family")
 
@@ -19,8 +20,8 @@ class AcceptedSocket:
         self.family = family
 
     def fileno(self) -> int:
-        """The descriptor, which belongs to the loop's transport now."""
+        """Return the descriptor, which the loop's transport owns."""
         return self._fd
 
     def close(self) -> None:
-        """The transport is closed, and its descriptor with it."""
+        """Do nothing: the transport has closed its descriptor by itself."""

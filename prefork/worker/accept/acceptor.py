@@ -1,8 +1,20 @@
-"""Take connections off the shared listeners, one at a time, when it is our turn (accept_policy.py).
+"""Accept connections from the shared listeners, one at a time, when the accept policy allows it.
 
-Not ``loop.create_server``: that takes a whole burst at once, so that one worker sits on
-connections that its idle siblings could serve, and it resets the backlog. Here a worker takes one
-connection, publishes that it has one more to serve, and looks again when it has served somebody.
+A worker accepts one connection, publishes its new load, and looks at the queues again when it has
+answered a request (accept_policy.py). Connections to a listener without TLS and PROXY headers go to
+the event loop at once. All others go through the handshaker first (endpoints.py).
+
+Design
+------
+- **Not ``loop.create_server``.** It accepts a whole burst at once, so that one worker holds
+  connections that its idle siblings could serve, and it shortens the listener's backlog.
+- **The guard counts pauses in which the worker looked at the queues,** not the duration of a call
+  that blocked the worker meanwhile: a sibling may have served many connections in that time.
+- **A worker that leaves takes connections from the handoff queue when no sibling would** (the field
+  ``shares`` of the scoreboard rows tells). It takes one after the other, so that all workers that
+  end together divide what is left. Each connection is answered once and closed. During a roll the
+  siblings take them. When workers serve and none of them takes from the queue any more (a
+  ``main(listener)``, a program), the master closes what is left there.
 """
 
 import asyncio
@@ -22,299 +34,335 @@ from prefork.worker.accept.accept_policy import AcceptPolicy
 from prefork.worker.accept.accepted_socket import AcceptedSocket
 from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint, Handshaker
 from prefork.worker.accept.handoff import HandoffQueue, resume_idle_connection
+from prefork.worker.app_api import worker
 
 EXHAUSTION_PAUSE = 0.1
 """Seconds without accepting after the process ran out of descriptors or memory."""
 
 SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.004
-"""Seconds without looking at connections that a sibling should take."""
+"""Seconds until the worker looks again at a connection that it left to a sibling: at first, and at
+most."""
 
 HEIRS_FIRST = 1.0
-"""Seconds for which a worker that is to be replaced leaves a connection to workers that are not, if
-it has had WebSockets: the worker would soon close them, and they would connect again. Plain HTTP
-is not worth it, because a single heir must not be left with the load of all."""
+"""Seconds for which a worker that will be replaced leaves a connection to its heirs, if it has had
+WebSockets (``AcceptPolicy.defers_to_heirs``)."""
 
-TO_ITS_ANSWER = 4
-"""Turns of the loop in which a connection is made, and what it asks for is read and answered."""
+TURNS_PER_ANSWER = 4
+"""Turns of the loop in which a connection is made, and its request is read and answered."""
 
-LATE = 0.005
-"""Seconds; who comes back so late was held up by a call."""
+TIMER_LATE = 0.005
+"""Seconds of delay from which on a timer was held up by a call that blocked the loop."""
 
 EXHAUSTION_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of accept(2) that say what this process lacks, and nothing of the connection."""
+"""Errors of accept(2) that mean a shortage in this process, and no fault of the connection."""
 
 
 class Acceptor:
-    """From ``open`` to ``close``; connections go to ``make_protocol``."""
+    """Accepts from all listeners of one worker, from ``open`` to ``close``."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listening: AcceptEvents,
+        events: AcceptEvents,
         make_protocol: ConnectionFactory,
         log: logging.Logger,
-        gate: AcceptPolicy,
-        service: ServerState,
-        most: float,
-        on_taken: Callable[[int], None],
+        policy: AcceptPolicy,
+        server: ServerState,
+        max_connections: float,
+        on_accepted: Callable[[int], None],
     ) -> None:
-        """``most``: connections at a time; ``on_taken`` is told the descriptor of each."""
-        self._loop = loop
-        self._listening = listening
-        self._service = service
-        self._most = most
-        self._answered = 0
-        """Requests when we looked last."""
-        self._gate = gate
-        self._load = gate.load
-        self._on_taken = on_taken
-        self._full = False
-        self._make_protocol = make_protocol
-        self._doorkeeper = Handshaker(loop, make_protocol, log)
-        self._log = log
-        self._shut = False
-        self._closed = False
-        self._complained = self._complained_of_queue = False
-        self._arriving: dict[asyncio.Future[Any], Any] = {}
-        """What is waited for, and what waits."""
-        self._waited = 0.0
-        """Seconds for which we have left to a sibling what waits."""
-        self._looks_again = self._waits_for_less = False
-        """There is a timer for it; we are told when there is less to do."""
+        """Make the acceptor of one worker.
 
-    def open(self, on_news: Callable[[], None]) -> None:
-        """Begin to accept; ``on_news`` is called before a look at whatever has come."""
+        ``make_protocol``: makes the protocol object of a connection. ``max_connections``:
+        connections that the worker may have open at once. ``on_accepted``: called with the
+        descriptor of each new connection.
+        """
+        self._loop = loop
+        self._events = events
+        self._server = server
+        self._max_connections = max_connections
+        self._answered_before = 0
+        """Requests that the worker had answered at the last decision."""
+        self._policy = policy
+        self._load = policy.load
+        self._on_accepted = on_accepted
+        self._is_full = False
+        self._make_protocol = make_protocol
+        self._handshaker = Handshaker(loop, make_protocol, log)
+        self._log = log
+        self._is_stopped = False
+        self._is_closed = False
+        self._has_logged_exhaustion = self._has_logged_queue_error = False
+        self._pending: dict[asyncio.Future[Any], Any] = {}
+        """Connections on their way: the future that each waits for, and its endpoint or its
+        coroutine."""
+        self._waited = 0.0
+        """Seconds for which this worker has left a waiting connection to its siblings."""
+        self._has_retry_timer = self._awaits_lower_load = False
+        """Whether a timer for the next look runs; whether the service calls back when the load
+        falls."""
+
+    def open(self, on_waiting: Callable[[], None]) -> None:
+        """Begin to accept connections. ``on_waiting`` is called at each wakeup, before the worker
+        looks at the queues."""
 
         def look() -> None:
-            on_news()
-            self._look_further()
+            on_waiting()
+            self._decide_if_waiting()
 
-        self._listening.open(look)
+        self._events.open(look)
         self._load.mark_available()
 
-    def beat(self) -> None:
-        """Look at the queues, whatever was said of them: no connection depends on a single look.
+    def check_queues(self) -> None:
+        """Accept a connection if one waits. Called at each heartbeat, whether a wakeup came or not.
 
-        A wake-up comes once for each connection. Should the look after it find nothing, for a
-        reason that we do not know, the connection would wait for the next one to come.
+        The kernel wakes a worker once for each connection. If the worker found nothing after that
+        wakeup, for a reason that is not known, the connection would wait until the next one comes.
         """
-        self.make_room()
-        self._look_further()
+        self.resume_if_room()
+        self._decide_if_waiting()
 
-    def make_room(self) -> None:
-        """A connection is gone."""
-        if self._full and not self._shut and not self._closed and self._has_room():
-            self._full = False
+    def resume_if_room(self) -> None:
+        """Accept again if the worker was full and has room now; called when a connection ends."""
+        if self._is_full and not self._is_stopped and not self._is_closed and self._has_room():
+            self._is_full = False
             self._load.mark_available()
-            self._listening.set_wakeup(True)
-            self._service.call_soon(self._look_further)
+            self._events.set_wakeup(True)
+            self._server.call_soon(self._decide_if_waiting)
 
-    def shut(self) -> None:
-        """Take no more; safe in a signal handler. ``close`` follows."""
-        self._shut = True
+    def stop(self) -> None:
+        """Stop accepting. Safe in a signal handler; ``close`` follows."""
+        self._is_stopped = True
         self._load.mark_unavailable()
 
     def close(self) -> None:
-        """Stop, and close this process's copies; the queue lives on in the master's."""
-        if not self._closed:
-            self._closed = True
+        """Close this process's copies of the listeners. Their queues live on in the master's
+        copies."""
+        if not self._is_closed:
+            self._is_closed = True
             self._load.mark_unavailable()
-            self._listening.close()
+            self._events.close()
 
-    async def wait_for_handshakes(self, patience: float) -> None:
-        """Wait until all that was taken has its protocol: nobody else would know of it.
+    async def wait_for_handshakes(self, timeout: float) -> None:
+        """Wait until each accepted connection has its protocol object, since only then the server
+        state knows of it.
 
-        A handshake that is not done within ``patience`` seconds is given up.
+        A handshake that is not done within ``timeout`` seconds is given up.
         """
-        if self._arriving:
-            timer = self._loop.call_later(patience, self._give_up_handshakes)
-            # Not asyncio.wait, which asks for the running loop: WSGI hides it.
-            await asyncio.gather(*self._arriving, return_exceptions=True)
+        if self._pending:
+            timer = self._loop.call_later(timeout, self._cancel_handshakes)
+            # Not asyncio.wait, which asks for the running loop: WSGI hides it (wsgi/wsgi_app.py).
+            await asyncio.gather(*self._pending, return_exceptions=True)
             timer.cancel()
 
-    def _give_up_handshakes(self) -> None:
-        for arrival in self._arriving:
-            if isinstance(arrival, asyncio.Task):
-                arrival.cancel()
+    def _cancel_handshakes(self) -> None:
+        for handshake in self._pending:
+            if isinstance(handshake, asyncio.Task):
+                handshake.cancel()
 
-    def empty_queue(self) -> None:
-        """Take all that wait: with the master gone, closing the last copy would reset them."""
-        for door in self._listening.doors:
-            while self._take(door):
+    def accept_all_waiting(self) -> None:
+        """Accept all waiting connections. When the master is dead, closing the last copy of a
+        listener would reset them."""
+        for endpoint in self._events.endpoints:
+            while self._accept_from(endpoint):
                 pass
 
-    async def empty_way(self) -> None:
-        """Take what siblings gave away, as there is nobody else who would; one after the other, as
-        those who leave with us do the same."""
-        while self._take(self._listening.way):
-            for _ in range(TO_ITS_ANSWER):
+    async def empty_handoff_queue(self) -> None:
+        """Take the connections that siblings put into the handoff queue, one after the other: other
+        workers that leave at the same time do the same."""
+        while self._accept_from(self._events.handoff):
+            for _ in range(TURNS_PER_ANSWER):
                 await asyncio.sleep(0)
 
-    def _look(self) -> None:
-        """Somebody waits, or did so a moment ago."""
-        if self._shut or self._full:
+    def _decide(self) -> None:
+        """Decide whether to accept a connection that waits, or that waited a moment ago."""
+        if self._is_stopped or self._is_full:
             return
         if not self._has_room():
-            self._turn_away()
-        elif self._gate.is_unrestricted:
-            self._listening.set_wakeup(True)
-            if self._take_one() or not self._looks_again:
-                # Also when a sibling was faster: another listener may have one.
-                self._loop.call_soon(self._look_further)
+            self._pause_at_limit()
+        elif self._policy.is_unrestricted:
+            self._events.set_wakeup(True)
+            if self._accept_one() or not self._has_retry_timer:
+                # Look again also when a sibling was faster: another listener may have a connection.
+                self._loop.call_soon(self._decide_if_waiting)
         else:
-            self._take_ours()
+            self._accept_if_allowed()
 
     def _has_room(self) -> bool:
-        return len(self._service.connections) + len(self._arriving) < self._most
+        return len(self._server.connections) + len(self._pending) < self._max_connections
 
-    def _is_ours(self) -> bool:
-        gate = self._gate
-        before, self._answered = self._answered, self._service.requests
-        if self._service.has_websockets and gate.defers_to_heirs():
-            return self._waited >= HEIRS_FIRST and gate.may_accept_overdue()
-        if gate.may_accept(self._answered > before, self._waited > 0, self._listening.waiting):
+    def _should_accept(self) -> bool:
+        policy = self._policy
+        before, self._answered_before = self._answered_before, self._server.requests
+        if self._server.has_websockets and policy.defers_to_heirs():
+            return self._waited >= HEIRS_FIRST and policy.may_accept_overdue()
+        if policy.may_accept(
+            self._answered_before > before, self._waited > 0, self._events.count_waiting
+        ):
             return True
-        return self._waited >= gate.guard and gate.may_accept_overdue()
+        return self._waited >= policy.guard and policy.may_accept_overdue()
 
-    def _take_ours(self) -> None:
-        """One, if it is our turn. While we are about to serve it we need not be woken for others:
-        we come back when we have."""
-        taken = self._is_ours() and self._take_one()
-        if taken:
-            self._gate.record_accept()
-        self._listening.set_wakeup(not taken)
-        self._come_back()
+    def _accept_if_allowed(self) -> None:
+        """Accept one connection if the policy allows it. The wakeup is off until this worker has
+        served the connection: it looks at the queues then anyway."""
+        accepted = self._should_accept() and self._accept_one()
+        if accepted:
+            self._policy.record_accept()
+        self._events.set_wakeup(not accepted)
+        self._schedule_retry()
 
-    def _take_one(self) -> bool:
-        """What it asks for counts before there is another."""
+    def _accept_one(self) -> bool:
+        """Accept one connection. Its expected request counts as load before the next decision."""
         self._waited = 0.0
-        door = self._listening.pick_endpoint()
-        return door is not None and self._take(door)
+        endpoint = self._events.pick_endpoint()
+        return endpoint is not None and self._accept_from(endpoint)
 
-    def _look_further(self) -> None:
-        if not self._closed and self._listening.has_waiting():
-            self._look()
+    def _decide_if_waiting(self) -> None:
+        if not self._is_closed and self._events.has_waiting():
+            self._decide()
 
-    def _come_back(self) -> None:
-        """What else waits is for a sibling that has less to do, and was woken as well, or for us
-        when we have less; but nothing is to wait for long."""
-        if not self._waits_for_less:
-            self._waits_for_less = True
-            self._service.call_when_less_busy(self._has_less)
-        if not self._looks_again:
-            self._looks_again = True
+    def _schedule_retry(self) -> None:
+        """Look at the queues again soon: after some milliseconds, or when the load of this worker
+        falls. A connection that waits is for a sibling with less load, which was woken as well, but
+        it must not wait for long."""
+        if not self._awaits_lower_load:
+            self._awaits_lower_load = True
+            self._server.call_when_less_busy(self._retry_at_lower_load)
+        if not self._has_retry_timer:
+            self._has_retry_timer = True
             pause = min(max(SHORTEST_PAUSE, self._waited), LONGEST_PAUSE)
-            self._loop.call_later(pause, self._look_again, pause, self._loop.time() + pause)
+            self._loop.call_later(pause, self._retry, pause, self._loop.time() + pause)
 
-    def _has_less(self) -> None:
-        self._waits_for_less = False
-        if self._closed:
+    def _retry_at_lower_load(self) -> None:
+        self._awaits_lower_load = False
+        if self._is_closed:
             return
-        if self._listening.has_waiting():
-            self._look()
+        if self._events.has_waiting():
+            self._decide()
         else:
-            self._listening.set_wakeup(True)
+            self._events.set_wakeup(True)
 
-    def _look_again(self, pause: float, due: float) -> None:
-        """A call that blocked us is no pause: meanwhile a sibling may have served many."""
-        self._looks_again = False
-        if self._closed:
+    def _retry(self, pause: float, due: float) -> None:
+        """Look at the queues again after a pause. The pause does not count as waiting time if a
+        call blocked the loop meanwhile: a sibling may have served many connections in that time."""
+        self._has_retry_timer = False
+        if self._is_closed:
             return
-        if not self._listening.has_waiting():
+        if not self._events.has_waiting():
             self._waited = 0.0
-            self._listening.set_wakeup(True)
+            self._events.set_wakeup(True)
             return
-        on_time = self._loop.time() - due < LATE
+        on_time = self._loop.time() - due < TIMER_LATE
         self._waited = self._waited + pause if on_time else 0.0
-        self._look()
+        self._decide()
 
-    def _turn_away(self) -> None:
-        """Who comes now waits in the queue, for a sibling or until a connection is gone."""
-        if not self._full:
-            self._log.info("at the limit of its connections; others wait")
-        self._full = True
+    def _pause_at_limit(self) -> None:
+        """Leave new connections in the queue, for a sibling or until a connection of this worker
+        ends."""
+        if not self._is_full:
+            self._log.info(
+                "worker %d is at the limit of its connections; others wait in the queue",
+                worker().slot,
+            )
+        self._is_full = True
         self._load.mark_unavailable()
 
-    def _take(self, door: Endpoint | HandoffQueue) -> bool:
-        """One connection. Errors of accept(2) that belong to the connection are its end only."""
+    def _accept_from(self, endpoint: Endpoint | HandoffQueue) -> bool:
+        """Accept one connection and return whether there was one. An error that belongs to the
+        connection costs that connection only."""
         try:
-            fd, address = door.accept()
+            fd, address = endpoint.accept()
         except BlockingIOError:
             return False  # a sibling was faster
         except InvalidMessageError as error:
-            self._complain_of_queue(f"dropped what is no shared connection ({error})")
+            self._log_queue_error(f"a message was dropped, because it is no connection ({error})")
             return False
         except OSError as error:
             if error.errno in EXHAUSTION_ERRORS:
-                self._rest(error)
-            elif error.errno == errno.EPIPE and door is self._listening.way:
-                self._listening.leave_way()
-                self._complain_of_queue("takes no shared connections any more")
+                self._pause_when_exhausted(error)
+            elif error.errno == errno.EPIPE and endpoint is self._events.handoff:
+                self._events.ignore_handoff()
+                self._log_queue_error("it was shut down, and no more connections come from it")
             else:
-                # The queue may hold others, whose wake-ups are spent (accept(2), "Error handling").
-                self._come_back()
+                # The queue may hold further connections, whose wakeups are spent (accept(2), "Error
+                # handling").
+                self._schedule_retry()
             return False
-        if isinstance(door, HandoffQueue):
-            then = self._made if unread_bytes(fd) else self._made_silently
-            self._let_in(fd, address.family, address.addresses, then)
-        elif door.is_direct:
-            self._on_taken(fd)
-            self._let_in(fd, door.socket.family, door.addresses(address), self._made)
+        if isinstance(endpoint, HandoffQueue):
+            then = self._finish_connecting if unread_bytes(fd) else self._finish_connecting_idle
+            self._connect_directly(fd, address.family, address.addresses, then)
+        elif endpoint.is_direct:
+            self._on_accepted(fd)
+            self._connect_directly(
+                fd, endpoint.socket.family, endpoint.addresses(address), self._finish_connecting
+            )
         else:
-            self._on_taken(fd)
-            taken = Socket(fileno=fd)
-            arrival = self._loop.create_task(self._doorkeeper.admit(door, taken, address))
-            self._arriving[arrival] = door
-            arrival.add_done_callback(self._admitted)
-        # It counts from here on, and when its protocol is made for itself; see
-        # http/pending_connections.py.
+            self._on_accepted(fd)
+            sock = Socket(fileno=fd)
+            handshake = self._loop.create_task(self._handshaker.connect(endpoint, sock, address))
+            self._pending[handshake] = endpoint
+            handshake.add_done_callback(self._end_handshake)
+        # The connection counts from here on. When its protocol is made, it counts for itself
+        # (http/pending_connections.py).
         self._load.add(+CONNECTION)
         self._load.add_expected_requests(+1)
         return True
 
-    def _let_in(
+    def _connect_directly(
         self, fd: int, family: int, addresses: Addresses | None, then: Callable[[Any], None]
     ) -> None:
-        """Through an open door. The loop's coroutine has a single wait; to run it up to there, and
-        later to its end, is what a task would do, at a tenth of the cost of a connection."""
+        """Give a connection to the event loop without a handshake.
+
+        The loop's coroutine waits exactly once. A task would run it up to that wait and later to
+        its end; doing both here costs a tenth of that.
+        """
         make = partial(self._make_protocol, addresses)
         connecting = self._loop.connect_accepted_socket(make, AcceptedSocket(fd, family))  # type: ignore[arg-type]
         made = connecting.send(None)
-        self._arriving[made] = connecting
+        self._pending[made] = connecting
         made.add_done_callback(then)
 
-    def _made(self, made: asyncio.Future[Any]) -> Any:
-        """The transport and its protocol."""
+    def _finish_connecting(self, made: asyncio.Future[Any]) -> Any:
+        """Finish the coroutine of ``_connect_directly`` and return the transport and its
+        protocol."""
         try:
-            self._arriving.pop(made).send(None)
+            self._pending.pop(made).send(None)
         except StopIteration as done:
             return done.value
         finally:
-            self.make_room()
+            self.resume_if_room()
 
-    def _made_silently(self, made: asyncio.Future[Any]) -> None:
-        _, connection = self._made(made)
+    def _finish_connecting_idle(self, made: asyncio.Future[Any]) -> None:
+        _, connection = self._finish_connecting(made)
         resume_idle_connection(connection)
 
-    def _admitted(self, arrival: asyncio.Future[Any]) -> None:
-        del self._arriving[arrival]
-        if not arrival.cancelled() and arrival.result() is False:
-            self._load.add(-CONNECTION)  # it was not let in
+    def _end_handshake(self, handshake: asyncio.Future[Any]) -> None:
+        del self._pending[handshake]
+        if not handshake.cancelled() and handshake.result() is False:
+            self._load.add(-CONNECTION)  # it did not become an HTTP connection
             self._load.add_expected_requests(-1)
-        self.make_room()
+        self.resume_if_room()
 
-    def _complain_of_queue(self, text: str) -> None:
-        """Once: only a sibling can have done that, and it may go on doing it."""
-        if not self._complained_of_queue:
-            self._complained_of_queue = True
-            self._log.error("%s: a worker wrote into the queue of all, or shut it down", text)
+    def _log_queue_error(self, text: str) -> None:
+        """Log an error of the handoff queue, once: only another worker can cause it, and it may go
+        on doing so."""
+        if not self._has_logged_queue_error:
+            self._has_logged_queue_error = True
+            self._log.error(
+                "worker %d, handoff queue: %s; another worker has misused it", worker().slot, text
+            )
 
-    def _rest(self, error: OSError) -> None:
-        """Out of descriptors: waiting clients stay in the queue, where a sibling finds them."""
-        if not self._complained:
-            self._complained = True
-            self._log.error("cannot accept: %s; trying again every 100 ms", error.strerror)
-        self._full = True
+    def _pause_when_exhausted(self, error: OSError) -> None:
+        """Stop accepting for a moment, since this process lacks descriptors or memory. The clients
+        wait in the queue, where a sibling finds them."""
+        if not self._has_logged_exhaustion:
+            self._has_logged_exhaustion = True
+            self._log.error(
+                "worker %d cannot accept connections: %s; it tries again every 100 ms",
+                worker().slot,
+                error.strerror,
+            )
+        self._is_full = True
         self._load.mark_unavailable()
-        self._loop.call_later(EXHAUSTION_PAUSE, self.make_room)
+        self._loop.call_later(EXHAUSTION_PAUSE, self.resume_if_room)

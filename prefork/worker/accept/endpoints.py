@@ -1,9 +1,15 @@
-"""The way in, by listener: straight, or past a PROXY header, a TLS handshake, or both.
+"""The listeners of a worker as endpoints, and the handshakes before HTTP: PROXY header and TLS.
 
-The order is that of the bytes: who the client is, then the handshake, then HTTP. Whoever does not
-make it in time, or says something wrong, is let go with no more than TLS's own alert: a proxy that
-speaks the protocol wrongly would not understand an answer. Such a connection never
-existed for the service, and counts for nothing.
+The order is that of the bytes: the PROXY header says which client it is, then comes the TLS
+handshake, then HTTP. A connection that is too slow or breaks a protocol is closed with no more than
+TLS's own alert: a proxy that speaks the PROXY protocol wrongly would not understand an HTTP
+response. The HTTP service never learns of such a connection, and no statistics count it.
+
+Design
+------
+- **A peer that is not in ``--proxy-allow`` is closed,** not served as if it had connected directly.
+  The specification of the PROXY protocol forbids guessing whether a header comes, and an operator
+  who sets the option says that all connections come through the proxy.
 """
 
 import asyncio
@@ -21,21 +27,28 @@ from prefork.tls.alerts import AlertSender, current_alert_sender
 from prefork.tls.credentials import Credentials
 from prefork.unix.listeners import Listener
 
-_FOREVER = 10 * 365 * 86400.0
-"""Seconds that asyncio may try to end TLS; the connection has its own deadlines for that."""
+_TLS_CLOSE_TIMEOUT = 10 * 365 * 86400.0
+"""Seconds that asyncio may take to end TLS: the connection has deadlines of its own for that
+(http/channel.py)."""
 
 
 class ConnectionFactory(Protocol):
-    """Makes the protocol of a connection."""
+    """Makes the protocol object of a new connection."""
 
-    def __call__(self, told: Addresses | None = None) -> asyncio.Protocol:
-        """``told``: what a proxy said about it."""
+    def __call__(self, addresses: Addresses | None = None) -> asyncio.Protocol:
+        """Make the protocol object of a connection. ``addresses``: of client and server, from a
+        PROXY header or the listener; None: the socket is asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``tls`` None: plain; ``proxies`` None: no PROXY header; ``patience`` is for each of them.
-    ``place``: where all connect to who come this way; None: each must be asked."""
+    """A listener, and the handshakes that its connections begin with.
+
+    ``tls``: None for plain connections. ``proxies``: peers that may send a PROXY header; None: no
+    header is expected. ``handshake_timeout``: seconds for the PROXY header, and again for TLS.
+    ``local_address``: the address that all clients of this listener connect to; None: it differs,
+    and the kernel has to be asked for each connection.
+    """
 
     socket: socket.socket
     local_address: HostPort | None
@@ -45,15 +58,17 @@ class Endpoint:
 
     @property
     def is_direct(self) -> bool:
-        """Nothing is asked of those who come."""
+        """Whether connections begin with HTTP, without a PROXY header or TLS."""
         return self.tls is None and self.proxies is None
 
     def accept(self) -> tuple[int, Any]:
-        """The descriptor of the next one, and its address. Raises OSError."""
+        """Accept a connection and return its descriptor and the peer's address. Raises OSError."""
+        # Not accept(), which makes a socket object (accepted_socket.py).
         return self.socket._accept()  # type: ignore[attr-defined,no-any-return]
 
     def addresses(self, client: Any) -> Addresses | None:
-        """What accept(2) and the listener have told already: two system calls less a connection."""
+        """Return the addresses of a connection without asking the kernel, which saves two system
+        calls; None when they are not known."""
         return (
             Addresses((client[0], client[1]), self.local_address)
             if self.local_address is not None
@@ -64,12 +79,12 @@ class Endpoint:
 def make_endpoints(
     config: Config, listeners: Mapping[Listener, str], tls: Credentials | None
 ) -> list[Endpoint]:
-    """One for each listener, by its scheme."""
+    """Return one endpoint for each listener, by the scheme of its URL."""
     proxies = Networks(config.proxy_allow) if config.proxy_protocol else None
     return [
         Endpoint(
             listener.socket,
-            _place_of(listener.socket),
+            _local_address(listener.socket),
             tls if scheme == "https" else None,
             proxies,
             config.handshake_timeout,
@@ -78,7 +93,8 @@ def make_endpoints(
     ]
 
 
-def _place_of(listening: socket.socket) -> HostPort | None:
+def _local_address(listening: socket.socket) -> HostPort | None:
+    """Return the address that all clients connect to; None for a unix socket or a wildcard."""
     name = listening.getsockname()
     if not isinstance(name, tuple) or name[0] in ("0.0.0.0", "::"):
         return None
@@ -86,107 +102,113 @@ def _place_of(listening: socket.socket) -> HostPort | None:
 
 
 class Handshaker:
-    """Lets connections in."""
+    """Reads PROXY headers and does TLS handshakes, then makes the connection."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, make: ConnectionFactory, log: logging.Logger
+        self, loop: asyncio.AbstractEventLoop, make_protocol: ConnectionFactory, log: logging.Logger
     ) -> None:
         self._loop = loop
-        self._make = make
+        self._make_protocol = make_protocol
         self._log = log
-        self._complained = False
+        self._has_warned = False
 
-    async def admit(self, door: Endpoint, taken: socket.socket, address: Any) -> bool:
-        """Through a door that is not open; whether it got in."""
+    async def connect(self, endpoint: Endpoint, sock: socket.socket, address: Any) -> bool:
+        """Do the handshakes of one connection and return whether it became an HTTP connection."""
         try:
-            told = None
-            if door.proxies is not None:
-                told = await self._introduced(taken, address, door.proxies, door.handshake_timeout)
-            await self._shake_hands(door, taken, told)
+            addresses = None
+            if endpoint.proxies is not None:
+                addresses = await self._read_proxy_header(
+                    sock, address, endpoint.proxies, endpoint.handshake_timeout
+                )
+            await self._make_connection(endpoint, sock, addresses)
             return True
         except ProxyProtocolError as error:
-            self._complain(address, error)
+            self._log_rejected(address, error)
         except OSError as error:  # TimeoutError and SSLError are, too
-            self._log.debug("%s did not get in: %s", _shown(address), error)
+            self._log.debug("%s did not get in: %s", _client_name(address), error)
         except asyncio.CancelledError:
-            self._log.debug("%s did not get in before the worker left", _shown(address))
+            self._log.debug("%s did not get in before the worker left", _client_name(address))
             raise
         finally:
-            # The transport, if there is one, holds on to it as long as it is needed.
-            taken.close()
+            # The transport, if there is one, keeps the socket open as long as it needs it.
+            sock.close()
         return False
 
-    async def _shake_hands(
-        self, door: Endpoint, taken: socket.socket, told: Addresses | None
+    async def _make_connection(
+        self, endpoint: Endpoint, sock: socket.socket, addresses: Addresses | None
     ) -> None:
-        tls = door.tls
+        tls = endpoint.tls
         if tls is None:
-            await self._loop.connect_accepted_socket(lambda: self._make(told), taken)
+            await self._loop.connect_accepted_socket(lambda: self._make_protocol(addresses), sock)
         else:
-            sender = AlertSender(taken)
+            sender = AlertSender(sock)
             current_alert_sender.set(sender)
             try:
                 await self._loop.connect_accepted_socket(
-                    lambda: self._make(told),
-                    taken,
+                    lambda: self._make_protocol(addresses),
+                    sock,
                     ssl=tls.context,
-                    ssl_handshake_timeout=door.handshake_timeout,
-                    ssl_shutdown_timeout=_FOREVER,
+                    ssl_handshake_timeout=endpoint.handshake_timeout,
+                    ssl_shutdown_timeout=_TLS_CLOSE_TIMEOUT,
                 )
             finally:
                 sender.detach()
 
-    async def _introduced(
-        self, taken: socket.socket, address: Any, proxies: Networks, patience: float
+    async def _read_proxy_header(
+        self, sock: socket.socket, address: Any, proxies: Networks, timeout: float
     ) -> Addresses | None:
-        """Read the PROXY header, and not a byte of what is behind it."""
+        """Read the PROXY header and no byte behind it; return the addresses that it names."""
         if (address[0] if isinstance(address, tuple) else None) not in proxies:
-            raise ProxyProtocolError("it is not in --proxy-allow")
-        taken.setblocking(False)
-        until = self._loop.time() + patience
+            raise ProxyProtocolError("its address is not in --proxy-allow")
+        sock.setblocking(False)
+        deadline = self._loop.time() + timeout
         data = b""
         while True:
-            seen = await self._peek(taken, until)
+            seen = await self._peek(sock, deadline)
             header = parse_proxy_header(data + seen)
             if header is not None:
-                taken.recv(header.size - len(data))
+                sock.recv(header.size - len(data))
                 return header.addresses
-            data += taken.recv(len(seen))
+            data += sock.recv(len(seen))
 
-    async def _peek(self, taken: socket.socket, until: float) -> bytes:
+    async def _peek(self, sock: socket.socket, deadline: float) -> bytes:
         while True:
             try:
-                seen = taken.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
+                seen = sock.recv(MAX_HEADER_SIZE, socket.MSG_PEEK)
             except BlockingIOError:
-                await self._readable(taken.fileno(), until)
+                await self._wait_readable(sock.fileno(), deadline)
             else:
                 if not seen:
-                    raise ConnectionResetError("it left before its PROXY header was whole")
+                    raise ConnectionResetError(
+                        "the client left before its PROXY header was complete"
+                    )
                 return seen
 
-    async def _readable(self, fd: int, until: float) -> None:
-        """Not by asyncio.timeout, which asks for the running loop: WSGI hides it."""
-        there = self._loop.create_future()
+    async def _wait_readable(self, fd: int, deadline: float) -> None:
+        """Wait until a descriptor is readable. Raises TimeoutError at ``deadline`` (in time of the
+        loop). asyncio.timeout is no help: it asks for the running loop, which WSGI hides."""
+        readable = self._loop.create_future()
 
-        def come(error: Exception | None) -> None:
-            if not there.done():
-                there.set_exception(error) if error else there.set_result(None)
+        def finish(error: Exception | None) -> None:
+            if not readable.done():
+                readable.set_exception(error) if error else readable.set_result(None)
 
-        self._loop.add_reader(fd, come, None)
-        late = TimeoutError("its PROXY header took too long")
-        timer = self._loop.call_at(until, come, late)
+        self._loop.add_reader(fd, finish, None)
+        late = TimeoutError("the PROXY header took too long")
+        timer = self._loop.call_at(deadline, finish, late)
         try:
-            await there
+            await readable
         finally:
             self._loop.remove_reader(fd)
             timer.cancel()
 
-    def _complain(self, address: Any, error: ProxyProtocolError) -> None:
-        """Aloud only once: a proxy that is set up wrongly is so for every connection."""
-        level = logging.DEBUG if self._complained else logging.WARNING
-        self._complained = True
-        self._log.log(level, "--proxy-protocol: turned away %s: %s", _shown(address), error)
+    def _log_rejected(self, address: Any, error: ProxyProtocolError) -> None:
+        """Log a rejected connection as a warning once, then at debug level: a proxy that is set up
+        wrongly sends the same with each connection."""
+        level = logging.DEBUG if self._has_warned else logging.WARNING
+        self._has_warned = True
+        self._log.log(level, "--proxy-protocol: turned away %s: %s", _client_name(address), error)
 
 
-def _shown(address: Any) -> str:
+def _client_name(address: Any) -> str:
     return str(address[0]) if isinstance(address, tuple) else "a unix client"

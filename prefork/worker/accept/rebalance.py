@@ -1,8 +1,9 @@
-"""--rebalance: a worker with many more connections than its siblings lets some of them go.
+"""``--rebalance``: close some connections of a worker that has many more than its siblings.
 
-Connections that stay open stay where they were accepted, also when a sibling was born only later,
-or most of the busy clients happen to be on one worker. So who has too many and is busy answers some
-clients with ``Connection: close``: they connect anew, and whoever has the least to do accepts them.
+A connection that stays open stays with the worker that accepted it, also when other workers started
+later, or when most of the busy clients are on one worker by chance. So a busy worker with too many
+connections answers some clients with ``Connection: close``. They connect again, and the worker with
+the least load accepts them.
 """
 
 import random
@@ -13,50 +14,51 @@ from prefork.http.server_state import ServerState
 from prefork.unix.scoreboard import Row
 from prefork.worker.monitor.stats import WorkerStats
 
-TOO_MANY = 1.25
-"""Times the mean of all workers."""
+MAX_RATIO = 1.25
+"""Too many connections, as a multiple of the mean of all workers."""
 
-AT_LEAST = 4
-"""Connections above the mean: with few of them it is chance."""
+MIN_SURPLUS = 4
+"""Too many connections, as a number above the mean: smaller differences are chance."""
 
-BUSY = 0.5
-"""Share of its time in which a worker must have been busy, else nobody waits for it."""
+MIN_BUSY = 0.5
+"""Share of a worker's time in which it must have been busy: else no client waits for it."""
 
-EVERY = 4
-"""Ticks between two looks, so that those who left have come back."""
+HEARTBEATS = 4
+"""Heartbeats between two decisions, so that the clients have connected again in between."""
 
 
 class Rebalancer:
-    """Of one worker."""
+    """Closes surplus connections of one worker."""
 
-    def __init__(self, row: Row, service: ServerState, figures: WorkerStats) -> None:
+    def __init__(self, row: Row, server: ServerState, stats: WorkerStats) -> None:
         self._row = row
-        self._service = service
-        self._figures = figures
-        self._ticks = 0
+        self._server = server
+        self._stats = stats
+        self._heartbeats = 0
 
-    def tick(self) -> None:
-        """See whether there are too many, once a second."""
-        self._ticks += 1
-        if self._ticks % EVERY or self._figures.busy < BUSY:
+    def update(self) -> None:
+        """Mark surplus connections to be closed with their next answer; acts once a second."""
+        self._heartbeats += 1
+        if self._heartbeats % HEARTBEATS or self._stats.busy_share < MIN_BUSY:
             return
         row = self._row
         surplus = count_surplus(row.loads[: row.rows.used].tolist(), row.number)
         if surplus:
-            open_ones = [each for each in self._service.connections if isinstance(each, Connection)]
+            open_ones = [each for each in self._server.connections if isinstance(each, Connection)]
             going = random.sample(open_ones, min(surplus, len(open_ones)))
             for connection in going:
                 connection.close_requested = True
 
 
 def count_surplus(loads: list[int], place: int) -> int:
-    """How many connections the worker at ``place`` should let go: half of what it has too much, so
-    that nothing swings."""
+    """Return how many connections a worker should close: half of its surplus over the mean, so that
+    the numbers do not swing. ``loads``: load words of all workers; ``place``: the index of this
+    worker."""
     counts = [load % REQUEST // CONNECTION for load in loads if load != UNAVAILABLE]
     if loads[place] == UNAVAILABLE or len(counts) < 2:
         return 0
     own = loads[place] % REQUEST // CONNECTION
     mean = sum(counts) / len(counts)
-    if own < mean * TOO_MANY or own < mean + AT_LEAST:
+    if own < mean * MAX_RATIO or own < mean + MIN_SURPLUS:
         return 0
     return int(own - mean) // 2

@@ -19,28 +19,28 @@ LIMITS = Limits(keepalive=80, header_timeout=10)
 TIMEOUT = 30.0
 
 
-class Body:
-    """One heart, whose loop's clock moves only when a test says so."""
+class SimulatedHeartbeat:
+    """A heartbeat on a loop whose clock moves only when a test says so."""
 
     def __init__(self, server: MemoryServer, longest: float = LONGEST_IDLE_PAUSE) -> None:
         self.server = server
         self.row = Scoreboard().acquire_row(1)
         self.beats: list[float] = []
-        line = MasterChannel(-1, self.row, TIMEOUT, lambda _title: None, lambda: None)
-        figures = WorkerStats(self.row, 1, server.loop.time())
-        self.looks = 0
-        self.heart = Heartbeat(
-            server.loop, server.state, line, figures, self._look, [self._note], longest
+        channel = MasterChannel(-1, self.row, TIMEOUT, lambda _title: None, lambda: None)
+        stats = WorkerStats(self.row, 1, server.loop.time())
+        self.refreshes = 0
+        self.heartbeat = Heartbeat(
+            server.loop, server.state, channel, stats, self._count_refresh, [self._record], longest
         )
-        self.heart.beat()
+        self.heartbeat.beat()
 
-    def _look(self) -> None:
-        self.looks += 1
+    def _count_refresh(self) -> None:
+        self.refreshes += 1
 
-    def _note(self) -> None:
+    def _record(self) -> None:
         self.beats.append(self.server.loop.time())
 
-    def pass_time(self, seconds: float) -> "Body":
+    def pass_time(self, seconds: float) -> "SimulatedHeartbeat":
         loop = self.server.loop
         for _ in range(round(seconds / TICK_PERIOD)):
             loop.ahead += TICK_PERIOD
@@ -51,7 +51,7 @@ class Body:
 
     @property
     def gaps(self) -> list[float]:
-        """Between the beats, and from the last one until now."""
+        """Seconds between the heartbeats, and from the last one until now."""
         times = [*self.beats, self.server.loop.time()]
         return [after - before for before, after in pairwise(times)]
 
@@ -63,7 +63,7 @@ def server() -> Iterator[MemoryServer]:
 
 
 def test_pauses_double_while_nothing_is_in_flight(server: MemoryServer) -> None:
-    gaps = Body(server).pass_time(60).gaps
+    gaps = SimulatedHeartbeat(server).pass_time(60).gaps
     assert gaps[:7] == [
         TICK_PERIOD,
         2 * TICK_PERIOD,
@@ -74,107 +74,109 @@ def test_pauses_double_while_nothing_is_in_flight(server: MemoryServer) -> None:
         LONGEST_IDLE_PAUSE,
     ]
     assert max(gaps) == LONGEST_IDLE_PAUSE
-    assert max(Body(server, 1.0).pass_time(20).gaps) == 1.0
-    assert max(Body(server, 0.1).pass_time(20).gaps) == TICK_PERIOD, "a short timeout bounds it"
+    assert max(SimulatedHeartbeat(server, 1.0).pass_time(20).gaps) == 1.0
+    assert max(SimulatedHeartbeat(server, 0.1).pass_time(20).gaps) == TICK_PERIOD, (
+        "a short timeout bounds it"
+    )
 
 
 def test_a_request_in_flight_keeps_it_regular(server: MemoryServer) -> None:
     server.recorder.later = []
     server.connect().send(GET)
-    assert set(Body(server).pass_time(30).gaps) <= {0.0, TICK_PERIOD}
+    assert set(SimulatedHeartbeat(server).pass_time(30).gaps) <= {0.0, TICK_PERIOD}
 
 
-def test_the_first_request_after_idleness_finds_the_clock_right(server: MemoryServer) -> None:
-    body = Body(server)
+def test_the_first_request_after_idleness_sees_the_right_time(server: MemoryServer) -> None:
+    simulated = SimulatedHeartbeat(server)
     client = server.connect().send(GET)
-    body.pass_time(30)
-    assert body.heart.is_slow, "an idle connection does not keep it awake"
-    body.server.loop.ahead += TICK_PERIOD
+    simulated.pass_time(30)
+    assert simulated.heartbeat.is_pausing, "an idle connection allows long pauses"
+    simulated.server.loop.ahead += TICK_PERIOD
     server.recorder.later = []
     client.send(GET)
     (exchange,) = server.recorder.later
     assert exchange.app_called_at == server.loop.time()
-    assert body.row.floats[DUE] - body.row.floats[BEAT] == TICK_PERIOD
-    assert body.row.floats[DEADLINE] - body.row.floats[BEAT] == TICK_PERIOD + TIMEOUT
-    del body.beats[:-1]
-    assert body.pass_time(2).gaps[1:6] == [TICK_PERIOD] * 5
+    assert simulated.row.floats[DUE] - simulated.row.floats[BEAT] == TICK_PERIOD
+    assert simulated.row.floats[DEADLINE] - simulated.row.floats[BEAT] == TICK_PERIOD + TIMEOUT
+    del simulated.beats[:-1]
+    assert simulated.pass_time(2).gaps[1:6] == [TICK_PERIOD] * 5
 
 
-def test_half_a_request_after_idleness_gets_all_of_its_time(server: MemoryServer) -> None:
-    body = Body(server)
+def test_half_a_request_after_idleness_gets_its_full_timeout(server: MemoryServer) -> None:
+    simulated = SimulatedHeartbeat(server)
     client = server.connect().send(GET)
-    body.pass_time(30)
+    simulated.pass_time(30)
     client.send(GET[:5])
-    body.pass_time(LIMITS.header_timeout - 1)
+    simulated.pass_time(LIMITS.header_timeout - 1)
     assert client.statuses == [200]
-    body.pass_time(2)
+    simulated.pass_time(2)
     assert client.statuses == [200, 408]
 
 
-def test_a_connection_that_was_not_looked_at_since_its_request_keeps_it_awake(
+def test_a_connection_that_was_not_checked_since_its_request_prevents_long_pauses(
     server: MemoryServer,
 ) -> None:
-    """Its reader is its own still, and would not be borrowed."""
+    """It still has a reader of its own, so it would not borrow one."""
     client = server.connect().send(GET)
-    body = Body(server).pass_time(30)
+    simulated = SimulatedHeartbeat(server).pass_time(30)
     client.send(GET.replace(b"/a", b"/b"))
-    # answered at once by a worker that watches only who waits
+    # as if it was answered at once
     server.state.active_connections.clear()
-    body.pass_time(TICK_PERIOD)
+    simulated.pass_time(TICK_PERIOD)
     assert not server.state.tickless_seconds()
     client.send(GET[:5])
-    assert not body.heart.is_slow
-    body.pass_time(LIMITS.header_timeout - 1)
+    assert not simulated.heartbeat.is_pausing
+    simulated.pass_time(LIMITS.header_timeout - 1)
     assert client.statuses == [200, 200]
 
 
 def test_idle_connections_are_closed_in_time(server: MemoryServer) -> None:
-    body = Body(server)
+    simulated = SimulatedHeartbeat(server)
     client = server.connect().send(GET)
-    body.pass_time(79)
+    simulated.pass_time(79)
     assert not client.closed
-    body.pass_time(8)
+    simulated.pass_time(8)
     assert client.closed
 
 
-def test_a_wake_up_of_a_listener_brings_it_forward_and_looks_at_the_siblings(
+def test_a_wakeup_by_a_listener_brings_the_heartbeat_forward_and_refreshes_the_policy(
     server: MemoryServer,
 ) -> None:
-    body = Body(server).pass_time(30)
-    looks, then = body.looks, server.loop.time()
-    body.heart.wake_for_listener()
-    assert body.looks == looks + 1
-    body.heart.wake_for_listener()
-    assert body.looks == looks + 1, "once is enough"
-    body.pass_time(TICK_PERIOD)
-    assert body.beats[-1] == then + TICK_PERIOD
+    simulated = SimulatedHeartbeat(server).pass_time(30)
+    refreshes, then = simulated.refreshes, server.loop.time()
+    simulated.heartbeat.wake_for_listener()
+    assert simulated.refreshes == refreshes + 1
+    simulated.heartbeat.wake_for_listener()
+    assert simulated.refreshes == refreshes + 1, "once is enough"
+    simulated.pass_time(TICK_PERIOD)
+    assert simulated.beats[-1] == then + TICK_PERIOD
 
 
-def test_what_is_taken_during_a_beat_is_noticed(server: MemoryServer) -> None:
-    body = Body(server)
-    body.pass_time(5)
-    body.heart._also = [lambda: server.state.load.add(+CONNECTION)]
+def test_a_connection_that_is_accepted_during_a_heartbeat_is_noticed(server: MemoryServer) -> None:
+    simulated = SimulatedHeartbeat(server)
+    simulated.pass_time(5)
+    simulated.heartbeat._also = [lambda: server.state.load.add(+CONNECTION)]
     server.state.load.add_expected_requests(+1)
-    body.pass_time(LONGEST_IDLE_PAUSE)
-    assert not body.heart.is_slow
+    simulated.pass_time(LONGEST_IDLE_PAUSE)
+    assert not simulated.heartbeat.is_pausing
 
 
-def test_a_load_tells_its_next_change_once_also_when_it_was_hidden_meanwhile() -> None:
+def test_a_load_reports_its_next_change_once_also_when_it_was_hidden_meanwhile() -> None:
     words = [0]
     load = Load(words, 0)
     load.mark_available()
-    told: list[int] = []
-    load.notify_on_next_change(lambda: told.append(words[0]))
+    changes: list[int] = []
+    load.notify_on_next_change(lambda: changes.append(words[0]))
     load.mark_unavailable()
     load.mark_available()
-    assert not told
+    assert not changes
     load.add(+CONNECTION)
     load.add(+CONNECTION)
-    assert (told, words) == ([CONNECTION], [2 * CONNECTION])
-    load.notify_on_next_change(lambda: told.append(0))
+    assert (changes, words) == ([CONNECTION], [2 * CONNECTION])
+    load.notify_on_next_change(lambda: changes.append(0))
     load.cancel_notification()
     load.add(-CONNECTION)
-    load.notify_on_next_change(lambda: told.append(7))
+    load.notify_on_next_change(lambda: changes.append(7))
     load.mark_unavailable()
     load.add(+CONNECTION)
-    assert (told, words) == ([CONNECTION, 7], [UNAVAILABLE])
+    assert (changes, words) == ([CONNECTION, 7], [UNAVAILABLE])

@@ -1,4 +1,4 @@
-"""How many connections an overloaded worker lets go."""
+"""How many connections an overloaded worker closes."""
 
 import pytest
 
@@ -17,11 +17,11 @@ from prefork.worker.accept.rebalance import count_surplus
         ([20], 0),
     ],
 )
-def test_half_of_what_is_too_much_leaves(connections: list[int], surplus: int) -> None:
+def test_half_of_the_surplus_is_closed(connections: list[int], surplus: int) -> None:
     loads = [3 * REQUEST + count * CONNECTION + 7 for count in connections]
     assert count_surplus(loads, 0) == surplus
 
 
-def test_who_accepts_nothing_does_not_count() -> None:
+def test_a_worker_that_accepts_nothing_does_not_count() -> None:
     assert count_surplus([20 * CONNECTION, UNAVAILABLE], 0) == 0
     assert count_surplus([UNAVAILABLE, 20 * CONNECTION, 0], 0) == 0
