@@ -41,7 +41,7 @@ from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint
 from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
 from prefork.worker.accept.rebalance import Rebalancer
 from prefork.worker.app_api import worker
-from prefork.worker.asgi.asgi_http import AsgiHandler
+from prefork.worker.asgi.asgi_handler import AsgiHandler
 from prefork.worker.asgi.call_drain import CallDrainer, drain_times
 from prefork.worker.asgi.lifespan import Lifespan
 from prefork.worker.background_work import BackgroundWork

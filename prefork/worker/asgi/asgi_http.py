@@ -1,19 +1,16 @@
-"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.5). One task a request.
+"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.5).
 
-The task starts at once, so an app that never waits costs no turn of the loop. Sending waits while
-the client reads slower than the app writes; receiving stops reading from the socket while the app
-lags.
+Sending waits while the client reads slower than the app writes; receiving stops reading from the
+socket while the app lags.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable
 from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import Exchange
-from prefork.http.response_head import STATUS_LINES, ResponseError, encode_asgi_field
-from prefork.worker import fork_hooks
+from prefork.http.response_head import STATUS_LINES, ResponseError
+from prefork.worker.asgi.asgi_call import AsgiCall, CallContext
 from prefork.worker.asgi.asgi_extensions import (
     EXTENSIONS,
     Trailers,
@@ -21,144 +18,6 @@ from prefork.worker.asgi.asgi_extensions import (
     send_path,
     wants_trailers,
 )
-from prefork.worker.asgi.eager_tasks import EagerTasks
-from prefork.worker.asgi.scope import ScopeBuilder
-from prefork.worker.importer import format_app_traceback
-from prefork.worker.late_import import negotiation
-
-
-class AsgiHandler:
-    """Starts a task for each request of one worker."""
-
-    streams_body = True
-    can_cancel = True
-    encode_field = staticmethod(encode_asgi_field)
-
-    def __init__(
-        self,
-        app: Callable[..., Any],
-        log: logging.Logger,
-        state: dict[str, Any] | None,
-        root_path: str = "",
-        id_header: str = "",
-    ) -> None:
-        self.app = app
-        self.log = log
-        self.scope = ScopeBuilder(state, root_path, id_header).of
-        self._negotiate = negotiation(log)
-        self._start = EagerTasks(asyncio.get_running_loop()).start
-        self.running: set[AsgiCall] = set()
-        """Keeps the tasks that wait alive, which the loop holds only weakly."""
-
-    def handle(self, exchange: Exchange) -> None:
-        """Give the request to a task."""
-        cycle = HttpCall(self, exchange)
-        task = self._start(cycle.run())
-        if not task.done():
-            exchange.handler_state = cycle
-            cycle.task = task
-            self.running.add(cycle)
-
-    def upgrade(self, exchange: Exchange) -> None:
-        """Give a request for a WebSocket to a task."""
-        cycle = self._negotiate(self, HttpCall(self, exchange))
-        if cycle is not None:
-            exchange.handler_state = cycle
-            cycle.task = self._start(cycle.run())
-
-    async def wait_for_calls(self) -> None:
-        """Wait for calls that go on after their response, as background tasks do; and cancel,
-        after a while, those that wait for anything but the end of their WebSocket."""
-        hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
-        if hasty:
-            _, late = await asyncio.wait(hasty, timeout=max(hasty.values()))
-            for task in late:
-                task.cancel()
-        while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
-            await asyncio.wait(tasks)
-
-    def time_out(self, exchange: Exchange) -> None:
-        """Tell where a call waits that has had the ball for too long, and cancel it."""
-        # It knows this module.
-        from prefork.worker.monitor.stack_report import (  # noqa: PLC0415
-            call_duration,
-            describe,
-            format_stacks,
-            inspect_waiting_request,
-        )
-
-        what = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
-        try:
-            where = format_stacks(inspect_waiting_request(exchange).stacks)
-        except Exception as error:  # it reads what apps have made; the tick must go on
-            where = f"  which cannot be told: {error!r}"
-        self.log.error("no answer in time: %s, cancelled where it waits\n%s", what, where)
-        if isinstance(exchange.handler_state, AsgiCall):
-            exchange.handler_state.time_out()
-
-    def client_disconnected(self, exchange: Exchange) -> None:
-        """Wake an app that waits for the disconnect."""
-        if isinstance(exchange.handler_state, AsgiCall):
-            exchange.handler_state.disconnect()
-
-
-class AsgiCall:
-    """One call of the app, in a task of its own."""
-
-    exchange: Exchange
-    _handler: AsgiHandler
-    task: asyncio.Task[None] | None = None
-    timed_out = False
-    patience: float | None = None
-    """Seconds that it may go on while the worker drains; None: as long as the worker may."""
-    streams_since: float | None = None
-    told_at: float | None = None
-    torn_down = False
-    """While the worker drains, see call_drain.py: when its response was first seen to stream, when
-    the
-    app was told to end it, in seconds from the stop signal, and whether it was cancelled."""
-
-    @property
-    def streams(self) -> bool:
-        """Whether it is in the middle of a response of unknown length."""
-        return False
-
-    def drain(self) -> None:
-        """The worker begins to leave."""
-
-    def tell_end(self) -> None:
-        """The worker leaves: wake an app that waits for its client."""
-
-    def tear_down(self) -> None:
-        """Cancel it because the worker leaves."""
-        self.torn_down = True
-        if self.task is not None:
-            self.task.cancel()
-
-    async def run(self) -> None:
-        """Call the app and see to it that the client gets an answer. Never raises."""
-        raise NotImplementedError
-
-    def disconnect(self) -> None:
-        """There is nobody to answer any more, or nothing left to answer."""
-        raise NotImplementedError
-
-    def time_out(self) -> None:
-        """Throw CancelledError into the app; one that swallows it is the master's to end."""
-        self.timed_out = True
-        if self.task is not None:
-            self.task.cancel()
-
-    def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
-        """``quiet``: an app that is torn down because its client left has not failed."""
-        if fork_hooks.in_child:
-            fork_hooks.exit_child(error)
-        if self.timed_out:
-            what += " (no answer in time)"
-            quiet = quiet or isinstance(error, asyncio.CancelledError)  # ``overdue`` has told of it
-        level = logging.DEBUG if quiet else logging.ERROR
-        trace = format_app_traceback(error).rstrip()
-        self._handler.log.log(level, "the app failed on %s\n%s", what, trace)
 
 
 class HttpCall(AsgiCall):
@@ -174,7 +33,7 @@ class HttpCall(AsgiCall):
     """They are to come, and the client wants them."""
     _gone: asyncio.Future[None] | None = None
 
-    def __init__(self, handler: AsgiHandler, exchange: Exchange) -> None:
+    def __init__(self, handler: CallContext, exchange: Exchange) -> None:
         self._handler = handler
         self.exchange = exchange
 

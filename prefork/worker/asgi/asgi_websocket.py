@@ -2,13 +2,13 @@
 
 One task a connection. It accepts, closes (403), or refuses with a whole response of its own; until
 then the connection is an HTTP request like any other. The master imports it before it forks, see
-late_import.py.
+``import_serving_modules`` in boot.py.
 """
 
 import asyncio
 import logging
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from websockets.exceptions import ProtocolError
 
@@ -17,18 +17,16 @@ from prefork.http.response_head import RETRY_AFTER, ResponseError
 from prefork.http.websocket import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART, WebSocket
 from prefork.http.websocket_handshake import WebSocketHandshake
 from prefork.worker import fork_hooks
+from prefork.worker.asgi.asgi_call import AsgiCall, CallContext
 from prefork.worker.asgi.asgi_extensions import EXTENSIONS
-from prefork.worker.asgi.asgi_http import AsgiCall, HttpCall
-
-if TYPE_CHECKING:
-    from prefork.worker.asgi.asgi_http import AsgiHandler
+from prefork.worker.asgi.asgi_http import HttpCall
 
 _DENIAL = "websocket.http.response."
 _NORMAL = 1000
 _LEAVING = "this worker is leaving; connect again"
 
 
-def negotiate(handler: "AsgiHandler", http: HttpCall) -> "WebSocketCall | None":
+def negotiate(handler: CallContext, http: HttpCall) -> "WebSocketCall | None":
     """Judge a request for a WebSocket; None: it was refused, and answered."""
     if http.exchange.connection.server.draining:
         http.exchange.send_error(503, _LEAVING, (RETRY_AFTER,))
@@ -58,9 +56,7 @@ class WebSocketCall(AsgiCall):
     _decision: asyncio.Future[None] | None = None
     """Done when there is a WebSocket, or will never be one."""
 
-    def __init__(
-        self, handler: "AsgiHandler", handshake: WebSocketHandshake, http: "HttpCall"
-    ) -> None:
+    def __init__(self, handler: CallContext, handshake: WebSocketHandshake, http: HttpCall) -> None:
         self._handler = handler
         self._handshake = handshake
         self.patience = http.exchange.connection.server.limits.websocket.close_timeout

@@ -10,7 +10,8 @@ import logging
 from dataclasses import dataclass
 from time import monotonic
 
-from prefork.worker.asgi.asgi_http import AsgiCall, AsgiHandler
+from prefork.worker.asgi.asgi_call import AsgiCall
+from prefork.worker.asgi.asgi_handler import AsgiHandler
 
 SHUTDOWN = 5.0
 """Seconds of the kill timeout that are kept for the lifespan shutdown; a quarter at the most."""

@@ -46,7 +46,7 @@ class _ConnectionScope:
         self.scope: dict[str, Any] = {}
         self._last: RequestHead | None = None
 
-    def of(self, request: RequestHead) -> dict[str, Any]:
+    def build(self, request: RequestHead) -> dict[str, Any]:
         """The scope of a head that recurs, without its dicts and lists."""
         derived = request.handler_cache
         if derived is None:
@@ -71,12 +71,12 @@ class ScopeBuilder:
         self._root_path = root_path
         self._id_name = id_header.lower().encode("ascii")
 
-    def of(self, exchange: Exchange) -> dict[str, Any]:
+    def build(self, exchange: Exchange) -> dict[str, Any]:
         """A scope of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
         place: _ConnectionScope = connection.handler_state or self._place(connection)
         if request.is_cached:
-            scope = place.scope.copy() if place.usual is request else place.of(request)
+            scope = place.scope.copy() if place.usual is request else place.build(request)
             scope["headers"] = request.headers.copy()
         else:
             scope = place.template.copy()

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from prefork.http.exchange import Exchange
-from prefork.worker.asgi.asgi_http import AsgiCall
+from prefork.worker.asgi.asgi_call import AsgiCall
 from prefork.worker.wsgi.wsgi_app import WsgiCall
 
 Frames = list[FrameType]
