@@ -77,7 +77,7 @@ class Stopping:
             os.close(own)
 
 
-class _Current:
+class _State:
     busy = BusyWork()
     info: WorkerInfo | None = None
     stopping: Stopping | None = None
@@ -86,49 +86,49 @@ class _Current:
 
 def set_worker(info: WorkerInfo) -> Stopping:
     """Called once by the worker itself, after the fork."""
-    _Current.info = info
-    _Current.stopping = Stopping()
-    _Current.ready_callback = None
-    return _Current.stopping
+    _State.info = info
+    _State.stopping = Stopping()
+    _State.ready_callback = None
+    return _State.stopping
 
 
 def forget_worker() -> None:
     """In a process that the worker forked: nothing asks it to leave, and no master waits for
     it to be ready. ``worker()`` still names the worker that it comes from."""
-    _Current.stopping = None
-    _Current.ready_callback = None
-    _Current.busy = BusyWork()
+    _State.stopping = None
+    _State.ready_callback = None
+    _State.busy = BusyWork()
 
 
 def set_ready_callback(say_ready: Callable[[], None]) -> None:
     """What ``ready()`` is to call, with --ready manual."""
-    _Current.ready_callback = say_ready
+    _State.ready_callback = say_ready
 
 
 def worker() -> WorkerInfo:
     """The worker that runs this code, or forked the process that does: slot, generation, name.
     Raises RuntimeError outside."""
-    if _Current.info is None:
+    if _State.info is None:
         raise RuntimeError("prefork.worker() was called outside of a prefork worker")
-    return _Current.info
+    return _State.info
 
 
 def ready() -> None:
     """Say that this worker accepts connections now (with ``--ready manual``); once is enough."""
-    if _Current.ready_callback is not None:
-        _Current.ready_callback()
+    if _State.ready_callback is not None:
+        _State.ready_callback()
 
 
 def busy() -> BusyWork:
     """``with busy():`` marks work that is no request, as in a thread or after a response: workers
     are not recycled, nor scaled down by the load, before it is done, and a worker that is told to
     go waits for it up to the kill timeout."""
-    return _Current.busy
+    return _State.busy
 
 
 def stopping() -> Stopping:
     """The wish that this worker leaves; see Stopping. Who asks is expected to leave by itself."""
-    if _Current.stopping is None:
-        _Current.stopping = Stopping()
-    _Current.stopping.asked = True
-    return _Current.stopping
+    if _State.stopping is None:
+        _State.stopping = Stopping()
+    _State.stopping.asked = True
+    return _State.stopping

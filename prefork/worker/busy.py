@@ -15,7 +15,7 @@ class BusyWork:
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
-        self._waiting: list[Callable[[], None]] = []
+        self._idle_callbacks: list[Callable[[], None]] = []
         self.count = 0
         self.publish: Callable[[int], None] = lambda _count: None
         """Called with the number of pieces, whenever it changes."""
@@ -29,10 +29,10 @@ class BusyWork:
         with self._lock:
             self.count -= 1
             self.publish(self.count)
-            told = [] if self.count else self._waiting
-            if told:
-                self._waiting = []
-        for call in told:
+            callbacks = [] if self.count else self._idle_callbacks
+            if callbacks:
+                self._idle_callbacks = []
+        for call in callbacks:
             call()
 
     def call_when_idle(self, call: Callable[[], None]) -> None:
@@ -40,7 +40,7 @@ class BusyWork:
         there is nothing."""
         with self._lock:
             if self.count:
-                self._waiting.append(call)
+                self._idle_callbacks.append(call)
                 return
         call()
 

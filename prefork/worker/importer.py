@@ -18,10 +18,10 @@ from typing import Any
 
 from prefork.errors import AppError
 
-GUESSES = ("app", "application", "main")
+DEFAULT_NAMES = ("app", "application", "main")
 """Names that are tried when the target names none."""
 
-YOUNG = 2.0
+MIN_SOURCE_AGE = 2.0
 
 
 class _Loader(machinery.SourceFileLoader):
@@ -36,10 +36,10 @@ class _Loader(machinery.SourceFileLoader):
         """Called by the import machinery to write bytecode."""
         source = self.get_filename()
         try:
-            young = time.time() - os.stat(source).st_mtime < YOUNG
+            is_young = time.time() - os.stat(source).st_mtime < MIN_SOURCE_AGE
         except OSError:
-            young = True
-        if not young:
+            is_young = True
+        if not is_young:
             super().set_data(path, data, _mode=_mode)
 
 
@@ -64,10 +64,10 @@ def import_app(target: str, factory: bool) -> Callable[..., Any]:
     """The callable that ``target`` names. Raises AppError."""
     module_name, _, expression = target.partition(":")
     module = _import(module_name, target)
-    found = _find(module, expression, target)
+    found = _find_callable(module, expression, target)
     arguments, keywords = _call_arguments(expression, target)
     if factory or arguments is not None:
-        found = _make(found, arguments or [], keywords, target)
+        found = _call_factory(found, arguments or [], keywords, target)
     if not callable(found):
         raise AppError(f"{target}: is a {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
@@ -76,11 +76,11 @@ def import_app(target: str, factory: bool) -> Callable[..., Any]:
 def format_app_traceback(error: BaseException) -> str:
     """The traceback as text, from the first frame that is the app's."""
     frames = error.__traceback__
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
-        foreign = file.startswith((here, "<frozen importlib")) or file == importlib.__file__
-        if not foreign:
+        is_machinery = file.startswith((package, "<frozen importlib")) or file == importlib.__file__
+        if not is_machinery:
             break
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames))
@@ -103,14 +103,14 @@ def _import(name: str, target: str) -> ModuleType:
         raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
 
 
-def _find(module: ModuleType, expression: str, target: str) -> Any:
+def _find_callable(module: ModuleType, expression: str, target: str) -> Any:
     path = expression.partition("(")[0]
     if not path:
-        for guess in GUESSES:
-            if hasattr(module, guess):
-                return getattr(module, guess)
+        for name in DEFAULT_NAMES:
+            if hasattr(module, name):
+                return getattr(module, name)
         raise AppError(
-            f"{target}: {module.__name__} has none of {', '.join(GUESSES)}; "
+            f"{target}: {module.__name__} has none of {', '.join(DEFAULT_NAMES)}; "
             f"name the callable: {module.__name__}:NAME"
         )
     found: Any = module
@@ -140,7 +140,7 @@ def _call_arguments(expression: str, target: str) -> tuple[list[Any] | None, dic
         ) from None
 
 
-def _make(factory: Any, arguments: list[Any], keywords: dict[str, Any], target: str) -> Any:
+def _call_factory(factory: Any, arguments: list[Any], keywords: dict[str, Any], target: str) -> Any:
     if not callable(factory):
         raise AppError(f"{target}: is a {type(factory).__name__}, which cannot be called")
     try:

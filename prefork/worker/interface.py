@@ -21,14 +21,14 @@ from typing import Any
 
 from prefork.errors import AppError
 
-KNOWN = {
+KNOWN_WSGI = {
     ("webob.dec", "wsgify.__call__"),
     ("werkzeug.wrappers.request", "Request.application.<locals>.application"),
     ("wsgiref.validate", "validator.<locals>.lint_app"),
 }
 """WSGI callables whose arguments do not tell: the module and the name of their code."""
 
-DEEPEST = 50
+MAX_DECORATORS = 50
 """Decorators around an app."""
 
 
@@ -53,22 +53,26 @@ class InterfaceChoice:
 def detect_interface(app: Callable[..., Any], wanted: str) -> InterfaceChoice:
     """``wanted`` is the option's word. Raises AppError when the callable fits nothing."""
     if wanted != "auto":
-        double = wanted == "asgi" and is_asgi2(app)
-        return InterfaceChoice(Interface(wanted), "as asked" + " (version 2)" * double, double)
-    look = _CallableShape(app)
-    if look.is_known:
-        return InterfaceChoice(Interface.WSGI, f"{look.module} makes it")
-    if look.is_opaque:
-        inner = look.behind()
-        found = _fitting(inner) if inner is not None and _is_beyond_doubt(look, inner) else None
+        version_2 = wanted == "asgi" and is_asgi2(app)
+        return InterfaceChoice(
+            Interface(wanted), "as asked" + " (version 2)" * version_2, version_2
+        )
+    shape = _CallableShape(app)
+    if shape.is_known_wsgi:
+        return InterfaceChoice(Interface.WSGI, f"{shape.module} makes it")
+    if shape.takes_anything:
+        inner = shape.innermost()
+        found = (
+            _match_interface(inner) if inner is not None and _is_unambiguous(shape, inner) else None
+        )
         if found is None:
-            raise _unknown(look, inner)
+            raise _ambiguous_error(shape, inner)
         return replace(found, reason=f"{found.reason}, behind a decorator")
-    found = _fitting(look)
+    found = _match_interface(shape)
     if found is None:
         raise AppError(
-            f"the app fits no interface: it has {look}; WSGI takes two, ASGI is async and takes "
-            f"three, main(listener) takes one. {_next_step(look.required)}"
+            f"the app fits no interface: it has {shape}; WSGI takes two, ASGI is async and takes "
+            f"three, main(listener) takes one. {_advice(shape.required)}"
         )
     return found
 
@@ -84,19 +88,19 @@ def adapt_asgi2(app: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_async(app: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine, as far as that shows."""
-    look = _CallableShape(app)
-    inner = look.behind()
-    return look.is_async or (inner is not None and inner.is_async)
+    shape = _CallableShape(app)
+    inner = shape.innermost()
+    return shape.is_async or (inner is not None and inner.is_async)
 
 
 def is_asgi2(app: Callable[..., Any]) -> bool:
     """Whether it is an ASGI 2 app."""
-    look = _CallableShape(app)
-    if look.required != 1 or look.is_opaque or look.is_async:
+    shape = _CallableShape(app)
+    if shape.required != 1 or shape.takes_anything or shape.is_async:
         return False
     if isinstance(app, type):
         return inspect.iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
-    return look.names[:1] == ["scope"]
+    return shape.names[:1] == ["scope"]
 
 
 class _CallableShape:
@@ -104,7 +108,7 @@ class _CallableShape:
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self.app = app
-        called = _called(app)
+        called = _called_object(app)
         try:
             parameters = inspect.signature(called, follow_wrapped=False).parameters.values()
         except (TypeError, ValueError):
@@ -119,26 +123,26 @@ class _CallableShape:
         self.has_star = inspect.Parameter.VAR_POSITIONAL in kinds
         self._inner = _unwrapped(called) or getattr(app, "__wrapped__", None)
         # A star alone is main(*listeners), unless there is something behind it.
-        self.is_opaque = self.has_star and (
+        self.takes_anything = self.has_star and (
             inspect.Parameter.VAR_KEYWORD in kinds or callable(self._inner)
         )
         while isinstance(called, partial):
-            called = _called(called.func)
+            called = _called_object(called.func)
         self.is_async = inspect.iscoroutinefunction(called)
         function = getattr(called, "__func__", called)
         self.module = str(getattr(function, "__globals__", {}).get("__name__", ""))
         code = getattr(function, "__code__", None)
-        self.is_known = (self.module, getattr(code, "co_qualname", "")) in KNOWN
+        self.is_known_wsgi = (self.module, getattr(code, "co_qualname", "")) in KNOWN_WSGI
 
-    def behind(self) -> "_CallableShape | None":
+    def innermost(self) -> "_CallableShape | None":
         """The innermost callable, if this is a chain of decorators that take anything."""
-        look: _CallableShape | None = self if self.is_opaque else None
-        for _ in range(DEEPEST):
-            if look is None or not callable(look._inner):
+        shape: _CallableShape | None = self if self.takes_anything else None
+        for _ in range(MAX_DECORATORS):
+            if shape is None or not callable(shape._inner):
                 return None
-            look = _CallableShape(look._inner)
-            if not look.is_opaque:
-                return look
+            shape = _CallableShape(shape._inner)
+            if not shape.takes_anything:
+                return shape
         return None
 
     def __str__(self) -> str:
@@ -146,7 +150,7 @@ class _CallableShape:
         return f"{kind}{self.required} required argument{'' if self.required == 1 else 's'}"
 
 
-def _called(app: Callable[..., Any]) -> Callable[..., Any]:
+def _called_object(app: Callable[..., Any]) -> Callable[..., Any]:
     """What a call of ``app`` runs. ``__call__`` is looked up in the type, where it may also be a
     slot that holds another method for each instance."""
     kinds = (type, partial, FunctionType, MethodType, BuiltinFunctionType)
@@ -163,7 +167,7 @@ def _called(app: Callable[..., Any]) -> Callable[..., Any]:
 def _unwrapped(called: Any) -> Any:
     """What functools.wraps says that it wraps, with what it is bound to; None: nothing."""
     if isinstance(called, partial):
-        inner = _unwrapped(_called(called.func))
+        inner = _unwrapped(_called_object(called.func))
         return None if inner is None else partial(inner, *called.args, **called.keywords)
     if inspect.ismethod(called):
         inner = _unwrapped(called.__func__)
@@ -171,7 +175,7 @@ def _unwrapped(called: Any) -> Any:
     return getattr(called, "__wrapped__", None)
 
 
-def _is_beyond_doubt(outer: _CallableShape, inner: _CallableShape) -> bool:
+def _is_unambiguous(outer: _CallableShape, inner: _CallableShape) -> bool:
     """Whether a decorator that takes anything passes it on as it is. One that makes an app of a
     function of a request has the same shape, so the names have to tell."""
     names = [name.lower() for name in inner.names]
@@ -182,29 +186,29 @@ def _is_beyond_doubt(outer: _CallableShape, inner: _CallableShape) -> bool:
     return True
 
 
-def _fitting(look: _CallableShape) -> InterfaceChoice | None:
+def _match_interface(shape: _CallableShape) -> InterfaceChoice | None:
     """The interface that such arguments mean; None: there is none."""
-    required, found = look.required, str(look)
-    if required == 3 and (look.is_async or look.names[:3] == ["scope", "receive", "send"]):
+    required, found = shape.required, str(shape)
+    if required == 3 and (shape.is_async or shape.names[:3] == ["scope", "receive", "send"]):
         return InterfaceChoice(Interface.ASGI, found)
-    if required == 2 and not look.is_async:
+    if required == 2 and not shape.is_async:
         return InterfaceChoice(Interface.WSGI, found)
-    if is_asgi2(look.app):
+    if is_asgi2(shape.app):
         return InterfaceChoice(Interface.ASGI, f"{found}, version 2", is_asgi2=True)
-    if required == 1 or (required == 0 and look.has_star):
+    if required == 1 or (required == 0 and shape.has_star):
         return InterfaceChoice(Interface.SOCKET, found)
     return None
 
 
-def _unknown(look: _CallableShape, inner: _CallableShape | None) -> AppError:
-    behind = f" before it calls a function with {inner}" if inner is not None else ""
+def _ambiguous_error(shape: _CallableShape, inner: _CallableShape | None) -> AppError:
+    innermost = f" before it calls a function with {inner}" if inner is not None else ""
     return AppError(
         "the app fits no interface for sure: what is called takes anything, and may change it"
-        f"{behind}. {_next_step(look.required)}"
+        f"{innermost}. {_advice(shape.required)}"
     )
 
 
-def _next_step(required: int) -> str:
+def _advice(required: int) -> str:
     says = "Say which it is with --interface"
     if required == 0:
         return f"{says}; or, if it makes the app, call it, as in myapp:create_app()"

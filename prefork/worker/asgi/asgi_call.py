@@ -26,29 +26,29 @@ class AsgiCall:
     _handler: CallContext
     task: asyncio.Task[None] | None = None
     timed_out = False
-    patience: float | None = None
+    drain_timeout: float | None = None
     """Seconds that it may go on while the worker drains; None: as long as the worker may."""
-    streams_since: float | None = None
-    told_at: float | None = None
-    torn_down = False
+    streaming_since: float | None = None
+    drain_notified_at: float | None = None
+    cancelled_by_drain = False
     """While the worker drains, see call_drain.py: when its response was first seen to stream, when
     the
     app was told to end it, in seconds from the stop signal, and whether it was cancelled."""
 
     @property
-    def streams(self) -> bool:
+    def is_streaming(self) -> bool:
         """Whether it is in the middle of a response of unknown length."""
         return False
 
-    def drain(self) -> None:
+    def begin_drain(self) -> None:
         """The worker begins to leave."""
 
-    def tell_end(self) -> None:
+    def notify_drain(self) -> None:
         """The worker leaves: wake an app that waits for its client."""
 
-    def tear_down(self) -> None:
+    def cancel_for_drain(self) -> None:
         """Cancel it because the worker leaves."""
-        self.torn_down = True
+        self.cancelled_by_drain = True
         if self.task is not None:
             self.task.cancel()
 
@@ -66,7 +66,7 @@ class AsgiCall:
         if self.task is not None:
             self.task.cancel()
 
-    def _tell_failure(self, what: str, error: BaseException, quiet: bool) -> None:
+    def _log_failure(self, what: str, error: BaseException, quiet: bool) -> None:
         """``quiet``: an app that is torn down because its client left has not failed."""
         if fork_hooks.in_child:
             fork_hooks.exit_child(error)

@@ -68,7 +68,7 @@ async def send_path(
 def wants_trailers(request: RequestHead) -> bool:
     """Whether the client said that it reads trailers (RFC 9110 section 6.5.1)."""
     return request.version == "1.1" and any(
-        name == b"te" and b"trailers" in _words(value) for name, value in request.headers
+        name == b"te" and b"trailers" in _split_list(value) for name, value in request.headers
     )
 
 
@@ -76,27 +76,29 @@ class Trailers:
     """Fields behind the body, of those that the head announced."""
 
     def __init__(self, fields: Iterable[HeaderPair]) -> None:
-        pairs = [_judged(pair) for pair in fields]
-        self.head: list[HeaderPair] = [pair for pair in pairs if pair[0] != b"content-length"]
+        pairs = [_validated(pair) for pair in fields]
+        self.head_fields: list[HeaderPair] = [
+            pair for pair in pairs if pair[0] != b"content-length"
+        ]
         """The fields of the head: trailers need chunks, and chunks have no Content-Length."""
         self._announced = [
-            word for name, value in pairs if name == b"trailer" for word in _words(value)
+            word for name, value in pairs if name == b"trailer" for word in _split_list(value)
         ]
-        self.lines = b""
+        self.encoded = b""
 
     def add(self, fields: Iterable[HeaderPair]) -> None:
         """Raises ResponseError."""
         for pair in fields:
             line, meaning = encode_asgi_field(pair)
-            if meaning == PLAIN and _judged(pair)[0] in self._announced:
-                self.lines += line
+            if meaning == PLAIN and _validated(pair)[0] in self._announced:
+                self.encoded += line
 
 
-def _judged(pair: HeaderPair) -> tuple[bytes, bytes]:
+def _validated(pair: HeaderPair) -> tuple[bytes, bytes]:
     encode_asgi_field(pair)
     name, value = cast(tuple[bytes, bytes], pair)
     return name.lower(), value
 
 
-def _words(value: bytes) -> list[bytes]:
+def _split_list(value: bytes) -> list[bytes]:
     return [word.strip() for word in value.lower().split(b",")]

@@ -43,36 +43,38 @@ class AsgiHandler:
         self.scope: Callable[[Exchange], dict[str, Any]] = ScopeBuilder(
             state, root_path, id_header
         ).build
-        self._negotiate = _load_negotiation(log)
+        self._negotiate = _load_negotiate(log)
         self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[AsgiCall] = set()
         """Keeps the tasks that wait alive, which the loop holds only weakly."""
 
     def handle(self, exchange: Exchange) -> None:
         """Give the request to a task."""
-        cycle = HttpCall(self, exchange)
-        task = self._start(cycle.run())
+        call = HttpCall(self, exchange)
+        task = self._start(call.run())
         if not task.done():
-            exchange.handler_state = cycle
-            cycle.task = task
-            self.running.add(cycle)
+            exchange.handler_state = call
+            call.task = task
+            self.running.add(call)
 
     def upgrade(self, exchange: Exchange) -> None:
         """Give a request for a WebSocket to a task."""
-        cycle = self._negotiate(self, HttpCall(self, exchange))
-        if cycle is not None:
-            exchange.handler_state = cycle
-            cycle.task = self._start(cycle.run())
+        call = self._negotiate(self, HttpCall(self, exchange))
+        if call is not None:
+            exchange.handler_state = call
+            call.task = self._start(call.run())
 
     async def wait_for_calls(self) -> None:
         """Wait for calls that go on after their response, as background tasks do; and cancel,
         after a while, those that wait for anything but the end of their WebSocket."""
-        hasty = {c.task: c.patience for c in self.running if c.task and c.patience is not None}
-        if hasty:
-            _, late = await asyncio.wait(hasty, timeout=max(hasty.values()))
+        bounded = {
+            c.task: c.drain_timeout for c in self.running if c.task and c.drain_timeout is not None
+        }
+        if bounded:
+            _, late = await asyncio.wait(bounded, timeout=max(bounded.values()))
             for task in late:
                 task.cancel()
-        while tasks := {cycle.task for cycle in self.running if cycle.task is not None}:
+        while tasks := {call.task for call in self.running if call.task is not None}:
             await asyncio.wait(tasks)
 
     def time_out(self, exchange: Exchange) -> None:
@@ -92,18 +94,18 @@ class AsgiHandler:
             exchange.handler_state.disconnect()
 
 
-def _load_negotiation(log: logging.Logger) -> Callable[[CallContext, HttpCall], Any]:
+def _load_negotiate(log: logging.Logger) -> Callable[[CallContext, HttpCall], Any]:
     """What judges requests for a WebSocket. Where ``websockets`` is missing they get a 500, and the
     log says why."""
     try:
         from prefork.worker.asgi.asgi_websocket import negotiate  # noqa: PLC0415
     except ImportError as error:
         log.error("WebSockets get a 500: %s; %s", error, INCOMPLETE_ENVIRONMENT)
-        return _refuse
+        return _refuse_websocket
     return negotiate
 
 
-def _refuse(handler: CallContext, http: HttpCall) -> None:
+def _refuse_websocket(handler: CallContext, http: HttpCall) -> None:
     handler.log.error(
         "no WebSocket for %s: %s", http.exchange.request.describe(), INCOMPLETE_ENVIRONMENT
     )

@@ -25,13 +25,13 @@ class HttpCall(AsgiCall):
 
     _status = 0
     _fields: Any = ()
-    _plain = False
+    _awaits_first_body = False
     """The response has started, and the next body is its first."""
-    _begun = False
-    _read = False
+    _streaming_started = False
+    _body_read = False
     _trailers: Trailers | None = None
     """They are to come, and the client wants them."""
-    _gone: asyncio.Future[None] | None = None
+    _disconnect_waiter: asyncio.Future[None] | None = None
 
     def __init__(self, handler: CallContext, exchange: Exchange) -> None:
         self._handler = handler
@@ -48,7 +48,7 @@ class HttpCall(AsgiCall):
         except ClientGoneError:
             exchange.fail()
         except BaseException as error:
-            self._fail(error)
+            self._end_with_error(error)
         finally:
             if self.task is not None:
                 self._handler.running.discard(self)
@@ -57,69 +57,81 @@ class HttpCall(AsgiCall):
     async def receive(self) -> dict[str, Any]:
         """The next event of the request: its body in pieces, then the disconnect."""
         exchange = self.exchange
-        if not self._read and not exchange.response_complete and self.told_at is None:
+        if (
+            not self._body_read
+            and not exchange.response_complete
+            and self.drain_notified_at is None
+        ):
             body = exchange.body
             if body is None:
-                self._read = True
+                self._body_read = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             taken = body.read_nowait()  # type: ignore[union-attr]
             try:
                 data, more = taken or await body.read()  # type: ignore[union-attr]
             except ClientGoneError:
                 return {"type": "http.disconnect"}
-            self._read = not more
+            self._body_read = not more
             exchange.app_called_at = exchange.connection.server.now
             return {"type": "http.request", "body": data, "more_body": more}
-        if not exchange.disconnected and not exchange.response_complete and self.told_at is None:
-            self._gone = self._gone or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._gone)
+        if (
+            not exchange.disconnected
+            and not exchange.response_complete
+            and self.drain_notified_at is None
+        ):
+            self._disconnect_waiter = (
+                self._disconnect_waiter or asyncio.get_running_loop().create_future()
+            )
+            await asyncio.shield(self._disconnect_waiter)
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
         """An event of the response. Raises ResponseError or ClientGoneError."""
-        kind = message["type"]
+        event_type = message["type"]
         exchange = self.exchange
-        if kind == "http.response.start":
-            self._start(message)
-        elif kind == "http.response.body":
+        if event_type == "http.response.start":
+            self._begin_response(message)
+        elif event_type == "http.response.body":
             data, more = message.get("body", b""), message.get("more_body", False)
-            if self._plain and not more and type(data) is bytes:
+            if self._awaits_first_body and not more and type(data) is bytes:
                 status = self._status
                 exchange.respond(status, STATUS_LINES[status], self._fields, data)
-                self._plain = False
+                self._awaits_first_body = False
             else:
                 self._send_body(exchange, data, more)
             if not exchange.response_complete:
-                await self._drain()
-            elif self._gone is not None or (exchange.body is not None and not self._read):
+                await self._wait_writable()
+            elif self._disconnect_waiter is not None or (
+                exchange.body is not None and not self._body_read
+            ):
                 self.disconnect()
         else:
-            await self._send_extension(kind, message)
+            await self._send_extension(event_type, message)
 
-    def _start(self, message: dict[str, Any]) -> None:
+    def _begin_response(self, message: dict[str, Any]) -> None:
         if self._status or self.exchange.response_complete:
-            self._start_again()
+            self._reject_second_start()
             return
         status = message["status"]
         if status not in STATUS_LINES or status < 200:
             raise ResponseError(f"the status must be from 200 to 599, not {status!r}")
         self._status = status
         self._fields = message.get("headers", ())
-        self._plain = True
+        self._awaits_first_body = True
         if "trailers" in message:
             self._expect_trailers(message["trailers"])
 
-    async def _drain(self) -> None:
+    async def _wait_writable(self) -> None:
         """Wait while the client reads slower than the app writes."""
         connection = self.exchange.connection
-        if (blocked := connection.writable_waiter()) is not None:
-            await blocked
+        if (waiter := connection.writable_waiter()) is not None:
+            await waiter
         elif self.exchange.is_bodiless or connection.peer.tls is not None:
             # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
             # sent to a client that is gone, and does not tell before the loop has had its turn.
             await asyncio.sleep(0)
 
-    def _start_again(self) -> None:
+    def _reject_second_start(self) -> None:
         if self.exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if not self.exchange.response_complete:
@@ -136,81 +148,81 @@ class HttpCall(AsgiCall):
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise ResponseError(f"the app sent {type(data).__name__} where bytes belong")
             data = bytes(data)
-        if not self._begun:
+        if not self._streaming_started:
             line = STATUS_LINES[self._status]
             if not more and self._trailers is None:
                 exchange.respond(self._status, line, self._fields, data)
                 return
             exchange.start_response(self._status, line, self._fields, None)
-            self._begun = True
-            self._plain = False
+            self._streaming_started = True
+            self._awaits_first_body = False
         if more or self._trailers is not None:
             exchange.send(data)
             exchange.send_headers()
         else:
             exchange.finish(data)
 
-    async def _send_extension(self, kind: str, message: dict[str, Any]) -> None:
+    async def _send_extension(self, event_type: str, message: dict[str, Any]) -> None:
         exchange = self.exchange
-        if kind not in EXTENSIONS:
-            raise ResponseError(f"the app sent {kind!r}, which the http scope does not know")
+        if event_type not in EXTENSIONS:
+            raise ResponseError(f"the app sent {event_type!r}, which the http scope does not know")
         if exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if exchange.response_complete:
             return
-        if kind == "http.response.early_hint":
+        if event_type == "http.response.early_hint":
             send_hint(exchange, message)
-        elif kind == "http.response.pathsend":
+        elif event_type == "http.response.pathsend":
             await self._send_path(exchange, message["path"])
-        elif self._begun and self._trailers is not None:
+        elif self._streaming_started and self._trailers is not None:
             self._trailers.add(message.get("headers", ()))
             if not message.get("more_trailers", False):
-                self._end(self._trailers.lines)
+                self._finish_response(self._trailers.encoded)
         else:
             raise ResponseError("the app sent trailers that it had not announced at its start")
 
     async def _send_path(self, exchange: Exchange, path: str) -> None:
-        if not self._status or self._begun:
+        if not self._status or self._streaming_started:
             raise ResponseError("a file must be sent after the start, and as the whole body")
-        self._begun, self._plain = True, False
+        self._streaming_started, self._awaits_first_body = True, False
         chunked = self._trailers is not None
         await send_path(exchange, self._status, self._fields, path, chunked)
         if not chunked:
-            self._end()
+            self._finish_response()
 
     def _expect_trailers(self, trailers: bool) -> None:
         if trailers and wants_trailers(self.exchange.request):
-            self._plain = False
+            self._awaits_first_body = False
             self._trailers = Trailers(self._fields)
-            self._fields = self._trailers.head
+            self._fields = self._trailers.head_fields
 
-    def _end(self, trailers: bytes = b"") -> None:
+    def _finish_response(self, trailers: bytes = b"") -> None:
         self.exchange.finish(b"", trailers)
         self.disconnect()
 
     @property
-    def streams(self) -> bool:
+    def is_streaming(self) -> bool:
         """Whether it is in the middle of a response of unknown length."""
         exchange = self.exchange
         return (
             exchange.status != 0 and exchange.remaining is None and not exchange.response_complete
         )
 
-    def tell_end(self) -> None:
+    def notify_drain(self) -> None:
         """``http.disconnect``, although the client still gets what the app sends."""
         self.disconnect()
 
     def disconnect(self) -> None:
         """There is nobody to answer any more, or nothing left to answer."""
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
-        if self.exchange.body is not None and not self._read:
+        if self._disconnect_waiter is not None and not self._disconnect_waiter.done():
+            self._disconnect_waiter.set_result(None)
+        if self.exchange.body is not None and not self._body_read:
             self.exchange.body.discard()  # another task may wait for more of it
 
-    def _fail(self, error: BaseException) -> None:
+    def _end_with_error(self, error: BaseException) -> None:
         exchange = self.exchange
         # It may know before us that its client left, when a send finds the transport closing.
         closing = not exchange.response_complete and exchange.connection.transport.is_closing()
-        quiet = exchange.disconnected or closing or self.told_at is not None
-        self._tell_failure(exchange.request.describe(), error, quiet)
+        quiet = exchange.disconnected or closing or self.drain_notified_at is not None
+        self._log_failure(exchange.request.describe(), error, quiet)
         exchange.fail()

@@ -47,21 +47,21 @@ class WebSocketCall(AsgiCall):
     """One WebSocket: the scope, receive and send that the app gets."""
 
     _websocket: WebSocket | None = None
-    _connected = False
-    _denying = False
-    _closed = False
+    _connect_received = False
+    _denial_started = False
+    _closed_by_app = False
     """By the app."""
-    _turned_away = False
+    _rejected_by_drain = False
     """The worker drains, and answered the handshake in the app's place."""
-    _decision: asyncio.Future[None] | None = None
+    _decision_waiter: asyncio.Future[None] | None = None
     """Done when there is a WebSocket, or will never be one."""
 
     def __init__(self, handler: CallContext, handshake: WebSocketHandshake, http: HttpCall) -> None:
         self._handler = handler
         self._handshake = handshake
-        self.patience = http.exchange.connection.server.limits.websocket.close_timeout
+        self.drain_timeout = http.exchange.connection.server.limits.websocket.close_timeout
         self.exchange = http.exchange
-        self._http = http
+        self._http_call = http
         """The same request as HTTP sees it, to refuse it."""
 
     async def run(self) -> None:
@@ -72,9 +72,9 @@ class WebSocketCall(AsgiCall):
             await self._handler.app(self._scope(), self.receive, self.send)
             if fork_hooks.in_child:
                 fork_hooks.exit_child()
-            self._check_end()
+            self._check_response()
         except BaseException as error:
-            self._fail(error)
+            self._end_with_error(error)
         finally:
             running.discard(self)
 
@@ -89,28 +89,32 @@ class WebSocketCall(AsgiCall):
         scope["extensions"]["websocket.http.response"] = {}
         return scope
 
-    def _check_end(self) -> None:
+    def _check_response(self) -> None:
         exchange, websocket = self.exchange, self._websocket
         if websocket is None:
             if not exchange.response_complete and not exchange.disconnected:
-                what = "in the middle of its refusal" if self._denying else "without an answer"
+                what = (
+                    "in the middle of its refusal" if self._denial_started else "without an answer"
+                )
                 raise ResponseError(f"the app returned {what}")
         elif websocket.closed is None:
             raise ResponseError("the app returned without closing its WebSocket")
 
     async def receive(self) -> dict[str, Any]:
         """The next event: connect, the messages, disconnect."""
-        if not self._connected:
-            self._connected = True
+        if not self._connect_received:
+            self._connect_received = True
             return {"type": "websocket.connect"}
         while (websocket := self._websocket) is None:
-            if self._turned_away:
+            if self._rejected_by_drain:
                 code = GOING_AWAY if self.exchange.connection.server.has_no_successor else RESTART
                 return {"type": "websocket.disconnect", "code": code, "reason": ""}
             if self.exchange.disconnected or self.exchange.response_complete:
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
-            self._decision = self._decision or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._decision)
+            self._decision_waiter = (
+                self._decision_waiter or asyncio.get_running_loop().create_future()
+            )
+            await asyncio.shield(self._decision_waiter)
         while not websocket.inbox:
             if websocket.closed is not None:
                 code, reason = websocket.closed
@@ -125,49 +129,49 @@ class WebSocketCall(AsgiCall):
         """An event of the app's. Raises ResponseError or ClientGoneError."""
         websocket = self._websocket
         if websocket is None:
-            await self._answer(event)
+            await self._answer_handshake(event)
         elif event["type"] == "websocket.send":
-            if self._closed:
+            if self._closed_by_app:
                 raise ResponseError("the app sent a message after it closed its WebSocket")
             text = event.get("text")
             if text is not None:
                 websocket.send_text(text)
             else:
                 websocket.send_bytes(_bytes(event.get("bytes")))
-            if not websocket.is_writable and (blocked := websocket.writable_waiter()) is not None:
-                await blocked
+            if not websocket.is_writable and (waiter := websocket.writable_waiter()) is not None:
+                await waiter
         elif event["type"] == "websocket.close":
             self._close(websocket, event)
         else:
             raise ResponseError(f"the app sent {event['type']!r} on an open WebSocket")
 
-    async def _answer(self, event: dict[str, Any]) -> None:
+    async def _answer_handshake(self, event: dict[str, Any]) -> None:
         """The first event of the app's, or the rest of its refusal."""
-        kind, exchange = event["type"], self.exchange
+        event_type, exchange = event["type"], self.exchange
         if exchange.disconnected:
             raise ClientGoneError("the client left before its WebSocket was accepted")
-        if self._turned_away:
+        if self._rejected_by_drain:
             raise ClientGoneError("the worker leaves, and its client was told to connect again")
         if exchange.response_complete:
-            raise ResponseError(f"the app sent {kind!r} after it refused the WebSocket")
-        if kind.startswith(_DENIAL):
-            self._denying = True
-            await self._http.send({**event, "type": kind.removeprefix("websocket.")})
-        elif self._denying:
-            raise ResponseError(f"the app sent {kind!r} in the middle of its refusal")
-        elif kind == "websocket.accept":
+            raise ResponseError(f"the app sent {event_type!r} after it refused the WebSocket")
+        if event_type.startswith(_DENIAL):
+            self._denial_started = True
+            await self._http_call.send({**event, "type": event_type.removeprefix("websocket.")})
+        elif self._denial_started:
+            raise ResponseError(f"the app sent {event_type!r} in the middle of its refusal")
+        elif event_type == "websocket.accept":
             fields = event.get("headers") or ()
             self._websocket = self._handshake.accept(event.get("subprotocol"), fields)
-        elif kind == "websocket.close":
+        elif event_type == "websocket.close":
             exchange.send_error(403)
         else:
-            raise ResponseError(f"the app sent {kind!r} before it accepted the WebSocket")
+            raise ResponseError(f"the app sent {event_type!r} before it accepted the WebSocket")
         if self._websocket is not None or exchange.response_complete:
             self.disconnect()
 
     def _close(self, websocket: WebSocket, event: dict[str, Any]) -> None:
         """After the client, or the draining worker, was faster it is too late and no mistake."""
-        if self._closed:
+        if self._closed_by_app:
             raise ResponseError("the app closed its WebSocket twice")
         code = event.get("code")
         code = _NORMAL if code is None else code
@@ -175,31 +179,34 @@ class WebSocketCall(AsgiCall):
             websocket.close(code, event.get("reason") or "")
         except ProtocolError as error:
             raise ResponseError(f"the app cannot close with {code!r}: {error}") from error
-        self._closed = True
+        self._closed_by_app = True
 
-    def drain(self) -> None:
+    def begin_drain(self) -> None:
         """Answer a handshake that the app has not begun to answer: accepted, the WebSocket would
         be closed at once, and an app that never answers would hold the worker."""
         exchange = self.exchange
         if not (
-            self._websocket or self._denying or exchange.response_complete or exchange.disconnected
+            self._websocket
+            or self._denial_started
+            or exchange.response_complete
+            or exchange.disconnected
         ):
-            self._turned_away = True
+            self._rejected_by_drain = True
             exchange.send_error(503, _LEAVING, (RETRY_AFTER,))
             self.disconnect()
 
     def disconnect(self) -> None:
         """Wake an app that waits for what becomes of the handshake."""
-        if self._decision is not None and not self._decision.done():
-            self._decision.set_result(None)
+        if self._decision_waiter is not None and not self._decision_waiter.done():
+            self._decision_waiter.set_result(None)
 
-    def _fail(self, error: BaseException) -> None:
+    def _end_with_error(self, error: BaseException) -> None:
         exchange, websocket = self.exchange, self._websocket
         what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
-        over = exchange.disconnected or self._turned_away
+        over = exchange.disconnected or self._rejected_by_drain
         if websocket is not None:
             over = websocket.closed is not None
-        self._tell_failure(what, error, quiet=over and not self._closed)
+        self._log_failure(what, error, quiet=over and not self._closed_by_app)
         if websocket is None:
             exchange.fail()
         else:

@@ -13,10 +13,10 @@ from time import monotonic
 from prefork.worker.asgi.asgi_call import AsgiCall
 from prefork.worker.asgi.asgi_handler import AsgiHandler
 
-SHUTDOWN = 5.0
+LIFESPAN_SHUTDOWN_TIME = 5.0
 """Seconds of the kill timeout that are kept for the lifespan shutdown; a quarter at the most."""
 
-GRACE = 2.0
+CANCELLATION_GRACE = 2.0
 """Seconds from the disconnect to the cancellation; an eighth of the kill timeout at the most."""
 
 
@@ -34,8 +34,8 @@ class DrainTimes:
 
 def drain_times(kill_timeout: float, stream_timeout: float) -> DrainTimes:
     """What the two options come to. With the defaults, 30 and 10: 10, 23, 25 and 2."""
-    cancel = kill_timeout - min(SHUTDOWN, kill_timeout / 4)
-    grace = min(GRACE, kill_timeout / 8)
+    cancel = kill_timeout - min(LIFESPAN_SHUTDOWN_TIME, kill_timeout / 4)
+    grace = min(CANCELLATION_GRACE, kill_timeout / 8)
     disconnect = cancel - grace
     return DrainTimes(min(stream_timeout, disconnect), disconnect, cancel, grace)
 
@@ -53,7 +53,7 @@ class CallDrainer:
         """The worker drains; ``stopped_at``: when the stop signal came (monotonic)."""
         self._stopped_at = stopped_at
         for call in list(self._handler.running):
-            call.drain()
+            call.begin_drain()
         self.tick()
 
     @property
@@ -67,35 +67,37 @@ class CallDrainer:
         if self._stopped_at is None:
             return
         elapsed, running = monotonic() - self._stopped_at, self._handler.running
-        told = [call for call in running if self._is_to_be_told(call, elapsed)]
-        for call in told:
-            call.told_at = elapsed
-            call.tell_end()
-        cancelled = [call for call in running if self._is_to_be_cancelled(call, elapsed)]
+        notified = [call for call in running if self._is_notification_due(call, elapsed)]
+        for call in notified:
+            call.drain_notified_at = elapsed
+            call.notify_drain()
+        cancelled = [call for call in running if self._is_cancellation_due(call, elapsed)]
         for call in cancelled:
-            call.tear_down()
-        self._log_both(sum(not call.exchange.response_complete for call in told), len(cancelled))
-
-    def _is_to_be_told(self, call: AsgiCall, elapsed: float) -> bool:
-        """A response that begins while the worker drains gets as long as the others."""
-        if call.told_at is not None:
-            return False
-        if call.streams and call.streams_since is None:
-            call.streams_since = elapsed
-        began = call.streams_since
-        too_long = began is not None and elapsed - began >= self._times.stream
-        return too_long or elapsed >= self._times.disconnect
-
-    def _is_to_be_cancelled(self, call: AsgiCall, elapsed: float) -> bool:
-        if call.told_at is None or call.torn_down:
-            return False
-        return elapsed >= self._times.cancel or (
-            call.streams and elapsed - call.told_at >= self._times.grace
+            call.cancel_for_drain()
+        self._log_counts(
+            sum(not call.exchange.response_complete for call in notified), len(cancelled)
         )
 
-    def _log_both(self, told: int, cancelled: int) -> None:
-        if told:
-            self._log.info("stopping: %d unfinished responses were told to end", told)
+    def _is_notification_due(self, call: AsgiCall, elapsed: float) -> bool:
+        """A response that begins while the worker drains gets as long as the others."""
+        if call.drain_notified_at is not None:
+            return False
+        if call.is_streaming and call.streaming_since is None:
+            call.streaming_since = elapsed
+        streaming_since = call.streaming_since
+        too_long = streaming_since is not None and elapsed - streaming_since >= self._times.stream
+        return too_long or elapsed >= self._times.disconnect
+
+    def _is_cancellation_due(self, call: AsgiCall, elapsed: float) -> bool:
+        if call.drain_notified_at is None or call.cancelled_by_drain:
+            return False
+        return elapsed >= self._times.cancel or (
+            call.is_streaming and elapsed - call.drain_notified_at >= self._times.grace
+        )
+
+    def _log_counts(self, notified: int, cancelled: int) -> None:
+        if notified:
+            self._log.info("stopping: %d unfinished responses were told to end", notified)
         if cancelled:
             self._log.warning(
                 "stopping: cancelled %d calls of the app that went on; --stream-timeout and "

@@ -31,7 +31,7 @@ class EagerTasks:
     def start(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """A task that has run up to its first wait; it may be done."""
         loop = self._loop
-        loop.call_soon = self._catch  # type: ignore[method-assign, assignment]
+        loop.call_soon = self._capture_step  # type: ignore[method-assign, assignment]
         try:
             task = asyncio.Task(coroutine, loop=loop, name="request")
         finally:
@@ -42,7 +42,7 @@ class EagerTasks:
             fork_hooks.exit_child()
         return task
 
-    def _catch(self, step: Step, *, context: Context) -> None:
+    def _capture_step(self, step: Step, *, context: Context) -> None:
         self._step, self._context = step, context
 
     def _start_natively(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

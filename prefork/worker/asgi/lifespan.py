@@ -21,9 +21,9 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._app = app
         self._log = log
-        self._asked = False
-        self._supported = False
-        self._ending = False
+        self._receive_called = False
+        self._startup_complete = False
+        self._is_shutting_down = False
         self._failure = ""
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answered = asyncio.Event()
@@ -33,25 +33,25 @@ class Lifespan:
         """Wait until the app has started up. Raises AppError."""
         self._events.put_nowait({"type": "lifespan.startup"})
         self._task = asyncio.get_running_loop().create_task(self._run())
-        await self._answer()
-        if self._failure and not self._supported:
+        await self._wait_for_answer()
+        if self._failure and not self._startup_complete:
             raise AppError("the app's lifespan startup failed", self._failure)
 
     async def stop(self) -> None:
         """Let the app shut down; the kill timeout bounds how long it may take."""
-        if self._supported and self._task is not None and not self._task.done():
-            self._ending = True
+        if self._startup_complete and self._task is not None and not self._task.done():
+            self._is_shutting_down = True
             self._answered.clear()
             self._events.put_nowait({"type": "lifespan.shutdown"})
-            await self._answer()
+            await self._wait_for_answer()
             if self._failure:
                 self._log.error("the app's lifespan shutdown failed\n%s", self._failure)
 
-    async def _answer(self) -> None:
+    async def _wait_for_answer(self) -> None:
         assert self._task is not None
-        answered = asyncio.get_running_loop().create_task(self._answered.wait())
-        await asyncio.wait({answered, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        answered.cancel()
+        answer = asyncio.get_running_loop().create_task(self._answered.wait())
+        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        answer.cancel()
 
     async def _run(self) -> None:
         scope = {
@@ -68,21 +68,21 @@ class Lifespan:
         except BaseException as error:
             if fork_hooks.in_child:
                 fork_hooks.exit_child(error)
-            if self._asked:
+            if self._receive_called:
                 self._failure = format_app_traceback(error)
-                if self._supported and not self._ending:
+                if self._startup_complete and not self._is_shutting_down:
                     self._log.error("the app's lifespan ended early\n%s", self._failure)
             else:
                 self._log.debug("the app does not speak lifespan: %r", error)
 
     async def _receive(self) -> dict[str, Any]:
-        self._asked = True
+        self._receive_called = True
         return await self._events.get()
 
     async def _send(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "lifespan.startup.complete":
-                self._supported = True
+                self._startup_complete = True
             case "lifespan.shutdown.complete":
                 pass
             case "lifespan.startup.failed" | "lifespan.shutdown.failed":

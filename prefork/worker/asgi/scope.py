@@ -36,15 +36,15 @@ class _ConnectionScope:
     """The scope as far as it is the same for all requests of a connection: ``template``; and, in
     ``scope``, for those with its ``usual`` head, which came twice in a row."""
 
-    __slots__ = ("_last", "scope", "template", "tls", "usual")
+    __slots__ = ("_previous_head", "repeated_head", "scope", "template", "tls")
 
     def __init__(self, template: dict[str, Any], tls: dict[str, Any] | None) -> None:
         self.template = template
         self.tls = tls
         """The TLS extension; None: the connection is not encrypted."""
-        self.usual: RequestHead | None = None
+        self.repeated_head: RequestHead | None = None
         self.scope: dict[str, Any] = {}
-        self._last: RequestHead | None = None
+        self._previous_head: RequestHead | None = None
 
     def build(self, request: RequestHead) -> dict[str, Any]:
         """The scope of a head that recurs, without its dicts and lists."""
@@ -54,9 +54,9 @@ class _ConnectionScope:
             _add_head(derived, request, self.template["root_path"])
         scope = self.template.copy()
         scope.update(derived)
-        if request is self._last:
-            self.usual, self.scope = request, scope.copy()
-        self._last = request
+        if request is self._previous_head:
+            self.repeated_head, self.scope = request, scope.copy()
+        self._previous_head = request
         return scope
 
 
@@ -74,12 +74,14 @@ class ScopeBuilder:
     def build(self, exchange: Exchange) -> dict[str, Any]:
         """A scope of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
-        place: _ConnectionScope = connection.handler_state or self._place(connection)
+        cached: _ConnectionScope = connection.handler_state or self._add_connection(connection)
         if request.is_cached:
-            scope = place.scope.copy() if place.usual is request else place.build(request)
+            scope = (
+                cached.scope.copy() if cached.repeated_head is request else cached.build(request)
+            )
             scope["headers"] = request.headers.copy()
         else:
-            scope = place.template.copy()
+            scope = cached.template.copy()
             _add_head(scope, request, self._root_path)
             scope["headers"] = request.headers
         scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
@@ -89,18 +91,18 @@ class ScopeBuilder:
             "http.response.pathsend": {},
             "http.response.trailers": {},
         }
-        if place.tls is not None:
-            chain = place.tls["client_cert_chain"].copy()
-            scope["extensions"]["tls"] = {**place.tls, "client_cert_chain": chain}
+        if cached.tls is not None:
+            chain = cached.tls["client_cert_chain"].copy()
+            scope["extensions"]["tls"] = {**cached.tls, "client_cert_chain": chain}
         if self._state is not None:
             scope["state"] = self._state.copy()
-        if request.forwarded is not None and (origin := exchange.forwarded) is not None:
-            apply_to_scope(scope, origin)
+        if request.forwarded is not None and (forwarded := exchange.forwarded) is not None:
+            apply_to_scope(scope, forwarded)
         if exchange.request_id:
             add_request_id(scope, self._id_name, exchange.request_id)
         return scope
 
-    def _place(self, connection: Connection) -> _ConnectionScope:
+    def _add_connection(self, connection: Connection) -> _ConnectionScope:
         peer = connection.peer
         server: tuple[str, int | None] | None = peer.server
         if server is None:
@@ -111,8 +113,8 @@ class ScopeBuilder:
         template["root_path"], template["scheme"] = self._root_path, peer.scheme
         template["client"], template["server"] = peer.client, server
         tls = None if peer.tls is None else tls_extension(peer.tls)
-        connection.handler_state = place = _ConnectionScope(template, tls)
-        return place
+        connection.handler_state = cached = _ConnectionScope(template, tls)
+        return cached
 
 
 def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:

@@ -25,31 +25,31 @@ _poll = select.poll
 class AppListener(socket.socket):
     """A listening socket as the app sees it."""
 
-    entrance: CountedListeners
+    counted: CountedListeners
     in_loop: bool
     stopping: app_api.Stopping
-    _patience: float | None
-    _line: MasterChannel
-    _beat: LoopHeartbeat
+    _timeout: float | None
+    _channel: MasterChannel
+    _heartbeat: LoopHeartbeat
 
     @classmethod
     def wrap(
         cls,
         listener: Listener,
         stopping: app_api.Stopping,
-        line: MasterChannel,
-        entrance: CountedListeners,
-        beat: LoopHeartbeat,
+        channel: MasterChannel,
+        counted: CountedListeners,
+        heartbeat: LoopHeartbeat,
         in_loop: bool,
     ) -> "AppListener":
         """Take over the descriptor. ``in_loop``: an event loop of ours calls ``accept``, which then
         neither blocks nor leaves, as the other tasks would suffer; when stopping it has no more."""
         sock = listener.socket
-        made = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        made._patience = 0.0 if in_loop else None
-        made.stopping, made._line, made.in_loop = stopping, line, in_loop
-        made.entrance, made._beat = entrance, beat
-        return made
+        wrapped = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        wrapped._timeout = 0.0 if in_loop else None
+        wrapped.stopping, wrapped._channel, wrapped.in_loop = stopping, channel, in_loop
+        wrapped.counted, wrapped._heartbeat = counted, heartbeat
+        return wrapped
 
     def listen(self, _backlog: int = 0) -> None:
         """It listens already. The queue is shared with all siblings and is as long as --backlog
@@ -57,94 +57,94 @@ class AppListener(socket.socket):
 
     def settimeout(self, value: float | None) -> None:
         """As always, but the shared O_NONBLOCK flag is left alone."""
-        self._patience = value
+        self._timeout = value
 
     def gettimeout(self) -> float | None:
         """As set."""
-        return self._patience
+        return self._timeout
 
     def setblocking(self, flag: bool) -> None:
         """As always, but the shared O_NONBLOCK flag is left alone."""
-        self._patience = None if flag else 0.0
+        self._timeout = None if flag else 0.0
 
     def getblocking(self) -> bool:
         """As set."""
-        return self._patience != 0.0
+        return self._timeout != 0.0
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection. Raises SystemExit when the worker is to leave, and in a process that
         the app forked."""
-        until = None if self._patience is None else time.monotonic() + self._patience
-        self.entrance.open(self)
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        self.counted.start_accepting(self)
         while True:
-            self._line.beat_until(0.0)
+            self._channel.beat_until(0.0)
             try:
-                taken = self._next()
+                accepted = self._try_accept()
             except BlockingIOError:
-                if self._patience == 0.0:
+                if self._timeout == 0.0:
                     raise
-                self._wait(until)
+                self._wait(deadline)
                 continue
-            if taken is not None:
-                return taken
+            if accepted is not None:
+                return accepted
             # A loop that is told that nothing is there comes back at once; others may go on.
             self._poll(RETRY_DELAY)
             if self.in_loop:
-                raise _nothing()
+                raise _would_block()
 
-    def turn(self) -> tuple[CountedConnection, Any] | None:
+    def accept_admitted(self) -> tuple[CountedConnection, Any] | None:
         """The next connection; None: one waits, but is left to a sibling for now. For event loops.
 
         Raises BlockingIOError when none waits, SystemExit when the worker is to leave and its loop
         is not ours, or in a process that the app forked, and OSError as accept(2).
         """
-        taken = self._next()
-        if taken is not None:
-            self._beat.wake()
-        return taken
+        accepted = self._try_accept()
+        if accepted is not None:
+            self._heartbeat.wake()
+        return accepted
 
-    def _next(self) -> tuple[CountedConnection, Any] | None:
+    def _try_accept(self) -> tuple[CountedConnection, Any] | None:
         if fork_hooks.in_child:
             raise SystemExit(0)
-        if self.leaves:
-            self.leave()
-            raise _nothing()
+        if self.is_leaving:
+            self.stop_accepting()
+            raise _would_block()
         if not self._poll(0, self.fileno()):
-            self.entrance.nobody_waits()
-            raise _nothing()
-        if not self.entrance.admits(self):
+            self.counted.reset_wait()
+            raise _would_block()
+        if not self.counted.may_accept(self):
             return None
         # A sibling may have been faster: BlockingIOError. Not super().accept(), which makes a
         # socket of the class that an app may have put into the module; gevent's sets O_NONBLOCK.
-        return self.entrance.taken(self, *self._accept())  # type: ignore[attr-defined]
+        return self.counted.count_accepted(self, *self._accept())  # type: ignore[attr-defined]
 
     @property
-    def leaves(self) -> bool:
+    def is_leaving(self) -> bool:
         """The worker is to leave, and the app does not see to that by itself."""
         return bool(self.stopping) and not self.stopping.asked
 
-    def leave(self) -> None:
+    def stop_accepting(self) -> None:
         """Have no more connections. Raises SystemExit if that is to end the app."""
-        if self.leaves:
-            self.entrance.leave()
+        if self.is_leaving:
+            self.counted.stop_accepting()
             if not self.in_loop:
                 raise SystemExit(0)
 
-    def beat_in(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start_heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
         """The app's connections are served in that loop: hangs of it are hangs of the worker."""
-        self._beat.start(loop)
+        self._heartbeat.start(loop)
 
     def _real_close(self, *args: Any) -> None:
-        self.entrance.shut(self)
+        self.counted.end_accepting(self)
         super()._real_close(*args)  # type: ignore[misc]
 
-    def _wait(self, until: float | None) -> None:
-        wait = self._beat.longest
-        if until is not None:
-            wait = min(wait, until - time.monotonic())
+    def _wait(self, deadline: float | None) -> None:
+        wait = self._heartbeat.longest_pause
+        if deadline is not None:
+            wait = min(wait, deadline - time.monotonic())
             if wait <= 0:
                 raise TimeoutError("timed out")
-        self._line.beat_until(wait)
+        self._channel.beat_until(wait)
         self._poll(wait, self.fileno())
 
     def _poll(self, wait: float, *also: int) -> bool:
@@ -157,5 +157,5 @@ class AppListener(socket.socket):
         return any(fd in also for fd, _ in ready)
 
 
-def _nothing() -> BlockingIOError:
+def _would_block() -> BlockingIOError:
     return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))

@@ -28,71 +28,71 @@ class CountedListeners:
 
     def __init__(self, row: Row, config: Config) -> None:
         self._load = Load(row.loads, row.number)
-        self._gate = make_accept_policy(row, self._load, config, 0)
+        self._policy = make_accept_policy(row, self._load, config, 0)
         self._counts = row.counts
         self._lock = threading.Lock()
-        self._open: set[int] = set()
+        self._accepting: set[int] = set()
         """Listeners by which the app asks for connections."""
-        self._waited = 0.0
+        self._waited_seconds = 0.0
 
     @property
     def is_busy(self) -> bool:
         """Whether a connection is open."""
         return self._load.word >= CONNECTION
 
-    def open(self, listening: socket.socket) -> None:
+    def start_accepting(self, listener: socket.socket) -> None:
         """The app asks for a connection, there."""
-        if id(listening) not in self._open:
-            self._open.add(id(listening))
+        if id(listener) not in self._accepting:
+            self._accepting.add(id(listener))
             self._load.mark_available()
 
-    def shut(self, listening: socket.socket) -> None:
+    def end_accepting(self, listener: socket.socket) -> None:
         """It asks for no more there."""
-        self._open.discard(id(listening))
-        if not self._open:
+        self._accepting.discard(id(listener))
+        if not self._accepting:
             self._load.mark_unavailable()
 
-    def leave(self) -> None:
+    def stop_accepting(self) -> None:
         """It gets no more."""
         self._load.mark_unavailable()
 
-    def nobody_waits(self) -> None:
+    def reset_wait(self) -> None:
         """What we left to a sibling was taken; the next one has not waited yet."""
-        self._waited = 0.0
+        self._waited_seconds = 0.0
 
-    def admits(self, listening: socket.socket) -> bool:
+    def may_accept(self, listener: socket.socket) -> bool:
         """Whether a connection that waits there is ours; to be asked again after a PAUSE if not."""
-        gate, doubts = self._gate, self._waited > 0
-        gate.refresh(0.0)
-        if gate.may_accept(False, doubts, lambda: accept_queue_length(listening) or 1) or (
-            self._waited >= gate.guard and gate.may_accept_overdue()
+        policy, has_waited = self._policy, self._waited_seconds > 0
+        policy.refresh(0.0)
+        if policy.may_accept(False, has_waited, lambda: accept_queue_length(listener) or 1) or (
+            self._waited_seconds >= policy.guard and policy.may_accept_overdue()
         ):
-            self._waited = 0.0
+            self._waited_seconds = 0.0
             return True
-        self._waited += RETRY_DELAY
+        self._waited_seconds += RETRY_DELAY
         return False
 
-    def taken(
-        self, listening: socket.socket, fd: int, address: Any
+    def count_accepted(
+        self, listener: socket.socket, fd: int, address: Any
     ) -> tuple["CountedConnection", Any]:
         """What accept(2) said, as the app gets it."""
-        counted = CountedConnection(listening.family, listening.type, listening.proto, fileno=fd)
-        counted.on_end = self._ended
+        connection = CountedConnection(listener.family, listener.type, listener.proto, fileno=fd)
+        connection.on_close = self._connection_closed
         with self._lock:
             self._counts[_ACCEPTED] += 1
-            self._gate.record_accept()
-            self._change(+1)
-        return counted, address
+            self._policy.record_accept()
+            self._add(+1)
+        return connection, address
 
-    def forget(self) -> None:
+    def reset_lock(self) -> None:
         """In a process that the worker forked: another thread may have had the lock."""
         self._lock = threading.Lock()
 
-    def _ended(self) -> None:
+    def _connection_closed(self) -> None:
         with self._lock:
-            self._change(-1)
+            self._add(-1)
 
-    def _change(self, by: int) -> None:
+    def _add(self, by: int) -> None:
         self._load.add(by * (REQUEST + CONNECTION))
         self._counts[_CONNECTIONS] = self._counts[_IN_FLIGHT] = self._load.requests_in_flight
 
@@ -100,22 +100,22 @@ class CountedListeners:
 class CountedConnection(socket.socket):
     """A connection that says when it is closed, or handed to somebody else by ``detach``."""
 
-    on_end: Callable[[], None] | None = None
+    on_close: Callable[[], None] | None = None
 
     def detach(self) -> int:
         """As always."""
-        self._end()
+        self._report_close()
         return super().detach()
 
     def _real_close(self, *args: Any) -> None:
-        self._end()
+        self._report_close()
         super()._real_close(*args)  # type: ignore[misc]
 
     def __del__(self) -> None:
-        self._end()
+        self._report_close()
         super().__del__()  # type: ignore[misc]
 
-    def _end(self) -> None:
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end()
+    def _report_close(self) -> None:
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()

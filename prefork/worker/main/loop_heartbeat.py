@@ -14,12 +14,14 @@ from prefork.worker.master_channel import MasterChannel
 class LoopHeartbeat:
     """Of one worker; ``longest``: seconds between two beats at most."""
 
-    def __init__(self, line: MasterChannel, entrance: CountedListeners, longest: float) -> None:
-        self.longest = longest
-        self._line = line
-        self._entrance = entrance
+    def __init__(
+        self, channel: MasterChannel, counted: CountedListeners, longest_pause: float
+    ) -> None:
+        self.longest_pause = longest_pause
+        self._channel = channel
+        self._counted = counted
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._next: asyncio.TimerHandle | None = None
+        self._next_beat: asyncio.TimerHandle | None = None
         self._pause = 0.0
         """Seconds from the last beat to the next one."""
 
@@ -37,10 +39,12 @@ class LoopHeartbeat:
 
     def _beat(self) -> None:
         assert self._loop is not None
-        if self._next is not None:
-            self._next.cancel()
-        idle = self._line.is_ready and not self._entrance.is_busy and self._pause >= TICK_PERIOD
-        self._pause = max(TICK_PERIOD, min(2 * self._pause, self.longest)) if idle else TICK_PERIOD
-        if self._line.is_ready:
-            self._line.beat_until(self._pause)
-        self._next = self._loop.call_later(self._pause, self._beat)
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        idle = self._channel.is_ready and not self._counted.is_busy and self._pause >= TICK_PERIOD
+        self._pause = (
+            max(TICK_PERIOD, min(2 * self._pause, self.longest_pause)) if idle else TICK_PERIOD
+        )
+        if self._channel.is_ready:
+            self._channel.beat_until(self._pause)
+        self._next_beat = self._loop.call_later(self._pause, self._beat)

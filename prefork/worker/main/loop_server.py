@@ -22,7 +22,7 @@ from prefork.worker.accept.acceptor import EXHAUSTION_ERRORS, EXHAUSTION_PAUSE
 from prefork.worker.main.app_listener import AppListener
 from prefork.worker.main.counted_listener import RETRY_DELAY, CountedConnection
 
-_TLS = ("ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
+_TLS_OPTIONS = ("ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
 
 
 class ListenerServer(asyncio.AbstractServer):
@@ -43,10 +43,10 @@ class ListenerServer(asyncio.AbstractServer):
         self._listener = listener
         self._make_protocol = make_protocol
         self._tls = tls
-        self._serves = False
-        self._listens = False
+        self._is_serving = False
+        self._is_watching = False
         self._closed: asyncio.Future[None] = loop.create_future()
-        self._forever: asyncio.Future[None] | None = None
+        self._serve_forever_waiter: asyncio.Future[None] | None = None
         self._stop_fd = -1
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -63,44 +63,44 @@ class ListenerServer(asyncio.AbstractServer):
 
     def is_serving(self) -> bool:
         """Whether it accepts connections."""
-        return self._serves
+        return self._is_serving
 
     async def start_serving(self) -> None:
         """Accept connections from now on. Raises RuntimeError when it is closed."""
         if self._closed.done():
             raise RuntimeError(f"server {self!r} is closed")
-        if not self._serves:
-            self._serves = True
-            self._listener.entrance.open(self._listener)
-            self._listener.beat_in(self._loop)
-            self._notice_stop()
-            self._listen()
+        if not self._is_serving:
+            self._is_serving = True
+            self._listener.counted.start_accepting(self._listener)
+            self._listener.start_heartbeat(self._loop)
+            self._watch_stop()
+            self._watch_listener()
 
     async def serve_forever(self) -> None:
         """Until it is cancelled, or closed. Raises RuntimeError when it is closed already."""
-        if self._forever is not None:
+        if self._serve_forever_waiter is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         await self.start_serving()
-        self._forever = self._loop.create_future()
+        self._serve_forever_waiter = self._loop.create_future()
         try:
-            await self._forever
+            await self._serve_forever_waiter
         finally:
-            self._forever = None
+            self._serve_forever_waiter = None
             self.close()
 
     def close(self) -> None:
         """Accept no more, and close the listener; open connections go on."""
         if self._closed.done():
             return
-        self._serves = False
-        self._rest()
+        self._is_serving = False
+        self._stop_watching()
         if self._stop_fd >= 0:
             self._loop.remove_reader(self._stop_fd)
             os.close(self._stop_fd)
         self._listener.close()
         self._closed.set_result(None)
-        if self._forever is not None:
-            self._forever.cancel()
+        if self._serve_forever_waiter is not None:
+            self._serve_forever_waiter.cancel()
 
     async def wait_closed(self) -> None:
         """Wait until ``close`` was called."""
@@ -108,76 +108,77 @@ class ListenerServer(asyncio.AbstractServer):
 
     # Accepting.
 
-    def _notice_stop(self) -> None:
+    def _watch_stop(self) -> None:
         """In a loop that the app runs itself nothing else would end it."""
         if not self._listener.in_loop:
             self._stop_fd = os.dup(self._listener.stopping.fileno())
-            self._loop.add_reader(self._stop_fd, self._stop)
+            self._loop.add_reader(self._stop_fd, self._on_stop)
 
-    def _stop(self) -> None:
+    def _on_stop(self) -> None:
         self._loop.remove_reader(self._stop_fd)
-        if self._listener.leaves:
-            self._rest()
-            self._listener.entrance.leave()
-            self._end_when_done()
+        if self._listener.is_leaving:
+            self._stop_watching()
+            self._listener.counted.stop_accepting()
+            self._end_app_when_idle()
 
-    def _end_when_done(self) -> None:
+    def _end_app_when_idle(self) -> None:
         """End the app, as ``accept`` does in a plain main: between two connections."""
-        if self._listener.entrance.is_busy:
-            self._loop.call_later(DRAIN_TICK_PERIOD, self._end_when_done)
+        if self._listener.counted.is_busy:
+            self._loop.call_later(DRAIN_TICK_PERIOD, self._end_app_when_idle)
         else:
-            self._listener.leave()
+            self._listener.stop_accepting()
 
-    def _listen(self) -> None:
-        if self._serves and not self._listens:
-            self._listens = True
-            self._loop.add_reader(self._listener.fileno(), self._take)
+    def _watch_listener(self) -> None:
+        if self._is_serving and not self._is_watching:
+            self._is_watching = True
+            self._loop.add_reader(self._listener.fileno(), self._accept_one)
 
-    def _rest(self, seconds: float | None = None) -> None:
+    def _stop_watching(self, seconds: float | None = None) -> None:
         """Do not look at the listener for so long; None: no more."""
-        if self._listens:
-            self._listens = False
+        if self._is_watching:
+            self._is_watching = False
             self._loop.remove_reader(self._listener.fileno())
         if seconds is not None:
-            self._loop.call_later(seconds, self._listen_again)
+            self._loop.call_later(seconds, self._resume_watching)
 
-    def _listen_again(self) -> None:
-        self._listen()
-        if self._serves:
-            self._take()  # at once, because nothing else would notice that a sibling was faster
+    def _resume_watching(self) -> None:
+        self._watch_listener()
+        if self._is_serving:
+            # At once, because nothing else would notice that a sibling was faster.
+            self._accept_one()
 
-    def _take(self) -> None:
+    def _accept_one(self) -> None:
         """One connection, if it is ours. The loop comes back as long as others wait."""
         try:
-            taken = self._listener.turn()
+            accepted = self._listener.accept_admitted()
         except BlockingIOError:
-            if self._listener.leaves:
-                self._rest()
+            if self._listener.is_leaving:
+                self._stop_watching()
         except OSError as error:
             if error.errno in EXHAUSTION_ERRORS:
-                self._complain(error, "prefork: cannot accept; trying again in 100 ms")
-                self._rest(EXHAUSTION_PAUSE)
+                self._report_error(error, "prefork: cannot accept; trying again in 100 ms")
+                self._stop_watching(EXHAUSTION_PAUSE)
         else:
-            if taken is None:
-                self._rest(RETRY_DELAY)
+            if accepted is None:
+                self._stop_watching(RETRY_DELAY)
             else:
-                connecting = self._loop.create_task(self._connect(taken[0]))
+                connecting = self._loop.create_task(self._connect(accepted[0]))
                 self._connecting.add(connecting)
                 connecting.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, taken: CountedConnection) -> None:
+    async def _connect(self, accepted: CountedConnection) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._make_protocol, taken, **self._tls)
+            await self._loop.connect_accepted_socket(self._make_protocol, accepted, **self._tls)
         except OSError:
-            taken.close()  # the client left, or its TLS handshake failed
+            accepted.close()  # the client left, or its TLS handshake failed
         except Exception as error:
-            taken.close()
-            self._complain(error, "prefork: cannot serve a connection")
+            accepted.close()
+            self._report_error(error, "prefork: cannot serve a connection")
         except BaseException:
-            taken.close()
+            accepted.close()
             raise
 
-    def _complain(self, error: Exception, message: str) -> None:
+    def _report_error(self, error: Exception, message: str) -> None:
         self._loop.call_exception_handler(
             {"message": message, "exception": error, "socket": self._listener}
         )
@@ -190,7 +191,7 @@ async def create_server(
     options: dict[str, Any],
 ) -> ListenerServer:
     """As the loop's own method. Raises TypeError when ``ssl`` is no context."""
-    tls = {name: options[name] for name in _TLS if options.get(name) is not None}
+    tls = {name: options[name] for name in _TLS_OPTIONS if options.get(name) is not None}
     if tls and not isinstance(tls.get("ssl"), ssl.SSLContext):
         raise TypeError("ssl argument must be an SSLContext or None")
     server = ListenerServer(loop, listener, make_protocol, tls)
@@ -203,35 +204,35 @@ async def sock_accept(
     loop: asyncio.AbstractEventLoop, listener: AppListener
 ) -> tuple[CountedConnection, Any]:
     """As the loop's own method."""
-    listener.entrance.open(listener)
-    listener.beat_in(loop)
+    listener.counted.start_accepting(listener)
+    listener.start_heartbeat(loop)
     while True:
         try:
-            taken = listener.turn()
+            accepted = listener.accept_admitted()
         except BlockingIOError:
-            if listener.leaves:
+            if listener.is_leaving:
                 await loop.create_future()  # main is about to be cancelled
-            await _readable(loop, listener)
+            await _wait_readable(loop, listener)
         else:
-            if taken is not None:
-                taken[0].setblocking(False)
-                return taken
+            if accepted is not None:
+                accepted[0].setblocking(False)
+                return accepted
             await asyncio.sleep(RETRY_DELAY)
 
 
-async def _readable(loop: asyncio.AbstractEventLoop, listener: AppListener) -> None:
+async def _wait_readable(loop: asyncio.AbstractEventLoop, listener: AppListener) -> None:
     """Or, in a loop that the app runs itself, until the worker is to leave."""
     readable = loop.create_future()
 
-    def tell() -> None:
+    def set_readable() -> None:
         if not readable.done():
             readable.set_result(None)
 
     stop = os.dup(listener.stopping.fileno())
-    told_otherwise = listener.in_loop or listener.stopping
-    fds = (listener.fileno(),) if told_otherwise else (listener.fileno(), stop)
+    stop_is_noticed = listener.in_loop or listener.stopping
+    fds = (listener.fileno(),) if stop_is_noticed else (listener.fileno(), stop)
     for fd in fds:
-        loop.add_reader(fd, tell)
+        loop.add_reader(fd, set_readable)
     try:
         await readable
     finally:
@@ -245,14 +246,14 @@ def patch_event_loops() -> None:
     other use for them than its main."""
     for kind in (asyncio.SelectorEventLoop, uvloop.Loop):
         for name in ("create_server", "create_unix_server"):
-            setattr(kind, name, _recognizing(getattr(kind, name)))
-        setattr(kind, "sock_accept", _recognizing_accept(kind.sock_accept))  # noqa: B010
+            setattr(kind, name, _wrap_create_server(getattr(kind, name)))
+        setattr(kind, "sock_accept", _wrap_sock_accept(kind.sock_accept))  # noqa: B010
 
 
 Method = Callable[..., Coroutine[Any, Any, Any]]
 
 
-def _recognizing(method: Method) -> Method:
+def _wrap_create_server(method: Method) -> Method:
     @functools.wraps(method)
     async def create(loop: Any, protocol_factory: Any, *args: Any, **options: Any) -> Any:
         listener = options.get("sock")
@@ -263,7 +264,7 @@ def _recognizing(method: Method) -> Method:
     return create
 
 
-def _recognizing_accept(method: Method) -> Method:
+def _wrap_sock_accept(method: Method) -> Method:
     @functools.wraps(method)
     async def accept(loop: Any, sock: Any) -> Any:
         if isinstance(sock, AppListener):

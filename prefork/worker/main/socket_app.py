@@ -36,18 +36,18 @@ def run_main(
     app: Callable[..., Any],
     listeners: list[Listener],
     config: Config,
-    line: MasterChannel,
-    leave: Shutdown,
+    channel: MasterChannel,
+    shutdown: Shutdown,
     log: logging.Logger,
     hooks: ForkHooks,
 ) -> None:
     """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
     in_loop = is_async(app)
-    leave.call_at_stop(line.report_draining)
-    entrance = CountedListeners(line.row, config)
-    beat = LoopHeartbeat(line, entrance, min(LONGEST_IDLE_PAUSE, config.timeout or math.inf))
+    shutdown.call_at_stop(channel.report_draining)
+    counted = CountedListeners(channel.row, config)
+    heartbeat = LoopHeartbeat(channel, counted, min(LONGEST_IDLE_PAUSE, config.timeout or math.inf))
     sockets = [
-        AppListener.wrap(listener, leave.stopping, line, entrance, beat, in_loop)
+        AppListener.wrap(listener, shutdown.stopping, channel, counted, heartbeat, in_loop)
         for listener in listeners
     ]
     patch_event_loops()
@@ -55,8 +55,8 @@ def run_main(
     def ready() -> None:
         if in_loop:
             # Before the master hears of it: it reads deadlines when it is woken.
-            line.beat_until(TICK_PERIOD)
-        line.report_ready()
+            channel.beat_until(TICK_PERIOD)
+        channel.report_ready()
 
     if config.ready.mode == "manual":
         app_api.set_ready_callback(ready)
@@ -64,28 +64,31 @@ def run_main(
         ready()
     if in_loop:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            hooks.run_loop(runner, _run_async(app, sockets, beat, leave))
+            hooks.run_loop(runner, _run_in_loop(app, sockets, heartbeat, shutdown))
     else:
         hooks.keep_connections()
-        hooks.call_in_child(entrance.forget)
+        hooks.call_in_child(counted.reset_lock)
         app(*sockets)
         if fork_hooks.in_child:
             fork_hooks.exit_child()
-    if not leave.stopping:
+    if not shutdown.stopping:
         raise AppError("main(listener) returned although nobody asked it to leave")
     log.debug("main(listener) returned")
 
 
-async def _run_async(
-    app: Callable[..., Any], sockets: list[AppListener], beat: LoopHeartbeat, leave: Shutdown
+async def _run_in_loop(
+    app: Callable[..., Any],
+    sockets: list[AppListener],
+    heartbeat: LoopHeartbeat,
+    shutdown: Shutdown,
 ) -> None:
     loop = asyncio.get_running_loop()
-    leave.watch_life_pipe(loop)
-    beat.start(loop)
+    shutdown.watch_life_pipe(loop)
+    heartbeat.start(loop)
     main = loop.create_task(app(*sockets))
-    stopping = asyncio.ensure_future(_await(leave.stopping))
+    stopping = asyncio.ensure_future(_wait_for_stop(shutdown.stopping))
     await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not main.done() and not leave.stopping.asked:
+    if not main.done() and not shutdown.stopping.asked:
         # Turns for main to take a connection that was accepted before; no more are.
         for _ in range(2):
             await asyncio.sleep(0)
@@ -96,10 +99,10 @@ async def _run_async(
         pass
     finally:
         stopping.cancel()
-    ours = {stopping, asyncio.current_task()}
-    if rest := {task for task in asyncio.all_tasks() if task not in ours}:
-        await asyncio.wait(rest)
+    own_tasks = {stopping, asyncio.current_task()}
+    if unfinished := {task for task in asyncio.all_tasks() if task not in own_tasks}:
+        await asyncio.wait(unfinished)
 
 
-async def _await(stopping: app_api.Stopping) -> None:
+async def _wait_for_stop(stopping: app_api.Stopping) -> None:
     await stopping

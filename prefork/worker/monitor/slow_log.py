@@ -25,9 +25,9 @@ from prefork.worker.monitor.stack_report import (
 )
 from prefork.worker.monitor.watchdog import Watchdog
 
-FINEST, COARSEST = 0.01, 0.25
+MIN_INTERVAL, MAX_INTERVAL = 0.01, 0.25
 
-MOST_AT_ONCE = 5
+MAX_DETAILED = 5
 """Requests that are shown with their places."""
 
 LogAccess = Callable[[Exchange], None]
@@ -35,7 +35,7 @@ LogAccess = Callable[[Exchange], None]
 
 def check_interval(slow: float | None) -> float | None:
     """Seconds between two looks: what takes a tenth longer than allowed is seen while it does."""
-    return None if slow is None else min(max(slow / 10, FINEST), COARSEST)
+    return None if slow is None else min(max(slow / 10, MIN_INTERVAL), MAX_INTERVAL)
 
 
 class SlowLog:
@@ -44,7 +44,7 @@ class SlowLog:
     def __init__(
         self,
         slow: float,
-        blocks: bool,
+        app_in_loop: bool,
         info: WorkerInfo,
         watchdog: Watchdog,
         log: logging.Logger,
@@ -52,28 +52,30 @@ class SlowLog:
     ) -> None:
         """``blocks``: the app is called in the loop's thread, and may well block it."""
         self._slow = slow
-        self._blocks = blocks
-        self._period = check_interval(slow) or COARSEST
-        self._who = f"worker {info.slot}"
+        self._app_in_loop = app_in_loop
+        self._interval = check_interval(slow) or MAX_INTERVAL
+        self._worker_name = f"worker {info.slot}"
         self._watchdog = watchdog
         self._log = log
         self._log_access = log_access
-        self._beaten = self._told = monotonic()
+        self._last_beat_at = self._reported_beat_at = monotonic()
 
-    def start(self, service: ServerState) -> None:
+    def start(self, server: ServerState) -> None:
         """From now on look, here and there."""
-        self._service = service
-        self._beaten = monotonic()
+        self._server = server
+        self._last_beat_at = monotonic()
         self._beat()
         self._watchdog.check = self.check_loop
 
     def log_request_end(self, exchange: Exchange) -> None:
         """A request was answered, or left by its client."""
         started = exchange.started_at
-        if started and (took := monotonic() - started) > self._slow:
+        if started and (duration := monotonic() - started) > self._slow:
             end = f"answered {exchange.status}" if exchange.status else "left by its client"
             what = describe(exchange)
-            self._log.warning("slow: %s, %s after %.2fs (%s)", what, end, took, self._who)
+            self._log.warning(
+                "slow: %s, %s after %.2fs (%s)", what, end, duration, self._worker_name
+            )
         if self._log_access is not None:
             self._log_access(exchange)
 
@@ -81,67 +83,71 @@ class SlowLog:
 
     def _beat(self) -> None:
         now = monotonic()
-        late = now - self._beaten - self._period
-        if late > self._slow and not self._blocks:
-            self._log.warning("slow: the event loop was blocked for %.2fs (%s)", late, self._who)
-        self._beaten = now
-        self._service.loop.call_later(self._period, self._beat)
-        if slow := [each for each in self._unanswered() if call_duration(each) > self._slow]:
-            self._tell_of(slow)
+        delay = now - self._last_beat_at - self._interval
+        if delay > self._slow and not self._app_in_loop:
+            self._log.warning(
+                "slow: the event loop was blocked for %.2fs (%s)", delay, self._worker_name
+            )
+        self._last_beat_at = now
+        self._server.loop.call_later(self._interval, self._beat)
+        if slow := [each for each in self._find_unanswered() if call_duration(each) > self._slow]:
+            self._report_slow(slow)
 
-    def _unanswered(self) -> list[Exchange]:
+    def _find_unanswered(self) -> list[Exchange]:
         """Which nobody has told yet."""
-        current = [connection.current for connection in self._service.active_connections]
+        current = [connection.current for connection in self._server.active_connections]
         return [
             e
             for e in current
             if e is not None and e.started_at and not (e.status or e.is_logged_slow)
         ]
 
-    def _tell_of(self, slow: list[Exchange]) -> None:
+    def _report_slow(self, slow: list[Exchange]) -> None:
         """Of some, with their places; to show thousands would only add to the trouble."""
-        works = find_running_requests(sys._current_frames())
-        for exchange in slow[:MOST_AT_ONCE]:
-            self._tell(works.get(exchange) or inspect_waiting_request(exchange))
-        if more := slow[MOST_AT_ONCE:]:
+        requests = find_running_requests(sys._current_frames())
+        for exchange in slow[:MAX_DETAILED]:
+            self._report(requests.get(exchange) or inspect_waiting_request(exchange))
+        if more := slow[MAX_DETAILED:]:
             for exchange in more:
                 exchange.is_logged_slow = True
-            self._log.warning("slow: %d more have no answer either (%s)", len(more), self._who)
+            self._log.warning(
+                "slow: %d more have no answer either (%s)", len(more), self._worker_name
+            )
 
-    def _tell(self, work: RequestStacks) -> None:
-        exchange = work.exchange
+    def _report(self, request: RequestStacks) -> None:
+        exchange = request.exchange
         exchange.is_logged_slow = True
         text = (
             f"slow: {describe(exchange)} has no answer after "
-            f"{call_duration(exchange):.2f}s ({self._who})"
+            f"{call_duration(exchange):.2f}s ({self._worker_name})"
         )
         if exchange.is_queued:
             self._log.warning("%s, it waits for a thread", text)
         else:
-            self._log.warning("%s, it is at\n%s", text, format_stacks(work.stacks))
+            self._log.warning("%s, it is at\n%s", text, format_stacks(request.stacks))
 
     # In the watchdog's thread.
 
     def check_loop(self) -> None:
         """See whether the loop still turns, and who holds it up."""
-        beaten, late = self._beaten, monotonic() - self._beaten
-        if late <= self._slow + self._period or beaten == self._told:
+        last_beat_at, delay = self._last_beat_at, monotonic() - self._last_beat_at
+        if delay <= self._slow + self._interval or last_beat_at == self._reported_beat_at:
             return
         main = sys._current_frames()[self._watchdog.main]
-        work = find_request_in_thread(self._watchdog.main, main)
-        if self._blocks:
+        request = find_request_in_thread(self._watchdog.main, main)
+        if self._app_in_loop:
             if (
-                work is not None
-                and not work.exchange.is_logged_slow
-                and call_duration(work.exchange) > self._slow
+                request is not None
+                and not request.exchange.is_logged_slow
+                and call_duration(request.exchange) > self._slow
             ):
-                self._tell(work)
+                self._report(request)
             return
-        self._told = beaten
+        self._reported_beat_at = last_beat_at
         self._log.warning(
             "slow: the event loop is blocked for %.2fs%s (%s), at\n%s",
-            late,
-            "" if work is None else f" by {describe(work.exchange)}",
-            self._who,
-            format_stacks([extract_app_stack(main)] if work is None else work.stacks),
+            delay,
+            "" if request is None else f" by {describe(request.exchange)}",
+            self._worker_name,
+            format_stacks([extract_app_stack(main)] if request is None else request.stacks),
         )

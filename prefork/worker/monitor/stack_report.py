@@ -24,22 +24,22 @@ from prefork.worker.wsgi.wsgi_app import WsgiCall
 Frames = list[FrameType]
 """Outermost first."""
 
-MOST_FRAMES = 100
+MAX_FRAMES = 100
 """Of one stack."""
 
-MOST_TASKS = 5
+MAX_TASKS = 5
 """That one request waits for."""
 
-_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_PACKAGE = os.path.dirname(_HERE.rstrip(os.sep)) + os.sep
-_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
-_PLUMBING = (_PACKAGE, threading.__file__, _ASYNCIO)
-_STEPS = frozenset({"run", "_run", "_pull"})
+_WORKER_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PACKAGE_FOLDER = os.path.dirname(_WORKER_FOLDER.rstrip(os.sep)) + os.sep
+_ASYNCIO_FOLDER = os.path.dirname(asyncio.__file__) + os.sep
+_INFRASTRUCTURE = (_PACKAGE_FOLDER, threading.__file__, _ASYNCIO_FOLDER)
+_CALL_FUNCTIONS = frozenset({"run", "_run", "_continue_response"})
 """Our functions within which a request's part of a stack begins."""
 
-_NOT_THE_APPS = (
+_NOT_APP_CODE = (
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    _PACKAGE,
+    _PACKAGE_FOLDER,
     "<frozen",
 )
 
@@ -58,7 +58,7 @@ class RequestStacks:
 def find_running_requests(threads: Mapping[int, FrameType]) -> dict[Exchange, RequestStacks]:
     """The requests that are being run, by the innermost frames of all threads."""
     found = (find_request_in_thread(thread, innermost) for thread, innermost in threads.items())
-    return {work.exchange: work for work in found if work is not None}
+    return {request.exchange: request for request in found if request is not None}
 
 
 def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks | None:
@@ -67,7 +67,7 @@ def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks |
     frame: FrameType | None = innermost
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _STEPS and code.co_filename.startswith(_HERE):
+        if code.co_name in _CALL_FUNCTIONS and code.co_filename.startswith(_WORKER_FOLDER):
             call = frame.f_locals.get("self")
             if isinstance(call, WsgiCall | AsgiCall):
                 return RequestStacks(call.exchange, thread, [frames[::-1]] if frames else [])
@@ -84,17 +84,17 @@ def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
     stacks: list[Frames] = []
     tasks: list[asyncio.Task[Any]] = [call.task]
     for task in tasks:  # which grows meanwhile
-        stacks.append(frames := list(_awaited(task.get_coro())))
-        stacks += _threads_of(frames)
-        for each in _waited_for(task, frames):
-            if each not in tasks and len(tasks) < MOST_TASKS:
+        stacks.append(frames := list(_walk_awaits(task.get_coro())))
+        stacks += _find_awaited_threads(frames)
+        for each in _find_awaited_tasks(task, frames):
+            if each not in tasks and len(tasks) < MAX_TASKS:
                 tasks.append(each)
     return RequestStacks(exchange, None, [stack for stack in (stacks[0][1:], *stacks[1:]) if stack])
 
 
-def _awaited(awaited: object) -> Iterator[FrameType]:
+def _walk_awaits(awaited: object) -> Iterator[FrameType]:
     """From a coroutine to the innermost frame that it waits in, as far as Python shows it."""
-    for _ in range(MOST_FRAMES):
+    for _ in range(MAX_FRAMES):
         for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
             frame = getattr(awaited, f"{kind}_frame", None)
             if isinstance(frame, FrameType):
@@ -105,7 +105,7 @@ def _awaited(awaited: object) -> Iterator[FrameType]:
             return
 
 
-def _waited_for(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.Task[Any]"]:
+def _find_awaited_tasks(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.Task[Any]"]:
     """Tasks that this one waits for: asyncio links only some of them, so look at its variables,
     too: wait_for has one there, a task group has its children. By their types, not by isinstance,
     which asks proxies for their class, and some raise."""
@@ -114,7 +114,7 @@ def _waited_for(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.
         for value in list(frame.f_locals.values()):
             if type(value).__name__ == "TaskGroup":
                 found += list(getattr(value, "_tasks", ()))
-            elif frame.f_code.co_filename.startswith(_ASYNCIO):
+            elif frame.f_code.co_filename.startswith(_ASYNCIO_FOLDER):
                 found += list(value) if type(value) in (set, list) else [value]
     for each in found:  # which grows meanwhile
         if issubclass(type(each), asyncio.Task):
@@ -124,7 +124,7 @@ def _waited_for(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.
             found += getattr(each, "_children", ())  # of gather
 
 
-def _threads_of(frames: Frames) -> Iterator[Frames]:
+def _find_awaited_threads(frames: Frames) -> Iterator[Frames]:
     """anyio's threads that it waits for, which run the plain functions of async frameworks."""
     for frame in frames:
         if "anyio" in frame.f_code.co_filename:
@@ -139,8 +139,8 @@ def describe(exchange: Exchange) -> str:
     """``GET /slow from 127.0.0.1:4711``"""
     kind = "WebSocket: " if exchange.trailing_data is not None else ""
     client = exchange.client
-    place = f"{client[0]}:{client[1]}" if client is not None else "a unix socket"
-    return f"{kind}{exchange.request.describe()} from {place}"
+    sender = f"{client[0]}:{client[1]}" if client is not None else "a unix socket"
+    return f"{kind}{exchange.request.describe()} from {sender}"
 
 
 def call_duration(exchange: Exchange) -> float:
@@ -150,30 +150,30 @@ def call_duration(exchange: Exchange) -> float:
 
 def format_app_frame(stacks: list[Frames]) -> str:
     """``app.py:7 in slow``: the innermost place in code of the app's own, if there is any."""
-    inwards = [frame for frames in stacks for frame in frames]
-    own = (f for f in reversed(inwards) if not f.f_code.co_filename.startswith(_NOT_THE_APPS))
-    frame = next(own, None) or inwards[-1]
+    all_frames = [frame for frames in stacks for frame in frames]
+    own = (f for f in reversed(all_frames) if not f.f_code.co_filename.startswith(_NOT_APP_CODE))
+    frame = next(own, None) or all_frames[-1]
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def extract_app_stack(innermost: FrameType) -> Frames:
     """A thread's stack, without what is below the app: our boot, our loop, the thread's start."""
     frames = [frame for frame, _ in traceback.walk_stack(innermost)][::-1]
-    boot = (n for n, f in enumerate(frames) if f.f_code.co_filename == _HERE + "boot.py")
-    own = dropwhile(_is_plumbing, frames[next(boot, 0) :])
+    boot = (n for n, f in enumerate(frames) if f.f_code.co_filename == _WORKER_FOLDER + "boot.py")
+    own = dropwhile(_is_infrastructure, frames[next(boot, 0) :])
     return list(own) or frames[-1:]
 
 
-def _is_plumbing(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(_PLUMBING)
+def _is_infrastructure(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_INFRASTRUCTURE)
 
 
 def format_stacks(stacks: list[Frames]) -> str:
     """The stacks as in a traceback, below a line that announces them."""
-    shown = []
+    texts = []
     for frames in stacks:
         lines = traceback.StackSummary.extract(
-            ((frame, frame.f_lineno) for frame in frames[-MOST_FRAMES:]), lookup_lines=True
+            ((frame, frame.f_lineno) for frame in frames[-MAX_FRAMES:]), lookup_lines=True
         )
-        shown.append("".join(lines.format()).rstrip())
-    return "\n  and what it waits for:\n".join(shown)
+        texts.append("".join(lines.format()).rstrip())
+    return "\n  and what it waits for:\n".join(texts)

@@ -39,10 +39,10 @@ from prefork.worker.monitor.stack_report import (
     inspect_waiting_request,
 )
 
-MOST_TOLD = 20
+MAX_REPORTED = 20
 """Requests."""
 
-PATIENCE = 1.0
+STOP_TIMEOUT = 1.0
 """Seconds that a fork waits for the end of the thread, which may be in the middle of a report."""
 
 
@@ -55,64 +55,66 @@ class Watchdog:
         self,
         info: WorkerInfo,
         log: logging.Logger,
-        tell: Callable[[str], None],
-        period: float | None,
-        ask_fd: int,
+        report_to_master: Callable[[str], None],
+        interval: float | None,
+        request_fd: int,
     ) -> None:
         """``tell`` the master what the worker was at; ``period``: seconds between two looks;
         ``ask_fd``: readable when the master asks."""
-        self._who = f"worker {info.slot}"
+        self._worker_name = f"worker {info.slot}"
         self._log = log
-        self._tell = tell
-        self._period = period
+        self._report_to_master = report_to_master
+        self._interval = interval
         self.main = get_ident()
         self.check: Callable[[], None]
         self.stop_checks()
-        self._ask_fd = ask_fd
-        self._ended = allocate_lock()
-        self._native = 0
-        self._pauses = 0
+        self._request_fd = request_fd
+        self._running_lock = allocate_lock()
+        self._native_id = 0
+        self._pause_count = 0
         self._end_reader, self._end_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def start(self) -> None:
         """Start the thread, and wait until it sleeps: faulthandler reads the stacks of threads that
         run on meanwhile, and one that has just begun may make it crash. Raises MachineError."""
-        sleeps = allocate_lock()
-        sleeps.acquire()
-        self._ended.acquire()
+        is_polling = allocate_lock()
+        is_polling.acquire()
+        self._running_lock.acquire()
         try:
-            start_new_thread(self._run, (sleeps.release,))
+            start_new_thread(self._run, (is_polling.release,))
         except RuntimeError as error:
-            self._ended.release()
+            self._running_lock.release()
             raise MachineError(f"cannot start the watchdog's thread: {error}") from error
-        sleeps.acquire()
+        is_polling.acquire()
 
     def pause(self) -> None:
         """Before a fork: end the thread. Pauses add up, as several threads may fork at a time."""
-        self._pauses += 1
-        if self._pauses > 1 or not self._ended.locked():
+        self._pause_count += 1
+        if self._pause_count > 1 or not self._running_lock.locked():
             return
         os.write(self._end_writer, b".")
-        if self._ended.acquire(timeout=PATIENCE):
-            self._ended.release()
+        if self._running_lock.acquire(timeout=STOP_TIMEOUT):
+            self._running_lock.release()
             # Its last instructions are outside of the interpreter.
-            until = monotonic() + PATIENCE
-            while os.path.exists(f"/proc/self/task/{self._native}") and monotonic() < until:
+            until = monotonic() + STOP_TIMEOUT
+            while os.path.exists(f"/proc/self/task/{self._native_id}") and monotonic() < until:
                 os.sched_yield()
 
     def resume(self) -> None:
         """After a fork, in the worker."""
-        self._pauses -= 1
-        if self._pauses == 0 and not self._ended.locked():
-            self._drain(self._end_reader)
+        self._pause_count -= 1
+        if self._pause_count == 0 and not self._running_lock.locked():
+            self._read_pipe(self._end_reader)
             try:
                 self.start()
             except MachineError as error:
-                self._log.warning("%s: no stacks will be shown if it hangs; %s", self._who, error)
+                self._log.warning(
+                    "%s: no stacks will be shown if it hangs; %s", self._worker_name, error
+                )
 
     def descriptors(self) -> tuple[int, ...]:
         """Those that a process which the app forks must not keep."""
-        return self._ask_fd, self._end_reader, self._end_writer
+        return self._request_fd, self._end_reader, self._end_writer
 
     def stop_checks(self) -> None:
         """There is nothing to look at any more."""
@@ -122,55 +124,55 @@ class Watchdog:
         try:
             # What comes for the process is for another thread; the app starts nothing here.
             signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-            self._native = get_native_id()
-            self._watch(on_ready)
+            self._native_id = get_native_id()
+            self._poll_pipes(on_ready)
         finally:
-            self._ended.release()
+            self._running_lock.release()
 
-    def _watch(self, on_ready: Callable[[], None]) -> None:
+    def _poll_pipes(self, on_ready: Callable[[], None]) -> None:
         poller = poll()
-        for fd in (self._ask_fd, self._end_reader):
+        for fd in (self._request_fd, self._end_reader):
             poller.register(fd, POLLIN)
-        period = None if self._period is None else self._period * 1000
+        interval = None if self._interval is None else self._interval * 1000
         on_ready()
         while True:
-            heard = [fd for fd, _ in poller.poll(period)]
-            if self._end_reader in heard:
+            readable = [fd for fd, _ in poller.poll(interval)]
+            if self._end_reader in readable:
                 return
             try:
-                if not heard:
+                if not readable:
                     self.check()
-                elif self._drain(self._ask_fd):
-                    self._report()
+                elif self._read_pipe(self._request_fd):
+                    self._write_report()
                 else:
-                    poller.unregister(self._ask_fd)  # the master is dead
+                    poller.unregister(self._request_fd)  # the master is dead
             except Exception:
                 self._log.exception("this is a bug in prefork, please report it")
 
     @staticmethod
-    def _drain(fd: int) -> bytes:
+    def _read_pipe(fd: int) -> bytes:
         """The bytes in the pipe; none at its end."""
         try:
             return os.read(fd, 4096)
         except BlockingIOError:
             return b""
 
-    def _report(self) -> None:
+    def _write_report(self) -> None:
         threads = sys._current_frames()
         del threads[get_ident()]
-        works = self._works(threads)
-        what = _line(works[0]) if works else "no request that is known"
-        if not works or works[0].thread is None:
-            what += (
+        requests = self._collect_requests(threads)
+        summary = _describe_request(requests[0]) if requests else "no request that is known"
+        if not requests or requests[0].thread is None:
+            summary += (
                 f"; its main thread is at "
                 f"{format_app_frame([extract_app_stack(threads[self.main])])}"
             )
-        lines = [f"{self._who} is stuck: {what}"]
-        lines += [f"  and {_line(work)}" for work in works[1:MOST_TOLD]]
-        if len(works) > MOST_TOLD:
-            lines.append(f"  and {len(works) - MOST_TOLD} more")
-        if works and works[0].thread is None and works[0].stacks:
-            lines += ["where it waits:", format_stacks(works[0].stacks)]
+        lines = [f"{self._worker_name} is stuck: {summary}"]
+        lines += [f"  and {_describe_request(request)}" for request in requests[1:MAX_REPORTED]]
+        if len(requests) > MAX_REPORTED:
+            lines.append(f"  and {len(requests) - MAX_REPORTED} more")
+        if requests and requests[0].thread is None and requests[0].stacks:
+            lines += ["where it waits:", format_stacks(requests[0].stacks)]
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for ident, innermost in threads.items():
             name = "MainThread" if ident == self.main else names.get(ident, "unnamed")
@@ -179,29 +181,31 @@ class Watchdog:
                 format_stacks([extract_app_stack(innermost)]),
             ]
         self._log.error("%s", "\n".join(lines))
-        self._tell(what)
+        self._report_to_master(summary)
 
-    def _works(self, threads: Mapping[int, FrameType]) -> list[RequestStacks]:
+    def _collect_requests(self, threads: Mapping[int, FrameType]) -> list[RequestStacks]:
         """All requests without an answer, and those that are being run; the culprit first."""
-        works = find_running_requests(threads)
+        requests = find_running_requests(threads)
         for connection in list(self.service.connections) if self.service is not None else ():
             exchange = connection.current
-            if exchange is not None and exchange not in works and not exchange.status:
-                works[exchange] = inspect_waiting_request(exchange)
+            if exchange is not None and exchange not in requests and not exchange.status:
+                requests[exchange] = inspect_waiting_request(exchange)
 
-        def guilt(work: RequestStacks) -> tuple[bool, bool, float]:
-            blocks = work.thread == self.main
-            return not blocks, not work.exchange.is_overdue, -call_duration(work.exchange)
+        def suspicion(request: RequestStacks) -> tuple[bool, bool, float]:
+            blocks = request.thread == self.main
+            return not blocks, not request.exchange.is_overdue, -call_duration(request.exchange)
 
-        return sorted(works.values(), key=guilt)
+        return sorted(requests.values(), key=suspicion)
 
 
-def _line(work: RequestStacks) -> str:
+def _describe_request(request: RequestStacks) -> str:
     """One request: what, whose, since when, and where it is now."""
-    exchange = work.exchange
+    exchange = request.exchange
     text = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
-    if work.stacks:
-        text += f", {'waits ' if work.thread is None else ''}at {format_app_frame(work.stacks)}"
+    if request.stacks:
+        text += (
+            f", {'waits ' if request.thread is None else ''}at {format_app_frame(request.stacks)}"
+        )
     elif exchange.is_queued:
         text += ", waits for a thread"
     return text

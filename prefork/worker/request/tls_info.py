@@ -11,30 +11,30 @@ from prefork.tls.connection_info import VERSION_NUMBERS, TlsConnectionInfo
 
 def tls_environ(tls: ssl.SSLObject) -> dict[str, Any]:
     """Variables as Apache's mod_ssl names them, which frameworks and apps know."""
-    facts = TlsConnectionInfo(tls)
+    info = TlsConnectionInfo(tls)
     environ = {
         "HTTPS": "on",
-        "SSL_PROTOCOL": facts.version,
-        "SSL_CIPHER": facts.cipher,
-        "SSL_CIPHER_USEKEYSIZE": str(facts.cipher_bits),
-        "SSL_SERVER_CERT": facts.server_certificate,
-        "SSL_CLIENT_VERIFY": "SUCCESS" if facts.client_chain else "NONE",
+        "SSL_PROTOCOL": info.version,
+        "SSL_CIPHER": info.cipher,
+        "SSL_CIPHER_USEKEYSIZE": str(info.cipher_bits),
+        "SSL_SERVER_CERT": info.server_certificate,
+        "SSL_CLIENT_VERIFY": "SUCCESS" if info.client_chain else "NONE",
     }
-    if facts.client_chain:
-        own, *others = facts.client_chain
+    if info.client_chain:
+        leaf, *others = info.client_chain
         environ |= {
-            "SSL_CLIENT_CERT": own,
-            "SSL_CLIENT_S_DN": _native(facts.client_subject),
-            "SSL_CLIENT_I_DN": _native(facts.client_issuer),
-            "SSL_CLIENT_M_SERIAL": facts.client_certificate_field("serialNumber"),
-            "SSL_CLIENT_V_START": facts.client_certificate_field("notBefore"),
-            "SSL_CLIENT_V_END": facts.client_certificate_field("notAfter"),
+            "SSL_CLIENT_CERT": leaf,
+            "SSL_CLIENT_S_DN": _native_string(info.client_subject),
+            "SSL_CLIENT_I_DN": _native_string(info.client_issuer),
+            "SSL_CLIENT_M_SERIAL": info.client_certificate_field("serialNumber"),
+            "SSL_CLIENT_V_START": info.client_certificate_field("notBefore"),
+            "SSL_CLIENT_V_END": info.client_certificate_field("notAfter"),
         }
         environ |= {f"SSL_CLIENT_CERT_CHAIN_{at}": pem for at, pem in enumerate(others)}
     return environ
 
 
-def _native(text: str | None) -> str:
+def _native_string(text: str | None) -> str:
     """PEP 3333: bytes, here UTF-8, dressed up as text."""
     return (text or "").encode().decode("latin-1")
 
@@ -42,12 +42,12 @@ def _native(text: str | None) -> str:
 def tls_extension(tls: ssl.SSLObject) -> dict[str, Any]:
     """The ``tls`` extension (asgi.readthedocs.io, TLS 0.2). A certificate that does not verify ends
     the handshake, so there is never a ``client_cert_error``."""
-    facts = TlsConnectionInfo(tls)
+    info = TlsConnectionInfo(tls)
     return {
-        "server_cert": facts.server_certificate or None,
-        "client_cert_chain": facts.client_chain,
-        "client_cert_name": facts.client_subject,
+        "server_cert": info.server_certificate or None,
+        "client_cert_chain": info.client_chain,
+        "client_cert_name": info.client_subject,
         "client_cert_error": None,
-        "tls_version": VERSION_NUMBERS.get(facts.version),
-        "cipher_suite": facts.cipher_number,
+        "tls_version": VERSION_NUMBERS.get(info.version),
+        "cipher_suite": info.cipher_number,
     }

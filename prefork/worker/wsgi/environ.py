@@ -19,12 +19,15 @@ from prefork.worker.request.proxy_headers import apply_to_environ
 from prefork.worker.request.tls_info import tls_environ
 from prefork.worker.wsgi.file_wrapper import FileWrapper
 
-_KEYS: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+_ENVIRON_KEYS: dict[bytes, str] = {
+    b"content-type": "CONTENT_TYPE",
+    b"content-length": "CONTENT_LENGTH",
+}
 """Header names as environ keys; bounded, for clients that invent names."""
 
-_MOST_KEYS = 1024
+_MAX_ENVIRON_KEYS = 1024
 
-_OTHERS = (
+_REQUEST_KEYS = (
     "REQUEST_METHOD",
     "PATH_INFO",
     "QUERY_STRING",
@@ -38,11 +41,11 @@ _OTHERS = (
     "wsgi.url_scheme",
     "wsgi.early_hints",
 )
-_ROOM = 8
+_TYPICAL_FIELDS = 8
 """Header fields of the usual request."""
 
 Hints = Iterable[tuple[str, str]]
-Hint = Callable[[Connection, Hints], None]
+HintSender = Callable[[Connection, Hints], None]
 """Send early hints for the request that this connection is answering."""
 
 
@@ -53,14 +56,14 @@ class EarlyHints:
     keep an app from leaving attributes on it for the next request.
     """
 
-    __slots__ = ("_connection", "_hint")
+    __slots__ = ("_connection", "_send")
 
-    def __init__(self, connection: Connection, hint: Hint) -> None:
+    def __init__(self, connection: Connection, send_early_hints: HintSender) -> None:
         self._connection = connection
-        self._hint = hint
+        self._send = send_early_hints
 
     def __call__(self, headers: Hints) -> None:
-        self._hint(self._connection, headers)
+        self._send(self._connection, headers)
 
 
 class EmptyInput:
@@ -77,7 +80,7 @@ class EmptyInput:
         """Nothing."""
         return b""
 
-    def readlines(self, _hint: int = -1) -> list[bytes]:
+    def readlines(self, _send: int = -1) -> list[bytes]:
         """No lines."""
         return []
 
@@ -92,25 +95,25 @@ class _ConnectionEnviron:
     """What all requests of a connection share, and no others: its ``facts``; and the ``environ`` of
     its ``usual`` head, which came twice in a row."""
 
-    __slots__ = ("_last", "environ", "facts", "usual")
+    __slots__ = ("_previous_head", "connection_keys", "environ", "repeated_head")
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.facts = facts
-        self.usual: RequestHead | None = None
+    def __init__(self, connection_keys: dict[str, Any]) -> None:
+        self.connection_keys = connection_keys
+        self.repeated_head: RequestHead | None = None
         self.environ: dict[str, Any] = {}
-        self._last: RequestHead | None = None
+        self._previous_head: RequestHead | None = None
 
-    def note(self, request: RequestHead, environ: dict[str, Any]) -> None:
+    def remember(self, request: RequestHead, environ: dict[str, Any]) -> None:
         """This is the environ of a head, before there is anything in it of one request alone."""
-        if request is self._last:
-            self.usual, self.environ = request, environ.copy()
-        self._last = request
+        if request is self._previous_head:
+            self.repeated_head, self.environ = request, environ.copy()
+        self._previous_head = request
 
 
 class EnvironBuilder:
     """Makes the environ of each request of one worker."""
 
-    hint: Hint
+    send_early_hints: HintSender
     """Set by the handler."""
 
     def __init__(
@@ -130,33 +133,35 @@ class EnvironBuilder:
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
             # Of the connection and the head.
-            **dict.fromkeys(_OTHERS, ""),
+            **dict.fromkeys(_REQUEST_KEYS, ""),
         }
         # A copy has as much room as its original: it must not grow with every request.
-        fields = dict.fromkeys(map(str, range(_ROOM)))
+        fields = dict.fromkeys(map(str, range(_TYPICAL_FIELDS)))
         self._template |= fields
         for field in fields:
             del self._template[field]
 
-    def of(self, exchange: Exchange) -> dict[str, Any]:
+    def build(self, exchange: Exchange) -> dict[str, Any]:
         """A dict of the app's own: it may do with it what it likes."""
         connection, request = exchange.connection, exchange.request
-        place: _ConnectionEnviron = connection.handler_state or self._place(connection)
-        if place.usual is request:
-            environ = place.environ.copy()
+        cached: _ConnectionEnviron = connection.handler_state or self._add_connection(connection)
+        if cached.repeated_head is request:
+            environ = cached.environ.copy()
         elif request.is_cached:
-            environ = (request.handler_cache or self._remember(request)).copy()
-            environ.update(place.facts)
-            place.note(request, environ)
+            environ = (request.handler_cache or self._derive_from_head(request)).copy()
+            environ.update(cached.connection_keys)
+            cached.remember(request, environ)
         elif type(request) is CachedFieldsHead:
-            environ = (request.fields.handler_cache or self._remember_fields(request.fields)).copy()
-            environ.update(place.facts)
-            _add_line(environ, request)
+            environ = (
+                request.fields.handler_cache or self._derive_from_fields(request.fields)
+            ).copy()
+            environ.update(cached.connection_keys)
+            _add_request_line(environ, request)
             if request.cookie is not None:
                 environ["HTTP_COOKIE"] = request.cookie.decode("latin-1")
         else:
             environ = self._template.copy()
-            environ.update(place.facts)
+            environ.update(cached.connection_keys)
             _add_head(environ, request)
         body = exchange.body
         if type(body) is WholeBody:
@@ -165,29 +170,29 @@ class EnvironBuilder:
             environ["wsgi.input"] = body.file  # type: ignore[union-attr]
             # Known by now also for a chunked body, and some frameworks read no body without it.
             environ["CONTENT_LENGTH"] = str(body.size)  # type: ignore[union-attr]
-        if request.forwarded is not None and (origin := exchange.forwarded) is not None:
-            apply_to_environ(environ, origin)
+        if request.forwarded is not None and (forwarded := exchange.forwarded) is not None:
+            apply_to_environ(environ, forwarded)
         if exchange.request_id:
             environ["prefork.request_id"] = environ[self._id_key] = exchange.request_id
         return environ
 
-    def _place(self, connection: Connection) -> "_ConnectionEnviron":
+    def _add_connection(self, connection: Connection) -> "_ConnectionEnviron":
         peer = connection.peer
         server, client = peer.server, peer.client
-        facts = {
+        connection_keys = {
             "wsgi.url_scheme": peer.scheme,
             "SERVER_NAME": server[0] if server else "localhost",
             "SERVER_PORT": str(server[1]) if server else "80",
             "REMOTE_ADDR": client[0] if client else "",
             "REMOTE_PORT": str(client[1]) if client else "",
-            "wsgi.early_hints": EarlyHints(connection, self.hint),
+            "wsgi.early_hints": EarlyHints(connection, self.send_early_hints),
         }
         if peer.tls is not None:
-            facts |= tls_environ(peer.tls)
-        connection.handler_state = place = _ConnectionEnviron(facts)
-        return place
+            connection_keys |= tls_environ(peer.tls)
+        connection.handler_state = cached = _ConnectionEnviron(connection_keys)
+        return cached
 
-    def _remember(self, request: RequestHead) -> dict[str, Any]:
+    def _derive_from_head(self, request: RequestHead) -> dict[str, Any]:
         """What all requests with this head share, and with all requests of the worker."""
         request.handler_cache = self._template.copy()
         _add_head(request.handler_cache, request)
@@ -196,7 +201,7 @@ class EnvironBuilder:
             request.handler_cache["CONTENT_LENGTH"] = str(request.length)
         return request.handler_cache
 
-    def _remember_fields(self, fields: CachedFields) -> dict[str, Any]:
+    def _derive_from_fields(self, fields: CachedFields) -> dict[str, Any]:
         """The same with these fields, whatever is asked for."""
         fields.handler_cache = self._template.copy()
         _add_fields(fields.handler_cache, fields.headers)
@@ -205,11 +210,11 @@ class EnvironBuilder:
 
 def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
     """Variables that follow from the request's head."""
-    _add_line(environ, request)
+    _add_request_line(environ, request)
     _add_fields(environ, request.headers)
 
 
-def _add_line(environ: dict[str, Any], request: RequestHead) -> None:
+def _add_request_line(environ: dict[str, Any], request: RequestHead) -> None:
     """Those of its first line."""
     path = request.path
     if b"%" in path:
@@ -225,19 +230,19 @@ def _add_line(environ: dict[str, Any], request: RequestHead) -> None:
 
 def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
-        key = _KEYS.get(name)
+        key = _ENVIRON_KEYS.get(name)
         if key is None:
-            key = _new_key(name)
+            key = _make_key(name)
         if key in environ:
-            joint = "; " if key == "HTTP_COOKIE" else ","
-            environ[key] += joint + value.decode("latin-1")
+            separator = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] += separator + value.decode("latin-1")
         else:
             environ[key] = value.decode("latin-1")
 
 
-def _new_key(name: bytes) -> str:
+def _make_key(name: bytes) -> str:
     """``HTTP_…``."""
     key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    if len(_KEYS) < _MOST_KEYS:
-        _KEYS[name] = key
+    if len(_ENVIRON_KEYS) < _MAX_ENVIRON_KEYS:
+        _ENVIRON_KEYS[name] = key
     return key

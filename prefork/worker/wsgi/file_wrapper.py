@@ -14,13 +14,13 @@ from typing import Any
 
 from prefork.http.sendfile import remaining_file_size
 
-BLOCK = 64 * 1024
+BLOCK_SIZE = 64 * 1024
 
 
 class FileWrapper:
     """PEP 3333, "Optional Platform-Specific File Handling"."""
 
-    def __init__(self, file: Any, block_size: int = BLOCK) -> None:
+    def __init__(self, file: Any, block_size: int = BLOCK_SIZE) -> None:
         self.file = file
         self.block_size = block_size
         if hasattr(file, "close"):

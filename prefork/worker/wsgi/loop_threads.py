@@ -22,7 +22,7 @@ from typing import Protocol
 
 from prefork.errors import MachineError, UsageError
 
-AGAIN = 0.5
+START_RETRY_DELAY = 0.5
 """Seconds after which a thread that could not be started is tried again."""
 
 
@@ -37,19 +37,19 @@ class ThreadPool:
     """At most ``most`` threads, the first started by ``start``, the others when they are first
     needed. Only the loop gives jobs."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int, log: logging.Logger) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, log: logging.Logger) -> None:
         self._loop = loop
-        self._most = most
+        self._max_threads = limit
         self._log = log
         self._lock = threading.Lock()
         self._threads: list[_Thread] = []
         self._idle: list[_Thread] = []
         self._waiting: deque[Job] = deque()
-        self._spreading = False
+        self._dispatch_scheduled = False
         self._closed = False
-        self._refused = False
+        self._start_refused = False
         """The last thread could not be started, and it is not yet time to try again."""
-        self._complained = False
+        self._refusal_logged = False
         self._ended: asyncio.Future[None] | None = None
         """Done when the last thread has ended, once the pool is closed."""
 
@@ -57,41 +57,41 @@ class ThreadPool:
         """Start the first thread. Raises MachineError: without one nothing can be served."""
         self._idle.append(self._start_thread())
 
-    def spare(self) -> int:
+    def spare_threads(self) -> int:
         """Threads that have nothing to do; below zero: jobs that wait for one."""
-        most = len(self._threads) if self._refused else self._most
-        return len(self._idle) + most - len(self._threads) - len(self._waiting)
+        limit = len(self._threads) if self._start_refused else self._max_threads
+        return len(self._idle) + limit - len(self._threads) - len(self._waiting)
 
     def put(self, job: Job) -> None:
         """Have it done, now or when a thread is free."""
         self._waiting.append(job)
-        if not self._spreading:
-            self._spread()
+        if not self._dispatch_scheduled:
+            self._dispatch()
 
-    def _spread(self) -> None:
+    def _dispatch(self) -> None:
         """Wake one thread, and look again in the loop's next turn."""
         with self._lock:
-            thread = self._free() if self._waiting else None
+            thread = self._take_idle_thread() if self._waiting else None
             if thread is None:
-                self._spreading = False
+                self._dispatch_scheduled = False
                 return
             job = self._waiting.popleft()
-        self._spreading = True
-        self._loop.call_soon(self._spread)
-        thread.give(job)
+        self._dispatch_scheduled = True
+        self._loop.call_soon(self._dispatch)
+        thread.assign(job)
 
-    def _free(self) -> "_Thread | None":
+    def _take_idle_thread(self) -> "_Thread | None":
         if self._idle:
             return self._idle.pop()
-        if len(self._threads) == self._most or self._refused:
+        if len(self._threads) == self._max_threads or self._start_refused:
             return None
         try:
             thread = self._start_thread()
         except MachineError as error:
-            self._put_off(error)
+            self._schedule_retry(error)
             return None
-        if self._complained:
-            self._complained = False
+        if self._refusal_logged:
+            self._refusal_logged = False
             self._log.info("threads can be started again")
         return thread
 
@@ -101,26 +101,26 @@ class ThreadPool:
             thread.start()
         except RuntimeError as error:
             raise MachineError(
-                f"cannot start thread {len(self._threads) + 1} of {self._most}: {error}; see "
-                "the limits of processes: ulimit -u, and pids.max of the cgroup"
+                f"cannot start thread {len(self._threads) + 1} of {self._max_threads}: {error}; "
+                "see the limits of processes: ulimit -u, and pids.max of the cgroup"
             ) from error
         self._threads.append(thread)
         return thread
 
-    def _put_off(self, error: MachineError) -> None:
-        self._refused = True
-        self._loop.call_later(AGAIN, self._try_again)
-        if not self._complained:
-            self._complained = True
+    def _schedule_retry(self, error: MachineError) -> None:
+        self._start_refused = True
+        self._loop.call_later(START_RETRY_DELAY, self._retry_start)
+        if not self._refusal_logged:
+            self._refusal_logged = True
             count = len(self._threads)
             self._log.error("%s; serving with %d, and trying again", error, count)
 
-    def _try_again(self) -> None:
-        self._refused = False
-        if not self._spreading:
-            self._spread()
+    def _retry_start(self) -> None:
+        self._start_refused = False
+        if not self._dispatch_scheduled:
+            self._dispatch()
 
-    def forget(self, job: Job) -> bool:
+    def withdraw(self, job: Job) -> bool:
         """Take it back; False: a thread has it already."""
         with self._lock:
             if job not in self._waiting:
@@ -128,13 +128,13 @@ class ThreadPool:
             self._waiting.remove(job)
             return True
 
-    def next(self, thread: "_Thread") -> Job | None:
+    def next_job(self, thread: "_Thread") -> Job | None:
         """The next job for a thread that is done; None: it sleeps until it is given one."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             if self._closed:
-                return _END
+                return _STOP
             self._idle.append(thread)
             return None
 
@@ -147,14 +147,14 @@ class ThreadPool:
         with self._lock:
             self._closed = True
             while self._idle:
-                self._idle.pop().give(_END)
+                self._idle.pop().assign(_STOP)
         await self._ended
 
-    def over(self, thread: "_Thread") -> None:
+    def thread_ended(self, thread: "_Thread") -> None:
         """In a thread, with its last instructions."""
-        self._loop.call_soon_threadsafe(self._forget_thread, thread)
+        self._loop.call_soon_threadsafe(self._remove_thread, thread)
 
-    def _forget_thread(self, thread: "_Thread") -> None:
+    def _remove_thread(self, thread: "_Thread") -> None:
         thread.join()
         self._threads.remove(thread)
         if not self._threads and self._ended is not None and not self._ended.done():
@@ -172,14 +172,14 @@ def check_threads() -> None:
         )
 
 
-class _End:
+class _StopJob:
     """The job that ends a thread; it is never run."""
 
     def run(self) -> None:
         raise NotImplementedError
 
 
-_END = _End()
+_STOP = _StopJob()
 
 
 class _Thread(threading.Thread):
@@ -189,25 +189,25 @@ class _Thread(threading.Thread):
     def __init__(self, pool: ThreadPool, number: int) -> None:
         super().__init__(name=f"prefork-wsgi-{number}", daemon=False)
         self._pool = pool
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self._wakeup = threading.Lock()
+        self._wakeup.acquire()
         self._job: Job | None = None
 
-    def give(self, job: Job) -> None:
+    def assign(self, job: Job) -> None:
         """Wake it up."""
         self._job = job
-        self._gate.release()
+        self._wakeup.release()
 
     def run(self) -> None:
         """One job after the other."""
         job: Job | None = None
-        while job is not _END:
-            self._gate.acquire()
+        while job is not _STOP:
+            self._wakeup.acquire()
             job = self._job
-            while job is not None and job is not _END:
+            while job is not None and job is not _STOP:
                 job.run()
-                job = self._pool.next(self)
-        self._pool.over(self)
+                job = self._pool.next_job(self)
+        self._pool.thread_ended(self)
 
 
 class LoopCallQueue:
@@ -216,20 +216,20 @@ class LoopCallQueue:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._context = copy_context()
-        self._due: deque[Callable[[], None]] = deque()
-        self._called = False
+        self._calls: deque[Callable[[], None]] = deque()
+        self._run_scheduled = False
 
-    def put(self, act: Callable[[], None]) -> None:
+    def put(self, call: Callable[[], None]) -> None:
         """In any thread. ``act`` never raises."""
-        self._due.append(act)
+        self._calls.append(call)
         # The loop sets it back before it looks: what was put while it was set is found.
-        if not self._called:
-            self._called = True
+        if not self._run_scheduled:
+            self._run_scheduled = True
             # Else it would be the context of the request that this thread runs.
             self._loop.call_soon_threadsafe(self._run, context=self._context)
 
     def _run(self) -> None:
-        self._called = False
-        due = self._due
-        while due:
-            due.popleft()()
+        self._run_scheduled = False
+        calls = self._calls
+        while calls:
+            calls.popleft()()

@@ -22,12 +22,12 @@ class Asked(Recorder):
     def __init__(self, server: MemoryServer) -> None:
         super().__init__(False, server.loop)
         self.environ = EnvironBuilder(False, False)
-        self.environ.hint = lambda _connection, _hints: None
+        self.environ.send_early_hints = lambda _connection, _hints: None
         self.environs: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
 
     def handle(self, exchange: Exchange) -> None:
-        environ = self.environ.of(exchange)
+        environ = self.environ.build(exchange)
         self.environs.append(dict(environ))
         self.bodies.append(environ["wsgi.input"].read())
         environ["PATH_INFO"] = "spoilt"
