@@ -1,6 +1,12 @@
-"""What an ASGI app may send beyond the core of the specification: early hints, files, trailers.
+"""ASGI extensions: early hints, files by path, trailers (asgi.readthedocs.io, Extensions).
 
-Each is an extension that the scope announces (asgi.readthedocs.io, Extensions).
+The scope announces each of them.
+
+Design
+------
+- **Trailers go to clients that sent ``TE: trailers``,** and only the fields that the response
+  announced in ``Trailer`` (RFC 9110 section 6.5). For other clients the response ends with its
+  body.
 """
 
 import os
@@ -23,11 +29,11 @@ from prefork.http.sendfile import remaining_file_size, send_file, send_file_unti
 EXTENSIONS = frozenset(
     ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")
 )
-"""Announced in the scope; see scope.py."""
+"""The names of the extensions, as in the scope; scope.py writes them out once more."""
 
 
 def send_hint(exchange: Exchange, message: dict[str, Any]) -> None:
-    """``http.response.early_hint``. Raises ResponseError."""
+    """Send a 103 for the event ``http.response.early_hint``. Raises ResponseError."""
     links = [(b"Link", link) for link in message.get("links", ())]
     if not all(isinstance(link, bytes) for _, link in links):
         raise ResponseError("the links of an early hint must be byte strings")
@@ -37,10 +43,11 @@ def send_hint(exchange: Exchange, message: dict[str, Any]) -> None:
 async def send_path(
     exchange: Exchange, status: int, fields: Iterable[HeaderPair], path: str, chunked: bool
 ) -> None:
-    """``http.response.pathsend``: the head and the body, not the end.
+    """Send head and body for the event ``http.response.pathsend``; the caller ends the response.
 
-    Raises ResponseError or ClientGoneError, and no other OSError: an app takes those for a client
-    that left.
+    ``chunked``: trailers follow, so the length is not declared. Raises ResponseError when the file
+    cannot be sent, and ClientGoneError. It raises no other OSError, because apps take an OSError
+    for a client that left.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -66,28 +73,32 @@ async def send_path(
 
 
 def wants_trailers(request: RequestHead) -> bool:
-    """Whether the client said that it reads trailers (RFC 9110 section 6.5.1)."""
+    """Whether the client accepts trailers (RFC 9110 section 6.5.1)."""
     return request.version == "1.1" and any(
         name == b"te" and b"trailers" in _split_list(value) for name, value in request.headers
     )
 
 
 class Trailers:
-    """Fields behind the body, of those that the head announced."""
+    """The trailer fields of one response. ``encoded``: the lines that follow the body."""
 
     def __init__(self, fields: Iterable[HeaderPair]) -> None:
+        """``fields``: those of the response head; ``Trailer`` among them announces the names."""
         pairs = [_validated(pair) for pair in fields]
         self.head_fields: list[HeaderPair] = [
             pair for pair in pairs if pair[0] != b"content-length"
         ]
-        """The fields of the head: trailers need chunks, and chunks have no Content-Length."""
+        """The fields of the head without Content-Length: trailers need chunked framing."""
         self._announced = [
             word for name, value in pairs if name == b"trailer" for word in _split_list(value)
         ]
         self.encoded = b""
 
     def add(self, fields: Iterable[HeaderPair]) -> None:
-        """Raises ResponseError."""
+        """Add those of ``fields`` that were announced and that do not frame the message.
+
+        Raises ResponseError when one is not valid.
+        """
         for pair in fields:
             line, meaning = encode_asgi_field(pair)
             if meaning == PLAIN and _validated(pair)[0] in self._announced:
@@ -95,10 +106,13 @@ class Trailers:
 
 
 def _validated(pair: HeaderPair) -> tuple[bytes, bytes]:
+    """Return name (small letters) and value. Raises ResponseError when HTTP does not allow the
+    pair."""
     encode_asgi_field(pair)
     name, value = cast(tuple[bytes, bytes], pair)
     return name.lower(), value
 
 
 def _split_list(value: bytes) -> list[bytes]:
+    """Split a comma-separated value; in small letters."""
     return [word.strip() for word in value.lower().split(b",")]

@@ -1,6 +1,21 @@
 """ASGI 3: the handler that starts a task for each request and for each WebSocket.
 
-The task starts at once, so an app that never waits costs no turn of the loop.
+The task starts at once (eager_tasks.py), so an app that never waits costs no turn of the loop.
+
+Design
+------
+- **A late app is cancelled, a blocking one is killed.** An app that awaits for longer than
+  ``--timeout`` before it answers is cancelled and its client gets a 500; the worker and its other
+  requests live on. A call that blocks the loop for so long ends the worker, because nothing else
+  can end that call.
+- **WebSockets are optional at run time.** A master may live for months while its Python environment
+  is upgraded or moved, so all that the settings in force may need is imported before the fork
+  (``import_serving_modules`` in boot.py). If the library ``websockets`` is missing, HTTP is served
+  all the same and only requests for a WebSocket get a 500; the log says what is missing and what to
+  do about it.
+- **An app that goes on after its WebSocket is cancelled after --ws-close-timeout while the worker
+  drains.** Many such apps wait for a queue or a clock and never look at what they receive; each
+  would hold the worker until it is killed.
 """
 
 import asyncio
@@ -24,7 +39,11 @@ from prefork.worker.monitor.stack_report import (
 
 
 class AsgiHandler:
-    """Starts a task for each request of one worker."""
+    """Starts a task for each request of one worker. The protocol is RequestHandler (http).
+
+    The app is called as soon as the request head has arrived (``streams_body``), and a call that
+    takes too long can be cancelled (``can_cancel``).
+    """
 
     streams_body = True
     can_cancel = True
@@ -38,6 +57,12 @@ class AsgiHandler:
         root_path: str = "",
         id_header: str = "",
     ) -> None:
+        """Must be called in the running loop.
+
+        ``state``: what the app's lifespan put into its state, or None. ``root_path``: the path
+        below which the app is mounted. ``id_header``: the header that carries the request id;
+        empty: none does.
+        """
         self.app = app
         self.log = log
         self.scope: Callable[[Exchange], dict[str, Any]] = ScopeBuilder(
@@ -46,10 +71,12 @@ class AsgiHandler:
         self._negotiate = _load_negotiate(log)
         self._start = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[AsgiCall] = set()
-        """Keeps the tasks that wait alive, which the loop holds only weakly."""
+        """All open calls. The set keeps their tasks alive, which the loop references only weakly.
+        """
 
     def handle(self, exchange: Exchange) -> None:
-        """Give the request to a task."""
+        """Call the app for an HTTP request. Returns at the app's first wait, or when the call is
+        over."""
         call = HttpCall(self, exchange)
         task = self._start(call.run())
         if not task.done():
@@ -58,15 +85,19 @@ class AsgiHandler:
             self.running.add(call)
 
     def upgrade(self, exchange: Exchange) -> None:
-        """Give a request for a WebSocket to a task."""
+        """Call the app for a WebSocket, if the handshake is valid; else the client has been
+        answered."""
         call = self._negotiate(self, HttpCall(self, exchange))
         if call is not None:
             exchange.handler_state = call
             call.task = self._start(call.run())
 
     async def wait_for_calls(self) -> None:
-        """Wait for calls that go on after their response, as background tasks do; and cancel,
-        after a while, those that wait for anything but the end of their WebSocket."""
+        """Wait until all calls are over, also those that go on after their response (background
+        tasks).
+
+        Calls of WebSockets that are still running after ``--ws-close-timeout`` are cancelled.
+        """
         bounded = {
             c.task: c.drain_timeout for c in self.running if c.task and c.drain_timeout is not None
         }
@@ -78,25 +109,28 @@ class AsgiHandler:
             await asyncio.wait(tasks)
 
     def time_out(self, exchange: Exchange) -> None:
-        """Tell where a call waits that has had the ball for too long, and cancel it."""
-        what = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
+        """Log where a call waits that has exceeded ``--timeout``, and cancel it."""
+        summary = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
         try:
             where = format_stacks(inspect_waiting_request(exchange).stacks)
-        except Exception as error:  # it reads what apps have made; the tick must go on
-            where = f"  which cannot be told: {error!r}"
-        self.log.error("no answer in time: %s, cancelled where it waits\n%s", what, where)
+        except Exception as error:
+            # The stacks hold objects of the app, whose methods may raise; the tick must go on.
+            where = f"  the stacks cannot be shown: {error!r}"
+        self.log.error("no answer in time: %s, cancelled where it waits\n%s", summary, where)
         if isinstance(exchange.handler_state, AsgiCall):
             exchange.handler_state.time_out()
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """Wake an app that waits for the disconnect."""
+        """Wake an app that waits for ``http.disconnect``."""
         if isinstance(exchange.handler_state, AsgiCall):
             exchange.handler_state.disconnect()
 
 
 def _load_negotiate(log: logging.Logger) -> Callable[[CallContext, HttpCall], Any]:
-    """What judges requests for a WebSocket. Where ``websockets`` is missing they get a 500, and the
-    log says why."""
+    """Return the function that validates WebSocket handshakes.
+
+    Without the library ``websockets`` it is one that answers 500, and the log says why.
+    """
     try:
         from prefork.worker.asgi.asgi_websocket import negotiate  # noqa: PLC0415
     except ImportError as error:
@@ -106,6 +140,7 @@ def _load_negotiate(log: logging.Logger) -> Callable[[CallContext, HttpCall], An
 
 
 def _refuse_websocket(handler: CallContext, http: HttpCall) -> None:
+    """Answer a request for a WebSocket with 500, because ``websockets`` could not be imported."""
     handler.log.error(
         "no WebSocket for %s: %s", http.exchange.request.describe(), INCOMPLETE_ENVIRONMENT
     )

@@ -1,7 +1,17 @@
-"""ASGI 3 over an Exchange: the http scope (asgi.readthedocs.io, HTTP 2.5).
+"""ASGI 3 over an Exchange: the call for an HTTP request (asgi.readthedocs.io, HTTP 2.5).
 
-Sending waits while the client reads slower than the app writes; receiving stops reading from the
-socket while the app lags.
+``send`` waits while the client reads slower than the app writes. ``receive`` reads from the socket
+only as fast as the app takes the body.
+
+Design
+------
+- **Header names are sent in small letters, whatever the app wrote** (RFC 9110 section 5.1: names
+  are case-insensitive; ASGI asks apps for small letters).
+- **Text instead of bytes is a 500.** It is a bug of the app, and guessing an encoding would hide
+  it.
+- **Events after the end of a response are ignored,** as the specification says.
+- **A response that the app leaves unfinished is cut off,** because a proper end would make the
+  client take a part for the whole.
 """
 
 import asyncio
@@ -21,24 +31,25 @@ from prefork.worker.asgi.asgi_extensions import (
 
 
 class HttpCall(AsgiCall):
-    """One request: the scope, receive and send that the app gets."""
+    """One request: ``scope``, ``receive`` and ``send`` as the app gets them."""
 
     _status = 0
     _fields: Any = ()
     _awaits_first_body = False
-    """The response has started, and the next body is its first."""
+    """The response has started, and the next body event is its first."""
     _streaming_started = False
     _body_read = False
     _trailers: Trailers | None = None
-    """They are to come, and the client wants them."""
+    """Set when the app announced trailers and the client accepts them."""
     _disconnect_waiter: asyncio.Future[None] | None = None
+    """Done when ``receive`` may return ``http.disconnect``; made when the app waits for that."""
 
     def __init__(self, handler: CallContext, exchange: Exchange) -> None:
         self._handler = handler
         self.exchange = exchange
 
     async def run(self) -> None:
-        """Call the app and see to it that the request is answered. Never raises."""
+        """Call the app and make sure that the request is answered. Never raises."""
         exchange = self.exchange
         try:
             await self._handler.app(self._handler.scope(exchange), self.receive, self.send)
@@ -52,10 +63,15 @@ class HttpCall(AsgiCall):
         finally:
             if self.task is not None:
                 self._handler.running.discard(self)
-                exchange.handler_state = None  # which is us: a ring would wait for the collector
+                # A reference cycle (call - exchange) would live until the garbage collector runs.
+                exchange.handler_state = None
 
     async def receive(self) -> dict[str, Any]:
-        """The next event of the request: its body in pieces, then the disconnect."""
+        """Return the next event of the request: its body in pieces, then ``http.disconnect``.
+
+        The disconnect comes when the client left, when the response is complete, or when the worker
+        drains and ends the call.
+        """
         exchange = self.exchange
         if (
             not self._body_read
@@ -72,6 +88,7 @@ class HttpCall(AsgiCall):
             except ClientGoneError:
                 return {"type": "http.disconnect"}
             self._body_read = not more
+            # The wait for the client's bytes is over: the app's time counts anew from here.
             exchange.app_called_at = exchange.connection.server.now
             return {"type": "http.request", "body": data, "more_body": more}
         if (
@@ -86,13 +103,18 @@ class HttpCall(AsgiCall):
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """An event of the response. Raises ResponseError or ClientGoneError."""
+        """Send an event of the response.
+
+        Raises ResponseError when the app breaks the protocol, and ClientGoneError (an OSError, as
+        the specification asks) when the client has left.
+        """
         event_type = message["type"]
         exchange = self.exchange
         if event_type == "http.response.start":
             self._begin_response(message)
         elif event_type == "http.response.body":
             data, more = message.get("body", b""), message.get("more_body", False)
+            # The usual case first: the whole body in one event is one write with its head.
             if self._awaits_first_body and not more and type(data) is bytes:
                 status = self._status
                 exchange.respond(status, STATUS_LINES[status], self._fields, data)
@@ -109,6 +131,7 @@ class HttpCall(AsgiCall):
             await self._send_extension(event_type, message)
 
     def _begin_response(self, message: dict[str, Any]) -> None:
+        """Take ``http.response.start``. Nothing is sent before the first body event."""
         if self._status or self.exchange.response_complete:
             self._reject_second_start()
             return
@@ -127,21 +150,24 @@ class HttpCall(AsgiCall):
         if (waiter := connection.writable_waiter()) is not None:
             await waiter
         elif self.exchange.is_bodiless or connection.peer.tls is not None:
-            # Nothing is sent, so no full buffer makes the app wait; or TLS swallows what is
-            # sent to a client that is gone, and does not tell before the loop has had its turn.
+            # A turn of the loop, so that an endless response notices its end. Without a body
+            # (HEAD) no full buffer makes the app wait; and TLS accepts data for a client that has
+            # left, and reports the loss only when the loop has had its turn.
             await asyncio.sleep(0)
 
     def _reject_second_start(self) -> None:
+        """Raise for a second ``http.response.start``; after the end of the response it is ignored."""
         if self.exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if not self.exchange.response_complete:
             raise ResponseError("the app began its response twice")
 
     def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
+        """Send a body event that is not the whole response: check it, start the stream, pass it on."""
         if exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if exchange.response_complete:
-            return  # what comes after the end is ignored
+            return
         if not self._status:
             raise ResponseError("the app sent a body before the response")
         if type(data) is not bytes:
@@ -163,6 +189,7 @@ class HttpCall(AsgiCall):
             exchange.finish(data)
 
     async def _send_extension(self, event_type: str, message: dict[str, Any]) -> None:
+        """Send an event of an extension that the scope announces. Raises as ``send`` does."""
         exchange = self.exchange
         if event_type not in EXTENSIONS:
             raise ResponseError(f"the app sent {event_type!r}, which the http scope does not know")
@@ -182,6 +209,7 @@ class HttpCall(AsgiCall):
             raise ResponseError("the app sent trailers that it had not announced at its start")
 
     async def _send_path(self, exchange: Exchange, path: str) -> None:
+        """Send the file at ``path`` as the whole body (``http.response.pathsend``)."""
         if not self._status or self._streaming_started:
             raise ResponseError("a file must be sent after the start, and as the whole body")
         self._streaming_started, self._awaits_first_body = True, False
@@ -191,37 +219,42 @@ class HttpCall(AsgiCall):
             self._finish_response()
 
     def _expect_trailers(self, trailers: bool) -> None:
+        """Prepare for trailers, if the app announced them and the client accepts them."""
         if trailers and wants_trailers(self.exchange.request):
             self._awaits_first_body = False
             self._trailers = Trailers(self._fields)
             self._fields = self._trailers.head_fields
 
     def _finish_response(self, trailers: bytes = b"") -> None:
+        """End the response; ``trailers``: encoded lines that follow the body."""
         self.exchange.finish(b"", trailers)
         self.disconnect()
 
     @property
     def is_streaming(self) -> bool:
-        """Whether it is in the middle of a response of unknown length."""
+        """Whether the call is in the middle of a response of unknown length."""
         exchange = self.exchange
         return (
             exchange.status != 0 and exchange.remaining is None and not exchange.response_complete
         )
 
     def notify_drain(self) -> None:
-        """``http.disconnect``, although the client still gets what the app sends."""
+        """Let ``receive`` return ``http.disconnect``. What the app still sends reaches its client."""
         self.disconnect()
 
     def disconnect(self) -> None:
-        """There is nobody to answer any more, or nothing left to answer."""
+        """Let ``receive`` return ``http.disconnect``: the client has left or the response is
+        complete."""
         if self._disconnect_waiter is not None and not self._disconnect_waiter.done():
             self._disconnect_waiter.set_result(None)
         if self.exchange.body is not None and not self._body_read:
-            self.exchange.body.discard()  # another task may wait for more of it
+            self.exchange.body.discard()  # wakes another task of the app that reads it
 
     def _end_with_error(self, error: BaseException) -> None:
+        """Log the app's error and answer 500, or cut off the response that has begun."""
         exchange = self.exchange
-        # It may know before us that its client left, when a send finds the transport closing.
+        # The app may notice that its client left before the connection does: its send finds the
+        # transport closing.
         closing = not exchange.response_complete and exchange.connection.transport.is_closing()
         quiet = exchange.disconnected or closing or self.drain_notified_at is not None
         self._log_failure(exchange.request.describe(), error, quiet)

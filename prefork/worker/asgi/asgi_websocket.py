@@ -1,8 +1,20 @@
-"""ASGI 3 over a WebSocket: the websocket scope (asgi.readthedocs.io, WebSocket 2.4).
+"""ASGI 3 over a WebSocket: the call for one connection (asgi.readthedocs.io, WebSocket 2.4).
 
-One task a connection. It accepts, closes (403), or refuses with a whole response of its own; until
-then the connection is an HTTP request like any other. The master imports it before it forks, see
+The app accepts the handshake, closes it (403), or refuses it with a whole response of its own
+(extension ``websocket.http.response``). Until then the connection is an HTTP request like any
+other. The module needs the library ``websockets``; the master imports it before it forks, see
 ``import_serving_modules`` in boot.py.
+
+Design
+------
+- **A draining worker answers pending handshakes with a 503,** unless the app has begun its own
+  refusal, and gives the app a disconnect with code 1012 (a successor takes over) or 1001 (the
+  service ends). A WebSocket that the app accepted then would be closed in the same turn of the
+  loop.
+- **An app that returns without closing its WebSocket has failed** (1011), as one that returns
+  without a response has.
+- **Messages of the library go to our log from WARNING on.** Its own failures matter; at INFO it
+  writes several lines for each connection.
 """
 
 import asyncio
@@ -23,11 +35,12 @@ from prefork.worker.asgi.asgi_http import HttpCall
 
 _DENIAL = "websocket.http.response."
 _NORMAL = 1000
+"""The close code of an app that gives none (RFC 6455 section 7.4.1)."""
 _LEAVING = "this worker is leaving; connect again"
 
 
 def negotiate(handler: CallContext, http: HttpCall) -> "WebSocketCall | None":
-    """Judge a request for a WebSocket; None: it was refused, and answered."""
+    """Validate a request for a WebSocket and make its call; None: it was refused, and answered."""
     if http.exchange.connection.server.draining:
         http.exchange.send_error(503, _LEAVING, (RETRY_AFTER,))
         return None
@@ -37,24 +50,24 @@ def negotiate(handler: CallContext, http: HttpCall) -> "WebSocketCall | None":
 
 @cache
 def _library_log(log: logging.Logger) -> logging.Logger:
-    """What ``websockets`` may say in our log: its own failures, not each connection's story."""
+    """Return the logger for the library ``websockets``: our log, from WARNING on."""
     quiet = logging.Logger("websockets", logging.WARNING)
     quiet.parent = log
     return quiet
 
 
 class WebSocketCall(AsgiCall):
-    """One WebSocket: the scope, receive and send that the app gets."""
+    """One WebSocket: ``scope``, ``receive`` and ``send`` as the app gets them."""
 
     _websocket: WebSocket | None = None
     _connect_received = False
     _denial_started = False
     _closed_by_app = False
-    """By the app."""
+    """The app has sent ``websocket.close``."""
     _rejected_by_drain = False
     """The worker drains, and answered the handshake in the app's place."""
     _decision_waiter: asyncio.Future[None] | None = None
-    """Done when there is a WebSocket, or will never be one."""
+    """Done when the handshake was accepted or answered; made when the app waits for that."""
 
     def __init__(self, handler: CallContext, handshake: WebSocketHandshake, http: HttpCall) -> None:
         self._handler = handler
@@ -62,10 +75,11 @@ class WebSocketCall(AsgiCall):
         self.drain_timeout = http.exchange.connection.server.limits.websocket.close_timeout
         self.exchange = http.exchange
         self._http_call = http
-        """The same request as HTTP sees it, to refuse it."""
+        """The same request as an HTTP call, by which the app may refuse the handshake."""
 
     async def run(self) -> None:
-        """Call the app and see to it that the client gets an answer and an end. Never raises."""
+        """Call the app; make sure that the handshake is answered and the WebSocket closed. Never
+        raises."""
         running = self._handler.running
         running.add(self)
         try:
@@ -79,6 +93,7 @@ class WebSocketCall(AsgiCall):
             running.discard(self)
 
     def _scope(self) -> dict[str, Any]:
+        """Build the scope: that of the HTTP request, with the keys of the websocket scope."""
         scope = self._handler.scope(self.exchange)
         del scope["method"]
         scope["type"] = "websocket"
@@ -90,6 +105,8 @@ class WebSocketCall(AsgiCall):
         return scope
 
     def _check_response(self) -> None:
+        """Raise ResponseError when the app returned without an answer or without closing the
+        WebSocket."""
         exchange, websocket = self.exchange, self._websocket
         if websocket is None:
             if not exchange.response_complete and not exchange.disconnected:
@@ -101,7 +118,8 @@ class WebSocketCall(AsgiCall):
             raise ResponseError("the app returned without closing its WebSocket")
 
     async def receive(self) -> dict[str, Any]:
-        """The next event: connect, the messages, disconnect."""
+        """Return the next event: ``websocket.connect``, the messages, then
+        ``websocket.disconnect``."""
         if not self._connect_received:
             self._connect_received = True
             return {"type": "websocket.connect"}
@@ -126,7 +144,7 @@ class WebSocketCall(AsgiCall):
         return {"type": "websocket.receive", "bytes": message}
 
     async def send(self, event: dict[str, Any]) -> None:
-        """An event of the app's. Raises ResponseError or ClientGoneError."""
+        """Send an event of the app. Raises ResponseError or ClientGoneError."""
         websocket = self._websocket
         if websocket is None:
             await self._answer_handshake(event)
@@ -146,7 +164,8 @@ class WebSocketCall(AsgiCall):
             raise ResponseError(f"the app sent {event['type']!r} on an open WebSocket")
 
     async def _answer_handshake(self, event: dict[str, Any]) -> None:
-        """The first event of the app's, or the rest of its refusal."""
+        """Take an event that comes before the WebSocket is open: accept, close, or a part of a
+        refusal."""
         event_type, exchange = event["type"], self.exchange
         if exchange.disconnected:
             raise ClientGoneError("the client left before its WebSocket was accepted")
@@ -170,7 +189,8 @@ class WebSocketCall(AsgiCall):
             self.disconnect()
 
     def _close(self, websocket: WebSocket, event: dict[str, Any]) -> None:
-        """After the client, or the draining worker, was faster it is too late and no mistake."""
+        """Take ``websocket.close``. A WebSocket that is closed already, by its client or by the
+        draining worker, is no mistake of the app."""
         if self._closed_by_app:
             raise ResponseError("the app closed its WebSocket twice")
         code = event.get("code")
@@ -182,8 +202,11 @@ class WebSocketCall(AsgiCall):
         self._closed_by_app = True
 
     def begin_drain(self) -> None:
-        """Answer a handshake that the app has not begun to answer: accepted, the WebSocket would
-        be closed at once, and an app that never answers would hold the worker."""
+        """Answer a pending handshake with 503.
+
+        A WebSocket that the app accepts now would be closed at once, and an app that never answers
+        would hold the worker.
+        """
         exchange = self.exchange
         if not (
             self._websocket
@@ -196,11 +219,12 @@ class WebSocketCall(AsgiCall):
             self.disconnect()
 
     def disconnect(self) -> None:
-        """Wake an app that waits for what becomes of the handshake."""
+        """Wake the app that waits in ``receive`` for the end of the handshake."""
         if self._decision_waiter is not None and not self._decision_waiter.done():
             self._decision_waiter.set_result(None)
 
     def _end_with_error(self, error: BaseException) -> None:
+        """Log the app's error; answer the handshake with 500, or close the WebSocket with 1011."""
         exchange, websocket = self.exchange, self._websocket
         what = f"WebSocket {exchange.request.target[:200].decode('latin-1')}"
         over = exchange.disconnected or self._rejected_by_drain
@@ -214,6 +238,7 @@ class WebSocketCall(AsgiCall):
 
 
 def _bytes(data: object) -> bytes | bytearray | memoryview:
+    """Return ``data`` if it is bytes-like. Raises ResponseError."""
     if isinstance(data, bytes | bytearray | memoryview):
         return data
     raise ResponseError(f"the app sent {type(data).__name__} where text or bytes belong")

@@ -1,9 +1,19 @@
-"""How a draining worker ends the calls of an ASGI app that do not end by themselves.
+"""End the calls of an ASGI app that do not end by themselves while their worker drains.
 
-A response without an end (server-sent events, a log that is followed) never hears of a stop unless
-it is told: its app would be killed in the middle, without its ``finally`` blocks and without the
-lifespan shutdown. So the app gets ``http.disconnect``, then a cancellation, and then the lifespan
-ends, all before the master's SIGKILL. uvicorn and hypercorn do the first two in this order as well.
+A response without an end (server-sent events, a log that is followed) does not notice a stop unless
+the app is told. It would be killed in the middle, without its ``finally`` blocks and without the
+lifespan shutdown.
+
+Design
+------
+- **Three steps:** ``http.disconnect``, cancellation, lifespan shutdown, all before the master's
+  SIGKILL. uvicorn and hypercorn do the first two in this order as well.
+- **Streams first.** Responses of unknown length are notified after ``--stream-timeout``, counted
+  from when the worker first sees them stream. A response with a Content-Length, or a call that has
+  not answered yet, will end by itself and is notified only shortly before the kill timeout ends.
+- **An app that was notified may still end its response;** its bytes reach the client. One that
+  returns in the middle is cut off, because a proper end would lie.
+- **The lifespan shutdown keeps a quarter of the kill timeout,** at most 5 s.
 """
 
 import logging
@@ -14,17 +24,20 @@ from prefork.worker.asgi.asgi_call import AsgiCall
 from prefork.worker.asgi.asgi_handler import AsgiHandler
 
 LIFESPAN_SHUTDOWN_TIME = 5.0
-"""Seconds of the kill timeout that are kept for the lifespan shutdown; a quarter at the most."""
+"""Seconds of the kill timeout that are kept for the lifespan shutdown; at most a quarter of it."""
 
 CANCELLATION_GRACE = 2.0
-"""Seconds from the disconnect to the cancellation; an eighth of the kill timeout at the most."""
+"""Seconds from the disconnect to the cancellation; at most an eighth of the kill timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainTimes:
-    """Seconds from the stop signal: when streams get their disconnect, when all other calls get
-    it, and when all that still run are cancelled. ``grace``: from a disconnect to a cancellation
-    that comes before that."""
+    """The schedule of a drain, in seconds from the stop signal.
+
+    ``stream``: how long a response may stream before its app gets the disconnect. ``disconnect``:
+    when all other calls get it. ``cancel``: when all calls that still run are cancelled. ``grace``:
+    seconds from a disconnect to a cancellation that comes before ``cancel``.
+    """
 
     stream: float
     disconnect: float
@@ -33,7 +46,8 @@ class DrainTimes:
 
 
 def drain_times(kill_timeout: float, stream_timeout: float) -> DrainTimes:
-    """What the two options come to. With the defaults, 30 and 10: 10, 23, 25 and 2."""
+    """Compute the schedule from two options, in seconds. Their defaults, 30 and 10, make 10, 23,
+    25, 2."""
     cancel = kill_timeout - min(LIFESPAN_SHUTDOWN_TIME, kill_timeout / 4)
     grace = min(CANCELLATION_GRACE, kill_timeout / 8)
     disconnect = cancel - grace
@@ -41,7 +55,7 @@ def drain_times(kill_timeout: float, stream_timeout: float) -> DrainTimes:
 
 
 class CallDrainer:
-    """Of one worker; ``tick`` is called with each heartbeat."""
+    """Ends the calls of one worker by the schedule. ``tick`` is called with each heartbeat."""
 
     def __init__(self, handler: AsgiHandler, times: DrainTimes, log: logging.Logger) -> None:
         self._handler = handler
@@ -50,7 +64,7 @@ class CallDrainer:
         self._stopped_at: float | None = None
 
     def start(self, stopped_at: float) -> None:
-        """The worker drains; ``stopped_at``: when the stop signal came (monotonic)."""
+        """Begin the schedule; ``stopped_at``: when the stop signal came (monotonic seconds)."""
         self._stopped_at = stopped_at
         for call in list(self._handler.running):
             call.begin_drain()
@@ -58,12 +72,12 @@ class CallDrainer:
 
     @property
     def remaining(self) -> float:
-        """Seconds until the calls of the app are over, as far as cancelling ends them."""
+        """Seconds until the calls are over, as far as cancellation ends them."""
         assert self._stopped_at is not None
         return self._stopped_at + self._times.cancel + self._times.grace / 2 - monotonic()
 
     def tick(self) -> None:
-        """Tell and cancel the calls that have gone on for long enough."""
+        """Notify and cancel the calls whose time has come. Does nothing before ``start``."""
         if self._stopped_at is None:
             return
         elapsed, running = monotonic() - self._stopped_at, self._handler.running
@@ -79,7 +93,10 @@ class CallDrainer:
         )
 
     def _is_notification_due(self, call: AsgiCall, elapsed: float) -> bool:
-        """A response that begins while the worker drains gets as long as the others."""
+        """Whether the app of this call is to get its disconnect now.
+
+        A response that begins while the worker drains gets as much time as the others.
+        """
         if call.drain_notified_at is not None:
             return False
         if call.is_streaming and call.streaming_since is None:
@@ -89,6 +106,7 @@ class CallDrainer:
         return too_long or elapsed >= self._times.disconnect
 
     def _is_cancellation_due(self, call: AsgiCall, elapsed: float) -> bool:
+        """Whether this call is to be cancelled now: it was notified and its grace is over."""
         if call.drain_notified_at is None or call.cancelled_by_drain:
             return False
         return elapsed >= self._times.cancel or (
@@ -96,6 +114,7 @@ class CallDrainer:
         )
 
     def _log_counts(self, notified: int, cancelled: int) -> None:
+        """Log how many responses were notified and how many calls were cancelled."""
         if notified:
             self._log.info("stopping: %d unfinished responses were told to end", notified)
         if cancelled:

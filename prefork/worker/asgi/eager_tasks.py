@@ -1,10 +1,15 @@
 """Tasks that run at once: up to its first wait, a request costs no turn of the event loop.
 
 Python 3.12 has this as ``eager_start``. Older versions of asyncio put the first step of a new task
-into the loop's queue by ``loop.call_soon``; here that one call is intercepted, and the step is run
-where the task was made. To the code inside, it is a task like any other: ``current_task``,
-cancellation, contexts and timeouts work, and only the order differs. A process that the app forks
-ends where it comes back here (fork_hooks.py).
+into the loop's queue by ``loop.call_soon``. Here that one call is intercepted, and the step runs
+where the task was made. To the code inside it is a task like any other: ``current_task``,
+cancellation, contexts and timeouts work; only the order differs.
+
+Design
+------
+- **Tasks start at once on Python 3.11, too,** which saves a turn of the loop per request.
+- **A child process that the app forks ends where its first step returns** (fork_hooks.py), so it
+  never comes back to the worker's loop.
 """
 
 import asyncio
@@ -19,7 +24,7 @@ Step = Callable[[], object]
 
 
 class EagerTasks:
-    """Starts tasks of one loop, from outside of its tasks: in a protocol's callbacks."""
+    """Starts tasks of one loop. Call it from outside of its tasks: in the callbacks of a protocol."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -29,7 +34,7 @@ class EagerTasks:
             self.start = self._start_natively
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """A task that has run up to its first wait; it may be done."""
+        """Start a task that has run up to its first wait when this returns; it may be done already."""
         loop = self._loop
         loop.call_soon = self._capture_step  # type: ignore[method-assign, assignment]
         try:
@@ -43,9 +48,11 @@ class EagerTasks:
         return task
 
     def _capture_step(self, step: Step, *, context: Context) -> None:
+        """Stand in for ``loop.call_soon`` while a task is made, and keep its first step."""
         self._step, self._context = step, context
 
     def _start_natively(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Start a task with Python's own ``eager_start`` (3.12)."""
         task = asyncio.Task(  # type: ignore[call-arg]
             coroutine, loop=self._loop, name="request", eager_start=True
         )

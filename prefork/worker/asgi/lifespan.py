@@ -1,7 +1,12 @@
-"""ASGI lifespan: one task that lives as long as the worker (asgi.readthedocs.io, Lifespan 2.0).
+"""ASGI lifespan: startup and shutdown events of the app (asgi.readthedocs.io, Lifespan 2.0).
 
-An app that raises before it asks for its first event does not speak lifespan, and that is fine. One
-that asks and then raises, or says that its startup failed, cannot serve.
+The app is called once per worker, in a task that lives as long as the worker.
+
+Design
+------
+- **An app that raises before it asks for its first event has no lifespan; one that raises after it
+  asked has failed.** The specification would have the server go on in both cases. But an app that
+  asked has said that it wants to start something, and could not.
 """
 
 import asyncio
@@ -15,7 +20,7 @@ from prefork.worker.importer import format_app_traceback
 
 
 class Lifespan:
-    """``state`` is what the app put there; every request gets a copy of it."""
+    """The lifespan of one worker's app. ``state`` is filled by the app; requests get copies of it."""
 
     def __init__(self, app: Callable[..., Any], log: logging.Logger) -> None:
         self.state: dict[str, Any] = {}
@@ -30,7 +35,10 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Wait until the app has started up. Raises AppError."""
+        """Wait until the app has started up. Raises AppError when its startup failed.
+
+        An app that does not support lifespan counts as started.
+        """
         self._events.put_nowait({"type": "lifespan.startup"})
         self._task = asyncio.get_running_loop().create_task(self._run())
         await self._wait_for_answer()
@@ -38,7 +46,7 @@ class Lifespan:
             raise AppError("the app's lifespan startup failed", self._failure)
 
     async def stop(self) -> None:
-        """Let the app shut down; the kill timeout bounds how long it may take."""
+        """Wait until the app has shut down; a failure is logged. The kill timeout bounds the wait."""
         if self._startup_complete and self._task is not None and not self._task.done():
             self._is_shutting_down = True
             self._answered.clear()
@@ -48,12 +56,14 @@ class Lifespan:
                 self._log.error("the app's lifespan shutdown failed\n%s", self._failure)
 
     async def _wait_for_answer(self) -> None:
+        """Wait until the app has answered the event, or its task has ended."""
         assert self._task is not None
         answer = asyncio.get_running_loop().create_task(self._answered.wait())
         await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
         answer.cancel()
 
     async def _run(self) -> None:
+        """Call the app with a lifespan scope, and note how the call ended."""
         scope = {
             "type": "lifespan",
             "asgi": {"version": "3.0", "spec_version": "2.0"},
@@ -73,13 +83,15 @@ class Lifespan:
                 if self._startup_complete and not self._is_shutting_down:
                     self._log.error("the app's lifespan ended early\n%s", self._failure)
             else:
-                self._log.debug("the app does not speak lifespan: %r", error)
+                self._log.debug("the app does not support lifespan: %r", error)
 
     async def _receive(self) -> dict[str, Any]:
+        """Return the next lifespan event, when there is one."""
         self._receive_called = True
         return await self._events.get()
 
     async def _send(self, message: dict[str, Any]) -> None:
+        """Take the app's answer to an event. Raises AppError for an unknown message."""
         match message["type"]:
             case "lifespan.startup.complete":
                 self._startup_complete = True
