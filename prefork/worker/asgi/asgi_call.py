@@ -72,7 +72,8 @@ class AsgiCall:
         raise NotImplementedError
 
     def disconnect(self) -> None:
-        """Wake the app that waits in ``receive``: its client has left, or has got its whole answer."""
+        """Wake the app that waits in ``receive``: its client has left, or has got its
+        whole answer."""
         raise NotImplementedError
 
     def time_out(self) -> None:

@@ -156,14 +156,16 @@ class HttpCall(AsgiCall):
             await asyncio.sleep(0)
 
     def _reject_second_start(self) -> None:
-        """Raise for a second ``http.response.start``; after the end of the response it is ignored."""
+        """Raise for a second ``http.response.start``; after the end of the response it
+        is ignored."""
         if self.exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if not self.exchange.response_complete:
             raise ResponseError("the app began its response twice")
 
     def _send_body(self, exchange: Exchange, data: bytes, more: bool) -> None:
-        """Send a body event that is not the whole response: check it, start the stream, pass it on."""
+        """Send a body event that is not the whole response: check it, start the stream,
+        pass it on."""
         if exchange.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if exchange.response_complete:
@@ -239,7 +241,8 @@ class HttpCall(AsgiCall):
         )
 
     def notify_drain(self) -> None:
-        """Let ``receive`` return ``http.disconnect``. What the app still sends reaches its client."""
+        """Let ``receive`` return ``http.disconnect``. What the app still sends reaches
+        its client."""
         self.disconnect()
 
     def disconnect(self) -> None:

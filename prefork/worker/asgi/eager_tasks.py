@@ -24,7 +24,8 @@ Step = Callable[[], object]
 
 
 class EagerTasks:
-    """Starts tasks of one loop. Call it from outside of its tasks: in the callbacks of a protocol."""
+    """Starts tasks of one loop. Call it from outside of its tasks: in the callbacks of a
+    protocol."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -34,7 +35,8 @@ class EagerTasks:
             self.start = self._start_natively
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Start a task that has run up to its first wait when this returns; it may be done already."""
+        """Start a task that has run up to its first wait when this returns; it may be
+        done already."""
         loop = self._loop
         loop.call_soon = self._capture_step  # type: ignore[method-assign, assignment]
         try:

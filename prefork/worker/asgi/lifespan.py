@@ -20,7 +20,8 @@ from prefork.worker.importer import format_app_traceback
 
 
 class Lifespan:
-    """The lifespan of one worker's app. ``state`` is filled by the app; requests get copies of it."""
+    """The lifespan of one worker's app. ``state`` is filled by the app; requests get
+    copies of it."""
 
     def __init__(self, app: Callable[..., Any], log: logging.Logger) -> None:
         self.state: dict[str, Any] = {}
@@ -46,7 +47,8 @@ class Lifespan:
             raise AppError("the app's lifespan startup failed", self._failure)
 
     async def stop(self) -> None:
-        """Wait until the app has shut down; a failure is logged. The kill timeout bounds the wait."""
+        """Wait until the app has shut down; a failure is logged. The kill timeout bounds
+        the wait."""
         if self._startup_complete and self._task is not None and not self._task.done():
             self._is_shutting_down = True
             self._answered.clear()

@@ -96,7 +96,8 @@ class ScopeBuilder:
             _add_head(scope, request, self._root_path)
             scope["headers"] = request.headers
         scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
-        # The names in EXTENSIONS, written out: a call that makes them would cost as much as they do.
+        # The names in EXTENSIONS, written out: a call that makes them would cost as much as they
+        # do.
         scope["extensions"] = {
             "http.response.early_hint": {},
             "http.response.pathsend": {},

@@ -1,7 +1,13 @@
-"""WSGI's environ: what the server, the connection and the request's head put into it (PEP 3333).
+"""The environ of a WSGI request (PEP 3333): server, connection, request head, body.
 
-Little of it changes from one request to the next, so a request copies what was made before: for a
-worker, or for a head that recurs; and adds what was made for its connection.
+Little of it changes from one request to the next. So it is copied from what was made before, for
+the worker or for a head that recurs, and completed with what was made for the connection.
+
+Design
+------
+- **No dict, list or attribute that an app may change is shared between requests,** except
+  ``wsgi.errors`` and the class ``wsgi.file_wrapper``, where PEP 3333 leaves no other way. Read-only
+  mappings were rejected: apps write into environ, copy and pickle it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +29,7 @@ _ENVIRON_KEYS: dict[bytes, str] = {
     b"content-type": "CONTENT_TYPE",
     b"content-length": "CONTENT_LENGTH",
 }
-"""Header names as environ keys; bounded, for clients that invent names."""
+"""Environ keys by header name. Bounded, because clients may invent names."""
 
 _MAX_ENVIRON_KEYS = 1024
 
@@ -41,19 +47,21 @@ _REQUEST_KEYS = (
     "wsgi.url_scheme",
     "wsgi.early_hints",
 )
+"""Keys that the connection and the request head set; the template has them empty."""
 _TYPICAL_FIELDS = 8
-"""Header fields of the usual request."""
+"""Header fields of a typical request."""
 
 Hints = Iterable[tuple[str, str]]
+"""Header fields of early hints, as the app gives them."""
 HintSender = Callable[[Connection, Hints], None]
-"""Send early hints for the request that this connection is answering."""
+"""Sends early hints for the request that the connection is answering."""
 
 
 class EarlyHints:
-    """``wsgi.early_hints``: called with header fields, ``("Link", …)`` above all, sends a 103.
+    """``wsgi.early_hints``: called with header fields such as ``("Link", …)``, sends a 103.
 
-    One for a connection: it answers its requests one by one, so they cannot be mistaken. The slots
-    keep an app from leaving attributes on it for the next request.
+    One object serves a connection, because it answers its requests one by one. ``__slots__`` keeps
+    an app from leaving attributes on it for the next request.
     """
 
     __slots__ = ("_connection", "_send")
@@ -67,33 +75,36 @@ class EarlyHints:
 
 
 class EmptyInput:
-    """``wsgi.input`` of a request without a body; one for all, because it has no state, and takes
-    no attributes."""
+    """``wsgi.input`` of a request without a body. One object serves all: it has no state, and
+    ``__slots__`` keeps apps from leaving attributes on it."""
 
     __slots__ = ()
 
     def read(self, _size: int = -1) -> bytes:
-        """Nothing."""
+        """Return the empty string."""
         return b""
 
     def readline(self, _size: int = -1) -> bytes:
-        """Nothing."""
+        """Return the empty string."""
         return b""
 
-    def readlines(self, _send: int = -1) -> list[bytes]:
-        """No lines."""
+    def readlines(self, _hint: int = -1) -> list[bytes]:
+        """Return an empty list."""
         return []
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 class _ConnectionEnviron:
-    """What all requests of a connection share, and no others: its ``facts``; and the ``environ`` of
-    its ``usual`` head, which came twice in a row."""
+    """The parts of environ that one connection keeps for its next requests.
+
+    ``connection_keys`` holds what all its requests share. ``environ`` is ready for requests with
+    ``repeated_head``, a head that came twice in a row.
+    """
 
     __slots__ = ("_previous_head", "connection_keys", "environ", "repeated_head")
 
@@ -104,14 +115,17 @@ class _ConnectionEnviron:
         self._previous_head: RequestHead | None = None
 
     def remember(self, request: RequestHead, environ: dict[str, Any]) -> None:
-        """This is the environ of a head, before there is anything in it of one request alone."""
+        """Keep this environ of a cached head, if the same head came twice in a row.
+
+        To be called before the environ holds anything of one request alone.
+        """
         if request is self._previous_head:
             self.repeated_head, self.environ = request, environ.copy()
         self._previous_head = request
 
 
 class EnvironBuilder:
-    """Makes the environ of each request of one worker."""
+    """Builds the environ of each request of one worker."""
 
     send_early_hints: HintSender
     """Set by the handler."""
@@ -119,6 +133,8 @@ class EnvironBuilder:
     def __init__(
         self, multithread: bool, multiprocess: bool, root_path: str = "", id_header: str = ""
     ) -> None:
+        """``multithread`` and ``multiprocess``: as in PEP 3333. ``root_path``: the path below which
+        the app is mounted (SCRIPT_NAME). ``id_header``: the header that carries the request id."""
         self.multithread = multithread
         self._id_key = "HTTP_" + id_header.upper().replace("-", "_")
         self._template: dict[str, Any] = {
@@ -132,17 +148,17 @@ class EnvironBuilder:
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
-            # Of the connection and the head.
             **dict.fromkeys(_REQUEST_KEYS, ""),
         }
-        # A copy has as much room as its original: it must not grow with every request.
+        # A dict that once held more keys keeps their room, and so do its copies: the fields of a
+        # typical request fit without growing each copy.
         fields = dict.fromkeys(map(str, range(_TYPICAL_FIELDS)))
         self._template |= fields
         for field in fields:
             del self._template[field]
 
     def build(self, exchange: Exchange) -> dict[str, Any]:
-        """A dict of the app's own: it may do with it what it likes."""
+        """Build the environ of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
         cached: _ConnectionEnviron = connection.handler_state or self._add_connection(connection)
         if cached.repeated_head is request:
@@ -168,7 +184,8 @@ class EnvironBuilder:
             environ["wsgi.input"] = BytesIO(body.data)
         elif body is not None:
             environ["wsgi.input"] = body.file  # type: ignore[union-attr]
-            # Known by now also for a chunked body, and some frameworks read no body without it.
+            # The length of a chunked body is known by now. Some frameworks read no body without
+            # CONTENT_LENGTH, although wsgi.input_terminated is set.
             environ["CONTENT_LENGTH"] = str(body.size)  # type: ignore[union-attr]
         if request.forwarded is not None and (forwarded := exchange.forwarded) is not None:
             apply_to_environ(environ, forwarded)
@@ -177,6 +194,7 @@ class EnvironBuilder:
         return environ
 
     def _add_connection(self, connection: Connection) -> "_ConnectionEnviron":
+        """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server, client = peer.server, peer.client
         connection_keys = {
@@ -193,42 +211,44 @@ class EnvironBuilder:
         return cached
 
     def _derive_from_head(self, request: RequestHead) -> dict[str, Any]:
-        """What all requests with this head share, and with all requests of the worker."""
+        """Make the environ that all requests of the worker with this cached head share."""
         request.handler_cache = self._template.copy()
         _add_head(request.handler_cache, request)
         if request.length:
-            # As for those that are not remembered: without leading zeros.
+            # Without leading zeros, as for heads that are not cached.
             request.handler_cache["CONTENT_LENGTH"] = str(request.length)
         return request.handler_cache
 
     def _derive_from_fields(self, fields: CachedFields) -> dict[str, Any]:
-        """The same with these fields, whatever is asked for."""
+        """Make the environ that all requests with these header fields share, whatever
+        their target."""
         fields.handler_cache = self._template.copy()
         _add_fields(fields.handler_cache, fields.headers)
         return fields.handler_cache
 
 
 def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
-    """Variables that follow from the request's head."""
+    """Set the variables that follow from the request head."""
     _add_request_line(environ, request)
     _add_fields(environ, request.headers)
 
 
 def _add_request_line(environ: dict[str, Any], request: RequestHead) -> None:
-    """Those of its first line."""
+    """Set the variables that follow from the request line."""
     path = request.path
     if b"%" in path:
         path = unquote_to_bytes(path)
     environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = request.query.decode("latin-1") if request.query else ""
-    # PATH_INFO is unquoted, so an escaped slash is lost in it. REQUEST_URI is how Apache, uWSGI and
-    # PHP call the target as it was sent, RAW_URI is gunicorn's name.
+    # PATH_INFO is unquoted, so an escaped slash is lost in it. REQUEST_URI is the name of the
+    # target as it was sent in Apache, uWSGI and PHP, RAW_URI the one in gunicorn.
     environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
 
 
 def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
+    """Set the ``HTTP_…`` variables; fields of the same name are joined."""
     for name, value in headers:
         key = _ENVIRON_KEYS.get(name)
         if key is None:
@@ -241,7 +261,7 @@ def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> 
 
 
 def _make_key(name: bytes) -> str:
-    """``HTTP_…``."""
+    """Return the ``HTTP_…`` variable for a header name, and keep it for the next request."""
     key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
     if len(_ENVIRON_KEYS) < _MAX_ENVIRON_KEYS:
         _ENVIRON_KEYS[name] = key

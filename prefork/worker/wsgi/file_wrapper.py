@@ -1,7 +1,12 @@
 """``wsgi.file_wrapper``: an iterable over a file that the server may send without reading it.
 
-A real file on disk is sent by sendfile, when the app returns the wrapper as it is. Everything else,
-and a wrapper that a middleware iterates over, is read in blocks.
+A regular file is sent by sendfile(2) when the app returns the wrapper as it is. All other files,
+and a wrapper that a middleware iterates over, are read in blocks.
+
+Design
+------
+- **Only plain files of Python's own ``open`` are sent so.** A ``fileno`` is no promise: a GzipFile
+  has one, of the compressed file.
 """
 
 import os
@@ -15,10 +20,11 @@ from typing import Any
 from prefork.http.sendfile import remaining_file_size
 
 BLOCK_SIZE = 64 * 1024
+"""Bytes of a block, unless the app asks for another size."""
 
 
 class FileWrapper:
-    """PEP 3333, "Optional Platform-Specific File Handling"."""
+    """Iterates over a file-like object (PEP 3333, "Optional Platform-Specific File Handling")."""
 
     def __init__(self, file: Any, block_size: int = BLOCK_SIZE) -> None:
         self.file = file
@@ -38,7 +44,7 @@ class FileWrapper:
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """What a regular file holds from its position on."""
+    """A part of a regular file: ``count`` bytes of ``fd`` from ``offset`` on."""
 
     fd: int
     offset: int
@@ -46,10 +52,10 @@ class FileRange:
 
 
 def sendable_range(wrapper: FileWrapper) -> FileRange | None:
-    """None when it must be read: it is no regular file, does not say its size, or its bytes are
-    not those on disk.
+    """Return the part of the file from its position to its end; None: the file must be read.
 
-    ``fileno`` alone says little: a GzipFile has one as well, of the compressed file.
+    It must be read when it is no regular file, when it does not tell its size (/proc, /sys), or
+    when what ``read`` returns are not the bytes on disk.
     """
     file = wrapper.file
     if isinstance(file, tempfile._TemporaryFileWrapper):
@@ -60,7 +66,7 @@ def sendable_range(wrapper: FileWrapper) -> FileRange | None:
     fd = raw.fileno()
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return None
-    # tell() knows of what the object has read ahead, the descriptor does not.
+    # The descriptor's own position is behind the bytes that the object has buffered.
     offset = file.tell()
     count = remaining_file_size(fd, offset)
     return None if count is None else FileRange(fd, offset, count)

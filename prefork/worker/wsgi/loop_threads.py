@@ -1,13 +1,20 @@
-"""Threads that work for the loop, and the way back into it.
+"""A pool of threads that work for the event loop, and the queue of calls back into it.
 
-A wake costs more than a small job, and threads that are awake at once fight over the interpreter.
-So one thread is woken at a time: if its jobs are short it does all that wait; if it blocks in one,
-the loop finds in its next turn that others still wait, and wakes the next thread. The one that
-became idle last is woken first: its stack is still in the cache.
-
-A thread that the kernel does not grant, at a limit of processes (pids.max of a cgroup, or
-RLIMIT_NPROC), is tried again as long as jobs wait; meanwhile the pool works with those it has. It
-has at least the one that ``start`` starts.
+Design
+------
+- **Threads are woken one at a time.** A wake costs more than a small job, and threads that are
+  awake at once fight over the interpreter. If its jobs are short, one thread does all that wait. If
+  it blocks in one, the loop finds in its next turn that others still wait, and wakes the next
+  thread. Waking all threads that a burst could use costs three times as much CPU (21 µs a request
+  instead of 10).
+- **The thread that became idle last is woken first:** its stack is still in the cache.
+- **A thread that cannot be started is tried again** as long as jobs wait. The kernel refuses one at
+  a limit of processes (pids.max of a cgroup, or RLIMIT_NPROC). Meanwhile the pool works with the
+  threads it has; the one that ``start`` starts is always there.
+- **The threads are no daemons.** Threads that the app starts in them would inherit that, and be cut
+  off at the worker's exit, which waits for threads that are no daemons (background_work.py).
+- **Green threads are refused.** An app that gevent or eventlet has patched has one thread of the
+  kernel, so a call that blocks would block all others.
 """
 
 import asyncio
@@ -27,15 +34,15 @@ START_RETRY_DELAY = 0.5
 
 
 class Job(Protocol):
-    """What a thread does."""
+    """A piece of work for a thread."""
 
     def run(self) -> None:
-        """Never raises."""
+        """Do the work. Never raises."""
 
 
 class ThreadPool:
-    """At most ``most`` threads, the first started by ``start``, the others when they are first
-    needed. Only the loop gives jobs."""
+    """A pool of at most ``limit`` threads. ``start`` starts the first, the others start when they
+    are needed. Only the loop puts jobs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, log: logging.Logger) -> None:
         self._loop = loop
@@ -48,28 +55,29 @@ class ThreadPool:
         self._dispatch_scheduled = False
         self._closed = False
         self._start_refused = False
-        """The last thread could not be started, and it is not yet time to try again."""
+        """The last thread could not be started, and the pause before the next try is not over."""
         self._refusal_logged = False
         self._ended: asyncio.Future[None] | None = None
-        """Done when the last thread has ended, once the pool is closed."""
+        """Done when the last thread of a closed pool has ended."""
 
     def start(self) -> None:
         """Start the first thread. Raises MachineError: without one nothing can be served."""
         self._idle.append(self._start_thread())
 
     def spare_threads(self) -> int:
-        """Threads that have nothing to do; below zero: jobs that wait for one."""
+        """Return how many threads have nothing to do; if it is negative, how many jobs wait for
+        one."""
         limit = len(self._threads) if self._start_refused else self._max_threads
         return len(self._idle) + limit - len(self._threads) - len(self._waiting)
 
     def put(self, job: Job) -> None:
-        """Have it done, now or when a thread is free."""
+        """Let a thread do the job, now or when one is free."""
         self._waiting.append(job)
         if not self._dispatch_scheduled:
             self._dispatch()
 
     def _dispatch(self) -> None:
-        """Wake one thread, and look again in the loop's next turn."""
+        """Give one waiting job to a thread, and look again in the loop's next turn."""
         with self._lock:
             thread = self._take_idle_thread() if self._waiting else None
             if thread is None:
@@ -81,6 +89,7 @@ class ThreadPool:
         thread.assign(job)
 
     def _take_idle_thread(self) -> "_Thread | None":
+        """Return a thread without a job, started now if need be; None: there is none."""
         if self._idle:
             return self._idle.pop()
         if len(self._threads) == self._max_threads or self._start_refused:
@@ -96,6 +105,7 @@ class ThreadPool:
         return thread
 
     def _start_thread(self) -> "_Thread":
+        """Start one more thread. Raises MachineError when the kernel refuses it."""
         thread = _Thread(self, len(self._threads))
         try:
             thread.start()
@@ -108,6 +118,7 @@ class ThreadPool:
         return thread
 
     def _schedule_retry(self, error: MachineError) -> None:
+        """Work with the threads that there are, and try again later. The log tells it once."""
         self._start_refused = True
         self._loop.call_later(START_RETRY_DELAY, self._retry_start)
         if not self._refusal_logged:
@@ -116,12 +127,13 @@ class ThreadPool:
             self._log.error("%s; serving with %d, and trying again", error, count)
 
     def _retry_start(self) -> None:
+        """Dispatch jobs that wait, now that a thread may be started again."""
         self._start_refused = False
         if not self._dispatch_scheduled:
             self._dispatch()
 
     def withdraw(self, job: Job) -> bool:
-        """Take it back; False: a thread has it already."""
+        """Take a waiting job back; False: a thread has it already."""
         with self._lock:
             if job not in self._waiting:
                 return False
@@ -129,7 +141,8 @@ class ThreadPool:
             return True
 
     def next_job(self, thread: "_Thread") -> Job | None:
-        """The next job for a thread that is done; None: it sleeps until it is given one."""
+        """Return the next job for a thread that has done one; None: it is to sleep until it is
+        assigned one."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
@@ -139,7 +152,7 @@ class ThreadPool:
             return None
 
     async def close(self) -> None:
-        """Wait until all that was put is done, and end the threads."""
+        """Wait until all jobs are done, and end the threads."""
         if not self._threads:
             return
         # Not by join() in an executor, which would need one more thread.
@@ -151,10 +164,11 @@ class ThreadPool:
         await self._ended
 
     def thread_ended(self, thread: "_Thread") -> None:
-        """In a thread, with its last instructions."""
+        """Note the end of a thread; called by the thread itself, as its last act."""
         self._loop.call_soon_threadsafe(self._remove_thread, thread)
 
     def _remove_thread(self, thread: "_Thread") -> None:
+        """Forget a thread that has ended; the last one ends ``close``."""
         thread.join()
         self._threads.remove(thread)
         if not self._threads and self._ended is not None and not self._ended.done():
@@ -162,8 +176,7 @@ class ThreadPool:
 
 
 def check_threads() -> None:
-    """Raises UsageError when the app has patched ``threading``: its threads are green ones of a
-    single thread, so none of them may block, which is what these are for."""
+    """Refuse threads in a process whose ``threading`` the app has patched. Raises UsageError."""
     if threading.Lock is not allocate_lock or threading.get_ident is not get_ident:
         library = "gevent" if "gevent" in sys.modules else "eventlet"
         raise UsageError(
@@ -183,8 +196,7 @@ _STOP = _StopJob()
 
 
 class _Thread(threading.Thread):
-    """Sleeps on its gate until there is a job. It is no daemon, because threads that the app starts
-    in it would be daemons as well, and cut at the worker's exit."""
+    """A thread of the pool. It sleeps on a lock until it is assigned a job."""
 
     def __init__(self, pool: ThreadPool, number: int) -> None:
         super().__init__(name=f"prefork-wsgi-{number}", daemon=False)
@@ -194,12 +206,12 @@ class _Thread(threading.Thread):
         self._job: Job | None = None
 
     def assign(self, job: Job) -> None:
-        """Wake it up."""
+        """Wake the sleeping thread for this job."""
         self._job = job
         self._wakeup.release()
 
     def run(self) -> None:
-        """One job after the other."""
+        """Do one job after the other, until the job that ends the thread."""
         job: Job | None = None
         while job is not _STOP:
             self._wakeup.acquire()
@@ -211,24 +223,27 @@ class _Thread(threading.Thread):
 
 
 class LoopCallQueue:
-    """Runs in the loop what threads ask for, in their order; many at one wake of the loop."""
+    """Runs calls from threads in the loop, in their order; many of them at one wake of the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The calls run in the context of this call, not in that of the request whose thread puts
+        them."""
         self._loop = loop
         self._context = copy_context()
         self._calls: deque[Callable[[], None]] = deque()
         self._run_scheduled = False
 
     def put(self, call: Callable[[], None]) -> None:
-        """In any thread. ``act`` never raises."""
+        """Run ``call`` in the loop. It must not raise. Any thread may put one."""
         self._calls.append(call)
-        # The loop sets it back before it looks: what was put while it was set is found.
+        # No lock is needed: the loop clears the flag before it looks, so it finds a call that was
+        # put while the flag was set.
         if not self._run_scheduled:
             self._run_scheduled = True
-            # Else it would be the context of the request that this thread runs.
             self._loop.call_soon_threadsafe(self._run, context=self._context)
 
     def _run(self) -> None:
+        """Run all calls that are queued; in the loop."""
         self._run_scheduled = False
         calls = self._calls
         while calls:

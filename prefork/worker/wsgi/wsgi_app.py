@@ -1,8 +1,20 @@
 """WSGI (PEP 3333) over an Exchange, in the event loop's own thread.
 
 One request runs at a time, but slow clients never hold it: the body is spooled before the call, and
-the response is pulled piece by piece, one a turn of the loop, only while the client keeps up.
-wsgi_threads.py has the same in a pool of threads.
+the response is pulled piece by piece, one in each turn of the loop, only while the client keeps up.
+wsgi_threads.py does the same in a pool of threads.
+
+Design
+------
+- **The body is spooled before the call** (``--body-memory`` for all bodies of a worker, beyond that
+  on disk), also with threads: the app never waits for a slow client. ``100 Continue`` is therefore
+  sent when the head was accepted.
+- **The running loop is hidden once, for the whole worker.** Async views may then run loops of their
+  own. Hiding it call by call costs two system calls a request.
+- **write() keeps its data in memory for a slow client,** because the call cannot wait in the loop's
+  thread. An app that sends much yields it, returns a file, or uses threads.
+- **Each call has a context of its own** (contextvars), the same one for all pieces of its response,
+  as Flask's ``stream_with_context`` needs it.
 """
 
 import asyncio
@@ -33,13 +45,18 @@ from prefork.worker.wsgi.file_wrapper import FileRange, FileWrapper, sendable_ra
 App = Callable[..., Any]
 
 TIMEOUT_RESOLUTION = 0.05
-"""Seconds within which the deadline of a call need not be renewed for another one."""
+"""Seconds for which calls share one deadline, instead of writing one each."""
 
 _END: Any = object()
+"""What ``next`` returns at the end of the app's iterable."""
 
 
 class WsgiHandler:
-    """Calls the app for each request of one worker."""
+    """Calls the app for each request of one worker. The protocol is RequestHandler (http).
+
+    The app is called when the whole body has arrived (not ``streams_body``). ``upgrade`` is None:
+    WSGI has no WebSockets, so a request for one is an ordinary request.
+    """
 
     streams_body = False
     can_cancel = True
@@ -49,6 +66,7 @@ class WsgiHandler:
     def __init__(
         self, app: App, channel: MasterChannel, log: logging.Logger, environ: EnvironBuilder
     ) -> None:
+        """Must be called in the running loop. ``channel``: its deadline is renewed by each call."""
         self.app = app
         self.log = log
         self.loop = asyncio.get_running_loop()
@@ -59,68 +77,70 @@ class WsgiHandler:
         self.environ = environ.build
         self.start_task = EagerTasks(self.loop).start
         if not environ.multithread:
-            # The app is no part of our loop: it may want to run one of its own, as async views do.
-            # Hidden once and for all, because each change costs a system call (getpid).
+            # Else asyncio would refuse to run the loop of an async view inside of ours. Hidden
+            # once for all calls, because each change costs a system call (getpid).
             self.loop.call_soon(set_running_loop, None)
 
     def handle(self, exchange: Exchange) -> None:
-        """Call the app here."""
+        """Call the app in this thread. Returns when the call is over, or between two pieces."""
         environ = self.environ(exchange)
         if exchange.started_at > self._renew_timeout_at:
-            # Not for each of a hundred thousand a second: it need not be that exact.
+            # Not for each request: at 100,000 a second the deadline need not be that exact.
             self._renew_timeout_at = exchange.started_at + TIMEOUT_RESOLUTION
             self.count_timeout_from(exchange.started_at)
-        # One context for all of the call, whenever its pieces are pulled, and none of another's.
+        # Callbacks of the loop pull later pieces in the same context.
         context = copy_context()
         context.run(WsgiCall(self, exchange).run, environ, context)
 
     async def wait_for_calls(self) -> None:
-        """Nothing goes on after its response."""
+        """Return at once: no call goes on after its response."""
 
     def time_out(self, exchange: Exchange) -> None:
-        """An iterable yields nothing."""
+        """Cut off a response whose iterable has yielded nothing within ``--timeout``."""
         self.log.error("no answer in time: %s", exchange.request.describe())
         exchange.fail()
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """The next piece that is pulled finds out."""
+        """Do nothing: the next piece finds out."""
 
     def send_early_hints(self, connection: Connection, headers: Hints) -> None:
-        """Send early hints for the request that is being answered. Raises ResponseError."""
+        """Send a 103 for the request that the connection is answering. Raises ResponseError."""
         if connection.current is not None:
             connection.current.send_early_hints(encode_early_hints(headers))
 
 
 class WsgiCall:
-    """One call of the app."""
+    """One call of the app. The stack report finds it by its functions ``run`` and
+    ``_continue_response`` (worker/monitor/stack_report.py): rename them there as well."""
 
     _status_line = b""
     _fields: list[tuple[str, str]] = []  # noqa: RUF012 - replaced, never changed
     _result: Any = ()
     _pieces: Iterator[bytes] = iter(())
     _context: Context | None = None
-    """Of the app, while its pieces are pulled."""
+    """The app's context, in which later pieces are pulled."""
 
     def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
         self._handler = handler
         self._exchange = exchange
         self._status = 0
         self._streaming_started = False
-        """The head is made: what follows belongs to this response."""
+        """The head was made: what follows belongs to this response."""
 
     @property
     def exchange(self) -> Exchange:
-        """What it answers."""
+        """The request that the call answers."""
         return self._exchange
 
     def run(self, environ: dict[str, Any], context: Context) -> None:
-        """Call the app and send what it returns. Never raises."""
+        """Call the app and send what it returns, or its first piece. Never raises."""
         exchange = self._exchange
         try:
             self._result = result = self._handler.app(environ, self.start_response)
             if fork_hooks.in_child:
                 fork_hooks.exit_child()
             kind, status = type(result), self._status
+            # The usual case first: the whole body in one string is one write with its head.
             if (
                 (kind is list or kind is tuple)
                 and len(result) == 1
@@ -146,7 +166,11 @@ class WsgiCall:
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
-        """PEP 3333, "The start_response() Callable"."""
+        """The callable that the app gets (PEP 3333, "The start_response() Callable").
+
+        Raises ResponseError for a second call without ``exc_info``, and for a status that HTTP does
+        not allow; re-raises ``exc_info`` when the response has begun.
+        """
         if exc_info is not None:
             try:
                 self._discard_response(exc_info)
@@ -159,30 +183,35 @@ class WsgiCall:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """The imperative way to send (PEP 3333, "The write() Callable")."""
+        """Send a piece the imperative way (PEP 3333, "The write() Callable"). Raises
+        ResponseError."""
         self._start_streaming(None)
         self._exchange.send(require_bytes(data))
         self._exchange.send_headers()
 
     def _discard_response(self, exc_info: Any) -> None:
-        """Make room for another response, unless bytes of this one are out."""
+        """Drop a response that was not sent yet; else raise the error that the app was about to
+        report."""
         if self._exchange.headers_sent:
             raise exc_info[1].with_traceback(exc_info[2])
         self._exchange.reset_response()
         self._streaming_started = False
 
     def _start_streaming(self, length: int | None) -> None:
+        """Make the head, unless it is made; ``length``: of the body, None when it is not known."""
         if not self._streaming_started:
             self._require_start_response()
             self._exchange.start_response(self._status, self._status_line, self._fields, length)
             self._streaming_started = True
 
     def _require_start_response(self) -> None:
+        """Raise ResponseError when the app has not called ``start_response``."""
         if not self._status:
             raise ResponseError("the app returned without calling start_response")
 
     def _continue_response(self) -> None:
-        """Send the next piece; come back when the loop has flushed it and the client wants more."""
+        """Send the next piece, and come back when the loop has had a turn and the client
+        keeps up."""
         exchange = self._exchange
         try:
             if exchange.disconnected or exchange.response_complete or self._send_next_piece():
@@ -198,8 +227,10 @@ class WsgiCall:
             self._handler.loop.call_soon(self._continue_response, context=self._context)
 
     def _send_next_piece(self) -> bool:
-        """Whether that was the end. PEP 3333: no piece may be delayed, and the head goes with the
-        first that is not empty."""
+        """Send pieces up to the first that is not empty; True: that was the end.
+
+        PEP 3333 forbids to delay a piece, and wants the head sent with the first that is not empty.
+        """
         exchange = self._exchange
         while True:
             self._handler.beat()
@@ -214,12 +245,12 @@ class WsgiCall:
                 return False
             self._start_streaming(None)
             exchange.send(piece)
-            # With all of its Content-Length sent, the app has only to say that it is done.
+            # When all of the Content-Length is sent, only StopIteration can follow: ask at once.
             if exchange.remaining != 0:
                 return False
 
     def _sendable_file(self) -> FileRange | None:
-        """The file that the app returned, if it can be sent without being read."""
+        """Return the file that the app returned if it can be sent without being read, else None."""
         result = self._result
         return (
             sendable_range(result)
@@ -228,6 +259,7 @@ class WsgiCall:
         )
 
     async def _send_file(self, file_range: FileRange) -> None:
+        """Send the file, then close the call, in a task of its own."""
         try:
             await self._send_file_range(file_range)
         except BaseException as error:
@@ -238,7 +270,7 @@ class WsgiCall:
         self._handler.loop.call_soon(self._close, context=self._context)
 
     async def _send_file_range(self, file_range: FileRange) -> None:
-        """As much of the file as the app's Content-Length says."""
+        """Send as much of the file as the app's Content-Length says."""
         exchange = self._exchange
         exchange.truncates_body = True
         self._start_streaming(file_range.count)
@@ -247,11 +279,12 @@ class WsgiCall:
         exchange.finish()
 
     def _close(self) -> None:
-        """The app's own close(), then the request's body."""
+        """Call the app's ``close()``, then discard the request's body."""
         self._close_result()
         self._close_input()
 
     def _close_result(self) -> None:
+        """Call ``close()`` of what the app returned, if it has one; an error is logged."""
         close = getattr(self._result, "close", None)
         self._result, self._pieces = (), iter(())
         if close is not None:
@@ -263,15 +296,18 @@ class WsgiCall:
                 fork_hooks.exit_child()
 
     def _close_input(self) -> None:
+        """Discard the request's body."""
         if self._exchange.body is not None:
             self._exchange.body.discard()
 
     def _end_with_error(self, error: BaseException) -> None:
+        """Log the app's error and answer 500, or cut off the response that has begun."""
         self._log_failure(error)
         self._exchange.fail()
         self._close()
 
     def _log_failure(self, error: BaseException) -> None:
+        """Log that the app failed on the request. A client that left is no failure."""
         if fork_hooks.in_child:
             fork_hooks.exit_child(error)
         if not isinstance(error, ClientGoneError):
@@ -281,7 +317,7 @@ class WsgiCall:
 
 
 def require_bytes(piece: bytes) -> bytes:
-    """What the app sends, if it can be sent. Raises ResponseError."""
+    """Return ``piece`` if it is bytes. Raises ResponseError."""
     if not isinstance(piece, bytes):
         raise ResponseError(f"the app sent {type(piece).__name__} where bytes belong")
     return piece

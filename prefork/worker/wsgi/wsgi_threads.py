@@ -1,8 +1,15 @@
 """WSGI in a pool of threads: a call may block, and the loop goes on.
 
-The app runs in a thread, everything that touches the exchange in the loop. A thread hands over what
-its app returns and goes on at once; it waits only where its client reads slower than the app
-writes. So the usual request costs one way to a thread and one way back.
+The app runs in a thread; everything that touches the exchange runs in the loop. A thread queues
+what its app returns and goes on at once. It waits only where its client reads slower than the app
+writes. So a typical request costs one hop to a thread and one back.
+
+Design
+------
+- **Output of a thread is sent later, in the loop.** So a response that breaks HTTP is a 500 and a
+  line in the log, but no exception in the app's own ``write()``; in the loop's thread it is one.
+- **A request may wait for a thread as long as --timeout,** and is then answered with a 503. The
+  time of the call counts anew from its start: a worker must not die of a queue.
 """
 
 import asyncio
@@ -26,11 +33,14 @@ from prefork.worker.wsgi.loop_threads import LoopCallQueue, ThreadPool, check_th
 from prefork.worker.wsgi.wsgi_app import App, WsgiCall, WsgiHandler, require_bytes
 
 MAX_AHEAD = 64 * 1024
-"""Bytes that a thread may be ahead of the loop."""
+"""Bytes that a thread may have queued before it waits for the loop to send them."""
 
 
 class ThreadedWsgiHandler(WsgiHandler):
-    """Calls the app in ``threads`` threads; at most ``queue`` requests wait for one of them."""
+    """Calls the app in a pool of threads. The protocol is RequestHandler (http).
+
+    A call in a thread cannot be cancelled (``can_cancel``): only the master ends one that hangs.
+    """
 
     can_cancel = False
 
@@ -43,6 +53,11 @@ class ThreadedWsgiHandler(WsgiHandler):
         threads: int,
         queue: int | None,
     ) -> None:
+        """Start the pool with ``threads`` threads at most.
+
+        ``queue``: how many requests may wait for a thread; None: no limit. Raises UsageError when
+        the app has patched ``threading``, MachineError when not even one thread can be started.
+        """
         check_threads()
         super().__init__(app, channel, log, environ)
         self.call_in_loop = LoopCallQueue(self.loop).put
@@ -52,7 +67,7 @@ class ThreadedWsgiHandler(WsgiHandler):
         self._refusal_logged = False
 
     def handle(self, exchange: Exchange) -> None:
-        """Call the app in a thread, now or later."""
+        """Call the app in a thread, now or when one is free; answer 503 when the queue is full."""
         if self._min_spare is not None and self._pool.spare_threads() <= self._min_spare:
             self._refuse(exchange)
             return
@@ -61,6 +76,7 @@ class ThreadedWsgiHandler(WsgiHandler):
         self._pool.put(call)
 
     def _refuse(self, exchange: Exchange) -> None:
+        """Answer 503 because the queue is full. The log tells it once."""
         if not self._refusal_logged:
             self._refusal_logged = True
             self.log.warning(
@@ -73,20 +89,24 @@ class ThreadedWsgiHandler(WsgiHandler):
             exchange.body.discard()
 
     async def wait_for_calls(self) -> None:
-        """Wait for threads that go on after their response."""
+        """Wait until all calls are over, also those that go on after their response."""
         await self._pool.close()
 
     def time_out(self, exchange: Exchange) -> None:
-        """No thread became free in time; or one is stuck, which only the master can end."""
+        """Answer 503 to a request that got no thread within ``--timeout``.
+
+        A request whose thread hangs is only logged: the master ends its worker.
+        """
         self.log.error("no answer in time: %s", exchange.request.describe())
         if self._withdraw(exchange):
             exchange.send_error(503, "", (RETRY_AFTER,))
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """Nobody waits for the answer: no thread is spent on it."""
+        """Take the request of a client that left out of the queue."""
         self._withdraw(exchange)
 
     def _withdraw(self, exchange: Exchange) -> bool:
+        """Take the request out of the queue; False: a thread has it already."""
         call = exchange.handler_state
         if not isinstance(call, ThreadedWsgiCall) or not self._pool.withdraw(call):
             return False
@@ -95,24 +115,27 @@ class ThreadedWsgiHandler(WsgiHandler):
         return True
 
     def send_early_hints(self, connection: Connection, headers: Hints) -> None:
-        """In a thread. Raises ResponseError."""
+        """Send a 103; called in a thread. Raises ResponseError."""
         self.call_in_loop(partial(_send_hints, connection, encode_early_hints(headers)))
 
 
 def _send_hints(connection: Connection, lines: bytes) -> None:
+    """Send the encoded hints, if the connection still answers a request; in the loop."""
     if connection.current is not None:
         connection.current.send_early_hints(lines)
 
 
 class ThreadedWsgiCall(WsgiCall):
-    """One call of the app. ``run``, and what the app calls, are in the thread; the rest is not."""
+    """One call of the app. ``run`` and what the app calls run in the thread; the second half of the
+    class runs in the loop. The stack report finds the call by its functions ``run`` and ``_run``.
+    """
 
     _handler: ThreadedWsgiHandler
     _output_started = False
-    """Something of the response was handed over: it cannot be replaced any more."""
+    """A part of the response was queued: it cannot be replaced any more."""
     _body = b""
     _bytes_queued = 0
-    """Bytes handed over; only the thread changes it."""
+    """Bytes queued so far; only the thread changes it."""
     _bytes_sent = 0
     """Bytes of these that were sent; only the loop changes it."""
 
@@ -124,12 +147,12 @@ class ThreadedWsgiCall(WsgiCall):
         self._queued_pieces: deque[bytes] = deque()
 
     def run(self) -> None:  # type: ignore[override]
-        """Call the app and hand over what it returns. Never raises."""
+        """Call the app in a context of its own and queue what it returns. Never raises."""
         copy_context().run(self._run)
 
     def _run(self) -> None:
         exchange, call_in_loop = self._exchange, self._handler.call_in_loop
-        # From now on it is the app's time that runs.
+        # The wait for a thread is over: the app's time counts from here.
         exchange.is_queued = False
         exchange.app_called_at = exchange.connection.server.now
         try:
@@ -152,6 +175,7 @@ class ThreadedWsgiCall(WsgiCall):
         call_in_loop(self._close_input)
 
     def _send_result(self) -> None:
+        """Queue the pieces of the response, or have the file sent and wait for its end."""
         file_range = self._sendable_file()
         if file_range is not None:
             sending = asyncio.run_coroutine_threadsafe(
@@ -168,14 +192,17 @@ class ThreadedWsgiCall(WsgiCall):
         self._handler.call_in_loop(self._finish_response)
 
     def write(self, data: bytes) -> None:
-        """The imperative way to send (PEP 3333, "The write() Callable")."""
+        """Queue a piece the imperative way (PEP 3333, "The write() Callable"). Raises
+        ResponseError."""
         self._queue_piece(require_bytes(data))
 
     def _discard_response(self, exc_info: Any) -> None:
+        """Raise the app's own error when a part of the response was queued."""
         if self._output_started:
             raise exc_info[1].with_traceback(exc_info[2])
 
     def _queue_piece(self, piece: bytes) -> None:
+        """Queue a piece, and wait if the thread is too far ahead. Raises ClientGoneError."""
         exchange = self._exchange
         if exchange.disconnected or exchange.response_complete:
             raise ClientGoneError("the client left before the response ended")
@@ -191,10 +218,10 @@ class ThreadedWsgiCall(WsgiCall):
             self._handler.call_in_loop(partial(self._release_when_writable, resume))
             resume.acquire()
 
-    # In the loop.
+    # The rest runs in the loop.
 
     def _send_whole_response(self) -> None:
-        """The whole response is known."""
+        """Send a response whose whole body is known, in one write."""
         exchange = self._exchange
         try:
             self._require_start_response()
@@ -204,7 +231,7 @@ class ThreadedWsgiCall(WsgiCall):
         self._close_input()
 
     def _send_queued(self) -> None:
-        """Send what the thread has handed over so far."""
+        """Send what the thread has queued so far."""
         exchange, queued = self._exchange, self._queued_pieces
         pieces = []
         while queued:
@@ -220,6 +247,7 @@ class ThreadedWsgiCall(WsgiCall):
                 self._end_with_error(error)
 
     def _finish_response(self) -> None:
+        """End the response, unless it has ended."""
         exchange = self._exchange
         if not exchange.response_complete and not exchange.disconnected:
             try:
@@ -237,10 +265,14 @@ class ThreadedWsgiCall(WsgiCall):
             waiter.add_done_callback(lambda _: resume.release())
 
     def _close_input(self) -> None:
+        """Discard the request's body, and let go of the call."""
         super()._close_input()
-        self._exchange.handler_state = None  # which is us: a ring would wait for the collector
+        # A reference cycle (call - exchange) would live until the garbage collector runs.
+        self._exchange.handler_state = None
 
     def _end_with_error(self, error: BaseException) -> None:
+        """Log the app's error and answer 500, or cut off the response that has begun; in
+        the loop."""
         self._log_failure(error)
         self._exchange.fail()
 
