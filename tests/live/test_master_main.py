@@ -152,7 +152,9 @@ def test_a_main_that_ends_by_itself_is_a_failure_and_is_replaced(tmp_path: Path,
     with serving(tmp_path, "app:app") as server:
         send_request(server.port).close()
         server.wait_log(r"gone: exited by itself \(exit code 102\); a new one")
-        server.wait_log("returned although nobody asked" if "returns" in how else "no such luck")
+        server.wait_log(
+            "returned before the worker was told to stop" if "returns" in how else "no such luck"
+        )
         server.wait_all_ready(1, 1)
 
 

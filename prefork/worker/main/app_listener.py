@@ -1,8 +1,14 @@
 """The listening socket that a ``main`` gets, as the app and its event loops see it.
 
-``accept`` also looks out for the stop signal and beats for the hang detection; event loops use
-``turn`` instead (loop_server.py). The O_NONBLOCK flag is shared with all siblings and stays set;
-blocking is done here, by poll.
+``accept`` also watches for the stop signal and beats for the hang detection; event loops use
+``accept_admitted`` instead (loop_server.py).
+
+Design
+------
+- **O_NONBLOCK stays set.** It belongs to the open socket, which all workers share. Blocking is done
+  here, by poll(2), so each app may choose.
+- **The backlog is the operator's.** The queue is one for all workers, so a main that hands the
+  socket to ``asyncio.start_server`` does not shorten it to asyncio's 100.
 """
 
 import asyncio
@@ -23,12 +29,17 @@ _poll = select.poll
 
 
 class AppListener(socket.socket):
-    """A listening socket as the app sees it."""
+    """A listening socket as the app sees it.
+
+    ``in_loop``: main is async and runs in a loop of ours. ``stopping``: the flag of the worker.
+    ``counted``: counts what all listeners of the worker accept.
+    """
 
     counted: CountedListeners
     in_loop: bool
     stopping: app_api.Stopping
     _timeout: float | None
+    """As socket.settimeout: seconds; 0: do not block; None: block without limit."""
     _channel: MasterChannel
     _heartbeat: LoopHeartbeat
 
@@ -42,8 +53,11 @@ class AppListener(socket.socket):
         heartbeat: LoopHeartbeat,
         in_loop: bool,
     ) -> "AppListener":
-        """Take over the descriptor. ``in_loop``: an event loop of ours calls ``accept``, which then
-        neither blocks nor leaves, as the other tasks would suffer; when stopping it has no more."""
+        """Make one of a listener, whose descriptor it takes over.
+
+        ``in_loop``: an event loop of ours calls ``accept``, which then neither blocks nor ends the
+        app, because other tasks would suffer; at the stop it has no more connections.
+        """
         sock = listener.socket
         wrapped = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
         wrapped._timeout = 0.0 if in_loop else None
@@ -52,30 +66,33 @@ class AppListener(socket.socket):
         return wrapped
 
     def listen(self, _backlog: int = 0) -> None:
-        """It listens already. The queue is shared with all siblings and is as long as --backlog
-        says: what a server class asks for (asyncio: 100) would shorten it for all workers."""
+        """Do nothing: the socket listens already, with the queue that ``--backlog`` asks for. The
+        value of a server class (asyncio: 100) would shorten the queue for all workers."""
 
     def settimeout(self, value: float | None) -> None:
-        """As always, but the shared O_NONBLOCK flag is left alone."""
+        """As socket.settimeout; the shared O_NONBLOCK flag is left alone."""
         self._timeout = value
 
     def gettimeout(self) -> float | None:
-        """As set."""
+        """As socket.gettimeout."""
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        """As always, but the shared O_NONBLOCK flag is left alone."""
+        """As socket.setblocking; the shared O_NONBLOCK flag is left alone."""
         self._timeout = None if flag else 0.0
 
     def getblocking(self) -> bool:
-        """As set."""
+        """As socket.getblocking."""
         return self._timeout != 0.0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next connection. Raises SystemExit when the worker is to leave, and in a process that
-        the app forked."""
+        """Return the next connection and its address.
+
+        Raises SystemExit when the worker is to stop, and in a process that the app forked;
+        TimeoutError and BlockingIOError as socket.accept.
+        """
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        self.counted.start_accepting(self)
+        self.counted.add_listener(self)
         while True:
             self._channel.beat_until(0.0)
             try:
@@ -87,16 +104,18 @@ class AppListener(socket.socket):
                 continue
             if accepted is not None:
                 return accepted
-            # A loop that is told that nothing is there comes back at once; others may go on.
+            # The connection is left to a sibling for now. A loop that hears EAGAIN comes back
+            # at once, because the socket is still readable.
             self._poll(RETRY_DELAY)
             if self.in_loop:
                 raise _would_block()
 
     def accept_admitted(self) -> tuple[CountedConnection, Any] | None:
-        """The next connection; None: one waits, but is left to a sibling for now. For event loops.
+        """Return the next connection; None: one waits, but is left to a sibling for now. For event
+        loops.
 
-        Raises BlockingIOError when none waits, SystemExit when the worker is to leave and its loop
-        is not ours, or in a process that the app forked, and OSError as accept(2).
+        Raises BlockingIOError when none waits, SystemExit in a process that the app forked or when
+        the worker is to stop and the loop is not ours, and OSError as accept(2).
         """
         accepted = self._try_accept()
         if accepted is not None:
@@ -104,6 +123,7 @@ class AppListener(socket.socket):
         return accepted
 
     def _try_accept(self) -> tuple[CountedConnection, Any] | None:
+        """Accept a connection if one waits and this worker may take it, without blocking."""
         if fork_hooks.in_child:
             raise SystemExit(0)
         if self.is_leaving:
@@ -114,31 +134,35 @@ class AppListener(socket.socket):
             raise _would_block()
         if not self.counted.may_accept(self):
             return None
-        # A sibling may have been faster: BlockingIOError. Not super().accept(), which makes a
-        # socket of the class that an app may have put into the module; gevent's sets O_NONBLOCK.
+        # BlockingIOError if a sibling was faster. Not super().accept(): it makes a socket of the
+        # class that is in the module now, and that of gevent sets O_NONBLOCK.
         return self.counted.count_accepted(self, *self._accept())  # type: ignore[attr-defined]
 
     @property
     def is_leaving(self) -> bool:
-        """The worker is to leave, and the app does not see to that by itself."""
+        """Whether the worker is to stop and the app does not call ``prefork.stopping()`` to see to
+        that."""
         return bool(self.stopping) and not self.stopping.asked
 
     def stop_accepting(self) -> None:
-        """Have no more connections. Raises SystemExit if that is to end the app."""
+        """Accept no more if the worker is leaving. Raises SystemExit if that is to end the app."""
         if self.is_leaving:
             self.counted.stop_accepting()
             if not self.in_loop:
                 raise SystemExit(0)
 
     def start_heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The app's connections are served in that loop: hangs of it are hangs of the worker."""
+        """Beat from this loop: it serves the app's connections, so its hangs are hangs of the
+        worker."""
         self._heartbeat.start(loop)
 
     def _real_close(self, *args: Any) -> None:
-        self.counted.end_accepting(self)
+        self.counted.remove_listener(self)
         super()._real_close(*args)  # type: ignore[misc]
 
     def _wait(self, deadline: float | None) -> None:
+        """Block until a connection waits or the worker is to stop. Raises TimeoutError at
+        ``deadline``."""
         wait = self._heartbeat.longest_pause
         if deadline is not None:
             wait = min(wait, deadline - time.monotonic())
@@ -148,8 +172,10 @@ class AppListener(socket.socket):
         self._poll(wait, self.fileno())
 
     def _poll(self, wait: float, *also: int) -> bool:
-        """Until one of ``also`` is readable, or we are to leave: whether the first is. The poll of
-        gevent lets green threads run meanwhile; eventlet takes it out of the module."""
+        """Wait until one of ``also`` is readable or the worker is to stop; whether one of ``also``
+        is."""
+        # The poll that is in the module now: gevent's lets green threads run meanwhile. eventlet
+        # takes it out of the module, so the original is kept.
         poll = getattr(select, "poll", _poll)()
         for fd in (*also, self.stopping.fileno()):
             poll.register(fd, select.POLLIN)
@@ -158,4 +184,5 @@ class AppListener(socket.socket):
 
 
 def _would_block() -> BlockingIOError:
+    """Make the error for "no connection waits"."""
     return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))

@@ -1,7 +1,7 @@
-"""The heartbeat of a ``main`` whose listeners are used by an event loop: from that loop.
+"""The heartbeat of a ``main`` whose listeners are used by an event loop: it comes from that loop.
 
-A few times a second while a connection is open; while none is, the pauses double (heartbeat.py says
-why). The next connection brings the heartbeat forward.
+It beats a few times a second while a connection is open. While none is, the pauses double
+(monitor/heartbeat.py says why), and the next connection brings the heartbeat forward.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from prefork.worker.master_channel import MasterChannel
 
 
 class LoopHeartbeat:
-    """Of one worker; ``longest``: seconds between two beats at most."""
+    """The heartbeat of one worker; ``longest_pause``: seconds between two beats at most."""
 
     def __init__(
         self, channel: MasterChannel, counted: CountedListeners, longest_pause: float
@@ -26,18 +26,19 @@ class LoopHeartbeat:
         """Seconds from the last beat to the next one."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Beat in that loop from now on, unless another one does that already."""
+        """Beat from this loop on, unless another loop that is not closed does that already."""
         if self._loop is None or self._loop.is_closed():
             self._loop = loop
             self._beat()
 
     def wake(self) -> None:
-        """A connection was taken, in the loop."""
+        """Beat now after a long pause, because a connection was accepted in the loop."""
         if self._pause > TICK_PERIOD:
             self._pause = 0.0
             self._beat()
 
     def _beat(self) -> None:
+        """Renew the deadline and plan the next beat."""
         assert self._loop is not None
         if self._next_beat is not None:
             self._next_beat.cancel()

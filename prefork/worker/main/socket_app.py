@@ -1,11 +1,18 @@
 """``main(listener)``: the app owns its accept loop, plain or async.
 
-The listener is a real socket whose ``accept`` also looks out for the stop signal and beats for the
-hang detection (app_listener.py); event loops use it by loop_server.py. How a main ends:
+The listener is a real socket whose ``accept`` also watches for the stop signal and beats for the
+hang detection (app_listener.py); event loops use it by loop_server.py.
 
-* one that asks ``prefork.stopping()`` leaves by itself, in its own time up to the kill timeout;
-* a plain one that does not is left by SystemExit out of ``accept``, between two connections;
-* an async one that does not is cancelled, and the tasks that it started may finish.
+Design
+------
+- **A main that calls prefork.stopping() leaves by itself,** in its own time up to the kill timeout.
+- **A plain main that does not call it is left by SystemExit out of ``accept``,** between two
+  connections. If it runs an event loop of its own, its server accepts no more at the stop, and
+  SystemExit comes when the last connection is closed.
+- **An async main that does not call it is cancelled,** and the tasks that it started may finish.
+- **Connections of a plain main stay open in processes that it forks.** They are the app's:
+  ``socketserver.ForkingMixIn`` answers in a child. A child of any other worker gets /dev/null in
+  their place (fork_hooks.py).
 """
 
 import asyncio
@@ -41,7 +48,10 @@ def run_main(
     log: logging.Logger,
     hooks: ForkHooks,
 ) -> None:
-    """Call ``main`` and return when it is over. Raises AppError when the call cannot be made."""
+    """Call ``main`` with its listeners and return when it is over.
+
+    Raises AppError when ``main`` returned before the worker was told to stop.
+    """
     in_loop = is_async(app)
     shutdown.call_at_stop(channel.report_draining)
     counted = CountedListeners(channel.row, config)
@@ -54,7 +64,7 @@ def run_main(
 
     def ready() -> None:
         if in_loop:
-            # Before the master hears of it: it reads deadlines when it is woken.
+            # A deadline before the message: the master reads deadlines when a message wakes it.
             channel.beat_until(TICK_PERIOD)
         channel.report_ready()
 
@@ -72,7 +82,7 @@ def run_main(
         if fork_hooks.in_child:
             fork_hooks.exit_child()
     if not shutdown.stopping:
-        raise AppError("main(listener) returned although nobody asked it to leave")
+        raise AppError("main(listener) returned before the worker was told to stop")
     log.debug("main(listener) returned")
 
 
@@ -82,6 +92,7 @@ async def _run_in_loop(
     heartbeat: LoopHeartbeat,
     shutdown: Shutdown,
 ) -> None:
+    """Run an async main until it ends, or cancel it at the stop; then wait for its other tasks."""
     loop = asyncio.get_running_loop()
     shutdown.watch_life_pipe(loop)
     heartbeat.start(loop)
@@ -89,7 +100,8 @@ async def _run_in_loop(
     stopping = asyncio.ensure_future(_wait_for_stop(shutdown.stopping))
     await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not main.done() and not shutdown.stopping.asked:
-        # Turns for main to take a connection that was accepted before; no more are.
+        # Two turns of the loop, so that main gets a connection that was accepted already. No
+        # other one is accepted any more.
         for _ in range(2):
             await asyncio.sleep(0)
         main.cancel()
@@ -105,4 +117,5 @@ async def _run_in_loop(
 
 
 async def _wait_for_stop(stopping: app_api.Stopping) -> None:
+    """Wait for the stop, as a coroutine."""
     await stopping

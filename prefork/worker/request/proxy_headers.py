@@ -1,8 +1,14 @@
-"""What an app behind a proxy is told: who the client is, what it asked for, and which request this
-is.
+"""Apply to environ and scope what trusted proxies report: client, scheme, host, prefix; and the id.
 
-The fields of the proxies stay among the headers as they were sent. Only when they may say what the
-Host was, Host becomes that, because frameworks make their URLs of it.
+The header fields of the proxies stay among the headers as they were sent. Only Host is replaced,
+when the proxies may name it, because frameworks build their URLs from it.
+
+Design
+------
+- **A prefix is one that a proxy removed.** WSGI gets it as SCRIPT_NAME with PATH_INFO as it
+  arrived; ASGI as root_path, put back in front of ``path``, as its specification wants;
+  ``raw_path`` is what arrived. To guess whether a path still has its prefix would let
+  ``/shop/shop/admin`` past a rule for ``/shop/admin``.
 """
 
 from typing import Any
@@ -11,7 +17,8 @@ from prefork.http.forwarded import ForwardedInfo
 
 
 def apply_to_environ(environ: dict[str, Any], forwarded: ForwardedInfo) -> None:
-    """WSGI. The path arrived without its front, so PATH_INFO stays as it is."""
+    """Set what the proxies report in a WSGI environ. PATH_INFO stays: the proxy
+    removed the prefix."""
     if forwarded.client is not None:
         host, port = forwarded.client
         environ["REMOTE_ADDR"] = host
@@ -33,7 +40,7 @@ def apply_to_environ(environ: dict[str, Any], forwarded: ForwardedInfo) -> None:
 
 
 def apply_to_scope(scope: dict[str, Any], forwarded: ForwardedInfo) -> None:
-    """ASGI. ``path`` holds the front that a proxy took away; ``raw_path`` is what arrived."""
+    """Set what the proxies report in an ASGI scope; ``path`` gets the prefix back."""
     if forwarded.client is not None:
         scope["client"] = forwarded.client
     if forwarded.scheme is not None:
@@ -47,11 +54,13 @@ def apply_to_scope(scope: dict[str, Any], forwarded: ForwardedInfo) -> None:
 
 
 def add_request_id(scope: dict[str, Any], name: bytes, request_id: str) -> None:
-    """ASGI: the id among the headers, and as a key of ours."""
+    """Set the id of a request in an ASGI scope: as header ``name``, and as
+    ``prefork.request_id``."""
     scope["prefork.request_id"] = request_id
     _replace_header(scope, name, request_id)
 
 
 def _replace_header(scope: dict[str, Any], name: bytes, value: str) -> None:
+    """Replace all header fields of this name by one."""
     others = [pair for pair in scope["headers"] if pair[0] != name]
     scope["headers"] = [*others, (name, value.encode("ascii"))]

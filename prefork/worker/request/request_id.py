@@ -1,7 +1,10 @@
-"""Ids of requests, for workers that were asked for them; the others pay nothing.
+"""Ids of requests, for workers that were asked for them (``--request-id-header``).
 
-An id is taken from a proxy that is trusted, and made for everybody else: whoever could choose it
-could hide behind somebody else's. It is the worker's own random word and a count.
+Design
+------
+- **An id is taken from a trusted proxy only.** Else it is made: a client that could choose its id
+  could hide behind that of another client. A made id is a random prefix of the worker and a count.
+- **Ids are set by wrapping the handler,** so workers that were not asked for them pay nothing.
 """
 
 import re
@@ -15,16 +18,19 @@ from prefork.http.exchange import Exchange
 Handle = Callable[[Exchange], None]
 
 _ALLOWED = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+"""Characters and length of an id that is taken from a proxy: safe in logs and header fields."""
 
 
 def assign_request_ids(handle: Handle, config: Config) -> Handle:
-    """``handle``, after the exchange was given what the settings ask for."""
+    """Return ``handle``, or a wrapper that gives each exchange its id first, as the
+    settings ask."""
     if config.request_id_header:
         handle = _wrap_handler(handle, config.request_id_header, config.request_id_return)
     return handle
 
 
 def _wrap_handler(handle: Handle, header: str, return_header: bool) -> Handle:
+    """Wrap ``handle``; ``return_header``: the id is sent to the client as well."""
     name = header.lower().encode("ascii")
     line = header.encode("ascii") + b": %b\r\n"
     prefix = token_hex(8)
@@ -40,7 +46,8 @@ def _wrap_handler(handle: Handle, header: str, return_header: bool) -> Handle:
 
 
 def _trusted_id(exchange: Exchange, name: bytes) -> str:
-    """What a trusted proxy calls the request; empty when it says nothing, or too much."""
+    """Return the id that a trusted proxy sent; empty: it sent none, several, or one that is not
+    safe."""
     found = [value for key, value in exchange.request.headers if key == name]
     if len(found) == 1 and _ALLOWED.fullmatch(found[0]) and exchange.connection.is_trusted():
         return found[0].decode("ascii")

@@ -1,6 +1,6 @@
-"""What an app is told about TLS: mod_ssl's variables in WSGI, the TLS extension in ASGI.
+"""The facts of a TLS connection for apps: variables of mod_ssl in WSGI, the TLS extension in ASGI.
 
-Once for each connection. Both leave out what is not there.
+They are made once per connection. Facts that do not exist are left out.
 """
 
 import ssl
@@ -10,7 +10,7 @@ from prefork.tls.connection_info import VERSION_NUMBERS, TlsConnectionInfo
 
 
 def tls_environ(tls: ssl.SSLObject) -> dict[str, Any]:
-    """Variables as Apache's mod_ssl names them, which frameworks and apps know."""
+    """Return the variables by the names of Apache's mod_ssl, which frameworks and apps know."""
     info = TlsConnectionInfo(tls)
     environ = {
         "HTTPS": "on",
@@ -35,13 +35,15 @@ def tls_environ(tls: ssl.SSLObject) -> dict[str, Any]:
 
 
 def _native_string(text: str | None) -> str:
-    """PEP 3333: bytes, here UTF-8, dressed up as text."""
+    """Return the text as a native string of WSGI (PEP 3333): UTF-8 bytes, decoded as latin-1."""
     return (text or "").encode().decode("latin-1")
 
 
 def tls_extension(tls: ssl.SSLObject) -> dict[str, Any]:
-    """The ``tls`` extension (asgi.readthedocs.io, TLS 0.2). A certificate that does not verify ends
-    the handshake, so there is never a ``client_cert_error``."""
+    """Return the value of the ``tls`` extension (asgi.readthedocs.io, TLS 0.2).
+
+    A certificate that does not verify ends the handshake, so ``client_cert_error`` is always None.
+    """
     info = TlsConnectionInfo(tls)
     return {
         "server_cert": info.server_certificate or None,
