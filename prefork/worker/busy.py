@@ -1,7 +1,14 @@
 """``with prefork.busy():`` marks work that is no request; recycling and scaling wait for it.
 
-The number of such pieces is in the worker's row, where the master sees it. A worker that is told to
-go waits for them, too, within the kill timeout.
+Design
+------
+- **The number of such pieces is in the worker's row,** which the master reads when it decides.
+  Nothing is sent when work begins or ends, so it may mark every request. The master looks once a
+  second while a recycling waits for it.
+- **Reloads, stops and ``prefork scale`` wait only up to the kill timeout:** they are the wish of a
+  person.
+- **The lifespan shutdown comes after this work, but not later than after the calls of the app**
+  (http_worker.py). Work without an end would take its time away.
 """
 
 from _thread import allocate_lock
@@ -10,15 +17,17 @@ from typing import Any
 
 
 class BusyWork:
-    """Counts the pieces of work of one process; any thread may begin and end one. It is a context
-    manager that can be entered by several at a time."""
+    """Counts the pieces of work of one process. Any thread may begin and end one.
+
+    It is a context manager that several threads or tasks may have entered at a time.
+    """
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._idle_callbacks: list[Callable[[], None]] = []
         self.count = 0
         self.publish: Callable[[int], None] = lambda _count: None
-        """Called with the number of pieces, whenever it changes."""
+        """Called with the number of pieces whenever it changes."""
 
     def __enter__(self) -> None:
         with self._lock:
@@ -36,8 +45,8 @@ class BusyWork:
             call()
 
     def call_when_idle(self, call: Callable[[], None]) -> None:
-        """Call it once when nothing is left, in the thread that ended the last piece; at once if
-        there is nothing."""
+        """Call it once when no work is left, in the thread that ends the last piece; now if there
+        is none."""
         with self._lock:
             if self.count:
                 self._idle_callbacks.append(call)
@@ -45,8 +54,10 @@ class BusyWork:
         call()
 
     def wait(self) -> None:
-        """Block until nothing is left; signal handlers and green threads run meanwhile."""
-        import threading  # noqa: PLC0415 - the manager's verbs need none
+        """Block until no work is left. Signal handlers and green threads run meanwhile."""
+        # Here, because the verbs of the command need none. The lock of the module, not that of
+        # _thread: gevent and eventlet replace it by one that lets green threads run.
+        import threading  # noqa: PLC0415
 
         idle = threading.Lock()
         idle.acquire()

@@ -1,6 +1,13 @@
 """Import the app that ``MODULE:CALLABLE`` names, and say clearly what is wrong when that fails.
 
 The traceback in the error is the app's own: frames of prefork and of the import machinery are cut.
+
+Design
+------
+- **No bytecode is kept of source files younger than two seconds.** Bytecode is matched to its
+  source by size and by modification time in whole seconds (PEP 3147). Two versions written within a
+  second with the same size look alike, so the first one's bytecode would reach the next generation:
+  a reload that serves old code.
 """
 
 import ast
@@ -19,21 +26,17 @@ from typing import Any
 from prefork.errors import AppError
 
 DEFAULT_NAMES = ("app", "application", "main")
-"""Names that are tried when the target names none."""
+"""Names that are tried when the target names no callable."""
 
 MIN_SOURCE_AGE = 2.0
+"""Seconds for which a source file is too young for its bytecode to be kept."""
 
 
 class _Loader(machinery.SourceFileLoader):
-    """A source loader that keeps no bytecode of a file younger than two seconds.
-
-    Bytecode is matched to its source by size and by modification time in whole seconds (PEP 3147).
-    A file that is written twice within a second with the same size would otherwise leave the
-    bytecode of its first version to the next generation: a reload that serves old code.
-    """
+    """A source loader that keeps no bytecode of a young file."""
 
     def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """Called by the import machinery to write bytecode."""
+        """Write bytecode, unless the source is young; called by the import machinery."""
         source = self.get_filename()
         try:
             is_young = time.time() - os.stat(source).st_mtime < MIN_SOURCE_AGE
@@ -44,7 +47,7 @@ class _Loader(machinery.SourceFileLoader):
 
 
 def prepare_imports(folders: list[str]) -> None:
-    """Put ``folders`` first on sys.path and forget what the master knew about files."""
+    """Put ``folders`` first on sys.path, and forget what the master has cached about files."""
     for folder in reversed(folders):
         if folder in sys.path:
             sys.path.remove(folder)
@@ -54,14 +57,18 @@ def prepare_imports(folders: list[str]) -> None:
         (_Loader, machinery.SOURCE_SUFFIXES),
         (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
     )
-    # After zipimport's hook, before the standard file finder's.
+    # After the hook of zipimport, before the standard one for files, which takes every folder.
     sys.path_hooks.insert(-1, finder)
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
 
 
 def import_app(target: str, factory: bool) -> Callable[..., Any]:
-    """The callable that ``target`` names. Raises AppError."""
+    """Return the callable that ``target`` names. Raises AppError.
+
+    ``target``: ``MODULE``, ``MODULE:NAME``, ``MODULE:NAME.NAME`` or ``MODULE:NAME(literals)``.
+    ``factory``: the named object is called without arguments and returns the app.
+    """
     module_name, _, expression = target.partition(":")
     module = _import(module_name, target)
     found = _find_callable(module, expression, target)
@@ -74,7 +81,7 @@ def import_app(target: str, factory: bool) -> Callable[..., Any]:
 
 
 def format_app_traceback(error: BaseException) -> str:
-    """The traceback as text, from the first frame that is the app's."""
+    """Return the traceback as text, from the first frame that belongs to the app."""
     frames = error.__traceback__
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     while frames is not None:
@@ -87,6 +94,7 @@ def format_app_traceback(error: BaseException) -> str:
 
 
 def _import(name: str, target: str) -> ModuleType:
+    """Import the module. Raises AppError with the reason and a hint."""
     if not name or name.endswith(".py") or "/" in name:
         hint = name.removesuffix(".py").strip("./").replace("/", ".") or "myapp"
         raise AppError(f"{target}: name a module, not a file: write {hint}:app")
@@ -104,6 +112,7 @@ def _import(name: str, target: str) -> ModuleType:
 
 
 def _find_callable(module: ModuleType, expression: str, target: str) -> Any:
+    """Return the object that the expression names in the module. Raises AppError."""
     path = expression.partition("(")[0]
     if not path:
         for name in DEFAULT_NAMES:
@@ -125,7 +134,7 @@ def _find_callable(module: ModuleType, expression: str, target: str) -> Any:
 
 
 def _call_arguments(expression: str, target: str) -> tuple[list[Any] | None, dict[str, Any]]:
-    """The literal arguments of ``make_app("x", debug=True)``; None when it is no call."""
+    """Return the literal arguments of ``make_app("x", debug=True)``; None when it is no call."""
     if "(" not in expression:
         return None, {}
     try:
@@ -141,6 +150,7 @@ def _call_arguments(expression: str, target: str) -> tuple[list[Any] | None, dic
 
 
 def _call_factory(factory: Any, arguments: list[Any], keywords: dict[str, Any], target: str) -> Any:
+    """Call the factory. Raises AppError with the app's traceback."""
     if not callable(factory):
         raise AppError(f"{target}: is a {type(factory).__name__}, which cannot be called")
     try:

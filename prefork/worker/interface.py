@@ -6,9 +6,14 @@ one required argument, or *listeners  socket    main(listener)
 one required argument called scope,
 or a class with an async __call__     ASGI 2    app(scope)(receive, send)
 
-What counts are the arguments of what is really called: functools.wraps makes ``inspect.signature``
-tell those of the inner function, which a decorator may have changed. Only a decorator that takes
-anything (``*args, **kwargs``) is looked through, and what is found behind it must be beyond doubt.
+Design
+------
+- **The interface is read off the object that a call runs, not off the one that it wraps.**
+  ``inspect.signature`` follows ``__wrapped__``, so an app that a decorator makes of a function of a
+  request would look like ``main(listener)``.
+- **Only a decorator that takes anything (``*args, **kwargs``) is looked through,** and then the
+  names of the arguments have to be unambiguous.
+- **Three callables of libraries that show nothing** are recognized by their code (KNOWN_WSGI).
 """
 
 import inspect
@@ -26,10 +31,10 @@ KNOWN_WSGI = {
     ("werkzeug.wrappers.request", "Request.application.<locals>.application"),
     ("wsgiref.validate", "validator.<locals>.lint_app"),
 }
-"""WSGI callables whose arguments do not tell: the module and the name of their code."""
+"""WSGI callables whose arguments do not tell: the module and the qualified name of their code."""
 
 MAX_DECORATORS = 50
-"""Decorators around an app."""
+"""Decorators that are looked through."""
 
 
 class Interface(StrEnum):
@@ -42,16 +47,19 @@ class Interface(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InterfaceChoice:
-    """The interface, and why it was chosen."""
+    """The interface of an app, and why it was chosen."""
 
     interface: Interface
     reason: str
     is_asgi2: bool = False
-    """An ASGI 2 app, to be called as ``app(scope)(receive, send)``; see ``as_single``."""
+    """An ASGI 2 app, called as ``app(scope)(receive, send)``; see ``adapt_asgi2``."""
 
 
 def detect_interface(app: Callable[..., Any], wanted: str) -> InterfaceChoice:
-    """``wanted`` is the option's word. Raises AppError when the callable fits nothing."""
+    """Return the interface of ``app``; ``wanted``: the value of ``--interface``.
+
+    Raises AppError when the callable fits no interface, or more than one.
+    """
     if wanted != "auto":
         version_2 = wanted == "asgi" and is_asgi2(app)
         return InterfaceChoice(
@@ -78,7 +86,7 @@ def detect_interface(app: Callable[..., Any], wanted: str) -> InterfaceChoice:
 
 
 def adapt_asgi2(app: Callable[..., Any]) -> Callable[..., Any]:
-    """An ASGI 2 app as one of ASGI 3 (asgi.readthedocs.io, "Legacy Applications")."""
+    """Wrap an ASGI 2 app as one of ASGI 3 (asgi.readthedocs.io, "Legacy Applications")."""
 
     async def single(scope: Any, receive: Any, send: Any) -> None:
         await app(scope)(receive, send)
@@ -87,14 +95,14 @@ def adapt_asgi2(app: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_async(app: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine, as far as that shows."""
+    """Whether a call of ``app`` gives a coroutine, as far as that can be seen."""
     shape = _CallableShape(app)
     inner = shape.innermost()
     return shape.is_async or (inner is not None and inner.is_async)
 
 
 def is_asgi2(app: Callable[..., Any]) -> bool:
-    """Whether it is an ASGI 2 app."""
+    """Whether ``app`` is an ASGI 2 app."""
     shape = _CallableShape(app)
     if shape.required != 1 or shape.takes_anything or shape.is_async:
         return False
@@ -104,7 +112,11 @@ def is_asgi2(app: Callable[..., Any]) -> bool:
 
 
 class _CallableShape:
-    """What can be seen of a callable from outside. Raises AppError when that is nothing."""
+    """The arguments of a callable, and how it is called. Raises AppError when they cannot be read.
+
+    ``required``: how many positional arguments it requires. ``takes_anything``: it is a decorator
+    that passes on all arguments. ``module``: where its code was defined.
+    """
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self.app = app
@@ -122,7 +134,7 @@ class _CallableShape:
         self.required = len(needed)
         self.has_star = inspect.Parameter.VAR_POSITIONAL in kinds
         self._inner = _unwrapped(called) or getattr(app, "__wrapped__", None)
-        # A star alone is main(*listeners), unless there is something behind it.
+        # A star alone is main(*listeners), unless the callable wraps another one.
         self.takes_anything = self.has_star and (
             inspect.Parameter.VAR_KEYWORD in kinds or callable(self._inner)
         )
@@ -135,7 +147,8 @@ class _CallableShape:
         self.is_known_wsgi = (self.module, getattr(code, "co_qualname", "")) in KNOWN_WSGI
 
     def innermost(self) -> "_CallableShape | None":
-        """The innermost callable, if this is a chain of decorators that take anything."""
+        """Return the callable behind a chain of decorators that take anything; None:
+        there is none."""
         shape: _CallableShape | None = self if self.takes_anything else None
         for _ in range(MAX_DECORATORS):
             if shape is None or not callable(shape._inner):
@@ -151,8 +164,11 @@ class _CallableShape:
 
 
 def _called_object(app: Callable[..., Any]) -> Callable[..., Any]:
-    """What a call of ``app`` runs. ``__call__`` is looked up in the type, where it may also be a
-    slot that holds another method for each instance."""
+    """Return the function or method that a call of ``app`` runs.
+
+    ``__call__`` is looked up in the type, as Python does. There it may also be a slot that holds
+    another method for each instance.
+    """
     kinds = (type, partial, FunctionType, MethodType, BuiltinFunctionType)
     if isinstance(app, kinds):
         return app
@@ -165,7 +181,8 @@ def _called_object(app: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _unwrapped(called: Any) -> Any:
-    """What functools.wraps says that it wraps, with what it is bound to; None: nothing."""
+    """Return the callable that functools.wraps says is wrapped, with its bound arguments; None:
+    none."""
     if isinstance(called, partial):
         inner = _unwrapped(_called_object(called.func))
         return None if inner is None else partial(inner, *called.args, **called.keywords)
@@ -176,8 +193,11 @@ def _unwrapped(called: Any) -> Any:
 
 
 def _is_unambiguous(outer: _CallableShape, inner: _CallableShape) -> bool:
-    """Whether a decorator that takes anything passes it on as it is. One that makes an app of a
-    function of a request has the same shape, so the names have to tell."""
+    """Whether the decorator ``outer``, which takes anything, passes it on to ``inner`` as it is.
+
+    A decorator that makes an app of a function of a request has the same shape, so the names of the
+    arguments have to tell.
+    """
     names = [name.lower() for name in inner.names]
     if inner.required == 2:
         return not outer.is_async and ("env" in names[0] or "start" in names[1])
@@ -187,7 +207,7 @@ def _is_unambiguous(outer: _CallableShape, inner: _CallableShape) -> bool:
 
 
 def _match_interface(shape: _CallableShape) -> InterfaceChoice | None:
-    """The interface that such arguments mean; None: there is none."""
+    """Return the interface with such arguments; None: there is none."""
     required, found = shape.required, str(shape)
     if required == 3 and (shape.is_async or shape.names[:3] == ["scope", "receive", "send"]):
         return InterfaceChoice(Interface.ASGI, found)
@@ -201,6 +221,7 @@ def _match_interface(shape: _CallableShape) -> InterfaceChoice | None:
 
 
 def _ambiguous_error(shape: _CallableShape, inner: _CallableShape | None) -> AppError:
+    """Make the error for a callable that takes anything and may change it."""
     innermost = f" before it calls a function with {inner}" if inner is not None else ""
     return AppError(
         "the app fits no interface for sure: what is called takes anything, and may change it"
@@ -209,6 +230,7 @@ def _ambiguous_error(shape: _CallableShape, inner: _CallableShape | None) -> App
 
 
 def _advice(required: int) -> str:
+    """Tell the operator what to do about an app that fits no interface."""
     says = "Say which it is with --interface"
     if required == 0:
         return f"{says}; or, if it makes the app, call it, as in myapp:create_app()"

@@ -1,8 +1,18 @@
-"""--slow-log: requests that take long, where they are meanwhile, and what blocks the event loop.
+"""``--slow-log``: requests that take long, where they are meanwhile, and what blocks the event
+loop.
 
-Whoever is slow is told when it ends. Who has no answer by then is told while it runs, once, with
-its stack: by the loop, or, while something blocks the loop, by the watchdog's thread. WSGI
-in the loop's thread always blocks it, so there only requests are told.
+A slow request is logged when it ends. If it has no answer by the limit, it is also logged while it
+runs, once, with its stack: by the loop, or, while something blocks the loop, by the watchdog's
+thread. WSGI in the loop's thread always blocks it, so there only requests are logged.
+
+Design
+------
+- **The slow log has a heartbeat of its own in the loop,** ten times as fine as its limit. The
+  watchdog's thread checks whether it comes. The loop reports requests that wait, the thread reports
+  the request that blocks the loop; the end is seen by wrapping the access log.
+- **A request whose answer has begun is logged only at its end:** a stream that goes on is as it
+  should be.
+- **Without the option none of it exists,** and requests pay nothing.
 """
 
 import logging
@@ -26,20 +36,25 @@ from prefork.worker.monitor.stack_report import (
 from prefork.worker.monitor.watchdog import Watchdog
 
 MIN_INTERVAL, MAX_INTERVAL = 0.01, 0.25
+"""Bounds of the seconds between two checks."""
 
 MAX_DETAILED = 5
-"""Requests that are shown with their places."""
+"""Requests that are logged with their stacks at a time."""
 
 LogAccess = Callable[[Exchange], None]
 
 
 def check_interval(slow: float | None) -> float | None:
-    """Seconds between two looks: what takes a tenth longer than allowed is seen while it does."""
+    """Return the seconds between two checks: a request that exceeds the limit by a tenth is seen.
+
+    None: there is no limit, and nothing is checked.
+    """
     return None if slow is None else min(max(slow / 10, MIN_INTERVAL), MAX_INTERVAL)
 
 
 class SlowLog:
-    """One per worker; the service calls ``over`` at the end of each request."""
+    """The slow log of one worker. The service calls ``log_request_end`` at the end of
+    each request."""
 
     def __init__(
         self,
@@ -50,7 +65,9 @@ class SlowLog:
         log: logging.Logger,
         log_access: LogAccess | None,
     ) -> None:
-        """``blocks``: the app is called in the loop's thread, and may well block it."""
+        """``slow``: the limit in seconds. ``app_in_loop``: the app is called in the loop's thread
+        and may block it. ``log_access``: called at the end of each request; None: there is no
+        access log."""
         self._slow = slow
         self._app_in_loop = app_in_loop
         self._interval = check_interval(slow) or MAX_INTERVAL
@@ -61,14 +78,14 @@ class SlowLog:
         self._last_beat_at = self._reported_beat_at = monotonic()
 
     def start(self, server: ServerState) -> None:
-        """From now on look, here and there."""
+        """Check from now on: in the loop, and in the watchdog's thread."""
         self._server = server
         self._last_beat_at = monotonic()
         self._beat()
         self._watchdog.check = self.check_loop
 
     def log_request_end(self, exchange: Exchange) -> None:
-        """A request was answered, or left by its client."""
+        """Log a request that exceeded the limit, then call ``log_access``."""
         started = exchange.started_at
         if started and (duration := monotonic() - started) > self._slow:
             end = f"answered {exchange.status}" if exchange.status else "left by its client"
@@ -79,9 +96,10 @@ class SlowLog:
         if self._log_access is not None:
             self._log_access(exchange)
 
-    # In the loop.
+    # These run in the loop.
 
     def _beat(self) -> None:
+        """Log if the loop was blocked since the last beat, and requests that exceed the limit."""
         now = monotonic()
         delay = now - self._last_beat_at - self._interval
         if delay > self._slow and not self._app_in_loop:
@@ -94,7 +112,7 @@ class SlowLog:
             self._report_slow(slow)
 
     def _find_unanswered(self) -> list[Exchange]:
-        """Which nobody has told yet."""
+        """Return the requests without an answer that were not logged yet."""
         current = [connection.current for connection in self._server.active_connections]
         return [
             e
@@ -103,7 +121,10 @@ class SlowLog:
         ]
 
     def _report_slow(self, slow: list[Exchange]) -> None:
-        """Of some, with their places; to show thousands would only add to the trouble."""
+        """Log some of them with their stacks, and the number of the others.
+
+        To show thousands would only add to the load.
+        """
         requests = find_running_requests(sys._current_frames())
         for exchange in slow[:MAX_DETAILED]:
             self._report(requests.get(exchange) or inspect_waiting_request(exchange))
@@ -115,6 +136,7 @@ class SlowLog:
             )
 
     def _report(self, request: RequestStacks) -> None:
+        """Log a request without an answer, with its stacks."""
         exchange = request.exchange
         exchange.is_logged_slow = True
         text = (
@@ -126,10 +148,11 @@ class SlowLog:
         else:
             self._log.warning("%s, it is at\n%s", text, format_stacks(request.stacks))
 
-    # In the watchdog's thread.
+    # This runs in the watchdog's thread.
 
     def check_loop(self) -> None:
-        """See whether the loop still turns, and who holds it up."""
+        """Log if the loop is blocked at this moment, with the request or the stack
+        that blocks it."""
         last_beat_at, delay = self._last_beat_at, monotonic() - self._last_beat_at
         if delay <= self._slow + self._interval or last_beat_at == self._reported_beat_at:
             return

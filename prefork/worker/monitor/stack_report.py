@@ -1,7 +1,15 @@
-"""Who is at what: which request runs in which thread, where it is, and how that is told.
+"""Find out which request runs in which thread and where it waits, and format that for the log.
 
-Nothing is noted while requests run. All of it is read off the stacks when somebody asks, so a
+Nothing is recorded while requests run. All of it is read off the stacks when a report is made, so a
 request pays nothing for it.
+
+Design
+------
+- **The request of a thread is read off its stack:** our own frame below the app's has the call as
+  ``self``. Such a frame is recognized by the name of its function, see ``_CALL_FUNCTIONS``.
+- **A waiting ASGI call is followed from its task.** The chain of its coroutines leads to where it
+  waits, and on to other tasks by the variables of the frames of asyncio and of task groups, and to
+  anyio's threads. Most frameworks run the app behind at least one of these.
 """
 
 import asyncio
@@ -22,20 +30,21 @@ from prefork.worker.asgi.asgi_call import AsgiCall
 from prefork.worker.wsgi.wsgi_app import WsgiCall
 
 Frames = list[FrameType]
-"""Outermost first."""
+"""A stack, outermost frame first."""
 
 MAX_FRAMES = 100
-"""Of one stack."""
+"""Frames of one stack that are followed and shown."""
 
 MAX_TASKS = 5
-"""That one request waits for."""
+"""Tasks of one waiting request that are shown."""
 
 _WORKER_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _PACKAGE_FOLDER = os.path.dirname(_WORKER_FOLDER.rstrip(os.sep)) + os.sep
 _ASYNCIO_FOLDER = os.path.dirname(asyncio.__file__) + os.sep
 _INFRASTRUCTURE = (_PACKAGE_FOLDER, threading.__file__, _ASYNCIO_FOLDER)
 _CALL_FUNCTIONS = frozenset({"run", "_run", "_continue_response"})
-"""Our functions within which a request's part of a stack begins."""
+"""Our functions that call into the app: WsgiCall and AsgiCall ``run``, ThreadedWsgiCall ``_run``,
+and WsgiCall ``_continue_response``, which pulls the app's iterable."""
 
 _NOT_APP_CODE = (
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -46,23 +55,27 @@ _NOT_APP_CODE = (
 
 @dataclass(frozen=True, slots=True)
 class RequestStacks:
-    """A request that the app has. ``thread``: which runs it at this moment; None: it waits."""
+    """A request that the app has, and where it is.
+
+    ``thread``: the thread that runs it at this moment; None: it waits.
+    """
 
     exchange: Exchange
     thread: int | None = None
     stacks: list[Frames] = field(default_factory=list)
-    """Of the request, without our own frames, and of tasks and threads that it waits for; none of
-    them empty."""
+    """The stack of the request without our own frames, then those of tasks and threads that it
+    waits for. None of them is empty."""
 
 
 def find_running_requests(threads: Mapping[int, FrameType]) -> dict[Exchange, RequestStacks]:
-    """The requests that are being run, by the innermost frames of all threads."""
+    """Return the requests that threads run at this moment; ``threads``: the innermost frame of
+    each."""
     found = (find_request_in_thread(thread, innermost) for thread, innermost in threads.items())
     return {request.exchange: request for request in found if request is not None}
 
 
 def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks | None:
-    """The request that is run by this thread."""
+    """Return the request that this thread runs; None: it runs none."""
     frames: Frames = []
     frame: FrameType | None = innermost
     while frame is not None:
@@ -77,13 +90,13 @@ def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks |
 
 
 def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
-    """A request that no thread runs: where its task waits, if it has one."""
+    """Return where a request waits that no thread runs. Without a task there are no stacks."""
     call = exchange.handler_state
     if not isinstance(call, AsgiCall) or call.task is None:
         return RequestStacks(exchange)
     stacks: list[Frames] = []
     tasks: list[asyncio.Task[Any]] = [call.task]
-    for task in tasks:  # which grows meanwhile
+    for task in tasks:  # the list grows meanwhile
         stacks.append(frames := list(_walk_awaits(task.get_coro())))
         stacks += _find_awaited_threads(frames)
         for each in _find_awaited_tasks(task, frames):
@@ -93,7 +106,8 @@ def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
 
 
 def _walk_awaits(awaited: object) -> Iterator[FrameType]:
-    """From a coroutine to the innermost frame that it waits in, as far as Python shows it."""
+    """Yield the frames from a coroutine to the innermost one that it awaits, as far as Python shows
+    it."""
     for _ in range(MAX_FRAMES):
         for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
             frame = getattr(awaited, f"{kind}_frame", None)
@@ -106,9 +120,12 @@ def _walk_awaits(awaited: object) -> Iterator[FrameType]:
 
 
 def _find_awaited_tasks(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["asyncio.Task[Any]"]:
-    """Tasks that this one waits for: asyncio links only some of them, so look at its variables,
-    too: wait_for has one there, a task group has its children. By their types, not by isinstance,
-    which asks proxies for their class, and some raise."""
+    """Yield the tasks that this one waits for.
+
+    asyncio links only some of them. So the variables of its frames are searched, too: wait_for has
+    the task in one, a task group has its children. Types are compared instead of using isinstance,
+    which asks a proxy for its class, and some proxies raise.
+    """
     found: list[Any] = [getattr(task, "_fut_waiter", None)]
     for frame in frames:
         for value in list(frame.f_locals.values()):
@@ -116,7 +133,7 @@ def _find_awaited_tasks(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["
                 found += list(getattr(value, "_tasks", ()))
             elif frame.f_code.co_filename.startswith(_ASYNCIO_FOLDER):
                 found += list(value) if type(value) in (set, list) else [value]
-    for each in found:  # which grows meanwhile
+    for each in found:  # the list grows meanwhile
         if issubclass(type(each), asyncio.Task):
             if not each.done():
                 yield each
@@ -125,7 +142,10 @@ def _find_awaited_tasks(task: "asyncio.Task[Any]", frames: Frames) -> Iterator["
 
 
 def _find_awaited_threads(frames: Frames) -> Iterator[Frames]:
-    """anyio's threads that it waits for, which run the plain functions of async frameworks."""
+    """Yield the stacks of anyio's threads that the frames wait for.
+
+    They run the plain functions of async frameworks.
+    """
     for frame in frames:
         if "anyio" in frame.f_code.co_filename:
             for value in list(frame.f_locals.values()):
@@ -136,7 +156,7 @@ def _find_awaited_threads(frames: Frames) -> Iterator[Frames]:
 
 
 def describe(exchange: Exchange) -> str:
-    """``GET /slow from 127.0.0.1:4711``"""
+    """Return a request for the log, as in ``GET /slow from 127.0.0.1:4711``."""
     kind = "WebSocket: " if exchange.trailing_data is not None else ""
     client = exchange.client
     sender = f"{client[0]}:{client[1]}" if client is not None else "a unix socket"
@@ -144,12 +164,16 @@ def describe(exchange: Exchange) -> str:
 
 
 def call_duration(exchange: Exchange) -> float:
-    """Seconds since the app got it; up to a tick too many, unless requests are timed."""
+    """Return the seconds since the app got the request; up to a tick too many, unless requests are
+    timed."""
     return max(0.0, monotonic() - (exchange.started_at or exchange.app_called_at))
 
 
 def format_app_frame(stacks: list[Frames]) -> str:
-    """``app.py:7 in slow``: the innermost place in code of the app's own, if there is any."""
+    """Return the innermost place in the app's own code, as in ``app.py:7 in slow``.
+
+    Without a frame of the app's it is the innermost of all.
+    """
     all_frames = [frame for frames in stacks for frame in frames]
     own = (f for f in reversed(all_frames) if not f.f_code.co_filename.startswith(_NOT_APP_CODE))
     frame = next(own, None) or all_frames[-1]
@@ -157,7 +181,8 @@ def format_app_frame(stacks: list[Frames]) -> str:
 
 
 def extract_app_stack(innermost: FrameType) -> Frames:
-    """A thread's stack, without what is below the app: our boot, our loop, the thread's start."""
+    """Return a thread's stack without the frames below the app: our boot, our loop, the thread's
+    start."""
     frames = [frame for frame, _ in traceback.walk_stack(innermost)][::-1]
     boot = (n for n, f in enumerate(frames) if f.f_code.co_filename == _WORKER_FOLDER + "boot.py")
     own = dropwhile(_is_infrastructure, frames[next(boot, 0) :])
@@ -165,11 +190,13 @@ def extract_app_stack(innermost: FrameType) -> Frames:
 
 
 def _is_infrastructure(frame: FrameType) -> bool:
+    """Whether the frame belongs to prefork, threading or asyncio."""
     return frame.f_code.co_filename.startswith(_INFRASTRUCTURE)
 
 
 def format_stacks(stacks: list[Frames]) -> str:
-    """The stacks as in a traceback, below a line that announces them."""
+    """Return the stacks as in a traceback, with a line between one and the next that
+    it waits for."""
     texts = []
     for frames in stacks:
         lines = traceback.StackSummary.extract(

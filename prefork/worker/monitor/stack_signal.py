@@ -3,4 +3,5 @@
 import signal
 
 DUMP_SIGNAL = signal.SIGUSR2
-"""Writes the stacks of all threads to stderr, even while the interpreter is stuck."""
+"""Makes faulthandler write the stacks of all threads to stderr, even while the interpreter is
+stuck."""

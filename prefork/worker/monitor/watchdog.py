@@ -1,17 +1,24 @@
-"""A thread that tells what the worker is at when the worker itself cannot.
+"""A thread that reports what the worker is doing when the worker itself cannot.
 
-It sleeps until the master asks on a pipe, when the deadline has passed: so it hears that also while
-the main thread is deep in a database driver, and no system call of the app is interrupted. (A
-real-time signal that all other threads block would do as well, but programs that the app starts
-inherit what is blocked.) It writes the requests, then the stacks of all threads, and says so on
-the ready pipe. Only code that keeps the interpreter to itself silences it; then the master sends
-DUMP_SIGNAL, and faulthandler's own handler writes the bare stacks.
+The thread sleeps until the master asks on a pipe, when the worker's deadline has passed. It writes
+the requests to the log, then the stacks of all threads, and says so on the ready pipe. Only code
+that keeps the interpreter to itself (a regular expression, a C extension) silences it. Then the
+master sends DUMP_SIGNAL, and faulthandler's own handler writes the bare stacks. With ``--slow-log``
+the thread also checks the loop at an interval (slow_log.py).
 
-Started before the app is imported, and not by ``threading``: nothing that an app patches or counts
-touches it. With --slow-log it also looks around by itself (slow_log.py). While the app forks there
-is
-no such thread: Python 3.12 warns of a fork in a process with threads, and what a thread has locked
-at that moment stays locked in the child.
+Design
+------
+- **A thread, not a signal handler.** A handler in Python runs when the main thread comes back to
+  the interpreter, and one that waits in a database driver does not. The thread costs 50 KB and
+  nothing per request, interrupts no system call, and can take locks and read sources.
+- **A pipe, not a real-time signal** that all other threads block: programs that the app starts
+  inherit which signals are blocked.
+- **Started before the app is imported, and not by ``threading``:** no patched module touches it,
+  and no app counts it.
+- **A hung worker is killed when it has reported, not after a fixed time.** A long report is whole,
+  a short one costs no wait. Its slot was given to a new worker before.
+- **The thread is ended before a fork and started again after it** (0.1 ms). Python 3.12 warns of a
+  fork in a process with threads, and a lock that a thread holds stays locked in the child.
 """
 
 import logging
@@ -40,14 +47,17 @@ from prefork.worker.monitor.stack_report import (
 )
 
 MAX_REPORTED = 20
-"""Requests."""
+"""Requests that a report names."""
 
 STOP_TIMEOUT = 1.0
 """Seconds that a fork waits for the end of the thread, which may be in the middle of a report."""
 
 
 class Watchdog:
-    """Made in the main thread. ``service`` and ``look`` are set once there is something to see."""
+    """The watchdog of one worker. Must be made in the main thread.
+
+    ``service`` is set when the worker serves HTTP. ``check`` is called at each interval.
+    """
 
     service: ServerState | None = None
 
@@ -59,8 +69,9 @@ class Watchdog:
         interval: float | None,
         request_fd: int,
     ) -> None:
-        """``tell`` the master what the worker was at; ``period``: seconds between two looks;
-        ``ask_fd``: readable when the master asks."""
+        """``report_to_master``: called with one line when a report is written. ``interval``:
+        seconds between two calls of ``check``; None: no checks. ``request_fd``: readable when the
+        master asks for a report."""
         self._worker_name = f"worker {info.slot}"
         self._log = log
         self._report_to_master = report_to_master
@@ -75,8 +86,11 @@ class Watchdog:
         self._end_reader, self._end_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def start(self) -> None:
-        """Start the thread, and wait until it sleeps: faulthandler reads the stacks of threads that
-        run on meanwhile, and one that has just begun may make it crash. Raises MachineError."""
+        """Start the thread and wait until it sleeps. Raises MachineError.
+
+        The wait is for faulthandler: it reads the stacks of threads that run on meanwhile, and one
+        that has just begun may make it crash.
+        """
         is_polling = allocate_lock()
         is_polling.acquire()
         self._running_lock.acquire()
@@ -88,20 +102,22 @@ class Watchdog:
         is_polling.acquire()
 
     def pause(self) -> None:
-        """Before a fork: end the thread. Pauses add up, as several threads may fork at a time."""
+        """End the thread before a fork. Pauses add up, because several threads may
+        fork at a time."""
         self._pause_count += 1
         if self._pause_count > 1 or not self._running_lock.locked():
             return
         os.write(self._end_writer, b".")
         if self._running_lock.acquire(timeout=STOP_TIMEOUT):
             self._running_lock.release()
-            # Its last instructions are outside of the interpreter.
+            # The thread's last instructions run after it has released the lock; only the kernel
+            # knows that it has ended.
             until = monotonic() + STOP_TIMEOUT
             while os.path.exists(f"/proc/self/task/{self._native_id}") and monotonic() < until:
                 os.sched_yield()
 
     def resume(self) -> None:
-        """After a fork, in the worker."""
+        """Start the thread again after a fork, in the worker."""
         self._pause_count -= 1
         if self._pause_count == 0 and not self._running_lock.locked():
             self._read_pipe(self._end_reader)
@@ -113,16 +129,18 @@ class Watchdog:
                 )
 
     def descriptors(self) -> tuple[int, ...]:
-        """Those that a process which the app forks must not keep."""
+        """Return the descriptors that a process which the app forks must not keep."""
         return self._request_fd, self._end_reader, self._end_writer
 
     def stop_checks(self) -> None:
-        """There is nothing to look at any more."""
+        """Call nothing at the intervals any more."""
         self.check = lambda: None
 
     def _run(self, on_ready: Callable[[], None]) -> None:
+        """Run the thread until a pause."""
         try:
-            # What comes for the process is for another thread; the app starts nothing here.
+            # All signals are blocked, so the kernel delivers them to another thread. The app
+            # starts no program here, which would inherit that.
             signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
             self._native_id = get_native_id()
             self._poll_pipes(on_ready)
@@ -130,6 +148,7 @@ class Watchdog:
             self._running_lock.release()
 
     def _poll_pipes(self, on_ready: Callable[[], None]) -> None:
+        """Wait for requests and for a pause; check at each interval."""
         poller = poll()
         for fd in (self._request_fd, self._end_reader):
             poller.register(fd, POLLIN)
@@ -151,13 +170,14 @@ class Watchdog:
 
     @staticmethod
     def _read_pipe(fd: int) -> bytes:
-        """The bytes in the pipe; none at its end."""
+        """Return the bytes in the pipe; none at its end."""
         try:
             return os.read(fd, 4096)
         except BlockingIOError:
             return b""
 
     def _write_report(self) -> None:
+        """Log the requests and all stacks, and send the first line to the master."""
         threads = sys._current_frames()
         del threads[get_ident()]
         requests = self._collect_requests(threads)
@@ -184,22 +204,23 @@ class Watchdog:
         self._report_to_master(summary)
 
     def _collect_requests(self, threads: Mapping[int, FrameType]) -> list[RequestStacks]:
-        """All requests without an answer, and those that are being run; the culprit first."""
+        """Return the requests without an answer and those that threads run; the most suspicious
+        first."""
         requests = find_running_requests(threads)
         for connection in list(self.service.connections) if self.service is not None else ():
             exchange = connection.current
             if exchange is not None and exchange not in requests and not exchange.status:
                 requests[exchange] = inspect_waiting_request(exchange)
 
-        def suspicion(request: RequestStacks) -> tuple[bool, bool, float]:
+        def order(request: RequestStacks) -> tuple[bool, bool, float]:
             blocks = request.thread == self.main
             return not blocks, not request.exchange.is_overdue, -call_duration(request.exchange)
 
-        return sorted(requests.values(), key=suspicion)
+        return sorted(requests.values(), key=order)
 
 
 def _describe_request(request: RequestStacks) -> str:
-    """One request: what, whose, since when, and where it is now."""
+    """Return one request in a line: method, target, client, age, and where it is now."""
     exchange = request.exchange
     text = f"{describe(exchange)} for {call_duration(exchange):.1f}s"
     if request.stacks:
