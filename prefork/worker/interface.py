@@ -222,10 +222,10 @@ def _match_interface(shape: _CallableShape) -> InterfaceChoice | None:
 
 def _ambiguous_error(shape: _CallableShape, inner: _CallableShape | None) -> AppError:
     """Make the error for a callable that takes anything and may change it."""
-    innermost = f" before it calls a function with {inner}" if inner is not None else ""
+    wrapped = f" before it calls a function with {inner}" if inner is not None else ""
     return AppError(
-        "the app fits no interface for sure: what is called takes anything, and may change it"
-        f"{innermost}. {_advice(shape.required)}"
+        "the app's interface is ambiguous: its decorator takes any arguments, and may change them"
+        f"{wrapped}. {_advice(shape.required)}"
     )
 
 
