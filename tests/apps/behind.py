@@ -1,4 +1,4 @@
-"""Tells what it knows of the client and of itself, in the same words for both interfaces."""
+"""Answers with the client and the server as the app sees them, alike for both interfaces."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """By environ."""
+    """WSGI: the facts of environ."""
     fields = {
         key[5:].lower().replace("_", "-"): value
         for key, value in environ.items()
@@ -32,7 +32,7 @@ async def asgi(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """By scope. A WebSocket is refused with the same account."""
+    """ASGI: the facts of scope. A WebSocket is refused with the same account."""
     if scope["type"] == "lifespan":
         raise NotImplementedError
     host, port = scope["client"] or ("", "")

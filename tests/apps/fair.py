@@ -1,4 +1,4 @@
-"""Who answers, and after how long: each interface tells its pid, after ``/SECONDS``."""
+"""Each interface answers ``/SECONDS`` with its pid, after so many seconds."""
 
 import asyncio
 import os
@@ -12,14 +12,14 @@ def _seconds(path: str) -> float:
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Blocks."""
+    """WSGI: blocks."""
     time.sleep(_seconds(environ["PATH_INFO"]))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"%d" % os.getpid()]
 
 
 async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Waits without blocking."""
+    """ASGI: waits without blocking."""
     if scope["type"] != "http":
         return
     await asyncio.sleep(_seconds(scope["path"]))
@@ -28,7 +28,7 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def main(listener: Any) -> None:
-    """One connection after the other."""
+    """``main``: serves one connection after the other."""
     while True:
         connection, _ = listener.accept()
         with connection:

@@ -1,6 +1,6 @@
 """``main`` in event loops, in each way that apps accept by.
 
-All tell their pid, after ``/SECONDS``.
+All answer ``/SECONDS`` with their pid, after so many seconds.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class _Protocol(asyncio.Protocol):
-    """As servers of frameworks are written."""
+    """A protocol as the servers of frameworks have it."""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

@@ -40,12 +40,12 @@ def wsgi(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def passed_on(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """As a middleware does."""
+    """Iterate over the wrapper, as a middleware does."""
     yield from pieces
 
 
 class NoFile:
-    """Has ``read`` and nothing else."""
+    """An object with ``read`` and nothing else."""
 
     def __init__(self, path: Path) -> None:
         self._pieces = iter([path.read_bytes(), b""])
@@ -55,7 +55,7 @@ class NoFile:
 
 
 def temporary(path: Path) -> Any:
-    """Written a moment ago, and still in Python's buffer."""
+    """A file that was written a moment ago, with bytes in Python's buffer."""
     file = tempfile.NamedTemporaryFile()  # noqa: SIM115
     file.write(path.read_bytes())
     file.seek(0)
@@ -63,7 +63,7 @@ def temporary(path: Path) -> Any:
 
 
 def pipe(path: Path) -> Any:
-    """Has a descriptor, but no size and no position."""
+    """A file with a descriptor, but without size and position."""
     reader, writer = os.pipe()
     os.write(writer, path.read_bytes())
     os.close(writer)
@@ -88,7 +88,7 @@ async def asgi(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """The same, as far as it goes."""
+    """The ways that ASGI has."""
     if scope["type"] != "http":
         raise NotImplementedError
     _, how, name = scope["path"].split("/", 2)

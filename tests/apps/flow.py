@@ -1,7 +1,7 @@
 """Bodies of any size, both ways, and how far the app has come.
 
-``/produce/BYTES`` and ``/consume``; ``/progress`` tells how many bytes the app has handed over or
-has read since the request began.
+``/produce/BYTES`` sends, ``/consume`` reads. ``/progress`` answers with the bytes that the app has
+sent or read since the request began.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ async def asgi(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """The same. ``/linger`` consumes, but slowly until somebody asks for ``/hurry``."""
+    """The same in ASGI. ``/linger`` consumes, but slowly until a request for ``/hurry`` comes."""
     global progress  # noqa: PLW0603
     if scope["type"] != "http":
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """An app behind gevent or eventlet, which replace modules of the standard library at its import.
 
-The environment says which library, and with ASGI and ``main`` the same is served.
+The variable GREEN names the library. WSGI, ASGI and ``main`` serve the same paths.
 """
 
 import os
@@ -24,7 +24,7 @@ import time  # noqa: E402
 
 
 def _sleep():
-    """In two green threads at a time."""
+    """Sleep in two green threads at a time."""
     began = time.monotonic()
     threads = [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range(2)]
     for thread in threads:
@@ -35,7 +35,7 @@ def _sleep():
 
 
 def _talk():
-    """To itself, by sockets that yield to each other."""
+    """Talk to itself by sockets, in two green threads."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer():

@@ -1,4 +1,4 @@
-"""Apps that leave something behind wherever they can, and tell whether they found any of it."""
+"""Apps that mark every object they are given, and answer whether it was marked before."""
 
 import asyncio
 import json
@@ -14,10 +14,10 @@ last: ContextVar[str] = ContextVar("last", default="nothing")
 
 MARK = "spoilt"
 SHARED = ("wsgi.errors", "wsgi.file_wrapper")
-"""A stream of the process and a class, which PEP 3333 leaves no other way."""
+"""A stream of the process and a class: PEP 3333 lets all requests share them."""
 
 closed: list[str] = []
-"""What close() of a file found when it put the variable back."""
+"""The results of close() of a file, which resets the variable."""
 
 
 def spoil(thing: Any) -> bool:

@@ -1,4 +1,4 @@
-"""ASGI apps that differ in how they live: each notes what happens to it in the file $RECORD."""
+"""ASGI apps with different lifespans. Each appends its events to the file $RECORD."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ Send = Callable[[Event], Awaitable[None]]
 
 
 def note(text: str) -> None:
-    """One line for the test."""
+    """Append one line to the record."""
     with open(os.environ["RECORD"], "a") as file:
         file.write(text + "\n")
 
@@ -28,7 +28,7 @@ async def reply(send: Send, body: bytes) -> None:
 
 
 async def app(scope: Event, receive: Receive, send: Send) -> None:
-    """Starts up with state, shuts down, and goes on after a response if asked to."""
+    """Starts up with state and shuts down. ``/background`` goes on after its response."""
     if scope["type"] == "lifespan":
         assert (await receive())["type"] == "lifespan.startup"
         scope["state"]["made at startup"] = {"shared": 0}
@@ -50,7 +50,7 @@ async def app(scope: Event, receive: Receive, send: Send) -> None:
 
 
 async def slow(scope: Event, receive: Receive, send: Send) -> None:
-    """Starts up when the test says so."""
+    """Starts up when the test lets it."""
     if scope["type"] == "lifespan":
         await receive()
         note("starting")
@@ -89,14 +89,14 @@ async def talks_nonsense(scope: Event, receive: Receive, send: Send) -> None:
 
 
 async def refuses(scope: Event, receive: Receive, send: Send) -> None:
-    """Does not speak lifespan, and says so as Django does."""
+    """Does not support lifespan, and raises, as Django does."""
     if scope["type"] != "http":
         raise ValueError(f"can only handle http, not {scope['type']}")
     await reply(send, str("state" in scope).encode())
 
 
 async def ignores(scope: Event, receive: Receive, send: Send) -> None:
-    """Does not speak lifespan, and does not notice."""
+    """Does not support lifespan, and returns from it at once."""
     if scope["type"] == "http":
         await reply(send, b"ignored")
 

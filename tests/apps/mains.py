@@ -53,7 +53,7 @@ async def talk_async(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 def plain(listener: socket.socket) -> None:
-    """Knows nothing of prefork; SystemExit out of accept ends it."""
+    """Does not use prefork; SystemExit out of accept ends it."""
     try:
         while True:
             talk(listener.accept()[0])
@@ -63,7 +63,7 @@ def plain(listener: socket.socket) -> None:
 
 
 def plain_flag(listener: socket.socket) -> None:
-    """Looks at the flag between two connections."""
+    """Checks the stop flag between two connections."""
     listener.settimeout(0.02)
     while not prefork.stopping():
         try:
@@ -75,7 +75,7 @@ def plain_flag(listener: socket.socket) -> None:
 
 
 def plain_select(listener: socket.socket) -> None:
-    """Selects on the listener and on the wish."""
+    """Selects on the listener and on the stop flag."""
     listener.setblocking(False)
     while True:
         ready, _, _ = select.select([listener, prefork.stopping()], [], [])
@@ -113,14 +113,14 @@ def plain_wait(listener: socket.socket) -> None:
 
 
 async def async_await(listener: socket.socket) -> None:
-    """Streams, and awaits the wish."""
+    """Serves streams, and awaits the stop flag."""
     server = await asyncio.start_server(talk_async, sock=listener)
     await prefork.stopping()
     server.close()
 
 
 async def async_forever(listener: socket.socket) -> None:
-    """Knows nothing of prefork; it is cancelled, its connections are not."""
+    """Does not use prefork; it is cancelled, its connections are not."""
     server = await asyncio.start_server(talk_async, sock=listener)
     async with server:
         await server.serve_forever()
@@ -150,7 +150,7 @@ def own_uvloop(listener: socket.socket) -> None:
 
 
 def own_accept(listener: socket.socket) -> None:
-    """A plain main whose loop accepts, and which looks at the wish."""
+    """A plain main whose loop accepts, and which checks the stop flag."""
 
     async def until_asked() -> None:
         accepting = asyncio.create_task(async_accept(listener))
@@ -173,7 +173,7 @@ def two(first: socket.socket, *others: socket.socket) -> None:
 
 
 def manual(listener: socket.socket) -> None:
-    """Is ready when the test says so."""
+    """Is ready when the test lets it."""
     print("main begins", file=open("begun", "w"))  # noqa: SIM115
     while not os.path.exists("go"):
         prefork.stopping().wait(0.005)

@@ -27,7 +27,7 @@ def what_was_closed(environ: Environ, start: Start) -> Any:
 
 
 class Closing:
-    """An iterable that tells when it is closed."""
+    """An iterable that records when it is closed."""
 
     def __init__(self, name: str, pieces: Iterable[Any]) -> None:
         self._name = name

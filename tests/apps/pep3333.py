@@ -19,7 +19,7 @@ def app(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def _valid(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Whatever the validator allows, chosen by the path."""
+    """Responses that the validator of the standard library allows, chosen by the path."""
     body = b""
     while piece := environ["wsgi.input"].read(1000):
         body += piece
@@ -42,7 +42,7 @@ valid = validator(_valid)
 
 
 class Closing:
-    """An iterable that tells when it is closed."""
+    """An iterable that records when it is closed."""
 
     def __init__(self, name: str, pieces: Iterable[bytes]) -> None:
         self._name = name
@@ -93,7 +93,7 @@ def writes_then_yields(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def generator(environ: Environ, start: Start) -> Iterator[bytes]:
-    """Nothing of it runs before the first piece is asked for."""
+    """A generator: no code of it runs before the first piece is pulled."""
     start("202 Accepted", [("X-Lazy", "yes")])
     yield b"one "
     yield b"two"
@@ -161,7 +161,7 @@ def closing_endless(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def replaced_after_a_bad_write(environ: Environ, start: Start) -> Iterable[bytes]:
-    """What cannot be sent is no reason to send nothing."""
+    """Replaces a response that could not begin."""
     bad = ("X-Bad", "line\nend") if environ["QUERY_STRING"] else ("Content-Length", "3")
     try:
         start("200 OK", [bad])(b"never")
@@ -171,7 +171,7 @@ def replaced_after_a_bad_write(environ: Environ, start: Start) -> Iterable[bytes
 
 
 def replaced_too_late(environ: Environ, start: Start) -> Iterable[bytes]:
-    """Bytes are out, so the error is raised again: PEP 3333's own way to give up."""
+    """Replaces a response whose bytes were sent: start_response raises the error again."""
     start("200 OK", [("Content-Length", "10")])(b"five ")
     try:
         raise ValueError("too late")
@@ -181,7 +181,7 @@ def replaced_too_late(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def several(environ: Environ, start: Start) -> Iterable[bytes]:
-    """Pieces of a length that was told, as most frameworks return them."""
+    """Pieces with a Content-Length, as most frameworks return them."""
     start("200 OK", [("Content-Length", "7")])
     return Closing(environ["QUERY_STRING"], [b"one ", b"", b"two", b""])
 
@@ -204,7 +204,7 @@ def in_one_context(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def sets_a_context(environ: Environ, start: Start) -> Iterable[bytes]:
-    """And leaves it behind."""
+    """Sets the variable and does not reset it."""
     found = where.get("nowhere")
     where.set("left behind")
     start("200 OK", [])
@@ -223,7 +223,7 @@ def hints(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def bad_hints(environ: Environ, start: Start) -> Iterable[bytes]:
-    """Nobody may write headers of his own."""
+    """Early hints with a line end in a value."""
     try:
         environ["wsgi.early_hints"]([("Link", "</a>\r\nSet-Cookie: evil")])
     except Exception as error:
@@ -244,7 +244,7 @@ def reads(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def reads_nothing(environ: Environ, start: Start) -> Iterable[bytes]:
-    """Every way to read where nothing is."""
+    """Every way to read, without a body."""
     stream = environ["wsgi.input"]
     found = [stream.read(), stream.read(5), stream.readline(), stream.readline(5)]
     found += [*stream.readlines(), *stream.readlines(5), *stream]
@@ -261,7 +261,7 @@ def errors(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def describes(environ: Environ, start: Start) -> Iterable[bytes]:
-    """environ as JSON, and the types of what is no text."""
+    """environ as JSON, and the types of values that are no text."""
     text = {key: value for key, value in environ.items() if type(value) in (str, bool, tuple)}
     text["type"] = type(environ).__name__
     environ["HTTP_X_LEFT_BEHIND"] = "evil"

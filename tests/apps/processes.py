@@ -51,7 +51,7 @@ def _say_and_sleep(writer):
 
 
 def terminate_at_once():
-    """TERM comes while the child is being made: no code of ours has run in it."""
+    """TERM comes while the child is being made, before any code has run in it."""
     codes = set()
     for _ in range(20):
         process = FORK.Process(target=time.sleep, args=(3600,))
@@ -63,7 +63,7 @@ def terminate_at_once():
 
 
 def chained():
-    """With a handler of the app's that calls the one which was there before."""
+    """A child with a handler of the app that calls the one before it."""
     before = signal.getsignal(signal.SIGTERM)
 
     def handle(signum, frame):
@@ -116,7 +116,7 @@ def lingers():
 
 
 def state():
-    """What a child finds: its signals, and its descriptors by what they are."""
+    """The signals and the descriptors that a child finds."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         found = {"signals": _signals(), "files": _files(), "stop": bool(_stop_in_child())}
@@ -154,7 +154,7 @@ PYTHON = "import subprocess; subprocess.run(['sh', '-c', \"" + SHOW + '"], check
 
 
 def subprocesses():
-    """What programs are told about their signals, by how they are started."""
+    """The signals that programs find blocked or ignored, by the way they are started."""
     return json.dumps(
         {
             "shell": subprocess.check_output(["sh", "-c", SHOW], text=True),

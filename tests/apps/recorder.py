@@ -1,4 +1,4 @@
-"""Answers each request with an account of it, and remembers all that it was given whole.
+"""Answers each request with an account of it, and records all complete requests.
 
 ``/seen`` tells what that was, and forgets it. The accounts of both interfaces look alike:
 a path as text, fields by their names in small letters, repeated ones joined.
@@ -21,7 +21,7 @@ def _answer(account: dict[str, Any]) -> bytes:
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Read all, tell all."""
+    """Read the whole request and describe it."""
     fields = {
         key[5:].lower().replace("_", "-"): value
         for key, value in environ.items()
@@ -49,7 +49,7 @@ async def asgi(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """Read all, tell all; a client that leaves before the end is not remembered."""
+    """Read the whole request and describe it; one whose client leaves early is not recorded."""
     if scope["type"] != "http":
         raise NotImplementedError
     data, more = b"", True

@@ -152,7 +152,7 @@ def asgi_view(request: Any) -> str:
 
 
 class AsgiSlots:
-    """As Sentry's middleware: what a call runs is in a slot."""
+    """As Sentry's middleware: ``__call__`` is a slot that holds a method."""
 
     __slots__ = ("__call__",)
 
@@ -255,7 +255,7 @@ def socket_decorated(listener: Any) -> None: ...
 
 
 def _anyhow(call: Callable[..., Any]) -> Callable[..., Any]:
-    """As werkzeug does it, for instance: what is called does not tell how."""
+    """A decorator as werkzeug has one: its arguments do not show the interface."""
 
     @functools.wraps(call)
     def wrapper(*arguments: Any) -> Any:
@@ -287,7 +287,7 @@ async def async_two_arguments(a: Any, b: Any) -> None: ...
 
 
 def anything(*arguments: Any, **keywords: Any) -> Any:
-    """What is left of any app by a decorator that forgets functools.wraps."""
+    """An app behind a decorator without functools.wraps."""
     return wsgi_function(*arguments, **keywords)
 
 

@@ -77,7 +77,7 @@ async def scope(socket: Socket, _argument: str) -> None:
 
 
 async def accepted(socket: Socket, _argument: str) -> None:
-    """Accept with what the query says: a literal of keyword arguments."""
+    """Accept with the arguments that the query names."""
     query = socket.scope["query_string"].decode()
     await socket.accept(**ACCEPTANCES[query])
     await socket.close()
@@ -142,13 +142,13 @@ async def closes(socket: Socket, argument: str) -> None:
 
 
 async def closes_plainly(socket: Socket, _argument: str) -> None:
-    """Close without a word."""
+    """Close without a code and a reason."""
     await socket.accept()
     await socket.close()
 
 
 async def wrong(socket: Socket, argument: str) -> None:
-    """What no app may do, by name."""
+    """Send an invalid event, chosen by name."""
     await socket.accept()
     await WRONGS[argument](socket)
 
@@ -204,7 +204,7 @@ async def listens_late(socket: Socket, argument: str) -> None:
 
 
 async def accepts_late(socket: Socket, argument: str) -> None:
-    """Accept when the gate opens; meanwhile another task waits for what comes."""
+    """Accept when the gate opens; meanwhile another task waits for an event."""
     assert (await socket.receive())["type"] == "websocket.connect"
     first: asyncio.Task[Event] = asyncio.ensure_future(socket.receive())  # type: ignore[arg-type]
     await gate(argument)
@@ -214,7 +214,7 @@ async def accepts_late(socket: Socket, argument: str) -> None:
 
 
 async def undecided(socket: Socket, _argument: str) -> None:
-    """Neither accept nor refuse, but wait for what comes, and accept only then."""
+    """Wait for an event before accepting."""
     assert (await socket.receive())["type"] == "websocket.connect"
     note(socket.scope, "begun")
     event = await socket.receive()
@@ -235,7 +235,7 @@ async def never(socket: Socket, argument: str) -> None:
 
 
 async def generation(socket: Socket, _argument: str) -> None:
-    """Who serves; then what comes until the end."""
+    """Send the generation of the worker; then receive until the end."""
     await socket.accept()
     await socket.send(os.environ["PREFORK_GENERATION"])
     while await socket.message() is not None:

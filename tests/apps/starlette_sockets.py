@@ -41,14 +41,14 @@ class Counter(WebSocketEndpoint):
 
 
 async def leavers(websocket: WebSocket) -> None:
-    """With what codes clients left the chat."""
+    """The codes with which clients left the chat."""
     await websocket.accept()
     await websocket.send_json(left)
     await websocket.close(code=4000, reason="that was all")
 
 
 async def iterates(websocket: WebSocket) -> None:
-    """No word about leaving: Starlette raises, nobody catches."""
+    """Does not catch the exception that Starlette raises when the client leaves."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text.upper())

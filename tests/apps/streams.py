@@ -1,4 +1,4 @@
-"""An ASGI app with streams that do not end by themselves. What happens is appended to $TOLD."""
+"""An ASGI app with streams that do not end by themselves. Events are appended to $TOLD."""
 
 import asyncio
 import os
@@ -42,12 +42,12 @@ async def lifespan(receive: Callable[..., Any], send: Callable[..., Any]) -> Non
 
 
 async def listens(receive: Callable[..., Any]) -> None:
-    """Ends well when it is told."""
+    """Ends its response after a disconnect."""
     tell((await receive())["type"])
 
 
 async def deaf(_receive: Callable[..., Any]) -> None:
-    """Never asks."""
+    """Never calls receive."""
     await asyncio.Event().wait()
 
 

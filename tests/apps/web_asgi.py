@@ -77,7 +77,7 @@ async def sized(web: Web, _argument: str) -> None:
 
 
 async def stream(web: Web, _argument: str) -> None:
-    """Pieces, and nobody knows how many."""
+    """Pieces of a body of unknown length."""
     await web.start((b"content-type", b"text/plain"))
     await web.send(b"one")
     await web.send(b"two")
@@ -115,7 +115,7 @@ async def close(web: Web, _argument: str) -> None:
 
 
 async def own(web: Web, _argument: str) -> None:
-    """Fields that the server would also write, or that are its own business."""
+    """Fields that the server writes itself."""
     await web.start(
         (b"Date", b"Thu, 01 Jan 1970 00:00:00 GMT"),
         (b"Server", b"mine"),
@@ -134,7 +134,7 @@ async def dump(web: Web, _argument: str) -> None:
 
 
 async def happened(web: Web, _argument: str) -> None:
-    """What happened so far."""
+    """The events so far."""
     await web.start((b"content-type", b"application/json"))
     await web.end(json.dumps(events).encode())
 
@@ -202,7 +202,7 @@ async def left(web: Web, argument: str) -> None:
         events.append(f"{event['type']} {argument}")
     try:
         await web.start()
-        await web.end(b"anybody there?")
+        await web.end(b"are you there?")
     except OSError:
         events.append(f"OSError {argument}")
 
@@ -233,7 +233,7 @@ async def reads_beside(web: Web, argument: str) -> None:
 
 
 async def scribble(web: Web, _argument: str) -> None:
-    """Whether somebody has written into the scope before; then write into it."""
+    """Answer whether the scope was changed before; then change it."""
     scribbled = "scribbled" in web.scope or any(k == b"scribbled" for k, _ in web.scope["headers"])
     scribbled = scribbled or "scribbled" in web.scope["extensions"]
     web.scope["scribbled"] = web.scope["extensions"]["scribbled"] = True
@@ -261,7 +261,7 @@ async def hints(web: Web, _argument: str) -> None:
 
 
 async def bad_hints(web: Web, argument: str) -> None:
-    """Nobody may write headers of his own."""
+    """Early hints with a line end in a value, or as text."""
     link = b"</a>\r\nSet-Cookie: evil" if argument == "bytes" else "</a>"
     await web.raw({"type": "http.response.early_hint", "links": [link]})
 
@@ -291,7 +291,7 @@ async def no_trailers(web: Web, argument: str) -> None:
 
 
 async def after_all(web: Web, argument: str) -> None:
-    """What comes behind the end is ignored."""
+    """Send events after the end of the response."""
     await web.start()
     await web.end(b"all")
     await web.start()

@@ -43,7 +43,7 @@ def sized(_environ: Environ, start_response: Start, _argument: str) -> Iterable[
 
 
 def stream(_environ: Environ, start_response: Start, _argument: str) -> Iterable[bytes]:
-    """Pieces, and nobody knows how many."""
+    """Pieces of a body of unknown length."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return iter([b"one", b"two", b"three"])
 
@@ -74,7 +74,7 @@ def close(_environ: Environ, start_response: Start, _argument: str) -> Iterable[
 
 
 def own(_environ: Environ, start_response: Start, _argument: str) -> Iterable[bytes]:
-    """Fields that the server would also write, or that are its own business."""
+    """Fields that the server writes itself."""
     fields = [
         ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"),
         ("Server", "mine"),
@@ -93,7 +93,7 @@ def dump(environ: Environ, start_response: Start, _argument: str) -> Iterable[by
 
 
 def scribble(environ: Environ, start_response: Start, _argument: str) -> Iterable[bytes]:
-    """Whether somebody has written into environ before; then write into it."""
+    """Answer whether environ was changed before; then change it."""
     scribbled = "scribbled" in environ
     environ["scribbled"] = True
     start_response("200 OK", [])
@@ -101,7 +101,7 @@ def scribble(environ: Environ, start_response: Start, _argument: str) -> Iterabl
 
 
 def happened(_environ: Environ, start_response: Start, _argument: str) -> Iterable[bytes]:
-    """What happened so far."""
+    """The events so far."""
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(events).encode()]
 

@@ -82,7 +82,7 @@ def test_head_and_not_found(server: Server, kind: str) -> None:
         assert answer.status == (405 if kind in NO_HEAD else 200)
 
 
-def test_a_file_comes_whole_in_part_and_not_at_all(server: Server, kind: str) -> None:
+def test_a_file_is_sent_whole_in_part_and_not_at_all(server: Server, kind: str) -> None:
     with tcp(server) as wire:
         answer = wire.send(get("/file")).answer()
         assert (answer.get("content-length"), answer.body) == (str(len(FILE)), FILE)
@@ -102,7 +102,7 @@ def test_a_stream_of_unknown_length(server: Server) -> None:
     with tcp(server) as wire:
         answer = wire.send(get("/stream")).answer()
         assert (answer.get("transfer-encoding"), answer.body) == ("chunked", b"0 1 2 ")
-        # Without chunks it is the end of the connection that ends it.
+        # Without chunks the end of the connection ends the body.
         assert wire.send(get("/stream", version="1.0")).answer().body == b"0 1 2 "
 
 
@@ -121,7 +121,7 @@ def test_background_tasks_run_after_the_response(servers: Callable[[str], Server
         wait_for(done, f"the background task of {kind} is done")
 
 
-def test_what_only_some_frameworks_have(servers: Callable[[str], Server]) -> None:
+def test_features_of_single_frameworks(servers: Callable[[str], Server]) -> None:
     for kind in ("django-wsgi", "django-threads", "django-asgi"):
         assert ask(servers(kind), get("/async")).body == b"async view"
     assert ask(servers("fastapi"), get("/plain")).body == b'"plain"'
@@ -148,5 +148,5 @@ def test_starlette_notices_that_its_client_left(servers: Callable[[str], Server]
     assert not server.count("the app failed on (GET /endless|POST /listen)")
 
 
-def test_the_server_had_nothing_to_complain_about(server: Server) -> None:
+def test_the_server_logged_no_warning(server: Server) -> None:
     assert not server.count("gone:|WARNING")

@@ -1,6 +1,6 @@
 """Apps that break the rules: the client gets a 500 or a cut, the log a traceback, the worker lives.
 
-Never does a client get something that looks whole and is not.
+A client never gets a part of a response that looks like the whole.
 """
 
 import re
@@ -152,14 +152,14 @@ def server(servers: Callable[[str], Server], kind: str) -> Server:
     return servers(kind)
 
 
-def told(server: Server, name: str, text: str) -> None:
-    """The log says whose fault it was, and shows where."""
+def wait_for_failure(server: Server, name: str, text: str) -> None:
+    """Wait until the log names the failed request and shows the error."""
     server.wait_log(rf"the app failed on (GET|POST) /{name}( |$)")
     server.wait_log(re.escape(text))
 
 
-def lives(server: Server) -> None:
-    """The same worker answers."""
+def check_worker(server: Server) -> None:
+    """Check that the same worker still answers."""
     (worker,) = server.workers()
     assert ask(server, get("/pid")).body == b"%d" % worker.pid
     assert not any(" gone: " in line for line in server.lines)
@@ -171,10 +171,10 @@ def test_an_error_before_the_response_is_a_500(server: Server, kind: str, name: 
         answer = wire.send(get(f"/{name}")).answer()
         assert (answer.status, answer.body) == (500, b"500 Internal Server Error\n")
         assert answer.get("set-cookie") is None
-        # Nothing is wrong with the connection.
+        # The connection goes on.
         assert wire.send(get("/pid")).answer().status == 200
-    told(server, name, (ERROR_PAGE_ASGI if kind == "asgi" else ERROR_PAGE_WSGI)[name])
-    lives(server)
+    wait_for_failure(server, name, (ERROR_PAGE_ASGI if kind == "asgi" else ERROR_PAGE_WSGI)[name])
+    check_worker(server)
 
 
 @cases(CUT_WSGI, CUT_ASGI)
@@ -186,20 +186,22 @@ def test_an_error_in_the_response_cuts_it_off(
         wire.send(get(f"/{name}", version=version))
         with pytest.raises(CutOffError):
             wire.answer()
-    told(server, name, (CUT_ASGI if kind == "asgi" else CUT_WSGI)[name])
-    lives(server)
+    wait_for_failure(server, name, (CUT_ASGI if kind == "asgi" else CUT_WSGI)[name])
+    check_worker(server)
 
 
 @cases(
     ["close_raises", "close_exits"],
     ["raises_after_all"],
 )
-def test_an_error_after_the_response_spoils_nothing(server: Server, name: str) -> None:
+def test_an_error_after_the_response_harms_neither_client_nor_worker(
+    server: Server, name: str
+) -> None:
     with tcp(server) as wire:
         assert wire.send(get(f"/{name}")).answer().body == b"fine"
         assert wire.send(get("/pid")).answer().status == 200
-    told(server, name, "Error" if "exits" not in name else "SystemExit")
-    lives(server)
+    wait_for_failure(server, name, "Error" if "exits" not in name else "SystemExit")
+    check_worker(server)
 
 
 @cases(

@@ -55,7 +55,7 @@ REPLACED = {
     "hostile": "sys.stdout = sys.stderr = Hostile()",
     "descriptors": "os.close(1); os.close(2)",
 }
-"""What the app does, by a name."""
+"""The code by which the app replaces its streams, by a name."""
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.mark.parametrize("kind", list(REPLACED))
-def test_it_starts_in_the_background_and_ends(home: Home, kind: str) -> None:
+def test_the_app_starts_in_the_background_and_ends(home: Home, kind: str) -> None:
     home.write("web.py", _CLASSES + REPLACED[kind] + APP)
     home.start()
     app = home.app()
@@ -76,14 +76,14 @@ def test_it_starts_in_the_background_and_ends(home: Home, kind: str) -> None:
     files = [Path(app["log"]), Path(app["output"])]
     logged = "\n".join(path.read_text() for path in files)
     assert "killed" not in logged
-    if kind != "hostile":  # whose own error may be shown
+    if kind != "hostile":  # its own error may be shown
         assert "Traceback" not in logged
     if kind in ("none", "all-none", "bare", "hostile", "closed", "descriptors"):
         assert "told" in Path(app["output"]).read_text()
 
 
 @pytest.mark.parametrize("kind", list(REPLACED))
-def test_it_starts_as_a_daemon(tmp_path: Path, kind: str) -> None:
+def test_the_app_starts_as_a_daemon(tmp_path: Path, kind: str) -> None:
     (tmp_path / "web.py").write_text(_CLASSES + REPLACED[kind] + APP)
     log, pid_file = tmp_path / "log", tmp_path / "pid"
     words = ("-D", "-b", f"unix:{tmp_path}/http", "--log-file", str(log), "-p", str(pid_file))
@@ -99,7 +99,7 @@ def test_it_starts_as_a_daemon(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(REPLACED))
-def test_it_serves_in_the_foreground(tmp_path: Path, kind: str) -> None:
+def test_the_app_is_served_in_the_foreground(tmp_path: Path, kind: str) -> None:
     (tmp_path / "web.py").write_text(_CLASSES + REPLACED[kind] + APP)
     with serving(tmp_path, "web:app") as server:
         assert server.get() == (200, b"served")
@@ -108,7 +108,7 @@ def test_it_serves_in_the_foreground(tmp_path: Path, kind: str) -> None:
             assert not server.count("Traceback")
 
 
-def test_a_file_that_took_the_place_of_stdout_stays_the_apps(home: Home) -> None:
+def test_a_file_of_the_app_at_descriptor_1_is_left_alone(home: Home) -> None:
     own = home.folder / "own"
     code = f"os.close(1)\nown = open({str(own)!r}, 'w', buffering=1)\nassert own.fileno() == 1\n"
     home.write("web.py", f"{_CLASSES}{code}own.write('one\\n')\n{APP}")
@@ -122,7 +122,7 @@ def test_a_file_that_took_the_place_of_stdout_stays_the_apps(home: Home) -> None
     assert len(re.findall("the app closed descriptor 1, which is a file of its own now", log)) == 1
 
 
-def test_what_was_printed_before_the_stream_was_replaced_is_not_lost(tmp_path: Path) -> None:
+def test_output_before_the_stream_was_replaced_is_kept(tmp_path: Path) -> None:
     code = "print('before')\nsys.stdout = io.StringIO()\n"
     (tmp_path / "web.py").write_text(_CLASSES + code + APP)
     with open(tmp_path / "out", "wb") as out, serving(tmp_path, "web:app", stdout=out) as server:

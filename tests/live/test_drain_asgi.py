@@ -1,5 +1,6 @@
-"""ASGI responses that do not end: they are told that the worker leaves, and then cancelled, and the
-app shuts down in time; and WebSockets, which are closed once in a reload.
+"""ASGI responses without an end in a draining worker: disconnect, cancellation, lifespan shutdown.
+
+And WebSockets, which a reload closes once.
 """
 
 import signal
@@ -15,12 +16,12 @@ from tests.live.frames import close_frame, connect_websocket
 from tests.live.harness import APPS, Server, serving, wait_for
 from tests.live.wire import CutOffError, RawConnection, get, tcp
 
-Told = Callable[[], list[str]]
+Events = Callable[[], list[str]]
 
 
 @contextmanager
-def streaming(cwd: Path, *arguments: str, workers: int = 1) -> Iterator[tuple[Server, Told]]:
-    """The server, and what the app tells."""
+def streaming(cwd: Path, *arguments: str, workers: int = 1) -> Iterator[tuple[Server, Events]]:
+    """Serve the app; yield the server and a function that returns the app's events."""
     file = cwd / "told"
     file.touch()
     words = ("--pythonpath", str(APPS), "-e", f"TOLD={file}")
@@ -28,78 +29,82 @@ def streaming(cwd: Path, *arguments: str, workers: int = 1) -> Iterator[tuple[Se
         yield server, lambda: file.read_text().split("\n")[:-1]
 
 
-def opened(server: Server, kind: str) -> RawConnection:
-    """A stream of this kind, of which the first piece is there."""
+def open_stream(server: Server, kind: str) -> RawConnection:
+    """Open a stream of this kind and read its first piece."""
     wire = tcp(server).send(get(f"/{kind}"))
     wire.head()
     assert b"begun;" in wire.read_exactly(6 if kind == "sized" else 9)
     return wire
 
 
-def test_an_app_that_listens_is_told_and_ends_its_response(tmp_path: Path) -> None:
-    with streaming(tmp_path, "--stream-timeout", "200ms") as (server, told):
-        with opened(server, "listens") as wire:
+def test_an_app_that_receives_gets_a_disconnect_and_ends_its_response(tmp_path: Path) -> None:
+    with streaming(tmp_path, "--stream-timeout", "200ms") as (server, events):
+        with open_stream(server, "listens") as wire:
             server.send(signal.SIGTERM)
             assert wire.read_to_end() == b"\r\n6\r\nended;\r\n0\r\n\r\n"
         assert server.wait_exit() == 0
-        assert told() == ["http.disconnect", "finally listens", "lifespan.shutdown"]
+        assert events() == ["http.disconnect", "finally listens", "lifespan.shutdown"]
     assert server.count("1 unfinished responses were told to end") == 1
     assert not server.count("ERROR|Traceback|killed|cancelled")
 
 
-def test_an_app_that_never_asks_is_cancelled(tmp_path: Path) -> None:
-    with streaming(tmp_path, "--stream-timeout", "0s", "--kill-timeout", "4s") as (server, told):
-        with opened(server, "deaf") as wire:
+def test_an_app_that_never_receives_is_cancelled(tmp_path: Path) -> None:
+    with streaming(tmp_path, "--stream-timeout", "0s", "--kill-timeout", "4s") as (server, events):
+        with open_stream(server, "deaf") as wire:
             server.send(signal.SIGTERM)
             with pytest.raises(CutOffError):
                 wire.read_to_end()  # not an end that the client could take for the whole
         assert server.wait_exit() == 0
-        assert told() == ["finally deaf", "lifespan.shutdown"]
+        assert events() == ["finally deaf", "lifespan.shutdown"]
     assert server.count("cancelled 1 calls") == 1
     assert not server.count("ERROR|Traceback|killed")
 
 
 def test_an_app_that_cannot_be_cancelled_shuts_down_before_it_is_killed(tmp_path: Path) -> None:
-    with streaming(tmp_path, "--kill-timeout", "4s") as (server, told):
-        with opened(server, "stubborn"):
+    with streaming(tmp_path, "--kill-timeout", "4s") as (server, events):
+        with open_stream(server, "stubborn"):
             server.send(signal.SIGTERM)
             server.wait_log("killed, it did not leave")
         server.wait_exit()
-        assert told() == ["cancelled", "lifespan.shutdown"]
+        assert events() == ["cancelled", "lifespan.shutdown"]
 
 
-def test_all_is_over_before_the_kill_timeout_whatever_the_stream_timeout(tmp_path: Path) -> None:
+def test_all_calls_end_before_the_kill_timeout_whatever_the_stream_timeout(tmp_path: Path) -> None:
     arguments = ("--stream-timeout", "1h", "--kill-timeout", "4s")
-    with streaming(tmp_path, *arguments) as (server, told):
-        with opened(server, "listens"), opened(server, "deaf"), opened(server, "sized"):
+    with streaming(tmp_path, *arguments) as (server, events):
+        with (
+            open_stream(server, "listens"),
+            open_stream(server, "deaf"),
+            open_stream(server, "sized"),
+        ):
             server.send(signal.SIGTERM)
             assert server.wait_exit() == 0
-        assert sorted(told()) == sorted(
+        assert sorted(events()) == sorted(
             ["http.disconnect"] * 2
             + ["finally listens", "finally deaf", "finally sized", "lifespan.shutdown"]
         )
-        assert told()[-1] == "lifespan.shutdown"
+        assert events()[-1] == "lifespan.shutdown"
     assert not server.count("ERROR|Traceback|killed")
 
 
 @pytest.mark.parametrize("kind", ["sized", "silent"])
-def test_a_response_that_will_end_has_more_time(kind: str, tmp_path: Path) -> None:
+def test_a_response_of_known_length_has_more_time(kind: str, tmp_path: Path) -> None:
     arguments = ("--stream-timeout", "0s", "--kill-timeout", "6s")
-    with streaming(tmp_path, *arguments) as (server, told), ExitStack() as stack:
+    with streaming(tmp_path, *arguments) as (server, events), ExitStack() as stack:
         if kind == "sized":
-            wire = stack.enter_context(opened(server, "sized"))
+            wire = stack.enter_context(open_stream(server, "sized"))
         else:
             wire = stack.enter_context(tcp(server)).send(get("/silent"))
-        with opened(server, "listens") as other:
+        with open_stream(server, "listens") as other:
             server.send(signal.SIGTERM)
             other.read_to_end()
-            assert told() == ["http.disconnect", "finally listens"]
+            assert events() == ["http.disconnect", "finally listens"]
         if kind == "sized":
             assert wire.read_exactly(6) == b"ended;"
         else:
             assert wire.answer().body == b"late"
         assert server.wait_exit() == 0
-        assert told()[-1] == "lifespan.shutdown"
+        assert events()[-1] == "lifespan.shutdown"
     assert not server.count("ERROR|Traceback|killed")
 
 
@@ -107,27 +112,27 @@ def test_a_reload_does_not_wait_for_streams(tmp_path: Path) -> None:
     with (
         streaming(tmp_path, "--stream-timeout", "100ms", "--kill-timeout", "1h", workers=2) as (
             server,
-            told,
+            events,
         ),
         ExitStack() as stack,
     ):
         for _ in range(10):
-            stack.enter_context(opened(server, "listens"))
+            stack.enter_context(open_stream(server, "listens"))
         server.send(signal.SIGHUP)
         server.wait_log(r"gen 1\) gone: reload", 2)
-        assert told().count("http.disconnect") == 10
-        assert told().count("lifespan.shutdown") == 2
+        assert events().count("http.disconnect") == 10
+        assert events().count("lifespan.shutdown") == 2
         assert server.stop() == 0
 
 
-def test_one_ctrl_c_ends_a_server_that_watches_within_two_seconds(tmp_path: Path) -> None:
-    with streaming(tmp_path, "--watch") as (server, told), opened(server, "deaf"):
+def test_one_ctrl_c_ends_a_watching_server_within_two_seconds(tmp_path: Path) -> None:
+    with streaming(tmp_path, "--watch") as (server, events), open_stream(server, "deaf"):
         server.wait_log("INFO watching /")
         began = time.monotonic()
         server.send_group(signal.SIGINT)
         assert server.wait_exit() == 0
         took = time.monotonic() - began
-        assert told() == ["finally deaf", "lifespan.shutdown"]
+        assert events() == ["finally deaf", "lifespan.shutdown"]
     assert took < 10, "two seconds, and more for a machine that is busy; it was thirty"
 
 
@@ -138,7 +143,7 @@ def test_200_websockets_are_closed_once_in_a_reload(tmp_path: Path) -> None:
         open_ones = threading.Barrier(201)
 
         def follow(number: int) -> None:
-            """What a client does: answer the close, connect anew, until the reload is over."""
+            """Act as a client: answer the close and connect anew, until the reload is over."""
             arrived = False
             while True:
                 with connect_websocket(server, "/generation") as wire:

@@ -1,6 +1,6 @@
 """Apps that patch the standard library at their import, as gevent and eventlet do.
 
-prefork's own machinery keeps the modules as they were before.
+prefork itself keeps using the modules as they were before.
 """
 
 from collections.abc import Iterator
@@ -51,8 +51,8 @@ def test_an_app_that_patches_the_library_is_served(tmp_path: Path, library: str,
 
 
 @libraries
-def test_patched_threads_are_refused_with_the_remedy(tmp_path: Path, library: str) -> None:
-    """They are all in one thread of the kernel's: none of them could block and the loop go on."""
+def test_threads_are_refused_in_a_patched_app(tmp_path: Path, library: str) -> None:
+    """Green threads share one thread of the kernel: if one blocks, the loop stands still."""
     arguments = ("-b", "127.0.0.1:0", "--threads", "2", "--pythonpath", str(APPS), "green:wsgi")
     ended = command(*arguments, cwd=tmp_path, env={"GREEN": library})
     assert ended.returncode == 100
@@ -62,7 +62,7 @@ def test_patched_threads_are_refused_with_the_remedy(tmp_path: Path, library: st
 
 
 @libraries
-def test_a_hang_of_a_patched_app_is_told(tmp_path: Path, library: str) -> None:
+def test_a_hang_of_a_patched_app_is_reported(tmp_path: Path, library: str) -> None:
     with green(tmp_path, library, "wsgi", "--timeout", "1s") as server:
         send_request(server.port, "/hang").close()
         server.wait_log(r"is stuck: GET /hang from .* at .*green.py:\d+ in _hang")
@@ -70,7 +70,7 @@ def test_a_hang_of_a_patched_app_is_told(tmp_path: Path, library: str) -> None:
 
 
 @libraries
-def test_a_child_of_a_patched_app_is_no_worker(tmp_path: Path, library: str) -> None:
+def test_a_process_forked_by_a_patched_app_is_no_worker(tmp_path: Path, library: str) -> None:
     with green(tmp_path, library, "wsgi") as server:
         (worker,) = server.workers()
         assert read_response(send_request(server.port, "/fork", "Connection: close\r\n")) == (

@@ -1,4 +1,4 @@
-"""A worker with nothing in flight beats rarely; what comes then finds it as awake as ever."""
+"""A worker with nothing in flight beats rarely, and wakes up for the next connection or request."""
 
 import os
 import signal
@@ -19,18 +19,18 @@ from tests.live.wire import RawConnection, ask, get, tcp
 WORKERS = 4
 QUICK = get("/", "Connection: close")
 LONG = 2.0
-"""Seconds between two beats that only an idle worker leaves."""
+"""Seconds between two beats that only an idle worker reaches."""
 
 
 def rows(server: Server) -> list[dict[str, Any]]:
-    """The scoreboard's, of all workers."""
+    """Return the rows of all workers in the scoreboard."""
     fds = Path(f"/proc/{server.pid}/fd")
     boards = (fd for fd in fds.iterdir() if "prefork-master" in os.readlink(fd))
     return list(open_scoreboard(str(next(boards))))
 
 
 def wait_idle(server: Server, longest: float = LONG) -> None:
-    """Until all workers have planned their next beat for so late."""
+    """Wait until all workers have planned their next beat for ``longest`` seconds later or more."""
 
     def planned() -> bool:
         return all(row["due"] - row["beat"] >= longest for row in rows(server))
@@ -56,7 +56,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
         yield server
 
 
-def test_idle_workers_share_what_comes_as_awake_ones_do(server: Server) -> None:
+def test_idle_workers_share_connections_as_awake_ones_do(server: Server) -> None:
     ask(server, QUICK)
     wait_idle(server)
     shares = Counter(ask(server, QUICK).body for _ in range(2 * WORKERS))
@@ -75,7 +75,7 @@ def test_a_burst_on_idle_workers_is_shared_evenly(server: Server) -> None:
 
 
 def test_the_first_request_after_idleness_writes_the_deadline(server: Server) -> None:
-    """A call that blocks for ever is found within the timeout of it, and not of an idle beat."""
+    """The timeout of a call that blocks counts from the call, not from the next idle beat."""
     ask(server, QUICK)
     wait_idle(server)
     with tcp(server) as wire:
@@ -88,7 +88,7 @@ def test_the_first_request_after_idleness_writes_the_deadline(server: Server) ->
         wire.answer()
 
 
-def test_who_was_stopped_while_it_idled_starves_nobody(tmp_path: Path) -> None:
+def test_a_worker_stopped_while_idle_holds_up_no_connection(tmp_path: Path) -> None:
     with serving(tmp_path, "fair:asgi", f"--pythonpath={APPS}", workers=WORKERS) as server:
         victim = int(ask(server, QUICK).body)
         wait_idle(server)
@@ -102,9 +102,7 @@ def test_who_was_stopped_while_it_idled_starves_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("app", ["fair:wsgi", "fair:asgi"])
-def test_an_open_connection_finds_date_and_clock_right_after_idleness(
-    tmp_path: Path, app: str
-) -> None:
+def test_date_and_clock_are_right_after_idleness(tmp_path: Path, app: str) -> None:
     with serving(tmp_path, app, f"--pythonpath={APPS}") as server, tcp(server) as wire:
         wire.send(get("/")).answer()
         wait_idle(server)
@@ -159,5 +157,5 @@ def test_a_client_of_an_idle_worker_gets_all_of_its_time_for_a_head(tmp_path: Pa
 
 
 def answered_after(wire: RawConnection, rest: bytes) -> int:
-    """The status, when the rest of the request has come."""
+    """Send the rest of the request; return the status of the answer."""
     return wire.send(rest).answer().status

@@ -1,6 +1,6 @@
 """A Python environment that is moved or upgraded while its master runs.
 
-What the settings in force may need has been imported before the fork; what is missing is told.
+Modules that the settings in force may need are imported before the fork; missing ones are named.
 """
 
 import http.client
@@ -54,7 +54,7 @@ def move(tmp_path: Path) -> None:
     (tmp_path / "env").rename(tmp_path / "moved")
 
 
-def test_a_first_websocket_needs_nothing_that_has_moved(tmp_path: Path) -> None:
+def test_a_first_websocket_needs_no_moved_module(tmp_path: Path) -> None:
     environment(tmp_path / "env")
     with served(tmp_path, "sockets:app") as server:
         move(tmp_path)
@@ -64,9 +64,7 @@ def test_a_first_websocket_needs_nothing_that_has_moved(tmp_path: Path) -> None:
         assert server.count("Error") == 0
 
 
-def test_tls_logs_status_and_reloads_need_nothing_that_has_moved(
-    tmp_path: Path, keys: Keyring
-) -> None:
+def test_tls_logs_status_and_reloads_need_no_moved_module(tmp_path: Path, keys: Keyring) -> None:
     environment(tmp_path / "env")
     arguments = (
         *("--tls-cert", keys.site.pair, "--access-log", "access", "--log-dir", "logs"),
@@ -122,7 +120,7 @@ def test_without_websockets_http_is_served_and_the_log_says_what_is_missing(
         assert server.count("Traceback") == 0
 
 
-def test_a_reload_that_needs_what_has_moved_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_reload_that_needs_a_moved_module_is_refused_with_the_remedy(tmp_path: Path) -> None:
     environment(tmp_path / "env")
     config = tmp_path / "prefork.toml"
     config.write_text("")

@@ -56,7 +56,7 @@ def test_a_scope_tells_the_version_of_http(server: Server) -> None:
             assert json.loads(wire.send(request).answer().body)["http_version"] == version
 
 
-def test_what_an_app_does_to_its_scope_does_not_reach_the_next_request(server: Server) -> None:
+def test_changes_to_a_scope_do_not_reach_the_next_request(server: Server) -> None:
     with tcp(server) as wire:
         for _ in range(2):
             assert json.loads(wire.send(get("/scribble")).answer().body) is False
@@ -72,16 +72,18 @@ def test_a_unix_socket_is_a_server_with_a_path(tmp_path: Path) -> None:
 # Events of a request.
 
 
-def test_a_client_that_leaves_is_a_disconnect_and_sending_raises_oserror(server: Server) -> None:
+def test_a_client_that_leaves_causes_a_disconnect_and_sending_raises_oserror(
+    server: Server,
+) -> None:
     with tcp(server) as wire:
         wire.send(get("/left/one"))
         wait_for(lambda: "http.request one" in events(server), "the app has begun")
         wire.reset()
     expected = ["http.request one", "http.disconnect one", "OSError one"]
-    wait_for(lambda: told(server, "one") == expected, "the app has noticed")
+    wait_for(lambda: events_of(server, "one") == expected, "the app has noticed")
 
 
-def test_a_client_that_half_closes_is_a_disconnect(server: Server) -> None:
+def test_a_client_that_half_closes_causes_a_disconnect(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/left/two"))
         wait_for(lambda: "http.request two" in events(server), "the app has begun")
@@ -89,49 +91,49 @@ def test_a_client_that_half_closes_is_a_disconnect(server: Server) -> None:
         wait_for(lambda: "http.disconnect two" in events(server), "the app has noticed")
 
 
-def test_a_client_that_leaves_in_its_body_is_a_disconnect(server: Server) -> None:
+def test_a_client_that_leaves_in_its_body_causes_a_disconnect(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(post("/left/three", b"hello")[:-1])
         wait_for(lambda: "http.request three" in events(server), "the app has begun")
         wire.reset()
-    wait_for(lambda: told(server, "three")[-1] == "OSError three", "the app has noticed")
-    assert told(server, "three")[-2] == "http.disconnect three"
+    wait_for(lambda: events_of(server, "three")[-1] == "OSError three", "the app has noticed")
+    assert events_of(server, "three")[-2] == "http.disconnect three"
 
 
-def test_a_client_that_was_answered_is_a_disconnect_as_well(server: Server) -> None:
+def test_after_the_answer_receive_returns_a_disconnect(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/twice/four")).answer().body == b"done"
-        wait_for(lambda: len(told(server, "four")) == 3, "the app has got its events")
-        assert told(server, "four") == ["http.disconnect four"] * 3
+        wait_for(lambda: len(events_of(server, "four")) == 3, "the app has got its events")
+        assert events_of(server, "four") == ["http.disconnect four"] * 3
         assert wire.send(get("/hello")).answer().status == 200
 
 
-def test_a_body_that_was_not_read_is_a_disconnect_after_the_answer(server: Server) -> None:
+def test_after_the_answer_an_unread_body_is_replaced_by_a_disconnect(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(post("/twice/read", b"hello")).answer().body == b"done"
-        wait_for(lambda: len(told(server, "read")) == 3, "the app has got its events")
-        assert told(server, "read") == ["http.disconnect read"] * 3
+        wait_for(lambda: len(events_of(server, "read")) == 3, "the app has got its events")
+        assert events_of(server, "read") == ["http.disconnect read"] * 3
         # And of one that has not all come.
         wire.send(post("/twice/half", b"hello" * 4000)[:-1])
         assert wire.answer().body == b"done"
-        wait_for(lambda: len(told(server, "half")) == 3, "the app has got its events")
-        assert told(server, "half") == ["http.disconnect half"] * 3
+        wait_for(lambda: len(events_of(server, "half")) == 3, "the app has got its events")
+        assert events_of(server, "half") == ["http.disconnect half"] * 3
 
 
-def test_a_task_that_reads_the_body_hears_of_the_end_of_the_answer(server: Server) -> None:
+def test_a_task_that_reads_the_body_gets_a_disconnect_after_the_answer(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(post("/reads_beside/beside", b"hello")[:-1])
         assert wire.answer().body == b"done"
         assert wire.ends_cleanly()
     expected = ["http.request beside", "http.disconnect beside"]
-    wait_for(lambda: told(server, "beside") == expected, "the other task has got its events")
+    wait_for(lambda: events_of(server, "beside") == expected, "the other task has got its events")
 
 
-def told(server: Server, name: str) -> list[str]:
+def events_of(server: Server, name: str) -> list[str]:
     return [event for event in events(server) if event.endswith(f" {name}")]
 
 
-def test_an_app_that_was_left_is_no_failure(server: Server) -> None:
+def test_an_app_whose_client_left_has_not_failed(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/left/five"))
         wait_for(lambda: "http.request five" in events(server), "the app has begun")
@@ -186,7 +188,7 @@ def test_names_of_headers_are_sent_in_small_letters(server: Server) -> None:
         assert b"\r\nserver: mine\r\n" in wire.read_to_end()
 
 
-def test_what_is_sent_after_the_end_is_ignored(server: Server) -> None:
+def test_events_after_the_end_are_ignored(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/after_all/seven")).answer().body == b"all"
         wait_for(lambda: "sent seven" in events(server), "the app has gone on")
@@ -214,7 +216,7 @@ def test_hints_cannot_be_forged(server: Server, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "sized"])
-def test_trailers_come_behind_the_body(server: Server, name: str) -> None:
+def test_trailers_follow_the_body(server: Server, name: str) -> None:
     with tcp(server) as wire:
         answer = wire.send(get(f"/trailers/{name}", "TE: deflate, Trailers")).answer()
         assert answer.get("transfer-encoding") == "chunked"
@@ -290,7 +292,7 @@ def test_a_worker_is_ready_when_its_app_has_started_up(tmp_path: Path, record: P
             wire.send(get("/"))
             assert "ready in" not in server.log
             record.with_suffix(".go").touch()
-            # It waited in the kernel's queue, and nobody has lost it.
+            # The connection waited in the kernel's queue until the worker was ready.
             assert wire.answer().body == b"slow"
         server.ready()
         assert notes(record) == ["starting", "started"]
@@ -298,9 +300,7 @@ def test_a_worker_is_ready_when_its_app_has_started_up(tmp_path: Path, record: P
         server.destroy()
 
 
-def test_what_goes_on_after_a_response_may_end_before_the_app_shuts_down(
-    tmp_path: Path, record: Path
-) -> None:
+def test_background_work_ends_before_the_app_shuts_down(tmp_path: Path, record: Path) -> None:
     with serving(tmp_path, *lifespan("app", record)) as server:
         assert ask(server, get("/background")).status == 200
         server.send(signal.SIGTERM)
@@ -350,7 +350,7 @@ def test_an_app_without_lifespan_is_served_without_complaint(
         assert not server.count("Traceback|ERROR|WARNING")
 
 
-def test_an_app_whose_lifespan_ends_early_is_served_on(tmp_path: Path, record: Path) -> None:
+def test_an_app_whose_lifespan_ends_early_stays_in_service(tmp_path: Path, record: Path) -> None:
     with serving(tmp_path, *lifespan("dies_later", record)) as server:
         assert ask(server, get("/")).body == b"alive"
         server.wait_log("LookupError: died later")
@@ -358,9 +358,7 @@ def test_an_app_whose_lifespan_ends_early_is_served_on(tmp_path: Path, record: P
 
 
 @pytest.mark.parametrize("app", ["shutdown_raises", "shutdown_fails"])
-def test_an_app_that_cannot_shut_down_is_told_in_the_log(
-    tmp_path: Path, record: Path, app: str
-) -> None:
+def test_a_failed_lifespan_shutdown_is_logged(tmp_path: Path, record: Path, app: str) -> None:
     with serving(tmp_path, *lifespan(app, record)) as server:
         assert server.stop() == 0
         server.wait_log("lifespan shutdown failed")

@@ -1,4 +1,4 @@
-"""How an app is named, found and called: ``--check`` says it, and a server does it."""
+"""How an app is named, found and called, by ``--check`` and by a server."""
 
 import re
 import subprocess
@@ -51,7 +51,7 @@ MISSING = {
 
 
 def check(cwd: Path, *words: str) -> tuple[int, str]:
-    """The exit code and all that was said."""
+    """Run ``--check``; return the exit code and the output."""
     done = command("--check", "--pythonpath", str(APPS), *words, cwd=cwd)
     return done.returncode, done.stdout + done.stderr
 
@@ -70,7 +70,7 @@ for name in names:
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory: pytest.TempPathFactory) -> Checks:
-    """The exit code of each check and all that was said, by the name of the app."""
+    """The exit code and the output of each check, by the name of the app."""
     names = [f"shapes:{name}" for name in WSGI + ASGI + SOCKET + UNFIT]
     done = subprocess.run(
         [sys.executable, "-c", MANY, str(APPS), *names, *FRAMEWORKS, *MISSING],
@@ -86,7 +86,7 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> Checks:
 
 
 def served(cwd: Path, *words: str) -> bytes:
-    """What an app answers."""
+    """Serve an app and return the body of its answer."""
     *options, app = words
     with serving(cwd, app, "--pythonpath", str(APPS), *options) as server:
         status, body = server.get()
@@ -102,20 +102,22 @@ def test_an_interface_is_chosen_by_the_shape_of_the_app(checks: Checks, name: st
 
 
 @pytest.mark.parametrize("app", FRAMEWORKS)
-def test_frameworks_need_no_word_about_their_interface(checks: Checks, app: str) -> None:
+def test_the_interface_of_frameworks_is_detected(checks: Checks, app: str) -> None:
     code, said = checks[app]
     assert code == 0
     assert said.startswith(f"ok: {app}: {FRAMEWORKS[app]} (")
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_fits_no_interface_is_refused_with_advice(checks: Checks, name: str) -> None:
+def test_a_callable_that_fits_no_interface_is_refused_with_advice(
+    checks: Checks, name: str
+) -> None:
     code, said = checks[f"shapes:{name}"]
     assert code == 102
     assert "--interface" in said
 
 
-# One of each kind is served as well: what was chosen has to be what is done.
+# One of each kind is served as well, to show that the detected interface is used.
 @pytest.mark.parametrize(
     "name",
     [
@@ -174,9 +176,7 @@ def test_a_module_without_a_usual_name_is_refused(tmp_path: Path) -> None:
         (["--factory", "shapes:make_app"], b"made 'default' False"),
     ],
 )
-def test_an_app_is_found_where_it_is_said_to_be(
-    tmp_path: Path, words: list[str], answer: bytes
-) -> None:
+def test_an_app_is_found_by_its_expression(tmp_path: Path, words: list[str], answer: bytes) -> None:
     assert served(tmp_path, *words) == answer
 
 
@@ -187,7 +187,7 @@ def test_an_app_may_be_in_a_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("app", MISSING)
-def test_what_is_not_there_is_told_with_102(checks: Checks, app: str) -> None:
+def test_a_missing_app_ends_with_102_and_a_reason(checks: Checks, app: str) -> None:
     code, said = checks[app]
     assert code == 102
     assert MISSING[app] in said
@@ -223,7 +223,7 @@ def test_a_script_can_serve(tmp_path: Path) -> None:
         ("prefork.run('nowhere:app', bind=['127.0.0.1:0'])", "there is no module 'nowhere'"),
     ],
 )
-def test_a_script_is_told_what_is_wrong(tmp_path: Path, call: str, words: str) -> None:
+def test_a_mistake_in_a_script_is_named(tmp_path: Path, call: str, words: str) -> None:
     server = Server(cwd=tmp_path, program=["-c", f"import prefork, sys; sys.exit({call})"])
     try:
         assert server.wait_exit() != 0

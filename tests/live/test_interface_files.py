@@ -1,4 +1,4 @@
-"""Files that the server sends by itself: wsgi.file_wrapper and http.response.pathsend."""
+"""Files that the server sends unread: wsgi.file_wrapper and http.response.pathsend."""
 
 import contextlib
 import gzip
@@ -72,8 +72,8 @@ def asgi(servers: Callable[[str], Server]) -> Server:
     return servers("asgi")
 
 
-def opened(server: Server) -> list[str]:
-    """What a worker has open."""
+def open_descriptors(server: Server) -> list[str]:
+    """Return the targets of all descriptors of the worker."""
     (worker,) = server.workers()
     found = []
     for fd in Path(f"/proc/{worker.pid}/fd").iterdir():
@@ -84,12 +84,13 @@ def opened(server: Server) -> list[str]:
 
 def is_open(server: Server, name: str) -> bool:
     """Whether a worker has that file open."""
-    return any(target.startswith(str(server.cwd / name)) for target in opened(server))
+    return any(target.startswith(str(server.cwd / name)) for target in open_descriptors(server))
 
 
-def watched(server: Server) -> set[str]:
-    """Connections that a worker watches by a second descriptor, as only sendfile does."""
-    sockets = [target for target in opened(server) if target.startswith("socket:")]
+def sockets_in_sendfile(server: Server) -> set[str]:
+    """Return the connections that the worker watches by a second descriptor, as only sendfile
+    does."""
+    sockets = [target for target in open_descriptors(server) if target.startswith("socket:")]
     return {target for target in sockets if sockets.count(target) > 1}
 
 
@@ -127,7 +128,7 @@ def test_a_file_that_does_not_say_its_size_is_read(server: Server, path: str) ->
         assert (answer.status, answer.body) == (200, expected)
 
 
-def test_a_file_without_a_size_may_be_of_many_pages(server: Server) -> None:
+def test_a_file_without_a_size_may_have_many_pages(server: Server) -> None:
     body = ask(server, get("/file//proc/self/maps")).body
     assert len(body) > 8192
     assert body.endswith(b"\n")
@@ -190,15 +191,15 @@ def test_a_file_that_shrinks_on_its_way_is_cut_off(server: Server) -> None:
     wait_for(lambda: not is_open(server, "shrinking"), "the file is closed")
 
 
-def test_a_client_that_leaves_lets_go_of_the_file(server: Server) -> None:
+def test_the_file_is_closed_when_the_client_leaves(server: Server) -> None:
     with tcp(server, receive_buffer=32768) as wire:
         wire.send(get("/file/huge"))
         wire.head()
-        sockets = wait_for(lambda: watched(server), "it is sent by sendfile")
+        sockets = wait_for(lambda: sockets_in_sendfile(server), "it is sent by sendfile")
         assert is_open(server, "huge")
         wire.reset()
     wait_for(lambda: not is_open(server, "huge"), "the file is closed")
-    wait_for(lambda: sockets.isdisjoint(opened(server)), "its connection is closed")
+    wait_for(lambda: sockets.isdisjoint(open_descriptors(server)), "its connection is closed")
     assert not server.count("the app failed on GET /file/huge")
     assert ask(server, get("/hello/x")).body == b"hello"
 
@@ -250,7 +251,7 @@ def test_a_file_goes_over_a_unix_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_file_goes_over_tls(kind: str, tmp_path: Path, keys: Keyring) -> None:
-    """Not by sendfile, which knows nothing of keys."""
+    """It is read and encrypted, not sent by sendfile."""
     with files(kind, tmp_path, "--tls-cert", keys.site.pair) as server:
         with connect_tls(server, keys.ca.trusting()) as wire:
             wire.send(get("/file/large"), get("/hello/x"), get("/file/small"))
@@ -268,7 +269,7 @@ def test_a_file_goes_over_tls(kind: str, tmp_path: Path, keys: Keyring) -> None:
 
 
 @pytest.mark.parametrize("offset", [3, 5000])
-def test_a_file_is_sent_from_where_it_stands(wsgi: Server, offset: int) -> None:
+def test_a_file_is_sent_from_its_position(wsgi: Server, offset: int) -> None:
     with tcp(wsgi) as wire:
         for how in ("file", "raw", "temporary"):
             answer = wire.send(get(f"/{how}/large?offset={offset}")).answer()
@@ -277,14 +278,14 @@ def test_a_file_is_sent_from_where_it_stands(wsgi: Server, offset: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["passed_on", "memory", "no_file", "raw", "temporary"])
-def test_whatever_can_be_read_can_be_wrapped(wsgi: Server, how: str) -> None:
+def test_every_readable_object_can_be_wrapped(wsgi: Server, how: str) -> None:
     with tcp(wsgi) as wire:
         for name, data in (("small", SMALL), ("large", LARGE)):
             assert wire.send(get(f"/{how}/{name}")).answer().body == data
     wait_for(lambda: not is_open(wsgi, "large"), "the file is closed")
 
 
-def test_a_descriptor_does_not_make_a_file(wsgi: Server) -> None:
+def test_an_object_with_a_descriptor_need_not_be_a_file(wsgi: Server) -> None:
     with tcp(wsgi) as wire:
         # Its descriptor is that of the compressed file.
         assert wire.send(get("/unzipped/zipped")).answer().body == LARGE
@@ -292,7 +293,7 @@ def test_a_descriptor_does_not_make_a_file(wsgi: Server) -> None:
         assert wire.send(get("/hello/x")).answer().body == b"hello"
 
 
-def test_a_file_may_come_behind_what_was_written(wsgi: Server) -> None:
+def test_a_file_may_follow_written_data(wsgi: Server) -> None:
     assert ask(wsgi, get("/behind/small")).body == b"written " + SMALL
 
 
@@ -324,6 +325,6 @@ def test_trailers_may_follow_a_file(asgi: Server) -> None:
         for name, data in (("small", SMALL), ("large", LARGE)):
             answer = wire.send(get(f"/with_trailers/{name}?length=1", "TE: trailers")).answer()
             assert (answer.body, answer.trailers) == (data, [("x-sum", "right")])
-        # Nobody who did not ask for them gets any.
+        # A client that did not ask for trailers gets none.
         answer = wire.send(get("/with_trailers/large")).answer()
         assert (answer.get("content-length"), answer.trailers) == (str(len(LARGE)), [])

@@ -1,4 +1,4 @@
-"""``main(listener)``: every form is served, leaves when it is to, and finishes what it began."""
+"""``main(listener)``: every form is served, leaves at a stop, and finishes open connections."""
 
 import json
 import signal
@@ -25,21 +25,21 @@ MAINS = [
 mains = pytest.mark.parametrize("main", MAINS)
 
 
-class Talk:
+class MainConnection:
     """One connection to a main."""
 
     def __init__(self, server: Server) -> None:
         self._socket = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
         self._file = self._socket.makefile("rwb")
 
-    def say(self, line: str) -> None:
+    def send_line(self, line: str) -> None:
         self._file.write(line.encode() + b"\n")
         self._file.flush()
 
-    def hear(self) -> str:
+    def read_line(self) -> str:
         return self._file.readline().decode().strip()
 
-    def __enter__(self) -> "Talk":
+    def __enter__(self) -> "MainConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,10 +48,10 @@ class Talk:
 
 
 def ask(server: Server, line: str = "hello") -> dict[str, Any]:
-    with Talk(server) as talk:
-        talk.say(line)
-        answer: dict[str, Any] = json.loads(talk.hear())
-        assert talk.hear() == ""
+    with MainConnection(server) as connection:
+        connection.send_line(line)
+        answer: dict[str, Any] = json.loads(connection.read_line())
+        assert connection.read_line() == ""
         return answer
 
 
@@ -60,33 +60,33 @@ def arguments(main: str, *more: str) -> tuple[str, ...]:
 
 
 @mains
-def test_a_main_serves_and_finishes_what_it_began_when_it_is_stopped(
+def test_a_main_serves_and_finishes_open_connections_when_it_is_stopped(
     tmp_path: Path, main: str
 ) -> None:
     with serving(tmp_path, *arguments(main)) as server:
         for number in range(3):
             assert ask(server, f"number {number}")["line"] == f"number {number}"
-        with Talk(server) as talk:
-            talk.say("hold")
-            assert talk.hear() == "held"
+        with MainConnection(server) as connection:
+            connection.send_line("hold")
+            assert connection.read_line() == "held"
             server.send(signal.SIGTERM)
             (worker,) = server.workers()
             wait_for(lambda: "draining" in " ".join(worker.cmdline()), "the worker drains")
-            talk.say("late")
-            assert json.loads(talk.hear())["line"] == "late"
+            connection.send_line("late")
+            assert json.loads(connection.read_line())["line"] == "late"
         assert server.wait_exit() == 0
         assert not server.count("Traceback|ERROR|killed")
 
 
 @mains
-def test_a_main_that_nobody_talks_to_leaves_at_once(tmp_path: Path, main: str) -> None:
+def test_a_main_without_connections_leaves_at_once(tmp_path: Path, main: str) -> None:
     with serving(tmp_path, *arguments(main), workers=2) as server:
         assert server.stop() == 0
         assert server.count("gone: stop$") == 2
         assert not server.count("Traceback|ERROR|killed")
 
 
-def test_accept_raises_systemexit_in_a_main_that_never_asks(tmp_path: Path) -> None:
+def test_accept_raises_systemexit_in_a_main_that_never_calls_stopping(tmp_path: Path) -> None:
     with serving(tmp_path, *arguments("plain")) as server:
         assert server.stop() == 0
         assert (tmp_path / "goodbye").read_text() == "left by SystemExit\n"
@@ -99,16 +99,16 @@ def test_a_main_knows_which_worker_it_is(tmp_path: Path) -> None:
         slots: dict[int, int] = {}
 
         def both() -> bool:
-            told = ask(server)
-            slot, generation, name = told["worker"]
+            answer = ask(server)
+            slot, generation, name = answer["worker"]
             assert (generation, name) == (1, "my-name")
-            told["environ"].pop("PREFORK_HOME")  # the operator's, see harness.py
-            assert told["environ"] == {
+            answer["environ"].pop("PREFORK_HOME")  # the operator's, see harness.py
+            assert answer["environ"] == {
                 "PREFORK_SLOT": str(slot),
                 "PREFORK_GENERATION": "1",
                 "PREFORK_NAME": "my-name",
             }
-            slots[slot] = told["pid"]
+            slots[slot] = answer["pid"]
             return len(slots) == 2
 
         # Held by a third, one of them has to answer; which one is the kernel's choice.
@@ -133,22 +133,22 @@ def test_a_main_gets_a_listener_for_each_address(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_main_with_ready_manual_is_ready_when_it_says_so(tmp_path: Path) -> None:
+def test_a_main_with_ready_manual_is_ready_when_it_calls_ready(tmp_path: Path) -> None:
     server = Server("-b", "127.0.0.1:0", *arguments("manual", "--ready", "manual"), cwd=tmp_path)
     try:
         wait_for((tmp_path / "begun").exists, "main has begun")
-        with Talk(server) as talk:
-            talk.say("early")
+        with MainConnection(server) as connection:
+            connection.send_line("early")
             assert "ready in" not in server.log
             (tmp_path / "go").touch()
-            assert json.loads(talk.hear())["line"] == "early"
+            assert json.loads(connection.read_line())["line"] == "early"
         server.ready()
         assert server.stop() == 0
     finally:
         server.destroy()
 
 
-def test_a_main_that_never_says_ready_fails_to_boot(tmp_path: Path) -> None:
+def test_a_main_that_never_calls_ready_fails_to_boot(tmp_path: Path) -> None:
     more = ("--ready", "manual", "--boot-timeout", "300ms")
     server = Server("-b", "127.0.0.1:0", *arguments("plain_flag", *more), cwd=tmp_path)
     try:

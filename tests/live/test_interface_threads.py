@@ -1,4 +1,4 @@
-"""``--threads``: who waits for a thread, for how long, and who does not."""
+"""``--threads``: which requests wait for a thread, and for how long."""
 
 import contextlib
 import os
@@ -23,16 +23,16 @@ def threaded(folder: Path, *arguments: str) -> AbstractContextManager[Server]:
     return serving(folder, "threaded:app", "--pythonpath", str(APPS), *arguments)
 
 
-def known(stack: ExitStack, server: Server) -> RawConnection:
-    """A connection that has had an answer: what it sends next is read at once."""
+def answered_connection(stack: ExitStack, server: Server) -> RawConnection:
+    """Open a connection that has had an answer: its next request is read at once."""
     wire = stack.enter_context(tcp(server))
     assert wire.send(get("/?known")).answer().body == b"known"
     return wire
 
 
-def test_who_finds_no_thread_waits_for_one(tmp_path: Path, gate: Gate) -> None:
+def test_a_request_waits_for_a_free_thread(tmp_path: Path, gate: Gate) -> None:
     with threaded(tmp_path, "--threads", "1") as server, ExitStack() as stack:
-        held, *waiting = (known(stack, server) for _ in range(5))
+        held, *waiting = (answered_connection(stack, server) for _ in range(5))
         held.send(get("/hold?gate"))
         gate.wait_entered()
         for number, wire in enumerate(waiting):
@@ -45,10 +45,10 @@ def test_who_finds_no_thread_waits_for_one(tmp_path: Path, gate: Gate) -> None:
         assert ask(server, get("/threads")).body == b"1"
 
 
-def test_threads_are_made_when_they_are_needed(tmp_path: Path) -> None:
+def test_threads_are_started_when_they_are_needed(tmp_path: Path) -> None:
     gates = [Gate(tmp_path / name) for name in ("one", "two")]
     with threaded(tmp_path, "--threads", "3") as server, ExitStack() as stack:
-        wires = [known(stack, server) for _ in range(3)]
+        wires = [answered_connection(stack, server) for _ in range(3)]
         assert ask(server, get("/threads")).body == b"1"
         for wire, gate in zip(wires, gates, strict=False):
             wire.send(get(f"/hold?{gate.path.name}"))
@@ -62,7 +62,7 @@ def test_threads_are_made_when_they_are_needed(tmp_path: Path) -> None:
 def test_beyond_the_queue_there_is_a_503(tmp_path: Path, gate: Gate) -> None:
     arguments = ("--threads", "1", "--threads-queue", "2")
     with threaded(tmp_path, *arguments) as server, ExitStack() as stack:
-        held, *waiting = (known(stack, server) for _ in range(4))
+        held, *waiting = (answered_connection(stack, server) for _ in range(4))
         held.send(get("/hold?gate"))
         gate.wait_entered()
         for wire in waiting:
@@ -76,29 +76,29 @@ def test_beyond_the_queue_there_is_a_503(tmp_path: Path, gate: Gate) -> None:
             if wire is not refused:
                 assert wire.answer().body == b"waited"
         assert held.answer().body == b"gate"
-        # Nothing is wrong with its connection, and there is room again.
+        # The refused connection goes on, and the queue has room again.
         assert refused.send(get("/?again")).answer().body == b"again"
         server.wait_log("all threads are busy and 2 requests wait for one.*--threads-queue")
 
 
-def test_who_left_while_it_waited_is_not_run(tmp_path: Path, gate: Gate) -> None:
+def test_a_request_whose_client_left_the_queue_is_not_run(tmp_path: Path, gate: Gate) -> None:
     arguments = ("--threads", "1", "--threads-queue", "1", "--body-memory", "1")
     with threaded(tmp_path, *arguments, "-e", f"TMPDIR={tmp_path}") as server, ExitStack() as stack:
-        held, leaving, other = (known(stack, server) for _ in range(3))
+        held, leaving, other = (answered_connection(stack, server) for _ in range(3))
         held.send(get("/hold?gate"))
         gate.wait_entered()
         leaving.send(post("/?left", b"x" * 20_000))
-        wait_for(lambda: spooled(server), "its body is on disk")
+        wait_for(lambda: spooled_files(server), "its body is on disk")
         leaving.reset()
-        wait_for(lambda: not spooled(server), "its body is gone")
-        # It does not fill the queue any more.
+        wait_for(lambda: not spooled_files(server), "its body is gone")
+        # The withdrawn request does not fill the queue any more.
         other.send(get("/ran"))
         gate.open()
         assert "left" not in other.answer().body.decode().split()
 
 
-def spooled(server: Server) -> list[str]:
-    """Files without a name in the server's folder that its worker has open."""
+def spooled_files(server: Server) -> list[str]:
+    """Return the unnamed files in the server's folder that its worker has open."""
     (worker,) = server.workers()
     found = []
     for fd in Path(f"/proc/{worker.pid}/fd").iterdir():
@@ -109,9 +109,9 @@ def spooled(server: Server) -> list[str]:
 
 
 def test_waiting_for_a_thread_has_a_deadline(tmp_path: Path, gate: Gate) -> None:
-    """Which costs nobody else anything, least of all the worker its life."""
+    """It costs one request a 503, and neither other requests nor the worker anything."""
     with threaded(tmp_path, "--threads", "1", "--timeout", "500ms") as server, ExitStack() as stack:
-        streaming, waiting = known(stack, server), known(stack, server)
+        streaming, waiting = answered_connection(stack, server), answered_connection(stack, server)
         streaming.send(get("/stream?gate"))
         head = streaming.head()
         gate.wait_entered()
@@ -135,7 +135,7 @@ def test_threads_that_cannot_be_started_are_tried_again(tmp_path: Path, lifted: 
     with threaded(tmp_path, "--threads", "3") as server, ExitStack() as stack:
         lift.wait_entered()
         assert ask(server, get(f"/stack?{TOO_LARGE}")).status == 200
-        held, waiting = known(stack, server), known(stack, server)
+        held, waiting = answered_connection(stack, server), answered_connection(stack, server)
         held.send(get("/hold?gate"))
         gate.wait_entered()
         waiting.send(get("/?waited"))
@@ -158,9 +158,9 @@ def test_threads_that_cannot_be_started_are_tried_again(tmp_path: Path, lifted: 
         assert server.count("Traceback|kill timeout") == 0
 
 
-def test_who_waits_is_answered_by_a_worker_that_drains(tmp_path: Path, gate: Gate) -> None:
+def test_a_draining_worker_answers_waiting_requests(tmp_path: Path, gate: Gate) -> None:
     with threaded(tmp_path, "--threads", "1") as server, ExitStack() as stack:
-        held, waiting = known(stack, server), known(stack, server)
+        held, waiting = answered_connection(stack, server), answered_connection(stack, server)
         held.send(get("/hold?gate"))
         gate.wait_entered()
         waiting.send(get("/?waited"))
@@ -173,7 +173,7 @@ def test_who_waits_is_answered_by_a_worker_that_drains(tmp_path: Path, gate: Gat
 
 
 def test_a_worker_that_cannot_start_a_thread_is_not_ready(tmp_path: Path) -> None:
-    """It could answer nothing but 503."""
+    """Without a thread it could answer nothing but 503."""
     (tmp_path / "app.py").write_text(
         f"import threading\nthreading.stack_size({TOO_LARGE})\ndef app(environ, start): pass\n"
     )

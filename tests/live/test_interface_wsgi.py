@@ -1,4 +1,4 @@
-"""WSGI as PEP 3333 has it, in the loop's thread and in a pool of threads."""
+"""WSGI as PEP 3333 specifies it, in the loop's thread and in a pool of threads."""
 
 import json
 import socket
@@ -67,7 +67,7 @@ def test_the_validator_of_the_standard_library_finds_nothing(validated: Server) 
     assert "garbage collected" not in validated.log
 
 
-def test_what_is_written_comes_before_what_is_returned(server: Server) -> None:
+def test_written_data_comes_before_returned_data(server: Server) -> None:
     assert body(server, "/writes") == b"one two three"
     assert body(server, "/writes_then_yields") == b"one two three four"
     answer = ask(server, get("/only_writes"))
@@ -79,7 +79,7 @@ def test_an_app_may_be_a_generator(server: Server) -> None:
     assert (answer.status, answer.get("x-lazy"), answer.body) == (202, "yes", b"one two")
 
 
-def test_empty_pieces_are_no_end(server: Server) -> None:
+def test_empty_pieces_do_not_end_a_response(server: Server) -> None:
     assert body(server, "/empty_pieces") == b"one two"
     assert body(server, "/a_tuple") == b"one two"
 
@@ -109,7 +109,7 @@ def test_a_response_that_could_not_begin_can_be_replaced(
     assert answer.get("x-bad") is None
 
 
-def test_a_response_cannot_be_replaced_when_bytes_are_out(server: Server) -> None:
+def test_a_response_cannot_be_replaced_when_bytes_were_sent(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/replaced_too_late")).is_cut()
     server.wait_log("ValueError: too late")
@@ -145,7 +145,7 @@ def test_early_hints_come_before_the_answer(server: Server) -> None:
             assert wire.answer().body == b"body and more"
 
 
-def test_a_client_that_cannot_know_hints_gets_none(server: Server) -> None:
+def test_an_http_1_0_client_gets_no_hints(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hints", version="1.0")).head().status == 200
 
@@ -154,7 +154,7 @@ def test_hints_cannot_be_forged(server: Server) -> None:
     assert b"characters that HTTP does not allow" in body(server, "/bad_hints")
 
 
-def test_a_reason_is_the_apps_business(server: Server) -> None:
+def test_the_app_chooses_the_reason_phrase(server: Server) -> None:
     assert ask(server, get("/reason")).reason == "Tr\xe8s bien"
     assert ask(server, get("/no_reason")).reason == ""
 
@@ -198,13 +198,13 @@ def test_a_body_can_be_read_in_every_way(server: Server, size: str) -> None:
         assert json.loads(ask(server, request).body) == expected
 
 
-def test_a_body_that_is_not_there_reads_as_empty(server: Server) -> None:
+def test_a_missing_body_reads_as_empty(server: Server) -> None:
     upload = get("/reads_nothing", "Transfer-Encoding: chunked", method="POST")
     for request in (get("/reads_nothing"), post("/reads_nothing", b""), upload + chunked()):
         assert json.loads(ask(server, request).body) == ["", "", "", ""]
 
 
-def test_wsgi_errors_is_the_log(server: Server) -> None:
+def test_wsgi_errors_writes_to_the_log(server: Server) -> None:
     assert body(server, "/errors") == b"done"
     server.wait_log("^a line for the log$")
     server.wait_log("^and another$")
@@ -253,7 +253,7 @@ def test_a_path_is_bytes_in_latin_1(server: Server) -> None:
     assert environ["PATH_INFO"] == "/describes/caf\xc3\xa9/\xff//"
 
 
-def test_many_workers_are_multiprocess(tmp_path: Any) -> None:
+def test_several_workers_are_multiprocess(tmp_path: Any) -> None:
     with serving(tmp_path, "pep3333:app", "--pythonpath", str(APPS), workers=2) as server:
         assert json.loads(body(server, "/describes"))["wsgi.multiprocess"] is True
 

@@ -1,4 +1,4 @@
-"""--slow-log: who is slow is told with its place, while it runs and at its end, and lives on."""
+"""--slow-log: a slow request is logged with its stack while it runs, and again at its end."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "threads", "asgi"])
-def test_who_takes_long_is_told_while_it_runs_and_at_its_end(
+def test_a_slow_request_is_logged_while_it_runs_and_at_its_end(
     tmp_path: Path, gate: Gate, kind: str
 ) -> None:
     interface, code = ("asgi", ASYNC_HOLD) if kind == "asgi" else ("wsgi", HOLD)
@@ -38,7 +38,7 @@ def test_who_takes_long_is_told_while_it_runs_and_at_its_end(
         assert server.count("blocked|gone") == 0
 
 
-def test_who_waits_for_a_thread_is_told_so(tmp_path: Path, gate: Gate) -> None:
+def test_a_request_that_waits_for_a_thread_is_logged_as_such(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, "wsgi", HOLD)
     with serving(tmp_path, "app:app", *SLOW, "--threads", "1") as server:
         held = send_request(server.port, "/hold")
@@ -50,7 +50,9 @@ def test_who_waits_for_a_thread_is_told_so(tmp_path: Path, gate: Gate) -> None:
         server.wait_log("slow: GET / from .*, answered 200")
 
 
-def test_who_blocks_the_event_loop_is_told_and_for_how_long(tmp_path: Path, gate: Gate) -> None:
+def test_a_request_that_blocks_the_event_loop_is_logged_with_the_time(
+    tmp_path: Path, gate: Gate
+) -> None:
     code = "async def holds():\n    open('gate').read()\n    return b'held'\n"
     write_version(tmp_path, 1, "asgi", code)
     with serving(tmp_path, "app:app", *SLOW) as server:
@@ -66,7 +68,7 @@ def test_who_blocks_the_event_loop_is_told_and_for_how_long(tmp_path: Path, gate
         assert server.count("is blocked") == server.count("was blocked") == 1
 
 
-def test_a_task_of_the_apps_own_that_blocks_the_loop_is_told(tmp_path: Path, gate: Gate) -> None:
+def test_a_task_of_the_app_that_blocks_the_loop_is_logged(tmp_path: Path, gate: Gate) -> None:
     code = """
 import asyncio
 async def behind():
@@ -85,8 +87,8 @@ async def starts():
         server.wait_log("the event loop was blocked")
 
 
-def test_of_many_at_once_only_some_are_shown(tmp_path: Path, gate: Gate) -> None:
-    """They grow old together, while the loop is blocked."""
+def test_of_many_slow_requests_only_some_are_logged_with_stacks(tmp_path: Path, gate: Gate) -> None:
+    """All of them exceed the limit while the loop is blocked."""
     code = """
 import asyncio
 event = asyncio.Event()
@@ -121,7 +123,7 @@ async def opens():
         server.wait_log("slow: GET /waits .* answered 200", 20)
 
 
-def test_who_leaves_meanwhile_is_told_too_and_the_access_log_has_all(
+def test_a_slow_request_left_by_its_client_is_logged_and_is_in_the_access_log(
     tmp_path: Path, gate: Gate
 ) -> None:
     write_version(tmp_path, 1, "asgi", ASYNC_HOLD)
@@ -138,9 +140,7 @@ def test_who_leaves_meanwhile_is_told_too_and_the_access_log_has_all(
         assert access.read_text().count("GET /") == 2
 
 
-def test_nothing_is_told_of_the_quick_ones_nor_without_the_option(
-    tmp_path: Path, gate: Gate
-) -> None:
+def test_quick_requests_are_not_logged(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, "wsgi", HOLD)
     with serving(tmp_path, "app:app", "--slow-log", "1h") as server:
         assert server.get()[0] == 200

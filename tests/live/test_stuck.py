@@ -1,4 +1,4 @@
-"""Who blocks is named, shown and replaced, however the app is called; and who awaits for ever."""
+"""A worker that hangs is reported and replaced; an ASGI call that awaits for ever is cancelled."""
 
 from pathlib import Path
 
@@ -29,11 +29,13 @@ PLACE = r"at /.*/app.py:\d+ in calculates_for_ever"
 NAMED = {
     "main": rf"no request that is known; its main thread is {PLACE}",
 }
-"""Else the request is: method, target, client and age."""
+"""The report of a main. For other kinds it names method, target, client and age."""
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "threads", "asgi", "main"])
-def test_who_blocks_is_named_with_its_stack_and_replaced(tmp_path: Path, kind: str) -> None:
+def test_a_blocked_request_is_named_with_its_stack_and_its_worker_replaced(
+    tmp_path: Path, kind: str
+) -> None:
     name = f"stuck-{kind}"
     arguments = ["--timeout", "1s", "-n", name]
     if kind == "asgi":
@@ -72,15 +74,15 @@ def one_stuck_worker(tmp_path: Path, code: str, *arguments: str) -> str:
         return server.log
 
 
-def test_who_blocks_in_c_without_the_interpreter_is_named_like_anybody(tmp_path: Path) -> None:
-    """As database drivers do: no handler of a signal would run before they return."""
+def test_a_request_that_blocks_in_c_is_named(tmp_path: Path) -> None:
+    """As in a database driver: no signal handler in Python runs before it returns."""
     code = "import ctypes\ndef blocks():\n    while True:\n        ctypes.CDLL(None).sleep(3600)"
     log = one_stuck_worker(tmp_path, code)
     assert "worker 0 is stuck: GET /blocks from 127.0.0.1:" in log
     assert "    ctypes.CDLL(None).sleep(3600)" in log
 
 
-def test_who_keeps_the_interpreter_to_itself_shows_its_bare_stacks(tmp_path: Path) -> None:
+def test_code_that_holds_the_interpreter_shows_its_bare_stacks(tmp_path: Path) -> None:
     code = 'import re\ndef blocks():\n    re.match(r"(a+)+$", "a" * 60 + "b")'
     log = one_stuck_worker(tmp_path, code)
     assert "is stuck" not in log
@@ -112,7 +114,7 @@ def other():
             connection.close()
 
 
-def test_a_boot_that_hangs_says_where(tmp_path: Path) -> None:
+def test_a_boot_that_hangs_shows_where(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import time\ntime.sleep(3600)\n")
     ended = command("-b", "127.0.0.1:0", "--boot-timeout", "1s", "app:app", cwd=tmp_path)
     assert ended.returncode == 102
@@ -136,8 +138,8 @@ async def deep():
 """
 
 
-def test_an_asgi_call_that_awaits_for_ever_is_named_shown_and_cancelled(tmp_path: Path) -> None:
-    """Down to the task that all the others wait for. It costs the call and not the worker."""
+def test_an_asgi_call_that_awaits_for_ever_is_logged_and_cancelled(tmp_path: Path) -> None:
+    """The log shows the tasks down to the innermost. Only the call ends, not the worker."""
     write_version(tmp_path, 1, "asgi", DEEP)
     with serving(tmp_path, "app:app", "--timeout", "1s") as server:
         assert server.get("/waits?a=b")[0] == 500
@@ -149,7 +151,7 @@ def test_an_asgi_call_that_awaits_for_ever_is_named_shown_and_cancelled(tmp_path
         assert server.count("gone") == server.count("the app failed") == 0
 
 
-def test_an_object_that_raises_when_it_is_looked_at_harms_nobody(tmp_path: Path) -> None:
+def test_an_object_whose_class_raises_does_not_break_the_report(tmp_path: Path) -> None:
     code = """
 import asyncio
 class Proxy:
@@ -164,7 +166,7 @@ async def waits():
         server.wait_log("no answer in time: GET /waits")
         server.wait_log("return await future")
         assert server.get()[0] == 200
-        assert server.count("cannot be told|gone") == 0
+        assert server.count("cannot be shown|gone") == 0
 
 
 def test_an_asgi_call_that_will_not_be_cancelled_ends_the_worker(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def server(servers: Callable[[str], Server]) -> Server:
     return servers("asgi")
 
 
-def asked(server: Server, target: str, *fields: str) -> Answer:
-    """The whole answer to a handshake that is no 101; the connection ends after it."""
+def refused_handshake(server: Server, target: str, *fields: str) -> Answer:
+    """Return the answer to a handshake that is refused; the connection ends after it."""
     with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.send(get(target, *HANDSHAKE, *fields)).answer()
         assert answer.closes
@@ -54,14 +54,14 @@ def asked(server: Server, target: str, *fields: str) -> Answer:
         return answer
 
 
-def told(server: Server, what: str) -> None:
+def wait_for_event(server: Server, what: str) -> None:
     wait_for(lambda: what in events(server), f"the app tells {what!r}")
 
 
 # The handshake.
 
 
-def test_a_handshake_is_answered_with_the_proof_and_no_more_than_that(server: Server) -> None:
+def test_the_answer_to_a_handshake_has_the_accept_key_and_no_other_fields(server: Server) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.request_handshake("/echo")
         names = [name for name, _ in answer.fields]
@@ -105,7 +105,7 @@ VERSION, SECRET = HANDSHAKE[2:]
         (VERSION, SECRET, "Sec-WebSocket-Extensions: =,"),
     ],
 )
-def test_a_handshake_that_is_not_in_order_gets_400(server: Server, fields: tuple[str, ...]) -> None:
+def test_an_invalid_handshake_gets_400(server: Server, fields: tuple[str, ...]) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.send(get("/forbidden/400", *HANDSHAKE[:2], *fields)).answer()
         assert (answer.status, answer.closes) == (400, True)
@@ -115,7 +115,7 @@ def test_a_handshake_that_is_not_in_order_gets_400(server: Server, fields: tuple
 
 
 @pytest.mark.parametrize("version", ["8", "14", "013", "13, 8", ""])
-def test_another_version_gets_426_and_the_one_that_is_spoken(server: Server, version: str) -> None:
+def test_another_version_gets_426_and_the_supported_one(server: Server, version: str) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/echo", *HANDSHAKE[:2], SECRET, f"Sec-WebSocket-Version: {version}"))
         answer = wire.head()
@@ -127,7 +127,7 @@ def test_another_version_gets_426_and_the_one_that_is_spoken(server: Server, ver
         assert b"13" in wire.read_to_end()
 
 
-NO_WISH = {
+NO_HANDSHAKE = {
     "no Upgrade": get("/told/plain", HANDSHAKE[0], *HANDSHAKE[2:]),
     "no Connection": get("/told/plain", *HANDSHAKE[1:]),
     "another protocol": get("/told/plain", "Connection: Upgrade", "Upgrade: h2c", *HANDSHAKE[2:]),
@@ -140,15 +140,15 @@ NO_WISH = {
 }
 
 
-@pytest.mark.parametrize("name", NO_WISH)
-def test_what_is_no_handshake_is_a_plain_request(server: Server, name: str) -> None:
+@pytest.mark.parametrize("name", NO_HANDSHAKE)
+def test_a_request_that_is_no_handshake_is_an_ordinary_request(server: Server, name: str) -> None:
     """RFC 9110 section 7.8: an Upgrade may be ignored, and must be in HTTP/1.0."""
     with tcp(server) as wire:
         for _ in range(2):
-            assert wire.send(NO_WISH[name]).answer().body == b"plain"
+            assert wire.send(NO_HANDSHAKE[name]).answer().body == b"plain"
 
 
-def test_an_app_without_websockets_is_asked_as_if_there_were_no_upgrade(
+def test_a_wsgi_app_gets_a_handshake_as_an_ordinary_request(
     servers: Callable[[str], Server],
 ) -> None:
     with tcp(servers("wsgi")) as wire:
@@ -166,7 +166,7 @@ def test_requests_before_a_handshake_are_answered_before_it(server: Server) -> N
         assert wire.read_frame() == HELLO
 
 
-def test_frames_that_come_with_the_handshake_or_before_its_answer_are_heard(
+def test_frames_that_come_before_the_answer_to_the_handshake_are_received(
     server: Server,
 ) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
@@ -178,7 +178,7 @@ def test_frames_that_come_with_the_handshake_or_before_its_answer_are_heard(
         assert wire.read_close() == (1000, b"")
 
 
-def test_a_handshake_may_come_byte_by_byte_and_with_what_is_behind_it(server: Server) -> None:
+def test_a_handshake_and_a_frame_may_come_byte_by_byte(server: Server) -> None:
     data = get("/echo", *HANDSHAKE) + HELLO.encode()
     with WebSocketConnection(tcp(server).socket) as wire:
         for index in range(len(data)):
@@ -187,7 +187,7 @@ def test_a_handshake_may_come_byte_by_byte_and_with_what_is_behind_it(server: Se
         assert wire.read_frame() == HELLO
 
 
-def test_a_connection_may_do_other_things_before(server: Server) -> None:
+def test_a_connection_may_make_requests_before_a_handshake(server: Server) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
         for _ in range(3):
             assert wire.send(get("/told/plain")).answer().body == b"plain"
@@ -234,7 +234,7 @@ def test_an_app_chooses_a_subprotocol_that_was_offered(server: Server) -> None:
         assert (answer.status, answer.get("sec-websocket-protocol")) == (101, "two")
 
 
-def test_an_app_adds_fields_to_the_answer_but_not_the_servers_own(server: Server) -> None:
+def test_an_app_may_add_fields_but_not_the_servers_own(server: Server) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.request_handshake("/accepted?headers")
         assert answer.status == 101
@@ -253,32 +253,32 @@ def test_an_app_adds_fields_to_the_answer_but_not_the_servers_own(server: Server
         ("own", "the handshake is the server's business"),
     ],
 )
-def test_an_answer_that_is_not_in_order_is_a_500(server: Server, query: str, words: str) -> None:
-    answer = asked(server, f"/accepted?{query}", "Sec-WebSocket-Protocol: one, two")
+def test_an_invalid_accept_is_a_500(server: Server, query: str, words: str) -> None:
+    answer = refused_handshake(server, f"/accepted?{query}", "Sec-WebSocket-Protocol: one, two")
     assert answer.status == 500
     server.wait_log(re.escape(words))
 
 
-def test_to_close_before_accepting_is_a_403(server: Server) -> None:
-    assert asked(server, "/forbidden").status == 403
-    told(server, "websocket.disconnect /forbidden")
+def test_a_close_before_the_accept_is_a_403(server: Server) -> None:
+    assert refused_handshake(server, "/forbidden").status == 403
+    wait_for_event(server, "websocket.disconnect /forbidden")
 
 
 @pytest.mark.parametrize("status", [200, 401, 503])
 def test_an_app_may_refuse_with_a_response_of_its_own(server: Server, status: int) -> None:
-    answer = asked(server, f"/refused/{status}")
+    answer = refused_handshake(server, f"/refused/{status}")
     assert (answer.status, answer.get("x-why"), answer.body) == (status, "not now", b"not now")
 
 
-def test_a_client_that_sent_frames_and_is_refused_still_reads_why(server: Server) -> None:
+def test_a_refused_client_that_sent_frames_can_read_the_answer(server: Server) -> None:
     with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/refused/401", *HANDSHAKE), HELLO.encode() * 1000)
         assert wire.answer().body == b"not now"
         assert wire.ends_cleanly()
 
 
-def test_an_app_that_refuses_by_halves_is_cut_off(server: Server) -> None:
-    assert asked(server, "/half_refused").status == 500
+def test_an_unfinished_refusal_is_cut_off(server: Server) -> None:
+    assert refused_handshake(server, "/half_refused").status == 500
     server.wait_log("the app returned in the middle of its refusal")
 
 
@@ -287,27 +287,27 @@ def test_an_app_that_refuses_by_halves_is_cut_off(server: Server) -> None:
     [("raise", "LookupError: before the answer"), ("return", "returned without an answer")],
 )
 def test_an_app_that_gives_no_answer_is_a_500(server: Server, how: str, words: str) -> None:
-    assert asked(server, f"/fails_early/{how}").status == 500
+    assert refused_handshake(server, f"/fails_early/{how}").status == 500
     server.wait_log(rf"the app failed on WebSocket /fails_early/{how}")
     server.wait_log(words)
 
 
 def test_an_app_that_does_not_answer_in_time_is_a_500(server: Server) -> None:
-    assert asked(server, "/never").status == 500
+    assert refused_handshake(server, "/never").status == 500
     server.wait_log("no answer in time: WebSocket: GET /never from")
-    told(server, "cancelled /never")
+    wait_for_event(server, "cancelled /never")
 
 
-def test_the_timeout_of_requests_is_none_of_an_open_websocket(server: Server) -> None:
+def test_the_request_timeout_does_not_apply_to_an_open_websocket(server: Server) -> None:
     with connect_websocket(server) as idle:
-        assert asked(server, "/never").status == 500
+        assert refused_handshake(server, "/never").status == 500
         assert idle.send_frames(HELLO).frame() == HELLO
 
 
 def test_answers_are_in_the_access_log(server: Server) -> None:
     with connect_websocket(server, "/echo?log"):
         pass
-    asked(server, "/refused/402")
+    refused_handshake(server, "/refused/402")
     log = next(server.cwd.glob("access.log"))
     wait_for(lambda: '"GET /echo?log HTTP/1.1" 101 -' in log.read_text(), "the 101 is logged")
     wait_for(lambda: '"GET /refused/402 HTTP/1.1" 402 7' in log.read_text(), "the 402 is logged")
@@ -316,7 +316,7 @@ def test_answers_are_in_the_access_log(server: Server) -> None:
 # Messages.
 
 
-def test_what_was_sent_as_text_or_bytes_stays_it(server: Server) -> None:
+def test_text_and_bytes_keep_their_type(server: Server) -> None:
     with connect_websocket(server) as wire:
         for message in (Frame(TEXT, b""), Frame(BINARY, b""), HELLO, Frame(BINARY, b"\0")):
             assert wire.send_frames(message).frame() == message
@@ -341,7 +341,7 @@ def test_a_message_beyond_the_limit_is_an_error(tmp_path: Any) -> None:
         full = Frame(BINARY, b"x" * 1000)
         with connect_websocket(server) as wire:
             assert wire.send_frames(full).frame() == full
-            # Said before any of it arrives.
+            # The header announces the size before any of the message arrives.
             wire.send(Frame(BINARY, b"x" * 1001).encode()[:8])
             assert wire.is_closed_with(1009)
         with connect_websocket(server) as wire:
@@ -349,7 +349,7 @@ def test_a_message_beyond_the_limit_is_an_error(tmp_path: Any) -> None:
             wire.send_frames(half, Frame(PING), Frame(0, b"x" * 501))
             assert wire.read_frame() == Frame(PONG)
             assert wire.is_closed_with(1009)
-        told(
+        wait_for_event(
             server,
             "1009 frame with 501 bytes after reading 500 bytes exceeds limit of 1000 bytes /echo",
         )
@@ -363,8 +363,8 @@ def test_an_app_closes_with_code_and_reason(server: Server) -> None:
         with connect_websocket(server, f"/closes/{code}") as wire:
             reason = f"because of {code}"
             assert wire.read_close() == (code, reason.encode())
-            told(server, f"{code} {reason} /closes/{code}")
-            # Nothing is closed before the client has said the same.
+            wait_for_event(server, f"{code} {reason} /closes/{code}")
+            # The connection stays open until the client has answered the close.
             assert not wire.is_readable(within=0)
             wire.send_frames(HELLO, Frame(PING, b"still"), close_frame(code))
             assert wire.read_frame() == Frame(PONG, b"still")
@@ -377,21 +377,21 @@ def test_code_and_reason_of_the_client_reach_the_app(server: Server) -> None:
     with connect_websocket(server, "/echo/told") as wire:
         wire.send_frames(close_frame(4321, b"had enough"))
         assert wire.read_close() == (4321, b"had enough")
-        told(server, "4321 had enough /echo/told")
+        wait_for_event(server, "4321 had enough /echo/told")
     with connect_websocket(server, "/echo/untold") as wire:
         wire.send_frames(close_frame())
         assert wire.read_close() == (None, b"")
-        told(server, "1005 /echo/untold")
+        wait_for_event(server, "1005 /echo/untold")
 
 
-def test_a_client_that_leaves_without_a_word_is_1006(server: Server) -> None:
+def test_a_client_that_leaves_without_a_close_is_1006(server: Server) -> None:
     with connect_websocket(server, "/echo/reset") as wire:
         wire.reset()
-    told(server, "1006 /echo/reset")
+    wait_for_event(server, "1006 /echo/reset")
     with connect_websocket(server, "/echo/eof") as wire:
         wire.shut_down_writing()
         assert wire.ends_cleanly()
-    told(server, "1006 /echo/eof")
+    wait_for_event(server, "1006 /echo/eof")
 
 
 def test_messages_before_the_close_reach_the_app(server: Server) -> None:
@@ -399,16 +399,16 @@ def test_messages_before_the_close_reach_the_app(server: Server) -> None:
         wire.send_frames(*[HELLO] * 3, close_frame(1000))
         assert wire.read_close() == (1000, b"")
         open_gate(server, "close")
-        told(server, "1000 /listens_late/close")
-    # It tells what it took, but to nobody: that is no failure.
+        wait_for_event(server, "1000 /listens_late/close")
+    # The app still sends what it received, to a client that has left: that is no failure.
     assert not server.count("failed on WebSocket /listens_late")
 
 
-def test_our_mistakes_and_theirs_are_told_the_app_by_the_code_sent(server: Server) -> None:
+def test_the_app_gets_the_code_of_a_protocol_error(server: Server) -> None:
     with connect_websocket(server, "/echo/bad") as wire:
         wire.send_frames(Frame(TEXT, b"\xff"))
         assert wire.is_closed_with(1007)
-    told(server, "1007 invalid start byte at byte 0 /echo/bad")
+    wait_for_event(server, "1007 invalid start byte at byte 0 /echo/bad")
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,9 @@ def test_an_app_that_ends_without_closing_is_1011(server: Server, how: str, word
         ("http", "'http.response.start' on an open WebSocket"),
     ],
 )
-def test_what_no_app_may_do_is_1011(server: Server, what: str, words: str) -> None:
+def test_an_invalid_event_of_the_app_closes_with_1011(
+    server: Server, what: str, words: str
+) -> None:
     with connect_websocket(server, f"/wrong/{what}") as wire:
         assert wire.read_close() == (1011, b"")
     server.wait_log(rf"the app failed on WebSocket /wrong/{what}")
@@ -450,6 +452,6 @@ def test_an_app_that_sends_after_its_own_close_has_failed(server: Server) -> Non
     server.wait_log("the app sent a message after it closed")
 
 
-def test_the_server_goes_on(server: Server) -> None:
+def test_the_worker_lives_and_logged_no_warning(server: Server) -> None:
     assert [worker.pid for worker in server.workers()]
     assert not server.count("gone:|WARNING|never awaited|never retrieved")

@@ -1,4 +1,4 @@
-"""When a draining worker tells and cancels the calls of its app."""
+"""When a draining worker notifies and cancels the calls of its app."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +9,12 @@ SECONDS = st.floats(0.001, 1e6)
 
 
 @given(SECONDS, st.floats(0.0, 1e6))
-def test_all_is_over_before_the_kill(kill: float, stream: float) -> None:
+def test_all_calls_end_before_the_kill_timeout(kill: float, stream: float) -> None:
     times = drain_times(kill, stream)
     assert 0 <= times.stream <= times.disconnect < times.cancel < kill
     assert times.disconnect + times.grace <= times.cancel * (1 + 1e-9)
 
 
-def test_with_the_defaults_and_with_watch() -> None:
+def test_the_schedule_with_the_defaults_and_with_watch() -> None:
     assert drain_times(30, 10) == DrainTimes(10, 23, 25, 2)
     assert drain_times(2, 2) == DrainTimes(1.25, 1.25, 1.5, 0.25)

@@ -1,5 +1,5 @@
-"""The environ of a request says what its own bytes and its own connection say, however much of it
-was made before for another request.
+"""The environ of a request describes this request and its connection, although parts of it were
+made for earlier requests.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from tests.fuzz.memory import Client, MemoryServer, Recorder
 GETS = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Of: %d\r\n\r\n" % (n, n) for n in range(3)]
 
 
-class Asked(Recorder):
-    """Notes the environ of each request, and spoils the dict as an app may."""
+class EnvironRecorder(Recorder):
+    """Records the environ of each request, then changes the dict as an app may."""
 
     def __init__(self, server: MemoryServer) -> None:
         super().__init__(False, server.loop)
@@ -41,8 +41,8 @@ def server() -> Iterator[MemoryServer]:
         yield server
 
 
-def asked(server: MemoryServer) -> Asked:
-    handler = Asked(server)
+def record_environs(server: MemoryServer) -> EnvironRecorder:
+    handler = EnvironRecorder(server)
     server.state.handler = handler
     server.state.handle = handler.handle
     return handler
@@ -55,9 +55,9 @@ def from_port(server: MemoryServer, port: int) -> Client:
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), max_size=40))
-def test_it_is_of_this_request_and_this_connection(order: list[tuple[int, int]]) -> None:
+def test_environ_describes_this_request_and_this_connection(order: list[tuple[int, int]]) -> None:
     with MemoryServer(False) as server:
-        environs = asked(server).environs
+        environs = record_environs(server).environs
         clients = [from_port(server, port) for port in (1, 2)]
         for which, number in order:
             clients[which].send(GETS[number])
@@ -66,8 +66,8 @@ def test_it_is_of_this_request_and_this_connection(order: list[tuple[int, int]])
         assert not any("of.the.app" in environ for environ in environs)
 
 
-def test_a_body_is_of_one_request(server: MemoryServer) -> None:
-    app, client = asked(server), server.connect()
+def test_each_request_has_its_own_body(server: MemoryServer) -> None:
+    app, client = record_environs(server), server.connect()
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 003\r\n\r\n"
     bodies = [b"%03d" % n for n in range(6)]
     for body in bodies:
@@ -80,12 +80,12 @@ def test_a_body_is_of_one_request(server: MemoryServer) -> None:
 @pytest.mark.parametrize(
     "target", [b"/a%2Fb?x=%20", b"/%e4", b"http://other/a%2fb", b"/twice?x", b"*"]
 )
-def test_the_target_is_there_as_it_was_sent(server: MemoryServer, target: bytes) -> None:
-    """PATH_INFO is unquoted, so a slash in a name cannot be told from one between names."""
+def test_the_target_is_kept_as_it_was_sent(server: MemoryServer, target: bytes) -> None:
+    """PATH_INFO is unquoted, so it cannot tell an escaped slash from one between names."""
     method = b"OPTIONS" if target == b"*" else b"GET"
-    handler = asked(server)
+    handler = record_environs(server)
     client = from_port(server, 1)
     for _ in range(3):
         client.send(b"%b %b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, target))
-    told = [(each["REQUEST_URI"], each["RAW_URI"]) for each in handler.environs]
-    assert told == [(target.decode("latin-1"),) * 2] * 3
+    targets = [(each["REQUEST_URI"], each["RAW_URI"]) for each in handler.environs]
+    assert targets == [(target.decode("latin-1"),) * 2] * 3
