@@ -68,6 +68,7 @@ class Stopping:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
+        """Wait, in an event loop, until the worker is to stop."""
         # An app that awaits has imported asyncio. The verbs of the command need none.
         import asyncio  # noqa: PLC0415
 

@@ -157,6 +157,8 @@ class AppListener(socket.socket):
         self._heartbeat.start(loop)
 
     def _real_close(self, *args: Any) -> None:
+        """Close the socket (called by socket.close), and note that the app accepts no
+        more from it."""
         self.counted.remove_listener(self)
         super()._real_close(*args)  # type: ignore[misc]
 

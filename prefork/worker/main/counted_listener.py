@@ -118,6 +118,7 @@ class CountedConnection(socket.socket):
         return super().detach()
 
     def _real_close(self, *args: Any) -> None:
+        """Close the socket (called by socket.close), and report it."""
         self._report_close()
         super()._real_close(*args)  # type: ignore[misc]
 

@@ -62,16 +62,7 @@ def run_main(
     ]
     patch_event_loops()
 
-    def ready() -> None:
-        if in_loop:
-            # A deadline before the message: the master reads deadlines when a message wakes it.
-            channel.beat_until(TICK_PERIOD)
-        channel.report_ready()
-
-    if config.ready.mode == "manual":
-        app_api.set_ready_callback(ready)
-    else:
-        ready()
+    _arrange_ready(config, channel, in_loop)
     if in_loop:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             hooks.run_loop(runner, _run_in_loop(app, sockets, heartbeat, shutdown))
@@ -84,6 +75,21 @@ def run_main(
     if not shutdown.stopping:
         raise AppError("main(listener) returned before the worker was told to stop")
     log.debug("main(listener) returned")
+
+
+def _arrange_ready(config: Config, channel: MasterChannel, in_loop: bool) -> None:
+    """Report the worker ready, now or (``--ready manual``) when the app says so."""
+
+    def ready() -> None:
+        if in_loop:
+            # A deadline before the message: the master reads deadlines when a message wakes it.
+            channel.beat_until(TICK_PERIOD)
+        channel.report_ready()
+
+    if config.ready.mode == "manual":
+        app_api.set_ready_callback(ready)
+    else:
+        ready()
 
 
 async def _run_in_loop(

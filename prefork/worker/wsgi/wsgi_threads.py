@@ -151,6 +151,7 @@ class ThreadedWsgiCall(WsgiCall):
         copy_context().run(self._run)
 
     def _run(self) -> None:
+        """Do the work of ``run``, inside of the context."""
         exchange, call_in_loop = self._exchange, self._handler.call_in_loop
         # The wait for a thread is over: the app's time counts from here.
         exchange.is_queued = False
@@ -277,4 +278,5 @@ class ThreadedWsgiCall(WsgiCall):
         self._exchange.fail()
 
     def _sendable_file(self) -> FileRange | None:
+        """As in WsgiCall, but None when a part of the response was queued."""
         return None if self._output_started else super()._sendable_file()
