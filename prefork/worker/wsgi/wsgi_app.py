@@ -96,7 +96,7 @@ class WsgiHandler:
         """Return at once: no call goes on after its response."""
 
     def time_out(self, exchange: Exchange) -> None:
-        """Cut off a response whose iterable has yielded nothing within ``--timeout``."""
+        """Log and fail a request whose iterable has yielded nothing within ``--timeout``."""
         self.log.error("no answer in time: %s", exchange.request.describe())
         exchange.fail()
 
