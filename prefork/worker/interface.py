@@ -193,10 +193,11 @@ def _unwrapped(called: Any) -> Any:
 
 
 def _is_unambiguous(outer: _CallableShape, inner: _CallableShape) -> bool:
-    """Whether the decorator ``outer``, which takes anything, passes it on to ``inner`` as it is.
+    """Whether the names of the arguments show that the decorator ``outer`` calls ``inner`` as the
+    server would.
 
-    A decorator that makes an app of a function of a request has the same shape, so the names of the
-    arguments have to tell.
+    A decorator that makes an app of a function of a request takes anything as well, and calls the
+    function with other arguments.
     """
     names = [name.lower() for name in inner.names]
     if inner.required == 2:
@@ -221,7 +222,7 @@ def _match_interface(shape: _CallableShape) -> InterfaceChoice | None:
 
 
 def _ambiguous_error(shape: _CallableShape, inner: _CallableShape | None) -> AppError:
-    """Make the error for a callable that takes anything and may change it."""
+    """Make the error for a decorator that takes any arguments and may change them."""
     wrapped = f" before it calls a function with {inner}" if inner is not None else ""
     return AppError(
         "the app's interface is ambiguous: its decorator takes any arguments, and may change them"

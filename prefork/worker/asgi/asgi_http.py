@@ -31,7 +31,8 @@ from prefork.worker.asgi.asgi_extensions import (
 
 
 class HttpCall(AsgiCall):
-    """One request: ``scope``, ``receive`` and ``send`` as the app gets them."""
+    """The call of the app for one HTTP request: gives it ``receive`` and ``send``, sends its
+    response."""
 
     _status = 0
     _fields: Any = ()

@@ -40,7 +40,8 @@ _LEAVING = "this worker is leaving; connect again"
 
 
 def negotiate(handler: CallContext, http: HttpCall) -> "WebSocketCall | None":
-    """Validate a request for a WebSocket and make its call; None: it was refused, and answered."""
+    """Validate a request for a WebSocket; return the call for it, or None if it was refused and
+    answered."""
     if http.exchange.connection.server.draining:
         http.exchange.send_error(503, _LEAVING, (RETRY_AFTER,))
         return None
@@ -57,7 +58,8 @@ def _library_log(log: logging.Logger) -> logging.Logger:
 
 
 class WebSocketCall(AsgiCall):
-    """One WebSocket: ``scope``, ``receive`` and ``send`` as the app gets them."""
+    """The call of the app for one WebSocket: gives it ``receive`` and ``send``, answers the
+    handshake."""
 
     _websocket: WebSocket | None = None
     _connect_received = False

@@ -66,7 +66,7 @@ def sendable_range(wrapper: FileWrapper) -> FileRange | None:
     fd = raw.fileno()
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return None
-    # The descriptor's own position is behind the bytes that the object has buffered.
+    # tell() of the object: the descriptor has already moved past the bytes that are buffered.
     offset = file.tell()
     count = remaining_file_size(fd, offset)
     return None if count is None else FileRange(fd, offset, count)

@@ -41,8 +41,10 @@ class Job(Protocol):
 
 
 class ThreadPool:
-    """A pool of at most ``limit`` threads. ``start`` starts the first, the others start when they
-    are needed. Only the loop puts jobs."""
+    """A pool of at most ``limit`` threads, for jobs that the loop puts.
+
+    ``start`` starts the first thread; the others start when they are needed.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, log: logging.Logger) -> None:
         self._loop = loop

@@ -140,7 +140,8 @@ class WsgiCall:
             if fork_hooks.in_child:
                 fork_hooks.exit_child()
             kind, status = type(result), self._status
-            # The usual case first: the whole body in one string is one write with its head.
+            # The usual case first: a body that is one bytes object goes out in one write with its
+            # head.
             if (
                 (kind is list or kind is tuple)
                 and len(result) == 1
@@ -245,7 +246,8 @@ class WsgiCall:
                 return False
             self._start_streaming(None)
             exchange.send(piece)
-            # When all of the Content-Length is sent, only StopIteration can follow: ask at once.
+            # When all of the Content-Length is sent, ask for the end of the iterable at once,
+            # instead of in the next turn of the loop.
             if exchange.remaining != 0:
                 return False
 

@@ -126,8 +126,10 @@ def _send_hints(connection: Connection, lines: bytes) -> None:
 
 
 class ThreadedWsgiCall(WsgiCall):
-    """One call of the app. ``run`` and what the app calls run in the thread; the second half of the
-    class runs in the loop. The stack report finds the call by its functions ``run`` and ``_run``.
+    """One call of the app in a thread of the pool.
+
+    ``run`` and everything that the app calls run in the thread; the second half of the class runs
+    in the loop. The stack report finds the call by its functions ``run`` and ``_run``.
     """
 
     _handler: ThreadedWsgiHandler
