@@ -85,7 +85,7 @@ def test_tokens_are_read_as_lists_without_regard_to_case(
     with WebSocketConnection(tcp(server).socket) as wire:
         wire.send(get("/echo", *fields, *HANDSHAKE[2:]))
         assert wire.head().status == 101
-        assert wire.send_frames(HELLO).frame() == HELLO
+        assert wire.send_frames(HELLO).read_frame() == HELLO
 
 
 VERSION, SECRET = HANDSHAKE[2:]
@@ -192,7 +192,7 @@ def test_a_connection_may_do_other_things_before(server: Server) -> None:
         for _ in range(3):
             assert wire.send(get("/told/plain")).answer().body == b"plain"
         assert wire.request_handshake("/echo").status == 101
-        assert wire.send_frames(HELLO).frame() == HELLO
+        assert wire.send_frames(HELLO).read_frame() == HELLO
 
 
 # The scope.
@@ -301,7 +301,7 @@ def test_an_app_that_does_not_answer_in_time_is_a_500(server: Server) -> None:
 def test_the_timeout_of_requests_is_none_of_an_open_websocket(server: Server) -> None:
     with connect_websocket(server) as idle:
         assert asked(server, "/never").status == 500
-        assert idle.send_frames(HELLO).frame() == HELLO
+        assert idle.send_frames(HELLO).read_frame() == HELLO
 
 
 def test_answers_are_in_the_access_log(server: Server) -> None:
@@ -319,7 +319,7 @@ def test_answers_are_in_the_access_log(server: Server) -> None:
 def test_what_was_sent_as_text_or_bytes_stays_it(server: Server) -> None:
     with connect_websocket(server) as wire:
         for message in (Frame(TEXT, b""), Frame(BINARY, b""), HELLO, Frame(BINARY, b"\0")):
-            assert wire.send_frames(message).frame() == message
+            assert wire.send_frames(message).read_frame() == message
 
 
 def test_messages_sent_at_once_arrive_in_order(server: Server) -> None:
@@ -340,7 +340,7 @@ def test_a_message_beyond_the_limit_is_an_error(tmp_path: Any) -> None:
     with serving(tmp_path, "sockets:app", "--pythonpath", str(APPS), *limit) as server:
         full = Frame(BINARY, b"x" * 1000)
         with connect_websocket(server) as wire:
-            assert wire.send_frames(full).frame() == full
+            assert wire.send_frames(full).read_frame() == full
             # Said before any of it arrives.
             wire.send(Frame(BINARY, b"x" * 1001).encode()[:8])
             assert wire.is_closed_with(1009)

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import sys
 import threading
-from _thread import allocate_lock, get_ident
+from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -164,7 +164,9 @@ class ThreadPool:
 def check_threads() -> None:
     """Raises UsageError when the app has patched ``threading``: its threads are green ones of a
     single thread, so none of them may block, which is what these are for."""
-    if threading.Lock is not allocate_lock or threading.get_ident is not get_ident:
+    # Python 3.13 has the type where earlier versions have the function.
+    locks = (allocate_lock, LockType)
+    if threading.Lock not in locks or threading.get_ident is not get_ident:
         library = "gevent" if "gevent" in sys.modules else "eventlet"
         raise UsageError(
             f"{library} has patched threading, so there are no threads for requests; "
