@@ -1,4 +1,4 @@
-"""The language of the source, held by reading it: sentences with a subject, one name for one thing."""
+"""The language of the source: sentences with a subject, one name for one thing."""
 
 import ast
 import io
