@@ -54,6 +54,10 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"The {name}")])
         builder = self._builder(self._name, self._key.public_key(), 1)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        builder = builder.add_extension(usage, critical=True)
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = builder.add_extension(own, critical=False)
         self.file = folder / f"{name}.pem"
         self._pem = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
         self.file.write_bytes(self._pem)
@@ -76,6 +80,9 @@ class Authority:
         if subject:
             attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, subject))
         builder = self._builder(x509.Name(attributes), key.public_key(), days)
+        # Python 3.13 verifies with X509_V_FLAG_X509_STRICT, which asks for it (RFC 5280, 4.2.1.1).
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
         if hosts:
             names = x509.SubjectAlternativeName([_general(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)

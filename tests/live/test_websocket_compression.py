@@ -150,7 +150,7 @@ def test_an_offer_is_taken_and_kept(server: Server, offer: str) -> None:
 def test_an_offer_that_cannot_be_kept_is_declined(server: Server, offer: str) -> None:
     with DeflateWire(tcp(server).socket) as wire:
         assert wire.agree(offer) is None
-        assert wire.send_frames(Frame(TEXT, b"plain")).frame() == Frame(TEXT, b"plain")
+        assert wire.send_frames(Frame(TEXT, b"plain")).read_frame() == Frame(TEXT, b"plain")
         wire.send_frames(Frame(TEXT, b"", reserved=COMPRESSED))
         assert wire.is_closed_with(1002)
 
@@ -259,7 +259,7 @@ def test_without_compression_no_offer_is_taken(tmp_path: Any) -> None:
     with serving(tmp_path, "sockets:app", *off) as server:
         with DeflateWire(tcp(server).socket) as wire:
             assert wire.agree("permessage-deflate") is None
-            assert wire.send_frames(Frame(TEXT, b"plain")).frame() == Frame(TEXT, b"plain")
+            assert wire.send_frames(Frame(TEXT, b"plain")).read_frame() == Frame(TEXT, b"plain")
         with connect_websocket(server) as plain:
             plain.send_frames(Frame(TEXT, b"", reserved=COMPRESSED))
             assert plain.is_closed_with(1002)

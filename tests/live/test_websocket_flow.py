@@ -76,7 +76,7 @@ def pinging(servers: Callable[[str], Server]) -> Server:
 def peak_of(server: Server) -> PeakMemory:
     """Of a worker that has had its first WebSocket, and with it the library."""
     with connect_websocket(server) as wire:
-        assert wire.send_frames(Frame(TEXT)).frame() == Frame(TEXT)
+        assert wire.send_frames(Frame(TEXT)).read_frame() == Frame(TEXT)
     return PeakMemory(server.workers()[0].pid)
 
 
@@ -183,7 +183,7 @@ def test_a_client_is_pinged_again_and_again(pinging: Server) -> None:
         for _ in range(3):
             assert wire.read_frame() == Frame(PING)
             wire.send_frames(Frame(PONG))
-        assert wire.send_frames(Frame(TEXT, b"still here")).frame().payload == b"still here"
+        assert wire.send_frames(Frame(TEXT, b"still here")).read_frame().payload == b"still here"
 
 
 def test_whatever_a_client_sends_is_a_sign_of_life(pinging: Server) -> None:

@@ -42,7 +42,7 @@ def test_messages_of_all_sizes_and_a_proper_end(server: Server, keys: Keyring) -
     with websocket(server, keys) as wire:
         for size in (0, 125, 126, 65536, 3_000_000):
             message = Frame(BINARY, b"x" * size)
-            assert wire.send_frames(message).frame() == message
+            assert wire.send_frames(message).read_frame() == message
         wire.send_frames(close_frame(1000))
         assert wire.read_close() == (1000, b"")
         assert wire.ends_cleanly()
@@ -74,7 +74,7 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
     server: Server, keys: Keyring
 ) -> None:
     with websocket(server, keys) as wire:
-        assert wire.send_frames(Frame(TEXT)).frame() == Frame(TEXT)
+        assert wire.send_frames(Frame(TEXT)).read_frame() == Frame(TEXT)
     peak = PeakMemory(server.workers()[0].pid)
     with websocket(server, keys, "/floods/50000", buffer=32768):
         wait_for(lambda: gone(server), "the app can send no more")

@@ -1,9 +1,10 @@
 """The plan of the house, held by reading the source: imports, purity, sizes, docstrings, names."""
 
 import ast
+import graphlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,12 @@ class Module:
         return str(self.path.relative_to(PACKAGE))
 
     @property
+    def dotted(self) -> str:
+        """``prefork.pool.facts``; a package by its own name."""
+        parts = ("prefork", *self.path.relative_to(PACKAGE).with_suffix("").parts)
+        return ".".join(parts).removesuffix(".__init__")
+
+    @property
     def room(self) -> str:
         first = self.path.relative_to(PACKAGE).parts[0]
         return "prefork" if first == "__init__.py" else first.removesuffix(".py")
@@ -102,6 +109,28 @@ def test_nothing_imports_upwards() -> None:
             if LEVEL[room] > LEVEL[module.room]
         ]
     )
+
+
+def test_no_files_import_each_other() -> None:
+    """No cycle of imports at file level; what only a type checker imports counts as well."""
+    names = {module.dotted: module for module in MODULES}
+    graph = {
+        name: {found for _, full in module.imports() if (found := _module_of(full, names)) != name}
+        for name, module in names.items()
+    }
+    order = graphlib.TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(filter(None, error.args[1])), pytrace=False)
+
+
+def _module_of(name: str, names: Collection[str]) -> str | None:
+    """The file behind ``prefork.pool.facts.Fact`` or ``prefork.pool.facts``."""
+    if name in names and name != "prefork":
+        return name
+    above = name.rpartition(".")[0]
+    return above if above in names else None
 
 
 def test_siblings_do_not_import_each_other_but_for_the_named_exceptions() -> None:

@@ -101,7 +101,7 @@ def _import_masters(apps: list[FileApp]) -> None:
     boot = import_module("prefork.worker.boot")
     for app in apps:
         if app.config.app:
-            boot.import_serving(app.config)
+            boot.import_serving_modules(app.config)
 
 
 def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import sys
 import threading
-from _thread import allocate_lock, get_ident
+from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -179,7 +179,9 @@ class ThreadPool:
 
 def check_threads() -> None:
     """Refuse threads in a process whose ``threading`` the app has patched. Raises UsageError."""
-    if threading.Lock is not allocate_lock or threading.get_ident is not get_ident:
+    # Python 3.13 has the type where earlier versions have the function.
+    locks = (allocate_lock, LockType)
+    if threading.Lock not in locks or threading.get_ident is not get_ident:
         library = "gevent" if "gevent" in sys.modules else "eventlet"
         raise UsageError(
             f"{library} has patched threading, so there are no threads for requests; "

@@ -1,0 +1,35 @@
+"""Tiers of the live tests, by marker. ``scripts/test`` says which tier runs when.
+
+load    the verdict depends on the processor time that the test gets: it runs alone
+slow    minutes, or tools that are not on every machine: only ``scripts/test --all`` runs it
+smoke   a part of the suite that ``scripts/test --pythons`` runs on each version of Python
+"""
+
+from pathlib import Path
+
+import pytest
+
+LOAD = {"test_bench", "test_fair_accept", "test_master_autoscale", "test_master_chaos"}
+SLOW = {"test_soak"}
+SMOKE = {
+    "test_interface_asgi",
+    "test_interface_main",
+    "test_interface_threads",
+    "test_interface_wsgi",
+    "test_manage",
+    "test_master_reload",
+    "test_smoke",
+    "test_tls",
+    "test_websocket_app",
+}
+MARKERS = {"load": LOAD, "slow": SLOW, "smoke": SMOKE}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test of these modules the marker of its tier."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here:
+            for marker, modules in MARKERS.items():
+                if item.path.stem in modules:
+                    item.add_marker(marker)
