@@ -8,7 +8,7 @@ from typing import Any
 from prefork.cli.output.output_streams import printable_streams
 from prefork.cli.output.resource_errors import resource_error
 from prefork.cli.output.standard_output import finish_output, print_error, report_write_errors
-from prefork.cli.verbs.verb_table import help_words_as_flags, is_verb, run_verb
+from prefork.cli.verbs.verb_table import help_words_as_flags, is_verb, run_verb, verbs_help
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
 
@@ -70,4 +70,4 @@ def _without_verb(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
     """Imported late: many a verb is over before all options are."""
     from prefork.cli.serve.serve_command import serve_or_print  # noqa: PLC0415
 
-    return serve_or_print(arguments, given)
+    return serve_or_print(arguments, given, verbs_help())

@@ -259,11 +259,6 @@ class Client:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
 
 
-def is_running(app: Mapping[str, Any]) -> bool:
-    """Whether the master of an app runs that a client has described."""
-    return app.get("state") not in ("dead", "stopped")
-
-
 def _receive(connection: socket.socket, deadline: float | None) -> bytes:
     if deadline is not None:
         connection.settimeout(max(0.001, deadline - time.monotonic()))

@@ -3,7 +3,7 @@
 from collections import deque
 from itertools import chain
 
-from prefork.cli.verbs.logs import RecordFilter, open_sources, sort_by_time
+from prefork.cli.registry.log_sources import RecordFilter, open_sources, sort_by_time
 from prefork.observe.log_records import Record
 from prefork.unix.home import RegistryEntry
 

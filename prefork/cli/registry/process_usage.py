@@ -1,17 +1,15 @@
 """What the processes of apps use, from one look to the next: CPU and memory."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import psutil
 
-from prefork.cli.registry.client import is_running
+from prefork.cli.registry.app_state import App, is_running
 from prefork.unix.cores import usable_cores
-
-App = Mapping[str, Any]
 
 CPU_SAMPLE_SECONDS = 0.2
 """Seconds over which CPU is measured for a single look."""

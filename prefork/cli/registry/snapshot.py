@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from prefork.cli.registry.client import Client, is_running
+from prefork.cli.registry.app_state import is_running
+from prefork.cli.registry.client import Client
 from prefork.cli.registry.log_tail import LogTail
 from prefork.cli.registry.process_usage import UsageSampler
 from prefork.cli.registry.scoreboard_reader import open_app_scoreboard

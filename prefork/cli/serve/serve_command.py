@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
-from prefork.cli.verbs.verb_table import verbs_help
 from prefork.config.flags import build_parser
 from prefork.config.render import format_settings as show_settings
 from prefork.config.target import require_target
 from prefork.version import __version__
 
 
-def serve_or_print(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
+def serve_or_print(arguments: Sequence[str], given: Mapping[str, Any], verbs_help: str) -> int:
     """Do what the words say; the exit code. ``given``: options of a Python caller.
 
     Raises PreforkError.
@@ -20,7 +19,7 @@ def serve_or_print(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
     settings = SettingsLoader(arguments, os.environ, given)
     words = settings.command_flags
     if getattr(words, "help", False):
-        print(build_parser(verbs_help()).format_help(), end="")
+        print(build_parser(verbs_help).format_help(), end="")
         return 0
     if getattr(words, "version", False):
         print(f"prefork {__version__}")

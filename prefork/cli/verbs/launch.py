@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from prefork.cli.output.standard_output import OutputError, print_error
-from prefork.cli.registry.client import Client, NotRunningError, is_running
+from prefork.cli.registry.app_state import is_running
+from prefork.cli.registry.client import Client, NotRunningError
 from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
 from prefork.config.target import require_target, resolve_name
 from prefork.errors import MachineError, PreforkError, UsageError

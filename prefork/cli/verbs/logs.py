@@ -6,16 +6,20 @@ import os
 import re
 import select
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prefork.cli.output.standard_output import OutputError, print_error
-from prefork.cli.registry.log_follow import LogFollower
+from prefork.cli.registry.log_sources import (
+    AppRecord,
+    LogSource,
+    RecordFilter,
+    open_sources,
+    sort_by_time,
+)
 from prefork.config import value_types
 from prefork.errors import MachineError, UsageError
-from prefork.observe.log_directory import list_log_files
-from prefork.observe.log_records import Record, format_record, parse_record
+from prefork.observe.log_records import format_record
 from prefork.unix.home import RegistryEntry
 
 LOOK_EVERY = 0.2
@@ -23,76 +27,6 @@ LOOK_EVERY = 0.2
 
 LAST = 15
 """Lines that are shown when nobody says how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFilter:
-    """Which records are shown, as the words say. ``since``: a stamp."""
-
-    streams: frozenset[str]
-    slot: int | None
-    pattern: re.Pattern[str] | None
-    since: str
-
-    def matches(self, record: Record) -> bool:
-        """Whether this one is."""
-        return (
-            (not self.streams or record.stream in self.streams)
-            and (self.slot is None or record.slot == self.slot)
-            and (self.pattern is None or self.pattern.search(record.text) is not None)
-            and record.time >= self.since
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AppRecord:
-    """A record with the app that it is from. ``begins``: it is no further line of one before."""
-
-    app: str
-    record: Record
-    is_first_line: bool
-
-
-class LogSource:
-    """One file of an app, as records."""
-
-    def __init__(self, app: str, path: Path, wanted: RecordFilter) -> None:
-        self.path = path
-        self._app = app
-        self._tail = LogFollower(path)
-        self._wanted = wanted
-        self._last = Record("", 0, None, "log", "")
-
-    def last_records(self, count: int | None) -> list[AppRecord]:
-        """The last of those that fit; None: all."""
-        found: list[AppRecord] = []
-        for lines in self._tail.read_backwards():
-            found = list(self._fitting(lines))
-            if count is not None and len(found) >= count:
-                break
-            if lines and self._is_before_all(lines):
-                break
-        return found if count is None else found[max(0, len(found) - count) :]
-
-    def _is_before_all(self, lines: list[str]) -> bool:
-        first = parse_record(lines[0])
-        return first is not None and first.time < self._wanted.since
-
-    def new_records(self) -> Iterator[list[AppRecord]]:
-        """Those that came since."""
-        for lines in self._tail.read_new_lines():
-            yield list(self._fitting(lines))
-
-    def _fitting(self, lines: Iterable[str]) -> Iterator[AppRecord]:
-        for line in lines:
-            record = parse_record(line)
-            begins = record is not None
-            if record is None:
-                was = self._last
-                record = Record(was.time, was.pid, was.slot, was.stream, line)
-            self._last = record
-            if self._wanted.matches(record):
-                yield AppRecord(self._app, record, begins)
 
 
 def add_log_options(verb: argparse.ArgumentParser) -> None:
@@ -106,6 +40,13 @@ def add_log_options(verb: argparse.ArgumentParser) -> None:
     add("--grep", metavar="PATTERN", help="only with this regular expression in the text")
     add("--since", metavar="TIME", help="only of the last so much time, as in 10m")
     add("--json", action="store_true", help="JSON objects, for programs")
+
+
+def follow_apps(apps: Sequence[RegistryEntry]) -> int:
+    """``prefork logs -f`` for these apps: the last records, then the new ones until Ctrl-C."""
+    parser = argparse.ArgumentParser()
+    add_log_options(parser)
+    return print_logs(apps, parser.parse_args(["-f"]))
 
 
 def print_logs(apps: Sequence[RegistryEntry], words: argparse.Namespace) -> int:
@@ -142,24 +83,6 @@ def print_logs(apps: Sequence[RegistryEntry], words: argparse.Namespace) -> int:
     return MachineError.exit_code if unreadable else 0
 
 
-def open_sources(
-    app: RegistryEntry,
-    wanted: RecordFilter,
-    unreadable: list[MachineError],
-    but: Container[Path] = (),
-) -> list[LogSource]:
-    """The logs of an app, without those of ``but``; ``unreadable`` gets what is wrong with some."""
-    found = []
-    for path in log_paths(app, unreadable):
-        if path in but:
-            continue
-        try:
-            found.append(LogSource(app.name, path, wanted))
-        except MachineError as error:
-            unreadable.append(error)
-    return found
-
-
 def _find_more(
     every: dict[Path, LogSource], apps: Iterable[RegistryEntry], wanted: RecordFilter
 ) -> None:
@@ -184,23 +107,6 @@ def _follow(sources: Sequence[LogSource], printer: "_Printer") -> bool:
         printer.show(sort_by_time(came))
         any_came = any_came or bool(came)
     return any_came
-
-
-def sort_by_time(shown: Iterable[AppRecord]) -> list[AppRecord]:
-    """In one order, whichever file they are from."""
-    return sorted(shown, key=lambda one: one.record.time)
-
-
-def log_paths(app: RegistryEntry, unreadable: list[MachineError]) -> list[Path]:
-    """The files that an app logs to; ``unreadable`` gets what is wrong with the others."""
-    log = app.state.get("log") or app.path / "log"
-    paths = [Path(log)] if os.path.isfile(log) else []
-    output = app.state.get("output")
-    try:
-        return [*paths, *list_log_files(Path(output))] if output else paths
-    except OSError as error:
-        unreadable.append(MachineError(f"cannot read {output}: {error.strerror}"))
-        return paths
 
 
 def _wanted(words: argparse.Namespace) -> RecordFilter:

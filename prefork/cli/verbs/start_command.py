@@ -3,7 +3,6 @@
 from prefork.cli.registry.client import Client
 from prefork.cli.verbs import start_file
 from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again, start_new
-from prefork.cli.verbs.verb_table import build_parser
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import UsageError
 from prefork.unix.home import RegistryEntry
@@ -51,10 +50,9 @@ def _start(arguments: list[str]) -> int:
         else:
             apps = [start_new(client, own + rest, waiting)]
     if attach and code == 0 and apps:
-        from prefork.cli.verbs.logs import print_logs  # noqa: PLC0415 - nobody else needs it
+        from prefork.cli.verbs.logs import follow_apps  # noqa: PLC0415 - only --attach needs it
 
-        follow = build_parser("logs").parse_args(["logs", "-f"])
-        print_logs([RegistryEntry(app.path) for app in apps], follow)
+        follow_apps([RegistryEntry(app.path) for app in apps])
     return code
 
 

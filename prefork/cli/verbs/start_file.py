@@ -14,10 +14,10 @@ from typing import Any
 
 from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import MAX_PARALLEL, Client
-from prefork.cli.registry.parallel_tasks import Task, run_tasks
 from prefork.cli.serve.settings_loader import SettingsLoader, absolute_path, read_toml_file
 from prefork.cli.verbs.change import delete, print_changes
 from prefork.cli.verbs.launch import WaitOptions, launch
+from prefork.cli.verbs.parallel_tasks import Task, run_tasks
 from prefork.cli.view.progress import progress_printer
 from prefork.config import Config
 from prefork.config.apps_file import (

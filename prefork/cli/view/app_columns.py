@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from prefork.cli.registry.client import is_running
+from prefork.cli.registry.app_state import is_running
 from prefork.cli.view.columns import Column, Thing
 from prefork.cli.view.units import (
     format_age,

@@ -14,13 +14,14 @@ from rich.live import Live
 from rich.text import Text
 
 from prefork.cli.output.output_streams import print_json
+from prefork.cli.registry.app_state import App
 from prefork.cli.registry.client import Client
 from prefork.cli.registry.process_usage import CPU_SAMPLE_SECONDS
 from prefork.cli.view.app_columns import APP_COLUMNS
 from prefork.cli.view.columns import build_table
 from prefork.cli.view.details import app_warnings, stdout_console
 from prefork.cli.view.keys import QUIT, cbreak_mode, read_key
-from prefork.cli.view.sort_order import App, sort_apps
+from prefork.cli.view.sort_order import sort_apps
 
 SHORTEST = 0.1
 """Seconds between two looks at least."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefork.cli.output.output_streams import original_stream
-from prefork.cli.registry.client import is_running
+from prefork.cli.registry.app_state import App, is_running
 from prefork.cli.view.app_columns import STYLES, WORKER_COLUMNS
 from prefork.cli.view.columns import build_table
 from prefork.cli.view.console import PrintableConsole
@@ -23,8 +23,6 @@ from prefork.cli.view.units import (
     format_rate,
 )
 from prefork.plural import pluralize
-
-App = Mapping[str, Any]
 
 PIPE = 10_000
 """Columns of a pipe: whoever reads there wants all of it, and each row in one line."""

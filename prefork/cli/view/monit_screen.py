@@ -4,21 +4,19 @@ From top to bottom: the apps, the workers of the chosen one, its log, what the l
 keys. A low terminal leaves parts out, a narrow one columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.text import Text
 
+from prefork.cli.registry.app_state import App
 from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
 from prefork.cli.view.columns import Column, Thing, build_table
 from prefork.cli.view.details import app_warnings
 from prefork.observe.log_records import Record
-
-App = Mapping[str, Any]
 
 FRAME = 3
 """Lines of a part that are none of its rows: two of its frame, and the table's head."""

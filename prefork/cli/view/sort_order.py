@@ -1,11 +1,9 @@
 """The order of ``prefork list``: what apps can be sorted by."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from prefork.cli.registry.client import is_running
-
-App = Mapping[str, Any]
+from prefork.cli.registry.app_state import App, is_running
 
 
 def _started(app: App) -> float | None:

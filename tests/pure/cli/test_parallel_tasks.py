@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prefork.cli.registry.parallel_tasks import Task, run_tasks
 from prefork.cli.verbs.launch import StartFailedError
+from prefork.cli.verbs.parallel_tasks import Task, run_tasks
 from prefork.errors import MachineError
 
 

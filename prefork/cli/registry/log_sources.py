@@ -1,0 +1,118 @@
+"""The log files of apps, read as records: filtered, merged by time, the last and the new ones."""
+
+import os
+import re
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefork.cli.registry.log_follow import LogFollower
+from prefork.errors import MachineError
+from prefork.observe.log_directory import list_log_files
+from prefork.observe.log_records import Record, parse_record
+from prefork.unix.home import RegistryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which records are shown, as the words say. ``since``: a stamp."""
+
+    streams: frozenset[str]
+    slot: int | None
+    pattern: re.Pattern[str] | None
+    since: str
+
+    def matches(self, record: Record) -> bool:
+        """Whether this one is."""
+        return (
+            (not self.streams or record.stream in self.streams)
+            and (self.slot is None or record.slot == self.slot)
+            and (self.pattern is None or self.pattern.search(record.text) is not None)
+            and record.time >= self.since
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AppRecord:
+    """A record with the app that it is from. ``begins``: it is no further line of one before."""
+
+    app: str
+    record: Record
+    is_first_line: bool
+
+
+class LogSource:
+    """One file of an app, as records."""
+
+    def __init__(self, app: str, path: Path, wanted: RecordFilter) -> None:
+        self.path = path
+        self._app = app
+        self._tail = LogFollower(path)
+        self._wanted = wanted
+        self._last = Record("", 0, None, "log", "")
+
+    def last_records(self, count: int | None) -> list[AppRecord]:
+        """The last of those that fit; None: all."""
+        found: list[AppRecord] = []
+        for lines in self._tail.read_backwards():
+            found = list(self._fitting(lines))
+            if count is not None and len(found) >= count:
+                break
+            if lines and self._is_before_all(lines):
+                break
+        return found if count is None else found[max(0, len(found) - count) :]
+
+    def _is_before_all(self, lines: list[str]) -> bool:
+        first = parse_record(lines[0])
+        return first is not None and first.time < self._wanted.since
+
+    def new_records(self) -> Iterator[list[AppRecord]]:
+        """Those that came since."""
+        for lines in self._tail.read_new_lines():
+            yield list(self._fitting(lines))
+
+    def _fitting(self, lines: Iterable[str]) -> Iterator[AppRecord]:
+        for line in lines:
+            record = parse_record(line)
+            begins = record is not None
+            if record is None:
+                was = self._last
+                record = Record(was.time, was.pid, was.slot, was.stream, line)
+            self._last = record
+            if self._wanted.matches(record):
+                yield AppRecord(self._app, record, begins)
+
+
+def open_sources(
+    app: RegistryEntry,
+    wanted: RecordFilter,
+    unreadable: list[MachineError],
+    but: Container[Path] = (),
+) -> list[LogSource]:
+    """The logs of an app, without those of ``but``; ``unreadable`` gets what is wrong with some."""
+    found = []
+    for path in log_paths(app, unreadable):
+        if path in but:
+            continue
+        try:
+            found.append(LogSource(app.name, path, wanted))
+        except MachineError as error:
+            unreadable.append(error)
+    return found
+
+
+def sort_by_time(shown: Iterable[AppRecord]) -> list[AppRecord]:
+    """In one order, whichever file they are from."""
+    return sorted(shown, key=lambda one: one.record.time)
+
+
+def log_paths(app: RegistryEntry, unreadable: list[MachineError]) -> list[Path]:
+    """The files that an app logs to; ``unreadable`` gets what is wrong with the others."""
+    log = app.state.get("log") or app.path / "log"
+    paths = [Path(log)] if os.path.isfile(log) else []
+    output = app.state.get("output")
+    try:
+        return [*paths, *list_log_files(Path(output))] if output else paths
+    except OSError as error:
+        unreadable.append(MachineError(f"cannot read {output}: {error.strerror}"))
+        return paths
