@@ -26,26 +26,28 @@ def _exit_code(arguments: Sequence[str]) -> int:
     try:
         return run(arguments)
     except AppError as error:
-        return _tell(f"the app is broken: {error}", error.exit_code)
+        return _report_error(f"the app is broken: {error}", error.exit_code)
     except PreforkError as error:
-        return _tell(str(error), error.exit_code)
+        return _report_error(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
-    except SystemExit as leaving:  # argparse, behind its help
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SystemExit as request:  # argparse, behind its help
+        return request.code if isinstance(request.code, int) else int(request.code is not None)
     except Exception as error:
-        return _tell_unexpected(error)
+        return _report_unexpected_error(error)
 
 
-def _tell_unexpected(error: Exception) -> int:
-    refused = resource_error(error) if isinstance(error, OSError) else None
-    if refused is not None:
-        return _tell(str(refused), refused.exit_code)
-    told = "".join(traceback.format_exception(error))
-    return _tell(f"this is a bug in prefork, please report it\n{told}", PreforkError.exit_code)
+def _report_unexpected_error(error: Exception) -> int:
+    shortage = resource_error(error) if isinstance(error, OSError) else None
+    if shortage is not None:
+        return _report_error(str(shortage), shortage.exit_code)
+    trace = "".join(traceback.format_exception(error))
+    return _report_error(
+        f"this is a bug in prefork, please report it\n{trace}", PreforkError.exit_code
+    )
 
 
-def _tell(text: str, code: int) -> int:
+def _report_error(text: str, code: int) -> int:
     print_error(text)
     return code
 
@@ -57,17 +59,17 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
             "prefork.run() takes the app by name, as in prefork.run('myapp:main'): each worker "
             "imports it anew, so that a reload can bring new code"
         )
-    return _without_verb([], {**options, "app": app})
+    return _run_without_verb([], {**options, "app": app})
 
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the words say. Raises PreforkError."""
-    words = help_words_as_flags(arguments)
-    return run_verb(words) if is_verb(words) else _without_verb(words, {})
+    arguments = help_words_as_flags(arguments)
+    return run_verb(arguments) if is_verb(arguments) else _run_without_verb(arguments, {})
 
 
-def _without_verb(arguments: Sequence[str], given: Mapping[str, Any]) -> int:
+def _run_without_verb(arguments: Sequence[str], python_options: Mapping[str, Any]) -> int:
     """Imported late: many a verb is over before all options are."""
     from prefork.cli.serve.serve_command import serve_or_print  # noqa: PLC0415
 
-    return serve_or_print(arguments, given, verbs_help())
+    return serve_or_print(arguments, python_options, verbs_help())

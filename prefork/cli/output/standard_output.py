@@ -25,18 +25,18 @@ class _CheckedStdout(io.FileIO):
     """``is_lost``: it failed once, and what is written from now on is dropped. ``is_given_back``:
     so is it then, because stdout is Python's own again."""
 
-    is_lost = is_given_back = False
+    is_lost = is_restored = False
 
     def write(self, data: object) -> int:
         """Write all of it; a write(2) that a signal interrupts has taken a part.
 
         Raises OutputError; a pipe without a reader stays BrokenPipeError.
         """
-        left = memoryview(data)  # type: ignore[arg-type]
-        size = left.nbytes
+        remaining = memoryview(data)  # type: ignore[arg-type]
+        size = remaining.nbytes
         try:
-            while left and not self.is_lost and not self.is_given_back:
-                left = left[os.write(self.fileno(), left) :]
+            while remaining and not self.is_lost and not self.is_restored:
+                remaining = remaining[os.write(self.fileno(), remaining) :]
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -48,32 +48,32 @@ class _CheckedStdout(io.FileIO):
 def report_write_errors() -> None:
     """From now on ``print`` raises OutputError. Where stdout is not the process's own, as in a test
     or in a program that calls us, nothing changes."""
-    before = sys.stdout
-    if before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
+    stdout = sys.stdout
+    if stdout is not sys.__stdout__ or not isinstance(stdout, io.TextIOWrapper):
         return
-    before.flush()
-    raw = _CheckedStdout(before.fileno(), "wb", closefd=False)
+    stdout.flush()
+    raw = _CheckedStdout(stdout.fileno(), "wb", closefd=False)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=before.encoding,
-        errors=before.errors,
-        line_buffering=before.line_buffering,
-        write_through=before.write_through,
+        encoding=stdout.encoding,
+        errors=stdout.errors,
+        line_buffering=stdout.line_buffering,
+        write_through=stdout.write_through,
     )
 
 
 def restore_stdout() -> None:
     """Stdout is Python's own again; what was not written yet is dropped."""
     watched, sys.stdout = sys.stdout, sys.__stdout__ or sys.stdout
-    raw = _raw(watched)
+    raw = _checked_stdout(watched)
     if raw is not None:
-        raw.is_given_back = True
+        raw.is_restored = True
         watched.flush()
 
 
 def finish_output(code: int) -> int:
     """Write what is left, at the end of a command; the exit code, which was ``code`` so far."""
-    raw = _raw(sys.stdout)
+    raw = _checked_stdout(sys.stdout)
     try:
         sys.stdout.flush()
         if raw is not None and raw.is_lost and code == 0:
@@ -93,6 +93,6 @@ def print_error(text: str) -> None:
     print_to_stderr(f"prefork: {text}")
 
 
-def _raw(stream: object) -> _CheckedStdout | None:
+def _checked_stdout(stream: object) -> _CheckedStdout | None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     return raw if isinstance(raw, _CheckedStdout) else None

@@ -33,16 +33,16 @@ class NotRunningError(UsageError):
     """No master runs that could be asked: the app was stopped, was killed, or was deleted."""
 
     def __init__(self, entry: RegistryEntry) -> None:
-        now = RegistryEntry(entry.path)
-        if not now.state:
+        current = RegistryEntry(entry.path)
+        if not current.state:
             super().__init__(f"{entry.name} does not run, and is not in the list any more")
             return
-        if now.is_running():  # the state is that of the next master
+        if current.is_running():  # the state is that of the next master
             super().__init__(f"{entry.name} ended, and another master runs now; repeat the command")
             return
-        killed = ": its master was killed" if now.state.get("pid") else ""
-        again = f"`prefork start {entry.name}` starts it"
-        super().__init__(f"{entry.name} does not run{killed}; {again}")
+        killed = ": its master was killed" if current.state.get("pid") else ""
+        advice = f"`prefork start {entry.name}` starts it"
+        super().__init__(f"{entry.name} does not run{killed}; {advice}")
 
 
 class NotListeningError(MachineError):
@@ -144,37 +144,37 @@ class Client:
         known = {entry.name: entry for entry in list_entries(self.home)}
         found: dict[str, RegistryEntry] = {}
         for target in targets:
-            names = _matching(target, list(known)) or [
+            names = _match_names(target, list(known)) or [
                 name for name, entry in known.items() if entry.state.get("namespace") == target
             ]
             if not names and target != "all":
-                raise UsageError(_no_such_app(target, list(known)))
+                raise UsageError(_unknown_app_message(target, list(known)))
             found.update((name, known[name]) for name in names)
         return list(found.values())
 
     def describe(self, entry: RegistryEntry) -> dict[str, Any]:
         """One app, see ``apps``."""
-        told: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
-        if "arguments" in told:
+        description: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
+        if "arguments" in description:
             from prefork.config.flags import remove_env_options  # noqa: PLC0415 - all options
 
-            told["arguments"], _ = remove_env_options(told["arguments"])
+            description["arguments"], _ = remove_env_options(description["arguments"])
         if not entry.is_running():
-            told["state"] = "dead" if entry.state.get("pid") else "stopped"
-            return told
+            description["state"] = "dead" if entry.state.get("pid") else "stopped"
+            return description
         try:
-            said = self.ask(entry, "show", timeout=ANSWER_TIMEOUT)
+            message = self.ask(entry, "show", timeout=ANSWER_TIMEOUT)
         except NotRunningError:
             return self.describe(RegistryEntry(entry.path))
         except NotListeningError:
-            return {**told, "state": "starting"}
+            return {**description, "state": "starting"}
         except MachineError:
             from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415 - only for the unlucky
 
-            return {**told, "state": "hung", **describe_from_scoreboard(entry.state)}
+            return {**description, "state": "hung", **describe_from_scoreboard(entry.state)}
         except wire.RefusedError as error:
-            return {**told, "state": "denied", "denied": str(error)}
-        return {**told, **said, "answers": True}
+            return {**description, "state": "denied", "denied": str(error)}
+        return {**description, **message, "answers": True}
 
     def ask(
         self,
@@ -192,10 +192,10 @@ class Client:
         """
         with self.reach(entry, timeout) as connection:
             pid = peer_pid(connection)
-            for said in self._talk(entry, connection, timeout, verb, arguments):
-                if isinstance(said, wire.Result):
-                    return said.value
-                on_progress(said)
+            for message in self._exchange(entry, connection, timeout, verb, arguments):
+                if isinstance(message, wire.Result):
+                    return message.value
+                on_progress(message)
         if entry.wait_for_end(EXIT_TIMEOUT, pid):
             raise NotRunningError(entry)
         raise MachineError(f"{entry.name}: the master left without an answer")
@@ -205,8 +205,8 @@ class Client:
 
         Raises NotRunningError, NotListeningError, MachineError.
         """
-        patience = START_TIMEOUT if timeout is None else min(timeout, START_TIMEOUT)
-        deadline = time.monotonic() + patience
+        limit = START_TIMEOUT if timeout is None else min(timeout, START_TIMEOUT)
+        deadline = time.monotonic() + limit
         while True:
             try:
                 return connect(entry.control, timeout)
@@ -216,7 +216,7 @@ class Client:
                 if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
                     raise
             if time.monotonic() > deadline:
-                raise NotListeningError(entry, patience)
+                raise NotListeningError(entry, limit)
             time.sleep(0.01)
 
     def latest(self, entry: RegistryEntry) -> RegistryEntry:
@@ -230,11 +230,11 @@ class Client:
     def events(self, entry: RegistryEntry) -> Iterator[wire.Progress]:
         """Everything that happens from now on."""
         with self.reach(entry, None) as connection:
-            for said in self._talk(entry, connection, None, "events", {}):
-                if isinstance(said, wire.Progress):
-                    yield said
+            for message in self._exchange(entry, connection, None, "events", {}):
+                if isinstance(message, wire.Progress):
+                    yield message
 
-    def _talk(
+    def _exchange(
         self,
         entry: RegistryEntry,
         connection: socket.socket,
@@ -247,7 +247,7 @@ class Client:
         try:
             with suppress(BrokenPipeError):  # it hung up already, and said why
                 connection.sendall(wire.encode_request(verb, **arguments))
-            while data := _receive(connection, deadline):
+            while data := _receive_before(connection, deadline):
                 for line in lines.feed(data):
                     yield wire.decode_answer(line)
         except TimeoutError:
@@ -259,13 +259,13 @@ class Client:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
 
 
-def _receive(connection: socket.socket, deadline: float | None) -> bytes:
+def _receive_before(connection: socket.socket, deadline: float | None) -> bytes:
     if deadline is not None:
         connection.settimeout(max(0.001, deadline - time.monotonic()))
     return connection.recv(65536)
 
 
-def _matching(target: str, names: list[str]) -> list[str]:
+def _match_names(target: str, names: list[str]) -> list[str]:
     if target == "all":
         return names
     if len(target) > 1 and target.startswith("/") and target.endswith("/"):
@@ -277,7 +277,7 @@ def _matching(target: str, names: list[str]) -> list[str]:
     return [name for name in names if name == target]
 
 
-def _no_such_app(target: str, names: list[str]) -> str:
+def _unknown_app_message(target: str, names: list[str]) -> str:
     import difflib  # noqa: PLC0415 - only for the unlucky
 
     near = difflib.get_close_matches(target, names, n=1)

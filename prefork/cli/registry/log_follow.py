@@ -19,7 +19,7 @@ from prefork.unix.directory import Directory, UntrustedFileError, resolve_file
 from prefork.unix.identity import describe_user
 from prefork.unix.regular_file import NotRegularFileError
 
-READ_AT_ONCE = 1024 * 1024
+READ_SIZE = 1024 * 1024
 WINDOWS = (256 * 1024, 8 * 1024 * 1024)
 """Bytes from the end of a file, in which the last lines are looked for first."""
 
@@ -35,7 +35,7 @@ class LogFollower:
         self._file: IO[bytes] | None = None
         self._number = 0
         """That our file gets when it is rotated; all before it were read."""
-        self._rest = b""
+        self._partial_line = b""
         self._open()
 
     def read_backwards(self) -> Iterator[list[str]]:
@@ -46,20 +46,20 @@ class LogFollower:
                 yield self._lines_so_far(size - window)[1:]
         lines = self._lines_so_far(0)
         yield lines
-        for old in reversed(self._list_old()):
-            if old.number < self._number:
-                lines = [*self._old_lines(old.number), *lines]
+        for rotated in reversed(self._list_rotated()):
+            if rotated.number < self._number:
+                lines = [*self._rotated_lines(rotated.number), *lines]
                 yield lines
 
     def read_new_lines(self) -> Iterator[list[str]]:
         """Lines that came since, and until nothing more comes."""
         yield from self._read()
-        if self._was_replaced():
+        if self._is_replaced():
             yield from self._read()  # what came between our last look and its end
-            done = self._number if self._file is not None else self._number - 1
+            last_read = self._number if self._file is not None else self._number - 1
             self._open()
-            for number in range(done + 1, self._number):
-                yield self._old_lines(number)
+            for number in range(last_read + 1, self._number):
+                yield self._rotated_lines(number)
             yield from self._read()
 
     def _open(self) -> None:
@@ -73,11 +73,11 @@ class LogFollower:
                 file.close()
         if self._file is not None:
             self._file.close()
-        self._file, self._number, self._rest = file, number, b""
+        self._file, self._number, self._partial_line = file, number, b""
 
     def _open_log(self) -> IO[bytes] | None:
         try:
-            folder, name = resolve_file(str(self._path), _require_good_link)
+            folder, name = resolve_file(str(self._path), _require_own_link)
             with folder:
                 return open(folder.open_regular(name), "rb")
         except FileNotFoundError:
@@ -86,9 +86,9 @@ class LogFollower:
             raise MachineError(f"cannot read {self._path}: {error.strerror}") from error
 
     def _next_number(self) -> int:
-        return next_number(self._list_old())
+        return next_number(self._list_rotated())
 
-    def _list_old(self) -> list[RotatedLog]:
+    def _list_rotated(self) -> list[RotatedLog]:
         try:
             folder, name = Directory.open_parent(self._path)
             with folder:
@@ -100,7 +100,7 @@ class LogFollower:
         if self._file is None:
             return []
         self._file.seek(start)
-        *lines, self._rest = self._file.read().split(b"\n")
+        *lines, self._partial_line = self._file.read().split(b"\n")
         return _decode(lines)
 
     def _read(self) -> Iterator[list[str]]:
@@ -108,37 +108,37 @@ class LogFollower:
             return
         if os.fstat(self._file.fileno()).st_size < self._file.tell():
             self._file.seek(0)  # emptied
-            self._rest = b""
-        while data := self._file.read(READ_AT_ONCE):
-            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._partial_line = b""
+        while data := self._file.read(READ_SIZE):
+            *lines, self._partial_line = (self._partial_line + data).split(b"\n")
             if lines:
                 yield _decode(lines)
 
-    def _was_replaced(self) -> bool:
+    def _is_replaced(self) -> bool:
         try:
-            now = os.stat(self._path)
+            current = os.stat(self._path)
         except FileNotFoundError:
             return False
-        return self._file is None or not os.path.samestat(now, os.fstat(self._file.fileno()))
+        return self._file is None or not os.path.samestat(current, os.fstat(self._file.fileno()))
 
-    def _old_lines(self, number: int) -> list[str]:
+    def _rotated_lines(self, number: int) -> list[str]:
         folder, name = Directory.open_parent(self._path)
         with folder:
-            with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}") as file:
+            with suppress(FileNotFoundError), _open_rotated(folder, f"{name}.{number}") as file:
                 return _decode(file.read().split(b"\n")[:-1])
-            with suppress(FileNotFoundError), _reading(folder, f"{name}.{number}.gz") as file:
+            with suppress(FileNotFoundError), _open_rotated(folder, f"{name}.{number}.gz") as file:
                 return _decode(gzip.GzipFile(fileobj=file).read().split(b"\n")[:-1])
         return []  # it was the oldest, and had to go
 
 
-def _reading(folder: Directory, name: str) -> IO[bytes]:
+def _open_rotated(folder: Directory, name: str) -> IO[bytes]:
     try:
         return open(folder.open_regular(name), "rb")
     except (UntrustedFileError, NotRegularFileError):
         raise FileNotFoundError from None  # it is no log of ours
 
 
-def _require_good_link(_folder: Directory, link: os.stat_result) -> None:
+def _require_own_link(_folder: Directory, link: os.stat_result) -> None:
     """Whatever the kernel lets another user than root read, that user may read by a symlink."""
     if os.geteuid() == 0 != link.st_uid:
         raise UntrustedFileError(f"it is a symlink of {describe_user(link.st_uid)}'s")

@@ -44,66 +44,66 @@ class AppRecord:
 class LogSource:
     """One file of an app, as records."""
 
-    def __init__(self, app: str, path: Path, wanted: RecordFilter) -> None:
+    def __init__(self, app: str, path: Path, record_filter: RecordFilter) -> None:
         self.path = path
         self._app = app
-        self._tail = LogFollower(path)
-        self._wanted = wanted
-        self._last = Record("", 0, None, "log", "")
+        self._follower = LogFollower(path)
+        self._filter = record_filter
+        self._previous = Record("", 0, None, "log", "")
 
     def last_records(self, count: int | None) -> list[AppRecord]:
         """The last of those that fit; None: all."""
         found: list[AppRecord] = []
-        for lines in self._tail.read_backwards():
-            found = list(self._fitting(lines))
+        for lines in self._follower.read_backwards():
+            found = list(self._select(lines))
             if count is not None and len(found) >= count:
                 break
-            if lines and self._is_before_all(lines):
+            if lines and self._begins_before_since(lines):
                 break
         return found if count is None else found[max(0, len(found) - count) :]
 
-    def _is_before_all(self, lines: list[str]) -> bool:
+    def _begins_before_since(self, lines: list[str]) -> bool:
         first = parse_record(lines[0])
-        return first is not None and first.time < self._wanted.since
+        return first is not None and first.time < self._filter.since
 
     def new_records(self) -> Iterator[list[AppRecord]]:
         """Those that came since."""
-        for lines in self._tail.read_new_lines():
-            yield list(self._fitting(lines))
+        for lines in self._follower.read_new_lines():
+            yield list(self._select(lines))
 
-    def _fitting(self, lines: Iterable[str]) -> Iterator[AppRecord]:
+    def _select(self, lines: Iterable[str]) -> Iterator[AppRecord]:
         for line in lines:
             record = parse_record(line)
-            begins = record is not None
+            is_first = record is not None
             if record is None:
-                was = self._last
-                record = Record(was.time, was.pid, was.slot, was.stream, line)
-            self._last = record
-            if self._wanted.matches(record):
-                yield AppRecord(self._app, record, begins)
+                previous = self._previous
+                record = Record(previous.time, previous.pid, previous.slot, previous.stream, line)
+            self._previous = record
+            if self._filter.matches(record):
+                yield AppRecord(self._app, record, is_first)
 
 
 def open_sources(
     app: RegistryEntry,
-    wanted: RecordFilter,
+    record_filter: RecordFilter,
     unreadable: list[MachineError],
-    but: Container[Path] = (),
+    exclude: Container[Path] = (),
 ) -> list[LogSource]:
     """The logs of an app, without those of ``but``; ``unreadable`` gets what is wrong with some."""
     found = []
     for path in log_paths(app, unreadable):
-        if path in but:
+        if path in exclude:
             continue
         try:
-            found.append(LogSource(app.name, path, wanted))
+            found.append(LogSource(app.name, path, record_filter))
         except MachineError as error:
             unreadable.append(error)
     return found
 
 
-def sort_by_time(shown: Iterable[AppRecord]) -> list[AppRecord]:
+def sort_by_time(records: Iterable[AppRecord]) -> list[AppRecord]:
     """In one order, whichever file they are from."""
-    return sorted(shown, key=lambda one: one.record.time)
+    return sorted(records, key=lambda each: each.record.time)
 
 
 def log_paths(app: RegistryEntry, unreadable: list[MachineError]) -> list[Path]:

@@ -14,7 +14,7 @@ from prefork.unix.cores import usable_cores
 CPU_SAMPLE_SECONDS = 0.2
 """Seconds over which CPU is measured for a single look."""
 
-SHORTEST = 0.1
+MIN_INTERVAL = 0.1
 """Seconds that have to pass, or the last measure stands: CPU time comes in steps of 10 ms."""
 
 
@@ -22,7 +22,7 @@ class UsageSampler:
     """Remembers the last look at each process."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[float, float, float]] = {}
+        self._last_samples: dict[int, tuple[float, float, float]] = {}
         """By pid: when, CPU time until then, and the percentage of then."""
 
     def start(self, app: App) -> None:
@@ -30,21 +30,22 @@ class UsageSampler:
         master = app.get("pid") if is_running(app) else None
         for pid in (master, *(worker.get("pid") for worker in app.get("workers", ()))):
             with suppress(psutil.Error):
-                if pid and pid not in self._seen:
+                if pid and pid not in self._last_samples:
                     times = psutil.Process(pid).cpu_times()
-                    self._seen[pid] = (time.monotonic(), times.user + times.system, 0.0)
+                    self._last_samples[pid] = (time.monotonic(), times.user + times.system, 0.0)
 
     def sample(self, app: App) -> dict[str, Any]:
         """The app with ``cpu`` (percent of one core since the last look) and ``memory`` (bytes,
         PSS) of master and workers together, and of each worker. None: not ours to look at."""
         workers = [
-            {**worker, **self._process(worker.get("pid"))} for worker in app.get("workers", ())
+            {**worker, **self._sample_process(worker.get("pid"))}
+            for worker in app.get("workers", ())
         ]
-        parts = [self._process(app.get("pid") if is_running(app) else None), *workers]
-        told = {name: _sum(part[name] for part in parts) for name in ("cpu", "memory")}
-        return {**app, **told, **({"workers": workers} if "workers" in app else {})}
+        processes = [self._sample_process(app.get("pid") if is_running(app) else None), *workers]
+        totals = {name: _sum_known(part[name] for part in processes) for name in ("cpu", "memory")}
+        return {**app, **totals, **({"workers": workers} if "workers" in app else {})}
 
-    def _process(self, pid: int | None) -> dict[str, float | int | None]:
+    def _sample_process(self, pid: int | None) -> dict[str, float | int | None]:
         try:
             if not pid:
                 raise psutil.NoSuchProcess(0)
@@ -54,27 +55,27 @@ class UsageSampler:
         except psutil.Error:
             return {"cpu": None, "memory": None}  # it ended meanwhile, or belongs to somebody else
         now, used = time.monotonic(), times.user + times.system
-        then, before, percent = self._seen.get(pid, (now, used, 0.0))
-        if now - then >= SHORTEST:
-            percent = max(0.0, 100 * (used - before) / (now - then))
-            then, before = now, used
-        self._seen[pid] = (then, before, percent)
+        sampled_at, used_before, percent = self._last_samples.get(pid, (now, used, 0.0))
+        if now - sampled_at >= MIN_INTERVAL:
+            percent = max(0.0, 100 * (used - used_before) / (now - sampled_at))
+            sampled_at, used_before = now, used
+        self._last_samples[pid] = (sampled_at, used_before, percent)
         return {"cpu": round(percent, 1), "memory": memory}
 
 
 def measure_usage(apps: Sequence[App]) -> list[dict[str, Any]]:
     """All of them, with the CPU of a moment."""
-    gauges = UsageSampler()
+    sampler = UsageSampler()
     until = time.monotonic() + CPU_SAMPLE_SECONDS
     for app in apps:
-        gauges.start(app)
+        sampler.start(app)
     if apps:
         time.sleep(max(0.0, until - time.monotonic()))
     # The kernel looks at each page of a process for its share of memory: 1 ms and more.
     with ThreadPoolExecutor(usable_cores()) as threads:
-        return list(threads.map(gauges.sample, apps))
+        return list(threads.map(sampler.sample, apps))
 
 
-def _sum(parts: Iterable[Any]) -> Any:
-    known = [part for part in parts if part is not None]
+def _sum_known(processes: Iterable[Any]) -> Any:
+    known = [part for part in processes if part is not None]
     return sum(known) if known else None

@@ -27,22 +27,22 @@ def open_app_scoreboard(state: Mapping[str, Any]) -> Rows | None:
 
 def describe_from_scoreboard(state: Mapping[str, Any]) -> dict[str, Any]:
     """What a master would say of its workers, as far as its scoreboard knows."""
-    board = open_app_scoreboard(state)
-    if board is None:
+    rows_view = open_app_scoreboard(state)
+    if rows_view is None:
         return {}
-    head, rows, now = board.head(), list(board), monotonic()
-    workers = [_worker(row, now) for row in rows]
+    head, rows, now = rows_view.head(), list(rows_view), monotonic()
+    workers = [_describe_worker(row, now) for row in rows]
     return {
         "generation": head["generation"],
         "target": head["target"],
         "ready": sum(row["state"] == READY for row in rows),
         "restarts": head["restarts"],
         "figures": app_values(rows, now),
-        "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
+        "workers": sorted(workers, key=lambda worker: (worker["slot"], worker["generation"])),
     }
 
 
-def _worker(row: Mapping[str, Any], now: float) -> dict[str, Any]:
+def _describe_worker(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     return {
         "slot": row["slot"],
         "pid": row["pid"],

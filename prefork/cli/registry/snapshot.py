@@ -18,24 +18,24 @@ class AppSampler:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._gauges = UsageSampler()
-        self._lately: dict[str, WindowedStats] = {}
-        self._recent: tuple[str, LogTail] | None = None
+        self._usage = UsageSampler()
+        self._windowed: dict[str, WindowedStats] = {}
+        self._log_tail: tuple[str, LogTail] | None = None
 
     def sample_apps(self) -> list[dict[str, Any]]:
         """All of them, as they are now. Raises PreforkError."""
         apps = []
-        for app in map(self._gauges.sample, self._client.apps()):
+        for app in map(self._usage.sample, self._client.apps()):
             board = open_app_scoreboard(app) if is_running(app) else None
-            lately = self._lately.setdefault(str(app["name"]), WindowedStats())
-            apps.append(lately.add_to(app, list(board or ()), time.monotonic()))
+            stats = self._windowed.setdefault(str(app["name"]), WindowedStats())
+            apps.append(stats.add_to(app, list(board or ()), time.monotonic()))
         return apps
 
     def recent_log(self, name: str) -> Sequence[Record] | None:
         """Of one app."""
-        if self._recent is None or self._recent[0] != name:
+        if self._log_tail is None or self._log_tail[0] != name:
             found = [entry for entry in self._client.find("all") if entry.name == name]
             if found and not found[0].is_manageable:
                 found[0].state = self._client.describe(found[0])  # its master tells where they are
-            self._recent = (name, LogTail(found[0])) if found else None
-        return self._recent[1].read() if self._recent else None
+            self._log_tail = (name, LogTail(found[0])) if found else None
+        return self._log_tail[1].read() if self._log_tail else None

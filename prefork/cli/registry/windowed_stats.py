@@ -27,7 +27,7 @@ class WindowedStats:
     """Of one app."""
 
     def __init__(self) -> None:
-        self._looks: dict[int, deque[_Sample]] = {}
+        self._samples: dict[int, deque[_Sample]] = {}
         """By the serial number of the worker, which the master gives only once."""
 
     def add_to(
@@ -37,36 +37,37 @@ class WindowedStats:
         all of them (``figures``). ``rows``: its scoreboard; what it does not tell stays."""
         if not rows:
             return dict(app)
-        self._looks = {row["worker"]: self._note(row, now) for row in rows}
-        by_pid = {row["pid"]: self._looks[row["worker"]] for row in rows}
+        self._samples = {row["worker"]: self._add_sample(row, now) for row in rows}
+        by_pid = {row["pid"]: self._samples[row["worker"]] for row in rows}
         workers = [
-            {**worker, **_difference([by_pid[worker["pid"]]])}
+            {**worker, **_compute_stats([by_pid[worker["pid"]]])}
             if worker["pid"] in by_pid
             else worker
             for worker in app.get("workers", ())
         ]
-        together = _difference(list(self._looks.values()))
-        return {**app, "workers": workers, "figures": {**app.get("figures", {}), **together}}
+        app_stats = _compute_stats(list(self._samples.values()))
+        return {**app, "workers": workers, "figures": {**app.get("figures", {}), **app_stats}}
 
-    def _note(self, row: Mapping[str, Any], now: float) -> deque[_Sample]:
-        looks = self._looks.get(row["worker"], deque())
-        looks.append(_Sample(now, row["requests"], row["times"]))
-        while looks[-1].at - looks[0].at > WINDOW_SECONDS:
-            looks.popleft()
-        return looks
+    def _add_sample(self, row: Mapping[str, Any], now: float) -> deque[_Sample]:
+        samples = self._samples.get(row["worker"], deque())
+        samples.append(_Sample(now, row["requests"], row["times"]))
+        while samples[-1].at - samples[0].at > WINDOW_SECONDS:
+            samples.popleft()
+        return samples
 
 
-def _difference(workers: Sequence[deque[_Sample]]) -> dict[str, float]:
+def _compute_stats(workers: Sequence[deque[_Sample]]) -> dict[str, float]:
     times = histogram.merge_counts(
-        [max(0, new) for new in map(sub, looks[-1].times, looks[0].times)] for looks in workers
+        [max(0, new) for new in map(sub, samples[-1].times, samples[0].times)]
+        for samples in workers
     )
     return {
-        "rate": sum(map(_rate, workers)),
+        "rate": sum(map(_requests_per_second, workers)),
         "p50": histogram.quantile(times, 0.50),
         "p99": histogram.quantile(times, 0.99),
     }
 
 
-def _rate(looks: deque[_Sample]) -> float:
-    passed = looks[-1].at - looks[0].at
-    return max(0, looks[-1].requests - looks[0].requests) / passed if passed > 0 else 0.0
+def _requests_per_second(samples: deque[_Sample]) -> float:
+    passed = samples[-1].at - samples[0].at
+    return max(0, samples[-1].requests - samples[0].requests) / passed if passed > 0 else 0.0

@@ -30,22 +30,22 @@ from prefork.worker.worker_context import WorkerContext
 
 
 @original_streams()
-def check_app(config: Config, here: str) -> str:
+def check_app(config: Config, start_dir: str) -> str:
     """What was found, in one line. Raises PreforkError, with the app's traceback."""
-    numbers = make_policy(config)
+    pool_policy = make_policy(config)
     identity = resolve_identity(config.user, config.group)
-    folder, imports = resolve_folders(config, here)
-    tls = load_credentials(config, here)
+    folder, imports = resolve_folders(config, start_dir)
+    tls = load_credentials(config, start_dir)
     hide_secrets(config)
     pipe = open_ready_pipe()
     log = Log(config.log_level, "")
-    birth = WorkerContext(
+    context = WorkerContext(
         info=WorkerInfo(0, 1, resolve_name(config)),
         config=config,
         identity=identity,
         folder=folder,
         imports=imports,
-        spool_dir=resolve_spool_dir(config, here),
+        spool_dir=resolve_spool_dir(config, start_dir),
         listeners={},
         tls=tls,
         handoff_queue=SharedQueue(),
@@ -64,30 +64,30 @@ def check_app(config: Config, here: str) -> str:
         flush_logs=lambda: None,
     )
 
-    def life() -> int:
+    def run_check() -> int:
         os.close(pipe.reader)
         try:
-            text, code = load_app_only(birth), 0
+            text, code = load_app_only(context), 0
         except PreforkError as error:
             text, code = str(error), error.exit_code
         os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
         return code
 
-    child = fork(life)
-    in_time = _ended(child, numbers)
-    said = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
+    child = fork(run_check)
+    is_in_time = _wait_or_kill(child, pool_policy)
+    report = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
     death = child.reap()
-    if not in_time:
+    if not is_in_time:
         raise AppError("loading the app did not end within --boot-timeout; its stacks are above")
-    if death.code == MachineError.exit_code and said:
-        raise MachineError(said)
-    if death.code != 0 or not said:
-        how = death.signal or f"exit code {death.code}"
-        raise AppError(said or f"loading the app ended the process: {how}")
-    return f"{describe_target(config)}: {said}, {pluralize(numbers.first, 'worker')}"
+    if death.code == MachineError.exit_code and report:
+        raise MachineError(report)
+    if death.code != 0 or not report:
+        cause = death.signal or f"exit code {death.code}"
+        raise AppError(report or f"loading the app ended the process: {cause}")
+    return f"{describe_target(config)}: {report}, {pluralize(pool_policy.first, 'worker')}"
 
 
-def _ended(child: Child, policy: Policy) -> bool:
+def _wait_or_kill(child: Child, policy: Policy) -> bool:
     """Whether it ended in time. Who is late shows its stacks and is killed."""
     waiter = Poller()
     waiter.add_reader(child.pidfd, bool)

@@ -33,30 +33,30 @@ def serve(
     """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
     list when it is stopped; ``inherited``: what it has from the master before."""
     restore_stdout()
-    here = start_folder()
+    start_dir = start_folder()
     sockets = [listener.socket.fileno() for listener in inherited.listeners]
     foreground = daemonize(sockets) if config.daemon else ForegroundProcess(-1)
     code = PreforkError.exit_code
     try:
-        code = _be_master(settings, config, here, foreground, managed, inherited)
+        code = _run_master(settings, config, start_dir, foreground, managed, inherited)
     except PreforkError as error:
         code = error.exit_code
         raise
     except OSError as error:
-        refused = resource_error(error)
-        if refused is None:
+        shortage = resource_error(error)
+        if shortage is None:
             raise
-        code = refused.exit_code
-        raise refused from error
+        code = shortage.exit_code
+        raise shortage from error
     finally:
         foreground.report_exit_code(code)
     return code
 
 
-def _be_master(
+def _run_master(
     settings: SettingsLoader,
     config: Config,
-    here: str,
+    start_dir: str,
     foreground: ForegroundProcess,
     managed: AppFolder | None,
     inherited: InheritedState,
@@ -69,7 +69,7 @@ def _be_master(
     identity = resolve_identity(config.user, config.group)
     set_worker_user(identity.uid, identity.gid)
     log = Log(config.log_level, config.log_file)
-    _warn(settings, config, log)
+    _log_warnings(settings, config, log)
     notifier = SystemdNotifier(os.environ)
     if config.daemon:
         notifier.notify_main_pid(os.getpid())
@@ -79,30 +79,30 @@ def _be_master(
         require_target(config)
         return config
 
-    folder, unlisted = managed, ""
+    folder, unlisted_reason = managed, ""
     if folder is None:
-        folder, unlisted = _enlist(config)
+        folder, unlisted_reason = _claim_free_name(config)
     registration = None
     if folder is not None:
         origin = {
             "app": describe_target(config),
             "namespace": config.namespace,
             "arguments": settings.arguments,
-            "here": here,
+            "here": start_dir,
             "file": settings.file,
             "section": settings.section,
             "stage": settings.stage,
         }
         registration = Registration(folder, origin, managed is not None, log, group, inherited)
     try:
-        master = Master(config, reread, here, log, mailbox, notifier, foreground, registration)
+        master = Master(config, reread, start_dir, log, mailbox, notifier, foreground, registration)
     except Exception as error:
         if registration is not None:
             code = getattr(error, "exit_code", PreforkError.exit_code)
             registration.close(f"did not start: {error}", code)
         raise
-    if unlisted:
-        log.logger.warning("%s; the app serves, but is in no list", unlisted)
+    if unlisted_reason:
+        log.logger.warning("%s; the app serves, but is in no list", unlisted_reason)
     # What is there now stays shared with the workers instead of being copied by their collector.
     gc.collect()
     gc.freeze()
@@ -112,22 +112,22 @@ def _be_master(
         log.flush()
 
 
-def _warn(settings: SettingsLoader, config: Config, log: Log) -> None:
+def _log_warnings(settings: SettingsLoader, config: Config, log: Log) -> None:
     """Tell what in the surroundings does not do what it seems to."""
     ceiling = kernel_backlog_limit()
     if ceiling is not None and config.backlog > ceiling:
         log.logger.warning(
             "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
         )
-    if ignored := settings.kubernetes_variables:
+    if ignored_variables := settings.kubernetes_variables:
         log.logger.warning(
             "ignoring %s: Kubernetes sets such variables for a Service whose name begins with "
             "prefork; enableServiceLinks: false in the pod keeps them out",
-            ", ".join(ignored),
+            ", ".join(ignored_variables),
         )
 
 
-def _enlist(config: Config) -> tuple[AppFolder | None, str]:
+def _claim_free_name(config: Config) -> tuple[AppFolder | None, str]:
     """A place in the list under a name that is free, or why there is none."""
     name = make_app_name(resolve_name(config))
     try:

@@ -11,25 +11,27 @@ from prefork.config.target import require_target
 from prefork.version import __version__
 
 
-def serve_or_print(arguments: Sequence[str], given: Mapping[str, Any], verbs_help: str) -> int:
+def serve_or_print(
+    arguments: Sequence[str], python_options: Mapping[str, Any], verbs_help: str
+) -> int:
     """Do what the words say; the exit code. ``given``: options of a Python caller.
 
     Raises PreforkError.
     """
-    settings = SettingsLoader(arguments, os.environ, given)
-    words = settings.command_flags
-    if getattr(words, "help", False):
+    settings = SettingsLoader(arguments, os.environ, python_options)
+    flags = settings.command_flags
+    if getattr(flags, "help", False):
         print(build_parser(verbs_help).format_help(), end="")
         return 0
-    if getattr(words, "version", False):
+    if getattr(flags, "version", False):
         print(f"prefork {__version__}")
         return 0
     resolved = settings.read()
-    if getattr(words, "print_config", False):
+    if getattr(flags, "print_config", False):
         print(show_settings(resolved), end="")
         return 0
     require_target(resolved.config)
-    if getattr(words, "check", False):
+    if getattr(flags, "check", False):
         from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - serving does not need it
 
         print(f"ok: {check_app(resolved.config, start_folder())}")

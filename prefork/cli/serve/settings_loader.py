@@ -36,11 +36,11 @@ class SettingsLoader:
         self,
         arguments: Sequence[str],
         environ: MutableMapping[str, str],
-        given: Mapping[str, Any] | None = None,
+        python_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.arguments = list(arguments)
         self._flags, self.command_flags = parse_arguments(arguments)
-        self._given = keyword_layer(given or {})
+        self._python_layer = keyword_layer(python_options or {})
         self._environ = dict(environ)
         file = getattr(self.command_flags, "config", "") or environ.get("PREFORK_CONFIG", "")
         self.file = absolute_path(file) if file else ""
@@ -57,7 +57,7 @@ class SettingsLoader:
 
     def read(self, table: Mapping[str, Any] | None = None) -> Resolved:
         """Read all of it; ``table``: of the file, if that was read already. Raises UsageError."""
-        layers = [environment_layer(self._environ), self._given, self._flags]
+        layers = [environment_layer(self._environ), self._python_layer, self._flags]
         if self.file:
             table = read_toml_file(self.file) if table is None else table
             layers = [*self._file_layers(table), *layers]
@@ -103,14 +103,14 @@ def start_folder() -> str:
     Raises MachineError.
     """
     try:
-        real, named = os.getcwd(), os.environ.get("PWD", "")
+        physical, logical = os.getcwd(), os.environ.get("PWD", "")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise MachineError(f"cannot tell the working directory: {reason}; change to one") from error
     try:
-        return named if named and os.path.samefile(named, real) else real
+        return logical if logical and os.path.samefile(logical, physical) else physical
     except OSError:
-        return real
+        return physical
 
 
 def read_toml_file(path: str) -> dict[str, Any]:

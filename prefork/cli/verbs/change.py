@@ -14,32 +14,32 @@ from prefork.unix.identity import describe_user
 from prefork.unix.process import signal_name
 from prefork.unix.signals import signal_number
 
-Words = argparse.Namespace
+Options = argparse.Namespace
 
-ENDS_WITHIN = 10.0
+KILL_TIMEOUT = 10.0
 """Seconds in which the kernel ends a process that was killed, unless it hangs in the kernel."""
 
 
-def stop_apps(client: Client, words: Words) -> int:
+def stop_apps(client: Client, options: Options) -> int:
     """``prefork stop``"""
-    return for_each_app(client, words.targets, lambda entry: stop(client, entry, words))
+    return for_each_app(client, options.targets, lambda entry: stop_app(client, entry, options))
 
 
-def stop(client: Client, entry: RegistryEntry, words: Words) -> int:
+def stop_app(client: Client, entry: RegistryEntry, options: Options) -> int:
     """One app, until its master is gone."""
     if not entry.is_running():
         print(f"{entry.name}: does not run")
         return 0
-    if words.force:
+    if options.force:
         with suppress(MachineError):  # it may be what is to be ended
             entry = client.latest(entry)
-        pid = _end_by_force(entry)
+        pid = _kill_processes(entry)
     else:
-        pid = _ask_to_stop(client, entry, words)
-        if words.no_wait and pid is not None:
+        pid = _request_stop(client, entry, options)
+        if options.no_wait and pid is not None:
             print(f"{entry.name}: stopping")
             return 0
-    timeout = ENDS_WITHIN if words.force and words.timeout is None else words.timeout
+    timeout = KILL_TIMEOUT if options.force and options.timeout is None else options.timeout
     if not entry.wait_for_end(timeout, pid):
         raise MachineError(
             f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
@@ -48,23 +48,23 @@ def stop(client: Client, entry: RegistryEntry, words: Words) -> int:
     return 0
 
 
-def _ask_to_stop(client: Client, entry: RegistryEntry, words: Words) -> int | None:
+def _request_stop(client: Client, entry: RegistryEntry, options: Options) -> int | None:
     """The pid of the master that was asked; None: it ended without us. A stop may take as long as
     its requests, but a master that hangs says nothing at all. Raises PreforkError."""
     pid = None
     try:
-        pid = int(_ping(client, entry)["pid"])
-        also = {"quick": words.quick, "no_wait": words.no_wait}
-        client.ask(entry, "stop", words.timeout, progress_printer(entry), **also)
+        pid = int(_ping_patiently(client, entry)["pid"])
+        arguments = {"quick": options.quick, "no_wait": options.no_wait}
+        client.ask(entry, "stop", options.timeout, progress_printer(entry), **arguments)
     except NotRunningError:
         pass
     except NotListeningError:
         raise
     except MachineError:
         # One that answers a ping and then no more is on its way out, for another client.
-        answers = pid is not None
-        if not entry.wait_for_end(5.0 if answers and words.timeout is None else 1.0, pid):
-            if answers:
+        has_answered = pid is not None
+        if not entry.wait_for_end(5.0 if has_answered and options.timeout is None else 1.0, pid):
+            if has_answered:
                 raise
             why = f"the master does not answer; `prefork stop --force {entry.name}` ends it"
             raise MachineError(f"{entry.name}: {why}") from None
@@ -72,7 +72,7 @@ def _ask_to_stop(client: Client, entry: RegistryEntry, words: Words) -> int | No
     return pid
 
 
-def _ping(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
+def _ping_patiently(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
     """The answer of a master that does not hang. One that has just bound its control socket reads
     it as soon as it has bound the others, and read its certificates."""
     try:
@@ -83,7 +83,7 @@ def _ping(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
         return client.ask(entry, "ping", 15.0)
 
 
-def _end_by_force(entry: RegistryEntry) -> int | None:
+def _kill_processes(entry: RegistryEntry) -> int | None:
     """The master first, so that it replaces no worker; then everything below it. The pid of the
     master; None: there is none any more."""
     import psutil  # noqa: PLC0415 - nobody else of the verbs here needs it
@@ -92,15 +92,15 @@ def _end_by_force(entry: RegistryEntry) -> int | None:
     pid = entry.pid
     try:
         if pid is None:
-            _require_ended(entry)
+            _require_unlocked(entry)
             return None
         master = psutil.Process(pid)
         if entry.pid != pid:
             return None  # it ended meanwhile, and its pid may be that of another process
-        family = [master, *master.children(recursive=True)]
+        processes = [master, *master.children(recursive=True)]
     except psutil.Error:
         return None  # it ended meanwhile
-    for process in family:
+    for process in processes:
         try:
             process.kill()  # psutil sees to it that a pid still means the same process
         except psutil.NoSuchProcess:
@@ -108,7 +108,7 @@ def _end_by_force(entry: RegistryEntry) -> int | None:
     return pid
 
 
-def _require_ended(entry: RegistryEntry) -> None:
+def _require_unlocked(entry: RegistryEntry) -> None:
     """Raises MachineError: a process holds the lock, and it is not known which."""
     if not entry.wait_for_end(1.0):
         raise MachineError(
@@ -118,40 +118,40 @@ def _require_ended(entry: RegistryEntry) -> None:
         )
 
 
-def delete_apps(client: Client, words: Words) -> int:
+def delete_apps(client: Client, options: Options) -> int:
     """``prefork delete``"""
-    return for_each_app(client, words.targets, lambda entry: delete(client, entry, words))
+    return for_each_app(client, options.targets, lambda entry: delete_app(client, entry, options))
 
 
-def delete(client: Client, entry: RegistryEntry, words: Words) -> int:
+def delete_app(client: Client, entry: RegistryEntry, options: Options) -> int:
     """One app, from the machine and from the list. Raises PreforkError."""
     entry.require_manageable()
     if entry.is_running():
         # Its folder is its master's while it lives, so this is always waited for.
-        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
+        stop_app(client, entry, argparse.Namespace(**{**vars(options), "no_wait": False}))
     if not remove_app(entry.path):
         raise UsageError(f"{entry.name} was started again meanwhile, and is not deleted")
     print(f"{entry.name}: deleted")
     return 0
 
 
-def reload(client: Client, words: Words) -> int:
+def reload_apps(client: Client, options: Options) -> int:
     """``prefork reload``"""
 
     def one(entry: RegistryEntry) -> int:
-        if words.dry_run:
-            print_plan(entry.name, client.ask(entry, "plan", words.timeout))
+        if options.dry_run:
+            print_plan(entry.name, client.ask(entry, "plan", options.timeout))
         else:
-            roll(client, entry, words)
+            reload_app(client, entry, options)
         return 0
 
-    return for_each_app(client, words.targets, one)
+    return for_each_app(client, options.targets, one)
 
 
-def roll(client: Client, entry: RegistryEntry, words: Words) -> None:
+def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:
     """Reload one app. Raises PreforkError."""
     result = client.ask(
-        entry, "reload", words.timeout, progress_printer(entry), no_wait=words.no_wait
+        entry, "reload", options.timeout, progress_printer(entry), no_wait=options.no_wait
     )
     if "accepted" in result:
         print(f"{entry.name}: reloading")
@@ -164,9 +164,9 @@ def print_plan(name: str, plan: Mapping[str, Any]) -> None:
     print_changes(plan["changes"] or [])
     if not plan["changes"]:
         print("  no setting changes; the code is loaded anew")
-    rest = [change["key"] for change in plan["changes"] if change["restart"]]
-    if rest:
-        print(f"  changing {', '.join(rest)} takes `prefork restart {name}`")
+    restart_keys = [change["key"] for change in plan["changes"] if change["restart"]]
+    if restart_keys:
+        print(f"  changing {', '.join(restart_keys)} takes `prefork restart {name}`")
     slots = ", ".join(map(str, plan["slots"]))
     workers = pluralize(plan["workers"], "worker")
     print(
@@ -181,53 +181,53 @@ def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
         print(f"  {change['key']}: {change['old']} -> {change['new']}")
 
 
-def scale(client: Client, words: Words) -> int:
+def scale_app(client: Client, options: Options) -> int:
     """``prefork scale``"""
 
     def one(entry: RegistryEntry) -> int:
         result = client.ask(
             entry,
             "scale",
-            words.timeout,
+            options.timeout,
             progress_printer(entry),
-            workers=words.workers,
-            no_wait=words.no_wait,
+            workers=options.workers,
+            no_wait=options.no_wait,
         )
         if "accepted" in result:
             print(f"{entry.name}: scaling")
             return 0
-        later = f", as {result['instead']} asked meanwhile" if "instead" in result else ""
+        superseded = f", as {result['instead']} asked meanwhile" if "instead" in result else ""
         slots = ", ".join(map(str, result.get("done", ())))
-        done = f"; the work of slot {slots} is done (stop-exit-codes)" if slots else ""
-        print(f"{entry.name}: {pluralize(result['workers'], 'worker')}{later}{done}")
+        done_note = f"; the work of slot {slots} is done (stop-exit-codes)" if slots else ""
+        print(f"{entry.name}: {pluralize(result['workers'], 'worker')}{superseded}{done_note}")
         return 0
 
-    return for_each_app(client, [words.target], one)
+    return for_each_app(client, [options.target], one)
 
 
-def signal(client: Client, words: Words) -> int:
+def signal_workers(client: Client, options: Options) -> int:
     """``prefork signal``"""
-    number = signal_number(words.signal)  # before anybody is asked
+    number = signal_number(options.signal)  # before anybody is asked
     name = signal_name(number)
 
     def one(entry: RegistryEntry) -> int:
-        sent = client.ask(entry, "signal", words.timeout, signal=str(number), slot=words.slot)
+        sent = client.ask(entry, "signal", options.timeout, signal=str(number), slot=options.slot)
         pids = ", ".join(map(str, sent["pids"]))
         print(f"{entry.name}: {name} sent to {pids or 'nobody: it has no workers now'}")
         return 0
 
-    return for_each_app(client, [words.target], one)
+    return for_each_app(client, [options.target], one)
 
 
-def simple_verb(verb: str, done: str) -> Callable[[Client, Words], int]:
+def simple_verb(verb: str, done_note: str) -> Callable[[Client, Options], int]:
     """A verb without a goal to wait for."""
 
-    def run(client: Client, words: Words) -> int:
+    def run(client: Client, options: Options) -> int:
         def one(entry: RegistryEntry) -> int:
-            client.ask(entry, verb, words.timeout)
-            print(f"{entry.name}: {done}")
+            client.ask(entry, verb, options.timeout)
+            print(f"{entry.name}: {done_note}")
             return 0
 
-        return for_each_app(client, words.targets, one)
+        return for_each_app(client, options.targets, one)
 
     return run

@@ -7,16 +7,16 @@ import argparse
 import signal
 from dataclasses import dataclass, field
 
-from prefork.config.flags import build_parser as serving
+from prefork.config.flags import build_parser as serve_parser
 
 SHELLS = ("bash", "zsh", "fish")
-APPS = '$(ls -1 "${PREFORK_HOME:-$HOME/.prefork}" 2>/dev/null | grep -v "[.]toml$")'
-FISH_APPS = (
+LIST_APPS_SH = '$(ls -1 "${PREFORK_HOME:-$HOME/.prefork}" 2>/dev/null | grep -v "[.]toml$")'
+LIST_APPS_FISH = (
     "(begin; set -q PREFORK_HOME; and ls -1 $PREFORK_HOME; or ls -1 ~/.prefork; end 2>/dev/null"
     " | string match -v '*.toml')"
 )
-START = ("--attach", "--no-wait", "--only", "--dry-run", "--prune")
-FILES = ("start", "check")
+START_FLAGS = ("--attach", "--no-wait", "--only", "--dry-run", "--prune")
+VERBS_WITH_FILES = ("start", "check")
 """Verbs that take files as well."""
 
 
@@ -26,54 +26,54 @@ class VerbCompletions:
     knows before, empty: it takes none. ``apps``: names of apps; ``others``: what else."""
 
     flags: dict[str, list[str] | None] = field(default_factory=dict)
-    apps: bool = False
-    others: list[str] = field(default_factory=list)
-    text: str = ""
+    takes_apps: bool = False
+    values: list[str] = field(default_factory=list)
+    description: str = ""
 
 
-def completion_script(shell: str, verbs: argparse.ArgumentParser) -> str:
+def completion_script(shell: str, parser: argparse.ArgumentParser) -> str:
     """What a shell is to evaluate."""
-    known = {name: _words(verb) for name, verb in _verbs(verbs).items()}
-    known["start"].flags |= _words(serving()).flags | {flag: [] for flag in START}
-    known["start"].apps = True
+    verbs = {name: _completions(verb) for name, verb in _verb_parsers(parser).items()}
+    verbs["start"].flags |= _completions(serve_parser()).flags | {flag: [] for flag in START_FLAGS}
+    verbs["start"].takes_apps = True
     if shell == "fish":
-        return _fish(known)
-    bash = _bash(known)
+        return _fish(verbs)
+    bash = _bash(verbs)
     if shell == "zsh":
         return "autoload -U +X bashcompinit && bashcompinit\n" + bash
     return bash
 
 
-def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def _verb_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     return {}
 
 
-def _words(parser: argparse.ArgumentParser) -> VerbCompletions:
-    found = VerbCompletions(text=parser.description or "")
+def _completions(parser: argparse.ArgumentParser) -> VerbCompletions:
+    found = VerbCompletions(description=parser.description or "")
     for action in parser._actions:
         values = [str(choice) for choice in action.choices or ()]
         for name in action.option_strings:
             if name.startswith("--") and action.help != argparse.SUPPRESS:
                 found.flags[name] = values if action.nargs == 0 or values else None
         if not action.option_strings:
-            found.apps = found.apps or action.dest in ("targets", "target")
-            found.others += values
+            found.takes_apps = found.takes_apps or action.dest in ("targets", "target")
+            found.values += values
             if action.dest == "signal":
-                found.others += [each.name.removeprefix("SIG") for each in signal.Signals]
+                found.values += [each.name.removeprefix("SIG") for each in signal.Signals]
     return found
 
 
-def _bash(known: dict[str, VerbCompletions]) -> str:
+def _bash(verbs: dict[str, VerbCompletions]) -> str:
     cases = []
-    for verb, words in known.items():
-        names = " ".join([*(["all", APPS] if words.apps else []), *words.others])
+    for verb, words in verbs.items():
+        names = " ".join([*(["all", LIST_APPS_SH] if words.takes_apps else []), *words.values])
         cases.append(f'    {verb}) words="{" ".join(words.flags)}"; names="{names}" ;;')
     values = {
         f"{verb}:{flag}": given
-        for verb, words in known.items()
+        for verb, words in verbs.items()
         for flag, given in words.flags.items()
         if given
     }
@@ -83,7 +83,7 @@ def _bash(known: dict[str, VerbCompletions]) -> str:
 _prefork() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" words="" names=""
   if [ "$COMP_CWORD" -eq 1 ]; then
-    words="{" ".join(known)} {" ".join(_words(serving()).flags)}"
+    words="{" ".join(verbs)} {" ".join(_completions(serve_parser()).flags)}"
   else
     case "${{COMP_WORDS[1]}}" in
 {lines}
@@ -99,22 +99,22 @@ complete -o default -F _prefork prefork
 """
 
 
-def _fish(known: dict[str, VerbCompletions]) -> str:
+def _fish(verbs: dict[str, VerbCompletions]) -> str:
     lines = [
         f"complete -c prefork -n __fish_use_subcommand -l {flag[2:]}"
-        for flag in _words(serving()).flags
+        for flag in _completions(serve_parser()).flags
     ]
-    for verb, words in known.items():
-        text = words.text.replace("\\", "\\\\").replace("'", "\\'")
-        lines.append(f"complete -c prefork -n __fish_use_subcommand -a {verb} -d '{text}'")
+    for verb, words in verbs.items():
+        description = words.description.replace("\\", "\\\\").replace("'", "\\'")
+        lines.append(f"complete -c prefork -n __fish_use_subcommand -a {verb} -d '{description}'")
         seen = f"complete -c prefork -n '__fish_seen_subcommand_from {verb}'"
-        if verb not in FILES:
+        if verb not in VERBS_WITH_FILES:
             lines.append(f"{seen} -f")
         for flag, values in words.flags.items():
             how = "" if values == [] else " -r" if values is None else f" -xa '{' '.join(values)}'"
             lines.append(f"{seen} -l {flag[2:]}{how}")
-        if words.apps:
-            lines.append(f'{seen} -a "{FISH_APPS.replace("$", chr(92) + "$")}"')
-        if words.others:
-            lines.append(f"{seen} -a '{' '.join(words.others)}'")
+        if words.takes_apps:
+            lines.append(f'{seen} -a "{LIST_APPS_FISH.replace("$", chr(92) + "$")}"')
+        if words.values:
+            lines.append(f"{seen} -a '{' '.join(words.values)}'")
     return "\n".join(lines) + "\n"

@@ -11,25 +11,34 @@ from prefork.unix.cores import usable_cores
 from prefork.unix.home import RegistryEntry
 from prefork.version import __version__
 
-Words = argparse.Namespace
+Options = argparse.Namespace
 
-USED = ("uvloop", "httptools", "setproctitle", "psutil", "toml", "rich", "cronsim", "watchfiles")
+REPORTED_PACKAGES = (
+    "uvloop",
+    "httptools",
+    "setproctitle",
+    "psutil",
+    "toml",
+    "rich",
+    "cronsim",
+    "watchfiles",
+)
 """Packages whose versions matter in a bug report."""
 
 
-def list_apps(client: Client, words: Words) -> int:
+def list_apps(client: Client, options: Options) -> int:
     """``prefork list``"""
     from prefork.cli.view.app_table import print_app_list  # noqa: PLC0415 - rich takes its time
 
-    return print_app_list(client, words)
+    return print_app_list(client, options)
 
 
-def show(client: Client, words: Words) -> int:
+def show(client: Client, options: Options) -> int:
     """``prefork show``"""
     from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
 
-    for app in measure_usage([client.describe(entry) for entry in client.find(*words.targets)]):
-        if words.json:
+    for app in measure_usage([client.describe(entry) for entry in client.find(*options.targets)]):
+        if options.json:
             print_json(app)
         else:
             from prefork.cli.view.details import print_app  # noqa: PLC0415 - rich takes its time
@@ -38,72 +47,72 @@ def show(client: Client, words: Words) -> int:
     return 0
 
 
-def why(client: Client, words: Words) -> int:
+def why(client: Client, options: Options) -> int:
     """``prefork why``"""
 
     def one(entry: RegistryEntry) -> int:
-        told = client.ask(entry, "why", 5.0)
-        if words.json:
-            print_json(told["deaths"])
+        answer = client.ask(entry, "why", 5.0)
+        if options.json:
+            print_json(answer["deaths"])
         else:
             from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415 - few verbs need it
 
-            print_deaths(told["deaths"], str(told.get("failure", "")))
+            print_deaths(answer["deaths"], str(answer.get("failure", "")))
         return 0
 
-    return for_each_app(client, words.targets, one)
+    return for_each_app(client, options.targets, one)
 
 
-def ping(client: Client, words: Words) -> int:
+def ping(client: Client, options: Options) -> int:
     """``prefork ping``"""
 
     def one(entry: RegistryEntry) -> int:
-        begun = time.monotonic()
-        client.ask(entry, "ping", words.timeout or 5.0)
-        print(f"{entry.name}: answers in {(time.monotonic() - begun) * 1000:.1f} ms")
+        start = time.monotonic()
+        client.ask(entry, "ping", options.timeout or 5.0)
+        print(f"{entry.name}: answers in {(time.monotonic() - start) * 1000:.1f} ms")
         return 0
 
-    return for_each_app(client, words.targets or ["all"], one)
+    return for_each_app(client, options.targets or ["all"], one)
 
 
-def events(client: Client, words: Words) -> int:
+def events(client: Client, options: Options) -> int:
     """``prefork events``"""
-    for entry in client.find(words.target)[:1]:
+    for entry in client.find(options.target)[:1]:
         for event in client.events(entry):
             print_json({"text": event.text, **event.details}, indent=None)
     return 0
 
 
-def monit(client: Client, _words: Words) -> int:
+def monit(client: Client, _options: Options) -> int:
     """``prefork monit``"""
     from prefork.cli.verbs.monit import monitor  # noqa: PLC0415 - rich takes its time
 
     return monitor(client)
 
 
-def logs(client: Client, words: Words) -> int:
+def logs(client: Client, options: Options) -> int:
     """``prefork logs``"""
     from prefork.cli.verbs.logs import print_logs  # noqa: PLC0415 - the other verbs need none of it
 
-    apps = client.find(*(words.targets or ["all"]))
+    apps = client.find(*(options.targets or ["all"]))
     for entry in apps:
         if not entry.is_manageable:
             entry.state = client.describe(entry)  # its master tells where they are
-    return print_logs(apps, words)
+    return print_logs(apps, options)
 
 
-def env(client: Client, words: Words) -> int:
+def env(client: Client, options: Options) -> int:
     """``prefork env``"""
     from prefork.config.settings_diff import MASKED  # noqa: PLC0415 - all options come with it
 
-    for entry in client.find(words.target):
+    for entry in client.find(options.target):
         variables = client.ask(entry, "env", 5.0)["env"]
         for name in sorted(variables):
-            print(f"{name}={variables[name] if words.reveal else MASKED}")
+            print(f"{name}={variables[name] if options.reveal else MASKED}")
     return 0
 
 
-def report(client: Client, _words: Words) -> int:
+def report(client: Client, _options: Options) -> int:
     """``prefork report``: for bug reports, so nothing of it is secret."""
     import platform  # noqa: PLC0415 - the other verbs need none of these
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
@@ -112,7 +121,7 @@ def report(client: Client, _words: Words) -> int:
     import psutil  # noqa: PLC0415
 
     print(f"prefork {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for package in USED:
+    for package in REPORTED_PACKAGES:
         try:
             print(f"{package} {version_of(package)}")
         except PackageNotFoundError:

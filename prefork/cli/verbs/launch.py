@@ -36,37 +36,39 @@ class WaitOptions:
 
 
 def start_new(
-    client: Client, arguments: Sequence[str], waiting: WaitOptions = WaitOptions()
+    client: Client, arguments: Sequence[str], wait_options: WaitOptions = WaitOptions()
 ) -> RegistryEntry:
     """An app as ``prefork ARGUMENTS`` would serve it. Raises PreforkError, StartFailedError."""
     config = SettingsLoader(arguments, os.environ).read().config
     require_target(config)
     name = config.name or make_app_name(resolve_name(config))
-    folder = _claim(client, check_app_name(name))
-    given = ["--daemon", "--managed", "--name", name]
+    folder = _claim_name(client, check_app_name(name))
+    own_flags = ["--daemon", "--managed", "--name", name]
     # In front, because after -- all belongs to a program.
-    return launch(client, folder, start_folder(), [*given, *arguments], waiting, fresh=True)
+    return launch(
+        client, folder, start_folder(), [*own_flags, *arguments], wait_options, is_new=True
+    )
 
 
 def start_again(
     client: Client,
     entry: RegistryEntry,
-    waiting: WaitOptions = WaitOptions(),
+    wait_options: WaitOptions = WaitOptions(),
     listeners: Sequence[Listener] = (),
 ) -> RegistryEntry:
     """One of the list that does not run, as it was started before, with the number of workers that
     ``scale`` set. ``listeners``: those that it had then. Raises PreforkError."""
     entry.require_manageable()
-    arguments, here = entry.state.get("arguments"), entry.state.get("here")
-    if not isinstance(arguments, list) or not isinstance(here, str):
+    arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
+    if not isinstance(arguments, list) or not isinstance(start_dir, str):
         raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
-    folder = _claim(client, entry.name)
-    words = [str(argument) for argument in arguments]
+    folder = _claim_name(client, entry.name)
+    arguments = [str(argument) for argument in arguments]
     inherited = InheritedState(listeners, ManualTarget.parse(entry.state.get("scaled")))
-    return launch(client, folder, here, words, waiting, inherited=inherited)
+    return launch(client, folder, start_dir, arguments, wait_options, inherited=inherited)
 
 
-def _claim(client: Client, name: str) -> AppFolder:
+def _claim_name(client: Client, name: str) -> AppFolder:
     """Raises UsageError when the app runs, or is about to stop."""
     try:
         return claim_folder(client.home, name, exact=True)
@@ -90,10 +92,10 @@ class StartFailedError(PreforkError):
 def launch(
     client: Client,
     folder: AppFolder,
-    here: str,
+    start_dir: str,
     arguments: Sequence[str],
-    waiting: WaitOptions,
-    fresh: bool = False,
+    wait_options: WaitOptions,
+    is_new: bool = False,
     inherited: InheritedState = NOTHING_INHERITED,
 ) -> RegistryEntry:
     """A master in ``here``, until all its workers serve. ``fresh``: an app that cannot start is not
@@ -105,70 +107,72 @@ def launch(
         sys.stdout.flush()
     child = os.fork()  # whoever goes to the background does not come back
     if child == 0:
-        os._exit(_serve(folder, here, arguments, waiting, inherited))
+        os._exit(_serve_in_child(folder, start_dir, arguments, wait_options, inherited))
     folder.close_copy()
     for listener in inherited.listeners:
         listener.socket.close()
-    if not waiting.wait:
+    if not wait_options.wait:
         print(f"{folder.name}: starting")
         return RegistryEntry(folder.path)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code != 0:
-        if fresh:
+        if is_new:
             remove_app(folder.path)
         if code < 0:
             raise MachineError(f"{folder.name}: not started: {signal_name(-code)} ended the start")
         raise StartFailedError(folder.name, code)
     entry = RegistryEntry(folder.path)
-    print(f"{folder.name}: {_outcome(client, entry, waiting)}", flush=True)
+    print(f"{folder.name}: {_describe_start(client, entry, wait_options)}", flush=True)
     return entry
 
 
-def _outcome(client: Client, entry: RegistryEntry, waiting: WaitOptions) -> str:
+def _describe_start(client: Client, entry: RegistryEntry, wait_options: WaitOptions) -> str:
     """How it went with an app that was ready once. Raises PreforkError."""
     try:
-        told = client.ask(entry, "wait", waiting.timeout)
+        answer = client.ask(entry, "wait", wait_options.timeout)
     except NotRunningError:
-        return _ended(RegistryEntry(entry.path))
+        return _describe_end(RegistryEntry(entry.path))
     except RefusedError as error:
         raise RefusedError(f"{entry.name}: {error}", error.exit_code) from None
-    if "ended" in told:
-        return str(told["ended"])
+    if "ended" in answer:
+        return str(answer["ended"])
     app = client.describe(entry)
     if not is_running(app):
-        return _ended(RegistryEntry(entry.path))
+        return _describe_end(RegistryEntry(entry.path))
     where = ", ".join(app.get("listening", []))
     return f"{app.get('status')}{', listening on ' if where else ''}{where}"
 
 
-def _ended(entry: RegistryEntry) -> str:
+def _describe_end(entry: RegistryEntry) -> str:
     """How it went with one that has ended since. Raises PreforkError unless its work is done."""
     status, code = entry.state.get("status"), entry.state.get("exit_code")
     if entry.state.get("done"):
         return str(status)
     if entry.is_running():
         status, code = "another master runs now", None
-    how = f"it was ready, and does not run any more: {status or 'it was deleted'}"
-    raise RefusedError(f"{entry.name}: {how}", code or UsageError.exit_code)
+    message = f"it was ready, and does not run any more: {status or 'it was deleted'}"
+    raise RefusedError(f"{entry.name}: {message}", code or UsageError.exit_code)
 
 
-def _serve(
+def _serve_in_child(
     folder: AppFolder,
-    here: str,
+    start_dir: str,
     arguments: Sequence[str],
-    waiting: WaitOptions,
+    wait_options: WaitOptions,
     inherited: InheritedState,
 ) -> int:
     from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - what only the child needs
 
     try:
         try:
-            os.chdir(here)
+            os.chdir(start_dir)
         except OSError as error:
-            raise UsageError(f"{folder.name}: cannot go to {here}: {error.strerror}") from error
-        os.environ["PWD"] = here
-        if not waiting.wait:
-            _forget_terminal()
+            raise UsageError(
+                f"{folder.name}: cannot go to {start_dir}: {error.strerror}"
+            ) from error
+        os.environ["PWD"] = start_dir
+        if not wait_options.wait:
+            _detach_output()
         settings = SettingsLoader(arguments, os.environ)
         return serve(settings, settings.read().config, folder, inherited)
     except PreforkError as error:
@@ -176,7 +180,7 @@ def _serve(
         return error.exit_code
 
 
-def _forget_terminal() -> None:
+def _detach_output() -> None:
     """Nobody waits for the outcome: it is in the list and in the log."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):

@@ -22,17 +22,23 @@ from prefork.errors import MachineError, UsageError
 from prefork.observe.log_records import format_record
 from prefork.unix.home import RegistryEntry
 
-LOOK_EVERY = 0.2
+POLL_INTERVAL = 0.2
 """Seconds between two looks at files that did not grow; files cannot be waited for."""
 
-LAST = 15
+DEFAULT_LINES = 15
 """Lines that are shown when nobody says how many."""
 
 
 def add_log_options(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    add("-n", "--lines", type=int, metavar="N", help=f"the last N records of each app ({LAST})")
+    add(
+        "-n",
+        "--lines",
+        type=int,
+        metavar="N",
+        help=f"the last N records of each app ({DEFAULT_LINES})",
+    )
     add("-f", "--follow", action="store_true", help="go on as records come")
     add("--out", action="store_true", help="only what workers print to stdout")
     add("--err", action="store_true", help="only what workers print to stderr")
@@ -49,32 +55,34 @@ def follow_apps(apps: Sequence[RegistryEntry]) -> int:
     return print_logs(apps, parser.parse_args(["-f"]))
 
 
-def print_logs(apps: Sequence[RegistryEntry], words: argparse.Namespace) -> int:
+def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> int:
     """Print them; with several apps each begins with the name of its app. Raises UsageError."""
     if not apps:
         raise UsageError("there is no app; start one with `prefork start myapp:main`")
-    wanted = _wanted(words)
+    record_filter = _build_filter(options)
     unreadable: list[MachineError] = []
-    sources = [open_sources(app, wanted, unreadable) for app in apps]
+    sources = [open_sources(app, record_filter, unreadable) for app in apps]
     for error in unreadable:
         print_error(str(error))
     if not any(sources) and not unreadable:
         raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
-    count = words.lines
-    if count is None and not words.since:
-        count = LAST
-    printer = _Printer(words.json, len(apps) > 1)
+    count = options.lines
+    if count is None and not options.since:
+        count = DEFAULT_LINES
+    printer = _RecordPrinter(options.json, len(apps) > 1)
     try:
         last: list[AppRecord] = []
-        for of_app in sources:
-            found = sort_by_time(one for source in of_app for one in source.last_records(count))
-            last += found if count is None else found[max(0, len(found) - count) :]
-        printer.show(sort_by_time(last))
-        every = {source.path: source for of_app in sources for source in of_app}
-        while words.follow:
-            if not _follow(list(every.values()), printer):
-                select.select([], [], [], LOOK_EVERY)
-                _find_more(every, apps, wanted)
+        for app_sources in sources:
+            records = sort_by_time(
+                each for source in app_sources for each in source.last_records(count)
+            )
+            last += records if count is None else records[max(0, len(records) - count) :]
+        printer.print_records(sort_by_time(last))
+        sources_by_path = {source.path: source for app_sources in sources for source in app_sources}
+        while options.follow:
+            if not _print_new_records(list(sources_by_path.values()), printer):
+                select.select([], [], [], POLL_INTERVAL)
+                _open_new_sources(sources_by_path, apps, record_filter)
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
@@ -83,49 +91,51 @@ def print_logs(apps: Sequence[RegistryEntry], words: argparse.Namespace) -> int:
     return MachineError.exit_code if unreadable else 0
 
 
-def _find_more(
-    every: dict[Path, LogSource], apps: Iterable[RegistryEntry], wanted: RecordFilter
+def _open_new_sources(
+    sources_by_path: dict[Path, LogSource],
+    apps: Iterable[RegistryEntry],
+    record_filter: RecordFilter,
 ) -> None:
     """A slot that said nothing so far may have a log by now."""
     for app in apps:
-        for source in open_sources(app, wanted, [], every):
-            every[source.path] = source
+        for source in open_sources(app, record_filter, [], sources_by_path):
+            sources_by_path[source.path] = source
 
 
-def _follow(sources: Sequence[LogSource], printer: "_Printer") -> bool:
+def _print_new_records(sources: Sequence[LogSource], printer: "_RecordPrinter") -> bool:
     """A piece of each at a time, so that one that is far behind needs no more memory."""
-    rounds = [source.new_records() for source in sources]
-    any_came = False
-    while rounds:
-        came: list[AppRecord] = []
-        for each in list(rounds):
-            piece = next(each, None)
-            if piece is None:
-                rounds.remove(each)
+    unread = [source.new_records() for source in sources]
+    has_new = False
+    while unread:
+        new: list[AppRecord] = []
+        for each in list(unread):
+            batch = next(each, None)
+            if batch is None:
+                unread.remove(each)
             else:
-                came += piece
-        printer.show(sort_by_time(came))
-        any_came = any_came or bool(came)
-    return any_came
+                new += batch
+        printer.print_records(sort_by_time(new))
+        has_new = has_new or bool(new)
+    return has_new
 
 
-def _wanted(words: argparse.Namespace) -> RecordFilter:
+def _build_filter(options: argparse.Namespace) -> RecordFilter:
     since = ""
-    if words.since:
+    if options.since:
         try:
-            ago = value_types.POSITIVE_DURATION.parse(words.since)
+            ago = value_types.POSITIVE_DURATION.parse(options.since)
         except ValueError as error:
-            raise UsageError(f"--since: expected {error}, not {words.since!r}") from None
+            raise UsageError(f"--since: expected {error}, not {options.since!r}") from None
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - ago))
     try:
-        pattern = re.compile(words.grep) if words.grep else None
+        pattern = re.compile(options.grep) if options.grep else None
     except re.error as error:
-        raise UsageError(f"--grep: {words.grep} is no regular expression: {error}") from None
-    streams = {name for name in ("out", "err") if getattr(words, name)}
-    return RecordFilter(frozenset(streams), words.slot, pattern, since)
+        raise UsageError(f"--grep: {options.grep} is no regular expression: {error}") from None
+    streams = {name for name in ("out", "err") if getattr(options, name)}
+    return RecordFilter(frozenset(streams), options.slot, pattern, since)
 
 
-class _Printer:
+class _RecordPrinter:
     """Prints records. On a terminal they are made printable, because any of them may hold what an
     app was sent; colours are escaped as well. In a pipe or a file all bytes are those of the log,
     so that ``prefork logs | less -R`` shows the colours."""
@@ -135,32 +145,37 @@ class _Printer:
         self._with_names = with_names
         self._on_terminal = os.isatty(1)
 
-    def show(self, shown: Sequence[AppRecord]) -> None:
+    def print_records(self, records: Sequence[AppRecord]) -> None:
         # Not by print: an unbuffered stdout (PYTHONUNBUFFERED) drops what a write(2) that a signal
         # interrupts has not taken.
-        lines = map(self._line, shown)
+        lines = map(self._format, records)
         if self._on_terminal:
             lines = map(format_record, lines)
-        rest = memoryview(_as_bytes("".join(f"{line}\n" for line in lines)))
+        remaining = memoryview(_as_bytes("".join(f"{line}\n" for line in lines)))
         try:
-            while rest:
-                rest = rest[os.write(1, rest) :]
+            while remaining:
+                remaining = remaining[os.write(1, remaining) :]
         except BrokenPipeError:
             raise
         except OSError as error:
             raise OutputError(error) from error
 
-    def _line(self, one: AppRecord) -> str:
-        record = one.record
+    def _format(self, app_record: AppRecord) -> str:
+        record = app_record.record
         if self._as_json:
-            told = {"app": one.app, "time": record.time, "pid": record.pid, "slot": record.slot}
+            fields = {
+                "app": app_record.app,
+                "time": record.time,
+                "pid": record.pid,
+                "slot": record.slot,
+            }
             text = _as_bytes(record.text).decode(errors="backslashreplace")
-            return json.dumps({**told, "stream": record.stream, "text": text})
+            return json.dumps({**fields, "stream": record.stream, "text": text})
         text = record.text
-        if one.is_first_line:
-            who = "" if record.slot is None else f"{record.slot} {record.stream} "
-            text = f"{record.time} [{record.pid}] {who}{text}"
-        return f"{one.app}: {text}" if self._with_names else text
+        if app_record.is_first_line:
+            origin = "" if record.slot is None else f"{record.slot} {record.stream} "
+            text = f"{record.time} [{record.pid}] {origin}{text}"
+        return f"{app_record.app}: {text}" if self._with_names else text
 
 
 def _as_bytes(text: str) -> bytes:

@@ -28,7 +28,7 @@ from prefork.cli.view.monit_screen import ScreenState, draw
 from prefork.errors import PreforkError, UsageError
 from prefork.observe.log_records import Record
 
-PERIOD = 1.0
+POLL_PERIOD = 1.0
 """Seconds from one look to the next."""
 
 _MOVES = {b"\x1b[A": -1, b"\x1bOA": -1, b"k": -1, b"\x1b[B": +1, b"\x1bOB": +1, b"j": +1}
@@ -39,23 +39,26 @@ def monitor(client: Client) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monit needs a terminal; `prefork list --json` is for programs")
     console = PrintableConsole(file=original_stream(sys.stdout))
-    with _WakeupPipe() as bell, cbreak_mode():
-        monit = Monitor(client, bell.ring)
-        with monit.looking(), Live(console=console, screen=True, auto_refresh=False) as live:
+    with _WakeupPipe() as wakeup, cbreak_mode():
+        monit = Monitor(client, wakeup.wake)
+        with (
+            monit.poll_in_background(),
+            Live(console=console, screen=True, auto_refresh=False) as live,
+        ):
             while True:
                 live.update(monit.draw(console), refresh=True)
-                key = bell.key_or_ring()
+                key = wakeup.wait_for_key()
                 if key in QUIT:
                     return 0
-                monit.press(key)
+                monit.handle_key(key)
 
 
 class _WakeupPipe:
     """Whoever has news for the screen rings; who draws waits for that and for keys."""
 
     def __enter__(self) -> "_WakeupPipe":
-        self._heard, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(self._rope, warn_on_full_buffer=False)
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGWINCH, lambda *_: None)  # it rings, too
         return self
 
@@ -63,122 +66,124 @@ class _WakeupPipe:
         signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)  # the pipe stays: a thread may still ring
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """From any thread."""
         with suppress(BlockingIOError):  # it rings already
-            os.write(self._rope, b"!")
+            os.write(self._writer, b"!")
 
-    def key_or_ring(self) -> bytes:
+    def wait_for_key(self) -> bytes:
         """A key, or nothing when somebody rang."""
-        ready, _, _ = select.select([0, self._heard], [], [])
-        if self._heard in ready:
-            os.read(self._heard, 4096)
+        ready, _, _ = select.select([0, self._reader], [], [])
+        if self._reader in ready:
+            os.read(self._reader, 4096)
         return read_key(0) if 0 in ready else b""
 
 
 class Monitor:
     """What is known, and what was chosen. ``ring``: there is something new to draw."""
 
-    def __init__(self, client: Client, ring: Callable[[], None]) -> None:
+    def __init__(self, client: Client, wake: Callable[[], None]) -> None:
         self._client = client
-        self._ring = ring
+        self._wake = wake
         self._apps: list[dict[str, Any]] | None = None
-        self._chosen = ""
+        self._selected = ""
         self._page = 0
-        self._said = "looking …"
+        self._message = "looking …"
         """How the last key went."""
-        self._asked_to_stop = ""
+        self._stop_candidate = ""
         self._log: tuple[str, Sequence[Record] | None] = "", ()
-        self._again, self._over = threading.Event(), False
+        self._poll_now, self._is_closing = threading.Event(), False
 
     def draw(self, console: Console) -> Layout:
         """All of it."""
         name, log = self._log
-        apps, chosen = self._apps or [], self._chosen
-        view = ScreenState(apps, chosen, log if name == chosen else (), self._said, self._page)
-        return draw(view, console.size.width, console.size.height)
+        apps, selected = self._apps or [], self._selected
+        state = ScreenState(
+            apps, selected, log if name == selected else (), self._message, self._page
+        )
+        return draw(state, console.size.width, console.size.height)
 
     # Looking.
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def poll_in_background(self) -> Iterator[None]:
         """Meanwhile a thread does."""
-        thread = threading.Thread(target=self._look_on, daemon=True)
+        thread = threading.Thread(target=self._poll, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            self._over = True
-            self._again.set()
-            thread.join(ANSWER_TIMEOUT + PERIOD)
+            self._is_closing = True
+            self._poll_now.set()
+            thread.join(ANSWER_TIMEOUT + POLL_PERIOD)
 
-    def _look_on(self) -> None:
-        look = AppSampler(self._client)
-        while not self._over:
-            self._again.clear()
+    def _poll(self) -> None:
+        sampler = AppSampler(self._client)
+        while not self._is_closing:
+            self._poll_now.clear()
             try:
-                apps = look.sample_apps()
+                apps = sampler.sample_apps()
             except PreforkError as error:
-                self._said = str(error)
+                self._message = str(error)
             else:
-                if self._apps is None and self._said == "looking …":
-                    self._said = ""
+                if self._apps is None and self._message == "looking …":
+                    self._message = ""
                 self._apps = apps
                 names = [str(app["name"]) for app in apps]
-                if self._chosen not in names:
-                    self._chosen = names[0] if names else ""
-                self._log = self._chosen, look.recent_log(self._chosen)
-            self._ring()
-            self._again.wait(PERIOD)
+                if self._selected not in names:
+                    self._selected = names[0] if names else ""
+                self._log = self._selected, sampler.recent_log(self._selected)
+            self._wake()
+            self._poll_now.wait(POLL_PERIOD)
 
     # Acting.
 
-    def press(self, key: bytes) -> None:
+    def handle_key(self, key: bytes) -> None:
         """A key that is not for leaving; nothing, when there was none."""
         if not key or not self._apps:
             return
-        asked, self._asked_to_stop = self._asked_to_stop, ""
-        if asked:
-            self._said = ""
+        candidate, self._stop_candidate = self._stop_candidate, ""
+        if candidate:
+            self._message = ""
             if key in (b"y", b"Y"):
-                self._act(asked, "stop")
+                self._start_verb(candidate, "stop")
         elif key in _MOVES:
-            self._choose(_MOVES[key])
+            self._move_selection(_MOVES[key])
         elif key == b" ":
             self._page += 1
         else:
-            self._change(key)
+            self._handle_action_key(key)
 
-    def _change(self, key: bytes) -> None:
+    def _handle_action_key(self, key: bytes) -> None:
         match key:
             case b"r":
-                self._act(self._chosen, "reload")
+                self._start_verb(self._selected, "reload")
             case b"+" | b"=":
-                self._act(self._chosen, "scale", workers="+1")
+                self._start_verb(self._selected, "scale", workers="+1")
             case b"-":
-                self._act(self._chosen, "scale", workers="-1")
+                self._start_verb(self._selected, "scale", workers="-1")
             case b"s":
-                self._asked_to_stop = self._chosen
-                self._said = f"stop {self._chosen}? y: yes, any other key: no"
+                self._stop_candidate = self._selected
+                self._message = f"stop {self._selected}? y: yes, any other key: no"
 
-    def _choose(self, by: int) -> None:
+    def _move_selection(self, step: int) -> None:
         names = [str(app["name"]) for app in self._apps or ()]
-        at = names.index(self._chosen) + by
-        self._chosen, self._page, self._said = names[min(max(0, at), len(names) - 1)], 0, ""
-        self._again.set()
+        index = names.index(self._selected) + step
+        self._selected, self._page, self._message = names[min(max(0, index), len(names) - 1)], 0, ""
+        self._poll_now.set()
 
-    def _act(self, name: str, verb: str, **arguments: Any) -> None:
-        self._said = f"{name}: {verb} …"
+    def _start_verb(self, name: str, verb: str, **arguments: Any) -> None:
+        self._message = f"{name}: {verb} …"
 
-        def act() -> None:
+        def run_verb() -> None:
             try:
                 (entry,) = self._client.find(name)
                 self._client.ask(entry, verb, **arguments)
-                self._said = f"{name}: {verb} done"
+                self._message = f"{name}: {verb} done"
             except PreforkError as error:
                 first, _, _ = str(error).partition("\n")
-                self._said = f"{name}: {first}"
-            self._again.set()
-            self._ring()
+                self._message = f"{name}: {first}"
+            self._poll_now.set()
+            self._wake()
 
-        threading.Thread(target=act, daemon=True).start()
+        threading.Thread(target=run_verb, daemon=True).start()

@@ -22,89 +22,89 @@ class Task:
     they are to be done; ``last``: all that are not last do, whether they fail or not."""
 
     name: str
-    act: Callable[[], None]
+    action: Callable[[], None]
     after: Sequence[str] = ()
     last: bool = False
 
 
-def run_tasks(tasks: Sequence[Task], at_a_time: int) -> dict[str, int]:
+def run_tasks(tasks: Sequence[Task], max_parallel: int) -> dict[str, int]:
     """Do all of them; the exit codes by name. What comes after one that failed is not done."""
-    run = _TaskScheduler(tasks)
-    while run.waiting or run.going:
-        run.refuse()
-        for task in run.ready()[: at_a_time - len(run.going)]:
-            run.begin(task)
-        if run.going:
-            run.wait()
-    return run.codes
+    scheduler = _TaskScheduler(tasks)
+    while scheduler.pending or scheduler.running:
+        scheduler.fail_dependents()
+        for task in scheduler.startable()[: max_parallel - len(scheduler.running)]:
+            scheduler.start(task)
+        if scheduler.running:
+            scheduler.wait_for_one()
+    return scheduler.codes
 
 
 class _TaskScheduler:
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self.waiting = {task.name: task for task in tasks}
-        self.going: dict[str, Child] = {}
+        self.pending = {task.name: task for task in tasks}
+        self.running: dict[str, Child] = {}
         self.codes: dict[str, int] = {}
         self._total = len(tasks)
         self._first = {task.name for task in tasks if not task.last}
         self._waiter = Poller()
 
-    def refuse(self) -> None:
+    def fail_dependents(self) -> None:
         """Those that come after one that failed, one behind the other."""
-        while refused := [task for task in self.waiting.values() if self._failed_before(task)]:
-            for task in refused:
-                before = self._failed_before(task)
-                error = UsageError(f"{task.name}: not started, {before} comes before it")
-                self._end(task.name, _failed(error))
+        while blocked := [task for task in self.pending.values() if self._failed_dependency(task)]:
+            for task in blocked:
+                dependency = self._failed_dependency(task)
+                error = UsageError(f"{task.name}: not started, {dependency} comes before it")
+                self._finish(task.name, _report_failure(error))
 
-    def _failed_before(self, task: Task) -> str:
+    def _failed_dependency(self, task: Task) -> str:
         return next((name for name in task.after if self.codes.get(name)), "")
 
-    def ready(self) -> list[Task]:
+    def startable(self) -> list[Task]:
         """Those that wait for no other."""
-        unfinished = {*self.going, *self.waiting}
+        unfinished = {*self.running, *self.pending}
         return [
             task
-            for task in self.waiting.values()
+            for task in self.pending.values()
             if unfinished.isdisjoint(self._first if task.last else task.after)
         ]
 
-    def begin(self, task: Task) -> None:
+    def start(self, task: Task) -> None:
         """In a process of its own."""
         if os.isatty(2):
-            number = self._total - len(self.waiting) + 1
+            number = self._total - len(self.pending) + 1
             print(f"  {task.name}: {number} of {self._total}", file=sys.stderr)
         sys.stdout.flush()
-        child = fork(lambda: _act(task))
-        self.going[task.name] = child
-        del self.waiting[task.name]
+        child = fork(lambda: _run_task(task))
+        self.running[task.name] = child
+        del self.pending[task.name]
         self._waiter.add_reader(child.pidfd, lambda: self._reap(task.name))
 
-    def wait(self) -> None:
+    def wait_for_one(self) -> None:
         """Until one has ended."""
         for react in self._waiter.wait(None):
             react()
 
     def _reap(self, name: str) -> None:
-        child = self.going.pop(name)
+        child = self.running.pop(name)
         self._waiter.remove(child.pidfd)
         code = child.reap().code
-        self._end(name, PreforkError.exit_code if code is None else code)
+        self._finish(name, PreforkError.exit_code if code is None else code)
 
-    def _end(self, name: str, code: int) -> None:
-        self.waiting.pop(name, None)
+    def _finish(self, name: str, code: int) -> None:
+        self.pending.pop(name, None)
         self.codes[name] = code
 
 
-def _act(task: Task) -> int:
+def _run_task(task: Task) -> int:
     unblock_signals()
     try:
-        task.act()
+        task.action()
         return 0
     except PreforkError as error:
-        return _failed(error)
+        return _report_failure(error)
 
 
-def _failed(error: PreforkError) -> int:
+def _report_failure(error: PreforkError) -> int:
     if not isinstance(error, StartFailedError):
         print_error(str(error))
     return error.exit_code

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 from prefork.cli.registry.client import Client, NotRunningError
-from prefork.cli.verbs.change import roll, stop
+from prefork.cli.verbs.change import reload_app, stop_app
 from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
@@ -19,54 +19,54 @@ from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
 from prefork.version import __version__
 
-Words = argparse.Namespace
+Options = argparse.Namespace
 
 
-def restart(client: Client, words: Words) -> int:
+def restart(client: Client, options: Options) -> int:
     """``prefork restart``"""
 
     def one(entry: RegistryEntry) -> int:
         try:
-            return _restart(client, client.latest(entry), words)
+            return _restart_app(client, client.latest(entry), options)
         except StartFailedError as error:
             return error.exit_code  # its own words are printed already
 
-    return for_each_app(client, words.targets, one)
+    return for_each_app(client, options.targets, one)
 
 
-def _restart(client: Client, entry: RegistryEntry, words: Words) -> int:
+def _restart_app(client: Client, entry: RegistryEntry, options: Options) -> int:
     try:
         if entry.is_running():
-            return _again(client, entry, words)
+            return _restart_running(client, entry, options)
     except NotRunningError:
         pass  # it ended at this moment
     print(f"{entry.name}: does not run")
-    _begin(client, entry, words)
+    _start(client, entry, options)
     return 0
 
 
-def _again(client: Client, entry: RegistryEntry, words: Words) -> int:
+def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> int:
     """One that runs. Raises PreforkError."""
     entry.require_manageable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
-    if words.force or words.quick or words.stop_first:
-        _anew(client, entry, words)
-    elif (why := _needs(client, entry, words)) is not None:
+    if options.force or options.quick or options.stop_first:
+        _stop_and_start(client, entry, options)
+    elif (why := _restart_reason(client, entry, options)) is not None:
         print(f"{entry.name}: stops and starts: {why}")
-        _anew(client, entry, words)
+        _stop_and_start(client, entry, options)
     else:
         print(f"{entry.name}: nothing needs a restart; --stop-first stops and starts")
-        roll(client, entry, words)
+        reload_app(client, entry, options)
     return 0
 
 
-def _needs(client: Client, entry: RegistryEntry, words: Words) -> str | None:
+def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> str | None:
     """What only a new master can take; None: nothing. Raises PreforkError for wrong settings."""
-    plan = client.ask(entry, "plan", words.timeout)
-    options = [change["key"] for change in plan["changes"] if change["restart"]]
-    if options:
-        return f"{', '.join(options)} changed"
+    plan = client.ask(entry, "plan", options.timeout)
+    changed_keys = [change["key"] for change in plan["changes"] if change["restart"]]
+    if changed_keys:
+        return f"{', '.join(changed_keys)} changed"
     app = client.describe(entry)
     if app.get("version") != __version__:
         return f"prefork {app.get('version')} is {__version__} now"
@@ -76,20 +76,20 @@ def _needs(client: Client, entry: RegistryEntry, words: Words) -> str | None:
     return None
 
 
-def _anew(client: Client, entry: RegistryEntry, words: Words) -> None:
+def _stop_and_start(client: Client, entry: RegistryEntry, options: Options) -> None:
     """Whoever connects between the two masters waits in the queue of a socket that we hold."""
-    kept = []
-    if not words.force:
-        kept = _listeners(client, entry)
+    listeners = []
+    if not options.force:
+        listeners = _fetch_listeners(client, entry)
     try:
-        stop(client, entry, argparse.Namespace(**{**vars(words), "no_wait": False}))
-        _begin(client, entry, words, kept)
+        stop_app(client, entry, argparse.Namespace(**{**vars(options), "no_wait": False}))
+        _start(client, entry, options, listeners)
     finally:
-        for listener in kept:
+        for listener in listeners:
             listener.socket.close()
 
 
-def _listeners(client: Client, entry: RegistryEntry) -> list[Listener]:
+def _fetch_listeners(client: Client, entry: RegistryEntry) -> list[Listener]:
     """Copies of those of its master. Raises NotRunningError, MachineError."""
     with client.reach(entry, 5.0) as connection:
         try:
@@ -100,8 +100,8 @@ def _listeners(client: Client, entry: RegistryEntry) -> list[Listener]:
             raise
 
 
-def _begin(
-    client: Client, entry: RegistryEntry, words: Words, kept: Sequence[Listener] = ()
+def _start(
+    client: Client, entry: RegistryEntry, options: Options, listeners: Sequence[Listener] = ()
 ) -> None:
-    waiting = WaitOptions(not words.no_wait, words.timeout)
-    start_again(client, RegistryEntry(entry.path), waiting, kept)
+    wait_options = WaitOptions(not options.no_wait, options.timeout)
+    start_again(client, RegistryEntry(entry.path), wait_options, listeners)

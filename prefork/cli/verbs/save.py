@@ -19,11 +19,11 @@ from prefork.unix.directory import Directory
 from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, replace_file
 from prefork.unix.listener_handover import InheritedState
 
-Words = argparse.Namespace
-NAME = "saved.toml"
+Options = argparse.Namespace
+SAVED_FILE = "saved.toml"
 
 
-def save(client: Client, _words: Words) -> int:
+def save(client: Client, _options: Options) -> int:
     """``prefork save``"""
     running = [client.latest(entry) for entry in client.find("all") if entry.is_running()]
     running = [entry for entry in running if entry.state]  # else it was deleted at this moment
@@ -39,7 +39,7 @@ def save(client: Client, _words: Words) -> int:
             print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
         scaled = entry.state.get("scaled")
         apps[entry.name] = SavedApp(entry.state["here"], tuple(kept), scaled)
-    path = client.home / NAME
+    path = client.home / SAVED_FILE
     try:
         Directory.open(client.home, make=0o700).close()
     except OSError as error:
@@ -49,13 +49,13 @@ def save(client: Client, _words: Words) -> int:
     return 0
 
 
-def resurrect(client: Client, words: Words) -> int:
+def resurrect(client: Client, options: Options) -> int:
     """``prefork resurrect``"""
     code = 0
-    for name, saved in _saved(client).items():
+    for name, saved in _load_saved(client).items():
         if RegistryEntry(client.home / name).is_running():
             continue
-        waiting = WaitOptions(not words.no_wait, words.timeout)
+        wait_options = WaitOptions(not options.no_wait, options.timeout)
         try:
             folder = claim_folder(client.home, check_app_name(name), exact=True)
             inherited = InheritedState((), ManualTarget.parse(saved.scaled))
@@ -64,7 +64,7 @@ def resurrect(client: Client, words: Words) -> int:
                 folder,
                 saved.working_directory,
                 saved.arguments,
-                waiting,
+                wait_options,
                 inherited=inherited,
             )
         except StartFailedError as error:
@@ -75,11 +75,11 @@ def resurrect(client: Client, words: Words) -> int:
     return code
 
 
-def _saved(client: Client) -> dict[str, SavedApp]:
-    path = client.home / NAME
+def _load_saved(client: Client) -> dict[str, SavedApp]:
+    path = client.home / SAVED_FILE
     try:
         with Directory.open(client.home) as folder:
-            return load(folder.read(NAME, LARGEST_FILE).decode())
+            return load(folder.read(SAVED_FILE, LARGEST_FILE).decode())
     except FileNotFoundError:
         raise UsageError(f"there is no {path}; `prefork save` makes it") from None
     except OSError as error:

@@ -7,7 +7,7 @@ from prefork.cli.view.progress import for_each_app
 from prefork.errors import UsageError
 from prefork.unix.home import RegistryEntry
 
-SWITCHES = ("--attach", "--no-wait", "--dry-run", "--prune")
+FLAGS_WITHOUT_VALUE = ("--attach", "--no-wait", "--dry-run", "--prune")
 
 START_USAGE = """\
 usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
@@ -34,21 +34,23 @@ def start(arguments: list[str]) -> int:
 
 def _start(arguments: list[str]) -> int:
     client = Client()
-    own, rest = arguments, []
+    own, program = arguments, []
     if "--" in arguments:  # what follows belongs to a program
         at = arguments.index("--")
-        own, rest = arguments[:at], arguments[at:]
-    attach, waiting = "--attach" in own, WaitOptions("--no-wait" not in own)
+        own, program = arguments[:at], arguments[at:]
+    attach, wait_options = "--attach" in own, WaitOptions("--no-wait" not in own)
     code = 0
-    if any(start_file.names_apps_file(word) for word in _targets_of(own)):
+    if any(start_file.names_apps_file(word) for word in _positional_words(own)):
         code, apps = start_file.start_file(client, arguments)
     else:
         own = [word for word in own if word not in ("--attach", "--no-wait")]
-        if not rest and _all_names(client, own):
+        if not program and _are_app_names(client, own):
             apps = client.find(*own)
-            code = for_each_app(client, own, lambda entry: _again(client, entry, waiting))
+            code = for_each_app(
+                client, own, lambda entry: _start_stopped(client, entry, wait_options)
+            )
         else:
-            apps = [start_new(client, own + rest, waiting)]
+            apps = [start_new(client, own + program, wait_options)]
     if attach and code == 0 and apps:
         from prefork.cli.verbs.logs import follow_apps  # noqa: PLC0415 - only --attach needs it
 
@@ -56,16 +58,17 @@ def _start(arguments: list[str]) -> int:
     return code
 
 
-def _targets_of(words: list[str]) -> list[str]:
+def _positional_words(words: list[str]) -> list[str]:
     """The words that are neither an option nor follow one: -c FILE.toml is an option's value."""
     return [
         word
         for before, word in zip(["", *words], words, strict=False)
-        if not word.startswith("-") and (not before.startswith("-") or before in SWITCHES)
+        if not word.startswith("-")
+        and (not before.startswith("-") or before in FLAGS_WITHOUT_VALUE)
     ]
 
 
-def _all_names(client: Client, words: list[str]) -> bool:
+def _are_app_names(client: Client, words: list[str]) -> bool:
     if not words or any(word.startswith("-") or ":" in word for word in words):
         return False
     known = {entry.name for entry in client.find("all")}
@@ -73,9 +76,9 @@ def _all_names(client: Client, words: list[str]) -> bool:
     return len(words) > 1 or words[0] in known or words[0] == "all" or words[0].startswith("/")
 
 
-def _again(client: Client, entry: RegistryEntry, waiting: WaitOptions) -> int:
+def _start_stopped(client: Client, entry: RegistryEntry, wait_options: WaitOptions) -> int:
     try:
-        start_again(client, entry, waiting)
+        start_again(client, entry, wait_options)
     except StartFailedError as error:
         return error.exit_code
     return 0

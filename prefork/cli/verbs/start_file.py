@@ -15,7 +15,7 @@ from typing import Any
 from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import MAX_PARALLEL, Client
 from prefork.cli.serve.settings_loader import SettingsLoader, absolute_path, read_toml_file
-from prefork.cli.verbs.change import delete, print_changes
+from prefork.cli.verbs.change import delete_app, print_changes
 from prefork.cli.verbs.launch import WaitOptions, launch
 from prefork.cli.verbs.parallel_tasks import Task, run_tasks
 from prefork.cli.view.progress import progress_printer
@@ -33,7 +33,7 @@ from prefork.errors import PreforkError, UsageError
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, make_app_name
 
-Words = argparse.Namespace
+Options = argparse.Namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +65,43 @@ def names_apps_file(word: str) -> bool:
 
 def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[RegistryEntry]]:
     """Make true what the file says; the exit code and its apps. Raises PreforkError."""
-    words = _parser().parse_args(list(arguments))
-    path = absolute_path(words.file)
-    apps = load_apps(path, words.env or "", words.only)
+    options = _build_parser().parse_args(list(arguments))
+    path = absolute_path(options.file)
+    apps = load_apps(path, options.env or "", options.only)
     # The threads are gone before an app is started, which forks.
     with ThreadPoolExecutor(MAX_PARALLEL) as threads:
-        steps = list(threads.map(lambda app: _step(client, app, path, words.env or ""), apps))
-    if words.prune:
-        steps += _left_over(client, path, {app.name for app in load_apps(path, words.env or "")})
-    if words.dry_run:
+        steps = list(
+            threads.map(lambda app: _plan_step(client, app, path, options.env or ""), apps)
+        )
+    if options.prune:
+        steps += _removed_apps(
+            client, path, {app.name for app in load_apps(path, options.env or "")}
+        )
+    if options.dry_run:
         for step in steps:
             print_step(step)
         return 0, []
     folder = os.path.dirname(path)
     told = [step for step in steps if step.action not in ("start", "reload", "delete")]
     for step in told:  # in the order of the file, as there is nothing to do but to say so
-        _take(client, step, folder, words)
+        _carry_out(client, step, folder, options)
     if any(step.action == "start" for step in steps):
-        _import_masters(apps)
-    tasks = [_task(client, step, folder, words) for step in steps if step not in told]
+        _import_master_modules(apps)
+    tasks = [_task(client, step, folder, options) for step in steps if step not in told]
     codes = dict.fromkeys((step.name for step in told), 0) | run_tasks(tasks, usable_cores())
     code = next((codes[step.name] for step in steps if codes[step.name]), 0)
     return code, [RegistryEntry(client.home / app.name) for app in apps if not codes[app.name]]
 
 
-def _task(client: Client, step: PlanStep, folder: str, words: Words) -> Task:
+def _task(client: Client, step: PlanStep, folder: str, options: Options) -> Task:
     """What an app comes after has to be ready; what leaves the file is the last to change."""
     after = step.app.after if step.app is not None else ()
-    return Task(step.name, lambda: _take(client, step, folder, words), after, step.app is None)
+    return Task(
+        step.name, lambda: _carry_out(client, step, folder, options), after, step.app is None
+    )
 
 
-def _import_masters(apps: list[FileApp]) -> None:
+def _import_master_modules(apps: list[FileApp]) -> None:
     """What each master imports, once for all: they are forked."""
     import_module("prefork.cli.serve.run_master")
     boot = import_module("prefork.worker.boot")
@@ -111,7 +117,7 @@ def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
     """
     table, folder = read_toml_file(path), os.path.dirname(path)
     if not is_apps_file(table):
-        return [_single(path, stage, only)]
+        return [_single_app(path, stage, only)]
     known = parse_sections(table, path, folder, stage)
     check_stage(table, path, stage)
     apps = []
@@ -129,7 +135,7 @@ def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
     return apps
 
 
-def _single(path: str, stage: str, only: str) -> FileApp:
+def _single_app(path: str, stage: str, only: str) -> FileApp:
     if stage or only:
         raise UsageError(f"{path}: --env and --only are for files with [apps.NAME]")
     config = SettingsLoader(["-c", path], os.environ).read().config
@@ -141,7 +147,7 @@ def _single(path: str, stage: str, only: str) -> FileApp:
 # The plan.
 
 
-def _step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
+def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     entry = RegistryEntry(client.home / app.name)
     if not entry.is_running():
         return PlanStep(app, app.name, "start", entry)
@@ -155,15 +161,19 @@ def _step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     if entry.state.get("stage", "") != stage:
         note = f"another --env takes `prefork delete {app.name}` and a start"
         return PlanStep(app, app.name, "restart", entry, changes, note)
-    rest = [change["key"] for change in changes if change["restart"]]
-    note = f"changing {', '.join(rest)} takes `prefork restart {app.name}`" if rest else ""
+    restart_keys = [change["key"] for change in changes if change["restart"]]
+    note = (
+        f"changing {', '.join(restart_keys)} takes `prefork restart {app.name}`"
+        if restart_keys
+        else ""
+    )
     if not changes:
         return PlanStep(app, app.name, "same", entry)
-    action = "restart" if len(rest) == len(changes) else "reload"
+    action = "restart" if len(restart_keys) == len(changes) else "reload"
     return PlanStep(app, app.name, action, entry, changes, note)
 
 
-def _left_over(client: Client, path: str, names: set[str]) -> list[PlanStep]:
+def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
     return [
         PlanStep(None, entry.name, "delete", entry)
         for entry in client.find("all")
@@ -186,38 +196,42 @@ def print_step(step: PlanStep) -> None:
         print(f"  {step.note}")
 
 
-def _take(client: Client, step: PlanStep, folder: str, words: Words) -> None:
+def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) -> None:
     """Raises PreforkError, StartFailedError."""
-    waiting = WaitOptions(not words.no_wait, words.timeout)
+    wait_options = WaitOptions(not options.no_wait, options.timeout)
     if step.action == "start" and step.app is not None:
         claimed = claim_folder(client.home, step.name, exact=True)
         fresh = not (claimed.path / "state").exists()
-        launch(client, claimed, folder, step.app.arguments, waiting, fresh)
+        launch(client, claimed, folder, step.app.arguments, wait_options, fresh)
     elif step.action == "reload" and step.entry is not None:
         result = client.ask(
-            step.entry, "reload", words.timeout, progress_printer(step.entry), no_wait=words.no_wait
+            step.entry,
+            "reload",
+            options.timeout,
+            progress_printer(step.entry),
+            no_wait=options.no_wait,
         )
-        how = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"
-        print(f"{step.name}: {how} ({', '.join(each['key'] for each in step.changes)})")
+        outcome = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"
+        print(f"{step.name}: {outcome} ({', '.join(each['key'] for each in step.changes)})")
     elif step.action == "delete" and step.entry is not None:
-        delete(client, step.entry, words)
+        delete_app(client, step.entry, options)
     else:
         print(f"{step.name}: unchanged")
     if step.note:
         print(f"{step.name}: {step.note}")
 
 
-def check(_client: Client, words: Words) -> int:
+def check(_client: Client, options: Options) -> int:
     """``prefork check``: settings and apps of a file, or one target."""
     from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - few need it
     from prefork.cli.serve.settings_loader import start_folder  # noqa: PLC0415
 
-    if names_apps_file(words.target):
-        path = absolute_path(words.target)
-        todo = [(app.name, app.config) for app in load_apps(path, words.env or "", words.only)]
+    if names_apps_file(options.target):
+        path = absolute_path(options.target)
+        todo = [(app.name, app.config) for app in load_apps(path, options.env or "", options.only)]
         here = os.path.dirname(path)
     else:
-        todo = [(words.target, SettingsLoader([words.target], os.environ).read().config)]
+        todo = [(options.target, SettingsLoader([options.target], os.environ).read().config)]
         here = start_folder()
     code = 0
     for name, config in todo:
@@ -229,7 +243,7 @@ def check(_client: Client, words: Words) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     made = Parser(prog="prefork start", description="Make true what a file with apps says.")
     made.add_argument("file", metavar="FILE.toml")
     made.set_defaults(quick=False, force=False)

@@ -15,10 +15,10 @@ from prefork.unix.directory import Directory
 from prefork.unix.home import replace_file, user_home_directory
 from prefork.unix.identity import describe_user
 
-Words = argparse.Namespace
-UNIT = "prefork.service"
+Options = argparse.Namespace
+UNIT_NAME = "prefork.service"
 
-UNIT_FILE = """\
+UNIT_TEMPLATE = """\
 # Written by `prefork startup`; `prefork unstartup` removes it.
 [Unit]
 Description=the saved prefork apps of {owner}
@@ -43,7 +43,7 @@ LimitNOFILE=65536
 WantedBy={target}
 """
 
-SAMPLE = """\
+SAMPLE_SETTINGS = """\
 # prefork start prefork.toml           starts what is missing, reloads what changed
 # prefork start prefork.toml --dry-run says what it would do
 # prefork check prefork.toml           loads every app in a throw-away process
@@ -66,11 +66,11 @@ GREETING = "hello"
 """
 
 
-def init(_client: Client, _words: Words) -> int:
+def init(_client: Client, _options: Options) -> int:
     """``prefork init``"""
     try:
         with Directory.open(".") as here:
-            here.create_with_content("prefork.toml", SAMPLE.encode(), 0o666)
+            here.create_with_content("prefork.toml", SAMPLE_SETTINGS.encode(), 0o666)
     except FileExistsError:
         raise UsageError("there is a prefork.toml here already, and it stays as it is") from None
     except OSError as error:
@@ -79,12 +79,12 @@ def init(_client: Client, _words: Words) -> int:
     return 0
 
 
-def startup(client: Client, words: Words) -> int:
+def startup(client: Client, options: Options) -> int:
     """``prefork startup``"""
-    path, text = _unit_path(words.user), _unit(client, words.user)
-    if _only_told(words):
+    path, text = _unit_path(options.user), _render_unit(client, options.user)
+    if _prints_only(options):
         print(f"# {path}\n{text}")
-        _tell(words.user, ("daemon-reload",), ("enable", UNIT))
+        _print_commands(options.user, ("daemon-reload",), ("enable", UNIT_NAME))
         return 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,37 +92,37 @@ def startup(client: Client, words: Words) -> int:
         raise MachineError(f"cannot make {path.parent}: {error.strerror}") from error
     replace_file(path, text, mode=0o644)
     print(f"wrote {path}")
-    _systemctl(words.user, "daemon-reload")
-    _systemctl(words.user, "enable", UNIT)
+    _systemctl(options.user, "daemon-reload")
+    _systemctl(options.user, "enable", UNIT_NAME)
     print("at boot `prefork resurrect` starts what `prefork save` kept")
-    if words.user:
+    if options.user:
         print("to start before you log in: loginctl enable-linger")
     return 0
 
 
-def unstartup(_client: Client, words: Words) -> int:
+def unstartup(_client: Client, options: Options) -> int:
     """``prefork unstartup``"""
-    path = _unit_path(words.user)
-    if _only_told(words):
+    path = _unit_path(options.user)
+    if _prints_only(options):
         print(f"# remove {path}")
-        _tell(words.user, ("disable", UNIT), ("daemon-reload",))
+        _print_commands(options.user, ("disable", UNIT_NAME), ("daemon-reload",))
         return 0
     if not path.exists():
         raise UsageError(f"there is no {path}")
-    _systemctl(words.user, "disable", UNIT)
+    _systemctl(options.user, "disable", UNIT_NAME)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise MachineError(f"cannot remove {path}: {error.strerror}") from error
-    _systemctl(words.user, "daemon-reload")
+    _systemctl(options.user, "daemon-reload")
     print(f"removed {path}")
     return 0
 
 
-def _only_told(words: Words) -> bool:
-    if words.dry_run:
+def _prints_only(options: Options) -> bool:
+    if options.dry_run:
         return True
-    if not words.user and os.geteuid() != 0:
+    if not options.user and os.geteuid() != 0:
         print("# this needs root; as root, or with --user, it would be done:")
         return True
     return False
@@ -130,14 +130,14 @@ def _only_told(words: Words) -> bool:
 
 def _unit_path(user: bool) -> Path:
     if not user:
-        return Path("/etc/systemd/system") / UNIT
+        return Path("/etc/systemd/system") / UNIT_NAME
     if config := os.environ.get("XDG_CONFIG_HOME"):
-        return Path(config) / "systemd/user" / UNIT
-    return user_home_directory("set XDG_CONFIG_HOME") / ".config/systemd/user" / UNIT
+        return Path(config) / "systemd/user" / UNIT_NAME
+    return user_home_directory("set XDG_CONFIG_HOME") / ".config/systemd/user" / UNIT_NAME
 
 
-def _unit(client: Client, user: bool) -> str:
-    return UNIT_FILE.format(
+def _render_unit(client: Client, user: bool) -> str:
+    return UNIT_TEMPLATE.format(
         owner=describe_user(os.geteuid()),
         home=_quoted(f"PREFORK_HOME={client.home.absolute()}"),
         prefork=f"{_quoted(sys.executable)} -m prefork",
@@ -151,20 +151,20 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _tell(user: bool, *commands: Sequence[str]) -> None:
+def _print_commands(user: bool, *commands: Sequence[str]) -> None:
     for command in commands:
         print("# " + shlex.join(_command(user, command)))
 
 
-def _command(user: bool, words: Sequence[str]) -> list[str]:
-    return ["systemctl", *(["--user"] if user else []), *words]
+def _command(user: bool, arguments: Sequence[str]) -> list[str]:
+    return ["systemctl", *(["--user"] if user else []), *arguments]
 
 
-def _systemctl(user: bool, *words: str) -> None:
-    command = _command(user, words)
-    told = shlex.join(command)
+def _systemctl(user: bool, *arguments: str) -> None:
+    command = _command(user, arguments)
+    command_line = shlex.join(command)
     if shutil.which("systemctl") is None:
-        raise MachineError(f"there is no systemctl here; what is left to do: {told}")
+        raise MachineError(f"there is no systemctl here; what is left to do: {command_line}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise MachineError(f"{told} failed: {done.stderr.strip() or done.returncode}")
+        raise MachineError(f"{command_line} failed: {done.stderr.strip() or done.returncode}")

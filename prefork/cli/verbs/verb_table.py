@@ -9,7 +9,7 @@ import argparse
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefork.cli.lazy_import import LazyModule
 from prefork.cli.registry.client import Client
@@ -47,7 +47,8 @@ else:
         LazyModule("verbs.systemd_unit"),
     )
 
-Words = argparse.Namespace
+Options = argparse.Namespace
+AddArguments = Callable[[argparse.ArgumentParser], None]
 
 VERBS_OF_OTHER_MANAGERS = {
     "describe": "prefork show APP tells everything about an app",
@@ -98,32 +99,32 @@ def _is_module(word: str) -> bool:
 def run_verb(arguments: Sequence[str]) -> int:
     """Do what the words say; the exit code. Raises PreforkError."""
     try:
-        return _run(arguments)
+        return _run_parsed(arguments)
     except BrokenPipeError:
         # Who read our words has enough of them, as in prefork list | head.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run_parsed(arguments: Sequence[str]) -> int:
     if arguments[0] == "start":
         return start_command.start(list(arguments[1:]))
-    words = build_parser(arguments[0]).parse_args(list(arguments))
-    run: Callable[[Client, Words], int] = words.run
-    return run(Client(), words)
+    options = build_parser(arguments[0]).parse_args(list(arguments))
+    run: Callable[[Client, Options], int] = options.run
+    return run(Client(), options)
 
 
 def build_parser(only: str = "") -> argparse.ArgumentParser:
     """Of all verbs, or of one."""
-    made = Parser(prog="prefork", description="Manage the apps of this user.")
-    verbs = made.add_subparsers(metavar="VERB", required=True)
+    parser = Parser(prog="prefork", description="Manage the apps of this user.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name in [only] if only else VERBS:
-        run, text, add = VERBS[name]
+        run, text, all_arguments = VERBS[name]
         verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
         verb.set_defaults(run=run)
-        for one in add:
-            one(verb)
-    return made
+        for add_arguments in all_arguments:
+            add_arguments(verb)
+    return parser
 
 
 def help_words_as_flags(arguments: Sequence[str]) -> Sequence[str]:
@@ -152,11 +153,15 @@ def verbs_help() -> str:
 # Arguments.
 
 
-def _targets(number: str, text: str = "names, namespaces, all, or /regular expressions/") -> Any:
-    return lambda verb: verb.add_argument("targets", nargs=number, metavar="APP", help=text)
+def _add_targets(number: str) -> AddArguments:
+    def add(verb: argparse.ArgumentParser) -> None:
+        text = "names, namespaces, all, or /regular expressions/"
+        verb.add_argument("targets", nargs=number, metavar="APP", help=text)
+
+    return add
 
 
-def _timeout(verb: argparse.ArgumentParser) -> None:
+def _add_timeout(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="give up waiting after so long"
     )
@@ -169,23 +174,23 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _waits(verb: argparse.ArgumentParser) -> None:
-    _timeout(verb)
+def _add_wait(verb: argparse.ArgumentParser) -> None:
+    _add_timeout(verb)
     verb.add_argument("--no-wait", action="store_true", help="do not wait for the outcome")
 
 
-def _quick(verb: argparse.ArgumentParser) -> None:
+def _add_stop_mode(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--quick", action="store_true", help="do not wait for requests in flight")
     verb.add_argument("--force", action="store_true", help="kill the master and its workers")
 
 
-def _stop_first(verb: argparse.ArgumentParser) -> None:
+def _add_stop_first(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--stop-first", action="store_true", help="stop and start also where a reload is enough"
     )
 
 
-def _list(verb: argparse.ArgumentParser) -> None:
+def _add_list(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--sort",
         choices=SORT_KEYS,
@@ -203,99 +208,146 @@ def _list(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _json(verb: argparse.ArgumentParser) -> None:
+def _add_json(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="everything, for programs")
 
 
-def _workers(verb: argparse.ArgumentParser) -> None:
+def _add_workers(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
     verb.add_argument("workers", metavar="N", help="a number, or +N or -N")
 
 
-def _signal(verb: argparse.ArgumentParser) -> None:
+def _add_signal(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
     verb.add_argument("signal", metavar="SIGNAL", help="TERM, SIGTERM or 15")
     verb.add_argument("--slot", type=int, metavar="N", help="only to this worker slot")
 
 
-def _one(verb: argparse.ArgumentParser) -> None:
+def _add_app(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="APP")
 
 
-def _dry(verb: argparse.ArgumentParser) -> None:
+def _add_dry_run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dry-run", action="store_true", help="say what would be done")
 
 
-def _reveal(verb: argparse.ArgumentParser) -> None:
+def _add_reveal(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--reveal", action="store_true", help="with the values")
 
 
-def _file_or_target(verb: argparse.ArgumentParser) -> None:
+def _add_file_or_target(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="FILE.toml|MODULE:CALLABLE")
     start_file.add_file_options(verb)
 
 
-def _unit(verb: argparse.ArgumentParser) -> None:
+def _add_unit(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--user", action="store_true", help="for this user's own systemd")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done")
 
 
-def _shell(verb: argparse.ArgumentParser) -> None:
+def _add_shell(verb: argparse.ArgumentParser) -> None:
     from prefork.cli.verbs.completion import SHELLS  # noqa: PLC0415 - it knows all options
 
     verb.add_argument("shell", choices=SHELLS)
 
 
-def _complete(_client: Client, words: Words) -> int:
-    print(completion.completion_script(words.shell, build_parser()), end="")
+def _print_completion(_client: Client, options: Options) -> int:
+    print(completion.completion_script(options.shell, build_parser()), end="")
     return 0
 
 
-def _plain(verb: str, done: str) -> Callable[[Client, Words], int]:
-    def run(client: Client, words: Words) -> int:
-        return change.simple_verb(verb, done)(client, words)
+def _simple(verb: str, done: str) -> Callable[[Client, Options], int]:
+    def run(client: Client, options: Options) -> int:
+        return change.simple_verb(verb, done)(client, options)
 
     return run
 
 
-VERBS: dict[str, tuple[Callable[..., int], str, tuple[Any, ...]]] = {
-    "start": (start_command.start,
-              "start apps in the background: a target, a file with several, or a name", ()),
-    "stop": (change.stop_apps, "stop apps gracefully", (_targets("+"), _quick, _waits)),
-    "restart": (restart.restart,
-                "reload, or stop and start where a reload cannot take what changed",
-                (_targets("+"), _quick, _stop_first, _waits)),
-    "reload": (change.reload, "roll apps to new code and settings, losing nothing",
-               (_targets("+"), _dry, _waits)),
-    "scale": (change.scale, "change the number of workers", (_workers, _waits)),
-    "signal": (change.signal, "send workers a signal", (_signal, _timeout)),
-    "delete": (change.delete_apps, "stop apps and take them off the list",
-               (_targets("+"), _quick, _timeout)),
-    "list": (inspect.list_apps, "all apps", (_json, _list)),
-    "ls": (inspect.list_apps, "all apps", (_json, _list)),
-    "show": (inspect.show, "everything about apps", (_targets("+"), _json)),
-    "env": (inspect.env, "the variables of an app's workers", (_one, _reveal)),
-    "why": (inspect.why, "the last deaths of workers, with their causes", (_targets("+"), _json)),
-    "logs": (inspect.logs, "what workers and masters say, merged by time",
-             (_targets("*"), logs.add_log_options)),
-    "monit": (inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
-    "events": (inspect.events, "what happens, as JSON lines", (_one,)),
-    "ping": (inspect.ping, "whether masters answer", (_targets("*"), _timeout)),
-    "reopen": (_plain("reopen", "reopened its logs"), "open logs anew, after a rotation",
-               (_targets("+"), _timeout)),
-    "rotate": (_plain("rotate", "rotated its logs"), "put what workers printed away",
-               (_targets("+"), _timeout)),
-    "flush": (_plain("flush", "emptied its logs"), "empty logs, the rotated ones, too",
-              (_targets("+"), _timeout)),
-    "reset": (_plain("reset", "reset"), "forget deaths and restart counts",
-              (_targets("+"), _timeout)),
-    "init": (systemd_unit.init, "write a prefork.toml to begin with", ()),
-    "check": (start_file.check, "whether a file or a target is right, without serving",
-              (_file_or_target,)),
-    "save": (save.save, "keep which apps run, for resurrect", ()),
-    "resurrect": (save.resurrect, "start the apps that were saved and do not run", (_waits,)),
-    "startup": (systemd_unit.startup, "have systemd resurrect the saved apps at boot", (_unit,)),
-    "unstartup": (systemd_unit.unstartup, "undo startup", (_unit,)),
-    "report": (inspect.report, "versions, machine and apps for a bug report, without secrets", ()),
-    "completion": (_complete, "the completion script of a shell", (_shell,)),
-}  # fmt: skip
+class Verb(NamedTuple):
+    """One verb: the function that carries it out, its help text, and what adds its arguments."""
+
+    run: Callable[..., int]
+    help_text: str
+    add_arguments: tuple[AddArguments, ...] = ()
+
+
+VERBS: dict[str, Verb] = {
+    "start": Verb(
+        start_command.start,
+        "start apps in the background: a target, a file with several, or a name",
+        (),
+    ),
+    "stop": Verb(
+        change.stop_apps, "stop apps gracefully", (_add_targets("+"), _add_stop_mode, _add_wait)
+    ),
+    "restart": Verb(
+        restart.restart,
+        "reload, or stop and start where a reload cannot take what changed",
+        (_add_targets("+"), _add_stop_mode, _add_stop_first, _add_wait),
+    ),
+    "reload": Verb(
+        change.reload_apps,
+        "roll apps to new code and settings, losing nothing",
+        (_add_targets("+"), _add_dry_run, _add_wait),
+    ),
+    "scale": Verb(change.scale_app, "change the number of workers", (_add_workers, _add_wait)),
+    "signal": Verb(change.signal_workers, "send workers a signal", (_add_signal, _add_timeout)),
+    "delete": Verb(
+        change.delete_apps,
+        "stop apps and take them off the list",
+        (_add_targets("+"), _add_stop_mode, _add_timeout),
+    ),
+    "list": Verb(inspect.list_apps, "all apps", (_add_json, _add_list)),
+    "ls": Verb(inspect.list_apps, "all apps", (_add_json, _add_list)),
+    "show": Verb(inspect.show, "everything about apps", (_add_targets("+"), _add_json)),
+    "env": Verb(inspect.env, "the variables of an app's workers", (_add_app, _add_reveal)),
+    "why": Verb(
+        inspect.why, "the last deaths of workers, with their causes", (_add_targets("+"), _add_json)
+    ),
+    "logs": Verb(
+        inspect.logs,
+        "what workers and masters say, merged by time",
+        (_add_targets("*"), logs.add_log_options),
+    ),
+    "monit": Verb(inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
+    "events": Verb(inspect.events, "what happens, as JSON lines", (_add_app,)),
+    "ping": Verb(inspect.ping, "whether masters answer", (_add_targets("*"), _add_timeout)),
+    "reopen": Verb(
+        _simple("reopen", "reopened its logs"),
+        "open logs anew, after a rotation",
+        (_add_targets("+"), _add_timeout),
+    ),
+    "rotate": Verb(
+        _simple("rotate", "rotated its logs"),
+        "put what workers printed away",
+        (_add_targets("+"), _add_timeout),
+    ),
+    "flush": Verb(
+        _simple("flush", "emptied its logs"),
+        "empty logs, the rotated ones, too",
+        (_add_targets("+"), _add_timeout),
+    ),
+    "reset": Verb(
+        _simple("reset", "reset"),
+        "forget deaths and restart counts",
+        (_add_targets("+"), _add_timeout),
+    ),
+    "init": Verb(systemd_unit.init, "write a prefork.toml to begin with", ()),
+    "check": Verb(
+        start_file.check,
+        "whether a file or a target is right, without serving",
+        (_add_file_or_target,),
+    ),
+    "save": Verb(save.save, "keep which apps run, for resurrect", ()),
+    "resurrect": Verb(
+        save.resurrect, "start the apps that were saved and do not run", (_add_wait,)
+    ),
+    "startup": Verb(
+        systemd_unit.startup, "have systemd resurrect the saved apps at boot", (_add_unit,)
+    ),
+    "unstartup": Verb(systemd_unit.unstartup, "undo startup", (_add_unit,)),
+    "report": Verb(
+        inspect.report, "versions, machine and apps for a bug report, without secrets", ()
+    ),
+    "completion": Verb(_print_completion, "the completion script of a shell", (_add_shell,)),
+}

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from prefork.cli.registry.app_state import is_running
-from prefork.cli.view.columns import Column, Thing
+from prefork.cli.view.columns import Column, Item
 from prefork.cli.view.units import (
     format_age,
     format_bytes,
@@ -19,7 +19,7 @@ from prefork.cli.view.units import (
     format_rate,
 )
 
-STYLES = {
+STATE_STYLES = {
     "running": "green",
     "ready": "green",
     "reloading": "cyan",
@@ -38,70 +38,72 @@ STYLES = {
 """Of states."""
 
 
-def _state(thing: Thing) -> Text:
-    state = str(thing.get("state", "?"))
-    return Text(state, STYLES.get(state, ""))
+def _state_cell(item: Item) -> Text:
+    state = str(item.get("state", "?"))
+    return Text(state, STATE_STYLES.get(state, ""))
 
 
-def _plain(name: str, show: Callable[[Any], str] = str) -> Callable[[Thing], str]:
+def _value_cell(name: str, show: Callable[[Any], str] = str) -> Callable[[Item], str]:
     """The value of this name; a dash when it is not known."""
-    return lambda thing: "-" if thing.get(name) in (None, "") else show(thing[name])
+    return lambda item: "-" if item.get(name) in (None, "") else show(item[name])
 
 
-def _figure(name: str, show: Callable[[Any], str]) -> Callable[[Thing], str]:
+def _figure_cell(name: str, show: Callable[[Any], str]) -> Callable[[Item], str]:
     """Of all workers of an app, or of the worker itself; a dash for those that never had a request:
     perhaps nobody counts them, as in a program."""
 
-    def cell(thing: Thing) -> str:
-        figures = thing.get("figures", {}) if "slot" not in thing else thing
-        began = figures.get("requests") or figures.get("in_flight")
-        return show(figures[name]) if began else "-"
+    def cell(item: Item) -> str:
+        figures = item.get("figures", {}) if "slot" not in item else item
+        requests = figures.get("requests") or figures.get("in_flight")
+        return show(figures[name]) if requests else "-"
 
     return cell
 
 
-def _workers(app: Thing) -> str:
+def _workers_cell(app: Item) -> str:
     return f"{app['ready']}/{app['target']}" if "ready" in app else "-"
 
 
-def _restarts(thing: Thing) -> Text:
-    restarts = thing.get("restarts")
+def _restarts_cell(item: Item) -> Text:
+    restarts = item.get("restarts")
     return Text(format_count(restarts), "yellow" if restarts else "")
 
 
 APP_COLUMNS = (
-    Column("name", 1, _plain("name"), right=False),
-    Column("namespace", 9, _plain("namespace"), right=False, optional=True),
-    Column("state", 1, _state, right=False),
-    Column("workers", 2, _workers),
-    Column("req/s", 3, _figure("rate", format_rate)),
-    Column("in flight", 7, _figure("in_flight", format_count)),
-    Column("p50", 8, _figure("p50", format_duration)),
-    Column("p99", 4, _figure("p99", format_duration)),
-    Column("CPU %", 5, _plain("cpu", format_percent)),
-    Column("memory", 6, _plain("memory", format_bytes)),
+    Column("name", 1, _value_cell("name"), align_right=False),
+    Column("namespace", 9, _value_cell("namespace"), align_right=False, optional=True),
+    Column("state", 1, _state_cell, align_right=False),
+    Column("workers", 2, _workers_cell),
+    Column("req/s", 3, _figure_cell("rate", format_rate)),
+    Column("in flight", 7, _figure_cell("in_flight", format_count)),
+    Column("p50", 8, _figure_cell("p50", format_duration)),
+    Column("p99", 4, _figure_cell("p99", format_duration)),
+    Column("CPU %", 5, _value_cell("cpu", format_percent)),
+    Column("memory", 6, _value_cell("memory", format_bytes)),
     Column("uptime", 10, lambda app: format_age(app.get("started") if is_running(app) else None)),
-    Column("restarts", 11, _restarts),
-    Column("gen", 12, _plain("generation")),
+    Column("restarts", 11, _restarts_cell),
+    Column("gen", 12, _value_cell("generation")),
     Column("pid", 13, lambda app: str(app.get("pid") or "-") if is_running(app) else "-"),
-    Column("listening", 14, lambda app: ", ".join(app.get("listening", ())) or "-", right=False),
+    Column(
+        "listening", 14, lambda app: ", ".join(app.get("listening", ())) or "-", align_right=False
+    ),
 )
 
 WORKER_COLUMNS = (
-    Column("slot", 1, _plain("slot")),
-    Column("state", 1, _state, right=False),
-    Column("req/s", 2, _figure("rate", format_rate)),
-    Column("in flight", 6, _figure("in_flight", format_count)),
-    Column("p50", 7, _figure("p50", format_duration)),
-    Column("p99", 3, _figure("p99", format_duration)),
-    Column("CPU %", 4, _plain("cpu", format_percent)),
-    Column("memory", 5, _plain("memory", format_bytes)),
-    Column("oldest", 8, _figure("oldest", format_duration)),
-    Column("requests", 9, _figure("requests", format_count)),
-    Column("open", 12, _plain("connections", format_count)),
-    Column("uptime", 10, _plain("since", format_age)),
-    Column("restarts", 13, _restarts),
-    Column("pid", 11, _plain("pid")),
-    Column("gen", 14, _plain("generation")),
-    Column("says", 15, _plain("says"), right=False, optional=True),
+    Column("slot", 1, _value_cell("slot")),
+    Column("state", 1, _state_cell, align_right=False),
+    Column("req/s", 2, _figure_cell("rate", format_rate)),
+    Column("in flight", 6, _figure_cell("in_flight", format_count)),
+    Column("p50", 7, _figure_cell("p50", format_duration)),
+    Column("p99", 3, _figure_cell("p99", format_duration)),
+    Column("CPU %", 4, _value_cell("cpu", format_percent)),
+    Column("memory", 5, _value_cell("memory", format_bytes)),
+    Column("oldest", 8, _figure_cell("oldest", format_duration)),
+    Column("requests", 9, _figure_cell("requests", format_count)),
+    Column("open", 12, _value_cell("connections", format_count)),
+    Column("uptime", 10, _value_cell("since", format_age)),
+    Column("restarts", 13, _restarts_cell),
+    Column("pid", 11, _value_cell("pid")),
+    Column("gen", 14, _value_cell("generation")),
+    Column("says", 15, _value_cell("says"), align_right=False, optional=True),
 )

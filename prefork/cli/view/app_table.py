@@ -23,15 +23,15 @@ from prefork.cli.view.details import app_warnings, stdout_console
 from prefork.cli.view.keys import QUIT, cbreak_mode, read_key
 from prefork.cli.view.sort_order import sort_apps
 
-SHORTEST = 0.1
+MIN_PERIOD = 0.1
 """Seconds between two looks at least."""
 
 
-def print_app_list(client: Client, words: argparse.Namespace) -> int:
+def print_app_list(client: Client, options: argparse.Namespace) -> int:
     """Once, or again and again with ``--watch``."""
-    if words.watch is None:
-        apps = sort_apps(client.measured(), words.sort)
-        if words.json:
+    if options.watch is None:
+        apps = sort_apps(client.measured(), options.sort)
+        if options.json:
             print_json(apps)
         else:
             out = stdout_console()
@@ -39,43 +39,43 @@ def print_app_list(client: Client, words: argparse.Namespace) -> int:
         return 0
     from prefork.cli.registry.snapshot import AppSampler  # noqa: PLC0415 - a single look needs none of it
 
-    seen = AppSampler(client)
+    sampler = AppSampler(client)
 
-    def look() -> list[App]:
-        return sort_apps(seen.sample_apps(), words.sort)
+    def sample() -> list[App]:
+        return sort_apps(sampler.sample_apps(), options.sort)
 
-    look()
+    sample()
     time.sleep(CPU_SAMPLE_SECONDS)  # there has to be something to compare the first picture with
-    period = max(words.watch, SHORTEST)
+    period = max(options.watch, MIN_PERIOD)
     try:
-        if sys.stdin.isatty() and sys.stdout.isatty() and not words.json:
-            _live(look, period)
+        if sys.stdin.isatty() and sys.stdout.isatty() and not options.json:
+            _redraw_until_quit(sample, period)
         else:
-            _endless(look, period, words.json)
+            _print_repeatedly(sample, period, options.json)
     except KeyboardInterrupt:
         pass
     return 0
 
 
-def _live(look: Callable[[], list[App]], period: float) -> None:
+def _redraw_until_quit(sample: Callable[[], list[App]], period: float) -> None:
     out = stdout_console()
     with cbreak_mode(), Live(console=out, auto_refresh=False) as live:
         while True:
             hint = Text(f"every {period:g} s; q quits", "dim")
-            live.update(Group(render_app_list(look(), out.width), hint), refresh=True)
+            live.update(Group(render_app_list(sample(), out.width), hint), refresh=True)
             due = time.monotonic() + period
-            while (patience := due - time.monotonic()) > 0:
-                if read_key(patience) in QUIT:
+            while (timeout := due - time.monotonic()) > 0:
+                if read_key(timeout) in QUIT:
                     return
 
 
-def _endless(look: Callable[[], list[App]], period: float, as_json: bool) -> None:
+def _print_repeatedly(sample: Callable[[], list[App]], period: float, as_json: bool) -> None:
     out = stdout_console()
     while True:
         if as_json:
-            print_json(look(), indent=None)
+            print_json(sample(), indent=None)
         else:
-            out.print(render_app_list(look(), out.width))
+            out.print(render_app_list(sample(), out.width))
             sys.stdout.flush()
         time.sleep(period)
 

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from prefork.printable import printable_text
 
-GAP = 2
+COLUMN_GAP = 2
 """Between two columns."""
 
-Thing = Mapping[str, Any]
+Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,63 +24,71 @@ class Column:
 
     name: str
     priority: int
-    cell: Callable[[Thing], Text | str]
-    right: bool = True
+    cell: Callable[[Item], Text | str]
+    align_right: bool = True
     optional: bool = False
 
 
 def fit_columns(
-    columns: Sequence[Column], things: Sequence[Thing], width: int | None
+    columns: Sequence[Column], items: Sequence[Item], width: int | None
 ) -> list[Column]:
     """Those that have room beside each other in ``width`` cells; None: there is room for all."""
-    widths = {column.name: _width(column, things) for column in columns}
-    shown = [column for column in columns if not column.optional or _says(column, things)]
-    while width is not None and sum(widths[column.name] + GAP for column in shown) - GAP > width:
-        least = max(shown, key=lambda column: column.priority)
-        if least.priority == 1:
+    widths = {column.name: _width(column, items) for column in columns}
+    shown = [column for column in columns if not column.optional or _has_values(column, items)]
+    while (
+        width is not None
+        and sum(widths[column.name] + COLUMN_GAP for column in shown) - COLUMN_GAP > width
+    ):
+        dropped = max(shown, key=lambda column: column.priority)
+        if dropped.priority == 1:
             break
-        shown.remove(least)
+        shown.remove(dropped)
     return shown
 
 
 def build_table(
     columns: Sequence[Column],
-    things: Sequence[Thing],
+    items: Sequence[Item],
     width: int | None,
-    chosen: Callable[[Thing], bool] = lambda _thing: False,
-    all_of: Sequence[Thing] = (),
+    is_selected: Callable[[Item], bool] = lambda _thing: False,
+    fit_items: Sequence[Item] = (),
 ) -> Table:
     """A row for each thing; the chosen one is reversed. ``width``: see ``fitting``; ``all_of``:
     these are the part of them that a screen has room for, and the others get the same columns."""
-    made = Table(
-        box=None if all_of else box.SIMPLE_HEAD,
+    built = Table(
+        box=None if fit_items else box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, GAP if all_of else GAP - 1, 0, 0),  # a box puts a place between two columns
-        header_style="dim" if all_of else "",
+        padding=(
+            0,
+            COLUMN_GAP if fit_items else COLUMN_GAP - 1,
+            0,
+            0,
+        ),  # a box puts a place between two columns
+        header_style="dim" if fit_items else "",
     )
-    shown = fit_columns(columns, every := all_of or things, width)
+    shown = fit_columns(columns, measured := fit_items or items, width)
     for column in shown:
-        made.add_column(
+        built.add_column(
             column.name,
-            justify="right" if column.right else "left",
+            justify="right" if column.align_right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=_width(column, every) if column.priority > 1 else None,
+            min_width=_width(column, measured) if column.priority > 1 else None,
         )
-    for thing in things:
-        cells = [column.cell(thing) for column in shown]
-        made.add_row(*cells, style="reverse" if chosen(thing) else "")
-    return made
+    for item in items:
+        cells = [column.cell(item) for column in shown]
+        built.add_row(*cells, style="reverse" if is_selected(item) else "")
+    return built
 
 
-def _width(column: Column, things: Sequence[Thing]) -> int:
-    return max(cell_len(text) for text in (column.name, *_texts(column, things)))
+def _width(column: Column, items: Sequence[Item]) -> int:
+    return max(cell_len(text) for text in (column.name, *_cell_texts(column, items)))
 
 
-def _says(column: Column, things: Sequence[Thing]) -> bool:
-    return any(text not in ("", "-") for text in _texts(column, things))
+def _has_values(column: Column, items: Sequence[Item]) -> bool:
+    return any(text not in ("", "-") for text in _cell_texts(column, items))
 
 
-def _texts(column: Column, things: Sequence[Thing]) -> list[str]:
-    return [printable_text(str(column.cell(thing))) for thing in things]
+def _cell_texts(column: Column, items: Sequence[Item]) -> list[str]:
+    return [printable_text(str(column.cell(item))) for item in items]

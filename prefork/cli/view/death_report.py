@@ -29,30 +29,30 @@ class DeathGroup:
     def headline(self) -> str:
         """When, which worker or workers, and how it ended."""
         last, times = self.last, len(self.deaths)
-        when = stamp(last)
-        who = f"worker {last['slot']} (pid {last['pid']}, gen {last['generation']})"
+        when = format_time(last)
+        workers_text = f"worker {last['slot']} (pid {last['pid']}, gen {last['generation']})"
         if times > 1:
             slots = sorted({death["slot"] for death in self.deaths})
             workers = f"worker{'s' if len(slots) > 1 else ''} {', '.join(map(str, slots))}"
-            when = f"{when}, {times} times since {stamp(self.deaths[0])}"
-            who = f"{workers} (gen {last['generation']}, the last was pid {last['pid']})"
+            when = f"{when}, {times} times since {format_time(self.deaths[0])}"
+            workers_text = f"{workers} (gen {last['generation']}, the last was pid {last['pid']})"
         killed = ", killed" if last["killed"] else ""
         why = f": {last['why']}" if last.get("why") else ""
-        return f"{when} {who}: {last['cause']}{why} ({last['detail']}{killed})"
+        return f"{when} {workers_text}: {last['cause']}{why} ({last['detail']}{killed})"
 
 
 def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
     """The deaths by what they have in common, in the order of the youngest of each."""
-    found: dict[object, DeathGroup] = {}
+    groups: dict[object, DeathGroup] = {}
     for death in deaths:
         reason = _VARYING.sub("", death["reason"])
         why = _AMOUNT.sub("", death.get("why", ""))
         how = (death.get(name) for name in ("generation", "cause", "detail", "killed"))
-        same = (*how, reason, why)
-        group = found.pop(same, None) or DeathGroup()
+        key = (*how, reason, why)
+        group = groups.pop(key, None) or DeathGroup()
         group.deaths.append(death)
-        found[same] = group  # the youngest of this kind comes last now
-    return list(found.values())
+        groups[key] = group  # the youngest of this kind comes last now
+    return list(groups.values())
 
 
 def print_deaths(deaths: Sequence[Death], failure: str) -> None:
@@ -69,6 +69,6 @@ def print_deaths(deaths: Sequence[Death], failure: str) -> None:
     print("\n".join(lines or ["no worker has died"]))
 
 
-def stamp(death: Death) -> str:
+def format_time(death: Death) -> str:
     """When it was, on the clock of this machine."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prefork.cli.output.output_streams import original_stream
 from prefork.cli.registry.app_state import App, is_running
-from prefork.cli.view.app_columns import STYLES, WORKER_COLUMNS
+from prefork.cli.view.app_columns import STATE_STYLES, WORKER_COLUMNS
 from prefork.cli.view.columns import build_table
 from prefork.cli.view.console import PrintableConsole
 from prefork.cli.view.units import (
@@ -24,14 +24,14 @@ from prefork.cli.view.units import (
 )
 from prefork.plural import pluralize
 
-PIPE = 10_000
+PIPE_WIDTH = 10_000
 """Columns of a pipe: whoever reads there wants all of it, and each row in one line."""
 
 
 def stdout_console() -> PrintableConsole:
     """Of our stdout."""
     out = original_stream(sys.stdout)
-    return PrintableConsole(file=out, width=None if out.isatty() else PIPE)
+    return PrintableConsole(file=out, width=None if out.isatty() else PIPE_WIDTH)
 
 
 def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
@@ -39,9 +39,9 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
     for app in apps:
         name = app["name"]
         if app.get("state") == "hung":
-            known = "figures are from its scoreboard" if "figures" in app else "nothing is known"
-            end = f"`prefork stop --force {name}` ends it"
-            yield Text(f"{name}: its master does not answer; {known}; {end}", "red")
+            note = "figures are from its scoreboard" if "figures" in app else "nothing is known"
+            advice = f"`prefork stop --force {name}` ends it"
+            yield Text(f"{name}: its master does not answer; {note}; {advice}", "red")
         elif app.get("state") == "denied":
             yield Text(f"{name}: {app['denied']}")
         elif app.get("failure"):
@@ -65,7 +65,7 @@ def render_app(app: App, width: int) -> Group:
     return Group(*parts)
 
 
-HEAD = (
+HEAD_KEYS = (
     "name", "namespace", "app", "state", "status", "denied", "pid", "version", "here", "file",
     "section", "log", "output",
 )  # fmt: skip
@@ -75,23 +75,23 @@ def _head(app: App) -> Table:
     head = Table(box=None, show_header=False, pad_edge=False)
     head.add_column(style="dim", no_wrap=True)
     head.add_column(overflow="fold")
-    for name in HEAD:
+    for name in HEAD_KEYS:
         if app.get(name):
             text = str(app[name])
-            head.add_row(name, Text(text, STYLES.get(text, "")) if name == "state" else text)
+            head.add_row(name, Text(text, STATE_STYLES.get(text, "")) if name == "state" else text)
     head.add_row("listening", ", ".join(app.get("listening", ())) or "-")
     head.add_row("uptime", format_age(app.get("started") if is_running(app) else None))
     if planned := app.get("next_restart"):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))
         head.add_row("next restart", f"{at} (--cron {planned['cron']})")
     if scaling := app.get("autoscale"):
-        head.add_row("autoscale", autoscale(scaling))
+        head.add_row("autoscale", format_autoscale(scaling))
     if "cpu" in app:
         head.add_row(
             "uses",
             f"{format_percent(app['cpu'])} % of a core, memory {format_bytes(app['memory'])}",
         )
-    for key, text in _figures(app.get("figures", {})):
+    for key, text in _figure_rows(app.get("figures", {})):
         head.add_row(key, text)
     for key, value in app.get("settings", {}).items():
         several = isinstance(value, list)
@@ -99,19 +99,22 @@ def _head(app: App) -> Table:
     return head
 
 
-def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Of all its workers, since they began."""
     if not figures.get("accepted") and not figures.get("requests"):
         return  # nobody came, or nobody counts
     answered = ", ".join(
         f"{kind} {format_count(of)}" for kind, of in figures["answered"].items() if of
     )
-    left = figures["unanswered"]
+    unanswered = figures["unanswered"]
     yield (
         "requests",
         f"{format_count(figures['requests'])}, {format_rate(figures['rate'])} a second",
     )
-    yield "answered", (answered or "-") + (f"; {format_count(left)} left before" if left else "")
+    yield (
+        "answered",
+        (answered or "-") + (f"; {format_count(unanswered)} left before" if unanswered else ""),
+    )
     oldest = f", the oldest for {format_duration(figures['oldest'])}" if figures["oldest"] else ""
     yield "in flight", f"{format_count(figures['in_flight'])}{oldest}"
     yield (
@@ -119,8 +122,8 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"p50 {format_duration(figures['p50'])}, p99 {format_duration(figures['p99'])}",
     )
     yield "sent", f"{format_bytes(figures['sent'])} in bodies"
-    taken = pluralize(figures["accepted"], "connection", show=format_count)
-    accepted = f"{taken}, {format_count(figures['connections'])} open"
+    connections = pluralize(figures["accepted"], "connection", show=format_count)
+    accepted = f"{connections}, {format_count(figures['connections'])} open"
     yield (
         "accepted",
         f"{accepted}, after {format_duration(figures['accept_wait'])} in the queue on average",
@@ -128,10 +131,10 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "loop lag", format_duration(figures["lag"])
 
 
-def autoscale(told: Mapping[str, Any]) -> str:
+def format_autoscale(scaling: Mapping[str, Any]) -> str:
     """Its limits, its last step with the evidence, and what keeps it from the next one."""
-    text = f"{told['min']} to {pluralize(told['max'], 'worker')}"
-    if last := told["last"]:
+    text = f"{scaling['min']} to {pluralize(scaling['max'], 'worker')}"
+    if last := scaling["last"]:
         step = f"{last['before']} -> {last['workers']}"
         text += f"; {step} {format_age(last['at'])} ago: {last['why']}"
-    return text + (f"; now {told['veto']}" if told["veto"] else "")
+    return text + (f"; now {scaling['veto']}" if scaling["veto"] else "")

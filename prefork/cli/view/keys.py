@@ -14,17 +14,17 @@ QUIT = (b"q", b"Q", b"\x03")
 @contextmanager
 def cbreak_mode() -> Iterator[None]:
     """Keys arrive when they are pressed, and are not shown."""
-    before = termios.tcgetattr(0)
+    saved = termios.tcgetattr(0)
     tty.setcbreak(0)
     try:
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
 
 
-def read_key(patience: float) -> bytes:
+def read_key(timeout: float) -> bytes:
     """One key, or nothing within ``patience`` seconds."""
-    if not select.select([0], [], [], patience)[0]:
+    if not select.select([0], [], [], timeout)[0]:
         return b""
     key = os.read(0, 1)
     if key == b"\x1b" and select.select([0], [], [], 0.05)[0]:

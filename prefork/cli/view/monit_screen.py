@@ -14,14 +14,14 @@ from rich.text import Text
 
 from prefork.cli.registry.app_state import App
 from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
-from prefork.cli.view.columns import Column, Thing, build_table
+from prefork.cli.view.columns import Column, Item, build_table
 from prefork.cli.view.details import app_warnings
 from prefork.observe.log_records import Record
 
-FRAME = 3
+FRAME_LINES = 3
 """Lines of a part that are none of its rows: two of its frame, and the table's head."""
 
-KEYS = (
+KEY_HINTS = (
     "↑ ↓ choose   space more workers   r reload   + - scale   s stop   q quit",
     "↑ ↓ choose  r reload  + - scale  s stop  q quit",
     "↑ ↓  reload  + -  stop  quit",
@@ -46,92 +46,99 @@ class ScreenState:
         return next((app for app in self.apps if app["name"] == self.selected), None)
 
 
-def draw(view: ScreenState, width: int, height: int) -> Layout:
+def draw(state: ScreenState, width: int, height: int) -> Layout:
     """The whole screen."""
-    app, screen = view.selected_app, Layout()
-    room = height - 2
-    share = room if height < 12 else max(FRAME + 1, room // 3)
-    apps = min(len(view.apps) + FRAME, share)
-    parts = [Layout(_apps(view, width, apps - FRAME), size=apps)]
-    room -= apps
+    app, screen = state.selected_app, Layout()
+    lines_left = height - 2
+    share = lines_left if height < 12 else max(FRAME_LINES + 1, lines_left // 3)
+    apps = min(len(state.apps) + FRAME_LINES, share)
+    parts = [Layout(_apps_panel(state, width, apps - FRAME_LINES), size=apps)]
+    lines_left -= apps
     if app is not None and app.get("workers") and height >= 16:
-        workers = min(len(app["workers"]) + FRAME, max(FRAME + 1, room // 2))
-        parts.append(Layout(_workers(app, view.page, width, workers - FRAME), size=workers))
-        room -= workers
-    if app is not None and room >= 3:
+        workers = min(len(app["workers"]) + FRAME_LINES, max(FRAME_LINES + 1, lines_left // 2))
+        parts.append(
+            Layout(_workers_panel(app, state.page, width, workers - FRAME_LINES), size=workers)
+        )
+        lines_left -= workers
+    if app is not None and lines_left >= 3:
         parts.append(
             Layout(
-                Panel(_log(view.log, room - 2), title="log", title_align="left", padding=0),
-                size=room,
+                Panel(
+                    _render_log(state.log, lines_left - 2),
+                    title="log",
+                    title_align="left",
+                    padding=0,
+                ),
+                size=lines_left,
             )
         )
-        room = 0
-    if room > 0:
-        parts.append(Layout(Text(" "), size=room))
-    screen.split_column(*parts, Layout(_footer(view, width), size=2))
+        lines_left = 0
+    if lines_left > 0:
+        parts.append(Layout(Text(" "), size=lines_left))
+    screen.split_column(*parts, Layout(_footer(state, width), size=2))
     return screen
 
 
-def _apps(view: ScreenState, width: int, rows: int) -> Panel:
-    if not view.apps:
+def _apps_panel(state: ScreenState, width: int, rows: int) -> Panel:
+    if not state.apps:
         return Panel("no apps; start one with `prefork start myapp:main`", padding=0)
-    at = next((i for i, app in enumerate(view.apps) if app is view.selected_app), 0)
-    begin = max(0, min(at - rows // 2, len(view.apps) - rows))
-    return _part("prefork", APP_COLUMNS, view.apps, begin, rows, width, view.selected)
+    index = next((i for i, app in enumerate(state.apps) if app is state.selected_app), 0)
+    first = max(0, min(index - rows // 2, len(state.apps) - rows))
+    return _panel("prefork", APP_COLUMNS, state.apps, first, rows, width, state.selected)
 
 
-def _workers(app: App, page: int, width: int, rows: int) -> Panel:
+def _workers_panel(app: App, page: int, width: int, rows: int) -> Panel:
     workers = app["workers"]
     pages = -(-len(workers) // rows)
-    return _part(str(app["name"]), WORKER_COLUMNS, workers, page % pages * rows, rows, width)
+    return _panel(str(app["name"]), WORKER_COLUMNS, workers, page % pages * rows, rows, width)
 
 
-def _part(
+def _panel(
     title: str,
     columns: Sequence[Column],
-    things: Sequence[Thing],
-    begin: int,
+    items: Sequence[Item],
+    first: int,
     rows: int,
     width: int,
-    chosen: str = "",
+    selected: str = "",
 ) -> Panel:
     """Some rows of a table in a frame. Which columns fit is asked of all, so that none moves."""
-    some = things[begin : begin + rows]
-    if len(some) < len(things):
-        title += f" ({begin + 1}-{begin + len(some)} of {len(things)})"
-    made = build_table(
+    shown = items[first : first + rows]
+    if len(shown) < len(items):
+        title += f" ({first + 1}-{first + len(shown)} of {len(items)})"
+    built = build_table(
         columns,
-        some,
+        shown,
         width - 2,
-        chosen=lambda thing: thing.get("name") == chosen != "",
-        all_of=things,
+        is_selected=lambda item: item.get("name") == selected != "",
+        fit_items=items,
     )
-    return Panel(made, title=Text(title), title_align="left", padding=0, border_style="cyan")
+    return Panel(built, title=Text(title), title_align="left", padding=0, border_style="cyan")
 
 
-def _log(records: Sequence[Record] | None, rows: int) -> RenderableType:
+def _render_log(records: Sequence[Record] | None, rows: int) -> RenderableType:
     if records is None:
         return Text("its log goes to its own terminal", "dim")
-    lines = [_line(record) for record in list(records)[-rows:]]
+    lines = [_log_line(record) for record in list(records)[-rows:]]
     return Group(*lines)
 
 
-def _line(record: Record) -> Text:
-    who = "" if record.slot is None else f"{record.slot} {record.stream} "
+def _log_line(record: Record) -> Text:
+    origin = "" if record.slot is None else f"{record.slot} {record.stream} "
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{record.time[11:19]} {who}", "dim")
+    line.append(f"{record.time[11:19]} {origin}", "dim")
     # Whatever else the app prints, it cannot move our cursor.
     line.append("".join(c if c.isprintable() else "·" for c in record.text.expandtabs(4)))
     return line
 
 
-def _footer(view: ScreenState, width: int) -> Group:
-    app = view.selected_app
-    said = (
-        Text(view.message, "yellow")
-        if view.message
+def _footer(state: ScreenState, width: int) -> Group:
+    app = state.selected_app
+    message = (
+        Text(state.message, "yellow")
+        if state.message
         else next(iter(app_warnings([app] if app else [])), Text())
     )
-    said.no_wrap, said.overflow = True, "ellipsis"
-    fit = [keys for keys in KEYS if len(keys) <= width] or [KEYS[-1]]
-    return Group(said, Text(fit[0], "dim", no_wrap=True, overflow="ellipsis"))
+    message.no_wrap, message.overflow = True, "ellipsis"
+    fitting = [keys for keys in KEY_HINTS if len(keys) <= width] or [KEY_HINTS[-1]]
+    return Group(message, Text(fitting[0], "dim", no_wrap=True, overflow="ellipsis"))

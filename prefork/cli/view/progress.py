@@ -12,19 +12,19 @@ from prefork.wire.control import Progress
 
 
 def for_each_app(
-    client: Client, targets: Sequence[str], act: Callable[[RegistryEntry], int]
+    client: Client, targets: Sequence[str], action: Callable[[RegistryEntry], int]
 ) -> int:
     """``act`` on all that the targets mean; the first failure decides the exit code."""
     code = 0
     for entry in client.find(*targets):
         try:
-            failed = act(entry)
+            exit_code = action(entry)
         except PreforkError as error:
             broken = "the app is broken: " if isinstance(error, AppError) else ""
             name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
             print_error(f"{name}{broken}{error}")
-            failed = error.exit_code
-        code = code or failed
+            exit_code = error.exit_code
+        code = code or exit_code
     return code
 
 

@@ -6,12 +6,12 @@ from typing import Any
 from prefork.cli.registry.app_state import App, is_running
 
 
-def _started(app: App) -> float | None:
+def _started_at(app: App) -> float | None:
     """None: it does not run."""
     return app.get("started") if is_running(app) else None
 
 
-def _figure(name: str) -> "Key":
+def _figure_key(name: str) -> "Key":
     """None: it had no requests, or nobody counts them."""
     return lambda app: app.get("figures", {}).get(name) or None
 
@@ -26,10 +26,10 @@ SORT_KEYS: dict[str, tuple[Key, bool]] = {
     "workers": (lambda app: app.get("ready"), True),
     "gen": (lambda app: app.get("generation"), True),
     "restarts": (lambda app: app.get("restarts"), True),
-    "uptime": (lambda app: -began if (began := _started(app)) else None, True),
-    "rate": (_figure("rate"), True),
-    "p50": (_figure("p50"), True),
-    "p99": (_figure("p99"), True),
+    "uptime": (lambda app: -started if (started := _started_at(app)) else None, True),
+    "rate": (_figure_key("rate"), True),
+    "p50": (_figure_key("p50"), True),
+    "p99": (_figure_key("p99"), True),
     "cpu": (lambda app: app.get("cpu"), True),
     "memory": (lambda app: app.get("memory"), True),
 }
@@ -40,6 +40,6 @@ def sort_apps(apps: Iterable[App], sort: str) -> list[App]:
     """By a key of SORTS; equal ones by name."""
     key, reverse = SORT_KEYS[sort]
     by_name = sorted(apps, key=lambda app: str(app["name"]))
-    have = [app for app in by_name if key(app) is not None]
-    have.sort(key=key, reverse=reverse)
-    return have + [app for app in by_name if key(app) is None]
+    known = [app for app in by_name if key(app) is not None]
+    known.sort(key=key, reverse=reverse)
+    return known + [app for app in by_name if key(app) is None]
