@@ -1,12 +1,14 @@
-"""The command: read the settings, then serve, check or print; or carry out a verb.
+"""The command ``prefork``: it serves an app, checks it, or carries out a verb of the process
+manager.
 
-command.py   from the words to the exit code
-serve_command.py    ``prefork [OPTIONS] MODULE:CALLABLE``, and what may stand instead of serving
-run_master.py   the surroundings of a master, and the master
-settings_loader.py  the settings from file, environment and flags, read anew for each reload
-check_app.py  ``--check``: load the app in a throw-away process
-standard_output.py  the stdout of verbs: a full disk is told of
-resource_errors.py   what a machine refuses when it has no more of something
-parallel_tasks.py     several things to do at a time, some of which come after others
-verb_table.py     the table of the verbs; each is imported when it is carried out (lazy_import.py)
+command.py      the entry point: from the command line to the exit code
+lazy_import.py  a module that is imported when one of its functions is called
+serve/          ``prefork MODULE:CALLABLE``: read the settings, check the app, run its master
+verbs/          ``prefork VERB``: the table of the verbs, and what each of them does
+registry/       the apps of a home: ask their masters, read their scoreboards and their logs
+view/           tables, screens and texts for people
+output/         stdout and stderr of a command, and the errors of writing to them
+
+Imports go from ``verbs`` to ``view``, ``serve`` and ``registry``, from ``view`` to ``registry``,
+and from all of them to ``output``.
 """

@@ -1,4 +1,4 @@
-"""``prefork``, from the words to the exit code."""
+"""The entry point of ``prefork``: from the command line to the exit code."""
 
 import sys
 import traceback
@@ -14,7 +14,11 @@ from prefork.unix.daemon import open_standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The whole command; its exit code. Errors are one line, or the app's own traceback."""
+    """Run the whole command and return its exit code.
+
+    ``arguments`` default to those of the process. An error is printed as one line on stderr; an
+    error of the app with the app's own traceback, an unexpected one with the request to report it.
+    """
     open_standard_streams()
     report_write_errors()
     with printable_streams():
@@ -31,7 +35,7 @@ def _exit_code(arguments: Sequence[str]) -> int:
         return _report_error(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
-    except SystemExit as request:  # argparse, behind its help
+    except SystemExit as request:  # argparse exits after it printed its help
         return request.code if isinstance(request.code, int) else int(request.code is not None)
     except Exception as error:
         return _report_unexpected_error(error)
@@ -53,7 +57,11 @@ def _report_error(text: str, code: int) -> int:
 
 
 def run_from_python(app: object, options: Mapping[str, Any]) -> int:
-    """``prefork.run``: serve, or raise PreforkError."""
+    """Serve ``app`` with the ``options`` of ``prefork.run`` and return the exit code.
+
+    Raises UsageError when ``app`` is not a name such as ``"myapp:main"``, and PreforkError for all
+    that the command would report.
+    """
     if not isinstance(app, str):
         raise UsageError(
             "prefork.run() takes the app by name, as in prefork.run('myapp:main'): each worker "
@@ -63,13 +71,13 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what the words say. Raises PreforkError."""
+    """Carry out the command line and return the exit code. Raises PreforkError."""
     arguments = help_words_as_flags(arguments)
     return run_verb(arguments) if is_verb(arguments) else _run_without_verb(arguments, {})
 
 
 def _run_without_verb(arguments: Sequence[str], python_options: Mapping[str, Any]) -> int:
-    """Imported late: many a verb is over before all options are."""
+    # Many a verb is done in less time than the import of all options takes.
     from prefork.cli.serve.serve_command import serve_or_print  # noqa: PLC0415
 
     return serve_or_print(arguments, python_options, verbs_help())

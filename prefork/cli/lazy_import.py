@@ -1,4 +1,12 @@
-"""Modules of the command that are imported when one of their functions is called."""
+"""Modules of the command that are imported when one of their functions is called.
+
+Design
+------
+- **A verb imports only what it needs.** ``stop``, ``reload`` and ``scale`` put a question to a
+  socket: 50 ms of CPU, of which 20 are the start of Python itself. The modules that ``list`` draws
+  with, and the declarations of all options, take longer to import than that. For the same reason
+  ``prefork.config`` imports its names on demand.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,10 +14,11 @@ from typing import Any
 
 
 class LazyModule:
-    """Stands for ``prefork.cli.NAME`` in the table of verbs; each attribute is a function of it.
+    """Stands for the module ``prefork.cli.NAME`` in the table of the verbs.
 
-    One verb needs tables or the whole master, the next one nothing but a socket, and serving none
-    of them.
+    Each attribute is a function that imports the module, calls its function of the same name with
+    the given arguments, and returns the result. An unknown name is noticed at the call
+    (AttributeError).
     """
 
     def __init__(self, name: str) -> None:
