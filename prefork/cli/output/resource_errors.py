@@ -1,7 +1,7 @@
-"""What a machine refuses when it has no more of something: disk, memory, descriptors.
+"""Errors of the kernel that mean that the machine is out of something: disk, memory, descriptors.
 
-No code of ours brings these errors about. Each place that writes a file names the file in an error
-of its own; this is for what is left, so that a full disk is not taken for a bug in prefork.
+No code of prefork causes these errors. Each place that writes a file names the file in an error of
+its own; this module is for all other places, so that a full disk is not taken for a bug in prefork.
 """
 
 import errno
@@ -23,7 +23,10 @@ _RESOURCES = frozenset(
 
 
 def resource_error(error: OSError) -> MachineError | None:
-    """The error for the operator; None: the cause may well be in prefork."""
+    """Return the error to report for an OSError that means a lack of resources.
+
+    None: the error has another cause, which may be a bug in prefork.
+    """
     if error.errno not in _RESOURCES:
         return None
     where = f"{error.filename}: " if error.filename else ""

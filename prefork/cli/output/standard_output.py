@@ -1,8 +1,13 @@
-"""The stdout of a verb: a full disk behind it is the machine's fault, and named as such.
+"""The stdout of a verb, whose write errors are reported as errors of the machine.
 
-Without this an OSError of a ``print`` could be anything, and the last part of the text fails when
-the interpreter ends, where no handler is left. Serving gives it back: what an app prints, and what
-it gets to see when that fails, is Python's own.
+Design
+------
+- **Verbs have a stdout of their own.** Its errors are ``OutputError``, so a full disk is not taken
+  for a bug, each app of a verb still gets its turn, and the last part of the text fails while the
+  command can report it. With Python's own stdout an OSError of a ``print`` could have any cause,
+  and the last part is written when the interpreter exits, where no handler is left.
+- **Serving restores Python's stdout.** What an app prints, and what it sees when that fails, is
+  Python's own.
 """
 
 import io
@@ -15,22 +20,28 @@ from prefork.unix.nonblocking_writer import print_to_stderr
 
 
 class OutputError(MachineError):
-    """Stdout takes no more: its disk is full, or it has reached the limit of its size."""
+    """stdout takes no more data, for example because its disk is full or a file size limit is
+    reached.
+    """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write to stdout: {error.strerror}")
 
 
 class _CheckedStdout(io.FileIO):
-    """``is_lost``: it failed once, and what is written from now on is dropped. ``is_given_back``:
-    so is it then, because stdout is Python's own again."""
+    """The raw stream below ``sys.stdout`` of a verb.
+
+    ``is_lost``: a write failed, and everything written after it is dropped. ``is_restored``: stdout
+    is Python's own again, and what is still written here is dropped.
+    """
 
     is_lost = is_restored = False
 
     def write(self, data: object) -> int:
-        """Write all of it; a write(2) that a signal interrupts has taken a part.
+        """Write all of ``data`` and return its size in bytes.
 
-        Raises OutputError; a pipe without a reader stays BrokenPipeError.
+        A write(2) that a signal interrupts takes a part of the data, so this continues until all is
+        written. Raises OutputError; BrokenPipeError when the pipe has no reader.
         """
         remaining = memoryview(data)  # type: ignore[arg-type]
         size = remaining.nbytes
@@ -46,8 +57,11 @@ class _CheckedStdout(io.FileIO):
 
 
 def report_write_errors() -> None:
-    """From now on ``print`` raises OutputError. Where stdout is not the process's own, as in a test
-    or in a program that calls us, nothing changes."""
+    """Replace ``sys.stdout`` by a stream whose ``print`` raises OutputError.
+
+    Nothing changes where ``sys.stdout`` is not the stream that Python opened, as in a test or in a
+    program that calls the command.
+    """
     stdout = sys.stdout
     if stdout is not sys.__stdout__ or not isinstance(stdout, io.TextIOWrapper):
         return
@@ -63,7 +77,7 @@ def report_write_errors() -> None:
 
 
 def restore_stdout() -> None:
-    """Stdout is Python's own again; what was not written yet is dropped."""
+    """Make ``sys.stdout`` Python's own stream again. Text that was not written yet is dropped."""
     watched, sys.stdout = sys.stdout, sys.__stdout__ or sys.stdout
     raw = _checked_stdout(watched)
     if raw is not None:
@@ -72,7 +86,11 @@ def restore_stdout() -> None:
 
 
 def finish_output(code: int) -> int:
-    """Write what is left, at the end of a command; the exit code, which was ``code`` so far."""
+    """Flush stdout at the end of a command and return the exit code.
+
+    ``code`` is the exit code so far; it stays unless it is 0 and the output fails: then it becomes
+    that of OutputError, or 128 + SIGPIPE when the reader of a pipe has gone.
+    """
     raw = _checked_stdout(sys.stdout)
     try:
         sys.stdout.flush()
@@ -88,8 +106,11 @@ def finish_output(code: int) -> int:
 
 
 def print_error(text: str) -> None:
-    """An error for the operator. Stderr may be on the full disk that is to be told of, or a pipe
-    that nothing reads, and then the exit code tells it all the same."""
+    """Print ``prefork: TEXT`` on stderr for the operator, without waiting for the reader of stderr.
+
+    A failed write is ignored: stderr may be on the same full disk, or a pipe that nothing reads.
+    The exit code reports the error in any case.
+    """
     print_to_stderr(f"prefork: {text}")
 
 

@@ -1,4 +1,4 @@
-"""``--check``: load the app in a throw-away process, as a worker would, and say how it went."""
+"""``--check``: load the app in a child process, as a worker would, and report the result."""
 
 import os
 import signal
@@ -31,7 +31,12 @@ from prefork.worker.worker_context import WorkerContext
 
 @original_streams()
 def check_app(config: Config, start_dir: str) -> str:
-    """What was found, in one line. Raises PreforkError, with the app's traceback."""
+    """Load the app of the settings in a child process and return the result in one line.
+
+    ``start_dir``: the folder that relative paths start from. The child ends within
+    ``--boot-timeout``. Raises PreforkError: AppError, with the app's traceback, when the app cannot
+    be loaded.
+    """
     pool_policy = make_policy(config)
     identity = resolve_identity(config.user, config.group)
     folder, imports = resolve_folders(config, start_dir)
@@ -88,7 +93,10 @@ def check_app(config: Config, start_dir: str) -> str:
 
 
 def _wait_or_kill(child: Child, policy: Policy) -> bool:
-    """Whether it ended in time. Who is late shows its stacks and is killed."""
+    """Return whether the child ended within the boot timeout.
+
+    A late child prints its stacks and is killed.
+    """
     waiter = Poller()
     waiter.add_reader(child.pidfd, bool)
     if list(waiter.wait(policy.boot_timeout)):

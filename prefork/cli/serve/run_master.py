@@ -1,4 +1,10 @@
-"""Serving, once the settings are read: the surroundings of a master, and the master."""
+"""Set up the process of a master, run the master, and return its exit code.
+
+Design
+------
+- **A foreground master whose name is taken is listed as** ``name-2``. ``prefork start`` refuses
+  instead, because there the name is how the user means the app.
+"""
 
 import gc
 import os
@@ -30,8 +36,13 @@ def serve(
     managed: AppFolder | None = None,
     inherited: InheritedState = NOTHING_INHERITED,
 ) -> int:
-    """Be the master until it is over. ``managed``: the folder of an app that is to stay in the
-    list when it is stopped; ``inherited``: what it has from the master before."""
+    """Run a master until it ends; return its exit code. Raises PreforkError.
+
+    ``managed``: the claimed folder of an app that stays in the list when it is stopped; None: the
+    app is in the list while it runs. ``inherited``: listening sockets and the number of workers
+    that the master before left. With ``daemon`` the process goes to the background; the process
+    that called exits with the outcome of the start.
+    """
     restore_stdout()
     start_dir = start_folder()
     sockets = [listener.socket.fileno() for listener in inherited.listeners]
@@ -61,8 +72,9 @@ def _run_master(
     managed: AppFolder | None,
     inherited: InheritedState,
 ) -> int:
-    # The mailbox first: a signal that comes while we bind and write the pid file must not be lost.
-    mailbox = SignalQueue(SIGNALS)
+    # The signal queue comes first: a signal that arrives while the master binds its sockets and
+    # writes its pid file must not be lost.
+    signal_queue = SignalQueue(SIGNALS)
     if config.umask is not None:
         os.umask(config.umask)
     group = group_id(config.control_group) if config.control_group else None
@@ -95,15 +107,20 @@ def _run_master(
         }
         registration = Registration(folder, origin, managed is not None, log, group, inherited)
     try:
-        master = Master(config, reread, start_dir, log, mailbox, notifier, foreground, registration)
+        master = Master(
+            config, reread, start_dir, log, signal_queue, notifier, foreground, registration
+        )
     except Exception as error:
         if registration is not None:
             code = getattr(error, "exit_code", PreforkError.exit_code)
             registration.close(f"did not start: {error}", code)
         raise
     if unlisted_reason:
-        log.logger.warning("%s; the app serves, but is in no list", unlisted_reason)
-    # What is there now stays shared with the workers instead of being copied by their collector.
+        log.logger.warning(
+            "%s; the app serves, but `prefork list` does not show it", unlisted_reason
+        )
+    # Freeze the objects that exist now. Otherwise the garbage collector of each worker would write
+    # to their headers, and the kernel would copy the pages that workers share with the master.
     gc.collect()
     gc.freeze()
     try:
@@ -113,7 +130,7 @@ def _run_master(
 
 
 def _log_warnings(settings: SettingsLoader, config: Config, log: Log) -> None:
-    """Tell what in the surroundings does not do what it seems to."""
+    """Log a warning for each part of the environment that does not do what it seems to do."""
     ceiling = kernel_backlog_limit()
     if ceiling is not None and config.backlog > ceiling:
         log.logger.warning(
@@ -128,7 +145,7 @@ def _log_warnings(settings: SettingsLoader, config: Config, log: Log) -> None:
 
 
 def _claim_free_name(config: Config) -> tuple[AppFolder | None, str]:
-    """A place in the list under a name that is free, or why there is none."""
+    """Claim a folder of the registry under a free name; return it, or None and the reason."""
     name = make_app_name(resolve_name(config))
     try:
         return claim_folder(registry_path(os.environ), name, exact=False), ""

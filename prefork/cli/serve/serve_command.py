@@ -1,4 +1,4 @@
-"""``prefork [OPTIONS] MODULE:CALLABLE``, without a verb: serve, or what is asked for instead."""
+"""``prefork [OPTIONS] MODULE:CALLABLE``: serve an app, or do what a flag asks for instead."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,12 @@ from prefork.version import __version__
 def serve_or_print(
     arguments: Sequence[str], python_options: Mapping[str, Any], verbs_help: str
 ) -> int:
-    """Do what the words say; the exit code. ``given``: options of a Python caller.
+    """Carry out a command line without a verb and return the exit code.
 
-    Raises PreforkError.
+    ``--help``, ``--version`` and ``--print-config`` print, ``--check`` loads the app in a child
+    process; without them the app is served until its master ends. ``python_options``: the options
+    that a caller of ``prefork.run`` gave, by name; ``verbs_help``: the list of the verbs for
+    ``--help``. Raises PreforkError.
     """
     settings = SettingsLoader(arguments, os.environ, python_options)
     flags = settings.command_flags

@@ -1,4 +1,4 @@
-"""The settings from file, environment and flags, read anew for each reload."""
+"""The settings from file, environment and flags. They are read again at each reload."""
 
 import os
 import tomllib
@@ -22,14 +22,20 @@ from prefork.unix.regular_file import read_regular
 from prefork.unix.systemd import inherited_sockets
 
 LARGEST_FILE = 1024 * 1024
-"""Bytes of settings. A file of a thousand apps has 200,000, and 1 MB takes half a second."""
+"""Limit of a settings file, in bytes. A file of a thousand apps has 200,000 bytes; 1 MB takes half
+a second to parse.
+"""
 
 
 class SettingsLoader:
-    """Where the settings come from. ``words`` are the flags that are no options.
+    """Remembers where the settings of one app come from, and reads them when asked.
 
-    ``given`` are options by name that a Python caller set. What systemd says about sockets is
-    taken out of ``environ``.
+    ``arguments``: the command line without the program name. ``environ``: the environment; what
+    systemd says in it about passed sockets (LISTEN_FDS) is removed. ``python_options``: the options
+    that a caller of ``prefork.run`` gave, by name; they win over the environment.
+
+    ``command_flags`` has the flags that are no options: help, version, check, config, section,
+    stage. Raises UsageError for a command line that cannot be read.
     """
 
     def __init__(
@@ -52,11 +58,15 @@ class SettingsLoader:
 
     @property
     def kubernetes_variables(self) -> list[str]:
-        """Variables of the environment that look like options and come from Kubernetes."""
+        """Names of variables that look like options, but are set by Kubernetes for a Service."""
         return kubernetes_variables(self._environ)
 
     def read(self, table: Mapping[str, Any] | None = None) -> Resolved:
-        """Read all of it; ``table``: of the file, if that was read already. Raises UsageError."""
+        """Read all sources and return the settings with the source of each.
+
+        ``table``: the content of the settings file, if the caller has read it already. Raises
+        UsageError.
+        """
         layers = [environment_layer(self._environ), self._python_layer, self._flags]
         if self.file:
             table = read_toml_file(self.file) if table is None else table
@@ -69,7 +79,7 @@ class SettingsLoader:
             places = {**resolved.sources, "bind": "systemd"}
             return Resolved(config, places)
         if resolved.config.command and resolved.sources["bind"] == "default":
-            # The default address is for our own apps; a program may not want any.
+            # The default address is for Python apps; a program may not want any.
             resolved = Resolved(replace(resolved.config, bind=()), resolved.sources)
         return resolved
 
@@ -86,21 +96,26 @@ class SettingsLoader:
         return [file_layer(table, self.file, folder)]
 
     def _managed_layer(self) -> Layer:
-        """What is so in the background unless a file says otherwise."""
+        """Return the defaults of an app in the background: its logs are in its folder of the
+        registry.
+        """
         folder = registry_path(self._environ) / self._flags.values["name"]
         return Layer("prefork start", {"log_file": str(folder / "log"), "log_dir": str(folder)})
 
 
 def absolute_path(file: str) -> str:
-    """By the name of the start folder, so that a release behind a symlink brings its own file; a
-    path that goes up means the real parent."""
+    """Return the absolute path of a settings file.
+
+    It begins with the name of the start folder as the shell used it, so that a release behind a
+    symlink brings its own file. A path with ``..`` means the real parent.
+    """
     return os.path.abspath(file) if ".." in file.split("/") else os.path.join(start_folder(), file)
 
 
 def start_folder() -> str:
-    """Where we were started, by the name that the shell used: a symlink keeps its meaning.
+    """Return the folder that the command was started in, by the name that the shell used ($PWD).
 
-    Raises MachineError.
+    So a symlink such as ``current`` keeps its meaning for later reloads. Raises MachineError.
     """
     try:
         physical, logical = os.getcwd(), os.environ.get("PWD", "")
@@ -114,9 +129,9 @@ def start_folder() -> str:
 
 
 def read_toml_file(path: str) -> dict[str, Any]:
-    """The tables of a TOML file. Raises UsageError.
+    """Return the tables of a TOML file. Raises UsageError.
 
-    A master that reloads reads it as well, so it is a regular file of a bounded size.
+    A master that reloads reads the file as well, so it must be a regular file of a bounded size.
     """
     try:
         table = tomllib.loads(read_regular(path, LARGEST_FILE).decode())
