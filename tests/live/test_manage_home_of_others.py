@@ -72,7 +72,9 @@ def test_a_home_below_a_folder_of_another_user_is_refused(home: Home) -> None:
     environ = {"PREFORK_HOME": str(home.home)}
     server = Server("-b", "127.0.0.1:0", "web:app", cwd=home.folder, env=environ)
     try:
-        server.ready().wait_log(f"belongs to {OTHER_USER}.*; the app serves, but is in no list")
+        server.ready().wait_log(
+            f"belongs to {OTHER_USER}.*; the app serves, but `prefork list` does not show it"
+        )
         assert server.get() == (200, b"one")
     finally:
         server.destroy()

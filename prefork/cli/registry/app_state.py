@@ -1,4 +1,4 @@
-"""The description of an app, as ``Client.apps`` returns it, and its state.
+"""The description of an app, as ``Client.apps`` returns it, and whether its master runs.
 
 A module of its own, because the client and the modules that measure or draw apps need it.
 """

@@ -1,4 +1,13 @@
-"""Ask masters: find them in the list, put a verb to one, wait for the end. ``prefork.Client``."""
+"""``prefork.Client``: list the apps of a home, send a verb to a master, and wait for its goal.
+
+Design
+------
+- **A master that holds its lock and does not listen is starting or ending,** not hung: verbs wait
+  for it. Only a master that listens and does not answer gets the advice to use ``--force``.
+- **A hung master hides nothing that its workers do.** The app's folder names the scoreboard, so
+  what the master would say of its workers is read there (scoreboard_reader.py). Masters are asked
+  in parallel, so that a hung one delays no other.
+"""
 
 import os
 import re
@@ -15,22 +24,27 @@ from prefork.unix.home import RegistryEntry, list_entries, registry_path
 from prefork.wire import control as wire
 
 EXIT_TIMEOUT = 10.0
-"""Seconds in which a master that answers no more has ended, on a machine with other work, too."""
+"""Seconds until the process of a master that closed its connection has ended, also on a machine
+with other work.
+"""
 
 START_TIMEOUT = 30.0
-"""Seconds in which a master that holds its lock listens on its control socket, or has ended."""
+"""Seconds until a master that holds its lock listens on its control socket, or has ended."""
 
 ANSWER_TIMEOUT = 2.0
-"""Seconds in which a master that is not hung says something about itself."""
+"""Seconds until a master that is not hung describes itself."""
 
 MAX_PARALLEL = 16
-"""Masters that are asked at the same time."""
+"""Number of masters that are asked at the same time."""
 
 OnProgress = Callable[[wire.Progress], None]
 
 
 class NotRunningError(UsageError):
-    """No master runs that could be asked: the app was stopped, was killed, or was deleted."""
+    """The app has no running master: it was stopped, killed or deleted.
+
+    The message says which, and what starts it again.
+    """
 
     def __init__(self, entry: RegistryEntry) -> None:
         current = RegistryEntry(entry.path)
@@ -46,7 +60,9 @@ class NotRunningError(UsageError):
 
 
 class NotListeningError(MachineError):
-    """A master holds the lock of an app and does not listen: it starts, or it ends."""
+    """A master holds the lock of an app but does not listen on its control socket: it starts or
+    ends.
+    """
 
     def __init__(self, entry: RegistryEntry, waited: float) -> None:
         since = f"for more than {waited:g} s"
@@ -114,32 +130,36 @@ class Client:
         self.home = Path(where) if where is not None else registry_path(os.environ)
 
     def apps(self) -> list[dict[str, Any]]:
-        """Every app: what it says about itself, or what its folder says when it does not answer.
+        """Describe every app: as its master answers, or as its folder says when the master does not
+        answer.
 
-        ``answers`` tells which; ``state`` is then hung, dead or stopped, or denied: it does not
-        want to talk to us, and ``denied`` is why. The keys are those
-        above.
+        ``answers`` tells which of the two. Without an answer ``state`` is hung, dead or stopped, or
+        denied: the master refuses to talk to this user, and ``denied`` is its reason. The keys are
+        listed at the class.
         """
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs ask one
 
         found = list(list_entries(self.home))
-        with ThreadPoolExecutor(MAX_PARALLEL) as threads:  # one that hangs holds up no other
+        with ThreadPoolExecutor(MAX_PARALLEL) as threads:
             return list(threads.map(self.describe, found))
 
     def measured(self) -> list[dict[str, Any]]:
-        """Every app, and what it uses: ``cpu`` (percent of one core, during a fifth of a second)
-        and ``memory`` (bytes, PSS), of each worker and of all its processes together; None: not
-        ours to look at. It is what ``list --json`` and ``show --json`` print; with ``--watch``
-        rate, p50 and p99 are those of the last four seconds.
+        """Describe every app, with the CPU and memory that it uses.
+
+        ``cpu``: percent of one core, over a fifth of a second; ``memory``: bytes, PSS. Both are
+        there for each worker and for all processes of the app together; None: we may not look at
+        the process. It is what ``list --json`` and ``show --json`` print; with ``--watch``, rate,
+        p50 and p99 are those of the last four seconds.
         """
         from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
 
         return measure_usage(self.apps())
 
     def find(self, *targets: str) -> list[RegistryEntry]:
-        """The apps that names, namespaces, ``all`` or ``/regular expressions/`` mean.
+        """Return the apps that the targets mean: names, namespaces, ``all`` or ``/regular
+        expressions/``.
 
-        Raises UsageError for one that means none, with the nearest name.
+        Raises UsageError for a target that means no app, with the nearest name.
         """
         known = {entry.name: entry for entry in list_entries(self.home)}
         found: dict[str, RegistryEntry] = {}
@@ -153,7 +173,7 @@ class Client:
         return list(found.values())
 
     def describe(self, entry: RegistryEntry) -> dict[str, Any]:
-        """One app, see ``apps``."""
+        """Describe one app, as ``apps`` does."""
         description: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
         if "arguments" in description:
             from prefork.config.flags import remove_env_options  # noqa: PLC0415 - all options
@@ -169,7 +189,7 @@ class Client:
         except NotListeningError:
             return {**description, "state": "starting"}
         except MachineError:
-            from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415 - only for the unlucky
+            from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415 - only hung masters need it
 
             return {**description, "state": "hung", **describe_from_scoreboard(entry.state)}
         except wire.RefusedError as error:
@@ -184,11 +204,14 @@ class Client:
         on_progress: OnProgress = lambda _progress: None,
         **arguments: Any,
     ) -> Mapping[str, Any]:
-        """The result of a verb, once its goal is reached.
+        """Send a verb to the master of an app and return the result, once the verb has reached its
+        goal.
 
-        Raises RefusedError when the master says that it is not, NotRunningError when there is no
-        master, MachineError when it does not answer or ``timeout`` seconds (None: no limit) have
-        passed. A master that is just starting is waited for.
+        ``timeout``: seconds, None: no limit. ``on_progress`` is called with each step on the way;
+        ``arguments`` are those of the verb. A master that is just starting is waited for.
+
+        Raises RefusedError when the master refuses or the goal is missed, NotRunningError when
+        there is no master, MachineError when it does not answer or the timeout has passed.
         """
         with self.reach(entry, timeout) as connection:
             pid = peer_pid(connection)
@@ -198,12 +221,14 @@ class Client:
                 on_progress(message)
         if entry.wait_for_end(EXIT_TIMEOUT, pid):
             raise NotRunningError(entry)
-        raise MachineError(f"{entry.name}: the master left without an answer")
+        raise MachineError(f"{entry.name}: the master closed the connection without an answer")
 
     def reach(self, entry: RegistryEntry, timeout: float | None) -> socket.socket:
-        """A connection to the master of an app; one that does not listen yet is waited for.
+        """Connect to the master of an app and return the socket; wait for a master that does not
+        listen yet.
 
-        Raises NotRunningError, NotListeningError, MachineError.
+        ``timeout``: seconds, at most START_TIMEOUT; None: START_TIMEOUT. Raises NotRunningError,
+        NotListeningError, MachineError.
         """
         limit = START_TIMEOUT if timeout is None else min(timeout, START_TIMEOUT)
         deadline = time.monotonic() + limit
@@ -220,15 +245,18 @@ class Client:
             time.sleep(0.01)
 
     def latest(self, entry: RegistryEntry) -> RegistryEntry:
-        """The app with the state of the master that runs now; one that is just starting is waited
-        for, because until then its folder tells of the one before. Raises MachineError."""
+        """Return the app with the state that its running master wrote.
+
+        A master that is just starting is waited for, because until then the folder has the state of
+        the master before. Raises MachineError.
+        """
         if entry.is_running() and not entry.control.exists():
             with suppress(NotRunningError):
                 self.reach(entry, None).close()
         return RegistryEntry(entry.path)
 
     def events(self, entry: RegistryEntry) -> Iterator[wire.Progress]:
-        """Everything that happens from now on."""
+        """Yield everything that happens to the app from now on, until its master ends."""
         with self.reach(entry, None) as connection:
             for message in self._exchange(entry, connection, None, "events", {}):
                 if isinstance(message, wire.Progress):
@@ -242,19 +270,20 @@ class Client:
         verb: str,
         arguments: Mapping[str, Any],
     ) -> Iterator[wire.Progress | wire.Result]:
+        """Send a request and yield the master's messages until it closes the connection."""
         deadline = None if timeout is None else time.monotonic() + timeout
         lines = wire.LineDecoder()
         try:
-            with suppress(BrokenPipeError):  # it hung up already, and said why
+            with suppress(BrokenPipeError):  # it closed the connection already, and said why
                 connection.sendall(wire.encode_request(verb, **arguments))
             while data := _receive_before(connection, deadline):
                 for line in lines.feed(data):
                     yield wire.decode_answer(line)
         except TimeoutError:
-            why = f"{verb} did not end within {timeout:g} s; it goes on"
+            why = f"{verb} did not end within {timeout:g} s; the master continues it"
             raise MachineError(f"{entry.name}: {why}") from None
         except ConnectionResetError:
-            return  # the master ended before it read what we asked
+            return  # the master ended before it read the request
         except OSError as error:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
 
@@ -278,7 +307,7 @@ def _match_names(target: str, names: list[str]) -> list[str]:
 
 
 def _unknown_app_message(target: str, names: list[str]) -> str:
-    import difflib  # noqa: PLC0415 - only for the unlucky
+    import difflib  # noqa: PLC0415 - only this error needs it
 
     near = difflib.get_close_matches(target, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else "; `prefork list` shows what there is"

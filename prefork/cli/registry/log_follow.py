@@ -1,8 +1,12 @@
-"""The lines of one log: those that are there, also in rotated files, and those that come.
+"""The lines of one log: those in the file and in its rotated files, and those that are added.
 
-A rotated file keeps its number (observe/log_rotation.py), so whoever follows knows which files it
-has
-read, however many rotations it slept through.
+Design
+------
+- **A follower counts rotated files.** A rotated file keeps its number (observe/log_rotation.py), so
+  a follower knows which files it has read, however many rotations happened since it looked.
+- **A follower may repeat or miss a line at the moment a log writer is killed.** The next log writer
+  cuts off what the write journal does not confirm and writes it again, perhaps with the lines of
+  the streams in another order. The files have each line once.
 """
 
 import gzip
@@ -21,25 +25,34 @@ from prefork.unix.regular_file import NotRegularFileError
 
 READ_SIZE = 1024 * 1024
 WINDOWS = (256 * 1024, 8 * 1024 * 1024)
-"""Bytes from the end of a file, in which the last lines are looked for first."""
+"""Bytes at the end of a file in which the last lines are looked for, before the whole file is read.
+"""
 
 
 class LogFollower:
-    """Of the log at ``path``. Methods raise MachineError for a file that is no log.
+    """Reads the log at ``path`` and its rotated files. Methods raise MachineError when it is no
+    log.
 
-    Root, who may read everything, follows no symlink of another user, and opens no fifo.
+    Root may read everything, so for root a symlink of another user is not followed, and no fifo is
+    opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
         self._number = 0
-        """That our file gets when it is rotated; all before it were read."""
+        """The number that the open file gets when it is rotated; files with lower numbers were
+        read.
+        """
         self._partial_line = b""
         self._open()
 
     def read_backwards(self) -> Iterator[list[str]]:
-        """All lines so far, again and again with more of them, first those of the last part."""
+        """Yield the lines so far, again and again, each time with more of them before the first.
+
+        The first list has the lines of the file's last part; the last one those of all rotated
+        files, too. The lines after ``read_new_lines`` begin where these lists end.
+        """
         size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
         for window in WINDOWS:
             if window < size:
@@ -52,10 +65,12 @@ class LogFollower:
                 yield lines
 
     def read_new_lines(self) -> Iterator[list[str]]:
-        """Lines that came since, and until nothing more comes."""
+        """Yield lists of the lines that were added since the last call, also those of files rotated
+        since.
+        """
         yield from self._read()
         if self._is_replaced():
-            yield from self._read()  # what came between our last look and its end
+            yield from self._read()  # lines between the last read and the rotation
             last_read = self._number if self._file is not None else self._number - 1
             self._open()
             for number in range(last_read + 1, self._number):
@@ -63,7 +78,9 @@ class LogFollower:
             yield from self._read()
 
     def _open(self) -> None:
-        """The file, and its number, which are to belong together."""
+        """Open the file and find its number. A rotation between the two is noticed, and both are
+        repeated.
+        """
         while True:
             number = self._next_number()
             file = self._open_log()
@@ -107,7 +124,7 @@ class LogFollower:
         if self._file is None:
             return
         if os.fstat(self._file.fileno()).st_size < self._file.tell():
-            self._file.seek(0)  # emptied
+            self._file.seek(0)  # the file was emptied
             self._partial_line = b""
         while data := self._file.read(READ_SIZE):
             *lines, self._partial_line = (self._partial_line + data).split(b"\n")
@@ -128,22 +145,27 @@ class LogFollower:
                 return _decode(file.read().split(b"\n")[:-1])
             with suppress(FileNotFoundError), _open_rotated(folder, f"{name}.{number}.gz") as file:
                 return _decode(gzip.GzipFile(fileobj=file).read().split(b"\n")[:-1])
-        return []  # it was the oldest, and had to go
+        return []  # it was the oldest, and was deleted
 
 
 def _open_rotated(folder: Directory, name: str) -> IO[bytes]:
     try:
         return open(folder.open_regular(name), "rb")
     except (UntrustedFileError, NotRegularFileError):
-        raise FileNotFoundError from None  # it is no log of ours
+        raise FileNotFoundError from None  # a file that prefork did not write
 
 
 def _require_own_link(_folder: Directory, link: os.stat_result) -> None:
-    """Whatever the kernel lets another user than root read, that user may read by a symlink."""
+    """Raise UntrustedFileError when this process is root and the link belongs to another user.
+
+    Other users may follow each link, because the kernel bounds what they can read.
+    """
     if os.geteuid() == 0 != link.st_uid:
         raise UntrustedFileError(f"it is a symlink of {describe_user(link.st_uid)}'s")
 
 
 def _decode(lines: list[bytes]) -> list[str]:
-    """Bytes that are no UTF-8 become lone surrogates (PEP 383), which are written back as bytes."""
+    """Decode UTF-8; other bytes become lone surrogates (PEP 383) and can be written back as they
+    were.
+    """
     return [line.decode(errors="surrogateescape") for line in lines]

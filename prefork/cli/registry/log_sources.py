@@ -1,4 +1,4 @@
-"""The log files of apps, read as records: filtered, merged by time, the last and the new ones."""
+"""The log files of an app, read as records: filtered, merged by time, the last and the new ones."""
 
 import os
 import re
@@ -15,7 +15,11 @@ from prefork.unix.home import RegistryEntry
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Which records are shown, as the words say. ``since``: a stamp."""
+    """Selects records by stream, slot, text and time, as the options of ``prefork logs`` say.
+
+    ``streams``: empty: all; ``slot`` None: all; ``pattern`` None: any text; ``since``: the earliest
+    time, as text in the format of a log record.
+    """
 
     streams: frozenset[str]
     slot: int | None
@@ -23,7 +27,7 @@ class RecordFilter:
     since: str
 
     def matches(self, record: Record) -> bool:
-        """Whether this one is."""
+        """Return whether all criteria hold for ``record``."""
         return (
             (not self.streams or record.stream in self.streams)
             and (self.slot is None or record.slot == self.slot)
@@ -34,7 +38,9 @@ class RecordFilter:
 
 @dataclass(frozen=True, slots=True)
 class AppRecord:
-    """A record with the app that it is from. ``begins``: it is no further line of one before."""
+    """A record and the name of its app. ``is_first_line``: it does not continue the record before
+    it.
+    """
 
     app: str
     record: Record
@@ -42,7 +48,7 @@ class AppRecord:
 
 
 class LogSource:
-    """One file of an app, as records."""
+    """Reads one log file of an app as records, those that match a filter."""
 
     def __init__(self, app: str, path: Path, record_filter: RecordFilter) -> None:
         self.path = path
@@ -52,7 +58,7 @@ class LogSource:
         self._previous = Record("", 0, None, "log", "")
 
     def last_records(self, count: int | None) -> list[AppRecord]:
-        """The last of those that fit; None: all."""
+        """Return the last ``count`` matching records; None: all of them."""
         found: list[AppRecord] = []
         for lines in self._follower.read_backwards():
             found = list(self._select(lines))
@@ -67,7 +73,7 @@ class LogSource:
         return first is not None and first.time < self._filter.since
 
     def new_records(self) -> Iterator[list[AppRecord]]:
-        """Those that came since."""
+        """Yield lists of the matching records that were added since the last call."""
         for lines in self._follower.read_new_lines():
             yield list(self._select(lines))
 
@@ -89,7 +95,10 @@ def open_sources(
     unreadable: list[MachineError],
     exclude: Container[Path] = (),
 ) -> list[LogSource]:
-    """The logs of an app, without those of ``but``; ``unreadable`` gets what is wrong with some."""
+    """Open the log files of an app, without those in ``exclude``.
+
+    A file that cannot be read adds its error to ``unreadable`` and is left out.
+    """
     found = []
     for path in log_paths(app, unreadable):
         if path in exclude:
@@ -102,12 +111,16 @@ def open_sources(
 
 
 def sort_by_time(records: Iterable[AppRecord]) -> list[AppRecord]:
-    """In one order, whichever file they are from."""
+    """Return the records in the order of their time; records of the same time keep their order."""
     return sorted(records, key=lambda each: each.record.time)
 
 
 def log_paths(app: RegistryEntry, unreadable: list[MachineError]) -> list[Path]:
-    """The files that an app logs to; ``unreadable`` gets what is wrong with the others."""
+    """Return the paths of the files that an app logs to: the master's, then those of the workers'
+    output.
+
+    When the folder of the output cannot be read, ``unreadable`` gets the error.
+    """
     log = app.state.get("log") or app.path / "log"
     paths = [Path(log)] if os.path.isfile(log) else []
     output = app.state.get("output")

@@ -1,4 +1,4 @@
-"""The last records of an app's logs, as they come: a pane shows a few of them."""
+"""The last records of an app's logs, and those that are added: for the log pane of ``monit``."""
 
 from collections import deque
 from itertools import chain
@@ -12,7 +12,7 @@ ALL_RECORDS = RecordFilter(frozenset(), None, None, "")
 
 
 class LogTail:
-    """Of one app: what its master and its workers say, merged by time."""
+    """Holds the last log records of an app's master and workers, merged by time."""
 
     def __init__(self, app: RegistryEntry) -> None:
         self._sources = open_sources(app, ALL_RECORDS, [])
@@ -20,7 +20,9 @@ class LogTail:
         self._records = deque((each.record for each in sort_by_time(last)), MAX_RECORDS)
 
     def read(self) -> list[Record] | None:
-        """With those that came since the last look; None: it logs to no file."""
+        """Return the last records, with those added since the last call; None: the app logs to no
+        file.
+        """
         new = [
             each for source in self._sources for records in source.new_records() for each in records
         ]

@@ -1,4 +1,10 @@
-"""What the processes of apps use, from one look to the next: CPU and memory."""
+"""CPU and memory of the processes of apps.
+
+Design
+------
+- **CPU in** ``list`` **is measured over a fifth of a second,** not since the start of the process,
+  which says nothing about an app that has run for days. So ``list`` measures twice.
+"""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -12,21 +18,27 @@ from prefork.cli.registry.app_state import App, is_running
 from prefork.unix.cores import usable_cores
 
 CPU_SAMPLE_SECONDS = 0.2
-"""Seconds over which CPU is measured for a single look."""
+"""Seconds over which CPU is measured when there is no earlier sample."""
 
 MIN_INTERVAL = 0.1
-"""Seconds that have to pass, or the last measure stands: CPU time comes in steps of 10 ms."""
+"""Seconds between two samples, at least; a sooner one repeats the last percentage, because the
+kernel counts CPU time in steps of 10 ms.
+"""
 
 
 class UsageSampler:
-    """Remembers the last look at each process."""
+    """Measures the usage of processes between two calls; remembers the last sample of each."""
 
     def __init__(self) -> None:
         self._last_samples: dict[int, tuple[float, float, float]] = {}
-        """By pid: when, CPU time until then, and the percentage of then."""
+        """By pid: the time of the sample, the CPU seconds used until then, the percentage reported
+        then.
+        """
 
     def start(self, app: App) -> None:
-        """Note how much CPU time its processes have used, for the look that follows."""
+        """Take a first sample of the app's processes, to compare with in the next call of
+        ``sample``.
+        """
         master = app.get("pid") if is_running(app) else None
         for pid in (master, *(worker.get("pid") for worker in app.get("workers", ()))):
             with suppress(psutil.Error):
@@ -35,8 +47,11 @@ class UsageSampler:
                     self._last_samples[pid] = (time.monotonic(), times.user + times.system, 0.0)
 
     def sample(self, app: App) -> dict[str, Any]:
-        """The app with ``cpu`` (percent of one core since the last look) and ``memory`` (bytes,
-        PSS) of master and workers together, and of each worker. None: not ours to look at."""
+        """Return the app with ``cpu`` and ``memory``, of the whole app and of each of its workers.
+
+        ``cpu``: percent of one core since the last sample; ``memory``: bytes, PSS. None: we may not
+        look at the process.
+        """
         workers = [
             {**worker, **self._sample_process(worker.get("pid"))}
             for worker in app.get("workers", ())
@@ -53,7 +68,7 @@ class UsageSampler:
             times = process.cpu_times()
             memory = int(process.memory_full_info().pss)
         except psutil.Error:
-            return {"cpu": None, "memory": None}  # it ended meanwhile, or belongs to somebody else
+            return {"cpu": None, "memory": None}  # it has ended, or belongs to another user
         now, used = time.monotonic(), times.user + times.system
         sampled_at, used_before, percent = self._last_samples.get(pid, (now, used, 0.0))
         if now - sampled_at >= MIN_INTERVAL:
@@ -64,14 +79,14 @@ class UsageSampler:
 
 
 def measure_usage(apps: Sequence[App]) -> list[dict[str, Any]]:
-    """All of them, with the CPU of a moment."""
+    """Wait for CPU_SAMPLE_SECONDS and return all apps with their usage in that time."""
     sampler = UsageSampler()
     until = time.monotonic() + CPU_SAMPLE_SECONDS
     for app in apps:
         sampler.start(app)
     if apps:
         time.sleep(max(0.0, until - time.monotonic()))
-    # The kernel looks at each page of a process for its share of memory: 1 ms and more.
+    # Threads, because PSS takes long: the kernel visits each page of a process, 1 ms and more.
     with ThreadPoolExecutor(usable_cores()) as threads:
         return list(threads.map(sampler.sample, apps))
 

@@ -1,4 +1,4 @@
-"""The scoreboard of an app, read past its master: also when that hangs."""
+"""The scoreboard of an app, read without its master: also when the master hangs."""
 
 import re
 from collections.abc import Mapping
@@ -15,10 +15,15 @@ READY = WORKER_STATES.index("ready")
 
 
 def open_app_scoreboard(state: Mapping[str, Any]) -> Rows | None:
-    """The one that the app's folder names; None when there is none, or it is not ours to read."""
+    """Open the scoreboard that the app's folder names.
+
+    ``state``: the app's description. None: there is none, or this user may not read it.
+    """
     path = str(state.get("scoreboard") or "")
     if not _DESCRIPTOR.fullmatch(path):
-        return None  # the state may be another user's, and root opens no device by its word
+        return (
+            None  # another user may have written the state: root must open no device that it names
+        )
     try:
         return open_scoreboard(path)
     except (OSError, ValueError):
@@ -26,7 +31,11 @@ def open_app_scoreboard(state: Mapping[str, Any]) -> Rows | None:
 
 
 def describe_from_scoreboard(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What a master would say of its workers, as far as its scoreboard knows."""
+    """Describe the workers of an app as its master would, as far as the scoreboard knows them.
+
+    Returns the keys generation, target, ready, restarts, figures and workers; nothing without a
+    scoreboard.
+    """
     rows_view = open_app_scoreboard(state)
     if rows_view is None:
         return {}

@@ -1,4 +1,4 @@
-"""All apps, from one look to the next: for ``monit`` and ``list --watch``."""
+"""All apps, sampled again and again: for ``monit`` and ``list --watch``."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ from prefork.observe.log_records import Record
 
 
 class AppSampler:
-    """Remembers the last ones: CPU is of the time in between, requests are of the last seconds."""
+    """Describes all apps at each call and remembers what it needs for the next one.
+
+    CPU is that of the time since the last call, rates and quantiles are those of the last seconds.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -23,7 +26,9 @@ class AppSampler:
         self._log_tail: tuple[str, LogTail] | None = None
 
     def sample_apps(self) -> list[dict[str, Any]]:
-        """All of them, as they are now. Raises PreforkError."""
+        """Describe all apps as they are now, with usage and figures of the last seconds. Raises
+        PreforkError.
+        """
         apps = []
         for app in map(self._usage.sample, self._client.apps()):
             board = open_app_scoreboard(app) if is_running(app) else None
@@ -32,7 +37,7 @@ class AppSampler:
         return apps
 
     def recent_log(self, name: str) -> Sequence[Record] | None:
-        """Of one app."""
+        """Return the last log records of the app with this name; None: the app logs to no file."""
         if self._log_tail is None or self._log_tail[0] != name:
             found = [entry for entry in self._client.find("all") if entry.name == name]
             if found and not found[0].is_manageable:

@@ -1,7 +1,16 @@
-"""What apps did in the last seconds, by the difference of two looks at their scoreboards.
+"""Request rate and quantiles of the last seconds, from the difference of two samples.
 
-A scoreboard counts since a worker began. For somebody who watches, an hour ago is of no interest:
-requests a second and quantiles are here those between now and a few looks before.
+A scoreboard counts since a worker began. A live view shows what happens now: requests a second and
+quantiles of the time between now and a few samples before.
+
+Design
+------
+- **The figures are a difference of two samples, up to four seconds apart.** ``list`` without
+  ``--watch`` shows them since the workers began.
+- **Samples belong to the serial number that the master gave the worker,** so that an heir does not
+  continue the figures of the worker that it replaced.
+- **Quantiles of an app are those of all its requests:** the histograms of its workers are added,
+  because no mean of p99s is a p99 (``wire/row_values.py``).
 """
 
 from collections import deque
@@ -13,7 +22,7 @@ from typing import Any
 from prefork.wire import histogram
 
 WINDOW_SECONDS = 4.0
-"""Seconds that are remembered."""
+"""Seconds that the samples span at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,7 @@ class _Sample:
 
 
 class WindowedStats:
-    """Of one app."""
+    """Remembers the samples of the workers of one app."""
 
     def __init__(self) -> None:
         self._samples: dict[int, deque[_Sample]] = {}
@@ -33,11 +42,16 @@ class WindowedStats:
     def add_to(
         self, app: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now: float
     ) -> dict[str, Any]:
-        """The app with ``rate``, ``p50`` and ``p99`` of the last seconds, for each worker and for
-        all of them (``figures``). ``rows``: its scoreboard; what it does not tell stays."""
+        """Take a sample, and return the app with ``rate``, ``p50`` and ``p99`` of the last seconds.
+
+        They are set for each worker and for all workers together (``figures``). ``rows``: the rows
+        of the app's scoreboard; ``now``: seconds of the monotonic clock. Workers without a row, and
+        apps without rows, keep the figures that they had.
+        """
         if not rows:
             return dict(app)
         self._samples = {row["worker"]: self._add_sample(row, now) for row in rows}
+        """By the serial number of the worker, which the master uses only once."""
         by_pid = {row["pid"]: self._samples[row["worker"]] for row in rows}
         workers = [
             {**worker, **_compute_stats([by_pid[worker["pid"]]])}

@@ -263,7 +263,7 @@ def _simple(verb: str, done: str) -> Callable[[Client, Options], int]:
     return run
 
 
-class Verb(NamedTuple):
+class CommandVerb(NamedTuple):
     """One verb: the function that carries it out, its help text, and what adds its arguments."""
 
     run: Callable[..., int]
@@ -271,83 +271,87 @@ class Verb(NamedTuple):
     add_arguments: tuple[AddArguments, ...] = ()
 
 
-VERBS: dict[str, Verb] = {
-    "start": Verb(
+VERBS: dict[str, CommandVerb] = {
+    "start": CommandVerb(
         start_command.start,
         "start apps in the background: a target, a file with several, or a name",
         (),
     ),
-    "stop": Verb(
+    "stop": CommandVerb(
         change.stop_apps, "stop apps gracefully", (_add_targets("+"), _add_stop_mode, _add_wait)
     ),
-    "restart": Verb(
+    "restart": CommandVerb(
         restart.restart,
         "reload, or stop and start where a reload cannot take what changed",
         (_add_targets("+"), _add_stop_mode, _add_stop_first, _add_wait),
     ),
-    "reload": Verb(
+    "reload": CommandVerb(
         change.reload_apps,
         "roll apps to new code and settings, losing nothing",
         (_add_targets("+"), _add_dry_run, _add_wait),
     ),
-    "scale": Verb(change.scale_app, "change the number of workers", (_add_workers, _add_wait)),
-    "signal": Verb(change.signal_workers, "send workers a signal", (_add_signal, _add_timeout)),
-    "delete": Verb(
+    "scale": CommandVerb(
+        change.scale_app, "change the number of workers", (_add_workers, _add_wait)
+    ),
+    "signal": CommandVerb(
+        change.signal_workers, "send workers a signal", (_add_signal, _add_timeout)
+    ),
+    "delete": CommandVerb(
         change.delete_apps,
         "stop apps and take them off the list",
         (_add_targets("+"), _add_stop_mode, _add_timeout),
     ),
-    "list": Verb(inspect.list_apps, "all apps", (_add_json, _add_list)),
-    "ls": Verb(inspect.list_apps, "all apps", (_add_json, _add_list)),
-    "show": Verb(inspect.show, "everything about apps", (_add_targets("+"), _add_json)),
-    "env": Verb(inspect.env, "the variables of an app's workers", (_add_app, _add_reveal)),
-    "why": Verb(
+    "list": CommandVerb(inspect.list_apps, "all apps", (_add_json, _add_list)),
+    "ls": CommandVerb(inspect.list_apps, "all apps", (_add_json, _add_list)),
+    "show": CommandVerb(inspect.show, "everything about apps", (_add_targets("+"), _add_json)),
+    "env": CommandVerb(inspect.env, "the variables of an app's workers", (_add_app, _add_reveal)),
+    "why": CommandVerb(
         inspect.why, "the last deaths of workers, with their causes", (_add_targets("+"), _add_json)
     ),
-    "logs": Verb(
+    "logs": CommandVerb(
         inspect.logs,
         "what workers and masters say, merged by time",
         (_add_targets("*"), logs.add_log_options),
     ),
-    "monit": Verb(inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
-    "events": Verb(inspect.events, "what happens, as JSON lines", (_add_app,)),
-    "ping": Verb(inspect.ping, "whether masters answer", (_add_targets("*"), _add_timeout)),
-    "reopen": Verb(
+    "monit": CommandVerb(inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
+    "events": CommandVerb(inspect.events, "what happens, as JSON lines", (_add_app,)),
+    "ping": CommandVerb(inspect.ping, "whether masters answer", (_add_targets("*"), _add_timeout)),
+    "reopen": CommandVerb(
         _simple("reopen", "reopened its logs"),
         "open logs anew, after a rotation",
         (_add_targets("+"), _add_timeout),
     ),
-    "rotate": Verb(
+    "rotate": CommandVerb(
         _simple("rotate", "rotated its logs"),
         "put what workers printed away",
         (_add_targets("+"), _add_timeout),
     ),
-    "flush": Verb(
+    "flush": CommandVerb(
         _simple("flush", "emptied its logs"),
         "empty logs, the rotated ones, too",
         (_add_targets("+"), _add_timeout),
     ),
-    "reset": Verb(
+    "reset": CommandVerb(
         _simple("reset", "reset"),
         "forget deaths and restart counts",
         (_add_targets("+"), _add_timeout),
     ),
-    "init": Verb(systemd_unit.init, "write a prefork.toml to begin with", ()),
-    "check": Verb(
+    "init": CommandVerb(systemd_unit.init, "write a prefork.toml to begin with", ()),
+    "check": CommandVerb(
         start_file.check,
         "whether a file or a target is right, without serving",
         (_add_file_or_target,),
     ),
-    "save": Verb(save.save, "keep which apps run, for resurrect", ()),
-    "resurrect": Verb(
+    "save": CommandVerb(save.save, "keep which apps run, for resurrect", ()),
+    "resurrect": CommandVerb(
         save.resurrect, "start the apps that were saved and do not run", (_add_wait,)
     ),
-    "startup": Verb(
+    "startup": CommandVerb(
         systemd_unit.startup, "have systemd resurrect the saved apps at boot", (_add_unit,)
     ),
-    "unstartup": Verb(systemd_unit.unstartup, "undo startup", (_add_unit,)),
-    "report": Verb(
+    "unstartup": CommandVerb(systemd_unit.unstartup, "undo startup", (_add_unit,)),
+    "report": CommandVerb(
         inspect.report, "versions, machine and apps for a bug report, without secrets", ()
     ),
-    "completion": Verb(_print_completion, "the completion script of a shell", (_add_shell,)),
+    "completion": CommandVerb(_print_completion, "the completion script of a shell", (_add_shell,)),
 }
