@@ -70,58 +70,58 @@ class NotListeningError(MachineError):
 
 
 class Client:
-    """All apps of one home.
+    """Lists the apps of one home and sends verbs to their masters.
 
     ``where``: the folder of the registry; default: $PREFORK_HOME, or ~/.prefork.
 
-    An app is a dictionary, as ``prefork list --json`` prints it. Times of the day are seconds
-    since 1970, all others seconds. Always there, as the app's folder tells it:
+    An app is described by a dictionary, as ``prefork list --json`` prints it. Times of the day are
+    seconds since 1970, all others seconds. These keys are always there, read from the app's folder:
 
-        name, namespace        what verbs call it by
+        name, namespace        names that verbs accept for the app
         state                  starting, running, reloading, frozen or stopping; hung: the master
-                               does not answer; denied: it does not want to talk to us, and
-                               denied says why; dead: it was killed; stopped
-        answers                whether the master did
-        status                 the same in a sentence
+                               does not answer; denied: the master refuses to talk to this user,
+                               for the reason in denied; dead: the master was killed; stopped
+        answers                whether the master answered
+        status                 the state in a sentence
         pid, started, version  of the master
-        managed                it stays in the list when it is stopped (then: ended)
+        managed                the app stays in the list when it is stopped (then: ended)
         app, arguments, here, file, section, stage
-                               what it serves, and how and where it was started
-        target                 workers that are wanted
+                               what the master serves, and how and where it was started
+        target                 number of workers that the master aims at
         scaled                 set by the verb ``scale``: workers, and settings, the number in the
                                settings that it replaces; None: the settings are in force
-        log, output            files of the master and of what workers print, if there are any
-        scoreboard             where unix/scoreboard.py can be read, while it runs
+        log, output            files of the master and of the workers' output, if there are any
+        scoreboard             path at which unix/scoreboard.py reads it, while the app runs
 
-    While it runs, also when its master hangs: then the scoreboard tells it.
+    These keys are there while the app runs. When the master hangs, the scoreboard provides them.
 
-        ready, generation      workers that serve; reloads are counted from 1
+        ready, generation      workers that serve; number of the generation, each reload adds 1
         restarts               workers that were replaced because they died
-        workers                a dictionary for each, see below
-        figures                those of all workers together: sums, or the worst of them
+        workers                a dictionary for each worker, see below
+        figures                the figures of all workers together: sums, or the worst of them
 
-    Only by the master: failure (why the last reload failed, or ""), listening (addresses),
-    settings (those that are not the default, by the names of the options; secrets are masked),
-    next_restart (with --cron: at, cron), autoscale (with --max-workers).
+    These keys come only from the master: failure (why the last reload failed, or ""), listening
+    (addresses), settings (those that differ from the default, by the names of the options; secrets
+    are masked), next_restart (with --cron: at, cron), autoscale (with --max-workers).
 
-    A worker: slot, pid, generation, state (spawning, booting, ready, draining, hung, killed), since
-    (its birth), restarts (of its slot), worn (why it is to be replaced, or ""), says (STATUS= of a
-    program), and its figures:
+    A worker has the keys slot, pid, generation, state (spawning, booting, ready, draining, hung,
+    killed), since (the start of its process), restarts (of its slot), worn (why it is to be
+    replaced, or ""), says (STATUS= of a program), and its figures:
 
-        requests, in_flight    answered since it began; being answered
+        requests, in_flight    requests answered since the worker began; requests being answered
         rate                   requests a second, of about the last 5 seconds
-        p50, p99               what half of all requests since it began took at most, and 99 of
-                               100; within 6 %; of all workers: not of the workers' quantiles, but
-                               of all of their requests
-        answered, unanswered   by class, {"2xx": 12, ...}; those whose client left before
+        p50, p99               time within which half of all requests were answered since the
+                               worker began, and 99 of 100; exact to 6 %; for an app: of all
+                               requests of its workers, not of the workers' quantiles
+        answered, unanswered   requests by class, {"2xx": 12, ...}; those whose client left before
         sent                   bytes of response bodies
-        oldest                 age of the request that is in flight for longest
-        connections, accepted  open; since it began
-        accept_wait            mean time that connections waited in the queue
-        busy                   time in which it could not have begun another request
-        lag                    by how much its event loop was late, at most, of late
-        silent                 since its last beat, or since the next one is due: an idle worker
-                               beats rarely
+        oldest                 age of the oldest request in flight
+        connections, accepted  open connections; connections accepted since the worker began
+        accept_wait            mean time that connections waited in the listen queue
+        busy                   time in which the worker could not have begun another request
+        lag                    largest delay of the event loop, of late
+        silent                 time since the last heartbeat, or since the next one is due: an
+                               idle worker beats rarely
 
     Programs, and apps that own their accept loop, have no figures of requests: they are 0.
     """

@@ -51,7 +51,7 @@ class LogFollower:
         """Yield the lines so far, again and again, each time with more of them before the first.
 
         The first list has the lines of the file's last part; the last one those of all rotated
-        files, too. The lines after ``read_new_lines`` begin where these lists end.
+        files, too. ``read_new_lines`` continues after the last of them.
         """
         size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
         for window in WINDOWS:
