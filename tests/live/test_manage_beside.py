@@ -46,7 +46,7 @@ NOT_STARTED = (
     r"(stopped|it was deleted|another master runs now)",
     *STOPPED,
 )
-UNKNOWN = r"prefork: \w+: nothing tells how it was started; start it by its target"
+UNKNOWN = r"prefork: \w+: how it was started is not known; start it by its target"
 
 SAID: dict[str, dict[int, tuple[str, ...]]] = {
     "start": {0: (STARTED,), 100: NOT_STARTED},

@@ -1,4 +1,16 @@
-"""Verbs that change something. Each waits until its goal is reached, unless it is told not to."""
+"""Verbs that change an app: stop, delete, reload, scale, signal, and verbs without a goal.
+
+Each waits until its goal is reached, unless it has ``--no-wait``. ``options`` are the parsed
+arguments of the verb.
+
+Design
+------
+- **``stop --force`` asks the kernel for the master's pid** (SO_PEERCRED of its socket tells who
+  listens, also for a process that is stopped), because the state in the registry may be older than
+  the process that has the pid now.
+- **``stop --force`` kills the master first,** so that it replaces no worker, and then the processes
+  below it.
+"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -17,21 +29,24 @@ from prefork.unix.signals import signal_number
 Options = argparse.Namespace
 
 KILL_TIMEOUT = 10.0
-"""Seconds in which the kernel ends a process that was killed, unless it hangs in the kernel."""
+"""Seconds until a killed process has ended, unless it hangs in the kernel."""
 
 
 def stop_apps(client: Client, options: Options) -> int:
-    """``prefork stop``"""
+    """Stop the apps that the command line names, one after another. Return the exit code."""
     return for_each_app(client, options.targets, lambda entry: stop_app(client, entry, options))
 
 
 def stop_app(client: Client, entry: RegistryEntry, options: Options) -> int:
-    """One app, until its master is gone."""
+    """Stop one app, wait until its master has ended, and return the exit code.
+
+    Raises PreforkError.
+    """
     if not entry.is_running():
         print(f"{entry.name}: does not run")
         return 0
     if options.force:
-        with suppress(MachineError):  # it may be what is to be ended
+        with suppress(MachineError):  # the master to be killed may hang
             entry = client.latest(entry)
         pid = _kill_processes(entry)
     else:
@@ -49,8 +64,11 @@ def stop_app(client: Client, entry: RegistryEntry, options: Options) -> int:
 
 
 def _request_stop(client: Client, entry: RegistryEntry, options: Options) -> int | None:
-    """The pid of the master that was asked; None: it ended without us. A stop may take as long as
-    its requests, but a master that hangs says nothing at all. Raises PreforkError."""
+    """Ask the master to stop and return its pid; None: it has ended by itself meanwhile.
+
+    A stop may take as long as the requests in flight, but a master that hangs does not even answer
+    a ping. Raises PreforkError.
+    """
     pid = None
     try:
         pid = int(_ping_patiently(client, entry)["pid"])
@@ -61,7 +79,7 @@ def _request_stop(client: Client, entry: RegistryEntry, options: Options) -> int
     except NotListeningError:
         raise
     except MachineError:
-        # One that answers a ping and then no more is on its way out, for another client.
+        # A master that answers a ping and then no more is about to end, for another client.
         has_answered = pid is not None
         if not entry.wait_for_end(5.0 if has_answered and options.timeout is None else 1.0, pid):
             if has_answered:
@@ -73,8 +91,11 @@ def _request_stop(client: Client, entry: RegistryEntry, options: Options) -> int
 
 
 def _ping_patiently(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
-    """The answer of a master that does not hang. One that has just bound its control socket reads
-    it as soon as it has bound the others, and read its certificates."""
+    """Return the answer of a master to a ping; raise MachineError when it hangs.
+
+    A master that has just bound its control socket answers only after it has bound all others and
+    read its certificates, so a starting master has 15 s instead of 5.
+    """
     try:
         return client.ask(entry, "ping", 5.0)
     except MachineError:
@@ -84,9 +105,11 @@ def _ping_patiently(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
 
 
 def _kill_processes(entry: RegistryEntry) -> int | None:
-    """The master first, so that it replaces no worker; then everything below it. The pid of the
-    master; None: there is none any more."""
-    import psutil  # noqa: PLC0415 - nobody else of the verbs here needs it
+    """Kill the master and all processes below it; return the master's pid.
+
+    None: it has ended already.
+    """
+    import psutil  # noqa: PLC0415 - only --force needs it
 
     entry.require_manageable()
     pid = entry.pid
@@ -96,20 +119,23 @@ def _kill_processes(entry: RegistryEntry) -> int | None:
             return None
         master = psutil.Process(pid)
         if entry.pid != pid:
-            return None  # it ended meanwhile, and its pid may be that of another process
+            return None  # it has ended, and another process may have its pid
         processes = [master, *master.children(recursive=True)]
     except psutil.Error:
-        return None  # it ended meanwhile
+        return None  # it has ended
     for process in processes:
         try:
-            process.kill()  # psutil sees to it that a pid still means the same process
+            process.kill()  # psutil checks that the pid still means the same process
         except psutil.NoSuchProcess:
             pass
     return pid
 
 
 def _require_unlocked(entry: RegistryEntry) -> None:
-    """Raises MachineError: a process holds the lock, and it is not known which."""
+    """Wait for a moment until the app's lock is free; raise MachineError when a process holds it.
+
+    Which process holds it is not known here.
+    """
     if not entry.wait_for_end(1.0):
         raise MachineError(
             f"{entry.name}: no process of {describe_user(entry.owner)} can be told to "
@@ -119,15 +145,15 @@ def _require_unlocked(entry: RegistryEntry) -> None:
 
 
 def delete_apps(client: Client, options: Options) -> int:
-    """``prefork delete``"""
+    """Stop the named apps and remove them from the list. Return the exit code."""
     return for_each_app(client, options.targets, lambda entry: delete_app(client, entry, options))
 
 
 def delete_app(client: Client, entry: RegistryEntry, options: Options) -> int:
-    """One app, from the machine and from the list. Raises PreforkError."""
+    """Stop one app, remove its folder, and return the exit code. Raises PreforkError."""
     entry.require_manageable()
     if entry.is_running():
-        # Its folder is its master's while it lives, so this is always waited for.
+        # Always wait: until the master has ended, the folder is in its use.
         stop_app(client, entry, argparse.Namespace(**{**vars(options), "no_wait": False}))
     if not remove_app(entry.path):
         raise UsageError(f"{entry.name} was started again meanwhile, and is not deleted")
@@ -136,7 +162,10 @@ def delete_app(client: Client, entry: RegistryEntry, options: Options) -> int:
 
 
 def reload_apps(client: Client, options: Options) -> int:
-    """``prefork reload``"""
+    """Reload the named apps, or print what a reload would do (``--dry-run``).
+
+    Return the exit code.
+    """
 
     def one(entry: RegistryEntry) -> int:
         if options.dry_run:
@@ -149,7 +178,7 @@ def reload_apps(client: Client, options: Options) -> int:
 
 
 def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:
-    """Reload one app. Raises PreforkError."""
+    """Reload one app and print the outcome. Raises PreforkError."""
     result = client.ask(
         entry, "reload", options.timeout, progress_printer(entry), no_wait=options.no_wait
     )
@@ -160,7 +189,10 @@ def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:
 
 
 def print_plan(name: str, plan: Mapping[str, Any]) -> None:
-    """What a reload would do."""
+    """Print what a reload of the app would do.
+
+    ``plan``: the master's answer to the verb ``plan``.
+    """
     print_changes(plan["changes"] or [])
     if not plan["changes"]:
         print("  no setting changes; the code is loaded anew")
@@ -176,13 +208,13 @@ def print_plan(name: str, plan: Mapping[str, Any]) -> None:
 
 
 def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
-    """Settings, old -> new."""
+    """Print changed settings, one a line: ``key: old -> new``."""
     for change in changes:
         print(f"  {change['key']}: {change['old']} -> {change['new']}")
 
 
 def scale_app(client: Client, options: Options) -> int:
-    """``prefork scale``"""
+    """Change the number of workers of one app and print it. Return the exit code."""
 
     def one(entry: RegistryEntry) -> int:
         result = client.ask(
@@ -206,8 +238,8 @@ def scale_app(client: Client, options: Options) -> int:
 
 
 def signal_workers(client: Client, options: Options) -> int:
-    """``prefork signal``"""
-    number = signal_number(options.signal)  # before anybody is asked
+    """Send a signal to all workers of an app, or to one slot. Return the exit code."""
+    number = signal_number(options.signal)  # a wrong name sends no signal to any app
     name = signal_name(number)
 
     def one(entry: RegistryEntry) -> int:
@@ -220,7 +252,11 @@ def signal_workers(client: Client, options: Options) -> int:
 
 
 def simple_verb(verb: str, done_note: str) -> Callable[[Client, Options], int]:
-    """A verb without a goal to wait for."""
+    """Return a function that carries out a verb without a goal to wait for.
+
+    ``verb``: its name in the control protocol; ``done``: the text printed when the master has done
+    it.
+    """
 
     def run(client: Client, options: Options) -> int:
         def one(entry: RegistryEntry) -> int:

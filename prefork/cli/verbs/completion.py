@@ -1,6 +1,6 @@
-"""``prefork completion``: the scripts of three shells, made from the parser of the verbs.
+"""``prefork completion``: scripts for bash, zsh and fish, made from the parser of the verbs.
 
-Names of apps are asked of the registry when they are needed; it is files, so that is quick.
+The scripts read the names of apps from the registry when they are needed: it is a folder.
 """
 
 import argparse
@@ -17,13 +17,16 @@ LIST_APPS_FISH = (
 )
 START_FLAGS = ("--attach", "--no-wait", "--only", "--dry-run", "--prune")
 VERBS_WITH_FILES = ("start", "check")
-"""Verbs that take files as well."""
+"""Verbs that also take files."""
 
 
 @dataclass
 class VerbCompletions:
-    """What may follow a verb. ``flags``: each with its values, None: it takes some that nobody
-    knows before, empty: it takes none. ``apps``: names of apps; ``others``: what else."""
+    """The words that may follow a verb.
+
+    ``flags``: each flag with its values; None: it takes a value that is not known here; empty: it
+    takes none. ``takes_apps``: names of apps may follow; ``values``: other words that may follow.
+    """
 
     flags: dict[str, list[str] | None] = field(default_factory=dict)
     takes_apps: bool = False
@@ -32,7 +35,7 @@ class VerbCompletions:
 
 
 def completion_script(shell: str, parser: argparse.ArgumentParser) -> str:
-    """What a shell is to evaluate."""
+    """Return the script that a shell evaluates. ``parser``: that of all verbs."""
     verbs = {name: _completions(verb) for name, verb in _verb_parsers(parser).items()}
     verbs["start"].flags |= _completions(serve_parser()).flags | {flag: [] for flag in START_FLAGS}
     verbs["start"].takes_apps = True

@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing."""
+"""Verbs that change nothing: list, show, why, ping, events, env, report; and entries to others."""
 
 import argparse
 import os
@@ -23,18 +23,18 @@ REPORTED_PACKAGES = (
     "cronsim",
     "watchfiles",
 )
-"""Packages whose versions matter in a bug report."""
+"""Packages whose versions ``prefork report`` prints."""
 
 
 def list_apps(client: Client, options: Options) -> int:
-    """``prefork list``"""
+    """Print a table of all apps, once or repeatedly (view/app_table.py). Return the exit code."""
     from prefork.cli.view.app_table import print_app_list  # noqa: PLC0415 - rich takes its time
 
     return print_app_list(client, options)
 
 
 def show(client: Client, options: Options) -> int:
-    """``prefork show``"""
+    """Print the description of each named app. Return the exit code."""
     from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
 
     for app in measure_usage([client.describe(entry) for entry in client.find(*options.targets)]):
@@ -48,7 +48,7 @@ def show(client: Client, options: Options) -> int:
 
 
 def why(client: Client, options: Options) -> int:
-    """``prefork why``"""
+    """Print the last deaths of workers, with their causes. Return the exit code."""
 
     def one(entry: RegistryEntry) -> int:
         answer = client.ask(entry, "why", 5.0)
@@ -64,7 +64,7 @@ def why(client: Client, options: Options) -> int:
 
 
 def ping(client: Client, options: Options) -> int:
-    """``prefork ping``"""
+    """Print how long the master of each named app takes to answer. Return the exit code."""
 
     def one(entry: RegistryEntry) -> int:
         start = time.monotonic()
@@ -76,7 +76,7 @@ def ping(client: Client, options: Options) -> int:
 
 
 def events(client: Client, options: Options) -> int:
-    """``prefork events``"""
+    """Print the events of one app as lines of JSON, until its master ends. Return the exit code."""
     for entry in client.find(options.target)[:1]:
         for event in client.events(entry):
             print_json({"text": event.text, **event.details}, indent=None)
@@ -84,25 +84,25 @@ def events(client: Client, options: Options) -> int:
 
 
 def monit(client: Client, _options: Options) -> int:
-    """``prefork monit``"""
+    """Show the live view of all apps (monit.py). Return the exit code."""
     from prefork.cli.verbs.monit import monitor  # noqa: PLC0415 - rich takes its time
 
     return monitor(client)
 
 
 def logs(client: Client, options: Options) -> int:
-    """``prefork logs``"""
+    """Print the log records of the named apps (logs.py). Return the exit code."""
     from prefork.cli.verbs.logs import print_logs  # noqa: PLC0415 - the other verbs need none of it
 
     apps = client.find(*(options.targets or ["all"]))
     for entry in apps:
         if not entry.is_manageable:
-            entry.state = client.describe(entry)  # its master tells where they are
+            entry.state = client.describe(entry)  # its master tells the paths of its logs
     return print_logs(apps, options)
 
 
 def env(client: Client, options: Options) -> int:
-    """``prefork env``"""
+    """Print the environment variables of an app's workers; values are masked without ``--reveal``."""
     from prefork.config.settings_diff import MASKED  # noqa: PLC0415 - all options come with it
 
     for entry in client.find(options.target):
@@ -113,7 +113,7 @@ def env(client: Client, options: Options) -> int:
 
 
 def report(client: Client, _options: Options) -> int:
-    """``prefork report``: for bug reports, so nothing of it is secret."""
+    """Print versions, machine and apps for a bug report, without secrets. Return the exit code."""
     import platform  # noqa: PLC0415 - the other verbs need none of these
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
     from importlib.metadata import version as version_of  # noqa: PLC0415

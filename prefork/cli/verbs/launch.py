@@ -1,4 +1,4 @@
-"""``prefork start``: put an app into the list and into the background, and say how it went."""
+"""Start one app in the background, with a place in the list, and report the outcome."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ from prefork.wire.control import RefusedError
 
 @dataclass(frozen=True, slots=True)
 class WaitOptions:
-    """How long a start is waited for. ``timeout`` None: as long as it takes."""
+    """Whether, and for how long, a start is waited for. ``timeout``: seconds; None: no limit."""
 
     wait: bool = True
     timeout: float | None = None
@@ -38,13 +38,16 @@ class WaitOptions:
 def start_new(
     client: Client, arguments: Sequence[str], wait_options: WaitOptions = WaitOptions()
 ) -> RegistryEntry:
-    """An app as ``prefork ARGUMENTS`` would serve it. Raises PreforkError, StartFailedError."""
+    """Start an app as ``prefork ARGUMENTS`` would serve it.
+
+    Raises PreforkError, StartFailedError.
+    """
     config = SettingsLoader(arguments, os.environ).read().config
     require_target(config)
     name = config.name or make_app_name(resolve_name(config))
     folder = _claim_name(client, check_app_name(name))
     own_flags = ["--daemon", "--managed", "--name", name]
-    # In front, because after -- all belongs to a program.
+    # In front of the others, because everything after -- belongs to a program.
     return launch(
         client, folder, start_folder(), [*own_flags, *arguments], wait_options, is_new=True
     )
@@ -56,12 +59,15 @@ def start_again(
     wait_options: WaitOptions = WaitOptions(),
     listeners: Sequence[Listener] = (),
 ) -> RegistryEntry:
-    """One of the list that does not run, as it was started before, with the number of workers that
-    ``scale`` set. ``listeners``: those that it had then. Raises PreforkError."""
+    """Start an app of the list that does not run, as it was started before.
+
+    It gets the number of workers that ``scale`` set. ``listeners``: the sockets that its last
+    master had, if they are still open. Raises PreforkError.
+    """
     entry.require_manageable()
     arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(start_dir, str):
-        raise UsageError(f"{entry.name}: nothing tells how it was started; start it by its target")
+        raise UsageError(f"{entry.name}: how it was started is not known; start it by its target")
     folder = _claim_name(client, entry.name)
     arguments = [str(argument) for argument in arguments]
     inherited = InheritedState(listeners, ManualTarget.parse(entry.state.get("scaled")))
@@ -69,20 +75,20 @@ def start_again(
 
 
 def _claim_name(client: Client, name: str) -> AppFolder:
-    """Raises UsageError when the app runs, or is about to stop."""
+    """Claim the app's folder. Raises UsageError when the app runs or is about to stop."""
     try:
         return claim_folder(client.home, name, exact=True)
     except UsageError:
         state = client.describe(RegistryEntry(client.home / name)).get("state")
         if state == "stopping":
             raise UsageError(f"{name} is stopping; start it when that is over") from None
-        if state in ("stopped", "dead"):  # it ended at this moment
+        if state in ("stopped", "dead"):  # the master ended meanwhile
             return claim_folder(client.home, name, exact=True)
         raise
 
 
 class StartFailedError(PreforkError):
-    """An app did not start; why was told already, by its own master."""
+    """An app did not start. Its own master has printed the reason already."""
 
     def __init__(self, name: str, code: int) -> None:
         super().__init__(f"{name}: not started")
@@ -98,14 +104,16 @@ def launch(
     is_new: bool = False,
     inherited: InheritedState = NOTHING_INHERITED,
 ) -> RegistryEntry:
-    """A master in ``here``, until all its workers serve. ``fresh``: an app that cannot start is not
-    to be in the list.
+    """Start a master in ``start_dir`` and wait until all its workers serve; return the app's entry.
 
-    Raises PreforkError, StartFailedError.
+    ``folder``: the claimed folder of the app; ``is_new``: remove it when the app cannot start;
+    ``inherited``: what the last master left. Raises PreforkError, StartFailedError.
     """
-    with suppress(OutputError):  # told at the end; and the child is not to write it again
+    # What is buffered would be written by the child once more. An error is reported at the end.
+    with suppress(OutputError):
         sys.stdout.flush()
-    child = os.fork()  # whoever goes to the background does not come back
+    # A fork, because the process that becomes the master does not return to this command.
+    child = os.fork()
     if child == 0:
         os._exit(_serve_in_child(folder, start_dir, arguments, wait_options, inherited))
     folder.close_copy()
@@ -127,7 +135,10 @@ def launch(
 
 
 def _describe_start(client: Client, entry: RegistryEntry, wait_options: WaitOptions) -> str:
-    """How it went with an app that was ready once. Raises PreforkError."""
+    """Return the outcome of a start whose workers were ready once, as a text.
+
+    Raises PreforkError.
+    """
     try:
         answer = client.ask(entry, "wait", wait_options.timeout)
     except NotRunningError:
@@ -144,7 +155,10 @@ def _describe_start(client: Client, entry: RegistryEntry, wait_options: WaitOpti
 
 
 def _describe_end(entry: RegistryEntry) -> str:
-    """How it went with one that has ended since. Raises PreforkError unless its work is done."""
+    """Return the outcome of a start whose master has ended since, as a text.
+
+    Raises PreforkError, unless the app ended because its work was done.
+    """
     status, code = entry.state.get("status"), entry.state.get("exit_code")
     if entry.state.get("done"):
         return str(status)
@@ -161,7 +175,7 @@ def _serve_in_child(
     wait_options: WaitOptions,
     inherited: InheritedState,
 ) -> int:
-    from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - what only the child needs
+    from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - only the child needs it
 
     try:
         try:
@@ -181,7 +195,7 @@ def _serve_in_child(
 
 
 def _detach_output() -> None:
-    """Nobody waits for the outcome: it is in the list and in the log."""
+    """Point stdout and stderr to /dev/null: the outcome is in the list and in the log."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(nowhere, stream)

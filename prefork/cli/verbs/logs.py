@@ -1,4 +1,4 @@
-"""``prefork logs``: records of several logs, merged by time and filtered: the last and the next."""
+"""``prefork logs``: print and follow the records of several logs, filtered and merged by time."""
 
 import argparse
 import json
@@ -23,14 +23,14 @@ from prefork.observe.log_records import format_record
 from prefork.unix.home import RegistryEntry
 
 POLL_INTERVAL = 0.2
-"""Seconds between two looks at files that did not grow; files cannot be waited for."""
+"""Seconds between two reads of files that did not grow: poll(2) does not wait for regular files."""
 
 DEFAULT_LINES = 15
-"""Lines that are shown when nobody says how many."""
+"""Records that are shown of each app without ``--lines``."""
 
 
 def add_log_options(verb: argparse.ArgumentParser) -> None:
-    """The flags of the verb."""
+    """Add the options of the verb to its parser."""
     add = verb.add_argument
     add(
         "-n",
@@ -39,12 +39,12 @@ def add_log_options(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"the last N records of each app ({DEFAULT_LINES})",
     )
-    add("-f", "--follow", action="store_true", help="go on as records come")
-    add("--out", action="store_true", help="only what workers print to stdout")
-    add("--err", action="store_true", help="only what workers print to stderr")
+    add("-f", "--follow", action="store_true", help="print new records until Ctrl-C")
+    add("--out", action="store_true", help="only the workers' stdout")
+    add("--err", action="store_true", help="only the workers' stderr")
     add("--slot", type=int, metavar="N", help="only from this worker slot")
-    add("--grep", metavar="PATTERN", help="only with this regular expression in the text")
-    add("--since", metavar="TIME", help="only of the last so much time, as in 10m")
+    add("--grep", metavar="PATTERN", help="only records whose text matches")
+    add("--since", metavar="TIME", help="only the records of this last time, as in 10m")
     add("--json", action="store_true", help="JSON objects, for programs")
 
 
@@ -56,7 +56,11 @@ def follow_apps(apps: Sequence[RegistryEntry]) -> int:
 
 
 def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> int:
-    """Print them; with several apps each begins with the name of its app. Raises UsageError."""
+    """Print the records that the options select; return the exit code. Raises UsageError.
+
+    With several apps, each line begins with the name of its app. ``--follow`` continues until
+    Ctrl-C.
+    """
     if not apps:
         raise UsageError("there is no app; start one with `prefork start myapp:main`")
     record_filter = _build_filter(options)
@@ -86,7 +90,7 @@ def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> in
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        # Whoever read has seen enough; Python would complain when it flushes at the end.
+        # The reader of the pipe has gone. Python would report an error when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return MachineError.exit_code if unreadable else 0
 
@@ -96,14 +100,18 @@ def _open_new_sources(
     apps: Iterable[RegistryEntry],
     record_filter: RecordFilter,
 ) -> None:
-    """A slot that said nothing so far may have a log by now."""
+    """Open log files that are new: a slot that printed nothing so far may have one by now."""
     for app in apps:
         for source in open_sources(app, record_filter, [], sources_by_path):
             sources_by_path[source.path] = source
 
 
 def _print_new_records(sources: Sequence[LogSource], printer: "_RecordPrinter") -> bool:
-    """A piece of each at a time, so that one that is far behind needs no more memory."""
+    """Print the new records of all sources; return whether there were any.
+
+    They are read in pieces, one of each source at a time, so that a source with much unread text
+    needs no more memory.
+    """
     unread = [source.new_records() for source in sources]
     has_new = False
     while unread:
@@ -136,9 +144,12 @@ def _build_filter(options: argparse.Namespace) -> RecordFilter:
 
 
 class _RecordPrinter:
-    """Prints records. On a terminal they are made printable, because any of them may hold what an
-    app was sent; colours are escaped as well. In a pipe or a file all bytes are those of the log,
-    so that ``prefork logs | less -R`` shows the colours."""
+    """Prints records to stdout.
+
+    On a terminal they are made printable, because any of them may hold what an app was sent;
+    colours are escaped as well. In a pipe or a file all bytes are those of the log, so that
+    ``prefork logs | less -R`` shows the colours and grep finds the text.
+    """
 
     def __init__(self, as_json: bool, with_names: bool) -> None:
         self._as_json = as_json
@@ -146,8 +157,8 @@ class _RecordPrinter:
         self._on_terminal = os.isatty(1)
 
     def print_records(self, records: Sequence[AppRecord]) -> None:
-        # Not by print: an unbuffered stdout (PYTHONUNBUFFERED) drops what a write(2) that a signal
-        # interrupts has not taken.
+        # Not by print: with PYTHONUNBUFFERED, stdout drops the bytes that a write(2) did not take
+        # because a signal interrupted it.
         lines = map(self._format, records)
         if self._on_terminal:
             lines = map(format_record, lines)
@@ -179,9 +190,9 @@ class _RecordPrinter:
 
 
 def _as_bytes(text: str) -> bytes:
-    """The bytes that a text of a log was read from."""
+    """Return the bytes that a text of a log was read from."""
     try:
         return text.encode(errors="surrogateescape")
     except UnicodeEncodeError:
-        # Other surrogates come from a line of JSON that an app has printed into the log itself.
+        # Other surrogates come from a line of JSON that the app itself printed into the log.
         return text.encode(errors="backslashreplace")

@@ -1,9 +1,12 @@
-"""``prefork monit``: all apps, live, with keys to act on the one that is chosen.
+"""``prefork monit``: the live view of all apps, with keys that act on the selected one.
 
-Three threads, so that neither a master that hangs nor a slow reload stops the picture: one looks
-once a second, one carries out a verb, and the first of all draws (cli/view/monit_screen.py)
-whenever one of
-them, a key or a new size of the terminal rings. Nothing here is remembered by anybody else.
+Design
+------
+- **One thread draws, one polls the masters once a second, and one carries out a verb,** so neither
+  a hung master nor a slow reload stops the picture. The screen is drawn again only when one of
+  them, a key or a new size of the terminal wakes the drawing thread.
+- **Log lines are shown without their control characters** (``view/monit_screen.py``): these would
+  move the cursor.
 """
 
 import os
@@ -29,13 +32,16 @@ from prefork.errors import PreforkError, UsageError
 from prefork.observe.log_records import Record
 
 POLL_PERIOD = 1.0
-"""Seconds from one look to the next."""
+"""Seconds from one sample of all apps to the next."""
 
 _MOVES = {b"\x1b[A": -1, b"\x1bOA": -1, b"k": -1, b"\x1b[B": +1, b"\x1bOB": +1, b"j": +1}
 
 
 def monitor(client: Client) -> int:
-    """Until somebody presses q. Raises UsageError where there is no terminal."""
+    """Show the live view until the q key; return the exit code.
+
+    Raises UsageError without a terminal.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monit needs a terminal; `prefork list --json` is for programs")
     console = PrintableConsole(file=original_stream(sys.stdout))
@@ -54,25 +60,28 @@ def monitor(client: Client) -> int:
 
 
 class _WakeupPipe:
-    """Whoever has news for the screen rings; who draws waits for that and for keys."""
+    """A pipe that wakes the drawing thread: other threads and signals write to it.
+
+    As a context manager it also makes SIGWINCH wake the thread.
+    """
 
     def __enter__(self) -> "_WakeupPipe":
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGWINCH, lambda *_: None)  # it rings, too
+        signal.signal(signal.SIGWINCH, lambda *_: None)  # with a handler it writes to the wakeup fd
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGWINCH, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)  # the pipe stays: a thread may still ring
+        signal.set_wakeup_fd(-1)  # the pipe stays open: a thread may still write
 
     def wake(self) -> None:
-        """From any thread."""
-        with suppress(BlockingIOError):  # it rings already
+        """Wake the drawing thread; any thread may call this."""
+        with suppress(BlockingIOError):  # a wakeup is pending already
             os.write(self._writer, b"!")
 
     def wait_for_key(self) -> bytes:
-        """A key, or nothing when somebody rang."""
+        """Wait for a key or a wakeup; return the key, or nothing after a wakeup."""
         ready, _, _ = select.select([0, self._reader], [], [])
         if self._reader in ready:
             os.read(self._reader, 4096)
@@ -80,7 +89,10 @@ class _WakeupPipe:
 
 
 class Monitor:
-    """What is known, and what was chosen. ``ring``: there is something new to draw."""
+    """The state of the live view, and what its keys do.
+
+    ``wake`` is called when the screen changed.
+    """
 
     def __init__(self, client: Client, wake: Callable[[], None]) -> None:
         self._client = client
@@ -95,7 +107,7 @@ class Monitor:
         self._poll_now, self._is_closing = threading.Event(), False
 
     def draw(self, console: Console) -> Layout:
-        """All of it."""
+        """Return the whole screen for the size of the console."""
         name, log = self._log
         apps, selected = self._apps or [], self._selected
         state = ScreenState(
@@ -107,7 +119,7 @@ class Monitor:
 
     @contextmanager
     def poll_in_background(self) -> Iterator[None]:
-        """Meanwhile a thread does."""
+        """A context manager: within it a thread samples the apps."""
         thread = threading.Thread(target=self._poll, daemon=True)
         thread.start()
         try:
@@ -139,7 +151,7 @@ class Monitor:
     # Acting.
 
     def handle_key(self, key: bytes) -> None:
-        """A key that is not for leaving; nothing, when there was none."""
+        """Carry out a key other than those that quit; an empty key does nothing."""
         if not key or not self._apps:
             return
         candidate, self._stop_candidate = self._stop_candidate, ""
@@ -174,6 +186,7 @@ class Monitor:
 
     def _start_verb(self, name: str, verb: str, **arguments: Any) -> None:
         self._message = f"{name}: {verb} …"
+        """The outcome of the last key."""
 
         def run_verb() -> None:
             try:

@@ -1,7 +1,10 @@
-"""Several things to do, some of which come after others: as many at a time as there are cores.
+"""Run tasks in child processes: in an order, and several at a time.
 
-Each is done in a process of its own. Threads would not do, because starting an app forks, and a
-fork copies the locks that other threads hold at that moment.
+Design
+------
+- **Each task is a process of its own.** Threads would not do, because starting an app forks, and a
+  fork copies the locks that other threads hold at that moment.
+- **As many tasks run at a time as there are cores:** the starts of apps compute.
 """
 
 import os
@@ -18,8 +21,11 @@ from prefork.unix.process import Child, fork, unblock_signals
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """``act`` does it, and may raise PreforkError. ``after``: tasks that come before it, as far as
-    they are to be done; ``last``: all that are not last do, whether they fail or not."""
+    """One thing to do. ``action`` does it and may raise PreforkError.
+
+    ``after``: names of the tasks that must have ended well before, as far as they are among the
+    tasks; ``last``: the task waits for all tasks that are not last, whether they fail or not.
+    """
 
     name: str
     action: Callable[[], None]
@@ -28,7 +34,10 @@ class Task:
 
 
 def run_tasks(tasks: Sequence[Task], max_parallel: int) -> dict[str, int]:
-    """Do all of them; the exit codes by name. What comes after one that failed is not done."""
+    """Run all tasks, at most ``max_parallel`` at a time; return their exit codes by name.
+
+    A task that comes after one that failed is not run and gets the exit code of UsageError.
+    """
     scheduler = _TaskScheduler(tasks)
     while scheduler.pending or scheduler.running:
         scheduler.fail_dependents()
@@ -49,7 +58,7 @@ class _TaskScheduler:
         self._waiter = Poller()
 
     def fail_dependents(self) -> None:
-        """Those that come after one that failed, one behind the other."""
+        """Fail the tasks that come after a failed one, and those that come after them."""
         while blocked := [task for task in self.pending.values() if self._failed_dependency(task)]:
             for task in blocked:
                 dependency = self._failed_dependency(task)
@@ -60,7 +69,7 @@ class _TaskScheduler:
         return next((name for name in task.after if self.codes.get(name)), "")
 
     def startable(self) -> list[Task]:
-        """Those that wait for no other."""
+        """Return the pending tasks that wait for no other task."""
         unfinished = {*self.running, *self.pending}
         return [
             task
@@ -69,7 +78,7 @@ class _TaskScheduler:
         ]
 
     def start(self, task: Task) -> None:
-        """In a process of its own."""
+        """Run the task in a child process."""
         if os.isatty(2):
             number = self._total - len(self.pending) + 1
             print(f"  {task.name}: {number} of {self._total}", file=sys.stderr)
@@ -80,7 +89,7 @@ class _TaskScheduler:
         self._waiter.add_reader(child.pidfd, lambda: self._reap(task.name))
 
     def wait_for_one(self) -> None:
-        """Until one has ended."""
+        """Wait until a child process has ended."""
         for react in self._waiter.wait(None):
             react()
 

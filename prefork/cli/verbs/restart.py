@@ -1,8 +1,15 @@
-"""``prefork restart``: a reload that also takes what a reload cannot, and says what that was.
+"""``prefork restart``: a reload where that is enough, otherwise a new master; it prints the reason.
 
-Where a reload is enough it is one. Otherwise the master ends and another begins, on the same
-sockets: who connects in between waits, and nobody is refused. Whatever can be known before is
-looked at before: wrong settings stop nothing.
+Design
+------
+- **Restart reloads, unless something needs a new master.** Then the master ends and the next one
+  begins, and in between this command itself keeps copies of the listening sockets
+  (``unix/listener_handover.py``, SCM_RIGHTS): clients wait in the listen queue for as long as the
+  requests in flight and the start take, and none is refused. Rejected: two masters at a time. They
+  would have to share the lock, the log files and the scoreboard. A restart without that wait would
+  be the upgrade (USR2 in nginx and gunicorn), which does not exist yet.
+- **A program without sockets is always stopped first,** because two of it may not run at a time.
+- **Everything that can be known before is checked before:** wrong settings stop nothing.
 """
 
 import argparse
@@ -23,13 +30,13 @@ Options = argparse.Namespace
 
 
 def restart(client: Client, options: Options) -> int:
-    """``prefork restart``"""
+    """Restart the named apps, one after another. Return the exit code."""
 
     def one(entry: RegistryEntry) -> int:
         try:
             return _restart_app(client, client.latest(entry), options)
         except StartFailedError as error:
-            return error.exit_code  # its own words are printed already
+            return error.exit_code  # the master has printed its error already
 
     return for_each_app(client, options.targets, one)
 
@@ -39,14 +46,14 @@ def _restart_app(client: Client, entry: RegistryEntry, options: Options) -> int:
         if entry.is_running():
             return _restart_running(client, entry, options)
     except NotRunningError:
-        pass  # it ended at this moment
+        pass  # the master ended meanwhile
     print(f"{entry.name}: does not run")
     _start(client, entry, options)
     return 0
 
 
 def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> int:
-    """One that runs. Raises PreforkError."""
+    """Restart an app that runs. Raises PreforkError."""
     entry.require_manageable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
@@ -62,7 +69,10 @@ def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> 
 
 
 def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> str | None:
-    """What only a new master can take; None: nothing. Raises PreforkError for wrong settings."""
+    """Return why a new master is needed; None: a reload is enough.
+
+    Raises PreforkError on wrong settings.
+    """
     plan = client.ask(entry, "plan", options.timeout)
     changed_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if changed_keys:
@@ -71,13 +81,16 @@ def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> s
     if app.get("version") != __version__:
         return f"prefork {app.get('version')} is {__version__} now"
     if app.get("answers") and not app["listening"]:
-        # Two of them at a time may not be: perhaps it has a port of its own.
+        # Two of them may not run at a time: perhaps the program binds a port itself.
         return "a program without --bind cannot be rolled"
     return None
 
 
 def _stop_and_start(client: Client, entry: RegistryEntry, options: Options) -> None:
-    """Whoever connects between the two masters waits in the queue of a socket that we hold."""
+    """Stop the master and start the next one.
+
+    Clients that connect in between wait in the queues of the sockets that this process holds.
+    """
     listeners = []
     if not options.force:
         listeners = _fetch_listeners(client, entry)
@@ -90,13 +103,13 @@ def _stop_and_start(client: Client, entry: RegistryEntry, options: Options) -> N
 
 
 def _fetch_listeners(client: Client, entry: RegistryEntry) -> list[Listener]:
-    """Copies of those of its master. Raises NotRunningError, MachineError."""
+    """Return copies of the master's listening sockets. Raises NotRunningError, MachineError."""
     with client.reach(entry, 5.0) as connection:
         try:
             return fetch_listeners(connection)
         except MachineError:
             if entry.wait_for_end(1.0, peer_pid(connection)):
-                raise NotRunningError(entry) from None  # it ended at this moment
+                raise NotRunningError(entry) from None
             raise
 
 

@@ -1,7 +1,11 @@
-"""``prefork save`` and ``resurrect``: which apps run, kept as ``saved.toml`` in the home.
+"""``prefork save`` and ``resurrect``: the list of running apps, kept as ``saved.toml`` in the home.
 
-It holds how each was started, and the number of workers that ``scale`` set, but no environment
-values: those belong into a file of the app's, or they are gone.
+The file has how each app was started, and the number of workers that ``scale`` set.
+
+Design
+------
+- **``save`` drops the values of** ``-e``. Variables that are to outlive a boot belong into a file
+  of the app with its own permissions.
 """
 
 import argparse
@@ -24,9 +28,9 @@ SAVED_FILE = "saved.toml"
 
 
 def save(client: Client, _options: Options) -> int:
-    """``prefork save``"""
+    """Save which apps run, and how each was started, in ``saved.toml``. Return the exit code."""
     running = [client.latest(entry) for entry in client.find("all") if entry.is_running()]
-    running = [entry for entry in running if entry.state]  # else it was deleted at this moment
+    running = [entry for entry in running if entry.state]  # without: it was deleted meanwhile
     running.sort(key=lambda entry: float(entry.state.get("started", 0)))
     apps: dict[str, SavedApp] = {}
     for entry in running:
@@ -50,7 +54,7 @@ def save(client: Client, _options: Options) -> int:
 
 
 def resurrect(client: Client, options: Options) -> int:
-    """``prefork resurrect``"""
+    """Start the saved apps that do not run. Return the exit code."""
     code = 0
     for name, saved in _load_saved(client).items():
         if RegistryEntry(client.home / name).is_running():

@@ -1,4 +1,11 @@
-"""``prefork start``: which of its meanings the words have."""
+"""``prefork start``: find out which of its three forms is meant, and carry it out.
+
+Design
+------
+- **``start`` of a target has no** ``--timeout`` **of its own:** there it is the option of serving,
+  and ``--boot-timeout`` bounds the start. With a file, ``--timeout`` is how long each app is waited
+  for.
+"""
 
 from prefork.cli.registry.client import Client
 from prefork.cli.verbs import start_file
@@ -19,8 +26,12 @@ See prefork --help for the options of serving.
 
 
 def start(arguments: list[str]) -> int:
-    """``start FILE.toml`` makes true what the file says; ``start TARGET`` makes an app and takes
-    every option of serving; ``start NAME`` starts one of the list again."""
+    """Start an app, the apps of a file, or apps of the list. Return the exit code.
+
+    ``start FILE.toml`` starts or reloads the apps of a file until they are as the file says;
+    ``start TARGET`` starts a new app and accepts every option of serving; ``start NAME`` starts an
+    app of the list again. Raises PreforkError.
+    """
     if arguments in (["-h"], ["--help"]):
         print(START_USAGE, end="")
         return 0
@@ -29,13 +40,13 @@ def start(arguments: list[str]) -> int:
     try:
         return _start(arguments)
     except StartFailedError as error:
-        return error.exit_code  # its own words are printed already
+        return error.exit_code  # the master has printed its error already
 
 
 def _start(arguments: list[str]) -> int:
     client = Client()
     own, program = arguments, []
-    if "--" in arguments:  # what follows belongs to a program
+    if "--" in arguments:  # the words after it are the command of a program
         at = arguments.index("--")
         own, program = arguments[:at], arguments[at:]
     attach, wait_options = "--attach" in own, WaitOptions("--no-wait" not in own)
@@ -59,7 +70,10 @@ def _start(arguments: list[str]) -> int:
 
 
 def _positional_words(words: list[str]) -> list[str]:
-    """The words that are neither an option nor follow one: -c FILE.toml is an option's value."""
+    """Return the words that are no options and follow none.
+
+    The value of an option, such as the file in ``-c FILE.toml``, is not among them.
+    """
     return [
         word
         for before, word in zip(["", *words], words, strict=False)

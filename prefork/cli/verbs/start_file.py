@@ -1,7 +1,20 @@
-"""``prefork start FILE.toml``: what the file asks for, what runs, and the difference.
+"""``prefork start FILE.toml``: compare what the file asks for with what runs, and change that.
 
-A file is looked at as a whole before anything happens: what is missing is started, what changed is
-rolled, what is the same is left alone.
+The whole file is read before anything happens. Then missing apps are started, apps with changed
+settings are reloaded, and apps whose settings did not change keep running.
+
+Design
+------
+- **An app from a file is the file and the name of its table** (``-c FILE --section NAME``), never a
+  copy of its settings: the master itself reads them again at each reload. So ``start FILE`` only
+  asks each master for its plan (what differs from the settings in force, by its own environment and
+  flags) and reloads where there is a difference. Code is not compared; new code is what ``reload``
+  is for.
+- **Apps of a file start side by side, as many as there are cores** (``parallel_tasks.py``), each
+  after the apps that its ``after`` names. Modules that masters import are imported once, before the
+  forks. 16 apps took 23 s on a machine with a load of 30, and now take 5.
+- **A master reads its own table of the file only.** To read those of all 200 apps for each of 200
+  apps cost 10 s, and a mistake in one table refused the reload of all.
 """
 
 import argparse
@@ -38,7 +51,10 @@ Options = argparse.Namespace
 
 @dataclass(frozen=True, slots=True)
 class FileApp:
-    """One app of a file. ``arguments``: those of its master."""
+    """One app of a file.
+
+    ``arguments``: the command line of its master; ``after``: apps to start before.
+    """
 
     name: str
     arguments: list[str]
@@ -48,7 +64,11 @@ class FileApp:
 
 @dataclass(slots=True)
 class PlanStep:
-    """What is to be done with one app: start, reload, same, restart or delete."""
+    """One step of a plan, for one app: ``action`` is start, reload, same, restart or delete.
+
+    ``app`` is None for an app that left the file; ``changes``: settings that differ from those in
+    force; ``note``: what the operator has to do in addition.
+    """
 
     app: FileApp | None
     name: str
@@ -59,12 +79,15 @@ class PlanStep:
 
 
 def names_apps_file(word: str) -> bool:
-    """Whether a target of ``prefork start`` is a file."""
+    """Return whether a target of ``prefork start`` is a file of apps."""
     return word.endswith(".toml")
 
 
 def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[RegistryEntry]]:
-    """Make true what the file says; the exit code and its apps. Raises PreforkError."""
+    """Start, reload or delete apps until they are as the file says.
+
+    Returns the exit code and the apps that are so now. Raises PreforkError.
+    """
     options = _build_parser().parse_args(list(arguments))
     path = absolute_path(options.file)
     apps = load_apps(path, options.env or "", options.only)
@@ -82,19 +105,19 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Regi
             print_step(step)
         return 0, []
     folder = os.path.dirname(path)
-    told = [step for step in steps if step.action not in ("start", "reload", "delete")]
-    for step in told:  # in the order of the file, as there is nothing to do but to say so
+    unchanged = [step for step in steps if step.action not in ("start", "reload", "delete")]
+    for step in unchanged:  # apps that stay as they are, printed in the order of the file
         _carry_out(client, step, folder, options)
     if any(step.action == "start" for step in steps):
         _import_master_modules(apps)
-    tasks = [_task(client, step, folder, options) for step in steps if step not in told]
-    codes = dict.fromkeys((step.name for step in told), 0) | run_tasks(tasks, usable_cores())
+    tasks = [_task(client, step, folder, options) for step in steps if step not in unchanged]
+    codes = dict.fromkeys((step.name for step in unchanged), 0) | run_tasks(tasks, usable_cores())
     code = next((codes[step.name] for step in steps if codes[step.name]), 0)
     return code, [RegistryEntry(client.home / app.name) for app in apps if not codes[app.name]]
 
 
 def _task(client: Client, step: PlanStep, folder: str, options: Options) -> Task:
-    """What an app comes after has to be ready; what leaves the file is the last to change."""
+    """Return a task that carries out the step; apps that left the file come last."""
     after = step.app.after if step.app is not None else ()
     return Task(
         step.name, lambda: _carry_out(client, step, folder, options), after, step.app is None
@@ -102,7 +125,10 @@ def _task(client: Client, step: PlanStep, folder: str, options: Options) -> Task
 
 
 def _import_master_modules(apps: list[FileApp]) -> None:
-    """What each master imports, once for all: they are forked."""
+    """Import the modules that masters need.
+
+    This is done once, because all masters are forked from this process.
+    """
     import_module("prefork.cli.serve.run_master")
     boot = import_module("prefork.worker.boot")
     for app in apps:
@@ -111,9 +137,10 @@ def _import_master_modules(apps: list[FileApp]) -> None:
 
 
 def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
-    """The apps of a file, in the order of their start, each with settings that are right.
+    """Return the apps of a file in the order of their start; their settings are checked.
 
-    A file without [apps] is one app, with its options at the top. Raises UsageError.
+    A file without [apps] is one app, with its options at the top. ``stage``: the value of
+    ``--env``; ``only``: names of apps, separated by commas. Raises UsageError.
     """
     table, folder = read_toml_file(path), os.path.dirname(path)
     if not is_apps_file(table):
@@ -182,22 +209,22 @@ def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
 
 
 def print_step(step: PlanStep) -> None:
-    """One step of a plan, for people."""
-    told = {
+    """Print one step of a plan."""
+    outcomes = {
         "start": "would be started",
         "reload": "would be reloaded",
-        "same": "is the same",
-        "restart": "is left alone",
+        "same": "would stay as it is",
+        "restart": "would keep running as it is",
         "delete": "would be stopped and deleted",
     }
-    print(f"{step.name}: {told[step.action]}")
+    print(f"{step.name}: {outcomes[step.action]}")
     print_changes(step.changes)
     if step.note:
         print(f"  {step.note}")
 
 
 def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) -> None:
-    """Raises PreforkError, StartFailedError."""
+    """Carry out one step of a plan and print its outcome. Raises PreforkError, StartFailedError."""
     wait_options = WaitOptions(not options.no_wait, options.timeout)
     if step.action == "start" and step.app is not None:
         claimed = claim_folder(client.home, step.name, exact=True)
@@ -222,8 +249,8 @@ def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) ->
 
 
 def check(_client: Client, options: Options) -> int:
-    """``prefork check``: settings and apps of a file, or one target."""
-    from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - few need it
+    """Load the apps of a file, or one target, and print the results. Return the exit code."""
+    from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - only check needs it
     from prefork.cli.serve.settings_loader import start_folder  # noqa: PLC0415
 
     if names_apps_file(options.target):
@@ -244,12 +271,14 @@ def check(_client: Client, options: Options) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    made = Parser(prog="prefork start", description="Make true what a file with apps says.")
+    made = Parser(prog="prefork start", description="Start or reload the apps of a file.")
     made.add_argument("file", metavar="FILE.toml")
     made.set_defaults(quick=False, force=False)
     add_file_options(made)
-    made.add_argument("--dry-run", action="store_true", help="say what would be done")
-    made.add_argument("--prune", action="store_true", help="stop and delete what left the file")
+    made.add_argument("--dry-run", action="store_true", help="print what would be done")
+    made.add_argument(
+        "--prune", action="store_true", help="stop and delete apps that left the file"
+    )
     made.add_argument("--attach", action="store_true", help="follow the logs until Ctrl-C")
     made.add_argument("--no-wait", action="store_true", help="do not wait for the outcome")
     made.add_argument("--timeout", type=float, metavar="SECONDS", help="for each app")
@@ -257,6 +286,8 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
-    """What chooses within a file."""
-    parser.add_argument("--only", default="", metavar="NAMES", help="of its apps these, as in a,b")
-    parser.add_argument("--env", metavar="NAME", help="with the variables of its tables env_NAME")
+    """Add the options that choose apps and variables of a file."""
+    parser.add_argument(
+        "--only", default="", metavar="NAMES", help="only these apps of the file, as in a,b"
+    )
+    parser.add_argument("--env", metavar="NAME", help="use the variables of the tables env_NAME")

@@ -1,4 +1,11 @@
-"""``prefork startup``, ``unstartup`` and ``init``: files for a machine and for a project."""
+"""``prefork startup``, ``unstartup`` and ``init``: a systemd unit, and a sample settings file.
+
+Design
+------
+- **``startup`` writes one oneshot unit that resurrects,** not a unit per app: masters belong to the
+  list, and systemd must not bring back one that crashed or was deleted. ``conf/prefork.service`` is
+  for operators who want systemd to own an app.
+"""
 
 import argparse
 import os
@@ -67,7 +74,10 @@ GREETING = "hello"
 
 
 def init(_client: Client, _options: Options) -> int:
-    """``prefork init``"""
+    """Write a sample ``prefork.toml`` to the working directory. Return the exit code.
+
+    An existing file stays as it is (UsageError).
+    """
     try:
         with Directory.open(".") as here:
             here.create_with_content("prefork.toml", SAMPLE_SETTINGS.encode(), 0o666)
@@ -80,7 +90,7 @@ def init(_client: Client, _options: Options) -> int:
 
 
 def startup(client: Client, options: Options) -> int:
-    """``prefork startup``"""
+    """Write the systemd unit and enable it. Return the exit code."""
     path, text = _unit_path(options.user), _render_unit(client, options.user)
     if _prints_only(options):
         print(f"# {path}\n{text}")
@@ -101,7 +111,7 @@ def startup(client: Client, options: Options) -> int:
 
 
 def unstartup(_client: Client, options: Options) -> int:
-    """``prefork unstartup``"""
+    """Disable the systemd unit and remove it. Return the exit code."""
     path = _unit_path(options.user)
     if _prints_only(options):
         print(f"# remove {path}")
@@ -146,7 +156,10 @@ def _render_unit(client: Client, user: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As systemd.syntax(7) wants it, with its own percent signs doubled."""
+    """Quote a word for a unit file.
+
+    See systemd.syntax(7); percent signs are doubled (systemd.unit(5)).
+    """
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
