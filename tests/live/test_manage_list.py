@@ -88,4 +88,4 @@ def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
 
 @pytest.mark.parametrize("often", ["0", "-1", "nan"])
 def test_no_time(home: Home, often: str) -> None:
-    assert "is no number of seconds" in home.run_failing(100, "list", f"--watch={often}")
+    assert "is not a number of seconds" in home.run_failing(100, "list", f"--watch={often}")

@@ -102,7 +102,7 @@ def logs(client: Client, options: Options) -> int:
 
 
 def env(client: Client, options: Options) -> int:
-    """Print the environment variables of an app's workers; values are masked without ``--reveal``."""
+    """Print the variables of an app's workers; values are masked without ``--reveal``."""
     from prefork.config.settings_diff import MASKED  # noqa: PLC0415 - all options come with it
 
     for entry in client.find(options.target):

@@ -1,7 +1,7 @@
-"""The manager's verbs: ``prefork start``, ``list``, ``reload`` …, from the words to the exit code.
+"""The table of the verbs: ``prefork start``, ``list``, ``reload`` and all others.
 
-Every verb that changes something waits until its goal is reached, tells the steps on the way, and
-exits 0 only then. Several targets are served one after another; the first failure decides the exit
+Every verb that changes something waits until its goal is reached, prints the steps on the way, and
+exits 0 only then. Several apps are served one after another; the first failure decides the exit
 code, and the others still get their turn.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         systemd_unit,
     )
 else:
-    # Serving imports this table, and no verb needs what the others do.
+    # Serving imports this table, and no verb needs the modules of the others.
     change, completion, start_file = (
         LazyModule("verbs.change"),
         LazyModule("verbs.completion"),
@@ -60,14 +60,17 @@ VERBS_OF_OTHER_MANAGERS = {
     "status": "prefork list shows all apps, and prefork show APP one of them",
     "update": "pip installs a new prefork, and prefork restart all brings it to the apps",
 }
-"""What people type for verbs of ours, from other managers. They are never taken for an app: the
-module that Python finds under such a name would be imported and served."""
+"""Verbs that users of other managers know, each with the verb of prefork to use instead.
+
+They are never taken for an app: the module that Python finds under such a name would be imported
+and served.
+"""
 
 
 def is_verb(arguments: Sequence[str]) -> bool:
-    """Whether the command line is the manager's, and no app to serve.
+    """Return whether the command line begins with a verb; if not, it names an app to serve.
 
-    Raises UsageError for what is neither, and near to a verb.
+    Raises UsageError for a word that is neither and near to a verb, or a verb of another manager.
     """
     if not arguments:
         return False
@@ -78,7 +81,7 @@ def is_verb(arguments: Sequence[str]) -> bool:
             f"name is {word}:CALLABLE"
         )
     if word not in VERBS and word.isalpha() and not _is_module(word):
-        import difflib  # noqa: PLC0415 - only for the unlucky
+        import difflib  # noqa: PLC0415 - only this error needs it
 
         near = difflib.get_close_matches(word, VERBS, n=1)
         if near:
@@ -89,7 +92,7 @@ def is_verb(arguments: Sequence[str]) -> bool:
 
 
 def _is_module(word: str) -> bool:
-    """Whether it could be an app: the callable may be left out."""
+    """Return whether the word could be an app: the name of the callable may be left out."""
     import importlib.util  # noqa: PLC0415
 
     here = os.path.exists(f"{word}.py") or os.path.isdir(word)
@@ -97,11 +100,14 @@ def _is_module(word: str) -> bool:
 
 
 def run_verb(arguments: Sequence[str]) -> int:
-    """Do what the words say; the exit code. Raises PreforkError."""
+    """Carry out the verb of the command line and return the exit code. Raises PreforkError.
+
+    When the reader of stdout has gone, the exit code is 128 + SIGPIPE.
+    """
     try:
         return _run_parsed(arguments)
     except BrokenPipeError:
-        # Who read our words has enough of them, as in prefork list | head.
+        # The reader of the pipe has ended, as in `prefork list | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE
 
@@ -115,7 +121,7 @@ def _run_parsed(arguments: Sequence[str]) -> int:
 
 
 def build_parser(only: str = "") -> argparse.ArgumentParser:
-    """Of all verbs, or of one."""
+    """Return the parser of all verbs, or of the verb ``only``."""
     parser = Parser(prog="prefork", description="Manage the apps of this user.")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name in [only] if only else VERBS:
@@ -128,15 +134,17 @@ def build_parser(only: str = "") -> argparse.ArgumentParser:
 
 
 def help_words_as_flags(arguments: Sequence[str]) -> Sequence[str]:
-    """Write ``help``, ``help VERB`` and ``version`` as the flags that mean the same; all other
-    arguments stay as they are. Raises UsageError."""
+    """Return the command line with ``help``, ``help VERB`` and ``version`` written as flags.
+
+    All other command lines stay as they are. Raises UsageError for an unknown verb after ``help``.
+    """
     match list(arguments):
         case ["help"]:
             return ["--help"]
         case ["help", verb] if verb in VERBS:
             return [verb, "--help"]
         case ["help", verb, *_]:
-            from prefork.config.sources import suggest_nearest  # noqa: PLC0415 - it brings all options
+            from prefork.config.sources import suggest_nearest  # noqa: PLC0415 - it imports all options
 
             raise UsageError(f"there is no verb {verb}{suggest_nearest(verb, VERBS)}")
         case ["version"]:
@@ -145,7 +153,7 @@ def help_words_as_flags(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def verbs_help() -> str:
-    """The verbs, for the help of the whole command."""
+    """Return the list of the verbs, for the help of the whole command."""
     lines = [f"  {name:<12} {text}" for name, (_, text, _) in VERBS.items()]
     return "\n".join(["manage apps in the background (see prefork VERB --help):", *lines, "", ""])
 
@@ -163,14 +171,14 @@ def _add_targets(number: str) -> AddArguments:
 
 def _add_timeout(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="give up waiting after so long"
+        "--timeout", type=_seconds, metavar="SECONDS", help="stop waiting after this time"
     )
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds
 
 
@@ -186,7 +194,7 @@ def _add_stop_mode(verb: argparse.ArgumentParser) -> None:
 
 def _add_stop_first(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--stop-first", action="store_true", help="stop and start also where a reload is enough"
+        "--stop-first", action="store_true", help="stop and start even where a reload is enough"
     )
 
 
@@ -196,7 +204,7 @@ def _add_list(verb: argparse.ArgumentParser) -> None:
         choices=SORT_KEYS,
         default="name",
         metavar="KEY",
-        help="one of " + ", ".join(SORT_KEYS),
+        help="sort by one of " + ", ".join(SORT_KEYS),
     )
     verb.add_argument(
         "--watch",
@@ -204,12 +212,12 @@ def _add_list(verb: argparse.ArgumentParser) -> None:
         nargs="?",
         const=2.0,
         metavar="SECONDS",
-        help="again and again until q or Ctrl-C; default: every 2 seconds",
+        help="repeat until q or Ctrl-C; default: every 2 seconds",
     )
 
 
 def _add_json(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--json", action="store_true", help="everything, for programs")
+    verb.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def _add_workers(verb: argparse.ArgumentParser) -> None:
@@ -228,11 +236,11 @@ def _add_app(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_dry_run(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--dry-run", action="store_true", help="say what would be done")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be done")
 
 
 def _add_reveal(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--reveal", action="store_true", help="with the values")
+    verb.add_argument("--reveal", action="store_true", help="print the values, too")
 
 
 def _add_file_or_target(verb: argparse.ArgumentParser) -> None:
@@ -246,7 +254,7 @@ def _add_unit(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_shell(verb: argparse.ArgumentParser) -> None:
-    from prefork.cli.verbs.completion import SHELLS  # noqa: PLC0415 - it knows all options
+    from prefork.cli.verbs.completion import SHELLS  # noqa: PLC0415 - it imports all options
 
     verb.add_argument("shell", choices=SHELLS)
 
@@ -264,7 +272,11 @@ def _simple(verb: str, done: str) -> Callable[[Client, Options], int]:
 
 
 class CommandVerb(NamedTuple):
-    """One verb: the function that carries it out, its help text, and what adds its arguments."""
+    """One verb of the command line.
+
+    ``run`` gets a client and the parsed arguments, and returns the exit code; ``add_arguments``
+    declare the arguments of the verb.
+    """
 
     run: Callable[..., int]
     help_text: str
@@ -282,76 +294,88 @@ VERBS: dict[str, CommandVerb] = {
     ),
     "restart": CommandVerb(
         restart.restart,
-        "reload, or stop and start where a reload cannot take what changed",
+        "reload, or stop and start where a changed setting needs a new master",
         (_add_targets("+"), _add_stop_mode, _add_stop_first, _add_wait),
     ),
     "reload": CommandVerb(
         change.reload_apps,
-        "roll apps to new code and settings, losing nothing",
+        "replace workers by ones with new code and settings, losing no request",
         (_add_targets("+"), _add_dry_run, _add_wait),
     ),
     "scale": CommandVerb(
         change.scale_app, "change the number of workers", (_add_workers, _add_wait)
     ),
     "signal": CommandVerb(
-        change.signal_workers, "send workers a signal", (_add_signal, _add_timeout)
+        change.signal_workers, "send a signal to workers", (_add_signal, _add_timeout)
     ),
     "delete": CommandVerb(
         change.delete_apps,
-        "stop apps and take them off the list",
+        "stop apps and remove them from the list",
         (_add_targets("+"), _add_stop_mode, _add_timeout),
     ),
-    "list": CommandVerb(inspect.list_apps, "all apps", (_add_json, _add_list)),
-    "ls": CommandVerb(inspect.list_apps, "all apps", (_add_json, _add_list)),
-    "show": CommandVerb(inspect.show, "everything about apps", (_add_targets("+"), _add_json)),
-    "env": CommandVerb(inspect.env, "the variables of an app's workers", (_add_app, _add_reveal)),
+    "list": CommandVerb(inspect.list_apps, "list all apps", (_add_json, _add_list)),
+    "ls": CommandVerb(inspect.list_apps, "list all apps", (_add_json, _add_list)),
+    "show": CommandVerb(inspect.show, "show everything about apps", (_add_targets("+"), _add_json)),
+    "env": CommandVerb(
+        inspect.env, "list the environment variables of an app's workers", (_add_app, _add_reveal)
+    ),
     "why": CommandVerb(
-        inspect.why, "the last deaths of workers, with their causes", (_add_targets("+"), _add_json)
+        inspect.why,
+        "show the last deaths of workers, with their causes",
+        (_add_targets("+"), _add_json),
     ),
     "logs": CommandVerb(
         inspect.logs,
-        "what workers and masters say, merged by time",
+        "show the logs of workers and masters, merged by time",
         (_add_targets("*"), logs.add_log_options),
     ),
-    "monit": CommandVerb(inspect.monit, "all apps, live, with keys to reload, scale and stop", ()),
-    "events": CommandVerb(inspect.events, "what happens, as JSON lines", (_add_app,)),
-    "ping": CommandVerb(inspect.ping, "whether masters answer", (_add_targets("*"), _add_timeout)),
+    "monit": CommandVerb(
+        inspect.monit, "show all apps live, with keys to reload, scale and stop", ()
+    ),
+    "events": CommandVerb(inspect.events, "print events as lines of JSON", (_add_app,)),
+    "ping": CommandVerb(
+        inspect.ping, "check whether masters answer", (_add_targets("*"), _add_timeout)
+    ),
     "reopen": CommandVerb(
         _simple("reopen", "reopened its logs"),
-        "open logs anew, after a rotation",
+        "open log files again, after a rotation",
         (_add_targets("+"), _add_timeout),
     ),
     "rotate": CommandVerb(
         _simple("rotate", "rotated its logs"),
-        "put what workers printed away",
+        "rotate the logs of the workers' output",
         (_add_targets("+"), _add_timeout),
     ),
     "flush": CommandVerb(
         _simple("flush", "emptied its logs"),
-        "empty logs, the rotated ones, too",
+        "empty logs, including rotated ones",
         (_add_targets("+"), _add_timeout),
     ),
     "reset": CommandVerb(
         _simple("reset", "reset"),
-        "forget deaths and restart counts",
+        "clear deaths and restart counts",
         (_add_targets("+"), _add_timeout),
     ),
-    "init": CommandVerb(systemd_unit.init, "write a prefork.toml to begin with", ()),
+    "init": CommandVerb(systemd_unit.init, "write a sample prefork.toml", ()),
     "check": CommandVerb(
         start_file.check,
-        "whether a file or a target is right, without serving",
+        "check a file or a target without serving it",
         (_add_file_or_target,),
     ),
-    "save": CommandVerb(save.save, "keep which apps run, for resurrect", ()),
-    "resurrect": CommandVerb(
-        save.resurrect, "start the apps that were saved and do not run", (_add_wait,)
-    ),
+    "save": CommandVerb(save.save, "save which apps run, for resurrect", ()),
+    "resurrect": CommandVerb(save.resurrect, "start the saved apps that do not run", (_add_wait,)),
     "startup": CommandVerb(
-        systemd_unit.startup, "have systemd resurrect the saved apps at boot", (_add_unit,)
+        systemd_unit.startup,
+        "write a systemd unit that resurrects the saved apps at boot",
+        (_add_unit,),
     ),
-    "unstartup": CommandVerb(systemd_unit.unstartup, "undo startup", (_add_unit,)),
+    "unstartup": CommandVerb(
+        systemd_unit.unstartup, "remove the systemd unit of startup", (_add_unit,)
+    ),
     "report": CommandVerb(
-        inspect.report, "versions, machine and apps for a bug report, without secrets", ()
+        inspect.report, "print versions, machine and apps for a bug report, without secrets", ()
     ),
-    "completion": CommandVerb(_print_completion, "the completion script of a shell", (_add_shell,)),
+    "completion": CommandVerb(
+        _print_completion, "print the completion script of a shell", (_add_shell,)
+    ),
 }

@@ -1,6 +1,7 @@
-"""What ``list``, ``show`` and ``monit`` tell of each app and of each worker, column by column.
+"""The columns of ``list``, ``show`` and ``monit``: those of an app and those of a worker.
 
-The cells are made of what ``Client.apps`` describes, as cli/registry/process_usage.py measured it.
+The cells are made from the descriptions of ``Client.apps``, with the usage that
+cli/registry/process_usage.py adds.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ STATE_STYLES = {
     "dead": "red",
     "stopped": "dim",
 }
-"""Of states."""
+"""Styles of rich, by state."""
 
 
 def _state_cell(item: Item) -> Text:
@@ -44,13 +45,15 @@ def _state_cell(item: Item) -> Text:
 
 
 def _value_cell(name: str, show: Callable[[Any], str] = str) -> Callable[[Item], str]:
-    """The value of this name; a dash when it is not known."""
+    """Return a function that formats the value with this key; a dash when it is not known."""
     return lambda item: "-" if item.get(name) in (None, "") else show(item[name])
 
 
 def _figure_cell(name: str, show: Callable[[Any], str]) -> Callable[[Item], str]:
-    """Of all workers of an app, or of the worker itself; a dash for those that never had a request:
-    perhaps nobody counts them, as in a program."""
+    """Return a function that formats a figure of a worker, or of all workers of an app.
+
+    The cell is a dash where there was no request: a program, for example, has no figures.
+    """
 
     def cell(item: Item) -> str:
         figures = item.get("figures", {}) if "slot" not in item else item

@@ -1,7 +1,7 @@
 """``prefork list``: a row for each app, in the order that was asked for, once or live.
 
-Live on a terminal the table is drawn again in its place, until q or Ctrl-C. Without one it is
-printed again and again, with ``--json`` a line each time, until whoever reads has enough.
+Live on a terminal, the table is drawn again in its place until q or Ctrl-C. Without a terminal it
+is printed again and again, with ``--json`` in one line each time, until the reader closes the pipe.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from prefork.cli.view.keys import QUIT, cbreak_mode, read_key
 from prefork.cli.view.sort_order import sort_apps
 
 MIN_PERIOD = 0.1
-"""Seconds between two looks at least."""
+"""Seconds between two samples, at least."""
 
 
 def print_app_list(client: Client, options: argparse.Namespace) -> int:
-    """Once, or again and again with ``--watch``."""
+    """Print the list, once or repeatedly with ``--watch``; return the exit code."""
     if options.watch is None:
         apps = sort_apps(client.measured(), options.sort)
         if options.json:
@@ -37,7 +37,7 @@ def print_app_list(client: Client, options: argparse.Namespace) -> int:
             out = stdout_console()
             out.print(render_app_list(apps, out.width))
         return 0
-    from prefork.cli.registry.snapshot import AppSampler  # noqa: PLC0415 - a single look needs none of it
+    from prefork.cli.registry.snapshot import AppSampler  # noqa: PLC0415 - only --watch needs it
 
     sampler = AppSampler(client)
 
@@ -45,7 +45,7 @@ def print_app_list(client: Client, options: argparse.Namespace) -> int:
         return sort_apps(sampler.sample_apps(), options.sort)
 
     sample()
-    time.sleep(CPU_SAMPLE_SECONDS)  # there has to be something to compare the first picture with
+    time.sleep(CPU_SAMPLE_SECONDS)  # CPU is the difference of two samples
     period = max(options.watch, MIN_PERIOD)
     try:
         if sys.stdin.isatty() and sys.stdout.isatty() and not options.json:
@@ -81,7 +81,7 @@ def _print_repeatedly(sample: Callable[[], list[App]], period: float, as_json: b
 
 
 def render_app_list(apps: Sequence[App], width: int) -> Group:
-    """The table, as far as it fits, and what there is to say below it."""
+    """Return the table with the columns that fit ``width`` cells, and the warnings below it."""
     if not apps:
         return Group("no apps; start one with `prefork start myapp:main`")
     return Group(build_table(APP_COLUMNS, apps, width), *app_warnings(apps))

@@ -1,4 +1,11 @@
-"""Tables that fit: of their columns, a narrow terminal shows those that are wanted most."""
+"""Tables that leave out their least important columns where the terminal is narrow.
+
+Design
+------
+- **prefork decides which columns fit, not rich,** which would squeeze all of them. Each column has
+  a priority, and a pipe gets all columns. ``scripts/screens`` makes the pictures of the
+  documentation with the same functions.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +19,19 @@ from rich.text import Text
 from prefork.printable import printable_text
 
 COLUMN_GAP = 2
-"""Between two columns."""
+"""Cells between two columns."""
 
 Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``cell`` makes its text of the thing that a row is about. ``wanted``: 1 is shown in any case,
-    the highest is left out first. ``optional``: left out as well where all rows have a dash."""
+    """A column of a table.
+
+    ``cell`` makes the text of a row from the item that the row shows. ``priority``: columns with 1
+    are always shown; of the others, the one with the highest number is left out first.
+    ``optional``: left out as well where all rows have a dash.
+    """
 
     name: str
     priority: int
@@ -32,7 +43,7 @@ class Column:
 def fit_columns(
     columns: Sequence[Column], items: Sequence[Item], width: int | None
 ) -> list[Column]:
-    """Those that have room beside each other in ``width`` cells; None: there is room for all."""
+    """Return the columns that fit beside each other into ``width`` cells; None: all columns fit."""
     widths = {column.name: _width(column, items) for column in columns}
     shown = [column for column in columns if not column.optional or _has_values(column, items)]
     while (
@@ -53,8 +64,12 @@ def build_table(
     is_selected: Callable[[Item], bool] = lambda _thing: False,
     fit_items: Sequence[Item] = (),
 ) -> Table:
-    """A row for each thing; the chosen one is reversed. ``width``: see ``fitting``; ``all_of``:
-    these are the part of them that a screen has room for, and the others get the same columns."""
+    """Return a table with a row for each item; the selected one is drawn reversed.
+
+    ``width``: see ``fit_columns``. ``fit_items``: all items, when ``items`` are the part of them
+    that a screen has room for; the columns are chosen by all, so that they do not move when the
+    part changes.
+    """
     built = Table(
         box=None if fit_items else box.SIMPLE_HEAD,
         show_edge=False,

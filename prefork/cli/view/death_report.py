@@ -1,4 +1,11 @@
-"""``prefork why``: the deaths of workers, for people. Deaths that are alike are told once."""
+"""``prefork why``: the deaths of workers, for people.
+
+Design
+------
+- **Deaths are put together that differ only in addresses and pids in their reasons.** ``--json``
+  prints each of them. The reasons in one answer of a master are bounded by bytes
+  (``wire/control.py``): the oldest keep only their last line.
+"""
 
 import re
 import time
@@ -9,25 +16,25 @@ from typing import Any
 Death = Mapping[str, Any]
 
 _VARYING = re.compile(r"\b0x[0-9a-f]+\b|\bpid \d+\b", re.IGNORECASE)
-"""What differs in two tracebacks of one fault: addresses of objects, and pids."""
+"""Parts that differ in two tracebacks of one fault: addresses of objects, and pids."""
 
 _AMOUNT = re.compile(r"\d+(\.\d+)?")
-"""What differs in why two workers were worn: ``512.3 MB``, ``1007 requests``."""
+"""Amounts in the reason of a recycling, such as ``512.3 MB`` or ``1007 requests``."""
 
 
 @dataclass(slots=True)
 class DeathGroup:
-    """Deaths with the same cause, generation and reason, in whatever slots, by their time."""
+    """Deaths with the same generation, cause and reason, of any slots, ordered by time."""
 
     deaths: list[Death] = field(default_factory=list)
 
     @property
     def last(self) -> Death:
-        """The youngest."""
+        """The latest death."""
         return self.deaths[-1]
 
     def headline(self) -> str:
-        """When, which worker or workers, and how it ended."""
+        """Return one line: when, which worker or workers, and how they ended."""
         last, times = self.last, len(self.deaths)
         when = format_time(last)
         workers_text = f"worker {last['slot']} (pid {last['pid']}, gen {last['generation']})"
@@ -42,7 +49,7 @@ class DeathGroup:
 
 
 def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
-    """The deaths by what they have in common, in the order of the youngest of each."""
+    """Return groups of deaths that are alike, in the order of the latest death of each."""
     groups: dict[object, DeathGroup] = {}
     for death in deaths:
         reason = _VARYING.sub("", death["reason"])
@@ -51,13 +58,17 @@ def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
         key = (*how, reason, why)
         group = groups.pop(key, None) or DeathGroup()
         group.deaths.append(death)
-        groups[key] = group  # the youngest of this kind comes last now
+        groups[key] = group  # inserted again, so that the group with the latest death comes last
     return list(groups.values())
 
 
 def print_deaths(deaths: Sequence[Death], failure: str) -> None:
-    """Print the last deaths, the youngest last, and why the last reload failed, if it did and none
-    of the deaths tells it: its settings may be wrong."""
+    """Print the groups, the latest last, and then ``failure``, the reason why the last reload
+    failed.
+
+    ``failure`` is left out when it is empty or when the reason of a death is a part of it. Without
+    it, a reload with wrong settings would not be reported: it kills no worker.
+    """
     lines = []
     for group in group_deaths(deaths):
         lines.append(group.headline())
@@ -70,5 +81,5 @@ def print_deaths(deaths: Sequence[Death], failure: str) -> None:
 
 
 def format_time(death: Death) -> str:
-    """When it was, on the clock of this machine."""
+    """Return the time of a death, on the clock of this machine."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))

@@ -1,4 +1,4 @@
-"""The details of apps, for people."""
+"""``prefork show``: the details of one app, and the warnings that are printed below a list."""
 
 import sys
 import time
@@ -25,17 +25,19 @@ from prefork.cli.view.units import (
 from prefork.plural import pluralize
 
 PIPE_WIDTH = 10_000
-"""Columns of a pipe: whoever reads there wants all of it, and each row in one line."""
+"""Width of a table in a pipe, in cells: its reader gets all columns, and each row in one line."""
 
 
 def stdout_console() -> PrintableConsole:
-    """Of our stdout."""
+    """Return a console that draws on stdout."""
     out = original_stream(sys.stdout)
     return PrintableConsole(file=out, width=None if out.isatty() else PIPE_WIDTH)
 
 
 def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
-    """What somebody should know or do."""
+    """Yield a warning for each app that needs the operator's attention, with the command that
+    helps.
+    """
     for app in apps:
         name = app["name"]
         if app.get("state") == "hung":
@@ -49,13 +51,13 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
 
 
 def print_app(app: App) -> None:
-    """Everything about one app."""
+    """Print everything about one app."""
     out = stdout_console()
     out.print(render_app(app, out.width))
 
 
 def render_app(app: App, width: int) -> Group:
-    """Its settings, its figures, its workers."""
+    """Return the settings, the figures and the workers of an app, for ``width`` cells."""
     parts: list[RenderableType] = [_head(app)]
     if app.get("workers"):
         parts += ["", build_table(WORKER_COLUMNS, app["workers"], width)]
@@ -100,9 +102,9 @@ def _head(app: App) -> Table:
 
 
 def _figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Of all its workers, since they began."""
+    """Yield the names and texts of the figures of all workers, since the workers began."""
     if not figures.get("accepted") and not figures.get("requests"):
-        return  # nobody came, or nobody counts
+        return  # no connection yet, or the app has no figures
     answered = ", ".join(
         f"{kind} {format_count(of)}" for kind, of in figures["answered"].items() if of
     )
@@ -132,7 +134,7 @@ def _figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def format_autoscale(scaling: Mapping[str, Any]) -> str:
-    """Its limits, its last step with the evidence, and what keeps it from the next one."""
+    """Return the limits, the last step with its evidence, and what prevents the next step."""
     text = f"{scaling['min']} to {pluralize(scaling['max'], 'worker')}"
     if last := scaling["last"]:
         step = f"{last['before']} -> {last['workers']}"

@@ -1,4 +1,4 @@
-"""Keys of a terminal, one by one as they are pressed."""
+"""Single keys of a terminal, read as they are pressed."""
 
 import os
 import select
@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 QUIT = (b"q", b"Q", b"\x03")
-"""Those that end a live view, wherever there is one."""
+"""The keys that end every live view."""
 
 
 @contextmanager
 def cbreak_mode() -> Iterator[None]:
-    """Keys arrive when they are pressed, and are not shown."""
+    """A context manager: within it keys arrive when they are pressed, and are not echoed
+    (termios(3)).
+    """
     saved = termios.tcgetattr(0)
     tty.setcbreak(0)
     try:
@@ -23,7 +25,9 @@ def cbreak_mode() -> Iterator[None]:
 
 
 def read_key(timeout: float) -> bytes:
-    """One key, or nothing within ``patience`` seconds."""
+    """Return one key, as the bytes that the terminal sends; nothing within ``timeout`` seconds:
+    empty.
+    """
     if not select.select([0], [], [], timeout)[0]:
         return b""
     key = os.read(0, 1)

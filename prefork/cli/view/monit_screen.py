@@ -1,7 +1,7 @@
-"""What ``prefork monit`` shows, drawn from what is known: nothing here asks anybody.
+"""The screen of ``prefork monit``, drawn from its state: nothing here asks a master.
 
-From top to bottom: the apps, the workers of the chosen one, its log, what the last key did, the
-keys. A low terminal leaves parts out, a narrow one columns.
+From top to bottom: the apps, the workers of the selected app, its log, the outcome of the last key,
+the keys. A low terminal leaves out parts, a narrow one columns.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,23 @@ from prefork.cli.view.details import app_warnings
 from prefork.observe.log_records import Record
 
 FRAME_LINES = 3
-"""Lines of a part that are none of its rows: two of its frame, and the table's head."""
+"""Lines of a part that are none of its rows: two of its frame, and the head of the table."""
 
 KEY_HINTS = (
     "↑ ↓ choose   space more workers   r reload   + - scale   s stop   q quit",
     "↑ ↓ choose  r reload  + - scale  s stop  q quit",
     "↑ ↓  reload  + -  stop  quit",
 )
-"""The longest that fits is shown."""
+"""The keys, from the longest text to the shortest. The longest that fits is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenState:
-    """What is known. ``log`` None: there is no file; ``page``: of the workers; ``said``: how the
-    last key went."""
+    """The state that a screen shows.
+
+    ``apps``: their descriptions; ``selected``: the name of one; ``log``: its last records, None: it
+    logs to no file; ``message``: the outcome of the last key; ``page``: of the workers.
+    """
 
     apps: Sequence[App]
     selected: str = ""
@@ -42,12 +45,12 @@ class ScreenState:
 
     @property
     def selected_app(self) -> App | None:
-        """The chosen one."""
+        """The description of the selected app; None: there is none."""
         return next((app for app in self.apps if app["name"] == self.selected), None)
 
 
 def draw(state: ScreenState, width: int, height: int) -> Layout:
-    """The whole screen."""
+    """Return the whole screen."""
     app, screen = state.selected_app, Layout()
     lines_left = height - 2
     share = lines_left if height < 12 else max(FRAME_LINES + 1, lines_left // 3)
@@ -102,7 +105,9 @@ def _panel(
     width: int,
     selected: str = "",
 ) -> Panel:
-    """Some rows of a table in a frame. Which columns fit is asked of all, so that none moves."""
+    """Return some rows of a table in a frame; the columns are chosen by all rows, so that none
+    moves.
+    """
     shown = items[first : first + rows]
     if len(shown) < len(items):
         title += f" ({first + 1}-{first + len(shown)} of {len(items)})"
@@ -127,7 +132,7 @@ def _log_line(record: Record) -> Text:
     origin = "" if record.slot is None else f"{record.slot} {record.stream} "
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{record.time[11:19]} {origin}", "dim")
-    # Whatever else the app prints, it cannot move our cursor.
+    # Control characters would move the cursor of this screen.
     line.append("".join(c if c.isprintable() else "·" for c in record.text.expandtabs(4)))
     return line
 

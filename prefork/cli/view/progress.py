@@ -1,4 +1,4 @@
-"""Several apps, one after another, and the steps on the way."""
+"""One verb on several apps, one after another, and the steps on the way."""
 
 import os
 import sys
@@ -14,7 +14,10 @@ from prefork.wire.control import Progress
 def for_each_app(
     client: Client, targets: Sequence[str], action: Callable[[RegistryEntry], int]
 ) -> int:
-    """``act`` on all that the targets mean; the first failure decides the exit code."""
+    """Call ``action`` with each app that the targets mean; the first failure decides the exit code.
+
+    An error is printed, and the next app gets its turn.
+    """
     code = 0
     for entry in client.find(*targets):
         try:
@@ -29,7 +32,9 @@ def for_each_app(
 
 
 def progress_printer(entry: RegistryEntry) -> Callable[[Progress], None]:
-    """Tells the steps, on a terminal only: a script wants the outcome."""
+    """Return a function that prints a step on stderr, where that is a terminal: a script needs only
+    the outcome.
+    """
     if not os.isatty(2):
         return lambda _progress: None
     return lambda progress: print(f"  {entry.name}: {progress.text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The order of ``prefork list``: what apps can be sorted by."""
+"""The order of ``prefork list``: the keys that apps can be sorted by."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,12 +7,12 @@ from prefork.cli.registry.app_state import App, is_running
 
 
 def _started_at(app: App) -> float | None:
-    """None: it does not run."""
+    """Return when the master started; None: the app does not run."""
     return app.get("started") if is_running(app) else None
 
 
 def _figure_key(name: str) -> "Key":
-    """None: it had no requests, or nobody counts them."""
+    """Return a sort key for a figure; None: the app had no requests, or they are not counted."""
     return lambda app: app.get("figures", {}).get(name) or None
 
 
@@ -33,11 +33,13 @@ SORT_KEYS: dict[str, tuple[Key, bool]] = {
     "cpu": (lambda app: app.get("cpu"), True),
     "memory": (lambda app: app.get("memory"), True),
 }
-"""By what a list is sorted, and whether the largest comes first. Who has no such value is last."""
+"""By name: the function that makes the sort key, and whether the largest comes first. Apps without
+a value come last.
+"""
 
 
 def sort_apps(apps: Iterable[App], sort: str) -> list[App]:
-    """By a key of SORTS; equal ones by name."""
+    """Return the apps sorted by a key of SORT_KEYS; apps with equal values by name."""
     key, reverse = SORT_KEYS[sort]
     by_name = sorted(apps, key=lambda app: str(app["name"]))
     known = [app for app in by_name if key(app) is not None]

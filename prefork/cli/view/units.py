@@ -1,15 +1,15 @@
-"""Numbers as people read them: sizes, times, counts. What is not known is a dash."""
+"""Numbers as people read them: sizes, durations, rates, counts. An unknown number is a dash."""
 
 import time
 
 
 def format_age(moment: float | None) -> str:
-    """How long ago, in two units at the most."""
+    """Return the time since ``moment`` (seconds since 1970), in at most two units; None: a dash."""
     return "-" if moment is None else format_span(time.time() - moment)
 
 
 def format_span(seconds: float) -> str:
-    """Whole seconds, in two units at the most."""
+    """Return a duration in whole seconds, in at most two units: ``1h 59m``."""
     whole = int(max(0.0, seconds))
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:
@@ -20,7 +20,7 @@ def format_span(seconds: float) -> str:
 
 
 def format_bytes(amount: float | None) -> str:
-    """Bytes."""
+    """Return a number of bytes with the unit k, m or g (powers of 1024); None: a dash."""
     if amount is None:
         return "-"
     if amount < 2**20:
@@ -29,7 +29,7 @@ def format_bytes(amount: float | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """A time that something took, in two digits or three; 0: nothing did."""
+    """Return a duration with two or three digits, from µs to hours; None and 0: a dash."""
     if not seconds:
         return "-"
     if seconds < 0.9995e-3:
@@ -40,17 +40,17 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_rate(amount: float | None) -> str:
-    """So many a second."""
+    """Return a number per second, with one decimal below 10; None: a dash."""
     if amount is None:
         return "-"
     return f"{amount:.1f}" if 0 < amount < 9.95 else f"{amount:,.0f}"
 
 
 def format_percent(amount: float | None) -> str:
-    """Of a core."""
+    """Return a percentage without decimals; None: a dash."""
     return "-" if amount is None else f"{amount:.0f}"
 
 
 def format_count(amount: int | None) -> str:
-    """With separators."""
+    """Return a count with thousands separators; None: a dash."""
     return "-" if amount is None else f"{amount:,}"
