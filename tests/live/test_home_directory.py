@@ -69,7 +69,9 @@ def test_a_verb_reports_a_missing_home_directory(
 
 def test_an_app_serves_without_a_home_directory(folder: Path, homeless: list[str]) -> None:
     with serving(folder, "web:app", prefix=homeless) as server:
-        server.wait_log("WARNING .*has no home directory.*; the app serves, but `prefork list` does not show it")
+        server.wait_log(
+            "WARNING .*has no home directory.*; the app serves, but `prefork list` does not show it"
+        )
         assert server.get()[0] == 200
         assert not (folder / "~").exists()
         assert server.stop() == 0

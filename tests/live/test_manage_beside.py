@@ -23,7 +23,7 @@ NAMES = ("web", "api")
 
 RUNS = r"(running|reloading|stopping) gen \d+, \d/\d ready(, listening on \S+)?"
 NOT_THERE = (
-    r"prefork: there is no app '\w+'(; did you mean \w+\?|; `prefork list` shows what there is)",
+    r"prefork: there is no app '\w+'(; did you mean \w+\?|; `prefork list` shows all apps)",
     r"prefork: \w+ does not run, and is not in the list any more",
     r"prefork: \w+ is not in the list any more",
 )

@@ -122,7 +122,7 @@ def test_force_ends_only_processes_of_the_folders_owner(home: Home) -> None:
     try:
         with held(an_app(home.home, pid=precious.pid) / "lock"):
             stderr = home.run_failing(111, "stop", "--force", "web")
-        assert f"no process of {OTHER_USER} can be told to be its master" in stderr
+        assert f"no process of {OTHER_USER} can be identified as its master" in stderr
         assert precious.poll() is None
     finally:
         precious.kill()

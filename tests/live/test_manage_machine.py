@@ -30,7 +30,7 @@ def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
     home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "filed"\n')
     home.run_ok("start", "p.toml")
     home.start("web", "-e", "TOKEN=s3cret", "-w", "2")
-    assert "not saved with it: TOKEN" in home.run_ok("save")
+    assert "web: saved without TOKEN" in home.run_ok("save")
     saved = home.home / "saved.toml"
     assert saved.stat().st_mode & 0o777 == 0o600
     assert "s3cret" not in saved.read_text()
@@ -118,10 +118,10 @@ def read_json(path: Path) -> object:
 
 
 def test_there_is_nothing_to_resurrect(home: Home) -> None:
-    assert "`prefork save` makes it" in home.run_failing(100, "resurrect")
+    assert "`prefork save` writes it" in home.run_failing(100, "resurrect")
     home.home.mkdir()
     (home.home / "saved.toml").write_text("apps = 3\n")
-    assert "is none of ours" in home.run_failing(100, "resurrect")
+    assert "did not write" in home.run_failing(100, "resurrect")
 
 
 def test_init_writes_a_file_that_is_right_and_never_over_another(home: Home) -> None:

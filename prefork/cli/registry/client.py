@@ -310,5 +310,5 @@ def _unknown_app_message(target: str, names: list[str]) -> str:
     import difflib  # noqa: PLC0415 - only this error needs it
 
     near = difflib.get_close_matches(target, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; `prefork list` shows what there is"
+    hint = f"; did you mean {near[0]}?" if near else "; `prefork list` shows all apps"
     return f"there is no app {target!r}{hint}"

@@ -41,6 +41,8 @@ class AppSampler:
         if self._log_tail is None or self._log_tail[0] != name:
             found = [entry for entry in self._client.find("all") if entry.name == name]
             if found and not found[0].is_manageable:
-                found[0].state = self._client.describe(found[0])  # its master tells where they are
+                found[0].state = self._client.describe(
+                    found[0]
+                )  # its master tells the paths of its logs
             self._log_tail = (name, LogTail(found[0])) if found else None
         return self._log_tail[1].read() if self._log_tail else None

@@ -86,7 +86,7 @@ def _run_master(
     if config.daemon:
         notifier.notify_main_pid(os.getpid())
 
-    def reread() -> Config:
+    def reload_config() -> Config:
         config = settings.read().config
         require_target(config)
         return config
@@ -108,7 +108,7 @@ def _run_master(
         registration = Registration(folder, origin, managed is not None, log, group, inherited)
     try:
         master = Master(
-            config, reread, start_dir, log, signal_queue, notifier, foreground, registration
+            config, reload_config, start_dir, log, signal_queue, notifier, foreground, registration
         )
     except Exception as error:
         if registration is not None:

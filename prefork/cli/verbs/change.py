@@ -57,7 +57,7 @@ def stop_app(client: Client, entry: RegistryEntry, options: Options) -> int:
     timeout = KILL_TIMEOUT if options.force and options.timeout is None else options.timeout
     if not entry.wait_for_end(timeout, pid):
         raise MachineError(
-            f"{entry.name}: still there; `prefork stop --force {entry.name}` ends it"
+            f"{entry.name}: still running; `prefork stop --force {entry.name}` ends it"
         )
     print(f"{entry.name}: stopped")
     return 0
@@ -138,9 +138,8 @@ def _require_unlocked(entry: RegistryEntry) -> None:
     """
     if not entry.wait_for_end(1.0):
         raise MachineError(
-            f"{entry.name}: no process of {describe_user(entry.owner)} can be told to "
-            f"be its master; "
-            f"`fuser {entry.path}/lock` shows which one holds its lock"
+            f"{entry.name}: no process of {describe_user(entry.owner)} can be identified as its "
+            f"master; `fuser {entry.path}/lock` shows which one holds its lock"
         )
 
 
@@ -167,14 +166,14 @@ def reload_apps(client: Client, options: Options) -> int:
     Return the exit code.
     """
 
-    def one(entry: RegistryEntry) -> int:
+    def action(entry: RegistryEntry) -> int:
         if options.dry_run:
             print_plan(entry.name, client.ask(entry, "plan", options.timeout))
         else:
             reload_app(client, entry, options)
         return 0
 
-    return for_each_app(client, options.targets, one)
+    return for_each_app(client, options.targets, action)
 
 
 def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:
@@ -216,7 +215,7 @@ def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
 def scale_app(client: Client, options: Options) -> int:
     """Change the number of workers of one app and print it. Return the exit code."""
 
-    def one(entry: RegistryEntry) -> int:
+    def action(entry: RegistryEntry) -> int:
         result = client.ask(
             entry,
             "scale",
@@ -234,7 +233,7 @@ def scale_app(client: Client, options: Options) -> int:
         print(f"{entry.name}: {pluralize(result['workers'], 'worker')}{superseded}{done_note}")
         return 0
 
-    return for_each_app(client, [options.target], one)
+    return for_each_app(client, [options.target], action)
 
 
 def signal_workers(client: Client, options: Options) -> int:
@@ -242,13 +241,13 @@ def signal_workers(client: Client, options: Options) -> int:
     number = signal_number(options.signal)  # a wrong name sends no signal to any app
     name = signal_name(number)
 
-    def one(entry: RegistryEntry) -> int:
+    def action(entry: RegistryEntry) -> int:
         sent = client.ask(entry, "signal", options.timeout, signal=str(number), slot=options.slot)
         pids = ", ".join(map(str, sent["pids"]))
-        print(f"{entry.name}: {name} sent to {pids or 'nobody: it has no workers now'}")
+        print(f"{entry.name}: {name} sent to {pids or 'no process: the app has no workers now'}")
         return 0
 
-    return for_each_app(client, [options.target], one)
+    return for_each_app(client, [options.target], action)
 
 
 def simple_verb(verb: str, done_note: str) -> Callable[[Client, Options], int]:
@@ -259,11 +258,11 @@ def simple_verb(verb: str, done_note: str) -> Callable[[Client, Options], int]:
     """
 
     def run(client: Client, options: Options) -> int:
-        def one(entry: RegistryEntry) -> int:
+        def action(entry: RegistryEntry) -> int:
             client.ask(entry, verb, options.timeout)
             print(f"{entry.name}: {done_note}")
             return 0
 
-        return for_each_app(client, options.targets, one)
+        return for_each_app(client, options.targets, action)
 
     return run

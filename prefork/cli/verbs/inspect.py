@@ -50,7 +50,7 @@ def show(client: Client, options: Options) -> int:
 def why(client: Client, options: Options) -> int:
     """Print the last deaths of workers, with their causes. Return the exit code."""
 
-    def one(entry: RegistryEntry) -> int:
+    def action(entry: RegistryEntry) -> int:
         answer = client.ask(entry, "why", 5.0)
         if options.json:
             print_json(answer["deaths"])
@@ -60,19 +60,19 @@ def why(client: Client, options: Options) -> int:
             print_deaths(answer["deaths"], str(answer.get("failure", "")))
         return 0
 
-    return for_each_app(client, options.targets, one)
+    return for_each_app(client, options.targets, action)
 
 
 def ping(client: Client, options: Options) -> int:
     """Print how long the master of each named app takes to answer. Return the exit code."""
 
-    def one(entry: RegistryEntry) -> int:
+    def action(entry: RegistryEntry) -> int:
         start = time.monotonic()
         client.ask(entry, "ping", options.timeout or 5.0)
         print(f"{entry.name}: answers in {(time.monotonic() - start) * 1000:.1f} ms")
         return 0
 
-    return for_each_app(client, options.targets or ["all"], one)
+    return for_each_app(client, options.targets or ["all"], action)
 
 
 def events(client: Client, options: Options) -> int:

@@ -100,7 +100,7 @@ class Monitor:
         self._apps: list[dict[str, Any]] | None = None
         self._selected = ""
         self._page = 0
-        self._message = "looking …"
+        self._message = "loading …"
         """How the last key went."""
         self._stop_candidate = ""
         self._log: tuple[str, Sequence[Record] | None] = "", ()
@@ -138,7 +138,7 @@ class Monitor:
             except PreforkError as error:
                 self._message = str(error)
             else:
-                if self._apps is None and self._message == "looking …":
+                if self._apps is None and self._message == "loading …":
                     self._message = ""
                 self._apps = apps
                 names = [str(app["name"]) for app in apps]

@@ -32,13 +32,13 @@ Options = argparse.Namespace
 def restart(client: Client, options: Options) -> int:
     """Restart the named apps, one after another. Return the exit code."""
 
-    def one(entry: RegistryEntry) -> int:
+    def action(entry: RegistryEntry) -> int:
         try:
             return _restart_app(client, client.latest(entry), options)
         except StartFailedError as error:
             return error.exit_code  # the master has printed its error already
 
-    return for_each_app(client, options.targets, one)
+    return for_each_app(client, options.targets, action)
 
 
 def _restart_app(client: Client, entry: RegistryEntry, options: Options) -> int:

@@ -40,7 +40,7 @@ def save(client: Client, _options: Options) -> int:
         kept, dropped = remove_env_options([str(word) for word in entry.state["arguments"]])
         if dropped:
             names = ", ".join(dropped)
-            print(f"{entry.name}: not saved with it: {names}; variables belong into a file")
+            print(f"{entry.name}: saved without {names}; put variables into a file")
         scaled = entry.state.get("scaled")
         apps[entry.name] = SavedApp(entry.state["here"], tuple(kept), scaled)
     path = client.home / SAVED_FILE
@@ -85,8 +85,8 @@ def _load_saved(client: Client) -> dict[str, SavedApp]:
         with Directory.open(client.home) as folder:
             return load(folder.read(SAVED_FILE, LARGEST_FILE).decode())
     except FileNotFoundError:
-        raise UsageError(f"there is no {path}; `prefork save` makes it") from None
+        raise UsageError(f"there is no {path}; `prefork save` writes it") from None
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error.strerror}") from error
     except ValueError:
-        raise UsageError(f"{path} is none of ours; `prefork save` makes it anew") from None
+        raise UsageError(f"`prefork save` did not write {path}; it writes a new one") from None

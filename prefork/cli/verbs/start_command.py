@@ -20,7 +20,8 @@ START_USAGE = """\
 usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
        prefork start NAME ...                       apps of the list again
        prefork start FILE.toml [--only A,B] [--env NAME] [--dry-run] [--prune]
---attach: follow the logs until Ctrl-C, the app goes on; --no-wait: do not wait for the outcome
+--attach: follow the logs until Ctrl-C, then the app keeps running
+--no-wait: do not wait for the outcome
 See prefork --help for the options of serving.
 """
 
@@ -36,7 +37,7 @@ def start(arguments: list[str]) -> int:
         print(START_USAGE, end="")
         return 0
     if not arguments:
-        raise UsageError("start what? See prefork start --help")
+        raise UsageError("start needs a target, a name or a file; see prefork start --help")
     try:
         return _start(arguments)
     except StartFailedError as error:

@@ -182,7 +182,7 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     if entry.state.get("file") != path:
         raise UsageError(
             f"{app.name} runs already, and not from {path}; "
-            f"`prefork delete {app.name}` first, or call it otherwise"
+            f"`prefork delete {app.name}` first, or use another name"
         )
     changes = list(client.ask(entry, "plan")["changes"])
     if entry.state.get("stage", "") != stage:

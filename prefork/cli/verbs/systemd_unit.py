@@ -41,7 +41,7 @@ Environment={home}
 ExecStart={prefork} resurrect
 ExecReload={prefork} reload all
 ExecStop={prefork} stop all
-# Longer than it takes to boot and to drain the apps: it is prefork who says what went wrong.
+# Longer than it takes to boot and to drain the apps: prefork itself reports what failed.
 TimeoutStartSec=infinity
 TimeoutStopSec=300
 LimitNOFILE=65536
@@ -52,7 +52,7 @@ WantedBy={target}
 
 SAMPLE_SETTINGS = """\
 # prefork start prefork.toml           starts what is missing, reloads what changed
-# prefork start prefork.toml --dry-run says what it would do
+# prefork start prefork.toml --dry-run prints what it would do
 # prefork check prefork.toml           loads every app in a throw-away process
 
 [defaults]                             # options of all apps; see prefork --help
@@ -133,7 +133,7 @@ def _prints_only(options: Options) -> bool:
     if options.dry_run:
         return True
     if not options.user and os.geteuid() != 0:
-        print("# this needs root; as root, or with --user, it would be done:")
+        print("# this needs root; as root, or with --user, these commands would be run:")
         return True
     return False
 
@@ -177,7 +177,7 @@ def _systemctl(user: bool, *arguments: str) -> None:
     command = _command(user, arguments)
     command_line = shlex.join(command)
     if shutil.which("systemctl") is None:
-        raise MachineError(f"there is no systemctl here; what is left to do: {command_line}")
+        raise MachineError(f"systemctl is not installed; this is left to do: {command_line}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise MachineError(f"{command_line} failed: {done.stderr.strip() or done.returncode}")

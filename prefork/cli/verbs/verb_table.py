@@ -51,7 +51,7 @@ Options = argparse.Namespace
 AddArguments = Callable[[argparse.ArgumentParser], None]
 
 VERBS_OF_OTHER_MANAGERS = {
-    "describe": "prefork show APP tells everything about an app",
+    "describe": "prefork show APP shows everything about an app",
     "kill": "prefork stop APP --quick does not wait for requests, --force kills a master that "
     "hangs, and prefork signal APP KILL is for the workers",
     "ps": "prefork list shows all apps",

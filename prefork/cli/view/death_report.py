@@ -74,8 +74,8 @@ def print_deaths(deaths: Sequence[Death], failure: str) -> None:
         lines.append(group.headline())
         if group.last["reason"]:
             lines.append(group.last["reason"])
-    told = any(death["reason"] and death["reason"] in failure for death in deaths)
-    if failure and not told:
+    is_reported = any(death["reason"] and death["reason"] in failure for death in deaths)
+    if failure and not is_reported:
         lines.append(f"the last reload failed: {failure}")
     print("\n".join(lines or ["no worker has died"]))
 
