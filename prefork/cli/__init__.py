@@ -1,5 +1,4 @@
-"""The command ``prefork``: it serves an app, checks it, or carries out a verb of the process
-manager.
+"""The command ``prefork``: it serves an app, checks it, or carries out a verb.
 
 command.py      the entry point: from the command line to the exit code
 lazy_import.py  a module that is imported when one of its functions is called

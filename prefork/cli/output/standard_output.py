@@ -20,9 +20,7 @@ from prefork.unix.nonblocking_writer import print_to_stderr
 
 
 class OutputError(MachineError):
-    """stdout takes no more data, for example because its disk is full or a file size limit is
-    reached.
-    """
+    """stdout takes no more data: its disk is full, or a file size limit is reached."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write to stdout: {error.strerror}")

@@ -24,8 +24,9 @@ from prefork.unix.home import RegistryEntry, list_entries, registry_path
 from prefork.wire import control as wire
 
 EXIT_TIMEOUT = 10.0
-"""Seconds until the process of a master that closed its connection has ended, also on a machine
-with other work.
+"""Seconds until the process of a master has ended, after it closed the connection of a client.
+
+This is enough on a machine with other work, too.
 """
 
 START_TIMEOUT = 30.0
@@ -60,9 +61,7 @@ class NotRunningError(UsageError):
 
 
 class NotListeningError(MachineError):
-    """A master holds the lock of an app but does not listen on its control socket: it starts or
-    ends.
-    """
+    """A master holds the lock of an app but does not listen: it starts or ends."""
 
     def __init__(self, entry: RegistryEntry, waited: float) -> None:
         since = f"for more than {waited:g} s"
@@ -130,8 +129,7 @@ class Client:
         self.home = Path(where) if where is not None else registry_path(os.environ)
 
     def apps(self) -> list[dict[str, Any]]:
-        """Describe every app: as its master answers, or as its folder says when the master does not
-        answer.
+        """Describe every app, as its master answers or as its folder says.
 
         ``answers`` tells which of the two. Without an answer ``state`` is hung, dead or stopped, or
         denied: the master refuses to talk to this user, and ``denied`` is its reason. The keys are
@@ -151,15 +149,16 @@ class Client:
         the process. It is what ``list --json`` and ``show --json`` print; with ``--watch``, rate,
         p50 and p99 are those of the last four seconds.
         """
-        from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
+        # Only some need psutil.
+        from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415
 
         return measure_usage(self.apps())
 
     def find(self, *targets: str) -> list[RegistryEntry]:
-        """Return the apps that the targets mean: names, namespaces, ``all`` or ``/regular
-        expressions/``.
+        """Return the apps that the targets mean.
 
-        Raises UsageError for a target that means no app, with the nearest name.
+        A target is a name, a namespace, ``all`` or a ``/regular expression/``. Raises UsageError
+        for one that means no app, with the nearest name.
         """
         known = {entry.name: entry for entry in list_entries(self.home)}
         found: dict[str, RegistryEntry] = {}
@@ -189,7 +188,8 @@ class Client:
         except NotListeningError:
             return {**description, "state": "starting"}
         except MachineError:
-            from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415 - only hung masters need it
+            # Only hung masters need it.
+            from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415
 
             return {**description, "state": "hung", **describe_from_scoreboard(entry.state)}
         except wire.RefusedError as error:
@@ -204,8 +204,7 @@ class Client:
         on_progress: OnProgress = lambda _progress: None,
         **arguments: Any,
     ) -> Mapping[str, Any]:
-        """Send a verb to the master of an app and return the result, once the verb has reached its
-        goal.
+        """Send a verb to the master of an app, wait for its goal, and return the result.
 
         ``timeout``: seconds, None: no limit. ``on_progress`` is called with each step on the way;
         ``arguments`` are those of the verb. A master that is just starting is waited for.
@@ -224,11 +223,10 @@ class Client:
         raise MachineError(f"{entry.name}: the master closed the connection without an answer")
 
     def reach(self, entry: RegistryEntry, timeout: float | None) -> socket.socket:
-        """Connect to the master of an app and return the socket; wait for a master that does not
-        listen yet.
+        """Connect to the master of an app and return the socket.
 
-        ``timeout``: seconds, at most START_TIMEOUT; None: START_TIMEOUT. Raises NotRunningError,
-        NotListeningError, MachineError.
+        A master that does not listen yet is waited for. ``timeout``: seconds, at most
+        START_TIMEOUT; None: START_TIMEOUT. Raises NotRunningError, NotListeningError, MachineError.
         """
         limit = START_TIMEOUT if timeout is None else min(timeout, START_TIMEOUT)
         deadline = time.monotonic() + limit

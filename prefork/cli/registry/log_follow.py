@@ -30,20 +30,17 @@ WINDOWS = (256 * 1024, 8 * 1024 * 1024)
 
 
 class LogFollower:
-    """Reads the log at ``path`` and its rotated files. Methods raise MachineError when it is no
-    log.
+    """Reads the log at ``path`` and its rotated files.
 
-    Root may read everything, so for root a symlink of another user is not followed, and no fifo is
-    opened.
+    Methods raise MachineError when it is no log. Root may read everything, so for root a symlink of
+    another user is not followed, and no fifo is opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
         self._number = 0
-        """The number that the open file gets when it is rotated; files with lower numbers were
-        read.
-        """
+        """The number that the open file gets at its rotation; lower ones are read."""
         self._partial_line = b""
         self._open()
 
@@ -65,8 +62,9 @@ class LogFollower:
                 yield lines
 
     def read_new_lines(self) -> Iterator[list[str]]:
-        """Yield lists of the lines that were added since the last call, also those of files rotated
-        since.
+        """Yield lists of the lines that were added since the last call.
+
+        The files that were rotated since are among them.
         """
         yield from self._read()
         if self._is_replaced():
@@ -78,8 +76,9 @@ class LogFollower:
             yield from self._read()
 
     def _open(self) -> None:
-        """Open the file and find its number. A rotation between the two is noticed, and both are
-        repeated.
+        """Open the file and find its number.
+
+        A rotation between the two is noticed, and both are repeated.
         """
         while True:
             number = self._next_number()
@@ -165,7 +164,8 @@ def _require_own_link(_folder: Directory, link: os.stat_result) -> None:
 
 
 def _decode(lines: list[bytes]) -> list[str]:
-    """Decode UTF-8; other bytes become lone surrogates (PEP 383) and can be written back as they
-    were.
+    """Decode UTF-8; other bytes become lone surrogates (PEP 383).
+
+    Encoded with the same error handler, they become the bytes that they were.
     """
     return [line.decode(errors="surrogateescape") for line in lines]

@@ -38,8 +38,9 @@ class RecordFilter:
 
 @dataclass(frozen=True, slots=True)
 class AppRecord:
-    """A record and the name of its app. ``is_first_line``: it does not continue the record before
-    it.
+    """A record and the name of its app.
+
+    ``is_first_line``: it does not continue the record before it.
     """
 
     app: str
@@ -116,8 +117,7 @@ def sort_by_time(records: Iterable[AppRecord]) -> list[AppRecord]:
 
 
 def log_paths(app: RegistryEntry, unreadable: list[MachineError]) -> list[Path]:
-    """Return the paths of the files that an app logs to: the master's, then those of the workers'
-    output.
+    """Return the paths of an app's log files: the master's, then those of the workers' output.
 
     When the folder of the output cannot be read, ``unreadable`` gets the error.
     """

@@ -20,8 +20,9 @@ class LogTail:
         self._records = deque((each.record for each in sort_by_time(last)), MAX_RECORDS)
 
     def read(self) -> list[Record] | None:
-        """Return the last records, with those added since the last call; None: the app logs to no
-        file.
+        """Return the last records, with those added since the last call.
+
+        None: the app logs to no file.
         """
         new = [
             each for source in self._sources for records in source.new_records() for each in records

@@ -21,8 +21,9 @@ CPU_SAMPLE_SECONDS = 0.2
 """Seconds over which CPU is measured when there is no earlier sample."""
 
 MIN_INTERVAL = 0.1
-"""Seconds between two samples, at least; a sooner one repeats the last percentage, because the
-kernel counts CPU time in steps of 10 ms.
+"""Seconds between two samples, at least; a sooner one repeats the last percentage.
+
+The kernel counts CPU time in steps of 10 ms.
 """
 
 
@@ -31,14 +32,10 @@ class UsageSampler:
 
     def __init__(self) -> None:
         self._last_samples: dict[int, tuple[float, float, float]] = {}
-        """By pid: the time of the sample, the CPU seconds used until then, the percentage reported
-        then.
-        """
+        """By pid: time of the sample, CPU seconds used until then, percentage reported then."""
 
     def start(self, app: App) -> None:
-        """Take a first sample of the app's processes, to compare with in the next call of
-        ``sample``.
-        """
+        """Take a first sample of the app's processes, for the next call of ``sample``."""
         master = app.get("pid") if is_running(app) else None
         for pid in (master, *(worker.get("pid") for worker in app.get("workers", ()))):
             with suppress(psutil.Error):

@@ -26,8 +26,9 @@ class AppSampler:
         self._log_tail: tuple[str, LogTail] | None = None
 
     def sample_apps(self) -> list[dict[str, Any]]:
-        """Describe all apps as they are now, with usage and figures of the last seconds. Raises
-        PreforkError.
+        """Describe all apps as they are now, with usage and figures of the last seconds.
+
+        Raises PreforkError.
         """
         apps = []
         for app in map(self._usage.sample, self._client.apps()):

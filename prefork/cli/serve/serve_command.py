@@ -35,10 +35,12 @@ def serve_or_print(
         return 0
     require_target(resolved.config)
     if getattr(flags, "check", False):
-        from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - serving does not need it
+        # Serving does not need it.
+        from prefork.cli.serve.check_app import check_app  # noqa: PLC0415
 
         print(f"ok: {check_app(resolved.config, start_folder())}")
         return 0
-    from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - nothing else here needs a master
+    # Nothing else here needs a master.
+    from prefork.cli.serve.run_master import serve  # noqa: PLC0415
 
     return serve(settings, resolved.config)

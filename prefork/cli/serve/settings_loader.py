@@ -22,8 +22,9 @@ from prefork.unix.regular_file import read_regular
 from prefork.unix.systemd import inherited_sockets
 
 LARGEST_FILE = 1024 * 1024
-"""Limit of a settings file, in bytes. A file of a thousand apps has 200,000 bytes; 1 MB takes half
-a second to parse.
+"""Limit of a settings file, in bytes.
+
+A file of a thousand apps has 200,000 bytes; 1 MB takes half a second to parse.
 """
 
 
@@ -96,9 +97,7 @@ class SettingsLoader:
         return [file_layer(table, self.file, folder)]
 
     def _managed_layer(self) -> Layer:
-        """Return the defaults of an app in the background: its logs are in its folder of the
-        registry.
-        """
+        """Return the defaults of an app in the background: its logs are in its registry folder."""
         folder = registry_path(self._environ) / self._flags.values["name"]
         return Layer("prefork start", {"log_file": str(folder / "log"), "log_dir": str(folder)})
 

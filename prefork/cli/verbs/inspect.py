@@ -35,7 +35,8 @@ def list_apps(client: Client, options: Options) -> int:
 
 def show(client: Client, options: Options) -> int:
     """Print the description of each named app. Return the exit code."""
-    from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415 - only some need psutil
+    # Only some need psutil.
+    from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415
 
     for app in measure_usage([client.describe(entry) for entry in client.find(*options.targets)]):
         if options.json:
@@ -55,7 +56,8 @@ def why(client: Client, options: Options) -> int:
         if options.json:
             print_json(answer["deaths"])
         else:
-            from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415 - few verbs need it
+            # Few verbs need it.
+            from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415
 
             print_deaths(answer["deaths"], str(answer.get("failure", "")))
         return 0

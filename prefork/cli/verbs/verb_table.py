@@ -144,7 +144,8 @@ def help_words_as_flags(arguments: Sequence[str]) -> Sequence[str]:
         case ["help", verb] if verb in VERBS:
             return [verb, "--help"]
         case ["help", verb, *_]:
-            from prefork.config.sources import suggest_nearest  # noqa: PLC0415 - it imports all options
+            # It imports all options.
+            from prefork.config.sources import suggest_nearest  # noqa: PLC0415
 
             raise UsageError(f"there is no verb {verb}{suggest_nearest(verb, VERBS)}")
         case ["version"]:

@@ -63,11 +63,10 @@ def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
 
 
 def print_deaths(deaths: Sequence[Death], failure: str) -> None:
-    """Print the groups, the latest last, and then ``failure``, the reason why the last reload
-    failed.
+    """Print the groups, the latest last, and why the last reload failed.
 
-    ``failure`` is left out when it is empty or when the reason of a death is a part of it. Without
-    it, a reload with wrong settings would not be reported: it kills no worker.
+    ``failure``: that reason; it is left out when it is empty or when the reason of a death is a
+    part of it. Without it, a reload with wrong settings would not be reported: it kills no worker.
     """
     lines = []
     for group in group_deaths(deaths):

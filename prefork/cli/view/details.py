@@ -35,9 +35,7 @@ def stdout_console() -> PrintableConsole:
 
 
 def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
-    """Yield a warning for each app that needs the operator's attention, with the command that
-    helps.
-    """
+    """Yield a warning, with the command that helps, for each app that needs attention."""
     for app in apps:
         name = app["name"]
         if app.get("state") == "hung":

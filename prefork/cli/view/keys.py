@@ -13,8 +13,9 @@ QUIT = (b"q", b"Q", b"\x03")
 
 @contextmanager
 def cbreak_mode() -> Iterator[None]:
-    """A context manager: within it keys arrive when they are pressed, and are not echoed
-    (termios(3)).
+    """A context manager: within it keys arrive when they are pressed, without echo.
+
+    See "cbreak" in termios(3).
     """
     saved = termios.tcgetattr(0)
     tty.setcbreak(0)

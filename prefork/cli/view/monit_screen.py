@@ -105,8 +105,9 @@ def _panel(
     width: int,
     selected: str = "",
 ) -> Panel:
-    """Return some rows of a table in a frame; the columns are chosen by all rows, so that none
-    moves.
+    """Return some rows of a table in a frame.
+
+    The columns are chosen by all rows, so that none moves when other rows are shown.
     """
     shown = items[first : first + rows]
     if len(shown) < len(items):

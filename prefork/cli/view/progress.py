@@ -32,8 +32,9 @@ def for_each_app(
 
 
 def progress_printer(entry: RegistryEntry) -> Callable[[Progress], None]:
-    """Return a function that prints a step on stderr, where that is a terminal: a script needs only
-    the outcome.
+    """Return a function that prints a step on stderr, if that is a terminal.
+
+    A script needs only the outcome.
     """
     if not os.isatty(2):
         return lambda _progress: None

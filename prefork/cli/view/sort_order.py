@@ -33,8 +33,9 @@ SORT_KEYS: dict[str, tuple[Key, bool]] = {
     "cpu": (lambda app: app.get("cpu"), True),
     "memory": (lambda app: app.get("memory"), True),
 }
-"""By name: the function that makes the sort key, and whether the largest comes first. Apps without
-a value come last.
+"""By name: the function that makes the sort key, and whether the largest comes first.
+
+Apps without a value come last.
 """
 
 
