@@ -138,6 +138,7 @@ class Client:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs ask one
 
         found = list(list_entries(self.home))
+        # Threads, so that a hung master delays no other by its timeout.
         with ThreadPoolExecutor(MAX_PARALLEL) as threads:
             return list(threads.map(self.describe, found))
 
@@ -149,7 +150,7 @@ class Client:
         the process. It is what ``list --json`` and ``show --json`` print; with ``--watch``, rate,
         p50 and p99 are those of the last four seconds.
         """
-        # Only some need psutil.
+        # Only measuring usage needs psutil.
         from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415
 
         return measure_usage(self.apps())
@@ -240,7 +241,7 @@ class Client:
                     raise
             if time.monotonic() > deadline:
                 raise NotListeningError(entry, limit)
-            time.sleep(0.01)
+            time.sleep(0.01)  # a socket that does not exist yet cannot be waited for
 
     def latest(self, entry: RegistryEntry) -> RegistryEntry:
         """Return the app with the state that its running master wrote.
@@ -288,6 +289,7 @@ class Client:
 
 def _receive_before(connection: socket.socket, deadline: float | None) -> bytes:
     if deadline is not None:
+        # Not zero, because that would make the socket non-blocking.
         connection.settimeout(max(0.001, deadline - time.monotonic()))
     return connection.recv(65536)
 

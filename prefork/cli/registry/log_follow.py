@@ -80,6 +80,7 @@ class LogFollower:
 
         A rotation between the two is noticed, and both are repeated.
         """
+        # The number is read before and after: if both are equal, no rotation happened in between.
         while True:
             number = self._next_number()
             file = self._open_log()
@@ -122,8 +123,9 @@ class LogFollower:
     def _read(self) -> Iterator[list[str]]:
         if self._file is None:
             return
+        # A file that is shorter than what was read was emptied (copytruncate of logrotate).
         if os.fstat(self._file.fileno()).st_size < self._file.tell():
-            self._file.seek(0)  # the file was emptied
+            self._file.seek(0)
             self._partial_line = b""
         while data := self._file.read(READ_SIZE):
             *lines, self._partial_line = (self._partial_line + data).split(b"\n")

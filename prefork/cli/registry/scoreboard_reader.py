@@ -9,6 +9,7 @@ from prefork.unix.scoreboard import Rows, open_scoreboard
 from prefork.wire.row_values import app_values, worker_values
 from prefork.wire.scoreboard import WORKER_STATES
 
+# Another user may have written the state, and root must not open a device that it names.
 _DESCRIPTOR = re.compile(r"/proc/\d+/fd/\d+")
 
 READY = WORKER_STATES.index("ready")
@@ -21,9 +22,7 @@ def open_app_scoreboard(state: Mapping[str, Any]) -> Rows | None:
     """
     path = str(state.get("scoreboard") or "")
     if not _DESCRIPTOR.fullmatch(path):
-        return (
-            None  # another user may have written the state: root must open no device that it names
-        )
+        return None
     try:
         return open_scoreboard(path)
     except (OSError, ValueError):

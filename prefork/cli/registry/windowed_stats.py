@@ -37,7 +37,7 @@ class WindowedStats:
 
     def __init__(self) -> None:
         self._samples: dict[int, deque[_Sample]] = {}
-        """By the serial number of the worker, which the master gives only once."""
+        """By the serial number of the worker, which the master uses only once."""
 
     def add_to(
         self, app: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now: float
@@ -51,7 +51,6 @@ class WindowedStats:
         if not rows:
             return dict(app)
         self._samples = {row["worker"]: self._add_sample(row, now) for row in rows}
-        """By the serial number of the worker, which the master uses only once."""
         by_pid = {row["pid"]: self._samples[row["worker"]] for row in rows}
         workers = [
             {**worker, **_compute_stats([by_pid[worker["pid"]]])}
@@ -72,6 +71,7 @@ class WindowedStats:
 
 def _compute_stats(workers: Sequence[deque[_Sample]]) -> dict[str, float]:
     times = histogram.merge_counts(
+        # Never negative, because workers write the rows, and a worker may write anything.
         [max(0, new) for new in map(sub, samples[-1].times, samples[0].times)]
         for samples in workers
     )

@@ -75,6 +75,7 @@ def check_app(config: Config, start_dir: str) -> str:
             text, code = load_app_only(context), 0
         except PreforkError as error:
             text, code = str(error), error.exit_code
+        # A pipe holds 64 KB, and the parent reads only after this process has ended.
         os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
         return code
 
@@ -101,7 +102,7 @@ def _wait_or_kill(child: Child, policy: Policy) -> bool:
     waiter.add_reader(child.pidfd, bool)
     if list(waiter.wait(policy.boot_timeout)):
         return True
-    child.send_signal(DUMP_SIGNAL)
+    child.send_signal(DUMP_SIGNAL)  # prints the stacks, as in a worker that hangs
     list(waiter.wait(policy.hang_grace))
     child.send_signal(signal.SIGKILL)
     return False

@@ -111,7 +111,7 @@ def _kill_processes(entry: RegistryEntry) -> int | None:
     """
     import psutil  # noqa: PLC0415 - only --force needs it
 
-    entry.require_manageable()
+    entry.require_manageable()  # no master is asked here, which would refuse other users
     pid = entry.pid
     try:
         if pid is None:

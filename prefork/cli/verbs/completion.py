@@ -48,6 +48,7 @@ def completion_script(shell: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _verb_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    # argparse has no public way to list what a parser accepts.
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)

@@ -115,6 +115,7 @@ def launch(
     # A fork, because the process that becomes the master does not return to this command.
     child = os.fork()
     if child == 0:
+        # os._exit, because the exit handlers and buffers are those of the command.
         os._exit(_serve_in_child(folder, start_dir, arguments, wait_options, inherited))
     folder.close_copy()
     for listener in inherited.listeners:

@@ -82,6 +82,7 @@ class _WakeupPipe:
 
     def wait_for_key(self) -> bytes:
         """Wait for a key or a wakeup; return the key, or nothing after a wakeup."""
+        # select(2) rather than a thread that reads keys: such a thread could not be ended.
         ready, _, _ = select.select([0, self._reader], [], [])
         if self._reader in ready:
             os.read(self._reader, 4096)
@@ -101,7 +102,7 @@ class Monitor:
         self._selected = ""
         self._page = 0
         self._message = "loading …"
-        """How the last key went."""
+        """The outcome of the last key."""
         self._stop_candidate = ""
         self._log: tuple[str, Sequence[Record] | None] = "", ()
         self._poll_now, self._is_closing = threading.Event(), False
@@ -115,7 +116,7 @@ class Monitor:
         )
         return draw(state, console.size.width, console.size.height)
 
-    # Looking.
+    # Polling.
 
     @contextmanager
     def poll_in_background(self) -> Iterator[None]:
@@ -148,7 +149,7 @@ class Monitor:
             self._wake()
             self._poll_now.wait(POLL_PERIOD)
 
-    # Acting.
+    # Keys.
 
     def handle_key(self, key: bytes) -> None:
         """Carry out a key other than those that quit; an empty key does nothing."""
@@ -186,7 +187,6 @@ class Monitor:
 
     def _start_verb(self, name: str, verb: str, **arguments: Any) -> None:
         self._message = f"{name}: {verb} …"
-        """The outcome of the last key."""
 
         def run_verb() -> None:
             try:

@@ -82,7 +82,7 @@ class _TaskScheduler:
         if os.isatty(2):
             number = self._total - len(self.pending) + 1
             print(f"  {task.name}: {number} of {self._total}", file=sys.stderr)
-        sys.stdout.flush()
+        sys.stdout.flush()  # else the child would write the buffered text once more
         child = fork(lambda: _run_task(task))
         self.running[task.name] = child
         del self.pending[task.name]

@@ -31,6 +31,7 @@ def save(client: Client, _options: Options) -> int:
     """Save which apps run, and how each was started, in ``saved.toml``. Return the exit code."""
     running = [client.latest(entry) for entry in client.find("all") if entry.is_running()]
     running = [entry for entry in running if entry.state]  # without: it was deleted meanwhile
+    # In the order of their start, so that resurrect starts an app after those that it came after.
     running.sort(key=lambda entry: float(entry.state.get("started", 0)))
     apps: dict[str, SavedApp] = {}
     for entry in running:

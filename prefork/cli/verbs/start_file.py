@@ -91,7 +91,7 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Regi
     options = _build_parser().parse_args(list(arguments))
     path = absolute_path(options.file)
     apps = load_apps(path, options.env or "", options.only)
-    # The threads are gone before an app is started, which forks.
+    # The threads have ended before an app is started: a fork copies locks that threads hold.
     with ThreadPoolExecutor(MAX_PARALLEL) as threads:
         steps = list(
             threads.map(lambda app: _plan_step(client, app, path, options.env or ""), apps)
@@ -171,7 +171,7 @@ def _single_app(path: str, stage: str, only: str) -> FileApp:
     return FileApp(name, ["-c", path, "--daemon", "--managed", "--name", name], config)
 
 
-# The plan.
+# The steps of a plan.
 
 
 def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:

@@ -44,7 +44,7 @@ def print_app_list(client: Client, options: argparse.Namespace) -> int:
     def sample() -> list[App]:
         return sort_apps(sampler.sample_apps(), options.sort)
 
-    sample()
+    sample()  # remembered, to compare with the next one
     time.sleep(CPU_SAMPLE_SECONDS)  # CPU is the difference of two samples
     period = max(options.watch, MIN_PERIOD)
     try:

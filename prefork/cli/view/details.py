@@ -118,7 +118,7 @@ def _figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     oldest = f", the oldest for {format_duration(figures['oldest'])}" if figures["oldest"] else ""
     yield "in flight", f"{format_count(figures['in_flight'])}{oldest}"
     yield (
-        "they took",
+        "latency",
         f"p50 {format_duration(figures['p50'])}, p99 {format_duration(figures['p99'])}",
     )
     yield "sent", f"{format_bytes(figures['sent'])} in bodies"
