@@ -6,7 +6,7 @@ from tests.certificates import SECRET, Authority, Keyring, keyring
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many histories test_manage_beside.py plays."""
+    """How many histories test_manage_concurrent.py plays."""
     parser.addoption("--seeds", type=int, default=2, help="histories of verbs beside each other")
 
 

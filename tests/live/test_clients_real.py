@@ -1,4 +1,4 @@
-"""Clients that people use: a browser, httpx, curl."""
+"""Clients that are in common use: a browser, httpx, curl."""
 
 import json
 import subprocess
@@ -63,7 +63,7 @@ def test_httpx_reuses_its_connection_and_streams_both_ways(server: Server) -> No
     ],
     ids=["1.0", "no keep-alive", "expect", "chunked", "compressed"],
 )
-def test_curl_and_its_ways_to_upload(server: Server, flags: list[str], tmp_path: Path) -> None:
+def test_curl_uploads_in_each_of_its_ways(server: Server, flags: list[str], tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(b"x" * 1_500_000)
     url = f"http://127.0.0.1:{server.port}/size"

@@ -1,4 +1,4 @@
-"""``prefork completion``: what the shells themselves make of it."""
+"""``prefork completion``: its scripts, run by the shells themselves."""
 
 import os
 import pty
@@ -25,7 +25,7 @@ TYPED = {
     "prefork completion fi": ["fish"],
     "prefork --kill-t": ["--kill-timeout"],
 }
-"""What is typed, and what the word at its end becomes."""
+"""Typed command lines, and the words that the last word may become."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def script(home: Home, shell: str) -> Path:
-    """In a file; skips without that shell."""
+    """Write the completion script to a file and return its path; skip without that shell."""
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
     for name in ("web", "shop"):
@@ -61,7 +61,7 @@ def in_shell(home: Home, *words: str) -> str:
     return done.stdout
 
 
-def test_bash(home: Home) -> None:
+def test_bash_completes(home: Home) -> None:
     path = script(home, "bash")
 
     def complete(typed: str) -> list[str]:
@@ -76,7 +76,7 @@ def test_bash(home: Home) -> None:
     assert complete("prefork stop ''") == ["all", "shop", "web"]
 
 
-def test_fish(home: Home) -> None:
+def test_fish_completes(home: Home) -> None:
     path = script(home, "fish")
 
     def complete(typed: str) -> list[str]:
@@ -87,8 +87,8 @@ def test_fish(home: Home) -> None:
     assert complete("prefork stop ") == ["shop", "web"]
 
 
-def test_zsh(home: Home) -> None:
-    """On a terminal: its completion is part of its line editor."""
+def test_zsh_completes(home: Home) -> None:
+    """This needs a terminal, because completion is a part of the line editor."""
     path = script(home, "zsh")
     pid, terminal = pty.fork()
     if pid == 0:
@@ -110,7 +110,7 @@ def test_zsh(home: Home) -> None:
 
 
 def shows(terminal: int, pattern: str) -> None:
-    """Wait until it shows something like this."""
+    """Wait until the terminal shows a text that matches."""
     written, deadline = b"", time.monotonic() + PATIENCE
     while True:
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""The manager's verbs as a user types them, each in a home of its own."""
+"""The verbs of the process manager as a user types them, each test in a home of its own."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield made
 
 
-def test_the_tutorial(home: Home) -> None:
+def test_the_tutorial_works_step_by_step(home: Home) -> None:
     """Start, list, scale up and down, reload new code, logs, stop, start again, delete."""
     assert "2/2 ready" in home.run_ok("start", "-w", "2", "-b", "127.0.0.1:0", "web:app")
     assert "running" in home.run_ok("list")
@@ -63,7 +63,7 @@ def test_an_app_that_cannot_start_is_not_in_the_list(home: Home) -> None:
     assert home.client.apps() == []
 
 
-def test_a_name_is_taken_while_it_runs(home: Home) -> None:
+def test_a_name_is_taken_while_its_app_runs(home: Home) -> None:
     home.start()
     assert "runs already" in home.run_failing(100, "start", "--name", "web", "web:app")
     assert "runs already" in home.run_failing(100, "start", "web")
@@ -81,7 +81,7 @@ def test_a_name_is_taken_while_it_runs(home: Home) -> None:
         (["start", "--worker", "3", "web:app"], "--workers"),
     ],
 )
-def test_wrong_words(home: Home, words: list[str], said: str) -> None:
+def test_wrong_arguments_are_refused_with_a_hint(home: Home, words: list[str], said: str) -> None:
     home.start()
     assert said in home.run_failing(100, *words)
 
@@ -96,7 +96,7 @@ def test_a_master_that_was_killed_is_dead_and_can_be_started_again(home: Home) -
     assert home.app()["pid"] != pid
 
 
-def test_a_master_that_hangs_is_listed_and_can_be_ended(home: Home) -> None:
+def test_a_hung_master_is_listed_and_can_be_killed(home: Home) -> None:
     home.start()
     app = home.app()
     os.kill(app["pid"], signal.SIGSTOP)
@@ -111,7 +111,7 @@ def test_a_master_that_hangs_is_listed_and_can_be_ended(home: Home) -> None:
         wait_for(lambda pid=worker["pid"]: not os.path.exists(f"/proc/{pid}"), "no orphans")
 
 
-def test_a_master_that_hangs_is_ended_with_its_programs(home: Home) -> None:
+def test_a_hung_master_is_killed_with_its_programs(home: Home) -> None:
     home.write("child.sh", "sleep 1000 & wait")
     home.run_ok("start", "-w", "2", "--ready", "10ms", "--name", "web", "--", "sh", "child.sh")
     master = psutil.Process(home.app()["pid"])
@@ -145,7 +145,7 @@ def test_masters_in_the_foreground_are_listed_while_they_live(home: Home) -> Non
     assert names() == []
 
 
-def test_two_wishes_at_once_both_hear_the_outcome(home: Home) -> None:
+def test_reloads_at_the_same_time_all_get_their_result(home: Home) -> None:
     home.start()
     entry = home.client.find("web")[0]
     with ThreadPoolExecutor() as threads:
@@ -154,7 +154,7 @@ def test_two_wishes_at_once_both_hear_the_outcome(home: Home) -> None:
     assert max(generations) == home.app()["generation"] == 5
 
 
-def test_events_are_told_as_they_happen(home: Home) -> None:
+def test_events_are_sent_as_they_happen(home: Home) -> None:
     home.start()
     entry = home.client.find("web")[0]
     events = home.client.events(entry)
@@ -165,7 +165,7 @@ def test_events_are_told_as_they_happen(home: Home) -> None:
     assert first.result().details["kind"] in ("Scaled", "WorkerReady")
 
 
-def test_why_names_the_deaths_that_were_not_planned(home: Home) -> None:
+def test_why_lists_deaths_that_were_not_planned(home: Home) -> None:
     home.start()
     pid = home.app()["workers"][0]["pid"]
     assert home.run_ok("why", "web") == "no worker has died\n"
@@ -176,14 +176,14 @@ def test_why_names_the_deaths_that_were_not_planned(home: Home) -> None:
     assert home.app()["restarts"] == 0
 
 
-def test_nobody_else_gets_in(home: Home) -> None:
+def test_other_users_are_refused(home: Home) -> None:
     home.start()
     folder = home.home / "web"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "control").stat().st_mode & 0o777 == 0o600
     if os.geteuid() != 0:
         pytest.skip("needs another user")
-    # As if the folder let everybody in: the master itself looks at who connects.
+    # The socket is opened to all users here: the master itself checks the user of a client.
     with tempfile.TemporaryDirectory() as elsewhere:
         os.chmod(elsewhere, 0o755)
         moved = Path(elsewhere) / "control"
@@ -201,7 +201,7 @@ def test_nobody_else_gets_in(home: Home) -> None:
     assert "this app belongs to user root" in said.stdout, said.stderr
 
 
-def test_a_client_that_floods_stalls_or_lies_harms_nobody(home: Home) -> None:
+def test_a_client_that_floods_stalls_or_lies_harms_no_other(home: Home) -> None:
     home.start()
     path = str(home.home / "web" / "control")
     flooder, staller, liar = (socket.socket(socket.AF_UNIX) for _ in range(3))
@@ -221,7 +221,7 @@ def test_a_client_that_floods_stalls_or_lies_harms_nobody(home: Home) -> None:
         client.close()
 
 
-def test_a_foreign_file_in_the_place_of_the_folder_is_not_followed(home: Home) -> None:
+def test_a_symlink_in_the_place_of_the_folder_is_not_followed(home: Home) -> None:
     target = home.folder / "elsewhere"
     target.mkdir()
     home.home.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""``prefork list``: its order, and the list that is drawn again and again."""
+"""``prefork list``: its order, and ``--watch``, which draws it again and again."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def names(home: Home, *words: str) -> list[str]:
     return table
 
 
-def test_it_is_sorted_as_asked(home: Home) -> None:
+def test_the_list_is_sorted_by_the_given_key(home: Home) -> None:
     home.start("b", "-w", "2")
     home.start("a")
     home.start("c")
@@ -41,7 +41,7 @@ def test_it_is_sorted_as_asked(home: Home) -> None:
 
 
 @pytest.mark.parametrize("leave", ["q", "\x03", "signal"])
-def test_it_is_drawn_again_until_somebody_leaves(home: Home, leave: str) -> None:
+def test_the_list_is_drawn_again_until_the_user_quits(home: Home, leave: str) -> None:
     home.start()
     with on_terminal(home, "list", "--watch", "0.1") as terminal:
         terminal.wait_for_output(r"(?s)web +running +1/1.*q quits")
@@ -58,7 +58,7 @@ def test_it_is_drawn_again_until_somebody_leaves(home: Home, leave: str) -> None
         assert terminal.is_echoing()
 
 
-def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
+def test_without_a_terminal_the_list_is_printed_again_and_again(home: Home) -> None:
     home.start()
     watching = subprocess.Popen(
         [sys.executable, "-m", "prefork", "ls", "--watch", "0.1", "--json"],
@@ -87,5 +87,5 @@ def test_without_a_terminal_it_is_printed_again_and_again(home: Home) -> None:
 
 
 @pytest.mark.parametrize("often", ["0", "-1", "nan"])
-def test_no_time(home: Home, often: str) -> None:
+def test_a_wrong_interval_is_refused(home: Home, often: str) -> None:
     assert "is not a number of seconds" in home.run_failing(100, "list", f"--watch={often}")

@@ -1,4 +1,4 @@
-"""The live view, on a terminal of its own: what it shows, and what its keys do."""
+"""``prefork monit`` on a terminal of its own: the screen, and the effect of its keys."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield made
 
 
-def test_it_shows_apps_and_its_keys_act_on_the_chosen_one(home: Home) -> None:
+def test_keys_act_on_the_selected_app(home: Home) -> None:
     home.start("one")
     home.start("two")
     with on_terminal(home, "monit") as terminal:
@@ -42,7 +42,7 @@ def test_it_shows_apps_and_its_keys_act_on_the_chosen_one(home: Home) -> None:
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(40, 10), (80, 24), (200, 60)])
-def test_it_fits_any_terminal(home: Home, columns: int, lines: int) -> None:
+def test_monit_works_on_terminals_of_any_size(home: Home, columns: int, lines: int) -> None:
     home.start()
     with on_terminal(home, "monit", columns=columns, lines=lines) as terminal:
         terminal.wait_for_output("web")
@@ -50,5 +50,5 @@ def test_it_fits_any_terminal(home: Home, columns: int, lines: int) -> None:
         assert terminal.wait_exit() == 0
 
 
-def test_without_a_terminal_it_says_so(home: Home) -> None:
+def test_monit_without_a_terminal_is_refused(home: Home) -> None:
     assert "monit needs a terminal" in home.run_failing(100, "monit")

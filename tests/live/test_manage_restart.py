@@ -1,4 +1,4 @@
-"""``prefork restart``: a reload where that is enough, else a new master, and why."""
+"""``prefork restart``: a reload where that is enough, otherwise a new master, and the reason."""
 
 import errno
 import os
@@ -23,13 +23,13 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def change(home: Home, line: str) -> None:
-    """The settings, and the code so that it can be seen who serves."""
+    """Add a line to the settings, and change the code, so that answers show which code runs."""
     with open(home.folder / "p.toml", "a") as file:
         file.write(line + "\n")
     home.write("web.py", APP.format(text="two"))
 
 
-def test_where_a_reload_is_enough_it_is_one(home: Home) -> None:
+def test_restart_reloads_where_that_is_enough(home: Home) -> None:
     home.run_ok("start", "p.toml")
     before = home.app()
     change(home, "workers = 2")
@@ -44,7 +44,7 @@ def test_where_a_reload_is_enough_it_is_one(home: Home) -> None:
     assert home.app()["pid"] != before["pid"]
 
 
-def test_what_needs_it_is_named_and_taken(home: Home) -> None:
+def test_settings_that_need_a_new_master_are_named_and_take_effect(home: Home) -> None:
     home.run_ok("start", "p.toml")
     before = home.app()
     change(home, "umask = '077'\nlog-file = 'w.log'\nworkers = 2")
@@ -57,8 +57,8 @@ def test_what_needs_it_is_named_and_taken(home: Home) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_under_load_nobody_is_refused(home: Home, kind: str) -> None:
-    """Clients that stay on their connections, and clients with a new one for each request."""
+def test_no_client_is_refused_under_load(home: Home, kind: str) -> None:
+    """Some clients keep their connections, others open a new one for each request."""
     write_version(home.folder, 1, kind)
     home.write("p.toml", 'app = "app:app"\nbind = "127.0.0.1:0"\nname = "web"\nworkers = 2\n')
     home.run_ok("start", "p.toml")
@@ -83,8 +83,8 @@ def test_under_load_nobody_is_refused(home: Home, kind: str) -> None:
     assert after["listening"] == before["listening"]
 
 
-def test_a_unix_socket_stays_where_it_is(home: Home) -> None:
-    """Whoever connected before the new master was there is answered by it."""
+def test_a_unix_socket_survives_a_restart(home: Home) -> None:
+    """A client that connects before the new master has started is answered by it."""
     path = home.folder / "web.sock"
     home.run_ok("start", "-b", f"unix:{path},mode=660", "--name", "web", "web:app")
     inode = path.stat().st_ino
@@ -99,8 +99,8 @@ def test_a_unix_socket_stays_where_it_is(home: Home) -> None:
     assert not path.exists()
 
 
-def test_addresses_that_are_not_wanted_any_more_are_closed(home: Home) -> None:
-    """Also those that are in the way of the new ones, which no reload can change."""
+def test_addresses_that_left_the_settings_are_closed(home: Home) -> None:
+    """This includes an address that overlaps a new one, which a reload cannot change."""
     home.run_ok("start", "p.toml")
     port = int(home.app()["listening"][0].rpartition(":")[2])
     settings = f'app = "web:app"\nname = "web"\nbind = ["127.0.0.1:{port}", "unix:{{}}.sock"]\n'
@@ -115,7 +115,7 @@ def test_addresses_that_are_not_wanted_any_more_are_closed(home: Home) -> None:
     assert home.app()["listening"][0] == f"0.0.0.0:{port}"
 
 
-def test_one_that_does_not_start_leaves_nothing_listening(home: Home) -> None:
+def test_an_app_that_does_not_start_leaves_no_socket_open(home: Home) -> None:
     home.run_ok("start", "p.toml")
     (address,) = home.app()["listening"]
     host, _, port = address.rpartition(":")
@@ -134,7 +134,7 @@ def test_wrong_settings_stop_nothing(home: Home) -> None:
     assert fetch(home.app()) == b"one"
 
 
-def test_a_program_with_a_port_of_its_own_is_stopped_first(home: Home) -> None:
+def test_a_program_that_binds_its_own_port_is_stopped_first(home: Home) -> None:
     home.run_ok("start", "--name", "jobs", "--ready", "10ms", "--", "sleep", "1000")
     (before,) = [worker["pid"] for worker in home.app("jobs")["workers"]]
     assert "a program without --bind cannot be rolled" in home.run_ok("restart", "jobs")
@@ -142,13 +142,13 @@ def test_a_program_with_a_port_of_its_own_is_stopped_first(home: Home) -> None:
     assert home.app("jobs")["ready"] == 1
 
 
-def test_one_in_the_foreground_is_left_alone(home: Home) -> None:
+def test_a_foreground_app_is_not_restarted(home: Home) -> None:
     with serving(home.folder, "web:app", env={"PREFORK_HOME": str(home.home)}) as server:
         assert "runs in the foreground" in home.run_failing(100, "restart", "web")
         assert server.get()[0] == 200
 
 
-def test_what_does_not_run_is_started(home: Home) -> None:
+def test_an_app_that_does_not_run_is_started(home: Home) -> None:
     home.start()
     home.run_ok("stop", "web")
     assert "web: does not run\nweb: running gen 1" in home.run_ok("restart", "web")

@@ -1,4 +1,4 @@
-"""``prefork signal``: to all workers or to one slot, by name or number."""
+"""``prefork signal``: a signal by name or number, to all workers or to one slot."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def pids(home: Home) -> list[int]:
     return [worker["pid"] for worker in home.app()["workers"]]
 
 
-def test_one_slot_gets_it_and_the_others_do_not(home: Home) -> None:
+def test_only_the_given_slot_gets_the_signal(home: Home) -> None:
     home.start("web", "-w", "2")
     first, second = pids(home)
     assert home.run_ok("signal", "web", "kill", "--slot", "1") == f"web: SIGKILL sent to {second}\n"
@@ -28,7 +28,7 @@ def test_one_slot_gets_it_and_the_others_do_not(home: Home) -> None:
 
 
 @pytest.mark.parametrize("word", ["USR2", "SIGUSR2", "12"])
-def test_programs_get_what_was_sent(home: Home, word: str) -> None:
+def test_programs_get_the_signal(home: Home, word: str) -> None:
     home.write(
         "heard.sh",
         "trap 'echo heard >> heard' USR2\ntouch up$$\nwhile :; do sleep 0.05; done\n",
@@ -57,7 +57,7 @@ def test_programs_get_what_was_sent(home: Home, word: str) -> None:
         (["web", "TERM", "--slot", "7"], "no worker is in slot 7; there are 0"),
     ],
 )
-def test_wrong_words(home: Home, words: list[str], said: str) -> None:
+def test_wrong_arguments_send_no_signal(home: Home, words: list[str], said: str) -> None:
     home.start()
     before = pids(home)
     assert said in home.run_failing(100, "signal", *words)

@@ -45,14 +45,14 @@ def slots(home: Home, name: str) -> list[int]:
     return [worker["slot"] for worker in home.app(name)["workers"]]
 
 
-def test_fork_mode_is_one_process_that_is_kept_alive(node: Home) -> None:
+def test_fork_mode_runs_one_process_and_keeps_it_alive(node: Home) -> None:
     node.run_ok("start", "--name", "tick", "--ready", "1s", "--", "node", "tick.js")
     assert slots(node, "tick") == [0]
     assert "tick" in node.run_ok("logs", "tick")
     assert node.run_ok("delete", "tick") == "tick: stopped\ntick: deleted\n"
 
 
-def test_cluster_mode_from_start_to_delete(node: Home) -> None:
+def test_cluster_mode_works_from_start_to_delete(node: Home) -> None:
     cores = usable_cores()
     node.run_ok("start", "-w", "0", *CLUSTER, "--", "node", "server.js")
     assert len(slots(node, "api")) == cores
@@ -71,7 +71,7 @@ def test_cluster_mode_from_start_to_delete(node: Home) -> None:
     assert json.loads(node.run_ok("list", "--json")) == []
 
 
-def test_an_ecosystem_file_with_a_worker_for_each_core(node: Home) -> None:
+def test_a_file_of_apps_starts_a_worker_for_each_core(node: Home) -> None:
     node.write("prefork.toml", ECOSYSTEM)
     node.run_ok("start", "prefork.toml")
     assert len(slots(node, "api")) == usable_cores()

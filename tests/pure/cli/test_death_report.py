@@ -1,4 +1,4 @@
-"""``prefork why``: deaths that are alike are told once, and all of them fit into one answer."""
+"""``prefork why``: deaths that are alike are printed once, and all fit into one answer."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def traceback(pid: int) -> str:
     )
 
 
-def test_a_crash_loop_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_crash_loop_is_printed_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
     print_deaths([death(n, pid=n, slot=n % 2, reason=traceback(n)) for n in range(1, 101)], "")
     headline, *reason = capsys.readouterr().out.splitlines()
     assert "100 times since " in headline
@@ -40,13 +40,13 @@ def test_a_crash_loop_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str])
     assert reason == traceback(100).splitlines()
 
 
-def test_one_death_is_told_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_death_is_printed_with_its_signal(capsys: pytest.CaptureFixture[str]) -> None:
     print_deaths([death(cause="killed by a signal", detail="SIGKILL", killed=True)], "")
     said = capsys.readouterr().out
     assert said.endswith("worker 0 (pid 7, gen 1): killed by a signal (SIGKILL, killed)\n")
 
 
-def test_what_differs_is_told_apart_in_the_order_of_the_last_of_each() -> None:
+def test_groups_are_in_the_order_of_their_latest_death() -> None:
     deaths = [
         death(1, reason="a"),
         death(2, reason="b"),
@@ -58,7 +58,7 @@ def test_what_differs_is_told_apart_in_the_order_of_the_last_of_each() -> None:
     assert found == [[2], [3], [4], [1, 5]]
 
 
-def test_amounts_do_not_make_worn_workers_different() -> None:
+def test_recycled_workers_are_grouped_in_spite_of_different_amounts() -> None:
     deaths = [death(n, cause="recycled", why=f"{512.3 + n} MB > --max-memory") for n in range(9)]
     (group,) = group_deaths(deaths)
     assert group.headline().endswith(": recycled: 520.3 MB > --max-memory (exit code 102)")
@@ -70,7 +70,7 @@ def test_no_death_is_lost(deaths: list[dict[str, Any]]) -> None:
     assert sorted(map(id, found)) == sorted(map(id, deaths))
 
 
-def test_the_failure_of_a_reload_is_told_unless_a_death_tells_it(
+def test_a_failed_reload_is_printed_unless_a_death_explains_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_deaths([death(reason="it broke")], "worker 0: it broke")
@@ -82,7 +82,7 @@ def test_the_failure_of_a_reload_is_told_unless_a_death_tells_it(
 
 
 def test_a_hundred_long_reasons_fit_into_one_answer() -> None:
-    """More than LONGEST would be refused by the client."""
+    """The client refuses a line that is longer than MAX_LINE_SIZE."""
     long = "\U0001f600" * 20_000
     deaths = [death(n, reason=f"first\n{long}\nlast {n}\n") for n in range(120)]
     told = fit_deaths(reversed(deaths))

@@ -1,4 +1,4 @@
-"""stdout and stderr of a verb, and the console that tables are drawn on."""
+"""stdout and stderr of a verb, and the console that draws tables."""
 
 import io
 import sys
@@ -21,7 +21,7 @@ FIT = "a\\x1b]52;c;aGk=\\x07\tb\\ud800\\x9b\\u202e"
 
 
 class Terminal(io.TextIOWrapper):
-    """A stream that says that it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -36,7 +36,7 @@ def written(to: io.TextIOWrapper) -> bytes:
     return to.buffer.getvalue()
 
 
-def test_a_terminal_gets_what_is_printable() -> None:
+def test_a_terminal_gets_printable_text() -> None:
     to = stream(Terminal)
     out = PrintableStream(to)
     print(EVIL, file=out)
@@ -44,7 +44,7 @@ def test_a_terminal_gets_what_is_printable() -> None:
     assert written(to).decode() == f"{FIT}\n{FIT}\n"
 
 
-def test_a_pipe_gets_what_its_encoding_can_hold() -> None:
+def test_a_pipe_gets_the_text_with_escapes_for_what_its_encoding_lacks() -> None:
     to = stream(io.TextIOWrapper)
     print(EVIL, file=PrintableStream(to))
     assert written(to) == EVIL.encode("utf-8", "backslashreplace") + b"\n"
@@ -53,7 +53,7 @@ def test_a_pipe_gets_what_its_encoding_can_hold() -> None:
     assert written(to) == b"\xe9\\u20ac\n"
 
 
-def test_an_app_has_the_streams_that_python_made() -> None:
+def test_an_app_gets_the_streams_that_python_made() -> None:
     before = sys.stdout, sys.stderr
     with printable_streams():
         assert isinstance(sys.stdout, PrintableStream)
@@ -65,12 +65,12 @@ def test_an_app_has_the_streams_that_python_made() -> None:
     assert (sys.stdout, sys.stderr) == before
 
 
-def test_json_is_for_every_parser(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_ascii_for_every_parser(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"reason": EVIL}, indent=None)
     assert capsys.readouterr().out.isascii()
 
 
-def test_a_table_holds_no_text_that_acts() -> None:
+def test_text_in_a_table_cannot_control_the_terminal() -> None:
     to = stream(Terminal)
     out = PrintableConsole(file=to, force_terminal=True, width=60, color_system="standard")
     table = Table()

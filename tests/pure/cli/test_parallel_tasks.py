@@ -1,4 +1,4 @@
-"""Tasks of a file with many apps: side by side, in order, and none behind one that failed."""
+"""Tasks run in parallel and in order, and none runs after one that failed."""
 
 import atexit
 import os
@@ -14,7 +14,7 @@ from prefork.errors import MachineError
 
 
 class Book:
-    """What processes did, in their order."""
+    """A file in which processes note what they do, in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +33,7 @@ def book(tmp_path: Path) -> Book:
 
 
 def task(name: str, act: Callable[[], None], *after: str, last: bool = False) -> Task:
-    """One that leaves alone what the test runner wants to do at its own exit."""
+    """Return a task whose process runs no exit handlers of the test runner."""
 
     def alone() -> None:
         atexit._clear()
@@ -51,7 +51,7 @@ def noting(book: Book, name: str, *after: str, last: bool = False) -> Task:
 
 
 def meeting(book: Book, name: str, other: str) -> Task:
-    """Ends once the other one has begun."""
+    """Return a task that ends once the other one has begun."""
     pipe = book.path.with_name(f"{name}-waits")
     os.mkfifo(pipe)
 
@@ -66,17 +66,17 @@ def meeting(book: Book, name: str, other: str) -> Task:
     return task(name, act)
 
 
-def test_what_does_not_come_after_another_runs_at_the_same_time(book: Book) -> None:
+def test_independent_tasks_run_at_the_same_time(book: Book) -> None:
     assert run_tasks([meeting(book, "a", "b"), meeting(book, "b", "a")], 2) == {"a": 0, "b": 0}
     assert sorted(book.lines()) == ["a", "b"]
 
 
-def test_no_more_at_a_time_than_asked(book: Book) -> None:
+def test_no_more_tasks_run_at_a_time_than_allowed(book: Book) -> None:
     run_tasks([noting(book, name) for name in "abc"], 1)
     assert book.lines() == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
 
 
-def test_what_comes_after_others_waits_for_them_and_the_last_for_all(book: Book) -> None:
+def test_a_task_waits_for_those_before_it_and_the_last_for_all(book: Book) -> None:
     gone = noting(book, "gone", last=True)
     also = noting(book, "also", last=True)
     tasks = [gone, also, noting(book, "web", "db", "not to be done"), noting(book, "db")]
@@ -84,7 +84,7 @@ def test_what_comes_after_others_waits_for_them_and_the_last_for_all(book: Book)
     assert book.lines()[:4] == ["db begins", "db ends", "web begins", "web ends"]
 
 
-def test_what_comes_after_one_that_failed_is_not_done(
+def test_a_task_after_a_failed_one_is_not_run(
     book: Book, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fails() -> None:
@@ -111,7 +111,9 @@ def test_what_comes_after_one_that_failed_is_not_done(
     ]
 
 
-def test_what_a_task_prints_is_printed_once(book: Book, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_task_is_printed_once(
+    book: Book, capfd: pytest.CaptureFixture[str]
+) -> None:
     sys.stdout.write("before\n")
     run_tasks([task("one", lambda: print("one")), task("two", lambda: print("two"))], 1)
     assert capfd.readouterr().out == "before\none\ntwo\n"

@@ -1,4 +1,4 @@
-"""A scoreboard is looked for by the descriptor of a master, and nowhere else."""
+"""The path of a scoreboard must be a descriptor of a process."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from prefork.cli.registry.scoreboard_reader import open_app_scoreboard
 from prefork.unix.scoreboard import Scoreboard
 
 
-def test_a_scoreboard_is_a_descriptor_of_a_process(tmp_path: Path) -> None:
+def test_only_a_descriptor_of_a_process_is_opened(tmp_path: Path) -> None:
     board = Scoreboard()
     (tmp_path / "copy").write_bytes(Path(board.path).read_bytes())
     assert open_app_scoreboard({"scoreboard": board.path}) is not None

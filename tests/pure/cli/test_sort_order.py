@@ -1,4 +1,4 @@
-"""What ``prefork list --sort`` puts first."""
+"""The keys of ``prefork list --sort``, and the order that each makes."""
 
 import pytest
 
@@ -53,10 +53,10 @@ ROWS = [
         ("memory", "able busy cold"),
     ],
 )
-def test_order(sort: str, names: str) -> None:
+def test_each_key_sorts_the_apps(sort: str, names: str) -> None:
     assert [row["name"] for row in sort_apps(ROWS, sort)] == names.split()
 
 
-def test_each_key_has_its_test() -> None:
+def test_every_key_is_tested_and_ties_are_sorted_by_name() -> None:
     assert len(SORT_KEYS) == 13
     assert [row["name"] for row in sort_apps(reversed(ROWS), "name")] == ["able", "busy", "cold"]

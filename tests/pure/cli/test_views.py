@@ -1,4 +1,4 @@
-"""What list, show and monit show, at several widths, of apps that were described by hand."""
+"""The output of list, show and monit at several widths, for described apps."""
 
 import io
 import time
@@ -76,7 +76,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(width: int) -> None:
         assert max(map(len, lines(drawn, width))) <= width
 
 
-def test_a_narrow_list_has_the_columns_that_are_wanted_most() -> None:
+def test_a_narrow_list_has_the_most_important_columns() -> None:
     def head(width: int) -> list[str]:
         return (
             lines(render_app_list([app()], width), width)[0].replace("in flight", "flight").split()
@@ -90,7 +90,7 @@ def test_a_narrow_list_has_the_columns_that_are_wanted_most() -> None:
     assert "namespace" in lines(render_app_list([app(namespace="shop")], 100), 100)[0]
 
 
-def test_the_first_columns_are_shown_in_any_case() -> None:
+def test_the_first_columns_are_always_shown() -> None:
     assert [column.name for column in fit_columns(APP_COLUMNS, [app()], 1)] == ["name", "state"]
     assert [column.name for column in fit_columns(WORKER_COLUMNS, [worker(0)], 1)] == [
         "slot",
@@ -98,25 +98,25 @@ def test_the_first_columns_are_shown_in_any_case() -> None:
     ]
 
 
-def test_wide_letters_take_two_places() -> None:
+def test_wide_characters_take_two_cells() -> None:
     columns = [Column("a", 1, lambda thing: thing["a"]), Column("b", 2, lambda thing: "b")]
     assert len(fit_columns(columns, [{"a": "xxxx"}], 7)) == 2
     assert len(fit_columns(columns, [{"a": "漢字漢"}], 8)) == 1
 
 
-def test_a_row_of_the_list() -> None:
+def test_a_row_has_the_figures_of_the_app() -> None:
     row = " ".join(lines(render_app_list([app()], 200), 200)[2].split())
     assert row == "web running 2/2 1,234 3 1.2ms 46ms 25 1.00g 1h 1m 1 2 99 127.0.0.1:8000"
 
 
-def test_what_does_not_run_or_does_not_count_has_dashes() -> None:
+def test_unknown_figures_are_dashes() -> None:
     stopped = {"name": "web", "state": "stopped", "answers": False, "pid": None}
     assert lines(render_app_list([stopped], 80), 80)[2].split()[:4] == ["web", "stopped", "-", "-"]
     program = app(figures={**FIGURES, "requests": 0, "in_flight": 0, "rate": 0.0})
     assert lines(render_app_list([program], 80), 80)[2].split()[3:7] == ["-", "-", "-", "-"]
 
 
-def test_a_master_that_hangs_is_told_with_the_next_step() -> None:
+def test_a_hung_master_is_reported_with_the_command_that_helps() -> None:
     told = " ".join(lines(render_app_list([app(state="hung", answers=False)], 80), 80))
     assert "web: its master does not answer; figures are from its scoreboard" in told
     assert "`prefork stop --force web` ends it" in told
@@ -124,7 +124,7 @@ def test_a_master_that_hangs_is_told_with_the_next_step() -> None:
     assert "nothing is known" in " ".join(lines(render_app_list([dumb], 80), 80))
 
 
-def test_states_have_a_colour_where_there_are_colours() -> None:
+def test_states_are_coloured_where_colours_are_allowed() -> None:
     def coloured(**options: Any) -> str:
         console = Console(file=io.StringIO(), force_terminal=True, width=80, **options)
         with console.capture() as captured:
@@ -135,11 +135,11 @@ def test_states_have_a_colour_where_there_are_colours() -> None:
     assert "\x1b[32m" not in coloured(color_system="standard", no_color=True)
 
 
-def test_no_apps_is_said_with_the_next_step() -> None:
+def test_an_empty_list_names_the_command_that_starts_an_app() -> None:
     assert "prefork start" in lines(render_app_list([], 80), 80)[0]
 
 
-def test_show_tells_what_the_list_has_no_room_for() -> None:
+def test_show_prints_the_figures_that_the_list_leaves_out() -> None:
     told = "\n".join(lines(render_app(app(failure="it broke"), 120), 120))
     for part in (
         "12,345, 1,234 a second",
@@ -156,7 +156,7 @@ def test_show_tells_what_the_list_has_no_room_for() -> None:
     assert "requests" not in "\n".join(lines(render_app(app(figures={}, workers=0), 120), 120))
 
 
-def test_what_a_program_says_has_a_column_only_when_it_says_something() -> None:
+def test_the_status_of_programs_has_a_column_only_when_there_is_one() -> None:
     assert "says" not in "\n".join(lines(render_app(app(), 200), 200))
     told = {**app(), "workers": [worker(0, says="warming up")]}
     assert "warming up" in "\n".join(lines(render_app(told, 200), 200))
@@ -189,7 +189,7 @@ def test_what_a_program_says_has_a_column_only_when_it_says_something() -> None:
         (units.format_age, None, "-"),
     ],
 )
-def test_numbers_as_people_read_them(show: Any, value: float | None, text: str) -> None:
+def test_numbers_are_formatted_for_people(show: Any, value: float | None, text: str) -> None:
     assert show(value) == text
 
 
@@ -216,7 +216,7 @@ def test_a_screen_fills_its_terminal_and_no_more(width: int, height: int) -> Non
         assert "quit" in seen[-1] or width == 20
 
 
-def test_the_chosen_app_is_on_the_screen_and_so_is_the_place_in_the_list() -> None:
+def test_the_selected_app_and_its_place_in_the_list_are_on_the_screen() -> None:
     apps = [app(f"app{n:02}") for n in range(40)]
     seen = screen(ScreenState(apps, "app33", ()), 80, 24)
     assert any("app33" in line for line in seen[2:7])
@@ -238,7 +238,7 @@ def test_the_workers_have_pages() -> None:
     assert slots(4) == slots(0)
 
 
-def test_the_end_of_the_log_is_shown_and_cannot_paint_over_the_screen() -> None:
+def test_the_end_of_the_log_is_shown_without_control_characters() -> None:
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
     with console.capture() as captured:
         console.print(draw(ScreenState([app()], "web", RECORDS), 80, 24))
@@ -247,7 +247,7 @@ def test_the_end_of_the_log_is_shown_and_cannot_paint_over_the_screen() -> None:
     assert "its own terminal" in "\n".join(screen(ScreenState([app()], "web", None), 80, 24))
 
 
-def test_what_a_key_did_is_said_and_else_what_should_be_known() -> None:
+def test_the_outcome_of_a_key_is_shown_and_otherwise_a_warning() -> None:
     assert (
         "reload done" in screen(ScreenState([app()], "web", message="web: reload done"), 80, 24)[-2]
     )
@@ -255,7 +255,7 @@ def test_what_a_key_did_is_said_and_else_what_should_be_known() -> None:
     assert "no apps" in "\n".join(screen(ScreenState([]), 80, 24))
 
 
-# The last seconds.
+# Figures of the last seconds.
 
 
 def row(worker: int, requests: int, times: dict[int, int]) -> dict[str, Any]:
@@ -267,12 +267,12 @@ def looked(lately: WindowedStats, rows: Sequence[dict[str, Any]], now: float) ->
     return lately.add_to(app(workers=2), rows, now)
 
 
-def test_the_last_seconds_are_a_difference_of_two_looks() -> None:
+def test_the_figures_are_the_difference_of_two_samples() -> None:
     lately = WindowedStats()
     quick, slow = 20, 120
     first = looked(lately, [row(0, 1000, {quick: 1000}), row(1, 10, {quick: 10})], 50.0)
     assert (first["figures"]["rate"], first["figures"]["p99"]) == (0.0, 0.0)
-    assert first["figures"]["requests"] == FIGURES["requests"]  # what is not of the last seconds
+    assert first["figures"]["requests"] == FIGURES["requests"]  # a total, not of the last seconds
     then = looked(lately, [row(0, 1030, {quick: 1000, slow: 30}), row(1, 10, {quick: 10})], 52.0)
     assert [each["rate"] for each in then["workers"]] == [15.0, 0.0]
     assert then["workers"][1]["p50"] == 0.0
@@ -280,7 +280,7 @@ def test_the_last_seconds_are_a_difference_of_two_looks() -> None:
     assert then["figures"]["p50"] == pytest.approx(histogram.upper_bound(slow), rel=0.1)
 
 
-def test_what_is_older_than_the_last_seconds_is_forgotten() -> None:
+def test_samples_older_than_the_window_are_forgotten() -> None:
     lately = WindowedStats()
     for second in range(20):
         seen = looked(lately, [row(0, min(second, 5) * 10, {30: min(second, 5) * 10})], second)
@@ -288,11 +288,11 @@ def test_what_is_older_than_the_last_seconds_is_forgotten() -> None:
         assert expected is None or seen["figures"]["rate"] == expected
 
 
-def test_a_new_worker_in_the_place_of_an_old_one_begins_anew() -> None:
+def test_the_figures_of_a_new_worker_start_at_zero() -> None:
     lately = WindowedStats()
     looked(lately, [row(0, 1000, {30: 1000})], 1.0)
     assert looked(lately, [row(1, 2, {30: 2})], 2.0)["figures"]["rate"] == 0.0
 
 
-def test_without_a_scoreboard_all_stays_as_it_is() -> None:
+def test_without_a_scoreboard_the_app_is_unchanged() -> None:
     assert WindowedStats().add_to(told := app(), [], 1.0) == told

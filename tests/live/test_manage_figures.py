@@ -1,4 +1,4 @@
-"""Figures for people: list, show and monit over real apps that are asked something."""
+"""The figures of list, show and monit, with real apps that answer requests."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def ask(home: Home, times: int) -> None:
-    """And wait until the scoreboard knows."""
+    """Send requests, one after another, and wait until the scoreboard has counted them."""
     before = home.app()["figures"]["requests"]
     for _ in range(times):
         fetch(home.app())
@@ -55,7 +55,7 @@ def test_the_figures_of_all_workers_are_in_the_list(home: Home) -> None:
     assert app["cpu"] >= 0
     row = next(line for line in home.run_ok("list").splitlines() if line.startswith("web"))
     assert re.search(r"web +running +2/2 +[\d.]+ +0 +\d+(\.\d)?(µs|ms) +\d+(\.\d)?(µs|ms)", row)
-    assert row.rstrip().endswith(app["listening"][0])  # in a pipe nothing is left out
+    assert row.rstrip().endswith(app["listening"][0])  # a pipe gets all columns
     shown = home.run_ok("show", "web")
     assert "2xx 10" in shown
     assert re.search(r"sent +0\.0k in bodies", shown)
@@ -76,7 +76,7 @@ def test_the_oldest_request_in_flight_is_shown(home: Home) -> None:
     wait_for(lambda: home.app()["figures"]["oldest"] == 0, "it is not any more")
 
 
-def test_a_master_that_hangs_does_not_hide_what_its_workers_do(home: Home) -> None:
+def test_a_hung_master_does_not_hide_what_its_workers_do(home: Home) -> None:
     home.start("web", "-w", "2")
     home.start("other")
     ask(home, 3)
@@ -109,16 +109,16 @@ def test_a_narrow_terminal_gets_fewer_columns(home: Home, columns: int, last: st
         assert terminal.wait_exit() == 0
 
 
-def test_colours_are_for_terminals_and_for_those_who_want_them(home: Home) -> None:
+def test_colours_are_for_terminals_unless_variables_say_otherwise(home: Home) -> None:
     home.start()
     assert "\x1b" not in home.run_ok("list")
     assert "\x1b" not in home.run_ok("show", "web")
-    # Whoever says so gets them in a pipe, and whoever says so does not get them at all.
+    # FORCE_COLOR asks for colours in a pipe; NO_COLOR switches them off everywhere.
     assert "\x1b[32mrunning" in home.run("list", FORCE_COLOR="1", TERM="xterm").stdout
     assert "\x1b[32m" not in home.run("list", FORCE_COLOR="1", NO_COLOR="1", TERM="xterm").stdout
 
 
-def test_every_key_is_documented(home: Home) -> None:
+def test_every_key_of_an_app_is_documented(home: Home) -> None:
     home.start("web", "--cron", "0 3 * * *")
     (app,) = home.client.measured()
     words = set(re.findall(r"\w+", f"{Client.__doc__} {Client.measured.__doc__}"))
@@ -130,14 +130,14 @@ def test_every_key_is_documented(home: Home) -> None:
     assert keys(app) - words == set()
 
 
-def test_monit_shows_the_last_seconds(home: Home) -> None:
+def test_monit_shows_the_figures_of_the_last_seconds(home: Home) -> None:
     home.start()
     with on_terminal(home, "monit") as terminal, ThreadPoolExecutor() as threads:
         terminal.wait_for_output(r"web +running +1/1 +- ")
         asked = threads.submit(ask, home, 50)
         terminal.wait_for_output(r"web +running +1/1 +[\d.,]+ +\d+ +\d+(\.\d)?(µs|ms)")
         asked.result(PATIENCE)
-        terminal.wait_for_output(r"0 +ready +0 +0 +- +- ")  # then nobody asks any more
+        terminal.wait_for_output(r"0 +ready +0 +0 +- +- ")  # later there are no requests
         terminal.press("q")
         assert terminal.wait_exit() == 0
 
@@ -167,7 +167,7 @@ def test_monit_follows_the_size_of_its_terminal(home: Home) -> None:
         assert terminal.wait_exit() == 0
 
 
-def test_monit_goes_on_while_a_master_hangs(home: Home) -> None:
+def test_monit_continues_while_a_master_hangs(home: Home) -> None:
     home.start()
     with on_terminal(home, "monit") as terminal:
         terminal.wait_for_output(r"web +running")

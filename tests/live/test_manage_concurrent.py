@@ -1,6 +1,6 @@
-"""Verbs at the same time: in whatever order they come, each says what is true of the apps.
+"""Verbs at the same time: in whatever order they run, each prints what is true of the apps.
 
-The suite plays a few histories; ``pytest tests/live/test_manage_beside.py --seeds 20`` plays more.
+The suite runs a few random histories; ``pytest FILE --seeds 20`` runs more of them.
 """
 
 import os
@@ -48,7 +48,7 @@ NOT_STARTED = (
 )
 UNKNOWN = r"prefork: \w+: how it was started is not known; start it by its target"
 
-SAID: dict[str, dict[int, tuple[str, ...]]] = {
+ALLOWED: dict[str, dict[int, tuple[str, ...]]] = {
     "start": {0: (STARTED,), 100: NOT_STARTED},
     "start again": {0: (STARTED,), 100: (*NOT_STARTED, *NOT_THERE, UNKNOWN)},
     "stop": {0: (r"\w+: stopped", r"\w+: does not run"), 100: NOT_THERE},
@@ -79,8 +79,8 @@ SAID: dict[str, dict[int, tuple[str, ...]]] = {
     "save": {0: (r"(.*\n)*saved \d apps? in .*",)},
     "list": {0: (r"(.*\n)*.*",)},
 }
-"""What each verb may say beside others, by its exit code. Everything else is not true: nothing
-hangs here, no master crashes, no socket is anybody's business, and --force is never needed."""
+"""The texts that each verb may print beside others, by its exit code. All other texts are wrong:
+no master hangs or crashes here, no other user is involved, and --force is never needed."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -95,14 +95,14 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def words(rng: random.Random) -> tuple[str, list[str]]:
-    """A verb, by its key in SAID, and its command line."""
+    """Return a random verb, by its key in ALLOWED, and its command line."""
     name = rng.choice(NAMES)
     new = ["start", "-b", "127.0.0.1:0", "-w", str(rng.choice((1, 2))), "--name", name, "web:app"]
     return rng.choice(
         [
             ("start", new),
             ("start", new),
-            ("start again", ["start", name, name]),  # one word could also be a module
+            ("start again", ["start", name, name]),  # a single name could also be a module
             ("stop", ["stop", name]),
             ("stop", ["stop", "--quick", name]),
             ("delete", ["delete", name]),
@@ -118,8 +118,8 @@ def words(rng: random.Random) -> tuple[str, list[str]]:
 
 
 def act(home: Home, key: str, line: list[str], after: float) -> str:
-    """Carry out a verb at its time; what is not true about what it said."""
-    time.sleep(after)  # when it comes is what the seed decides; nothing is waited for
+    """Run a verb after a pause; return a text of what is wrong with its output, or nothing."""
+    time.sleep(after)  # the seed decides when the verb runs; nothing is waited for
     done = subprocess.run(
         [sys.executable, "-m", "prefork", *line],
         cwd=home.folder,
@@ -131,15 +131,15 @@ def act(home: Home, key: str, line: list[str], after: float) -> str:
         check=False,
     )
     said = (done.stdout + done.stderr).strip()
-    if key == "restart" and done.returncode:  # what came before the step that failed is true, too
+    if key == "restart" and done.returncode:  # its steps before the failed one are right, too
         said = said.rpartition("\n")[2]
-    allowed = SAID[key].get(done.returncode, ())
+    allowed = ALLOWED[key].get(done.returncode, ())
     if any(re.fullmatch(pattern, said) for pattern in allowed):
         return ""
     return f"{' '.join(line)} after {after:.2f} s: {done.returncode}: {said}"
 
 
-def test_twenty_verbs_at_a_time_each_say_what_is_true(home: Home, seed: int) -> None:
+def test_twenty_verbs_at_a_time_each_print_what_is_true(home: Home, seed: int) -> None:
     rng = random.Random(seed)
     with ThreadPoolExecutor(VERBS) as threads:
         acting = [
@@ -159,14 +159,14 @@ def test_twenty_verbs_at_a_time_each_say_what_is_true(home: Home, seed: int) -> 
 
 
 def processes_of(home: Home) -> list[int]:
-    """Those that run in this home."""
+    """Return the pids of the processes that run in this home."""
     found = []
     for process in os.scandir("/proc"):
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
                 environ = (Path(process.path) / "environ").read_bytes()
             except OSError:
-                continue  # it ended meanwhile
+                continue  # the process has ended
             if f"PREFORK_HOME={home.home}".encode() in environ.split(b"\0"):
                 found.append(int(process.name))
     return found

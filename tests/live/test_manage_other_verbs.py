@@ -1,4 +1,4 @@
-"""What outlives a boot, and what a user asks: save, startup, check, env, report, completion."""
+"""Verbs around an app: save, resurrect, startup, init, check, env, report, and no-wait."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield made
 
 
-def test_what_was_saved_comes_back_without_its_variables(home: Home) -> None:
+def test_saved_apps_are_resurrected_without_their_variables(home: Home) -> None:
     home.write("p.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "filed"\n')
     home.run_ok("start", "p.toml")
     home.start("web", "-e", "TOKEN=s3cret", "-w", "2")
@@ -59,11 +59,11 @@ ODD = (
     "",
     "\udcff\udc80",
 )
-"""Arguments that a writer of TOML may garble."""
+"""Arguments that need care when they are written as TOML."""
 
 
-def test_arguments_come_back_as_they_were(home: Home) -> None:
-    """The program writes them down, and sleeps."""
+def test_arguments_are_resurrected_as_they_were(home: Home) -> None:
+    """The program writes its arguments to a file, and sleeps."""
     source = "import json, sys, time; json.dump(sys.argv[1:], open('told', 'w')); time.sleep(1e6)"
     words = ("--name", "odd", "--", sys.executable, "-c", source, *ODD)
     home.run_ok("start", *words)
@@ -88,7 +88,7 @@ def test_arguments_come_back_as_they_were(home: Home) -> None:
         (["start", "--name", ODD[-1], "web:app"], 100, r"the name '\udcff\udc80' cannot be used"),
     ],
 )
-def test_arguments_that_are_no_utf8_are_told(
+def test_arguments_that_are_no_utf8_are_named_in_errors(
     home: Home, words: list[str], code: int, said: str
 ) -> None:
     done = home.run(*words)
@@ -97,7 +97,7 @@ def test_arguments_that_are_no_utf8_are_told(
     assert done.returncode == code
 
 
-def test_a_folder_that_is_no_utf8(home: Home) -> None:
+def test_a_folder_whose_name_is_no_utf8_works(home: Home) -> None:
     folder = home.folder / "f\udcff"
     folder.mkdir()
     (folder / "web.py").write_text(APP.format(text="odd"))
@@ -110,21 +110,21 @@ def test_a_folder_that_is_no_utf8(home: Home) -> None:
 
 
 def read_json(path: Path) -> object:
-    """None: it is not whole yet."""
+    """Return the content of a JSON file; None: it is missing or not complete yet."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
 
 
-def test_there_is_nothing_to_resurrect(home: Home) -> None:
+def test_resurrect_needs_a_saved_file(home: Home) -> None:
     assert "`prefork save` writes it" in home.run_failing(100, "resurrect")
     home.home.mkdir()
     (home.home / "saved.toml").write_text("apps = 3\n")
     assert "did not write" in home.run_failing(100, "resurrect")
 
 
-def test_init_writes_a_file_that_is_right_and_never_over_another(home: Home) -> None:
+def test_init_writes_a_valid_file_and_overwrites_none(home: Home) -> None:
     home.run_ok("init")
     home.write("myapp.py", APP.format(text="x").replace("def app", "def main"))
     assert "web: ok: myapp:main" in home.run_ok("check", "prefork.toml")
@@ -139,14 +139,14 @@ def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
     assert f'Environment="PREFORK_HOME={home.home}"' in told
     assert f'ExecStart="{sys.executable}" -m prefork resurrect' in told
     assert "# systemctl --user enable prefork.service" in told
-    # Nobody reads on: no fault of ours.
+    # A reader that closes the pipe is no error of prefork.
     command = f"{sys.executable} -m prefork startup --user --dry-run"
     shell = f"set -o pipefail; {command} | true; {command} | head -1"
     ended = subprocess.run(
         ["bash", "-c", shell], capture_output=True, text=True, env=home.environ(), check=False
     )
     assert "bug" not in ended.stderr
-    # A systemctl that writes down what it is asked.
+    # A systemctl that writes its arguments to a file.
     tools = tmp_path / "bin"
     tools.mkdir()
     systemctl = tools / "systemctl"
@@ -164,7 +164,7 @@ def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
     assert asked[2] == "--user disable prefork.service"
 
 
-def test_values_are_masked_unless_their_owner_wants_them(home: Home) -> None:
+def test_values_of_variables_are_masked_unless_revealed(home: Home) -> None:
     home.start("web", "-e", "TOKEN=s3cret")
     assert "TOKEN=***\n" in home.run_ok("env", "web")
     assert "TOKEN=s3cret\n" in home.run_ok("env", "web", "--reveal")
@@ -173,7 +173,7 @@ def test_values_are_masked_unless_their_owner_wants_them(home: Home) -> None:
     assert "s3cret" not in report + home.run_ok("show", "web", "--json")
 
 
-def test_no_wait_and_attach(home: Home) -> None:
+def test_no_wait_returns_at_once_and_attach_follows_the_log(home: Home) -> None:
     assert home.run_ok("start", "--no-wait", "-b", "127.0.0.1:0", "web:app") == "web: starting\n"
     wait_for(lambda: home.client.apps()[0]["state"] == "running", "it started")
     assert home.run_ok("scale", "web", "2", "--no-wait") == "web: scaling\n"
@@ -193,7 +193,7 @@ def test_no_wait_and_attach(home: Home) -> None:
         assert attached.stdout is not None
         timer = threading.Timer(PATIENCE, attached.kill)
         timer.start()
-        for _ in range(2):  # its own word, then the log's
+        for _ in range(2):  # the outcome of the start, then the log
             while "listening on" not in attached.stdout.readline():
                 pass
         timer.cancel()
@@ -205,20 +205,20 @@ def test_no_wait_and_attach(home: Home) -> None:
     assert home.app()["state"] == "running"
 
 
-def test_of_wishes_at_once_the_later_wins_and_each_hears_the_outcome(home: Home) -> None:
+def test_of_scales_at_once_the_last_wins_and_each_gets_a_result(home: Home) -> None:
     home.start()
     entry = home.client.find("web")[0]
     pid = home.app()["pid"]
     wishes = [connect(entry.control, PATIENCE) for _ in range(3)]
-    home.client.ask(entry, "ping")  # it is behind them, so they are all accepted
-    os.kill(pid, signal.SIGSTOP)  # so that the master reads all three at once
+    home.client.ask(entry, "ping")  # the answer means that all connections before it are accepted
+    os.kill(pid, signal.SIGSTOP)  # the master then reads all three requests at once
     for workers, wish in enumerate(wishes, 2):
         wish.sendall(wire.encode_request("scale", workers=workers))
     os.kill(pid, signal.SIGCONT)
     for wish in wishes:
         with wish, wish.makefile("rb") as lines:
             assert b'"result"' in list(lines)[-1]
-    assert home.app()["target"] in (2, 3, 4)  # the later wins, and they do not add up
+    assert home.app()["target"] in (2, 3, 4)  # the last one counts; they do not add up
     with ThreadPoolExecutor() as threads:
         stops = [threads.submit(home.run, "stop", "web") for _ in range(2)]
         assert {stop.result().returncode for stop in stops} == {0}

@@ -1,4 +1,4 @@
-"""--control-group: its members look at an app of another user, and can change nothing."""
+"""``--control-group``: its members can look at an app of another user, and change nothing."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ GROUP = "54321"
 MEMBER, OUTSIDER = ("65534", f"65533,{GROUP}"), ("65534", "65533")
 
 pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may become somebody else"
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may become another user"
 )
 
 
@@ -30,7 +30,7 @@ def home() -> Iterator[Home]:
 def ask(
     home: Home, who: tuple[str, str], *words: str, code: int | None = 0
 ) -> subprocess.CompletedProcess[str]:
-    """The command as a user with groups."""
+    """Run the command as a user with groups: ``who`` is both."""
     user, groups = who
     become = ["setpriv", "--reuid", user, "--regid", "65534", "--groups", groups, "--"]
     done = subprocess.run(
@@ -62,7 +62,7 @@ def mode(path: Path) -> tuple[int, int]:
     return stat.S_IMODE(status.st_mode), status.st_gid
 
 
-def test_members_see_everything_but_secrets(home: Home) -> None:
+def test_members_of_the_group_see_everything_but_secrets(home: Home) -> None:
     start(home)
     fetch(home.app())
     wait_for(lambda: "printed" in home.run_ok("logs", "web"), "its output is in the log")
@@ -106,7 +106,7 @@ def test_members_see_everything_but_secrets(home: Home) -> None:
         ["start", "web"],
     ],
 )
-def test_members_change_nothing(home: Home, words: list[str]) -> None:
+def test_members_of_the_group_can_change_nothing(home: Home, words: list[str]) -> None:
     start(home)
     before = home.app()
     done = ask(home, MEMBER, *words, code=100)
@@ -118,12 +118,12 @@ def test_members_change_nothing(home: Home, words: list[str]) -> None:
     assert fetch(app) == b"one"
 
 
-def test_others_see_nothing(home: Home) -> None:
+def test_other_users_see_nothing(home: Home) -> None:
     start(home)
     for words in (["list"], ["show", "web"], ["reload", "web"], ["logs", "web"]):
         done = ask(home, OUTSIDER, *words, code=111)
         assert "Permission denied; it is $PREFORK_HOME" in done.stderr
-    # As if the folders let everybody in: the master itself looks at who connects.
+    # The folders are opened to all users here: the master itself checks the user of a client.
     for folder in (home.home, home.home / "web"):
         folder.chmod(0o755)
     (home.home / "web" / "control").chmod(0o666)
@@ -132,7 +132,7 @@ def test_others_see_nothing(home: Home) -> None:
     assert "listening" not in done.stdout
 
 
-def test_folders_let_the_group_in_and_no_further(home: Home) -> None:
+def test_the_permissions_of_the_folders_admit_only_the_group(home: Home) -> None:
     home.start("other")
     start(home)
     folder = home.home / "web"
@@ -143,7 +143,7 @@ def test_folders_let_the_group_in_and_no_further(home: Home) -> None:
     assert mode(home.home / "other")[0] == 0o700
     assert "other" not in ask(home, MEMBER, "list").stdout
     assert "no app 'other'" in ask(home, MEMBER, "show", "other", code=100).stderr
-    # Another group, and later none.
+    # Another group is refused, and later the app has none.
     more = ("start", "--name", "more", "-b", "127.0.0.1:0", "--control-group", "54322", "web:app")
     assert f"open to group {GROUP} already" in home.run_failing(100, *more)
     assert not (home.home / "more").exists()
@@ -153,13 +153,13 @@ def test_folders_let_the_group_in_and_no_further(home: Home) -> None:
     assert mode(folder / "control")[0] == 0o600
 
 
-def test_a_group_that_nobody_knows(home: Home) -> None:
+def test_an_unknown_group_is_refused(home: Home) -> None:
     words = ("start", "--control-group", "nogrump", "web:app")
     assert "no group is called 'nogrump'" in home.run_failing(100, *words)
     assert home.client.apps() == []
 
 
-def test_one_who_looks_cannot_keep_the_owner_out(home: Home) -> None:
+def test_clients_of_the_group_cannot_keep_the_owner_out(home: Home) -> None:
     start(home)
     code = (
         "import socket, sys\n"
@@ -167,7 +167,7 @@ def test_one_who_looks_cannot_keep_the_owner_out(home: Home) -> None:
         "for _ in range(100):\n"
         "    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); kept.append(s)\n"
         '    try: s.sendall(b\'{"verb": "events"}\\n\')\n'
-        "    except BrokenPipeError: pass\n"  # it hung up already, and said why
+        "    except BrokenPipeError: pass\n"  # the master closed it, and said why
         "print(kept[-1].recv(100).decode(), flush=True)\n"
         "sys.stdin.read()\n"
     )

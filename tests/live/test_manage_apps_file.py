@@ -1,4 +1,4 @@
-"""Apps from a file: what is missing starts, what changed rolls, what is the same stays."""
+"""Apps from a file: missing apps start, changed apps reload, the others keep running."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +48,8 @@ def generations(home: Home) -> dict[str, Any]:
     return {app["name"]: app["generation"] for app in home.client.apps()}
 
 
-def test_a_file_is_made_true_and_stays_the_source(home: Home) -> None:
-    """Start in order, leave alone, roll what changed, refuse a broken file, prune."""
+def test_the_apps_of_a_file_follow_the_file(home: Home) -> None:
+    """Start in order, keep unchanged apps, reload changed ones, refuse a broken file, prune."""
     plan = home.run_ok("start", "prefork.toml", "--dry-run")
     assert plan == "db: would be started\nweb: would be started\n"
     assert home.client.apps() == []
@@ -77,7 +77,7 @@ def test_a_file_is_made_true_and_stays_the_source(home: Home) -> None:
     assert "changing log-file takes `prefork restart web`" in said
     assert fetch(home.app("web")) == b"all,-,real"
     assert home.app("web")["ready"] == 2
-    # What takes a restart is asked for until somebody does it.
+    # A restart that is needed is named until it is done.
     assert "takes `prefork restart" in home.run_ok("start", "prefork.toml", "--env", "production")
     home.run_ok("restart", "web")
     assert "web: unchanged" in home.run_ok("start", "prefork.toml", "--env", "production")
@@ -95,7 +95,7 @@ def test_a_file_is_made_true_and_stays_the_source(home: Home) -> None:
     assert list(generations(home)) == ["db"]
 
 
-def test_namespaces_and_several_names(home: Home) -> None:
+def test_a_namespace_means_all_its_apps(home: Home) -> None:
     home.run_ok("start", "prefork.toml", "--only", "web")
     assert list(generations(home)) == ["web"]
     home.run_ok("start", "-b", "127.0.0.1:0", "--namespace", "shop", "-n", "other", "web:app")
@@ -105,7 +105,7 @@ def test_namespaces_and_several_names(home: Home) -> None:
     assert home.run_ok("start", "shop").count("running") == 2
 
 
-def test_one_that_fails_keeps_those_behind_it_from_starting(home: Home) -> None:
+def test_an_app_that_fails_keeps_those_after_it_from_starting(home: Home) -> None:
     home.write("prefork.toml", FILE.replace('[apps.db]\napp = "web:app"', '[apps.db]\napp = "x:y"'))
     said = home.run_failing(102, "start", "prefork.toml")
     assert "no module 'x'" in said
@@ -130,7 +130,7 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.skipif(usable_cores() < 2, reason="as many start at a time as there are cores")
+@pytest.mark.skipif(usable_cores() < 2, reason="one app starts at a time on one core")
 def test_apps_that_do_not_wait_for_each_other_start_at_the_same_time(home: Home) -> None:
     home.write("meets.py", MEETS)
     table = (
@@ -142,7 +142,7 @@ def test_apps_that_do_not_wait_for_each_other_start_at_the_same_time(home: Home)
     assert fetch(home.app("b")) == b"met"
 
 
-def test_a_mistake_in_the_table_of_another_app_keeps_nobody_from_a_reload(home: Home) -> None:
+def test_a_mistake_in_the_table_of_another_app_prevents_no_reload(home: Home) -> None:
     home.run_ok("start", "prefork.toml", "--only", "db")
     home.write("prefork.toml", FILE.replace('after = "db"', 'after = "db"\nwrokers = 2'))
     assert "reloaded to gen 2" in home.run_ok("reload", "db")
@@ -174,12 +174,12 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
         (["update"], "pip installs a new prefork"),
     ],
 )
-def test_wrong_words(home: Home, words: list[str], said: str) -> None:
+def test_wrong_arguments_are_refused_with_a_hint(home: Home, words: list[str], said: str) -> None:
     assert said in home.run_failing(100, *words)
 
 
 @pytest.mark.parametrize("word", ["help", "version", "kill", "ps", "status", "update"])
-def test_a_word_that_means_something_is_not_imported_and_served(home: Home, word: str) -> None:
+def test_a_word_with_a_meaning_is_not_imported_and_served(home: Home, word: str) -> None:
     home.write(f"{word}.py", "raise SystemExit('imported')")
     done = home.run(word)
     assert "imported" not in done.stdout + done.stderr
@@ -193,7 +193,7 @@ def test_help_and_version_are_words_too(home: Home) -> None:
     assert home.run_ok("version") == home.run_ok("--version")
 
 
-def test_an_app_that_runs_otherwise_is_not_taken_over(home: Home) -> None:
+def test_an_app_that_was_not_started_from_the_file_is_refused(home: Home) -> None:
     home.write("web.py", APP.format(text="one"))
     home.start()
     assert "runs already, and not from" in home.run_failing(100, "start", "prefork.toml")
