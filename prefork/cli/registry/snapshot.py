@@ -24,6 +24,7 @@ class AppSampler:
         self._usage = UsageSampler()
         self._windowed: dict[str, WindowedStats] = {}
         self._log_tail: tuple[str, LogTail] | None = None
+        """The name of an app and the last records of its log."""
 
     def sample_apps(self) -> list[dict[str, Any]]:
         """Describe all apps as they are now, with usage and figures of the last seconds.
@@ -42,8 +43,7 @@ class AppSampler:
         if self._log_tail is None or self._log_tail[0] != name:
             found = [entry for entry in self._client.find("all") if entry.name == name]
             if found and not found[0].is_manageable:
-                found[0].state = self._client.describe(
-                    found[0]
-                )  # its master tells the paths of its logs
+                # The folder of another user's app cannot be read; its master names the log files.
+                found[0].state = self._client.describe(found[0])
             self._log_tail = (name, LogTail(found[0])) if found else None
         return self._log_tail[1].read() if self._log_tail else None

@@ -70,6 +70,7 @@ class WindowedStats:
 
 
 def _compute_stats(workers: Sequence[deque[_Sample]]) -> dict[str, float]:
+    """Return rate and quantiles of some workers together; each is given by its samples."""
     times = histogram.merge_counts(
         # Never negative, because workers write the rows, and a worker may write anything.
         [max(0, new) for new in map(sub, samples[-1].times, samples[0].times)]

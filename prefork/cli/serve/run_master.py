@@ -74,6 +74,7 @@ def _run_master(
 ) -> int:
     # The signal queue comes first: a signal that arrives while the master binds its sockets and
     # writes its pid file must not be lost.
+    """Create the master in this process and run it until it ends; return its exit code."""
     signal_queue = SignalQueue(SIGNALS)
     if config.umask is not None:
         os.umask(config.umask)

@@ -99,7 +99,8 @@ def logs(client: Client, options: Options) -> int:
     apps = client.find(*(options.targets or ["all"]))
     for entry in apps:
         if not entry.is_manageable:
-            entry.state = client.describe(entry)  # its master tells the paths of its logs
+            # The folder of another user's app cannot be read; its master names the log files.
+            entry.state = client.describe(entry)
     return print_logs(apps, options)
 
 

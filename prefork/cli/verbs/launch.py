@@ -176,6 +176,7 @@ def _serve_in_child(
     wait_options: WaitOptions,
     inherited: InheritedState,
 ) -> int:
+    """Be the master, in the child process of a start; return the exit code."""
     from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - only the child needs it
 
     try:

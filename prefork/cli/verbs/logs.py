@@ -128,6 +128,7 @@ def _print_new_records(sources: Sequence[LogSource], printer: "_RecordPrinter") 
 
 
 def _build_filter(options: argparse.Namespace) -> RecordFilter:
+    """Return the filter that the options describe. Raises UsageError."""
     since = ""
     if options.since:
         try:
@@ -159,6 +160,7 @@ class _RecordPrinter:
     def print_records(self, records: Sequence[AppRecord]) -> None:
         # Not by print: with PYTHONUNBUFFERED, stdout drops the bytes that a write(2) did not take
         # because a signal interrupted it.
+        """Write the records to stdout, all of them. Raises OutputError, BrokenPipeError."""
         lines = map(self._format, records)
         if self._on_terminal:
             lines = map(format_record, lines)

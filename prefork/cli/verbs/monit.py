@@ -131,6 +131,7 @@ class Monitor:
             thread.join(ANSWER_TIMEOUT + POLL_PERIOD)
 
     def _poll(self) -> None:
+        """Sample the apps once a second, until the view is closed."""
         sampler = AppSampler(self._client)
         while not self._is_closing:
             self._poll_now.clear()
@@ -186,6 +187,7 @@ class Monitor:
         self._poll_now.set()
 
     def _start_verb(self, name: str, verb: str, **arguments: Any) -> None:
+        """Send a verb to an app in a thread of its own, and show the outcome."""
         self._message = f"{name}: {verb} …"
 
         def run_verb() -> None:

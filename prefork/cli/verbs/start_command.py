@@ -84,6 +84,11 @@ def _positional_words(words: list[str]) -> list[str]:
 
 
 def _are_app_names(client: Client, words: list[str]) -> bool:
+    """Return whether all words are names of apps in the list, rather than one new target.
+
+    A single word may also be a module, so it is a name only if the list has it. Several words can
+    only be names.
+    """
     if not words or any(word.startswith("-") or ":" in word for word in words):
         return False
     known = {entry.name for entry in client.find("all")}

@@ -163,6 +163,7 @@ def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
 
 
 def _single_app(path: str, stage: str, only: str) -> FileApp:
+    """Return the app of a file without [apps]."""
     if stage or only:
         raise UsageError(f"{path}: --env and --only are for files with [apps.NAME]")
     config = SettingsLoader(["-c", path], os.environ).read().config
@@ -175,6 +176,7 @@ def _single_app(path: str, stage: str, only: str) -> FileApp:
 
 
 def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
+    """Return the step for one app. Raises UsageError when it runs from another file."""
     entry = RegistryEntry(client.home / app.name)
     if not entry.is_running():
         return PlanStep(app, app.name, "start", entry)
@@ -201,6 +203,9 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
 
 
 def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
+    """Return steps that delete the apps which were started from the file and are not among
+    ``names``.
+    """
     return [
         PlanStep(None, entry.name, "delete", entry)
         for entry in client.find("all")

@@ -46,10 +46,7 @@ def fit_columns(
     """Return the columns that fit beside each other into ``width`` cells; None: all columns fit."""
     widths = {column.name: _width(column, items) for column in columns}
     shown = [column for column in columns if not column.optional or _has_values(column, items)]
-    while (
-        width is not None
-        and sum(widths[column.name] + COLUMN_GAP for column in shown) - COLUMN_GAP > width
-    ):
+    while width is not None and _total_width(shown, widths) > width:
         dropped = max(shown, key=lambda column: column.priority)
         if dropped.priority == 1:
             break
@@ -57,11 +54,15 @@ def fit_columns(
     return shown
 
 
+def _total_width(columns: Sequence[Column], widths: Mapping[str, int]) -> int:
+    return sum(widths[column.name] + COLUMN_GAP for column in columns) - COLUMN_GAP
+
+
 def build_table(
     columns: Sequence[Column],
     items: Sequence[Item],
     width: int | None,
-    is_selected: Callable[[Item], bool] = lambda _thing: False,
+    is_selected: Callable[[Item], bool] = lambda _item: False,
     fit_items: Sequence[Item] = (),
 ) -> Table:
     """Return a table with a row for each item; the selected one is drawn reversed.
@@ -74,12 +75,8 @@ def build_table(
         box=None if fit_items else box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(
-            0,
-            COLUMN_GAP if fit_items else COLUMN_GAP - 1,
-            0,
-            0,
-        ),  # a box puts a place between two columns
+        # With a box, rich adds one cell between two columns.
+        padding=(0, COLUMN_GAP if fit_items else COLUMN_GAP - 1, 0, 0),
         header_style="dim" if fit_items else "",
     )
     shown = fit_columns(columns, measured := fit_items or items, width)
@@ -102,6 +99,7 @@ def _width(column: Column, items: Sequence[Item]) -> int:
 
 
 def _has_values(column: Column, items: Sequence[Item]) -> bool:
+    """Return whether a row of the column shows more than a dash."""
     return any(text not in ("", "-") for text in _cell_texts(column, items))
 
 

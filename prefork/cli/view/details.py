@@ -72,6 +72,7 @@ HEAD_KEYS = (
 
 
 def _head(app: App) -> Table:
+    """Return the table of names and values at the top."""
     head = Table(box=None, show_header=False, pad_edge=False)
     head.add_column(style="dim", no_wrap=True)
     head.add_column(overflow="fold")

@@ -14,7 +14,8 @@ from prefork.wire.control import Progress
 def for_each_app(
     client: Client, targets: Sequence[str], action: Callable[[RegistryEntry], int]
 ) -> int:
-    """Call ``action`` with each app that the targets mean; the first failure decides the exit code.
+    """Call ``action`` with each app that the targets mean; return the first exit code that is not
+    0.
 
     An error is printed, and the next app gets its turn.
     """
