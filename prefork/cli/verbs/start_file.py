@@ -22,7 +22,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from prefork.cli.output.standard_output import print_error
@@ -129,11 +128,13 @@ def _import_master_modules(apps: list[FileApp]) -> None:
 
     This is done once, because all masters are forked from this process.
     """
-    import_module("prefork.cli.serve.run_master")
-    boot = import_module("prefork.worker.boot")
+    # Imported here, because most calls find that no app has to be started.
+    from prefork.cli.serve import run_master  # noqa: F401, PLC0415 - imported for the children
+    from prefork.worker.boot import import_serving_modules  # noqa: PLC0415
+
     for app in apps:
         if app.config.app:
-            boot.import_serving_modules(app.config)
+            import_serving_modules(app.config)
 
 
 def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
