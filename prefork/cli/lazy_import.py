@@ -14,7 +14,7 @@ from typing import Any
 
 
 class LazyModule:
-    """Stands for the module ``prefork.cli.NAME`` in the table of the verbs.
+    """A stand-in for the module ``prefork.cli.NAME`` in the table of the verbs.
 
     Each attribute is a function that imports the module, calls its function of the same name with
     the given arguments, and returns the result. An unknown name is noticed at the call

@@ -69,7 +69,7 @@ class NotListeningError(MachineError):
 
 
 class Client:
-    """Lists the apps of one home and sends verbs to their masters.
+    """A client of the masters of one home: it lists the apps and sends verbs.
 
     ``where``: the folder of the registry; default: $PREFORK_HOME, or ~/.prefork.
 

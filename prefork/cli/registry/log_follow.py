@@ -30,7 +30,7 @@ WINDOWS = (256 * 1024, 8 * 1024 * 1024)
 
 
 class LogFollower:
-    """Reads the log at ``path`` and its rotated files.
+    """A reader of the log at ``path`` and of its rotated files.
 
     Methods raise MachineError when it is no log. Root may read everything, so for root a symlink of
     another user is not followed, and no fifo is opened.

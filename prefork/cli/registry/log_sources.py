@@ -15,7 +15,7 @@ from prefork.unix.home import RegistryEntry
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Selects records by stream, slot, text and time, as the options of ``prefork logs`` say.
+    """A filter for records, by stream, slot, text and time: the options of ``prefork logs``.
 
     ``streams``: empty: all; ``slot`` None: all; ``pattern`` None: any text; ``since``: the earliest
     time, as text in the format of a log record.
@@ -49,7 +49,7 @@ class AppRecord:
 
 
 class LogSource:
-    """Reads one log file of an app as records, those that match a filter."""
+    """A reader of one log file of an app: it returns the records that match a filter."""
 
     def __init__(self, app: str, path: Path, record_filter: RecordFilter) -> None:
         self.path = path

@@ -12,7 +12,7 @@ ALL_RECORDS = RecordFilter(frozenset(), None, None, "")
 
 
 class LogTail:
-    """Holds the last log records of an app's master and workers, merged by time."""
+    """The last log records of an app's master and workers, merged by time."""
 
     def __init__(self, app: RegistryEntry) -> None:
         self._sources = open_sources(app, ALL_RECORDS, [])

@@ -28,7 +28,7 @@ The kernel counts CPU time in steps of 10 ms.
 
 
 class UsageSampler:
-    """Measures the usage of processes between two calls; remembers the last sample of each."""
+    """A meter of CPU and memory of processes; it remembers the last sample of each."""
 
     def __init__(self) -> None:
         self._last_samples: dict[int, tuple[float, float, float]] = {}

@@ -14,7 +14,7 @@ from prefork.observe.log_records import Record
 
 
 class AppSampler:
-    """Describes all apps at each call and remembers what it needs for the next one.
+    """A sampler of all apps, which remembers what it needs for the next sample.
 
     CPU is that of the time since the last call, rates and quantiles are those of the last seconds.
     """

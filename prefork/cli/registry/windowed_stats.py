@@ -33,7 +33,7 @@ class _Sample:
 
 
 class WindowedStats:
-    """Remembers the samples of the workers of one app."""
+    """The figures of one app in the last seconds, made from samples of its workers."""
 
     def __init__(self) -> None:
         self._samples: dict[int, deque[_Sample]] = {}

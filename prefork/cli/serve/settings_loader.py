@@ -29,7 +29,7 @@ A file of a thousand apps has 200,000 bytes; 1 MB takes half a second to parse.
 
 
 class SettingsLoader:
-    """Remembers where the settings of one app come from, and reads them when asked.
+    """The sources of the settings of one app, which ``read`` reads again at each call.
 
     ``arguments``: the command line without the program name. ``environ``: the environment; what
     systemd says in it about passed sockets (LISTEN_FDS) is removed. ``python_options``: the options

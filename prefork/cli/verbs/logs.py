@@ -145,7 +145,7 @@ def _build_filter(options: argparse.Namespace) -> RecordFilter:
 
 
 class _RecordPrinter:
-    """Prints records to stdout.
+    """A printer of records on stdout.
 
     On a terminal they are made printable, because any of them may hold what an app was sent;
     colours are escaped as well. In a pipe or a file all bytes are those of the log, so that

@@ -53,7 +53,7 @@ def _restart_app(client: Client, entry: RegistryEntry, options: Options) -> int:
 
 
 def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> int:
-    """Restart an app that runs. Raises PreforkError."""
+    """Reload an app that runs, or stop and start it. Raises PreforkError."""
     entry.require_manageable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")

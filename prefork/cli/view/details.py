@@ -133,7 +133,7 @@ def _figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def format_autoscale(scaling: Mapping[str, Any]) -> str:
-    """Return the limits, the last step with its evidence, and what prevents the next step."""
+    """Return a text on autoscaling: limits, the last step and why, what prevents the next."""
     text = f"{scaling['min']} to {pluralize(scaling['max'], 'worker')}"
     if last := scaling["last"]:
         step = f"{last['before']} -> {last['workers']}"
