@@ -24,12 +24,12 @@ def test_a_browser_talks_over_a_websocket(tmp_path: Path) -> None:
 
         with chromium(tmp_path / "profile") as page:
             page.open(f"http://127.0.0.1:{server.port}/")
-            (said,) = wait_for(reported, "the browser reports", 3 * PATIENCE)
-    assert said["protocol"] == "echo"
-    assert "permessage-deflate" in str(said["extensions"])
-    assert said["text"] is True
-    assert said["bytes"] == [0, 1, 254, 255]
-    assert said["close"] == [4000, "as you wish", True]
+            (report,) = wait_for(reported, "the browser reports", 3 * PATIENCE)
+    assert report["protocol"] == "echo"
+    assert "permessage-deflate" in str(report["extensions"])
+    assert report["text"] is True
+    assert report["bytes"] == [0, 1, 254, 255]
+    assert report["close"] == [4000, "as you wish", True]
 
 
 @pytest.fixture(params=["wsgi", "threads", "asgi"])

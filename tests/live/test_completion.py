@@ -80,8 +80,8 @@ def test_fish_completes(home: Home) -> None:
     path = script(home, "fish")
 
     def complete(typed: str) -> list[str]:
-        told = in_shell(home, "fish", "-c", f"source {path}; complete -C '{typed}'")
-        return [line.split("\t")[0] for line in told.splitlines()]
+        completions = in_shell(home, "fish", "-c", f"source {path}; complete -C '{typed}'")
+        return [line.split("\t")[0] for line in completions.splitlines()]
 
     assert {typed: complete(typed) for typed in TYPED} == TYPED
     assert complete("prefork stop ") == ["shop", "web"]

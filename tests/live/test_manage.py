@@ -47,9 +47,9 @@ def test_the_tutorial_works_step_by_step(home: Home) -> None:
 def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Home) -> None:
     home.start()
     home.write("web.py", "raise RuntimeError('no such table')\n")
-    said = home.run_failing(102, "reload", "web")
-    assert "RuntimeError: no such table" in said
-    assert "gen 1 serves on" in said
+    output = home.run_failing(102, "reload", "web")
+    assert "RuntimeError: no such table" in output
+    assert "gen 1 serves on" in output
     app = home.app()
     assert (app["state"], app["generation"]) == ("frozen", 1)
     assert fetch(app) == b"one"
@@ -70,7 +70,7 @@ def test_a_name_is_taken_while_its_app_runs(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "expected"),
     [
         (["stop", "wev"], "there is no app 'wev'; did you mean web?"),
         (["scale", "web", "many"], "workers must be a number"),
@@ -81,9 +81,11 @@ def test_a_name_is_taken_while_its_app_runs(home: Home) -> None:
         (["start", "--worker", "3", "web:app"], "--workers"),
     ],
 )
-def test_wrong_arguments_are_refused_with_a_hint(home: Home, words: list[str], said: str) -> None:
+def test_wrong_arguments_are_refused_with_a_hint(
+    home: Home, arguments: list[str], expected: str
+) -> None:
     home.start()
-    assert said in home.run_failing(100, *words)
+    assert expected in home.run_failing(100, *arguments)
 
 
 def test_a_master_that_was_killed_is_dead_and_can_be_started_again(home: Home) -> None:
@@ -194,11 +196,11 @@ def test_other_users_are_refused(home: Home) -> None:
             "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
             "print(s.recv(65536).decode())"
         )
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", code, str(moved)], capture_output=True, text=True, check=False
         )
         os.rename(moved, folder / "control")
-    assert "this app belongs to user root" in said.stdout, said.stderr
+    assert "this app belongs to user root" in output.stdout, output.stderr
 
 
 def test_a_client_that_floods_stalls_or_lies_harms_no_other(home: Home) -> None:

@@ -53,8 +53,8 @@ def test_the_apps_of_a_file_follow_the_file(home: Home) -> None:
     plan = home.run_ok("start", "prefork.toml", "--dry-run")
     assert plan == "db: would be started\nweb: would be started\n"
     assert home.client.apps() == []
-    said = home.run_ok("start", "prefork.toml", "--env", "production")
-    assert said.index("db: running") < said.index("web: running")
+    output = home.run_ok("start", "prefork.toml", "--env", "production")
+    assert output.index("db: running") < output.index("web: running")
     assert fetch(home.app("web")) == b"all,web,real"
     assert fetch(home.app("db")) == b"all,-,-"
     assert home.app("web")["namespace"] == "shop"
@@ -71,10 +71,10 @@ def test_the_apps_of_a_file_follow_the_file(home: Home) -> None:
     assert "workers: 1 -> 2" in plan
     assert "env B: set -> unset" in plan
     assert "changing log-file takes `prefork restart web`" in plan
-    said = home.run_ok("start", "prefork.toml", "--env", "production")
-    assert "db: unchanged" in said
-    assert "web: reloaded to gen 2 (workers, env B, log-file)" in said
-    assert "changing log-file takes `prefork restart web`" in said
+    output = home.run_ok("start", "prefork.toml", "--env", "production")
+    assert "db: unchanged" in output
+    assert "web: reloaded to gen 2 (workers, env B, log-file)" in output
+    assert "changing log-file takes `prefork restart web`" in output
     assert fetch(home.app("web")) == b"all,-,real"
     assert home.app("web")["ready"] == 2
     # A restart that is needed is named until it is done.
@@ -84,8 +84,8 @@ def test_the_apps_of_a_file_follow_the_file(home: Home) -> None:
     assert (home.folder / "w.log").exists()
 
     home.write("prefork.toml", changed.replace("workers", "wrokers"))
-    said = home.run_failing(100, "reload", "web")
-    assert "[apps.web]: no option is called 'wrokers'; did you mean workers?" in said
+    output = home.run_failing(100, "reload", "web")
+    assert "[apps.web]: no option is called 'wrokers'; did you mean workers?" in output
     assert home.app("web")["generation"] == 1
 
     home.write("prefork.toml", FILE[: FILE.index("[apps.web]")] + '[apps.db]\napp = "web:app"\n')
@@ -107,9 +107,9 @@ def test_a_namespace_means_all_its_apps(home: Home) -> None:
 
 def test_an_app_that_fails_keeps_those_after_it_from_starting(home: Home) -> None:
     home.write("prefork.toml", FILE.replace('[apps.db]\napp = "web:app"', '[apps.db]\napp = "x:y"'))
-    said = home.run_failing(102, "start", "prefork.toml")
-    assert "no module 'x'" in said
-    assert "web: not started, db comes before it" in said
+    output = home.run_failing(102, "start", "prefork.toml")
+    assert "no module 'x'" in output
+    assert "web: not started, db comes before it" in output
     assert home.client.apps() == []
     assert "no module 'x'" in home.run_failing(102, "check", "prefork.toml")
 
@@ -137,8 +137,8 @@ def test_apps_that_do_not_wait_for_each_other_start_at_the_same_time(home: Home)
         '[apps.{0}]\napp = "meets:app"\nbind = ["127.0.0.1:0"]\nenv = {{ME="{0}", OTHER="{1}"}}\n'
     )
     home.write("prefork.toml", table.format("a", "b") + table.format("b", "a"))
-    said = home.run_ok("start", "prefork.toml")
-    assert said.count("running") == 2
+    output = home.run_ok("start", "prefork.toml")
+    assert output.count("running") == 2
     assert fetch(home.app("b")) == b"met"
 
 
@@ -158,7 +158,7 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "expected"),
     [
         (["start", "prefork.toml", "--only", "wbe"], "no [apps.wbe]; did you mean web?"),
         (["start", "prefork.toml", "--env", "prodction"], "did you mean production?"),
@@ -174,8 +174,10 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
         (["update"], "pip installs a new prefork"),
     ],
 )
-def test_wrong_arguments_are_refused_with_a_hint(home: Home, words: list[str], said: str) -> None:
-    assert said in home.run_failing(100, *words)
+def test_wrong_arguments_are_refused_with_a_hint(
+    home: Home, arguments: list[str], expected: str
+) -> None:
+    assert expected in home.run_failing(100, *arguments)
 
 
 @pytest.mark.parametrize("word", ["help", "version", "kill", "ps", "status", "update"])

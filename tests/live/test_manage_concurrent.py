@@ -94,7 +94,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield made
 
 
-def words(rng: random.Random) -> tuple[str, list[str]]:
+def random_verb(rng: random.Random) -> tuple[str, list[str]]:
     """Return a random verb, by its key in ALLOWED, and its command line."""
     name = rng.choice(NAMES)
     new = ["start", "-b", "127.0.0.1:0", "-w", str(rng.choice((1, 2))), "--name", name, "web:app"]
@@ -130,20 +130,21 @@ def act(home: Home, key: str, line: list[str], after: float) -> str:
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    said = (done.stdout + done.stderr).strip()
+    output = (done.stdout + done.stderr).strip()
     if key == "restart" and done.returncode:  # its steps before the failed one are right, too
-        said = said.rpartition("\n")[2]
+        output = output.rpartition("\n")[2]
     allowed = ALLOWED[key].get(done.returncode, ())
-    if any(re.fullmatch(pattern, said) for pattern in allowed):
+    if any(re.fullmatch(pattern, output) for pattern in allowed):
         return ""
-    return f"{' '.join(line)} after {after:.2f} s: {done.returncode}: {said}"
+    return f"{' '.join(line)} after {after:.2f} s: {done.returncode}: {output}"
 
 
 def test_twenty_verbs_at_a_time_each_print_what_is_true(home: Home, seed: int) -> None:
     rng = random.Random(seed)
     with ThreadPoolExecutor(VERBS) as threads:
         acting = [
-            threads.submit(act, home, *words(rng), rng.uniform(0.0, 1.5)) for _ in range(VERBS)
+            threads.submit(act, home, *random_verb(rng), rng.uniform(0.0, 1.5))
+            for _ in range(VERBS)
         ]
         wrong = [problem for each in acting if (problem := each.result())]
     assert not wrong, "\n".join(wrong)

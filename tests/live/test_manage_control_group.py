@@ -28,13 +28,13 @@ def home() -> Iterator[Home]:
 
 
 def ask(
-    home: Home, who: tuple[str, str], *words: str, code: int | None = 0
+    home: Home, who: tuple[str, str], *arguments: str, code: int | None = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user with groups: ``who`` is both."""
     user, groups = who
     become = ["setpriv", "--reuid", user, "--regid", "65534", "--groups", groups, "--"]
     done = subprocess.run(
-        [*become, sys.executable, "-m", "prefork", *words],
+        [*become, sys.executable, "-m", "prefork", *arguments],
         cwd="/",
         env={**home.environ(), "PWD": "/", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -45,7 +45,7 @@ def ask(
     )
     if "No module named" in done.stderr or "Permission denied" in done.stderr.splitlines()[-1:]:
         pytest.skip("other users cannot read this checkout")
-    assert code is None or done.returncode == code, (words, done.stdout, done.stderr)
+    assert code is None or done.returncode == code, (arguments, done.stdout, done.stderr)
     return done
 
 
@@ -81,12 +81,12 @@ def test_members_of_the_group_see_everything_but_secrets(home: Home) -> None:
     fetch(home.app())
     wait_for(lambda: home.run_ok("logs", "web").count("printed") == 2, "the second line, too")
     assert ask(home, MEMBER, "logs", "web").stdout.count("printed") == 2
-    said = [ask(home, MEMBER, *words).stdout for words in (["report"], ["show", "web"])]
-    assert "s3cret" not in shown + logs + "".join(said)
+    output = [ask(home, MEMBER, *arguments).stdout for arguments in (["report"], ["show", "web"])]
+    assert "s3cret" not in shown + logs + "".join(output)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["stop", "web"],
         ["stop", "web", "--quick"],
@@ -106,10 +106,10 @@ def test_members_of_the_group_see_everything_but_secrets(home: Home) -> None:
         ["start", "web"],
     ],
 )
-def test_members_of_the_group_can_change_nothing(home: Home, words: list[str]) -> None:
+def test_members_of_the_group_can_change_nothing(home: Home, arguments: list[str]) -> None:
     start(home)
     before = home.app()
-    done = ask(home, MEMBER, *words, code=100)
+    done = ask(home, MEMBER, *arguments, code=100)
     assert "user root" in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
     app = home.app()
@@ -120,8 +120,8 @@ def test_members_of_the_group_can_change_nothing(home: Home, words: list[str]) -
 
 def test_other_users_see_nothing(home: Home) -> None:
     start(home)
-    for words in (["list"], ["show", "web"], ["reload", "web"], ["logs", "web"]):
-        done = ask(home, OUTSIDER, *words, code=111)
+    for arguments in (["list"], ["show", "web"], ["reload", "web"], ["logs", "web"]):
+        done = ask(home, OUTSIDER, *arguments, code=111)
         assert "Permission denied; it is $PREFORK_HOME" in done.stderr
     # The folders are opened to all users here: the master itself checks the user of a client.
     for folder in (home.home, home.home / "web"):
@@ -154,8 +154,8 @@ def test_the_permissions_of_the_folders_admit_only_the_group(home: Home) -> None
 
 
 def test_an_unknown_group_is_refused(home: Home) -> None:
-    words = ("start", "--control-group", "nogrump", "web:app")
-    assert "no group is called 'nogrump'" in home.run_failing(100, *words)
+    arguments = ("start", "--control-group", "nogrump", "web:app")
+    assert "no group is called 'nogrump'" in home.run_failing(100, *arguments)
     assert home.client.apps() == []
 
 

@@ -123,9 +123,9 @@ def test_every_key_of_an_app_is_documented(home: Home) -> None:
     (app,) = home.client.measured()
     words = set(re.findall(r"\w+", f"{Client.__doc__} {Client.measured.__doc__}"))
 
-    def keys(told: dict[str, Any]) -> set[str]:
-        inner = [told["figures"], *told["workers"]]
-        return set(told).union(*inner)
+    def keys(app: dict[str, Any]) -> set[str]:
+        inner = [app["figures"], *app["workers"]]
+        return set(app).union(*inner)
 
     assert keys(app) - words == set()
 

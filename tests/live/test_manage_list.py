@@ -21,9 +21,9 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield made
 
 
-def names(home: Home, *words: str) -> list[str]:
-    table = [app["name"] for app in json.loads(home.run_ok("list", "--json", *words))]
-    lines = [line.split() for line in home.run_ok("ls", *words).splitlines()]
+def names(home: Home, *arguments: str) -> list[str]:
+    table = [app["name"] for app in json.loads(home.run_ok("list", "--json", *arguments))]
+    lines = [line.split() for line in home.run_ok("ls", *arguments).splitlines()]
     assert [line[0] for line in lines if line and line[0] in table] == table
     return table
 

@@ -40,9 +40,9 @@ def test_saved_apps_are_resurrected_without_their_variables(home: Home) -> None:
     wait_for(lambda: home.app("web")["state"] == "dead", "it is dead")
     home.run_ok("delete", "web")
     home.run_ok("stop", "filed")
-    said = home.run_ok("resurrect")
-    assert "filed: running" in said
-    assert "web: running" in said
+    output = home.run_ok("resurrect")
+    assert "filed: running" in output
+    assert "web: running" in output
     assert fetch(home.app("web")) == b"one"
     assert home.app("web")["target"] == 2
     assert home.run_ok("resurrect") == ""
@@ -64,20 +64,22 @@ ODD = (
 
 def test_arguments_are_resurrected_as_they_were(home: Home) -> None:
     """The program writes its arguments to a file, and sleeps."""
-    source = "import json, sys, time; json.dump(sys.argv[1:], open('told', 'w')); time.sleep(1e6)"
-    words = ("--name", "odd", "--", sys.executable, "-c", source, *ODD)
-    home.run_ok("start", *words)
-    told = home.folder / "told"
-    assert wait_for(lambda: read_json(told), "its arguments") == list(ODD)
+    source = (
+        "import json, sys, time; json.dump(sys.argv[1:], open('arguments', 'w')); time.sleep(1e6)"
+    )
+    arguments = ("--name", "odd", "--", sys.executable, "-c", source, *ODD)
+    home.run_ok("start", *arguments)
+    written = home.folder / "arguments"
+    assert wait_for(lambda: read_json(written), "its arguments") == list(ODD)
     home.run_ok("save")
     home.run_ok("delete", "odd")
-    told.unlink()
+    written.unlink()
     home.run_ok("resurrect")
-    assert wait_for(lambda: read_json(told), "its arguments again") == list(ODD)
+    assert wait_for(lambda: read_json(written), "its arguments again") == list(ODD)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         (["stop", ODD[-1]], 100, r"there is no app '\udcff\udc80'"),
         (["list", ODD[-1]], 100, r"unrecognized arguments: \udcff\udc80"),
@@ -89,10 +91,10 @@ def test_arguments_are_resurrected_as_they_were(home: Home) -> None:
     ],
 )
 def test_arguments_that_are_no_utf8_are_named_in_errors(
-    home: Home, words: list[str], code: int, said: str
+    home: Home, arguments: list[str], code: int, expected: str
 ) -> None:
-    done = home.run(*words)
-    assert re.search(said.replace("\\", r"\\"), done.stderr), done.stderr
+    done = home.run(*arguments)
+    assert re.search(expected.replace("\\", r"\\"), done.stderr), done.stderr
     assert "bug" not in done.stderr
     assert done.returncode == code
 
@@ -135,10 +137,10 @@ def test_init_writes_a_valid_file_and_overwrites_none(home: Home) -> None:
 
 
 def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
-    told = home.run_ok("startup", "--user", "--dry-run")
-    assert f'Environment="PREFORK_HOME={home.home}"' in told
-    assert f'ExecStart="{sys.executable}" -m prefork resurrect' in told
-    assert "# systemctl --user enable prefork.service" in told
+    unit_text = home.run_ok("startup", "--user", "--dry-run")
+    assert f'Environment="PREFORK_HOME={home.home}"' in unit_text
+    assert f'ExecStart="{sys.executable}" -m prefork resurrect' in unit_text
+    assert "# systemctl --user enable prefork.service" in unit_text
     # A reader that closes the pipe is no error of prefork.
     command = f"{sys.executable} -m prefork startup --user --dry-run"
     shell = f"set -o pipefail; {command} | true; {command} | head -1"
@@ -155,7 +157,7 @@ def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": f"{tools}:/usr/bin:/bin"}
     assert home.run("startup", "--user", **environ).returncode == 0
     unit = tmp_path / "config/systemd/user/prefork.service"
-    assert unit.read_text() in told
+    assert unit.read_text() in unit_text
     assert home.run("unstartup", "--user", **environ).returncode == 0
     assert not unit.exists()
     assert home.run("unstartup", "--user", **environ).returncode == 100

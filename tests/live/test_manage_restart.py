@@ -33,9 +33,9 @@ def test_restart_reloads_where_that_is_enough(home: Home) -> None:
     home.run_ok("start", "p.toml")
     before = home.app()
     change(home, "workers = 2")
-    said = home.run_ok("restart", "web")
-    assert "web: nothing needs a restart" in said
-    assert "web: reloaded to gen 2" in said
+    output = home.run_ok("restart", "web")
+    assert "web: nothing needs a restart" in output
+    assert "web: reloaded to gen 2" in output
     after = home.app()
     assert (after["pid"], after["ready"]) == (before["pid"], 2)
     assert after["listening"] == before["listening"]

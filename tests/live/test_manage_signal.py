@@ -35,8 +35,8 @@ def test_programs_get_the_signal(home: Home, word: str) -> None:
     )
     home.run_ok("start", "-w", "2", "--name", "web", "--ready", "10ms", "--", "sh", "heard.sh")
     wait_for(lambda: len(list(home.folder.glob("up*"))) == 2, "both have their handler")
-    said = home.run_ok("signal", "web", word)
-    assert said == "web: SIGUSR2 sent to {}, {}\n".format(*pids(home))
+    output = home.run_ok("signal", "web", word)
+    assert output == "web: SIGUSR2 sent to {}, {}\n".format(*pids(home))
 
     def heard() -> bool:
         path = home.folder / "heard"
@@ -46,7 +46,7 @@ def test_programs_get_the_signal(home: Home, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "expected"),
     [
         (["web", "TERN"], "no signal is called 'TERN'; did you mean TERM?"),
         (["web", "sigusr3"], "did you mean USR"),
@@ -57,8 +57,8 @@ def test_programs_get_the_signal(home: Home, word: str) -> None:
         (["web", "TERM", "--slot", "7"], "no worker is in slot 7; there are 0"),
     ],
 )
-def test_wrong_arguments_send_no_signal(home: Home, words: list[str], said: str) -> None:
+def test_wrong_arguments_send_no_signal(home: Home, arguments: list[str], expected: str) -> None:
     home.start()
     before = pids(home)
-    assert said in home.run_failing(100, "signal", *words)
+    assert expected in home.run_failing(100, "signal", *arguments)
     assert pids(home) == before

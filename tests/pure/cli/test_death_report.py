@@ -42,8 +42,8 @@ def test_a_crash_loop_is_printed_in_a_few_lines(capsys: pytest.CaptureFixture[st
 
 def test_a_single_death_is_printed_with_its_signal(capsys: pytest.CaptureFixture[str]) -> None:
     print_deaths([death(cause="killed by a signal", detail="SIGKILL", killed=True)], "")
-    said = capsys.readouterr().out
-    assert said.endswith("worker 0 (pid 7, gen 1): killed by a signal (SIGKILL, killed)\n")
+    output = capsys.readouterr().out
+    assert output.endswith("worker 0 (pid 7, gen 1): killed by a signal (SIGKILL, killed)\n")
 
 
 def test_groups_are_in_the_order_of_their_latest_death() -> None:
@@ -85,11 +85,11 @@ def test_a_hundred_long_reasons_fit_into_one_answer() -> None:
     """The client refuses a line that is longer than MAX_LINE_SIZE."""
     long = "\U0001f600" * 20_000
     deaths = [death(n, reason=f"first\n{long}\nlast {n}\n") for n in range(120)]
-    told = fit_deaths(reversed(deaths))
-    assert len(encode_result({"deaths": told})) < MAX_LINE_SIZE
-    assert [each["at"] for each in told] == [each["at"] for each in deaths]
-    assert told[-1] == deaths[-1]
-    assert told[0]["reason"] == "last 0"
+    fitted = fit_deaths(reversed(deaths))
+    assert len(encode_result({"deaths": fitted})) < MAX_LINE_SIZE
+    assert [each["at"] for each in fitted] == [each["at"] for each in deaths]
+    assert fitted[-1] == deaths[-1]
+    assert fitted[0]["reason"] == "last 0"
     short = [death(n, reason="short") for n in range(120)]
     assert fit_deaths(short) == short
-    assert json.loads(encode_result({"deaths": told}))["result"]["deaths"] == told
+    assert json.loads(encode_result({"deaths": fitted}))["result"]["deaths"] == fitted

@@ -36,13 +36,13 @@ FIGURES: dict[str, Any] = {
 
 
 def worker(slot: int, **news: Any) -> dict[str, Any]:
-    told = {"slot": slot, "pid": 100 + slot, "generation": 2, "state": "ready", "restarts": 0}
+    described = {"slot": slot, "pid": 100 + slot, "generation": 2, "state": "ready", "restarts": 0}
     used = {"cpu": 12.0, "memory": 30 * 2**20, "since": time.time() - 90, "says": ""}
-    return {**told, **used, **FIGURES, **news}
+    return {**described, **used, **FIGURES, **news}
 
 
 def app(name: str = "web", workers: int = 2, **news: Any) -> dict[str, Any]:
-    told = {
+    described = {
         "name": name,
         "namespace": "",
         "state": "running",
@@ -60,7 +60,7 @@ def app(name: str = "web", workers: int = 2, **news: Any) -> dict[str, Any]:
         "memory": 2**30,
         "workers": [worker(slot) for slot in range(workers)],
     }
-    return {**told, **news}
+    return {**described, **news}
 
 
 def lines(drawn: RenderableType, width: int, height: int = 100) -> list[str]:
@@ -117,9 +117,9 @@ def test_unknown_figures_are_dashes() -> None:
 
 
 def test_a_hung_master_is_reported_with_the_command_that_helps() -> None:
-    told = " ".join(lines(render_app_list([app(state="hung", answers=False)], 80), 80))
-    assert "web: its master does not answer; figures are from its scoreboard" in told
-    assert "`prefork stop --force web` ends it" in told
+    text = " ".join(lines(render_app_list([app(state="hung", answers=False)], 80), 80))
+    assert "web: its master does not answer; figures are from its scoreboard" in text
+    assert "`prefork stop --force web` ends it" in text
     dumb = {"name": "web", "state": "hung", "answers": False}
     assert "nothing is known" in " ".join(lines(render_app_list([dumb], 80), 80))
 
@@ -140,7 +140,7 @@ def test_an_empty_list_names_the_command_that_starts_an_app() -> None:
 
 
 def test_show_prints_the_figures_that_the_list_leaves_out() -> None:
-    told = "\n".join(lines(render_app(app(failure="it broke"), 120), 120))
+    text = "\n".join(lines(render_app(app(failure="it broke"), 120), 120))
     for part in (
         "12,345, 1,234 a second",
         "2xx 12,000, 4xx 345; 7 left before",
@@ -152,14 +152,14 @@ def test_show_prints_the_figures_that_the_list_leaves_out() -> None:
         "127.0.0.1:8000 [::1]:8000",
         "the last reload failed: it broke",
     ):
-        assert part in told
+        assert part in text
     assert "requests" not in "\n".join(lines(render_app(app(figures={}, workers=0), 120), 120))
 
 
 def test_the_status_of_programs_has_a_column_only_when_there_is_one() -> None:
     assert "says" not in "\n".join(lines(render_app(app(), 200), 200))
-    told = {**app(), "workers": [worker(0, says="warming up")]}
-    assert "warming up" in "\n".join(lines(render_app(told, 200), 200))
+    described = {**app(), "workers": [worker(0, says="warming up")]}
+    assert "warming up" in "\n".join(lines(render_app(described, 200), 200))
 
 
 @pytest.mark.parametrize(
@@ -209,28 +209,28 @@ def screen(view: ScreenState, width: int, height: int) -> list[str]:
 def test_a_screen_fills_its_terminal_and_no_more(width: int, height: int) -> None:
     for count in (1, 3, 30):
         apps = [app(f"app{n}", workers=count) for n in range(count)]
-        seen = screen(ScreenState(apps, "app0", RECORDS), width, height)
-        assert len(seen) == height
-        assert max(map(len, seen)) <= width
-        assert any("app0" in line for line in seen)
-        assert "quit" in seen[-1] or width == 20
+        drawn = screen(ScreenState(apps, "app0", RECORDS), width, height)
+        assert len(drawn) == height
+        assert max(map(len, drawn)) <= width
+        assert any("app0" in line for line in drawn)
+        assert "quit" in drawn[-1] or width == 20
 
 
 def test_the_selected_app_and_its_place_in_the_list_are_on_the_screen() -> None:
     apps = [app(f"app{n:02}") for n in range(40)]
-    seen = screen(ScreenState(apps, "app33", ()), 80, 24)
-    assert any("app33" in line for line in seen[2:7])
-    assert "of 40)" in seen[0]
+    drawn = screen(ScreenState(apps, "app33", ()), 80, 24)
+    assert any("app33" in line for line in drawn[2:7])
+    assert "of 40)" in drawn[0]
 
 
 def test_the_workers_have_pages() -> None:
     view = [app(workers=20)]
 
     def slots(page: int) -> list[str]:
-        seen = screen(ScreenState(view, "web", (), page=page), 80, 24)
-        at = next(i for i, line in enumerate(seen) if "slot" in line)
-        end = next(i for i, line in enumerate(seen) if i > at and "╯" in line)
-        rows = [line.strip("│ ").split() for line in seen[at + 1 : end]]
+        drawn = screen(ScreenState(view, "web", (), page=page), 80, 24)
+        at = next(i for i, line in enumerate(drawn) if "slot" in line)
+        end = next(i for i, line in enumerate(drawn) if i > at and "╯" in line)
+        rows = [line.strip("│ ").split() for line in drawn[at + 1 : end]]
         return [row[0] for row in rows if row]
 
     pages = [slots(page) for page in range(4)]
@@ -263,17 +263,17 @@ def row(worker: int, requests: int, times: dict[int, int]) -> dict[str, Any]:
     return {"worker": worker, "pid": 100 + worker, "requests": requests, "times": counts}
 
 
-def looked(lately: WindowedStats, rows: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:
-    return lately.add_to(app(workers=2), rows, now)
+def sampled(stats: WindowedStats, rows: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:
+    return stats.add_to(app(workers=2), rows, now)
 
 
 def test_the_figures_are_the_difference_of_two_samples() -> None:
-    lately = WindowedStats()
+    stats = WindowedStats()
     quick, slow = 20, 120
-    first = looked(lately, [row(0, 1000, {quick: 1000}), row(1, 10, {quick: 10})], 50.0)
+    first = sampled(stats, [row(0, 1000, {quick: 1000}), row(1, 10, {quick: 10})], 50.0)
     assert (first["figures"]["rate"], first["figures"]["p99"]) == (0.0, 0.0)
     assert first["figures"]["requests"] == FIGURES["requests"]  # a total, not of the last seconds
-    then = looked(lately, [row(0, 1030, {quick: 1000, slow: 30}), row(1, 10, {quick: 10})], 52.0)
+    then = sampled(stats, [row(0, 1030, {quick: 1000, slow: 30}), row(1, 10, {quick: 10})], 52.0)
     assert [each["rate"] for each in then["workers"]] == [15.0, 0.0]
     assert then["workers"][1]["p50"] == 0.0
     assert then["figures"]["rate"] == 15.0
@@ -281,18 +281,18 @@ def test_the_figures_are_the_difference_of_two_samples() -> None:
 
 
 def test_samples_older_than_the_window_are_forgotten() -> None:
-    lately = WindowedStats()
+    stats = WindowedStats()
     for second in range(20):
-        seen = looked(lately, [row(0, min(second, 5) * 10, {30: min(second, 5) * 10})], second)
+        found = sampled(stats, [row(0, min(second, 5) * 10, {30: min(second, 5) * 10})], second)
         expected = 10.0 if 0 < second <= 5 else 0.0 if second >= 5 + WINDOW_SECONDS else None
-        assert expected is None or seen["figures"]["rate"] == expected
+        assert expected is None or found["figures"]["rate"] == expected
 
 
 def test_the_figures_of_a_new_worker_start_at_zero() -> None:
-    lately = WindowedStats()
-    looked(lately, [row(0, 1000, {30: 1000})], 1.0)
-    assert looked(lately, [row(1, 2, {30: 2})], 2.0)["figures"]["rate"] == 0.0
+    stats = WindowedStats()
+    sampled(stats, [row(0, 1000, {30: 1000})], 1.0)
+    assert sampled(stats, [row(1, 2, {30: 2})], 2.0)["figures"]["rate"] == 0.0
 
 
 def test_without_a_scoreboard_the_app_is_unchanged() -> None:
-    assert WindowedStats().add_to(told := app(), [], 1.0) == told
+    assert WindowedStats().add_to(described := app(), [], 1.0) == described
