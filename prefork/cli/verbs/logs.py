@@ -43,7 +43,7 @@ def add_log_options(verb: argparse.ArgumentParser) -> None:
     add("--out", action="store_true", help="only the workers' stdout")
     add("--err", action="store_true", help="only the workers' stderr")
     add("--slot", type=int, metavar="N", help="only from this worker slot")
-    add("--grep", metavar="PATTERN", help="only records whose text matches")
+    add("--grep", metavar="PATTERN", help="only records that match a regular expression")
     add("--since", metavar="TIME", help="only the records of this last time, as in 10m")
     add("--json", action="store_true", help="JSON objects, for programs")
 
