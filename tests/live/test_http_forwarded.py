@@ -78,7 +78,7 @@ def logged(server: Server, pattern: str) -> str:
 
 
 @kinds
-def test_the_app_and_the_log_know_who_is_behind_the_proxy(behind: Start, kind: str) -> None:
+def test_the_app_and_the_log_see_the_client_behind_the_proxy(behind: Start, kind: str) -> None:
     server = behind(kind)
     fields = (
         "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 127.0.0.1",
@@ -99,7 +99,7 @@ def test_the_app_and_the_log_know_who_is_behind_the_proxy(behind: Start, kind: s
 
 
 @kinds
-def test_forwarded_says_the_same(behind: Start, kind: str) -> None:
+def test_forwarded_has_the_same_effect(behind: Start, kind: str) -> None:
     field = (
         "Forwarded: for=6.6.6.6;host=evil.example, "
         'for="[2001:DB8::7]:4711";proto=https;host="shop.example:8443", for=127.0.0.1;proto=http'
@@ -126,12 +126,12 @@ def test_a_kept_connection_carries_many_clients(behind: Start, kind: str) -> Non
 
 
 @kinds
-def test_a_request_with_a_body_has_an_origin_as_well(behind: Start, kind: str) -> None:
+def test_forwarding_fields_of_a_request_with_a_body_take_effect(behind: Start, kind: str) -> None:
     request = post("/", b"x" * 1000, "X-Forwarded-For: 192.0.2.9")
     assert told(ask(behind(kind), request))["client"] == "192.0.2.9"
 
 
-def test_a_websocket_has_an_origin_and_an_id_as_well(behind: Start) -> None:
+def test_forwarding_fields_and_the_id_of_a_websocket_take_effect(behind: Start) -> None:
     server = behind("asgi")
     request = get(
         "/socket",
@@ -171,7 +171,7 @@ def test_contradictions_are_refused(behind: Start, fields: tuple[str, str]) -> N
     assert ask(behind("wsgi"), get("/", *fields)).status == 400
 
 
-def test_what_cannot_be_read_has_no_effect(behind: Start) -> None:
+def test_malformed_values_have_no_effect(behind: Start) -> None:
     fields = (
         "X-Forwarded-For: 192.0.2.1, unknown",
         "X-Forwarded-Proto: gopher",
@@ -200,14 +200,16 @@ def test_only_what_common_proxies_overwrite_counts_by_default(by_default: Start,
 
 
 @kinds
-def test_underscores_do_not_pose_as_dashes(behind: Start, kind: str) -> None:
+def test_names_with_underscores_are_no_forwarding_fields(behind: Start, kind: str) -> None:
     account = told(ask(behind(kind), get("/", "X_Forwarded_For: 192.0.2.1")))
     assert account["client"] == "127.0.0.1"
     assert "x-forwarded-for" not in account["fields"]
 
 
 @kinds
-def test_somebody_else_is_not_believed_and_can_be_silenced(before: Start, kind: str) -> None:
+def test_fields_of_an_untrusted_client_have_no_effect_and_can_be_stripped(
+    before: Start, kind: str
+) -> None:
     server = before(kind)
     fields = (
         "X-Forwarded-For: 192.0.2.1",
@@ -230,9 +232,9 @@ def test_somebody_else_is_not_believed_and_can_be_silenced(before: Start, kind: 
 
 
 @kinds
-def test_the_same_bytes_mean_something_else_from_somebody_else(before: Start, kind: str) -> None:
+def test_the_same_bytes_take_effect_from_a_trusted_proxy_only(before: Start, kind: str) -> None:
     request = get("/same", "X-Forwarded-For: 192.0.2.77, 192.0.2.1", "X-Forwarded-Proto: https")
-    with tcp(before(kind)) as stranger, whoever(before(kind), "127.0.0.2") as proxy:
+    with tcp(before(kind)) as stranger, connect_from(before(kind), "127.0.0.2") as proxy:
         for _ in range(3):
             for _ in range(3):
                 account = told(stranger.send(request).answer())
@@ -244,19 +246,19 @@ def test_the_same_bytes_mean_something_else_from_somebody_else(before: Start, ki
                 assert "x-forwarded-for" in account["fields"]
 
 
-def whoever(server: Server, address: str) -> RawConnection:
+def connect_from(server: Server, address: str) -> RawConnection:
     """A client with another address."""
     sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE, (address, 0))
     return RawConnection(sock)
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_the_fields_of_others_are_only_fields(kind: str, tmp_path: Path) -> None:
+def test_fields_of_untrusted_clients_reach_the_app_unchanged(kind: str, tmp_path: Path) -> None:
     allow = ("--forwarded-allow", "127.0.0.2", "--pythonpath", str(APPS))
     with serving(tmp_path, KINDS[kind][0], *allow) as server:
         request = get("/", "X-Forwarded-For: 192.0.2.1")
         for peer, client in (("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "192.0.2.1")) * 3:
-            with whoever(server, peer) as wire:
+            with connect_from(server, peer) as wire:
                 account = told(wire.send(request).answer())
             assert account["client"] == client
             assert account["fields"]["x-forwarded-for"] == "192.0.2.1"
@@ -274,7 +276,7 @@ def test_an_id_is_taken_from_a_trusted_proxy(behind: Start, kind: str) -> None:
 
 
 @kinds
-def test_ids_are_made_where_there_is_none_and_differ(behind: Start, kind: str) -> None:
+def test_requests_without_a_valid_id_get_unique_ones(behind: Start, kind: str) -> None:
     made = set()
     with tcp(behind(kind)) as wire:
         for field in ("X-None: 1", "X-Request-ID: " + "x" * 129, "X-Request-ID: a b", "X-None: 1"):
@@ -292,7 +294,7 @@ def test_an_app_may_answer_with_an_id_of_its_own(behind: Start, kind: str) -> No
     assert answer.get("x-request-id") == "the app's own"
 
 
-def test_the_proxy_protocol_says_who_has_to_be_trusted(tmp_path: Path) -> None:
+def test_trust_depends_on_the_address_of_the_proxy_protocol(tmp_path: Path) -> None:
     """A relay of bytes cannot vouch for what its clients write in them."""
     words = ("--proxy-protocol", "--pythonpath", str(APPS))
     with serving(tmp_path, KINDS["wsgi"][0], *words) as server:

@@ -58,7 +58,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_whatever_is_sent_is_answered_well_or_not_at_all(server: Server, seed: int) -> None:
+def test_damaged_requests_get_valid_responses_or_none(server: Server, seed: int) -> None:
     dice = random.Random(seed)
     (worker,) = server.workers()
     half_closes = "wsgi" in server.app  # type: ignore[attr-defined]

@@ -73,7 +73,7 @@ def test_the_app_and_the_log_see_the_client_of_the_proxy(server: Server, header:
 
 
 @pytest.mark.parametrize("header", list(TELLS), ids=["v1", "v2"])
-def test_however_it_is_cut_nothing_is_lost(server: Server, header: bytes) -> None:
+def test_no_byte_is_lost_whatever_the_pieces(server: Server, header: bytes) -> None:
     with unix(server.cwd / "app.sock") as wire:
         wire.send_bytewise(header + get("/dump"))
         assert told(wire) == TELLS[header]
@@ -86,7 +86,7 @@ def test_however_it_is_cut_nothing_is_lost(server: Server, header: bytes) -> Non
 
 
 @pytest.mark.parametrize("header", SAYS_NOTHING.values(), ids=SAYS_NOTHING)
-def test_a_proxy_that_speaks_for_itself_is_the_client(server: Server, header: bytes) -> None:
+def test_a_proxy_without_a_client_is_the_client(server: Server, header: bytes) -> None:
     with tcp(server) as wire:
         name, port = wire.socket.getsockname()
         wire.send(header, get("/dump"))
@@ -103,7 +103,7 @@ def test_a_proxy_that_speaks_for_itself_is_the_client(server: Server, header: by
         b"PROXY UNKNOWN " + b"x" * 200,
     ],
 )
-def test_without_a_right_header_there_is_no_answer(server: Server, sent: bytes) -> None:
+def test_a_connection_without_a_valid_header_gets_no_answer(server: Server, sent: bytes) -> None:
     with tcp(server) as wire:
         wire.send(sent)
         try:
@@ -116,14 +116,16 @@ def test_without_a_right_header_there_is_no_answer(server: Server, sent: bytes) 
 
 
 @pytest.mark.parametrize("sent", [b"", LINE[:-1], BINARY[:20]])
-def test_a_header_that_does_not_come_ends_the_connection(tmp_path: Path, sent: bytes) -> None:
+def test_a_header_that_does_not_arrive_in_time_ends_the_connection(
+    tmp_path: Path, sent: bytes
+) -> None:
     words = ("--proxy-protocol", "--handshake-timeout", "500ms", "--log-level", "debug")
     with serving_app("wsgi", tmp_path, *words) as server, tcp(server) as wire:
         assert wire.send(sent).ends_cleanly()
         server.wait_log("did not get in: the PROXY header took too long")
 
 
-def test_who_leaves_in_the_middle_is_no_news(server: Server) -> None:
+def test_a_client_that_disconnects_within_the_header_is_not_an_error(server: Server) -> None:
     before = server.count("did not get in: the client left before")
     with tcp(server) as wire:
         assert wire.send(LINE[:9]).shut_down_writing().ends_cleanly()
@@ -131,7 +133,7 @@ def test_who_leaves_in_the_middle_is_no_news(server: Server) -> None:
     assert "Traceback" not in server.log
 
 
-def test_only_those_who_may_say_so_get_in(tmp_path: Path) -> None:
+def test_only_allowed_proxies_are_accepted(tmp_path: Path) -> None:
     words = ("--proxy-protocol", "--proxy-allow", "192.0.2.0/24", "--proxy-allow", "unix")
     with serving_app("wsgi", tmp_path, "-b", "unix:app.sock", *words) as server:
         for sent in (LINE + get("/hello"), get("/hello")):
@@ -146,12 +148,14 @@ def test_only_those_who_may_say_so_get_in(tmp_path: Path) -> None:
             assert told(wire.send(LINE, get("/dump"))) == TELLS[LINE]
 
 
-def test_a_header_where_none_is_expected_is_no_request(tmp_path: Path) -> None:
+def test_a_header_without_the_option_is_a_bad_request(tmp_path: Path) -> None:
     with serving_app("wsgi", tmp_path) as server, tcp(server) as wire:
         assert wire.send(LINE, get("/hello")).answer().status in (400, 501)
 
 
-def test_it_comes_before_tls_and_a_drain_waits_for_neither(tmp_path: Path, keys: Keyring) -> None:
+def test_the_header_comes_before_tls_and_a_drain_waits_for_neither(
+    tmp_path: Path, keys: Keyring
+) -> None:
     words = ("--proxy-protocol", "--linger", "300ms", "--handshake-timeout", "1m")
     arguments = ("--pythonpath", str(APPS), *words, "--tls-cert", str(keys.site.both))
     with (

@@ -53,7 +53,7 @@ def asgi(servers: Callable[[str], Server]) -> Server:
 # What the app is told.
 
 
-def test_wsgi_is_told_in_the_words_of_mod_ssl(wsgi: Server, keys: Keyring) -> None:
+def test_a_wsgi_environ_has_the_variables_of_mod_ssl(wsgi: Server, keys: Keyring) -> None:
     with connect_tls(wsgi, keys.ca.trusting()) as wire:
         environ = read_dump(wire)
         assert environ["wsgi.url_scheme"] == "https"
@@ -69,7 +69,7 @@ def test_wsgi_is_told_in_the_words_of_mod_ssl(wsgi: Server, keys: Keyring) -> No
         assert read_dump(wire) == environ
 
 
-def test_wsgi_is_told_who_the_client_is(wsgi: Server, keys: Keyring) -> None:
+def test_a_wsgi_environ_has_the_client_certificate(wsgi: Server, keys: Keyring) -> None:
     with connect_tls(wsgi, keys.ca.trusting(keys.ann)) as wire:
         environ = read_dump(wire)
     assert environ["SSL_CLIENT_VERIFY"] == "SUCCESS"
@@ -83,7 +83,7 @@ def test_wsgi_is_told_who_the_client_is(wsgi: Server, keys: Keyring) -> None:
     assert environ["SSL_CLIENT_V_END"].endswith("GMT")
 
 
-def test_asgi_is_told_by_the_tls_extension(asgi: Server, keys: Keyring) -> None:
+def test_an_asgi_scope_has_the_tls_extension(asgi: Server, keys: Keyring) -> None:
     with connect_tls(asgi, keys.ca.trusting()) as wire:
         scope = read_dump(wire)
     assert scope["scheme"] == "https"
@@ -98,7 +98,7 @@ def test_asgi_is_told_by_the_tls_extension(asgi: Server, keys: Keyring) -> None:
     }
 
 
-def test_asgi_is_told_who_the_client_is(asgi: Server, keys: Keyring) -> None:
+def test_an_asgi_scope_has_the_client_certificate(asgi: Server, keys: Keyring) -> None:
     context = keys.ca.trusting(keys.ann, maximum_version=ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
     with connect_tls(asgi, context) as wire:
@@ -108,7 +108,7 @@ def test_asgi_is_told_who_the_client_is(asgi: Server, keys: Keyring) -> None:
     assert (told["tls_version"], told["cipher_suite"]) == (0x0303, 0xC02B)
 
 
-def test_a_resumed_session_still_knows_its_client(asgi: Server, keys: Keyring) -> None:
+def test_a_resumed_session_has_the_client_certificate(asgi: Server, keys: Keyring) -> None:
     context = keys.ca.trusting(keys.ann)
     with connect_tls(asgi, context) as wire:
         read_dump(wire)
@@ -121,7 +121,7 @@ def test_a_resumed_session_still_knows_its_client(asgi: Server, keys: Keyring) -
     assert told["client_cert_chain"][0] in keys.ann.chain.read_text()
 
 
-def test_a_plain_port_of_the_same_server_is_plain(server: Server) -> None:
+def test_another_port_of_the_same_server_may_be_without_tls(server: Server) -> None:
     with connect_plain(server) as wire:
         told = read_dump(wire)
     assert told.get("wsgi.url_scheme", told.get("scheme")) == "http"
@@ -144,7 +144,7 @@ def test_a_plain_port_of_the_same_server_is_plain(server: Server) -> None:
         (None, "site"),
     ],
 )
-def test_a_client_is_shown_the_certificate_that_it_asks_for(
+def test_the_server_name_selects_the_certificate(
     asgi: Server, keys: Keyring, name: str | None, chosen: str
 ) -> None:
     context = keys.ca.trusting(check_hostname=False)
@@ -158,7 +158,7 @@ def test_a_client_is_shown_the_certificate_that_it_asks_for(
         )
 
 
-def test_a_name_that_is_no_text_ends_the_handshake_and_prints_nothing(
+def test_a_server_name_that_is_not_ascii_ends_the_handshake_and_prints_nothing(
     asgi: Server, keys: Keyring
 ) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -182,7 +182,7 @@ def test_a_client_certificate_of_another_authority_is_refused(
     assert not is_refused(server, keys.ca.trusting(keys.ann, maximum_version=version))
 
 
-def test_http_is_what_we_agree_on(server: Server, keys: Keyring) -> None:
+def test_alpn_selects_http_1_1(server: Server, keys: Keyring) -> None:
     context = keys.ca.trusting()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with connect_tls(server, context) as wire:
@@ -202,7 +202,7 @@ def curl(server: Server, keys: Keyring, *arguments: str) -> subprocess.Completed
     )
 
 
-def test_curl_speaks_to_us(server: Server, keys: Keyring) -> None:
+def test_curl_connects(server: Server, keys: Keyring) -> None:
     assert curl(server, keys, "https://site.test/hello").stdout == b"hello"
     assert curl(server, keys, "--tls-max", "1.2", "https://a.wild.test/hello").stdout == b"hello"
     twice = curl(server, keys, "-v", "https://site.test/hello", "https://site.test/told/again")
@@ -258,7 +258,7 @@ def test_only_the_named_ciphers_and_the_password_from_a_variable(
 # Who does not get in.
 
 
-def test_plain_http_on_a_tls_port_just_ends(server: Server, keys: Keyring) -> None:
+def test_plain_http_on_a_tls_port_is_closed(server: Server, keys: Keyring) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello")).read_to_end() == b""
     server.wait_log("127.0.0.1 did not get in: .*http request")
@@ -268,7 +268,9 @@ def test_plain_http_on_a_tls_port_just_ends(server: Server, keys: Keyring) -> No
 @pytest.mark.parametrize(
     "sent", [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\xff\xff" + b"x" * 999]
 )
-def test_a_handshake_that_does_not_come_ends(tmp_path: Path, keys: Keyring, sent: bytes) -> None:
+def test_a_handshake_that_does_not_arrive_in_time_is_closed(
+    tmp_path: Path, keys: Keyring, sent: bytes
+) -> None:
     with (
         serving_tls("wsgi", tmp_path, keys, "--handshake-timeout", "500ms") as server,
         tcp(server) as wire,
@@ -279,7 +281,7 @@ def test_a_handshake_that_does_not_come_ends(tmp_path: Path, keys: Keyring, sent
         server.wait_log("did not get in: .*(taking longer|SSL)")
 
 
-def test_a_client_that_leaves_during_the_handshake_is_no_news(server: Server) -> None:
+def test_a_client_that_disconnects_during_the_handshake_is_not_an_error(server: Server) -> None:
     before = server.count("did not get in")
     with tcp(server) as wire:
         wire.send(b"\x16\x03\x01").shut_down_writing()
@@ -318,14 +320,14 @@ def strict(keys: Keyring, tmp_path_factory: Any) -> Iterator[Server]:
         (ssl.TLSVersion.TLSv1_3, "stranger", "UNKNOWN_CA"),
     ],
 )
-def test_a_client_is_told_what_is_wrong_with_its_certificate(
+def test_an_alert_names_the_problem_of_a_client_certificate(
     strict: Server, keys: Keyring, version: ssl.TLSVersion, who: str, alert: str
 ) -> None:
     certificate = keys.stranger if who == "stranger" else None
     assert alert in why(strict, keys.ca.trusting(certificate, maximum_version=version))
 
 
-def test_a_client_without_a_common_version_is_told(keys: Keyring, tmp_path: Path) -> None:
+def test_a_client_without_a_common_version_gets_an_alert(keys: Keyring, tmp_path: Path) -> None:
     with serving_app(
         "wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-minimum", "1.3"
     ) as server:
@@ -333,15 +335,13 @@ def test_a_client_without_a_common_version_is_told(keys: Keyring, tmp_path: Path
         assert "PROTOCOL_VERSION" in why(server, old)
 
 
-def test_a_client_without_a_common_cipher_is_told_and_cbc_is_none(
-    server: Server, keys: Keyring
-) -> None:
+def test_a_client_with_cbc_ciphers_only_gets_an_alert(server: Server, keys: Keyring) -> None:
     context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
     context.set_ciphers(CBC)
     assert "HANDSHAKE_FAILURE" in why(server, context)
 
 
-def test_cbc_is_spoken_where_the_operator_wants_it(keys: Keyring, tmp_path: Path) -> None:
+def test_cbc_ciphers_can_be_enabled(keys: Keyring, tmp_path: Path) -> None:
     with serving_app(
         "wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-ciphers", CBC
     ) as server:

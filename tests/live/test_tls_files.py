@@ -21,7 +21,7 @@ def folder(ca: Authority) -> Path:
     return ca.folder
 
 
-def test_what_is_wrong_is_said_in_one_line(folder: Path) -> None:
+def test_an_error_is_one_line(folder: Path) -> None:
     words = ("--tls-cert", "good.pem,key=other.key", "-b", "127.0.0.1:0", "prefork.demo:wsgi")
     run = command(*words, cwd=folder)
     assert run.returncode == 100
@@ -57,7 +57,7 @@ def test_a_main_that_takes_its_connections_itself_has_no_tls(folder: Path) -> No
     assert "main(listener) takes its connections itself" in run.stderr
 
 
-def test_an_expired_certificate_is_remarked_and_served(ca: Authority, tmp_path: Path) -> None:
+def test_an_expired_certificate_is_served_with_a_warning(ca: Authority, tmp_path: Path) -> None:
     old = ca.issue("old", "site.test", days=-1)
     with serving(tmp_path, "prefork.demo:wsgi", "--tls-cert", str(old.both)) as server:
         server.wait_log("WARNING tls-cert: .*old.both is not valid any more: it expired on 20")

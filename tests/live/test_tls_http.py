@@ -65,7 +65,7 @@ def test_requests_follow_each_other_on_one_connection(server: Server, keys: Keyr
         assert wire.ends_cleanly()
 
 
-def test_megabytes_go_both_ways(server: Server, keys: Keyring) -> None:
+def test_bodies_of_megabytes_pass_in_both_directions(server: Server, keys: Keyring) -> None:
     body = bytes(range(256)) * (4 * MEGABYTE // 256)
     with connect_tls(server, keys.ca.trusting()) as wire:
         for _ in range(2):
@@ -108,7 +108,7 @@ def test_a_refused_upload_may_go_on_for_a_moment(wsgi: Server, keys: Keyring) ->
         assert wire.answer().status == 413
 
 
-def test_a_response_that_breaks_is_not_taken_for_whole(keys: Keyring, tmp_path: Path) -> None:
+def test_a_broken_response_does_not_look_complete(keys: Keyring, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "def app(environ, start_response):\n"
         "    start_response('200 OK', [('Content-Length', '20')])\n"
@@ -124,7 +124,9 @@ def test_a_response_that_breaks_is_not_taken_for_whole(keys: Keyring, tmp_path: 
             wire.answer()
 
 
-def test_an_idle_client_that_does_not_say_farewell_is_let_go(server: Server, keys: Keyring) -> None:
+def test_an_idle_connection_is_closed_without_the_clients_close_notify(
+    server: Server, keys: Keyring
+) -> None:
     with connect_tls(server, keys.ca.trusting()) as wire:
         assert wire.send(get("/hello")).answer().body == b"hello"
         # The keep-alive time passes, and close_notify comes, which we do not answer.
@@ -134,7 +136,7 @@ def test_an_idle_client_that_does_not_say_farewell_is_let_go(server: Server, key
             assert raw.recv(1) == b""
 
 
-def test_a_client_that_ends_tls_is_gone(server: Server, keys: Keyring) -> None:
+def test_a_close_notify_of_the_client_ends_the_connection(server: Server, keys: Keyring) -> None:
     with connect_tls(server, keys.ca.trusting()) as wire:
         wire.send(get("/half/ended"))
         assert wire.head().status == 200
@@ -229,7 +231,9 @@ def test_a_gigabyte_comes_whole_and_costs_no_memory(
 # The drain.
 
 
-def test_a_drain_serves_what_is_there_and_ends_what_is_not(keys: Keyring, tmp_path: Path) -> None:
+def test_a_drain_answers_requests_and_closes_idle_connections(
+    keys: Keyring, tmp_path: Path
+) -> None:
     words = ("--linger", "300ms", "--handshake-timeout", "1m")
     with (
         serving_tls("asgi", tmp_path, keys, *words) as server,

@@ -60,17 +60,17 @@ def talk(server: Server, path: str, conversation: Conversation, **options: Any) 
 def refusal(server: Server, path: str) -> tuple[int, bytes]:
     """Status and body of an answer that is no WebSocket."""
     with pytest.raises(InvalidStatus) as caught:
-        talk(server, path, talk_of_nothing)
+        talk(server, path, do_nothing)
     response = caught.value.response
     return response.status_code, response.body or b""
 
 
-async def talk_of_nothing(_client: ClientConnection) -> None:
+async def do_nothing(_client: ClientConnection) -> None:
     """Only connect."""
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_messages_both_ways(plain: Server, compression: str | None) -> None:
+def test_messages_in_both_directions(plain: Server, compression: str | None) -> None:
     async def echo(client: ClientConnection) -> None:
         compressed = "Sec-WebSocket-Extensions" in client.response.headers  # type: ignore[union-attr]
         assert compressed == (compression is not None)
@@ -192,6 +192,6 @@ def test_starlette_refuses(starlette: Server) -> None:
     assert refusal(starlette, "/nowhere")[0] == 403
 
 
-def test_there_was_nothing_to_complain_about(servers: Callable[[str], Server]) -> None:
+def test_the_logs_have_no_warnings(servers: Callable[[str], Server]) -> None:
     for kind in APPLICATIONS:
         assert not servers(kind).count("gone:|WARNING|ERROR|never retrieved")

@@ -55,8 +55,8 @@ class DeflateWire(WebSocketConnection):
             assert taken == "permessage-deflate" + "".join(
                 f"; {name}" + (f"={value}" if value else "") for name, value in parameters.items()
             )
-            self.forgets = "client_no_context_takeover" in parameters
-            self.is_forgotten = "server_no_context_takeover" in parameters
+            self.resets_context = "client_no_context_takeover" in parameters
+            self.server_resets_context = "server_no_context_takeover" in parameters
             self.bits = int(parameters.get("client_max_window_bits") or 15)
             self.their_bits = int(parameters.get("server_max_window_bits") or 15)
             self._renew()
@@ -68,7 +68,7 @@ class DeflateWire(WebSocketConnection):
 
     def pack(self, data: bytes) -> bytes:
         """A compressed payload."""
-        if self.forgets:
+        if self.resets_context:
             self.deflate = zlib.compressobj(wbits=-self.bits)
         packed = self.deflate.compress(data) + self.deflate.flush(zlib.Z_SYNC_FLUSH)
         assert packed.endswith(TAIL)
@@ -78,7 +78,7 @@ class DeflateWire(WebSocketConnection):
         """The next message, which must be compressed."""
         frame = self.read_frame()
         assert frame.reserved == COMPRESSED
-        if self.is_forgotten:
+        if self.server_resets_context:
             # Whoever is told that contexts are not kept keeps none; what needed one would fail.
             self.inflate = zlib.decompressobj(wbits=-self.their_bits)
         return self.inflate.decompress(frame.payload + TAIL)
@@ -116,16 +116,16 @@ OFFERS = {
         *(9, 15, False, False),
     ),
 }
-"""Window bits of the server and of the client, and who forgets his context."""
+"""Window bits of the server and of the client, and who resets_context his context."""
 
 
 @pytest.mark.parametrize("offer", OFFERS)
-def test_an_offer_is_taken_and_kept(server: Server, offer: str) -> None:
+def test_an_offer_is_accepted_and_followed(server: Server, offer: str) -> None:
     theirs, ours, they_forget, we_forget = OFFERS[offer]
     with DeflateWire(tcp(server).socket) as wire:
         assert wire.agree(offer)
         assert (wire.their_bits, wire.bits) == (theirs, ours)
-        assert (wire.is_forgotten, wire.forgets) == (they_forget, we_forget)
+        assert (wire.server_resets_context, wire.resets_context) == (they_forget, we_forget)
         text = b"".join(b"%d bottles of beer " % number for number in range(9000))
         for size in SIZES:
             assert wire.echo(text[:size]) == text[:size]
@@ -147,7 +147,7 @@ def test_an_offer_is_taken_and_kept(server: Server, offer: str) -> None:
         "x-webkit-deflate-frame",
     ],
 )
-def test_an_offer_that_cannot_be_kept_is_declined(server: Server, offer: str) -> None:
+def test_an_unsupported_offer_is_declined(server: Server, offer: str) -> None:
     with DeflateWire(tcp(server).socket) as wire:
         assert wire.agree(offer) is None
         assert wire.send_frames(Frame(TEXT, b"plain")).read_frame() == Frame(TEXT, b"plain")
@@ -164,7 +164,7 @@ def wire(server: Server) -> Iterator[DeflateWire]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["noise", "text"])
-def test_messages_of_any_size_come_back(wire: DeflateWire, kind: str, size: int) -> None:
+def test_messages_of_any_size_are_echoed(wire: DeflateWire, kind: str, size: int) -> None:
     noise = random.Random(size).randbytes(size)
     data = noise if kind == "noise" else (b"all work and no play " * 7000)[:size]
     for _ in range(10):
@@ -177,14 +177,14 @@ def test_a_compressed_message_may_come_in_fragments(wire: DeflateWire, pieces: i
     assert wire.echo(data, BINARY, pieces) == data
 
 
-def test_a_client_may_leave_a_message_uncompressed(wire: DeflateWire) -> None:
+def test_a_client_may_send_an_uncompressed_message(wire: DeflateWire) -> None:
     wire.send_frames(Frame(TEXT, b"plain"), Frame(PING, b"ping"))
     got = {wire.read_frame().opcode, wire.read_frame().opcode}
     assert got == {TEXT, PONG}
     assert wire.send_frames(Frame(TEXT, b"")).message() == b""
 
 
-def test_a_message_may_have_an_end_of_its_own(wire: DeflateWire) -> None:
+def test_a_message_may_have_final_or_stored_blocks(wire: DeflateWire) -> None:
     """A block with the final bit, and what a new block needs behind it (RFC 7692 section 7.2.3.4);
     and a block that is stored."""
     deflate = zlib.compressobj(wbits=-12)
@@ -214,7 +214,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_breaks_the_extension_is_an_error(wire: DeflateWire, name: str) -> None:
+def test_a_violation_of_the_extension_is_an_error(wire: DeflateWire, name: str) -> None:
     frames, code = WRONG[name]
     wire.send_frames(*frames)
     assert wire.is_closed_with(code)
@@ -225,14 +225,14 @@ def test_invalid_text_is_an_error_after_decompression(wire: DeflateWire) -> None
     assert wire.is_closed_with(1007)
 
 
-def test_the_limit_is_on_what_was_decompressed(wire: DeflateWire) -> None:
+def test_the_limit_applies_to_the_decompressed_size(wire: DeflateWire) -> None:
     full = b"x" * (1 << 20)
     assert wire.echo(full) == full
     wire.send_frames(Frame(TEXT, wire.pack(full + b"x"), reserved=COMPRESSED))
     assert wire.is_closed_with(1009)
 
 
-def test_a_bomb_costs_no_more_than_the_limit(server: Server, wire: DeflateWire) -> None:
+def test_a_compression_bomb_costs_no_more_than_the_limit(server: Server, wire: DeflateWire) -> None:
     deflate = zlib.compressobj(9, wbits=-12)
     bomb = deflate.compress(bytes(1 << 28)) + deflate.flush(zlib.Z_SYNC_FLUSH)
     peak = PeakMemory(server.workers()[0].pid)
@@ -241,7 +241,7 @@ def test_a_bomb_costs_no_more_than_the_limit(server: Server, wire: DeflateWire) 
     assert peak.grown() < 16 << 20
 
 
-def test_a_swarm_of_small_bombs_waits_for_the_app(server: Server) -> None:
+def test_many_small_compression_bombs_wait_for_the_app(server: Server) -> None:
     """Hundreds of messages of a megabyte in one piece of a few kilobytes each: they are unpacked
     as the app takes them."""
     with DeflateWire(tcp(server).socket) as wire:

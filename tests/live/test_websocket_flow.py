@@ -99,7 +99,7 @@ def send_until_full(wire: WebSocketConnection, data: memoryview) -> int:
 @pytest.mark.parametrize(
     ("size", "number"), [(0, 100_000), (10, 100_000), (60_000, 1000), (2 * MEBI, 16)]
 )
-def test_messages_that_nobody_takes_stay_with_the_client(
+def test_messages_that_the_app_does_not_take_stay_with_the_client(
     calm: Server, size: int, number: int
 ) -> None:
     name = f"take-{size}"
@@ -143,7 +143,7 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
     assert peak.grown() < BOUND
 
 
-def test_a_client_that_reads_at_last_gets_all(tmp_path: Path) -> None:
+def test_a_client_that_reads_late_gets_all_messages(tmp_path: Path) -> None:
     with (
         sockets(tmp_path, "--ws-ping-interval", "off") as server,
         WebSocketConnection(tcp(server, receive_buffer=32768).socket) as wire,
@@ -186,7 +186,7 @@ def test_a_client_is_pinged_again_and_again(pinging: Server) -> None:
         assert wire.send_frames(Frame(TEXT, b"still here")).read_frame().payload == b"still here"
 
 
-def test_whatever_a_client_sends_is_a_sign_of_life(pinging: Server) -> None:
+def test_any_byte_of_a_client_is_a_sign_of_life(pinging: Server) -> None:
     """A client in the middle of a long message cannot send a pong."""
     with connect_websocket(pinging) as wire:
         wire.send_frames(Frame(TEXT, b"", fin=False))
@@ -211,7 +211,7 @@ def test_a_silent_client_is_closed(pinging: Server) -> None:
     )
 
 
-def test_a_client_that_waits_for_the_app_is_not_taken_for_dead(pinging: Server) -> None:
+def test_a_client_that_waits_for_the_app_is_not_closed(pinging: Server) -> None:
     with connect_websocket(pinging, "/listens_late/busy") as wire:
         wire.send_frames(*[Frame(TEXT, b"x" * 10_000)] * 40)
         # In that time another is found dead.
@@ -253,7 +253,7 @@ def test_a_stop_closes_with_1001_and_waits_for_the_client(tmp_path: Any) -> None
     assert not server.count("Traceback|ERROR")
 
 
-def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
+def test_an_app_that_ignores_the_close_does_not_delay_the_worker(
     tmp_path: Any,
 ) -> None:
     with sockets(tmp_path, "--ws-close-timeout", "300ms", "--kill-timeout", "1h") as server:
@@ -280,7 +280,7 @@ def test_a_client_that_leaves_before_it_is_accepted_is_noticed_at_once(
 
 
 @pytest.mark.parametrize("size", [5, 40_000, 200_000])
-def test_what_comes_while_the_app_decides_is_not_lost(calm: Server, size: int) -> None:
+def test_frames_that_arrive_while_the_app_decides_are_not_lost(calm: Server, size: int) -> None:
     message, name = b"x" * size, f"early-{size}"
     with WebSocketConnection(unix_of(calm).socket) as wire:
         wire.send(get(f"/accepts_late/{name}", *HANDSHAKE))
@@ -295,7 +295,7 @@ def test_what_comes_while_the_app_decides_is_not_lost(calm: Server, size: int) -
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGHUP, 1012), (signal.SIGTERM, 1001)], ids=["reload", "stop"]
 )
-def test_a_drain_answers_handshakes_that_the_app_has_not(
+def test_a_drain_answers_pending_handshakes(
     tmp_path: Any, signum: signal.Signals, code: int
 ) -> None:
     with (
@@ -320,7 +320,7 @@ def test_a_drain_answers_handshakes_that_the_app_has_not(
     assert not server.count("ERROR|Traceback|killed")
 
 
-def test_a_handshake_that_a_draining_worker_is_sent_is_answered_with_503(tmp_path: Any) -> None:
+def test_a_draining_worker_answers_a_new_handshake_with_503(tmp_path: Any) -> None:
     with (
         sockets(tmp_path, "--linger", "10s") as server,
         WebSocketConnection(tcp(server).socket) as late,

@@ -53,7 +53,7 @@ def leave(wire: WebSocketConnection) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
-def test_a_message_of_any_size_comes_back_as_it_was(
+def test_a_message_of_any_size_is_echoed_unchanged(
     wire: WebSocketConnection, opcode: int, size: int
 ) -> None:
     data = b"*" * size if opcode == TEXT else bytes(i % 251 for i in range(size))
@@ -100,7 +100,9 @@ def test_a_frame_without_a_mask_is_an_error(wire: WebSocketConnection) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"Hello", b"\0\xff\xfe\xfd\xfc", b"\xfe" * 125], ids=["empty", "text", "", "125"]
 )
-def test_a_ping_gets_its_payload_back(wire: WebSocketConnection, data: bytes, piece: int) -> None:
+def test_a_pong_has_the_payload_of_the_ping(
+    wire: WebSocketConnection, data: bytes, piece: int
+) -> None:
     assert wire.send_frames_in_pieces(piece, Frame(PING, data)).read_frame() == Frame(PONG, data)
     leave(wire)
 
@@ -114,7 +116,7 @@ def test_ten_pings_get_ten_pongs_in_order(wire: WebSocketConnection) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"unsolicited"])
-def test_a_pong_that_nobody_asked_for_is_no_matter(wire: WebSocketConnection, data: bytes) -> None:
+def test_an_unsolicited_pong_is_ignored(wire: WebSocketConnection, data: bytes) -> None:
     assert wire.send_frames(Frame(PONG, data), Frame(PING, b"1")).read_frame() == Frame(PONG, b"1")
     leave(wire)
 
@@ -141,15 +143,13 @@ def test_a_reserved_bit_is_an_error(wire: WebSocketConnection, opcode: int, rese
 
 @pytest.mark.parametrize("data", [b"", b"data"])
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
-def test_an_opcode_that_means_nothing_is_an_error(
-    wire: WebSocketConnection, opcode: int, data: bytes
-) -> None:
+def test_an_unknown_opcode_is_an_error(wire: WebSocketConnection, opcode: int, data: bytes) -> None:
     assert wire.send_frames(HELLO).read_frame() == HELLO
     wire.send_frames(Frame(opcode, data), Frame(PING))
     assert wire.is_closed_with(1002)
 
 
-def test_after_a_mistake_nothing_more_is_heard(wire: WebSocketConnection, server: Server) -> None:
+def test_frames_after_an_error_are_ignored(wire: WebSocketConnection, server: Server) -> None:
     """A message right before it reaches the app, which may be too slow to answer."""
     wire.send_frames(HELLO, Frame(TEXT, b"bad", reserved=2), Frame(TEXT, b"more"), Frame(PING))
     frame = wire.read_frame()
@@ -295,7 +295,7 @@ KOSME = "κόσμε".encode()
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_valid_text_comes_back_whole_or_in_fragments_of_one_byte(
+def test_valid_text_is_echoed_whole_or_in_fragments_of_one_byte(
     wire: WebSocketConnection, name: str
 ) -> None:
     data = VALID[name].encode()
@@ -321,12 +321,14 @@ def test_invalid_text_is_an_error_in_fragments_of_one_byte(
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_any_bytes_are_fine_in_a_binary_message(wire: WebSocketConnection, name: str) -> None:
+def test_a_binary_message_may_have_any_bytes(wire: WebSocketConnection, name: str) -> None:
     message = Frame(BINARY, INVALID[name])
     assert wire.send_frames(message).read_frame() == message
 
 
-def test_a_character_that_the_last_frame_leaves_open_is_an_error(wire: WebSocketConnection) -> None:
+def test_an_incomplete_character_in_the_last_fragment_is_an_error(
+    wire: WebSocketConnection,
+) -> None:
     wire.send_frames(*fragments(KOSME, b"\xce"))
     assert wire.is_closed_with(1007)
 
@@ -359,7 +361,7 @@ def test_a_close_is_answered_and_the_connection_ended(wire: WebSocketConnection)
     [None, 1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]
     + [3000, 3999, 4000, 4999],
 )
-def test_a_valid_code_comes_back(wire: WebSocketConnection, code: int | None) -> None:
+def test_a_valid_close_code_is_echoed(wire: WebSocketConnection, code: int | None) -> None:
     wire.send_frames(close_frame(code))
     assert wire.read_close() == (code, b"")
     assert wire.ends_cleanly()
@@ -369,7 +371,7 @@ def test_a_valid_code_comes_back(wire: WebSocketConnection, code: int | None) ->
     "code",
     [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535],
 )
-def test_a_code_that_no_frame_may_carry_is_an_error(wire: WebSocketConnection, code: int) -> None:
+def test_an_invalid_close_code_is_an_error(wire: WebSocketConnection, code: int) -> None:
     wire.send_frames(close_frame(code))
     assert wire.is_closed_with(1002)
 
@@ -380,7 +382,7 @@ def test_a_close_of_one_byte_is_an_error(wire: WebSocketConnection) -> None:
 
 
 @pytest.mark.parametrize("reason", [b"going", "ade, κόσμε".encode(), b"x" * 123])
-def test_a_reason_comes_back(wire: WebSocketConnection, server: Server, reason: bytes) -> None:
+def test_a_close_reason_is_echoed(wire: WebSocketConnection, server: Server, reason: bytes) -> None:
     wire.send_frames(close_frame(1000, reason))
     assert wire.read_close() == (1000, reason)
     assert wire.ends_cleanly()
@@ -388,7 +390,7 @@ def test_a_reason_comes_back(wire: WebSocketConnection, server: Server, reason: 
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_a_reason_that_is_no_text_is_an_error(wire: WebSocketConnection, name: str) -> None:
+def test_a_close_reason_that_is_not_utf8_is_an_error(wire: WebSocketConnection, name: str) -> None:
     wire.send_frames(close_frame(1000, (KOSME + INVALID[name])[:123]))
     assert wire.is_closed_with(1007)
 
@@ -398,9 +400,7 @@ def test_a_reason_that_is_no_text_is_an_error(wire: WebSocketConnection, name: s
     [[close_frame(1000)], [Frame(PING)], [HELLO], [ONE], [Frame(3)], [Frame(TEXT, b"\xff")]],
     ids=["close", "ping", "text", "fragment", "nonsense", "bad text"],
 )
-def test_after_a_close_nothing_more_is_heard(
-    wire: WebSocketConnection, more: Sequence[Frame]
-) -> None:
+def test_frames_after_a_close_are_ignored(wire: WebSocketConnection, more: Sequence[Frame]) -> None:
     wire.send_frames(close_frame(1000), *more)
     assert wire.read_close() == (1000, b"")
     assert wire.ends_cleanly()
@@ -412,7 +412,7 @@ def test_a_close_in_the_middle_of_a_message_is_answered(wire: WebSocketConnectio
     assert wire.ends_cleanly()
 
 
-def test_a_large_message_before_the_close_comes_back_if_it_was_waited_for(
+def test_a_large_message_is_echoed_before_the_close(
     wire: WebSocketConnection,
 ) -> None:
     large = Frame(BINARY, b"\xaa" * 262144)

@@ -48,7 +48,7 @@ def client(*lines: str) -> str | None:
         (",", None),
     ],
 )
-def test_the_first_from_the_right_that_is_no_proxy_is_the_client(
+def test_the_first_address_from_the_right_that_is_no_proxy_is_the_client(
     value: str, found: str | None
 ) -> None:
     assert client(f"X-Forwarded-For: {value}") == found
@@ -88,7 +88,7 @@ def test_several_fields_are_one_list() -> None:
         ('x="\\, for=192.0.2.1', "192.0.2.1"),
     ],
 )
-def test_the_same_in_the_words_of_rfc_7239(value: str, found: str | None) -> None:
+def test_forwarded_is_read_like_x_forwarded_for(value: str, found: str | None) -> None:
     assert client(f"Forwarded: {value}") == found
 
 
@@ -187,7 +187,7 @@ def test_a_prefix_is_a_plain_path(value: str, prefix: str | None) -> None:
         (["X-Forwarded-Host: a", "Forwarded: host=b"], "host"),
     ],
 )
-def test_two_answers_are_none(lines: list[str], what: str) -> None:
+def test_contradicting_fields_are_refused(lines: list[str], what: str) -> None:
     with pytest.raises(ClientError, match=f"do not agree on the {what}") as caught:
         origin(*lines)
     assert caught.value.status == 400
@@ -196,7 +196,7 @@ def test_two_answers_are_none(lines: list[str], what: str) -> None:
     assert origin(*lines, believed=frozenset(FAMILIES["x-forwarded"])) != ForwardedInfo()
 
 
-def test_what_agrees_adds_up() -> None:
+def test_fields_that_agree_are_combined() -> None:
     found = origin(
         "X-Forwarded-For: 192.0.2.1",
         "X-Forwarded-Host: A.example",
@@ -205,7 +205,7 @@ def test_what_agrees_adds_up() -> None:
     assert (found.client, found.scheme, found.host) == (("192.0.2.1", 0), "https", "a.example")
 
 
-def test_only_what_is_believed_counts() -> None:
+def test_only_believed_fields_take_effect() -> None:
     lines = [
         "X-Forwarded-For: 192.0.2.1",
         "X-Forwarded-Proto: https",
@@ -221,7 +221,7 @@ def test_only_what_is_believed_counts() -> None:
     assert origin(*lines, believed=frozenset({"x-forwarded-prefix"})) == ForwardedInfo(prefix="/p")
 
 
-def test_memory_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     proxies = TrustedProxies(Networks([]), ALL, strips=False)
     for number in range(3000):
         value = b"192.0.%d.%d" % divmod(number, 256)
@@ -231,7 +231,7 @@ def test_memory_is_bounded() -> None:
     assert len(proxies._origins) <= 1024
 
 
-def test_names_that_proxies_write() -> None:
+def test_names_of_forwarding_fields_are_recognized() -> None:
     assert is_forwarding_field(b"forwarded")
     assert is_forwarding_field(b"x-forwarded-ssl")
     assert not is_forwarding_field(b"x_forwarded_for")
@@ -249,7 +249,9 @@ VALUES = st.lists(PIECES, max_size=12).map("".join)
 
 
 @given(forwarded=VALUES, listed=VALUES, host=VALUES, prefix=VALUES)
-def test_no_address_that_was_not_sent(forwarded: str, listed: str, host: str, prefix: str) -> None:
+def test_only_addresses_that_were_sent_are_found(
+    forwarded: str, listed: str, host: str, prefix: str
+) -> None:
     lines = [
         f"Forwarded: {forwarded}",
         f"X-Forwarded-For: {listed}",
@@ -283,7 +285,9 @@ def _addresses(text: str) -> set[str]:
 
 
 @given(st.lists(st.ip_addresses(network="10.0.0.0/8").map(str), max_size=3), st.ip_addresses())
-def test_what_a_client_puts_before_changes_nothing(proxies: list[str], real: object) -> None:
+def test_values_that_a_client_sends_have_no_effect_on_those_of_the_proxies(
+    proxies: list[str], real: object
+) -> None:
     """Whatever the client sent, the proxies' own words decide."""
     for lie in ("6.6.6.6", '"', 'for="', "\\", "for=6.6.6.6;x=", "[", "10.0.0.9, 6.6.6.6"):
         chain = ", ".join([lie, str(real), *proxies])

@@ -92,7 +92,7 @@ def cases() -> st.SearchStrategy[Case]:
 
 
 @given(cases(), st.binary(max_size=40))
-def test_a_header_says_who_connected_to_where_and_where_it_ends(case: Case, rest: bytes) -> None:
+def test_a_header_has_addresses_and_a_size(case: Case, rest: bytes) -> None:
     assert parse_proxy_header(case.data) == ProxyHeader(len(case.data), case.addresses)
     assert parse_proxy_header(case.data + BEHIND + rest) == ProxyHeader(
         len(case.data), case.addresses
@@ -101,7 +101,7 @@ def test_a_header_says_who_connected_to_where_and_where_it_ends(case: Case, rest
 
 
 @given(cases())
-def test_of_a_header_that_is_cut_anywhere_there_is_more_to_come(case: Case) -> None:
+def test_a_truncated_header_is_incomplete(case: Case) -> None:
     for end in range(len(case.data)):
         assert parse_proxy_header(case.data[:end]) is None
 
@@ -114,7 +114,7 @@ def test_of_a_header_that_is_cut_anywhere_there_is_more_to_come(case: Case) -> N
 @example(b"")
 @example(SIGNATURE)
 @example(b"PROXY UNKNOWN")
-def test_garbage_is_refused_and_a_beginning_is_no_garbage(data: bytes) -> None:
+def test_garbage_is_refused_and_the_beginning_of_a_header_is_not(data: bytes) -> None:
     try:
         header = parse_proxy_header(data)
     except ProxyProtocolError:
@@ -129,7 +129,7 @@ def test_garbage_is_refused_and_a_beginning_is_no_garbage(data: bytes) -> None:
 
 
 @given(cases(), st.data())
-def test_one_wrong_byte_is_another_header_or_none(case: Case, data: st.DataObject) -> None:
+def test_a_changed_byte_makes_another_header_or_an_error(case: Case, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(case.data) - 1))
     changed = bytearray(case.data)
     changed[at] ^= data.draw(st.integers(1, 255))
@@ -175,7 +175,7 @@ def test_a_line_that_is_not_as_specified_is_refused(line: str) -> None:
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"proxy ", b"PROXY\r\n", b"\x16\x03\x01"])
-def test_what_begins_otherwise_is_refused_at_once(start: bytes) -> None:
+def test_other_beginnings_are_refused_at_once(start: bytes) -> None:
     with pytest.raises(ProxyProtocolError, match="something else"):
         parse_proxy_header(start)
 
@@ -219,7 +219,7 @@ def test_a_binary_header_is_no_longer_than_4096_bytes() -> None:
         parse_proxy_header(v2(0x20, 0x00, length=MAX_V2_SIZE - 15))
 
 
-def test_an_address_is_shown_in_one_way_however_it_was_written() -> None:
+def test_an_address_has_its_canonical_form() -> None:
     header = parse_proxy_header(v1("TCP6 2001:DB8:0:0::1 ::1 1 2"))
     assert header == ProxyHeader(36, Addresses(("2001:db8::1", 1), ("::1", 2)))
     assert ipaddress.ip_address("2001:db8::1")

@@ -35,7 +35,7 @@ def test_names_and_dates_of_any_certificate_are_read(
     assert (read.not_before, read.not_after) == (begin, end)
 
 
-def test_only_dns_names_count_and_in_small_letters() -> None:
+def test_only_dns_names_count_and_in_lower_case() -> None:
     names = [
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         x509.DNSName("WWW.Example.ORG"),
@@ -53,7 +53,7 @@ def test_a_certificate_without_names_is_for_its_common_name() -> None:
     assert parse_first_certificate(self_signed()).names == ()
 
 
-def test_the_first_certificate_of_a_file_counts_whatever_is_around_it() -> None:
+def test_the_first_certificate_of_a_file_counts() -> None:
     first, second = self_signed("first"), self_signed("second")
     read = parse_first_certificate(f"a comment\n{first}\n{second}")
     assert read.names == ("first",)
@@ -72,7 +72,7 @@ def test_the_first_certificate_of_a_file_counts_whatever_is_around_it() -> None:
         ),
     ],
 )
-def test_what_is_no_certificate_is_refused(text: str, complaint: str) -> None:
+def test_an_invalid_certificate_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_first_certificate(text)
 
@@ -105,7 +105,7 @@ def test_a_garbled_certificate_is_read_or_refused(at: int, change: int) -> None:
         ("test", "default"),
     ],
 )
-def test_a_client_gets_what_is_for_the_name_that_it_asks_for(asked: Any, found: str) -> None:
+def test_the_host_name_selects_the_value(asked: Any, found: str) -> None:
     things = HostnameMap(
         [
             (("default.test",), "default"),
@@ -139,11 +139,11 @@ def test_a_client_gets_what_is_for_the_name_that_it_asks_for(asked: Any, found: 
         (((("commonName", ""),),), "CN="),
     ],
 )
-def test_a_distinguished_name_is_text(name: Any, text: str) -> None:
+def test_a_distinguished_name_is_formatted(name: Any, text: str) -> None:
     assert format_distinguished_name(name) == text
 
 
-def test_the_reader_agrees_with_openssl(tmp_path: Path) -> None:
+def test_the_certificate_parser_agrees_with_openssl(tmp_path: Path) -> None:
     text = self_signed("x", [x509.DNSName("a.b"), x509.DNSName("*.c.d")])
     (tmp_path / "c.pem").write_text(text)
     theirs = ssl._ssl._test_decode_cert(str(tmp_path / "c.pem"))  # type: ignore[attr-defined]

@@ -114,7 +114,7 @@ def loaded(here: Path, *words: str) -> Credentials:
 
 
 @pytest.mark.parametrize("case", list(WRONG))
-def test_what_is_wrong_is_said_in_one_line(case: str, folder: Path) -> None:
+def test_an_error_is_one_line(case: str, folder: Path) -> None:
     words, complaint = WRONG[case]
     with pytest.raises(UsageError) as caught:
         loaded(folder, *words.split())
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_said_in_one_line(case: str, folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_the_machines_fault(ca: Authority, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_machine_error(ca: Authority, tmp_path: Path) -> None:
     (tmp_path / "closed.pem").touch(0o000)
     with pytest.raises(MachineError, match=r"cannot read .*closed.pem: permission denied"):
         loaded(tmp_path, "--tls-cert", "closed.pem")
@@ -133,7 +133,7 @@ def test_there_is_no_plan_without_certificates() -> None:
     assert make_tls_plan(Config(), "/") is None
 
 
-def test_paths_mean_the_same_in_any_folder(folder: Path) -> None:
+def test_paths_are_absolute(folder: Path) -> None:
     words = "--tls-cert good.pem --tls-key good.key --tls-cert /x.pem,key=y --tls-password file:w"
     planned = make_tls_plan(config(*words.split()), "/here")
     assert planned is not None
@@ -146,7 +146,7 @@ def test_paths_mean_the_same_in_any_folder(folder: Path) -> None:
     ]
 
 
-def test_renewing_takes_what_is_right_and_leaves_what_is_not(tmp_path: Path) -> None:
+def test_a_failed_reload_of_the_files_changes_nothing(tmp_path: Path) -> None:
     made = Authority(tmp_path)
     one, two = made.issue("one", "a.test"), made.issue("two", "b.test")
     credentials = loaded(tmp_path, "--tls-cert", "one.both")
@@ -165,7 +165,7 @@ def test_renewing_takes_what_is_right_and_leaves_what_is_not(tmp_path: Path) -> 
     assert credentials.context is context
 
 
-def test_what_is_asked_of_clients_and_offered_to_them(folder: Path) -> None:
+def test_the_context_has_the_settings_of_the_plan(folder: Path) -> None:
     words = "--tls-cert good.both --tls-client optional --tls-ca ca.pem --tls-minimum 1.3"
     context = loaded(folder, *words.split()).context
     assert context.verify_mode is ssl.CERT_OPTIONAL
@@ -182,7 +182,7 @@ def good_plan(folder: Path) -> TlsPlan:
     return made
 
 
-def test_a_reload_goes_on_with_the_same_context_for_a_day(folder: Path) -> None:
+def test_a_reload_keeps_the_context_for_a_day(folder: Path) -> None:
     made = good_plan(folder)
     credentials = read_credentials(made)
     assert credentials.is_current_for(made)
@@ -197,7 +197,7 @@ def test_a_reload_goes_on_with_the_same_context_for_a_day(folder: Path) -> None:
     assert not credentials.is_current_for(made)
 
 
-def test_suites_without_authenticated_encryption_are_off_unless_they_are_named(
+def test_suites_without_aead_are_off_unless_they_are_named(
     folder: Path,
 ) -> None:
     made = good_plan(folder)

@@ -11,7 +11,7 @@ from prefork.wire import control
 from prefork.wire.control import LineDecoder, Progress, RefusedError, Request, Result
 
 
-def test_a_request_is_read_as_it_was_written() -> None:
+def test_a_request_is_decoded_as_encoded() -> None:
     line = control.encode_request("scale", workers="+2")
     assert control.decode_request(line) == Request(control.VERBS["scale"], {"workers": "+2"})
 
@@ -31,13 +31,13 @@ def test_a_request_is_read_as_it_was_written() -> None:
         (b'{"verb": "scale"}', "scale needs workers: a number, or"),
     ],
 )
-def test_what_is_no_request_is_named(line: bytes, complaint: str) -> None:
+def test_an_invalid_request_is_explained(line: bytes, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         control.decode_request(line)
 
 
 @given(st.binary(max_size=100))
-def test_no_bytes_do_worse_than_a_complaint(line: bytes) -> None:
+def test_random_bytes_raise_nothing_but_the_documented_errors(line: bytes) -> None:
     try:
         control.decode_request(line)
     except UsageError:
@@ -48,7 +48,7 @@ def test_no_bytes_do_worse_than_a_complaint(line: bytes) -> None:
         pass
 
 
-def test_answers_are_read_as_they_were_written() -> None:
+def test_answers_are_decoded_as_encoded() -> None:
     assert control.decode_answer(control.encode_progress("half", slot=1)) == Progress(
         "half", {"slot": 1}
     )
@@ -61,21 +61,21 @@ def test_answers_are_read_as_they_were_written() -> None:
 @pytest.mark.parametrize(
     "line", [b"", b"7", b"{}", b'{"result": 7}', b'{"error": "x"}', b"[" * 9999]
 )
-def test_nonsense_of_a_master_is_an_error_of_ours(line: bytes) -> None:
+def test_an_invalid_answer_of_a_master_is_an_error(line: bytes) -> None:
     with pytest.raises(RefusedError, match="nonsense") as caught:
         control.decode_answer(line)
     assert caught.value.exit_code == PreforkError.exit_code
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="\n"))), st.integers(1, 5))
-def test_lines_come_out_whole(texts: list[str], size: int) -> None:
+def test_lines_are_complete_whatever_the_pieces(texts: list[str], size: int) -> None:
     data = b"".join(json.dumps(text).encode() + b"\n" for text in texts)
     lines = LineDecoder()
     found = [line for at in range(0, len(data), size) for line in lines.feed(data[at : at + size])]
     assert [json.loads(line) for line in found] == texts
 
 
-def test_a_line_without_an_end_is_not_collected_for_ever() -> None:
+def test_an_endless_line_is_an_error() -> None:
     lines = LineDecoder()
     assert list(lines.feed(b"x" * control.MAX_LINE_SIZE)) == []
     with pytest.raises(UsageError, match="a line of more than"):
@@ -86,17 +86,17 @@ def test_a_line_without_an_end_is_not_collected_for_ever() -> None:
     ("asked", "meant"),
     [(4, 4), ("4", 4), (" 4 ", 4), ("+2", 5), ("-1", 2), ("+0", 3)],
 )
-def test_a_number_of_workers(asked: object, meant: int) -> None:
+def test_a_number_of_workers_is_absolute_or_relative(asked: object, meant: int) -> None:
     assert control.parse_target(asked, 3) == meant
 
 
 @pytest.mark.parametrize("asked", ["", "many", "+", "--1", "1.5", None, True, "4" * 9, "²"])
-def test_what_is_no_number_of_workers(asked: object) -> None:
+def test_other_texts_are_no_number_of_workers(asked: object) -> None:
     with pytest.raises(UsageError, match="workers must be a number"):
         control.parse_target(asked, 3)
 
 
 @pytest.mark.parametrize("asked", ["0", "-3", "-7", 0])
-def test_the_last_worker_is_not_scaled_away(asked: object) -> None:
+def test_scaling_below_one_worker_is_refused(asked: object) -> None:
     with pytest.raises(UsageError, match="to stop all of them use stop"):
         control.parse_target(asked, 3)

@@ -15,7 +15,7 @@ from prefork.wire.log_writer_messages import (
 )
 
 
-def test_an_outlet_is_read_as_it_was_written() -> None:
+def test_a_worker_stream_is_decoded_as_encoded() -> None:
     outlet = WorkerStream(number=7, slot=0, pid=4711, stream="err")
     say, details = decode_message(encode_message("outlet", **asdict(outlet)))
     assert (say, WorkerStream(**details)) == ("outlet", outlet)
@@ -26,7 +26,7 @@ def test_an_outlet_is_read_as_it_was_written() -> None:
     [b"", b"x", b"\xff", b"5", b"null", b"[]", b"{}", b'{"say": 5}', b'{"say": null}', b"[" * 9999],
     ids=lambda data: repr(data[:20]),
 )
-def test_what_makes_no_sense_is_a_value_error(data: bytes) -> None:
+def test_an_invalid_message_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the decoder's own words are as good
         decode_message(data)
 
@@ -41,11 +41,11 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", [None, "1", 1.0, True, [1]])
-def test_a_number_is_a_whole_one(number: object) -> None:
+def test_a_message_number_is_an_integer(number: object) -> None:
     assert message_number({"number": 7}) == 7
     with pytest.raises(ValueError, match="without its number"):
         message_number({"number": number})
 
 
-def test_an_unknown_message_is_told_short_and_printable() -> None:
+def test_the_error_for_an_unknown_message_is_short_and_printable() -> None:
     assert str(unknown_message_error("\x1b" * 50)) == "an unknown message: '" + "\\x1b" * 40 + "'"

@@ -55,7 +55,7 @@ def decode(*chunks: bytes) -> list[ReadyMessage | InvalidMessage]:
 
 
 @given(st.lists(WORDS, max_size=5), st.lists(st.integers(0, 500)))
-def test_words_arrive_as_they_were_said_however_the_pipe_cuts_them(
+def test_messages_are_decoded_as_encoded_whatever_the_pieces(
     words: list[ReadyMessage], cuts: list[int]
 ) -> None:
     data = b"".join(encode_message(word.kind, word.text) for word in words)
@@ -63,13 +63,13 @@ def test_words_arrive_as_they_were_said_however_the_pipe_cuts_them(
 
 
 @given(WORDS)
-def test_a_word_is_one_line_whatever_its_text(word: ReadyMessage) -> None:
+def test_a_message_is_one_line_whatever_its_text(word: ReadyMessage) -> None:
     data = encode_message(word.kind, word.text)
     assert data.endswith(b"\n")
     assert data.count(b"\n") == 1
 
 
-def test_a_word_without_a_text_has_an_empty_one() -> None:
+def test_a_message_without_a_text_has_an_empty_one() -> None:
     assert decode(b'{"say": "ready"}\n') == [ReadyMessage(MessageKind.READY, "")]
     assert decode(encode_message(MessageKind.LEAVING)) == [ReadyMessage(MessageKind.LEAVING, "")]
     assert decode(encode_message(MessageKind.FAILED, "why", 111)) == [
@@ -114,7 +114,7 @@ NESTED = b"[" * 100_000 + b"]" * 100_000
     ],
     ids=lambda line: repr(line[:20]),
 )
-def test_a_line_that_makes_no_sense_is_nonsense_and_the_last_one_that_is_heard(line: bytes) -> None:
+def test_an_invalid_line_is_reported_and_the_last_that_is_read(line: bytes) -> None:
     before, nonsense = decode(
         encode_message(MessageKind.READY), line + b"\n" + encode_message(MessageKind.READY), b"\n"
     )
@@ -123,7 +123,7 @@ def test_a_line_that_makes_no_sense_is_nonsense_and_the_last_one_that_is_heard(l
 
 
 @pytest.mark.parametrize("text", ["5", "null", "[1, 2]", '{"a": 1}'])
-def test_a_text_that_is_none_becomes_one(text: str) -> None:
+def test_a_text_of_another_type_becomes_text(text: str) -> None:
     (word,) = decode(b'{"say": "worn", "text": ' + text.encode() + b"}\n")
     assert word == ReadyMessage(MessageKind.WORN, str(json.loads(text)))
 
@@ -131,24 +131,26 @@ def test_a_text_that_is_none_becomes_one(text: str) -> None:
 @given(
     st.lists(st.binary() | st.just(b"\n") | st.just(encode_message(MessageKind.READY)), max_size=6)
 )
-def test_hostile_bytes_never_raise_and_nothing_follows_nonsense(chunks: list[bytes]) -> None:
+def test_hostile_bytes_never_raise_and_nothing_follows_an_invalid_message(
+    chunks: list[bytes],
+) -> None:
     told = decode(*chunks)
     assert not any(isinstance(word, InvalidMessage) for word in told[:-1])
     if all(isinstance(word, ReadyMessage) for word in told):
         assert len(told) == b"".join(chunks).count(b"\n")
 
 
-def test_a_flood_of_lines_is_one_nonsense() -> None:
+def test_a_flood_of_lines_is_one_invalid_message() -> None:
     assert decode(*[b"\n" * 65536] * 10) == [InvalidMessage("")]
 
 
-def test_a_flood_of_messages_ends_with_nonsense() -> None:
+def test_a_flood_of_messages_ends_with_an_invalid_message() -> None:
     told = decode(*[encode_message(MessageKind.WORN, "again") * 300] * 10)
     assert told[:-1] == [ReadyMessage(MessageKind.WORN, "again")] * MAX_MESSAGES
     assert told[-1] == InvalidMessage(f"more than {MAX_MESSAGES} messages")
 
 
-def test_a_text_that_is_longer_than_any_of_ours_is_cut() -> None:
+def test_a_text_that_is_longer_than_the_encoder_allows_is_cut() -> None:
     (word,) = decode(
         json.dumps({"say": "failed", "text": "x" * (MAX_LINE_SIZE - 50)}).encode() + b"\n"
     )
@@ -156,12 +158,12 @@ def test_a_text_that_is_longer_than_any_of_ours_is_cut() -> None:
     assert MAX_TEXT_LENGTH < len(word.text) <= MAX_TEXT_LENGTH + 100
 
 
-def test_nonsense_is_shown_short_and_printable() -> None:
+def test_an_invalid_line_is_kept_short_and_printable() -> None:
     (nonsense,) = decode(b"\xff" + b"x" * 5000 + b"\n")
     assert nonsense == InvalidMessage("\\xff" + "x" * 199)
 
 
-def test_a_flood_without_an_end_is_cut_off_and_nothing_more_is_heard() -> None:
+def test_an_endless_line_is_cut_off_and_nothing_more_is_read() -> None:
     decoder = ReadyDecoder()
     piece = b"x" * 65536
     told = [word for _ in range(100) for word in decoder.feed(piece)]
@@ -198,7 +200,7 @@ def test_a_text_of_the_longest_length_is_left_whole() -> None:
     ]
 
 
-def test_every_field_is_eight_bytes_so_that_it_is_stored_whole() -> None:
+def test_every_field_has_eight_bytes_so_that_it_is_stored_whole() -> None:
     assert FIELD_SIZE == 8
     assert {struct.calcsize(field.code) for field in FIELDS} == {FIELD_SIZE}
     assert {field.code for field in FIELDS} <= {"Q", "d"}
@@ -216,11 +218,11 @@ def test_every_field_has_a_column_of_its_own_inside_its_part(
     assert (max(FIELD_INDEX[field.name] for field in fields) + 1) * FIELD_SIZE <= size
 
 
-def test_both_parts_together_have_all_fields() -> None:
+def test_the_two_parts_have_all_fields() -> None:
     assert len(FIELD_INDEX) == len(FIELDS) == len(MASTER_FIELDS) + len(WORKER_FIELDS)
 
 
-def test_every_field_has_one_writer_and_says_what_it_means() -> None:
+def test_every_field_has_one_writer_and_a_help_text() -> None:
     assert {field.writer for field in FIELDS} <= {"master", "worker"}
     assert all(field.text for field in FIELDS)
     masters = [field.name for field in FIELDS if field.writer == "master"]
@@ -250,20 +252,20 @@ def test_a_row_beyond_the_last_is_an_error(row: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2**63 - 1])
-def test_a_count_that_a_worker_may_reach_is_taken_as_it_is(count: int) -> None:
+def test_a_plausible_count_is_unchanged(count: int) -> None:
     assert plausible_count(count) == count
 
 
 @given(st.floats(0.0, 1e12))
-def test_a_time_that_a_worker_may_write_is_taken_as_it_is(time: float) -> None:
+def test_a_plausible_time_is_unchanged(time: float) -> None:
     assert plausible_time(time) == time
 
 
 @pytest.mark.parametrize("count", [2**63, 2**64 - 1])
-def test_a_count_that_no_worker_reaches_is_zero(count: int) -> None:
+def test_an_implausible_count_is_zero(count: int) -> None:
     assert plausible_count(count) == 0
 
 
 @pytest.mark.parametrize("time", [math.nan, math.inf, -math.inf, -1e-300, -1.0, 1.1e12, 1.7e308])
-def test_a_time_that_makes_no_sense_is_zero(time: float) -> None:
+def test_an_implausible_time_is_zero(time: float) -> None:
     assert plausible_time(time) == 0.0
