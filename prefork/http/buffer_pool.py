@@ -9,9 +9,9 @@ from collections import deque
 from typing import Protocol
 
 BLOCK_SIZE = 64 * 1024
-_OWN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-_SCRATCH = 256 * 1024
-_PATIENCE = 2
+_MAP_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_SCRATCH_SIZE = 256 * 1024
+_MAX_WAIT_TICKS = 2
 """Ticks that somebody waits for room."""
 
 
@@ -35,7 +35,7 @@ class BufferPool:
         self._memory = memoryview(b"")
         self._free = list(range(self._size - 1, -1, -1))
         """The lowest is the last."""
-        self._used = False
+        self._was_used = False
         """Blocks were taken since the last rest."""
         self._queue: deque[BufferWaiter] = deque()
         self._scratch: memoryview | None = None
@@ -50,9 +50,9 @@ class BufferPool:
         if count > len(self._free) or not count:
             return []
         if self._mapped is None:
-            self._mapped = mmap.mmap(-1, self._size * BLOCK_SIZE, flags=_OWN)
+            self._mapped = mmap.mmap(-1, self._size * BLOCK_SIZE, flags=_MAP_FLAGS)
             self._memory = memoryview(self._mapped)
-        self._used = True
+        self._was_used = True
         taken = self._free[-count:]
         del self._free[-count:]
         return taken[::-1]
@@ -61,12 +61,12 @@ class BufferPool:
         """The memory of these, neighbours in one piece."""
         spans = []
         first = 0
-        for at in range(1, len(blocks) + 1):
-            if at == len(blocks) or blocks[at] != blocks[at - 1] + 1:
+        for index in range(1, len(blocks) + 1):
+            if index == len(blocks) or blocks[index] != blocks[index - 1] + 1:
                 spans.append(
-                    self._memory[blocks[first] * BLOCK_SIZE : (blocks[at - 1] + 1) * BLOCK_SIZE]
+                    self._memory[blocks[first] * BLOCK_SIZE : (blocks[index - 1] + 1) * BLOCK_SIZE]
                 )
-                first = at
+                first = index
         return spans
 
     def release(self, blocks: list[int]) -> None:
@@ -76,37 +76,37 @@ class BufferPool:
         while self._queue and self._queue[0].blocks_needed <= len(self._free):
             self._queue.popleft().on_buffer_turn()
 
-    def wait_for_blocks(self, guest: BufferWaiter) -> None:
+    def wait_for_blocks(self, waiter: BufferWaiter) -> None:
         """Let him come as soon as there is room, but not before those who wait already."""
-        if guest.blocks_needed > self._size or (
-            guest.blocks_needed <= len(self._free) and not self._queue
+        if waiter.blocks_needed > self._size or (
+            waiter.blocks_needed <= len(self._free) and not self._queue
         ):
-            guest.on_buffer_turn()
+            waiter.on_buffer_turn()
         else:
-            self._queue.append(guest)
+            self._queue.append(waiter)
 
-    def cancel_wait(self, guest: BufferWaiter) -> None:
+    def cancel_wait(self, waiter: BufferWaiter) -> None:
         """He does not wait any more, if ever he did."""
-        if guest in self._queue:
-            self._queue.remove(guest)
+        if waiter in self._queue:
+            self._queue.remove(waiter)
 
     def tick(self) -> None:
         """Called a few times a second: nobody waits for long."""
-        for guest in list(self._queue):
-            guest.ticks_waited += 1
-            if guest.ticks_waited > _PATIENCE and guest in self._queue:
-                self._queue.remove(guest)
-                guest.on_buffer_turn()
+        for waiter in list(self._queue):
+            waiter.ticks_waited += 1
+            if waiter.ticks_waited > _MAX_WAIT_TICKS and waiter in self._queue:
+                self._queue.remove(waiter)
+                waiter.on_buffer_turn()
 
     @property
     def scratch(self) -> memoryview:
         """For bytes on their way to somewhere else."""
         if self._scratch is None:
-            self._scratch = memoryview(bytearray(_SCRATCH))
+            self._scratch = memoryview(bytearray(_SCRATCH_SIZE))
         return self._scratch
 
     def release_unused_memory(self) -> None:
         """Called now and then: memory that nobody has needed since goes back to the kernel."""
-        if self._mapped is not None and len(self._free) == self._size and not self._used:
+        if self._mapped is not None and len(self._free) == self._size and not self._was_used:
             self._mapped.madvise(mmap.MADV_DONTNEED)
-        self._used = False
+        self._was_used = False

@@ -21,17 +21,17 @@ from prefork.http.peer import HostPort
 
 Fields = Sequence[tuple[bytes, bytes]]
 
-LONGEST = 8192
+MAX_PARSED_LENGTH = 8192
 """Characters at the end of a field that are looked at."""
 
-_MOST_REMEMBERED = 1024
-_LONGEST_REMEMBERED = 512
+_MAX_CACHED = 1024
+_MAX_CACHED_LENGTH = 512
 _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 # Colons and brackets belong in quotes, but some proxies forget them.
 _PAIR = r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=([!#$%&\'*+.^_`|~0-9A-Za-z:\[\]-]+|"(?:[^"\\]|\\.)*")'
-_NEXT_PAIR = re.compile(_PAIR)
+_PAIR_PATTERN = re.compile(_PAIR)
 _ELEMENT = re.compile(rf"[ \t]*{_PAIR}(?:[ \t]*;[ \t]*{_PAIR})*[ \t]*")
 _HOST = re.compile(r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+=:@-]+)+")
@@ -67,52 +67,54 @@ class AddressSet(Protocol):
 class TrustedProxies:
     """Whose word counts, and on what."""
 
-    def __init__(self, trusted: AddressSet, believed: Container[str], strips: bool) -> None:
+    def __init__(self, trusted: AddressSet, trusted_fields: Container[str], strips: bool) -> None:
         """``believed``: ``x-forwarded-for`` and so on; ``forwarded-for``, ``-proto`` and ``-host``
         are the parts of Forwarded.
         ``strips``: apps do not see these fields when somebody else sent them."""
-        self._trusted = trusted
-        self._believed = believed
+        self._trusted_addresses = trusted
+        self._trusted_fields = trusted_fields
         self._lists = [
             (name, b"x-forwarded-" + name.encode())
             for name in ("for", "proto", "host", "port", "prefix")
-            if f"x-forwarded-{name}" in believed
+            if f"x-forwarded-{name}" in trusted_fields
         ]
         self.strips = strips
-        self._origins: dict[tuple[tuple[bytes, bytes], ...], ForwardedInfo] = {}
+        self._cache: dict[tuple[tuple[bytes, bytes], ...], ForwardedInfo] = {}
 
     def __contains__(self, host: str | None) -> bool:
-        return host in self._trusted
+        return host in self._trusted_addresses
 
     def read_forwarded(self, fields: Fields) -> ForwardedInfo:
         """What the proxies say. Raises ClientError when they contradict each other."""
-        told = tuple(
+        relevant = tuple(
             pair
             for pair in fields
             if pair[0][:12] == b"x-forwarded-" or pair[0] == b"forwarded" or pair[0] == b"host"
         )
-        origin = self._origins.get(told)
-        if origin is None:
-            origin = self._read(told)
-            if sum(len(value) for _, value in told) <= _LONGEST_REMEMBERED:
-                if len(self._origins) >= _MOST_REMEMBERED:
-                    self._origins.clear()
-                self._origins[told] = origin
-        return origin
+        result = self._cache.get(relevant)
+        if result is None:
+            result = self._read(relevant)
+            if sum(len(value) for _, value in relevant) <= _MAX_CACHED_LENGTH:
+                if len(self._cache) >= _MAX_CACHED:
+                    self._cache.clear()
+                self._cache[relevant] = result
+        return result
 
-    def _read(self, told: Fields) -> ForwardedInfo:
-        values = _values(told)
-        said = self._from_forwarded(values.get(b"forwarded", ""))
+    def _read(self, relevant: Fields) -> ForwardedInfo:
+        values = _join_values(relevant)
+        standard = self._from_forwarded(values.get(b"forwarded", ""))
         other = self._from_x_forwarded(values)
-        _compare("client", said.client and said.client[0], other.client and other.client[0])
-        _compare("scheme", said.scheme, other.scheme)
-        _compare("host", said.host, other.host)
+        _check_agreement(
+            "client", standard.client and standard.client[0], other.client and other.client[0]
+        )
+        _check_agreement("scheme", standard.scheme, other.scheme)
+        _check_agreement("host", standard.host, other.host)
         return ForwardedInfo(
             # Forwarded may know the port, too.
-            client=said.client or other.client,
-            scheme=said.scheme or other.scheme,
-            host=said.host or other.host,
-            server=said.server or other.server,
+            client=standard.client or other.client,
+            scheme=standard.scheme or other.scheme,
+            host=standard.host or other.host,
+            server=standard.server or other.server,
             prefix=other.prefix,
         )
 
@@ -120,19 +122,19 @@ class TrustedProxies:
         if not text:
             return ForwardedInfo()
         client, pairs = None, {}
-        for pairs in _elements(text[-LONGEST:]):
+        for pairs in _parse_elements(text[-MAX_PARSED_LENGTH:]):
             node = parse_node(pairs.get("for", ""))
             client = node or client
-            if node is None or node[0] not in self._trusted:
+            if node is None or node[0] not in self._trusted_addresses:
                 break
         scheme = _SCHEMES.get(pairs.get("proto", "").lower())
-        host, server = _host(pairs.get("host", ""), None, scheme)
-        believed = self._believed
+        host, server = _split_host(pairs.get("host", ""), None, scheme)
+        trusted_fields = self._trusted_fields
         return ForwardedInfo(
-            client=client if "forwarded-for" in believed else None,
-            scheme=scheme if "forwarded-proto" in believed else None,
-            host=host if "forwarded-host" in believed else None,
-            server=server if "forwarded-host" in believed else None,
+            client=client if "forwarded-for" in trusted_fields else None,
+            scheme=scheme if "forwarded-proto" in trusted_fields else None,
+            host=host if "forwarded-host" in trusted_fields else None,
+            server=server if "forwarded-host" in trusted_fields else None,
         )
 
     def _from_x_forwarded(self, values: dict[bytes, str]) -> ForwardedInfo:
@@ -141,14 +143,16 @@ class TrustedProxies:
             for name, field in self._lists
             if field in values
         }
-        client, place = self._walk(lists.get("for", []))
-        words = {name: _same_place(items, place) for name, items in lists.items()}
-        scheme = _SCHEMES.get(words.get("proto", "").lower())
-        given = words.get("host") or (values.get(b"host", "") if words.get("port") else "")
-        host, server = _host(given, words.get("port"), scheme)
-        return ForwardedInfo(client, scheme, host, server, _prefix(words.get("prefix", "")))
+        client, position = self._find_client(lists.get("for", []))
+        chosen = {name: _pick_item(items, position) for name, items in lists.items()}
+        scheme = _SCHEMES.get(chosen.get("proto", "").lower())
+        host_text = chosen.get("host") or (values.get(b"host", "") if chosen.get("port") else "")
+        host, server = _split_host(host_text, chosen.get("port"), scheme)
+        return ForwardedInfo(
+            client, scheme, host, server, _validate_prefix(chosen.get("prefix", ""))
+        )
 
-    def _walk(self, nodes: list[str]) -> tuple[HostPort | None, tuple[int, int]]:
+    def _find_client(self, nodes: list[str]) -> tuple[HostPort | None, tuple[int, int]]:
         """The client, and where it stands: how many from the right, of how many."""
         client, back = None, 0
         for count, text in enumerate(reversed(nodes), 1):
@@ -156,12 +160,12 @@ class TrustedProxies:
             if node is None:
                 break
             client, back = node, count
-            if node[0] not in self._trusted:
+            if node[0] not in self._trusted_addresses:
                 break
         return client, (back, len(nodes))
 
 
-def _values(fields: Fields) -> dict[bytes, str]:
+def _join_values(fields: Fields) -> dict[bytes, str]:
     """Fields of one name are one list (RFC 9110 section 5.3)."""
     values: dict[bytes, str] = {}
     for name, raw in fields:
@@ -170,12 +174,12 @@ def _values(fields: Fields) -> dict[bytes, str]:
     return values
 
 
-def _compare(what: str, one: str | None, other: str | None) -> None:
+def _check_agreement(what: str, one: str | None, other: str | None) -> None:
     if one is not None and other is not None and one.lower() != other.lower():
         raise ClientError(400, f"Forwarded and X-Forwarded-* do not agree on the {what}")
 
 
-def _elements(text: str) -> Iterator[dict[str, str]]:
+def _parse_elements(text: str) -> Iterator[dict[str, str]]:
     """The elements of a Forwarded field from the right, as long as they can be read.
 
     From the right also where quotes are concerned: one that a client left open must not swallow
@@ -190,7 +194,7 @@ def _elements(text: str) -> Iterator[dict[str, str]]:
                 if start < 0:
                     return
                 start = text.rfind(",", 0, start)
-            found = _NEXT_PAIR.findall(text, start + 1, end)
+            found = _PAIR_PATTERN.findall(text, start + 1, end)
             pairs = {name.lower(): _unquote(value) for name, value in found}
             if len(pairs) != len(found):
                 return
@@ -220,34 +224,36 @@ def parse_node(text: str) -> HostPort | None:
         return None
     if isinstance(address, IPv6Address):
         host = str(address.ipv4_mapped or address)
-    return host, _port(port)
+    return host, _parse_port(port)
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     number = int(text) if re.fullmatch("[0-9]{1,5}", text, re.ASCII) else 0
     return number if number < 65536 else 0
 
 
-def _same_place(items: list[str], place: tuple[int, int]) -> str:
+def _pick_item(items: list[str], position: tuple[int, int]) -> str:
     """Of a list that is as long as that of the addresses, what the same proxy wrote; else what
     the nearest one wrote."""
-    back, count = place
+    back, count = position
     return items[-back] if back and len(items) == count else items[-1]
 
 
-def _host(text: str, port: str | None, scheme: str | None) -> tuple[str | None, HostPort | None]:
+def _split_host(
+    text: str, port: str | None, scheme: str | None
+) -> tuple[str | None, HostPort | None]:
     """A Host field and its parts; ``port`` is for a host that has none itself."""
     match = _HOST.fullmatch(text)
     if match is None:
         return None, None
-    name, own = match[1], match[2] or ""
-    usual = _PORTS.get(scheme or "http", 80)
-    number = _port(own) or _port(port or "") or usual
-    shown = text if own or number == usual else f"{name}:{number}"
-    return shown, (name.strip("[]"), number)
+    name, own_port = match[1], match[2] or ""
+    default_port = _PORTS.get(scheme or "http", 80)
+    number = _parse_port(own_port) or _parse_port(port or "") or default_port
+    full = text if own_port or number == default_port else f"{name}:{number}"
+    return full, (name.strip("[]"), number)
 
 
-def _prefix(text: str) -> str | None:
+def _validate_prefix(text: str) -> str | None:
     """A path of plain segments; one that could be taken for a host, or climb, is none."""
     text = text.rstrip("/") if text != "/" else ""
     return text if _PREFIX.fullmatch(text) else None

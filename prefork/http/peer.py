@@ -24,15 +24,17 @@ class Peer:
 
     __slots__ = ("client", "server", "tls")
 
-    def __init__(self, transport: "asyncio.BaseTransport", told: Addresses | None = None) -> None:
+    def __init__(
+        self, transport: "asyncio.BaseTransport", addresses: Addresses | None = None
+    ) -> None:
         """``told``: what a proxy in front says, instead of what the socket says."""
-        inquire = transport.get_extra_info
-        if told is None:
-            self.client = _place(inquire("peername"))
-            self.server = _place(inquire("sockname"))
+        get_info = transport.get_extra_info
+        if addresses is None:
+            self.client = _host_port(get_info("peername"))
+            self.server = _host_port(get_info("sockname"))
         else:
-            self.client, self.server = told.client, told.server
-        self.tls: ssl.SSLObject | None = inquire("ssl_object")
+            self.client, self.server = addresses.client, addresses.server
+        self.tls: ssl.SSLObject | None = get_info("ssl_object")
 
     @property
     def host(self) -> str | None:
@@ -45,5 +47,5 @@ class Peer:
         return "http" if self.tls is None else "https"
 
 
-def _place(name: object) -> HostPort | None:
+def _host_port(name: object) -> HostPort | None:
     return (name[0], name[1]) if isinstance(name, tuple) else None

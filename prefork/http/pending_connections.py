@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from prefork.http.load import Load
 
-MOMENT = 0.5
+PENDING_TIME = 0.5
 """Seconds, or up to twice as many, for which a new connection counts as a request: long enough for
 a burst of them to have been shared out."""
 
@@ -19,22 +19,22 @@ class PendingConnections:
     count any more. ``on_less`` is called when some have waited for too long."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, load: Load, on_less: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, load: Load, on_expired: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._load = load
-        self._on_less = on_less
+        self._on_expired = on_expired
         self._new: set[object] = set()
         self._older: set[object] = set()
-        self._ages = False
+        self._has_timer = False
         """There is a timer."""
 
     def add(self, connection: object) -> None:
         """There is a new one, which is counted already."""
         self._new.add(connection)
-        if not self._ages:
-            self._ages = True
-            self._loop.call_later(MOMENT, self._age)
+        if not self._has_timer:
+            self._has_timer = True
+            self._loop.call_later(PENDING_TIME, self._expire)
 
     def discard(self, connection: object) -> None:
         """Its first bytes did, or it is gone."""
@@ -43,10 +43,10 @@ class PendingConnections:
             self._older.discard(connection)
             self._load.add_expected_requests(-1)
 
-    def _age(self) -> None:
+    def _expire(self) -> None:
         self._load.add_expected_requests(-len(self._older))
         self._new, self._older = set(), self._new
-        self._ages = len(self._older) > 0
-        if self._ages:
-            self._loop.call_later(MOMENT, self._age)
-        self._on_less()
+        self._has_timer = len(self._older) > 0
+        if self._has_timer:
+            self._loop.call_later(PENDING_TIME, self._expire)
+        self._on_expired()

@@ -25,8 +25,8 @@ MAX_V2_SIZE = 4096
 MAX_HEADER_SIZE = max(MAX_V1_SIZE, MAX_V2_SIZE)
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-_LINE = b"PROXY "
-_FIXED = len(_SIGNATURE) + 4
+_V1_PREFIX = b"PROXY "
+_V2_FIXED_SIZE = len(_SIGNATURE) + 4
 _PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
 _LOCAL, _PROXY = 0x20, 0x21
 """Version 2 with its commands: the proxy speaks for itself, or for somebody."""
@@ -52,9 +52,9 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     belongs to it. Raises ProxyProtocolError."""
     if data.startswith(_SIGNATURE):
         return _parse_v2(data)
-    if data.startswith(_LINE):
+    if data.startswith(_V1_PREFIX):
         return _parse_v1(data)
-    if _SIGNATURE.startswith(data) or _LINE.startswith(data):
+    if _SIGNATURE.startswith(data) or _V1_PREFIX.startswith(data):
         return None
     raise ProxyProtocolError("it begins with something else than a PROXY header")
 
@@ -65,17 +65,17 @@ def _parse_v1(data: bytes) -> ProxyHeader | None:
         if len(data) >= MAX_V1_SIZE:
             raise ProxyProtocolError("the line of its PROXY header does not end")
         return None
-    family, *words = data[len(_LINE) : end].split(b" ")
+    family, *words = data[len(_V1_PREFIX) : end].split(b" ")
     if family == b"UNKNOWN":
         return ProxyHeader(end + 2, None)
     if family not in (b"TCP4", b"TCP6") or len(words) != 4:
         raise ProxyProtocolError("its PROXY line is none of TCP4, TCP6 and UNKNOWN")
-    client, server = (_host(family, word) for word in words[:2])
-    client_port, server_port = (_port(word) for word in words[2:])
+    client, server = (_parse_host(family, word) for word in words[:2])
+    client_port, server_port = (_parse_port(word) for word in words[2:])
     return ProxyHeader(end + 2, Addresses((client, client_port), (server, server_port)))
 
 
-def _host(family: bytes, word: bytes) -> str:
+def _parse_host(family: bytes, word: bytes) -> str:
     """As we write it, however the proxy did."""
     kind = IPv4Address if family == b"TCP4" else IPv6Address
     try:
@@ -86,17 +86,17 @@ def _host(family: bytes, word: bytes) -> str:
         raise ProxyProtocolError(f"its PROXY line has {word!r} for an address") from None
 
 
-def _port(word: bytes) -> int:
+def _parse_port(word: bytes) -> int:
     if not _PORT.fullmatch(word) or int(word) > 65535:
         raise ProxyProtocolError(f"its PROXY line has {word!r} for a port")
     return int(word)
 
 
 def _parse_v2(data: bytes) -> ProxyHeader | None:
-    if len(data) < _FIXED:
+    if len(data) < _V2_FIXED_SIZE:
         return None
     command, family, length = struct.unpack_from("!BBH", data, len(_SIGNATURE))
-    size = _FIXED + length
+    size = _V2_FIXED_SIZE + length
     if command not in (_LOCAL, _PROXY):
         raise ProxyProtocolError(f"its PROXY header has version and command {command:#04x}")
     if family not in _SIZES:
@@ -104,18 +104,18 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     if size > MAX_V2_SIZE:
         raise ProxyProtocolError(f"its PROXY header has {pluralize(size, 'byte')}")
     if command == _PROXY and length < _SIZES[family]:
-        room = pluralize(length, "byte")
-        raise ProxyProtocolError(f"its PROXY header has {room} for its addresses")
+        given = pluralize(length, "byte")
+        raise ProxyProtocolError(f"its PROXY header has {given} for its addresses")
     if len(data) < size:
         return None
     if command == _LOCAL or family == 0x00:
         return ProxyHeader(size, None)
-    start = _FIXED + _SIZES[family]
-    _check_extras(data[start:size])
-    return ProxyHeader(size, _addresses(family >> 4, data[_FIXED:start]))
+    start = _V2_FIXED_SIZE + _SIZES[family]
+    _check_tlvs(data[start:size])
+    return ProxyHeader(size, _unpack_addresses(family >> 4, data[_V2_FIXED_SIZE:start]))
 
 
-def _addresses(family: int, block: bytes) -> Addresses:
+def _unpack_addresses(family: int, block: bytes) -> Addresses:
     if family == 3:
         return Addresses(None, None)
     kind, size = (socket.AF_INET, 4) if family == 1 else (socket.AF_INET6, 16)
@@ -126,10 +126,10 @@ def _addresses(family: int, block: bytes) -> Addresses:
     )
 
 
-def _check_extras(rest: bytes) -> None:
+def _check_tlvs(tlvs: bytes) -> None:
     """TLVs (section 2.2) say nothing that we use, but they must fill what they claim."""
-    while rest:
-        size = 3 + int.from_bytes(rest[1:3]) if len(rest) >= 3 else 3
-        if size > len(rest):
+    while tlvs:
+        size = 3 + int.from_bytes(tlvs[1:3]) if len(tlvs) >= 3 else 3
+        if size > len(tlvs):
             raise ProxyProtocolError("an extra of its PROXY header is cut off")
-        rest = rest[size:]
+        tlvs = tlvs[size:]

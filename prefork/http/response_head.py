@@ -16,8 +16,8 @@ from prefork.errors import AppError
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_MOST_REMEMBERED = 1024
-_LONGEST_REMEMBERED = 256
+_MAX_CACHED = 1024
+_MAX_CACHED_LENGTH = 256
 
 HeaderPair = tuple[bytes, bytes] | tuple[str, str]
 EncodedField = tuple[bytes, int]
@@ -67,7 +67,7 @@ class DefaultFields:
         return date if SERVER in meanings else date + cls._server
 
 
-def _phrase(status: int) -> str:
+def _reason_phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -78,7 +78,7 @@ RETRY_AFTER = (b"Retry-After", b"1")
 """Seconds, beside a 503: whether there is room changes with every answer."""
 
 STATUS_LINES: dict[int, bytes] = {
-    status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(100, 600)
+    status: f"HTTP/1.1 {status} {_reason_phrase(status)}\r\n".encode() for status in range(100, 600)
 }
 
 
@@ -92,7 +92,7 @@ def encode_wsgi_status(text: str) -> tuple[int, bytes]:
     if not re.fullmatch("[2-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
         raise ResponseError(f"the status must be like '200 OK', not {text!r}")
     line = int(text[:3]), b"HTTP/1.1 " + reason + (b"\r\n" if " " in text else b" \r\n")
-    if len(WSGI_STATUSES) < _MOST_REMEMBERED:
+    if len(WSGI_STATUSES) < _MAX_CACHED:
         WSGI_STATUSES[text] = line
     return line
 
@@ -109,8 +109,8 @@ def encode_field(pair: HeaderPair) -> EncodedField:
     if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ResponseError(f"a header holds characters that HTTP does not allow: {pair!r}")
     field = _interpret(name.lower(), value, b"%b: %b\r\n" % (name, value))
-    if len(value) <= _LONGEST_REMEMBERED:
-        if len(ENCODED_FIELDS) >= _MOST_REMEMBERED:
+    if len(value) <= _MAX_CACHED_LENGTH:
+        if len(ENCODED_FIELDS) >= _MAX_CACHED:
             ENCODED_FIELDS.clear()
         ENCODED_FIELDS[pair] = field
     return field
@@ -131,7 +131,7 @@ def encode_asgi_field(pair: HeaderPair) -> EncodedField:
     if not isinstance(name, bytes) or not isinstance(value, bytes):
         raise ResponseError(f"a header must be a pair of byte strings, not {pair!r}")
     field = encode_field((name.lower(), value))
-    if len(ENCODED_FIELDS) < _MOST_REMEMBERED and len(value) <= _LONGEST_REMEMBERED:
+    if len(ENCODED_FIELDS) < _MAX_CACHED and len(value) <= _MAX_CACHED_LENGTH:
         ENCODED_FIELDS[name, value] = field
     return field
 

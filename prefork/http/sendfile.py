@@ -17,15 +17,15 @@ from prefork.http.exchange import Exchange
 from prefork.http.response_head import ResponseError
 from prefork.plural import pluralize
 
-SMALL = 64 * 1024
+MAX_READ_SIZE = 64 * 1024
 """A file up to here is read, and goes out in one write with its head."""
 
-TURN = 1024 * 1024
+MAX_SENDFILE_SIZE = 1024 * 1024
 """Bytes that may be sent before the other connections get their turn."""
 
-_PIECE = 64 * 1024
-_CLIENT_LEFT = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT})
-_UNSUITABLE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_READ_SIZE = 64 * 1024
+_DISCONNECT_ERRORS = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT})
+_UNSUPPORTED_ERRORS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> None:
@@ -35,7 +35,7 @@ async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> Non
     """
     if exchange.is_bodiless:
         exchange.send_headers()
-    elif count <= SMALL:
+    elif count <= MAX_READ_SIZE:
         exchange.send(_read(fd, offset, count))
     elif exchange.is_chunked or exchange.connection.peer.tls is not None:
         await _copy(exchange, fd, offset, count)
@@ -51,13 +51,13 @@ async def send_file_until_eof(exchange: Exchange, fd: int, offset: int) -> None:
     """
     exchange.send_headers()
     while not exchange.is_bodiless and exchange.remaining != 0:
-        wanted = _PIECE if exchange.remaining is None else min(_PIECE, exchange.remaining)
+        wanted = _READ_SIZE if exchange.remaining is None else min(_READ_SIZE, exchange.remaining)
         piece = os.pread(fd, wanted, offset)
         if not piece:
             return
         exchange.send(piece)
         offset += len(piece)
-        await drained(exchange.connection)
+        await wait_until_writable(exchange.connection)
 
 
 def remaining_file_size(fd: int, offset: int) -> int | None:
@@ -69,8 +69,8 @@ def remaining_file_size(fd: int, offset: int) -> int | None:
     """
     found = os.fstat(fd)
     size = max(found.st_size - offset, 0)
-    doubtful = not found.st_size or (not found.st_blocks and size <= SMALL)
-    if doubtful and len(os.pread(fd, size + 1, offset)) != size:
+    is_unreliable = not found.st_size or (not found.st_blocks and size <= MAX_READ_SIZE)
+    if is_unreliable and len(os.pread(fd, size + 1, offset)) != size:
         return None
     return size
 
@@ -78,24 +78,24 @@ def remaining_file_size(fd: int, offset: int) -> int | None:
 def _read(fd: int, offset: int, count: int) -> bytes:
     data = os.pread(fd, count, offset)
     if len(data) < count:
-        raise _too_short(count - len(data))
+        raise _file_too_short(count - len(data))
     return data
 
 
-def _too_short(missing: int) -> ResponseError:
+def _file_too_short(missing: int) -> ResponseError:
     return ResponseError(f"the file ended {pluralize(missing, 'byte')} before its Content-Length")
 
 
 async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
     end = offset + count
     while offset < end:
-        piece = _read(fd, offset, min(end - offset, _PIECE))
+        piece = _read(fd, offset, min(end - offset, _READ_SIZE))
         exchange.send(piece)
         offset += len(piece)
-        await drained(exchange.connection)
+        await wait_until_writable(exchange.connection)
 
 
-async def drained(connection: Connection) -> None:
+async def wait_until_writable(connection: Connection) -> None:
     """Wait until the client has caught up; at least let the others have a turn."""
     blocked = connection.writable_waiter()
     if blocked is not None:
@@ -113,23 +113,23 @@ class _FileTransfer:
         self._transport = exchange.connection.transport
         self._fd = fd
         self._offset = offset
-        self._left = count
-        self._watched = -1
+        self._remaining = count
+        self._watched_fd = -1
         """A copy of the socket's descriptor: a loop does not let a transport's own be watched."""
 
     async def run(self) -> None:
         """Until all is with the kernel."""
         self._exchange.send_headers()
-        await self._empty_transport()
+        await self._flush_transport()
         try:
-            while self._left:
-                await self._turn()
+            while self._remaining:
+                await self._send_some()
         finally:
-            if self._watched >= 0:
-                self._connection.server.loop.remove_writer(self._watched)
-                os.close(self._watched)
+            if self._watched_fd >= 0:
+                self._connection.server.loop.remove_writer(self._watched_fd)
+                os.close(self._watched_fd)
 
-    async def _empty_transport(self) -> None:
+    async def _flush_transport(self) -> None:
         """What was written before goes out before."""
         transport = self._transport
         if transport.get_write_buffer_size() and not transport.is_closing():
@@ -139,41 +139,41 @@ class _FileTransfer:
             if not transport.is_closing():
                 transport.set_write_buffer_limits()
 
-    async def _turn(self) -> None:
+    async def _send_some(self) -> None:
         if self._exchange.disconnected or self._transport.is_closing():
             raise ClientGoneError("the client left before the response ended")
         sock = self._transport.get_extra_info("socket").fileno()
-        wanted = min(self._left, TURN)
+        wanted = min(self._remaining, MAX_SENDFILE_SIZE)
         try:
             sent = os.sendfile(sock, self._fd, self._offset, wanted)
         except BlockingIOError:
             sent = -1
         except OSError as error:
-            if error.errno in _CLIENT_LEFT:
+            if error.errno in _DISCONNECT_ERRORS:
                 raise ClientGoneError("the client left before the response ended") from None
-            if error.errno not in _UNSUITABLE:
+            if error.errno not in _UNSUPPORTED_ERRORS:
                 raise
-            await _copy(self._exchange, self._fd, self._offset, self._left)
-            self._left = 0
+            await _copy(self._exchange, self._fd, self._offset, self._remaining)
+            self._remaining = 0
             return
         if sent == 0:
-            raise _too_short(self._left)
+            raise _file_too_short(self._remaining)
         if sent > 0:
             self._exchange.count_body_bytes(sent)
             self._offset += sent
-            self._left -= sent
+            self._remaining -= sent
         if sent < wanted:
-            await self._writable(sock)
-        elif self._left:
+            await self._wait_until_writable(sock)
+        elif self._remaining:
             await asyncio.sleep(0)
 
-    async def _writable(self, sock: int) -> None:
+    async def _wait_until_writable(self, sock: int) -> None:
         """Wait as for a transport that is full: the send timeout and the end of the connection
         are the connection's business."""
         connection = self._connection
-        if self._watched < 0:
-            self._watched = os.dup(sock)
-            connection.server.loop.add_writer(self._watched, connection.resume_writing)
+        if self._watched_fd < 0:
+            self._watched_fd = os.dup(sock)
+            connection.server.loop.add_writer(self._watched_fd, connection.resume_writing)
         connection.pause_writing()
         blocked = connection.writable_waiter()
         if blocked is not None:

@@ -29,7 +29,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 section 5.6.2."""
 _WORD_END = re.compile(rb"[ \r\n]")
-_MOST_HOSTS = 256
+_MAX_HOSTS = 256
 
 VALID_HOSTS: set[bytes] = set()
 """Hosts that were found well-formed. Bounded, for clients that invent them."""
@@ -63,8 +63,8 @@ def validate_head(
     if b"#" in head.target:
         raise ClientError(400, "a fragment is the client's own business")
     if head.target[0] != SLASH:
-        head.path = _origin(head)
-    _judge_body(head, length, coding, expect, limits)
+        head.path = _take_authority(head)
+    _validate_body(head, length, coding, expect, limits)
 
 
 def reject_method(name: bytes) -> NoReturn:
@@ -78,7 +78,7 @@ def validate_host(host: bytes) -> None:
     """Refuse what is no host and port (RFC 9110 section 7.2), remember the rest."""
     if not HOST_PATTERN.fullmatch(host):
         raise ClientError(400, "Host is no host and port")
-    if len(VALID_HOSTS) < _MOST_HOSTS:
+    if len(VALID_HOSTS) < _MAX_HOSTS:
         VALID_HOSTS.add(host)
 
 
@@ -94,7 +94,7 @@ def is_websocket_request(head: RequestHead) -> bool:
     )
 
 
-def _judge_body(
+def _validate_body(
     head: RequestHead,
     length: int | None,
     coding: bytes | None,
@@ -112,7 +112,7 @@ def _judge_body(
         raise ClientError(413, "the request body is too large")
 
 
-def _origin(head: RequestHead) -> bytes:
+def _take_authority(head: RequestHead) -> bytes:
     """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2).
 
     Who is asked is then said twice, and the target is right (section 3.2.2): the app must not see
@@ -123,8 +123,8 @@ def _origin(head: RequestHead) -> bytes:
     form = _ABSOLUTE.fullmatch(head.target)
     if form is None or not HOST_PATTERN.fullmatch(form[1]):
         raise ClientError(400, "the request target is neither a path nor a URL")
-    rest = [field for field in head.headers if field[0] != b"host"]
-    head.headers = [(b"host", form[1]), *rest]
+    other_fields = [field for field in head.headers if field[0] != b"host"]
+    head.headers = [(b"host", form[1]), *other_fields]
     path = form[2]
     if not path and head.method == "OPTIONS":
         return b"*"  # section 3.2.4

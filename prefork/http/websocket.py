@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HIGH_WATER = 64 * 1024
 """Size of the messages that may wait for the app before reading stops, however few they are."""
 
-BITE = 8 * 1024
+PARSE_SIZE = 8 * 1024
 """Bytes that are parsed at once. What one read brings could be tens of thousands of tiny messages,
 or hundreds of megabytes that were compressed well; so the inbox is looked at in between."""
 
@@ -64,20 +64,20 @@ class WebSocket(asyncio.Protocol):
     """The asyncio protocol of a connection, from the 101 on."""
 
     __slots__ = (
-        "_dead_at",
-        "_flooded",
+        "_answers_unread",
+        "_dead_after",
+        "_delivered",
+        "_fragments",
         "_frames",
-        "_heard",
-        "_held",
+        "_give_up_at",
+        "_has_received",
+        "_inbox_size",
+        "_is_closing_transport",
         "_limits",
         "_max_queue",
-        "_next_ping",
-        "_parting",
-        "_patience",
-        "_paused",
-        "_pieces",
+        "_next_ping_at",
         "_readers",
-        "_taken",
+        "_reading_paused",
         "_unparsed",
         "_utf8",
         "_writers",
@@ -106,22 +106,22 @@ class WebSocket(asyncio.Protocol):
         self._frames = frames
         self._limits = service.limits.websocket
         self._max_queue = self._limits.max_queue
-        self._held = 0
+        self._inbox_size = 0
         self._unparsed = bytearray()
-        self._pieces = bytearray()
+        self._fragments = bytearray()
         """The fragments so far of the message that is arriving."""
         self._utf8: codecs.IncrementalDecoder | None = None
         """Judges them if they are text."""
-        self._paused = False
-        self._flooded = False
+        self._reading_paused = False
+        self._answers_unread = False
         """The client wants more pongs than it reads."""
-        self._heard = True
+        self._has_received = True
         """There was a sign of life since the last ping."""
-        self._next_ping = self._dead_at = _NEVER
-        self._taken = 0
-        self._parting = False
+        self._next_ping_at = self._dead_after = _NEVER
+        self._delivered = 0
+        self._is_closing_transport = False
         """Both have said their close, and so has the transport."""
-        self._patience = _NEVER
+        self._give_up_at = _NEVER
         """While sending or closing: until when the client must have taken something or let go."""
         self._readers: list[asyncio.Future[None]] = []
         self._writers: list[asyncio.Future[None]] = []
@@ -133,16 +133,16 @@ class WebSocket(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         service = self.server
         if self._limits.ping_interval is not None:
-            self._next_ping = self.deadline = service.now + self._limits.ping_interval
+            self._next_ping_at = self.deadline = service.now + self._limits.ping_interval
         service.has_websockets = True
         service.add_connection(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
-        self._heard = True
-        if self._unparsed or len(data) > BITE:
+        self._has_received = True
+        if self._unparsed or len(data) > PARSE_SIZE:
             self._unparsed += data
-            self._parse_on()
+            self._parse_buffered()
         else:
             self._parse(data)
 
@@ -152,7 +152,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """asyncio: the connection is gone, whoever ended it."""
-        self._end(ABNORMAL, "")
+        self._set_closed(ABNORMAL, "")
         self.deadline = _NEVER
         self.server.connection_closed(self)
 
@@ -161,7 +161,7 @@ class WebSocket(asyncio.Protocol):
         self.is_writable = False
         if self.phase == OPEN:
             self.phase, self.deadline = SEND, self.server.next_send_look
-            self._patience, self._taken = (
+            self._give_up_at, self._delivered = (
                 self.server.send_deadline,
                 delivery_progress(self.transport),
             )
@@ -170,12 +170,12 @@ class WebSocket(asyncio.Protocol):
         """asyncio: the client caught up."""
         self.is_writable = True
         if self.phase == SEND:
-            self.phase, self.deadline = OPEN, self._next_ping
-            self._dead_at = _NEVER  # our ping may have been behind all that it did not read
-        _wake(self._writers)
-        if self._flooded:
-            self._flooded = False
-            self._parse_on()
+            self.phase, self.deadline = OPEN, self._next_ping_at
+            self._dead_after = _NEVER  # our ping may have been behind all that it did not read
+        _wake_all(self._writers)
+        if self._answers_unread:
+            self._answers_unread = False
+            self._parse_buffered()
 
     def release_if_idle(self) -> bool:
         """Never: its pings and their answers have deadlines."""
@@ -186,23 +186,23 @@ class WebSocket(asyncio.Protocol):
     def pop_message(self) -> str | bytes:
         """The oldest message of the inbox."""
         message = self.inbox.popleft()
-        self._held -= len(message)
-        if self._paused:
-            self._parse_on()
+        self._inbox_size -= len(message)
+        if self._reading_paused:
+            self._parse_buffered()
         return message
 
     def message_waiter(self) -> "asyncio.Future[None]":
         """Done when there is a message, or an end."""
-        return _waiter(self.server.loop, self._readers)
+        return _add_waiter(self.server.loop, self._readers)
 
-    def _parse_on(self) -> None:
+    def _parse_buffered(self) -> None:
         """Parse what has arrived while the app keeps up, then read on or not."""
         unparsed = self._unparsed
-        while unparsed and not self._full():
-            bite = unparsed[:BITE]
-            del unparsed[:BITE]
-            self._parse(bite)
-        self._regulate()
+        while unparsed and not self._is_full():
+            piece = unparsed[:PARSE_SIZE]
+            del unparsed[:PARSE_SIZE]
+            self._parse(piece)
+        self._update_reading()
 
     def _parse(self, data: bytes | bytearray) -> None:
         frames = self._frames
@@ -214,18 +214,18 @@ class WebSocket(asyncio.Protocol):
                 if frame.opcode is TEXT and frame.fin:  # type: ignore[union-attr]
                     self._deliver(str(frame.data, "utf-8"))  # type: ignore[union-attr]
                 else:
-                    self._take_in(cast(Frame, frame))
+                    self._process_frame(cast(Frame, frame))
             except UnicodeDecodeError as error:
                 self._fail(INVALID_TEXT, f"{error.reason} at byte {error.start}")
         if writes := frames.data_to_send():
             self._write(writes)
             sent = frames.close_sent
             if sent is not None and self.closed is None:
-                self._end(sent.code, sent.reason)
-            self._flooded = not self.is_writable
-            self._regulate()
+                self._set_closed(sent.code, sent.reason)
+            self._answers_unread = not self.is_writable
+            self._update_reading()
 
-    def _take_in(self, frame: Frame) -> None:
+    def _process_frame(self, frame: Frame) -> None:
         """A frame that is no whole text."""
         opcode = frame.opcode
         if opcode is PING or opcode is PONG or opcode is CLOSE:
@@ -235,36 +235,36 @@ class WebSocket(asyncio.Protocol):
                 self._deliver(bytes(frame.data))
                 return
             self._utf8 = _Utf8() if opcode is TEXT else None
-        self._pieces += frame.data
+        self._fragments += frame.data
         if self._utf8 is not None:
             self._utf8.decode(bytes(frame.data), frame.fin)
         if frame.fin:
-            pieces, self._pieces = self._pieces, bytearray()
-            self._deliver(bytes(pieces) if self._utf8 is None else str(pieces, "utf-8"))
+            fragments, self._fragments = self._fragments, bytearray()
+            self._deliver(bytes(fragments) if self._utf8 is None else str(fragments, "utf-8"))
 
     def _deliver(self, message: str | bytes) -> None:
         self.inbox.append(message)
-        self._held += len(message)
+        self._inbox_size += len(message)
         if self._readers:
-            _wake(self._readers)
-        if len(self.inbox) >= self._max_queue or self._held >= HIGH_WATER:
-            self._regulate()
+            _wake_all(self._readers)
+        if len(self.inbox) >= self._max_queue or self._inbox_size >= HIGH_WATER:
+            self._update_reading()
 
-    def _full(self) -> bool:
+    def _is_full(self) -> bool:
         """Whether to leave the client's bytes where they are. Half of that is enough to stay so."""
         if self.phase == CLOSING:
-            return self._flooded
-        factor = 2 if self._paused else 1
+            return self._answers_unread
+        factor = 2 if self._reading_paused else 1
         return (
             len(self.inbox) * factor >= self._max_queue
-            or self._held * factor >= HIGH_WATER
-            or self._flooded
+            or self._inbox_size * factor >= HIGH_WATER
+            or self._answers_unread
         )
 
-    def _regulate(self) -> None:
-        full = self._full()
-        if full is not self._paused and not self.transport.is_closing():
-            self._paused = full
+    def _update_reading(self) -> None:
+        full = self._is_full()
+        if full is not self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = full
             if full:
                 self.transport.pause_reading()
             else:
@@ -276,14 +276,14 @@ class WebSocket(asyncio.Protocol):
         """One message. Raises ClientGoneError."""
         data = text.encode()
         if self.closed is not None or self.transport.is_closing():
-            raise _gone()
+            raise _closed_error()
         self._frames.send_text(data)
         self._write(self._frames.data_to_send())
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """One message. Raises ClientGoneError."""
         if self.closed is not None or self.transport.is_closing():
-            raise _gone()
+            raise _closed_error()
         self._frames.send_binary(data)
         self._write(self._frames.data_to_send())
 
@@ -291,7 +291,7 @@ class WebSocket(asyncio.Protocol):
         """None: send on. Else it is done when the client has caught up, or is gone."""
         if self.is_writable or self.closed is not None:
             return None
-        return _waiter(self.server.loop, self._writers)
+        return _add_waiter(self.server.loop, self._writers)
 
     def _write(self, writes: list[bytes]) -> None:
         """What the library wants sent; empty bytes at the end mean: and then no more."""
@@ -303,7 +303,7 @@ class WebSocket(asyncio.Protocol):
             # To close with bytes unread would reset the connection and destroy what was just
             # written; but who sent a close sends nothing more.
             if self._frames.close_rcvd is not None:
-                self._parting = True
+                self._is_closing_transport = True
                 self.deadline = self.server.now
                 transport.close()
             elif transport.can_write_eof():
@@ -316,37 +316,37 @@ class WebSocket(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline passed: act as the table says."""
         if self.phase == OPEN:
-            self._check_pulse()
+            self._check_ping()
         elif self.phase == SEND:
-            before, self._taken = self._taken, delivery_progress(self.transport)
-            if self._taken > before:
-                self._patience = self.server.send_deadline
-            elif self.server.now >= self._patience:
+            before, self._delivered = self._delivered, delivery_progress(self.transport)
+            if self._delivered > before:
+                self._give_up_at = self.server.send_deadline
+            elif self.server.now >= self._give_up_at:
                 reset(self.transport)
-            self.deadline = min(self.server.next_send_look, self._patience)
-        elif self._parting and is_all_delivered(self.transport):
+            self.deadline = min(self.server.next_send_look, self._give_up_at)
+        elif self._is_closing_transport and is_all_delivered(self.transport):
             self.transport.abort()
-        elif self.server.now >= self._patience:
+        elif self.server.now >= self._give_up_at:
             reset(self.transport)
 
-    def _check_pulse(self) -> None:
+    def _check_ping(self) -> None:
         """Ping, or give up: any byte since the last ping is a sign of life."""
         now = self.server.now
-        interval, patience = self._limits.ping_interval, self._limits.ping_timeout
-        if self._heard or self._paused:  # while nothing is read nothing can be heard
-            self._dead_at = _NEVER
-        if self._dead_at <= now:
+        interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
+        if self._has_received or self._reading_paused:  # while nothing is read nothing can be heard
+            self._dead_after = _NEVER
+        if self._dead_after <= now:
             self._fail(INTERNAL_ERROR, "no sign of life after a ping")
             return
-        if self._next_ping <= now:
-            self._next_ping = now + (interval or _NEVER)
-            if self._dead_at == _NEVER:
-                self._heard = False
-                self._dead_at = now + (patience or _NEVER)
+        if self._next_ping_at <= now:
+            self._next_ping_at = now + (interval or _NEVER)
+            if self._dead_after == _NEVER:
+                self._has_received = False
+                self._dead_after = now + (timeout or _NEVER)
             self._frames.send_ping(b"")
             self._write(self._frames.data_to_send())
         if self.phase == OPEN:
-            self.deadline = min(self._next_ping, self._dead_at)
+            self.deadline = min(self._next_ping_at, self._dead_after)
 
     def drain(self) -> None:
         """The worker drains."""
@@ -358,34 +358,34 @@ class WebSocket(asyncio.Protocol):
         if self.closed is None:
             self._frames.send_close(code, reason)
             self._write(self._frames.data_to_send())
-            self._end(code, reason)
-            self._parse_on()
+            self._set_closed(code, reason)
+            self._parse_buffered()
 
     def _fail(self, code: int, reason: str) -> None:
         """Close without waiting for the client's consent (RFC 6455 section 7.1.7)."""
         self._frames.fail(code, reason)
         self._write(self._frames.data_to_send())
-        self._end(code, reason)
+        self._set_closed(code, reason)
 
-    def _end(self, code: int, reason: str) -> None:
+    def _set_closed(self, code: int, reason: str) -> None:
         """There is nothing more to say; what is in the inbox may still be taken."""
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
-            self._patience = self.server.now + self._limits.close_timeout
+            self._give_up_at = self.server.now + self._limits.close_timeout
             # TLS would wait for the client's farewell: see in every tick whether it has all.
-            self.deadline = self.server.now if self._parting else self._patience
-            self._pieces = bytearray()
-        _wake(self._readers)
-        _wake(self._writers)
+            self.deadline = self.server.now if self._is_closing_transport else self._give_up_at
+            self._fragments = bytearray()
+        _wake_all(self._readers)
+        _wake_all(self._writers)
 
 
-def _gone() -> ClientGoneError:
+def _closed_error() -> ClientGoneError:
     # Also when the transport is closing: it drops what it is given, and nobody would find out.
     return ClientGoneError("the WebSocket is closed")
 
 
-def _waiter(
+def _add_waiter(
     loop: asyncio.AbstractEventLoop, waiters: "list[asyncio.Future[None]]"
 ) -> "asyncio.Future[None]":
     """A new one in the list; those that were cancelled leave it."""
@@ -396,7 +396,7 @@ def _waiter(
     return waiter
 
 
-def _wake(waiters: "list[asyncio.Future[None]]") -> None:
+def _wake_all(waiters: "list[asyncio.Future[None]]") -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)

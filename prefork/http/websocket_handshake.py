@@ -20,13 +20,13 @@ from prefork.http.response_head import DATE, STATUS_LINES, HeaderPair, ResponseE
 from prefork.http.websocket import ServerFrameProtocol, WebSocket
 
 VERSION = b"13"
-_OTHER_VERSION = (
+_UPGRADE_REQUIRED_FIELDS = (
     STATUS_LINES[426]
     + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
     + VERSION
     + b"\r\n"
 )
-_PREFIX = b"sec-websocket-"
+_FIELD_PREFIX = b"sec-websocket-"
 
 # 16 KB for the window and its table each way, as small as messages deserve; with zlib's own
 # defaults it would be 300 KB for each WebSocket.
@@ -50,7 +50,7 @@ class WebSocketHandshake:
         )
         headers = Headers([("Connection", "Upgrade"), ("Upgrade", "websocket")])
         for name, value in exchange.request.headers:
-            if name.startswith(_PREFIX):
+            if name.startswith(_FIELD_PREFIX):
                 headers[name.decode("latin-1")] = value.decode("latin-1")
         # The path, like all else that concerns HTTP only, was judged when the request was read.
         self._response = self._frames.accept(Request("/", headers))
@@ -60,15 +60,17 @@ class WebSocketHandshake:
             for token in (parse_subprotocol(value) if self._response.status_code == 101 else ())
         ]
         """As the client offers them."""
-        self.is_refused = self._refuse()
+        self.is_refused = self._refuse_if_invalid()
 
-    def _refuse(self) -> bool:
+    def _refuse_if_invalid(self) -> bool:
         exchange = self._exchange
         fields = exchange.request.headers
-        versions = [value for name, value in fields if name == _PREFIX + b"version"]
+        versions = [value for name, value in fields if name == _FIELD_PREFIX + b"version"]
         if versions and versions != [VERSION]:
             text = b"the only version of WebSocket spoken here is %b\n" % VERSION
-            exchange.respond(426, _OTHER_VERSION, [(b"Content-Type", b"text/plain")], text)
+            exchange.respond(
+                426, _UPGRADE_REQUIRED_FIELDS, [(b"Content-Type", b"text/plain")], text
+            )
         elif self._response.status_code != 101:
             exchange.send_error(400, f"no WebSocket: {self._frames.handshake_exc}")
         return exchange.response_complete
@@ -77,7 +79,7 @@ class WebSocketHandshake:
         """Answer 101 and begin to speak frames. Raises ResponseError or ClientGoneError."""
         exchange = self._exchange
         connection = exchange.connection
-        lines = [_line(pair) for pair in fields]
+        lines = [_encode_line(pair) for pair in fields]
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 raise ResponseError(f"the client did not offer the subprotocol {subprotocol!r}")
@@ -92,10 +94,10 @@ class WebSocketHandshake:
         return websocket
 
 
-def _line(pair: HeaderPair) -> bytes:
+def _encode_line(pair: HeaderPair) -> bytes:
     """A field that the app adds; those that are the server's business are left out."""
     line, meaning = encode_field(tuple(pair))  # type: ignore[arg-type]
-    if line.lower().startswith(_PREFIX):
+    if line.lower().startswith(_FIELD_PREFIX):
         raise ResponseError(f"the handshake is the server's business, not {pair!r}")
     # A Date is there already, and a 101 must not have a Content-Length (RFC 9110 section 8.6).
     return b"" if meaning == DATE or meaning >= 0 else line

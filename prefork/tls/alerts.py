@@ -43,11 +43,11 @@ class AlertingSSLObject(ssl.SSLObject):
 
     @classmethod
     def _create(
-        cls, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **also: Any
+        cls, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any
     ) -> "AlertingSSLObject":
-        made: AlertingSSLObject = super()._create(incoming, outgoing, **also)  # type: ignore[misc]
-        made._outgoing, made._sender = outgoing, current_alert_sender.get()
-        return made
+        instance: AlertingSSLObject = super()._create(incoming, outgoing, **options)  # type: ignore[misc]
+        instance._outgoing, instance._sender = outgoing, current_alert_sender.get()
+        return instance
 
     def do_handshake(self) -> None:
         """As always, but a failure is told the client."""

@@ -40,41 +40,41 @@ def parse_first_certificate(text: str) -> Certificate:
     pem = found[0].replace("X509 CERTIFICATE", "CERTIFICATE")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
-        return _read(ssl.PEM_cert_to_DER_cert(pem))
+        return _parse(ssl.PEM_cert_to_DER_cert(pem))
     except (ssl.SSLError, ValueError, IndexError):
         raise ValueError("its first certificate is garbled") from None
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Tag and content of what stands in ``data`` one after the other."""
-    at = 0
-    while at < len(data):
-        tag, size = data[at], data[at + 1]
-        at += 2
+    position = 0
+    while position < len(data):
+        tag, size = data[position], data[position + 1]
+        position += 2
         if size & 0x80:
             digits = size & 0x7F
-            size = int.from_bytes(data[at : at + digits])
-            at += digits
-        if at + size > len(data):
+            size = int.from_bytes(data[position : position + digits])
+            position += digits
+        if position + size > len(data):
             raise ValueError("an element is longer than what holds it")
-        yield tag, data[at : at + size]
-        at += size
+        yield tag, data[position : position + size]
+        position += size
 
 
-def _read(der: bytes) -> Certificate:
+def _parse(der: bytes) -> Certificate:
     ((_, whole),) = _elements(der)
     (_, signed), *_ = _elements(whole)
     fields = [field for field in _elements(signed) if field[0] != _OPTIONAL_VERSION]
     # Serial number, algorithm, issuer, validity, subject, key; then what is optional.
     (_, validity), (_, subject) = fields[3:5]
-    begin, end = (_time(tag, text) for tag, text in _elements(validity))
+    begin, end = (_parse_time(tag, text) for tag, text in _elements(validity))
     names = [name for tag, data in fields[6:] if tag == _EXTENSIONS for name in _dns_names(data)]
     return Certificate(
         tuple(names or _common_names(subject)), begin, end, ssl.DER_cert_to_PEM_cert(der)
     )
 
 
-def _time(tag: int, text: bytes) -> datetime:
+def _parse_time(tag: int, text: bytes) -> datetime:
     digits = text.decode("ascii")
     if tag == _UTC_TIME:
         digits = ("19" if digits[:2] >= "50" else "20") + digits

@@ -4,32 +4,32 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
-class HostnameMap(Generic[T]):
+class HostnameMap(Generic[Value]):
     """Things by the names that they are for. What was added first wins, an exact name beats a
     wildcard, and who asks for nothing that is here gets the very first."""
 
-    def __init__(self, things: Iterable[tuple[Iterable[str], T]]) -> None:
-        self._exact: dict[str, T] = {}
-        self._below: dict[str, T] = {}
-        self._all: list[T] = []
-        for names, thing in things:
-            self._all.append(thing)
+    def __init__(self, entries: Iterable[tuple[Iterable[str], Value]]) -> None:
+        self._exact: dict[str, Value] = {}
+        self._wildcards: dict[str, Value] = {}
+        self._all: list[Value] = []
+        for names, value in entries:
+            self._all.append(value)
             for name in names:
-                table = self._below if name.startswith("*.") else self._exact
-                table.setdefault(name.removeprefix("*."), thing)
+                table = self._wildcards if name.startswith("*.") else self._exact
+                table.setdefault(name.removeprefix("*."), value)
 
-    def select(self, asked: str | None) -> T:
+    def select(self, host_name: str | None) -> Value:
         """``asked``: the host name that the client sent, if it sent one."""
-        if asked is None:
+        if host_name is None:
             return self._all[0]
-        name = asked.lower().removesuffix(".")
+        name = host_name.lower().removesuffix(".")
         found = self._exact.get(name)
         if found is None:
             # A wildcard stands for one label.
-            found = self._below.get(name.partition(".")[2])
+            found = self._wildcards.get(name.partition(".")[2])
         return self._all[0] if found is None else found
 
 

@@ -35,11 +35,11 @@ class TlsPlan:
         return [path for path in dict.fromkeys(paths) if path]
 
 
-def make_tls_plan(config: Config, here: str) -> TlsPlan | None:
+def make_tls_plan(config: Config, folder: str) -> TlsPlan | None:
     """What the settings say; None: no TLS. Relative paths start ``here``. Raises UsageError."""
     if not config.tls_cert:
-        needless = ("tls_key", "tls_password", "tls_ca", "tls_ciphers", "tls_watch")
-        for name in needless:
+        dependent = ("tls_key", "tls_password", "tls_ca", "tls_ciphers", "tls_watch")
+        for name in dependent:
             if getattr(config, name):
                 raise UsageError(f"{name.replace('_', '-')} means nothing without tls-cert")
         if config.tls_client != "none":
@@ -51,17 +51,17 @@ def make_tls_plan(config: Config, here: str) -> TlsPlan | None:
             "the one says whether to ask for certificates, the other by which to check them"
         )
 
-    def anchor(path: str) -> str:
-        return os.path.join(here, path) if path else ""
+    def absolute(path: str) -> str:
+        return os.path.join(folder, path) if path else ""
 
     pairs = []
     for files in config.tls_cert:
         key = files.key or config.tls_key or files.chain
-        pairs.append(CertificatePaths(anchor(files.chain), anchor(key)))
+        pairs.append(CertificatePaths(absolute(files.chain), absolute(key)))
     return TlsPlan(
         tuple(pairs),
-        config.tls_password.resolve_paths(anchor) if config.tls_password else None,
-        anchor(config.tls_ca),
+        config.tls_password.resolve_paths(absolute) if config.tls_password else None,
+        absolute(config.tls_ca),
         config.tls_ciphers,
         config.tls_minimum,
         config.tls_client,

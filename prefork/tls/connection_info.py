@@ -23,7 +23,7 @@ class TlsConnectionInfo:
         context = tls.context
         self._context = context if isinstance(context, ServerContext) else None
         self._client: dict[str, Any] = tls.getpeercert() or {}
-        self.client_chain = _chain(tls)
+        self.client_chain = _client_chain(tls)
         """In PEM, the client's own first; empty: it showed none."""
 
     @property
@@ -51,7 +51,7 @@ class TlsConnectionInfo:
         return str(self._client.get(name, ""))
 
 
-def _chain(tls: ssl.SSLObject) -> list[str]:
+def _client_chain(tls: ssl.SSLObject) -> list[str]:
     own = tls.getpeercert(binary_form=True)
     if own is None:
         return []

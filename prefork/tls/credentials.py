@@ -28,7 +28,7 @@ ALPN_PROTOCOLS = ("http/1.1",)
 ``selected_alpn_protocol()`` of the peer's ``tls`` when the connection is made."""
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_CLIENTS = {
+_VERIFY_MODES = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
     "required": ssl.CERT_REQUIRED,
@@ -75,9 +75,9 @@ class Credentials:
         """What the operator should know of the certificates now."""
         now = datetime.now(UTC)
         return [
-            f"tls-cert: {path} is not valid {complaint}"
+            f"tls-cert: {path} is not valid {problem}"
             for path, certificate in self.certificates
-            if (complaint := _untimely(certificate, now))
+            if (problem := _validity_problem(certificate, now))
         ]
 
     def reload(self) -> None:
@@ -108,24 +108,24 @@ def _stamp(path: str) -> FileStamp | None:
 
 def read_credentials(plan: TlsPlan) -> Credentials:
     """Read and check all of it. Raises PreforkError with one line that names the file."""
-    before = read_file_stamps(plan.file_paths())
-    contexts = [_load_pair(plan, pair) for pair in plan.pairs]
+    stamps = read_file_stamps(plan.file_paths())
+    contexts = [_load_context(plan, pair) for pair in plan.pairs]
     first = contexts[0]
     if len(contexts) > 1:
         by_name = HostnameMap((context.certificate.names, context) for context in contexts)
 
-        def choose(tls: ssl.SSLObject, asked: str | None, _context: ssl.SSLContext) -> None:
-            tls.context = by_name.select(asked)
+        def choose(tls: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext) -> None:
+            tls.context = by_name.select(server_name)
 
         first.sni_callback = choose
     certificates = [
         (pair.chain, context.certificate)
         for pair, context in zip(plan.pairs, contexts, strict=True)
     ]
-    return Credentials(plan, first, certificates, before, monotonic())
+    return Credentials(plan, first, certificates, stamps, monotonic())
 
 
-def _untimely(certificate: Certificate, now: datetime) -> str:
+def _validity_problem(certificate: Certificate, now: datetime) -> str:
     if now > certificate.not_after:
         return f"any more: it expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC"
     if now < certificate.not_before:
@@ -133,20 +133,20 @@ def _untimely(certificate: Certificate, now: datetime) -> str:
     return ""
 
 
-def _load_pair(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
+def _load_context(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
     context = ServerContext()
     context.sslobject_class = AlertingSSLObject
-    _leave_out_cbc(context)
+    _disable_cbc(context)
     context.minimum_version = _VERSIONS[plan.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(ALPN_PROTOCOLS)
-    chain = _read(pair.chain, "tls-cert")
+    chain = _read_file(pair.chain, "tls-cert")
     try:
         context.certificate = parse_first_certificate(chain.decode("latin-1"))
     except ValueError as error:
         raise UsageError(f"tls-cert: {pair.chain}: {error}") from None
-    with _as_path(chain) as chain_path, _as_path(_read(pair.key, "tls-key")) as key_path:
-        _add_chain(context, pair, CertificatePaths(chain_path, key_path), plan.password)
+    with _memfd_path(chain) as chain_path, _memfd_path(_read_file(pair.key, "tls-key")) as key_path:
+        _load_chain(context, pair, CertificatePaths(chain_path, key_path), plan.password)
     if plan.ciphers:
         try:
             context.set_ciphers(plan.ciphers)
@@ -156,17 +156,17 @@ def _load_pair(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
                 "see openssl ciphers -v"
             ) from None
     if plan.ca:
-        with _as_path(_read(plan.ca, "tls-ca")) as path:
+        with _memfd_path(_read_file(plan.ca, "tls-ca")) as path:
             try:
                 context.load_verify_locations(path)
             except ssl.SSLError:
                 raise UsageError(f"tls-ca: {plan.ca} holds no certificates in PEM") from None
-    context.verify_mode = _CLIENTS[plan.client]
+    context.verify_mode = _VERIFY_MODES[plan.client]
     return context
 
 
 @contextmanager
-def _as_path(data: bytes) -> Iterator[str]:
+def _memfd_path(data: bytes) -> Iterator[str]:
     """A path for OpenSSL to what was read: the file itself may be another one by now, and a fifo
     would block."""
     try:
@@ -181,7 +181,7 @@ def _as_path(data: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
-def _leave_out_cbc(context: ServerContext) -> None:
+def _disable_cbc(context: ServerContext) -> None:
     """Python's default has two suites of TLS 1.2 in CBC mode, which no client of today needs and
     whose padding was attacked over and over (Lucky Thirteen); RFC 9325 section 4.2 wants AEAD."""
     names = [
@@ -193,18 +193,18 @@ def _leave_out_cbc(context: ServerContext) -> None:
         context.set_ciphers(":".join(names))  # without TLS 1.3's, which stay as they are
 
 
-def _add_chain(
+def _load_chain(
     context: ServerContext,
     pair: CertificatePaths,
     contents: CertificatePaths,
     password: PasswordSource | None,
 ) -> None:
     """``pair``: the files by the names that the operator knows; ``contents``: what was read."""
-    asked: list[bool] = []
+    password_requests: list[bool] = []
 
     def unlock() -> bytes:
         # OpenSSL calls this for an encrypted key only; without it, it would ask the terminal.
-        asked.append(True)
+        password_requests.append(True)
         if password is None:
             raise UsageError(f"tls-key: {pair.key} is encrypted; say with tls-password by what")
         return read_secret(password, "tls-password")
@@ -216,26 +216,26 @@ def _add_chain(
     except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
         if reason == "KEY_VALUES_MISMATCH":
-            complaint = f"tls-key: {pair.key} is not the key of the certificate {pair.chain}"
-        elif reason in _TOO_WEAK:
-            complaint = f"tls-cert: OpenSSL finds {pair.chain} too weak ({reason})"
-        elif asked:
-            complaint = f"tls-password: {password} is not the password of {pair.key}"
+            problem = f"tls-key: {pair.key} is not the key of the certificate {pair.chain}"
+        elif reason in _WEAK_KEY_REASONS:
+            problem = f"tls-cert: OpenSSL finds {pair.chain} too weak ({reason})"
+        elif password_requests:
+            problem = f"tls-password: {password} is not the password of {pair.key}"
         else:
-            complaint = f"tls-key: {pair.key} holds no private key in PEM ({reason})"
-        raise UsageError(complaint) from None
+            problem = f"tls-key: {pair.key} holds no private key in PEM ({reason})"
+        raise UsageError(problem) from None
 
 
-_TOO_WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+_WEAK_KEY_REASONS = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
 
 
-LARGEST = 16 * 1024 * 1024
+MAX_FILE_SIZE = 16 * 1024 * 1024
 """Bytes of certificates; the bundle of all public authorities has 0.2 MB."""
 
-LARGEST_SECRET = 64 * 1024
+MAX_SECRET_SIZE = 64 * 1024
 
 
-def _read(path: str, option: str, limit: int = LARGEST) -> bytes:
+def _read_file(path: str, option: str, limit: int = MAX_FILE_SIZE) -> bytes:
     try:
         return read_regular(path, limit)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, NotRegularFileError) as error:
@@ -250,7 +250,7 @@ def _read(path: str, option: str, limit: int = LARGEST) -> bytes:
 def read_secret(source: PasswordSource, option: str) -> bytes:
     """A password, or what else is no setting itself. Raises UsageError or MachineError."""
     if source.path:
-        return _read(source.path, option, LARGEST_SECRET).rstrip(b"\r\n")
+        return _read_file(source.path, option, MAX_SECRET_SIZE).rstrip(b"\r\n")
     value = secret_value(source.variable)
     if value is None:
         raise UsageError(f"{option}: there is no variable {source.variable}")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-Name = Iterable[Iterable[tuple[str, str]]]
+DistinguishedName = Iterable[Iterable[tuple[str, str]]]
 """As in ``getpeercert()["subject"]``: parts of parts, because one part may have two attributes."""
 
-_SHORT = {
+_SHORT_NAMES = {
     "commonName": "CN",
     "countryName": "C",
     "domainComponent": "DC",
@@ -18,12 +18,12 @@ _SHORT = {
 }
 """RFC 4514 section 3; others go by the name that OpenSSL has for them."""
 
-_SPECIAL = frozenset('"+,;<>\\')
+_SPECIAL_CHARACTERS = frozenset('"+,;<>\\')
 
 
-def format_distinguished_name(name: Name) -> str:
+def format_distinguished_name(name: DistinguishedName) -> str:
     """The last part first, as LDAP and mod_ssl have it: ``CN=Ann,O=Example,C=DE``."""
-    parts = ["+".join(f"{_SHORT.get(k, k)}={_escaped(v)}" for k, v in part) for part in name]
+    parts = ["+".join(f"{_SHORT_NAMES.get(k, k)}={_escaped(v)}" for k, v in part) for part in name]
     return ",".join(reversed(parts))
 
 
@@ -32,7 +32,7 @@ def _escaped(value: str) -> str:
     last = len(value) - 1
     return "".join(
         f"\\{char}"
-        if char in _SPECIAL or (at == 0 and char in " #") or (at == last and char == " ")
+        if char in _SPECIAL_CHARACTERS or (at == 0 and char in " #") or (at == last and char == " ")
         else "".join(f"\\{byte:02X}" for byte in char.encode())
         if char < " " or char == "\x7f"
         else char

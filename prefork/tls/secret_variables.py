@@ -6,14 +6,14 @@ a key again when its file changes (--tls-watch).
 
 import os
 
-_kept: dict[str, bytes] = {}
+_values: dict[str, bytes] = {}
 
 
 def keep_secret(name: str, value: bytes) -> None:
     """Remember what the variable had, for the rest of this process's life."""
-    _kept[name] = value
+    _values[name] = value
 
 
 def secret_value(name: str) -> bytes | None:
     """What the variable has, or had before it was taken out; None: there is none."""
-    return _kept.get(name, os.environb.get(name.encode()))
+    return _values.get(name, os.environb.get(name.encode()))

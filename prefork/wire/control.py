@@ -133,13 +133,13 @@ def encode_error(text: str, code: int) -> bytes:
 def fit_deaths(deaths: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The deaths, by their time (``at``), as they fit into one answer: each has a ``reason``, and
     those of the oldest are cut to one line of 200 characters where ROOM_FOR_REASONS is used up."""
-    told: list[Mapping[str, Any]] = []
-    room = MAX_REASONS_SIZE
+    fitted: list[Mapping[str, Any]] = []
+    room_left = MAX_REASONS_SIZE
     for death in sorted(deaths, key=lambda death: float(death["at"]), reverse=True):
-        room -= len(json.dumps(death["reason"]))
-        short = death if room >= 0 else {**death, "reason": _last_line(death["reason"])[:200]}
-        told.insert(0, short)
-    return told
+        room_left -= len(json.dumps(death["reason"]))
+        short = death if room_left >= 0 else {**death, "reason": _last_line(death["reason"])[:200]}
+        fitted.insert(0, short)
+    return fitted
 
 
 def _last_line(text: str) -> str:
@@ -201,22 +201,22 @@ class LineDecoder:
     """Bytes in, lines out; keeps an unfinished line. Raises UsageError when one is too long."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._buffer = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """All lines that are complete with ``data``, without their ends."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE_SIZE:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > MAX_LINE_SIZE:
             raise UsageError(f"a line of more than {MAX_LINE_SIZE} bytes")
         yield from lines
 
 
-def parse_target(asked: object, target: int) -> int:
+def parse_target(requested: object, target: int) -> int:
     """How many workers ``4``, ``+2`` or ``-1`` mean when there are ``target``.
 
     Raises UsageError.
     """
-    text = str(asked).strip()
+    text = str(requested).strip()
     digits = text.removeprefix("+").removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 6:
         raise UsageError(f"workers must be a number, or +N or -N, not {text!r}")

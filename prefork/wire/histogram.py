@@ -25,12 +25,12 @@ _FIRST = (1023 + _LOWEST) * BUCKETS_PER_OCTAVE
 
 def count_by_bucket(times: Iterable[float]) -> Iterator[tuple[int, int]]:
     """Pairs of bucket and count. Times beyond the ends (0 s, an hour) count for the last there."""
-    bits = memoryview(array("d", times)).cast("B").cast("H")[_UPPER::4]
+    bits = memoryview(array("d", times)).cast("B").cast("H")[_UPPER_QUARTER::4]
     for upper, count in Counter(bits.tolist()).items():
         yield min(max((upper >> 1) - _FIRST, 0), BUCKET_COUNT - 1), count
 
 
-_UPPER = 3 if array("H", [1]).tobytes()[0] else 0
+_UPPER_QUARTER = 3 if array("H", [1]).tobytes()[0] else 0
 """Which quarter of a double has its upper bits: the last one where the byte order is little."""
 
 
@@ -55,8 +55,8 @@ def quantile(counts: Sequence[int], share: float) -> float:
     total = sum(counts)
     if not total:
         return 0.0
-    due = max(1.0, share * total)
+    rank = max(1.0, share * total)
     seen = accumulate(counts)
-    bucket = next(bucket for bucket, so_far in enumerate(seen) if so_far >= due)
+    bucket = next(bucket for bucket, so_far in enumerate(seen) if so_far >= rank)
     below = upper_bound(bucket - 1) if bucket else 0.0
     return below if bucket == BUCKET_COUNT - 1 else (below + upper_bound(bucket)) / 2

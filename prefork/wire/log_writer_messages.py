@@ -34,9 +34,9 @@ class WorkerStream:
     stream: str
 
 
-def encode_message(say: str, **details: Any) -> bytes:
+def encode_message(kind: str, /, **details: Any) -> bytes:
     """The bytes of a message."""
-    return json.dumps({"say": say, **details}).encode()
+    return json.dumps({"say": kind, **details}).encode()
 
 
 def decode_message(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -45,9 +45,9 @@ def decode_message(data: bytes) -> tuple[str, dict[str, Any]]:
         details = json.loads(data)
     except RecursionError:
         raise ValueError("a message that is nested too deeply") from None
-    if not isinstance(details, dict) or not isinstance(say := details.pop("say", None), str):
+    if not isinstance(details, dict) or not isinstance(kind := details.pop("say", None), str):
         raise ValueError("a message that is no object which says something")
-    return say, details
+    return kind, details
 
 
 def message_number(details: Mapping[str, Any]) -> int:
@@ -58,6 +58,6 @@ def message_number(details: Mapping[str, Any]) -> int:
     return number
 
 
-def unknown_message_error(say: str) -> ValueError:
+def unknown_message_error(kind: str) -> ValueError:
     """The error for a message that means nothing to its reader."""
-    return ValueError(f"an unknown message: {say[:40]!a}")
+    return ValueError(f"an unknown message: {kind[:40]!a}")

@@ -30,7 +30,7 @@ MAX_MESSAGES = 100
 """From one child in its life. A worker has five to say; it says one again when it is asked for its
 stacks once more."""
 
-_MOST_HEARD = MAX_TEXT_LENGTH + 100
+_MAX_TEXT = MAX_TEXT_LENGTH + 100
 """Characters of a text: as many as ``encode`` leaves."""
 
 
@@ -60,40 +60,40 @@ class InvalidMessage:
     line: str
 
 
-def encode_message(say: MessageKind, text: str = "", code: int = 0) -> bytes:
+def encode_message(kind: MessageKind, text: str = "", code: int = 0) -> bytes:
     """One line. A long text loses its middle: a traceback tells most at both ends."""
-    told = {"say": say, "text": cut_middle(text), "code": code}
-    return json.dumps(told).encode() + b"\n"
+    content = {"say": kind, "text": cut_middle(text), "code": code}
+    return json.dumps(content).encode() + b"\n"
 
 
 class ReadyDecoder:
     """Bytes in, words out; keeps an unfinished line for the next call. Nothing follows nonsense."""
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._left = MAX_MESSAGES
+        self._buffer = b""
+        self._messages_left = MAX_MESSAGES
 
     def feed(self, data: bytes) -> Iterator[ReadyMessage | InvalidMessage]:
         """All words that are complete with ``data``."""
-        if not self._left:
+        if not self._messages_left:
             return
-        *lines, self._rest = (self._rest + data).split(b"\n", self._left)
+        *lines, self._buffer = (self._buffer + data).split(b"\n", self._messages_left)
         for line in lines:
-            word = _decode(line)
-            self._left -= 1
-            yield word
-            if isinstance(word, InvalidMessage):
-                self._end()
+            message = _decode(line)
+            self._messages_left -= 1
+            yield message
+            if isinstance(message, InvalidMessage):
+                self._stop()
                 return
-        if not self._left:
-            self._end()
+        if not self._messages_left:
+            self._stop()
             yield InvalidMessage(f"more than {MAX_MESSAGES} messages")
-        elif len(self._rest) > MAX_LINE_SIZE:
-            yield InvalidMessage(_shown(self._rest))
-            self._end()
+        elif len(self._buffer) > MAX_LINE_SIZE:
+            yield InvalidMessage(_excerpt(self._buffer))
+            self._stop()
 
-    def _end(self) -> None:
-        self._left, self._rest = 0, b""
+    def _stop(self) -> None:
+        self._messages_left, self._buffer = 0, b""
 
 
 def _decode(line: bytes) -> ReadyMessage | InvalidMessage:
@@ -102,11 +102,11 @@ def _decode(line: bytes) -> ReadyMessage | InvalidMessage:
         code = message.get("code", 0)
         if code not in range(256):
             raise ValueError(code)
-        text = str(message.get("text", ""))[:_MOST_HEARD]
+        text = str(message.get("text", ""))[:_MAX_TEXT]
         return ReadyMessage(MessageKind(message["say"]), text, int(code))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return InvalidMessage(_shown(line))
+        return InvalidMessage(_excerpt(line))
 
 
-def _shown(line: bytes) -> str:
+def _excerpt(line: bytes) -> str:
     return line[:200].decode("utf-8", "backslashreplace")

@@ -9,7 +9,7 @@ from prefork.wire import histogram
 STALE_AFTER = 2.0
 """Seconds without a beat that was due after which what was true "of late" is not any more."""
 
-LATE = 0.5
+IDLE_BEAT_INTERVAL = 0.5
 """Seconds between two beats beyond which they are those of an idle worker."""
 
 RATE_TIME_CONSTANT = 5.0
@@ -24,8 +24,8 @@ def worker_values(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     flight; ``p50`` and ``p99`` of all requests that the worker has answered; ``accept_wait``: mean
     time that a connection waited in the queue.
     """
-    quiet = max(0.0, now - row["beat"]) if row["beat"] else 0.0
-    silent = max(0.0, min(quiet, now - row["due"]))
+    since_beat = max(0.0, now - row["beat"]) if row["beat"] else 0.0
+    silent = max(0.0, min(since_beat, now - row["due"]))
     stale = silent > STALE_AFTER
     times = row["times"]
     return {
@@ -37,7 +37,7 @@ def worker_values(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "answered": {digit + "xx": row[f"answered_{digit}xx"] for digit in "12345"},
         "unanswered": row["unanswered"],
         "sent": row["sent"],
-        "rate": 0.0 if stale else round(_rate(row, quiet), 3),
+        "rate": 0.0 if stale else round(_current_rate(row, since_beat), 3),
         "busy": round(row["busy"], 6),
         "lag": round(max(row["lag"], silent if stale else 0.0), 6),
         "oldest": round(max(0.0, now - row["oldest"]), 3) if row["oldest"] else 0.0,
@@ -47,28 +47,31 @@ def worker_values(row: Mapping[str, Any], now: float) -> dict[str, Any]:
     }
 
 
-def _rate(row: Mapping[str, Any], quiet: float) -> float:
+def _current_rate(row: Mapping[str, Any], since_beat: float) -> float:
     """As it would be if the worker beat now. A worker that plans its next beat for so late had
     nothing to do at the last one, and has had nothing since."""
-    is_idle = row["due"] - row["beat"] > LATE
-    return float(row["rate"] * math.exp(-quiet / RATE_TIME_CONSTANT) if is_idle else row["rate"])
+    is_idle = row["due"] - row["beat"] > IDLE_BEAT_INTERVAL
+    return float(
+        row["rate"] * math.exp(-since_beat / RATE_TIME_CONSTANT) if is_idle else row["rate"]
+    )
 
 
 SUMS = ("requests", "in_flight", "connections", "accepted", "unanswered", "sent", "rate", "busy")
-MOST = ("lag", "oldest", "silent")
+MAXIMA = ("lag", "oldest", "silent")
 
 
 def app_values(rows: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
     """What ``reading`` says, of all these workers as one: sums, the worst, and the quantiles of all
     their requests. Who has left is not in it."""
-    each = [worker_values(row, now) for row in rows]
+    values = [worker_values(row, now) for row in rows]
     times = histogram.merge_counts(row["times"] for row in rows)
-    waited, asked = (sum(row[name] for row in rows) for name in ("accept_wait", "accept_asked"))
+    waited = sum(row["accept_wait"] for row in rows)
+    asked = sum(row["accept_asked"] for row in rows)
     return {
-        **{name: round(sum(one[name] for one in each), 6) for name in SUMS},
-        **{name: max((one[name] for one in each), default=0.0) for name in MOST},
+        **{name: round(sum(one[name] for one in values), 6) for name in SUMS},
+        **{name: max((one[name] for one in values), default=0.0) for name in MAXIMA},
         "answered": {
-            digit + "xx": sum(one["answered"][digit + "xx"] for one in each) for digit in "12345"
+            digit + "xx": sum(one["answered"][digit + "xx"] for one in values) for digit in "12345"
         },
         "accept_wait": _mean(waited, asked),
         "p50": histogram.quantile(times, 0.50),

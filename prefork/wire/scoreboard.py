@@ -153,15 +153,15 @@ def plausible_time(time: float) -> float:
 
 def row_offset(row: int) -> int:
     """Where a row begins in the workers' part, in bytes. Raises IndexError beyond the last."""
-    return FIRST_ROW + _checked(row) * ROW_SIZE
+    return FIRST_ROW + _check_row(row) * ROW_SIZE
 
 
 def record_offset(row: int) -> int:
     """Where the record of a row begins in the master's part, in bytes. Raises IndexError."""
-    return HEAD_SIZE + _checked(row) * RECORD_SIZE
+    return HEAD_SIZE + _check_row(row) * RECORD_SIZE
 
 
-def _checked(row: int) -> int:
+def _check_row(row: int) -> int:
     if not 0 <= row < ROWS:
         raise IndexError(f"scoreboard row {row} of {ROWS}")
     return row

@@ -71,22 +71,22 @@ def encode_trouble(text: str) -> bytes:
 def decode_message(line: bytes) -> WatchStarted | FilesChanged | WatchFailed:
     """What a line says. Raises ValueError when it makes no sense."""
     try:
-        said = json.loads(line)
+        message = json.loads(line)
     except RecursionError:
         raise ValueError("a line that is nested too deeply") from None
-    match said:
+    match message:
         case {"trouble": str(text)}:
             return WatchFailed(text)
-        case {"watching": [*roots]} if _are_names(roots):
+        case {"watching": [*roots]} if _is_list_of_names(roots):
             return WatchStarted(tuple(roots))
-        case {"count": int(count), "changed": [*names]} if _are_names(names):
+        case {"count": int(count), "changed": [*names]} if _is_list_of_names(names):
             return FilesChanged(count, tuple(names[:MAX_NAMES]))
     raise ValueError("a line that says nothing of what a watcher says")
 
 
-def _are_names(found: list[object]) -> bool:
+def _is_list_of_names(found: list[object]) -> bool:
     return all(isinstance(name, str) for name in found)
 
 
-def _line(said: dict[str, object]) -> bytes:
-    return json.dumps(said).encode() + b"\n"
+def _line(message: dict[str, object]) -> bytes:
+    return json.dumps(message).encode() + b"\n"

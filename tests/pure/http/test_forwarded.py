@@ -228,7 +228,7 @@ def test_the_cache_is_bounded() -> None:
         found = proxies.read_forwarded([(b"x-forwarded-for", value)])
         assert found.client == (value.decode(), 0)
     proxies.read_forwarded([(b"x-forwarded-for", b"x" * 1000)])
-    assert len(proxies._origins) <= 1024
+    assert len(proxies._cache) <= 1024
 
 
 def test_names_of_forwarding_fields_are_recognized() -> None:
