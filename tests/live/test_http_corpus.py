@@ -54,13 +54,13 @@ def recorder(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[
         assert not any("the app failed" in line for line in server.lines), server.log
 
 
-def refused(wire: RawConnection, case: Case) -> None:
+def expect_refusal(wire: RawConnection, case: Case) -> None:
     answer = wire.answer()
     assert (answer.status, answer.closes) == (case.status, True), answer.body
     assert wire.ends_cleanly()
 
 
-def accepted(answer: Answer, case: Case) -> None:
+def expect_account(answer: Answer, case: Case) -> None:
     assert answer.status == case.status, answer.body
     account = json.loads(answer.body)
     for key, value in case.account.items():
@@ -77,7 +77,7 @@ def accepted(answer: Answer, case: Case) -> None:
 def test_an_invalid_request_is_refused_and_no_app_sees_it(recorder: Recorder, case: Case) -> None:
     recorder.seen()
     with recorder.tcp() as wire:
-        refused(wire.send(case.raw), case)
+        expect_refusal(wire.send(case.raw), case)
     assert recorder.seen() == []
 
 
@@ -87,7 +87,7 @@ def test_an_invalid_request_is_refused_if_each_byte_comes_alone(
 ) -> None:
     recorder.seen()
     with recorder.unix() as wire:
-        refused(wire.send_bytewise(case.raw), case)
+        expect_refusal(wire.send_bytewise(case.raw), case)
     assert recorder.seen() == []
 
 
@@ -100,14 +100,14 @@ def test_an_invalid_request_is_refused_after_its_valid_predecessor_is_answered(
         wire.send(FIRST, case.raw)
         first = wire.answer()
         assert (first.status, first.closes) == (200, False)
-        refused(wire, case)
+        expect_refusal(wire, case)
     assert recorder.seen() == ["GET /first"]
 
 
 @valid
 def test_a_valid_request_is_understood(recorder: Recorder, case: Case) -> None:
     with recorder.tcp() as wire:
-        accepted(wire.send(case.raw).answer(), case)
+        expect_account(wire.send(case.raw).answer(), case)
 
 
 @valid
@@ -115,7 +115,7 @@ def test_a_valid_request_is_understood_if_each_byte_comes_alone(
     recorder: Recorder, case: Case
 ) -> None:
     with recorder.unix() as wire:
-        accepted(wire.send_bytewise(case.raw).answer(), case)
+        expect_account(wire.send_bytewise(case.raw).answer(), case)
 
 
 @valid
@@ -125,7 +125,7 @@ def test_a_valid_request_means_the_same_again_and_again(recorder: Recorder, case
     for _ in range(4 if closes else 2):
         with recorder.tcp() as wire:
             for _ in range(1 if closes else 3):
-                accepted(wire.send(case.raw).answer(), case)
+                expect_account(wire.send(case.raw).answer(), case)
 
 
 @valid
@@ -137,9 +137,9 @@ def test_two_valid_requests_in_one_piece_are_answered_in_turn(
     with recorder.tcp() as wire:
         wire.send(case.raw, case.raw)
         if not closes:
-            accepted(wire.answer(), case)
+            expect_account(wire.answer(), case)
             wire.send(get("/last", "Connection: close"))
-        accepted(wire.answer(), case)
+        expect_account(wire.answer(), case)
         if not closes:
             assert json.loads(wire.answer().body)["path"] == "/last"
         assert wire.ends_cleanly()

@@ -25,7 +25,7 @@ Start = Callable[[str], Server]
 Account = dict[str, Any]
 
 
-def told(answer: Answer) -> Account:
+def account_of(answer: Answer) -> Account:
     assert answer.status == 200, answer
     account: Account = json.loads(answer.body)
     return account
@@ -45,7 +45,7 @@ def servers(tmp_path_factory: Any, *arguments: str) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: Any) -> Iterator[Start]:
+def trusting(tmp_path_factory: Any) -> Iterator[Start]:
     """By default everybody on loopback is a proxy; this one is believed everything."""
     all_fields = ("--forwarded-headers", "x-forwarded", "--forwarded-headers", "forwarded")
     ids = ("--request-id-header", "X-Request-ID", "--request-id-return")
@@ -59,7 +59,7 @@ def by_default(tmp_path_factory: Any) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: Any) -> Iterator[Start]:
+def distrusting(tmp_path_factory: Any) -> Iterator[Start]:
     """Nobody on loopback is; the app sits below /shop all the same."""
     allow = ("--forwarded-allow", "192.0.2.0/24,127.0.0.2", "--root-path", "/shop/")
     ids = ("--request-id-header", "X-Request-ID")
@@ -69,7 +69,7 @@ def before(tmp_path_factory: Any) -> Iterator[Start]:
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def logged(server: Server, pattern: str) -> str:
+def wait_for_access_log(server: Server, pattern: str) -> str:
     path = server.cwd / "access.log"
     found = wait_for(
         lambda: re.search(rf"^.*{pattern}.*\n", path.read_text(), re.MULTILINE), pattern
@@ -78,8 +78,8 @@ def logged(server: Server, pattern: str) -> str:
 
 
 @kinds
-def test_the_app_and_the_log_see_the_client_behind_the_proxy(behind: Start, kind: str) -> None:
-    server = behind(kind)
+def test_the_app_and_the_log_see_the_client_behind_the_proxy(trusting: Start, kind: str) -> None:
+    server = trusting(kind)
     fields = (
         "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 127.0.0.1",
         "X-Forwarded-Proto: https",
@@ -87,7 +87,7 @@ def test_the_app_and_the_log_see_the_client_behind_the_proxy(behind: Start, kind
         "X-Forwarded-Port: 8443",
         "X-Forwarded-Prefix: /shop/",
     )
-    account = told(ask(server, get("/an%20article", *fields)))
+    account = account_of(ask(server, get("/an%20article", *fields)))
     assert account["client"] == "192.0.2.7"
     assert account["port"] == ""
     assert account["scheme"] == "https"
@@ -95,16 +95,16 @@ def test_the_app_and_the_log_see_the_client_behind_the_proxy(behind: Start, kind
     assert account["fields"]["host"] == "shop.example:8443"
     assert account["fields"]["x-forwarded-for"] == "6.6.6.6, 192.0.2.7, 127.0.0.1"
     assert (account["root"], account["path"]) == ("/shop", "/shop/an article")
-    assert logged(server, "article").startswith("192.0.2.7 127.0.0.1 https ")
+    assert wait_for_access_log(server, "article").startswith("192.0.2.7 127.0.0.1 https ")
 
 
 @kinds
-def test_forwarded_has_the_same_effect(behind: Start, kind: str) -> None:
+def test_forwarded_has_the_same_effect(trusting: Start, kind: str) -> None:
     field = (
         "Forwarded: for=6.6.6.6;host=evil.example, "
         'for="[2001:DB8::7]:4711";proto=https;host="shop.example:8443", for=127.0.0.1;proto=http'
     )
-    account = told(ask(behind(kind), get("/", field)))
+    account = account_of(ask(trusting(kind), get("/", field)))
     assert (account["client"], account["port"]) == ("2001:db8::7", "4711")
     assert account["scheme"] == "https"
     assert account["server"] == "shop.example 8443"
@@ -112,27 +112,27 @@ def test_forwarded_has_the_same_effect(behind: Start, kind: str) -> None:
 
 
 @kinds
-def test_a_kept_connection_carries_many_clients(behind: Start, kind: str) -> None:
+def test_a_kept_connection_carries_many_clients(trusting: Start, kind: str) -> None:
     """Also when the heads are remembered, and one without such a field is between them."""
-    server = behind(kind)
+    server = trusting(kind)
     with tcp(server) as wire:
         for _ in range(4):
             for client in ("192.0.2.1", "192.0.2.2"):
                 request = get("/", f"X-Forwarded-For: {client}", "X-Forwarded-Proto: https")
-                account = told(wire.send(request).answer())
+                account = account_of(wire.send(request).answer())
                 assert (account["client"], account["scheme"]) == (client, "https")
-            account = told(wire.send(get("/")).answer())
+            account = account_of(wire.send(get("/")).answer())
             assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
 
 
 @kinds
-def test_forwarding_fields_of_a_request_with_a_body_take_effect(behind: Start, kind: str) -> None:
+def test_forwarding_fields_of_a_request_with_a_body_take_effect(trusting: Start, kind: str) -> None:
     request = post("/", b"x" * 1000, "X-Forwarded-For: 192.0.2.9")
-    assert told(ask(behind(kind), request))["client"] == "192.0.2.9"
+    assert account_of(ask(trusting(kind), request))["client"] == "192.0.2.9"
 
 
-def test_forwarding_fields_and_the_id_of_a_websocket_take_effect(behind: Start) -> None:
-    server = behind("asgi")
+def test_forwarding_fields_and_the_id_of_a_websocket_take_effect(trusting: Start) -> None:
+    server = trusting("asgi")
     request = get(
         "/socket",
         "Connection: Upgrade",
@@ -147,15 +147,17 @@ def test_forwarding_fields_and_the_id_of_a_websocket_take_effect(behind: Start) 
     account = json.loads(answer.body)
     assert (answer.status, account["client"], account["scheme"]) == (403, "192.0.2.8", "wss")
     assert account["id"] == account["fields"]["x-request-id"] == answer.get("x-request-id")
-    assert logged(server, "/socket") == "192.0.2.8 127.0.0.1 https a-socket /socket 403"
+    assert (
+        wait_for_access_log(server, "/socket") == "192.0.2.8 127.0.0.1 https a-socket /socket 403"
+    )
 
 
-def test_a_unix_socket_is_trusted_by_default(behind: Start) -> None:
-    server = behind("wsgi")
+def test_a_unix_socket_is_trusted_by_default(trusting: Start) -> None:
+    server = trusting("wsgi")
     with unix(server.cwd / "socket") as wire:
-        account = told(wire.send(get("/unix", "X-Forwarded-For: 192.0.2.3")).answer())
+        account = account_of(wire.send(get("/unix", "X-Forwarded-For: 192.0.2.3")).answer())
     assert account["client"] == "192.0.2.3"
-    assert logged(server, "/unix").startswith("192.0.2.3 - http ")
+    assert wait_for_access_log(server, "/unix").startswith("192.0.2.3 - http ")
 
 
 @pytest.mark.parametrize(
@@ -167,18 +169,18 @@ def test_a_unix_socket_is_trusted_by_default(behind: Start) -> None:
     ],
     ids=["client", "scheme", "host"],
 )
-def test_contradictions_are_refused(behind: Start, fields: tuple[str, str]) -> None:
-    assert ask(behind("wsgi"), get("/", *fields)).status == 400
+def test_contradictions_are_refused(trusting: Start, fields: tuple[str, str]) -> None:
+    assert ask(trusting("wsgi"), get("/", *fields)).status == 400
 
 
-def test_malformed_values_have_no_effect(behind: Start) -> None:
+def test_malformed_values_have_no_effect(trusting: Start) -> None:
     fields = (
         "X-Forwarded-For: 192.0.2.1, unknown",
         "X-Forwarded-Proto: gopher",
         "X-Forwarded-Host: a b",
         "X-Forwarded-Prefix: //evil.example",
     )
-    account = told(ask(behind("wsgi"), get("/", *fields)))
+    account = account_of(ask(trusting("wsgi"), get("/", *fields)))
     assert (account["client"], account["scheme"], account["root"]) == ("127.0.0.1", "http", "")
     assert account["fields"]["host"] == "test"
 
@@ -193,24 +195,24 @@ def test_only_what_common_proxies_overwrite_counts_by_default(by_default: Start,
         "X-Forwarded-Port: 6666",
         "X-Forwarded-Prefix: /evil",
     )
-    account = told(ask(by_default(kind), get("/admin", *fields)))
+    account = account_of(ask(by_default(kind), get("/admin", *fields)))
     assert (account["client"], account["scheme"]) == ("192.0.2.1", "https")
     assert (account["root"], account["path"]) == ("", "/admin")
     assert account["fields"]["host"] == "test"
 
 
 @kinds
-def test_names_with_underscores_are_no_forwarding_fields(behind: Start, kind: str) -> None:
-    account = told(ask(behind(kind), get("/", "X_Forwarded_For: 192.0.2.1")))
+def test_names_with_underscores_are_no_forwarding_fields(trusting: Start, kind: str) -> None:
+    account = account_of(ask(trusting(kind), get("/", "X_Forwarded_For: 192.0.2.1")))
     assert account["client"] == "127.0.0.1"
     assert "x-forwarded-for" not in account["fields"]
 
 
 @kinds
 def test_fields_of_an_untrusted_client_have_no_effect_and_can_be_stripped(
-    before: Start, kind: str
+    distrusting: Start, kind: str
 ) -> None:
-    server = before(kind)
+    server = distrusting(kind)
     fields = (
         "X-Forwarded-For: 192.0.2.1",
         "X-Forwarded-Proto: https",
@@ -221,27 +223,29 @@ def test_fields_of_an_untrusted_client_have_no_effect_and_can_be_stripped(
     )
     with tcp(server) as wire:
         for _ in range(3):
-            account = told(wire.send(get("/somebody", *fields)).answer())
+            account = account_of(wire.send(get("/somebody", *fields)).answer())
             assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
             assert (account["root"], account["path"]) == ("/shop", "/shop/somebody")
             assert account["fields"]["x-other"] == "kept"
             assert not any("forwarded" in name for name in account["fields"])
             assert account["id"] != "forged"
             assert account["fields"]["x-request-id"] == account["id"]
-    assert logged(server, "/somebody").startswith("127.0.0.1 127.0.0.1 http ")
+    assert wait_for_access_log(server, "/somebody").startswith("127.0.0.1 127.0.0.1 http ")
 
 
 @kinds
-def test_the_same_bytes_take_effect_from_a_trusted_proxy_only(before: Start, kind: str) -> None:
+def test_the_same_bytes_take_effect_from_a_trusted_proxy_only(
+    distrusting: Start, kind: str
+) -> None:
     request = get("/same", "X-Forwarded-For: 192.0.2.77, 192.0.2.1", "X-Forwarded-Proto: https")
-    with tcp(before(kind)) as stranger, connect_from(before(kind), "127.0.0.2") as proxy:
+    with tcp(distrusting(kind)) as stranger, connect_from(distrusting(kind), "127.0.0.2") as proxy:
         for _ in range(3):
             for _ in range(3):
-                account = told(stranger.send(request).answer())
+                account = account_of(stranger.send(request).answer())
                 assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
                 assert "x-forwarded-for" not in account["fields"]
             for _ in range(3):
-                account = told(proxy.send(request).answer())
+                account = account_of(proxy.send(request).answer())
                 assert (account["client"], account["scheme"]) == ("192.0.2.77", "https")
                 assert "x-forwarded-for" in account["fields"]
 
@@ -259,29 +263,29 @@ def test_fields_of_untrusted_clients_reach_the_app_unchanged(kind: str, tmp_path
         request = get("/", "X-Forwarded-For: 192.0.2.1")
         for peer, client in (("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "192.0.2.1")) * 3:
             with connect_from(server, peer) as wire:
-                account = told(wire.send(request).answer())
+                account = account_of(wire.send(request).answer())
             assert account["client"] == client
             assert account["fields"]["x-forwarded-for"] == "192.0.2.1"
             assert account["id"] is None
 
 
 @kinds
-def test_an_id_is_taken_from_a_trusted_proxy(behind: Start, kind: str) -> None:
-    server = behind(kind)
+def test_an_id_is_taken_from_a_trusted_proxy(trusting: Start, kind: str) -> None:
+    server = trusting(kind)
     answer = ask(server, get("/taken", "X-Request-ID: from-the-proxy/1"))
-    account = told(answer)
+    account = account_of(answer)
     assert account["id"] == account["fields"]["x-request-id"] == "from-the-proxy/1"
     assert answer.get("x-request-id") == "from-the-proxy/1"
-    assert " from-the-proxy/1 /taken" in logged(server, "/taken")
+    assert " from-the-proxy/1 /taken" in wait_for_access_log(server, "/taken")
 
 
 @kinds
-def test_requests_without_a_valid_id_get_unique_ones(behind: Start, kind: str) -> None:
+def test_requests_without_a_valid_id_get_unique_ones(trusting: Start, kind: str) -> None:
     made = set()
-    with tcp(behind(kind)) as wire:
+    with tcp(trusting(kind)) as wire:
         for field in ("X-None: 1", "X-Request-ID: " + "x" * 129, "X-Request-ID: a b", "X-None: 1"):
             answer = wire.send(get("/", field)).answer()
-            account = told(answer)
+            account = account_of(answer)
             assert re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", account["id"])
             assert account["fields"]["x-request-id"] == account["id"] == answer.get("x-request-id")
             made.add(account["id"])
@@ -289,8 +293,8 @@ def test_requests_without_a_valid_id_get_unique_ones(behind: Start, kind: str) -
 
 
 @kinds
-def test_an_app_may_answer_with_an_id_of_its_own(behind: Start, kind: str) -> None:
-    answer = ask(behind(kind), get("/own-id"))
+def test_an_app_may_answer_with_an_id_of_its_own(trusting: Start, kind: str) -> None:
+    answer = ask(trusting(kind), get("/own-id"))
     assert answer.get("x-request-id") == "the app's own"
 
 
@@ -302,4 +306,4 @@ def test_trust_depends_on_the_address_of_the_proxy_protocol(tmp_path: Path) -> N
             with tcp(server) as wire:
                 wire.send(f"PROXY TCP4 {peer} 127.0.0.1 4711 80\r\n".encode())
                 answer = wire.send(get("/", "X-Forwarded-For: 192.0.2.1")).answer()
-                assert told(answer)["client"] == client
+                assert account_of(answer)["client"] == client

@@ -26,7 +26,7 @@ PIECES = [
 CORPUS = [case.raw for case in (*load_cases("valid"), *load_cases("invalid"))]
 
 
-def broken(dice: random.Random) -> bytes:
+def damaged_requests(dice: random.Random) -> bytes:
     """One or two requests of the corpus, with a few accidents."""
     data = bytearray(dice.choice(CORPUS))
     if dice.random() < 0.3:
@@ -63,12 +63,12 @@ def test_damaged_requests_get_valid_responses_or_none(server: Server, seed: int)
     (worker,) = server.workers()
     half_closes = "wsgi" in server.app  # type: ignore[attr-defined]
     for _ in range(ROUNDS):
-        data = broken(dice)
+        data = damaged_requests(dice)
         with unix(server.cwd / "socket") as wire:
             try:
                 wire.send(data)
                 if half_closes:
-                    judge(wire.shut_down_writing(), data)
+                    check_responses(wire.shut_down_writing(), data)
             except BrokenPipeError:
                 pass  # refused before all of it was sent
     with unix(server.cwd / "socket") as wire:
@@ -77,7 +77,7 @@ def test_damaged_requests_get_valid_responses_or_none(server: Server, seed: int)
     assert not server.count("Traceback|ERROR|failed"), server.log
 
 
-def judge(wire: RawConnection, data: bytes) -> None:
+def check_responses(wire: RawConnection, data: bytes) -> None:
     """All answers are whole and plausible, and then the connection ends."""
     while not wire.has_ended():
         answer = wire.head()
@@ -96,7 +96,7 @@ def test_many_requests_and_connections_leave_nothing_behind(server: Server) -> N
             with unix(server.cwd / "socket") as wire:
                 try:
                     wire.send(*[get("/" + "x" * dice.randint(1, 99), f"X-{dice.random()}: y")] * 4)
-                    wire.send(broken(dice))
+                    wire.send(damaged_requests(dice))
                 except BrokenPipeError:
                     pass
             with unix(server.cwd / "socket") as wire:

@@ -25,12 +25,15 @@ def binary(command: int, family: int, body: bytes) -> bytes:
 
 V6 = socket.inet_pton(socket.AF_INET6, "2001:db8::7") + socket.inet_pton(socket.AF_INET6, "::1")
 BINARY = binary(0x21, 0x21, V6 + struct.pack("!HH", 4711, 443) + b"\x01\0\x02h2")
-SAYS_NOTHING = {
+WITHOUT_ADDRESSES = {
     "unknown": b"PROXY UNKNOWN ffff::1 whatever\r\n",
     "local": binary(0x20, 0x00, b""),
     "unspecified": binary(0x21, 0x00, b"\0" * 5),
 }
-TELLS = {LINE: ("192.0.2.7", 4711, "198.51.100.1", 443), BINARY: ("2001:db8::7", 4711, "::1", 443)}
+ADDRESSES = {
+    LINE: ("192.0.2.7", 4711, "198.51.100.1", 443),
+    BINARY: ("2001:db8::7", 4711, "::1", 443),
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> 
     return servers(request.param)
 
 
-def told(wire: RawConnection) -> tuple[str, int, str, int]:
+def addresses_seen(wire: RawConnection) -> tuple[str, int, str, int]:
     """Client and server as the app sees them."""
     account = json.loads(wire.answer().body)
     if "client" in account:
@@ -62,21 +65,21 @@ def told(wire: RawConnection) -> tuple[str, int, str, int]:
     )
 
 
-@pytest.mark.parametrize("header", list(TELLS), ids=["v1", "v2"])
+@pytest.mark.parametrize("header", list(ADDRESSES), ids=["v1", "v2"])
 def test_the_app_and_the_log_see_the_client_of_the_proxy(server: Server, header: bytes) -> None:
     with tcp(server) as wire:
         # All at once, and for all requests of the connection.
         wire.send(header, get("/dump"), get("/dump"))
-        assert told(wire) == told(wire) == TELLS[header]
+        assert addresses_seen(wire) == addresses_seen(wire) == ADDRESSES[header]
     log = server.cwd / "access.log"
-    wait_for(lambda: f"{TELLS[header][0]} - - [" in log.read_text(), "the line in the log")
+    wait_for(lambda: f"{ADDRESSES[header][0]} - - [" in log.read_text(), "the line in the log")
 
 
-@pytest.mark.parametrize("header", list(TELLS), ids=["v1", "v2"])
+@pytest.mark.parametrize("header", list(ADDRESSES), ids=["v1", "v2"])
 def test_no_byte_is_lost_whatever_the_pieces(server: Server, header: bytes) -> None:
     with unix(server.cwd / "app.sock") as wire:
         wire.send_bytewise(header + get("/dump"))
-        assert told(wire) == TELLS[header]
+        assert addresses_seen(wire) == ADDRESSES[header]
     body = bytes(range(256)) * 40
     for cut in (1, 5, 12, 16, len(header) - 1, len(header)):
         with unix(server.cwd / "app.sock") as wire:
@@ -85,12 +88,12 @@ def test_no_byte_is_lost_whatever_the_pieces(server: Server, header: bytes) -> N
             assert wire.answer().body == body
 
 
-@pytest.mark.parametrize("header", SAYS_NOTHING.values(), ids=SAYS_NOTHING)
+@pytest.mark.parametrize("header", WITHOUT_ADDRESSES.values(), ids=WITHOUT_ADDRESSES)
 def test_a_proxy_without_a_client_is_the_client(server: Server, header: bytes) -> None:
     with tcp(server) as wire:
         name, port = wire.socket.getsockname()
         wire.send(header, get("/dump"))
-        assert told(wire) == (name, port, "127.0.0.1", server.port)
+        assert addresses_seen(wire) == (name, port, "127.0.0.1", server.port)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_only_allowed_proxies_are_accepted(tmp_path: Path) -> None:
                     pass
         server.wait_log("turned away 127.0.0.1: its address is not in --proxy-allow")
         with unix(tmp_path / "app.sock") as wire:
-            assert told(wire.send(LINE, get("/dump"))) == TELLS[LINE]
+            assert addresses_seen(wire.send(LINE, get("/dump"))) == ADDRESSES[LINE]
 
 
 def test_a_header_without_the_option_is_a_bad_request(tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ def test_the_header_comes_before_tls_and_a_drain_waits_for_neither(
         wire.send(LINE)
         wire.socket = keys.ca.trusting().wrap_socket(wire.socket, server_hostname="site.test")
         assert isinstance(wire.socket, ssl.SSLSocket)
-        assert told(wire.send(get("/dump"))) == TELLS[LINE]
+        assert addresses_seen(wire.send(get("/dump"))) == ADDRESSES[LINE]
         server.send(signal.SIGTERM)
         assert late.read_to_end() == b""
         assert server.wait_exit() == 0

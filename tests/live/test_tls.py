@@ -87,10 +87,10 @@ def test_an_asgi_scope_has_the_tls_extension(asgi: Server, keys: Keyring) -> Non
     with connect_tls(asgi, keys.ca.trusting()) as wire:
         scope = read_dump(wire)
     assert scope["scheme"] == "https"
-    told = scope["extensions"]["tls"]
-    assert told.pop("server_cert") in keys.site.chain.read_text()
-    assert told.pop("cipher_suite") in (0x1301, 0x1302, 0x1303)
-    assert told == {
+    tls = scope["extensions"]["tls"]
+    assert tls.pop("server_cert") in keys.site.chain.read_text()
+    assert tls.pop("cipher_suite") in (0x1301, 0x1302, 0x1303)
+    assert tls == {
         "client_cert_chain": [],
         "client_cert_name": None,
         "client_cert_error": None,
@@ -102,10 +102,10 @@ def test_an_asgi_scope_has_the_client_certificate(asgi: Server, keys: Keyring) -
     context = keys.ca.trusting(keys.ann, maximum_version=ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
     with connect_tls(asgi, context) as wire:
-        told = read_dump(wire)["extensions"]["tls"]
-    assert "".join(told["client_cert_chain"]) == keys.ann.chain.read_text()
-    assert told["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
-    assert (told["tls_version"], told["cipher_suite"]) == (0x0303, 0xC02B)
+        tls = read_dump(wire)["extensions"]["tls"]
+    assert "".join(tls["client_cert_chain"]) == keys.ann.chain.read_text()
+    assert tls["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
+    assert (tls["tls_version"], tls["cipher_suite"]) == (0x0303, 0xC02B)
 
 
 def test_a_resumed_session_has_the_client_certificate(asgi: Server, keys: Keyring) -> None:
@@ -116,17 +116,17 @@ def test_a_resumed_session_has_the_client_certificate(asgi: Server, keys: Keyrin
     with tcp(asgi) as wire:
         wire.socket = context.wrap_socket(wire.socket, server_hostname="site.test", session=session)
         assert wire.socket.session_reused  # type: ignore[attr-defined]
-        told = read_dump(wire)["extensions"]["tls"]
-    assert told["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
-    assert told["client_cert_chain"][0] in keys.ann.chain.read_text()
+        tls = read_dump(wire)["extensions"]["tls"]
+    assert tls["client_cert_name"] == "CN=Ann\\, née Ü,O=Tests"
+    assert tls["client_cert_chain"][0] in keys.ann.chain.read_text()
 
 
 def test_another_port_of_the_same_server_may_be_without_tls(server: Server) -> None:
     with connect_plain(server) as wire:
-        told = read_dump(wire)
-    assert told.get("wsgi.url_scheme", told.get("scheme")) == "http"
-    assert not [key for key in told if key.startswith(("SSL_", "HTTPS"))]
-    assert "tls" not in told.get("extensions", {})
+        tls = read_dump(wire)
+    assert tls.get("wsgi.url_scheme", tls.get("scheme")) == "http"
+    assert not [key for key in tls if key.startswith(("SSL_", "HTTPS"))]
+    assert "tls" not in tls.get("extensions", {})
 
 
 # Who gets in, and with which certificate.
@@ -324,7 +324,7 @@ def test_an_alert_names_the_problem_of_a_client_certificate(
     strict: Server, keys: Keyring, version: ssl.TLSVersion, who: str, alert: str
 ) -> None:
     certificate = keys.stranger if who == "stranger" else None
-    assert alert in why(strict, keys.ca.trusting(certificate, maximum_version=version))
+    assert alert in alert_of(strict, keys.ca.trusting(certificate, maximum_version=version))
 
 
 def test_a_client_without_a_common_version_gets_an_alert(keys: Keyring, tmp_path: Path) -> None:
@@ -332,13 +332,13 @@ def test_a_client_without_a_common_version_gets_an_alert(keys: Keyring, tmp_path
         "wsgi", tmp_path, "--tls-cert", keys.site.pair, "--tls-minimum", "1.3"
     ) as server:
         old = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
-        assert "PROTOCOL_VERSION" in why(server, old)
+        assert "PROTOCOL_VERSION" in alert_of(server, old)
 
 
 def test_a_client_with_cbc_ciphers_only_gets_an_alert(server: Server, keys: Keyring) -> None:
     context = keys.ca.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
     context.set_ciphers(CBC)
-    assert "HANDSHAKE_FAILURE" in why(server, context)
+    assert "HANDSHAKE_FAILURE" in alert_of(server, context)
 
 
 def test_cbc_ciphers_can_be_enabled(keys: Keyring, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_cbc_ciphers_can_be_enabled(keys: Keyring, tmp_path: Path) -> None:
             assert read_dump(wire)["SSL_CIPHER"] == CBC
 
 
-def why(server: Server, context: ssl.SSLContext) -> str:
+def alert_of(server: Server, context: ssl.SSLContext) -> str:
     """The alert by which a client is refused; in TLS 1.3 it may come after the handshake."""
     with pytest.raises(ssl.SSLError) as caught, connect_tls(server, context) as wire:
         wire.socket.recv(1)

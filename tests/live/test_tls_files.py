@@ -68,7 +68,7 @@ def test_an_expired_certificate_is_served_with_a_warning(ca: Authority, tmp_path
 # Coming into use.
 
 
-def shown(server: Server, ca: Authority) -> str:
+def presented_certificate(server: Server, ca: Authority) -> str:
     """The certificate that a new client is shown, in PEM."""
     with connect_tls(server, ca.trusting()) as wire:
         return ssl.DER_cert_to_PEM_cert(
@@ -91,19 +91,19 @@ def test_a_reload_takes_new_certificates_and_refuses_wrong_ones(
     replace(site, first)
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--tls-cert", site.pair) as server:
-        assert shown(server, ca) in first.chain.read_text()
+        assert presented_certificate(server, ca) in first.chain.read_text()
         site.chain.write_bytes(second.chain.read_bytes())
         server.send(signal.SIGHUP)
         server.wait_log("reload failed, gen 1 serves on: tls-key: .*live.key is not the key of")
-        assert shown(server, ca) in first.chain.read_text()
+        assert presented_certificate(server, ca) in first.chain.read_text()
         site.key.write_bytes(second.key.read_bytes())
         server.send(signal.SIGHUP)
         server.wait_log("reloaded to gen 2")
-        assert shown(server, ca) in second.chain.read_text()
+        assert presented_certificate(server, ca) in second.chain.read_text()
         site.key.unlink()
         server.send(signal.SIGHUP)
         server.wait_log("reload failed, gen 2 serves on: tls-key: cannot read .*live.key: no such")
-        assert shown(server, ca) in second.chain.read_text()
+        assert presented_certificate(server, ca) in second.chain.read_text()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -196,11 +196,11 @@ def test_watched_certificates_are_swapped_under_load_without_a_failure(
             replace(site, version)
             server.wait_log("new connections get the new certificate", 2 * at)
             clients.run_phase(f"certificate {at}", 50)
-            assert shown(server, ca) in version.chain.read_text()
+            assert presented_certificate(server, ca) in version.chain.read_text()
         # Half a pair changes nothing.
         site.chain.write_bytes(versions[0].chain.read_bytes())
         server.wait_log("going on with the old certificate: tls-key: .* is not the key of", 2)
-        assert shown(server, ca) in versions[1].chain.read_text()
+        assert presented_certificate(server, ca) in versions[1].chain.read_text()
         clients.run_phase("half a pair", 50)
         report = clients.stop()
         assert not report.failures, str(report)

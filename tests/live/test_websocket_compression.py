@@ -44,7 +44,7 @@ class DeflateWire(WebSocketConnection):
 
     compresses = True
 
-    def agree(self, offer: str) -> str | None:
+    def negotiate(self, offer: str) -> str | None:
         """Offer, and what was taken of it."""
         answer = self.request_handshake("/echo", f"Sec-WebSocket-Extensions: {offer}")
         assert answer.status == 101
@@ -59,10 +59,10 @@ class DeflateWire(WebSocketConnection):
             self.server_resets_context = "server_no_context_takeover" in parameters
             self.bits = int(parameters.get("client_max_window_bits") or 15)
             self.their_bits = int(parameters.get("server_max_window_bits") or 15)
-            self._renew()
+            self._reset_contexts()
         return taken
 
-    def _renew(self) -> None:
+    def _reset_contexts(self) -> None:
         self.deflate = zlib.compressobj(wbits=-self.bits)
         self.inflate = zlib.decompressobj(wbits=-self.their_bits)
 
@@ -123,7 +123,7 @@ OFFERS = {
 def test_an_offer_is_accepted_and_followed(server: Server, offer: str) -> None:
     theirs, ours, they_forget, we_forget = OFFERS[offer]
     with DeflateWire(tcp(server).socket) as wire:
-        assert wire.agree(offer)
+        assert wire.negotiate(offer)
         assert (wire.their_bits, wire.bits) == (theirs, ours)
         assert (wire.server_resets_context, wire.resets_context) == (they_forget, we_forget)
         text = b"".join(b"%d bottles of beer " % number for number in range(9000))
@@ -149,7 +149,7 @@ def test_an_offer_is_accepted_and_followed(server: Server, offer: str) -> None:
 )
 def test_an_unsupported_offer_is_declined(server: Server, offer: str) -> None:
     with DeflateWire(tcp(server).socket) as wire:
-        assert wire.agree(offer) is None
+        assert wire.negotiate(offer) is None
         assert wire.send_frames(Frame(TEXT, b"plain")).read_frame() == Frame(TEXT, b"plain")
         wire.send_frames(Frame(TEXT, b"", reserved=COMPRESSED))
         assert wire.is_closed_with(1002)
@@ -158,7 +158,7 @@ def test_an_unsupported_offer_is_declined(server: Server, offer: str) -> None:
 @pytest.fixture
 def wire(server: Server) -> Iterator[DeflateWire]:
     with DeflateWire(tcp(server).socket) as wire:
-        wire.agree("permessage-deflate; client_max_window_bits")
+        wire.negotiate("permessage-deflate; client_max_window_bits")
         yield wire
 
 
@@ -245,7 +245,7 @@ def test_many_small_compression_bombs_wait_for_the_app(server: Server) -> None:
     """Hundreds of messages of a megabyte in one piece of a few kilobytes each: they are unpacked
     as the app takes them."""
     with DeflateWire(tcp(server).socket) as wire:
-        wire.agree("permessage-deflate; client_no_context_takeover")
+        wire.negotiate("permessage-deflate; client_no_context_takeover")
         bomb = Frame(BINARY, wire.pack(bytes(1 << 20)), reserved=COMPRESSED)
         peak = PeakMemory(server.workers()[0].pid)
         wire.send_frames(*[bomb] * 100)
@@ -258,7 +258,7 @@ def test_without_compression_no_offer_is_taken(tmp_path: Any) -> None:
     off = ("--ws-compression", "off", "--pythonpath", str(APPS))
     with serving(tmp_path, "sockets:app", *off) as server:
         with DeflateWire(tcp(server).socket) as wire:
-            assert wire.agree("permessage-deflate") is None
+            assert wire.negotiate("permessage-deflate") is None
             assert wire.send_frames(Frame(TEXT, b"plain")).read_frame() == Frame(TEXT, b"plain")
         with connect_websocket(server) as plain:
             plain.send_frames(Frame(TEXT, b"", reserved=COMPRESSED))

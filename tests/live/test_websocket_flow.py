@@ -44,11 +44,11 @@ def sockets(folder: Any, *arguments: str, workers: int = 1) -> Any:
     return serving(folder, "sockets:app", "--pythonpath", str(APPS), *arguments, workers=workers)
 
 
-def told(server: Server, what: str) -> None:
+def wait_for_event(server: Server, what: str) -> None:
     wait_for(lambda: what in events(server), f"the app tells {what!r}")
 
 
-def unix_of(server: Server) -> RawConnection:
+def connect_unix(server: Server) -> RawConnection:
     """The first client of a server with a socket in its folder."""
     return unix(server.cwd / "socket")
 
@@ -73,7 +73,7 @@ def pinging(servers: Callable[[str], Server]) -> Server:
     return servers("pinging")
 
 
-def peak_of(server: Server) -> PeakMemory:
+def measure_peak(server: Server) -> PeakMemory:
     """Of a worker that has had its first WebSocket, and with it the library."""
     with connect_websocket(server) as wire:
         assert wire.send_frames(Frame(TEXT)).read_frame() == Frame(TEXT)
@@ -86,14 +86,14 @@ def peak_of(server: Server) -> PeakMemory:
 def send_until_full(wire: WebSocketConnection, data: memoryview) -> int:
     """How much could be sent until the server read nothing for a while."""
     wire.socket.settimeout(0.3)
-    sent = 0
+    stalled_paths = 0
     try:
-        while sent < len(data):
-            sent += wire.socket.send(data[sent : sent + 65536])
+        while stalled_paths < len(data):
+            stalled_paths += wire.socket.send(data[stalled_paths : stalled_paths + 65536])
     except TimeoutError:
         pass
     wire.socket.settimeout(PATIENCE)
-    return sent
+    return stalled_paths
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_messages_that_the_app_does_not_take_stay_with_the_client(
 ) -> None:
     name = f"take-{size}"
     data = memoryview(Frame(BINARY, b"x" * size).encode() * number)
-    peak = peak_of(calm)
+    peak = measure_peak(calm)
     with WebSocketConnection(unix(calm.cwd / "socket").socket) as wire:
         assert wire.request_handshake(f"/listens_late/{name}").status == 101
-        sent = send_until_full(wire, data)
-        assert sent < len(data)
+        stalled_paths = send_until_full(wire, data)
+        assert stalled_paths < len(data)
         assert peak.grown() < BOUND
         open_gate(calm, name)
-        wire.send(data[sent:], Frame(TEXT, b"end").encode())
+        wire.send(data[stalled_paths:], Frame(TEXT, b"end").encode())
         assert wire.read_frame().payload == b"%d %d" % (number, number * size)
         assert wire.read_close() == (1000, b"")
 
@@ -119,7 +119,7 @@ def test_messages_that_the_app_does_not_take_stay_with_the_client(
 # A client that does not read stops its app.
 
 
-def sent(server: Server) -> set[str]:
+def stalled_paths(server: Server) -> set[str]:
     """Paths of the apps that could send no more."""
     return {event.split()[-1] for event in events(server) if event.startswith("sent ")}
 
@@ -134,10 +134,10 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
     calm: Server, size: int
 ) -> None:
     path = f"/floods/{size}"
-    peak = peak_of(calm)
+    peak = measure_peak(calm)
     with WebSocketConnection(tcp(calm, receive_buffer=32768).socket) as wire:
         assert wire.request_handshake(path).status == 101
-        wait_for(lambda: path in sent(calm), "the app can send no more")
+        wait_for(lambda: path in stalled_paths(calm), "the app can send no more")
         with pytest.raises(CutOffError):
             wire.read_to_end()
     assert peak.grown() < BOUND
@@ -155,7 +155,7 @@ def test_a_client_that_reads_late_gets_all_messages(tmp_path: Path) -> None:
 
 
 def test_a_client_that_wants_pongs_and_does_not_read_them_is_cut_off(calm: Server) -> None:
-    peak = peak_of(calm)
+    peak = measure_peak(calm)
     pings = Frame(PING, b"x" * 125).encode() * 8000
     with WebSocketConnection(tcp(calm, receive_buffer=32768).socket) as wire:
         assert wire.request_handshake("/echo").status == 101
@@ -165,7 +165,7 @@ def test_a_client_that_wants_pongs_and_does_not_read_them_is_cut_off(calm: Serve
 
 
 def test_a_message_of_endless_fragments_stays_within_the_limit(calm: Server) -> None:
-    peak = peak_of(calm)
+    peak = measure_peak(calm)
     with connect_websocket(calm) as wire:
         wire.send_frames(Frame(TEXT, b"", fin=False))
         for size in (0, 1):
@@ -195,7 +195,7 @@ def test_any_byte_of_a_client_is_a_sign_of_life(pinging: Server) -> None:
             wire.send_frames(Frame(0, b"more", fin=False))
 
 
-def silent(server: Server, target: str) -> None:
+def expect_close_of_silent_client(server: Server, target: str) -> None:
     """A client that only reads, and is closed for it."""
     with connect_websocket(server, target) as wire:
         while (frame := wire.read_frame()).opcode == PING:
@@ -205,7 +205,7 @@ def silent(server: Server, target: str) -> None:
 
 
 def test_a_silent_client_is_closed(pinging: Server) -> None:
-    silent(pinging, "/echo/silent")
+    expect_close_of_silent_client(pinging, "/echo/silent")
     wait_for(
         lambda: "1011 no sign of life after a ping /echo/silent" in events(pinging), "the app knows"
     )
@@ -215,7 +215,7 @@ def test_a_client_that_waits_for_the_app_is_not_closed(pinging: Server) -> None:
     with connect_websocket(pinging, "/listens_late/busy") as wire:
         wire.send_frames(*[Frame(TEXT, b"x" * 10_000)] * 40)
         # In that time another is found dead.
-        silent(pinging, "/echo/other")
+        expect_close_of_silent_client(pinging, "/echo/other")
         open_gate(pinging, "busy")
         wire.send_frames(Frame(TEXT, b"end"))
         while (frame := wire.read_frame()).opcode == PING:
@@ -270,19 +270,19 @@ def test_an_app_that_ignores_the_close_does_not_delay_the_worker(
 def test_a_client_that_leaves_before_it_is_accepted_is_noticed_at_once(
     calm: Server, how: str
 ) -> None:
-    with WebSocketConnection(unix_of(calm).socket) as wire:
+    with WebSocketConnection(connect_unix(calm).socket) as wire:
         wire.send(get(f"/undecided/{how}", *HANDSHAKE))
-        told(calm, f"begun /undecided/{how}")
+        wait_for_event(calm, f"begun /undecided/{how}")
         getattr(wire, how)()
-    told(calm, f"websocket.disconnect 1006 /undecided/{how}")
-    told(calm, f"OSError /undecided/{how}")
+    wait_for_event(calm, f"websocket.disconnect 1006 /undecided/{how}")
+    wait_for_event(calm, f"OSError /undecided/{how}")
     assert not calm.count("ERROR|Traceback")
 
 
 @pytest.mark.parametrize("size", [5, 40_000, 200_000])
 def test_frames_that_arrive_while_the_app_decides_are_not_lost(calm: Server, size: int) -> None:
     message, name = b"x" * size, f"early-{size}"
-    with WebSocketConnection(unix_of(calm).socket) as wire:
+    with WebSocketConnection(connect_unix(calm).socket) as wire:
         wire.send(get(f"/accepts_late/{name}", *HANDSHAKE))
         sender = threading.Thread(target=wire.send_frames, args=[Frame(TEXT, message)])
         sender.start()
@@ -304,7 +304,7 @@ def test_a_drain_answers_pending_handshakes(
         ExitStack() as stack,
     ):
         late.send(get("/undecided/drain", *HANDSHAKE))
-        told(server, "begun /undecided/drain")
+        wait_for_event(server, "begun /undecided/drain")
         probes = [stack.enter_context(tcp(server)) for _ in range(10)]
         for probe in probes:
             assert probe.send(get("/hello")).answer().status == 200

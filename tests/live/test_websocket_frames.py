@@ -41,7 +41,7 @@ def wire(server: Server) -> Iterator[WebSocketConnection]:
         yield wire
 
 
-def leave(wire: WebSocketConnection) -> None:
+def close_normally(wire: WebSocketConnection) -> None:
     """A closing without complaint: nothing else was on its way."""
     wire.send_frames(close_frame(1000))
     assert wire.read_close() == (1000, b"")
@@ -58,7 +58,7 @@ def test_a_message_of_any_size_is_echoed_unchanged(
 ) -> None:
     data = b"*" * size if opcode == TEXT else bytes(i % 251 for i in range(size))
     assert wire.send_frames(Frame(opcode, data)).read_frame() == Frame(opcode, data)
-    leave(wire)
+    close_normally(wire)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 997])
@@ -71,7 +71,7 @@ def test_a_frame_may_arrive_in_pieces_of_any_size(
     message = Frame(BINARY, b"\xfe" * size)
     assert wire.send_frames_in_pieces(piece, message, message).read_frame() == message
     assert wire.read_frame() == message
-    leave(wire)
+    close_normally(wire)
 
 
 def test_many_messages_may_arrive_at_once(wire: WebSocketConnection) -> None:
@@ -79,13 +79,13 @@ def test_many_messages_may_arrive_at_once(wire: WebSocketConnection) -> None:
     wire.send_frames(*messages)
     for message in messages:
         assert wire.read_frame() == message
-    leave(wire)
+    close_normally(wire)
 
 
 def test_a_mask_may_be_all_zero(wire: WebSocketConnection) -> None:
     wire.send(HELLO.encode(b"\0\0\0\0"))
     assert wire.read_frame() == HELLO
-    leave(wire)
+    close_normally(wire)
 
 
 def test_a_frame_without_a_mask_is_an_error(wire: WebSocketConnection) -> None:
@@ -104,7 +104,7 @@ def test_a_pong_has_the_payload_of_the_ping(
     wire: WebSocketConnection, data: bytes, piece: int
 ) -> None:
     assert wire.send_frames_in_pieces(piece, Frame(PING, data)).read_frame() == Frame(PONG, data)
-    leave(wire)
+    close_normally(wire)
 
 
 def test_ten_pings_get_ten_pongs_in_order(wire: WebSocketConnection) -> None:
@@ -112,13 +112,13 @@ def test_ten_pings_get_ten_pongs_in_order(wire: WebSocketConnection) -> None:
     for piece in (1, 1000):
         wire.send_frames_in_pieces(piece, *pings)
         assert [wire.read_frame() for _ in pings] == [Frame(PONG, ping.payload) for ping in pings]
-    leave(wire)
+    close_normally(wire)
 
 
 @pytest.mark.parametrize("data", [b"", b"unsolicited"])
 def test_an_unsolicited_pong_is_ignored(wire: WebSocketConnection, data: bytes) -> None:
     assert wire.send_frames(Frame(PONG, data), Frame(PING, b"1")).read_frame() == Frame(PONG, b"1")
-    leave(wire)
+    close_normally(wire)
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
@@ -201,7 +201,7 @@ def test_fragments_make_one_message(wire: WebSocketConnection, name: str, piece:
     sent, expected = GOOD[name]
     wire.send_frames_in_pieces(piece, *sent)
     assert [wire.read_frame() for _ in expected] == expected
-    leave(wire)
+    close_normally(wire)
 
 
 BAD = {
@@ -237,7 +237,7 @@ def test_a_long_message_in_many_fragments(wire: WebSocketConnection, size: int) 
     text = "".join(chr(0x20 + i % 90) for i in range(65536 if size > 1 else 5000)).encode()
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
     assert wire.send_frames(*fragments(*pieces)).read_frame() == Frame(TEXT, text)
-    leave(wire)
+    close_normally(wire)
 
 
 # Text is UTF-8.
@@ -302,7 +302,7 @@ def test_valid_text_is_echoed_whole_or_in_fragments_of_one_byte(
     assert wire.send_frames(Frame(TEXT, data)).read_frame() == Frame(TEXT, data)
     single = fragments(*(data[i : i + 1] for i in range(len(data))))
     assert wire.send_frames(*single).read_frame() == Frame(TEXT, data)
-    leave(wire)
+    close_normally(wire)
 
 
 @pytest.mark.parametrize("name", INVALID)
@@ -353,7 +353,7 @@ def test_invalid_text_is_noticed_at_the_byte_that_makes_it_so(wire: WebSocketCon
 
 def test_a_close_is_answered_and_the_connection_ended(wire: WebSocketConnection) -> None:
     assert wire.send_frames(HELLO).read_frame() == HELLO
-    leave(wire)
+    close_normally(wire)
 
 
 @pytest.mark.parametrize(
@@ -417,4 +417,4 @@ def test_a_large_message_is_echoed_before_the_close(
 ) -> None:
     large = Frame(BINARY, b"\xaa" * 262144)
     assert wire.send_frames(large).read_frame() == large
-    leave(wire)
+    close_normally(wire)

@@ -77,11 +77,11 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
         assert wire.send_frames(Frame(TEXT)).read_frame() == Frame(TEXT)
     peak = PeakMemory(server.workers()[0].pid)
     with websocket(server, keys, "/floods/50000", buffer=32768):
-        wait_for(lambda: gone(server), "the app can send no more")
+        wait_for(lambda: has_no_connection(server), "the app can send no more")
     assert peak.grown() < 16 << 20
 
 
-def gone(server: Server) -> bool:
+def has_no_connection(server: Server) -> bool:
     """Whether no connection of the worker is open."""
     return not [c for c in server.workers()[0].net_connections() if c.status == "ESTABLISHED"]
 

@@ -40,7 +40,7 @@ from prefork.wire.scoreboard import (
     row_offset,
 )
 
-WORDS = st.builds(ReadyMessage, st.sampled_from(MessageKind), st.text())
+MESSAGES = st.builds(ReadyMessage, st.sampled_from(MessageKind), st.text())
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -51,20 +51,20 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 def decode(*chunks: bytes) -> list[ReadyMessage | InvalidMessage]:
     decoder = ReadyDecoder()
-    return [word for chunk in chunks for word in decoder.feed(chunk)]
+    return [message for chunk in chunks for message in decoder.feed(chunk)]
 
 
-@given(st.lists(WORDS, max_size=5), st.lists(st.integers(0, 500)))
+@given(st.lists(MESSAGES, max_size=5), st.lists(st.integers(0, 500)))
 def test_messages_are_decoded_as_encoded_whatever_the_pieces(
-    words: list[ReadyMessage], cuts: list[int]
+    messages: list[ReadyMessage], cuts: list[int]
 ) -> None:
-    data = b"".join(encode_message(word.kind, word.text) for word in words)
-    assert decode(*pieces(data, cuts)) == words
+    data = b"".join(encode_message(message.kind, message.text) for message in messages)
+    assert decode(*pieces(data, cuts)) == messages
 
 
-@given(WORDS)
-def test_a_message_is_one_line_whatever_its_text(word: ReadyMessage) -> None:
-    data = encode_message(word.kind, word.text)
+@given(MESSAGES)
+def test_a_message_is_one_line_whatever_its_text(message: ReadyMessage) -> None:
+    data = encode_message(message.kind, message.text)
     assert data.endswith(b"\n")
     assert data.count(b"\n") == 1
 
@@ -124,8 +124,8 @@ def test_an_invalid_line_is_reported_and_the_last_that_is_read(line: bytes) -> N
 
 @pytest.mark.parametrize("text", ["5", "null", "[1, 2]", '{"a": 1}'])
 def test_a_text_of_another_type_becomes_text(text: str) -> None:
-    (word,) = decode(b'{"say": "worn", "text": ' + text.encode() + b"}\n")
-    assert word == ReadyMessage(MessageKind.WORN, str(json.loads(text)))
+    (message,) = decode(b'{"say": "worn", "text": ' + text.encode() + b"}\n")
+    assert message == ReadyMessage(MessageKind.WORN, str(json.loads(text)))
 
 
 @given(
@@ -134,10 +134,10 @@ def test_a_text_of_another_type_becomes_text(text: str) -> None:
 def test_hostile_bytes_never_raise_and_nothing_follows_an_invalid_message(
     chunks: list[bytes],
 ) -> None:
-    told = decode(*chunks)
-    assert not any(isinstance(word, InvalidMessage) for word in told[:-1])
-    if all(isinstance(word, ReadyMessage) for word in told):
-        assert len(told) == b"".join(chunks).count(b"\n")
+    messages = decode(*chunks)
+    assert not any(isinstance(message, InvalidMessage) for message in messages[:-1])
+    if all(isinstance(message, ReadyMessage) for message in messages):
+        assert len(messages) == b"".join(chunks).count(b"\n")
 
 
 def test_a_flood_of_lines_is_one_invalid_message() -> None:
@@ -145,17 +145,17 @@ def test_a_flood_of_lines_is_one_invalid_message() -> None:
 
 
 def test_a_flood_of_messages_ends_with_an_invalid_message() -> None:
-    told = decode(*[encode_message(MessageKind.WORN, "again") * 300] * 10)
-    assert told[:-1] == [ReadyMessage(MessageKind.WORN, "again")] * MAX_MESSAGES
-    assert told[-1] == InvalidMessage(f"more than {MAX_MESSAGES} messages")
+    messages = decode(*[encode_message(MessageKind.WORN, "again") * 300] * 10)
+    assert messages[:-1] == [ReadyMessage(MessageKind.WORN, "again")] * MAX_MESSAGES
+    assert messages[-1] == InvalidMessage(f"more than {MAX_MESSAGES} messages")
 
 
 def test_a_text_that_is_longer_than_the_encoder_allows_is_cut() -> None:
-    (word,) = decode(
+    (message,) = decode(
         json.dumps({"say": "failed", "text": "x" * (MAX_LINE_SIZE - 50)}).encode() + b"\n"
     )
-    assert isinstance(word, ReadyMessage)
-    assert MAX_TEXT_LENGTH < len(word.text) <= MAX_TEXT_LENGTH + 100
+    assert isinstance(message, ReadyMessage)
+    assert MAX_TEXT_LENGTH < len(message.text) <= MAX_TEXT_LENGTH + 100
 
 
 def test_an_invalid_line_is_kept_short_and_printable() -> None:
@@ -166,8 +166,8 @@ def test_an_invalid_line_is_kept_short_and_printable() -> None:
 def test_an_endless_line_is_cut_off_and_nothing_more_is_read() -> None:
     decoder = ReadyDecoder()
     piece = b"x" * 65536
-    told = [word for _ in range(100) for word in decoder.feed(piece)]
-    assert told == [InvalidMessage("x" * 200)]
+    messages = [message for _ in range(100) for message in decoder.feed(piece)]
+    assert messages == [InvalidMessage("x" * 200)]
     assert list(decoder.feed(b"\n" + encode_message(MessageKind.READY))) == []
 
 
@@ -181,17 +181,17 @@ def test_a_line_may_be_exactly_as_long_as_the_longest() -> None:
 def test_the_longest_text_fits_into_the_longest_line_in_any_script(character: str) -> None:
     data = encode_message(MessageKind.FAILED, character * (MAX_TEXT_LENGTH * 3))
     assert len(data) <= MAX_LINE_SIZE
-    (word,) = decode(*pieces(data, list(range(0, len(data), 65536))))
-    assert isinstance(word, ReadyMessage)
+    (message,) = decode(*pieces(data, list(range(0, len(data), 65536))))
+    assert isinstance(message, ReadyMessage)
 
 
 def test_a_long_text_loses_its_middle() -> None:
-    (word,) = decode(
+    (message,) = decode(
         encode_message(MessageKind.FAILED, "a" * MAX_TEXT_LENGTH + "z" * MAX_TEXT_LENGTH)
     )
-    assert isinstance(word, ReadyMessage)
+    assert isinstance(message, ReadyMessage)
     half = MAX_TEXT_LENGTH // 2
-    assert word.text == "a" * half + "\n  … cut …\n" + "z" * half
+    assert message.text == "a" * half + "\n  … cut …\n" + "z" * half
 
 
 def test_a_text_of_the_longest_length_is_left_whole() -> None:
