@@ -1,13 +1,25 @@
-"""What proxies say about a request: Forwarded (RFC 7239) and X-Forwarded-*. Pure: fields in, an
-Origin out.
+"""Read the header fields that proxies add: Forwarded (RFC 7239) and X-Forwarded-*. Pure.
 
-Each proxy writes behind what it was sent, so only the end of such a field is the word of somebody
-we know. It is read from the right: the first address that is no proxy of ours is the client. What
-cannot be read ends the walk, for everything to the left of it may be made up; the last address
-that was read counts.
+``TrustedProxies.read_forwarded`` takes the header fields of a request and returns a
+``ForwardedInfo``: client address, scheme, host and path prefix as the trusted proxies report them.
 
-A proxy that writes one family of fields and passes on the other lets its clients contradict it. We
-cannot know which one it writes, so a request with two answers is refused.
+Design
+------
+- **Lists are read from the right, as far as the proxies are known.** Each proxy appends to what it
+  received, so only the end of a field was written by a known machine. The first address from the
+  right that is no trusted proxy is the client. An element that cannot be parsed ends the walk,
+  because everything to the left of it may be forged; the last address that was parsed counts.
+  An open quote that a client sent cannot swallow what the proxy appended behind it.
+- **Parsing is cached, trust is not.** Trust is looked up once per connection, and only for a
+  request with such a field. The parsed fields are kept with the request head, which connections
+  share; whether they take effect is not kept there.
+- **Forwarded and X-Forwarded-* that contradict each other are a 400.** A proxy writes one family
+  and passes on the other unchanged, and prefork cannot know which one it writes. Rejected: to
+  ignore both. The client would then look like the proxy, which often has more rights.
+- **Host, port and prefix count only when the operator names them** (``--forwarded-headers``), for
+  the same reason: nginx, HAProxy and the load balancers of the large clouds set X-Forwarded-For
+  and -Proto and pass on the others as the client sent them. A framework that builds paths from the
+  prefix (Starlette) would then match its rules against a path that the client chose.
 """
 
 import re
@@ -22,7 +34,7 @@ from prefork.http.peer import HostPort
 Fields = Sequence[tuple[bytes, bytes]]
 
 MAX_PARSED_LENGTH = 8192
-"""Characters at the end of a field that are looked at."""
+"""Characters of a Forwarded field that are parsed, counted from its end."""
 
 _MAX_CACHED = 1024
 _MAX_CACHED_LENGTH = 512
@@ -39,38 +51,42 @@ _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+=:@-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class ForwardedInfo:
-    """What is known beyond the connection. None, or empty: not said, or not readable."""
+    """What trusted proxies report about a request. None: not reported, or not readable."""
 
     client: HostPort | None = None
-    """Port 0: unknown."""
+    """Address and port of the client; port 0: the proxy did not report it."""
     scheme: str | None = None
     """``http`` or ``https``."""
     host: str | None = None
-    """The Host that the client asked for."""
+    """The Host field that the client sent, with its port where that is not the scheme's own."""
     server: HostPort | None = None
-    """The same in its parts."""
+    """``host`` split into name and port."""
     prefix: str | None = None
-    """The front of the path, which a proxy took away; without a slash at its end."""
+    """The beginning of the path that a proxy removed, without a slash at its end."""
 
 
 def is_forwarding_field(name: bytes) -> bool:
-    """Whether a field of this name, in small letters, is one that proxies write."""
+    """Return whether ``name``, in lower case, is a field that proxies write."""
     return name == b"forwarded" or name.startswith(b"x-forwarded-")
 
 
 class AddressSet(Protocol):
-    """Some of all; None stands for a unix socket."""
+    """A set of IP addresses; None stands for a unix socket."""
 
     def __contains__(self, host: str | None, /) -> bool: ...
 
 
 class TrustedProxies:
-    """Whose word counts, and on what."""
+    """The proxies whose fields take effect, and the fields that do.
+
+    ``address in proxies`` tells whether a peer is trusted; None stands for a unix socket.
+    """
 
     def __init__(self, trusted: AddressSet, trusted_fields: Container[str], strips: bool) -> None:
-        """``believed``: ``x-forwarded-for`` and so on; ``forwarded-for``, ``-proto`` and ``-host``
-        are the parts of Forwarded.
-        ``strips``: apps do not see these fields when somebody else sent them."""
+        """``trusted``: the addresses of the proxies. ``trusted_fields``: names of the fields that
+        take effect, such as ``x-forwarded-for``; the parts of Forwarded are named
+        ``forwarded-for``, ``forwarded-proto`` and ``forwarded-host``. ``strips``: hide all these
+        fields from the app when an untrusted client sent them."""
         self._trusted_addresses = trusted
         self._trusted_fields = trusted_fields
         self._lists = [
@@ -85,7 +101,11 @@ class TrustedProxies:
         return host in self._trusted_addresses
 
     def read_forwarded(self, fields: Fields) -> ForwardedInfo:
-        """What the proxies say. Raises ClientError when they contradict each other."""
+        """Parse the fields that proxies add among ``fields``, names in lower case.
+
+        The result does not depend on the sender: callers check that the peer is trusted. Raises
+        ClientError (400) when Forwarded and X-Forwarded-* contradict each other.
+        """
         relevant = tuple(
             pair
             for pair in fields
@@ -110,7 +130,7 @@ class TrustedProxies:
         _check_agreement("scheme", standard.scheme, other.scheme)
         _check_agreement("host", standard.host, other.host)
         return ForwardedInfo(
-            # Forwarded may know the port, too.
+            # Forwarded comes first because its address may have a port.
             client=standard.client or other.client,
             scheme=standard.scheme or other.scheme,
             host=standard.host or other.host,
@@ -153,7 +173,7 @@ class TrustedProxies:
         )
 
     def _find_client(self, nodes: list[str]) -> tuple[HostPort | None, tuple[int, int]]:
-        """The client, and where it stands: how many from the right, of how many."""
+        """Return the client and its position: which element from the right, of how many."""
         client, back = None, 0
         for count, text in enumerate(reversed(nodes), 1):
             node = parse_node(text)
@@ -166,7 +186,7 @@ class TrustedProxies:
 
 
 def _join_values(fields: Fields) -> dict[bytes, str]:
-    """Fields of one name are one list (RFC 9110 section 5.3)."""
+    """Join fields of the same name into one list (RFC 9110 section 5.3)."""
     values: dict[bytes, str] = {}
     for name, raw in fields:
         value = raw.decode("latin-1")
@@ -180,11 +200,11 @@ def _check_agreement(what: str, one: str | None, other: str | None) -> None:
 
 
 def _parse_elements(text: str) -> Iterator[dict[str, str]]:
-    """The elements of a Forwarded field from the right, as long as they can be read.
+    """Yield the elements of a Forwarded field from the right, up to the first malformed one.
 
-    From the right also where quotes are concerned: one that a client left open must not swallow
-    what the proxy wrote behind it. A piece of a quoted string is never taken for an element,
-    because the quote that ends it has no beginning.
+    Quotes are matched from the right as well: a quote that a client left open must not swallow
+    what the proxy appended. A part of a quoted string is never taken for an element, because its
+    closing quote has no opening one.
     """
     end = len(text)
     while end >= 0:
@@ -207,7 +227,11 @@ def _unquote(value: str) -> str:
 
 
 def parse_node(text: str) -> HostPort | None:
-    """An address with or without a port; None for names, ``unknown``, ``_hidden`` and nonsense."""
+    """Parse a node (RFC 7239 section 6): an IP address with or without a port (0: none).
+
+    Returns None for host names, ``unknown``, obfuscated identifiers (``_hidden``) and malformed
+    text. IPv4-mapped IPv6 addresses become IPv4.
+    """
     host, port = text, ""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -217,7 +241,7 @@ def parse_node(text: str) -> HostPort | None:
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     if not host.isascii() or "%" in host:
-        return None  # a zone means nothing on another machine
+        return None  # a zone identifier has a meaning on the proxy's machine only
     try:
         address = ip_address(host)
     except ValueError:
@@ -233,8 +257,8 @@ def _parse_port(text: str) -> int:
 
 
 def _pick_item(items: list[str], position: tuple[int, int]) -> str:
-    """Of a list that is as long as that of the addresses, what the same proxy wrote; else what
-    the nearest one wrote."""
+    """Pick the element that the client's proxy wrote, if the list is as long as the address list;
+    otherwise the last element, which the nearest proxy wrote."""
     back, count = position
     return items[-back] if back and len(items) == count else items[-1]
 
@@ -242,7 +266,7 @@ def _pick_item(items: list[str], position: tuple[int, int]) -> str:
 def _split_host(
     text: str, port: str | None, scheme: str | None
 ) -> tuple[str | None, HostPort | None]:
-    """A Host field and its parts; ``port`` is for a host that has none itself."""
+    """Return a Host field and its parts; ``port`` is used when ``text`` has none itself."""
     match = _HOST.fullmatch(text)
     if match is None:
         return None, None
@@ -254,6 +278,9 @@ def _split_host(
 
 
 def _validate_prefix(text: str) -> str | None:
-    """A path of plain segments; one that could be taken for a host, or climb, is none."""
+    """Return a path prefix without its last slash; None unless it has plain segments only.
+
+    ``//host`` and ``/../`` are refused: the first reads as a host, the second leaves the prefix.
+    """
     text = text.rstrip("/") if text != "/" else ""
     return text if _PREFIX.fullmatch(text) else None

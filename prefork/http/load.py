@@ -1,36 +1,49 @@
-"""How much a worker has to do, as one number that its siblings can read and compare.
+"""The load of a worker, as one number in shared memory that its siblings read and compare.
 
-Who has fewer requests in flight has less; then who has fewer connections; then whose turn is longer
-ago. One word, so that it is read whole, and a request costs two stores: when its turn comes, and
-when it was answered. There is room for a million of each.
+The number orders workers by requests in flight, then by open connections, then by the time of the
+last accept. The upper 20 bits count requests, the next 20 connections (a million of each), the
+lower 24 hold the time.
+
+Design
+------
+- **One machine word.** A reader always sees a whole value, without a lock. A request costs two
+  stores: one when the app is called, one when the response has ended.
+- **A new connection counts as a request until its first byte arrives** (pending_connections.py).
+  Otherwise a worker accepts three connections before it sees the first of their requests. It is
+  counted at once, not a turn of the loop later, because the loop may be blocked in between.
+- **The wake-up of an idle worker costs busy workers nothing.** A worker with nothing in flight
+  must notice the next request at once. Rejected: a check in the path of each request. Instead
+  ``words`` is replaced by an object whose first store calls back.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
+# Bits 0-23: time of the last accept; 24-43: connections; 44-63: requests.
 CONNECTION = 1 << 24
 REQUEST = 1 << 44
 TURN_MASK = CONNECTION - 1
-"""The bits of the turn: when it last took a connection."""
+"""The bits that hold the time of the last accept."""
 
 UNAVAILABLE = (1 << 64) - 1
-"""What others see of one that takes nothing: it is not ready, or full, or leaves."""
+"""The load that siblings see of a worker that accepts nothing: it is not ready, at its limit, or
+shutting down."""
 
 
 class WordArray(Protocol):
-    """Some numbers in a row: a list, or a memoryview."""
+    """A writable sequence of 64-bit numbers: a memoryview of the scoreboard, or a list."""
 
     def __setitem__(self, index: int, value: int, /) -> None:
-        """Write one."""
+        """Store one number."""
 
 
 class _DiscardingArray:
     def __setitem__(self, _index: int, _value: int, /) -> None:
-        """Nobody looks."""
+        """Discard the number: the worker is hidden from its siblings."""
 
 
 class _ChangeNotifier:
-    """Stands where a load is written, and tells of the first change."""
+    """Takes the place of a load's words, and calls back at the first store."""
 
     def __init__(self, load: "Load", words: WordArray, on_change: Callable[[], None]) -> None:
         self._load = load
@@ -44,9 +57,9 @@ class _ChangeNotifier:
 
 
 class Load:
-    """Of one worker: ``word`` is also at ``place`` of ``words``, which its siblings see.
+    """The load of one worker: ``word`` here, and a copy at ``words[index]`` for its siblings.
 
-    Hidden at first. What is written while it is hidden goes where nobody looks.
+    A new load is unavailable: siblings see UNAVAILABLE, and stores to ``words`` are discarded.
     """
 
     __slots__ = ("_expected", "_public", "index", "word", "words")
@@ -63,16 +76,17 @@ class Load:
 
     @property
     def requests_in_flight(self) -> int:
-        """How many are in flight."""
+        """The number of requests in flight, without those that new connections stand for."""
         return self.word // REQUEST - self._expected
 
     def mark_available(self) -> None:
-        """It takes connections."""
+        """Show the load to the siblings: the worker accepts connections."""
         self._write_to(self._public)
         self._public[self.index] = self.word
 
     def mark_unavailable(self) -> None:
-        """It takes none: nobody is to wait for it."""
+        """Show UNAVAILABLE to the siblings, so that none of them leaves a connection to this
+        worker."""
         self._public[self.index] = UNAVAILABLE
         self._write_to(_DiscardingArray())
 
@@ -83,24 +97,29 @@ class Load:
             self.words = words
 
     def notify_on_next_change(self, on_change: Callable[[], None]) -> None:
-        """Call ``on_change`` once, with the next change, which it must not follow by another.
+        """Call ``on_change`` once, after the next change. ``on_change`` must not change the load.
 
-        A worker with nothing in flight learns by it that a request or a connection has come. Any
-        check of the same on the way of each request would cost all that come to a busy worker.
+        A worker with nothing in flight learns by this that a request or a connection arrived.
         """
         self.cancel_notification()
         self.words = _ChangeNotifier(self, self.words, on_change)
 
     def cancel_notification(self) -> None:
-        """Undo it."""
+        """Drop the callback of ``notify_on_next_change``, if it was not called yet."""
         if isinstance(self.words, _ChangeNotifier):
             self.words = self.words.words
 
     def add(self, by: int) -> None:
-        """Add to it; where every nanosecond counts this is done in place."""
+        """Add to the load, in multiples of REQUEST and CONNECTION.
+
+        The connection does the same in place for each request, because a call costs time.
+        """
         self.words[self.index] = self.word = self.word + by
 
     def add_expected_requests(self, requests: int) -> None:
-        """So many more count although they are not in flight: those of new connections."""
+        """Count so many requests (negative: fewer) that new connections are expected to send.
+
+        They are part of the load but not of ``requests_in_flight``.
+        """
         self._expected += requests
         self.add(requests * REQUEST)

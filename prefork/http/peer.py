@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, and over what: known when it is made, and then fixed."""
+"""The addresses of a connection and its TLS object. They are read once, when it is made."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,21 +13,29 @@ HostPort = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Who connected to where; None on a unix socket."""
+    """The address of the client and the one that it connected to; None: a unix socket."""
 
     client: HostPort | None
     server: HostPort | None
 
 
 class Peer:
-    """``tls`` is what there is to know of an encrypted connection; None: it is plain."""
+    """The other end of a connection: ``client`` and ``server`` address, and ``tls``, the SSL object
+    of an encrypted connection (None: the connection is not encrypted).
+
+    Design
+    ------
+    - **With a PROXY header the addresses are those of the header.** Whether a client is a trusted
+      proxy is decided by them as well, not by the relay that sent the bytes: a relay of TCP cannot
+      vouch for the HTTP inside.
+    """
 
     __slots__ = ("client", "server", "tls")
 
     def __init__(
         self, transport: "asyncio.BaseTransport", addresses: Addresses | None = None
     ) -> None:
-        """``told``: what a proxy in front says, instead of what the socket says."""
+        """``addresses``: those of a PROXY header; None: those of the socket are used."""
         get_info = transport.get_extra_info
         if addresses is None:
             self.client = _host_port(get_info("peername"))
@@ -38,12 +46,12 @@ class Peer:
 
     @property
     def host(self) -> str | None:
-        """The client's address; None on a unix socket."""
+        """The client's IP address; None on a unix socket."""
         return self.client[0] if self.client is not None else None
 
     @property
     def scheme(self) -> str:
-        """``http`` or ``https``."""
+        """The URL scheme of the connection: ``http`` or ``https``."""
         return "http" if self.tls is None else "https"
 
 

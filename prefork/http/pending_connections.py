@@ -1,7 +1,8 @@
-"""Connections that were just accepted, and of which nothing came yet.
+"""Track connections that were accepted and have not sent a byte yet.
 
-For a moment each counts as a request, since that is what it comes for: else a worker would take
-several before it sees the first of their requests, which may then block it for long.
+Each counts as a request in the worker's load for a moment (PENDING_TIME), because it will most
+likely send one. Otherwise a worker would accept several connections before it sees the first of
+their requests, and that request may block the worker for long.
 """
 
 import asyncio
@@ -10,13 +11,17 @@ from collections.abc import Callable
 from prefork.http.load import Load
 
 PENDING_TIME = 0.5
-"""Seconds, or up to twice as many, for which a new connection counts as a request: long enough for
-a burst of them to have been shared out."""
+"""Seconds, or up to twice as many, for which a new connection counts as a request. Within that time
+a burst of connections is distributed over the workers."""
 
 
 class PendingConnections:
-    """Of one worker. Who accepts a connection counts it; who comes, or waits for too long, does not
-    count any more. ``on_less`` is called when some have waited for too long."""
+    """The pending connections of one worker.
+
+    The code that accepts a connection adds one expected request to the load. It is taken back here
+    when the first bytes arrive, when the connection is closed, or when it stayed silent for too
+    long. ``on_expired`` is called after silent connections were taken off the load.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, load: Load, on_expired: Callable[[], None]
@@ -27,17 +32,18 @@ class PendingConnections:
         self._new: set[object] = set()
         self._older: set[object] = set()
         self._has_timer = False
-        """There is a timer."""
+        """A timer is running."""
 
     def add(self, connection: object) -> None:
-        """There is a new one, which is counted already."""
+        """Track a connection whose expected request is in the load already."""
         self._new.add(connection)
         if not self._has_timer:
             self._has_timer = True
             self._loop.call_later(PENDING_TIME, self._expire)
 
     def discard(self, connection: object) -> None:
-        """Its first bytes did, or it is gone."""
+        """Stop to track a connection, because its first bytes arrived or it was closed, and take
+        its expected request off the load. Does nothing for any other connection."""
         if connection in self._new or connection in self._older:
             self._new.discard(connection)
             self._older.discard(connection)

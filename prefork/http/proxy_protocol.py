@@ -1,9 +1,9 @@
-"""The PROXY protocol, versions 1 and 2: bytes in, addresses out. Reads no socket.
+"""Parse headers of the PROXY protocol, versions 1 and 2: bytes in, addresses out. Pure.
 
-A proxy that forwards a connection says first, before anything else (TLS included), who connected
-to it and to where (HAProxy's proxy-protocol.txt, sections 2.1 and 2.2). Nothing is guessed: a
-header that is not exactly as specified ends the connection, because what follows would be taken
-for the request of somebody else.
+A proxy that forwards a connection sends this header before anything else, TLS included. It names
+the client and the address that the client connected to (HAProxy's proxy-protocol.txt, sections 2.1
+and 2.2). A header that is not exactly as specified is an error and ends the connection: if prefork
+guessed, the bytes behind it could be taken for a request of another client.
 """
 
 import re
@@ -17,10 +17,10 @@ from prefork.http.peer import Addresses
 from prefork.plural import pluralize
 
 MAX_V1_SIZE = 107
-"""Bytes of the longest line with its end (section 2.1)."""
+"""Bytes of the longest version 1 line with its line end (section 2.1)."""
 
 MAX_V2_SIZE = 4096
-"""Bytes of the longest binary header that we take; the addresses need 216, the rest are TLVs."""
+"""Bytes of the longest version 2 header that is accepted: up to 216 of addresses, then TLVs."""
 
 MAX_HEADER_SIZE = max(MAX_V1_SIZE, MAX_V2_SIZE)
 
@@ -29,27 +29,31 @@ _V1_PREFIX = b"PROXY "
 _V2_FIXED_SIZE = len(_SIGNATURE) + 4
 _PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
 _LOCAL, _PROXY = 0x20, 0x21
-"""Version 2 with its commands: the proxy speaks for itself, or for somebody."""
+"""Version 2 with its two commands. LOCAL: the proxy itself connects, as for a health check. PROXY:
+the proxy relays a client."""
 
 _SIZES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
 """Bytes that the addresses take, by family (unspecified, IPv4, IPv6, unix) and transport."""
 
 
 class ProxyProtocolError(PreforkError):
-    """The peer is at fault: this is no PROXY header."""
+    """The peer sent something else than a well-formed PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """``size``: bytes that belong to it; ``addresses`` None: the connection's own are right."""
+    """A parsed header. ``size``: its bytes; ``addresses`` None: those of the socket are right."""
 
     size: int
     addresses: Addresses | None
 
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | None:
-    """The header that ``data`` begins with. None: there is more to come, and all of ``data``
-    belongs to it. Raises ProxyProtocolError."""
+    """Parse the header at the beginning of ``data``.
+
+    Returns None while the header is incomplete; all of ``data`` then belongs to it. Raises
+    ProxyProtocolError.
+    """
     if data.startswith(_SIGNATURE):
         return _parse_v2(data)
     if data.startswith(_V1_PREFIX):
@@ -76,11 +80,11 @@ def _parse_v1(data: bytes) -> ProxyHeader | None:
 
 
 def _parse_host(family: bytes, word: bytes) -> str:
-    """As we write it, however the proxy did."""
+    """Return an address in its canonical form. Raises ProxyProtocolError."""
     kind = IPv4Address if family == b"TCP4" else IPv6Address
     try:
         if b"%" in word:
-            raise ValueError("a zone means nothing on another machine")
+            raise ValueError("a zone identifier has a meaning on the proxy's machine only")
         return str(kind(word.decode("ascii")))
     except ValueError:
         raise ProxyProtocolError(f"its PROXY line has {word!r} for an address") from None
@@ -127,7 +131,7 @@ def _unpack_addresses(family: int, block: bytes) -> Addresses:
 
 
 def _check_tlvs(tlvs: bytes) -> None:
-    """TLVs (section 2.2) say nothing that we use, but they must fill what they claim."""
+    """Check that the TLVs (section 2.2) fill the header exactly. Their contents are not used."""
     while tlvs:
         size = 3 + int.from_bytes(tlvs[1:3]) if len(tlvs) >= 3 else 3
         if size > len(tlvs):

@@ -1,8 +1,12 @@
-"""Heads of responses as bytes: status lines, header fields, Date (RFC 9110 sections 5, 6.6, 15).
+"""Encode the heads of responses: status lines, header fields, Date (RFC 9110 sections 5, 6.6, 15).
 
-A field is validated and encoded once and then remembered, because an app sends the same few over
-and over. Only short values are remembered and the memory is bounded, so an app that never repeats
-itself costs validation but no growth.
+Design
+------
+- **Encoded fields are cached.** An app sends the same few fields with every response, so a field
+  is validated and encoded once. Only short values are cached and the number is bounded: an app
+  whose fields never repeat costs validation but no memory.
+- **ASGI header names are sent in lower case, whatever the app wrote; text instead of bytes is a
+  500.** The specification wants byte strings in lower case.
 """
 
 import re
@@ -21,13 +25,15 @@ _MAX_CACHED_LENGTH = 256
 
 HeaderPair = tuple[bytes, bytes] | tuple[str, str]
 EncodedField = tuple[bytes, int]
-"""The line to send, and its meaning: PLAIN, DATE, SERVER, CLOSE, DROPPED, or the
-Content-Length."""
+"""The encoded line, and its meaning: PLAIN, DATE, SERVER, CLOSE, DROPPED, or, from 0 on, the value
+of a Content-Length."""
 
 PLAIN, DATE, SERVER, CLOSE, DROPPED = -1, -2, -3, -4, -5
+"""Meanings of a field: no special one; Date; Server; ``Connection: close``; a field that is not
+sent."""
 
 ENCODED_FIELDS: dict[HeaderPair, EncodedField] = {}
-"""What was learned so far."""
+"""The cache of encoded fields, by the pair that the app sent."""
 
 HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"})
 HEAD_END = b"\r\n"
@@ -45,24 +51,27 @@ class ResponseError(AppError):
 
 
 class DefaultFields:
-    """Fields that every response has unless the app sets them itself: Date, made anew once a second
-    by whoever keeps the clock, and Server, if it is wished for."""
+    """The fields that every response has unless the app sets them: Date and, if configured, Server.
+
+    State of the process: the worker's clock calls ``update`` with each tick.
+    """
 
     lines = b""
-    """All of them."""
+    """The encoded lines of all default fields."""
     _date = b""
     _server = b""
 
     @classmethod
     def update(cls, seconds: float, server: str = "") -> None:
-        """``seconds`` since the epoch; ``server`` is sent as the Server field."""
+        """Encode the lines anew: Date for ``seconds`` since the epoch; ``server`` is the value of
+        the Server field, empty for none."""
         cls._date = b"Date: %b\r\n" % formatdate(seconds, usegmt=True).encode("ascii")
         cls._server = b"Server: %b\r\n" % server.encode("ascii") if server else b""
         cls.lines = cls._date + cls._server
 
     @classmethod
     def lines_except(cls, meanings: set[int]) -> bytes:
-        """Those that the app did not set."""
+        """Return the lines without the fields that the app set, given by their meanings."""
         date = b"" if DATE in meanings else cls._date
         return date if SERVER in meanings else date + cls._server
 
@@ -75,7 +84,7 @@ def _reason_phrase(status: int) -> str:
 
 
 RETRY_AFTER = (b"Retry-After", b"1")
-"""Seconds, beside a 503: whether there is room changes with every answer."""
+"""A field for 503 responses: one second, because every request that ends frees capacity."""
 
 STATUS_LINES: dict[int, bytes] = {
     status: f"HTTP/1.1 {status} {_reason_phrase(status)}\r\n".encode() for status in range(100, 600)
@@ -83,11 +92,14 @@ STATUS_LINES: dict[int, bytes] = {
 
 
 WSGI_STATUSES: dict[str, tuple[int, bytes]] = {}
-"""Statuses that WSGI apps used, each with its number and its line."""
+"""The cache of WSGI statuses: from the app's text to the number and the encoded status line."""
 
 
 def encode_wsgi_status(text: str) -> tuple[int, bytes]:
-    """Learn the number and the status line of a WSGI status such as ``404 Not Found``."""
+    """Validate, encode and cache a WSGI status such as ``404 Not Found``.
+
+    Returns the number and the encoded status line. Raises ResponseError.
+    """
     reason = text.encode("latin-1", "replace")
     if not re.fullmatch("[2-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
         raise ResponseError(f"the status must be like '200 OK', not {text!r}")
@@ -98,9 +110,10 @@ def encode_wsgi_status(text: str) -> tuple[int, bytes]:
 
 
 def encode_field(pair: HeaderPair) -> EncodedField:
-    """Validate one field, encode it, and remember it.
+    """Validate, encode and cache one header field.
 
-    Raises ResponseError, above all for CR and LF, which would let an app's user write headers.
+    Raises ResponseError for characters that HTTP does not allow. CR and LF are among them: they
+    would let a user of the app inject header fields (response splitting).
     """
     try:
         name, value = (part if isinstance(part, bytes) else part.encode("latin-1") for part in pair)
@@ -117,16 +130,17 @@ def encode_field(pair: HeaderPair) -> EncodedField:
 
 
 def encode_early_hints(fields: Iterable[HeaderPair]) -> bytes:
-    """Header fields for an interim response, which has no framing of its own.
+    """Encode the fields of an interim response such as 103 Early Hints (RFC 8297).
 
-    Raises ResponseError.
+    Fields with a meaning for the framing or the connection are left out. Raises ResponseError.
     """
     known = [encode_field(cast(HeaderPair, tuple(pair))) for pair in fields]
     return b"".join(line for line, meaning in known if meaning == PLAIN)
 
 
 def encode_asgi_field(pair: HeaderPair) -> EncodedField:
-    """The same for ASGI: bytes only, and names in small letters whatever the app wrote."""
+    """Validate, encode and cache one header field of an ASGI app: bytes only, the name in lower
+    case. Raises ResponseError."""
     name, value = pair if len(pair) == 2 else (None, None)
     if not isinstance(name, bytes) or not isinstance(value, bytes):
         raise ResponseError(f"a header must be a pair of byte strings, not {pair!r}")
@@ -147,5 +161,5 @@ def _interpret(name: bytes, value: bytes, line: bytes) -> EncodedField:
         return line, SERVER
     if name == b"connection" and b"close" in value.lower():
         return b"", CLOSE
-    # The other hop-by-hop fields are the server's business (RFC 9110 7.6.1).
+    # The other hop-by-hop fields concern the connection, which the server owns (RFC 9110 7.6.1).
     return (b"", DROPPED) if name in HOP_BY_HOP else (line, PLAIN)

@@ -1,10 +1,22 @@
-"""A file to a client: by sendfile(2), so that its bytes never pass through Python.
+"""Send files as response bodies, by sendfile(2) where that is possible.
 
-uvloop has no ``loop.sendfile``, so this goes to the socket itself, beside the transport. That is
-right only while the transport has nothing of its own to send; from then on nobody writes to it,
-because an exchange is answered before the next one begins. Where sendfile cannot go (TLS, a body in
-chunks, a file system without it) the file is read and sent in pieces. Reading a file from a cold
-disk blocks the loop for a moment either way, as it does in every server that has one.
+With TLS, with chunked encoding and on file systems without sendfile the file is read and sent in
+pieces.
+
+Design
+------
+- **The file bypasses the transport, by os.sendfile on the socket.** uvloop has no
+  ``loop.sendfile``. This is correct while the transport has nothing to send: its buffer is emptied
+  first, and from then on the connection writes nothing, because an exchange is answered before the
+  next one begins.
+- **The wait for a slow client looks to the connection like a full transport,** so timeouts,
+  disconnects and drain work as for every other response.
+- **Up to 64 KB the file is read** and leaves in one write with the response head.
+- **Cost over loopback:** 1 MB costs 240 µs of CPU by sendfile and 250 µs read in blocks. Nearly
+  all of it is spent in the kernel, which copies to the reader either way. sendfile saves user time
+  (20 µs instead of 40) and memory, and a copy on a real network.
+- **A file on a cold disk blocks the loop for a moment** either way, as in every server with an
+  event loop.
 """
 
 import asyncio
@@ -18,10 +30,10 @@ from prefork.http.response_head import ResponseError
 from prefork.plural import pluralize
 
 MAX_READ_SIZE = 64 * 1024
-"""A file up to here is read, and goes out in one write with its head."""
+"""Bytes up to which a file is read and sent in one write with the response head."""
 
 MAX_SENDFILE_SIZE = 1024 * 1024
-"""Bytes that may be sent before the other connections get their turn."""
+"""Bytes that one sendfile call may send before the other connections get their turn."""
 
 _READ_SIZE = 64 * 1024
 _DISCONNECT_ERRORS = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT})
@@ -29,9 +41,11 @@ _UNSUPPORTED_ERRORS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> None:
-    """Send so much of a file as the body of a response that was started, or as a piece of it.
+    """Send ``count`` bytes of a file from ``offset`` on, as the body of a response that was started
+    or as a piece of it.
 
-    Raises ClientGoneError, ResponseError when the file is too short, and OSError.
+    Returns when all bytes are with the kernel or the transport. Raises ClientGoneError when the
+    client disconnects, ResponseError when the file is too short, and OSError.
     """
     if exchange.is_bodiless:
         exchange.send_headers()
@@ -44,10 +58,10 @@ async def send_file(exchange: Exchange, fd: int, offset: int, count: int) -> Non
 
 
 async def send_file_until_eof(exchange: Exchange, fd: int, offset: int) -> None:
-    """Send a file that does not say its size, as the body of a response that was started: in
-    pieces until the file ends, or until the response has its Content-Length.
+    """Send a file of unknown size from ``offset`` on as the body of a response that was started.
 
-    Raises ClientGoneError, ResponseError, and OSError.
+    It is sent in pieces until the file ends or the response has its Content-Length. Raises
+    ClientGoneError when the client disconnects, ResponseError, and OSError.
     """
     exchange.send_headers()
     while not exchange.is_bodiless and exchange.remaining != 0:
@@ -61,11 +75,11 @@ async def send_file_until_eof(exchange: Exchange, fd: int, offset: int) -> None:
 
 
 def remaining_file_size(fd: int, offset: int) -> int | None:
-    """Count the bytes of a regular file from an offset on; None when the file does not say.
+    """Return the bytes of a regular file from ``offset`` on; None when its size is not reliable.
 
-    Files below /proc have a size of 0, those below /sys one of a page, and neither occupies blocks
-    (proc(5), sysfs(5)). An empty file, and a small one without blocks, is therefore read once: some
-    file systems keep small files in their inode, and a sparse file has no blocks either.
+    Files below /proc report a size of 0, those below /sys the size of a page, and neither occupies
+    blocks (proc(5), sysfs(5)). An empty file and a small file without blocks are therefore read
+    once: some file systems keep small files in their inode, and a sparse file has no blocks either.
     """
     found = os.fstat(fd)
     size = max(found.st_size - offset, 0)
@@ -96,7 +110,8 @@ async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
 
 
 async def wait_until_writable(connection: Connection) -> None:
-    """Wait until the client has caught up; at least let the others have a turn."""
+    """Wait until the transport takes more, at least until the loop's next turn, so that other
+    connections are served."""
     blocked = connection.writable_waiter()
     if blocked is not None:
         await blocked
@@ -105,7 +120,7 @@ async def wait_until_writable(connection: Connection) -> None:
 
 
 class _FileTransfer:
-    """One file on its way."""
+    """The transfer of one file by sendfile(2)."""
 
     def __init__(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
         self._exchange = exchange
@@ -115,10 +130,11 @@ class _FileTransfer:
         self._offset = offset
         self._remaining = count
         self._watched_fd = -1
-        """A copy of the socket's descriptor: a loop does not let a transport's own be watched."""
+        """A duplicate of the socket's descriptor, -1 for none: an event loop does not let callers
+        watch the descriptor of a transport."""
 
     async def run(self) -> None:
-        """Until all is with the kernel."""
+        """Send the file; return when all bytes are with the kernel."""
         self._exchange.send_headers()
         await self._flush_transport()
         try:
@@ -130,7 +146,7 @@ class _FileTransfer:
                 os.close(self._watched_fd)
 
     async def _flush_transport(self) -> None:
-        """What was written before goes out before."""
+        """Wait until the transport has sent what was written before, the response head included."""
         transport = self._transport
         if transport.get_write_buffer_size() and not transport.is_closing():
             transport.set_write_buffer_limits(0)
@@ -168,8 +184,10 @@ class _FileTransfer:
             await asyncio.sleep(0)
 
     async def _wait_until_writable(self, sock: int) -> None:
-        """Wait as for a transport that is full: the send timeout and the end of the connection
-        are the connection's business."""
+        """Wait until the socket is writable.
+
+        The connection sees a full transport meanwhile, and applies its send timeout.
+        """
         connection = self._connection
         if self._watched_fd < 0:
             self._watched_fd = os.dup(sock)

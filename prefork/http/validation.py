@@ -1,6 +1,21 @@
-"""Which requests are refused, and with which status: what llhttp tolerates and the RFCs do not.
+"""Validate requests: refuse what llhttp tolerates and the RFCs do not.
 
-Raises ClientError; how the client is told, and what becomes of the connection, is not decided here.
+The functions raise ClientError with the status to send. The connection decides how the client gets
+the error and how the connection ends.
+
+Design
+------
+- **Only methods that llhttp knows are accepted;** any other token is a 501, a word that is no
+  token a 400. They are most of IANA's registry. The methods of RTSP and ICE, which llhttp knows as
+  well, are left out.
+- **In an absolute target the authority replaces Host** (RFC 9112 section 3.2.2), so the app sees
+  the same host as a proxy in front that went by the target. The scheme of the target is ignored:
+  the connection and trusted proxies tell whether TLS was used.
+- **Chunk extensions with whitespace around ``;`` and ``=`` are refused** (``5; a = b``). RFC 9110
+  section 5.6.3 tells recipients to accept this whitespace; llhttp in its strict mode does not and
+  has no switch for it. prefork keeps llhttp's answer, as Node does: no client sends extensions,
+  and proxies that read them differently made request smuggling possible (bare line feeds in
+  extensions, 2025).
 """
 
 import re
@@ -22,7 +37,7 @@ METHODS = {
         *("M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "LINK", "UNLINK", "QUERY"),
     )
 }
-"""All that llhttp knows of HTTP, but CONNECT; it knows those of RTSP and ICE, too."""
+"""The methods of HTTP that llhttp knows, except CONNECT, which is for proxies."""
 
 HOST_PATTERN = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
@@ -32,7 +47,7 @@ _WORD_END = re.compile(rb"[ \r\n]")
 _MAX_HOSTS = 256
 
 VALID_HOSTS: set[bytes] = set()
-"""Hosts that were found well-formed. Bounded, for clients that invent them."""
+"""A cache of well-formed Host values. It is bounded because clients can invent hosts."""
 
 
 def validate_head(
@@ -43,47 +58,54 @@ def validate_head(
     expect: bytes | None,
     limits: Limits,
 ) -> None:
-    """Refuse a head, or finish reading its target.
+    """Validate a request head, and set its path where the target is not a path.
 
-    ``hosts``: how many Host fields; ``length``, ``coding`` (Transfer-Encoding) and ``expect`` as
-    sent in small letters, None without.
+    ``hosts``: number of Host fields. ``length`` (Content-Length), ``coding`` (Transfer-Encoding)
+    and ``expect``: values of these fields in lower case, None without the field. ``limits``: the
+    sizes that are allowed. Raises ClientError.
     """
     if head.version not in ("1.1", "1.0"):
-        raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     if head.version == "1.0" and not any(name == b"connection" for name, _ in head.headers):
-        # llhttp goes by Proxy-Connection, too, which old proxies pass on and do not understand.
+        # llhttp also obeys Proxy-Connection, which old proxies pass on without understanding it.
         head.keep_alive = False
     if hosts != 1 and (hosts or head.version == "1.1"):
-        raise ClientError(400, "a request needs exactly one Host")
+        raise ClientError(400, "a request must have exactly one Host")
     if len(head.target) > limits.line:
         raise ClientError(414, "the request target is too long")
     size = sum(len(name) + len(value) + 4 for name, value in head.headers)
     if len(head.headers) > limits.headers or size > limits.header_size:
         raise ClientError(431, "the request has too many or too large header fields")
     if b"#" in head.target:
-        raise ClientError(400, "a fragment is the client's own business")
+        raise ClientError(400, "the request target must not have a fragment")
     if head.target[0] != SLASH:
         head.path = _take_authority(head)
     _validate_body(head, length, coding, expect, limits)
 
 
 def reject_method(name: bytes) -> NoReturn:
-    """RFC 9110 section 9.1."""
+    """Raise ClientError 501 for a method that is not in METHODS (RFC 9110 section 9.1)."""
     if name == b"CONNECT":
-        raise ClientError(501, "this server is no proxy")
-    raise ClientError(501, "this method is not known here")
+        raise ClientError(501, "CONNECT is not supported")
+    raise ClientError(501, "this method is not supported")
 
 
 def validate_host(host: bytes) -> None:
-    """Refuse what is no host and port (RFC 9110 section 7.2), remember the rest."""
+    """Validate the value of a Host field (RFC 9110 section 7.2) and cache it.
+
+    Raises ClientError 400 unless it is a host with or without a port.
+    """
     if not HOST_PATTERN.fullmatch(host):
-        raise ClientError(400, "Host is no host and port")
+        raise ClientError(400, "Host is not a host with an optional port")
     if len(VALID_HOSTS) < _MAX_HOSTS:
         VALID_HOSTS.add(host)
 
 
 def is_websocket_request(head: RequestHead) -> bool:
-    """Whether a request with an Upgrade, and without a body, begins the handshake of RFC 6455."""
+    """Return whether a request with an Upgrade and without a body asks for a WebSocket.
+
+    It does as a GET of HTTP/1.1 with ``websocket`` in Upgrade (RFC 6455 section 4.1).
+    """
     return (
         head.method == "GET"
         and head.version == "1.1"
@@ -105,18 +127,19 @@ def _validate_body(
         if head.version == "1.0":
             raise ClientError(400, "HTTP/1.0 has no Transfer-Encoding")
         if coding != b"chunked":
-            raise ClientError(501, "the only Transfer-Encoding spoken here is chunked")
+            raise ClientError(501, "the only supported Transfer-Encoding is chunked")
     if expect is not None and expect != b"100-continue":
-        raise ClientError(417, "the only expectation known here is 100-continue")
+        raise ClientError(417, "the only supported expectation is 100-continue")
     if limits.body is not None and (length or 0) > limits.body:
         raise ClientError(413, "the request body is too large")
 
 
 def _take_authority(head: RequestHead) -> bytes:
-    """Path and query of a target in absolute form, or OPTIONS's asterisk (RFC 9112 3.2).
+    """Return path and query of a target in absolute form, or the asterisk of OPTIONS (RFC 9112
+    section 3.2).
 
-    Who is asked is then said twice, and the target is right (section 3.2.2): the app must not see
-    another Host than a proxy in front, which went by the target, has seen.
+    The authority of the target replaces the Host field (section 3.2.2): a proxy in front goes by
+    the target, and the app must see the same host.
     """
     if head.target == b"*" and head.method == "OPTIONS":
         return b"*"
@@ -134,9 +157,10 @@ def _take_authority(head: RequestHead) -> bytes:
 def client_error_from(
     error: httptools.HttpParserError, piece: bytes | memoryview, ended: int
 ) -> ClientError:
-    """Which status a complaint of the parser deserves; an error of ours is raised again.
+    """Return the ClientError for an error of the parser.
 
-    ``piece``: what was parsed; ``ended``: how many requests ended in it.
+    A ClientError that a callback raised is returned; any other exception of a callback is raised
+    again. ``piece``: the bytes that were parsed; ``ended``: number of requests that ended in it.
     """
     cause = error.__context__
     if isinstance(cause, ClientError):
@@ -146,15 +170,17 @@ def client_error_from(
     if isinstance(error, httptools.HttpParserInvalidMethodError):
         word = _first_word(bytes(piece), ended)
         if _TOKEN.fullmatch(word) and word not in METHODS:
-            return ClientError(501, "this method is not known here")
-        return ClientError(400, "a request begins with a method and a space")
+            return ClientError(501, "this method is not supported")
+        return ClientError(400, "a request must begin with a method and a space")
     if "HTTP version" in str(error) or "PRI" in str(error):
-        return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     return ClientError(400, f"the request is malformed: {error}")
 
 
 def _first_word(piece: bytes, ended: int) -> bytes:
-    """What stands where a method belongs, as far as the piece has it. Of a request behind others
-    it is a guess: their bodies may hold empty lines, too."""
+    """Return the word at the place of the method, as far as the piece has it.
+
+    For a request behind others this is a guess, because their bodies may hold empty lines as well.
+    """
     start = piece.split(HEAD_END, ended)[-1].lstrip(b"\r\n")
     return _WORD_END.split(start, 1)[0]

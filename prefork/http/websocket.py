@@ -1,16 +1,34 @@
-"""One open WebSocket (RFC 6455): messages in and out, pings, back-pressure, closing.
+"""One open WebSocket (RFC 6455): messages in both directions, pings, flow control, closing.
 
-Knows messages, not app interfaces. The rules of the protocol are those of the sans-I/O layer of
-``websockets``; here is what it leaves to its user: the transport, text, messages of several frames,
-and time.
+It knows messages, not app interfaces. Frames are parsed and composed by the sans-I/O layer of the
+``websockets`` library; this module adds the transport, UTF-8, fragmented messages, and time.
 
     phase    waits for                           when the deadline passes
     OPEN     the next ping, or a sign of life    ping; close with 1011 when there was none
     SEND     the client to take some bytes       abort
-    CLOSING  the client's part of the closing    abort
+    CLOSING  the client's close and disconnect   abort
 
-Back-pressure goes both ways. A message waits in ``inbox`` until the app takes it; while much waits
-there, nothing more is parsed or read. An app that sends waits while the client is slow.
+Flow control works in both directions. A message waits in ``inbox`` until the app takes it; while
+the inbox is full, prefork neither parses nor reads more. An app that sends waits while the client
+reads slowly.
+
+Design
+------
+- **Frames are left to websockets (sans-I/O).** The master imports it unless the interface is known
+  to be another: 16 ms once, and 1.7 MB that all workers share. prefork is stricter than the
+  library in two points: text is checked fragment by fragment (1007 before the message is
+  complete), and a close between two fragments is answered like any other instead of with 1002. It
+  is as lenient as the library in two others: a frame is checked when all of it has arrived, and a
+  length may take more bytes than it needs. Versions before 17.1 are more lenient with compression.
+- **No task, timer or queue of its own.** Besides the app's task a WebSocket has one deadline, which
+  the worker's clock checks; pings, closing and slow readers use it.
+- **Any byte after a ping is a sign of life.** A client in the middle of a long message cannot send
+  a pong. While the app is behind and nothing is read, silence proves nothing.
+- **Received bytes are parsed in pieces of 8 KB,** and the inbox is checked in between: one read may
+  hold tens of thousands of tiny messages, or hundreds of megabytes that were compressed well.
+- **A draining worker closes with 1012 (Service Restart) if another worker takes over, with 1001
+  (Going Away) if none does.** A worker cannot tell a reload from a stop, so the master writes it
+  into the worker's scoreboard row before the signal.
 """
 
 import asyncio
@@ -30,38 +48,41 @@ if TYPE_CHECKING:
     from prefork.http.server_state import ServerState
 
 HIGH_WATER = 64 * 1024
-"""Size of the messages that may wait for the app before reading stops, however few they are."""
+"""Size of the messages in the inbox (bytes, or characters of text) from which reading stops."""
 
 PARSE_SIZE = 8 * 1024
-"""Bytes that are parsed at once. What one read brings could be tens of thousands of tiny messages,
-or hundreds of megabytes that were compressed well; so the inbox is looked at in between."""
+"""Bytes that are parsed before the inbox is checked again."""
 
 GOING_AWAY, ABNORMAL, INVALID_TEXT, INTERNAL_ERROR, RESTART = 1001, 1006, 1007, 1011, 1012
-"""Close codes (RFC 6455 section 7.4); 1006 is in no frame, it means that there was none."""
+"""Close codes (RFC 6455 section 7.4). 1006 is never sent; it stands for a missing close frame."""
 
 CONT, TEXT = Opcode.CONT, Opcode.TEXT
 CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
 OPEN, SEND, CLOSING = range(3)
-"""Phases, see the table above."""
+"""The phases of the table above."""
 
 _NEVER = math.inf
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class ServerFrameProtocol(ServerProtocol):
-    """The server's side of ``websockets``, a little nearer to the RFC."""
+    """The server protocol of ``websockets``, corrected where the RFC differs."""
 
     def recv_frame(self, frame: Frame) -> None:
-        """A close between two fragments is a close like any other (RFC 6455 section 5.4); the
-        library would answer with 1002."""
+        """Process a frame. A close between two fragments is a normal close (RFC 6455 section 5.4);
+        the library would answer it with 1002."""
         if frame.opcode is CLOSE:
             self.current_size = None
         super().recv_frame(frame)
 
 
 class WebSocket(asyncio.Protocol):
-    """The asyncio protocol of a connection, from the 101 on."""
+    """The asyncio protocol of a connection from the 101 response on.
+
+    Implements ``OpenConnection`` of server_state.py: the worker's clock calls ``expire`` when
+    ``deadline`` has passed.
+    """
 
     __slots__ = (
         "_answers_unread",
@@ -92,14 +113,14 @@ class WebSocket(asyncio.Protocol):
 
     transport: asyncio.Transport
     current: "Exchange | None" = None
-    """What the service asks every connection: there is no request that could be overdue."""
+    """None: a WebSocket has no request that the clock has to time out."""
 
     def __init__(self, service: "ServerState", frames: ServerProtocol) -> None:
         self.server = service
         self.inbox: deque[str | bytes] = deque()
-        """Messages that the app has not taken; ``take`` does."""
+        """Messages that the app has not taken; ``pop_message`` takes one."""
         self.closed: tuple[int, str] | None = None
-        """Code and reason, once a close was sent or received, or the connection is gone."""
+        """Close code and reason, once a close was sent or received or the connection was lost."""
         self.is_writable = True
         self.phase = OPEN
         self.deadline = _NEVER
@@ -109,27 +130,28 @@ class WebSocket(asyncio.Protocol):
         self._inbox_size = 0
         self._unparsed = bytearray()
         self._fragments = bytearray()
-        """The fragments so far of the message that is arriving."""
+        """The fragments so far of an unfinished message."""
         self._utf8: codecs.IncrementalDecoder | None = None
-        """Judges them if they are text."""
+        """Validates the fragments of a text; None for a binary message."""
         self._reading_paused = False
         self._answers_unread = False
-        """The client wants more pongs than it reads."""
+        """The client sends pings or other frames that need an answer, and does not read."""
         self._has_received = True
-        """There was a sign of life since the last ping."""
+        """Bytes arrived since the last ping."""
         self._next_ping_at = self._dead_after = _NEVER
         self._delivered = 0
         self._is_closing_transport = False
-        """Both have said their close, and so has the transport."""
+        """Both sides sent a close frame, and the transport is closing."""
         self._give_up_at = _NEVER
-        """While sending or closing: until when the client must have taken something or let go."""
+        """In SEND and CLOSING: the time by which the client must have taken some bytes, or have
+        finished the closing handshake."""
         self._readers: list[asyncio.Future[None]] = []
         self._writers: list[asyncio.Future[None]] = []
 
     # From the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport changes hands."""
+        """Take over the transport of the HTTP connection."""
         self.transport = cast(asyncio.Transport, transport)
         service = self.server
         if self._limits.ping_interval is not None:
@@ -147,11 +169,11 @@ class WebSocket(asyncio.Protocol):
             self._parse(data)
 
     def eof_received(self) -> bool:
-        """asyncio: the client sent its last byte; there is no such thing as half a WebSocket."""
+        """asyncio: the client sent its last byte. Close: WebSockets cannot be half-closed."""
         return False
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """asyncio: the connection is gone, whoever ended it."""
+        """asyncio: the connection was closed, by either side."""
         self._set_closed(ABNORMAL, "")
         self.deadline = _NEVER
         self.server.connection_closed(self)
@@ -171,20 +193,24 @@ class WebSocket(asyncio.Protocol):
         self.is_writable = True
         if self.phase == SEND:
             self.phase, self.deadline = OPEN, self._next_ping_at
-            self._dead_after = _NEVER  # our ping may have been behind all that it did not read
+            # A ping may have waited behind the data that the client did not read.
+            self._dead_after = _NEVER
         _wake_all(self._writers)
         if self._answers_unread:
             self._answers_unread = False
             self._parse_buffered()
 
     def release_if_idle(self) -> bool:
-        """Never: its pings and their answers have deadlines."""
+        """Return False: pings have deadlines, so the clock checks a WebSocket with every tick."""
         return False
 
     # Messages in.
 
     def pop_message(self) -> str | bytes:
-        """The oldest message of the inbox."""
+        """Remove the oldest message from the inbox and return it. Raises IndexError if it is empty.
+
+        Reading continues if the inbox was full.
+        """
         message = self.inbox.popleft()
         self._inbox_size -= len(message)
         if self._reading_paused:
@@ -192,11 +218,11 @@ class WebSocket(asyncio.Protocol):
         return message
 
     def message_waiter(self) -> "asyncio.Future[None]":
-        """Done when there is a message, or an end."""
+        """Return a future that is done when a message arrived or the WebSocket is closed."""
         return _add_waiter(self.server.loop, self._readers)
 
     def _parse_buffered(self) -> None:
-        """Parse what has arrived while the app keeps up, then read on or not."""
+        """Parse what has arrived until the inbox is full, then pause or resume reading."""
         unparsed = self._unparsed
         while unparsed and not self._is_full():
             piece = unparsed[:PARSE_SIZE]
@@ -209,7 +235,7 @@ class WebSocket(asyncio.Protocol):
         frames.receive_data(data)
         for frame in frames.events_received():
             if self.closed is not None:
-                break  # who closes hears nothing but the other's close
+                break  # after our close only the client's close frame matters
             try:
                 if frame.opcode is TEXT and frame.fin:  # type: ignore[union-attr]
                     self._deliver(str(frame.data, "utf-8"))  # type: ignore[union-attr]
@@ -226,10 +252,10 @@ class WebSocket(asyncio.Protocol):
             self._update_reading()
 
     def _process_frame(self, frame: Frame) -> None:
-        """A frame that is no whole text."""
+        """Process a frame that is not a complete text message."""
         opcode = frame.opcode
         if opcode is PING or opcode is PONG or opcode is CLOSE:
-            return  # the library answers
+            return  # the library composes the answer
         if opcode is not CONT:
             if frame.fin:
                 self._deliver(bytes(frame.data))
@@ -251,7 +277,7 @@ class WebSocket(asyncio.Protocol):
             self._update_reading()
 
     def _is_full(self) -> bool:
-        """Whether to leave the client's bytes where they are. Half of that is enough to stay so."""
+        """Return whether to stop parsing and reading. Once stopped, half as much keeps it so."""
         if self.phase == CLOSING:
             return self._answers_unread
         factor = 2 if self._reading_paused else 1
@@ -273,7 +299,7 @@ class WebSocket(asyncio.Protocol):
     # Messages out.
 
     def send_text(self, text: str) -> None:
-        """One message. Raises ClientGoneError."""
+        """Send a text message. Raises ClientGoneError after a close or a disconnect."""
         data = text.encode()
         if self.closed is not None or self.transport.is_closing():
             raise _closed_error()
@@ -281,27 +307,28 @@ class WebSocket(asyncio.Protocol):
         self._write(self._frames.data_to_send())
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
-        """One message. Raises ClientGoneError."""
+        """Send a binary message. Raises ClientGoneError after a close or a disconnect."""
         if self.closed is not None or self.transport.is_closing():
             raise _closed_error()
         self._frames.send_binary(data)
         self._write(self._frames.data_to_send())
 
     def writable_waiter(self) -> "asyncio.Future[None] | None":
-        """None: send on. Else it is done when the client has caught up, or is gone."""
+        """Return None when more may be sent; otherwise a future that is done when the client has
+        caught up or is gone."""
         if self.is_writable or self.closed is not None:
             return None
         return _add_waiter(self.server.loop, self._writers)
 
     def _write(self, writes: list[bytes]) -> None:
-        """What the library wants sent; empty bytes at the end mean: and then no more."""
+        """Write what the library composed; empty bytes at the end mean that nothing follows."""
         transport = self.transport
         data = writes[0] if len(writes) == 1 else b"".join(writes)
         if data:
             transport.write(data)
         if not writes[-1] and not transport.is_closing():
-            # To close with bytes unread would reset the connection and destroy what was just
-            # written; but who sent a close sends nothing more.
+            # Closing with unread bytes would reset the connection and destroy what was just
+            # written. After the client's close frame there are none.
             if self._frames.close_rcvd is not None:
                 self._is_closing_transport = True
                 self.deadline = self.server.now
@@ -314,7 +341,7 @@ class WebSocket(asyncio.Protocol):
     # Time and the end.
 
     def expire(self) -> None:
-        """The deadline passed: act as the table says."""
+        """Act on the passed deadline, as the table of phases says."""
         if self.phase == OPEN:
             self._check_ping()
         elif self.phase == SEND:
@@ -330,11 +357,11 @@ class WebSocket(asyncio.Protocol):
             reset(self.transport)
 
     def _check_ping(self) -> None:
-        """Ping, or give up: any byte since the last ping is a sign of life."""
+        """Send the next ping, or close with 1011 when nothing arrived since the last one."""
         now = self.server.now
         interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
-        if self._has_received or self._reading_paused:  # while nothing is read nothing can be heard
-            self._dead_after = _NEVER
+        if self._has_received or self._reading_paused:
+            self._dead_after = _NEVER  # while reading is paused, silence proves nothing
         if self._dead_after <= now:
             self._fail(INTERNAL_ERROR, "no sign of life after a ping")
             return
@@ -349,12 +376,15 @@ class WebSocket(asyncio.Protocol):
             self.deadline = min(self._next_ping_at, self._dead_after)
 
     def drain(self) -> None:
-        """The worker drains."""
+        """Close because the worker drains: with 1012 if another worker takes over, else 1001."""
         self.close(GOING_AWAY if self.server.has_no_successor else RESTART, "")
 
     def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake, unless somebody has. Raises websockets' ProtocolError when
-        no frame can carry this code and reason."""
+        """Send a close frame, unless either side has sent one.
+
+        Raises ``websockets.exceptions.ProtocolError`` when a close frame cannot have this code and
+        reason.
+        """
         if self.closed is None:
             self._frames.send_close(code, reason)
             self._write(self._frames.data_to_send())
@@ -362,18 +392,19 @@ class WebSocket(asyncio.Protocol):
             self._parse_buffered()
 
     def _fail(self, code: int, reason: str) -> None:
-        """Close without waiting for the client's consent (RFC 6455 section 7.1.7)."""
+        """Fail the connection because of an error (RFC 6455 section 7.1.7)."""
         self._frames.fail(code, reason)
         self._write(self._frames.data_to_send())
         self._set_closed(code, reason)
 
     def _set_closed(self, code: int, reason: str) -> None:
-        """There is nothing more to say; what is in the inbox may still be taken."""
+        """Record the close and wake all waiters. Messages in the inbox stay available."""
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
             self._give_up_at = self.server.now + self._limits.close_timeout
-            # TLS would wait for the client's farewell: see in every tick whether it has all.
+            # With TLS, transport.close() waits for the client's close_notify, which few send. So
+            # every tick checks whether the client has received everything.
             self.deadline = self.server.now if self._is_closing_transport else self._give_up_at
             self._fragments = bytearray()
         _wake_all(self._readers)
@@ -381,14 +412,14 @@ class WebSocket(asyncio.Protocol):
 
 
 def _closed_error() -> ClientGoneError:
-    # Also when the transport is closing: it drops what it is given, and nobody would find out.
+    # Also raised while the transport is closing: it drops what it gets, without an error.
     return ClientGoneError("the WebSocket is closed")
 
 
 def _add_waiter(
     loop: asyncio.AbstractEventLoop, waiters: "list[asyncio.Future[None]]"
 ) -> "asyncio.Future[None]":
-    """A new one in the list; those that were cancelled leave it."""
+    """Add a new future to ``waiters`` and return it; finished ones are removed."""
     if waiters:
         waiters[:] = [waiter for waiter in waiters if not waiter.done()]
     waiter = loop.create_future()

@@ -1,10 +1,11 @@
-"""The seam to OpenSSL: what the files mean, and what a finished handshake tells.
+"""TLS: load certificates and keys into contexts, and describe encrypted connections.
 
-certificate_plan.py           what the settings say
-credentials.py    from settings and files to a context that can shake hands; when files change
-certificate.py    the names and the dates in a certificate
-alerts.py         what a client gets of a handshake that failed
-certificate_matching.py       which certificate a client asked for
-connection_info.py          what is known of an encrypted connection and of its client
-distinguished_name.py  distinguished names as text
+alerts.py                send the alert of a failed handshake
+certificate.py           read names and validity from the server's certificate
+certificate_matching.py  choose a certificate by the host name that a client asks for
+certificate_plan.py      the TLS settings, validated, without the contents of files
+connection_info.py       version, cipher and certificates of an encrypted connection
+credentials.py           load certificates and keys, and detect changes of their files
+distinguished_name.py    distinguished names as text
+secret_variables.py      the values of secret environment variables that were removed
 """

@@ -1,8 +1,13 @@
-"""The alert of a handshake that failed (RFC 8446 section 6.2).
+"""Send the TLS alert of a failed handshake to the client (RFC 8446 section 6.2).
 
-OpenSSL makes one and leaves it in the outgoing buffer. asyncio and uvloop close the connection
-without sending what is there, so a client would see a bare close and could not tell why. Here the
-alert goes to the socket before they hear of the failure.
+Design
+------
+- **prefork sends the alert itself.** OpenSSL composes it and leaves it in the outgoing buffer, but
+  asyncio and uvloop close the connection without sending this buffer. The client would see a bare
+  close without a reason.
+- **The SSLObject finds its socket through a context variable,** because the event loop creates the
+  object and passes nothing else on. Rejected: a duplicate of the descriptor, which would double
+  the descriptors that slow handshakes occupy.
 """
 
 import socket
@@ -13,30 +18,32 @@ from typing import Any
 
 
 class AlertSender:
-    """Sends the alert of one handshake. A copy of the socket was tried instead: it doubled the
-    descriptors of handshakes that do not come."""
+    """Sends the alert of one handshake over ``sock``, which stays its owner's to close."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket: socket.socket | None = sock
 
     def send(self, alert: bytes) -> None:
-        """As far as it goes without waiting: a few bytes, for which the kernel has room."""
+        """Send the bytes of an alert without waiting. They are few and fit into the send buffer."""
         if alert and self._socket is not None:
-            with suppress(OSError):  # the client is gone
+            with suppress(OSError):  # the client has disconnected
                 self._socket.send(alert, socket.MSG_DONTWAIT)
 
     def detach(self) -> None:
-        """The handshake is over."""
+        """Drop the socket, because the handshake is over: nothing more is sent."""
         self._socket = None
 
 
 current_alert_sender: ContextVar[AlertSender | None] = ContextVar("to_client", default=None)
-"""Set by the code that starts a handshake, in whose context the loop makes the SSLObject: it tells
-that object nothing else of its connection."""
+"""The sender for the handshake that the current context starts. The event loop creates the
+SSLObject in the same context."""
 
 
 class AlertingSSLObject(ssl.SSLObject):
-    """What ``SSLContext.sslobject_class`` makes for each connection."""
+    """The SSL object of a server's connection; it sends an alert when its handshake fails.
+
+    A context creates it for each connection if it is its ``sslobject_class``.
+    """
 
     _outgoing: ssl.MemoryBIO
     _sender: AlertSender | None
@@ -50,7 +57,7 @@ class AlertingSSLObject(ssl.SSLObject):
         return instance
 
     def do_handshake(self) -> None:
-        """As always, but a failure is told the client."""
+        """Do the handshake; on a failure send the alert before the error is raised."""
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -1,4 +1,4 @@
-"""Which certificate a client asked for (RFC 6125 section 6.4)."""
+"""Choose the certificate for the host name that a client asks for (RFC 6125 section 6.4)."""
 
 import sys
 from collections.abc import Iterable
@@ -8,8 +8,11 @@ Value = TypeVar("Value")
 
 
 class HostnameMap(Generic[Value]):
-    """Things by the names that they are for. What was added first wins, an exact name beats a
-    wildcard, and who asks for nothing that is here gets the very first."""
+    """Maps host names, with ``*.`` for wildcards, to values.
+
+    An exact name takes precedence over a wildcard, an earlier value over a later one. A client
+    that sends no name, or an unknown one, gets the first value.
+    """
 
     def __init__(self, entries: Iterable[tuple[Iterable[str], Value]]) -> None:
         self._exact: dict[str, Value] = {}
@@ -22,20 +25,23 @@ class HostnameMap(Generic[Value]):
                 table.setdefault(name.removeprefix("*."), value)
 
     def select(self, host_name: str | None) -> Value:
-        """``asked``: the host name that the client sent, if it sent one."""
+        """Return the value for a host name; ``host_name`` None: the client sent none."""
         if host_name is None:
             return self._all[0]
         name = host_name.lower().removesuffix(".")
         found = self._exact.get(name)
         if found is None:
-            # A wildcard stands for one label.
+            # A wildcard matches exactly one label.
             found = self._wildcards.get(name.partition(".")[2])
         return self._all[0] if found is None else found
 
 
 def silence_undecodable_server_names() -> None:
-    """A name that is no ASCII ends the handshake, as it should; but the ssl module also prints a
-    traceback, and what clients send must not fill our log."""
+    """Keep the ssl module from printing a traceback for a server name that is not ASCII.
+
+    Such a name ends the handshake, as it should; but clients must not be able to fill the log.
+    Replaces ``sys.unraisablehook``.
+    """
     others = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

@@ -1,5 +1,7 @@
-"""What the settings say about certificates, before any file is read. No OpenSSL: who has no
-certificates needs none."""
+"""Validate the TLS settings and make their paths absolute. No file is read.
+
+This module does not import OpenSSL, so a master without TLS does not load it.
+"""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from prefork.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class CertificatePaths:
-    """Paths of a certificate chain and of its key."""
+    """The paths of a certificate chain and of its key."""
 
     chain: str
     key: str
@@ -19,7 +21,12 @@ class CertificatePaths:
 
 @dataclass(frozen=True, slots=True)
 class TlsPlan:
-    """The settings, with paths that mean the same in any folder."""
+    """The TLS settings with absolute paths.
+
+    ``ca``: file of the authorities that sign client certificates, empty for none; ``ciphers``: of
+    TLS 1.2 as OpenSSL names them, empty for the default; ``minimum``: ``1.2`` or ``1.3``;
+    ``client``: whether clients need a certificate: ``none``, ``optional`` or ``required``.
+    """
 
     pairs: tuple[CertificatePaths, ...]
     password: PasswordSource | None
@@ -29,14 +36,17 @@ class TlsPlan:
     client: str
 
     def file_paths(self) -> list[str]:
-        """All that is read."""
+        """Return the paths of all files that the plan reads."""
         paths = [path for pair in self.pairs for path in (pair.chain, pair.key)]
         paths += [self.ca, self.password.path if self.password else ""]
         return [path for path in dict.fromkeys(paths) if path]
 
 
 def make_tls_plan(config: Config, folder: str) -> TlsPlan | None:
-    """What the settings say; None: no TLS. Relative paths start ``here``. Raises UsageError."""
+    """Make the plan of a configuration; None: no TLS. ``folder``: the one of relative paths.
+
+    Raises UsageError when settings contradict each other.
+    """
     if not config.tls_cert:
         dependent = ("tls_key", "tls_password", "tls_ca", "tls_ciphers", "tls_watch")
         for name in dependent:
@@ -48,7 +58,7 @@ def make_tls_plan(config: Config, folder: str) -> TlsPlan | None:
     if bool(config.tls_ca) != (config.tls_client != "none"):
         raise UsageError(
             "tls-client optional or required and tls-ca belong together: "
-            "the one says whether to ask for certificates, the other by which to check them"
+            "tls-client asks clients for certificates, tls-ca verifies them"
         )
 
     def absolute(path: str) -> str:

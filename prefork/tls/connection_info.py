@@ -1,4 +1,4 @@
-"""What is known of an encrypted connection, and of the client that showed a certificate."""
+"""Read version, cipher and certificates from an encrypted connection."""
 
 import ssl
 import sys
@@ -8,15 +8,19 @@ from prefork.tls.credentials import ServerContext
 from prefork.tls.distinguished_name import format_distinguished_name
 
 VERSION_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
-"""As they are numbered on the wire."""
+"""The numbers of the TLS versions in TLS messages, by OpenSSL's names."""
 
 
 class TlsConnectionInfo:
-    """Read off a connection whose handshake is done."""
+    """The TLS parameters of a connection whose handshake has ended.
+
+    ``version``: OpenSSL's name, such as ``TLSv1.3``; ``cipher`` and ``cipher_bits``: the suite and
+    the strength of its key; ``client_chain``: the certificates of the client in PEM, its own first,
+    empty without one.
+    """
 
     def __init__(self, tls: ssl.SSLObject) -> None:
         self.version = tls.version() or ""
-        """``TLSv1.3``"""
         name, _, bits = tls.cipher() or ("", "", 0)
         self.cipher = name
         self.cipher_bits = bits
@@ -24,30 +28,30 @@ class TlsConnectionInfo:
         self._context = context if isinstance(context, ServerContext) else None
         self._client: dict[str, Any] = tls.getpeercert() or {}
         self.client_chain = _client_chain(tls)
-        """In PEM, the client's own first; empty: it showed none."""
 
     @property
     def cipher_number(self) -> int | None:
-        """As it is numbered on the wire."""
+        """The number of the cipher suite in TLS messages; None: unknown."""
         return self._context.cipher_numbers.get(self.cipher) if self._context else None
 
     @property
     def server_certificate(self) -> str:
-        """In PEM, the one that this client was shown."""
+        """The certificate that the server presented to this client, in PEM; empty: unknown."""
         return self._context.certificate.pem if self._context else ""
 
     @property
     def client_subject(self) -> str | None:
-        """Whose certificate it is."""
+        """The subject of the client's certificate (RFC 4514); None without a certificate."""
         return format_distinguished_name(self._client["subject"]) if self._client else None
 
     @property
     def client_issuer(self) -> str | None:
-        """Who signed it."""
+        """The issuer of the client's certificate (RFC 4514); None without a certificate."""
         return format_distinguished_name(self._client["issuer"]) if self._client else None
 
     def client_certificate_field(self, name: str) -> str:
-        """Another field of the certificate, as the ssl module calls it."""
+        """Return a field of the client's certificate by its name in ``getpeercert()``; empty
+        without it."""
         return str(self._client.get(name, ""))
 
 
@@ -58,8 +62,8 @@ def _client_chain(tls: ssl.SSLObject) -> list[str]:
     if sys.version_info >= (3, 13):
         sent = [ssl.DER_cert_to_PEM_cert(der) for der in tls.get_unverified_chain()]
     else:
-        # It is there since Python 3.10, but was not public at first.
+        # Private since Python 3.10, public since 3.13.
         inner: Any = tls._sslobj  # type: ignore[attr-defined]
         sent = [each.public_bytes() for each in inner.get_unverified_chain() or ()]
-    # A resumed session remembers the client's own certificate only.
+    # A resumed session has the client's own certificate only.
     return sent or [ssl.DER_cert_to_PEM_cert(own)]

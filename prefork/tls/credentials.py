@@ -1,8 +1,20 @@
-"""From settings and files to a context that can shake hands.
+"""Load certificates, keys and authorities into the TLS context of a generation.
 
-The master loads once for a generation, before the fork: it may read keys that its workers may not,
-and all workers of a generation share the keys of session tickets, so a client may resume with any
-of them. With --tls-watch a worker loads anew by itself when the files changed.
+``read_credentials`` makes ``Credentials`` of a ``TlsPlan``. With --tls-watch a worker reloads them
+when their files change.
+
+Design
+------
+- **The master loads certificates once per generation, before the fork.** It may read keys that its
+  workers may not, and a reload with wrong files is refused before anything changes. All workers of
+  a generation share the context and with it the keys of session tickets, so a client may resume
+  its session with any of them. After a worker reloaded by --tls-watch it has tickets of its own,
+  and a client may need a full handshake.
+- **A reload keeps the context of the last generation while plan and files are the same,** for one
+  day at most (``Credentials.is_current_for``), so that clients resume their sessions. Python has
+  no call for the keys of session tickets; only the same context keeps them.
+- **TLS 1.2 without AEAD is off** (RFC 9325 section 4.2). Of the suites that Python enables by
+  default, this removes two.
 """
 
 import os
@@ -24,8 +36,8 @@ from prefork.tls.secret_variables import secret_value
 from prefork.unix.regular_file import NotRegularFileError, read_regular
 
 ALPN_PROTOCOLS = ("http/1.1",)
-"""What we offer by ALPN, the best first. Who speaks another one adds it here, and looks at
-``selected_alpn_protocol()`` of the peer's ``tls`` when the connection is made."""
+"""The protocols that the server offers by ALPN (RFC 7301), in its order of preference. The code of
+another protocol checks ``selected_alpn_protocol()`` of the peer's ``tls``."""
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _VERIFY_MODES = {
@@ -36,43 +48,50 @@ _VERIFY_MODES = {
 
 
 class ServerContext(ssl.SSLContext):
-    """Knows the certificate that it shows."""
+    """The TLS context of a server, with the certificate that it presents."""
 
     certificate: Certificate
 
     def __new__(cls) -> "ServerContext":
-        """A server's, with Python's idea of good ciphers and options."""
+        """Create a server context with Python's default ciphers and options."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
     @cached_property
     def cipher_numbers(self) -> dict[str, int]:
-        """As they go over the wire, by OpenSSL's names; OpenSSL has a mark of its own above."""
+        """The numbers of the cipher suites in TLS messages, by their OpenSSL names."""
+        # OpenSSL sets bits of its own above the 16 of the protocol.
         return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.get_ciphers()}
 
 
 FileStamp = tuple[int, int, int]
+"""Inode, modification time in ns and size of a file."""
 
 
 MAX_CONTEXT_AGE = 24 * 3600.0
-"""Seconds for which a context outlives reloads. The keys of its session tickets are as old as it,
-and with them one can read what was sent early and what TLS 1.2 resumed (RFC 8446 appendix F.1)."""
+"""Seconds for which reloads keep a context. The keys of its session tickets are as old as the
+context; an attacker with these keys can decrypt early data and resumed sessions of TLS 1.2
+(RFC 8446 appendix F.1)."""
 
 
 @dataclass(slots=True)
 class Credentials:
-    """``context`` is for the next handshake; ``certificates`` by the paths of their files."""
+    """The loaded certificates and keys of a plan.
+
+    ``context``: for the next handshake; ``certificates``: pairs of the chain's path and its first
+    certificate.
+    """
 
     plan: TlsPlan
     context: ServerContext
     certificates: list[tuple[str, Certificate]]
     file_stamps: list[FileStamp | None]
-    """Of the files, from before they were read."""
+    """The stamps of ``plan.file_paths()``, taken before the files were read."""
     loaded_at: float
-    """Monotonic time."""
+    """Monotonic time of the load."""
 
     @property
     def warnings(self) -> list[str]:
-        """What the operator should know of the certificates now."""
+        """One line for each certificate that is expired or not valid yet, for the log."""
         now = datetime.now(UTC)
         return [
             f"tls-cert: {path} is not valid {problem}"
@@ -81,20 +100,20 @@ class Credentials:
         ]
 
     def reload(self) -> None:
-        """Read the files again; on an error all stays as it is. Raises PreforkError."""
+        """Read the files again. Raises PreforkError, and then changes nothing."""
         fresh = read_credentials(self.plan)
         self.context, self.certificates = fresh.context, fresh.certificates
 
     def is_current_for(self, plan: TlsPlan) -> bool:
-        """Whether a reload with this plan can go on with them: its settings and files are the same,
-        and the context is not too old. Python has no call for the keys of session tickets, so only
-        the same context resumes the sessions of clients."""
+        """Return whether a reload with ``plan`` may keep these credentials: settings and files are
+        the same, and the context is younger than MAX_CONTEXT_AGE."""
         same = plan == self.plan and read_file_stamps(plan.file_paths()) == self.file_stamps
         return same and monotonic() - self.loaded_at < MAX_CONTEXT_AGE
 
 
 def read_file_stamps(files: list[str]) -> list[FileStamp | None]:
-    """What changes when a file does; None: it is not there, or hidden."""
+    """Return a stamp for each file, which changes when the file does; None: the file does not exist
+    or cannot be accessed."""
     return [_stamp(path) for path in files]
 
 
@@ -107,7 +126,10 @@ def _stamp(path: str) -> FileStamp | None:
 
 
 def read_credentials(plan: TlsPlan) -> Credentials:
-    """Read and check all of it. Raises PreforkError with one line that names the file."""
+    """Load all files of a plan and check them.
+
+    Raises UsageError or MachineError with one line that names the option and the file.
+    """
     stamps = read_file_stamps(plan.file_paths())
     contexts = [_load_context(plan, pair) for pair in plan.pairs]
     first = contexts[0]
@@ -167,8 +189,10 @@ def _load_context(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
 
 @contextmanager
 def _memfd_path(data: bytes) -> Iterator[str]:
-    """A path for OpenSSL to what was read: the file itself may be another one by now, and a fifo
-    would block."""
+    """Provide a path for OpenSSL to bytes that were read and checked.
+
+    OpenSSL would open the file again: it may have been replaced meanwhile, and a fifo would block.
+    """
     try:
         file = open(os.memfd_create("prefork-tls"), "wb", buffering=0)  # noqa: SIM115 - below
     except OSError as error:
@@ -182,15 +206,18 @@ def _memfd_path(data: bytes) -> Iterator[str]:
 
 
 def _disable_cbc(context: ServerContext) -> None:
-    """Python's default has two suites of TLS 1.2 in CBC mode, which no client of today needs and
-    whose padding was attacked over and over (Lucky Thirteen); RFC 9325 section 4.2 wants AEAD."""
+    """Disable the suites of TLS 1.2 without AEAD (RFC 9325 section 4.2).
+
+    Python's default has two in CBC mode. No current client needs them, and their padding was
+    attacked repeatedly (Lucky Thirteen).
+    """
     names = [
         cipher["name"]
         for cipher in context.get_ciphers()
         if cipher["aead"] and cipher["protocol"] != "TLSv1.3"
     ]
     if names:
-        context.set_ciphers(":".join(names))  # without TLS 1.3's, which stay as they are
+        context.set_ciphers(":".join(names))  # the suites of TLS 1.3 are not affected
 
 
 def _load_chain(
@@ -199,14 +226,15 @@ def _load_chain(
     contents: CertificatePaths,
     password: PasswordSource | None,
 ) -> None:
-    """``pair``: the files by the names that the operator knows; ``contents``: what was read."""
+    """Load a certificate chain and its key. ``pair``: the operator's paths, for messages;
+    ``contents``: the paths of the checked copies."""
     password_requests: list[bool] = []
 
     def unlock() -> bytes:
-        # OpenSSL calls this for an encrypted key only; without it, it would ask the terminal.
+        # OpenSSL calls this for an encrypted key only. Without it OpenSSL prompts on the terminal.
         password_requests.append(True)
         if password is None:
-            raise UsageError(f"tls-key: {pair.key} is encrypted; say with tls-password by what")
+            raise UsageError(f"tls-key: {pair.key} is encrypted: set tls-password")
         return read_secret(password, "tls-password")
 
     try:
@@ -230,9 +258,10 @@ _WEAK_KEY_REASONS = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
 
 
 MAX_FILE_SIZE = 16 * 1024 * 1024
-"""Bytes of certificates; the bundle of all public authorities has 0.2 MB."""
+"""Bytes of a file of certificates. A bundle of all public authorities has 0.2 MB."""
 
 MAX_SECRET_SIZE = 64 * 1024
+"""Bytes of a file with a secret."""
 
 
 def _read_file(path: str, option: str, limit: int = MAX_FILE_SIZE) -> bytes:
@@ -248,7 +277,10 @@ def _read_file(path: str, option: str, limit: int = MAX_FILE_SIZE) -> bytes:
 
 
 def read_secret(source: PasswordSource, option: str) -> bytes:
-    """A password, or what else is no setting itself. Raises UsageError or MachineError."""
+    """Read a password or token from its file or environment variable.
+
+    ``option``: its name, for messages. Raises UsageError or MachineError.
+    """
     if source.path:
         return _read_file(source.path, option, MAX_SECRET_SIZE).rstrip(b"\r\n")
     value = secret_value(source.variable)

@@ -1,9 +1,9 @@
-"""Distinguished names as text (RFC 4514), from what the ssl module tells of a certificate."""
+"""Format distinguished names of the ssl module as text (RFC 4514)."""
 
 from collections.abc import Iterable
 
 DistinguishedName = Iterable[Iterable[tuple[str, str]]]
-"""As in ``getpeercert()["subject"]``: parts of parts, because one part may have two attributes."""
+"""A name as in ``getpeercert()["subject"]``: relative names, each of one or more attributes."""
 
 _SHORT_NAMES = {
     "commonName": "CN",
@@ -16,19 +16,20 @@ _SHORT_NAMES = {
     "streetAddress": "STREET",
     "userId": "UID",
 }
-"""RFC 4514 section 3; others go by the name that OpenSSL has for them."""
+"""Short attribute names (RFC 4514 section 3). Other attributes keep OpenSSL's names."""
 
 _SPECIAL_CHARACTERS = frozenset('"+,;<>\\')
 
 
 def format_distinguished_name(name: DistinguishedName) -> str:
-    """The last part first, as LDAP and mod_ssl have it: ``CN=Ann,O=Example,C=DE``."""
+    """Format a name with the last part first, as LDAP and mod_ssl do: ``CN=Ann,O=Example,C=DE``."""
     parts = ["+".join(f"{_SHORT_NAMES.get(k, k)}={_escaped(v)}" for k, v in part) for part in name]
     return ",".join(reversed(parts))
 
 
 def _escaped(value: str) -> str:
-    """RFC 4514 section 2.4. Control characters too: this goes into logs and header fields."""
+    """Escape a value (RFC 4514 section 2.4), control characters as well, because names go into logs
+    and header fields."""
     last = len(value) - 1
     return "".join(
         f"\\{char}"

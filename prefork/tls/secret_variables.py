@@ -1,7 +1,11 @@
-"""Secrets from variables that the master took out of its environment: a reload reads them again.
+"""Keep the values of secret environment variables after their removal from the environment.
 
-They are in memory only: of the master, and of the workers that it forks, which read the password of
-a key again when its file changes (--tls-watch).
+Design
+------
+- **The values stay in memory,** of the master and of the workers that it forks, for the next reload
+  and for --tls-watch, which read the password of a key again. /proc/PID/environ is overwritten.
+  Two places remain: the environment of the process that started prefork, and memory that the same
+  user can read.
 """
 
 import os
@@ -10,10 +14,10 @@ _values: dict[str, bytes] = {}
 
 
 def keep_secret(name: str, value: bytes) -> None:
-    """Remember what the variable had, for the rest of this process's life."""
+    """Keep the value of a variable for the rest of this process's life."""
     _values[name] = value
 
 
 def secret_value(name: str) -> bytes | None:
-    """What the variable has, or had before it was taken out; None: there is none."""
+    """Return the value of a variable, also after its removal; None: it was never set."""
     return _values.get(name, os.environb.get(name.encode()))

@@ -1,14 +1,19 @@
-"""The control protocol between a master and those who manage it: JSON lines on a unix socket. PURE.
+"""The control protocol between a master and its clients: JSON lines on a unix socket. PURE.
 
-A connection carries one request and what follows from it: any number of progress lines, then one
-result or one error, then its end.
+A connection carries one request and its answer: any number of progress lines, then one result or
+one error, then the end of the connection.
 
     request    {"verb": "scale", "arguments": {"workers": "+2"}}
     progress   {"progress": "worker 3 (pid 71, gen 1) ready in 0.41s"}
     result     {"result": {"workers": 4}}
     error      {"error": "reload failed, gen 1 serves on: …", "code": 102}
 
-Each verb is declared once, below: the socket, the command line and the documentation go by it.
+Each verb is declared once, in VERBS: the socket, the command line and the documentation use it.
+
+Design
+------
+- **The reasons of deaths in one answer are bounded by bytes** (MAX_REASONS_SIZE). Each reason may
+  be a long traceback; beyond the bound the oldest keep their last line only.
 """
 
 import json
@@ -21,15 +26,16 @@ from prefork.plural import pluralize
 from prefork.printable import cut_middle
 
 MAX_LINE_SIZE = 1024 * 1024
-"""Bytes of a line; more is no request of ours."""
+"""Bytes that a line may have."""
 
 MAX_REASONS_SIZE = MAX_LINE_SIZE // 2
-"""Bytes that the reasons of all deaths may take in one answer."""
+"""Bytes of the reasons of all deaths in one answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of a verb; ``required`` has no default, otherwise it is None."""
+    """One argument of a verb. ``text``: its help. An argument that is not required defaults to
+    None."""
 
     name: str
     text: str
@@ -38,7 +44,8 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What a master can be asked. ``changes``, or tells a secret: only its owner may ask."""
+    """One request type. ``text``: its help. ``owner_only``: it changes something or returns
+    secrets, so only the owner of the master may send it."""
 
     name: str
     text: str
@@ -46,18 +53,18 @@ class Verb:
     arguments: tuple[Argument, ...] = ()
 
 
-NO_WAIT = Argument("no_wait", "end as soon as the wish is known to be right")
+NO_WAIT = Argument("no_wait", "end as soon as the request is accepted")
 
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("ping", "whether the master answers, and who it is"),
+        Verb("ping", "whether the master answers; its name and process id"),
         Verb("show", "the master's state, its workers and its settings"),
-        Verb("why", "the last deaths, each with its cause and what the worker said itself"),
-        Verb("wait", "nothing; ends when every slot serves and nobody is on the way out"),
-        Verb("events", "everything that happens, as it happens, until the connection ends"),
-        Verb("plan", "what a reload would change now, and how it would go", True),
-        Verb("env", "the variables of the workers, with their values", True),
+        Verb("why", "the last deaths of workers, each with its cause and the worker's own reason"),
+        Verb("wait", "nothing; ends when every slot serves and no worker is leaving"),
+        Verb("events", "all events as they happen, until the connection ends"),
+        Verb("plan", "what a reload would change now, and by which means", True),
+        Verb("env", "the environment variables of the workers, with their values", True),
         Verb(
             "reload",
             "a rolling reload; ends when every slot serves the new generation",
@@ -66,13 +73,13 @@ VERBS = {
         ),
         Verb(
             "scale",
-            "another number of workers; ends when they serve and the others have left",
+            "another number of workers; ends when they serve and the surplus ones have left",
             True,
             (Argument("workers", "a number, or +N or -N", required=True), NO_WAIT),
         ),
         Verb(
             "stop",
-            "a graceful stop; ends when everything is over",
+            "a graceful stop; ends when all workers have left",
             True,
             (Argument("quick", "do not wait for requests in flight"), NO_WAIT),
         ),
@@ -86,10 +93,10 @@ VERBS = {
             ),
         ),
         Verb("hand_over", "copies of the listening sockets, for the master after this one", True),
-        Verb("reopen", "open the logs anew, after somebody else rotated them", True),
-        Verb("rotate", "put what the workers printed away, and begin a new file", True),
-        Verb("flush", "empty the logs, the rotated ones, too", True),
-        Verb("reset", "forget the deaths so far, and begin to count anew", True),
+        Verb("reopen", "open the logs again, after another program rotated them", True),
+        Verb("rotate", "rotate the files with the output of the workers", True),
+        Verb("flush", "empty the logs and remove the rotated ones", True),
+        Verb("reset", "clear the list of deaths, and restart the counters", True),
     )
 }
 
@@ -103,7 +110,7 @@ class Request:
 
 
 class RefusedError(PreforkError):
-    """The master said no, with the exit code that it deserves."""
+    """The master refused a request; ``exit_code`` is for the process of the client."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -111,28 +118,31 @@ class RefusedError(PreforkError):
 
 
 def encode_request(verb: str, **arguments: Any) -> bytes:
-    """The line that asks."""
+    """Encode a request."""
     return _line({"verb": verb, "arguments": arguments})
 
 
 def encode_progress(text: str, **details: Any) -> bytes:
-    """A line on the way."""
+    """Encode a progress line: ``text`` for people, ``details`` for programs."""
     return _line({"progress": text, **details})
 
 
 def encode_result(value: Mapping[str, Any]) -> bytes:
-    """The last line, when the goal is reached."""
+    """Encode the result, the last line of an answer."""
     return _line({"result": value})
 
 
 def encode_error(text: str, code: int) -> bytes:
-    """The last line, when it is not; ``code`` is the exit code for the client."""
+    """Encode an error, the last line of an answer; ``code``: the exit code for the client."""
     return _line({"error": cut_middle(text), "code": code})
 
 
 def fit_deaths(deaths: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The deaths, by their time (``at``), as they fit into one answer: each has a ``reason``, and
-    those of the oldest are cut to one line of 200 characters where ROOM_FOR_REASONS is used up."""
+    """Return the deaths in the order of their time (``at``), small enough for one answer.
+
+    Once the reasons of the newest deaths take MAX_REASONS_SIZE bytes, the ``reason`` of each older
+    one is cut to its last line, at most 200 characters.
+    """
     fitted: list[Mapping[str, Any]] = []
     room_left = MAX_REASONS_SIZE
     for death in sorted(deaths, key=lambda death: float(death["at"]), reverse=True):
@@ -147,7 +157,7 @@ def _last_line(text: str) -> str:
 
 
 def decode_request(line: bytes) -> Request:
-    """What a client asks. Raises UsageError for everything that is no request."""
+    """Decode and validate a request. Raises UsageError when the line is not a valid one."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
@@ -170,7 +180,7 @@ def decode_request(line: bytes) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """On the way; ``details`` are for programs."""
+    """A decoded progress line: ``text`` for people, ``details`` for programs."""
 
     text: str
     details: Mapping[str, Any]
@@ -178,13 +188,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The goal is reached."""
+    """A decoded result."""
 
     value: Mapping[str, Any]
 
 
 def decode_answer(line: bytes) -> Progress | Result:
-    """What a master says. Raises RefusedError for its errors, and for nonsense."""
+    """Decode one line of an answer.
+
+    Raises RefusedError for an error of the master, and for a line that is malformed.
+    """
     try:
         message = json.loads(line)
         if "result" in message:
@@ -193,18 +206,24 @@ def decode_answer(line: bytes) -> Progress | Result:
             return Progress(str(message.pop("progress")), message)
         text, code = str(message["error"]), int(message["code"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        text, code = f"the master said nonsense: {line[:200]!r}", PreforkError.exit_code
+        text, code = (
+            f"the answer of the master is malformed: {line[:200]!r}",
+            PreforkError.exit_code,
+        )
     raise RefusedError(text, code)
 
 
 class LineDecoder:
-    """Bytes in, lines out; keeps an unfinished line. Raises UsageError when one is too long."""
+    """Splits a stream of bytes into lines, and keeps an unfinished line for the next call."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """All lines that are complete with ``data``, without their ends."""
+        """Yield the lines that ``data`` completes, without their line ends.
+
+        Raises UsageError when a line has more than MAX_LINE_SIZE bytes.
+        """
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > MAX_LINE_SIZE:
             raise UsageError(f"a line of more than {MAX_LINE_SIZE} bytes")
@@ -212,10 +231,8 @@ class LineDecoder:
 
 
 def parse_target(requested: object, target: int) -> int:
-    """How many workers ``4``, ``+2`` or ``-1`` mean when there are ``target``.
-
-    Raises UsageError.
-    """
+    """Return the number of workers that ``4``, ``+2`` or ``-1`` means when ``target`` are wanted
+    now. Raises UsageError for other texts and for less than one worker."""
     text = str(requested).strip()
     digits = text.removeprefix("+").removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 6:

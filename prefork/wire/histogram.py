@@ -1,9 +1,14 @@
-"""Times by size: eight buckets an octave, from 8 microseconds to 4 minutes. PURE.
+"""A histogram of times: eight buckets per octave, from 8 microseconds to 4 minutes. PURE.
 
-The bucket of a time is in the upper bits of the number itself: a double (IEEE 754) begins with its
-exponent and goes on with the fraction, so that its first 15 bits count off eighths of an octave.
-Sorting ten thousand times is therefore reading their upper halves. A quantile is told as the
-middle of its bucket, which is wrong by at most 6.3 %.
+A quantile is the middle of its bucket, which is wrong by at most 6.3 %.
+
+Design
+------
+- **The bucket of a time is in the upper bits of the number itself.** A double (IEEE 754) begins
+  with sign and exponent, then the fraction, so its first 15 bits count eighths of an octave.
+  Counting ten thousand times is therefore one pass in C over their upper 16 bits.
+- **Every eighth bucket ends at a power of two.** The buckets of the Prometheus metrics end there
+  as well and are exact.
 """
 
 from array import array
@@ -20,22 +25,26 @@ _HIGHEST = 8
 BUCKET_COUNT = (_HIGHEST - _LOWEST) * BUCKETS_PER_OCTAVE
 
 _FIRST = (1023 + _LOWEST) * BUCKETS_PER_OCTAVE
-"""What the upper bits of a double say at the lower end of the first bucket."""
+"""The value of the upper 15 bits of a double at the lower end of the first bucket."""
 
 
 def count_by_bucket(times: Iterable[float]) -> Iterator[tuple[int, int]]:
-    """Pairs of bucket and count. Times beyond the ends (0 s, an hour) count for the last there."""
+    """Count ``times``, in seconds, by bucket; yield pairs of bucket and count.
+
+    Times outside of the range (0 s, an hour) count in the first or the last bucket. A bucket may
+    occur twice.
+    """
     bits = memoryview(array("d", times)).cast("B").cast("H")[_UPPER_QUARTER::4]
     for upper, count in Counter(bits.tolist()).items():
         yield min(max((upper >> 1) - _FIRST, 0), BUCKET_COUNT - 1), count
 
 
 _UPPER_QUARTER = 3 if array("H", [1]).tobytes()[0] else 0
-"""Which quarter of a double has its upper bits: the last one where the byte order is little."""
+"""Which quarter of a double has its upper bits: the last one in little-endian byte order."""
 
 
 def upper_bound(bucket: int) -> float:
-    """Where a bucket ends, in seconds; the last one never does."""
+    """Return the upper end of a bucket in seconds; infinity for the last one."""
     if bucket >= BUCKET_COUNT - 1:
         return inf
     octave, part = divmod(bucket + 1, BUCKETS_PER_OCTAVE)
@@ -43,7 +52,7 @@ def upper_bound(bucket: int) -> float:
 
 
 def merge_counts(several: Iterable[Sequence[int]]) -> list[int]:
-    """The histogram of all times that these count."""
+    """Add up several histograms, each a count for every bucket."""
     merged = [0] * BUCKET_COUNT
     for counts in several:
         merged = list(map(add, merged, counts))
@@ -51,7 +60,8 @@ def merge_counts(several: Iterable[Sequence[int]]) -> list[int]:
 
 
 def quantile(counts: Sequence[int], share: float) -> float:
-    """The time that ``share`` (0 to 1) of all did not exceed, in seconds; 0 when there are none."""
+    """Return the time in seconds that ``share`` (0 to 1) of all counted times did not exceed; 0.0
+    when none was counted."""
     total = sum(counts)
     if not total:
         return 0.0

@@ -1,21 +1,24 @@
-"""What master and log writer say to each other: one JSON object a message. PURE.
+"""The messages between the master and the log writer or the status server. PURE.
 
-    master   {"say": "outlet", "number": 3, "slot": 0, "pid": 71, "stream": "out"}   and its pipe
-             {"say": "settings", …}       how to write and rotate from now on
+One JSON object a message; some messages bring a descriptor (SCM_RIGHTS).
+
+    master   {"say": "outlet", "number": 3, "slot": 0, "pid": 71, "stream": "out"}   with the pipe
+             {"say": "settings", …}       write and rotate by these settings from now on
              {"say": "rotate", "number": 5}, likewise flush
-             {"say": "reopen", "number": 6}, and the master's own log, opened anew
-    writer   {"say": "drained", "number": 3}     the outlet came to its end
-             {"say": "done", "number": 5}        what was asked is done
+             {"say": "reopen", "number": 6}      with the master's own log, opened again
+    writer   {"say": "drained", "number": 3}     the stream reached its end
+             {"say": "done", "number": 5}        the request with this number is done
 
-The status server speaks the same language:
+The status server uses the same form:
 
-    server   {"say": "talk", "number": 7}        it wants a connection to the control protocol
-             {"say": "logs"}                     it wants the logs, open
-    master   {"say": "talk", "number": 7}        and one end of a socket pair
-             {"say": "log"}, for each log, and the log; then {"say": "that_is_all"}
+    server   {"say": "talk", "number": 7}        asks for a connection to the control protocol
+             {"say": "logs"}                     asks for the open logs
+    master   {"say": "talk", "number": 7}        with one end of a socket pair
+             {"say": "log"}                      once per log, with the log
+             {"say": "that_is_all"}              after the last log
 
-Both are always of the same version, because one is forked by the other. The master reads as if the
-other one were hostile all the same, and gets no descriptor from it.
+Both ends are always of the same version, because the master forks the other process. The master
+reads the messages as if the other process were hostile, and accepts no descriptor from it.
 """
 
 import json
@@ -26,7 +29,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class WorkerStream:
-    """One stream, ``out`` or ``err``, of one worker. ``number`` is never used twice."""
+    """The output of one worker on one stream, ``out`` or ``err``. ``number`` identifies it and is
+    never used again."""
 
     number: int
     slot: int
@@ -35,29 +39,29 @@ class WorkerStream:
 
 
 def encode_message(kind: str, /, **details: Any) -> bytes:
-    """The bytes of a message."""
+    """Encode a message: its kind and its details."""
     return json.dumps({"say": kind, **details}).encode()
 
 
 def decode_message(data: bytes) -> tuple[str, dict[str, Any]]:
-    """The word and its details. Raises ValueError when it makes no sense."""
+    """Decode a message into its kind and its details. Raises ValueError when it is malformed."""
     try:
         details = json.loads(data)
     except RecursionError:
-        raise ValueError("a message that is nested too deeply") from None
+        raise ValueError("the message is nested too deeply") from None
     if not isinstance(details, dict) or not isinstance(kind := details.pop("say", None), str):
-        raise ValueError("a message that is no object which says something")
+        raise ValueError('the message is not an object with a "say"')
     return kind, details
 
 
 def message_number(details: Mapping[str, Any]) -> int:
-    """The number that a message is about. Raises ValueError when it has none."""
+    """Return the number in the details of a message. Raises ValueError when it has none."""
     number = details.get("number")
     if type(number) is not int:
-        raise ValueError("a message without its number")
+        raise ValueError("the message has no number")
     return number
 
 
 def unknown_message_error(kind: str) -> ValueError:
-    """The error for a message that means nothing to its reader."""
+    """Return the error for a message of an unknown kind."""
     return ValueError(f"an unknown message: {kind[:40]!a}")

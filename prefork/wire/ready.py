@@ -1,18 +1,23 @@
-"""What a worker says on its ready pipe: one JSON object a line. PURE.
+"""The messages of a worker on its ready pipe: one JSON object a line. PURE.
 
-    ready    it accepts requests                             {"say": "ready"}
-    failed   it cannot; ``text`` says why, with the app's    {"say": "failed", "text": "…",
-             traceback, ``code`` who is at fault (errors.py)  "code": 102}
-    leaving  it was signalled, accepts no more, drains;      {"say": "leaving"}
-             again, with a ``text``: all is answered, and    {"say": "leaving", "text": "…"}
-             only what the text says keeps it
-    worn     it asks to be replaced; ``text`` says why       {"say": "worn", "text": "…"}
-    stuck    asked for its stacks, it has logged them;       {"say": "stuck", "text": "…"}
-             ``text`` says what it was at
+    ready    the worker accepts requests                     {"say": "ready"}
+    failed   it failed to start; ``text``: the reason with   {"say": "failed", "text": "…",
+             the app's traceback, ``code``: an exit code      "code": 102}
+             (errors.py)
+    leaving  it was told to stop, accepts no more, drains;   {"say": "leaving"}
+             again with a ``text``: all requests are         {"say": "leaving", "text": "…"}
+             answered, and the worker waits for ``text``
+    worn     it asks to be replaced; ``text``: the reason    {"say": "worn", "text": "…"}
+    stuck    it logged its stacks, as the master asked;      {"say": "stuck", "text": "…"}
+             ``text``: the code that it was executing
 
-A child may be hostile. Its first line that makes no sense, or is too long, or one message more
-than any worker has to say, is reported as nonsense, and is the last that is heard of it: so a flood
-costs the master one read and one line of its log, and a long text no more than a long traceback.
+Design
+------
+- **The first invalid line of a child is the last that the master reads from it.** A child may be
+  hostile. A line that is malformed or too long, or more messages than a worker ever sends, become
+  one InvalidMessage. A flood thus costs the master one read and one line in its log. The worker is
+  replaced like a worn one: its successor is ready first, because its clients did nothing wrong.
+  The log writer, the status server and the watcher are killed and replaced at once.
 """
 
 import json
@@ -23,19 +28,19 @@ from enum import StrEnum
 from prefork.printable import MAX_TEXT_LENGTH, cut_middle
 
 MAX_LINE_SIZE = 256 * 1024
-"""Bytes of a line: room for MOST_TEXT characters, each of which JSON writes with up to twelve."""
+"""Bytes of a line. MOST_TEXT characters fit in, each of which takes up to twelve bytes in JSON."""
 
 
 MAX_MESSAGES = 100
-"""From one child in its life. A worker has five to say; it says one again when it is asked for its
-stacks once more."""
+"""Messages of one child in its life. There are five kinds; ``stuck`` repeats when the master asks
+for stacks again."""
 
 _MAX_TEXT = MAX_TEXT_LENGTH + 100
-"""Characters of a text: as many as ``encode`` leaves."""
+"""Characters of a text: as many as ``encode_message`` keeps."""
 
 
 class MessageKind(StrEnum):
-    """The words."""
+    """The kinds of messages; see the table above."""
 
     READY = "ready"
     FAILED = "failed"
@@ -46,7 +51,7 @@ class MessageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReadyMessage:
-    """One message."""
+    """One decoded message."""
 
     kind: MessageKind
     text: str = ""
@@ -55,26 +60,30 @@ class ReadyMessage:
 
 @dataclass(frozen=True, slots=True)
 class InvalidMessage:
-    """A line that is no message."""
+    """A line that is not a valid message; ``line``: its beginning, for the log."""
 
     line: str
 
 
 def encode_message(kind: MessageKind, text: str = "", code: int = 0) -> bytes:
-    """One line. A long text loses its middle: a traceback tells most at both ends."""
+    """Encode one message. A long text loses its middle, because both ends of a traceback matter
+    most."""
     content = {"say": kind, "text": cut_middle(text), "code": code}
     return json.dumps(content).encode() + b"\n"
 
 
 class ReadyDecoder:
-    """Bytes in, words out; keeps an unfinished line for the next call. Nothing follows nonsense."""
+    """Decodes the bytes of one ready pipe, and keeps an unfinished line for the next call.
+
+    After an InvalidMessage it ignores all further bytes.
+    """
 
     def __init__(self) -> None:
         self._buffer = b""
         self._messages_left = MAX_MESSAGES
 
     def feed(self, data: bytes) -> Iterator[ReadyMessage | InvalidMessage]:
-        """All words that are complete with ``data``."""
+        """Yield the messages that ``data`` completes."""
         if not self._messages_left:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n", self._messages_left)

@@ -1,4 +1,10 @@
-"""What the numbers of a scoreboard row mean to people and metrics. PURE."""
+"""Compute the values for people and metrics from the rows of the scoreboard. PURE.
+
+Design
+------
+- **Quantiles of an app are those of all its requests.** The histograms of its workers are added
+  up. Rejected: the mean of the workers' p99s, which is no p99.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,22 +13,22 @@ from typing import Any
 from prefork.wire import histogram
 
 STALE_AFTER = 2.0
-"""Seconds without a beat that was due after which what was true "of late" is not any more."""
+"""Seconds after a missed heartbeat from which the row's recent values (rate, lag) are outdated."""
 
 IDLE_BEAT_INTERVAL = 0.5
-"""Seconds between two beats beyond which they are those of an idle worker."""
+"""Seconds between two planned heartbeats from which they are those of an idle worker."""
 
 RATE_TIME_CONSTANT = 5.0
-"""Seconds over which the rate forgets."""
+"""Time constant in seconds of the exponential decay of the request rate."""
 
 
 def worker_values(row: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """``row`` as ``unix.scoreboard.Rows`` reads it, at ``now`` (monotonic).
+    """Return the values of one worker at ``now`` (monotonic).
 
-    Times are in seconds. ``silent``: since the last beat, or since the next one is due, which an
-    idle worker plans for later; ``oldest``: age of the longest request in
-    flight; ``p50`` and ``p99`` of all requests that the worker has answered; ``accept_wait``: mean
-    time that a connection waited in the queue.
+    ``row``: as ``unix.scoreboard.Rows`` reads it. Times are in seconds. ``silent``: time since the
+    last heartbeat, or since the next one was due, which an idle worker plans for later.
+    ``oldest``: age of the longest request in flight. ``p50`` and ``p99``: of all requests that the
+    worker answered. ``accept_wait``: mean time of a connection in the listen queue.
     """
     since_beat = max(0.0, now - row["beat"]) if row["beat"] else 0.0
     silent = max(0.0, min(since_beat, now - row["due"]))
@@ -48,8 +54,11 @@ def worker_values(row: Mapping[str, Any], now: float) -> dict[str, Any]:
 
 
 def _current_rate(row: Mapping[str, Any], since_beat: float) -> float:
-    """As it would be if the worker beat now. A worker that plans its next beat for so late had
-    nothing to do at the last one, and has had nothing since."""
+    """Return the request rate at this moment.
+
+    A worker that planned its next heartbeat for later than IDLE_BEAT_INTERVAL was idle at the last
+    one and has been since, so its rate decays.
+    """
     is_idle = row["due"] - row["beat"] > IDLE_BEAT_INTERVAL
     return float(
         row["rate"] * math.exp(-since_beat / RATE_TIME_CONSTANT) if is_idle else row["rate"]
@@ -61,8 +70,11 @@ MAXIMA = ("lag", "oldest", "silent")
 
 
 def app_values(rows: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
-    """What ``reading`` says, of all these workers as one: sums, the worst, and the quantiles of all
-    their requests. Who has left is not in it."""
+    """Return the values of all given workers together, with the keys of ``worker_values``.
+
+    They are sums, maxima (lag, oldest, silent) and the quantiles of all requests. Workers that have
+    ended are not included.
+    """
     values = [worker_values(row, now) for row in rows]
     times = histogram.merge_counts(row["times"] for row in rows)
     waited = sum(row["accept_wait"] for row in rows)

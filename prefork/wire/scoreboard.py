@@ -1,17 +1,30 @@
-"""The layout of the scoreboard: shared memory, one row a worker, each field with one writer. PURE.
+"""The layout of the scoreboard: shared memory, one row per worker, one writer per field. PURE.
 
-No pointers and no locks: every field is eight aligned bytes, which x86-64 and arm64 store and load
-whole, so a reader sees an old value or a new one, never half of each. What must be seen together is
-published between two steps of ``sequence``: odd while it is written, so that a reader who finds it
-odd or changed reads again. The master hands a row to a worker before the fork and takes it back
-after it was reaped; ``worker`` tells whose row it is.
+The scoreboard has two parts, each in memory of its own (unix/scoreboard.py):
 
-There are two parts, each in memory of its own (unix/scoreboard.py). The master's part, which no
-other process can write: the head, then one record a row with the fields whose writer is ``master``.
-The workers' part, which every worker can write: the loads, one word a row (http/load.py), close
-together because every worker reads all of them when it accepts; then the rows with the fields
-whose writer is ``worker``. A hostile worker may leave any bits in the workers' part at any time,
-so readers take its numbers through ``plausible_count`` and ``plausible_time``.
+- The master's part, which no other process can write: the head, then one record per row with the
+  fields whose writer is ``master``.
+- The workers' part, which every worker can write: the loads, one word per row (http/load.py), next
+  to each other because every worker reads all of them when it accepts; then the rows with the
+  fields whose writer is ``worker``.
+
+The master assigns a row to a worker before the fork and frees it after the worker was reaped.
+
+Design
+------
+- **No pointers and no locks.** Every field is eight aligned bytes, which x86-64 and arm64 store and
+  load whole: a reader sees an old value or a new one, never a mixture. Fields that belong together
+  are written between two steps of ``sequence`` (a seqlock): it is odd while they are written, and
+  a reader that finds it odd or changed reads again.
+- **Workers are not trusted.** A hostile worker may leave any bits in the workers' part at any time.
+  Readers take its numbers through ``plausible_count`` and ``plausible_time``: a value that no
+  worker could have written (NaN, negative, huge) reads as zero.
+- **A request costs two stores of the load, two clock reads and one append** (0.3 µs). The tick of
+  the worker computes all other fields from the times that the requests left behind.
+- **A row belongs to a worker, not to a slot.** A new worker has the slot number of the one that it
+  replaces from its fork on, so two workers of one slot run at the same time.
+- **``due`` is the time for which the next heartbeat is planned.** Siblings, the autoscaler and
+  readers judge a worker by it, because an idle worker beats seldom.
 """
 
 from dataclasses import dataclass
@@ -19,16 +32,17 @@ from dataclasses import dataclass
 from prefork.wire import histogram
 
 ROWS = 4096
-"""Rows are only addresses until they are touched, so there are plenty."""
+"""Number of rows. A row takes no memory until it is written, so there are more than needed."""
 
 MAGIC = int.from_bytes(b"prefork2", "little")
-"""The last letter is the version of the layout."""
+"""Identifies the layout; the last character is its version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: ``code`` as in ``struct``; ``writer`` is ``master`` or ``worker``; ``unit`` and
-    ``text`` are for readers; ``kind`` is what it is as a metric: a counter only grows."""
+    """One field. ``code``: its type as in ``struct``; ``writer``: ``master`` or ``worker``;
+    ``unit`` and ``text``: its help; ``kind``: its type as a metric, ``counter`` or ``gauge``,
+    empty for a field that is no metric."""
 
     name: str
     code: str
@@ -39,10 +53,10 @@ class Field:
 
 
 HEAD = (
-    Field("magic", "Q", "", "master", "which layout this is"),
-    Field("pid", "Q", "", "master", "of the master"),
+    Field("magic", "Q", "", "master", "version of the layout"),
+    Field("pid", "Q", "", "master", "process id of the master"),
     Field("began", "d", "s", "master", "when the master began (Unix time)", "gauge"),
-    Field("state", "Q", "", "master", "of the master: see STATES"),
+    Field("state", "Q", "", "master", "state of the master: see STATES"),
     Field("rows", "Q", "", "master", "rows from the first on that may be in use"),
     Field("target", "Q", "", "master", "workers that are wanted", "gauge"),
     Field("generation", "Q", "", "master", "that is wanted", "gauge"),
@@ -56,10 +70,10 @@ FIELDS = (
     Field("worker", "Q", "", "master", "serial number of the worker that owns the row; 0: free"),
     Field("slot", "Q", "", "master", "from 0; a replacement inherits it"),
     Field("generation", "Q", "", "master", "counts reloads from 1"),
-    Field("pid", "Q", "", "master", "of the process"),
-    Field("state", "Q", "", "master", "of the worker: see WORKER_STATES"),
+    Field("pid", "Q", "", "master", "process id of the worker"),
+    Field("state", "Q", "", "master", "state of the worker: see WORKER_STATES"),
     Field("born", "d", "s", "master", "when it was forked (Unix time)"),
-    Field("ends", "Q", "", "master", "1: the service ends, nobody takes over from the worker"),
+    Field("ends", "Q", "", "master", "1: the service ends, no other worker takes over"),
     Field("outdated", "Q", "", "master", "1: it is to be replaced, by a reload or a recycle"),
     Field("sequence", "Q", "", "worker", "odd while the fields below are being written"),
     Field("deadline", "d", "s", "worker", "monotonic time by which it will have beaten again"),
@@ -102,35 +116,37 @@ STATES = ("", "starting", "running", "reloading", "frozen", "stopping")
 WORKER_STATES = ("", "spawning", "booting", "ready", "draining", "hung", "killed")
 
 MASTER_FIELDS = tuple(field for field in FIELDS if field.writer == "master")
-"""Of a record in the master's part."""
+"""The fields of a record in the master's part."""
 
 WORKER_FIELDS = tuple(field for field in FIELDS if field.writer == "worker")
-"""Of a row in the workers' part."""
+"""The fields of a row in the workers' part."""
 
 FIELD_SIZE = 8
 HEAD_SIZE = 4096
 RECORD_SIZE = 64
 MASTER_SIZE = HEAD_SIZE + ROWS * RECORD_SIZE
-"""Bytes of the master's part."""
+"""Size of the master's part in bytes."""
 
 LOADS_SIZE = ROWS * FIELD_SIZE
 ROW_SIZE = 2048
 FIRST_ROW = LOADS_SIZE
 SIZE = FIRST_ROW + ROWS * ROW_SIZE
-"""Bytes of the workers' part."""
+"""Size of the workers' part in bytes."""
 
 HEAD_INDEX = {field.name: index for index, field in enumerate(HEAD)}
-"""Places in the head, in units of FIELD_SIZE."""
+"""Position of each field in the head, in units of FIELD_SIZE."""
 
 FIELD_INDEX = {
     field.name: index
     for fields in (MASTER_FIELDS, WORKER_FIELDS)
     for index, field in enumerate(fields)
 }
-"""Places in a record of the master's part, or in a row of the workers', in units of FIELD_SIZE."""
+"""Position of each field in its record of the master's part, or in its row of the workers' part, in
+units of FIELD_SIZE."""
 
 HISTOGRAM_INDEX = 48
-"""Where the histogram of times begins in a row, in the same units: one counter a bucket."""
+"""Position of the histogram of response times in a row, in units of FIELD_SIZE: one counter per
+bucket."""
 
 assert len(MASTER_FIELDS) * FIELD_SIZE <= RECORD_SIZE
 assert len(WORKER_FIELDS) <= HISTOGRAM_INDEX
@@ -138,26 +154,28 @@ assert (HISTOGRAM_INDEX + histogram.BUCKET_COUNT) * FIELD_SIZE <= ROW_SIZE
 
 MAX_COUNT = 2**63 - 1
 MAX_TIME = 1e12
-"""Seconds, or requests a second: far beyond anything real, and sums of it stay finite."""
+"""Limit in seconds, or requests per second: far above all real values, and its sums stay finite."""
 
 
 def plausible_count(count: int) -> int:
-    """The count as it stands in the workers' part; 0 for one that no worker reaches."""
+    """Return a count from the workers' part; 0 for one that no worker can reach."""
     return count if count <= MAX_COUNT else 0
 
 
 def plausible_time(time: float) -> float:
-    """The float as it stands in the workers' part; 0.0 for what is no number, negative or huge."""
+    """Return a float from the workers' part; 0.0 for NaN, a negative or a huge value."""
     return time if 0.0 <= time <= MAX_TIME else 0.0
 
 
 def row_offset(row: int) -> int:
-    """Where a row begins in the workers' part, in bytes. Raises IndexError beyond the last."""
+    """Return the offset of a row in the workers' part, in bytes. Raises IndexError for a number
+    that is no row."""
     return FIRST_ROW + _check_row(row) * ROW_SIZE
 
 
 def record_offset(row: int) -> int:
-    """Where the record of a row begins in the master's part, in bytes. Raises IndexError."""
+    """Return the offset of a row's record in the master's part, in bytes. Raises IndexError for a
+    number that is no row."""
     return HEAD_SIZE + _check_row(row) * RECORD_SIZE
 
 

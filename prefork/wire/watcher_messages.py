@@ -1,11 +1,13 @@
-"""What the watcher tells the master: one JSON object a line. PURE.
+"""The messages of the file watcher to the master: one JSON object a line. PURE.
 
-    {"watching": ["/srv/app"]}                       it watches these from now on
-    {"count": 3, "changed": ["app.py", "views.py"]}  so many files, and the first of them
-    {"trouble": "…"}                                 it cannot watch; it ends
+    {"watching": ["/srv/app"]}                       it watches these folders from now on
+    {"count": 3, "changed": ["app.py", "views.py"]}  number of changed files, and the first of them
+    {"trouble": "…"}                                 it cannot watch, and exits
 
-The watcher is ours and runs no app code, but it reads names of files that others chose: so its
-lines are read as if it were hostile, and a file's name is shown as one line, whatever is in it.
+Design
+------
+- **The master reads the lines as if the watcher were hostile.** It runs no app code, but it passes
+  on file names that others chose. A name is shown on one line, whatever characters it has.
 """
 
 import json
@@ -18,12 +20,12 @@ from prefork.printable import printable_line
 MAX_NAMES = 3
 
 MAX_LINE_SIZE = 1024 * 1024
-"""Bytes of a line; paths are of 4096 at most, and there are few of them."""
+"""Bytes that a line may have; a path has at most 4096, and a line has few paths."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchStarted:
-    """It began. ``roots``: what it watches."""
+    """The watcher watches ``roots``."""
 
     roots: tuple[str, ...]
 
@@ -33,7 +35,7 @@ class WatchStarted:
 
 @dataclass(frozen=True, slots=True)
 class FilesChanged:
-    """Files that changed. ``names``: some of them."""
+    """``count`` files changed. ``names``: the first of them."""
 
     count: int
     names: tuple[str, ...]
@@ -46,34 +48,34 @@ class FilesChanged:
 
 @dataclass(frozen=True, slots=True)
 class WatchFailed:
-    """Why it cannot watch."""
+    """The watcher cannot watch; ``text``: the reason."""
 
     text: str
 
 
 def encode_watching(roots: Iterable[str]) -> bytes:
-    """One line about these folders."""
+    """Encode the message that these folders are watched."""
     return _line({"watching": list(map(printable_line, roots))})
 
 
 def encode_changed(paths: Collection[str]) -> bytes:
-    """One line about these files."""
+    """Encode the message that these files changed; only the first names are sent."""
     return _line(
         {"count": len(paths), "changed": list(map(printable_line, sorted(paths)[:MAX_NAMES]))}
     )
 
 
 def encode_trouble(text: str) -> bytes:
-    """One line."""
+    """Encode the message that the watcher cannot watch, with the reason."""
     return _line({"trouble": text})
 
 
 def decode_message(line: bytes) -> WatchStarted | FilesChanged | WatchFailed:
-    """What a line says. Raises ValueError when it makes no sense."""
+    """Decode a message. Raises ValueError when the line is not one."""
     try:
         message = json.loads(line)
     except RecursionError:
-        raise ValueError("a line that is nested too deeply") from None
+        raise ValueError("the line is nested too deeply") from None
     match message:
         case {"trouble": str(text)}:
             return WatchFailed(text)
@@ -81,7 +83,7 @@ def decode_message(line: bytes) -> WatchStarted | FilesChanged | WatchFailed:
             return WatchStarted(tuple(roots))
         case {"count": int(count), "changed": [*names]} if _is_list_of_names(names):
             return FilesChanged(count, tuple(names[:MAX_NAMES]))
-    raise ValueError("a line that says nothing of what a watcher says")
+    raise ValueError("the line is not a message of a watcher")
 
 
 def _is_list_of_names(found: list[object]) -> bool:

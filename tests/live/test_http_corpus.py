@@ -1,7 +1,7 @@
-"""Every request of the corpus, cut in every way, through every kind of app.
+"""Every request of the corpus, in different pieces, with WSGI and ASGI.
 
-A refused request gets its status and a clean end of the connection, and no app gets it whole. An
-accepted one means the same however its bytes arrive.
+A refused request gets its status and a clean end of the connection, and no app gets it complete.
+An accepted request means the same however its bytes arrive.
 """
 
 import json
@@ -26,7 +26,7 @@ valid = pytest.mark.parametrize("case", load_cases("valid"), ids=lambda case: ca
 
 
 class Recorder:
-    """The server, and what its app has seen."""
+    """The server, with access to the requests that its app has seen."""
 
     def __init__(self, server: Server, path: Path) -> None:
         self.server = server
@@ -39,7 +39,7 @@ class Recorder:
         return unix(self.path)
 
     def seen(self) -> list[str]:
-        """What the app was given since the last time that somebody asked."""
+        """Return the requests that the app got since the last call."""
         with self.unix() as wire:
             return json.loads(wire.send(get("/seen")).answer().body)
 
@@ -120,7 +120,7 @@ def test_a_valid_request_is_understood_if_each_byte_comes_alone(
 
 @valid
 def test_a_valid_request_means_the_same_again_and_again(recorder: Recorder, case: Case) -> None:
-    """From the third time on it may be known by its bytes alone, on any connection."""
+    """From the third time on the head may come from the cache, on any connection."""
     closes = case.account.get("closes", False)
     for _ in range(4 if closes else 2):
         with recorder.tcp() as wire:

@@ -1,4 +1,4 @@
-"""Behind a proxy: whom the app believes to be the client, and who is not believed."""
+"""Behind a proxy: the client that the app sees, from trusted and untrusted senders."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def servers(tmp_path_factory: Any, *arguments: str) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def trusting(tmp_path_factory: Any) -> Iterator[Start]:
-    """By default everybody on loopback is a proxy; this one is believed everything."""
+    """A server that trusts loopback, as by default, and all fields."""
     all_fields = ("--forwarded-headers", "x-forwarded", "--forwarded-headers", "forwarded")
     ids = ("--request-id-header", "X-Request-ID", "--request-id-return")
     yield from servers(tmp_path_factory, *all_fields, *ids)
@@ -54,13 +54,13 @@ def trusting(tmp_path_factory: Any) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def by_default(tmp_path_factory: Any) -> Iterator[Start]:
-    """A proxy on loopback, and no option that says what it overwrites."""
+    """A server without any option about proxies."""
     yield from servers(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def distrusting(tmp_path_factory: Any) -> Iterator[Start]:
-    """Nobody on loopback is; the app sits below /shop all the same."""
+    """A server that trusts 127.0.0.2 only and has a root path of its own."""
     allow = ("--forwarded-allow", "192.0.2.0/24,127.0.0.2", "--root-path", "/shop/")
     ids = ("--request-id-header", "X-Request-ID")
     yield from servers(tmp_path_factory, *allow, *ids, "--forwarded-strip")
@@ -113,7 +113,7 @@ def test_forwarded_has_the_same_effect(trusting: Start, kind: str) -> None:
 
 @kinds
 def test_a_kept_connection_carries_many_clients(trusting: Start, kind: str) -> None:
-    """Also when the heads are remembered, and one without such a field is between them."""
+    """Also when the heads come from the cache, with a head without such a field between them."""
     server = trusting(kind)
     with tcp(server) as wire:
         for _ in range(4):
@@ -251,7 +251,7 @@ def test_the_same_bytes_take_effect_from_a_trusted_proxy_only(
 
 
 def connect_from(server: Server, address: str) -> RawConnection:
-    """A client with another address."""
+    """Connect from the given loopback address."""
     sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE, (address, 0))
     return RawConnection(sock)
 
@@ -299,7 +299,7 @@ def test_an_app_may_answer_with_an_id_of_its_own(trusting: Start, kind: str) -> 
 
 
 def test_trust_depends_on_the_address_of_the_proxy_protocol(tmp_path: Path) -> None:
-    """A relay of bytes cannot vouch for what its clients write in them."""
+    """A relay of TCP cannot vouch for the HTTP inside."""
     words = ("--proxy-protocol", "--pythonpath", str(APPS))
     with serving(tmp_path, KINDS["wsgi"][0], *words) as server:
         for peer, client in (("198.51.100.1", "198.51.100.1"), ("127.0.0.9", "192.0.2.1")):

@@ -1,4 +1,4 @@
-"""Requests broken in ways that nobody thought of: no bytes whatsoever make a server fail."""
+"""Randomly damaged requests: no bytes make a server fail."""
 
 import random
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ CORPUS = [case.raw for case in (*load_cases("valid"), *load_cases("invalid"))]
 
 
 def damaged_requests(dice: random.Random) -> bytes:
-    """One or two requests of the corpus, with a few accidents."""
+    """Return one or two requests of the corpus with random damage."""
     data = bytearray(dice.choice(CORPUS))
     if dice.random() < 0.3:
         data += dice.choice(CORPUS)
@@ -78,7 +78,7 @@ def test_damaged_requests_get_valid_responses_or_none(server: Server, seed: int)
 
 
 def check_responses(wire: RawConnection, data: bytes) -> None:
-    """All answers are whole and plausible, and then the connection ends."""
+    """Check that all responses are complete and plausible, and that the connection ends."""
     while not wire.has_ended():
         answer = wire.head()
         if answer.status != 100:
@@ -87,7 +87,7 @@ def check_responses(wire: RawConnection, data: bytes) -> None:
 
 
 def test_many_requests_and_connections_leave_nothing_behind(server: Server) -> None:
-    """What is remembered, as names of fields are, is bounded; the first rounds fill it."""
+    """Caches, such as that of field names, are bounded; the first rounds fill them."""
     (worker,) = server.workers()
     dice = random.Random(3)
 

@@ -1,4 +1,4 @@
-"""The PROXY protocol over real connections: whose address counts, and nothing behind it is lost."""
+"""The PROXY protocol over real connections: which address counts, and no byte behind is lost."""
 
 import json
 import signal
@@ -55,7 +55,7 @@ def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> 
 
 
 def addresses_seen(wire: RawConnection) -> tuple[str, int, str, int]:
-    """Client and server as the app sees them."""
+    """Return the addresses of client and server as the app sees them."""
     account = json.loads(wire.answer().body)
     if "client" in account:
         return (*account["client"], *account["server"])
@@ -114,7 +114,7 @@ def test_a_connection_without_a_valid_header_gets_no_answer(server: Server, sent
         except ConnectionResetError:
             pass  # as unread bytes were left behind
     server.wait_log("--proxy-protocol: turned away 127.0.0.1: ")
-    # Once aloud, and then only for who wants to know.
+    # Logged once as a warning, then at level debug.
     assert server.count("WARNING --proxy-protocol") == 1
 
 

@@ -1,4 +1,4 @@
-"""TLS over real connections: who gets in, with which certificate, and what the app is told."""
+"""TLS over real connections: handshakes, certificates, and the information for the app."""
 
 import re
 import ssl
@@ -50,7 +50,7 @@ def asgi(servers: Callable[[str], Server]) -> Server:
     return servers("asgi")
 
 
-# What the app is told.
+# The information for the app.
 
 
 def test_a_wsgi_environ_has_the_variables_of_mod_ssl(wsgi: Server, keys: Keyring) -> None:
@@ -65,7 +65,7 @@ def test_a_wsgi_environ_has_the_variables_of_mod_ssl(wsgi: Server, keys: Keyring
         assert environ["SSL_SERVER_CERT"] in keys.site.chain.read_text()
         assert not [key for key in environ if key.startswith("SSL_CLIENT_S")]
         assert environ["REMOTE_ADDR"] == "127.0.0.1"
-        # The second request of the connection is told the same.
+        # The second request of the connection gets the same.
         assert read_dump(wire) == environ
 
 
@@ -129,7 +129,7 @@ def test_another_port_of_the_same_server_may_be_without_tls(server: Server) -> N
     assert "tls" not in tls.get("extensions", {})
 
 
-# Who gets in, and with which certificate.
+# The choice of the certificate.
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_server_name_selects_the_certificate(
         shown = wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
         expected: Issued = getattr(keys, chosen)
         assert ssl.DER_cert_to_PEM_cert(shown) in expected.chain.read_text()
-        # What the app is told is what the client saw.
+        # The app gets the certificate that the client saw.
         assert read_dump(wire)["extensions"]["tls"]["server_cert"] == ssl.DER_cert_to_PEM_cert(
             shown
         )
@@ -255,7 +255,7 @@ def test_only_the_named_ciphers_and_the_password_from_a_variable(
         assert is_refused(server, context)
 
 
-# Who does not get in.
+# Failed handshakes.
 
 
 def test_plain_http_on_a_tls_port_is_closed(server: Server, keys: Keyring) -> None:
@@ -291,14 +291,14 @@ def test_a_client_that_disconnects_during_the_handshake_is_not_an_error(server: 
     server.wait_log("did not get in", before + 2)
 
 
-# What they are told.
+# Alerts.
 
 CBC = "ECDHE-ECDSA-AES256-SHA384"
 
 
 @pytest.fixture(scope="module")
 def strict(keys: Keyring, tmp_path_factory: Any) -> Iterator[Server]:
-    """Wants certificates of its clients."""
+    """A server that requires client certificates."""
     words = (
         "--tls-cert",
         keys.site.pair,
@@ -352,7 +352,7 @@ def test_cbc_ciphers_can_be_enabled(keys: Keyring, tmp_path: Path) -> None:
 
 
 def alert_of(server: Server, context: ssl.SSLContext) -> str:
-    """The alert by which a client is refused; in TLS 1.3 it may come after the handshake."""
+    """Return the alert that a client gets; in TLS 1.3 it may come after the handshake."""
     with pytest.raises(ssl.SSLError) as caught, connect_tls(server, context) as wire:
         wire.socket.recv(1)
     return str(caught.value.reason)

@@ -1,4 +1,4 @@
-"""Certificate files: what is wrong with them is said in a line, and how new ones come into use."""
+"""Certificate files: errors are one line, and new files take effect by a reload or --tls-watch."""
 
 import os
 import signal
@@ -65,11 +65,11 @@ def test_an_expired_certificate_is_served_with_a_warning(ca: Authority, tmp_path
         assert not is_refused(server, context)
 
 
-# Coming into use.
+# New files.
 
 
 def presented_certificate(server: Server, ca: Authority) -> str:
-    """The certificate that a new client is shown, in PEM."""
+    """Return the certificate that the server presents to a new client, in PEM."""
     with connect_tls(server, ca.trusting()) as wire:
         return ssl.DER_cert_to_PEM_cert(
             wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
@@ -77,7 +77,7 @@ def presented_certificate(server: Server, ca: Authority) -> str:
 
 
 def replace(target: Issued, source: Issued) -> None:
-    """As tools do it: a new file takes the place of the old, one after the other."""
+    """Replace the files one after the other by renaming new ones, as certbot does."""
     for name in ("chain", "key", "both"):
         new = getattr(target, name).with_suffix(".new")
         new.write_bytes(getattr(source, name).read_bytes())
@@ -129,7 +129,7 @@ def test_sessions_survive_a_reload_unless_the_certificate_changed(
 def visit(
     server: Server, context: ssl.SSLContext, session: ssl.SSLSession | None
 ) -> tuple[ssl.SSLSession | None, bool | None]:
-    """The session of a connection that was used, and whether it was resumed."""
+    """Send a request; return the TLS session, and whether it was resumed."""
     raw = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
     with context.wrap_socket(raw, server_hostname="site.test", session=session) as sock:
         sock.sendall(get("/"))
@@ -162,7 +162,7 @@ def test_a_reload_turns_tls_on_and_off_on_the_same_port(ca: Authority, folder: P
         server.destroy()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_workers_need_not_be_able_to_read_the_key(ca: Authority) -> None:
     with shared_folder() as here:
         write_version(here, 1)

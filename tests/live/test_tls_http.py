@@ -1,4 +1,4 @@
-"""HTTP over TLS is HTTP: pipelines, bodies, slow readers, ends, and the drain."""
+"""HTTP over TLS: pipelining, bodies, slow readers, ends of connections, and the drain."""
 
 import json
 import signal
@@ -71,7 +71,7 @@ def test_bodies_of_megabytes_pass_in_both_directions(server: Server, keys: Keyri
         for _ in range(2):
             assert wire.send(post("/size", body)).answer().body == b"%d" % len(body)
             assert len(wire.send(get(f"/told/{'x' * 8000}")).answer().body) == 8000
-        # Who begins to answer before all has arrived closes afterwards.
+        # An app that begins its response before the body has arrived closes the connection.
         assert wire.send(post("/echo", body[:100_000])).answer().body == body[:100_000]
 
 
@@ -98,7 +98,7 @@ def test_a_refused_upload_is_answered_although_it_goes_on(server: Server, keys: 
 
 
 def test_a_refused_upload_may_go_on_for_a_moment(wsgi: Server, keys: Keyring) -> None:
-    """Cut off at once, the client might find its sending broken before it finds our answer."""
+    """If prefork closed at once, the client's send could fail before it reads the response."""
     with connect_tls(wsgi, keys.ca.trusting()) as wire:
         wire.send(get("/size", f"Content-Length: {17 * MEGABYTE}", method="POST"))
         deadline = time.monotonic() + 1
@@ -129,7 +129,7 @@ def test_an_idle_connection_is_closed_without_the_clients_close_notify(
 ) -> None:
     with connect_tls(server, keys.ca.trusting()) as wire:
         assert wire.send(get("/hello")).answer().body == b"hello"
-        # The keep-alive time passes, and close_notify comes, which we do not answer.
+        # The keep-alive time passes, and close_notify arrives, which this client does not answer.
         assert wire.ends_cleanly()
         with socket.socket(fileno=wire.socket.detach()) as raw:
             raw.settimeout(PATIENCE)
@@ -141,7 +141,7 @@ def test_a_close_notify_of_the_client_ends_the_connection(server: Server, keys: 
         wire.send(get("/half/ended"))
         assert wire.head().status == 200
         assert wire.read_exactly(8) == b"3\r\nnow\r\n"
-        # Its farewell is answered with ours, not with the rest.
+        # Its close_notify is answered with a close_notify, not with the rest of the response.
         wire.socket.unwrap().close()  # type: ignore[attr-defined]
     with connect_plain(server) as other:
         assert other.send(get("/open/ended")).answer().body == b"open"
@@ -188,7 +188,7 @@ def app(environ, start_response):
 def test_the_end_of_a_response_waits_for_a_reader_that_goes_on(
     keys: Keyring, tmp_path: Path
 ) -> None:
-    """All of it is out of the app's hands: in the kernel, and in a buffer that is hidden."""
+    """The app has returned; the response is in the kernel and in a buffer of the TLS layer."""
     (tmp_path / "big.py").write_text(BIG)
     arguments = ("--tls-cert", str(keys.site.both), "--send-timeout", "500ms")
     with (
@@ -203,7 +203,7 @@ def test_the_end_of_a_response_waits_for_a_reader_that_goes_on(
             time.sleep(0.05)  # the pace of a slow client, not a wait for anything
         wire.read_and_discard(left)
         assert wire.ends_cleanly()
-        # One that stops is cut off.
+        # A reader that stops is cut off.
         with connect_tls(server, keys.ca.trusting(), buffer=16384) as stuck:
             stuck.send(get("/")).head()
             (worker,) = server.workers()
@@ -253,6 +253,6 @@ def test_a_drain_answers_requests_and_closes_idle_connections(
         answer = busy.send(b"23").answer()
         assert (answer.body, answer.closes) == (b"3", True)
         assert busy.ends_cleanly()
-        # ``pooled`` has not even read the farewell, and holds nobody up.
+        # ``pooled`` has not read the close_notify, and does not delay the exit.
         assert server.wait_exit() == 0
         assert has_clean_log(server)

@@ -47,7 +47,7 @@ def starlette(servers: Callable[[str], Server]) -> Server:
 
 
 def talk(server: Server, path: str, conversation: Conversation, **options: Any) -> None:
-    """Connect, talk, and close."""
+    """Connect, run the conversation, and close."""
 
     async def run() -> None:
         url = f"ws://127.0.0.1:{server.port}{path}"
@@ -58,7 +58,7 @@ def talk(server: Server, path: str, conversation: Conversation, **options: Any) 
 
 
 def refusal(server: Server, path: str) -> tuple[int, bytes]:
-    """Status and body of an answer that is no WebSocket."""
+    """Return status and body of a refused handshake."""
     with pytest.raises(InvalidStatus) as caught:
         talk(server, path, do_nothing)
     response = caught.value.response
@@ -66,7 +66,7 @@ def refusal(server: Server, path: str) -> tuple[int, bytes]:
 
 
 async def do_nothing(_client: ClientConnection) -> None:
-    """Only connect."""
+    """Do nothing after the handshake."""
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])

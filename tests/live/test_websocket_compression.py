@@ -1,6 +1,6 @@
-"""permessage-deflate (RFC 7692): what is negotiated, and messages of every size both ways.
+"""permessage-deflate (RFC 7692): negotiation, and messages of all sizes in both directions.
 
-What the cases 12 and 13 of the Autobahn test suite look at.
+These tests cover the cases 12 and 13 of the Autobahn test suite.
 """
 
 import random
@@ -40,12 +40,12 @@ def server(tmp_path_factory: Any) -> Iterator[Server]:
 
 
 class DeflateWire(WebSocketConnection):
-    """The other end of the extension, by zlib and by hand."""
+    """A client with permessage-deflate, implemented with zlib."""
 
     compresses = True
 
     def negotiate(self, offer: str) -> str | None:
-        """Offer, and what was taken of it."""
+        """Send an offer; return the parameters that the server accepted, None for a refusal."""
         answer = self.request_handshake("/echo", f"Sec-WebSocket-Extensions: {offer}")
         assert answer.status == 101
         taken = answer.get("sec-websocket-extensions")
@@ -67,7 +67,7 @@ class DeflateWire(WebSocketConnection):
         self.inflate = zlib.decompressobj(wbits=-self.their_bits)
 
     def pack(self, data: bytes) -> bytes:
-        """A compressed payload."""
+        """Compress a payload."""
         if self.resets_context:
             self.deflate = zlib.compressobj(wbits=-self.bits)
         packed = self.deflate.compress(data) + self.deflate.flush(zlib.Z_SYNC_FLUSH)
@@ -75,16 +75,16 @@ class DeflateWire(WebSocketConnection):
         return packed[:-4]
 
     def message(self) -> bytes:
-        """The next message, which must be compressed."""
+        """Return the next message, which must be compressed."""
         frame = self.read_frame()
         assert frame.reserved == COMPRESSED
         if self.server_resets_context:
-            # Whoever is told that contexts are not kept keeps none; what needed one would fail.
+            # A new context for each message: one that needs an older context would fail here.
             self.inflate = zlib.decompressobj(wbits=-self.their_bits)
         return self.inflate.decompress(frame.payload + TAIL)
 
     def echo(self, data: bytes, opcode: int = TEXT, pieces: int = 1) -> bytes:
-        """There and back, in so many fragments there."""
+        """Send a message in ``pieces`` fragments and return the echo."""
         packed = self.pack(data)
         step = len(packed) // pieces + 1
         cut = [packed[start : start + step] for start in range(0, len(packed), step)]
@@ -116,7 +116,7 @@ OFFERS = {
         *(9, 15, False, False),
     ),
 }
-"""Window bits of the server and of the client, and who resets_context his context."""
+"""Window bits of the server and of the client, and whether each resets its context."""
 
 
 @pytest.mark.parametrize("offer", OFFERS)
@@ -185,8 +185,8 @@ def test_a_client_may_send_an_uncompressed_message(wire: DeflateWire) -> None:
 
 
 def test_a_message_may_have_final_or_stored_blocks(wire: DeflateWire) -> None:
-    """A block with the final bit, and what a new block needs behind it (RFC 7692 section 7.2.3.4);
-    and a block that is stored."""
+    """A block with the final bit, followed by an empty one (RFC 7692 section 7.2.3.4), and a stored
+    block."""
     deflate = zlib.compressobj(wbits=-12)
     final = deflate.compress(b"Hello") + deflate.flush(zlib.Z_FINISH) + b"\0"
     with_stored = b"\x00\x05\x00\xfa\xffHello\x00"
@@ -242,8 +242,8 @@ def test_a_compression_bomb_costs_no_more_than_the_limit(server: Server, wire: D
 
 
 def test_many_small_compression_bombs_wait_for_the_app(server: Server) -> None:
-    """Hundreds of messages of a megabyte in one piece of a few kilobytes each: they are unpacked
-    as the app takes them."""
+    """A hundred messages of a megabyte, a few kilobytes each when compressed, are decompressed
+    only as the app takes them."""
     with DeflateWire(tcp(server).socket) as wire:
         wire.negotiate("permessage-deflate; client_no_context_takeover")
         bomb = Frame(BINARY, wire.pack(bytes(1 << 20)), reserved=COMPRESSED)

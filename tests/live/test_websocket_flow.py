@@ -1,4 +1,4 @@
-"""WebSockets that are slow, silent or in the way: back-pressure, pings, drain and reload."""
+"""WebSockets with slow or silent clients: flow control, pings, drain and reload."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ from tests.live.wire import CutOffError, RawConnection, get, tcp, unix
 
 MEBI = 1 << 20
 BOUND = 16 * MEBI
-"""What a client may cost a worker that was idle."""
+"""Bytes of memory that one client may cost an idle worker."""
 
 KINDS = {
     "calm": ("--ws-ping-interval", "off", "--send-timeout", "600ms"),
@@ -49,7 +49,7 @@ def wait_for_event(server: Server, what: str) -> None:
 
 
 def connect_unix(server: Server) -> RawConnection:
-    """The first client of a server with a socket in its folder."""
+    """Connect to the unix socket in the server's folder."""
     return unix(server.cwd / "socket")
 
 
@@ -74,7 +74,7 @@ def pinging(servers: Callable[[str], Server]) -> Server:
 
 
 def measure_peak(server: Server) -> PeakMemory:
-    """Of a worker that has had its first WebSocket, and with it the library."""
+    """Measure the memory of a worker after its first WebSocket, when the library is loaded."""
     with connect_websocket(server) as wire:
         assert wire.send_frames(Frame(TEXT)).read_frame() == Frame(TEXT)
     return PeakMemory(server.workers()[0].pid)
@@ -84,7 +84,7 @@ def measure_peak(server: Server) -> PeakMemory:
 
 
 def send_until_full(wire: WebSocketConnection, data: memoryview) -> int:
-    """How much could be sent until the server read nothing for a while."""
+    """Send until the server stops reading; return the number of bytes."""
     wire.socket.settimeout(0.3)
     stalled_paths = 0
     try:
@@ -120,7 +120,7 @@ def test_messages_that_the_app_does_not_take_stay_with_the_client(
 
 
 def stalled_paths(server: Server) -> set[str]:
-    """Paths of the apps that could send no more."""
+    """Return the paths of the calls that stopped sending."""
     return {event.split()[-1] for event in events(server) if event.startswith("sent ")}
 
 
@@ -196,7 +196,7 @@ def test_any_byte_of_a_client_is_a_sign_of_life(pinging: Server) -> None:
 
 
 def expect_close_of_silent_client(server: Server, target: str) -> None:
-    """A client that only reads, and is closed for it."""
+    """Connect a client that answers no ping, and check that it is closed with 1011."""
     with connect_websocket(server, target) as wire:
         while (frame := wire.read_frame()).opcode == PING:
             pass
@@ -214,7 +214,7 @@ def test_a_silent_client_is_closed(pinging: Server) -> None:
 def test_a_client_that_waits_for_the_app_is_not_closed(pinging: Server) -> None:
     with connect_websocket(pinging, "/listens_late/busy") as wire:
         wire.send_frames(*[Frame(TEXT, b"x" * 10_000)] * 40)
-        # In that time another is found dead.
+        # Meanwhile another client, which is silent, is closed.
         expect_close_of_silent_client(pinging, "/echo/other")
         open_gate(pinging, "busy")
         wire.send_frames(Frame(TEXT, b"end"))
@@ -241,12 +241,12 @@ def test_a_stop_closes_with_1001_and_waits_for_the_client(tmp_path: Any) -> None
             assert wire.read_close() == (1001, b"")
         assert server.process.poll() is None
         for wire in wires:
-            # Nobody hears this any more, but it breaks nothing.
+            # A message after the server's close frame is ignored.
             wire.send_frames(Frame(TEXT, b"too late"), close_frame(1001))
             assert wire.ends_cleanly()
             wire.socket.close()
         assert mute.read_close() == (1001, b"")
-        # It does not answer, and is not waited for any longer than that.
+        # ``mute`` does not answer; the worker waits for it no longer than --ws-close-timeout.
         assert server.wait_exit() == 0
         with pytest.raises(CutOffError):
             mute.read_to_end()
@@ -312,7 +312,7 @@ def test_a_drain_answers_pending_handshakes(
         answer = late.answer()
         assert (answer.status, answer.get("retry-after")) == (503, "1")
         assert late.ends_cleanly()
-        # The app hears of it some turns of the loop later; each connection has one more request.
+        # The app gets the event some loop turns later; each connection may send one more request.
         expected = f"websocket.disconnect {code} /undecided/drain"
         asked = (json.loads(probe.send(get("/events")).answer().body) for probe in probes)
         assert any(expected in each for each in asked)
@@ -329,20 +329,20 @@ def test_a_draining_worker_answers_a_new_handshake_with_503(tmp_path: Any) -> No
         assert late.send(get("/hello")).answer().status == 200
         server.send(signal.SIGHUP)
         while not probe.send(get("/hello")).answer().closes:
-            pass  # it has not heard yet
+            pass  # the worker has not handled the signal yet
         assert late.send(get("/echo", *HANDSHAKE)).answer().status == 503
         assert late.ends_cleanly()
 
 
 def test_a_reload_closes_all_with_1012_and_the_new_generation_takes_over(tmp_path: Any) -> None:
-    # Who answers the close is not waited for, however long it takes to let go of its end.
+    # A client that answered the close does not delay the exit if it keeps its socket open.
     with sockets(tmp_path, "--ws-close-timeout", "60s", workers=2) as server:
         wires = [connect_websocket(server, "/generation") for _ in range(50)]
         assert {wire.read_frame().payload for wire in wires} == {b"1"}
         codes = []
 
         def follow(wire: WebSocketConnection) -> None:
-            """What a client does: answer the close, connect anew."""
+            """Answer the close and wait for the end of the connection."""
             codes.append(wire.read_close())
             assert wire.send_frames(close_frame(1012)).ends_cleanly()
 

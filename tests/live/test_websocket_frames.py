@@ -1,7 +1,7 @@
 """RFC 6455 frame by frame: sizes, pings, reserved bits, opcodes, fragments, text, closing.
 
-All that the cases 1 to 7 and 10 of the Autobahn test suite look at, strictly: where it accepts
-less, such as no echo of what came before a mistake, this does not unless a test says so.
+These tests cover the cases 1 to 7 and 10 of the Autobahn test suite, and accept the strict results
+only, unless a test says otherwise.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def wire(server: Server) -> Iterator[WebSocketConnection]:
 
 
 def close_normally(wire: WebSocketConnection) -> None:
-    """A closing without complaint: nothing else was on its way."""
+    """Close normally, and check that no other frame arrives."""
     wire.send_frames(close_frame(1000))
     assert wire.read_close() == (1000, b"")
     assert wire.ends_cleanly()
@@ -135,7 +135,7 @@ def test_a_control_frame_longer_than_125_bytes_is_an_error(
 @pytest.mark.parametrize("reserved", range(1, 8))
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG, CLOSE])
 def test_a_reserved_bit_is_an_error(wire: WebSocketConnection, opcode: int, reserved: int) -> None:
-    # What came before it was no mistake.
+    # A valid message first.
     assert wire.send_frames(HELLO).read_frame() == HELLO
     wire.send_frames_in_pieces(1, Frame(opcode, b"\x03\xe8", reserved=reserved))
     assert wire.is_closed_with(1002)
@@ -150,7 +150,7 @@ def test_an_unknown_opcode_is_an_error(wire: WebSocketConnection, opcode: int, d
 
 
 def test_frames_after_an_error_are_ignored(wire: WebSocketConnection, server: Server) -> None:
-    """A message right before it reaches the app, which may be too slow to answer."""
+    """The message before the error reaches the app, whose echo may come too late."""
     wire.send_frames(HELLO, Frame(TEXT, b"bad", reserved=2), Frame(TEXT, b"more"), Frame(PING))
     frame = wire.read_frame()
     if frame == HELLO:
@@ -163,7 +163,7 @@ def test_frames_after_an_error_are_ignored(wire: WebSocketConnection, server: Se
 
 
 def fragments(*pieces: bytes, opcode: int = TEXT) -> list[Frame]:
-    """A message of several frames."""
+    """Make the frames of a fragmented message."""
     last = len(pieces) - 1
     return [
         Frame(CONT if number else opcode, piece, fin=number == last)
@@ -335,7 +335,7 @@ def test_an_incomplete_character_in_the_last_fragment_is_an_error(
 
 @pytest.mark.parametrize("bad", [b"\xf4\x90\x80\x80", b"\xed\xa0\x80", b"\xc0\xaf", b"\xff"])
 def test_invalid_text_is_noticed_in_its_own_fragment(wire: WebSocketConnection, bad: bytes) -> None:
-    """The message goes on, and nothing that is still to come could make it valid."""
+    """The error is reported although the message has more fragments."""
     wire.send_frames(*fragments(KOSME, bad, b"never sent")[:2])
     assert wire.is_closed_with(1007)
 

@@ -1,4 +1,4 @@
-"""WebSockets over TLS, which has no half-closed connections and buffers of its own."""
+"""WebSockets over TLS, which has no half-closed connections and has buffers of its own."""
 
 import json
 import signal
@@ -82,7 +82,7 @@ def test_an_app_waits_for_a_client_that_does_not_read_until_it_is_cut_off(
 
 
 def has_no_connection(server: Server) -> bool:
-    """Whether no connection of the worker is open."""
+    """Return whether the worker has no open connection."""
     return not [c for c in server.workers()[0].net_connections() if c.status == "ESTABLISHED"]
 
 
@@ -92,6 +92,6 @@ def test_a_drain_does_not_wait_for_the_end_of_tls(keys: Keyring, tmp_path: Path)
         server.send(signal.SIGTERM)
         assert wire.read_close() == (1001, b"")
         wire.send_frames(close_frame(1001))
-        # It reads nothing more, and says no farewell.
+        # The client reads nothing more and sends no close_notify.
         assert server.wait_exit() == 0
         assert has_clean_log(server)

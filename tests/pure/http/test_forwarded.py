@@ -1,4 +1,4 @@
-"""What proxies say: who is believed, what is read, and what nonsense and lies come to."""
+"""Forwarded and X-Forwarded-*: which proxies are trusted, parsing, malformed and forged values."""
 
 from ipaddress import ip_address
 
@@ -15,14 +15,14 @@ ALL = frozenset(HEADER_FACTS)
 
 
 def origin(*lines: str, believed: frozenset[str] = ALL) -> ForwardedInfo:
-    """Of header lines; 10/8 and ::1 are our proxies."""
+    """Parse header lines; the trusted proxies are 10.0.0.0/8 and ::1."""
     fields = []
     for line in lines:
         name, _, value = line.partition(": ")
         fields.append((name.lower().encode(), value.encode("latin-1")))
     proxies = TrustedProxies(Networks(["10.0.0.0/8", "::1/128"]), believed, strips=False)
     first = proxies.read_forwarded(fields)
-    assert proxies.read_forwarded(fields) == first  # the second time it may be remembered
+    assert proxies.read_forwarded(fields) == first  # the second result may come from the cache
     return first
 
 
@@ -82,7 +82,7 @@ def test_several_fields_are_one_list() -> None:
         ("for=6.6.6.6, , for=10.0.0.1,", "6.6.6.6"),
         ("garbage, for=10.0.0.1", "10.0.0.1"),
         ("proto=https", None),
-        # What a client left open does not swallow what the proxy wrote.
+        # A quote that a client left open does not swallow what the proxy appended.
         ('for="6.6.6.6, for=192.0.2.1', "192.0.2.1"),
         ('for=6.6.6.6;x=", for="[2001:db8::1]"', "2001:db8::1"),
         ('x="\\, for=192.0.2.1', "192.0.2.1"),
@@ -191,7 +191,7 @@ def test_contradicting_fields_are_refused(lines: list[str], what: str) -> None:
     with pytest.raises(ClientError, match=f"do not agree on the {what}") as caught:
         origin(*lines)
     assert caught.value.status == 400
-    # Who says which family counts has no such doubt.
+    # With only one family believed there is no contradiction.
     assert origin(*lines, believed=frozenset(FAMILIES["forwarded"])) != ForwardedInfo()
     assert origin(*lines, believed=frozenset(FAMILIES["x-forwarded"])) != ForwardedInfo()
 
@@ -274,7 +274,7 @@ def test_only_addresses_that_were_sent_are_found(
 
 
 def _addresses(text: str) -> set[str]:
-    """Every address that can be found anywhere, in the one way to write it."""
+    """Return every address that can be found anywhere in a text, in its canonical form."""
     plain = text.replace("\\", "")
     found = set()
     for start in range(len(plain)):
@@ -288,7 +288,7 @@ def _addresses(text: str) -> set[str]:
 def test_values_that_a_client_sends_have_no_effect_on_those_of_the_proxies(
     proxies: list[str], real: object
 ) -> None:
-    """Whatever the client sent, the proxies' own words decide."""
+    """Values that the client sent have no effect on the values that the proxies appended."""
     for lie in ("6.6.6.6", '"', 'for="', "\\", "for=6.6.6.6;x=", "[", "10.0.0.9, 6.6.6.6"):
         chain = ", ".join([lie, str(real), *proxies])
         stated = client(f"X-Forwarded-For: {chain}")

@@ -1,4 +1,4 @@
-"""The PROXY protocol: every form that the specification has, however it is cut; nothing else."""
+"""The PROXY protocol: every form of the specification is accepted, in any pieces; nothing else."""
 
 import ipaddress
 import socket
@@ -25,7 +25,7 @@ BEHIND = b"GET / HTTP/1.1\r\n\r\n"
 
 @dataclass(frozen=True)
 class Case:
-    """A header as bytes, and what it says."""
+    """A header as bytes, and its addresses."""
 
     data: bytes
     addresses: Addresses | None
@@ -118,7 +118,7 @@ def test_garbage_is_refused_and_the_beginning_of_a_header_is_not(data: bytes) ->
     try:
         header = parse_proxy_header(data)
     except ProxyProtocolError:
-        # Then no more bytes make it right.
+        # Then more bytes do not make it valid.
         with pytest.raises(ProxyProtocolError):
             parse_proxy_header(data + BEHIND)
         return

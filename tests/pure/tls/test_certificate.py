@@ -1,4 +1,4 @@
-"""What the TLS room reads and decides without a connection: certificates, names, settings."""
+"""TLS without a connection: certificates, host names, distinguished names."""
 
 import ipaddress
 import ssl

@@ -1,4 +1,4 @@
-"""From settings and files to credentials: what is wrong is said in one line that names the file."""
+"""Settings and files of TLS: an error is one line that names the file."""
 
 import os
 import ssl
@@ -17,7 +17,7 @@ from tests.certificates import SECRET, Authority
 
 @pytest.fixture(scope="module")
 def folder(ca: Authority) -> Path:
-    """That of ``ca``, with files that are wrong."""
+    """The folder of ``ca``, with additional files that are wrong."""
     folder = ca.folder
     (folder / "right").write_text(SECRET)
     (folder / "wrong").write_text("wrong")
@@ -71,7 +71,7 @@ WRONG = {
     ),
     "no password": (
         "--tls-cert locked.both",
-        "tls-key: {here}/locked.both is encrypted; say with tls-password by what",
+        "tls-key: {here}/locked.both is encrypted: set tls-password",
     ),
     "wrong password": (
         "--tls-cert locked.both --tls-password file:wrong",

@@ -1,4 +1,4 @@
-"""The control protocol: what is a request, what is an answer, and what is neither."""
+"""The control protocol: encoding and decoding of requests and answers."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_answers_are_decoded_as_encoded() -> None:
     "line", [b"", b"7", b"{}", b'{"result": 7}', b'{"error": "x"}', b"[" * 9999]
 )
 def test_an_invalid_answer_of_a_master_is_an_error(line: bytes) -> None:
-    with pytest.raises(RefusedError, match="nonsense") as caught:
+    with pytest.raises(RefusedError, match="malformed") as caught:
         control.decode_answer(line)
     assert caught.value.exit_code == PreforkError.exit_code
 

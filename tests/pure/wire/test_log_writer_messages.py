@@ -1,4 +1,4 @@
-"""What master and log writer say to each other."""
+"""The messages between the master and the log writer."""
 
 from dataclasses import asdict
 
@@ -27,7 +27,7 @@ def test_a_worker_stream_is_decoded_as_encoded() -> None:
     ids=lambda data: repr(data[:20]),
 )
 def test_an_invalid_message_is_a_value_error(data: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - the decoder's own words are as good
+    with pytest.raises(ValueError):  # noqa: PT011 - the message of json is fine, too
         decode_message(data)
 
 
@@ -43,7 +43,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
 @pytest.mark.parametrize("number", [None, "1", 1.0, True, [1]])
 def test_a_message_number_is_an_integer(number: object) -> None:
     assert message_number({"number": 7}) == 7
-    with pytest.raises(ValueError, match="without its number"):
+    with pytest.raises(ValueError, match="the message has no number"):
         message_number({"number": number})
 
 

@@ -1,4 +1,4 @@
-"""Our private protocols: the words on the ready pipe, and the layout of the scoreboard."""
+"""The private protocols: messages on the ready pipe, and the layout of the scoreboard."""
 
 import itertools
 import json
@@ -44,7 +44,7 @@ MESSAGES = st.builds(ReadyMessage, st.sampled_from(MessageKind), st.text())
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    """``data`` in pieces; a cut beyond the end cuts nothing."""
+    """Cut ``data`` into pieces; cuts beyond the end have no effect."""
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
