@@ -29,7 +29,7 @@ class BufferWaiter(Protocol):
     ticks_waited: int
 
     def on_buffer_turn(self) -> None:
-        """Called once: as many blocks are free now, or the wait was too long."""
+        """Proceed: the blocks are free now, or the wait was too long. Called once."""
 
 
 class BufferPool:
@@ -80,7 +80,7 @@ class BufferPool:
         return spans
 
     def release(self, blocks: list[int]) -> None:
-        """Free these blocks, and call the waiters whose turn comes by it."""
+        """Free these blocks, and call the waiters that can proceed now."""
         self._free += blocks
         self._free.sort(reverse=True)
         while self._queue and self._queue[0].blocks_needed <= len(self._free):

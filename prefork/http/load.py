@@ -66,9 +66,9 @@ class Load:
 
     words: WordArray
 
-    def __init__(self, words: WordArray, place: int) -> None:
+    def __init__(self, words: WordArray, index: int) -> None:
         self._public = words
-        self.index = place
+        self.index = index
         self.word = 0
         self._expected = 0
         self.words = _DiscardingArray()

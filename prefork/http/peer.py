@@ -1,4 +1,11 @@
-"""The addresses of a connection and its TLS object. They are read once, when it is made."""
+"""The addresses of a connection and its TLS object. They are read once, when it is made.
+
+Design
+------
+- **With a PROXY header the addresses are those of the header.** They also decide whether a client
+  is a trusted proxy, not the address of the relay that sent the bytes: a relay of TCP cannot vouch
+  for the HTTP inside.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,12 +29,6 @@ class Addresses:
 class Peer:
     """The other end of a connection: ``client`` and ``server`` address, and ``tls``, the SSL object
     of an encrypted connection (None: the connection is not encrypted).
-
-    Design
-    ------
-    - **With a PROXY header the addresses are those of the header.** Whether a client is a trusted
-      proxy is decided by them as well, not by the relay that sent the bytes: a relay of TCP cannot
-      vouch for the HTTP inside.
     """
 
     __slots__ = ("client", "server", "tls")

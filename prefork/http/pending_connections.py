@@ -42,8 +42,8 @@ class PendingConnections:
             self._loop.call_later(PENDING_TIME, self._expire)
 
     def discard(self, connection: object) -> None:
-        """Stop to track a connection, because its first bytes arrived or it was closed, and take
-        its expected request off the load. Does nothing for any other connection."""
+        """Take the expected request of a connection off the load, because its first bytes arrived
+        or it was closed. Does nothing for a connection that is not pending."""
         if connection in self._new or connection in self._older:
             self._new.discard(connection)
             self._older.discard(connection)

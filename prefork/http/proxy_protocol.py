@@ -135,5 +135,5 @@ def _check_tlvs(tlvs: bytes) -> None:
     while tlvs:
         size = 3 + int.from_bytes(tlvs[1:3]) if len(tlvs) >= 3 else 3
         if size > len(tlvs):
-            raise ProxyProtocolError("an extra of its PROXY header is cut off")
+            raise ProxyProtocolError("a TLV of its PROXY header is cut off")
         tlvs = tlvs[size:]

@@ -79,7 +79,7 @@ def validate_head(
     if b"#" in head.target:
         raise ClientError(400, "the request target must not have a fragment")
     if head.target[0] != SLASH:
-        head.path = _take_authority(head)
+        head.path = _split_absolute_target(head)
     _validate_body(head, length, coding, expect, limits)
 
 
@@ -134,7 +134,7 @@ def _validate_body(
         raise ClientError(413, "the request body is too large")
 
 
-def _take_authority(head: RequestHead) -> bytes:
+def _split_absolute_target(head: RequestHead) -> bytes:
     """Return path and query of a target in absolute form, or the asterisk of OPTIONS (RFC 9112
     section 3.2).
 

@@ -115,8 +115,8 @@ class WebSocket(asyncio.Protocol):
     current: "Exchange | None" = None
     """None: a WebSocket has no request that the clock has to time out."""
 
-    def __init__(self, service: "ServerState", frames: ServerProtocol) -> None:
-        self.server = service
+    def __init__(self, server: "ServerState", frames: ServerProtocol) -> None:
+        self.server = server
         self.inbox: deque[str | bytes] = deque()
         """Messages that the app has not taken; ``pop_message`` takes one."""
         self.closed: tuple[int, str] | None = None
@@ -125,7 +125,7 @@ class WebSocket(asyncio.Protocol):
         self.phase = OPEN
         self.deadline = _NEVER
         self._frames = frames
-        self._limits = service.limits.websocket
+        self._limits = server.limits.websocket
         self._max_queue = self._limits.max_queue
         self._inbox_size = 0
         self._unparsed = bytearray()
@@ -135,11 +135,14 @@ class WebSocket(asyncio.Protocol):
         """Validates the fragments of a text; None for a binary message."""
         self._reading_paused = False
         self._answers_unread = False
-        """The client sends pings or other frames that need an answer, and does not read."""
+        """Answers to frames were written while the client did not read. Nothing more is parsed
+        until it reads: a client that sends pings only must not fill the memory with pongs."""
         self._has_received = True
         """Bytes arrived since the last ping."""
         self._next_ping_at = self._dead_after = _NEVER
+        """The times of the next ping, and of the close if nothing arrives until then."""
         self._delivered = 0
+        """The delivery progress of the transport when it was checked last."""
         self._is_closing_transport = False
         """Both sides sent a close frame, and the transport is closing."""
         self._give_up_at = _NEVER
@@ -153,11 +156,11 @@ class WebSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport of the HTTP connection."""
         self.transport = cast(asyncio.Transport, transport)
-        service = self.server
+        server = self.server
         if self._limits.ping_interval is not None:
-            self._next_ping_at = self.deadline = service.now + self._limits.ping_interval
-        service.has_websockets = True
-        service.add_connection(self)
+            self._next_ping_at = self.deadline = server.now + self._limits.ping_interval
+        server.has_websockets = True
+        server.add_connection(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
@@ -179,7 +182,7 @@ class WebSocket(asyncio.Protocol):
         self.server.connection_closed(self)
 
     def pause_writing(self) -> None:
-        """asyncio: the client reads slower than we write."""
+        """asyncio: the client reads slower than the app sends."""
         self.is_writable = False
         if self.phase == OPEN:
             self.phase, self.deadline = SEND, self.server.next_send_look

@@ -26,7 +26,7 @@ from prefork.http.response_head import DATE, STATUS_LINES, HeaderPair, ResponseE
 from prefork.http.websocket import ServerFrameProtocol, WebSocket
 
 VERSION = b"13"
-_UPGRADE_REQUIRED_FIELDS = (
+_UPGRADE_REQUIRED_HEAD = (
     STATUS_LINES[426]
     + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
     + VERSION
@@ -78,9 +78,7 @@ class WebSocketHandshake:
         versions = [value for name, value in fields if name == _FIELD_PREFIX + b"version"]
         if versions and versions != [VERSION]:
             text = b"the only supported version of WebSocket is %b\n" % VERSION
-            exchange.respond(
-                426, _UPGRADE_REQUIRED_FIELDS, [(b"Content-Type", b"text/plain")], text
-            )
+            exchange.respond(426, _UPGRADE_REQUIRED_HEAD, [(b"Content-Type", b"text/plain")], text)
         elif self._response.status_code != 101:
             exchange.send_error(400, f"invalid WebSocket handshake: {self._frames.handshake_exc}")
         return exchange.response_complete

@@ -34,7 +34,9 @@ class AlertSender:
         self._socket = None
 
 
-current_alert_sender: ContextVar[AlertSender | None] = ContextVar("to_client", default=None)
+current_alert_sender: ContextVar[AlertSender | None] = ContextVar(
+    "current_alert_sender", default=None
+)
 """The sender for the handshake that the current context starts. The event loop creates the
 SSLObject in the same context."""
 

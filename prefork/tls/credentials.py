@@ -130,10 +130,11 @@ def read_credentials(plan: TlsPlan) -> Credentials:
 
     Raises UsageError or MachineError with one line that names the option and the file.
     """
+    # Before the files are read: a change during the read is then noticed at the next check.
     stamps = read_file_stamps(plan.file_paths())
     contexts = [_load_context(plan, pair) for pair in plan.pairs]
     first = contexts[0]
-    if len(contexts) > 1:
+    if len(contexts) > 1:  # otherwise there is no choice, and no callback for each handshake
         by_name = HostnameMap((context.certificate.names, context) for context in contexts)
 
         def choose(tls: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext) -> None:
@@ -160,10 +161,13 @@ def _load_context(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
     context.sslobject_class = AlertingSSLObject
     _disable_cbc(context)
     context.minimum_version = _VERSIONS[plan.minimum]
+    # With renegotiation a client could demand one costly handshake after the other; nginx does not
+    # allow it either. TLS 1.3 has none.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(ALPN_PROTOCOLS)
     chain = _read_file(pair.chain, "tls-cert")
     try:
+        # A PEM file may have comments in any encoding around its certificates.
         context.certificate = parse_first_certificate(chain.decode("latin-1"))
     except ValueError as error:
         raise UsageError(f"tls-cert: {pair.chain}: {error}") from None

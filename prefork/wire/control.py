@@ -63,7 +63,7 @@ VERBS = {
         Verb("why", "the last deaths of workers, each with its cause and the worker's own reason"),
         Verb("wait", "nothing; ends when every slot serves and no worker is leaving"),
         Verb("events", "all events as they happen, until the connection ends"),
-        Verb("plan", "what a reload would change now, and by which means", True),
+        Verb("plan", "what a reload would change now, and how many workers it would replace", True),
         Verb("env", "the environment variables of the workers, with their values", True),
         Verb(
             "reload",

@@ -28,7 +28,7 @@ from enum import StrEnum
 from prefork.printable import MAX_TEXT_LENGTH, cut_middle
 
 MAX_LINE_SIZE = 256 * 1024
-"""Bytes of a line. MOST_TEXT characters fit in, each of which takes up to twelve bytes in JSON."""
+"""Bytes of a line: MAX_TEXT_LENGTH characters, each of which takes up to twelve bytes in JSON."""
 
 
 MAX_MESSAGES = 100

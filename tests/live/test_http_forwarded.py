@@ -223,14 +223,14 @@ def test_fields_of_an_untrusted_client_have_no_effect_and_can_be_stripped(
     )
     with tcp(server) as wire:
         for _ in range(3):
-            account = account_of(wire.send(get("/somebody", *fields)).answer())
+            account = account_of(wire.send(get("/untrusted", *fields)).answer())
             assert (account["client"], account["scheme"]) == ("127.0.0.1", "http")
-            assert (account["root"], account["path"]) == ("/shop", "/shop/somebody")
+            assert (account["root"], account["path"]) == ("/shop", "/shop/untrusted")
             assert account["fields"]["x-other"] == "kept"
             assert not any("forwarded" in name for name in account["fields"])
             assert account["id"] != "forged"
             assert account["fields"]["x-request-id"] == account["id"]
-    assert wait_for_access_log(server, "/somebody").startswith("127.0.0.1 127.0.0.1 http ")
+    assert wait_for_access_log(server, "/untrusted").startswith("127.0.0.1 127.0.0.1 http ")
 
 
 @kinds

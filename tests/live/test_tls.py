@@ -312,18 +312,18 @@ def strict(keys: Keyring, tmp_path_factory: Any) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(
-    ("version", "who", "alert"),
+    ("version", "client", "alert"),
     [
-        (ssl.TLSVersion.TLSv1_2, "nobody", "HANDSHAKE_FAILURE"),
-        (ssl.TLSVersion.TLSv1_3, "nobody", "CERTIFICATE_REQUIRED"),
+        (ssl.TLSVersion.TLSv1_2, "no certificate", "HANDSHAKE_FAILURE"),
+        (ssl.TLSVersion.TLSv1_3, "no certificate", "CERTIFICATE_REQUIRED"),
         (ssl.TLSVersion.TLSv1_2, "stranger", "UNKNOWN_CA"),
         (ssl.TLSVersion.TLSv1_3, "stranger", "UNKNOWN_CA"),
     ],
 )
 def test_an_alert_names_the_problem_of_a_client_certificate(
-    strict: Server, keys: Keyring, version: ssl.TLSVersion, who: str, alert: str
+    strict: Server, keys: Keyring, version: ssl.TLSVersion, client: str, alert: str
 ) -> None:
-    certificate = keys.stranger if who == "stranger" else None
+    certificate = keys.stranger if client == "stranger" else None
     assert alert in alert_of(strict, keys.ca.trusting(certificate, maximum_version=version))
 
 
