@@ -60,20 +60,20 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
         return _parse_v1(data)
     if _SIGNATURE.startswith(data) or _V1_PREFIX.startswith(data):
         return None
-    raise ProxyProtocolError("it begins with something else than a PROXY header")
+    raise ProxyProtocolError("the connection does not begin with a PROXY header")
 
 
 def _parse_v1(data: bytes) -> ProxyHeader | None:
     end = data.find(b"\r\n", 0, MAX_V1_SIZE)
     if end < 0:
         if len(data) >= MAX_V1_SIZE:
-            raise ProxyProtocolError("the line of its PROXY header does not end")
+            raise ProxyProtocolError("the PROXY line does not end")
         return None
     family, *words = data[len(_V1_PREFIX) : end].split(b" ")
     if family == b"UNKNOWN":
         return ProxyHeader(end + 2, None)
     if family not in (b"TCP4", b"TCP6") or len(words) != 4:
-        raise ProxyProtocolError("its PROXY line is none of TCP4, TCP6 and UNKNOWN")
+        raise ProxyProtocolError("the PROXY line is none of TCP4, TCP6 and UNKNOWN")
     client, server = (_parse_host(family, word) for word in words[:2])
     client_port, server_port = (_parse_port(word) for word in words[2:])
     return ProxyHeader(end + 2, Addresses((client, client_port), (server, server_port)))
@@ -87,12 +87,12 @@ def _parse_host(family: bytes, word: bytes) -> str:
             raise ValueError("a zone identifier has a meaning on the proxy's machine only")
         return str(kind(word.decode("ascii")))
     except ValueError:
-        raise ProxyProtocolError(f"its PROXY line has {word!r} for an address") from None
+        raise ProxyProtocolError(f"the PROXY line has {word!r} for an address") from None
 
 
 def _parse_port(word: bytes) -> int:
     if not _PORT.fullmatch(word) or int(word) > 65535:
-        raise ProxyProtocolError(f"its PROXY line has {word!r} for a port")
+        raise ProxyProtocolError(f"the PROXY line has {word!r} for a port")
     return int(word)
 
 
@@ -102,14 +102,14 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     command, family, length = struct.unpack_from("!BBH", data, len(_SIGNATURE))
     size = _V2_FIXED_SIZE + length
     if command not in (_LOCAL, _PROXY):
-        raise ProxyProtocolError(f"its PROXY header has version and command {command:#04x}")
+        raise ProxyProtocolError(f"the PROXY header has version and command {command:#04x}")
     if family not in _SIZES:
-        raise ProxyProtocolError(f"its PROXY header has family and transport {family:#04x}")
+        raise ProxyProtocolError(f"the PROXY header has family and transport {family:#04x}")
     if size > MAX_V2_SIZE:
-        raise ProxyProtocolError(f"its PROXY header has {pluralize(size, 'byte')}")
+        raise ProxyProtocolError(f"the PROXY header has {pluralize(size, 'byte')}")
     if command == _PROXY and length < _SIZES[family]:
         given = pluralize(length, "byte")
-        raise ProxyProtocolError(f"its PROXY header has {given} for its addresses")
+        raise ProxyProtocolError(f"the PROXY header has {given} for its addresses")
     if len(data) < size:
         return None
     if command == _LOCAL or family == 0x00:
@@ -135,5 +135,5 @@ def _check_tlvs(tlvs: bytes) -> None:
     while tlvs:
         size = 3 + int.from_bytes(tlvs[1:3]) if len(tlvs) >= 3 else 3
         if size > len(tlvs):
-            raise ProxyProtocolError("a TLV of its PROXY header is cut off")
+            raise ProxyProtocolError("a TLV of the PROXY header is cut off")
         tlvs = tlvs[size:]
