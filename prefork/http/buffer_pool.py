@@ -91,6 +91,7 @@ class BufferPool:
 
         It is called at once when the pool is too small for it.
         """
+        # A body larger than the pool goes to disk in any case: a wait would not help it.
         if waiter.blocks_needed > self._size or (
             waiter.blocks_needed <= len(self._free) and not self._queue
         ):

@@ -116,6 +116,7 @@ class TrustedProxies:
             result = self._read(relevant)
             if sum(len(value) for _, value in relevant) <= _MAX_CACHED_LENGTH:
                 if len(self._cache) >= _MAX_CACHED:
+                    # Not LRU: its order would cost every request more than a parse now and then.
                     self._cache.clear()
                 self._cache[relevant] = result
         return result
@@ -217,7 +218,7 @@ def _parse_elements(text: str) -> Iterator[dict[str, str]]:
             found = _PAIR_PATTERN.findall(text, start + 1, end)
             pairs = {name.lower(): _unquote(value) for name, value in found}
             if len(pairs) != len(found):
-                return
+                return  # a parameter must not occur twice (RFC 7239 section 4)
             yield pairs
         end = start
 

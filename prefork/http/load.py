@@ -91,6 +91,7 @@ class Load:
         self._write_to(_DiscardingArray())
 
     def _write_to(self, words: WordArray) -> None:
+        # A pending callback must survive the change between shown and hidden.
         if isinstance(self.words, _ChangeNotifier):
             self.words.words = words
         else:

@@ -103,6 +103,7 @@ def encode_wsgi_status(text: str) -> tuple[int, bytes]:
     reason = text.encode("latin-1", "replace")
     if not re.fullmatch("[2-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
         raise ResponseError(f"the status must be like '200 OK', not {text!r}")
+    # Without a reason the line still has the space before it (RFC 9112 section 4).
     line = int(text[:3]), b"HTTP/1.1 " + reason + (b"\r\n" if " " in text else b" \r\n")
     if len(WSGI_STATUSES) < _MAX_CACHED:
         WSGI_STATUSES[text] = line
@@ -124,6 +125,7 @@ def encode_field(pair: HeaderPair) -> EncodedField:
     field = _interpret(name.lower(), value, b"%b: %b\r\n" % (name, value))
     if len(value) <= _MAX_CACHED_LENGTH:
         if len(ENCODED_FIELDS) >= _MAX_CACHED:
+            # The few fields that every response has are back after one response.
             ENCODED_FIELDS.clear()
         ENCODED_FIELDS[pair] = field
     return field
@@ -152,7 +154,7 @@ def encode_asgi_field(pair: HeaderPair) -> EncodedField:
 
 def _interpret(name: bytes, value: bytes, line: bytes) -> EncodedField:
     if name == b"content-length":
-        if not re.fullmatch(rb"[0-9]{1,18}", value):
+        if not re.fullmatch(rb"[0-9]{1,18}", value):  # 18 digits fit into 64 bits
             raise ResponseError(f"Content-Length must be a number, not {value!r}")
         return line, int(value)
     if name == b"date":

@@ -163,12 +163,13 @@ class _FileTransfer:
         try:
             sent = os.sendfile(sock, self._fd, self._offset, wanted)
         except BlockingIOError:
-            sent = -1
+            sent = -1  # the socket's buffer is full; 0 would mean the end of the file
         except OSError as error:
             if error.errno in _DISCONNECT_ERRORS:
                 raise ClientGoneError("the client left before the response ended") from None
             if error.errno not in _UNSUPPORTED_ERRORS:
                 raise
+            # The file system has no sendfile: read and send the rest.
             await _copy(self._exchange, self._fd, self._offset, self._remaining)
             self._remaining = 0
             return

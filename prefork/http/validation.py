@@ -11,11 +11,6 @@ Design
 - **In an absolute target the authority replaces Host** (RFC 9112 section 3.2.2), so the app sees
   the same host as a proxy in front that went by the target. The scheme of the target is ignored:
   the connection and trusted proxies tell whether TLS was used.
-- **Chunk extensions with whitespace around ``;`` and ``=`` are refused** (``5; a = b``). RFC 9110
-  section 5.6.3 tells recipients to accept this whitespace; llhttp in its strict mode does not and
-  has no switch for it. prefork keeps llhttp's answer, as Node does: no client sends extensions,
-  and proxies that read them differently made request smuggling possible (bare line feeds in
-  extensions, 2025).
 """
 
 import re
@@ -42,7 +37,7 @@ METHODS = {
 HOST_PATTERN = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:[0-9]*)?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""RFC 9110 section 5.6.2."""
+"""A token (RFC 9110 section 5.6.2)."""
 _WORD_END = re.compile(rb"[ \r\n]")
 _MAX_HOSTS = 256
 
@@ -76,7 +71,7 @@ def validate_head(
     size = sum(len(name) + len(value) + 4 for name, value in head.headers)
     if len(head.headers) > limits.headers or size > limits.header_size:
         raise ClientError(431, "the request has too many or too large header fields")
-    if b"#" in head.target:
+    if b"#" in head.target:  # a client does not send the fragment (RFC 9112 section 3.2)
         raise ClientError(400, "the request target must not have a fragment")
     if head.target[0] != SLASH:
         head.path = _split_absolute_target(head)
@@ -172,6 +167,7 @@ def client_error_from(
         if _TOKEN.fullmatch(word) and word not in METHODS:
             return ClientError(501, "this method is not supported")
         return ClientError(400, "a request must begin with a method and a space")
+    # llhttp has no error class for these two, only texts. "PRI" begins the preface of HTTP/2.
     if "HTTP version" in str(error) or "PRI" in str(error):
         return ClientError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     return ClientError(400, f"the request is malformed: {error}")

@@ -240,6 +240,7 @@ class WebSocket(asyncio.Protocol):
             if self.closed is not None:
                 break  # after our close only the client's close frame matters
             try:
+                # Most messages are one frame of text, so this case comes first.
                 if frame.opcode is TEXT and frame.fin:  # type: ignore[union-attr]
                     self._deliver(str(frame.data, "utf-8"))  # type: ignore[union-attr]
                 else:
@@ -283,6 +284,7 @@ class WebSocket(asyncio.Protocol):
         """Return whether to stop parsing and reading. Once stopped, half as much keeps it so."""
         if self.phase == CLOSING:
             return self._answers_unread
+        # A margin, so that reading is not paused and resumed with every message.
         factor = 2 if self._reading_paused else 1
         return (
             len(self.inbox) * factor >= self._max_queue

@@ -72,6 +72,7 @@ def _parse(der: bytes) -> Certificate:
     (_, signed), *_ = _elements(whole)
     fields = [field for field in _elements(signed) if field[0] != _OPTIONAL_VERSION]
     # Serial number, algorithm, issuer, validity, subject, key; then optional fields.
+    # The optional version, before them, is filtered out.
     (_, validity), (_, subject) = fields[3:5]
     begin, end = (_parse_time(tag, text) for tag, text in _elements(validity))
     names = [name for tag, data in fields[6:] if tag == _EXTENSIONS for name in _dns_names(data)]
@@ -82,7 +83,7 @@ def _parse(der: bytes) -> Certificate:
 
 def _parse_time(tag: int, text: bytes) -> datetime:
     digits = text.decode("ascii")
-    if tag == _UTC_TIME:
+    if tag == _UTC_TIME:  # two digits for the year (RFC 5280 section 4.1.2.5.1)
         digits = ("19" if digits[:2] >= "50" else "20") + digits
     return datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 

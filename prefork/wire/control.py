@@ -143,6 +143,7 @@ def fit_deaths(deaths: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     Once the reasons of the newest deaths take MAX_REASONS_SIZE bytes, the ``reason`` of each older
     one is cut to its last line, at most 200 characters.
     """
+    # Newest first, because the newest deaths matter most to the reader.
     fitted: list[Mapping[str, Any]] = []
     room_left = MAX_REASONS_SIZE
     for death in sorted(deaths, key=lambda death: float(death["at"]), reverse=True):

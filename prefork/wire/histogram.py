@@ -1,14 +1,13 @@
 """A histogram of times: eight buckets per octave, from 8 microseconds to 4 minutes. PURE.
 
-A quantile is the middle of its bucket, which is wrong by at most 6.3 %.
+A quantile is the middle of its bucket, which is wrong by at most 6.3 %. Every eighth bucket ends at
+a power of two.
 
 Design
 ------
 - **The bucket of a time is in the upper bits of the number itself.** A double (IEEE 754) begins
   with sign and exponent, then the fraction, so its first 15 bits count eighths of an octave.
   Counting ten thousand times is therefore one pass in C over their upper 16 bits.
-- **Every eighth bucket ends at a power of two.** The buckets of the Prometheus metrics end there
-  as well and are exact.
 """
 
 from array import array
@@ -35,6 +34,7 @@ def count_by_bucket(times: Iterable[float]) -> Iterator[tuple[int, int]]:
     occur twice.
     """
     bits = memoryview(array("d", times)).cast("B").cast("H")[_UPPER_QUARTER::4]
+    # The lowest of the 16 bits is a bit of the fraction below the 15 that make the bucket.
     for upper, count in Counter(bits.tolist()).items():
         yield min(max((upper >> 1) - _FIRST, 0), BUCKET_COUNT - 1), count
 

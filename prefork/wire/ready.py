@@ -86,6 +86,7 @@ class ReadyDecoder:
         """Yield the messages that ``data`` completes."""
         if not self._messages_left:
             return
+        # At most as many lines as may still come: a flood costs no more than that.
         *lines, self._buffer = (self._buffer + data).split(b"\n", self._messages_left)
         for line in lines:
             message = _decode(line)
@@ -106,6 +107,7 @@ class ReadyDecoder:
 
 
 def _decode(line: bytes) -> ReadyMessage | InvalidMessage:
+    # A hostile child can send any JSON: other types, or nesting that exceeds Python's stack.
     try:
         message = json.loads(line)
         code = message.get("code", 0)

@@ -19,8 +19,6 @@ Design
 - **Workers are not trusted.** A hostile worker may leave any bits in the workers' part at any time.
   Readers take its numbers through ``plausible_count`` and ``plausible_time``: a value that no
   worker could have written (NaN, negative, huge) reads as zero.
-- **A request costs two stores of the load, two clock reads and one append** (0.3 µs). The tick of
-  the worker computes all other fields from the times that the requests left behind.
 - **A row belongs to a worker, not to a slot.** A new worker has the slot number of the one that it
   replaces from its fork on, so two workers of one slot run at the same time.
 - **``due`` is the time for which the next heartbeat is planned.** Siblings, the autoscaler and
