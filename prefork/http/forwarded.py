@@ -122,6 +122,7 @@ class TrustedProxies:
         return result
 
     def _read(self, relevant: Fields) -> ForwardedInfo:
+        """Combine both families of fields. Raises ClientError if they contradict each other."""
         values = _join_values(relevant)
         standard = self._from_forwarded(values.get(b"forwarded", ""))
         other = self._from_x_forwarded(values)
@@ -140,6 +141,7 @@ class TrustedProxies:
         )
 
     def _from_forwarded(self, text: str) -> ForwardedInfo:
+        """Read Forwarded: its element for the client has scheme and host as well."""
         if not text:
             return ForwardedInfo()
         client, pairs = None, {}
@@ -159,6 +161,7 @@ class TrustedProxies:
         )
 
     def _from_x_forwarded(self, values: dict[bytes, str]) -> ForwardedInfo:
+        """Read the X-Forwarded-* fields that take effect; each is a list of its own."""
         lists = {
             name: [item.strip(" \t") for item in values[field].split(",")]
             for name, field in self._lists

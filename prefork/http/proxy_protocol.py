@@ -64,6 +64,7 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
 
 
 def _parse_v1(data: bytes) -> ProxyHeader | None:
+    """Parse a line of text (section 2.1)."""
     end = data.find(b"\r\n", 0, MAX_V1_SIZE)
     if end < 0:
         if len(data) >= MAX_V1_SIZE:
@@ -97,6 +98,7 @@ def _parse_port(word: bytes) -> int:
 
 
 def _parse_v2(data: bytes) -> ProxyHeader | None:
+    """Parse a binary header (section 2.2)."""
     if len(data) < _V2_FIXED_SIZE:
         return None
     command, family, length = struct.unpack_from("!BBH", data, len(_SIGNATURE))

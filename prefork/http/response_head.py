@@ -153,6 +153,7 @@ def encode_asgi_field(pair: HeaderPair) -> EncodedField:
 
 
 def _interpret(name: bytes, value: bytes, line: bytes) -> EncodedField:
+    """Return the line of a field and its meaning. ``name``: in lower case."""
     if name == b"content-length":
         if not re.fullmatch(rb"[0-9]{1,18}", value):  # 18 digits fit into 64 bits
             raise ResponseError(f"Content-Length must be a number, not {value!r}")

@@ -156,6 +156,8 @@ class _FileTransfer:
                 transport.set_write_buffer_limits()
 
     async def _send_some(self) -> None:
+        """Send as much as the socket takes, at most MAX_SENDFILE_SIZE, then wait for it to take
+        more."""
         if self._exchange.disconnected or self._transport.is_closing():
             raise ClientGoneError("the client left before the response ended")
         sock = self._transport.get_extra_info("socket").fileno()

@@ -118,6 +118,7 @@ def _validate_body(
     expect: bytes | None,
     limits: Limits,
 ) -> None:
+    """Validate the fields that frame or announce a body. Raises ClientError."""
     if coding is not None:
         if head.version == "1.0":
             raise ClientError(400, "HTTP/1.0 has no Transfer-Encoding")

@@ -234,6 +234,7 @@ class WebSocket(asyncio.Protocol):
         self._update_reading()
 
     def _parse(self, data: bytes | bytearray) -> None:
+        """Parse bytes of the client, deliver their messages, and send the library's answers."""
         frames = self._frames
         frames.receive_data(data)
         for frame in frames.events_received():

@@ -73,6 +73,7 @@ class WebSocketHandshake:
         self.is_refused = self._refuse_if_invalid()
 
     def _refuse_if_invalid(self) -> bool:
+        """Answer an invalid request with 426 (another version) or 400; return whether it was."""
         exchange = self._exchange
         fields = exchange.request.headers
         versions = [value for name, value in fields if name == _FIELD_PREFIX + b"version"]

@@ -68,6 +68,7 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(der: bytes) -> Certificate:
+    """Parse a certificate (RFC 5280 section 4.1). Raises ValueError or IndexError."""
     ((_, whole),) = _elements(der)
     (_, signed), *_ = _elements(whole)
     fields = [field for field in _elements(signed) if field[0] != _OPTIONAL_VERSION]

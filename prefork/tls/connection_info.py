@@ -56,6 +56,7 @@ class TlsConnectionInfo:
 
 
 def _client_chain(tls: ssl.SSLObject) -> list[str]:
+    """Return the certificates that the client sent, in PEM, its own first."""
     own = tls.getpeercert(binary_form=True)
     if own is None:
         return []

@@ -157,6 +157,10 @@ def _validity_problem(certificate: Certificate, now: datetime) -> str:
 
 
 def _load_context(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
+    """Make the context for one certificate, with all settings of the plan.
+
+    Raises UsageError or MachineError.
+    """
     context = ServerContext()
     context.sslobject_class = AlertingSSLObject
     _disable_cbc(context)
@@ -269,6 +273,10 @@ MAX_SECRET_SIZE = 64 * 1024
 
 
 def _read_file(path: str, option: str, limit: int = MAX_FILE_SIZE) -> bytes:
+    """Read a regular file of at most ``limit`` bytes.
+
+    Raises UsageError for a wrong path, MachineError for any other failure.
+    """
     try:
         return read_regular(path, limit)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, NotRegularFileError) as error:

@@ -107,6 +107,7 @@ class ReadyDecoder:
 
 
 def _decode(line: bytes) -> ReadyMessage | InvalidMessage:
+    """Decode one line; an invalid one becomes an InvalidMessage."""
     # A hostile child can send any JSON: other types, or nesting that exceeds Python's stack.
     try:
         message = json.loads(line)
