@@ -109,7 +109,7 @@ def test_an_invalid_handshake_gets_400(server: Server, fields: tuple[str, ...]) 
     with WebSocketConnection(tcp(server).socket) as wire:
         answer = wire.send(get("/forbidden/400", *HANDSHAKE[:2], *fields)).answer()
         assert (answer.status, answer.closes) == (400, True)
-        assert answer.body.startswith(b"no WebSocket: ")
+        assert answer.body.startswith(b"invalid WebSocket handshake: ")
         assert wire.ends_cleanly()
     assert not [event for event in events(server) if event.endswith("/forbidden/400")]
 
@@ -250,7 +250,7 @@ def test_an_app_may_add_fields_but_not_the_servers_own(server: Server) -> None:
     [
         ("stranger", "did not offer the subprotocol 'three'"),
         ("newline", "characters that HTTP does not allow"),
-        ("own", "the handshake is the server's business"),
+        ("own", "the app may not set a field of the handshake"),
     ],
 )
 def test_an_invalid_accept_is_a_500(server: Server, query: str, words: str) -> None:
