@@ -12,7 +12,7 @@ from collections.abc import Callable
 from prefork.errors import ClientGoneError
 from prefork.http.spool import SpooledBody
 
-HIGH_WATER = 64 * 1024
+MAX_BUFFERED = 64 * 1024
 
 
 class WholeBody:
@@ -53,14 +53,17 @@ class StreamedBody:
     """
 
     def __init__(
-        self, pause: Callable[[], None], resume: Callable[[], None], invite: Callable[[], None]
+        self,
+        pause_reading: Callable[[], None],
+        resume_reading: Callable[[], None],
+        send_continue: Callable[[], None],
     ) -> None:
-        self._pause = pause
-        self._resume = resume
-        self._invite = invite
+        self._pause_reading = pause_reading
+        self._resume_reading = resume_reading
+        self._send_continue = send_continue
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
-        self._paused = False
+        self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
         self.is_complete = False
         self.disconnected = False
@@ -69,27 +72,27 @@ class StreamedBody:
         """A piece arrived."""
         self._pieces.append(data)
         self._buffered += len(data)
-        if self._buffered > HIGH_WATER and not self._paused:
-            self._paused = True
-            self._pause()
-        self._wake()
+        if self._buffered > MAX_BUFFERED and not self._is_paused:
+            self._is_paused = True
+            self._pause_reading()
+        self._wake_reader()
 
     def end(self) -> None:
         """All has arrived."""
         self.is_complete = True
-        self._wake()
+        self._wake_reader()
 
     def discard(self) -> None:
         """The client left; the rest never comes."""
         self.disconnected = True
-        self._wake()
+        self._wake_reader()
 
     async def read(self) -> tuple[bytes, bool]:
         """What has arrived, and whether more may follow. Raises ClientGoneError."""
         while (taken := self.read_nowait()) is None:
             if self.disconnected:
                 raise ClientGoneError("the client left in the middle of its request")
-            self._invite()
+            self._send_continue()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return taken
@@ -102,12 +105,12 @@ class StreamedBody:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._buffered = 0
-        if self._paused:
-            self._paused = False
-            self._resume()
+        if self._is_paused:
+            self._is_paused = False
+            self._resume_reading()
         return data, not self.is_complete
 
-    def _wake(self) -> None:
+    def _wake_reader(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -37,7 +37,11 @@ class BulkReceiver(asyncio.BufferedProtocol):
     """From ``begin`` to the last byte of the body it is the transport's protocol."""
 
     def __init__(
-        self, connection: "Connection", reader: "RequestReader", exchange: "Exchange", left: int
+        self,
+        connection: "Connection",
+        reader: "RequestReader",
+        exchange: "Exchange",
+        remaining: int,
     ) -> None:
         """``left``: bytes of the body that are still to come."""
         assert isinstance(exchange.body, SpooledBody)
@@ -45,12 +49,12 @@ class BulkReceiver(asyncio.BufferedProtocol):
         self._reader = reader
         self._exchange = exchange
         self._body = exchange.body
-        self._left = left
-        self._by_piece = False
+        self._remaining = remaining
+        self._has_low_water_mark = False
         """The kernel wakes us for large pieces only."""
-        self._left_then = 0
+        self._remaining_at_last_tick = 0
         """Bytes that were still to come at the last tick."""
-        self.blocks_needed = exchange.body.blocks_needed_for(left)
+        self.blocks_needed = exchange.body.blocks_needed_for(remaining)
         self.ticks_waited = 0
 
     def begin(self) -> None:
@@ -62,52 +66,55 @@ class BulkReceiver(asyncio.BufferedProtocol):
     def on_buffer_turn(self) -> None:
         """The room: there is all that it needs, or no use in waiting for it."""
         self._body.reserve_blocks(self.blocks_needed)
-        service = self._connection.server
+        server = self._connection.server
         if (
-            self._left >= 2 * service.bulk_receivers.low_water_mark
+            self._remaining >= 2 * server.bulk_receivers.low_water_mark
             and self._connection.peer.tls is None
         ):
-            self._by_piece = True
-            service.bulk_receivers.add(self)
-            set_receive_low_water(self._connection.transport, service.bulk_receivers.low_water_mark)
+            self._has_low_water_mark = True
+            server.bulk_receivers.add(self)
+            set_receive_low_water(self._connection.transport, server.bulk_receivers.low_water_mark)
         self._connection.resume_reading()
 
-    def look(self) -> None:
+    def check_progress(self) -> None:
         """The service, with each tick: see whether it comes in large pieces."""
-        if self._left == self._left_then:
-            self._read_as_it_comes()
+        if self._remaining == self._remaining_at_last_tick:
+            self._clear_low_water_mark()
             # What has come meanwhile is read now, and speaks for its client.
             connection = self._connection
             connection.deadline = max(connection.deadline, connection.server.now + 2 * TICK_PERIOD)
-        self._left_then = self._left
+        self._remaining_at_last_tick = self._remaining
 
-    def _read_as_it_comes(self) -> None:
-        if self._by_piece:
-            self._by_piece = False
+    def _clear_low_water_mark(self) -> None:
+        if self._has_low_water_mark:
+            self._has_low_water_mark = False
             self._connection.server.bulk_receivers.discard(self)
             set_receive_low_water(self._connection.transport, 1)
 
     def get_buffer(self, _hint: int) -> memoryview:
         """asyncio: where to put what arrives."""
-        return self._body.get_buffer(self._left)
+        return self._body.get_buffer(self._remaining)
 
     def buffer_updated(self, size: int) -> None:
         """asyncio: so much arrived."""
         if self._exchange.disconnected:
             return  # it was refused: what its client still sends is discarded
         connection = self._connection
-        self._left -= size
+        self._remaining -= size
         try:
             self._body.buffer_updated(size)
         except ClientError as error:
-            self._read_as_it_comes()
+            self._clear_low_water_mark()
             connection.refuse(error)
             return
-        if self._by_piece and self._left < 2 * connection.server.bulk_receivers.low_water_mark:
+        if (
+            self._has_low_water_mark
+            and self._remaining < 2 * connection.server.bulk_receivers.low_water_mark
+        ):
             # The last bytes may be few, and held back until we acknowledge those before.
-            self._read_as_it_comes()
-        if self._left:
-            arrival = self._reader.arrival
+            self._clear_low_water_mark()
+        if self._remaining:
+            arrival = self._reader.body_progress
             arrival.size += size
             connection.deadline = arrival.deadline()
         else:
@@ -143,5 +150,5 @@ class BulkReceivers(set[BulkReceiver]):
 
     def tick(self) -> None:
         """Called a few times a second."""
-        for intake in list(self):
-            intake.look()
+        for receiver in list(self):
+            receiver.check_progress()

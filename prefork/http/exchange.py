@@ -88,7 +88,7 @@ class Exchange:
         """The client left; nothing can be sent."""
         self.extra_fields = b""
         """Lines that the server adds to the head of the response, besides the usual ones."""
-        self._replaced: set[int] | None = None
+        self._app_set_fields: set[int] | None = None
         """Fields of ours that the app sets itself."""
 
     @property
@@ -160,7 +160,7 @@ class Exchange:
                 if meaning >= 0 and declared is None:
                     declared = meaning
                 else:
-                    self._note(meaning)
+                    self._interpret(meaning)
         self.status = status
         if declared is None or declared != length or status in response_head.BODILESS_STATUSES:
             self._frame(parts, declared, length)
@@ -168,11 +168,11 @@ class Exchange:
             self.is_bodiless = True
         parts.append(
             DefaultFields.lines
-            if self._replaced is None
-            else DefaultFields.lines_except(self._replaced)
+            if self._app_set_fields is None
+            else DefaultFields.lines_except(self._app_set_fields)
         )
         if self.extra_fields:
-            self._add_own(parts)
+            self._add_extra_fields(parts)
         connection = self.connection
         if not self.request_complete or (
             connection.close_requested and connection.is_last_response()
@@ -188,18 +188,18 @@ class Exchange:
             )
         return parts
 
-    def _add_own(self, parts: list[bytes]) -> None:
+    def _add_extra_fields(self, parts: list[bytes]) -> None:
         """The fields that we add, unless the app sent such a one itself."""
         name = self.extra_fields.partition(b":")[0].lower() + b":"
         if not any(part[: len(name)].lower() == name for part in parts):
             parts.append(self.extra_fields)
 
-    def _note(self, meaning: int) -> None:
+    def _interpret(self, meaning: int) -> None:
         """A field of the app's that decides something. Raises ResponseError."""
         if meaning >= 0:
             raise ResponseError("the response has two Content-Length fields")
         if meaning in (DATE, SERVER):
-            self._replaced = {meaning, *(self._replaced or ())}
+            self._app_set_fields = {meaning, *(self._app_set_fields or ())}
         elif meaning == CLOSE:
             self.keep_alive = False
 
@@ -219,7 +219,7 @@ class Exchange:
         elif declared is not None:
             self.remaining = declared
             if length is not None and length != declared and not self.is_bodiless:
-                self._compare(declared, length)
+                self._check_declared_length(declared, length)
         elif bodiless:
             pass
         elif length is not None:
@@ -233,7 +233,7 @@ class Exchange:
         else:
             self.keep_alive = False
 
-    def _compare(self, declared: int, length: int) -> None:
+    def _check_declared_length(self, declared: int, length: int) -> None:
         if not self.truncates_body or length < declared:
             has = pluralize(length, "byte")
             raise ResponseError(f"Content-Length is {declared} but the body has {has}")
@@ -321,7 +321,7 @@ class Exchange:
 
     def reset_response(self) -> None:
         """Another response takes the place of this one, of which nothing is out."""
-        self._head, self.remaining, self.is_chunked, self._replaced = None, None, False, None
+        self._head, self.remaining, self.is_chunked, self._app_set_fields = None, None, False, None
         self.body_bytes_sent = 0
 
     def send_error(self, status: int, text: str = "", fields: Iterable[HeaderPair] = ()) -> None:

@@ -12,7 +12,7 @@ Traffic in which nothing recurs is not looked at for most of its time.
 from prefork.http.request import RequestHead
 from prefork.http.validation import METHODS, SLASH
 
-LONGEST_FIELDS = 2048
+MAX_FIELDS_SIZE = 2048
 """Bytes of a request that is worth it."""
 
 MAX_CACHED_FIELDS = 256
@@ -69,10 +69,10 @@ class FieldCache(dict[bytes, CachedFields]):
     Bounded; forgets all when it is full.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_fields: int) -> None:
         """``most``: fields in a request."""
         super().__init__()
-        self._most = most
+        self._max_fields = max_fields
         self._seen: set[int] = set()
         self.misses = 0
         """Requests in a row whose fields were not known; more than _TRIES: it pauses."""
@@ -107,21 +107,21 @@ class FieldCache(dict[bytes, CachedFields]):
 
     def add(self, data: bytes, head: RequestHead) -> None:
         """The parser read ``data`` as one request with this head."""
-        if head.length or len(data) > LONGEST_FIELDS or self.misses >= _MAX_MISSES:
+        if head.length or len(data) > MAX_FIELDS_SIZE or self.misses >= _MAX_MISSES:
             return
         _, rest, _, _ = _split(data)
-        trace = hash(rest)
-        if trace not in self._seen:
+        fingerprint = hash(rest)
+        if fingerprint not in self._seen:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
-            self._seen.add(trace)
+            self._seen.add(fingerprint)
             return
         fields = CachedFields(head)
         if (
             not head.keep_alive
             or head.version != "1.1"
             or head.target[0] != SLASH
-            or len(head.headers) >= self._most
+            or len(head.headers) >= self._max_fields
             # Each line is a field that is left: none was dropped, none is another cookie.
             or rest.count(b"\r\n") != len(fields.headers) + 2
         ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prefork.http.body import WholeBody
 from prefork.http.exchange import Exchange
-from prefork.http.field_cache import LONGEST_FIELDS, FieldCache
+from prefork.http.field_cache import MAX_FIELDS_SIZE, FieldCache
 from prefork.http.limits import Limits
 from prefork.http.request import HEAD_END, MAX_WHOLE_REQUEST_SIZE, HeadCache, RequestHead
 
@@ -26,8 +26,8 @@ class RequestCache:
         self.heads = HeadCache()
         self._with_body = self.heads.with_body
         self.fields = FieldCache(limits.headers)
-        within = min(limits.line, limits.header_size, LONGEST_FIELDS)
-        self._familiar = within if limits.keepalive > 0 else 0
+        within = min(limits.line, limits.header_size, MAX_FIELDS_SIZE)
+        self._max_fields_size = within if limits.keepalive > 0 else 0
         """Bytes of a request whose fields may be known."""
 
     def lookup(self, connection: "Connection", data: bytes) -> Exchange | None:
@@ -44,7 +44,7 @@ class RequestCache:
             exchange.body = whole = WholeBody()
             whole.data = body
             return exchange
-        if len(data) > self._familiar:
+        if len(data) > self._max_fields_size:
             return None
         head = self.fields.parse(data)
         if head is None:

@@ -9,7 +9,7 @@ requests wait; what is left of it stays as it came. nginx parses one request at 
 from typing import TYPE_CHECKING
 
 from prefork.errors import ClientError
-from prefork.http.channel import CLOSING, BaseConnection
+from prefork.http.base_connection import CLOSING, BaseConnection
 from prefork.http.exchange import Exchange
 from prefork.http.request import MAX_WHOLE_REQUEST_SIZE
 
@@ -21,9 +21,9 @@ MAX_WAITING = 16
 """Requests that wait before the rest of a piece is left unread. At least two: the last of them may
 have a body that its app reads as it comes, and is begun before all of that was read."""
 
-ALL_FRAMING = "the request body is all framing and no content"
+MOSTLY_FRAMING = "the request body is all framing and no content"
 
-BITE = MAX_WHOLE_REQUEST_SIZE
+SLICE_SIZE = MAX_WHOLE_REQUEST_SIZE
 """Bytes of a long piece that are read at once. A shorter piece is read whole, since a request with
 a small body is looked up by all of its bytes; it holds 600 requests at the most."""
 
@@ -31,21 +31,21 @@ a small body is looked up by all of its bytes; it holds 600 requests at the most
 class Pipeline(BaseConnection):
     """The part of a connection that keeps the order of its requests."""
 
-    __slots__ = ("_held", "_reader", "_refusal", "_unread", "_waiting", "current")
+    __slots__ = ("_is_held", "_reader", "_refusal", "_unparsed", "_waiting", "current")
 
-    bite = BITE
+    slice_size = SLICE_SIZE
     max_waiting = MAX_WAITING
 
-    def __init__(self, service: "ServerState") -> None:
-        super().__init__(service)
+    def __init__(self, server: "ServerState") -> None:
+        super().__init__(server)
         self.current: Exchange | None = None
         """The request that is being answered."""
         self._waiting: list[Exchange] = []
-        self._held = False
+        self._is_held = False
         """Reading is paused because requests wait behind another."""
-        self._unread: memoryview | None = None
+        self._unparsed: memoryview | None = None
         """The unread end of a long piece. While there is some, requests wait."""
-        self._reader: RequestReader = service.idle_reader
+        self._reader: RequestReader = server.idle_reader
         """Its own one only while there is something to read, or shortly after."""
         self._refusal: ClientError | None = None
 
@@ -53,11 +53,11 @@ class Pipeline(BaseConnection):
         """A request that the app can be called with, after its predecessors; never from within
         the parser, whose callback this is."""
         self._waiting.append(exchange)
-        if not self._held and (self.current is not None or len(self._waiting) > 1):
-            self._held = True
+        if not self._is_held and (self.current is not None or len(self._waiting) > 1):
+            self._is_held = True
             self.pause_reading()
 
-    def _read(self, data: bytes | memoryview, memorable: bool) -> None:
+    def _parse(self, data: bytes | memoryview, is_cacheable: bool) -> None:
         """Parse a piece."""
         raise NotImplementedError
 
@@ -65,25 +65,25 @@ class Pipeline(BaseConnection):
         """Answer ``error`` once all earlier requests are answered, then close."""
         raise NotImplementedError
 
-    def _read_in_bites(self, data: bytes = b"") -> None:
+    def _parse_in_slices(self, data: bytes = b"") -> None:
         """Parse a long piece, or what was left unread and then ``data``, as far as requests may
         wait. The body of a request is read in one bite where its length is known."""
         left = memoryview(data)
-        if self._unread is not None:
-            left = memoryview(bytes(self._unread) + data) if data else self._unread
-            self._unread = None
+        if self._unparsed is not None:
+            left = memoryview(bytes(self._unparsed) + data) if data else self._unparsed
+            self._unparsed = None
         while left and self._refusal is None and self.phase != CLOSING:
             if len(self._waiting) >= self.max_waiting:
-                self._unread = left
+                self._unparsed = left
                 break
-            bite = max(self.bite, self._reader.due())
-            self._read(left[:bite], False)
-            left = left[bite:]
-            if left and self._reader.wastes():
-                self.refuse(ClientError(400, ALL_FRAMING))
+            slice_size = max(self.slice_size, self._reader.remaining_body_size())
+            self._parse(left[:slice_size], False)
+            left = left[slice_size:]
+            if left and self._reader.is_mostly_framing():
+                self.refuse(ClientError(400, MOSTLY_FRAMING))
 
-    def _first_waiting(self) -> Exchange:
+    def _pop_waiting(self) -> Exchange:
         """Take the next request. It is never the last one while there is something unread."""
-        if self._unread is not None and len(self._waiting) == 1:
-            self._read_in_bites()
+        if self._unparsed is not None and len(self._waiting) == 1:
+            self._parse_in_slices()
         return self._waiting.pop(0)

@@ -78,11 +78,11 @@ class HeadCache(dict[bytes, RequestHead]):
                 return  # empty lines came first
         if len(data) > MAX_CACHED_HEAD_SIZE:
             return
-        trace = hash(data)
-        if trace not in self._seen:
+        fingerprint = hash(data)
+        if fingerprint not in self._seen:
             if len(self._seen) >= MAX_SEEN_HEADS:
                 self._seen.clear()
-            self._seen.add(trace)
+            self._seen.add(fingerprint)
             return
         if len(known) >= MAX_CACHED_HEADS:
             known.clear()

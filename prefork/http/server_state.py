@@ -37,13 +37,13 @@ LATENESS = 1 / 16
 MAX_IDLE_CHECK_INTERVAL = 5.0
 """Seconds between two looks at the idle connections."""
 
-SEND_LOOKS = 8
+SEND_CHECKS = 8
 """Looks at a slow reader within the send timeout. A look tells what the client took since the last
 one, so one that stops is cut an eighth of the timeout late; with one look it was twice the time."""
 
 MAX_POOLED_READERS = 64
 
-REST_AFTER = 10.0
+UNUSED_MEMORY_AFTER = 10.0
 """Seconds for which unused memory for bodies is kept."""
 
 
@@ -102,7 +102,7 @@ class ServerState:
     on_activity: Callable[[], None] = staticmethod(lambda: None)
     """Called when a connection that idled has something to read."""
 
-    _rested_at = 0
+    _requests_at_idle_check = 0
     """Requests answered when all connections were looked at last."""
 
     def __init__(
@@ -135,14 +135,14 @@ class ServerState:
         self.connections: set[OpenConnection] = set()
         self.active_connections: set[OpenConnection] = set()
         """Those that do more than idle. A connection joins when it begins to; the tick lets go."""
-        self.pending_connections = PendingConnections(loop, load, self._tell_lighter)
+        self.pending_connections = PendingConnections(loop, load, self._tell_less_busy)
         self.idle_reader = RequestReader(self)
         """Stands for the reader of a connection that has nothing to read."""
         self._readers: list[RequestReader] = []
         """Readers that nobody uses, each with a parser between two requests."""
         self.on_connection_closed: Callable[[], None] = lambda: None
         """Called when a connection is gone."""
-        self._next_round = 0.0
+        self._next_idle_check = 0.0
         """When to look at the idle connections, too."""
         self.draining = self.has_websockets = False
         self.has_no_successor = False
@@ -157,45 +157,45 @@ class ServerState:
         """When the longest of the requests in flight began, as of the last tick; 0: none is."""
         self.oldest_app_call_at = 0.0
         """When the request began that has waited longest for its app, as of the last tick."""
-        self.mark = math.inf
+        self.next_callback_at = math.inf
         """Number of requests at which ``reached`` is to be called."""
-        self._worn_at = math.inf
-        self._on_worn: Callable[[], None] = lambda: None
-        self._on_lighter: Callable[[], None] | None = None
-        self._on_answer: Callable[[Connection], None] | None = None
-        self._emptied: asyncio.Future[None] | None = None
+        self._request_limit = math.inf
+        self._on_request_limit: Callable[[], None] = lambda: None
+        self._on_less_busy: Callable[[], None] | None = None
+        self._on_response: Callable[[Connection], None] | None = None
+        self._empty_waiter: asyncio.Future[None] | None = None
         """Done when the last connection is gone; somebody waits for it."""
-        self._next_rest = 0.0
+        self._next_memory_check = 0.0
         self.advance(loop.time())
 
-    def call_after_requests(self, requests: int, on_worn: Callable[[], None]) -> None:
+    def call_after_requests(self, requests: int, callback: Callable[[], None]) -> None:
         """Call ``on_worn`` after so many requests."""
-        self.mark = self._worn_at = requests
-        self._on_worn = on_worn
+        self.next_callback_at = self._request_limit = requests
+        self._on_request_limit = callback
 
     def call_when_less_busy(self, call: Callable[[], None]) -> None:
         """Call it once, soon after there is less to do."""
-        self._on_lighter = call
-        self.mark = min(self._worn_at, self.requests + 1)
+        self._on_less_busy = call
+        self.next_callback_at = min(self._request_limit, self.requests + 1)
 
     def call_after_each_response(self, call: "Callable[[Connection], None] | None") -> None:
         """Call it soon after each answer, with its connection; None: no more."""
-        self._on_answer = call
+        self._on_response = call
         if call is not None:
-            self.mark = 0
+            self.next_callback_at = 0
 
-    def reached(self, connection: "Connection | None" = None) -> None:
+    def run_callbacks(self, connection: "Connection | None" = None) -> None:
         """As many requests were answered as somebody waited for, the last one on this."""
-        if self.requests >= self._worn_at:
-            self._worn_at = math.inf
-            self._on_worn()
-        self.mark = self._worn_at if self._on_answer is None else 0
-        self._tell_lighter()
-        if self._on_answer is not None and connection is not None:
-            self.call_soon(self._on_answer, connection)
+        if self.requests >= self._request_limit:
+            self._request_limit = math.inf
+            self._on_request_limit()
+        self.next_callback_at = self._request_limit if self._on_response is None else 0
+        self._tell_less_busy()
+        if self._on_response is not None and connection is not None:
+            self.call_soon(self._on_response, connection)
 
-    def _tell_lighter(self) -> None:
-        call, self._on_lighter = self._on_lighter, None
+    def _tell_less_busy(self) -> None:
+        call, self._on_less_busy = self._on_less_busy, None
         if call is not None:
             self.call_soon(call)
 
@@ -217,7 +217,7 @@ class ServerState:
         self.head_deadline = later + limits.header_timeout
         self.body_deadline = later + limits.body_timeout
         self.send_deadline = later + limits.send_timeout
-        self.next_send_look = now + limits.send_timeout / SEND_LOOKS
+        self.next_send_check = now + limits.send_timeout / SEND_CHECKS
         DefaultFields.update(time(), limits.server)
 
     def tick(self) -> float:
@@ -226,13 +226,13 @@ class ServerState:
         self.advance(now)
         self.buffer_pool.tick()
         self.bulk_receivers.tick()
-        if now > self._next_rest:
-            self._next_rest = now + REST_AFTER
+        if now > self._next_memory_check:
+            self._next_memory_check = now + UNUSED_MEMORY_AFTER
             self.buffer_pool.release_unused_memory()
         self.oldest_app_call_at = now
         self.oldest_started_at = 0.0
         patience = self.limits.request or math.inf
-        for connection in self._due(now):
+        for connection in self._connections_to_check(now):
             if connection.deadline <= now:
                 connection.expire()
             exchange = connection.current
@@ -243,18 +243,18 @@ class ServerState:
             if exchange.started_at < self.oldest_started_at or not self.oldest_started_at:
                 self.oldest_started_at = exchange.started_at
             if exchange.status == 0:
-                self._watch(exchange, now, patience)
+                self._check_app_call(exchange, now, patience)
         return DRAIN_TICK_PERIOD if self.draining else TICK_PERIOD
 
-    def _due(self, now: float) -> list[OpenConnection]:
+    def _connections_to_check(self, now: float) -> list[OpenConnection]:
         """Whom to look at. Who idles, be they ten thousand, waits for the next round."""
-        if now < self._next_round and not self.draining:
+        if now < self._next_idle_check and not self.draining:
             return list(self.active_connections)
-        self._next_round = now + self._round()
-        self._rested_at = self.requests
+        self._next_idle_check = now + self._idle_check_interval()
+        self._requests_at_idle_check = self.requests
         return list(self.connections)
 
-    def _round(self) -> float:
+    def _idle_check_interval(self) -> float:
         return min(self.limits.keepalive * LATENESS, MAX_IDLE_CHECK_INTERVAL)
 
     def tickless_seconds(self) -> float:
@@ -267,7 +267,7 @@ class ServerState:
             return 0.0
         if not self.connections:
             return math.inf
-        return self._round() if self.requests == self._rested_at else 0.0
+        return self._idle_check_interval() if self.requests == self._requests_at_idle_check else 0.0
 
     def lend_reader(self, connection: "Connection") -> RequestReader:
         """For a connection that has something to read."""
@@ -284,7 +284,7 @@ class ServerState:
         else:
             reader.close()
 
-    def _watch(self, exchange: Exchange, now: float, patience: float) -> None:
+    def _check_app_call(self, exchange: Exchange, now: float, patience: float) -> None:
         """A request without an answer: cancel it when it is overdue. The worker's own deadline is
         for calls that cannot be cancelled, or that live on although they were."""
         cancels = self.handler.can_cancel
@@ -298,18 +298,18 @@ class ServerState:
         if exchange.is_overdue or not (cancels or exchange.is_queued):
             self.oldest_app_call_at = min(self.oldest_app_call_at, exchange.app_called_at)
 
-    def drain(self, for_good: bool) -> None:
+    def drain(self, has_no_successor: bool) -> None:
         """Finish what runs, answer one more request of each busy client, then close. Who comes
         from now on has one request, too."""
-        self.draining, self.has_no_successor = True, for_good
+        self.draining, self.has_no_successor = True, has_no_successor
         for connection in list(self.connections):
             connection.drain()
 
     async def wait_until_empty(self) -> None:
         """Wait until the last connection is gone."""
         if self.connections:
-            self._emptied = self.loop.create_future()
-            await self._emptied
+            self._empty_waiter = self.loop.create_future()
+            await self._empty_waiter
 
     def disown_requests(self) -> None:
         """In a process that the worker forked: its copies of the requests are answered by the
@@ -345,8 +345,12 @@ class ServerState:
         self.load.add(-CONNECTION)
         self.remove_connection(connection)
         self.on_connection_closed()
-        if self.requests >= self.mark:
-            self.reached()
-        self._tell_lighter()
-        if self._emptied is not None and not self.connections and not self._emptied.done():
-            self._emptied.set_result(None)
+        if self.requests >= self.next_callback_at:
+            self.run_callbacks()
+        self._tell_less_busy()
+        if (
+            self._empty_waiter is not None
+            and not self.connections
+            and not self._empty_waiter.done()
+        ):
+            self._empty_waiter.set_result(None)

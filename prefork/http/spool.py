@@ -26,15 +26,15 @@ class SpooledBody:
     """
 
     __slots__ = (
-        *("_blocks", "_disk", "_only", "_reserved", "_space", "_spans"),
-        *("_files", "is_complete", "file", "buffer_pool", "size"),
+        *("_blocks", "_file", "_only_piece", "_reserved", "_free_size", "_spans"),
+        *("_disk", "is_complete", "file", "buffer_pool", "size"),
     )
 
-    def __init__(self, room: BufferPool, files: SpoolDisk) -> None:
+    def __init__(self, room: BufferPool, disk: SpoolDisk) -> None:
         """``room``: for what is in memory; ``files``: for what is not."""
         self.buffer_pool = room
-        self._files = files
-        self._only = b""
+        self._disk = disk
+        self._only_piece = b""
         """The one small piece that arrived so far."""
         self._blocks: list[int] = []
         """All that it has of the room."""
@@ -42,9 +42,9 @@ class SpooledBody:
         """The memory that is in use, all of it but for the end of the last one full."""
         self._reserved: list[memoryview] = []
         """What comes next."""
-        self._space = 0
+        self._free_size = 0
         """Bytes left in the last span."""
-        self._disk: SpoolFile | None = None
+        self._file: SpoolFile | None = None
         self.file: IO[bytes] | None = None
         self.size = 0
         self.is_complete = False
@@ -52,20 +52,20 @@ class SpooledBody:
     def feed(self, data: bytes) -> None:
         """A piece arrived. Raises ClientError: it cannot be kept."""
         if self.size == 0 and len(data) <= SMALL_BODY_SIZE:
-            self._only = data
+            self._only_piece = data
         else:
-            if self._only:
-                first, self._only = self._only, b""
-                self._keep(first)
-            self._keep(data)
+            if self._only_piece:
+                first, self._only_piece = self._only_piece, b""
+                self._append(first)
+            self._append(data)
         self.size += len(data)
 
     def blocks_needed_for(self, size: int) -> int:
         """How many blocks more it needs for ``size`` bytes more; none when it is on disk."""
         return (
             0
-            if self._disk is not None
-            else -(-(size + len(self._only) - self._space) // BLOCK_SIZE)
+            if self._file is not None
+            else -(-(size + len(self._only_piece) - self._free_size) // BLOCK_SIZE)
         )
 
     def reserve_blocks(self, count: int) -> None:
@@ -76,73 +76,79 @@ class SpooledBody:
 
     def get_buffer(self, most: int) -> memoryview:
         """Where the next bytes are to be written, ``most`` at the most; then call ``fill``."""
-        if not self._space and self._reserved and not self._only:
-            self._enlarge()
-        if self._space:
+        if not self._free_size and self._reserved and not self._only_piece:
+            self._add_memory()
+        if self._free_size:
             span = self._spans[-1]
-            at = len(span) - self._space
+            at = len(span) - self._free_size
             return span[at : at + most]
         return self.buffer_pool.scratch[:most]
 
     def buffer_updated(self, size: int) -> None:
         """So many bytes were written there. Raises ClientError: they cannot be kept."""
-        if self._space:
-            self._space -= size
+        if self._free_size:
+            self._free_size -= size
         else:
-            self._keep(self._only)
-            self._only = b""
-            self._keep(self.buffer_pool.scratch[:size])
+            self._append(self._only_piece)
+            self._only_piece = b""
+            self._append(self.buffer_pool.scratch[:size])
         self.size += size
 
     def end(self) -> None:
         """All has arrived."""
         self.is_complete = True
-        if self._disk is not None:
-            self.file = self._disk.read_from_start(BLOCK_SIZE)
+        if self._file is not None:
+            self.file = self._file.read_from_start(BLOCK_SIZE)
         elif self._spans:
-            self._spans[-1] = self._spans[-1][: -self._space or None]
+            self._spans[-1] = self._spans[-1][: -self._free_size or None]
             self.file = _SpooledReader(_SpanReader(self._spans), BLOCK_SIZE)
         else:
-            self.file = io.BytesIO(self._only)
+            self.file = io.BytesIO(self._only_piece)
 
     def discard(self) -> None:
         """The client left, or nobody needs it any more."""
-        for file in (self.file, self._disk):
+        for file in (self.file, self._file):
             if file is not None:
                 file.close()
-        self._leave_room()
+        self._release_memory()
 
-    def _keep(self, data: "ReadableBuffer") -> None:
-        rest = memoryview(data)
-        while rest:
-            if self._disk is None and self._space == 0:
-                self._enlarge()
-            if self._disk is not None:
-                self._disk.write(rest)
+    def _append(self, data: "ReadableBuffer") -> None:
+        remaining = memoryview(data)
+        while remaining:
+            if self._file is None and self._free_size == 0:
+                self._add_memory()
+            if self._file is not None:
+                self._file.write(remaining)
                 return
             span = self._spans[-1]
-            at = len(span) - self._space
-            size = min(self._space, len(rest))
-            span[at : at + size] = rest[:size]
-            self._space -= size
-            rest = rest[size:]
+            at = len(span) - self._free_size
+            size = min(self._free_size, len(remaining))
+            span[at : at + size] = remaining[:size]
+            self._free_size -= size
+            remaining = remaining[size:]
 
-    def _enlarge(self) -> None:
+    def _add_memory(self) -> None:
         """More memory; when there is none, everything so far goes to disk and makes room."""
         if not self._reserved:
             self.reserve_blocks(1)
         if self._reserved:
             self._spans.append(self._reserved.pop())
-            self._space = len(self._spans[-1])
+            self._free_size = len(self._spans[-1])
             return
-        self._disk = self._files.open()
+        self._file = self._disk.open()
         for full in self._spans:
-            self._disk.write(full)
-        self._leave_room()
+            self._file.write(full)
+        self._release_memory()
 
-    def _leave_room(self) -> None:
+    def _release_memory(self) -> None:
         blocks = self._blocks
-        self._blocks, self._spans, self._reserved, self._space, self._only = [], [], [], 0, b""
+        self._blocks, self._spans, self._reserved, self._free_size, self._only_piece = (
+            [],
+            [],
+            [],
+            0,
+            b"",
+        )
         if blocks:
             self.buffer_pool.release(blocks)
 
@@ -150,24 +156,24 @@ class SpooledBody:
 class _SpanReader(io.RawIOBase):
     """Reads them one after another; buffering, lines and iteration are io.BufferedReader's."""
 
-    __slots__ = ("at", "buffered", "end", "rest", "span")
+    __slots__ = ("at", "end", "may_be_buffered", "remaining", "span")
 
     def __init__(self, spans: list[memoryview]) -> None:
-        self.rest = spans[::-1]
+        self.remaining = spans[::-1]
         """Those that come later; the next is the last."""
-        self.buffered = False
+        self.may_be_buffered = False
         """Some of it may wait in a buffer."""
-        self._go_on()
+        self._next_span()
 
-    def _go_on(self) -> None:
+    def _next_span(self) -> None:
         """To the next span."""
-        self.span = self.rest.pop()
+        self.span = self.remaining.pop()
         self.at, self.end = 0, len(self.span)
 
     def close(self) -> None:
         """io: the memory is another body's from now on."""
-        self.rest, self.buffered = [memoryview(b"")], True
-        self._go_on()
+        self.remaining, self.may_be_buffered = [memoryview(b"")], True
+        self._next_span()
         super().close()
 
     def readable(self) -> bool:
@@ -176,9 +182,9 @@ class _SpanReader(io.RawIOBase):
 
     def readinto(self, into: "WriteableBuffer") -> int:
         """io: as much of the current span as fits."""
-        self.buffered = True
-        if self.at == self.end and self.rest:
-            self._go_on()
+        self.may_be_buffered = True
+        if self.at == self.end and self.remaining:
+            self._next_span()
         target = memoryview(into).cast("B")
         piece = self.span[self.at : self.at + len(target)]
         size = len(piece)
@@ -186,19 +192,19 @@ class _SpanReader(io.RawIOBase):
         self.at += size
         return size
 
-    def cut(self, size: int) -> bytes:
+    def read_across(self, size: int) -> bytes:
         """The next ``size`` bytes, or all that are left."""
         piece = bytes(self.span[self.at : self.at + size])
         self.at += len(piece)
-        if len(piece) < size and self.rest:
-            self._go_on()
-            return piece + self.cut(size - len(piece))
+        if len(piece) < size and self.remaining:
+            self._next_span()
+            return piece + self.read_across(size - len(piece))
         return piece
 
     def readall(self) -> bytes:
         """io: the rest."""
-        data = b"".join((self.span[self.at :], *self.rest[::-1]))
-        self.at, self.rest = self.end, []
+        data = b"".join((self.span[self.at :], *self.remaining[::-1]))
+        self.at, self.remaining = self.end, []
         return data
 
 
@@ -212,11 +218,11 @@ class _SpooledReader(io.BufferedReader):
     def read(self, size: int | None = -1) -> bytes:
         """io: so many bytes, less only at the end."""
         spans = self._spans
-        if size is None or size < SMALL_BODY_SIZE or spans.buffered:
+        if size is None or size < SMALL_BODY_SIZE or spans.may_be_buffered:
             return super().read(size)
         at = spans.at
         end = at + size
         if end > spans.end:
-            return spans.cut(size)
+            return spans.read_across(size)
         spans.at = end
         return spans.span[at:end].tobytes()

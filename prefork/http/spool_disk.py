@@ -49,7 +49,7 @@ class SpoolDisk:
         self._min_free = min_free
         self._log = log
         self._unchecked = 0
-        self._warned = False
+        self._is_warned = False
         self.bytes_used = 0
         """Bytes of all files."""
 
@@ -70,7 +70,7 @@ class SpoolDisk:
         except OSError as error:
             raise self._refusal(f"{self._folder or 'TMPDIR'}: {error.strerror}") from error
         try:
-            self._check_free(file.fileno())
+            self._check_free_space(file.fileno())
         except BaseException:
             file.close()
             raise
@@ -85,20 +85,20 @@ class SpoolDisk:
                 raise self._refusal(f"they hold all of body-spool {self._limit}")
         self._unchecked += size
         if self._unchecked >= FREE_SPACE_CHECK_INTERVAL:
-            self._check_free(file.fileno())
+            self._check_free_space(file.fileno())
         self.bytes_used += size
 
     def release(self, size: int) -> None:
         """A file of so many bytes is closed."""
         self.bytes_used -= size
         if self._limit is None or self.bytes_used < self._limit * REFUSE_FROM:
-            self._warned = False
+            self._is_warned = False
 
     def write_error(self, error: OSError) -> ClientError:
         """The answer to a body that cannot be written."""
         return self._refusal(str(error.strerror))
 
-    def _check_free(self, fd: int) -> None:
+    def _check_free_space(self, fd: int) -> None:
         self._unchecked = 0
         if not self._min_free:
             return
@@ -108,8 +108,8 @@ class SpoolDisk:
             raise self._refusal(f"the file system has {pluralize(free, 'byte')} free")
 
     def _refusal(self, why: str) -> ClientError:
-        if not self._warned:
-            self._warned = True
+        if not self._is_warned:
+            self._is_warned = True
             self._log.warning(
                 "request bodies are refused with 503, they cannot wait on disk: %s; see "
                 "body-spool, spool-dir and spool-min-free",

@@ -13,7 +13,7 @@ from prefork.http.reader import RequestReader
 if TYPE_CHECKING:
     from prefork.http.connection import Connection
 
-MOST = 64 * 1024
+MAX_TRAILING_DATA = 64 * 1024
 """Bytes that are kept; then reading stops until the app has decided. A client that follows RFC 6455
 section 4.1 sends none."""
 
@@ -32,6 +32,6 @@ class TrailingDataReader(RequestReader):
     def read(self, data: bytes | memoryview) -> None:
         """Keep it."""
         behind = self._exchange.trailing_data = (self._exchange.trailing_data or b"") + data
-        if len(behind) >= MOST and not self._is_full:
+        if len(behind) >= MAX_TRAILING_DATA and not self._is_full:
             self._is_full = True
             self.connection.pause_reading()

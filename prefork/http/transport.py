@@ -14,7 +14,7 @@ import termios
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close sends RST."""
 
-_BYTES_ACKED = 120
+_BYTES_ACKED_OFFSET = 120
 """Where tcpi_bytes_acked stands in the kernel's struct tcp_info, eight bytes of it."""
 
 
@@ -25,9 +25,9 @@ def delivery_progress(transport: asyncio.Transport) -> int:
         return 0
     try:
         if sock.family == socket.AF_UNIX:
-            return -transport.get_write_buffer_size() - _queued(sock.fileno())
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-        return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
+            return -transport.get_write_buffer_size() - _queued_bytes(sock.fileno())
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_OFFSET + 8)
+        return int(struct.unpack_from("=Q", info, _BYTES_ACKED_OFFSET)[0])
     except (OSError, struct.error):
         return 0  # closed under our hands, or a kernel that does not count
 
@@ -36,7 +36,7 @@ def is_all_delivered(transport: asyncio.Transport) -> bool:
     """Whether the client has all that can be seen of what it was sent."""
     sock = transport.get_extra_info("socket")
     try:
-        return not transport.get_write_buffer_size() and not (sock and _queued(sock.fileno()))
+        return not transport.get_write_buffer_size() and not (sock and _queued_bytes(sock.fileno()))
     except OSError:
         return True  # closed under our hands
 
@@ -52,7 +52,7 @@ def has_unread_data(transport: asyncio.Transport) -> bool:
         return False  # closed under our hands
 
 
-def _queued(fd: int) -> int:
+def _queued_bytes(fd: int) -> int:
     """Bytes in the kernel that the peer has not acknowledged, or not read (tcp(7), unix(7))."""
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])
 

@@ -160,7 +160,7 @@ class WebSocket(asyncio.Protocol):
         """asyncio: the client reads slower than we write."""
         self.is_writable = False
         if self.phase == OPEN:
-            self.phase, self.deadline = SEND, self.server.next_send_look
+            self.phase, self.deadline = SEND, self.server.next_send_check
             self._patience, self._taken = (
                 self.server.send_deadline,
                 delivery_progress(self.transport),
@@ -323,7 +323,7 @@ class WebSocket(asyncio.Protocol):
                 self._patience = self.server.send_deadline
             elif self.server.now >= self._patience:
                 reset(self.transport)
-            self.deadline = min(self.server.next_send_look, self._patience)
+            self.deadline = min(self.server.next_send_check, self._patience)
         elif self._parting and is_all_delivered(self.transport):
             self.transport.abort()
         elif self.server.now >= self._patience:

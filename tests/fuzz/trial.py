@@ -40,8 +40,8 @@ class Nibbling(Connection):
     """Reads a few bytes at once, and not on while two requests wait."""
 
     __slots__ = ()
-    bite = 3
-    most_waiting = 2
+    slice_size = 3
+    max_waiting = 2
 
 
 class Trial:

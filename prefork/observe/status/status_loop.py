@@ -106,7 +106,7 @@ class _Server:
         await self._master.gone
         self._leaving = True
         self._stop_listening()
-        self._service.drain(for_good=True)
+        self._service.drain(has_no_successor=True)
         try:
             async with asyncio.timeout(LAST_ANSWERS):
                 await self._service.wait_until_empty()

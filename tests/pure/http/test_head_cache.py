@@ -192,7 +192,7 @@ def test_a_remembered_request_ends_its_connection_when_the_worker_drains(
     server: MemoryServer,
 ) -> None:
     clients = [server.connect().send(GET) for _ in range(3)]
-    server.state.drain(for_good=False)
+    server.state.drain(has_no_successor=False)
     client = clients[0].send(GET)
     assert client.statuses == [200, 200]
     assert client.out.count(b"Connection: close") == 1
@@ -249,7 +249,7 @@ def test_requests_that_wait_for_a_slow_reader_are_answered_while_the_worker_drai
     server: MemoryServer,
 ) -> None:
     client = server.connect(swallows=10).send(GET + GET + GET)
-    server.state.drain(for_good=False)
+    server.state.drain(has_no_successor=False)
     client.transport.drain()
     server.settle()
     assert client.statuses == [200] * 3

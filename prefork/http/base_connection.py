@@ -23,7 +23,7 @@ from prefork.http.transport import delivery_progress, has_unread_data, is_all_de
 if TYPE_CHECKING:
     from prefork.http.server_state import ServerState
 
-LINGERING = 2.0
+LINGERING_TIME = 2.0
 """Seconds that a half-closed client may still send before it is cut off."""
 
 NEVER = math.inf
@@ -37,10 +37,10 @@ class BaseConnection(asyncio.Protocol):
     """What a connection is besides its requests."""
 
     __slots__ = (
-        "_patience",
-        "_pauses",
-        "_taken",
-        "_writers",
+        "_progress",
+        "_progress_deadline",
+        "_read_pauses",
+        "_write_waiters",
         "deadline",
         "is_writable",
         "peer",
@@ -52,15 +52,15 @@ class BaseConnection(asyncio.Protocol):
     transport: asyncio.Transport
     peer: Peer
 
-    def __init__(self, service: "ServerState") -> None:
-        self.server = service
+    def __init__(self, server: "ServerState") -> None:
+        self.server = server
         self.deadline = NEVER
         self.phase = NEW
         self.is_writable = True
-        self._writers: list[asyncio.Future[None]] | None = None
-        self._pauses = 0
-        self._taken = 0
-        self._patience = NEVER
+        self._write_waiters: list[asyncio.Future[None]] | None = None
+        self._read_pauses = 0
+        self._progress = 0
+        self._progress_deadline = NEVER
         """While sending and closing: until when the client must have taken something."""
 
     # A client that reads slowly.
@@ -69,17 +69,17 @@ class BaseConnection(asyncio.Protocol):
         """asyncio: the client reads slower than the app writes."""
         self.is_writable = False
         if self.phase != CLOSING:
-            self.phase, self.deadline = SENDING, self.server.next_send_look
-            self._patience = self.server.send_deadline
-            self._stir()
-            self._taken = delivery_progress(self.transport)
+            self.phase, self.deadline = SENDING, self.server.next_send_check
+            self._progress_deadline = self.server.send_deadline
+            self._mark_active()
+            self._progress = delivery_progress(self.transport)
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
         self.is_writable = True
         if self.phase == SENDING:
             self.phase, self.deadline = PROCESSING, NEVER
-            self._caught_up()
+            self._on_writable()
         self._wake_writers()
 
     def writable_waiter(self) -> "asyncio.Future[None] | None":
@@ -87,20 +87,20 @@ class BaseConnection(asyncio.Protocol):
         if self.is_writable or self.phase == CLOSING:
             return None
         waiter = self.server.loop.create_future()
-        self._writers = [*(self._writers or ()), waiter]
+        self._write_waiters = [*(self._write_waiters or ()), waiter]
         return waiter
 
     def _wake_writers(self) -> None:
-        waiters, self._writers = self._writers, None
+        waiters, self._write_waiters = self._write_waiters, None
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _stir(self) -> None:
+    def _mark_active(self) -> None:
         """It does more than idle, so the service is to look at it."""
         raise NotImplementedError
 
-    def _caught_up(self) -> None:
+    def _on_writable(self) -> None:
         """The client has read enough of what it was sent for more."""
         raise NotImplementedError
 
@@ -108,31 +108,31 @@ class BaseConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Stop reading; pauses add up."""
-        self._pauses += 1
-        if self._pauses == 1 and not self.transport.is_closing():
+        self._read_pauses += 1
+        if self._read_pauses == 1 and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Undo one pause."""
-        self._pauses -= 1
-        if self._pauses == 0 and not self.transport.is_closing():
+        self._read_pauses -= 1
+        if self._read_pauses == 0 and not self.transport.is_closing():
             self.transport.resume_reading()
 
     # The end.
 
-    def _close(self, gently: bool) -> None:
+    def _close(self, lingering: bool) -> None:
         """Close after what was written is sent; ``gently``: the client may still be sending."""
-        service, transport = self.server, self.transport
-        self._stir()
+        server, transport = self.server, self.transport
+        self._mark_active()
         self.phase = CLOSING
-        self._patience = self.deadline = service.send_deadline
-        if gently or self.peer.tls is not None or transport.get_write_buffer_size():
-            self._taken = delivery_progress(transport)
-            self.deadline = service.now + (LINGERING if gently else 0)
-        if gently and transport.can_write_eof() and not transport.is_closing():
+        self._progress_deadline = self.deadline = server.send_deadline
+        if lingering or self.peer.tls is not None or transport.get_write_buffer_size():
+            self._progress = delivery_progress(transport)
+            self.deadline = server.now + (LINGERING_TIME if lingering else 0)
+        if lingering and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
-            if self._pauses:
-                self._pauses = 0
+            if self._read_pauses:
+                self._read_pauses = 0
                 transport.resume_reading()
         else:
             transport.close()
@@ -142,30 +142,30 @@ class BaseConnection(asyncio.Protocol):
         self.phase, self.deadline = CLOSING, NEVER
         reset(self.transport)
 
-    def _expire_writing(self) -> None:
+    def _expire_sending(self) -> None:
         """A slow reader may be slow as long as it reads at all."""
-        service, now_taken = self.server, delivery_progress(self.transport)
-        if now_taken > self._taken:
-            self._taken, self._patience = now_taken, service.send_deadline
-        elif service.now >= self._patience:
+        server, now_taken = self.server, delivery_progress(self.transport)
+        if now_taken > self._progress:
+            self._progress, self._progress_deadline = now_taken, server.send_deadline
+        elif server.now >= self._progress_deadline:
             self.abort()
             return
-        self.deadline = min(service.next_send_look, self._patience)
+        self.deadline = min(server.next_send_check, self._progress_deadline)
 
     def _expire_idle(self) -> None:
         """Not who has asked while a call kept us from reading."""
         if has_unread_data(self.transport):
             self.deadline = self.server.now + TICK_PERIOD
         else:
-            self._close(gently=False)
+            self._close(lingering=False)
 
-    def _part(self) -> None:
+    def _expire_closing(self) -> None:
         """Closing, and looked at in every tick: the client need not say farewell, as TLS would
         have it, once it has got everything; and it may be slow as long as it reads at all."""
         now_taken = delivery_progress(self.transport)
         if is_all_delivered(self.transport):
             self.transport.abort()
-        elif now_taken > self._taken:
-            self._taken, self._patience = now_taken, self.server.send_deadline
-        elif self.server.now > self._patience:
+        elif now_taken > self._progress:
+            self._progress, self._progress_deadline = now_taken, self.server.send_deadline
+        elif self.server.now > self._progress_deadline:
             self.abort()
