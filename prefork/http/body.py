@@ -1,7 +1,7 @@
-"""A request's body: streamed to an app which reads as it comes, or whole from the start.
+"""The body of a request: streamed to an app that reads it as it arrives, or whole from the start.
 
-The stream stays small however large the body is: reading from the socket stops while the reader
-lags. For an app that cannot wait for its client see spool.py.
+A stream stays small however large the body is, because reading from the socket stops while the app
+lags behind. The bodies of apps that cannot wait are in spool.py.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from prefork.errors import ClientGoneError
 from prefork.http.spool import SpooledBody
 
 MAX_BUFFERED = 64 * 1024
+"""Bytes that may wait for the app before reading from the socket stops."""
 
 
 class WholeBody:
-    """A small body that arrived together with its head. Who makes one sets its ``data``."""
+    """A small body that arrived together with its head. Its maker sets ``data``."""
 
     __slots__ = ("data",)
 
@@ -25,31 +26,31 @@ class WholeBody:
 
     @property
     def file(self) -> io.BytesIO:
-        """For an app that reads files."""
+        """The body as a file, for an app that reads files."""
         return io.BytesIO(self.data)
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self.data)
 
     def read_nowait(self) -> tuple[bytes, bool]:
-        """All of it, for an app that reads as it comes."""
+        """Return the whole body, and False: nothing follows. See StreamedBody."""
         return self.data, False
 
     async def read(self) -> tuple[bytes, bool]:
-        """The same."""
+        """Return the whole body, and False: nothing follows. See StreamedBody."""
         return self.data, False
 
     def discard(self) -> None:
-        """Nobody needs it any more."""
+        """Do nothing: there is nothing to give back."""
 
 
 class StreamedBody:
     """A queue of pieces between the parser and one reader.
 
-    ``pause`` and ``resume`` reading from the socket; ``invite``: send 100 Continue if the client
-    waits for it (RFC 9110 section 10.1.1).
+    ``pause_reading`` and ``resume_reading`` stop and start reading from the socket.
+    ``send_continue`` sends 100 Continue if the client waits for it (RFC 9110 section 10.1.1).
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class StreamedBody:
         self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
         self.is_complete = False
+        """The last piece has arrived."""
         self.disconnected = False
+        """The client left, or the body is broken: the missing pieces never come."""
 
     def feed(self, data: bytes) -> None:
-        """A piece arrived."""
+        """Append a piece, and stop reading from the socket if many bytes wait."""
         self._pieces.append(data)
         self._buffered += len(data)
         if self._buffered > MAX_BUFFERED and not self._is_paused:
@@ -78,17 +81,17 @@ class StreamedBody:
         self._wake_reader()
 
     def end(self) -> None:
-        """All has arrived."""
+        """Mark the body complete."""
         self.is_complete = True
         self._wake_reader()
 
     def discard(self) -> None:
-        """The client left; the rest never comes."""
+        """Mark the body broken; a reader that waits for more gets ClientGoneError."""
         self.disconnected = True
         self._wake_reader()
 
     async def read(self) -> tuple[bytes, bool]:
-        """What has arrived, and whether more may follow. Raises ClientGoneError."""
+        """Wait for bytes; return them, and whether more may follow. Raises ClientGoneError."""
         while (taken := self.read_nowait()) is None:
             if self.disconnected:
                 raise ClientGoneError("the client left in the middle of its request")
@@ -98,7 +101,7 @@ class StreamedBody:
         return taken
 
     def read_nowait(self) -> tuple[bytes, bool] | None:
-        """The same without waiting; None: nothing has arrived."""
+        """Return the bytes that have arrived, and whether more may follow; None: there are none."""
         pieces = self._pieces
         if not pieces and not self.is_complete:
             return None

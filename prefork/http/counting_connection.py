@@ -1,6 +1,10 @@
-"""Connections of a worker that counts: requests on each of them, and requests at work in all.
+"""A connection that counts: the requests on itself, and those in progress in the worker.
 
-Only a worker with such a limit makes them; any other pays nothing for it.
+Design
+------
+- **Limits that count requests are a class of their own** (--limit-requests-per-connection,
+  --limit-concurrency), chosen once for a worker. A worker without such a limit does not count, so
+  its requests pay nothing for the option.
 """
 
 import math
@@ -14,7 +18,7 @@ from prefork.http.server_state import ServerState
 
 
 class CountingConnection(Connection):
-    """Closes after so many requests, and answers 503 while the worker has its hands full."""
+    """Closes after a number of requests, and answers 503 while the worker has its limit of them."""
 
     __slots__ = ("_remaining_requests",)
 
@@ -37,5 +41,8 @@ class CountingConnection(Connection):
             exchange.body.discard()
 
     def is_last_response(self) -> bool:
-        """After the last request that may be, also if more wait."""
+        """Return whether the limit of requests is reached, or the connection closes anyway.
+
+        Requests that wait behind the last one do not count: they are not answered.
+        """
         return self._remaining_requests <= 0 or super().is_last_response()

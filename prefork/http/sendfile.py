@@ -12,8 +12,7 @@ import errno
 import os
 
 from prefork.errors import ClientGoneError
-from prefork.http.connection import Connection
-from prefork.http.exchange import Exchange
+from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.response_head import ResponseError
 from prefork.plural import pluralize
 
@@ -95,7 +94,7 @@ async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
         await drained(exchange.connection)
 
 
-async def drained(connection: Connection) -> None:
+async def drained(connection: ClientConnection) -> None:
     """Wait until the client has caught up; at least let the others have a turn."""
     blocked = connection.writable_waiter()
     if blocked is not None:

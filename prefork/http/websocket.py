@@ -26,8 +26,7 @@ from prefork.errors import ClientGoneError
 from prefork.http.transport import delivery_progress, is_all_delivered, reset
 
 if TYPE_CHECKING:
-    from prefork.http.exchange import Exchange
-    from prefork.http.server_state import ServerState
+    from prefork.http.exchange import Exchange, SharedState
 
 HIGH_WATER = 64 * 1024
 """Size of the messages that may wait for the app before reading stops, however few they are."""
@@ -94,7 +93,7 @@ class WebSocket(asyncio.Protocol):
     current: "Exchange | None" = None
     """What the service asks every connection: there is no request that could be overdue."""
 
-    def __init__(self, service: "ServerState", frames: ServerProtocol) -> None:
+    def __init__(self, service: "SharedState", frames: ServerProtocol) -> None:
         self.server = service
         self.inbox: deque[str | bytes] = deque()
         """Messages that the app has not taken; ``take`` does."""
@@ -133,7 +132,7 @@ class WebSocket(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         service = self.server
         if self._limits.ping_interval is not None:
-            self._next_ping = self.deadline = service.now + self._limits.ping_interval
+            self._next_ping = self.deadline = service.clock.now + self._limits.ping_interval
         service.has_websockets = True
         service.add_connection(self)
 
@@ -160,9 +159,9 @@ class WebSocket(asyncio.Protocol):
         """asyncio: the client reads slower than we write."""
         self.is_writable = False
         if self.phase == OPEN:
-            self.phase, self.deadline = SEND, self.server.next_send_check
+            self.phase, self.deadline = SEND, self.server.clock.next_send_check
             self._patience, self._taken = (
-                self.server.send_deadline,
+                self.server.clock.send_deadline,
                 delivery_progress(self.transport),
             )
 
@@ -304,7 +303,7 @@ class WebSocket(asyncio.Protocol):
             # written; but who sent a close sends nothing more.
             if self._frames.close_rcvd is not None:
                 self._parting = True
-                self.deadline = self.server.now
+                self.deadline = self.server.clock.now
                 transport.close()
             elif transport.can_write_eof():
                 transport.write_eof()
@@ -320,18 +319,18 @@ class WebSocket(asyncio.Protocol):
         elif self.phase == SEND:
             before, self._taken = self._taken, delivery_progress(self.transport)
             if self._taken > before:
-                self._patience = self.server.send_deadline
-            elif self.server.now >= self._patience:
+                self._patience = self.server.clock.send_deadline
+            elif self.server.clock.now >= self._patience:
                 reset(self.transport)
-            self.deadline = min(self.server.next_send_check, self._patience)
+            self.deadline = min(self.server.clock.next_send_check, self._patience)
         elif self._parting and is_all_delivered(self.transport):
             self.transport.abort()
-        elif self.server.now >= self._patience:
+        elif self.server.clock.now >= self._patience:
             reset(self.transport)
 
     def _check_pulse(self) -> None:
         """Ping, or give up: any byte since the last ping is a sign of life."""
-        now = self.server.now
+        now = self.server.clock.now
         interval, patience = self._limits.ping_interval, self._limits.ping_timeout
         if self._heard or self._paused:  # while nothing is read nothing can be heard
             self._dead_at = _NEVER
@@ -372,9 +371,9 @@ class WebSocket(asyncio.Protocol):
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
-            self._patience = self.server.now + self._limits.close_timeout
+            self._patience = self.server.clock.now + self._limits.close_timeout
             # TLS would wait for the client's farewell: see in every tick whether it has all.
-            self.deadline = self.server.now if self._parting else self._patience
+            self.deadline = self.server.clock.now if self._parting else self._patience
             self._pieces = bytearray()
         _wake(self._readers)
         _wake(self._writers)

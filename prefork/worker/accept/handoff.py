@@ -167,4 +167,4 @@ def resume_idle_connection(connection: Connection) -> None:
     if connection.phase == NEW:
         server = connection.server
         server.pending_connections.discard(connection)
-        connection.phase, connection.deadline = IDLE, server.idle_deadline
+        connection.phase, connection.deadline = IDLE, server.clock.idle_deadline

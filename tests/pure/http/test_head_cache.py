@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from prefork.http.head_cache import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
 from prefork.http.limits import Limits
-from prefork.http.request import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
 from tests.fuzz.memory import MemoryServer, Seen
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL, MAX_POOLED_READERS
+from prefork.http.reader_pool import MAX_POOLED_READERS
+from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -25,7 +26,8 @@ def rests(server: MemoryServer, client: Client) -> bool:
     """Whether nothing is kept for it, and nobody looks at it."""
     connection = client.connection
     kept = (
-        connection._reader is not server.state.idle_reader or connection.handler_state is not None
+        connection._reader is not server.state.readers.idle_reader
+        or connection.handler_state is not None
     )
     return not kept and connection not in server.state.active_connections
 
@@ -84,14 +86,14 @@ def test_empty_lines_do_not_add_up_in_a_reader_that_goes_from_hand_to_hand(
     client = server.connect().send(b"\r\n", GET)
     server.pass_time(MAX_IDLE_CHECK_INTERVAL)
     client.leave()
-    assert all(reader.size == 0 for reader in server.state._readers)
+    assert all(reader.size == 0 for reader in server.state.readers._readers)
 
 
 def test_readers_are_kept_in_moderation(server: MemoryServer) -> None:
     for client in [server.connect().send(GET[:5]) for _ in range(2 * MAX_POOLED_READERS)]:
         client.send(GET[5:])
     server.pass_time(1)
-    assert len(server.state._readers) == MAX_POOLED_READERS
+    assert len(server.state.readers._readers) == MAX_POOLED_READERS
 
 
 def test_an_idle_connection_is_closed_soon_after_its_time(server: MemoryServer) -> None:
