@@ -22,9 +22,8 @@ Design
 - **An idle connection whose client has just sent a request is not closed,** whatever its deadline
   says: a call of the app kept the worker from reading. At a stop of 4 workers with calls of 0.3 s
   and 32 clients that was all of them, with the default --linger; now all 32 are answered.
-- **The end of TLS is not waited for.** Few clients answer a close_notify, and asyncio would wait 30
-  s for it. A connection is cut in the first tick that finds that the client's kernel has
-  everything.
+- **The end of TLS is not waited for.** Few clients answer a close_notify, and asyncio would wait
+  30 s for it. A connection is cut in the first tick that finds all bytes acknowledged.
 - **A connection lingers for two seconds after a refusal,** like lingering_close of nginx, whose
   default is up to 30 s (lingering_time).
 """
@@ -49,8 +48,7 @@ the member of an enum costs a look-up at each request."""
 
 
 class BaseConnection(asyncio.Protocol):
-    """A connection without its requests: phases, deadline, back-pressure in both directions,
-    end."""
+    """A connection without its requests: phases, deadline, back-pressure, closing."""
 
     __slots__ = (
         "_progress",
@@ -88,8 +86,7 @@ class BaseConnection(asyncio.Protocol):
     # A client that reads slowly.
 
     def pause_writing(self) -> None:
-        """asyncio: the write buffer is full, because the client reads slower than the app
-        writes."""
+        """Wait for the client to read; asyncio calls this when the write buffer is full."""
         self.is_writable = False
         if self.phase != CLOSING:
             clock = self.server.clock
@@ -99,7 +96,7 @@ class BaseConnection(asyncio.Protocol):
             self._progress = delivery_progress(self.transport)
 
     def resume_writing(self) -> None:
-        """asyncio: the write buffer has drained."""
+        """Go on with what waited for the client; asyncio calls this when the buffer drained."""
         self.is_writable = True
         if self.phase == SENDING:
             self.phase, self.deadline = PROCESSING, NEVER

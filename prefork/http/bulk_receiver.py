@@ -66,16 +66,16 @@ class BulkConnection(Protocol):
         """Take the transport back: the body is complete."""
 
     def pause_writing(self) -> None:
-        """asyncio: the write buffer is full."""
+        """Note that the write buffer is full."""
 
     def resume_writing(self) -> None:
-        """asyncio: the write buffer has drained."""
+        """Note that the write buffer has drained."""
 
     def eof_received(self) -> bool:
-        """asyncio: the client sent its last byte."""
+        """Decide about a client that sent its last byte; True: keep the connection open."""
 
     def connection_lost(self, error: Exception | None, /) -> None:
-        """asyncio: the connection is gone."""
+        """Note that the connection is gone."""
 
 
 class BulkReceiver(asyncio.BufferedProtocol):
@@ -110,7 +110,10 @@ class BulkReceiver(asyncio.BufferedProtocol):
         self._body.buffer_pool.wait_for_blocks(self)
 
     def on_buffer_turn(self) -> None:
-        """Buffer pool: all blocks are there that the body needs, or waiting longer is no use."""
+        """Reserve memory and begin to read. The buffer pool calls this.
+
+        The blocks that the body needs are free now, or waiting longer is no use.
+        """
         self._body.reserve_blocks(self.blocks_needed)
         receivers = self._receivers
         if self._remaining >= 2 * receivers.low_water_mark and self._connection.peer.tls is None:
@@ -135,11 +138,11 @@ class BulkReceiver(asyncio.BufferedProtocol):
             set_receive_low_water(self._connection.transport, 1)
 
     def get_buffer(self, _hint: int) -> memoryview:
-        """asyncio: return the memory for the next bytes."""
+        """Return the memory for the next bytes (asyncio.BufferedProtocol)."""
         return self._body.get_buffer(self._remaining)
 
     def buffer_updated(self, size: int) -> None:
-        """asyncio: ``size`` bytes were received into the buffer."""
+        """Count ``size`` bytes that were received into the buffer (asyncio.BufferedProtocol)."""
         if self._exchange.disconnected:
             return  # the request was refused: what its client still sends is discarded
         connection = self._connection
@@ -161,19 +164,19 @@ class BulkReceiver(asyncio.BufferedProtocol):
             connection.bulk_body_received()
 
     def pause_writing(self) -> None:
-        """asyncio: the write buffer is full, from what was written before."""
+        """Pass on that the write buffer is full."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """asyncio: the write buffer has drained."""
+        """Pass on that the write buffer has drained."""
         self._connection.resume_writing()
 
     def eof_received(self) -> bool:
-        """asyncio: the client sent its last byte, before the end of the body."""
+        """Pass on that the client sent its last byte, before the end of the body."""
         return self._connection.eof_received()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """asyncio: the connection is gone."""
+        """Give up the place in the pool's queue, and pass on that the connection is gone."""
         self._body.buffer_pool.cancel_wait(self)
         self._receivers.discard(self)
         self._connection.connection_lost(error)

@@ -51,8 +51,7 @@ class Connection(Pipeline):
     __slots__ = ("_addresses", "_is_trusted", "handler_state")
 
     def __init__(self, server: ServerState, addresses: Addresses | None = None) -> None:
-        """``addresses``: of client and server as a proxy says (PROXY protocol); None: the
-        socket's."""
+        """``addresses``: as the PROXY protocol tells them; None: those of the socket."""
         super().__init__(server)
         self._addresses = addresses
         self._is_trusted: bool | None = None
@@ -63,7 +62,7 @@ class Connection(Pipeline):
     # From the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: the transport is ready."""
+        """Begin to wait for the first request; asyncio calls this when the transport is ready."""
         self.transport = cast(asyncio.Transport, transport)
         server, self.peer = self.server, Peer(transport, self._addresses)
         self.deadline = server.clock.head_deadline
@@ -71,7 +70,7 @@ class Connection(Pipeline):
         server.pending_connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes arrived."""
+        """Start the requests in bytes that arrived; keep a partial one. asyncio calls this."""
         reader, server = self._reader, self.server
         is_between, size = reader.is_between_requests, len(data)
         if is_between and self.phase <= IDLE:
@@ -89,6 +88,7 @@ class Connection(Pipeline):
                 self._start_exchange(exchange, server.handle)
                 return
         if self.phase == NEW:
+            # The connection is not pending any more. Then look the bytes up after all.
             self.phase = READING_HEAD
             server.pending_connections.discard(self)
             self.data_received(data)
@@ -125,7 +125,10 @@ class Connection(Pipeline):
             server.request_cache.add(bytes(data), head)
 
     def eof_received(self) -> bool:
-        """asyncio: the client sent its last byte. Return whether to keep the connection open."""
+        """Decide about a client that sent its last byte. Return True to keep the connection open.
+
+        asyncio calls this. See "Design" above.
+        """
         if (
             self.peer.tls is not None
             or self.server.handler.streams_body
@@ -137,7 +140,10 @@ class Connection(Pipeline):
         return self.phase != CLOSING
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """asyncio: the connection is gone, whichever side ended it."""
+        """Discard all requests of a connection that is gone, whichever side ended it.
+
+        asyncio calls this.
+        """
         server, reader = self.server, self._reader
         self.release_if_idle()
         self.phase, self.deadline = CLOSING, NEVER

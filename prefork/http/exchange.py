@@ -67,8 +67,7 @@ class OpenConnection(Protocol):
 
 
 class SharedState(Protocol):
-    """The state that all connections of a worker share, as far as exchanges and WebSockets use
-    it."""
+    """The part of ServerState that exchanges, app interfaces and WebSockets use."""
 
     loop: asyncio.AbstractEventLoop
     clock: Clock
@@ -119,10 +118,10 @@ class ClientConnection(OpenConnection, Protocol):
         """Return None if more may be written, else a future that is done when it may."""
 
     def pause_writing(self) -> None:
-        """asyncio: the write buffer is full."""
+        """Wait for the client to read."""
 
     def resume_writing(self) -> None:
-        """asyncio: the write buffer has drained."""
+        """Go on with what waited for the client to read."""
 
 
 class Exchange:

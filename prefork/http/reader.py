@@ -242,15 +242,18 @@ class RequestReader:
         self._cacheable_head = None
 
     def on_message_begin(self) -> None:
-        """httptools: the first byte of a request."""
+        """Note that a request has begun (httptools callback)."""
         self.is_between_requests = False
 
     def on_url(self, piece: bytes) -> None:
-        """httptools: the request target, or a piece of it."""
+        """Append a piece of the request target (httptools callback)."""
         self.target = self.target + piece if self.target else piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: one header field, or a trailer field after the body."""
+        """Add a header field, or a trailer field after the body (httptools callback).
+
+        Raises ClientError.
+        """
         value = value.rstrip(b" \t")
         lower = _LOWERCASE_NAMES.get(name)
         if lower is None:
@@ -290,7 +293,10 @@ class RequestReader:
         return name
 
     def on_headers_complete(self) -> None:
-        """httptools: the head is complete. Validate it, and make an exchange of it."""
+        """Validate the head, which is complete, and make an exchange (httptools callback).
+
+        Raises ClientError.
+        """
         if self._is_resuming_body:
             self._is_resuming_body, self._headers, self.target = False, [], b""
             return
@@ -380,7 +386,10 @@ class RequestReader:
             connection.send_continue(exchange)
 
     def on_body(self, data: bytes) -> None:
-        """httptools: a piece of the body, without its chunk framing."""
+        """Append a piece of the body, without its chunk framing (httptools callback).
+
+        Raises ClientError.
+        """
         exchange = self.incoming
         if exchange is None or exchange.body is None or exchange.response_complete:
             return
@@ -395,7 +404,7 @@ class RequestReader:
         exchange.body.feed(data)  # type: ignore[union-attr]
 
     def on_message_complete(self) -> None:
-        """httptools: the end of the request."""
+        """Finish the request, and give it to the connection (httptools callback)."""
         exchange = self.incoming
         if exchange is None:
             return

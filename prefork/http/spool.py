@@ -182,17 +182,17 @@ class _SpanReader(io.RawIOBase):
         self.at, self.end = 0, len(self.span)
 
     def close(self) -> None:
-        """io: forget the spans, because their memory belongs to another body from now on."""
+        """Forget the spans, because their memory belongs to another body from now on."""
         self.remaining, self.may_be_buffered = [memoryview(b"")], True
         self._next_span()
         super().close()
 
     def readable(self) -> bool:
-        """io: always true."""
+        """Return True."""
         return True
 
     def readinto(self, into: "WriteableBuffer") -> int:
-        """io: read as much of the current span as fits into a buffer."""
+        """Read as much of the current span as fits into a buffer; return the number of bytes."""
         self.may_be_buffered = True
         if self.at == self.end and self.remaining:
             self._next_span()
@@ -213,7 +213,7 @@ class _SpanReader(io.RawIOBase):
         return piece
 
     def readall(self) -> bytes:
-        """io: read all remaining bytes."""
+        """Read all remaining bytes."""
         data = b"".join((self.span[self.at :], *self.remaining[::-1]))
         self.at, self.remaining = self.end, []
         return data
@@ -230,7 +230,7 @@ class _SpooledReader(io.BufferedReader):
         self._spans = spans
 
     def read(self, size: int | None = -1) -> bytes:
-        """io: read ``size`` bytes, fewer only at the end."""
+        """Read ``size`` bytes, fewer only at the end; None or negative: all that remain."""
         spans = self._spans
         if size is None or size < SMALL_BODY_SIZE or spans.may_be_buffered:
             return super().read(size)
