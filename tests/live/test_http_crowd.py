@@ -51,7 +51,7 @@ def test_an_idle_connection_costs_less_than_3_kilobytes(server: Server) -> None:
         assert ask(server, HELLO).body == b"hello"
 
 
-def test_a_slowloris_of_2000_stops_no_honest_client(servers: Callable[[str], Server]) -> None:
+def test_2000_slowloris_connections_stop_no_honest_client(servers: Callable[[str], Server]) -> None:
     require_descriptors(CROWD)
     server = servers("wsgi")
     failures: list[object] = []
@@ -95,7 +95,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("limit", list(LIMITS))
-def test_who_comes_when_a_worker_is_full_waits_until_somebody_leaves(
+def test_a_client_of_a_full_worker_waits_until_another_one_leaves(
     limit: str, tmp_path: Path
 ) -> None:
     prefix, arguments = LIMITS[limit]
@@ -112,7 +112,7 @@ def test_who_comes_when_a_worker_is_full_waits_until_somebody_leaves(
         assert not server.count("cannot accept")
 
 
-def test_a_sibling_takes_who_finds_a_worker_full(tmp_path: Path) -> None:
+def test_a_sibling_accepts_the_clients_of_a_full_worker(tmp_path: Path) -> None:
     few = ("--limit-connections", "10")
     with (
         serving_app("wsgi", tmp_path, *few, workers=2) as server,
@@ -121,7 +121,7 @@ def test_a_sibling_takes_who_finds_a_worker_full(tmp_path: Path) -> None:
         assert len(inside) == 20
 
 
-def test_limits_and_manners_are_options(tmp_path: Path) -> None:
+def test_limits_server_header_and_underscores_are_options(tmp_path: Path) -> None:
     manners = ("--server-header", "me/1.0", "--underscores", "refuse")
     limits = ("--limit-requests-per-connection", "3", "--limit-concurrency", "1")
     with serving_app("asgi", tmp_path, *manners, *limits) as server:
@@ -142,7 +142,7 @@ def test_limits_and_manners_are_options(tmp_path: Path) -> None:
             open_gate(server, "stream")
 
 
-def test_everybody_is_answered_in_the_end_however_low_the_limit(tmp_path: Path) -> None:
+def test_all_clients_are_answered_in_the_end_however_low_the_limit(tmp_path: Path) -> None:
     done: list[bytes] = []
     with serving_app("wsgi", tmp_path, "--limit-connections", "2") as server:
 

@@ -66,7 +66,7 @@ def produced(server: Server) -> int:
     return now
 
 
-def test_a_gigabyte_comes_whole_and_costs_no_memory(server: Server, peak: PeakMemory) -> None:
+def test_a_response_of_a_gigabyte_costs_no_memory(server: Server, peak: PeakMemory) -> None:
     with tcp(server) as wire:
         wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
         assert wire.head().closes
@@ -101,7 +101,7 @@ def test_many_slow_readers_share_a_worker(server: Server, kind: str, peak: PeakM
     assert peak.grown() < LITTLE
 
 
-def test_large_responses_come_one_after_the_other(server: Server) -> None:
+def test_large_responses_follow_each_other_on_one_connection(server: Server) -> None:
     with tcp(server, receive_buffer=65536) as wire:
         for _ in range(2):
             wire.send(*[get(f"/produce/{4 * MEGABYTE}")] * 3, get("/progress"))
@@ -132,7 +132,7 @@ def upload(wire: RawConnection, framing: str) -> None:
 
 # Where both framings take the same way to the disk, one of them has to do.
 @pytest.mark.parametrize("framing", list(UPLOADS))
-def test_a_gigabyte_is_uploaded_and_costs_no_memory(
+def test_an_upload_of_a_gigabyte_costs_no_memory(
     server: Server, kind: str, peak: PeakMemory, framing: str
 ) -> None:
     if (kind, framing) in (("wsgi", "chunked"), ("threads", "length")):

@@ -42,7 +42,7 @@ def begin(server: Server, length: int, sent: int) -> RawConnection:
     return wire.send(bytes(sent))
 
 
-def test_clients_cannot_fill_the_disk_and_new_ones_are_told_to_come_back(server: Server) -> None:
+def test_clients_cannot_fill_the_disk_and_new_ones_get_503_with_retry_after(server: Server) -> None:
     wires = [begin(server, 5 * MEBI, 4 * MEBI), begin(server, 5 * MEBI, 3 * MEBI)]
     wait_for(lambda: on_disk(server) >= 7 * MEBI - 65536, "seven megabytes wait on disk")
     with begin(server, 5 * MEBI, 2 * MEBI) as late:
@@ -108,14 +108,14 @@ def test_a_disk_without_space_is_a_503_and_keeps_some(
         assert server.get("/hello")[0] == 200
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text("def app(environ, start_response): ...\n")
     ended = command("-b", "127.0.0.1:0", "--spool-dir", "gone", "web:app", cwd=tmp_path)
     assert ended.returncode == 100
     assert f"spool-dir: there is no folder {tmp_path}/gone" in ended.stderr
 
 
-def test_a_folder_that_the_workers_cannot_write_to_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_the_workers_cannot_write_to_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text("def app(environ, start_response): ...\n")
     ended = command("-b", "127.0.0.1:0", "--spool-dir", "/proc", "web:app", cwd=tmp_path)
     assert ended.returncode == 111

@@ -55,7 +55,7 @@ def timed_out(wire: RawConnection) -> None:
     assert wire.ends_cleanly()
 
 
-def test_a_client_that_sends_nothing_is_left_without_a_word(server: Server) -> None:
+def test_a_connection_on_which_nothing_arrives_is_closed_without_a_response(server: Server) -> None:
     with tcp(server) as wire:
         before = time.monotonic()
         assert wire.ends_cleanly()
@@ -63,27 +63,27 @@ def test_a_client_that_sends_nothing_is_left_without_a_word(server: Server) -> N
 
 
 @pytest.mark.parametrize("part", [b"G", b"GET / HTTP/1.1\r\nHo", get("/")[:-2]])
-def test_a_head_that_does_not_go_on_gets_408(server: Server, part: bytes) -> None:
+def test_a_head_that_stops_gets_408(server: Server, part: bytes) -> None:
     with tcp(server) as wire:
         before = time.monotonic()
         timed_out(wire.send(part))
         assert time.monotonic() - before > 0.4
 
 
-def test_a_head_must_be_whole_in_time_even_if_it_goes_on(server: Server) -> None:
+def test_a_head_must_be_complete_in_time_even_if_it_goes_on(server: Server) -> None:
     """One byte at a time would keep a connection for ever (slowloris)."""
     with tcp(server) as wire:
         trickle(wire, get("/hello", "X: " + "a" * 1000), pause=0.05)
         timed_out(wire)
 
 
-def test_the_second_head_of_a_connection_has_its_time_too(server: Server) -> None:
+def test_the_second_head_of_a_connection_has_a_timeout_too(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello")).answer().status == 200
         timed_out(wire.send(b"GET / HT"))
 
 
-def test_a_head_that_begins_right_behind_a_request_is_not_waited_for_either(
+def test_a_head_that_begins_right_behind_a_request_has_a_timeout_too(
     server: Server,
 ) -> None:
     with tcp(server) as wire:
@@ -101,7 +101,7 @@ def test_a_head_that_begins_right_behind_a_request_is_not_waited_for_either(
     ],
     ids=["length", "large", "nothing", "chunked"],
 )
-def test_a_body_that_does_not_go_on_gets_408(server: Server, part: bytes) -> None:
+def test_a_body_that_stops_gets_408(server: Server, part: bytes) -> None:
     with tcp(server) as wire:
         timed_out(wire.send(part))
 
@@ -115,7 +115,7 @@ def test_a_body_may_be_slow_as_long_as_it_goes_on(server: Server) -> None:
         assert time.monotonic() - before > 1
 
 
-def test_an_idle_connection_is_closed_without_a_word(server: Server) -> None:
+def test_an_idle_connection_is_closed_without_a_response(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello")).answer().status == 200
         before = time.monotonic()
@@ -133,7 +133,7 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) -> None:
+def test_the_send_timeout_is_as_long_as_its_option(kind: str, tmp_path: Path) -> None:
     with (
         serving_app(kind, tmp_path, "--send-timeout", "4s") as server,
         tcp(server, receive_buffer=32768) as wire,
@@ -209,7 +209,7 @@ def test_a_body_does_not_time_out_while_the_app_does_not_read(tmp_path: Any) -> 
         assert wire.answer().body == b"20000000"
 
 
-def test_keepalive_0_means_a_connection_for_each_request(tmp_path: Any) -> None:
+def test_keepalive_0_closes_the_connection_after_each_request(tmp_path: Any) -> None:
     for kind in ("wsgi", "asgi"):
         with serving_app(kind, tmp_path, "--keepalive", "0s") as server, tcp(server) as wire:
             answer = wire.send(get("/hello"), get("/hello")).answer()

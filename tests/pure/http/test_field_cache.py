@@ -87,33 +87,35 @@ def teach(server: MemoryServer) -> None:
     assert len(server.state.request_cache.fields) == 1
 
 
-def is_familiar(server: MemoryServer, data: bytes) -> bool:
+def is_cached(server: MemoryServer, data: bytes) -> bool:
     server.state.request_cache.fields.misses = 0
     return server.state.request_cache.fields.parse(data) is not None
 
 
 @shapes
-def test_what_differs_in_line_and_cookie_is_familiar_after_two(
+def test_requests_that_differ_in_line_and_cookie_are_cached_from_the_third_on(
     server: MemoryServer, shape: object
 ) -> None:
     assert callable(shape)
     for number in range(5):
-        assert is_familiar(server, shape(number)) == (number > 1)
+        assert is_cached(server, shape(number)) == (number > 1)
         assert outcome(server, shape(number)) == alone(shape(number))
 
 
 @shapes
-def test_one_shape_is_enough_for_all(server: MemoryServer, shape: object) -> None:
+def test_fields_learned_from_one_shape_serve_all_shapes(
+    server: MemoryServer, shape: object
+) -> None:
     assert callable(shape)
     for number in range(2):
         server.connect().send(shape(number))
     for other in SHAPES:
-        assert is_familiar(server, other(7))
+        assert is_cached(server, other(7))
         assert outcome(server, other(7)) == alone(other(7))
 
 
 @shapes
-def test_whatever_is_put_into_a_request_means_what_it_means_to_the_parser(shape: object) -> None:
+def test_bytes_put_into_a_request_mean_the_same_as_to_the_parser(shape: object) -> None:
     assert callable(shape)
     data = shape(4711)
     with MemoryServer(False) as server:
@@ -123,14 +125,14 @@ def test_whatever_is_put_into_a_request_means_what_it_means_to_the_parser(shape:
             for splice in SPLICES:
                 for cut in (0, 1):
                     changed = data[:at] + splice + data[at + cut :]
-                    if is_familiar(server, changed):
+                    if is_cached(server, changed):
                         assert outcome(server, changed) == alone(changed), changed
                         read += 1
         assert read > 30
 
 
 @shapes
-def test_whatever_is_left_out_of_a_request_means_what_it_means_to_the_parser(
+def test_bytes_left_out_of_a_request_mean_the_same_as_to_the_parser(
     shape: object,
 ) -> None:
     assert callable(shape)
@@ -140,7 +142,7 @@ def test_whatever_is_left_out_of_a_request_means_what_it_means_to_the_parser(
         for at in range(len(data)):
             for size in (1, 2, 4, 8):
                 changed = data[:at] + data[at + size :]
-                if is_familiar(server, changed):
+                if is_cached(server, changed):
                     assert outcome(server, changed) == alone(changed), changed
 
 
@@ -148,14 +150,16 @@ def test_whatever_is_left_out_of_a_request_means_what_it_means_to_the_parser(
     "line",
     [b"CONNECT /", b"FOO /", b"get /", b"PRI *", b"OPTIONS *", b"GET http://b/", b"M-SEARCH /"],
 )
-def test_other_lines_mean_what_they_mean_to_the_parser(server: MemoryServer, line: bytes) -> None:
+def test_unusual_request_lines_mean_the_same_as_to_the_parser(
+    server: MemoryServer, line: bytes
+) -> None:
     teach(server)
     for shape in SHAPES:
         data = shape(1).replace(shape(1).partition(b" HTTP")[0], line)
         assert outcome(server, data) == alone(data)
 
 
-def test_two_pieces_of_requests_mean_what_they_mean_to_the_parser() -> None:
+def test_pieces_of_two_requests_mean_the_same_as_to_the_parser() -> None:
     dice = random.Random(4)
     whole = [shape(number) for shape in SHAPES for number in (1, 22)]
     with MemoryServer(False) as server:
@@ -163,7 +167,7 @@ def test_two_pieces_of_requests_mean_what_they_mean_to_the_parser() -> None:
         for _ in range(20_000):
             one, other = dice.choice(whole), dice.choice(whole)
             changed = one[: dice.randrange(len(one))] + other[dice.randrange(len(other)) :]
-            if is_familiar(server, changed):
+            if is_cached(server, changed):
                 assert outcome(server, changed) == alone(changed), changed
 
 
@@ -187,14 +191,14 @@ def test_two_pieces_of_requests_mean_what_they_mean_to_the_parser() -> None:
         bare(1)[:-1],
     ],
 )
-def test_what_is_not_plain_teaches_nothing(server: MemoryServer, data: bytes) -> None:
+def test_unusual_requests_are_not_cached(server: MemoryServer, data: bytes) -> None:
     for _ in range(3):
         server.connect().send(data)
     assert not server.state.request_cache.fields
 
 
 @pytest.mark.parametrize("limits", [Limits(line=50), Limits(header_size=50), Limits(keepalive=0)])
-def test_limits_hold(limits: Limits) -> None:
+def test_limits_hold_for_cached_fields(limits: Limits) -> None:
     with MemoryServer(False, limits) as server:
         for number in range(4):
             server.connect().send(bare(number))
@@ -206,7 +210,7 @@ def test_limits_hold(limits: Limits) -> None:
         )
 
 
-def test_as_many_fields_as_may_be_with_a_cookie_and_no_more() -> None:
+def test_the_cookie_counts_for_the_limit_of_fields() -> None:
     for most in (3, 4):
         with MemoryServer(False, Limits(headers=most)) as server:
             for number in range(3):
@@ -214,7 +218,7 @@ def test_as_many_fields_as_may_be_with_a_cookie_and_no_more() -> None:
             assert server.connect().send(last(1)).statuses == [200 if most == 4 else 431]
 
 
-def test_it_is_bounded(server: MemoryServer) -> None:
+def test_the_cache_is_bounded(server: MemoryServer) -> None:
     for number in range(3 * MAX_CACHED_FIELDS):
         data = request(b"GET /", b"Host: a", b"X: %d" % number)
         server.connect().send(data, data)
@@ -225,7 +229,7 @@ def test_it_is_bounded(server: MemoryServer) -> None:
         assert len(server.state.request_cache.fields._seen) <= field_cache._MAX_SEEN
 
 
-def test_traffic_in_which_nothing_recurs_is_left_alone_for_a_while(server: MemoryServer) -> None:
+def test_the_cache_pauses_when_nothing_recurs(server: MemoryServer) -> None:
     teach(server)
     known = server.state.request_cache.fields
     for number in range(field_cache._MAX_MISSES):

@@ -32,7 +32,7 @@ SERVER = (b"Server", b"mine")
 
 @pytest.mark.parametrize("server", ["", "prefork"])
 @pytest.mark.parametrize("fields", [(), (DATE,), (SERVER,), (DATE, SERVER), (SERVER, DATE)])
-def test_date_and_server_are_ours_unless_the_app_has_its_own(
+def test_the_server_sets_date_and_server_unless_the_app_does(
     fields: tuple[tuple[bytes, bytes], ...], server: str
 ) -> None:
     client = answered(fields, server)
@@ -49,7 +49,7 @@ LENGTH = (b"Content-Length", b"4")
 @pytest.mark.parametrize(
     ("status", "length"), [(200, [b"4"]), (204, []), (205, [b"0"]), (304, None)]
 )
-def test_a_status_without_a_body_says_what_it_may_about_its_length(
+def test_a_status_without_a_body_has_the_length_that_it_may_have(
     fields: tuple[tuple[bytes, bytes], ...], status: int, length: list[bytes] | None
 ) -> None:
     client = answered(fields, "", status)
@@ -77,7 +77,7 @@ def test_names_with_underscores_are_dropped_refused_or_allowed(
             assert [name for name, _ in seen.fields] == names
 
 
-def test_dropped_names_count_for_the_limits() -> None:
+def test_dropped_fields_count_for_the_limits() -> None:
     many = GET[:-2] + b"x_y: z\r\n" * 100 + b"\r\n"
     with MemoryServer(False) as server:
         assert server.connect().send(many).statuses == [431]
@@ -88,7 +88,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_chunk_extensions_have_a_limit_in_all(streams: bool) -> None:
+def test_chunk_extensions_have_a_limit_in_total(streams: bool) -> None:
     with MemoryServer(streams) as server:
         client = server.connect().send(CHUNKED)
         sent = 0
@@ -100,7 +100,7 @@ def test_chunk_extensions_have_a_limit_in_all(streams: bool) -> None:
         assert server.take_seen() == []
 
 
-def test_chunks_of_one_byte_are_all_right() -> None:
+def test_chunks_of_one_byte_are_accepted() -> None:
     with MemoryServer(False) as server:
         client = server.connect().send(CHUNKED, *[b"1\r\nx\r\n"] * 20_000, b"0\r\n\r\n")
         assert client.statuses == [200]
