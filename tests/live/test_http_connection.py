@@ -1,4 +1,4 @@
-"""Life of a connection: reuse, order, framing, invitations, and clients that leave."""
+"""The life of a connection: reuse, order, framing, 100 Continue, and clients that leave."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ def server(servers: Callable[[str], Server], kind: str) -> Server:
 
 
 def skip_inline_wsgi(kind: str) -> None:
-    """For what needs two requests at once."""
+    """Skip a test that needs two requests at once where the worker serves one at a time."""
     if kind == "wsgi":
         pytest.skip("one request at a time")
 
@@ -66,7 +66,7 @@ def test_large_bodies_arrive_as_they_were_sent_and_so_do_later_requests(
                 b"1",
                 b"%d" % (size - 1),
             ]
-            if kind != "asgi":  # which begins to answer while we can only send
+            if kind != "asgi":  # it begins to respond while the test still sends
                 assert wire.send(post("/echo", body)).answer().body == body
 
 
@@ -77,7 +77,7 @@ def test_a_repeated_request_reaches_the_app_as_the_first_one_did(server: Server)
         assert b"one" in first
         assert others == [first] * 4
     with tcp(server) as wire:
-        # Another client: the same but for its port.
+        # Another client differs only in its port.
         mask = re.compile(rb'"REMOTE_PORT": "\d+"|"client": \[[^]]+\]')
         assert mask.sub(b"", wire.send(request).answer().body) == mask.sub(b"", first)
 
@@ -89,7 +89,7 @@ def test_changes_of_an_app_to_a_request_are_not_in_a_repeated_one(server: Server
 
 
 def test_requests_that_differ_in_path_and_cookie_reach_the_app_in_full(server: Server) -> None:
-    """From the third on all else in them is known."""
+    """From the third request on all other fields are cached."""
     told = set()
     with tcp(server) as wire:
         for number in range(100, 105):
@@ -107,7 +107,7 @@ def test_changes_of_an_app_to_a_request_are_not_in_the_next_one(server: Server) 
 
 
 def test_the_bytes_of_a_repeated_request_in_another_place_are_not_a_request(server: Server) -> None:
-    """Its very bytes may follow where they are no request of their own."""
+    """The bytes of a cached request may arrive where they are a part of another one."""
     request = get("/told/1")
     with tcp(server) as wire:
         for _ in range(4):
@@ -118,14 +118,14 @@ def test_the_bytes_of_a_repeated_request_in_another_place_are_not_a_request(serv
         assert wire.answer().body == b"1"
         wire.send(request[2:])
         assert wire.answer().body == b"1"
-        # As a body it is data, whether it comes with its head or later.
+        # In a body the bytes are data, with the head or behind it.
         wire.send(get("/size", f"Content-Length: {2 * len(request)}", method="POST"))
         wait_until_read(wire)
         wire.send(request)
         wait_until_read(wire)
         wire.send(request)
         assert wire.answer().body == b"%d" % (2 * len(request))
-        # Behind a part of a method it is a part of a bad request.
+        # Behind a part of a method the bytes are a part of a bad request.
         wire.send(b"G")
         wait_until_read(wire)
         wire.send(request)
@@ -133,7 +133,7 @@ def test_the_bytes_of_a_repeated_request_in_another_place_are_not_a_request(serv
 
 
 def wait_until_read(wire: RawConnection) -> None:
-    """Until the server has read what was sent: only then is the next piece a piece of its own."""
+    """Wait until the server has read all that was sent, so that the next piece arrives alone."""
     port = wire.socket.getpeername()[1]
     ours = wire.socket.getsockname()[1]
 
@@ -156,7 +156,7 @@ def test_requests_sent_at_once_are_answered_in_their_order(server: Server) -> No
 
 
 def test_ignored_upgrades_sent_at_once_are_answered_in_their_order(server: Server) -> None:
-    """The parser stops behind each of them, and is to go on a thousand times."""
+    """The parser stops behind each of them, so it is resumed thousands of times."""
     numbers = range(3000)
     with tcp(server) as wire:
         upgrade = ("Connection: Upgrade", "Upgrade: x")
@@ -448,7 +448,9 @@ def test_a_client_may_leave_in_the_middle_of_anything(
     server: Server, part: bytes, how: str
 ) -> None:
     (worker,) = server.workers()
-    assert ask(server, get("/told/first")).body == b"first"  # what is opened once is open now
+    assert (
+        ask(server, get("/told/first")).body == b"first"
+    )  # files that are opened once are open now
     before = worker.num_fds()
     with tcp(server) as wire:
         wire.send(part)
@@ -483,7 +485,7 @@ def test_a_client_that_leaves_during_a_pause_closes_the_response(server: Server,
 
 
 def test_a_head_of_an_endless_response_ends_with_its_client(tmp_path: Path, kind: str) -> None:
-    """Nothing of it is sent, so no full buffer ever makes the app wait."""
+    """The body is not sent, so no full buffer ever makes the app wait."""
     with serving_app(kind, tmp_path, "--timeout", "5s") as server:
         with tcp(server) as wire:
             head = wire.send(get("/endless/bodiless", method="HEAD")).answer("HEAD")
@@ -535,7 +537,7 @@ def test_a_client_that_reads_at_full_speed_does_not_starve_the_others(server: Se
 
 
 def test_small_responses_are_not_delayed(server: Server) -> None:
-    """Nagle's algorithm and a delayed acknowledgement would make 40 ms of each answer."""
+    """Nagle's algorithm and a delayed acknowledgement would delay each response by 40 ms."""
     with tcp(server) as wire:
         assert wire.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         for _ in range(2):

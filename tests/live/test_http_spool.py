@@ -1,4 +1,4 @@
-"""WSGI bodies that wait on disk: a client cannot fill it, and others are told when it is full."""
+"""WSGI bodies on disk: clients cannot fill it, and get 503 when it is full."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def on_disk(server: Server) -> int:
-    """Bytes of the files without names that the worker has in its folder."""
+    """Return the bytes of the files without names that the worker has in its folder."""
     (worker,) = server.workers()
     folder, size = str(server.cwd / "spool"), 0
     for fd in Path(f"/proc/{worker.pid}/fd").iterdir():
@@ -36,7 +36,7 @@ def on_disk(server: Server) -> int:
 
 
 def begin(server: Server, length: int, sent: int) -> RawConnection:
-    """An upload that stops after so many bytes; the app answers with its size."""
+    """Begin an upload that stops after ``sent`` bytes; the app answers with its size."""
     wire = tcp(server)
     wire.send(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
     return wire.send(bytes(sent))
@@ -82,7 +82,7 @@ def test_an_asgi_app_takes_bodies_of_any_size(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> list[str]:
-    """How to run a command that has a file system of four megabytes at ``spool``."""
+    """Return the prefix of a command that gets a file system of four megabytes at ``spool``."""
     (tmp_path / "spool").mkdir()
     mount = f'mount -t tmpfs -o size=4m none {tmp_path}/spool && exec "$@"'
     prefix = ["unshare", "--mount", "sh", "-c", mount, "--"]

@@ -1,7 +1,7 @@
-"""A large body is received past the parser: exactly its bytes, into as much memory as there is.
+"""Large bodies are received without the parser: exactly their bytes, into memory or to disk.
 
-What else may happen to a connection happens to it all the same. (To one server of tests/fuzz all
-bodies are large, so that what surrounds them is fuzzed, too.)
+All other events of a connection are handled as without it. One server of tests/fuzz takes all
+bodies for large ones, so the change of protocols is fuzzed, too.
 """
 
 import os
@@ -21,7 +21,7 @@ BLOCKS = -(-SIZE // BLOCK_SIZE)
 
 
 PIECE = 2 * MIN_BULK_SIZE
-"""Of those who are woken for large pieces only."""
+"""The low-water mark of the tests."""
 
 
 def head(size: int, *fields: bytes) -> bytes:
@@ -44,7 +44,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 
 @pytest.fixture
 def one_at_a_time() -> Iterator[MemoryServer]:
-    """Room for one body, and a bit."""
+    """A server whose memory holds one body and two blocks more."""
     with MemoryServer(
         False, Limits(body_memory=(BLOCKS + 2) * BLOCK_SIZE, body_timeout=10)
     ) as server:
@@ -196,7 +196,7 @@ def with_low_water_mark(server: MemoryServer) -> MemoryServer:
 
 
 def low_water_mark(client: Client) -> int:
-    """Bytes that must have come before the server hears of any."""
+    """Return the bytes that must wait before the server is woken."""
     return client.transport.enough
 
 
@@ -221,7 +221,7 @@ def test_a_body_of_less_than_two_pieces_has_no_low_water_mark(
 
 
 def test_a_slow_client_is_read_as_it_sends(with_low_water_mark: MemoryServer) -> None:
-    """And loses nothing of the time that is his: what lies in the kernel counts."""
+    """Its deadline does not pass meanwhile: bytes that wait in the kernel count."""
     client = with_low_water_mark.connect().send(head(SIZE))
     for at in range(8):
         client.send(CONTENT[at : at + 1])

@@ -1,4 +1,4 @@
-"""Limits that count requests: on one connection, and at work in a worker."""
+"""Limits that count requests: on one connection, and in progress in a worker."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def test_requests_behind_the_last_one_are_not_answered(three: MemoryServer) -> N
     client = three.connect().send(GET * 5)
     assert client.statuses == [200] * 3
     assert client.out.count(b"Connection: close") == 1
-    # Half-closed: a reset, because of the requests that were not read, would destroy the answers.
+    # Half-closed, because a reset for the unread requests would destroy the responses.
     assert client.transport.half_closed
     assert len(three.take_seen()) == 3
 

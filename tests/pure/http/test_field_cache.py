@@ -1,7 +1,7 @@
-"""Requests with familiar fields: read without the parser, they mean what they would mean to it.
+"""Requests whose fields are cached are read without the parser, and mean the same as to it.
 
-What was learned comes from clients, and so does what it is used for: these tests try to make one
-request pass for another. What is left to the parser cannot.
+Clients decide which fields are cached, and the cache serves other clients. These tests try to make
+one request pass for another. Requests that are left to the parser cannot.
 """
 
 import random
@@ -74,13 +74,13 @@ def outcome(server: MemoryServer, data: bytes) -> Outcome:
 
 
 def alone(data: bytes) -> Outcome:
-    """What a server that has never seen anything makes of it."""
+    """Return the outcome of a request on a server with empty caches."""
     with MemoryServer(False) as fresh:
         return outcome(fresh, data)
 
 
 def teach(server: MemoryServer) -> None:
-    """All shapes have the same fields, but for the cookie."""
+    """Have a server cache the fields of all shapes, which differ in the cookie only."""
     for number in range(3):
         for shape in SHAPES:
             server.connect().send(shape(number))

@@ -1,7 +1,7 @@
-"""Remembered heads: bytes that were seen before mean what they meant, and nothing else does.
+"""Cached heads: bytes that were seen before mean the same again, and no other bytes do.
 
-A head that is remembered for the wrong bytes would be given to other clients, so that is what
-these tests try to achieve.
+A head that is cached for the wrong bytes would be given to other clients. These tests try to
+achieve that.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 
 
 def alone(server: MemoryServer, data: bytes) -> list[Seen]:
-    """What a server that has never seen anything makes of it."""
+    """Return the requests that a server with empty caches reads in some bytes."""
     with MemoryServer(server.recorder.streams_body) as fresh:
         fresh.connect().send(data)
         return fresh.take_seen()
@@ -132,7 +132,7 @@ def test_the_bytes_of_a_cached_request_inside_of_a_head_stay_a_part_of_it(
         server.connect().send(tail)
     server.take_seen()
     client = server.connect().send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", tail)
-    # The second Host of the same request.
+    # It is the second Host of the same request.
     assert client.statuses == [400]
     assert server.take_seen() == []
 
@@ -202,7 +202,7 @@ def test_a_cached_request_ends_its_connection_when_the_worker_drains(
 
 
 def test_a_cached_request_waits_its_turn() -> None:
-    """While an answer is due, the same bytes take the long way and keep their place."""
+    """While a response is due, the bytes of a cached request are parsed and keep their place."""
     with MemoryServer(False) as server:
         for _ in range(3):
             server.connect().send(GET)
@@ -228,7 +228,7 @@ def test_the_cache_of_heads_is_bounded(server: MemoryServer) -> None:
 
 
 def test_a_client_that_does_not_read_gets_no_further_responses(server: MemoryServer) -> None:
-    """It could otherwise make the server keep as many answers as it can send requests."""
+    """Otherwise it could make the server keep as many responses as it can send requests."""
     client = server.connect(swallows=10)
     client.send(GET + GET + GET, GET, GET)
     assert client.statuses == [200]

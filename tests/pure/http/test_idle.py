@@ -1,4 +1,4 @@
-"""What an idle connection costs: nothing that a request needs, and no look in each tick."""
+"""Idle connections keep nothing that only a request needs, and are not checked in each tick."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 
 BETWEEN_ROUNDS = 33
-"""Seconds after which no round comes just when the next deadline of a test passes."""
+"""Seconds after which no check of idle connections comes just when a test's deadline passes."""
 
 
 @pytest.fixture(params=[False, True], ids=["spooled", "streamed"])
@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 
 
 def is_released(server: MemoryServer, client: Client) -> bool:
-    """Whether nothing is kept for it, and nobody looks at it."""
+    """Return whether the server keeps nothing for a connection, and no tick checks it."""
     connection = client.connection
     kept = (
         connection._reader is not server.state.readers.idle_reader
@@ -47,7 +47,7 @@ def test_a_reader_is_lent_to_one_connection_after_another(server: MemoryServer) 
     clients = [server.connect().send(GET, b"\r\n" * number) for number in range(2)]
     first = clients[0].connection._reader
     server.pass_time(1)
-    # The second has begun with something, be it an empty line.
+    # The second client has begun a request, with an empty line.
     assert [is_released(server, client) for client in clients] == [True, False]
     other = server.connect().send(POST)
     assert other.connection._reader is first

@@ -1,7 +1,7 @@
-"""prefork beside h11: it accepts nothing that h11 refuses, and both understand the same.
+"""prefork beside h11: prefork accepts nothing that h11 refuses, and both understand the same.
 
-Where they may differ, tests/fuzz/reference.py names it, with the reason and the RFC's section.
-``scripts/fuzz`` does for minutes what the last test here does for a second.
+The differences that are allowed are in tests/fuzz/reference.py, with reason and RFC section.
+``scripts/fuzz`` does for minutes what the last test does for a second.
 """
 
 import random
@@ -65,5 +65,5 @@ def test_random_bytes_do_no_harm(trial: Trial, data: bytes, middle: int) -> None
 def test_a_short_run_of_the_fuzzer_finds_nothing(trial: Trial) -> None:
     corpus = [case.raw for case in (*VALID, *INVALID)]
     reasons = {trial.run(*stream(random.Random(seed), corpus)) for seed in range(INPUTS)}
-    # It is worth something only if most of the differences come up, and nearly all is accepted.
+    # The run is worth something only if most differences come up and most inputs are accepted.
     assert len(reasons & set(STRICTER)) > len(STRICTER) / 2

@@ -1,4 +1,4 @@
-"""Fields of responses that are ours, framing of statuses without a body, names with underscores."""
+"""Fields that the server sets, statuses without a body, names with underscores, chunk framing."""
 
 import pytest
 
@@ -11,7 +11,7 @@ SPOOF = b"GET /a HTTP/1.1\r\nHost: a\r\nX_Real-IP: 1\r\nX-Real-IP: 2\r\n\r\n"
 
 
 def served(client: Client, name: bytes) -> list[bytes]:
-    """The values of a field in all answers."""
+    """Return the values of a field in all responses; ``name`` in lower case."""
     lines = bytes(client.transport.out).split(b"\r\n")
     return [line.split(b": ")[1] for line in lines if line.lower().startswith(name + b": ")]
 
@@ -54,7 +54,7 @@ def test_a_status_without_a_body_has_the_length_that_it_may_have(
 ) -> None:
     client = answered(fields, "", status)
     if length is None:
-        length = [value for _, value in fields]  # what the body would have
+        length = [value for _, value in fields]  # the length that the body would have
     assert served(client, b"content-length") == length
     assert client.transport.out.endswith(b"body") is (status == 200)
 

@@ -1,4 +1,4 @@
-"""A spooled body reads like a file, wherever its pieces were kept, and gives its room back."""
+"""A spooled body reads like a file, wherever its pieces were kept, and gives its memory back."""
 
 import io
 import os
@@ -16,7 +16,7 @@ READS = st.lists(
     st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 100_000))
     | st.tuples(
         st.just("readlines"), st.just(-1)
-    )  # more is a hint, which io's own take differently
+    )  # a positive size is a hint, which io's own classes take differently
     | st.tuples(st.just("next"), st.just(0))
 )
 ROOMS = st.sampled_from([0, 1, 100])
@@ -82,7 +82,7 @@ def test_bodies_share_the_pool_and_the_last_one_goes_to_disk() -> None:
     second.feed(b"b" * BLOCK_SIZE)
     assert room.free_blocks == 0
     second.feed(b"c")
-    assert room.free_blocks == 1, "what it had in memory went to disk, too"
+    assert room.free_blocks == 1, "the part in memory went to disk, too"
     room.release_unused_memory()
     room.release_unused_memory()
     for body, content in ((first, b"a" * 2 * BLOCK_SIZE), (second, b"b" * BLOCK_SIZE + b"c")):
@@ -99,7 +99,7 @@ def test_bodies_share_the_pool_and_the_last_one_goes_to_disk() -> None:
 
 
 def resident() -> int:
-    """Bytes of anonymous memory that this process has."""
+    """Return the bytes of anonymous memory that this process has."""
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) * 1024
 
@@ -114,7 +114,7 @@ def test_a_small_body_needs_no_block() -> None:
 @pytest.mark.parametrize("before", [0, 1, BLOCK_SIZE])
 @pytest.mark.parametrize("blocks", [0, 4])
 def test_a_discarded_body_cannot_be_read(blocks: int, before: int) -> None:
-    """Its memory is another's then."""
+    """Its memory may belong to another body then."""
     body = SpooledBody(BufferPool(blocks * BLOCK_SIZE), SpoolDisk())
     body.feed(b"x" * 2 * BLOCK_SIZE)
     body.end()

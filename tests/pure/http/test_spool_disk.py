@@ -1,4 +1,4 @@
-"""What bodies on disk may hold together, and which of them are refused."""
+"""Limits of bodies on disk, and which bodies are refused."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def disk() -> SpoolDisk:
 
 @pytest.fixture
 def files(disk: SpoolDisk) -> Iterator[list[SpoolFile]]:
-    """Files that are closed at the end."""
+    """A list whose files are closed at the end."""
     made: list[SpoolFile] = []
     yield made
     for file in made:
@@ -56,7 +56,7 @@ def test_new_bodies_are_refused_before_those_in_progress(
         files[0].write(PIECE)
     files[1].write(memoryview(bytes(50)))
     refused(503, disk.open)
-    files[1].write(PIECE)  # it had begun
+    files[1].write(PIECE)  # this body had begun
     files[1].write(PIECE)
     refused(503, files[1].write, PIECE)
     files[1].close()
@@ -75,13 +75,13 @@ def test_a_part_of_the_file_system_stays_free() -> None:
     found = os.statvfs("/tmp")
     whole = found.f_blocks * found.f_frsize
     if found.f_bavail * found.f_frsize > whole // 10:
-        SpoolDisk(min_free=1 << 62).open().close()  # a tenth is the most that is asked for
+        SpoolDisk(min_free=1 << 62).open().close()  # never more than a tenth
 
 
 def test_the_free_space_is_checked_again_while_a_body_grows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The kernel's answer is replaced, as no test may fill the disk of its machine."""
+    """The kernel's answer is replaced, because a test must not fill the disk."""
     disk = SpoolDisk(min_free=100)
     file = disk.open()
     full = os.statvfs_result((1, 1, 10_000, 99, 99, 0, 0, 0, 0, 255))
@@ -117,7 +117,7 @@ def test_the_log_warns_once_until_there_is_space_again(caplog: pytest.LogCapture
 def test_the_count_of_bytes_is_right_after_any_history(
     steps: list[tuple[int, bytes | None]], limit: int
 ) -> None:
-    """Bodies grow, end and are lost in any order; a refused one is lost, as its connection does."""
+    """Bodies grow, end and are discarded in any order; a refused body is discarded at once."""
     disk = SpoolDisk(limit=limit)
     bodies: dict[int, SpooledBody] = {}
     for which, data in steps:
