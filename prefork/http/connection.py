@@ -290,6 +290,8 @@ class Connection(Pipeline):
         """Start the next request that waits, if there is one and the client keeps up."""
         if self._waiting and self.current is None and self.is_writable and self.phase != CLOSING:
             exchange = self._pop_waiting()
+            if exchange is None:
+                return
             if self._is_held and not self._waiting:
                 self._is_held = False
                 self.resume_reading()

@@ -87,12 +87,12 @@ class Pipeline(BaseConnection):
             if remaining and self._reader.is_mostly_framing():
                 self.refuse(ClientError(400, MOSTLY_FRAMING))
 
-    def _pop_waiting(self) -> Exchange:
-        """Remove and return the next request.
+    def _pop_waiting(self) -> Exchange | None:
+        """Remove and return the next request; None: bytes of its body were refused just now.
 
         While there are unparsed bytes another request waits behind it, so that reading stays
         paused.
         """
         if self._unparsed is not None and len(self._waiting) == 1:
             self._parse_in_slices()
-        return self._waiting.pop(0)
+        return self._waiting.pop(0) if self._waiting else None

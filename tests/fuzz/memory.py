@@ -282,6 +282,12 @@ class _Loop(asyncio.SelectorEventLoop):
 
     ahead = 0.0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[BaseException] = []
+        """Exceptions of callbacks, which asyncio would only log."""
+        self.set_exception_handler(lambda _, context: self.errors.append(context["exception"]))
+
     def time(self) -> float:
         return 1000.0 + self.ahead
 
@@ -316,6 +322,8 @@ class MemoryServer:
         while self.loop._ready:  # type: ignore[attr-defined]
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
+        if self.loop.errors:
+            raise self.loop.errors.pop()
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with all ticks."""
