@@ -1,4 +1,4 @@
-"""How the body of a request arrives: how many bytes, how fast, and with how much framing.
+"""Measures the arrival of a request's body: bytes, rate, and share of framing.
 
 Design
 ------

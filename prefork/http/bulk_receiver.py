@@ -47,7 +47,7 @@ BULK_LOW_WATER_MARK = 256 * 1024
 
 
 class BulkConnection(Protocol):
-    """What a receiver needs of the connection whose transport it takes over."""
+    """The part of a connection that a receiver uses while it has the transport."""
 
     transport: asyncio.Transport
     peer: Peer
@@ -126,7 +126,7 @@ class BulkReceiver(asyncio.BufferedProtocol):
         """Read as the client sends if no large piece came since the last tick."""
         if self._remaining == self._remaining_at_last_tick:
             self._clear_low_water_mark()
-            # What is in the kernel by now is read next, and counts as a sign of life.
+            # Bytes that are in the kernel by now are read next, and count as a sign of life.
             connection, now = self._connection, self._receivers.clock.now
             connection.deadline = max(connection.deadline, now + 2 * TICK_PERIOD)
         self._remaining_at_last_tick = self._remaining

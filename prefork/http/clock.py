@@ -12,9 +12,9 @@ from prefork.http.response_head import DefaultFields
 from prefork.http.tick import TICK_PERIOD
 
 SEND_CHECKS = 8
-"""How often, within the send timeout, a connection whose client reads slowly is checked. A check
-finds what the client took since the last one, so a client that stops is cut off an eighth of the
-timeout late. With one check it would be twice the timeout."""
+"""Checks of a client that reads slowly, within one send timeout. A check finds the bytes that the
+client took since the last one, so a client that stops is cut off an eighth of the timeout late.
+With one check it would be twice the timeout."""
 
 
 class Clock:

@@ -55,9 +55,9 @@ class Connection(Pipeline):
         super().__init__(server)
         self._addresses = addresses
         self._is_trusted: bool | None = None
-        """Whether the client is a trusted proxy; None: not asked yet."""
+        """The client is a trusted proxy; None: not asked yet."""
         self.handler_state: Any = None
-        """Whatever the handler keeps for all requests of this client."""
+        """An object of the handler's, kept for all requests of this client."""
 
     # From the transport.
 
@@ -145,7 +145,7 @@ class Connection(Pipeline):
         asyncio calls this.
         """
         server, reader = self.server, self._reader
-        self.release_if_idle()
+        self.release_if_idle()  # a reader between two requests can be lent again
         self.phase, self.deadline = CLOSING, NEVER
         for exchange in (self.current, reader.incoming, *self._waiting):
             if exchange is not None and not exchange.disconnected:
@@ -199,6 +199,7 @@ class Connection(Pipeline):
     def switch_protocol(self, exchange: Exchange, protocol: asyncio.Protocol) -> None:
         """Hand the transport to another protocol: 101 was sent, and this connection is done."""
         exchange.response_complete = True
+        # Otherwise a draining worker would close the transport here.
         self.close_requested = False
         self.finish_exchange(exchange)
         self.phase = CLOSING
@@ -217,6 +218,7 @@ class Connection(Pipeline):
             return
         server = self.server
         load, counters = server.load, server.counters
+        # Load.add in place, as in _start_exchange.
         load.words[load.index] = load.word = load.word - REQUEST
         counters.response_times[exchange.status].append(monotonic() - exchange.started_at)
         counters.body_bytes_sent += exchange.body_bytes_sent
@@ -262,6 +264,7 @@ class Connection(Pipeline):
             self._close(lingering=False)
             return
         if self._reader.incoming is not None:
+            # The next request has arrived up to its body.
             self.phase, self.deadline = READING_BODY, clock.body_deadline
             self.send_continue(self._reader.incoming)
 

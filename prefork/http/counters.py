@@ -12,7 +12,7 @@ from collections import defaultdict
 
 
 class Counters:
-    """What the requests of one worker have left behind.
+    """Counts of the requests of one worker.
 
     ``oldest_started_at`` and ``oldest_app_call_at`` are as of the last tick.
     """

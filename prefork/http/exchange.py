@@ -162,7 +162,7 @@ class Exchange:
     trailing_data: bytes | None = None
     """Bytes behind the head of a request for a WebSocket; None: it is another request."""
     handler_state: object = None
-    """Whatever the handler keeps here while it works."""
+    """An object of the handler's, kept while the app works on the request."""
 
     _head: list[bytes] | None = None
 
@@ -187,8 +187,7 @@ class Exchange:
 
     @property
     def forwarded(self) -> ForwardedInfo | None:
-        """What trusted proxies say about the request; None if there are none or they say
-        nothing."""
+        """The information of trusted proxies about the request; None: they gave none."""
         forwarded = self.request.forwarded
         return forwarded if forwarded is not None and self.connection.is_trusted() else None
 
@@ -264,6 +263,7 @@ class Exchange:
                 else:
                     self._interpret(meaning)
         self.status = status
+        # The usual response needs no framing: it has a Content-Length, and that is right.
         if declared is None or declared != length or status in response_head.BODILESS_STATUSES:
             self._frame(parts, declared, length)
         elif self.request.method == "HEAD":

@@ -41,7 +41,7 @@ class CachedFields:
     """The fields of a request without its cookie."""
 
     handler_cache: dict[str, object] | None = None
-    """What the handler derived from the fields alone."""
+    """Data that the handler derived from the fields alone."""
 
     def __init__(self, head: RequestHead) -> None:
         self.headers = [pair for pair in head.headers if pair[0] != b"cookie"]

@@ -61,7 +61,7 @@ _CHUNKED = b"Transfer-Encoding: chunked"
 
 @dataclass(slots=True)
 class ReaderContext:
-    """What all readers of a worker share."""
+    """Settings and resources that all readers of a worker share."""
 
     limits: Limits
     clock: Clock
@@ -83,7 +83,7 @@ class ReaderContext:
 
 
 class ReadingConnection(ClientConnection, Protocol):
-    """What a reader needs of its connection."""
+    """The part of a connection that a reader uses."""
 
     def enqueue(self, exchange: Exchange) -> None:
         """Take a request for which the app can be called."""
@@ -165,7 +165,7 @@ class RequestReader:
         self._transfer_encoding: bytes | None = None
         self._expect: bytes | None = None
         self.body_progress = BodyProgress(context.limits, context.clock)
-        """Of the body that is arriving."""
+        """The progress of the body that is arriving."""
         self._is_resuming_body = False
         """The next head is made up; see ``_resume_after_upgrade``."""
         self.parser = httptools.HttpRequestParser(self)
@@ -190,7 +190,7 @@ class RequestReader:
                 exchange.trailing_data = bytes(remaining)
                 self.size, self.is_between_requests = 0, True
                 return exchange
-            # Not a protocol of ours: as if it had not been asked for (RFC 9110 section 7.8).
+            # An Upgrade to another protocol is ignored (RFC 9110 section 7.8).
             self._resume_after_upgrade()
             remaining = self._feed(remaining)
             self._cacheable_head = None

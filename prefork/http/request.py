@@ -28,9 +28,9 @@ class RequestHead:
     is_cacheable = True
     """The bytes mean the same from any client."""
     handler_cache: dict[str, object] | None = None
-    """What the handler derived from a cached head alone."""
+    """Data that the handler derived from a cached head alone."""
     access_log_cache: tuple[str, ...] | None = None
-    """What the access log derived from a cached head alone."""
+    """Data that the access log derived from a cached head alone."""
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.target = target
@@ -39,7 +39,7 @@ class RequestHead:
         self.headers = headers
         """Names in lower case, in the order sent."""
         self.forwarded: ForwardedInfo | None = None
-        """What its forwarding fields say. It counts only from a trusted proxy: see
+        """The information in its forwarding fields. It counts only from a trusted proxy: see
         Exchange.forwarded."""
 
     def describe(self) -> str:
