@@ -336,7 +336,9 @@ class Connection(Pipeline):
         if len(reader.target) > limits.line:
             self.refuse(ClientError(414, "the request target is too long"))
         elif reader.size > limits.header_size + limits.line:
-            self.refuse(ClientError(431, "the request is all head and no body"))
+            self.refuse(
+                ClientError(431, "the request head, or the framing of its body, is too large")
+            )
         elif reader.incoming is None:
             if self.current is None and self.phase != READING_HEAD:
                 self.phase, self.deadline = READING_HEAD, server.clock.head_deadline

@@ -24,7 +24,7 @@ MAX_WAITING = 16
 """Requests that wait before the rest of a piece is left unparsed. At least two: the last one may
 have a body that its app reads as it arrives, and is started before the whole body was parsed."""
 
-MOSTLY_FRAMING = "the request body is all framing and no content"
+MOSTLY_FRAMING = "the request body has far more framing than content"
 
 SLICE_SIZE = MAX_WHOLE_REQUEST_SIZE
 """Bytes of a long piece that are parsed at once, 600 requests at the most. A shorter piece is

@@ -288,7 +288,7 @@ class RequestReader:
             self._has_forwarding_fields = True
         elif b"_" in name and self._context.limits.underscores != "allow":
             if self._context.limits.underscores == "refuse":
-                raise ClientError(400, "a field name with an underscore")
+                raise ClientError(400, "the request has a field name with an underscore")
             self._has_inspected_fields = self._has_underscores = True
         return name
 
