@@ -4,7 +4,7 @@ Design
 ------
 - **Reading goes on meanwhile.** A client that leaves is noticed only by the end of its bytes:
   without reading, an app that waits would hear of it at --timeout, and a drain would wait for both.
-  Until 2026 reading was paused here, and that was the result.
+  Reading was paused here before, with that result.
 - **The bytes are kept unparsed, 64 KB at the most.** Whether they are frames or the next request is
   not known before the app has decided. A client that follows RFC 6455 section 4.1 sends none before
   it has the answer.
