@@ -266,7 +266,7 @@ def test_an_app_that_waits_for_anything_but_the_end_does_not_hold_the_worker(
     assert not server.count("Traceback|ERROR")
 
 
-@pytest.mark.parametrize("how", ["reset", "finish"])
+@pytest.mark.parametrize("how", ["reset", "shut_down_writing"])
 def test_a_client_that_leaves_before_it_is_accepted_is_noticed_at_once(
     calm: Server, how: str
 ) -> None:
