@@ -1,7 +1,7 @@
-"""A request's body: streamed to an app which reads as it comes, or whole from the start.
+"""The body of a request: streamed to an app that reads it as it arrives, or whole from the start.
 
-The stream stays small however large the body is: reading from the socket stops while the reader
-lags. For an app that cannot wait for its client see spool.py.
+A stream stays small however large the body is, because reading from the socket stops while the app
+lags behind. The bodies of apps that cannot wait are in spool.py.
 """
 
 import asyncio
@@ -12,11 +12,12 @@ from collections.abc import Callable
 from prefork.errors import ClientGoneError
 from prefork.http.spool import SpooledBody
 
-HIGH_WATER = 64 * 1024
+MAX_BUFFERED = 64 * 1024
+"""Bytes that may wait for the app before reading from the socket stops."""
 
 
 class WholeBody:
-    """A small body that arrived together with its head. Who makes one sets its ``data``."""
+    """A small body that arrived together with its head. Its maker sets ``data``."""
 
     __slots__ = ("data",)
 
@@ -25,89 +26,94 @@ class WholeBody:
 
     @property
     def file(self) -> io.BytesIO:
-        """For an app that reads files."""
+        """The body as a file, for an app that reads files."""
         return io.BytesIO(self.data)
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self.data)
 
     def read_nowait(self) -> tuple[bytes, bool]:
-        """All of it, for an app that reads as it comes."""
+        """Return the whole body, and False: nothing follows. See StreamedBody."""
         return self.data, False
 
     async def read(self) -> tuple[bytes, bool]:
-        """The same."""
+        """Return the whole body, and False: nothing follows. See StreamedBody."""
         return self.data, False
 
     def discard(self) -> None:
-        """Nobody needs it any more."""
+        """Do nothing: there is nothing to give back."""
 
 
 class StreamedBody:
     """A queue of pieces between the parser and one reader.
 
-    ``pause`` and ``resume`` reading from the socket; ``invite``: send 100 Continue if the client
-    waits for it (RFC 9110 section 10.1.1).
+    ``pause_reading`` and ``resume_reading`` stop and start reading from the socket.
+    ``send_continue`` sends 100 Continue if the client waits for it (RFC 9110 section 10.1.1).
     """
 
     def __init__(
-        self, pause: Callable[[], None], resume: Callable[[], None], invite: Callable[[], None]
+        self,
+        pause_reading: Callable[[], None],
+        resume_reading: Callable[[], None],
+        send_continue: Callable[[], None],
     ) -> None:
-        self._pause = pause
-        self._resume = resume
-        self._invite = invite
+        self._pause_reading = pause_reading
+        self._resume_reading = resume_reading
+        self._send_continue = send_continue
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
-        self._paused = False
+        self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
         self.is_complete = False
+        """The last piece has arrived."""
         self.disconnected = False
+        """The client left, or the body is broken: the missing pieces never come."""
 
     def feed(self, data: bytes) -> None:
-        """A piece arrived."""
+        """Append a piece, and stop reading from the socket if many bytes wait."""
         self._pieces.append(data)
         self._buffered += len(data)
-        if self._buffered > HIGH_WATER and not self._paused:
-            self._paused = True
-            self._pause()
-        self._wake()
+        if self._buffered > MAX_BUFFERED and not self._is_paused:
+            self._is_paused = True
+            self._pause_reading()
+        self._wake_reader()
 
     def end(self) -> None:
-        """All has arrived."""
+        """Mark the body complete."""
         self.is_complete = True
-        self._wake()
+        self._wake_reader()
 
     def discard(self) -> None:
-        """The client left; the rest never comes."""
+        """Mark the body broken; a reader that waits for more gets ClientGoneError."""
         self.disconnected = True
-        self._wake()
+        self._wake_reader()
 
     async def read(self) -> tuple[bytes, bool]:
-        """What has arrived, and whether more may follow. Raises ClientGoneError."""
+        """Wait for bytes; return them, and whether more may follow. Raises ClientGoneError."""
         while (taken := self.read_nowait()) is None:
             if self.disconnected:
                 raise ClientGoneError("the client left in the middle of its request")
-            self._invite()
+            self._send_continue()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return taken
 
     def read_nowait(self) -> tuple[bytes, bool] | None:
-        """The same without waiting; None: nothing has arrived."""
+        """Return the bytes that have arrived, and whether more may follow; None: there are none."""
         pieces = self._pieces
         if not pieces and not self.is_complete:
             return None
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._buffered = 0
-        if self._paused:
-            self._paused = False
-            self._resume()
+        if self._is_paused:
+            self._is_paused = False
+            self._resume_reading()
         return data, not self.is_complete
 
-    def _wake(self) -> None:
+    def _wake_reader(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

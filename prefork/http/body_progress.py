@@ -1,54 +1,71 @@
-"""How a body arrives: how much of it, how fast, and with how much framing."""
+"""Measures the arrival of a request's body: bytes, rate, and share of framing.
 
-from typing import TYPE_CHECKING
+Design
+------
+- **Chunk framing may be eight times the content, and the size of a head more.** A chunk of one byte
+  takes six bytes, so an honest client stays below. Chunk extensions have no limit of their own
+  (RFC 9112 section 7.1.1), so without this one a client could send bytes for ever that no limit on
+  bodies counts.
+- **The minimum rate (--body-rate) is off by default.** A slow body costs a connection and nothing
+  else, and some uploads trickle on purpose. The rate is an average from the sixth second on, and
+  the time in which the server itself does not read does not count.
+"""
 
-if TYPE_CHECKING:
-    from prefork.http.server_state import ServerState
+from prefork.http.clock import Clock
+from prefork.http.limits import Limits
 
-_MOST_FRAMING = 8
-"""Bytes of a chunked body on the wire for one of content; a chunk of one byte takes six."""
+_MAX_FRAMING_RATIO = 8
+"""Bytes of a chunked body on the wire for each byte of content."""
 
 GRACE = 5.0
-"""Seconds in which a body may come as slowly as it likes."""
+"""Seconds during which a body may arrive at any rate."""
 
 
 class BodyProgress:
-    """Of one body after another."""
+    """The progress of one body after another on the same connection."""
 
-    __slots__ = ("_counted", "_received", "_service", "_since", "size")
+    __slots__ = ("_clock", "_limits", "_rate_since", "_size_at_rate_start", "_wire_size", "size")
 
-    def __init__(self, service: "ServerState") -> None:
-        self._service = service
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._limits = limits
+        self._clock = clock
         self.size = 0
         """Bytes of content so far."""
-        self._received = 0
-        """Bytes of the pieces that it came in so far, with its framing."""
-        self._since = 0.0
-        self._counted = 0
-        """When it began to arrive, and how much of it was there then."""
+        self._wire_size = 0
+        """Bytes so far, with the framing."""
+        self._rate_since = 0.0
+        """When the measurement of the rate began, by the coarse clock."""
+        self._size_at_rate_start = 0
+        """``size`` at that time."""
 
-    def begin(self, chunk: int) -> None:
-        """The next body. Of the piece in which it begins most may belong to earlier requests."""
-        self.size, self._received = 0, -chunk
+    def begin(self, piece_size: int) -> None:
+        """Begin the next body.
+
+        ``piece_size``: bytes of the piece in which it begins. They do not count as its framing,
+        because most of them may belong to earlier requests.
+        """
+        self.size, self._wire_size = 0, -piece_size
         self.restart()
 
     def restart(self) -> None:
-        """Nobody can have sent anything before now."""
-        self._since, self._counted = self._service.now, self.size
+        """Measure the rate from now on, because the server did not read until now."""
+        self._rate_since, self._size_at_rate_start = self._clock.now, self.size
 
-    def wastes(self, chunk: int) -> bool:
-        """Whether it comes with far more framing than it is worth: chunk extensions have no limit
-        of their own (RFC 9112 section 7.1.1). To be asked once for each piece of it."""
-        self._received += chunk
-        limits = self._service.limits
-        free = limits.header_size + limits.line
-        return self._received > free + _MOST_FRAMING * self.size
+    def is_mostly_framing(self, piece_size: int) -> bool:
+        """Count a piece, and return whether the body has far more framing than content.
+
+        Call it once for each piece, after the content of the piece was added to ``size``.
+        """
+        self._wire_size += piece_size
+        limits = self._limits
+        allowance = limits.header_size + limits.line
+        return self._wire_size > allowance + _MAX_FRAMING_RATIO * self.size
 
     def deadline(self) -> float:
-        """By when more of it must have arrived."""
-        service = self._service
-        rate = service.limits.body_rate
+        """Return the time by which more of the body must arrive, by the coarse clock."""
+        clock = self._clock
+        rate = self._limits.body_rate
         if rate is None:
-            return service.body_deadline
-        due = self._since + GRACE + (self.size - self._counted) / rate
-        return min(service.body_deadline, due)
+            return clock.body_deadline
+        due = self._rate_since + GRACE + (self.size - self._size_at_rate_start) / rate
+        return min(clock.body_deadline, due)

@@ -1,6 +1,10 @@
-"""Connections of a worker that counts: requests on each of them, and requests at work in all.
+"""A connection that counts: the requests on itself, and those in progress in the worker.
 
-Only a worker with such a limit makes them; any other pays nothing for it.
+Design
+------
+- **Limits that count requests are a class of their own** (--limit-requests-per-connection,
+  --limit-concurrency), chosen once for a worker. A worker without such a limit does not count, so
+  its requests pay nothing for the option.
 """
 
 import math
@@ -14,28 +18,31 @@ from prefork.http.server_state import ServerState
 
 
 class CountingConnection(Connection):
-    """Closes after so many requests, and answers 503 while the worker has its hands full."""
+    """Closes after a number of requests, and answers 503 while the worker has its limit of them."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_remaining_requests",)
 
-    def __init__(self, service: ServerState, told: Addresses | None = None) -> None:
-        super().__init__(service, told)
-        self._left = service.limits.requests or math.inf
+    def __init__(self, server: ServerState, addresses: Addresses | None = None) -> None:
+        super().__init__(server, addresses)
+        self._remaining_requests = server.limits.requests or math.inf
         """Requests that are still answered."""
 
-    def _begin(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
-        service = self.server
-        self._left -= 1
-        if self._left <= 0:
+    def _start_exchange(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:
+        server = self.server
+        self._remaining_requests -= 1
+        if self._remaining_requests <= 0:
             self.close_requested = True
-        if service.load.requests_in_flight < (service.limits.concurrency or math.inf):
-            super()._begin(exchange, handle)
+        if server.load.requests_in_flight < (server.limits.concurrency or math.inf):
+            super()._start_exchange(exchange, handle)
             return
-        self._answer_ourselves(exchange)
+        self._start_without_app(exchange)
         exchange.send_error(503, "the server is busy", (RETRY_AFTER,))
         if exchange.body is not None:
             exchange.body.discard()
 
     def is_last_response(self) -> bool:
-        """After the last request that may be, also if more wait."""
-        return self._left <= 0 or super().is_last_response()
+        """Return whether the limit of requests is reached, or the connection closes anyway.
+
+        Requests that wait behind the last one do not count: they are not answered.
+        """
+        return self._remaining_requests <= 0 or super().is_last_response()

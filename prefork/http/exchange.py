@@ -1,19 +1,32 @@
-"""One request, and the one way to answer it.
+"""One request and its response; the only way to answer a request.
 
-``answer`` sends a whole response in one write. ``start``, ``send`` and ``finish`` stream one; the
-head waits for the first piece of the body, so that a short response is one write here too. Framing
-(RFC 9112 section 6) is decided here: Content-Length, else chunked, else the end of the connection;
-no body for HEAD, 204, 205 and 304. An app that breaks its own Content-Length is caught here.
+``respond`` sends a whole response in one write. ``start_response``, ``send`` and ``finish`` stream
+one; the head waits for the first piece of the body, so that a short response is one write here,
+too. Framing (RFC 9112 section 6) is decided here: Content-Length, else chunked, else the end of the
+connection; no body for HEAD, 204, 205 and 304. An app that breaks its own Content-Length gets a
+ResponseError.
+
+The protocols at the top are what an exchange, the app interfaces and WebSockets need of a
+connection and of the state of the worker. Both know exchanges, so an exchange does not import them.
+
+Design
+------
+- **Durations go by the exact clock, deadlines by the coarse one** (``started_at`` and
+  ``app_called_at``). A duration in the log must be exact; a deadline only to the tick, and a look
+  at the coarse clock costs no system call.
 """
 
+import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from prefork.errors import ClientGoneError
 from prefork.http import response_head
 from prefork.http.body import Body
+from prefork.http.clock import Clock
 from prefork.http.forwarded import ForwardedInfo
-from prefork.http.peer import HostPort
+from prefork.http.limits import Limits
+from prefork.http.peer import HostPort, Peer
 from prefork.http.request import RequestHead
 from prefork.http.response_head import (
     CLOSE,
@@ -22,102 +35,186 @@ from prefork.http.response_head import (
     PLAIN,
     SERVER,
     DefaultFields,
+    EncodedField,
     HeaderPair,
     ResponseError,
 )
 from prefork.plural import pluralize
 
-if TYPE_CHECKING:
-    from prefork.http.connection import Connection
-
 JOIN_BELOW = 16 * 1024
-"""Larger pieces are handed to the transport as they are instead of being copied."""
+"""Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport
+as it is."""
+
+
+class OpenConnection(Protocol):
+    """An open connection, whatever protocol is spoken on it."""
+
+    deadline: float
+    """When to call ``expire``, by the coarse clock."""
+
+    @property
+    def current(self) -> "Exchange | None":
+        """The request that is being answered."""
+
+    def expire(self) -> None:
+        """Act on the deadline, which has passed."""
+
+    def drain(self) -> None:
+        """Close soon, because the worker drains."""
+
+    def release_if_idle(self) -> bool:
+        """Return whether the connection is idle; an idle one gives back what a request needs."""
+
+
+class SharedState(Protocol):
+    """The part of ServerState that exchanges, app interfaces and WebSockets use."""
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    limits: Limits
+    draining: bool
+    has_no_successor: bool
+    has_websockets: bool
+
+    def encode_field(self, pair: HeaderPair, /) -> EncodedField:
+        """Validate and encode a header field that was not seen before."""
+
+    def add_connection(self, connection: OpenConnection, /) -> None:
+        """Add a connection that is counted in the load already."""
+
+    def connection_closed(self, connection: OpenConnection, /) -> None:
+        """Remove a connection that is gone."""
+
+
+class ClientConnection(OpenConnection, Protocol):
+    """The connection of a client, as far as exchanges and app interfaces use it."""
+
+    transport: asyncio.Transport
+    peer: Peer
+    handler_state: Any
+    close_requested: bool
+    is_writable: bool
+
+    @property
+    def server(self) -> SharedState:
+        """The state that all connections of the worker share."""
+
+    def is_trusted(self) -> bool:
+        """Return whether the client is a proxy whose forwarding fields count."""
+
+    def is_last_response(self) -> bool:
+        """Return whether the connection closes after the response that is being made."""
+
+    def finish_exchange(self, exchange: "Exchange", /) -> None:
+        """Go on after an exchange that was answered."""
+
+    def switch_protocol(self, exchange: "Exchange", protocol: asyncio.Protocol, /) -> None:
+        """Hand the transport to another protocol, after a 101."""
+
+    def abort(self) -> None:
+        """Reset the connection."""
+
+    def writable_waiter(self) -> "asyncio.Future[None] | None":
+        """Return None if more may be written, else a future that is done when it may."""
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+
+    def resume_writing(self) -> None:
+        """Go on with what waited for the client to read."""
 
 
 class Exchange:
-    """Made by the connection when a request begins. Defaults are class attributes: one that is
-    neither changed nor read costs a request nothing. What every answer reads is set at its birth,
-    because Python 3.11 reads an instance's own attribute much faster than its class's."""
+    """One request and its response. The connection makes it when the head has arrived.
+
+    Most defaults are class attributes, so an attribute that is neither changed nor read costs a
+    request nothing. What every response reads is set in ``__init__``, because Python 3.11 reads an
+    attribute of an instance much faster than one of its class.
+    """
 
     expects_continue = False
+    """The client waits for 100 Continue."""
     request_complete = False
     """The whole request has arrived."""
     app_called_at = 0.0
-    """When the app got the ball, on the service's coarse clock: from when its time counts."""
+    """Since when the app owes a response, by the coarse clock. The request timeout counts from
+    it."""
     started_at = 0.0
-    """When its turn came, to the microsecond (monotonic); 0: not yet."""
+    """When the request's turn on its connection came (time.monotonic); 0: not yet."""
 
     is_queued = False
-    """It waits for its turn: the app does not have it yet."""
+    """The request waits for a thread: the app does not have it yet."""
     is_overdue = False
-    """The app has had it for longer than the request timeout."""
+    """The app has had the request for longer than the request timeout."""
     is_logged_slow = False
-    """The log has told that it takes long (--slow-log)."""
+    """The log has reported that the request takes long (--slow-log)."""
 
     status = 0
-    """Of the response; 0 until it started."""
+    """Status of the response; 0 until it started."""
     response_complete = False
     body_bytes_sent = 0
-    """Body bytes sent."""
     is_chunked = False
-    """The body has no length that is known from the start, and is sent in chunks."""
+    """The length of the body is not known in advance, so the body is sent in chunks."""
     remaining: int | None = None
-    """Bytes of the body that are still due; None when that is not known."""
+    """Bytes of the body that are still due; None: unknown."""
     truncates_body = False
-    """The body offered may be longer than the app's Content-Length, as a file's: send no more."""
+    """The body may be longer than the app's Content-Length, as a file may be: send no more."""
     trailing_data: bytes | None = None
-    """What the client sent behind the head of a request for a WebSocket; None: it is none."""
+    """Bytes behind the head of a request for a WebSocket; None: it is another request."""
     handler_state: object = None
-    """Whatever the handler keeps here while it works."""
+    """An object of the handler's, kept while the app works on the request."""
 
     _head: list[bytes] | None = None
 
-    def __init__(self, connection: "Connection", request: RequestHead) -> None:
+    def __init__(self, connection: ClientConnection, request: RequestHead) -> None:
         self.connection = connection
         self.request = request
         self.keep_alive = request.keep_alive
         self.body: Body | None = None
-        """None: the request has none."""
+        """The body of the request; None: it has none."""
         self.request_id = ""
-        """Of the request, if requests have ids."""
+        """Empty if requests have no ids."""
         self.headers_sent = False
-        """Bytes of it were handed to the transport: it cannot become a 500 any more."""
+        """Bytes of the response were written: it cannot become a 500 any more."""
         self.is_bodiless = False
         """The response has no body whatever the app sends: HEAD, 204, 205, 304."""
         self.disconnected = False
-        """The client left; nothing can be sent."""
+        """The client is gone, or the request was refused: nothing more can be sent."""
         self.extra_fields = b""
         """Lines that the server adds to the head of the response, besides the usual ones."""
-        self._replaced: set[int] | None = None
-        """Fields of ours that the app sets itself."""
+        self._app_set_fields: set[int] | None = None
+        """Fields that the server would set but the app has set: DATE, SERVER."""
 
     @property
     def forwarded(self) -> ForwardedInfo | None:
-        """What trusted proxies say about the request; None: there are none, or they say nothing."""
-        origin = self.request.forwarded
-        return origin if origin is not None and self.connection.is_trusted() else None
+        """The information of trusted proxies about the request; None: they gave none."""
+        forwarded = self.request.forwarded
+        return forwarded if forwarded is not None and self.connection.is_trusted() else None
 
     @property
     def client(self) -> HostPort | None:
-        """Who sent it, as far as is known; None: somebody on a unix socket."""
-        origin = self.forwarded
-        return (
-            origin.client if origin is not None and origin.client else self.connection.peer.client
-        )
+        """The client as far as it is known, behind trusted proxies; None: a unix socket."""
+        forwarded = self.forwarded
+        if forwarded is not None and forwarded.client:
+            return forwarded.client
+        return self.connection.peer.client
 
     def response_field(self, name: bytes) -> bytes | None:
-        """The value of a field of the response, by its name in small letters."""
+        """Return the value of a field of the response, or None; ``name`` in lower case."""
         for part in (self._head or ())[1:]:
             for line in part.split(b"\r\n"):
                 key, _, value = line.partition(b": ")
                 if key.lower() == name:
                     return value
             if part == response_head.HEAD_END or part.endswith(b"\r\n\r\n"):
-                break  # behind it may be the body
+                break  # the next part may be the body
         return None
 
     def respond(self, status: int, line: bytes, fields: Iterable[HeaderPair], body: bytes) -> None:
-        """The whole response at once. Raises ResponseError or ClientGoneError."""
+        """Send a whole response in one write.
+
+        ``line``: the status line with its CRLF. Raises ResponseError or ClientGoneError.
+        """
         size = len(body)
         parts = self._compose(status, line, fields, size)
         if self.disconnected:
@@ -139,13 +236,17 @@ class Exchange:
     def start_response(
         self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None
     ) -> None:
-        """Begin to stream; ``length``: of the body, when it is known. Raises ResponseError."""
+        """Begin to stream a response; nothing is sent before the first piece of the body.
+
+        ``line``: the status line with its CRLF. ``length``: of the body, None if unknown. Raises
+        ResponseError.
+        """
         self._head = self._compose(status, line, fields, length)
 
     def _compose(
         self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None
     ) -> list[bytes]:
-        """The head, without the line that ends it."""
+        """Return the head of the response in parts, with its empty line. Raises ResponseError."""
         parts = [line]
         declared = None
         for pair in fields:
@@ -160,19 +261,19 @@ class Exchange:
                 if meaning >= 0 and declared is None:
                     declared = meaning
                 else:
-                    self._note(meaning)
+                    self._interpret(meaning)
         self.status = status
+        # The usual response needs no framing: it has a Content-Length, and that is right.
         if declared is None or declared != length or status in response_head.BODILESS_STATUSES:
             self._frame(parts, declared, length)
         elif self.request.method == "HEAD":
             self.is_bodiless = True
+        set_by_app = self._app_set_fields
         parts.append(
-            DefaultFields.lines
-            if self._replaced is None
-            else DefaultFields.lines_except(self._replaced)
+            DefaultFields.lines if set_by_app is None else DefaultFields.lines_except(set_by_app)
         )
         if self.extra_fields:
-            self._add_own(parts)
+            self._add_extra_fields(parts)
         connection = self.connection
         if not self.request_complete or (
             connection.close_requested and connection.is_last_response()
@@ -181,46 +282,40 @@ class Exchange:
         if not self.keep_alive:
             parts.append(response_head.HEAD_END_CLOSE)
         else:
-            parts.append(
-                response_head.HEAD_END
-                if self.request.version == "1.1"
-                else response_head.HEAD_END_KEEP_ALIVE
-            )
+            is_new = self.request.version == "1.1"
+            parts.append(response_head.HEAD_END if is_new else response_head.HEAD_END_KEEP_ALIVE)
         return parts
 
-    def _add_own(self, parts: list[bytes]) -> None:
-        """The fields that we add, unless the app sent such a one itself."""
+    def _add_extra_fields(self, parts: list[bytes]) -> None:
+        """Append ``extra_fields``, unless the app sent such a field itself."""
         name = self.extra_fields.partition(b":")[0].lower() + b":"
         if not any(part[: len(name)].lower() == name for part in parts):
             parts.append(self.extra_fields)
 
-    def _note(self, meaning: int) -> None:
-        """A field of the app's that decides something. Raises ResponseError."""
+    def _interpret(self, meaning: int) -> None:
+        """Note a field of the app's that decides something. Raises ResponseError."""
         if meaning >= 0:
             raise ResponseError("the response has two Content-Length fields")
         if meaning in (DATE, SERVER):
-            self._replaced = {meaning, *(self._replaced or ())}
+            self._app_set_fields = {meaning, *(self._app_set_fields or ())}
         elif meaning == CLOSE:
             self.keep_alive = False
 
     def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
-        """Decide how the end of the body is told (RFC 9112 section 6)."""
-        bodiless = self.status in response_head.BODILESS_STATUSES
-        self.is_bodiless = bodiless or self.request.method == "HEAD"
-        if bodiless and self.status != 304:
+        """Decide how the end of the body is marked (RFC 9112 section 6)."""
+        has_no_body = self.status in response_head.BODILESS_STATUSES
+        self.is_bodiless = has_no_body or self.request.method == "HEAD"
+        if has_no_body and self.status != 304:
             # No length (RFC 9110 section 8.6), or none but 0 (section 15.3.6).
-            parts[:] = [
-                part
-                for part in parts
-                if not part.lower().startswith(response_head.CONTENT_LENGTH_PREFIX)
-            ]
+            prefix = response_head.CONTENT_LENGTH_PREFIX
+            parts[:] = [part for part in parts if not part.lower().startswith(prefix)]
             if self.status == 205:
                 parts.append(response_head.CONTENT_LENGTH_LINE % 0)
         elif declared is not None:
             self.remaining = declared
             if length is not None and length != declared and not self.is_bodiless:
-                self._compare(declared, length)
-        elif bodiless:
+                self._check_declared_length(declared, length)
+        elif has_no_body:
             pass
         elif length is not None:
             self.remaining = length
@@ -233,26 +328,26 @@ class Exchange:
         else:
             self.keep_alive = False
 
-    def _compare(self, declared: int, length: int) -> None:
+    def _check_declared_length(self, declared: int, length: int) -> None:
         if not self.truncates_body or length < declared:
             has = pluralize(length, "byte")
             raise ResponseError(f"Content-Length is {declared} but the body has {has}")
 
     def send_early_hints(self, lines: bytes) -> None:
-        """Send 103 Early Hints (RFC 8297), if the client can know them and no answer is out."""
-        if (
-            lines
-            and not self.headers_sent
-            and not self.disconnected
-            and self.request.version == "1.1"
-        ):
-            self.connection.transport.write(b"%b%b\r\n" % (response_head.STATUS_LINES[103], lines))
+        """Send 103 Early Hints (RFC 8297), unless the response has begun or the client is old.
+
+        ``lines``: header fields, each with its CRLF.
+        """
+        is_new = self.request.version == "1.1"
+        if lines and not self.headers_sent and not self.disconnected and is_new:
+            status_line = response_head.STATUS_LINES[103]
+            self.connection.transport.write(b"%b%b\r\n" % (status_line, lines))
 
     def send(self, data: bytes) -> None:
-        """A piece of the body. Raises ResponseError or ClientGoneError."""
+        """Send a piece of the body. Raises ResponseError or ClientGoneError."""
         if self.connection.transport.is_closing():
             # The transport drops what it is given now, and an app that never waits for anything
-            # else would not let the loop tell us that the client is gone.
+            # else would not let the loop tell it that the client is gone.
             raise ClientGoneError("the client left before the response ended")
         if not data or self.is_bodiless:
             self.send_headers()
@@ -261,9 +356,10 @@ class Exchange:
         self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data)
 
     def finish(self, data: bytes = b"", trailers: bytes = b"") -> None:
-        """The last piece, and the end; ``trailers``: lines behind a chunked body.
+        """Send the last piece of the body, and end the response.
 
-        Raises ResponseError or ClientGoneError.
+        ``trailers``: lines of trailer fields for a chunked body. Raises ResponseError or
+        ClientGoneError.
         """
         if data and not self.is_bodiless:
             self.count_body_bytes(len(data))
@@ -285,7 +381,7 @@ class Exchange:
             self._write(b"")
 
     def count_body_bytes(self, size: int) -> None:
-        """So many bytes of the body are sent. Raises ResponseError."""
+        """Count bytes of the body that are about to be sent. Raises ResponseError."""
         self.body_bytes_sent += size
         if self.remaining is not None:
             if size > self.remaining:
@@ -309,7 +405,8 @@ class Exchange:
             self.connection.transport.writelines((b"".join(parts), data))
 
     def fail(self) -> None:
-        """End a response that went wrong: as an error page, or by cutting the connection."""
+        """End a response that went wrong: send a 500, or reset the connection if bytes were
+        sent."""
         if self.response_complete or self.disconnected:
             return
         if self.headers_sent:
@@ -320,12 +417,16 @@ class Exchange:
             self.send_error(500)
 
     def reset_response(self) -> None:
-        """Another response takes the place of this one, of which nothing is out."""
-        self._head, self.remaining, self.is_chunked, self._replaced = None, None, False, None
+        """Forget the response so far, of which nothing was sent, so that another can begin."""
+        self._head, self.remaining, self.is_chunked = None, None, False
+        self._app_set_fields = None
         self.body_bytes_sent = 0
 
     def send_error(self, status: int, text: str = "", fields: Iterable[HeaderPair] = ()) -> None:
-        """Answer with a line of plain text instead of what was composed so far."""
+        """Answer with one line of plain text instead of the response so far.
+
+        ``text``: the line; default: the reason phrase of the status.
+        """
         self.reset_response()
         line = response_head.STATUS_LINES[status]
         body = (text or line[9:].decode().strip()).encode() + b"\n"

@@ -1,89 +1,98 @@
-"""The requests of one client that wait behind another, and the bytes that are not read yet.
+"""The requests of one client that wait behind another one, and the bytes that are not parsed yet.
 
-A client may send its next requests before it has its answers (RFC 9112 section 9.3.2). One read of
-the transport holds up to 256 KB, which may be ten thousand requests, and each of them becomes an
-object of ten times its bytes. A long piece is therefore read in bites, and no further while enough
-requests wait; what is left of it stays as it came. nginx parses one request at a time.
+A client may send its next requests before it has its responses (RFC 9112 section 9.3.2). They are
+answered one at a time and in order; while one waits behind another, reading stops.
+
+Design
+------
+- **Long pieces are parsed in slices,** and no further while enough requests wait; the rest of a
+  piece stays as it came. One read of the transport holds up to 256 KB, which may be ten thousand
+  requests, and each becomes an object of ten times its bytes. nginx parses one request at a time.
+- **An app is never called from within the parser's callback.** It is called when the piece was
+  parsed, so a request that is refused because of later bytes in the same piece never reaches the
+  app.
 """
 
-from typing import TYPE_CHECKING
-
 from prefork.errors import ClientError
-from prefork.http.channel import CLOSING, BaseConnection
+from prefork.http.base_connection import CLOSING, BaseConnection
 from prefork.http.exchange import Exchange
+from prefork.http.reader import RequestReader
 from prefork.http.request import MAX_WHOLE_REQUEST_SIZE
-
-if TYPE_CHECKING:
-    from prefork.http.reader import RequestReader
-    from prefork.http.server_state import ServerState
+from prefork.http.server_state import ServerState
 
 MAX_WAITING = 16
-"""Requests that wait before the rest of a piece is left unread. At least two: the last of them may
-have a body that its app reads as it comes, and is begun before all of that was read."""
+"""Requests that wait before the rest of a piece is left unparsed. At least two: the last one may
+have a body that its app reads as it arrives, and is started before the whole body was parsed."""
 
-ALL_FRAMING = "the request body is all framing and no content"
+MOSTLY_FRAMING = "the request body has far more framing than content"
 
-BITE = MAX_WHOLE_REQUEST_SIZE
-"""Bytes of a long piece that are read at once. A shorter piece is read whole, since a request with
-a small body is looked up by all of its bytes; it holds 600 requests at the most."""
+SLICE_SIZE = MAX_WHOLE_REQUEST_SIZE
+"""Bytes of a long piece that are parsed at once, 600 requests at the most. A shorter piece is
+parsed whole, because a request with a small body is looked up by all of its bytes."""
 
 
 class Pipeline(BaseConnection):
-    """The part of a connection that keeps the order of its requests."""
+    """The part of a connection that keeps its requests in order."""
 
-    __slots__ = ("_held", "_reader", "_refusal", "_unread", "_waiting", "current")
+    __slots__ = ("_is_held", "_reader", "_refusal", "_unparsed", "_waiting", "current")
 
-    bite = BITE
+    slice_size = SLICE_SIZE
     max_waiting = MAX_WAITING
 
-    def __init__(self, service: "ServerState") -> None:
-        super().__init__(service)
+    def __init__(self, server: ServerState) -> None:
+        super().__init__(server)
         self.current: Exchange | None = None
         """The request that is being answered."""
         self._waiting: list[Exchange] = []
-        self._held = False
-        """Reading is paused because requests wait behind another."""
-        self._unread: memoryview | None = None
-        """The unread end of a long piece. While there is some, requests wait."""
-        self._reader: RequestReader = service.idle_reader
-        """Its own one only while there is something to read, or shortly after."""
+        """Requests that the app can be called with, in order."""
+        self._is_held = False
+        """Reading is paused because requests wait behind another one."""
+        self._unparsed: memoryview | None = None
+        """The unparsed end of a long piece. While there is one, requests wait."""
+        self._reader: RequestReader = server.readers.idle_reader
+        """A borrowed reader while there is something to read, and shortly after."""
         self._refusal: ClientError | None = None
+        """The error that ends the connection after the requests before it."""
 
     def enqueue(self, exchange: Exchange) -> None:
-        """A request that the app can be called with, after its predecessors; never from within
-        the parser, whose callback this is."""
+        """Add a request for which the app can be called after its predecessors.
+
+        The parser calls this, so the app is not called from here.
+        """
         self._waiting.append(exchange)
-        if not self._held and (self.current is not None or len(self._waiting) > 1):
-            self._held = True
+        if not self._is_held and (self.current is not None or len(self._waiting) > 1):
+            self._is_held = True
             self.pause_reading()
 
-    def _read(self, data: bytes | memoryview, memorable: bool) -> None:
-        """Parse a piece."""
+    def _parse(self, data: bytes | memoryview, is_cacheable: bool) -> None:
+        """Feed a piece to the parser; ``is_cacheable``: a request may begin with its first byte."""
         raise NotImplementedError
 
-    def refuse(self, error: ClientError) -> None:
-        """Answer ``error`` once all earlier requests are answered, then close."""
-        raise NotImplementedError
+    def _parse_in_slices(self, data: bytes = b"") -> None:
+        """Parse the unparsed end of the last piece and then ``data``, as far as requests may wait.
 
-    def _read_in_bites(self, data: bytes = b"") -> None:
-        """Parse a long piece, or what was left unread and then ``data``, as far as requests may
-        wait. The body of a request is read in one bite where its length is known."""
-        left = memoryview(data)
-        if self._unread is not None:
-            left = memoryview(bytes(self._unread) + data) if data else self._unread
-            self._unread = None
-        while left and self._refusal is None and self.phase != CLOSING:
+        The body of a request is parsed in one slice if its length is known.
+        """
+        remaining = memoryview(data)
+        if self._unparsed is not None:
+            remaining = memoryview(bytes(self._unparsed) + data) if data else self._unparsed
+            self._unparsed = None
+        while remaining and self._refusal is None and self.phase != CLOSING:
             if len(self._waiting) >= self.max_waiting:
-                self._unread = left
+                self._unparsed = remaining
                 break
-            bite = max(self.bite, self._reader.due())
-            self._read(left[:bite], False)
-            left = left[bite:]
-            if left and self._reader.wastes():
-                self.refuse(ClientError(400, ALL_FRAMING))
+            size = max(self.slice_size, self._reader.remaining_body_size())
+            self._parse(remaining[:size], False)
+            remaining = remaining[size:]
+            if remaining and self._reader.is_mostly_framing():
+                self.refuse(ClientError(400, MOSTLY_FRAMING))
 
-    def _first_waiting(self) -> Exchange:
-        """Take the next request. It is never the last one while there is something unread."""
-        if self._unread is not None and len(self._waiting) == 1:
-            self._read_in_bites()
-        return self._waiting.pop(0)
+    def _pop_waiting(self) -> Exchange | None:
+        """Remove and return the next request; None: bytes of its body were refused just now.
+
+        While there are unparsed bytes another request waits behind it, so that reading stays
+        paused.
+        """
+        if self._unparsed is not None and len(self._waiting) == 1:
+            self._parse_in_slices()
+        return self._waiting.pop(0) if self._waiting else None

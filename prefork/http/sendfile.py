@@ -24,8 +24,7 @@ import errno
 import os
 
 from prefork.errors import ClientGoneError
-from prefork.http.connection import Connection
-from prefork.http.exchange import Exchange
+from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.response_head import ResponseError
 from prefork.plural import pluralize
 
@@ -109,7 +108,7 @@ async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
         await wait_until_writable(exchange.connection)
 
 
-async def wait_until_writable(connection: Connection) -> None:
+async def wait_until_writable(connection: ClientConnection) -> None:
     """Wait until the transport takes more, at least until the loop's next turn, so that other
     connections are served."""
     blocked = connection.writable_waiter()

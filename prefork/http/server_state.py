@@ -1,109 +1,101 @@
-"""What all HTTP connections of a worker share: settings, the coarse clock, drain and counters.
+"""The state that all HTTP connections of a worker share: settings, caches, drain, and the tick.
 
-Time is coarse on purpose. ``tick`` runs a few times a second, moves the clock, stamps the Date, and
-looks once at every connection whose deadline may have passed. A request costs no timer, only the
-copy of a number that the last tick computed.
+The tick runs a few times a second. It moves the clock (clock.py), ends what is overdue, and
+collects the figures that only a look at all requests in progress can give.
+
+Design
+------
+- **The tick checks connections that do something;** idle ones are checked only once in a sixteenth
+  of their time. A connection becomes active when its request is not answered at once, when a
+  request has arrived in part, or when its client does not read. A plain request pays nothing for
+  it.
+- **Work that a request leaves for later runs outside of its context** (``call_soon``). A response
+  may end within the app's call, and asyncio's ``call_soon`` copies the context variables (PEP 567)
+  of its caller. The next request of a pipeline would find the variables of the one before; so would
+  all requests of a client that is accepted there, because a transport calls its protocol in the
+  context in which it was made.
 """
 
 import asyncio
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from contextvars import copy_context
-from time import monotonic, time
-from typing import TYPE_CHECKING, Protocol
+from time import monotonic
+from typing import Any, Protocol
 
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.bulk_receiver import BulkReceivers
-from prefork.http.exchange import Exchange
+from prefork.http.clock import Clock
+from prefork.http.counters import Counters
+from prefork.http.exchange import Exchange, OpenConnection
 from prefork.http.forwarded import TrustedProxies
 from prefork.http.head_cache import RequestCache
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.http.pending_connections import PendingConnections
-from prefork.http.reader import RequestReader
-from prefork.http.response_head import DefaultFields, EncodedField, HeaderPair
+from prefork.http.reader import ReaderContext
+from prefork.http.reader_pool import ReaderPool
+from prefork.http.response_head import EncodedField, HeaderPair
 from prefork.http.spool_disk import SpoolDisk
 from prefork.http.tick import TICK_PERIOD
 
-if TYPE_CHECKING:
-    from prefork.http.connection import Connection
-
 DRAIN_TICK_PERIOD = 0.05
+"""Seconds between two ticks while the worker drains, so that its end does not wait for a tick."""
 
 LATENESS = 1 / 16
-"""By which part of its time an idle connection may outlive it."""
+"""Share of its idle time by which an idle connection may outlive it."""
 
 MAX_IDLE_CHECK_INTERVAL = 5.0
-"""Seconds between two looks at the idle connections."""
+"""Seconds between two checks of the idle connections, at the most."""
 
-SEND_LOOKS = 8
-"""Looks at a slow reader within the send timeout. A look tells what the client took since the last
-one, so one that stops is cut an eighth of the timeout late; with one look it was twice the time."""
-
-MAX_POOLED_READERS = 64
-
-REST_AFTER = 10.0
-"""Seconds for which unused memory for bodies is kept."""
+UNUSED_MEMORY_AFTER = 10.0
+"""Seconds between two checks for memory of bodies that can go back to the kernel."""
 
 
 class RequestHandler(Protocol):
-    """An app interface: takes a request and sees to it that it is answered."""
+    """An app interface, such as WSGI or ASGI: takes requests and sees to it that each is
+    answered."""
 
     streams_body: bool
-    """Called when the head has arrived (True) or when the whole body has (False)."""
+    """True: ``handle`` is called when the head has arrived; False: when the whole body has."""
 
     can_cancel: bool
-    """Whether ``overdue`` ends the call; else only the master can, by ending the worker."""
+    """``time_out`` ends the call. Otherwise only the master can, by ending the worker."""
 
     def encode_field(self, pair: HeaderPair) -> EncodedField:
-        """Judge a header field of the app's that was not seen before; see response_head.py."""
+        """Validate and encode a header field that was not seen before; see response_head.py."""
 
     def handle(self, exchange: Exchange) -> None:
-        """Never raises."""
+        """Have the app answer a request. Never raises."""
 
     @property
     def upgrade(self) -> Callable[[Exchange], None] | None:
-        """Like ``handle``, for one that asks for a WebSocket; None: that wish is ignored."""
+        """Like ``handle``, for a request for a WebSocket; None: the Upgrade is ignored."""
 
     async def wait_for_calls(self) -> None:
         """Wait for calls that go on although their requests are answered."""
 
     def time_out(self, exchange: Exchange) -> None:
-        """The app has had the ball for longer than the request timeout; told once."""
+        """Act on a request whose app has exceeded the request timeout. Called once for each."""
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """The client left while the app was at work."""
-
-
-class OpenConnection(Protocol):
-    """An open connection, whatever is spoken on it."""
-
-    deadline: float
-    """When to call ``expire``."""
-
-    @property
-    def current(self) -> Exchange | None:
-        """The request that is being answered."""
-
-    def expire(self) -> None:
-        """The deadline passed."""
-
-    def drain(self) -> None:
-        """The worker drains."""
-
-    def release_if_idle(self) -> bool:
-        """Whether it idles, and need not be looked at soon; then it gives back what it can."""
+        """Note that the client left while the app was at work."""
 
 
 class ServerState:
     """Shared by all connections of one worker."""
 
-    on_activity: Callable[[], None] = staticmethod(lambda: None)
-    """Called when a connection that idled has something to read."""
-
-    _rested_at = 0
-    """Requests answered when all connections were looked at last."""
+    # Slots, because Python 3.11 shares the layout of at most 30 attributes between instances; with
+    # more, each access of a request would look into a dict.
+    __slots__ = (
+        *("active_connections", "buffer_pool", "bulk_receivers", "clock", "connections"),
+        *("counters", "draining", "encode_field", "handle", "handler", "has_no_successor"),
+        *("has_websockets", "head_cache", "limits", "load", "log_access", "loop"),
+        *("next_callback_at", "on_activity", "on_connection_closed", "pending_connections"),
+        *("proxies", "readers", "request_cache", "upgrade", "_context", "_empty_waiter"),
+        *("_next_idle_check", "_next_memory_check", "_on_less_busy", "_on_request_limit"),
+        *("_on_response", "_request_limit", "_requests_at_idle_check"),
+    )
 
     def __init__(
         self,
@@ -115,7 +107,8 @@ class ServerState:
         log_access: Callable[[Exchange], None] | None = None,
         spool: SpoolDisk | None = None,
     ) -> None:
-        # A context with no request's variables in it; see ``soon``.
+        """``log_access``: called at the end of each request. ``spool``: default: without limits."""
+        # A context without the variables of any request; see ``call_soon``.
         self.loop, self._context = loop, copy_context()
         self.handler = handler
         self.handle: Callable[[Exchange], None] = handler.handle
@@ -124,115 +117,104 @@ class ServerState:
         self.limits = limits
         self.proxies = proxies
         self.load = load
+        self.log_access = log_access
+        self.clock = Clock(limits, loop.time())
+        self.counters = Counters()
         self.request_cache = RequestCache(limits)
         self.head_cache = self.request_cache.heads
-        self.buffer_pool, self.spool_disk = BufferPool(limits.body_memory), spool or SpoolDisk()
-        self.bulk_receivers = BulkReceivers()
-        self.keeps_alive = limits.keepalive > 0
-        self.small = min(limits.line, limits.header_size)
-        """A request of so many bytes is within every limit on its head."""
-        self.log_access = log_access
+        self.buffer_pool = BufferPool(limits.body_memory)
+        self.bulk_receivers = BulkReceivers(self.clock)
+        self.readers = self._make_readers(spool or SpoolDisk())
         self.connections: set[OpenConnection] = set()
         self.active_connections: set[OpenConnection] = set()
-        """Those that do more than idle. A connection joins when it begins to; the tick lets go."""
-        self.pending_connections = PendingConnections(loop, load, self._tell_lighter)
-        self.idle_reader = RequestReader(self)
-        """Stands for the reader of a connection that has nothing to read."""
-        self._readers: list[RequestReader] = []
-        """Readers that nobody uses, each with a parser between two requests."""
+        """Connections that each tick checks. A connection joins when it becomes active; the tick
+        removes it."""
+        self.pending_connections = PendingConnections(loop, load, self._on_less_load)
+        self.on_activity: Callable[[], None] = lambda: None
+        """Called when a connection that was idle has something to read."""
         self.on_connection_closed: Callable[[], None] = lambda: None
         """Called when a connection is gone."""
-        self._next_round = 0.0
-        """When to look at the idle connections, too."""
         self.draining = self.has_websockets = False
         self.has_no_successor = False
-        """Nobody will take over from this worker."""
-        self.requests = 0
-        self.response_times: defaultdict[int, list[float]] = defaultdict(list)
-        """What the latest requests took, in seconds, by the status of their answers; 0: there was
-        none. Somebody has to take them away."""
-        self.body_bytes_sent = 0
-        """Bytes of bodies."""
-        self.oldest_started_at = 0.0
-        """When the longest of the requests in flight began, as of the last tick; 0: none is."""
-        self.oldest_app_call_at = 0.0
-        """When the request began that has waited longest for its app, as of the last tick."""
-        self.mark = math.inf
-        """Number of requests at which ``reached`` is to be called."""
-        self._worn_at = math.inf
-        self._on_worn: Callable[[], None] = lambda: None
-        self._on_lighter: Callable[[], None] | None = None
-        self._on_answer: Callable[[Connection], None] | None = None
-        self._emptied: asyncio.Future[None] | None = None
-        """Done when the last connection is gone; somebody waits for it."""
-        self._next_rest = 0.0
-        self.advance(loop.time())
+        """The worker drains, and no other worker takes over from it."""
+        self.next_callback_at = math.inf
+        """The number of requests at which ``run_callbacks`` is to be called."""
+        self._request_limit = math.inf
+        self._on_request_limit: Callable[[], None] = lambda: None
+        self._on_less_busy: Callable[[], None] | None = None
+        self._on_response: Callable[[Any], None] | None = None
+        self._empty_waiter: asyncio.Future[None] | None = None
+        self._next_idle_check = self._next_memory_check = 0.0
+        self._requests_at_idle_check = 0
 
-    def call_after_requests(self, requests: int, on_worn: Callable[[], None]) -> None:
-        """Call ``on_worn`` after so many requests."""
-        self.mark = self._worn_at = requests
-        self._on_worn = on_worn
+    def _make_readers(self, spool: SpoolDisk) -> ReaderPool:
+        context = ReaderContext(
+            self.limits,
+            self.clock,
+            self.proxies,
+            self.buffer_pool,
+            spool,
+            streams_body=self.handler.streams_body,
+            accepts_websockets=self.handler.upgrade is not None,
+        )
+        return ReaderPool(context)
 
-    def call_when_less_busy(self, call: Callable[[], None]) -> None:
-        """Call it once, soon after there is less to do."""
-        self._on_lighter = call
-        self.mark = min(self._worn_at, self.requests + 1)
+    # Callbacks at the end of requests.
 
-    def call_after_each_response(self, call: "Callable[[Connection], None] | None") -> None:
-        """Call it soon after each answer, with its connection; None: no more."""
-        self._on_answer = call
-        if call is not None:
-            self.mark = 0
+    def call_after_requests(self, requests: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, when ``requests`` requests have been answered."""
+        self.next_callback_at = self._request_limit = requests
+        self._on_request_limit = callback
 
-    def reached(self, connection: "Connection | None" = None) -> None:
-        """As many requests were answered as somebody waited for, the last one on this."""
-        if self.requests >= self._worn_at:
-            self._worn_at = math.inf
-            self._on_worn()
-        self.mark = self._worn_at if self._on_answer is None else 0
-        self._tell_lighter()
-        if self._on_answer is not None and connection is not None:
-            self.call_soon(self._on_answer, connection)
+    def call_when_less_busy(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, soon after a request or a connection has ended."""
+        self._on_less_busy = callback
+        self.next_callback_at = min(self._request_limit, self.counters.requests + 1)
 
-    def _tell_lighter(self) -> None:
-        call, self._on_lighter = self._on_lighter, None
-        if call is not None:
-            self.call_soon(call)
+    def call_after_each_response(self, callback: Callable[[Any], None] | None) -> None:
+        """Call ``callback`` with the connection soon after each response; None: no longer.
 
-    def call_soon(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call it in the loop's next turn, outside of any request.
-
-        A response may end within the app's call, where ``loop.call_soon`` would copy the context
-        variables of that request (PEP 567), and pass them on: to the next request of a pipeline,
-        or to a connection that is accepted there and to all of its requests.
+        Its parameter is the class of the connections, which this module does not import.
         """
-        self.loop.call_soon(call, *arguments, context=self._context)
+        self._on_response = callback
+        if callback is not None:
+            self.next_callback_at = 0
 
-    def advance(self, now: float) -> None:
-        """Move the clock. Deadlines allow for the time until the next tick."""
-        self.now = now
-        limits = self.limits
-        later = now + TICK_PERIOD
-        self.idle_deadline = later + limits.keepalive
-        self.head_deadline = later + limits.header_timeout
-        self.body_deadline = later + limits.body_timeout
-        self.send_deadline = later + limits.send_timeout
-        self.next_send_look = now + limits.send_timeout / SEND_LOOKS
-        DefaultFields.update(time(), limits.server)
+    def run_callbacks(self, connection: OpenConnection | None = None) -> None:
+        """Run the callbacks that are due; ``connection``: its request is the latest that ended."""
+        if self.counters.requests >= self._request_limit:
+            self._request_limit = math.inf
+            self._on_request_limit()
+        self.next_callback_at = self._request_limit if self._on_response is None else 0
+        self._on_less_load()
+        if self._on_response is not None and connection is not None:
+            self.call_soon(self._on_response, connection)
+
+    def _on_less_load(self) -> None:
+        callback, self._on_less_busy = self._on_less_busy, None
+        if callback is not None:
+            self.call_soon(callback)
+
+    def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Call ``callback`` in the loop's next turn, in a context without a request's variables."""
+        self.loop.call_soon(callback, *arguments, context=self._context)
+
+    # The tick.
 
     def tick(self) -> float:
-        """Advance, and end what is overdue; seconds until the next tick is wanted."""
+        """Move the clock and end what is overdue. Return the seconds until the next tick."""
         now = self.loop.time()
-        self.advance(now)
+        self.clock.advance(now)
         self.buffer_pool.tick()
         self.bulk_receivers.tick()
-        if now > self._next_rest:
-            self._next_rest = now + REST_AFTER
+        if now > self._next_memory_check:
+            self._next_memory_check = now + UNUSED_MEMORY_AFTER
             self.buffer_pool.release_unused_memory()
-        self.oldest_app_call_at = now
-        self.oldest_started_at = 0.0
-        patience = self.limits.request or math.inf
-        for connection in self._due(now):
+        counters = self.counters
+        counters.oldest_app_call_at = now
+        counters.oldest_started_at = 0.0
+        timeout = self.limits.request or math.inf
+        for connection in self._connections_to_check(now):
             if connection.deadline <= now:
                 connection.expire()
             exchange = connection.current
@@ -240,113 +222,113 @@ class ServerState:
                 if connection.release_if_idle():
                     self.active_connections.discard(connection)
                 continue
-            if exchange.started_at < self.oldest_started_at or not self.oldest_started_at:
-                self.oldest_started_at = exchange.started_at
+            started_at = exchange.started_at
+            if started_at < counters.oldest_started_at or not counters.oldest_started_at:
+                counters.oldest_started_at = started_at
             if exchange.status == 0:
-                self._watch(exchange, now, patience)
+                self._check_app_call(exchange, now, timeout)
         return DRAIN_TICK_PERIOD if self.draining else TICK_PERIOD
 
-    def _due(self, now: float) -> list[OpenConnection]:
-        """Whom to look at. Who idles, be they ten thousand, waits for the next round."""
-        if now < self._next_round and not self.draining:
+    def _connections_to_check(self, now: float) -> list[OpenConnection]:
+        """Return the active connections, or all when it is time for the idle ones, too."""
+        if now < self._next_idle_check and not self.draining:
             return list(self.active_connections)
-        self._next_round = now + self._round()
-        self._rested_at = self.requests
+        self._next_idle_check = now + self._idle_check_interval()
+        self._requests_at_idle_check = self.counters.requests
         return list(self.connections)
 
-    def _round(self) -> float:
+    def _idle_check_interval(self) -> float:
         return min(self.limits.keepalive * LATENESS, MAX_IDLE_CHECK_INTERVAL)
 
     def tickless_seconds(self) -> float:
-        """Seconds for which no tick is needed if nothing comes; 0: something is in flight.
+        """Return for how long no tick is needed if nothing arrives; 0: a tick is needed.
 
-        As of a tick. What comes changes the load, or borrows a reader, and either is told. So all
-        connections must have given their readers back.
+        Valid right after a tick. Whatever arrives changes the load or borrows a reader, and both
+        are reported (Load.notify_on_next_change, ``on_activity``). Therefore all connections must
+        have given their readers back.
         """
         if self.draining or self.active_connections or self.load.word >= REQUEST:
             return 0.0
         if not self.connections:
             return math.inf
-        return self._round() if self.requests == self._rested_at else 0.0
+        is_checked = self.counters.requests == self._requests_at_idle_check
+        return self._idle_check_interval() if is_checked else 0.0
 
-    def lend_reader(self, connection: "Connection") -> RequestReader:
-        """For a connection that has something to read."""
-        self.on_activity()
-        reader = self._readers.pop() if self._readers else RequestReader(self)
-        reader.connection = connection
-        return reader
+    def _check_app_call(self, exchange: Exchange, now: float, timeout: float) -> None:
+        """Report a request without a response that exceeds its timeout to its handler.
 
-    def take_reader_back(self, reader: RequestReader) -> None:
-        """From a connection whose reader is between two requests."""
-        if len(self._readers) < MAX_POOLED_READERS:
-            del reader.connection
-            self._readers.append(reader)
-        else:
-            reader.close()
-
-    def _watch(self, exchange: Exchange, now: float, patience: float) -> None:
-        """A request without an answer: cancel it when it is overdue. The worker's own deadline is
-        for calls that cannot be cancelled, or that live on although they were."""
-        cancels = self.handler.can_cancel
-        if not exchange.is_overdue and now - exchange.app_called_at > patience:
+        The watchdog of the worker ends calls that cannot be cancelled, or that go on although they
+        were cancelled. It looks at ``oldest_app_call_at``.
+        """
+        can_cancel = self.handler.can_cancel
+        if not exchange.is_overdue and now - exchange.app_called_at > timeout:
             exchange.is_overdue = True
             self.handler.time_out(exchange)
             if exchange.response_complete:
                 return
-            if cancels:
+            if can_cancel:
                 exchange.app_called_at = now
-        if exchange.is_overdue or not (cancels or exchange.is_queued):
-            self.oldest_app_call_at = min(self.oldest_app_call_at, exchange.app_called_at)
+        if exchange.is_overdue or not (can_cancel or exchange.is_queued):
+            counters = self.counters
+            counters.oldest_app_call_at = min(counters.oldest_app_call_at, exchange.app_called_at)
 
-    def drain(self, for_good: bool) -> None:
-        """Finish what runs, answer one more request of each busy client, then close. Who comes
-        from now on has one request, too."""
-        self.draining, self.has_no_successor = True, for_good
-        for connection in list(self.connections):
-            connection.drain()
-
-    async def wait_until_empty(self) -> None:
-        """Wait until the last connection is gone."""
-        if self.connections:
-            self._emptied = self.loop.create_future()
-            await self._emptied
-
-    def disown_requests(self) -> None:
-        """In a process that the worker forked: its copies of the requests are answered by the
-        worker. What the app still sends here has nowhere to go."""
-        for connection in self.connections:
-            if connection.current is not None:
-                connection.current.disconnected = True
+    # The life of connections.
 
     def add_connection(self, connection: OpenConnection) -> None:
-        """There is a connection, which is counted already."""
+        """Add a connection that is counted in the load already."""
         self.connections.add(connection)
         self.active_connections.add(connection)
         if self.draining:
             connection.drain()
 
     def remove_connection(self, connection: OpenConnection) -> None:
-        """It goes on as another one."""
+        """Remove a connection whose transport another protocol has taken over."""
         self.connections.discard(connection)
         self.active_connections.discard(connection)
 
-    def count_unfinished(self, exchange: Exchange) -> None:
-        """It is over without having been answered to its end."""
-        self.load.add(-REQUEST)
-        self.response_times[exchange.status].append(monotonic() - exchange.started_at)
-        self.body_bytes_sent += exchange.body_bytes_sent
-        self.requests += 1
-        if self.log_access is not None:
-            self.log_access(exchange)
-
     def connection_closed(self, connection: OpenConnection) -> None:
-        """It is gone."""
+        """Remove a connection that is gone, and count it off."""
         self.pending_connections.discard(connection)
         self.load.add(-CONNECTION)
         self.remove_connection(connection)
         self.on_connection_closed()
-        if self.requests >= self.mark:
-            self.reached()
-        self._tell_lighter()
-        if self._emptied is not None and not self.connections and not self._emptied.done():
-            self._emptied.set_result(None)
+        if self.counters.requests >= self.next_callback_at:
+            self.run_callbacks()
+        self._on_less_load()
+        waiter = self._empty_waiter
+        if waiter is not None and not self.connections and not waiter.done():
+            waiter.set_result(None)
+
+    def count_unfinished(self, exchange: Exchange) -> None:
+        """Count and log a request that ended before its response was complete."""
+        self.load.add(-REQUEST)
+        counters = self.counters
+        counters.response_times[exchange.status].append(monotonic() - exchange.started_at)
+        counters.body_bytes_sent += exchange.body_bytes_sent
+        counters.requests += 1
+        if self.log_access is not None:
+            self.log_access(exchange)
+
+    def drain(self, has_no_successor: bool) -> None:
+        """Finish all requests, answer one more of each busy client, then close.
+
+        Connections that are accepted from now on have one request, too.
+        """
+        self.draining, self.has_no_successor = True, has_no_successor
+        for connection in list(self.connections):
+            connection.drain()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until the last connection is gone."""
+        if self.connections:
+            self._empty_waiter = self.loop.create_future()
+            await self._empty_waiter
+
+    def disown_requests(self) -> None:
+        """Drop whatever the app still sends; called in a process that the worker forked.
+
+        The requests belong to the worker, which answers them; the child has copies of them.
+        """
+        for connection in self.connections:
+            if connection.current is not None:
+                connection.current.disconnected = True

@@ -1,9 +1,16 @@
-"""A request's body that is spooled: kept until all of it has arrived, for an app that cannot wait.
+"""Request bodies that are complete before the app is called, because the app cannot wait.
 
-The bodies of one worker share a few megabytes of memory (buffer_pool.py). One for which there is
-no room
-goes to an unnamed file on disk, so that the worker stays small however many and large they are;
-how much that may be is said in spool_disk.py.
+The bodies of one worker share a few megabytes of memory (buffer_pool.py). A body that finds no free
+memory goes to an unnamed file on disk, so the worker stays small however many and large bodies are.
+The limits on disk are in spool_disk.py.
+
+Design
+------
+- **A WSGI body is spooled before the call,** also with threads (--body-memory for all bodies of a
+  worker, beyond that to disk). The app then never waits for a slow client, and a slow client never
+  holds a worker or a thread. nginx does the same for its upstreams (proxy_request_buffering).
+- **100 Continue is sent when the head was accepted,** not when the app reads: the app is called
+  only when the body is there.
 """
 
 import io
@@ -16,169 +23,179 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 SMALL_BODY_SIZE = 16 * 1024
-"""A body that came in one piece of at most so many bytes is kept as it is."""
+"""A body that came in one piece of at most so many bytes is kept as that piece."""
 
 
 class SpooledBody:
-    """The whole body, as a file from ``end`` to ``lose``.
+    """A whole body; ``file`` is there from ``end`` to ``discard``.
 
-    It comes in pieces, by ``feed``, or is written to where ``space`` says, by whoever has it.
+    The bytes arrive in one of two ways: as pieces for ``feed``, or written by their receiver into
+    the memory from ``get_buffer``, followed by ``buffer_updated``.
     """
 
     __slots__ = (
-        *("_blocks", "_disk", "_only", "_reserved", "_space", "_spans"),
-        *("_files", "is_complete", "file", "buffer_pool", "size"),
+        *("_blocks", "_disk", "_file", "_free_size", "_only_piece", "_reserved", "_spans"),
+        *("buffer_pool", "file", "is_complete", "size"),
     )
 
-    def __init__(self, room: BufferPool, files: SpoolDisk) -> None:
-        """``room``: for what is in memory; ``files``: for what is not."""
-        self.buffer_pool = room
-        self._files = files
-        self._only = b""
-        """The one small piece that arrived so far."""
+    def __init__(self, buffer_pool: BufferPool, disk: SpoolDisk) -> None:
+        """``buffer_pool`` gives memory; ``disk`` keeps the body when there is none."""
+        self.buffer_pool = buffer_pool
+        self._disk = disk
+        self._only_piece = b""
+        """The body so far, while it is one small piece."""
         self._blocks: list[int] = []
-        """All that it has of the room."""
+        """All blocks of the pool that this body has."""
         self._spans: list[memoryview] = []
-        """The memory that is in use, all of it but for the end of the last one full."""
+        """The memory in use. All spans but the last one are full."""
         self._reserved: list[memoryview] = []
-        """What comes next."""
-        self._space = 0
-        """Bytes left in the last span."""
-        self._disk: SpoolFile | None = None
+        """Memory for later bytes, the next span last."""
+        self._free_size = 0
+        """Free bytes at the end of the last span."""
+        self._file: SpoolFile | None = None
         self.file: IO[bytes] | None = None
+        """The body from its first byte, for the app."""
         self.size = 0
+        """Bytes so far."""
         self.is_complete = False
 
     def feed(self, data: bytes) -> None:
-        """A piece arrived. Raises ClientError: it cannot be kept."""
+        """Append a piece. Raises ClientError (413, 503) if the body cannot be kept."""
         if self.size == 0 and len(data) <= SMALL_BODY_SIZE:
-            self._only = data
+            self._only_piece = data
         else:
-            if self._only:
-                first, self._only = self._only, b""
-                self._keep(first)
-            self._keep(data)
+            if self._only_piece:
+                first, self._only_piece = self._only_piece, b""
+                self._append(first)
+            self._append(data)
         self.size += len(data)
 
     def blocks_needed_for(self, size: int) -> int:
-        """How many blocks more it needs for ``size`` bytes more; none when it is on disk."""
-        return (
-            0
-            if self._disk is not None
-            else -(-(size + len(self._only) - self._space) // BLOCK_SIZE)
-        )
+        """Return how many more blocks ``size`` more bytes take; 0 for a body on disk."""
+        if self._file is not None:
+            return 0
+        return -(-(size + len(self._only_piece) - self._free_size) // BLOCK_SIZE)
 
     def reserve_blocks(self, count: int) -> None:
-        """Have so many blocks now, if there are as many."""
+        """Allocate ``count`` blocks for later bytes, or none if fewer are free."""
         blocks = self.buffer_pool.allocate(count)
         self._blocks += blocks
         self._reserved = self.buffer_pool.memory_of(blocks)[::-1]
 
-    def get_buffer(self, most: int) -> memoryview:
-        """Where the next bytes are to be written, ``most`` at the most; then call ``fill``."""
-        if not self._space and self._reserved and not self._only:
-            self._enlarge()
-        if self._space:
+    def get_buffer(self, max_size: int) -> memoryview:
+        """Return memory for at most ``max_size`` next bytes; call ``buffer_updated`` after writing.
+
+        For a body on disk, and one without memory, it is a scratch buffer that is copied from.
+        """
+        if not self._free_size and self._reserved and not self._only_piece:
+            self._add_memory()
+        if self._free_size:
             span = self._spans[-1]
-            at = len(span) - self._space
-            return span[at : at + most]
-        return self.buffer_pool.scratch[:most]
+            start = len(span) - self._free_size
+            return span[start : start + max_size]
+        return self.buffer_pool.scratch[:max_size]
 
     def buffer_updated(self, size: int) -> None:
-        """So many bytes were written there. Raises ClientError: they cannot be kept."""
-        if self._space:
-            self._space -= size
+        """Append the ``size`` bytes that were written into ``get_buffer``'s memory.
+
+        Raises ClientError (413, 503) if the body cannot be kept.
+        """
+        if self._free_size:
+            self._free_size -= size
         else:
-            self._keep(self._only)
-            self._only = b""
-            self._keep(self.buffer_pool.scratch[:size])
+            self._append(self._only_piece)
+            self._only_piece = b""
+            self._append(self.buffer_pool.scratch[:size])
         self.size += size
 
     def end(self) -> None:
-        """All has arrived."""
+        """Mark the body complete, and make ``file``."""
         self.is_complete = True
-        if self._disk is not None:
-            self.file = self._disk.read_from_start(BLOCK_SIZE)
+        if self._file is not None:
+            self.file = self._file.read_from_start(BLOCK_SIZE)
         elif self._spans:
-            self._spans[-1] = self._spans[-1][: -self._space or None]
+            self._spans[-1] = self._spans[-1][: -self._free_size or None]
             self.file = _SpooledReader(_SpanReader(self._spans), BLOCK_SIZE)
         else:
-            self.file = io.BytesIO(self._only)
+            self.file = io.BytesIO(self._only_piece)
 
     def discard(self) -> None:
-        """The client left, or nobody needs it any more."""
-        for file in (self.file, self._disk):
+        """Give back memory and disk space: the request ended or the client left. Repeatable."""
+        for file in (self.file, self._file):
             if file is not None:
                 file.close()
-        self._leave_room()
+        self._release_memory()
 
-    def _keep(self, data: "ReadableBuffer") -> None:
-        rest = memoryview(data)
-        while rest:
-            if self._disk is None and self._space == 0:
-                self._enlarge()
-            if self._disk is not None:
-                self._disk.write(rest)
+    def _append(self, data: "ReadableBuffer") -> None:
+        remaining = memoryview(data)
+        while remaining:
+            if self._file is None and self._free_size == 0:
+                self._add_memory()
+            if self._file is not None:
+                self._file.write(remaining)
                 return
             span = self._spans[-1]
-            at = len(span) - self._space
-            size = min(self._space, len(rest))
-            span[at : at + size] = rest[:size]
-            self._space -= size
-            rest = rest[size:]
+            start = len(span) - self._free_size
+            size = min(self._free_size, len(remaining))
+            span[start : start + size] = remaining[:size]
+            self._free_size -= size
+            remaining = remaining[size:]
 
-    def _enlarge(self) -> None:
-        """More memory; when there is none, everything so far goes to disk and makes room."""
+    def _add_memory(self) -> None:
+        """Begin the next span. Without free memory, move the whole body to disk instead."""
         if not self._reserved:
             self.reserve_blocks(1)
         if self._reserved:
             self._spans.append(self._reserved.pop())
-            self._space = len(self._spans[-1])
+            self._free_size = len(self._spans[-1])
             return
-        self._disk = self._files.open()
+        self._file = self._disk.open()
         for full in self._spans:
-            self._disk.write(full)
-        self._leave_room()
+            self._file.write(full)
+        self._release_memory()
 
-    def _leave_room(self) -> None:
-        blocks = self._blocks
-        self._blocks, self._spans, self._reserved, self._space, self._only = [], [], [], 0, b""
+    def _release_memory(self) -> None:
+        blocks, self._blocks = self._blocks, []
+        self._spans, self._reserved, self._free_size = [], [], 0
+        self._only_piece = b""
         if blocks:
             self.buffer_pool.release(blocks)
 
 
 class _SpanReader(io.RawIOBase):
-    """Reads them one after another; buffering, lines and iteration are io.BufferedReader's."""
+    """Reads spans of memory one after another.
 
-    __slots__ = ("at", "buffered", "end", "rest", "span")
+    Buffering, lines and iteration come from io.BufferedReader around it.
+    """
+
+    __slots__ = ("at", "end", "may_be_buffered", "remaining", "span")
 
     def __init__(self, spans: list[memoryview]) -> None:
-        self.rest = spans[::-1]
-        """Those that come later; the next is the last."""
-        self.buffered = False
-        """Some of it may wait in a buffer."""
-        self._go_on()
+        self.remaining = spans[::-1]
+        """Later spans, the next one last."""
+        self.may_be_buffered = False
+        """The buffer around this reader may hold bytes that were read from here."""
+        self._next_span()
 
-    def _go_on(self) -> None:
-        """To the next span."""
-        self.span = self.rest.pop()
+    def _next_span(self) -> None:
+        self.span = self.remaining.pop()
         self.at, self.end = 0, len(self.span)
 
     def close(self) -> None:
-        """io: the memory is another body's from now on."""
-        self.rest, self.buffered = [memoryview(b"")], True
-        self._go_on()
+        """Forget the spans, because their memory belongs to another body from now on."""
+        self.remaining, self.may_be_buffered = [memoryview(b"")], True
+        self._next_span()
         super().close()
 
     def readable(self) -> bool:
-        """io: yes."""
+        """Return True."""
         return True
 
     def readinto(self, into: "WriteableBuffer") -> int:
-        """io: as much of the current span as fits."""
-        self.buffered = True
-        if self.at == self.end and self.rest:
-            self._go_on()
+        """Read as much of the current span as fits into a buffer; return the number of bytes."""
+        self.may_be_buffered = True
+        if self.at == self.end and self.remaining:
+            self._next_span()
         target = memoryview(into).cast("B")
         piece = self.span[self.at : self.at + len(target)]
         size = len(piece)
@@ -186,37 +203,40 @@ class _SpanReader(io.RawIOBase):
         self.at += size
         return size
 
-    def cut(self, size: int) -> bytes:
-        """The next ``size`` bytes, or all that are left."""
+    def read_across(self, size: int) -> bytes:
+        """Read ``size`` bytes, or fewer at the end, from the current span and the next ones."""
         piece = bytes(self.span[self.at : self.at + size])
         self.at += len(piece)
-        if len(piece) < size and self.rest:
-            self._go_on()
-            return piece + self.cut(size - len(piece))
+        if len(piece) < size and self.remaining:
+            self._next_span()
+            return piece + self.read_across(size - len(piece))
         return piece
 
     def readall(self) -> bytes:
-        """io: the rest."""
-        data = b"".join((self.span[self.at :], *self.rest[::-1]))
-        self.at, self.rest = self.end, []
+        """Read all remaining bytes."""
+        data = b"".join((self.span[self.at :], *self.remaining[::-1]))
+        self.at, self.remaining = self.end, []
         return data
 
 
 class _SpooledReader(io.BufferedReader):
-    """Who reads in large pieces, and no lines, has no use for a buffer."""
+    """A buffered reader that copies a large read straight from the spans.
 
-    def __init__(self, spans: _SpanReader, size: int) -> None:
-        super().__init__(spans, size)
+    An app that reads in large pieces, and no lines, then pays for one copy instead of two.
+    """
+
+    def __init__(self, spans: _SpanReader, buffer_size: int) -> None:
+        super().__init__(spans, buffer_size)
         self._spans = spans
 
     def read(self, size: int | None = -1) -> bytes:
-        """io: so many bytes, less only at the end."""
+        """Read ``size`` bytes, fewer only at the end; None or negative: all that remain."""
         spans = self._spans
-        if size is None or size < SMALL_BODY_SIZE or spans.buffered:
+        if size is None or size < SMALL_BODY_SIZE or spans.may_be_buffered:
             return super().read(size)
-        at = spans.at
-        end = at + size
+        start = spans.at
+        end = start + size
         if end > spans.end:
-            return spans.cut(size)
+            return spans.read_across(size)
         spans.at = end
-        return spans.span[at:end].tobytes()
+        return spans.span[start:end].tobytes()

@@ -44,8 +44,7 @@ from prefork.errors import ClientGoneError
 from prefork.http.transport import delivery_progress, is_all_delivered, reset
 
 if TYPE_CHECKING:
-    from prefork.http.exchange import Exchange
-    from prefork.http.server_state import ServerState
+    from prefork.http.exchange import Exchange, SharedState
 
 HIGH_WATER = 64 * 1024
 """Size of the messages in the inbox (bytes, or characters of text) from which reading stops."""
@@ -115,7 +114,7 @@ class WebSocket(asyncio.Protocol):
     current: "Exchange | None" = None
     """None: a WebSocket has no request that the clock has to time out."""
 
-    def __init__(self, server: "ServerState", frames: ServerProtocol) -> None:
+    def __init__(self, server: "SharedState", frames: ServerProtocol) -> None:
         self.server = server
         self.inbox: deque[str | bytes] = deque()
         """Messages that the app has not taken; ``pop_message`` takes one."""
@@ -158,7 +157,7 @@ class WebSocket(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         server = self.server
         if self._limits.ping_interval is not None:
-            self._next_ping_at = self.deadline = server.now + self._limits.ping_interval
+            self._next_ping_at = self.deadline = server.clock.now + self._limits.ping_interval
         server.has_websockets = True
         server.add_connection(self)
 
@@ -185,9 +184,9 @@ class WebSocket(asyncio.Protocol):
         """asyncio: the client reads slower than the app sends."""
         self.is_writable = False
         if self.phase == OPEN:
-            self.phase, self.deadline = SEND, self.server.next_send_look
+            self.phase, self.deadline = SEND, self.server.clock.next_send_check
             self._give_up_at, self._delivered = (
-                self.server.send_deadline,
+                self.server.clock.send_deadline,
                 delivery_progress(self.transport),
             )
 
@@ -337,7 +336,7 @@ class WebSocket(asyncio.Protocol):
             # written. After the client's close frame there are none.
             if self._frames.close_rcvd is not None:
                 self._is_closing_transport = True
-                self.deadline = self.server.now
+                self.deadline = self.server.clock.now
                 transport.close()
             elif transport.can_write_eof():
                 transport.write_eof()
@@ -353,18 +352,18 @@ class WebSocket(asyncio.Protocol):
         elif self.phase == SEND:
             before, self._delivered = self._delivered, delivery_progress(self.transport)
             if self._delivered > before:
-                self._give_up_at = self.server.send_deadline
-            elif self.server.now >= self._give_up_at:
+                self._give_up_at = self.server.clock.send_deadline
+            elif self.server.clock.now >= self._give_up_at:
                 reset(self.transport)
-            self.deadline = min(self.server.next_send_look, self._give_up_at)
+            self.deadline = min(self.server.clock.next_send_check, self._give_up_at)
         elif self._is_closing_transport and is_all_delivered(self.transport):
             self.transport.abort()
-        elif self.server.now >= self._give_up_at:
+        elif self.server.clock.now >= self._give_up_at:
             reset(self.transport)
 
     def _check_ping(self) -> None:
         """Send the next ping, or close with 1011 when nothing arrived since the last one."""
-        now = self.server.now
+        now = self.server.clock.now
         interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
         if self._has_received or self._reading_paused:
             self._dead_after = _NEVER  # while reading is paused, silence proves nothing
@@ -408,10 +407,12 @@ class WebSocket(asyncio.Protocol):
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
-            self._give_up_at = self.server.now + self._limits.close_timeout
+            self._give_up_at = self.server.clock.now + self._limits.close_timeout
             # With TLS, transport.close() waits for the client's close_notify, which few send. So
             # every tick checks whether the client has received everything.
-            self.deadline = self.server.now if self._is_closing_transport else self._give_up_at
+            self.deadline = (
+                self.server.clock.now if self._is_closing_transport else self._give_up_at
+            )
             self._fragments = bytearray()
         _wake_all(self._readers)
         _wake_all(self._writers)

@@ -1,8 +1,8 @@
-"""The HTTP engine in memory, beside h11: what is generated, how it is compared, and the fuzzer.
+"""A fuzzer of HTTP requests: prefork in memory, beside h11.
 
-memory.py     a worker's Service with connections whose other end is a list of bytes
-grammar.py    requests by a grammar, and what accidents make of them
-reference.py  what h11 reads in the same bytes, and where the two may differ
-trial.py      one input in every way that it can arrive; a Finding is a bug of somebody
-__main__.py   trials for so many seconds: scripts/fuzz
+memory.py     a worker's ServerState, with connections whose other end is a list of bytes
+grammar.py    generates requests by a grammar, and damages them
+reference.py  reads requests with h11, and lists the differences that are allowed
+trial.py      sends one input in all ways in which it can arrive; a difference is a Finding
+__main__.py   runs trials for some seconds: scripts/fuzz
 """

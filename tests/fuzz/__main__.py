@@ -1,4 +1,4 @@
-"""Trials for so many seconds, each with a seed of its own, so that a finding can be had again."""
+"""Runs trials for some seconds, each with its own seed, so that a finding can be reproduced."""
 
 import argparse
 import faulthandler
@@ -12,11 +12,11 @@ from tests.fuzz.trial import Finding, Trial
 from tests.live.corpus import load_cases
 
 HANG = 10.0
-"""Seconds that no single input may take."""
+"""Seconds that a single input may take at the most."""
 
 
 def main() -> int:
-    """Exit code 1: something was found."""
+    """Run the trials of the command line; return the exit code, 1 if something was found."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long (%(default)s)")
     parser.add_argument("--seed", type=int, default=time.time_ns(), help="of the first trial")
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def stream(dice: random.Random, corpus: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """An input, and how it is cut: by grammar, from the corpus, with accidents or without."""
+    """Return an input and its pieces: by the grammar or from the corpus, some with accidents."""
     grammar = Grammar(dice, odds=dice.choice((0.0, 0.03, 0.1)))
     if dice.random() < 0.3:
         data = b"".join(dice.choice(corpus) for _ in range(dice.choice((1, 1, 2))))

@@ -1,4 +1,4 @@
-"""Requests by a grammar that mostly keeps the rules, and what accidents make of them.
+"""Generates requests by a grammar that mostly keeps the rules, and damages them at random.
 
 All choices come from one ``random.Random``: a seeded one, or hypothesis's own, which it can shrink.
 """
@@ -156,19 +156,19 @@ PIECES = (
 
 
 class Grammar:
-    """``odds``: how probable it is, at each turn, that a rule is broken."""
+    """A source of inputs. ``odds``: the probability, at each choice, that a rule is broken."""
 
     def __init__(self, dice: random.Random, odds: float) -> None:
         self._dice = dice
         self._odds = odds
 
     def stream(self) -> bytes:
-        """What a client might send on one connection."""
+        """Return the bytes that a client might send on one connection."""
         requests = [self._request() for _ in range(self._dice.choice((1, 1, 1, 2, 2, 3)))]
         return self._one_of((b"",), (b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ")) + b"".join(requests)
 
     def accident(self, data: bytes) -> bytes:
-        """One thing goes wrong, wherever it happens to."""
+        """Return the bytes with one random damage."""
         dice = self._dice
         start = dice.randint(0, len(data))
         match dice.randint(0, 4):
@@ -184,7 +184,7 @@ class Grammar:
                 return data[:start]
 
     def pieces(self, data: bytes) -> list[bytes]:
-        """The same bytes, cut as a network might."""
+        """Cut the bytes into pieces as a network might."""
         count = self._dice.choice((1, 2, 3, 8))
         cuts = sorted({self._dice.randint(0, len(data)) for _ in range(count)})
         return [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -1,7 +1,7 @@
-"""The server side of HTTP without a kernel: real connections on a transport that lives in memory.
+"""The server side of HTTP without a kernel: real connections on a transport in memory.
 
-All of prefork/http is the real thing; only the wire and the app are ours. What the app was given
-whole is kept in ``seen``.
+Everything in prefork/http is real; only the transport and the app are test code. Whole requests of
+the app are kept in ``seen``.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as an app, or h11, understood it. Names of fields in small letters."""
+    """A request as an app, or h11, understood it. Names of fields in lower case."""
 
     method: str
     target: bytes
@@ -38,7 +38,7 @@ class Seen:
 
 
 class MemorySocket:
-    """What the server asks of the socket besides: only SO_RCVLOWAT means anything."""
+    """The socket of a MemoryTransport. Only SO_RCVLOWAT has an effect."""
 
     family = socket.AF_INET
 
@@ -57,16 +57,17 @@ class MemorySocket:
 
 
 class MemoryTransport(asyncio.Transport):
-    """Takes what the server writes; hands over what the client sent, while the server reads."""
+    """Keeps the bytes that the server writes; delivers those of the client while the server
+    reads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, swallows: int | None) -> None:
         super().__init__({"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.2", 80)})
         self._extra["socket"] = MemorySocket(self)  # type: ignore[attr-defined]
         self._loop = loop
         self.enough = 1
-        """Bytes that must be there before the server hears of any."""
+        """Bytes that must wait before the server is woken (SO_RCVLOWAT)."""
         self._swallows = swallows
-        """How much the client takes before it stops reading; None: all."""
+        """Bytes that the client takes before it stops reading; None: all."""
         self._inbox: deque[bytes] = deque()
         self.is_paused = False
         self.protocol: Any = None
@@ -126,12 +127,12 @@ class MemoryTransport(asyncio.Transport):
     # For the client.
 
     def put(self, data: bytes) -> None:
-        """The kernel has bytes for the server."""
+        """Deliver bytes to the server, as the kernel does."""
         self._inbox.append(data)
         self._hand_over()
 
     def drain(self) -> None:
-        """The client reads everything."""
+        """Have the client read everything."""
         if self._full:
             self._full = False
             self.protocol.resume_writing()
@@ -154,18 +155,18 @@ class MemoryTransport(asyncio.Transport):
 
 
 class Client:
-    """One connection, seen from its other end."""
+    """The client's side of one connection."""
 
     def __init__(self, server: "MemoryServer", swallows: int | None = None) -> None:
         self._server = server
         self.transport = MemoryTransport(server.loop, swallows)
         self.transport.protocol = self.connection = server.kind(server.state)
-        server.state.load.add(+CONNECTION)  # as who accepts it does
+        server.state.load.add(+CONNECTION)  # as the acceptor does
         server.state.load.add_expected_requests(+1)
         self.connection.connection_made(self.transport)
 
     def send(self, *pieces: bytes) -> "Client":
-        """Each arrives alone, and the server's loop has its turns in between."""
+        """Send pieces, each of which arrives alone, with turns of the server's loop in between."""
         for piece in pieces:
             if piece:
                 self.transport.put(piece)
@@ -173,7 +174,7 @@ class Client:
         return self
 
     def finish(self) -> "Client":
-        """The client sends no more, which always wakes the server."""
+        """Half-close the connection, which always wakes the server."""
         self.transport.wait_for(1)
         self._server.settle()
         if not self.transport.closing and not self.connection.eof_received():
@@ -182,29 +183,30 @@ class Client:
         return self
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """Close the connection from the client's side."""
         self.transport.close()
         self._server.settle()
 
     @property
     def closed(self) -> bool:
-        """Nothing more will come from the server."""
+        """Whether the server will send nothing more."""
         return self.transport.closing or self.transport.half_closed
 
     @property
     def out(self) -> bytes:
-        """All that the server sent, but for the Date."""
+        """All bytes that the server sent, without the Date."""
         lines = bytes(self.transport.out).split(b"\r\n")
         return b"\r\n".join(line for line in lines if not line.startswith(b"Date: "))
 
     @property
     def statuses(self) -> list[int]:
-        """Of all answers; no body here looks like a status line, and each ends a line."""
+        """The statuses of all responses. No body here looks like a status line, and each ends a
+        line."""
         return [int(found) for found in re.findall(rb"(?m)^HTTP/1\.1 ([0-9]{3}) ", self.out)]
 
 
 class Recorder:
-    """A handler (see http/server_state.py) that notes each whole request and says ok."""
+    """A handler (http/server_state.py) that records each whole request and answers ``ok``."""
 
     can_cancel = False
     upgrade = None
@@ -266,26 +268,32 @@ class Recorder:
         self.seen.append(Seen(head.method, head.target, head.version, fields, body))
 
     async def wait_for_calls(self) -> None:
-        """Nothing goes on."""
+        """Return at once: no call goes on."""
 
     def time_out(self, exchange: Exchange) -> None:
         self.overdue_ones.append(exchange)
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """Its body says so, too."""
+        """Do nothing: the body of the request ends, too."""
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """One whose clock stands still unless the test lets time pass."""
+    """An event loop whose clock stands still unless the test lets time pass."""
 
     ahead = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[BaseException] = []
+        """Exceptions of callbacks, which asyncio would only log."""
+        self.set_exception_handler(lambda _, context: self.errors.append(context["exception"]))
 
     def time(self) -> float:
         return 1000.0 + self.ahead
 
 
 class MemoryServer:
-    """One worker's share of HTTP. ``streams``: as for ASGI; else as for WSGI."""
+    """The HTTP part of one worker. ``streams``: as for ASGI, otherwise as for WSGI."""
 
     def __init__(self, streams: bool, limits: Limits | None = None) -> None:
         self.loop = _Loop()
@@ -314,15 +322,17 @@ class MemoryServer:
         while self.loop._ready:  # type: ignore[attr-defined]
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
+        if self.loop.errors:
+            raise self.loop.errors.pop()
 
     def pass_time(self, seconds: float) -> None:
-        """So long, with all its ticks."""
+        """Let time pass, with all ticks."""
         for _ in range(round(seconds / TICK_PERIOD)):
             self.loop.ahead += TICK_PERIOD
             self.state.tick()
             self.settle()
 
     def take_seen(self) -> list[Seen]:
-        """What the app was given whole since the last time that somebody asked."""
+        """Return the whole requests that the app got since the last call."""
         seen, self.recorder.seen = self.recorder.seen, []
         return seen

@@ -1,7 +1,15 @@
-"""What h11 reads in the same bytes, and every way in which the two may differ.
+"""Reads requests with h11, and lists all differences between h11 and prefork that are allowed.
 
-prefork may refuse more than h11, for one of the reasons in STRICTER. It may accept more than h11
-only as LENIENT says, and where both accept they must have understood the same, but for ALTERED.
+prefork may refuse more than h11, for the reasons in STRICTER. It may accept more than h11 only as
+in LENIENT. Where both accept a request, they must understand the same, except for ALTERED.
+
+Design
+------
+- **Each allowed difference is an entry with its reason and RFC section,** so that any other
+  difference is a finding. prefork is more lenient in four points: empty lines before a request,
+  more than one space around the target, keep-alive of HTTP/1.0, and ``RTSP/1.1`` instead of
+  ``HTTP/1.1``, which httptools does not tell apart. To look for the last one in each request would
+  cost more than it is worth, because the framing is the same.
 """
 
 import re
@@ -17,16 +25,16 @@ LENIENT = {
     "empty lines before a request": "RFC 9112 2.2: a server should ignore them; h11 does not",
     "more than one space around the target": "RFC 9112 3: may be taken for one; llhttp does",
     "RTSP for HTTP in a version": "llhttp does not tell them apart; the framing is the same",
-    "keep-alive of HTTP/1.0": "RFC 9112 9.3: what it asks for, it may have; h11 closes",
+    "keep-alive of HTTP/1.0": "RFC 9112 9.3: a client may ask for it; h11 closes",
 }
-"""What prefork accepts and h11 refuses; ``understand`` makes up for it."""
+"""Inputs that prefork accepts and h11 refuses; ``understand`` makes up for them."""
 
 ALTERED = {
     "host of an absolute target": "RFC 9112 3.2.2: the target's authority replaces Host",
     "case of Transfer-Encoding": "RFC 9112 7: codings know no case; h11 makes it small",
     "names with underscores": "to CGI they look like names with dashes; dropped (--underscores)",
 }
-"""What both accept and prefork shows otherwise; ``_as_shown`` does the same to h11's view."""
+"""Requests that both accept and prefork presents otherwise; ``_as_shown`` converts h11's."""
 
 _SPACES = re.compile(rb"^([A-Z-]+) +([\x21-\x7e]+) +")
 _RTSP = re.compile(rb"^((?:GET|POST|OPTIONS) [\x21-\x7e]+) RTSP/")
@@ -35,14 +43,14 @@ _CLOSE = re.compile(rb"(?im)^(proxy-)?connection:.*close")
 
 @dataclass(frozen=True)
 class Read:
-    """A request that h11 accepts: what it says, its bytes, and how it is framed."""
+    """A request that h11 accepts: its meaning, its bytes, and its framing."""
 
     seen: Seen
     raw: bytes
     hosts: list[bytes]
-    """As sent."""
+    """The values of all Host fields, as sent."""
     closed: bool
-    """An earlier request closes the connection for us, and not for h11."""
+    """An earlier request closes the connection for prefork, but not for h11."""
 
     @property
     def head(self) -> bytes:
@@ -80,7 +88,7 @@ STRICTER: dict[str, tuple[str, Reason]] = {
         lambda read: read.seen.method.encode() not in METHODS,
     ),
     "a version of HTTP other than 1.0 and 1.1": (
-        "RFC 9110 15.6.6: 505; 1.2 should be read as 1.1 (6.2), but nobody sends it",
+        "RFC 9110 15.6.6: 505; 1.2 should be read as 1.1 (6.2), but clients do not send it",
         lambda read: read.seen.version not in ("1.0", "1.1"),
     ),
     "a target that is neither a path nor an http URL": (
@@ -141,11 +149,11 @@ STRICTER: dict[str, tuple[str, Reason]] = {
         ),
     ),
     "Transfer-Encoding with a tab": (
-        "RFC 9112 5.1: a tab around a value is white space; nobody but an attacker writes one here",
+        "RFC 9112 5.1: a tab around a value is white space; only attackers write one here",
         lambda read: re.search(rb"(?im)^transfer-encoding:.*\t", read.head),
     ),
     "close in a trailer, or in Proxy-Connection": (
-        "RFC 9110 6.5.1, RFC 9112 C.2.2: neither should be; taken at its word nevertheless",
+        "RFC 9110 6.5.1, RFC 9112 C.2.2: neither should be; the connection is closed nevertheless",
         lambda read: read.closed,
     ),
     "a chunk extension that is not as the grammar has it": (
@@ -156,20 +164,20 @@ STRICTER: dict[str, tuple[str, Reason]] = {
         ),
     ),
 }
-"""What prefork refuses and h11 accepts: why, and how to recognize it."""
+"""Inputs that prefork refuses and h11 accepts: the reason, and how to recognize them."""
 
 
 @dataclass
 class Understanding:
-    """What h11 made of a stream."""
+    """The requests that h11 read in a stream."""
 
     requests: list[Read]
     open: bool
-    """It would read on: nothing was wrong so far, and the client has not asked to close."""
+    """h11 would read on: no error so far, and the client has not asked to close."""
 
 
 def understand(data: bytes) -> Understanding:
-    """Read request after request, and answer each of them."""
+    """Read request after request with h11, and answer each of them."""
     found: list[Read] = []
     closed = False
     while True:
@@ -195,7 +203,7 @@ def understand(data: bytes) -> Understanding:
 
 
 def _is_kept(read: Read) -> bool:
-    """Whether an HTTP/1.0 client asks for another request on its connection."""
+    """Return whether an HTTP/1.0 client asks to keep the connection open."""
     options = [word.strip().lower() for word in b",".join(read.values(b"connection")).split(b",")]
     return read.seen.version == "1.0" and b"keep-alive" in options and b"close" not in options
 

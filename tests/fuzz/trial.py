@@ -1,7 +1,8 @@
-"""One input in every way that it can arrive. What is wrong with it is a Finding.
+"""Sends one input in all ways in which it can arrive, and compares the outcomes with h11's.
 
-The app must see a prefix of what h11 sees, and the same however the bytes are cut, whether it
-streams or not, and however often the same was sent before.
+The app must see a prefix of the requests that h11 sees. It must see the same requests however the
+bytes are cut, whether the app streams or not, and however often the same bytes were sent before.
+Any difference raises Finding.
 """
 
 from dataclasses import dataclass
@@ -14,21 +15,24 @@ from tests.fuzz.reference import STRICTER, Read, understand
 STATUSES = {200, 400, 413, 414, 417, 431, 501, 505}
 
 
-class Finding(AssertionError):  # noqa: N818 - it is one
-    """What happened, and the bytes that did it."""
+class Finding(AssertionError):  # noqa: N818 - a finding is an error
+    """A difference that is not allowed; its message has the bytes."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one connection."""
+    """The requests, statuses and state of one connection after its bytes."""
 
     seen: tuple[Seen, ...]
     statuses: tuple[int, ...]
     closed: bool
 
     def agrees(self, whole: "Outcome") -> bool:
-        """Whether it is the outcome of the same bytes in one piece, as far as cutting may not
-        matter: a wrong method is judged by what has arrived of it, 501 or 400."""
+        """Return whether ``whole``, the outcome of the same bytes in one piece, is the same.
+
+        The status of a wrong method may be 501 or 400, because it depends on how much of the method
+        has arrived.
+        """
         one = self.statuses, self.seen, self.closed
         other = whole.statuses, whole.seen, whole.closed
         if self.statuses[-1:] in ((400,), (501,)) and whole.statuses[-1:] in ((400,), (501,)):
@@ -37,16 +41,18 @@ class Outcome:
 
 
 class Nibbling(Connection):
-    """Reads a few bytes at once, and not on while two requests wait."""
+    """A connection that parses a few bytes at once, and no further while two requests wait."""
 
     __slots__ = ()
-    bite = 3
-    most_waiting = 2
+    slice_size = 3
+    max_waiting = 2
 
 
 class Trial:
-    """Servers, spooling and streaming, that live through all inputs, as workers do. To the third
-    all bodies are large; the last two take each piece for a long one."""
+    """Servers, spooling and streaming, that live through all inputs, as workers do.
+
+    The third one takes all bodies for large ones; the last two take each piece for a long one.
+    """
 
     def __init__(self) -> None:
         spools = (False, True, False, False, True)
@@ -62,7 +68,11 @@ class Trial:
             server.__exit__()
 
     def run(self, data: bytes, pieces: list[bytes]) -> str:
-        """Raises Finding. Tells why a request was refused that h11 accepts: a key of STRICTER."""
+        """Send an input in all ways. Raises Finding.
+
+        Returns the key of STRICTER that explains why prefork refused a request that h11 accepts;
+        empty: it refused none.
+        """
         expected = understand(data)
         why = ""
         for server in self._servers:

@@ -1,4 +1,4 @@
-"""Life of a connection: reuse, order, framing, invitations, and clients that leave."""
+"""The life of a connection: reuse, order, framing, 100 Continue, and clients that leave."""
 
 import contextlib
 import os
@@ -37,8 +37,8 @@ def server(servers: Callable[[str], Server], kind: str) -> Server:
     return servers(kind)
 
 
-def no_inline(kind: str) -> None:
-    """For what needs two requests at once."""
+def skip_inline_wsgi(kind: str) -> None:
+    """Skip a test that needs two requests at once where the worker serves one at a time."""
     if kind == "wsgi":
         pytest.skip("one request at a time")
 
@@ -54,7 +54,7 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
             assert answer.get("connection") is None
 
 
-def test_large_bodies_come_as_they_were_sent_and_so_does_what_follows(
+def test_large_bodies_arrive_as_they_were_sent_and_so_do_later_requests(
     server: Server, kind: str
 ) -> None:
     with tcp(server) as wire:
@@ -66,30 +66,30 @@ def test_large_bodies_come_as_they_were_sent_and_so_does_what_follows(
                 b"1",
                 b"%d" % (size - 1),
             ]
-            if kind != "asgi":  # which begins to answer while we can only send
+            if kind != "asgi":  # it begins to respond while the test still sends
                 assert wire.send(post("/echo", body)).answer().body == body
 
 
-def test_a_repeated_request_is_told_as_the_first_one_was(server: Server) -> None:
+def test_a_repeated_request_reaches_the_app_as_the_first_one_did(server: Server) -> None:
     request = get("/dump/%41?b=c", "X-Twice: one", "X-Twice: two", "Cookie: d=e")
     with tcp(server) as wire:
         first, *others = [wire.send(request).answer().body for _ in range(5)]
         assert b"one" in first
         assert others == [first] * 4
     with tcp(server) as wire:
-        # Another client: the same but for its port.
+        # Another client differs only in its port.
         mask = re.compile(rb'"REMOTE_PORT": "\d+"|"client": \[[^]]+\]')
         assert mask.sub(b"", wire.send(request).answer().body) == mask.sub(b"", first)
 
 
-def test_a_repeated_request_is_not_what_an_app_made_of_the_first(server: Server) -> None:
+def test_changes_of_an_app_to_a_request_are_not_in_a_repeated_one(server: Server) -> None:
     with tcp(server) as wire:
         for _ in range(5):
             assert wire.send(get("/scribble")).answer().body == b"false"
 
 
-def test_requests_that_differ_in_path_and_cookie_are_told_in_full(server: Server) -> None:
-    """From the third on all else in them is known."""
+def test_requests_that_differ_in_path_and_cookie_reach_the_app_in_full(server: Server) -> None:
+    """From the third request on all other fields are cached."""
     told = set()
     with tcp(server) as wire:
         for number in range(100, 105):
@@ -100,40 +100,40 @@ def test_requests_that_differ_in_path_and_cookie_are_told_in_full(server: Server
     assert len(told) == 1
 
 
-def test_what_an_app_makes_of_one_request_is_not_in_the_next(server: Server) -> None:
+def test_changes_of_an_app_to_a_request_are_not_in_the_next_one(server: Server) -> None:
     with tcp(server) as wire:
         for number in range(5):
             assert wire.send(get(f"/scribble?{number}")).answer().body == b"false"
 
 
-def test_a_repeated_request_in_pieces_and_in_others_is_none(server: Server) -> None:
-    """Its very bytes may follow where they are no request of their own."""
+def test_the_bytes_of_a_repeated_request_in_another_place_are_not_a_request(server: Server) -> None:
+    """The bytes of a cached request may arrive where they are a part of another one."""
     request = get("/told/1")
     with tcp(server) as wire:
         for _ in range(4):
             assert wire.send(request).answer().body == b"1"
         wire.send(request[:1])
-        idle(wire)
+        wait_until_read(wire)
         wire.send(request[1:] + request[:2])
         assert wire.answer().body == b"1"
         wire.send(request[2:])
         assert wire.answer().body == b"1"
-        # As a body it is data, whether it comes with its head or later.
+        # In a body the bytes are data, with the head or behind it.
         wire.send(get("/size", f"Content-Length: {2 * len(request)}", method="POST"))
-        idle(wire)
+        wait_until_read(wire)
         wire.send(request)
-        idle(wire)
+        wait_until_read(wire)
         wire.send(request)
         assert wire.answer().body == b"%d" % (2 * len(request))
-        # Behind a part of a method it is a part of a bad request.
+        # Behind a part of a method the bytes are a part of a bad request.
         wire.send(b"G")
-        idle(wire)
+        wait_until_read(wire)
         wire.send(request)
         assert wire.answer().status in (400, 501)
 
 
-def idle(wire: RawConnection) -> None:
-    """Until the server has read what was sent: only then is the next piece a piece of its own."""
+def wait_until_read(wire: RawConnection) -> None:
+    """Wait until the server has read all that was sent, so that the next piece arrives alone."""
     port = wire.socket.getpeername()[1]
     ours = wire.socket.getsockname()[1]
 
@@ -156,7 +156,7 @@ def test_requests_sent_at_once_are_answered_in_their_order(server: Server) -> No
 
 
 def test_ignored_upgrades_sent_at_once_are_answered_in_their_order(server: Server) -> None:
-    """The parser stops behind each of them, and is to go on a thousand times."""
+    """The parser stops behind each of them, so it is resumed thousands of times."""
     numbers = range(3000)
     with tcp(server) as wire:
         upgrade = ("Connection: Upgrade", "Upgrade: x")
@@ -185,7 +185,7 @@ def test_different_requests_sent_at_once_are_answered_in_their_order(server: Ser
 def test_a_slow_request_is_not_overtaken_by_the_next_on_its_connection(
     server: Server, kind: str
 ) -> None:
-    no_inline(kind)
+    skip_inline_wsgi(kind)
     with tcp(server) as wire:
         wire.send(get("/hold/slow"), get("/told/fast"), get("/told/faster"))
         open_gate(server, "slow")
@@ -193,7 +193,7 @@ def test_a_slow_request_is_not_overtaken_by_the_next_on_its_connection(
 
 
 def test_a_slow_request_does_not_hold_up_other_connections(server: Server, kind: str) -> None:
-    no_inline(kind)
+    skip_inline_wsgi(kind)
     with tcp(server) as slow, tcp(server) as fast:
         slow.send(get("/hold/alone"))
         assert fast.send(get("/told/fast")).answer().body == b"fast"
@@ -212,7 +212,7 @@ def test_http_1_0_closes_unless_it_is_asked_to_keep_alive(server: Server) -> Non
             assert (answer.body, answer.get("connection")) == (b"hello", "keep-alive")
 
 
-def test_a_client_or_an_app_may_end_the_connection(server: Server) -> None:
+def test_client_and_app_may_end_the_connection(server: Server) -> None:
     for request in (get("/hello", "Connection: close"), get("/close")):
         with tcp(server) as wire:
             assert wire.send(request).answer().closes
@@ -222,7 +222,7 @@ def test_a_client_or_an_app_may_end_the_connection(server: Server) -> None:
 # Framing.
 
 
-def test_a_response_of_known_length_says_it(server: Server) -> None:
+def test_a_response_of_known_length_has_content_length(server: Server) -> None:
     for target, body in (("/hello", b"hello"), ("/sized", b"onetwosix")):
         answer = ask(server, get(target))
         assert (answer.get("content-length"), answer.body) == (str(len(body)), body)
@@ -256,7 +256,7 @@ def test_head_gets_the_fields_of_get_and_no_body(server: Server, target: str) ->
         assert wire.send(get("/hello")).answer().body == b"hello"
 
 
-def test_head_of_a_known_length_says_it(server: Server) -> None:
+def test_the_response_to_head_has_content_length(server: Server) -> None:
     assert ask(server, get("/hello", method="HEAD"), "HEAD").get("content-length") == "5"
 
 
@@ -283,7 +283,7 @@ def test_an_empty_response_has_the_length_zero(server: Server) -> None:
         assert wire.send(get("/told/")).answer().get("content-length") == "0"
 
 
-def test_fields_of_the_app_are_sent_as_they_are_except_hop_by_hop_ones(server: Server) -> None:
+def test_fields_of_the_app_are_sent_as_they_are_except_hop_by_hop_fields(server: Server) -> None:
     answer = ask(server, get("/own"))
     assert answer.status == 299
     assert answer.get("date") == "Thu, 01 Jan 1970 00:00:00 GMT"
@@ -305,7 +305,7 @@ def test_the_first_piece_of_a_response_does_not_wait_for_the_second(server: Serv
 
 
 @pytest.mark.parametrize("size", [1, 65536, 300_000, 4_000_000])
-def test_a_body_comes_back_as_it_was_sent(server: Server, size: int) -> None:
+def test_a_body_is_echoed_as_it_was_sent(server: Server, size: int) -> None:
     body = bytes(range(256)) * (size // 256) + b"!" * (size % 256)
     pieces = [body[start : start + 50_000] for start in range(0, size, 50_000)]
     assert ask(server, post("/echo", body)).body == body
@@ -369,7 +369,7 @@ def test_100_continue_is_not_sent_if_the_app_does_not_want_the_body(
         assert wire.read_to_end() == b"ignored"
 
 
-def test_an_answer_survives_a_body_that_nobody_reads(server: Server, kind: str) -> None:
+def test_a_response_survives_a_body_that_the_app_does_not_read(server: Server, kind: str) -> None:
     if kind != "asgi":
         pytest.skip("WSGI gets its body whole")
     with tcp(server) as wire:
@@ -379,7 +379,7 @@ def test_an_answer_survives_a_body_that_nobody_reads(server: Server, kind: str) 
         assert wire.ends_cleanly()
 
 
-def test_a_body_that_nobody_reads_does_not_spoil_the_next_request(server: Server) -> None:
+def test_a_body_that_the_app_does_not_read_does_not_spoil_the_next_request(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(post("/hello", b"GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"))
         answer = wire.answer()
@@ -409,7 +409,7 @@ def test_a_name_with_an_underscore_cannot_pose_as_one_with_a_dash(
 # Clients that leave.
 
 
-def test_a_half_closed_client_gets_its_answers(server: Server, kind: str) -> None:
+def test_a_half_closed_client_gets_its_responses(server: Server, kind: str) -> None:
     if kind == "asgi":
         pytest.skip("to an ASGI app it is a disconnect")
     with tcp(server) as wire:
@@ -418,7 +418,7 @@ def test_a_half_closed_client_gets_its_answers(server: Server, kind: str) -> Non
         assert wire.ends_cleanly()
 
 
-def test_a_half_closed_client_gets_an_answer_that_takes_time(server: Server, kind: str) -> None:
+def test_a_half_closed_client_gets_a_response_that_takes_time(server: Server, kind: str) -> None:
     if kind != "threads":
         pytest.skip("needs a second thread to be let go")
     with tcp(server) as wire:
@@ -448,7 +448,9 @@ def test_a_client_may_leave_in_the_middle_of_anything(
     server: Server, part: bytes, how: str
 ) -> None:
     (worker,) = server.workers()
-    assert ask(server, get("/told/first")).body == b"first"  # what is opened once is open now
+    assert (
+        ask(server, get("/told/first")).body == b"first"
+    )  # files that are opened once are open now
     before = worker.num_fds()
     with tcp(server) as wire:
         wire.send(part)
@@ -471,7 +473,7 @@ def test_an_app_stops_producing_for_a_client_that_left(server: Server) -> None:
     wait_for(lambda: "closed left" in events(server), "the app's response is closed")
 
 
-def test_a_client_that_leaves_in_a_pause_closes_the_response(server: Server, kind: str) -> None:
+def test_a_client_that_leaves_during_a_pause_closes_the_response(server: Server, kind: str) -> None:
     if kind == "asgi":
         pytest.skip("ASGI has http.disconnect")
     with tcp(server) as wire:
@@ -483,7 +485,7 @@ def test_a_client_that_leaves_in_a_pause_closes_the_response(server: Server, kin
 
 
 def test_a_head_of_an_endless_response_ends_with_its_client(tmp_path: Path, kind: str) -> None:
-    """Nothing of it is sent, so no full buffer ever makes the app wait."""
+    """The body is not sent, so no full buffer ever makes the app wait."""
     with serving_app(kind, tmp_path, "--timeout", "5s") as server:
         with tcp(server) as wire:
             head = wire.send(get("/endless/bodiless", method="HEAD")).answer("HEAD")
@@ -493,7 +495,7 @@ def test_a_head_of_an_endless_response_ends_with_its_client(tmp_path: Path, kind
         wait_for(lambda: "closed bodiless" in events(server), "the app's response is closed")
 
 
-def test_clients_that_leave_are_no_failures(server: Server) -> None:
+def test_a_client_that_leaves_is_not_logged_as_a_failure(server: Server) -> None:
     with tcp(server) as wire:
         wire.send(get("/endless/quiet"))
         wire.read_exactly(100_000)
@@ -503,8 +505,10 @@ def test_clients_that_leave_are_no_failures(server: Server) -> None:
     assert "the app failed on GET /endless" not in server.log
 
 
-def test_an_app_that_answers_a_client_that_left_is_no_failure(server: Server, kind: str) -> None:
-    no_inline(kind)
+def test_a_response_to_a_client_that_left_is_not_logged_as_a_failure(
+    server: Server, kind: str
+) -> None:
+    skip_inline_wsgi(kind)
     with tcp(server) as wire:
         wire.send(get("/hold/gone"), get("/told/never"), post("/echo", b"x" * 300_000))
         wire.reset()
@@ -532,8 +536,8 @@ def test_a_client_that_reads_at_full_speed_does_not_starve_the_others(server: Se
             reader.join()
 
 
-def test_small_answers_are_not_delayed(server: Server) -> None:
-    """Nagle's algorithm and a delayed acknowledgement would make 40 ms of each answer."""
+def test_small_responses_are_not_delayed(server: Server) -> None:
+    """Nagle's algorithm and a delayed acknowledgement would delay each response by 40 ms."""
     with tcp(server) as wire:
         assert wire.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         for _ in range(2):

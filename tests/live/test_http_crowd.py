@@ -1,4 +1,4 @@
-"""Crowds: the idle cost little, the slow cost others nothing, and too many wait outside."""
+"""Many clients: idle ones cost little, slow ones cost others nothing, too many wait."""
 
 import re
 import socket
@@ -40,10 +40,10 @@ def server(servers: Callable[[str], Server], request: pytest.FixtureRequest) -> 
 def test_an_idle_connection_costs_less_than_3_kilobytes(server: Server) -> None:
     (worker,) = server.workers()
     with connect_many(server, CROWD // 10, HELLO):
-        pass  # what is allocated once is allocated now
+        pass  # memory that is allocated once is allocated now
     before = private_bytes(worker.pid)
     with connect_many(server, CROWD, HELLO):
-        # Some of it is given back a few seconds after the last answer.
+        # Some memory is given back a few seconds after the last response.
         wait_for(
             lambda: private_bytes(worker.pid) - before < CROWD * 3 * KB,
             "idle connections cost less than 3 KB each",
@@ -51,7 +51,7 @@ def test_an_idle_connection_costs_less_than_3_kilobytes(server: Server) -> None:
         assert ask(server, HELLO).body == b"hello"
 
 
-def test_a_slowloris_of_2000_stops_no_honest_client(servers: Callable[[str], Server]) -> None:
+def test_2000_slowloris_connections_stop_no_honest_client(servers: Callable[[str], Server]) -> None:
     require_descriptors(CROWD)
     server = servers("wsgi")
     failures: list[object] = []
@@ -73,7 +73,7 @@ def test_a_slowloris_of_2000_stops_no_honest_client(servers: Callable[[str], Ser
         while any(client.is_alive() for client in clients):
             send_one_byte_each(attackers)
         assert failures == []
-        # A byte now and then does not prolong the time that a head has.
+        # A byte now and then does not extend the deadline of a head.
         wait_for(lambda: send_one_byte_each(attackers) == 0, "all attackers are cut off")
     assert not server.count("Traceback|ERROR"), server.log
 
@@ -95,7 +95,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("limit", list(LIMITS))
-def test_who_comes_when_a_worker_is_full_waits_until_somebody_leaves(
+def test_a_client_of_a_full_worker_waits_until_another_one_leaves(
     limit: str, tmp_path: Path
 ) -> None:
     prefix, arguments = LIMITS[limit]
@@ -112,7 +112,7 @@ def test_who_comes_when_a_worker_is_full_waits_until_somebody_leaves(
         assert not server.count("cannot accept")
 
 
-def test_a_sibling_takes_who_finds_a_worker_full(tmp_path: Path) -> None:
+def test_a_sibling_accepts_the_clients_of_a_full_worker(tmp_path: Path) -> None:
     few = ("--limit-connections", "10")
     with (
         serving_app("wsgi", tmp_path, *few, workers=2) as server,
@@ -121,7 +121,7 @@ def test_a_sibling_takes_who_finds_a_worker_full(tmp_path: Path) -> None:
         assert len(inside) == 20
 
 
-def test_limits_and_manners_are_options(tmp_path: Path) -> None:
+def test_limits_server_header_and_underscores_are_options(tmp_path: Path) -> None:
     manners = ("--server-header", "me/1.0", "--underscores", "refuse")
     limits = ("--limit-requests-per-connection", "3", "--limit-concurrency", "1")
     with serving_app("asgi", tmp_path, *manners, *limits) as server:
@@ -142,7 +142,7 @@ def test_limits_and_manners_are_options(tmp_path: Path) -> None:
             open_gate(server, "stream")
 
 
-def test_everybody_is_answered_in_the_end_however_low_the_limit(tmp_path: Path) -> None:
+def test_all_clients_are_answered_in_the_end_however_low_the_limit(tmp_path: Path) -> None:
     done: list[bytes] = []
     with serving_app("wsgi", tmp_path, "--limit-connections", "2") as server:
 
@@ -161,8 +161,10 @@ def test_everybody_is_answered_in_the_end_however_low_the_limit(tmp_path: Path) 
 
 
 def test_a_long_pipeline_is_read_as_its_requests_are_answered(tmp_path: Path) -> None:
-    """Each of 40 clients sends thousands of requests behind one that waits. They are not objects
-    before their turn comes, and all are answered in their order."""
+    """Each of 40 clients sends thousands of requests behind one that waits.
+
+    They do not become objects before their turn comes, and all are answered in their order.
+    """
     requests = [get(f"/told/{number}") for number in range(4000)]
     with serving_app("asgi", tmp_path, "--timeout", "off") as server, ExitStack() as stack:
         (worker,) = server.workers()
@@ -170,7 +172,7 @@ def test_a_long_pipeline_is_read_as_its_requests_are_answered(tmp_path: Path) ->
         for wire in wires:
             assert wire.send(HELLO).answer().body == b"hello"
         peak = PeakMemory(worker.pid)
-        worker.suspend()  # so that all of it is there when the worker reads
+        worker.suspend()  # so that all bytes have arrived when the worker reads
         try:
             for wire in wires:
                 wire.socket.setblocking(False)

@@ -17,10 +17,10 @@ from tests.live.wire import RawConnection, ask, get, tcp
 GIGABYTE = 2**30
 MEGABYTE = 2**20
 LITTLE = 16 * MEGABYTE
-"""What a worker may grow by, whatever it carries."""
+"""Bytes by which a worker may grow, however large a body is."""
 
 KERNEL = sum(int(Path(f"/proc/sys/net/ipv4/tcp_{way}mem").read_text().split()[2]) for way in "rw")
-"""More than the kernel keeps of a connection, on both sides together."""
+"""More bytes than the kernel keeps for a connection, on both sides together."""
 
 KINDS = {"wsgi": ("flow:wsgi",), "threads": ("flow:wsgi", "--threads", "2"), "asgi": ("flow:asgi",)}
 
@@ -59,14 +59,14 @@ def progress(server: Server) -> int:
 
 
 def produced(server: Server) -> int:
-    """What the app has produced, once it does not produce any more."""
+    """Return the bytes that the app has produced, when it has stopped producing."""
     before = -1
     while before != (now := progress(server)):
         before = now
     return now
 
 
-def test_a_gigabyte_comes_whole_and_costs_no_memory(server: Server, peak: PeakMemory) -> None:
+def test_a_response_of_a_gigabyte_costs_no_memory(server: Server, peak: PeakMemory) -> None:
     with tcp(server) as wire:
         wire.send(get(f"/produce/{GIGABYTE}", version="1.0"))
         assert wire.head().closes
@@ -101,7 +101,7 @@ def test_many_slow_readers_share_a_worker(server: Server, kind: str, peak: PeakM
     assert peak.grown() < LITTLE
 
 
-def test_large_responses_come_one_after_the_other(server: Server) -> None:
+def test_large_responses_follow_each_other_on_one_connection(server: Server) -> None:
     with tcp(server, receive_buffer=65536) as wire:
         for _ in range(2):
             wire.send(*[get(f"/produce/{4 * MEGABYTE}")] * 3, get("/progress"))
@@ -132,7 +132,7 @@ def upload(wire: RawConnection, framing: str) -> None:
 
 # Where both framings take the same way to the disk, one of them has to do.
 @pytest.mark.parametrize("framing", list(UPLOADS))
-def test_a_gigabyte_is_uploaded_and_costs_no_memory(
+def test_an_upload_of_a_gigabyte_costs_no_memory(
     server: Server, kind: str, peak: PeakMemory, framing: str
 ) -> None:
     if (kind, framing) in (("wsgi", "chunked"), ("threads", "length")):
@@ -144,14 +144,14 @@ def test_a_gigabyte_is_uploaded_and_costs_no_memory(
 
 
 def spooled(server: Server) -> list[str]:
-    """Files without a name in the server's folder that its worker has open."""
+    """Return the files without a name in the server's folder that its worker has open."""
     (worker,) = server.workers()
     found = []
     for fd in Path(f"/proc/{worker.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed a moment ago
             found.append(os.readlink(fd))
     here = str(server.cwd)
-    # tempfile tries the folder with a file that has a name, once.
+    # tempfile once tries the folder with a file that has a name.
     return [name for name in found if name.startswith(here) and name.endswith(" (deleted)")]
 
 
@@ -162,7 +162,7 @@ def test_a_large_upload_waits_on_disk_and_leaves_nothing_behind(server: Server, 
         wire.send(get("/consume", f"Content-Length: {16 * MEGABYTE}", method="POST"))
         wire.send(b"x" * 13 * MEGABYTE)
         wait_for(lambda: len(spooled(server)) == 1, "the body is on disk")
-        # Without a name, so that nothing stays even if the worker is killed.
+        # The file has no name, so it does not stay even if the worker is killed.
         assert [path.name for path in server.cwd.iterdir()] == []
         wire.send(b"x" * 3 * MEGABYTE)
         assert int(wire.answer().body) == 16 * MEGABYTE
@@ -189,7 +189,7 @@ def test_a_refused_body_leaves_its_memory_to_others(tmp_path: Path) -> None:
 
 
 def pour(wire: RawConnection, most: int) -> int:
-    """Send until nothing more goes out for a while; the bytes that did."""
+    """Send until the socket takes no more for a while; return the bytes that were sent."""
     piece = b"x" * MEGABYTE
     wire.socket.settimeout(0.3)
     sent = 0

@@ -1,4 +1,4 @@
-"""Limits on what a client may send: where they are, and that nothing without an end gets past."""
+"""Limits on requests: their values, and that a request part without an end is refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.live.web import serving_app
 from tests.live.wire import Answer, RawConnection, ask, chunked, get, tcp
 
 MUCH = 16 * 2**20
-"""More than any limit, and more than the kernel keeps for a server that does not read."""
+"""More bytes than any limit, and than the kernel keeps for a server that does not read."""
 
 CHUNKED = "Transfer-Encoding: chunked"
 UPLOAD = get("/size", CHUNKED, method="POST")
@@ -25,17 +25,17 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
 
 
 def pour(wire: RawConnection, start: bytes, block: bytes) -> Answer:
-    """Send ``block`` after ``block`` until the server has had enough; its answer."""
+    """Send ``block`` after ``block`` until the server answers; return its answer."""
     wire.send(start)
     for _ in range(MUCH // len(block)):
         if wire.is_readable(within=0):
             return wire.answer()
         wire.send(block)
-    raise AssertionError(f"it takes {MUCH} bytes of {block[:20]!r} and wants more")
+    raise AssertionError(f"the server takes {MUCH} bytes of {block[:20]!r} and reads on")
 
 
 FRAMING = (400, 431)
-"""No status is made for it."""
+"""The RFCs have no status for too much framing."""
 
 ENDLESS = {
     "target": (b"GET /", b"a" * 65536, (414,)),

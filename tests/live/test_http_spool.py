@@ -1,4 +1,4 @@
-"""WSGI bodies that wait on disk: a client cannot fill it, and others are told when it is full."""
+"""WSGI bodies on disk: clients cannot fill it, and get 503 when it is full."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def on_disk(server: Server) -> int:
-    """Bytes of the files without names that the worker has in its folder."""
+    """Return the bytes of the files without names that the worker has in its folder."""
     (worker,) = server.workers()
     folder, size = str(server.cwd / "spool"), 0
     for fd in Path(f"/proc/{worker.pid}/fd").iterdir():
@@ -36,13 +36,13 @@ def on_disk(server: Server) -> int:
 
 
 def begin(server: Server, length: int, sent: int) -> RawConnection:
-    """An upload that stops after so many bytes; the app answers with its size."""
+    """Begin an upload that stops after ``sent`` bytes; the app answers with its size."""
     wire = tcp(server)
     wire.send(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
     return wire.send(bytes(sent))
 
 
-def test_clients_cannot_fill_the_disk_and_new_ones_are_told_to_come_back(server: Server) -> None:
+def test_clients_cannot_fill_the_disk_and_new_ones_get_503_with_retry_after(server: Server) -> None:
     wires = [begin(server, 5 * MEBI, 4 * MEBI), begin(server, 5 * MEBI, 3 * MEBI)]
     wait_for(lambda: on_disk(server) >= 7 * MEBI - 65536, "seven megabytes wait on disk")
     with begin(server, 5 * MEBI, 2 * MEBI) as late:
@@ -82,7 +82,7 @@ def test_an_asgi_app_takes_bodies_of_any_size(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> list[str]:
-    """How to run a command that has a file system of four megabytes at ``spool``."""
+    """Return the prefix of a command that gets a file system of four megabytes at ``spool``."""
     (tmp_path / "spool").mkdir()
     mount = f'mount -t tmpfs -o size=4m none {tmp_path}/spool && exec "$@"'
     prefix = ["unshare", "--mount", "sh", "-c", mount, "--"]
@@ -108,14 +108,14 @@ def test_a_disk_without_space_is_a_503_and_keeps_some(
         assert server.get("/hello")[0] == 200
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text("def app(environ, start_response): ...\n")
     ended = command("-b", "127.0.0.1:0", "--spool-dir", "gone", "web:app", cwd=tmp_path)
     assert ended.returncode == 100
     assert f"spool-dir: there is no folder {tmp_path}/gone" in ended.stderr
 
 
-def test_a_folder_that_the_workers_cannot_write_to_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_the_workers_cannot_write_to_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text("def app(environ, start_response): ...\n")
     ended = command("-b", "127.0.0.1:0", "--spool-dir", "/proc", "web:app", cwd=tmp_path)
     assert ended.returncode == 111

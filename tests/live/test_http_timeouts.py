@@ -1,4 +1,4 @@
-"""Each timeout, and that it hits nobody who is merely slow."""
+"""Each timeout ends what has stopped, and not what is merely slow."""
 
 import contextlib
 import re
@@ -39,7 +39,7 @@ def asgi(servers: Callable[[str], Server]) -> Server:
 
 
 def trickle(wire: RawConnection, data: bytes, pause: float) -> None:
-    """A byte, then a pause, and so on, until the server answers or leaves."""
+    """Send byte after byte with pauses until the server answers or closes the connection."""
     for index in range(len(data)):
         try:
             wire.send(data[index : index + 1])
@@ -55,7 +55,7 @@ def timed_out(wire: RawConnection) -> None:
     assert wire.ends_cleanly()
 
 
-def test_a_client_that_sends_nothing_is_left_without_a_word(server: Server) -> None:
+def test_a_connection_on_which_nothing_arrives_is_closed_without_a_response(server: Server) -> None:
     with tcp(server) as wire:
         before = time.monotonic()
         assert wire.ends_cleanly()
@@ -63,27 +63,27 @@ def test_a_client_that_sends_nothing_is_left_without_a_word(server: Server) -> N
 
 
 @pytest.mark.parametrize("part", [b"G", b"GET / HTTP/1.1\r\nHo", get("/")[:-2]])
-def test_a_head_that_does_not_go_on_gets_408(server: Server, part: bytes) -> None:
+def test_a_head_that_stops_gets_408(server: Server, part: bytes) -> None:
     with tcp(server) as wire:
         before = time.monotonic()
         timed_out(wire.send(part))
         assert time.monotonic() - before > 0.4
 
 
-def test_a_head_must_be_whole_in_time_even_if_it_goes_on(server: Server) -> None:
-    """One byte at a time would keep a connection for ever (slowloris)."""
+def test_a_head_must_be_complete_in_time_even_if_it_goes_on(server: Server) -> None:
+    """Otherwise one byte at a time would keep a connection for ever (slowloris)."""
     with tcp(server) as wire:
         trickle(wire, get("/hello", "X: " + "a" * 1000), pause=0.05)
         timed_out(wire)
 
 
-def test_the_second_head_of_a_connection_has_its_time_too(server: Server) -> None:
+def test_the_second_head_of_a_connection_has_a_timeout_too(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello")).answer().status == 200
         timed_out(wire.send(b"GET / HT"))
 
 
-def test_a_head_that_begins_right_behind_a_request_is_not_waited_for_either(
+def test_a_head_that_begins_right_behind_a_request_has_a_timeout_too(
     server: Server,
 ) -> None:
     with tcp(server) as wire:
@@ -101,7 +101,7 @@ def test_a_head_that_begins_right_behind_a_request_is_not_waited_for_either(
     ],
     ids=["length", "large", "nothing", "chunked"],
 )
-def test_a_body_that_does_not_go_on_gets_408(server: Server, part: bytes) -> None:
+def test_a_body_that_stops_gets_408(server: Server, part: bytes) -> None:
     with tcp(server) as wire:
         timed_out(wire.send(part))
 
@@ -115,7 +115,7 @@ def test_a_body_may_be_slow_as_long_as_it_goes_on(server: Server) -> None:
         assert time.monotonic() - before > 1
 
 
-def test_an_idle_connection_is_closed_without_a_word(server: Server) -> None:
+def test_an_idle_connection_is_closed_without_a_response(server: Server) -> None:
     with tcp(server) as wire:
         assert wire.send(get("/hello")).answer().status == 200
         before = time.monotonic()
@@ -133,7 +133,7 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) -> None:
+def test_the_send_timeout_is_as_long_as_its_option(kind: str, tmp_path: Path) -> None:
     with (
         serving_app(kind, tmp_path, "--send-timeout", "4s") as server,
         tcp(server, receive_buffer=32768) as wire,
@@ -142,12 +142,12 @@ def test_the_send_timeout_is_the_time_that_it_says(kind: str, tmp_path: Path) ->
         wire.send(get("/endless/unread"))
         wait_for(lambda: "closed unread" in events(server), "the app's response is closed")
         took = time.monotonic() - began
-    # An eighth more and two ticks, and time for a machine that is busy; it was twice as much.
+    # An eighth more and two ticks, and time for a busy machine. It was once twice as much.
     assert 4 <= took < 7.5
 
 
 def test_a_client_that_reads_a_little_is_not_cut_off(asgi: Server) -> None:
-    """So little that the kernel's own buffer hides it for longer than the timeout."""
+    """It reads so little that the kernel's buffer hides it for longer than the timeout."""
     with tcp(asgi, receive_buffer=16384) as wire:
         wire.send(get("/endless/slow"))
         wire.head()
@@ -163,7 +163,7 @@ def test_an_asgi_app_that_waits_for_ever_gets_500_and_its_worker_lives(asgi: Ser
     answer = ask(asgi, get("/forever/a?b=c"))
     assert answer.status == 500
     asgi.wait_log(r"no answer in time: GET /forever/a\?b=c from")
-    # Where it waits.
+    # The log names the place where the app waits.
     asgi.wait_log(r"await asyncio.Event\(\).wait\(\)")
     assert "cancelled a" in events(asgi)
     assert [worker.pid for worker in asgi.workers()] == before
@@ -179,7 +179,7 @@ def test_a_deadline_ends_one_request_and_no_other(asgi: Server) -> None:
         streaming.send(get("/half/stream"))
         assert streaming.head().status == 200
         assert stuck.answer().status == 500
-        # It has begun to answer, and may take its time.
+        # This response has begun, so the timeout no longer counts.
         open_gate(asgi, "stream")
         assert streaming.read_to_end().endswith(b"4\r\nthen\r\n0\r\n\r\n")
 
@@ -192,7 +192,7 @@ def test_the_deadline_does_not_count_while_the_body_is_slow(asgi: Server) -> Non
 
 
 def test_a_body_does_not_time_out_while_the_app_does_not_read(tmp_path: Any) -> None:
-    """It is the app that keeps the client waiting, not the other way round."""
+    """The app keeps the client waiting, not the other way round."""
     body = b"x" * 20_000_000
     with serving_app("asgi", tmp_path, "--body-timeout", "200ms") as server, tcp(server) as wire:
         wire.send(get("/late/body", f"Content-Length: {len(body)}", method="POST"))
@@ -209,7 +209,7 @@ def test_a_body_does_not_time_out_while_the_app_does_not_read(tmp_path: Any) -> 
         assert wire.answer().body == b"20000000"
 
 
-def test_keepalive_0_means_a_connection_for_each_request(tmp_path: Any) -> None:
+def test_keepalive_0_closes_the_connection_after_each_request(tmp_path: Any) -> None:
     for kind in ("wsgi", "asgi"):
         with serving_app(kind, tmp_path, "--keepalive", "0s") as server, tcp(server) as wire:
             answer = wire.send(get("/hello"), get("/hello")).answer()
@@ -228,7 +228,7 @@ def test_idle_connections_may_send_one_more_request_while_the_worker_drains(tmp_
         server.wait_log(r"drains")
         for wire in (busy, fresh):
             answer = wire.send(get("/hello")).answer()
-            while not answer.closes:  # the master told it to drain, it has not heard yet
+            while not answer.closes:  # the worker has not heard of the drain yet
                 answer = wire.send(get("/hello")).answer()
             assert answer.body == b"hello"
             assert wire.ends_cleanly()

@@ -9,7 +9,7 @@ connections for newcomers in the same way (worker_connections of nginx, "reusabl
 
 from collections.abc import Collection, Iterable
 
-from prefork.http.channel import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
+from prefork.http.base_connection import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
 from prefork.http.connection import Connection
 
 _ENDS_FIRST = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))

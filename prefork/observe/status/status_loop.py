@@ -106,7 +106,7 @@ class _Server:
         await self._master.gone
         self._leaving = True
         self._stop_listening()
-        self._service.drain(for_good=True)
+        self._service.drain(has_no_successor=True)
         try:
             async with asyncio.timeout(LAST_ANSWERS):
                 await self._service.wait_until_empty()
@@ -136,7 +136,7 @@ class _Server:
             return  # it left already, or a process before us took it
         if not self._ticks:
             self._ticks = True
-            self._service.advance(self._loop.time())
+            self._service.clock.advance(self._loop.time())
             self._loop.call_later(TICK, self._tick)
         self._load.add(+CONNECTION)
         self._load.add_expected_requests(+1)
@@ -150,7 +150,7 @@ class _Server:
     def _tick(self) -> None:
         """As long as anybody is connected."""
         wait = self._service.tick()
-        self._service.response_times.clear()
+        self._service.counters.response_times.clear()
         if self._load.word >= CONNECTION:
             self._loop.call_later(wait, self._tick)
         else:

@@ -194,7 +194,7 @@ class Acceptor:
 
     def _should_accept(self) -> bool:
         policy = self._policy
-        before, self._answered_before = self._answered_before, self._server.requests
+        before, self._answered_before = self._answered_before, self._server.counters.requests
         if self._server.has_websockets and policy.defers_to_heirs():
             return self._waited >= HEIRS_FIRST and policy.may_accept_overdue()
         if policy.may_accept(

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from prefork.http.channel import CLOSING, IDLE, NEW
+from prefork.http.base_connection import CLOSING, IDLE, NEW
 from prefork.http.connection import Connection
 from prefork.http.peer import Addresses
 from prefork.http.server_state import ServerState
@@ -167,4 +167,4 @@ def resume_idle_connection(connection: Connection) -> None:
     if connection.phase == NEW:
         server = connection.server
         server.pending_connections.discard(connection)
-        connection.phase, connection.deadline = IDLE, server.idle_deadline
+        connection.phase, connection.deadline = IDLE, server.clock.idle_deadline

@@ -90,7 +90,7 @@ class HttpCall(AsgiCall):
                 return {"type": "http.disconnect"}
             self._body_read = not more
             # The wait for the client's bytes is over: the app's time counts anew from here.
-            exchange.app_called_at = exchange.connection.server.now
+            exchange.app_called_at = exchange.connection.server.clock.now
             return {"type": "http.request", "body": data, "more_body": more}
         if (
             not exchange.disconnected

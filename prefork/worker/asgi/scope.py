@@ -13,8 +13,7 @@ Design
 from typing import Any
 from urllib.parse import unquote
 
-from prefork.http.connection import Connection
-from prefork.http.exchange import Exchange
+from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.request import RequestHead
 from prefork.worker.request.proxy_headers import add_request_id, apply_to_scope
 from prefork.worker.request.tls_info import tls_extension
@@ -114,7 +113,7 @@ class ScopeBuilder:
             add_request_id(scope, self._id_name, exchange.request_id)
         return scope
 
-    def _add_connection(self, connection: Connection) -> _ConnectionScope:
+    def _add_connection(self, connection: ClientConnection) -> _ConnectionScope:
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server: tuple[str, int | None] | None = peer.server

@@ -70,7 +70,7 @@ class Heartbeat:
         self._refresh_policy()
         for call in self._also:
             call()
-        self._channel.schedule_next_beat(server.oldest_app_call_at, wait)
+        self._channel.schedule_next_beat(server.counters.oldest_app_call_at, wait)
         self._next = self._loop.call_later(wait, self.beat)
         if wait > usual:
             self.is_pausing = True
@@ -88,7 +88,7 @@ class Heartbeat:
             self._end_pause()
             self._pause = 0.0
             now = self._loop.time()
-            self._server.advance(now)
+            self._server.clock.advance(now)
             self._stats.resume_after_idle(now, TICK_PERIOD)
             self._channel.beat_until(TICK_PERIOD)
             self._next = self._loop.call_later(TICK_PERIOD, self.beat)
@@ -110,8 +110,8 @@ class Heartbeat:
     def _next_pause(self, usual: float) -> float:
         """Return the seconds until the next heartbeat."""
         server = self._server
-        idle = server.requests == self._answered
-        self._answered = server.requests
+        idle = server.counters.requests == self._answered
+        self._answered = server.counters.requests
         if not idle or self._pause < usual:
             return usual
         return max(usual, min(2 * self._pause, server.tickless_seconds(), self._longest))

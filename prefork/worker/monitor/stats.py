@@ -102,18 +102,18 @@ class WorkerStats:
         counts[_SEQUENCE] += 1
         took = self._count_times(server)
         floats[_BEAT], floats[_DUE] = now, now + wait
-        answered = server.requests - counts[_REQUESTS]
-        counts[_REQUESTS] = server.requests
+        answered = server.counters.requests - counts[_REQUESTS]
+        counts[_REQUESTS] = server.counters.requests
         counts[_IN_FLIGHT] = server.load.requests_in_flight
         counts[_CONNECTIONS] = len(server.connections)
-        floats[_OLDEST] = server.oldest_started_at
-        counts[_SENT] = server.body_bytes_sent
+        floats[_OLDEST] = server.counters.oldest_started_at
+        counts[_SENT] = server.counters.body_bytes_sent
         floats[_BUSY] += self._busy(now, late, took)
         if answered:
             self.answer_interval = (now - max(self._published_at, self._woken_at)) / answered
         # A lag that is not updated for longer than that would not be recent.
         floats[_LAG] = self._worst_lag(now, late) if wait <= LAG_MEMORY else 0.0
-        floats[_RATE] = self._rate(server.requests, now)
+        floats[_RATE] = self._rate(server.counters.requests, now)
         counts[_SEQUENCE] += 1
         self._published_at, self._due_at = now, now + wait
         self._was_idle = wait > TICK_PERIOD
@@ -125,14 +125,14 @@ class WorkerStats:
     def _count_times(self, server: ServerState) -> float:
         """Count the times that requests took, empty the server's lists of them, and return their
         sum."""
-        if not server.response_times:
+        if not server.counters.response_times:
             return 0.0
         counts = self._counts
         latest: list[float] = []
-        for status, times in server.response_times.items():
+        for status, times in server.counters.response_times.items():
             counts[_CLASSES[status // 100]] += len(times)
             latest += times
-        server.response_times.clear()
+        server.counters.response_times.clear()
         # Each counted time stands for ``step`` times. The last group may be smaller, for which the
         # first bucket makes up.
         step = len(latest) // MAX_COUNTED + 1

@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from prefork.http.body import WholeBody
-from prefork.http.connection import Connection
-from prefork.http.exchange import Exchange
+from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.field_cache import CachedFields, CachedFieldsHead
 from prefork.http.request import RequestHead
 from prefork.unix.streams import error_stream
@@ -53,7 +52,7 @@ _TYPICAL_FIELDS = 8
 
 Hints = Iterable[tuple[str, str]]
 """Header fields of early hints, as the app gives them."""
-HintSender = Callable[[Connection, Hints], None]
+HintSender = Callable[[ClientConnection, Hints], None]
 """Sends early hints for the request that the connection is answering."""
 
 
@@ -66,7 +65,7 @@ class EarlyHints:
 
     __slots__ = ("_connection", "_send")
 
-    def __init__(self, connection: Connection, send_early_hints: HintSender) -> None:
+    def __init__(self, connection: ClientConnection, send_early_hints: HintSender) -> None:
         self._connection = connection
         self._send = send_early_hints
 
@@ -193,7 +192,7 @@ class EnvironBuilder:
             environ["prefork.request_id"] = environ[self._id_key] = exchange.request_id
         return environ
 
-    def _add_connection(self, connection: Connection) -> "_ConnectionEnviron":
+    def _add_connection(self, connection: ClientConnection) -> "_ConnectionEnviron":
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server, client = peer.server, peer.client

@@ -21,8 +21,7 @@ from functools import partial
 from typing import Any
 
 from prefork.errors import ClientGoneError
-from prefork.http.connection import Connection
-from prefork.http.exchange import Exchange
+from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.response_head import RETRY_AFTER, encode_early_hints
 from prefork.plural import pluralize
 from prefork.worker import fork_hooks
@@ -114,12 +113,12 @@ class ThreadedWsgiHandler(WsgiHandler):
             exchange.body.discard()
         return True
 
-    def send_early_hints(self, connection: Connection, headers: Hints) -> None:
+    def send_early_hints(self, connection: ClientConnection, headers: Hints) -> None:
         """Send a 103; called in a thread. Raises ResponseError."""
         self.call_in_loop(partial(_send_hints, connection, encode_early_hints(headers)))
 
 
-def _send_hints(connection: Connection, lines: bytes) -> None:
+def _send_hints(connection: ClientConnection, lines: bytes) -> None:
     """Send the encoded hints, if the connection still answers a request; in the loop."""
     if connection.current is not None:
         connection.current.send_early_hints(lines)
@@ -157,7 +156,7 @@ class ThreadedWsgiCall(WsgiCall):
         exchange, call_in_loop = self._exchange, self._handler.call_in_loop
         # The wait for a thread is over: the app's time counts from here.
         exchange.is_queued = False
-        exchange.app_called_at = exchange.connection.server.now
+        exchange.app_called_at = exchange.connection.server.clock.now
         try:
             if exchange.disconnected:
                 raise ClientGoneError("the client left before its request was begun")

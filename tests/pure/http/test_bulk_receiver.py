@@ -1,7 +1,7 @@
-"""A large body is received past the parser: exactly its bytes, into as much memory as there is.
+"""Large bodies are received without the parser: exactly their bytes, into memory or to disk.
 
-What else may happen to a connection happens to it all the same. (To one server of tests/fuzz all
-bodies are large, so that what surrounds them is fuzzed, too.)
+All other events of a connection are handled as without it. One server of tests/fuzz takes all
+bodies for large ones, so the change of protocols is fuzzed, too.
 """
 
 import os
@@ -21,7 +21,7 @@ BLOCKS = -(-SIZE // BLOCK_SIZE)
 
 
 PIECE = 2 * MIN_BULK_SIZE
-"""Of those who are woken for large pieces only."""
+"""The low-water mark of the tests."""
 
 
 def head(size: int, *fields: bytes) -> bytes:
@@ -29,7 +29,7 @@ def head(size: int, *fields: bytes) -> bytes:
     return b"\r\n".join(lines)
 
 
-def is_taken_in(client: Client) -> bool:
+def is_bulk_received(client: Client) -> bool:
     return isinstance(client.transport.protocol, BulkReceiver)
 
 
@@ -44,7 +44,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 
 @pytest.fixture
 def one_at_a_time() -> Iterator[MemoryServer]:
-    """Room for one body, and a bit."""
+    """A server whose memory holds one body and two blocks more."""
     with MemoryServer(
         False, Limits(body_memory=(BLOCKS + 2) * BLOCK_SIZE, body_timeout=10)
     ) as server:
@@ -54,18 +54,18 @@ def one_at_a_time() -> Iterator[MemoryServer]:
 
 @pytest.mark.parametrize("first", [0, 1, 1000, 20_000, BLOCK_SIZE, SIZE - MIN_BULK_SIZE - 1])
 @pytest.mark.parametrize("step", [SIZE, BLOCK_SIZE, 50_000])
-def test_the_app_gets_what_was_sent(server: MemoryServer, first: int, step: int) -> None:
+def test_the_app_gets_the_bytes_that_were_sent(server: MemoryServer, first: int, step: int) -> None:
     client = server.connect().send(head(SIZE) + CONTENT[:first])
-    assert is_taken_in(client)
+    assert is_bulk_received(client)
     rest = CONTENT[first:]
     client.send(*(rest[at : at + step] for at in range(0, len(rest), step)))
     (seen,) = server.take_seen()
     assert seen.body == CONTENT
     assert client.statuses == [200]
-    assert not is_taken_in(client)
+    assert not is_bulk_received(client)
 
 
-def test_what_follows_in_the_same_piece_is_the_next_request(server: MemoryServer) -> None:
+def test_bytes_behind_the_body_in_the_same_piece_are_the_next_request(server: MemoryServer) -> None:
     for _ in range(3):
         server.connect().send(GET)
     server.take_seen()
@@ -75,7 +75,7 @@ def test_what_follows_in_the_same_piece_is_the_next_request(server: MemoryServer
     assert not client.closed
 
 
-def test_one_after_the_other_on_one_connection(server: MemoryServer) -> None:
+def test_a_connection_receives_one_large_body_after_another(server: MemoryServer) -> None:
     client = server.connect()
     for _ in range(3):
         client.send(head(SIZE), CONTENT)
@@ -83,7 +83,7 @@ def test_one_after_the_other_on_one_connection(server: MemoryServer) -> None:
     assert client.statuses == [200] * 3
 
 
-def test_what_follows_the_last_request_is_not_answered(server: MemoryServer) -> None:
+def test_a_request_behind_the_last_one_is_not_answered(server: MemoryServer) -> None:
     client = server.connect().send(head(SIZE, b"Connection: close"), CONTENT + GET)
     assert [seen.target for seen in server.take_seen()] == [b"/up"]
     assert client.statuses == [200]
@@ -100,24 +100,24 @@ def test_an_upgrade_that_is_ignored_does_not_change_the_body(server: MemoryServe
     assert client.statuses == [200, 200]
 
 
-def test_it_is_not_for_those_whose_rest_is_small_or_whose_length_is_unknown(
+def test_small_rests_and_bodies_of_unknown_length_pass_through_the_parser(
     server: MemoryServer,
 ) -> None:
-    assert not is_taken_in(server.connect().send(head(MIN_BULK_SIZE)))
+    assert not is_bulk_received(server.connect().send(head(MIN_BULK_SIZE)))
     chunked = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    assert not is_taken_in(server.connect().send(chunked + b"%x\r\n" % SIZE))
-    assert not is_taken_in(server.connect().send(head(SIZE) + CONTENT[:-MIN_BULK_SIZE]))
+    assert not is_bulk_received(server.connect().send(chunked + b"%x\r\n" % SIZE))
+    assert not is_bulk_received(server.connect().send(head(SIZE) + CONTENT[:-MIN_BULK_SIZE]))
     server.recorder.later = []
-    assert not is_taken_in(server.connect().send(GET + head(SIZE)))
+    assert not is_bulk_received(server.connect().send(GET + head(SIZE)))
 
 
-def test_the_client_that_waits_to_be_invited_is(server: MemoryServer) -> None:
+def test_a_client_that_waits_for_100_continue_gets_it(server: MemoryServer) -> None:
     client = server.connect().send(head(SIZE, b"Expect: 100-continue"))
     assert client.statuses == [100]
     assert client.send(CONTENT).statuses == [100, 200]
 
 
-def test_a_client_that_stops_gets_a_408_and_what_it_still_sends_is_discarded(
+def test_a_client_that_stops_gets_a_408_and_its_later_bytes_are_discarded(
     server: MemoryServer,
 ) -> None:
     client = server.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
@@ -133,7 +133,7 @@ def test_a_client_that_stops_gets_a_408_and_what_it_still_sends_is_discarded(
 
 
 @pytest.mark.parametrize("ends", ["leave", "finish"])
-def test_a_client_that_leaves_leaves_nothing(server: MemoryServer, ends: str) -> None:
+def test_nothing_stays_of_a_client_that_leaves(server: MemoryServer, ends: str) -> None:
     client = server.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
     getattr(client, ends)()
     assert client.transport.closing
@@ -154,7 +154,9 @@ def test_a_body_that_is_too_slow_is_refused() -> None:
         assert fast.send(CONTENT[500_000:]).statuses == [200]
 
 
-def test_who_finds_no_room_waits_for_those_who_came_before(one_at_a_time: MemoryServer) -> None:
+def test_a_body_that_finds_the_pool_full_waits_for_earlier_bodies(
+    one_at_a_time: MemoryServer,
+) -> None:
     server = one_at_a_time
     clients = [server.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE]) for _ in range(3)]
     for number, client in enumerate(clients, 1):
@@ -163,7 +165,7 @@ def test_who_finds_no_room_waits_for_those_who_came_before(one_at_a_time: Memory
         assert [each.statuses for each in clients].count([200]) == number
 
 
-def test_who_waits_in_vain_goes_to_disk(one_at_a_time: MemoryServer) -> None:
+def test_a_body_that_waits_in_vain_goes_to_disk(one_at_a_time: MemoryServer) -> None:
     server = one_at_a_time
     first = server.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
     second = server.connect().send(head(SIZE), CONTENT)
@@ -176,7 +178,9 @@ def test_who_waits_in_vain_goes_to_disk(one_at_a_time: MemoryServer) -> None:
     assert [seen.body == CONTENT for seen in server.take_seen()] == [True, True]
 
 
-def test_who_leaves_while_he_waits_is_not_waited_for(one_at_a_time: MemoryServer) -> None:
+def test_a_client_that_leaves_while_it_waits_for_memory_is_not_waited_for(
+    one_at_a_time: MemoryServer,
+) -> None:
     server = one_at_a_time
     first, second, third = (server.connect().send(head(SIZE)) for _ in range(3))
     second.leave()
@@ -186,45 +190,49 @@ def test_who_leaves_while_he_waits_is_not_waited_for(one_at_a_time: MemoryServer
 
 
 @pytest.fixture
-def by_piece(server: MemoryServer) -> MemoryServer:
+def with_low_water_mark(server: MemoryServer) -> MemoryServer:
     server.state.bulk_receivers.low_water_mark = PIECE
     return server
 
 
-def waits_for(client: Client) -> int:
-    """Bytes that must have come before the server hears of any."""
+def low_water_mark(client: Client) -> int:
+    """Return the bytes that must wait before the server is woken."""
     return client.transport.enough
 
 
-def test_it_is_woken_for_large_pieces_but_for_the_last_ones(by_piece: MemoryServer) -> None:
-    client = by_piece.connect().send(head(SIZE))
-    assert waits_for(client) == PIECE
+def test_the_server_is_woken_for_large_pieces_except_the_last_two(
+    with_low_water_mark: MemoryServer,
+) -> None:
+    client = with_low_water_mark.connect().send(head(SIZE))
+    assert low_water_mark(client) == PIECE
     client.send(CONTENT[: PIECE - 1])
-    assert by_piece.state.bulk_receivers
+    assert with_low_water_mark.state.bulk_receivers
     client.send(CONTENT[PIECE - 1 : PIECE])
-    assert waits_for(client) == 1
-    assert not by_piece.state.bulk_receivers
+    assert low_water_mark(client) == 1
+    assert not with_low_water_mark.state.bulk_receivers
     assert client.send(CONTENT[PIECE:] + GET).statuses == [200, 200]
-    assert [seen.body for seen in by_piece.take_seen()] == [CONTENT, b""]
+    assert [seen.body for seen in with_low_water_mark.take_seen()] == [CONTENT, b""]
 
 
-def test_nobody_waits_for_pieces_of_a_body_that_has_only_one(by_piece: MemoryServer) -> None:
-    assert waits_for(by_piece.connect().send(head(2 * PIECE - 1))) == 1
+def test_a_body_of_less_than_two_pieces_has_no_low_water_mark(
+    with_low_water_mark: MemoryServer,
+) -> None:
+    assert low_water_mark(with_low_water_mark.connect().send(head(2 * PIECE - 1))) == 1
 
 
-def test_who_is_slower_than_that_is_read_as_it_comes(by_piece: MemoryServer) -> None:
-    """And loses nothing of the time that is his: what lies in the kernel counts."""
-    client = by_piece.connect().send(head(SIZE))
+def test_a_slow_client_is_read_as_it_sends(with_low_water_mark: MemoryServer) -> None:
+    """Its deadline does not pass meanwhile: bytes that wait in the kernel count."""
+    client = with_low_water_mark.connect().send(head(SIZE))
     for at in range(8):
         client.send(CONTENT[at : at + 1])
-        by_piece.pass_time(2)
-    assert waits_for(client) == 1
-    assert not by_piece.state.bulk_receivers
+        with_low_water_mark.pass_time(2)
+    assert low_water_mark(client) == 1
+    assert not with_low_water_mark.state.bulk_receivers
     assert client.send(CONTENT[8:]).statuses == [200]
-    assert [seen.body for seen in by_piece.take_seen()] == [CONTENT]
+    assert [seen.body for seen in with_low_water_mark.take_seen()] == [CONTENT]
 
 
-def test_what_came_just_in_time_counts_though_it_was_not_read_yet() -> None:
+def test_bytes_that_came_in_time_count_before_they_are_read() -> None:
     with MemoryServer(False, Limits(body_timeout=0.2)) as server:
         server.state.bulk_receivers.low_water_mark = PIECE
         client = server.connect().send(head(SIZE), CONTENT[:1])
@@ -233,28 +241,30 @@ def test_what_came_just_in_time_counts_though_it_was_not_read_yet() -> None:
         assert client.send(CONTENT[1:]).statuses == [200]
 
 
-def test_who_sends_large_pieces_goes_on_to_be_read_by_piece(by_piece: MemoryServer) -> None:
+def test_a_fast_client_keeps_its_low_water_mark(with_low_water_mark: MemoryServer) -> None:
     size = 20 * PIECE
-    client = by_piece.connect().send(head(size))
+    client = with_low_water_mark.connect().send(head(size))
     for _ in range(19):
-        assert waits_for(client) == PIECE
+        assert low_water_mark(client) == PIECE
         client.send(bytes(PIECE))
-        by_piece.pass_time(0.25)
-    assert waits_for(client) == 1
+        with_low_water_mark.pass_time(0.25)
+    assert low_water_mark(client) == 1
     assert client.send(bytes(PIECE)).statuses == [200]
 
 
 @pytest.mark.parametrize("ends", ["leave", "finish"])
-def test_a_client_that_leaves_in_between_leaves_nothing(by_piece: MemoryServer, ends: str) -> None:
-    client = by_piece.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
+def test_nothing_stays_of_a_client_that_leaves_below_the_low_water_mark(
+    with_low_water_mark: MemoryServer, ends: str
+) -> None:
+    client = with_low_water_mark.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
     getattr(client, ends)()
     assert client.transport.closing
-    assert not by_piece.state.bulk_receivers
-    assert not by_piece.state.connections
+    assert not with_low_water_mark.state.bulk_receivers
+    assert not with_low_water_mark.state.connections
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_what_came_before_a_body_in_its_first_piece_is_not_its_framing(streams: bool) -> None:
+def test_bytes_before_a_body_in_its_first_piece_do_not_count_as_framing(streams: bool) -> None:
     with MemoryServer(streams) as server:
         client = server.connect().send(head(SIZE) + CONTENT + head(100) + b"x", b"x" * 99)
         assert client.statuses == [200, 200]

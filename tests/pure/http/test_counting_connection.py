@@ -1,4 +1,4 @@
-"""Limits that count requests: on one connection, and at work in a worker."""
+"""Limits that count requests: on one connection, and in progress in a worker."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def one_at_a_time() -> Iterator[MemoryServer]:
         yield server
 
 
-def test_the_last_request_of_a_connection_says_so(three: MemoryServer) -> None:
+def test_the_response_to_the_last_request_says_connection_close(three: MemoryServer) -> None:
     client = three.connect().send(GET, GET)
     assert not client.closed
     client.send(GET)
@@ -37,7 +37,7 @@ def test_requests_behind_the_last_one_are_not_answered(three: MemoryServer) -> N
     client = three.connect().send(GET * 5)
     assert client.statuses == [200] * 3
     assert client.out.count(b"Connection: close") == 1
-    # Half-closed: a reset, because of the requests that were not read, would destroy the answers.
+    # Half-closed, because a reset for the unread requests would destroy the responses.
     assert client.transport.half_closed
     assert len(three.take_seen()) == 3
 
@@ -67,7 +67,7 @@ def test_a_busy_server_says_when_to_try_again_and_keeps_the_connection(
     assert server.state.load.requests_in_flight == 0
 
 
-def test_the_body_of_a_request_that_is_turned_away_takes_no_room(
+def test_the_body_of_a_request_that_gets_503_takes_no_memory(
     one_at_a_time: MemoryServer,
 ) -> None:
     free = one_at_a_time.state.buffer_pool.free_blocks
@@ -78,7 +78,7 @@ def test_the_body_of_a_request_that_is_turned_away_takes_no_room(
     assert one_at_a_time.state.buffer_pool.free_blocks == free
 
 
-def test_a_client_that_is_gone_is_not_at_work(one_at_a_time: MemoryServer) -> None:
+def test_the_request_of_a_client_that_left_does_not_count(one_at_a_time: MemoryServer) -> None:
     server = one_at_a_time
     server.connect().send(GET).leave()
     assert server.state.load.requests_in_flight == 0
@@ -86,7 +86,9 @@ def test_a_client_that_is_gone_is_not_at_work(one_at_a_time: MemoryServer) -> No
     assert server.state.load.requests_in_flight == 1
 
 
-def test_requests_of_one_connection_are_one_at_a_time_anyway(one_at_a_time: MemoryServer) -> None:
+def test_requests_of_one_connection_never_exceed_a_concurrency_of_one(
+    one_at_a_time: MemoryServer,
+) -> None:
     server, later = one_at_a_time, one_at_a_time.recorder.later
     assert later is not None
     client = server.connect().send(GET * 3)
@@ -96,7 +98,7 @@ def test_requests_of_one_connection_are_one_at_a_time_anyway(one_at_a_time: Memo
     assert client.statuses == [200] * 3
 
 
-def test_a_body_that_is_still_coming_is_not_waited_for() -> None:
+def test_a_503_does_not_wait_for_the_body() -> None:
     with MemoryServer(True, Limits(concurrency=1)) as server:
         busy = server.connect().send(POST)
         client = server.connect().send(POST)

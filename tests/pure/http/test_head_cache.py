@@ -1,15 +1,15 @@
-"""Remembered heads: bytes that were seen before mean what they meant, and nothing else does.
+"""Cached heads: bytes that were seen before mean the same again, and no other bytes do.
 
-A head that is remembered for the wrong bytes would be given to other clients, so that is what
-these tests try to achieve.
+A head that is cached for the wrong bytes would be given to other clients. These tests try to
+achieve that.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
+from prefork.http.head_cache import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
 from prefork.http.limits import Limits
-from prefork.http.request import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
 from tests.fuzz.memory import MemoryServer, Seen
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -26,13 +26,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
 
 
 def alone(server: MemoryServer, data: bytes) -> list[Seen]:
-    """What a server that has never seen anything makes of it."""
+    """Return the requests that a server with empty caches reads in some bytes."""
     with MemoryServer(server.recorder.streams_body) as fresh:
         fresh.connect().send(data)
         return fresh.take_seen()
 
 
-def test_what_was_seen_twice_is_remembered_for_all_connections(server: MemoryServer) -> None:
+def test_a_request_that_was_seen_twice_is_cached_for_all_connections(server: MemoryServer) -> None:
     for known in (0, 0, 1, 1):
         assert len(server.state.head_cache) == known
         server.connect().send(GET)
@@ -78,7 +78,7 @@ SECOND |= {"end-of-part": b"\n", "end-of-body": b"o", "looks-like-a-body": b"hel
 
 @pytest.mark.parametrize("second", list(SECOND))
 @pytest.mark.parametrize("first", list(FIRST))
-def test_no_sequence_of_requests_poisons_what_others_send(
+def test_no_sequence_of_requests_poisons_the_requests_of_other_clients(
     server: MemoryServer, first: str, second: str
 ) -> None:
     expected = alone(server, FIRST[first] + SECOND[second])
@@ -93,7 +93,7 @@ def test_no_sequence_of_requests_poisons_what_others_send(
         assert server.take_seen() == victims[name], name
 
 
-def test_a_head_that_announces_a_body_is_remembered_with_any_body(server: MemoryServer) -> None:
+def test_a_head_that_announces_a_body_is_cached_with_any_body(server: MemoryServer) -> None:
     for content in (b"first", b"other", b"\r\n\r\n!", b"GET /"):
         assert len(server.state.head_cache.with_body) == (content not in (b"first", b"other"))
         server.connect().send(POST.replace(b"hello", content))
@@ -112,7 +112,7 @@ def test_a_body_ends_where_its_length_says(server: MemoryServer) -> None:
     assert client.statuses == [200] * 6
 
 
-def test_the_bytes_of_a_request_inside_of_a_body_stay_a_body(server: MemoryServer) -> None:
+def test_the_bytes_of_a_cached_request_inside_of_a_body_stay_a_body(server: MemoryServer) -> None:
     for _ in range(3):
         server.connect().send(GET)
     assert GET in server.state.head_cache
@@ -124,18 +124,20 @@ def test_the_bytes_of_a_request_inside_of_a_body_stay_a_body(server: MemoryServe
         assert (seen.method, seen.body) == ("POST", GET + GET)
 
 
-def test_the_bytes_of_a_request_inside_of_a_head_stay_a_part_of_it(server: MemoryServer) -> None:
+def test_the_bytes_of_a_cached_request_inside_of_a_head_stay_a_part_of_it(
+    server: MemoryServer,
+) -> None:
     tail = b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n"
     for _ in range(3):
         server.connect().send(tail)
     server.take_seen()
     client = server.connect().send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", tail)
-    # The second Host of the same request.
+    # It is the second Host of the same request.
     assert client.statuses == [400]
     assert server.take_seen() == []
 
 
-def test_what_follows_a_request_that_ends_the_connection_is_not_read(server: MemoryServer) -> None:
+def test_bytes_behind_a_request_that_ends_the_connection_are_not_read(server: MemoryServer) -> None:
     for _ in range(3):
         server.connect().send(GET)
     server.take_seen()
@@ -147,7 +149,7 @@ def test_what_follows_a_request_that_ends_the_connection_is_not_read(server: Mem
         assert client.closed
 
 
-def test_what_follows_the_last_request_is_not_read_while_that_is_being_answered() -> None:
+def test_bytes_behind_the_last_request_are_not_read_while_it_is_being_answered() -> None:
     last = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     with MemoryServer(False) as server:
         for _ in range(3):
@@ -170,7 +172,7 @@ def test_nothing_is_read_after_a_refusal(server: MemoryServer) -> None:
     assert client.statuses == [400]
 
 
-def test_a_remembered_request_may_end_its_connection(server: MemoryServer) -> None:
+def test_a_cached_request_may_end_its_connection(server: MemoryServer) -> None:
     closing = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     for _ in range(4):
         assert server.connect().send(closing).closed
@@ -180,7 +182,7 @@ def test_a_remembered_request_may_end_its_connection(server: MemoryServer) -> No
     assert not server.state.request_cache.fields
 
 
-def test_without_keep_alive_remembered_requests_end_their_connections_too() -> None:
+def test_without_keep_alive_cached_requests_end_their_connections_too() -> None:
     with MemoryServer(False, Limits(keepalive=0)) as server:
         for _ in range(4):
             client = server.connect().send(GET)
@@ -188,19 +190,19 @@ def test_without_keep_alive_remembered_requests_end_their_connections_too() -> N
         assert server.state.head_cache
 
 
-def test_a_remembered_request_ends_its_connection_when_the_worker_drains(
+def test_a_cached_request_ends_its_connection_when_the_worker_drains(
     server: MemoryServer,
 ) -> None:
     clients = [server.connect().send(GET) for _ in range(3)]
-    server.state.drain(for_good=False)
+    server.state.drain(has_no_successor=False)
     client = clients[0].send(GET)
     assert client.statuses == [200, 200]
     assert client.out.count(b"Connection: close") == 1
     assert client.closed
 
 
-def test_a_remembered_request_waits_its_turn() -> None:
-    """While an answer is due, the same bytes take the long way and keep their place."""
+def test_a_cached_request_waits_its_turn() -> None:
+    """While a response is due, the bytes of a cached request are parsed and keep their place."""
     with MemoryServer(False) as server:
         for _ in range(3):
             server.connect().send(GET)
@@ -216,7 +218,7 @@ def test_a_remembered_request_waits_its_turn() -> None:
         assert bodies == [b"0", b"1", b"2"]
 
 
-def test_memory_of_heads_is_bounded(server: MemoryServer) -> None:
+def test_the_cache_of_heads_is_bounded(server: MemoryServer) -> None:
     client = server.connect()
     for number in range(MAX_CACHED_HEADS + MAX_SEEN_HEADS):
         request = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
@@ -225,8 +227,8 @@ def test_memory_of_heads_is_bounded(server: MemoryServer) -> None:
         assert len(server.state.head_cache._seen) <= MAX_SEEN_HEADS
 
 
-def test_a_client_that_does_not_read_gets_no_further_answers(server: MemoryServer) -> None:
-    """It could otherwise make the server keep as many answers as it can send requests."""
+def test_a_client_that_does_not_read_gets_no_further_responses(server: MemoryServer) -> None:
+    """Otherwise it could make the server keep as many responses as it can send requests."""
     client = server.connect(swallows=10)
     client.send(GET + GET + GET, GET, GET)
     assert client.statuses == [200]
@@ -235,7 +237,7 @@ def test_a_client_that_does_not_read_gets_no_further_answers(server: MemoryServe
     assert client.statuses == [200] * 5
 
 
-def test_a_half_closed_client_that_reads_late_gets_all_its_answers() -> None:
+def test_a_half_closed_client_that_reads_late_gets_all_its_responses() -> None:
     with MemoryServer(False) as server:
         client = server.connect(swallows=10).send(GET + GET + GET).finish()
         assert client.statuses == [200]
@@ -249,7 +251,7 @@ def test_requests_that_wait_for_a_slow_reader_are_answered_while_the_worker_drai
     server: MemoryServer,
 ) -> None:
     client = server.connect(swallows=10).send(GET + GET + GET)
-    server.state.drain(for_good=False)
+    server.state.drain(has_no_successor=False)
     client.transport.drain()
     server.settle()
     assert client.statuses == [200] * 3

@@ -1,18 +1,19 @@
-"""What an idle connection costs: nothing that a request needs, and no look in each tick."""
+"""Idle connections keep nothing that only a request needs, and are not checked in each tick."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL, MAX_POOLED_READERS
+from prefork.http.reader_pool import MAX_POOLED_READERS
+from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 
 BETWEEN_ROUNDS = 33
-"""Seconds after which no round comes just when the next deadline of a test passes."""
+"""Seconds after which no check of idle connections comes just when a test's deadline passes."""
 
 
 @pytest.fixture(params=[False, True], ids=["spooled", "streamed"])
@@ -21,32 +22,33 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
         yield server
 
 
-def rests(server: MemoryServer, client: Client) -> bool:
-    """Whether nothing is kept for it, and nobody looks at it."""
+def is_released(server: MemoryServer, client: Client) -> bool:
+    """Return whether the server keeps nothing for a connection, and no tick checks it."""
     connection = client.connection
     kept = (
-        connection._reader is not server.state.idle_reader or connection.handler_state is not None
+        connection._reader is not server.state.readers.idle_reader
+        or connection.handler_state is not None
     )
     return not kept and connection not in server.state.active_connections
 
 
-def test_a_connection_rests_soon_after_its_answer(server: MemoryServer) -> None:
+def test_a_connection_is_released_soon_after_its_response(server: MemoryServer) -> None:
     client = server.connect().send(GET)
-    assert not rests(server, client)
+    assert not is_released(server, client)
     server.pass_time(1)
-    assert rests(server, client)
+    assert is_released(server, client)
     for number in range(5):
         assert client.send(GET).statuses == [200] * (2 + number)
         server.pass_time(MAX_IDLE_CHECK_INTERVAL)
-        assert rests(server, client)
+        assert is_released(server, client)
 
 
-def test_readers_go_from_hand_to_hand(server: MemoryServer) -> None:
+def test_a_reader_is_lent_to_one_connection_after_another(server: MemoryServer) -> None:
     clients = [server.connect().send(GET, b"\r\n" * number) for number in range(2)]
     first = clients[0].connection._reader
     server.pass_time(1)
-    # The second has begun with something, be it an empty line.
-    assert [rests(server, client) for client in clients] == [True, False]
+    # The second client has begun a request, with an empty line.
+    assert [is_released(server, client) for client in clients] == [True, False]
     other = server.connect().send(POST)
     assert other.connection._reader is first
     clients[0].send(POST)
@@ -56,19 +58,19 @@ def test_readers_go_from_hand_to_hand(server: MemoryServer) -> None:
 
 
 @pytest.mark.parametrize("part", [GET[:5], GET[:-2], POST, POST + b"hell", b"\r"])
-def test_a_reader_that_has_begun_is_never_given_to_another(
+def test_a_reader_in_the_middle_of_a_request_is_never_lent_again(
     server: MemoryServer, part: bytes
 ) -> None:
     client = server.connect().send(GET, part)
     server.pass_time(1)
-    assert not rests(server, client)
+    assert not is_released(server, client)
     client.leave()
     assert server.connect().send(POST + b"hello").statuses == [200]
     assert server.take_seen()[-1].body == b"hello"
 
 
 @pytest.mark.parametrize("ending", [b"Connection: close\r\n", b"Connection: keep-alive, close\r\n"])
-def test_a_reader_that_reads_no_further_is_never_given_to_another(
+def test_a_reader_whose_parser_has_ended_is_never_lent_again(
     server: MemoryServer, ending: bytes
 ) -> None:
     server.connect().send(GET[:-2] + ending + b"\r\n")
@@ -76,7 +78,7 @@ def test_a_reader_that_reads_no_further_is_never_given_to_another(
     assert server.connect().send(GET, GET).statuses == [200, 200]
 
 
-def test_empty_lines_do_not_add_up_in_a_reader_that_goes_from_hand_to_hand(
+def test_empty_lines_do_not_add_up_in_a_reader_that_is_lent_again(
     server: MemoryServer,
 ) -> None:
     for _ in range(3):
@@ -84,17 +86,17 @@ def test_empty_lines_do_not_add_up_in_a_reader_that_goes_from_hand_to_hand(
     client = server.connect().send(b"\r\n", GET)
     server.pass_time(MAX_IDLE_CHECK_INTERVAL)
     client.leave()
-    assert all(reader.size == 0 for reader in server.state._readers)
+    assert all(reader.size == 0 for reader in server.state.readers._readers)
 
 
-def test_readers_are_kept_in_moderation(server: MemoryServer) -> None:
+def test_the_pool_of_readers_is_bounded(server: MemoryServer) -> None:
     for client in [server.connect().send(GET[:5]) for _ in range(2 * MAX_POOLED_READERS)]:
         client.send(GET[5:])
     server.pass_time(1)
-    assert len(server.state._readers) == MAX_POOLED_READERS
+    assert len(server.state.readers._readers) == MAX_POOLED_READERS
 
 
-def test_an_idle_connection_is_closed_soon_after_its_time(server: MemoryServer) -> None:
+def test_an_idle_connection_is_closed_soon_after_its_deadline(server: MemoryServer) -> None:
     client = server.connect().send(GET)
     server.pass_time(79)
     assert not client.closed
@@ -102,7 +104,7 @@ def test_an_idle_connection_is_closed_soon_after_its_time(server: MemoryServer) 
     assert client.closed
 
 
-def test_a_connection_that_says_nothing_is_closed_in_time(server: MemoryServer) -> None:
+def test_a_connection_that_sends_nothing_is_closed_in_time(server: MemoryServer) -> None:
     client = server.connect()
     server.pass_time(9)
     assert not client.closed
@@ -110,7 +112,7 @@ def test_a_connection_that_says_nothing_is_closed_in_time(server: MemoryServer) 
     assert client.closed
 
 
-def test_a_head_in_part_is_not_waited_for_after_an_idle_while(server: MemoryServer) -> None:
+def test_a_partial_head_after_an_idle_time_gets_a_408(server: MemoryServer) -> None:
     client = server.connect().send(GET)
     server.pass_time(BETWEEN_ROUNDS)
     client.send(GET[:5])
@@ -120,7 +122,7 @@ def test_a_head_in_part_is_not_waited_for_after_an_idle_while(server: MemoryServ
     assert client.statuses == [200, 408]
 
 
-def test_a_body_in_part_is_not_waited_for_after_an_idle_while(server: MemoryServer) -> None:
+def test_a_partial_body_after_an_idle_time_gets_a_408(server: MemoryServer) -> None:
     client = server.connect().send(GET)
     server.pass_time(BETWEEN_ROUNDS)
     client.send(POST)
@@ -130,7 +132,7 @@ def test_a_body_in_part_is_not_waited_for_after_an_idle_while(server: MemoryServ
     assert client.statuses == [200, 408]
 
 
-def test_a_request_that_is_overdue_is_found_after_an_idle_while() -> None:
+def test_an_overdue_request_is_found_after_an_idle_time() -> None:
     with MemoryServer(False, Limits(request=30)) as server:
         client = server.connect().send(GET)
         server.pass_time(20)
@@ -143,7 +145,7 @@ def test_a_request_that_is_overdue_is_found_after_an_idle_while() -> None:
         assert server.recorder.overdue_ones == server.recorder.later
 
 
-def test_a_client_that_does_not_read_is_found_after_an_idle_while(server: MemoryServer) -> None:
+def test_a_client_that_does_not_read_is_found_after_an_idle_time(server: MemoryServer) -> None:
     client = server.connect(swallows=100).send(GET)
     server.pass_time(BETWEEN_ROUNDS)
     client.send(GET)
@@ -167,7 +169,7 @@ def test_a_slow_body_is_refused_below_its_rate() -> None:
         assert not fast.closed
 
 
-def test_who_is_not_read_from_is_not_too_slow() -> None:
+def test_the_time_in_which_the_server_does_not_read_is_not_the_clients() -> None:
     with MemoryServer(True, Limits(body_rate=1000)) as server:
         client = server.connect().send(POST.replace(b"5", b"90000"))
         client.connection.pause_reading()

@@ -1,7 +1,7 @@
-"""prefork beside h11: it accepts nothing that h11 refuses, and both understand the same.
+"""prefork beside h11: prefork accepts nothing that h11 refuses, and both understand the same.
 
-Where they may differ, tests/fuzz/reference.py names it, with the reason and the RFC's section.
-``scripts/fuzz`` does for minutes what the last test here does for a second.
+The differences that are allowed are in tests/fuzz/reference.py, with reason and RFC section.
+``scripts/fuzz`` does for minutes what the last test does for a second.
 """
 
 import random
@@ -29,7 +29,7 @@ def trial() -> Iterator[Trial]:
 
 
 @pytest.mark.parametrize("case", [*VALID, *INVALID], ids=lambda case: case.name)
-def test_the_corpus_is_understood_as_h11_does_or_differs_for_a_reason(
+def test_the_corpus_is_understood_as_by_h11_or_differs_for_a_reason(
     trial: Trial, case: Case
 ) -> None:
     middle = len(case.raw) // 2
@@ -37,7 +37,7 @@ def test_the_corpus_is_understood_as_h11_does_or_differs_for_a_reason(
 
 
 @pytest.mark.parametrize("case", VALID, ids=lambda case: case.name)
-def test_what_the_corpus_calls_valid_is_so_for_h11(case: Case) -> None:
+def test_valid_cases_of_the_corpus_are_valid_for_h11(case: Case) -> None:
     (read,) = understand(case.raw).requests
     assert read.seen.body == case.account.get("body", read.seen.body.decode("latin-1")).encode(
         "latin-1"
@@ -46,7 +46,9 @@ def test_what_the_corpus_calls_valid_is_so_for_h11(case: Case) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(dice=st.randoms(use_true_random=False), odds=st.sampled_from((0.0, 0.05, 0.15)))
-def test_both_understand_the_same(trial: Trial, dice: random.Random, odds: float) -> None:
+def test_prefork_and_h11_understand_the_same(
+    trial: Trial, dice: random.Random, odds: float
+) -> None:
     grammar = Grammar(dice, odds)
     data = grammar.stream()
     if odds:
@@ -56,12 +58,12 @@ def test_both_understand_the_same(trial: Trial, dice: random.Random, odds: float
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=80), middle=st.integers(0, 80))
-def test_bytes_without_any_sense_do_no_harm(trial: Trial, data: bytes, middle: int) -> None:
+def test_random_bytes_do_no_harm(trial: Trial, data: bytes, middle: int) -> None:
     trial.run(data, [data[:middle], data[middle:]])
 
 
-def test_some_of_what_the_fuzzer_does(trial: Trial) -> None:
+def test_a_short_run_of_the_fuzzer_finds_nothing(trial: Trial) -> None:
     corpus = [case.raw for case in (*VALID, *INVALID)]
     reasons = {trial.run(*stream(random.Random(seed), corpus)) for seed in range(INPUTS)}
-    # It is worth something only if most of the differences come up, and nearly all is accepted.
+    # The run is worth something only if most differences come up and most inputs are accepted.
     assert len(reasons & set(STRICTER)) > len(STRICTER) / 2

@@ -1,4 +1,4 @@
-"""A spooled body reads like a file, wherever its pieces were kept, and gives its room back."""
+"""A spooled body reads like a file, wherever its pieces were kept, and gives its memory back."""
 
 import io
 import os
@@ -16,7 +16,7 @@ READS = st.lists(
     st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 100_000))
     | st.tuples(
         st.just("readlines"), st.just(-1)
-    )  # more is a hint, which io's own take differently
+    )  # a positive size is a hint, which io's own classes take differently
     | st.tuples(st.just("next"), st.just(0))
 )
 ROOMS = st.sampled_from([0, 1, 100])
@@ -29,7 +29,9 @@ def use(file: io.IOBase, verb: str, size: int) -> object:
 
 
 @given(PIECES, READS, ROOMS)
-def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]], size: int) -> None:
+def test_a_body_reads_like_a_file(
+    pieces: list[bytes], reads: list[tuple[str, int]], size: int
+) -> None:
     room = BufferPool(size * BLOCK_SIZE)
     body = SpooledBody(room, SpoolDisk())
     for piece in pieces:
@@ -44,7 +46,7 @@ def test_it_reads_like_a_file(pieces: list[bytes], reads: list[tuple[str, int]],
 
 
 @given(PIECES, ROOMS)
-def test_a_body_that_is_lost_half_way_leaves_nothing(pieces: list[bytes], size: int) -> None:
+def test_nothing_stays_of_a_body_that_is_discarded_half_way(pieces: list[bytes], size: int) -> None:
     open_before = len(os.listdir("/proc/self/fd"))
     room = BufferPool(size * BLOCK_SIZE)
     body = SpooledBody(room, SpoolDisk())
@@ -73,14 +75,14 @@ def test_a_body_takes_the_blocks_that_it_needs(size: int) -> None:
     assert room.free_blocks == 2
 
 
-def test_bodies_share_the_room_and_who_comes_last_goes_to_disk() -> None:
+def test_bodies_share_the_pool_and_the_last_one_goes_to_disk() -> None:
     room = BufferPool(3 * BLOCK_SIZE)
     first, second = SpooledBody(room, SpoolDisk()), SpooledBody(room, SpoolDisk())
     first.feed(b"a" * 2 * BLOCK_SIZE)
     second.feed(b"b" * BLOCK_SIZE)
     assert room.free_blocks == 0
     second.feed(b"c")
-    assert room.free_blocks == 1, "what it had in memory went to disk, too"
+    assert room.free_blocks == 1, "the part in memory went to disk, too"
     room.release_unused_memory()
     room.release_unused_memory()
     for body, content in ((first, b"a" * 2 * BLOCK_SIZE), (second, b"b" * BLOCK_SIZE + b"c")):
@@ -97,12 +99,12 @@ def test_bodies_share_the_room_and_who_comes_last_goes_to_disk() -> None:
 
 
 def resident() -> int:
-    """Bytes of anonymous memory that this process has."""
+    """Return the bytes of anonymous memory that this process has."""
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) * 1024
 
 
-def test_a_small_body_needs_no_room_at_all() -> None:
+def test_a_small_body_needs_no_block() -> None:
     body = SpooledBody(BufferPool(0), SpoolDisk())
     body.feed(b"{}")
     body.end()
@@ -111,8 +113,8 @@ def test_a_small_body_needs_no_room_at_all() -> None:
 
 @pytest.mark.parametrize("before", [0, 1, BLOCK_SIZE])
 @pytest.mark.parametrize("blocks", [0, 4])
-def test_nothing_can_be_read_when_it_is_lost(blocks: int, before: int) -> None:
-    """Its memory is another's then."""
+def test_a_discarded_body_cannot_be_read(blocks: int, before: int) -> None:
+    """Its memory may belong to another body then."""
     body = SpooledBody(BufferPool(blocks * BLOCK_SIZE), SpoolDisk())
     body.feed(b"x" * 2 * BLOCK_SIZE)
     body.end()
@@ -127,7 +129,7 @@ def test_nothing_can_be_read_when_it_is_lost(blocks: int, before: int) -> None:
 @pytest.mark.parametrize(
     "step", [SMALL_BODY_SIZE - 1, SMALL_BODY_SIZE, 50_000, BLOCK_SIZE, 100_000, 10 * BLOCK_SIZE]
 )
-def test_what_is_read_does_not_tell_where_the_blocks_are(step: int) -> None:
+def test_reads_do_not_depend_on_where_the_blocks_are(step: int) -> None:
     room = BufferPool(8 * BLOCK_SIZE)
     others = [room.allocate() for _ in range(4)]
     room.release(others[0] + others[2])

@@ -1,4 +1,4 @@
-"""What bodies on disk may hold together, and which of them are refused."""
+"""Limits of bodies on disk, and which bodies are refused."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def disk() -> SpoolDisk:
 
 @pytest.fixture
 def files(disk: SpoolDisk) -> Iterator[list[SpoolFile]]:
-    """Files that are closed at the end."""
+    """A list whose files are closed at the end."""
     made: list[SpoolFile] = []
     yield made
     for file in made:
@@ -38,7 +38,9 @@ def files(disk: SpoolDisk) -> Iterator[list[SpoolFile]]:
     assert disk.bytes_used == 0
 
 
-def test_one_body_may_have_all_of_it_and_no_more(disk: SpoolDisk, files: list[SpoolFile]) -> None:
+def test_one_body_may_use_the_whole_limit_and_no_more(
+    disk: SpoolDisk, files: list[SpoolFile]
+) -> None:
     files.append(disk.open())
     for _ in range(10):
         files[0].write(PIECE)
@@ -46,7 +48,7 @@ def test_one_body_may_have_all_of_it_and_no_more(disk: SpoolDisk, files: list[Sp
     assert disk.bytes_used == 1000
 
 
-def test_new_ones_are_refused_before_those_under_way(
+def test_new_bodies_are_refused_before_those_in_progress(
     disk: SpoolDisk, files: list[SpoolFile]
 ) -> None:
     files += [disk.open(), disk.open()]
@@ -54,32 +56,32 @@ def test_new_ones_are_refused_before_those_under_way(
         files[0].write(PIECE)
     files[1].write(memoryview(bytes(50)))
     refused(503, disk.open)
-    files[1].write(PIECE)  # it had begun
+    files[1].write(PIECE)  # this body had begun
     files[1].write(PIECE)
     refused(503, files[1].write, PIECE)
     files[1].close()
     files.append(disk.open())
 
 
-def test_a_body_that_says_that_it_is_too_long_is_refused_at_once(disk: SpoolDisk) -> None:
+def test_a_body_that_announces_too_many_bytes_is_refused_at_once(disk: SpoolDisk) -> None:
     disk.check_length(1000, memory=0)
     disk.check_length(2000, memory=2000)
     refused(413, disk.check_length, 1001, 0)
     SpoolDisk().check_length(1 << 62, memory=0)
 
 
-def test_some_space_stays_free() -> None:
+def test_a_part_of_the_file_system_stays_free() -> None:
     SpoolDisk(min_free=1).open().close()
     found = os.statvfs("/tmp")
     whole = found.f_blocks * found.f_frsize
     if found.f_bavail * found.f_frsize > whole // 10:
-        SpoolDisk(min_free=1 << 62).open().close()  # a tenth is the most that is asked for
+        SpoolDisk(min_free=1 << 62).open().close()  # never more than a tenth
 
 
-def test_the_free_space_is_looked_at_again_while_a_body_grows(
+def test_the_free_space_is_checked_again_while_a_body_grows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The kernel's answer is replaced, as no test may fill the disk of its machine."""
+    """The kernel's answer is replaced, because a test must not fill the disk."""
     disk = SpoolDisk(min_free=100)
     file = disk.open()
     full = os.statvfs_result((1, 1, 10_000, 99, 99, 0, 0, 0, 0, 255))
@@ -95,7 +97,7 @@ def test_a_folder_that_is_gone_is_a_503(tmp_path: Path) -> None:
     refused(503, SpoolDisk(str(tmp_path / "gone")).open)
 
 
-def test_it_is_told_once_until_there_is_room_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_warns_once_until_there_is_space_again(caplog: pytest.LogCaptureFixture) -> None:
     log = logging.getLogger("spool")
     disk = SpoolDisk(limit=100, log=log)
     for _ in range(2):
@@ -112,10 +114,10 @@ def test_it_is_told_once_until_there_is_room_again(caplog: pytest.LogCaptureFixt
     st.lists(st.tuples(st.integers(0, 4), st.binary(max_size=300) | st.none()), max_size=60),
     st.integers(0, 800),
 )
-def test_it_counts_right_whatever_happens(
+def test_the_count_of_bytes_is_right_after_any_history(
     steps: list[tuple[int, bytes | None]], limit: int
 ) -> None:
-    """Bodies grow, end and are lost in any order; a refused one is lost, as its connection does."""
+    """Bodies grow, end and are discarded in any order; a refused body is discarded at once."""
     disk = SpoolDisk(limit=limit)
     bodies: dict[int, SpooledBody] = {}
     for which, data in steps:

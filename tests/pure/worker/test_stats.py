@@ -29,11 +29,11 @@ def test_answers_are_counted_by_class_and_time(server: MemoryServer) -> None:
     row = Scoreboard().acquire_row(1)
     stats = WorkerStats(row, 1, 100.0)
     service = server.state
-    service.response_times[200] += [0.001, 0.002]
-    service.response_times[404].append(0.1)
-    service.response_times[503].append(2.0)
-    service.response_times[0].append(0.5)
-    service.requests, service.body_bytes_sent = 5, 1234
+    service.counters.response_times[200] += [0.001, 0.002]
+    service.counters.response_times[404].append(0.1)
+    service.counters.response_times[503].append(2.0)
+    service.counters.response_times[0].append(0.5)
+    service.counters.requests, service.counters.body_bytes_sent = 5, 1234
     stats.publish(service, 100.25, 0.25)
     read = read_row(row)
     assert (read["answered_2xx"], read["answered_4xx"], read["answered_5xx"]) == (2, 1, 1)
@@ -41,7 +41,7 @@ def test_answers_are_counted_by_class_and_time(server: MemoryServer) -> None:
     assert read["took"] == pytest.approx(2.603)
     assert read["torn"] is False
     assert sum(row.read()["times"]) == 5
-    assert not service.response_times, "they are counted once"
+    assert not service.counters.response_times, "they are counted once"
 
 
 def test_idleness_before_the_first_request_is_no_time_between_answers(
@@ -51,8 +51,8 @@ def test_idleness_before_the_first_request_is_no_time_between_answers(
     service = server.state
     stats.publish(service, 100.25, 8.0)
     stats.resume_after_idle(106.0, 0.25)
-    service.requests += 100
-    service.response_times[200] += [0.001] * 100
+    service.counters.requests += 100
+    service.counters.response_times[200] += [0.001] * 100
     stats.publish(service, 106.25, 0.25)
     assert stats.answer_interval == pytest.approx(0.0025)
     stats.publish(service, 106.50, 8.0)
@@ -67,7 +67,8 @@ def test_all_requests_are_counted_however_many_there_are(count: int) -> None:
     with MemoryServer(False) as server:
         row = Scoreboard().acquire_row(1)
         stats = WorkerStats(row, 1, 0.0)
-        server.state.response_times[200] += [0.001] * (count // 2) + [1.0] * (count - count // 2)
+        durations = server.state.counters.response_times
+        durations[200] += [0.001] * (count // 2) + [1.0] * (count - count // 2)
         stats.publish(server.state, 0.25, 0.25)
         times = row.read()["times"]
         assert sum(times) == count
@@ -93,7 +94,7 @@ def test_a_late_loop_was_busy_and_lags(server: MemoryServer) -> None:
 def test_calls_that_block_count_as_busy_time(server: MemoryServer) -> None:
     row = Scoreboard().acquire_row(1)
     stats = WorkerStats(row, 2, 100.0)
-    server.state.response_times[200] += [0.1, 0.1, 0.1, 0.1]
+    server.state.counters.response_times[200] += [0.1, 0.1, 0.1, 0.1]
     stats.publish(server.state, 100.25, 0.25)
     assert read_row(row)["busy"] == pytest.approx(0.2, abs=0.05)
 
@@ -104,7 +105,7 @@ def test_the_rate_follows_the_answered_requests(server: MemoryServer) -> None:
     stats = WorkerStats(row, 1, now)
     for _ in range(int(10 * RATE_TIME_CONSTANT)):
         now += 0.25
-        server.state.requests += 50
+        server.state.counters.requests += 50
         stats.publish(server.state, now, 0.25)
     assert read_row(row)["rate"] == pytest.approx(200, rel=0.1)
 
