@@ -74,10 +74,10 @@ def parse_format(text: str) -> Format:
     """Read a format or the name of one; ValueError says what was expected."""
     text = PRESETS.get(text, text)
     if text.startswith("{"):
-        pieces = tuple(_in_json(_pieces(text)))
+        pieces = tuple(_with_json_styles(_split_format(text)))
         _check_json(pieces)
     else:
-        pieces = tuple(_pieces(text))
+        pieces = tuple(_split_format(text))
     if not any(isinstance(piece, Directive) for piece in pieces):
         near = difflib.get_close_matches(text, PRESETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -85,7 +85,7 @@ def parse_format(text: str) -> Format:
     return pieces
 
 
-def _pieces(text: str) -> Iterator[str | Directive]:
+def _split_format(text: str) -> Iterator[str | Directive]:
     for match in _PIECE.finditer(text):
         inner, field = match[1], match[2]
         if inner is None:
@@ -100,15 +100,15 @@ def _pieces(text: str) -> Iterator[str | Directive]:
         elif inner in DIRECTIVES:
             yield Directive(inner)
         else:
-            raise ValueError(f"known directives, not %({inner})s{_nearest(inner)}")
+            raise ValueError(f"known directives, not %({inner})s{_suggest_directive(inner)}")
 
 
-def _nearest(name: str) -> str:
+def _suggest_directive(name: str) -> str:
     near = difflib.get_close_matches(name, DIRECTIVES, n=1, cutoff=0.5)
     return f"; did you mean %({near[0]})s?" if near else "; see the README for all of them"
 
 
-def _in_json(pieces: Iterator[str | Directive]) -> Iterator[str | Directive]:
+def _with_json_styles(pieces: Iterator[str | Directive]) -> Iterator[str | Directive]:
     """The same with the style that each directive needs where it stands."""
     inside = False
     for piece in pieces:

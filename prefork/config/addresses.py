@@ -118,20 +118,20 @@ def parse_address(text: str) -> Address:
 def _parse_tcp(text: str) -> TcpAddress:
     host, colon, port = text.rpartition(":")
     if not colon:
-        return TcpAddress("127.0.0.1", _port(text))
-    return TcpAddress(_host(host), _port(port))
+        return TcpAddress("127.0.0.1", _parse_port(text))
+    return TcpAddress(_parse_host(host), _parse_port(port))
 
 
 def _parse_inherited(text: str) -> InheritedSocket:
     number, comma, extra = text.partition(",")
-    fd = _number(number, "a file descriptor", 65535)
+    fd = _parse_number(number, "a file descriptor", 65535)
     key, _, scheme = extra.partition("=")
     if comma and (key != "scheme" or scheme not in SCHEMES):
         raise ValueError(f"scheme=http or scheme=https after the number, not {extra!r}")
     return InheritedSocket(fd, scheme)
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
     if text in ("", "*"):
         return "0.0.0.0"
     if text.startswith("[") and text.endswith("]") and _is_ipv6(text[1:-1]):
@@ -172,11 +172,11 @@ def _parse_unix(text: str) -> UnixAddress:
     return UnixAddress(path, mode, owner)
 
 
-def _port(text: str) -> int:
-    return _number(text, "a port", 65535)
+def _parse_port(text: str) -> int:
+    return _parse_number(text, "a port", 65535)
 
 
-def _number(text: str, what: str, highest: int) -> int:
+def _parse_number(text: str, what: str, highest: int) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > highest:
         raise ValueError(f"{what} from 0 to {highest}, not {text!r}")
     return int(text)

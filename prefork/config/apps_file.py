@@ -17,11 +17,11 @@ from prefork.config.options import OPTIONS
 from prefork.config.sources import Layer, file_layer, resolve, suggest_nearest
 from prefork.errors import UsageError
 
-TABLES = ("apps", "defaults")
-STAGE = "env_"
+TOP_LEVEL_TABLES = ("apps", "defaults")
+STAGE_PREFIX = "env_"
 """A key that begins so holds the variables of one stage."""
 
-GIVEN = {
+FORBIDDEN_OPTIONS = {
     "name": "the name of an app is that of its table",
     "daemon": "apps of such a file run in the background",
     "config": "a file does not read another",
@@ -42,7 +42,7 @@ class AppSection:
 
 def is_apps_file(table: Table) -> bool:
     """Whether the file has several apps, or is one app's with its options at the top."""
-    return any(name in table for name in TABLES)
+    return any(name in table for name in TOP_LEVEL_TABLES)
 
 
 def parse_sections(
@@ -51,23 +51,23 @@ def parse_sections(
     """The apps by name, in the order of the file; ``only``: that one, and a mistake in another one
     does not matter. Raises UsageError."""
     for key in table:
-        if key not in TABLES:
-            hint = suggest_nearest(key, TABLES)
+        if key not in TOP_LEVEL_TABLES:
+            hint = suggest_nearest(key, TOP_LEVEL_TABLES)
             raise UsageError(
                 f"{path}: beside [apps.NAME] there is only [defaults], not {key!r}{hint}"
             )
-    defaults = _table(table.get("defaults", {}), f"{path}, [defaults]")
-    apps = _table(table.get("apps", {}), f"{path}, [apps]")
+    defaults = _require_table(table.get("defaults", {}), f"{path}, [defaults]")
+    apps = _require_table(table.get("apps", {}), f"{path}, [apps]")
     if not apps:
         raise UsageError(f"{path}: there is no app in it, as in [apps.web]")
     if "after" in defaults:
         raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
-    made = {}
+    sections = {}
     for name in select_apps(list(apps), [only], path):
-        made[name] = _section(name, apps[name], defaults, (path, folder, stage))
-    for section in made.values():
+        sections[name] = _parse_section(name, apps[name], defaults, (path, folder, stage))
+    for section in sections.values():
         _check_after(section, apps, path)
-    return made
+    return sections
 
 
 def check_stage(table: Table, path: str, stage: str) -> None:
@@ -76,10 +76,10 @@ def check_stage(table: Table, path: str, stage: str) -> None:
     Only whoever names it is told: when its last table leaves the file, its variables just leave.
     """
     tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
-    known = [key.removeprefix(STAGE) for each in tables for key in _stages(each)]
+    known = [key.removeprefix(STAGE_PREFIX) for each in tables for key in _stage_keys(each)]
     if stage and stage not in known:
         raise UsageError(
-            f"{path}: no app has a table {STAGE}{stage}{suggest_nearest(stage, known)}"
+            f"{path}: no app has a table {STAGE_PREFIX}{stage}{suggest_nearest(stage, known)}"
         )
 
 
@@ -90,13 +90,13 @@ def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
     """
     order: list[str] = []
 
-    def visit(name: str, way: tuple[str, ...]) -> None:
-        if name in way:
-            circle = " -> ".join([*way[way.index(name) :], name])
-            raise UsageError(f"the apps wait for each other in a circle: after {circle}")
+    def visit(name: str, ancestors: tuple[str, ...]) -> None:
+        if name in ancestors:
+            cycle = " -> ".join([*ancestors[ancestors.index(name) :], name])
+            raise UsageError(f"the apps wait for each other in a circle: after {cycle}")
         if name not in order:
             for before in known[name].after:
-                visit(before, (*way, name))
+                visit(before, (*ancestors, name))
             order.append(name)
 
     for name in known:
@@ -113,36 +113,38 @@ def select_apps(order: list[str], only: Iterable[str], path: str) -> list[str]:
     return [name for name in order if name in wanted or not wanted]
 
 
-def _section(name: str, content: object, defaults: Table, file: tuple[str, str, str]) -> AppSection:
+def _parse_section(
+    name: str, content: object, defaults: Table, file: tuple[str, str, str]
+) -> AppSection:
     path, folder, stage = file
     variables: dict[str, str] = {}
     layers = []
     after: tuple[str, ...] = ()
     for table, place in ((defaults, "defaults"), (content, f"apps.{name}")):
         where = f"{path}, [{place}]"
-        own = dict(_table(table, where))
-        for key, why in GIVEN.items():
+        own = dict(_require_table(table, where))
+        for key, why in FORBIDDEN_OPTIONS.items():
             if key in own:
                 raise UsageError(f"{where}: {key} cannot be set here: {why}")
         if "after" in own:
-            after = _names(own.pop("after"), where)
-        for key in ("env", *_stages(own)):
+            after = _parse_after(own.pop("after"), where)
+        for key in ("env", *_stage_keys(own)):
             raw = own.pop(key, {})
             values = resolve([Layer(f"{path}, [{place}.{key}]", {"env": raw})]).config.env
-            if key in ("env", STAGE + stage):
+            if key in ("env", STAGE_PREFIX + stage):
                 variables |= values
         layers.append(file_layer(own, where, folder, also=("after", "env_")))
     layers.append(Layer(f"{path}, [apps.{name}.env]", {"env": variables}))
     return AppSection(name, tuple(layers), after)
 
 
-def _stages(content: object) -> list[str]:
+def _stage_keys(content: object) -> list[str]:
     """The keys with variables of a stage, as they stand there."""
     keys = content if isinstance(content, Mapping) else {}
-    return [key for key in keys if key.startswith(STAGE) and key not in OPTIONS]
+    return [key for key in keys if key.startswith(STAGE_PREFIX) and key not in OPTIONS]
 
 
-def _names(raw: object, where: str) -> tuple[str, ...]:
+def _parse_after(raw: object, where: str) -> tuple[str, ...]:
     names = [raw] if isinstance(raw, str) else raw
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError(f'{where}: after is wrong: expected names of apps, as in ["db"]')
@@ -159,7 +161,7 @@ def _check_after(section: AppSection, known: Table, path: str) -> None:
             )
 
 
-def _table(content: object, where: str) -> Table:
+def _require_table(content: object, where: str) -> Table:
     if not isinstance(content, Mapping):
         raise UsageError(f"{where}: expected a table with options, not {content!r}")
     return content

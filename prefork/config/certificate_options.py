@@ -26,9 +26,9 @@ class CertificateFiles:
     def __str__(self) -> str:
         return f"{self.chain},key={self.key}" if self.key else self.chain
 
-    def resolve_paths(self, anchor: Callable[[str], str]) -> "CertificateFiles":
+    def resolve_paths(self, resolve: Callable[[str], str]) -> "CertificateFiles":
         """With paths that do not depend on the folder any more."""
-        return CertificateFiles(anchor(self.chain), anchor(self.key) if self.key else "")
+        return CertificateFiles(resolve(self.chain), resolve(self.key) if self.key else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class PasswordSource:
     def __str__(self) -> str:
         return f"file:{self.path}" if self.path else f"env:{self.variable}"
 
-    def resolve_paths(self, anchor: Callable[[str], str]) -> "PasswordSource":
+    def resolve_paths(self, resolve: Callable[[str], str]) -> "PasswordSource":
         """With a path that does not depend on the folder any more."""
-        return replace(self, path=anchor(self.path)) if self.path else self
+        return replace(self, path=resolve(self.path)) if self.path else self
 
 
 def parse_certificate(text: str) -> CertificateFiles:

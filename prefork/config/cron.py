@@ -14,7 +14,7 @@ from prefork.errors import INCOMPLETE_ENVIRONMENT, MachineError
 
 EXPECTED = "a time such as 0 4 * * * (minute hour day month weekday)"
 
-WORDS = {
+NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
     "@midnight": "0 0 * * *",
@@ -24,7 +24,7 @@ WORDS = {
     "@annually": "0 0 1 1 *",
 }
 
-_ANY = datetime(2000, 1, 1, tzinfo=UTC)
+_ARBITRARY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def parse(raw: object) -> tuple[str, ...]:
@@ -33,23 +33,23 @@ def parse(raw: object) -> tuple[str, ...]:
     Raises ValueError.
     """
     items = raw if isinstance(raw, list | tuple) else [raw]
-    words: list[str] = []
+    expressions: list[str] = []
     for item in items:
         if not isinstance(item, str):
             raise ValueError(f"{EXPECTED}, in quotes")
-        words += [" ".join(part.split()) for part in item.split(";")]
-    if words in (["off"], [""]):
+        expressions += [" ".join(part.split()) for part in item.split(";")]
+    if expressions in (["off"], [""]):
         return ()
-    return tuple(dict.fromkeys(map(_checked, words)))
+    return tuple(dict.fromkeys(map(_validate, expressions)))
 
 
-def _checked(expression: str) -> str:
+def _validate(expression: str) -> str:
     try:
         from cronsim import CronSimError  # noqa: PLC0415 - few need it
     except ImportError as error:
         raise MachineError(f"{error}; {INCOMPLETE_ENVIRONMENT}") from error
     try:
-        if next_time_after(expression, _ANY) is not None:
+        if next_time_after(expression, _ARBITRARY_MOMENT) is not None:
             return expression
     except CronSimError as error:
         why = str(error).lower()
@@ -61,7 +61,7 @@ def next_time_after(expression: str, moment: datetime) -> datetime | None:
     """The first time after ``moment``, in its time zone; None: there is none within 50 years."""
     from cronsim import CronSim  # noqa: PLC0415 - few need it
 
-    times = CronSim(WORDS.get(expression, expression), moment)
+    times = CronSim(NICKNAMES.get(expression, expression), moment)
     # In an hour that comes again cronsim may first name a time of the hour before.
     return next((at for at in times if at.timestamp() > moment.timestamp()), None)
 

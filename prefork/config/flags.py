@@ -11,7 +11,7 @@ from typing import Any
 
 from prefork.config.options import OPTIONS, POSITIONAL, Option, by_group
 from prefork.config.parser import Parser
-from prefork.config.sources import Layer, unknown_flag
+from prefork.config.sources import Layer, unknown_flag_error
 from prefork.errors import UsageError
 
 DESCRIPTION = """\
@@ -49,22 +49,22 @@ def build_parser(epilog: str = "") -> Parser:
         section = made.add_argument_group(group)
         for option in options:
             if option.name not in POSITIONAL:
-                _add(section, option)
+                _add_option(section, option)
     _add_commands(made.add_argument_group("Instead of serving"))
     return made
 
 
-def _add(section: "argparse._ArgumentGroup", option: Option) -> None:
+def _add_option(section: "argparse._ArgumentGroup", option: Option) -> None:
     names = [option.short, option.flag] if option.short else [option.flag]
-    settings: dict[str, Any] = {"dest": option.name, "help": describe(option).replace("%", "%%")}
-    if not option.kind.metavar:
+    settings: dict[str, Any] = {"dest": option.name, "help": help_text(option).replace("%", "%%")}
+    if not option.value_type.metavar:
         settings |= {"action": "store_const", "const": "true"}
     else:
-        settings["metavar"] = option.kind.metavar
-        if option.kind.many:
+        settings["metavar"] = option.value_type.metavar
+        if option.value_type.is_list:
             settings["action"] = "append"
     section.add_argument(*names, **settings)
-    if not option.kind.metavar:
+    if not option.value_type.metavar:
         undo: dict[str, Any] = {"dest": option.name, "const": "false", "help": argparse.SUPPRESS}
         section.add_argument(f"--no-{option.key}", action="store_const", **undo)
 
@@ -92,13 +92,13 @@ def _add_commands(section: "argparse._ArgumentGroup") -> None:
     section.add_argument("-h", "--help", action="store_true", help="print this and leave")
 
 
-def describe(option: Option) -> str:
+def help_text(option: Option) -> str:
     """The help text with its default."""
     shown = option.show_default()
     if isinstance(shown, list):
         shown = " ".join(map(str, shown))
-    told = shown is not False and shown not in ("", {})
-    return f"{option.text} (default: {shown})" if told else option.text
+    has_default = shown is not False and shown not in ("", {})
+    return f"{option.text} (default: {shown})" if has_default else option.text
 
 
 _parser = cache(build_parser)
@@ -108,11 +108,11 @@ _parser = cache(build_parser)
 def parse_arguments(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
     """The command line as a layer, and the whole namespace for the words that are no options."""
     made = _parser()
-    words, command = _split(arguments)
+    words, command = _split_command(arguments)
     namespace, unknown = made.parse_known_args(words)
     for word in unknown:
         if word.startswith("-"):
-            raise unknown_flag(word, made._option_string_actions)
+            raise unknown_flag_error(word, made._option_string_actions)
         raise UsageError(f"command line: one app at a time, what is {word!r}? See prefork --help")
     values = {name: value for name, value in vars(namespace).items() if name in OPTIONS}
     # Who names one of the two here does not mean the other, which may stand in a file.
@@ -131,20 +131,20 @@ def remove_env_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     tail = words[words.index("--") :] if "--" in words else []
     words = words[: len(words) - len(tail)]
     # -DeKEY=VALUE is two options in one word.
-    words = [part for word in words for part in _apart(word)]
-    only = Parser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
+    words = [part for word in words for part in _split_short_flags(word)]
+    env_parser = Parser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
     option = OPTIONS["env"]
-    only.add_argument(option.short, option.flag, dest="env", action="append")
-    found, kept = only.parse_known_args(words)
+    env_parser.add_argument(option.short, option.flag, dest="env", action="append")
+    found, kept = env_parser.parse_known_args(words)
     names = [pair.partition("=")[0] for pair in getattr(found, "env", [])]
     return kept + tail, names
 
 
-def _apart(word: str) -> list[str]:
+def _split_short_flags(word: str) -> list[str]:
     return ["-D", "-" + word[2:]] if word.startswith("-De") else [word]
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+def _split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
     """What is before the first ``--``, and the command after it. Raises UsageError."""
     words = list(arguments)
     if "--" not in words:

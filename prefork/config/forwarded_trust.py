@@ -24,13 +24,13 @@ EXPECTED = f"some of {', '.join(FACTS)}, {', '.join(FAMILIES)}, {', '.join(HEADE
 
 def parse_header_facts(words: Iterable[str]) -> tuple[str, ...]:
     """The parts that are meant, each once; ValueError says what was expected."""
-    meant: set[str] = set()
+    found: set[str] = set()
     for word in words:
         parts = FACTS.get(word) or FAMILIES.get(word) or (word,)
         if parts[0] not in HEADER_FACTS:
             raise ValueError(EXPECTED)
-        meant.update(parts)
-    return tuple(part for part in HEADER_FACTS if part in meant)
+        found.update(parts)
+    return tuple(part for part in HEADER_FACTS if part in found)
 
 
 def format_header_facts(parts: Iterable[str]) -> list[str]:

@@ -9,12 +9,12 @@ import ipaddress
 from collections.abc import Iterable
 
 UNIX = "unix"
-EVERYBODY = "*"
+ANY = "*"
 
 
 def parse_network(text: str) -> str:
     """The one way to write it; ValueError says what was expected."""
-    if text in (UNIX, EVERYBODY):
+    if text in (UNIX, ANY):
         return text
     try:
         return str(ipaddress.ip_network(text))
@@ -30,17 +30,17 @@ class Networks:
 
     def __init__(self, words: Iterable[str]) -> None:
         words = list(words)
-        self._everybody = EVERYBODY in words
-        self._unix = UNIX in words
-        plain = [word for word in words if word not in (UNIX, EVERYBODY)]
+        self._matches_any = ANY in words
+        self._matches_unix = UNIX in words
+        plain = [word for word in words if word not in (UNIX, ANY)]
         self._networks = [ipaddress.ip_network(word) for word in plain]
 
     def __contains__(self, host: str | None) -> bool:
         """``host`` is a literal, with or without a zone; None: a unix socket."""
-        if self._everybody:
+        if self._matches_any:
             return True
         if host is None:
-            return self._unix
+            return self._matches_unix
         address = ipaddress.ip_address(host.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped  # how a socket for both families shows IPv4

@@ -19,7 +19,7 @@ from prefork.config.value_types import ValueType
 
 
 def option(
-    kind: ValueType,
+    value_type: ValueType,
     default: Any,
     group: str,
     text: str,
@@ -28,7 +28,13 @@ def option(
     restart: bool = False,
 ) -> Any:
     """Declare an option. ``restart``: a reload cannot change it, the master must start anew."""
-    meta = {"kind": kind, "group": group, "text": text, "short": short, "restart": restart}
+    meta = {
+        "value_type": value_type,
+        "group": group,
+        "text": text,
+        "short": short,
+        "restart": restart,
+    }
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=meta)
     return field(default=default, metadata=meta)
@@ -79,7 +85,7 @@ class Config:
         "requests that may wait for one of the threads, beyond it 503; off: no limit",
     )
     ready: ReadyCondition = option(  # noqa: RUF009 - it is frozen
-        value_types.READINESS,
+        value_types.READY_CONDITION,
         ReadyCondition(),
         SERVE,
         "manual: main(listener) is ready when it calls prefork.ready(); for programs notify: when "
@@ -629,7 +635,7 @@ class Option:
 
     name: str
     default: Any
-    kind: ValueType
+    value_type: ValueType
     group: str
     text: str
     short: str
@@ -652,7 +658,7 @@ class Option:
 
     def show_default(self) -> Any:
         """The default as a person would write it."""
-        return self.kind.format(self.default)
+        return self.value_type.format(self.default)
 
 
 POSITIONAL = ("app", "command")

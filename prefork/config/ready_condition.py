@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from prefork.config.addresses import Address, TcpAddress, UnixAddress, parse_address
 
-EXPECTED_READINESS = "auto, manual, notify, connect:PORT or a duration such as 2s"
+EXPECTED_READY_CONDITION = "auto, manual, notify, connect:PORT or a duration such as 2s"
 
-WORDS = ("auto", "manual", "notify")
+MODES = ("auto", "manual", "notify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class ReadyCondition:
     address: Address | None = None
 
 
-def parse_readiness(raw: object, duration: Callable[[object], float]) -> ReadyCondition:
+def parse_ready_condition(raw: object, parse_duration: Callable[[object], float]) -> ReadyCondition:
     """Raises ValueError."""
     text = str(raw).strip()
-    if text in WORDS:
+    if text in MODES:
         return ReadyCondition(text)
     word, colon, place = str(raw).lstrip().partition(":")
     if word == "connect" and colon:
@@ -40,15 +40,17 @@ def parse_readiness(raw: object, duration: Callable[[object], float]) -> ReadyCo
             raise ValueError("connect:PORT, connect:HOST:PORT or connect:unix:PATH")
         return ReadyCondition("connect", address=address)
     try:
-        return ReadyCondition("after", delay=duration(raw))
+        return ReadyCondition("after", delay=parse_duration(raw))
     except ValueError:
-        raise ValueError(EXPECTED_READINESS) from None
+        raise ValueError(EXPECTED_READY_CONDITION) from None
 
 
-def show_readiness(readiness: ReadyCondition, show_duration: Callable[[float], str]) -> str:
+def format_ready_condition(
+    condition: ReadyCondition, format_duration: Callable[[float], str]
+) -> str:
     """As a person would write it."""
-    if readiness.mode == "after":
-        return show_duration(readiness.delay)
-    if readiness.mode == "connect":
-        return f"connect:{readiness.address}"
-    return readiness.mode
+    if condition.mode == "after":
+        return format_duration(condition.delay)
+    if condition.mode == "connect":
+        return f"connect:{condition.address}"
+    return condition.mode

@@ -35,7 +35,7 @@ def sample_file() -> str:
             if isinstance(shown, dict):
                 lines.append('# env = { DATABASE_URL = "postgres://localhost/app" }\n')
             else:
-                lines.append(f"# {option.key} = {_toml(shown)}\n")
+                lines.append(f"# {option.key} = {_format_toml(shown)}\n")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -51,7 +51,7 @@ def option_table() -> str:
             shown = option.show_default()
             if isinstance(shown, list):
                 shown = " ".join(map(str, shown))
-            default = f"`{_word(shown)}`" if shown not in ("", {}) else ""
+            default = f"`{_format_default(shown)}`" if shown not in ("", {}) else ""
             note = " (needs a restart)" if option.restart else ""
             text = option.text.replace("|", "\\|")
             rows.append(f"| {names} | {default} | {text}{note} |")
@@ -64,14 +64,14 @@ def format_settings(resolved: Resolved) -> str:
     comment, so that the text can be saved without setting variables to the mask."""
     lines = []
     for name, option in OPTIONS.items():
-        value, mark = option.kind.format(getattr(resolved.config, name)), ""
+        value, mark = option.value_type.format(getattr(resolved.config, name)), ""
         if name == "env" and value:
             value, mark = dict.fromkeys(value, MASKED), "# "
-        lines.append(f"{mark}{option.key} = {_toml(value)}  # {resolved.sources[name]}")
+        lines.append(f"{mark}{option.key} = {_format_toml(value)}  # {resolved.sources[name]}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def _format_toml(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{key} = {_encode(text)}" for key, text in value.items())
         return f"{{ {inner} }}" if inner else "{}"
@@ -80,5 +80,5 @@ def _toml(value: Any) -> str:
     return str(_encode(value))
 
 
-def _word(value: Any) -> str:
+def _format_default(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

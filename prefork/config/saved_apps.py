@@ -31,31 +31,31 @@ class SavedApp:
 
 def dump(apps: Mapping[str, SavedApp]) -> str:
     """Write the whole file."""
-    return "\n".join(_table(name, app) for name, app in apps.items()) or "[apps]\n"
+    return "\n".join(_format_table(name, app) for name, app in apps.items()) or "[apps]\n"
 
 
 def load(text: str) -> dict[str, SavedApp]:
     """Read what ``dump`` wrote. Raises ValueError for anything else."""
     try:
-        return {name: _app(table) for name, table in tomllib.loads(text)["apps"].items()}
+        return {name: _parse_app(table) for name, table in tomllib.loads(text)["apps"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a list of saved apps: {error!r}") from error
 
 
-def _table(name: str, app: SavedApp) -> str:
-    arguments = "".join(f"    {_value(word)},\n" for word in app.arguments)
-    start = f"here = {_value(app.working_directory)}\narguments = [\n{arguments}]\n"
-    return f"[apps.{toml_string(name)}]\n{start}{_scaled(app.scaled)}"
+def _format_table(name: str, app: SavedApp) -> str:
+    arguments = "".join(f"    {_format_text(word)},\n" for word in app.arguments)
+    start = f"here = {_format_text(app.working_directory)}\narguments = [\n{arguments}]\n"
+    return f"[apps.{toml_string(name)}]\n{start}{_format_scaled(app.scaled)}"
 
 
-def _scaled(scaled: object) -> str:
+def _format_scaled(scaled: object) -> str:
     if not isinstance(scaled, Mapping):
         return ""
     numbers = ", ".join(f"{key} = {number:d}" for key, number in scaled.items())
     return f"scaled = {{ {numbers} }}\n"
 
 
-def _value(text: str) -> str:
+def _format_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,14 +63,14 @@ def _value(text: str) -> str:
     return toml_string(text)
 
 
-def _app(table: Mapping[str, Any]) -> SavedApp:
+def _parse_app(table: Mapping[str, Any]) -> SavedApp:
     words = table["arguments"]
     if not isinstance(words, list):
         raise TypeError(words)
-    return SavedApp(_text(table["here"]), tuple(map(_text, words)), table.get("scaled"))
+    return SavedApp(_parse_text(table["here"]), tuple(map(_parse_text, words)), table.get("scaled"))
 
 
-def _text(value: object) -> str:
+def _parse_text(value: object) -> str:
     if isinstance(value, dict):
         return bytes.fromhex(value["bytes"]).decode("utf-8", "surrogateescape")
     if not isinstance(value, str):

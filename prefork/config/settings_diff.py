@@ -26,10 +26,12 @@ def list_changes(old: Config, new: Config) -> list[SettingChange]:
     for name, option in OPTIONS.items():
         before, after = getattr(old, name), getattr(new, name)
         if name == "env":
-            found += _variables(before, after)
+            found += _list_variable_changes(before, after)
         elif before != after:
-            show = option.kind.format
-            found.append(SettingChange(option.key, show(before), show(after), option.restart))
+            format_value = option.value_type.format
+            found.append(
+                SettingChange(option.key, format_value(before), format_value(after), option.restart)
+            )
     return found
 
 
@@ -48,7 +50,7 @@ def list_restart_changes(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> list[SettingChange]:
+def _list_variable_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[SettingChange]:
     found = []
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):

@@ -20,7 +20,7 @@ from prefork.errors import UsageError
 RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
 """Variables of ours that are no options."""
 
-WATCHED = {"kill_timeout": 2.0, "stream_timeout": 2.0}
+WATCH_DEFAULTS = {"kill_timeout": 2.0, "stream_timeout": 2.0}
 """Defaults in place of the usual ones with --watch."""
 
 # Kubernetes gives every pod these for each Service whose name begins with "prefork", such as
@@ -41,7 +41,7 @@ class Layer:
     folder: str = ""
     """Relative paths start here; empty: at the current directory."""
 
-    def spell(self, option: Option) -> str:
+    def spell_key(self, option: Option) -> str:
         """The option's key as one writes it in this place."""
         spelled = {
             "environment": option.variable,
@@ -62,53 +62,53 @@ class Resolved:
 def resolve(layers: Iterable[Layer]) -> Resolved:
     """Merge ``layers``, the weakest first. Raises UsageError on the first wrong value."""
     values: dict[str, Any] = {}
-    places = dict.fromkeys(OPTIONS, "default")
+    sources = dict.fromkeys(OPTIONS, "default")
     for layer in layers:
         for name, raw in layer.values.items():
-            values[name] = _value(layer, OPTIONS[name], raw)
-            places[name] = layer.source
-    return _watched(Resolved(Config(**values), places))
+            values[name] = _parse_value(layer, OPTIONS[name], raw)
+            sources[name] = layer.source
+    return _apply_watch_defaults(Resolved(Config(**values), sources))
 
 
-def _watched(resolved: Resolved) -> Resolved:
+def _apply_watch_defaults(resolved: Resolved) -> Resolved:
     """With --watch a drain is short unless its times are set: the developer waits for it, and a
     page that reloads itself holds a stream open."""
-    config, places = resolved.config, resolved.sources
-    short = [name for name in WATCHED if places[name] == "default"] if config.watch else []
+    config, sources = resolved.config, resolved.sources
+    short = [name for name in WATCH_DEFAULTS if sources[name] == "default"] if config.watch else []
     if not short:
         return resolved
-    changed: dict[str, Any] = {name: WATCHED[name] for name in short}
-    return Resolved(replace(config, **changed), {**places, **dict.fromkeys(short, "watch")})
+    changed: dict[str, Any] = {name: WATCH_DEFAULTS[name] for name in short}
+    return Resolved(replace(config, **changed), {**sources, **dict.fromkeys(short, "watch")})
 
 
-def _value(layer: Layer, option: Option, raw: Any) -> Any:
+def _parse_value(layer: Layer, option: Option, raw: Any) -> Any:
     try:
-        value = option.kind.parse(raw)
+        value = option.value_type.parse(raw)
     except ValueError as error:
-        told = "" if option.kind.secret else f" = {raw!r}"
+        told = "" if option.value_type.is_secret else f" = {raw!r}"
         raise UsageError(
-            f"{layer.source}: {layer.spell(option)}{told} is wrong: expected {error}"
+            f"{layer.source}: {layer.spell_key(option)}{told} is wrong: expected {error}"
         ) from None
-    if option.kind.path and layer.folder:
-        return _anchored(layer.folder, value)
+    if option.value_type.is_path and layer.folder:
+        return _resolve_paths(layer.folder, value)
     return value
 
 
-def _anchored(folder: str, value: Any) -> Any:
+def _resolve_paths(folder: str, value: Any) -> Any:
     if isinstance(value, tuple):
-        return tuple(_anchored(folder, item) for item in value)
+        return tuple(_resolve_paths(folder, item) for item in value)
     if isinstance(value, UnixAddress):
-        return value if value.is_abstract else _anchored_socket(folder, value)
+        return value if value.is_abstract else _resolve_socket(folder, value)
     if isinstance(value, CertificateFiles | PasswordSource):
-        return value.resolve_paths(partial(_anchored, folder))
+        return value.resolve_paths(partial(_resolve_paths, folder))
     if not isinstance(value, str) or value in ("", "-"):
         return value
     return posixpath.normpath(posixpath.join(folder, value))
 
 
-def _anchored_socket(folder: str, address: UnixAddress) -> UnixAddress:
+def _resolve_socket(folder: str, address: UnixAddress) -> UnixAddress:
     """A path stays a path: in the folder ``.`` the file ``./@app`` does not become a name."""
-    path = _anchored(folder, address.path)
+    path = _resolve_paths(folder, address.path)
     return replace(address, path=f"./{path}" if path.startswith("@") else path)
 
 
@@ -121,7 +121,7 @@ def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[
     keys = (*_KEYS, *also)
     values: dict[str, Any] = {}
     for key, value in table.items():
-        name = _known(key, path, keys)
+        name = _option_name(key, path, keys)
         if name in values:
             raise UsageError(f"{path}: {key} stands there twice, with a dash and an underscore")
         values[name] = value
@@ -158,14 +158,16 @@ def kubernetes_variables(environ: Mapping[str, str]) -> list[str]:
 
 def keyword_layer(options: Mapping[str, Any]) -> Layer:
     """Keyword arguments of ``prefork.run``."""
-    place = "prefork.run()"
-    return Layer(place, {_known(key, place, OPTIONS): value for key, value in options.items()})
+    source = "prefork.run()"
+    return Layer(
+        source, {_option_name(key, source, OPTIONS): value for key, value in options.items()}
+    )
 
 
-def _known(key: str, place: str, spelled: Iterable[str]) -> str:
+def _option_name(key: str, source: str, spelled: Iterable[str]) -> str:
     name = key.replace("-", "_")
     if name not in OPTIONS:
-        raise UsageError(f"{place}: no option is called {key!r}{suggest_nearest(key, spelled)}")
+        raise UsageError(f"{source}: no option is called {key!r}{suggest_nearest(key, spelled)}")
     return name
 
 
@@ -175,7 +177,7 @@ def suggest_nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "; see prefork --help"
 
 
-def unknown_flag(word: str, flags: Iterable[str]) -> UsageError:
+def unknown_flag_error(word: str, flags: Iterable[str]) -> UsageError:
     """The complaint about a flag that does not exist."""
     flag = word.partition("=")[0]
     return UsageError(f"command line: no option is called {flag}{suggest_nearest(flag, flags)}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-ALWAYS = (
+ALWAYS_IGNORED = (
     # version control, environments, caches
     *(".git", ".hg", ".svn", ".venv", "venv", "site-packages", "node_modules", "__pycache__"),
     *(".tox", ".nox", ".*_cache", ".hypothesis", ".coverage*", "*.egg-info", ".idea", ".vscode"),
@@ -24,25 +24,25 @@ class WatchFilter:
 
     roots: tuple[str, ...]
     patterns: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
+    own_prefixes: tuple[str, ...] = ()
 
     def __contains__(self, path: str) -> bool:
-        if path.startswith(self.places):
+        if path.startswith(self.own_prefixes):
             return True
-        parts = self.below(path).split("/")
-        ways = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+        parts = self.relative_path(path).split("/")
+        prefixes = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
         return any(
             fnmatchcase(each, pattern.strip("/"))
-            for pattern in (*ALWAYS, *self.patterns)
-            for each in (ways if "/" in pattern else parts)
+            for pattern in (*ALWAYS_IGNORED, *self.patterns)
+            for each in (prefixes if "/" in pattern else parts)
         )
 
-    def below(self, path: str) -> str:
+    def relative_path(self, path: str) -> str:
         """The path from the watched folder on; of such a folder, or a file, its name."""
-        within = [root for root in self.roots if path.startswith(_folder(root))]
+        within = [root for root in self.roots if path.startswith(_with_slash(root))]
         if not within:
             return path.rpartition("/")[2]
-        return path.removeprefix(_folder(max(within, key=len)))
+        return path.removeprefix(_with_slash(max(within, key=len)))
 
 
 def own_prefixes(
@@ -51,12 +51,12 @@ def own_prefixes(
     """What begins so is not watched: these files, also rotated, and all in these folders; but not
     a folder that a watched one is in."""
     outside = [
-        _folder(each)
+        _with_slash(each)
         for each in folders
-        if not any(_folder(root).startswith(_folder(each)) for root in roots)
+        if not any(_with_slash(root).startswith(_with_slash(each)) for root in roots)
     ]
     return (*files, *outside)
 
 
-def _folder(path: str) -> str:
+def _with_slash(path: str) -> str:
     return path.rstrip("/") + "/"

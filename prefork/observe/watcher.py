@@ -93,7 +93,7 @@ class FileWatcher:
         return {path for path in paths if file_identity(path) not in output}
 
     def _tell(self, paths: Iterable[str]) -> None:
-        self._say(wire.encode_changed({self._ignored.below(path) for path in paths}))
+        self._say(wire.encode_changed({self._ignored.relative_path(path) for path in paths}))
 
     def _identities(self) -> list[FileIdentity | None]:
         return [file_identity(root) for root in self._ignored.roots]

@@ -6,7 +6,7 @@ import pytest
 
 from prefork.config import OPTIONS, resolve
 from prefork.config.addresses import TcpAddress
-from prefork.config.flags import build_parser, describe, parse_arguments
+from prefork.config.flags import build_parser, help_text, parse_arguments
 from prefork.config.options import POSITIONAL, Option, by_group
 from prefork.config.sources import file_layer
 from prefork.errors import UsageError
@@ -59,7 +59,9 @@ def wrong(*words: str) -> str:
 
 @pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
 def test_every_option_has_a_flag(option: Option) -> None:
-    words = [option.flag, RIGHT.get(option.name, "7")] if option.kind.metavar else [option.flag]
+    words = (
+        [option.flag, RIGHT.get(option.name, "7")] if option.value_type.metavar else [option.flag]
+    )
     layer, _ = parse_arguments(words)
     assert set(layer.values) == {option.name}
     assert getattr(resolve([layer]).config, option.name) != option.default
@@ -67,10 +69,10 @@ def test_every_option_has_a_flag(option: Option) -> None:
 
 @pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
 def test_every_flag_is_in_the_help_with_its_text_and_default(option: Option) -> None:
-    metavar = f" {option.kind.metavar}" if option.kind.metavar else ""
+    metavar = f" {option.value_type.metavar}" if option.value_type.metavar else ""
     # Python 3.13 stopped to repeat the metavar after the short flag.
     short = rf"{option.short}({re.escape(metavar)})?, " if option.short else ""
-    line = rf"^  {short}{option.flag}{re.escape(metavar)}\s+{re.escape(describe(option))}$"
+    line = rf"^  {short}{option.flag}{re.escape(metavar)}\s+{re.escape(help_text(option))}$"
     assert re.search(line, HELP, re.MULTILINE)
 
 
@@ -114,12 +116,12 @@ def test_short_flags_and_names_are_unique() -> None:
     ],
 )
 def test_a_default_is_told_as_a_person_would_write_it(name: str, tail: str) -> None:
-    assert describe(OPTIONS[name]).endswith(tail)
+    assert help_text(OPTIONS[name]).endswith(tail)
 
 
 @pytest.mark.parametrize("name", ["factory", "chdir", "env", "pythonpath", "umask"])
 def test_an_empty_default_is_not_told(name: str) -> None:
-    assert describe(OPTIONS[name]) == OPTIONS[name].text
+    assert help_text(OPTIONS[name]) == OPTIONS[name].text
 
 
 def test_what_is_not_on_the_command_line_is_not_in_its_layer() -> None:

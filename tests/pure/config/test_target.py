@@ -13,7 +13,7 @@ from prefork.wire.notify import decode_notification
 
 def config(**settings: Any) -> Config:
     if "ready" in settings:
-        settings["ready"] = value_types.READINESS.parse(settings["ready"])
+        settings["ready"] = value_types.READY_CONDITION.parse(settings["ready"])
     return Config(**{"bind": (), **settings})
 
 
@@ -73,7 +73,7 @@ def test_names(settings: dict[str, Any], name: str, told: str) -> None:
 @pytest.mark.parametrize("raw", ["", "soon", "0s", "connect", "connect:", "connect:fd://3", None])
 def test_what_is_no_readiness(raw: object) -> None:
     with pytest.raises(ValueError, match=r"."):
-        value_types.READINESS.parse(raw)
+        value_types.READY_CONDITION.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [[""], ["node", 3], ["a\0"], 7, "'"])

@@ -11,7 +11,9 @@ from prefork.config.addresses import InheritedSocket, TcpAddress, UnixAddress, p
 from prefork.config.value_types import ValueType
 from tests.pure.config.values import VALUES, addresses, durations, junk, values
 
-ANY_KIND = sorted({option.kind for option in OPTIONS.values()}, key=lambda kind: kind.expected)
+ANY_KIND = sorted(
+    {option.value_type for option in OPTIONS.values()}, key=lambda kind: kind.expected
+)
 
 
 def kind_id(kind: ValueType) -> str:
@@ -22,13 +24,13 @@ def kind_id(kind: ValueType) -> str:
 @given(data=st.data())
 def test_what_is_shown_is_understood_as_the_same_value(option: Any, data: st.DataObject) -> None:
     value = data.draw(values(option))
-    assert option.kind.parse(option.kind.format(value)) == value
+    assert option.value_type.parse(option.value_type.format(value)) == value
 
 
 def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_meant() -> None:
-    address = value_types.READINESS.parse(" connect:unix:a ").address
+    address = value_types.READY_CONDITION.parse(" connect:unix:a ").address
     assert address.path == "a "
-    assert value_types.READINESS.parse("connect:3000 ").address.port == 3000
+    assert value_types.READY_CONDITION.parse("connect:3000 ").address.port == 3000
 
 
 @pytest.mark.parametrize("kind", ANY_KIND, ids=kind_id)
@@ -47,8 +49,8 @@ def test_junk_raises_nothing_but_value_errors(kind: ValueType, raw: Any) -> None
 
 
 def test_every_kind_of_value_is_tried_here() -> None:
-    choices = {option.kind for option in OPTIONS.values() if "|" in option.kind.metavar}
-    assert {option.kind for option in OPTIONS.values()} == set(VALUES) | choices
+    choices = {option.value_type for option in OPTIONS.values() if "|" in option.value_type.metavar}
+    assert {option.value_type for option in OPTIONS.values()} == set(VALUES) | choices
 
 
 @pytest.mark.parametrize(

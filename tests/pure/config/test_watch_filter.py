@@ -61,14 +61,14 @@ def test_of_folders_in_each_other_the_nearest_counts() -> None:
     ignored = WatchFilter(("/srv", "/srv/venv/app"))
     assert "/srv/venv/x.py" in ignored
     assert "/srv/venv/app/x.py" not in ignored
-    assert ignored.below("/srv/venv/app/a/x.py") == "a/x.py"
-    assert ignored.below("/srv/venv/app") == "venv/app"
+    assert ignored.relative_path("/srv/venv/app/a/x.py") == "a/x.py"
+    assert ignored.relative_path("/srv/venv/app") == "venv/app"
 
 
 def test_a_single_file_is_known_by_its_name() -> None:
     ignored = WatchFilter(("/etc/app.conf",))
     assert "/etc/app.conf" not in ignored
-    assert ignored.below("/etc/app.conf") == "app.conf"
+    assert ignored.relative_path("/etc/app.conf") == "app.conf"
 
 
 def test_our_own_files_and_folders_do_not_count() -> None:
