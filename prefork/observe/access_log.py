@@ -12,17 +12,17 @@ from prefork.errors import MachineError
 from prefork.http.exchange import Exchange
 from prefork.observe.access_line import compile_line
 from prefork.observe.line_writer import LineWriter
-from prefork.observe.logger import follow_descriptor, open_lines, reopen_lines
+from prefork.observe.logger import open_line_file, reopen_descriptor, reopen_line_file
 from prefork.plural import pluralize
 from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
 
-COLLECT = 0.1
+COLLECT_TIME = 0.1
 """Seconds that a line may wait for company."""
 
-FLUSH_AT = 256
+MAX_COLLECTED = 256
 """Lines that do not wait any longer."""
 
-MOST_WAITING = 4 * 1024 * 1024
+MAX_QUEUED = 4 * 1024 * 1024
 """Bytes that may wait for the disk, or for a reader."""
 
 
@@ -34,7 +34,7 @@ class AccessLog:
     ) -> None:
         """``path``: ``-`` is stdout. ``text``: the format."""
         self._path = path if path == "-" else os.path.abspath(path)
-        self._line = compile_line(parse_format(text), slot, generation)
+        self._format_line = compile_line(parse_format(text), slot, generation)
         self._logger = logger
         self._writer: LineWriter | None = None
         self._lines: list[str] = []
@@ -42,33 +42,33 @@ class AccessLog:
     def open(self) -> None:
         """To be called before anything is written. Raises MachineError."""
         try:
-            self._fd = reopen_nonblocking(1) if self._path == "-" else open_lines(self._path)
+            self._fd = reopen_nonblocking(1) if self._path == "-" else open_line_file(self._path)
         except OSError as error:
             raise MachineError(f"cannot write the access log: {error.strerror}") from error
         self._sink = NonblockingWriter(self._fd)
-        self._writer = LineWriter(self._sink, MOST_WAITING, self._tell_lost, self._tell_error)
+        self._writer = LineWriter(self._sink, MAX_QUEUED, self._log_lost, self._log_error)
         self._writer.use_thread()
 
-    def _tell_lost(self, count: int) -> None:
+    def _log_lost(self, count: int) -> None:
         lines = pluralize(count, "line was lost", "lines were lost")
         self._logger.error("access log: %s while it was stuck", lines)
 
-    def _tell_error(self, error: OSError, _lines: bytes, first: bool) -> None:
+    def _log_error(self, error: OSError, _lines: bytes, first: bool) -> None:
         if first:
             self._logger.error("cannot write the access log: %s", error.strerror)
 
     def write(self, exchange: Exchange) -> None:
         """Note a request that is over."""
-        line = self._line(exchange)
+        line = self._format_line(exchange)
         self._lines.append(line)
         if len(self._lines) == 1:
-            exchange.connection.server.loop.call_later(COLLECT, self._hand_over)
-        elif len(self._lines) >= FLUSH_AT:
-            self._hand_over()
+            exchange.connection.server.loop.call_later(COLLECT_TIME, self._submit)
+        elif len(self._lines) >= MAX_COLLECTED:
+            self._submit()
 
     def flush(self) -> None:
         """Write what was collected, before the end."""
-        self._hand_over()
+        self._submit()
         if self._writer is not None and (left := self._writer.flush()):
             lines = pluralize(left, "line")
             self._logger.error("access log: %s could not be written in time", lines)
@@ -76,25 +76,25 @@ class AccessLog:
     def reopen(self) -> None:
         """Follow a rotation: what comes from now on goes to the new file."""
         if self._path != "-":
-            self._change(lambda: reopen_lines(self._path, self._fd, self._logger))
+            self._reopen_in_order(lambda: reopen_line_file(self._path, self._fd, self._logger))
 
     def reopen_stdout(self) -> None:
         """Another file took the place of this process's stdout."""
         if self._path == "-":
-            self._change(lambda: follow_descriptor(1, self._fd, self._logger))
+            self._reopen_in_order(lambda: reopen_descriptor(1, self._fd, self._logger))
 
-    def _change(self, open_anew: Callable[[], None]) -> None:
+    def _reopen_in_order(self, open_anew: Callable[[], None]) -> None:
         """Between the lines before and those behind."""
 
-        def act() -> None:
+        def reopen() -> None:
             open_anew()
             self._sink.refresh()
 
-        self._hand_over()
+        self._submit()
         if self._writer is not None:
-            self._writer.call(act)
+            self._writer.call_in_order(reopen)
 
-    def _hand_over(self) -> None:
+    def _submit(self) -> None:
         lines, self._lines = self._lines, []
         if lines and self._writer is not None:
             self._writer.put("".join(lines).encode(errors="backslashreplace"))

@@ -8,12 +8,12 @@ import logging
 from prefork.plural import pluralize
 from prefork.pool import MasterState, Pool, orders
 
-Told = tuple[int, str]
+LevelAndText = tuple[int, str]
 
 
-def describe_event(happening: orders.Event) -> Told:  # noqa: C901, PLR0911, PLR0912 - a case each
+def describe_event(event: orders.Event) -> LevelAndText:  # noqa: C901, PLR0911, PLR0912 - a case each
     """The level and the text of a log line."""
-    match happening:
+    match event:
         case orders.WorkerReady(_, pid, slot, generation, took):
             return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) ready in {took:.2f}s"
         case orders.WorkerLeaving(_, pid, slot, generation, cause, why):
@@ -24,7 +24,7 @@ def describe_event(happening: orders.Event) -> Told:  # noqa: C901, PLR0911, PLR
             what = "passed its deadline" if cause is orders.Cause.HANG else str(cause)
             return logging.ERROR, f"{who} {what}; its stacks follow, then it is killed"
         case orders.WorkerGone():
-            return _gone(happening)
+            return _describe_death(event)
         case orders.WorkerLingers(_, pid, slot, generation):
             who = f"worker {slot} (pid {pid}, gen {generation})"
             why = "the kernel does not end it, perhaps because of a disk or a network file system"
@@ -46,7 +46,7 @@ def describe_event(happening: orders.Event) -> Told:  # noqa: C901, PLR0911, PLR
             who = f"worker {slot} (pid {pid}, gen {generation})"
             return logging.INFO, f"{who} is worn ({why}) and serves on until prefork.busy() is over"
         case orders.Scaled():
-            return logging.INFO, _scaled(happening)
+            return logging.INFO, _describe_scaling(event)
         case orders.Parked():
             return logging.INFO, "draining all workers; HUP or TTIN brings them back"
         case orders.Ending(reason, done=done):
@@ -57,14 +57,14 @@ def describe_event(happening: orders.Event) -> Told:  # noqa: C901, PLR0911, PLR
             return logging.WARNING, f"the master was stopped for {seconds:.0f}s; deadlines moved"
 
 
-def _scaled(scaled: orders.Scaled) -> str:
+def _describe_scaling(scaled: orders.Scaled) -> str:
     if scaled.workers == scaled.before:
         return f"not scaling: {scaled.before} is as far as it goes"
     why = f": {scaled.why}" if scaled.why else ""
     return f"scaling from {scaled.before} to {pluralize(scaled.workers, 'worker')}{why}"
 
 
-def _gone(gone: orders.WorkerGone) -> Told:
+def _describe_death(gone: orders.WorkerGone) -> LevelAndText:
     text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
     if gone.why:
         text += f": {gone.why}"

@@ -16,9 +16,9 @@ from typing import IO
 from prefork.observe.log_rotation import (
     RotatedLog,
     RotationPolicy,
+    find_rotated,
     next_number,
-    old_logs,
-    superfluous,
+    select_expired,
 )
 from prefork.unix.directory import Directory, UntrustedFileError
 from prefork.unix.identity import describe_user
@@ -38,25 +38,25 @@ class Archive:
         self._directory = directory
         self._name = name
         self._logger = logger
-        self._told = ""
-        self._foreign: set[str] = set()
+        self._last_error = ""
+        self._reported: set[str] = set()
         """Old logs that are not ours to compress, and that were told of."""
-        self._work = threading.Event()
-        self._turn = threading.Lock()
+        self._wakeup = threading.Event()
+        self._lock = threading.Lock()
         if (rotation.size, rotation.age) != (None, None):
-            self._work.set()  # what the last writer left; without rotation it is somebody else's
+            self._wakeup.set()  # what the last writer left; without rotation it is somebody else's
         threading.Thread(target=self._run, daemon=True).start()
 
     def add(self) -> str:
         """Put the log away; the name that it has now. Raises OSError."""
         name = f"{self._name}.{next_number(list_rotated(self._directory, self._name))}"
         self._directory.rename(self._name, name)
-        self._work.set()
+        self._wakeup.set()
         return name
 
-    def empty(self) -> None:
+    def remove_all(self) -> None:
         """Remove all of them. Raises OSError."""
-        with self._turn:
+        with self._lock:
             for old in list_rotated(self._directory, self._name):
                 self._remove(old)
 
@@ -64,42 +64,44 @@ class Archive:
         # Not above the writer, if that is nicer already: only root may raise a priority.
         nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-        while self._work.wait():
-            self._work.clear()
+        while self._wakeup.wait():
+            self._wakeup.clear()
             try:
-                self._tidy()
-                self._told = ""
+                self._compress_and_prune()
+                self._last_error = ""
             except OSError as error:
                 path = self._directory.path / self._name
                 why = f"cannot tidy the old logs of {path}: {error.strerror}"
-                if why != self._told:
-                    self._told = why
+                if why != self._last_error:
+                    self._last_error = why
                     self._logger.error("%s", why)
 
-    def _tidy(self) -> None:
+    def _compress_and_prune(self) -> None:
         for old in list_rotated(self._directory, self._name):
-            with self._turn:
+            with self._lock:
                 self._prune()
-                if not old.compressed:
-                    self._compress_own(old.name)
-        with self._turn:
+                if not old.is_compressed:
+                    self._compress_rotated(old.name)
+        with self._lock:
             self._prune()
 
     def _prune(self) -> None:
         # It may have been put away just now, and the next one not be there yet.
         found = self._directory.lstat(self._name)
         current = found.st_size if found is not None else 0
-        for old in superfluous(self.rotation, list_rotated(self._directory, self._name), current):
+        for old in select_expired(
+            self.rotation, list_rotated(self._directory, self._name), current
+        ):
             self._remove(old)
 
-    def _compress_own(self, name: str) -> None:
+    def _compress_rotated(self, name: str) -> None:
         """Another user's file stays as it is, and is told of once."""
         try:
             source = self._directory.open_regular(name)
         except FileNotFoundError:
             return  # it was superfluous, or another process removed it
         except (UntrustedFileError, NotRegularFileError, PermissionError) as error:
-            self._tell_foreign(name, error.strerror)
+            self._warn_foreign(name, error.strerror)
             return
         with open(source, "rb") as file:
             owner = os.fstat(source).st_uid
@@ -107,11 +109,11 @@ class Archive:
                 with suppress(FileNotFoundError):
                     compress(self._directory, name, file)
             else:
-                self._tell_foreign(name, f"it belongs to {describe_user(owner)}")
+                self._warn_foreign(name, f"it belongs to {describe_user(owner)}")
 
-    def _tell_foreign(self, name: str, why: str | None) -> None:
-        if name not in self._foreign:
-            self._foreign.add(name)
+    def _warn_foreign(self, name: str, why: str | None) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
             self._logger.warning(
                 "%s stays as it is: %s", self._directory.path / name, why or "it is not ours"
             )
@@ -158,4 +160,4 @@ def _scan(directory: Directory, name: str) -> list[RotatedLog]:
     for each in directory.listdir():
         if each.startswith(name) and (status := directory.lstat(each)) is not None:
             found.append((each, status.st_size))
-    return old_logs(name, found)
+    return find_rotated(name, found)

@@ -20,7 +20,7 @@ def become_owner_of(directory: Directory) -> None:
         identity_of(status.st_uid, status.st_gid).assume()
 
 
-def look_up_again(directory: Directory) -> None:
+def reopen_directory(directory: Directory) -> None:
     """Follow a directory that was replaced. Raises OSError; the one before stays then."""
     directory.reopen()
     become_owner_of(directory)
@@ -35,11 +35,11 @@ def list_log_files(path: Path) -> list[Path]:
     with folder:
         return [
             path,
-            *(path.with_name(each) for each in slot_names(name, folder.listdir()).values()),
+            *(path.with_name(each) for each in find_slot_logs(name, folder.listdir()).values()),
         ]
 
 
-def slot_names(name: str, found: Iterable[str]) -> dict[int, str]:
+def find_slot_logs(name: str, found: Iterable[str]) -> dict[int, str]:
     """Those of the log ``name`` among names of files, by slot."""
     pattern = re.compile(re.escape(name) + r"-(\d+)")
     matches = (pattern.fullmatch(each) for each in found)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from prefork.printable import printable_line, printable_text
 from prefork.wire.log_writer_messages import WorkerStream
 
-LONGEST = 16384
+MAX_TEXT = 16384
 """Bytes of a record's text; longer lines become several records."""
 
 _BREAKS = re.compile(rb"[\r\v\f\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
@@ -30,7 +30,7 @@ _TEXT = re.compile(
 )
 
 
-def whole_lines(data: bytes) -> tuple[int, list[bytes]]:
+def split_lines(data: bytes) -> tuple[int, list[bytes]]:
     """How many bytes of ``data`` can be written now, and the lines that they are.
 
     What follows the last line end waits for its rest, unless it is too long already.
@@ -39,34 +39,34 @@ def whole_lines(data: bytes) -> tuple[int, list[bytes]]:
     taken = len(data) - len(rest)
     cut: list[bytes] = []
     for line in lines:
-        cut += _pieces(line)
-    while len(rest) > LONGEST:
-        length = _fitting(rest)
+        cut += _split_long_line(line)
+    while len(rest) > MAX_TEXT:
+        length = _record_length(rest)
         cut.append(rest[:length])
         rest = rest[length:]
         taken += length
     return taken, cut
 
 
-def _pieces(line: bytes) -> list[bytes]:
+def _split_long_line(line: bytes) -> list[bytes]:
     pieces = []
-    while len(line) > LONGEST:
-        length = _fitting(line)
+    while len(line) > MAX_TEXT:
+        length = _record_length(line)
         pieces.append(line[:length])
         line = line[length:]
     return [*pieces, line]
 
 
-def _fitting(line: bytes) -> int:
+def _record_length(line: bytes) -> int:
     """How many bytes of a line that is too long make a record: LONGEST, or up to three fewer where
     that would be inside of a character (RFC 3629: bytes 10xxxxxx go on with one)."""
-    for length in range(LONGEST, LONGEST - 4, -1):
+    for length in range(MAX_TEXT, MAX_TEXT - 4, -1):
         if line[length] & 0xC0 != 0x80:
             return length
-    return LONGEST  # it is no UTF-8
+    return MAX_TEXT  # it is no UTF-8
 
 
-def whole_characters(data: bytes) -> int:
+def count_whole_characters(data: bytes) -> int:
     """How many bytes of a line without its end are whole characters; all of them where there is
     nothing but the begin of one, whose rest never came."""
     for back in range(1, min(4, len(data))):
@@ -87,18 +87,18 @@ def format_record(text: str) -> str:
 def format_text(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
     """The records as text. Bytes stay what they are, colours included, but for what some readers
     take for the end of a line; a CR at the end of a line belongs to that end."""
-    begin = f"{stamp} [{outlet.pid}] {outlet.slot} {outlet.stream} ".encode()
-    return begin + (b"\n" + begin).join(map(_unbroken, lines)) + b"\n"
+    prefix = f"{stamp} [{outlet.pid}] {outlet.slot} {outlet.stream} ".encode()
+    return prefix + (b"\n" + prefix).join(map(_escape_breaks, lines)) + b"\n"
 
 
-def _unbroken(line: bytes) -> bytes:
+def _escape_breaks(line: bytes) -> bytes:
     if _BREAKS.search(line) is None:
         return line
-    return _BREAKS.sub(lambda found: _escape(found[0]), line.removesuffix(b"\r"))
+    return _BREAKS.sub(lambda found: _escape_break(found[0]), line.removesuffix(b"\r"))
 
 
-def _escape(broken: bytes) -> bytes:
-    return printable_line(broken.decode()).encode()
+def _escape_break(character: bytes) -> bytes:
+    return printable_line(character.decode()).encode()
 
 
 def format_json(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
@@ -110,15 +110,15 @@ def format_json(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
     ).encode()
 
 
-FORMATS = {"text": format_text, "json": format_json}
+FORMATTERS = {"text": format_text, "json": format_json}
 
 
 def format_note(kind: str, stamp: str, pid: int, text: str) -> bytes:
     """A record that no worker said."""
     if kind == "text":
         return f"{stamp} [{pid}] {text}\n".encode()
-    told = {"time": stamp, "pid": pid, "slot": None, "stream": "log", "text": text}
-    return json.dumps(told).encode() + b"\n"
+    values = {"time": stamp, "pid": pid, "slot": None, "stream": "log", "text": text}
+    return json.dumps(values).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +136,13 @@ def parse_record(line: str) -> Record | None:
     """The record that a line without its end is; None: a line that belongs to the one before."""
     if line.startswith('{"time": "'):
         try:
-            told = json.loads(line)
+            values = json.loads(line)
             return Record(
-                str(told["time"]),
-                int(told["pid"]),
-                None if told["slot"] is None else int(told["slot"]),
-                str(told["stream"]),
-                str(told["text"]),
+                str(values["time"]),
+                int(values["pid"]),
+                None if values["slot"] is None else int(values["slot"]),
+                str(values["stream"]),
+                str(values["text"]),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None

@@ -38,32 +38,34 @@ class RotatedLog:
     size: int = 0
 
     @property
-    def compressed(self) -> bool:
+    def is_compressed(self) -> bool:
         """By its name."""
         return self.name.endswith(".gz")
 
 
-def old_logs(name: str, found: Iterable[tuple[str, int]]) -> list[RotatedLog]:
+def find_rotated(name: str, found: Iterable[tuple[str, int]]) -> list[RotatedLog]:
     """Those of the log ``name`` among files with their sizes, oldest first; each number once."""
     pattern = re.compile(re.escape(name) + r"\.([1-9][0-9]{0,14})(?:\.gz)?")
-    olds: dict[int, RotatedLog] = {}
+    logs: dict[int, RotatedLog] = {}
     for each, size in sorted(found):  # ".gz" sorts after the plain one, and replaces it
         if match := pattern.fullmatch(each):
-            olds[int(match[1])] = RotatedLog(int(match[1]), each, size)
-    return sorted(olds.values())
+            logs[int(match[1])] = RotatedLog(int(match[1]), each, size)
+    return sorted(logs.values())
 
 
-def next_number(olds: list[RotatedLog]) -> int:
+def next_number(logs: list[RotatedLog]) -> int:
     """For the log that is rotated next."""
-    return olds[-1].number + 1 if olds else 1
+    return logs[-1].number + 1 if logs else 1
 
 
-def superfluous(rotation: RotationPolicy, olds: list[RotatedLog], current: int) -> list[RotatedLog]:
+def select_expired(
+    rotation: RotationPolicy, logs: list[RotatedLog], current: int
+) -> list[RotatedLog]:
     """Those to remove, oldest first: beyond the count, or the total with ``current`` bytes more."""
-    gone = olds[: max(0, len(olds) - rotation.keep)]
-    kept = olds[len(gone) :]
+    expired = logs[: max(0, len(logs) - rotation.keep)]
+    kept = logs[len(expired) :]
     total = current + sum(old.size for old in kept)
     while kept and rotation.total is not None and total > rotation.total:
         total -= kept[0].size
-        gone.append(kept.pop(0))
-    return gone
+        expired.append(kept.pop(0))
+    return expired

@@ -29,7 +29,7 @@ from prefork.unix.streams import StandardDescriptors
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
 
-MOST_WAITING = 256 * 1024
+MAX_QUEUED = 256 * 1024
 """Bytes of a process's records that wait while nothing reads them; the next ones are dropped."""
 
 
@@ -89,7 +89,7 @@ class Log:
         except OSError as error:
             raise MachineError(f"cannot write the log: {error.strerror}") from error
         self.line_writer = LineWriter(
-            NonblockingWriter(self.fd), MOST_WAITING, self._tell_lost, self._tell_error
+            NonblockingWriter(self.fd), MAX_QUEUED, self._log_lost, self._report_error
         )
         self._handler = _Handler(self.line_writer.put)
         self._handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
@@ -103,7 +103,7 @@ class Log:
         """What the lines go to, as others have it open."""
         return self._stream if self.file is None else self.file
 
-    def _tell_lost(self, count: int) -> None:
+    def _log_lost(self, count: int) -> None:
         """Also where the minimum log level is above a warning: the log is incomplete."""
         lines = pluralize(count, "line of this log was", "lines of this log were")
         text = f"{lines} dropped while it could not be written"
@@ -112,7 +112,7 @@ class Log:
         )
         self._handler.emit(record)
 
-    def _tell_error(self, error: OSError, lines: bytes, _first: bool) -> None:
+    def _report_error(self, error: OSError, lines: bytes, _first: bool) -> None:
         """On stderr, if that is another place: the disk is full, or no process reads stdout."""
         if self._stream == 1:
             record = lines.decode("utf-8", "replace").rstrip("\n").split(" ", 4)[-1]
@@ -137,14 +137,14 @@ class Log:
 
     def reopen(self) -> None:
         """Follow a rotation: the new file takes the place of the old under the same descriptors."""
-        if self.file is not None and follow_rotation(self.path, self.file, self.logger):
-            self._follow()
+        if self.file is not None and reopen_file(self.path, self.file, self.logger):
+            self._reopen()
 
-    def take(self, fd: int) -> None:
+    def adopt(self, fd: int) -> None:
         """Go on with what is open at ``fd``, which is closed."""
         if self.file is not None:
             os.dup2(fd, self.file, inheritable=False)
-            self._follow()
+            self._reopen()
         os.close(fd)
 
     def empty(self) -> None:
@@ -168,11 +168,11 @@ class Log:
     def reopen_streams(self) -> None:
         """Another file took the place of this process's stdout or stderr: write there as well."""
         if self.file is None:
-            self._follow()
+            self._reopen()
 
-    def _follow(self) -> None:
+    def _reopen(self) -> None:
         self.line_writer.stop_watching()
-        follow_descriptor(self._source, self.fd, self.logger)
+        reopen_descriptor(self._source, self.fd, self.logger)
         self.line_writer.resume()
 
 
@@ -185,27 +185,27 @@ def create_log_file(path: str, uid: int | None, gid: int | None) -> None:
     prepare_log(path)
 
 
-def open_lines(path: str) -> int:
+def open_line_file(path: str) -> int:
     """A descriptor for lines at the end of a file, which does not block for a reader. Raises
     MachineError."""
     fd = open_append(path)
-    _stop_blocking(fd)
+    _set_nonblocking(fd)
     return fd
 
 
-def reopen_lines(path: str, fd: int, logger: logging.Logger) -> None:
+def reopen_line_file(path: str, fd: int, logger: logging.Logger) -> None:
     """Put a newly opened ``path`` at ``fd``; on failure go on with the old file and say so."""
-    if follow_rotation(path, fd, logger):
-        _stop_blocking(fd)
+    if reopen_file(path, fd, logger):
+        _set_nonblocking(fd)
 
 
-def _stop_blocking(fd: int) -> None:
+def _set_nonblocking(fd: int) -> None:
     """Of a fifo, a terminal, or /dev/stderr: this description is new, and no process shares it."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.set_blocking(fd, False)
 
 
-def follow_rotation(path: str, fd: int, logger: logging.Logger) -> bool:
+def reopen_file(path: str, fd: int, logger: logging.Logger) -> bool:
     """Put a newly opened ``path`` at ``fd``; on failure go on with the old file, say so, and return
     False."""
     try:
@@ -216,7 +216,7 @@ def follow_rotation(path: str, fd: int, logger: logging.Logger) -> bool:
     return True
 
 
-def follow_descriptor(source: int, fd: int, logger: logging.Logger) -> None:
+def reopen_descriptor(source: int, fd: int, logger: logging.Logger) -> None:
     """Put a new description of what ``source`` leads to now at ``fd``."""
     try:
         new = reopen_nonblocking(source)

@@ -12,14 +12,14 @@ import time
 from contextlib import suppress
 
 from prefork.observe.log_archive import list_rotated
-from prefork.observe.log_rotation import RotationPolicy, next_number, superfluous
+from prefork.observe.log_rotation import RotationPolicy, next_number, select_expired
 from prefork.observe.logger import Log
 from prefork.unix.directory import Directory, UntrustedFileError
 
-SELDOM = 10.0
+IDLE_INTERVAL = 10.0
 """Seconds between two looks while nothing else happens."""
 
-OFTEN = 1.0
+MIN_INTERVAL = 1.0
 """And at least while much happens."""
 
 
@@ -30,21 +30,21 @@ class MasterLog:
         self._log = log
         self._directory = directory
         self._name = _name_in(directory, log.path)
-        self._looked = 0.0
-        self._told = ""
+        self._checked_at = 0.0
+        self._last_error = ""
 
-    def patience(self) -> float | None:
+    def seconds_to_check(self) -> float | None:
         """Seconds until the next look."""
         if not self._name:
             return None
-        return max(0.0, self._looked + SELDOM - time.monotonic())
+        return max(0.0, self._checked_at + IDLE_INTERVAL - time.monotonic())
 
-    def settle(self, rotation: RotationPolicy) -> None:
+    def rotate_if_due(self, rotation: RotationPolicy) -> None:
         """Rotate it if it is time."""
         now = time.monotonic()
-        if not self._name or now < self._looked + OFTEN:
+        if not self._name or now < self._checked_at + MIN_INTERVAL:
             return
-        self._looked = now
+        self._checked_at = now
         if rotation.size is not None and os.fstat(self._log.fd).st_size > rotation.size:
             self.rotate(rotation)
 
@@ -54,19 +54,19 @@ class MasterLog:
             return
         try:
             if os.fstat(self._log.fd).st_size:
-                self._put_away()
-            for old in superfluous(rotation, list_rotated(self._directory, self._name), 0):
+                self._copy_and_truncate()
+            for old in select_expired(rotation, list_rotated(self._directory, self._name), 0):
                 self._directory.remove(old.name)
-            self._told = ""
+            self._last_error = ""
         except OSError as error:
-            self._tell(f"cannot rotate {self._log.path}: {error.strerror}")
+            self._log_once(f"cannot rotate {self._log.path}: {error.strerror}")
 
-    def _tell(self, why: str) -> None:
-        if why != self._told:
-            self._told = why
+    def _log_once(self, why: str) -> None:
+        if why != self._last_error:
+            self._last_error = why
             self._log.logger.error("%s", why)
 
-    def _put_away(self) -> None:
+    def _copy_and_truncate(self) -> None:
         folder, unfinished = self._directory, f"{self._name}.new"
         source = folder.open_regular(self._name)
         with open(source, "rb") as log:
@@ -89,7 +89,7 @@ class MasterLog:
         number = next_number(list_rotated(folder, self._name))
         folder.rename(unfinished, f"{self._name}.{number}")
 
-    def empty(self) -> None:
+    def remove_rotated(self) -> None:
         """Remove the old ones; the log itself is the master's to empty."""
         if self._name:
             with suppress(OSError):

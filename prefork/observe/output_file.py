@@ -12,17 +12,17 @@ from contextlib import suppress
 from datetime import datetime
 
 from prefork.observe.log_archive import Archive
-from prefork.observe.log_directory import look_up_again
+from prefork.observe.log_directory import reopen_directory
 from prefork.observe.log_records import format_note, parse_record
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.plural import pluralize
 from prefork.unix.directory import Directory, UntrustedFileError
 from prefork.unix.identity import describe_user
 
-TRY_AGAIN = 1.0
+RETRY_INTERVAL = 1.0
 """Seconds between two attempts to open a file that cannot be opened."""
 
-TELL_AGAIN = 60.0
+LOG_INTERVAL = 60.0
 """Seconds in which it is said only once that lines are dropped."""
 
 
@@ -39,8 +39,8 @@ class OutputFile:
         self._logger = logger
         self._archive = Archive(directory, name, rotation, logger)
         self._fd = -1
-        self._born = 0.0
-        self._try_again = 0.0
+        self._started_at = 0.0
+        self._retry_at = 0.0
         self._silent_until: dict[int, float] = {}
         self._open()
 
@@ -53,23 +53,23 @@ class OutputFile:
         """From now on."""
         self._archive.rotation = rotation
 
-    def ends(self) -> tuple[int, int]:
+    def inode_and_size(self) -> tuple[int, int]:
         """Which file it is (its inode) and how many bytes it has; zeros: there is none."""
         if self._fd < 0:
             return 0, 0
         status = os.fstat(self._fd)
         return status.st_ino, status.st_size
 
-    def make_room(self, more: int) -> None:
+    def prepare(self, more: int) -> None:
         """Before ``more`` bytes are appended: rotate when it is time, open when it is not open."""
         if self._fd < 0:
             self._open()
             return
-        age = time.time() - self._born
-        if self._archive.rotation.is_due(self.ends()[1], more, age):
+        age = time.time() - self._started_at
+        if self._archive.rotation.is_due(self.inode_and_size()[1], more, age):
             self.rotate()
 
-    def notice(self) -> bytes:
+    def missing_lines_note(self) -> bytes:
         """What is to be written before the next records: how many are missing there."""
         if not self.dropped:
             return b""
@@ -79,7 +79,7 @@ class OutputFile:
         text = pluralize(self.dropped, one, many)
         return format_note(self.format, stamp, os.getpid(), text)
 
-    def append(self, data: bytes, lines: int, before: int) -> None:
+    def append(self, data: bytes, lines: int, offset: int) -> None:
         """Add ``data``, with the notice, after the first ``before`` bytes, or drop it."""
         if self._fd < 0:
             self.dropped += lines
@@ -89,30 +89,30 @@ class OutputFile:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
-            self._drop(lines, before, error)
+            self._drop(lines, offset, error)
             return
         if self.dropped:
             lost = pluralize(self.dropped, "line was dropped", "lines were dropped")
-            self._tell(logging.WARNING, f"is written again; {lost}")
+            self._log_seldom(logging.WARNING, f"is written again; {lost}")
             self.dropped = 0
 
-    def _drop(self, lines: int, before: int, error: OSError) -> None:
+    def _drop(self, lines: int, offset: int, error: OSError) -> None:
         with suppress(OSError):
-            os.ftruncate(self._fd, before)
+            os.ftruncate(self._fd, offset)
         if not self.dropped:
-            self._tell(logging.ERROR, f"cannot be written: {error.strerror}; dropping lines")
+            self._log_seldom(logging.ERROR, f"cannot be written: {error.strerror}; dropping lines")
         self.dropped += lines
 
-    def _tell(self, level: int, what: str) -> None:
+    def _log_seldom(self, level: int, what: str) -> None:
         """A disk that is nearly full takes one batch and not the next; not each time is told."""
         now = time.monotonic()
         if now >= self._silent_until.get(level, 0.0):
-            self._silent_until[level] = now + TELL_AGAIN
+            self._silent_until[level] = now + LOG_INTERVAL
             self._logger.log(level, "%s %s", self.path, what)
 
     def rotate(self) -> None:
         """Put the file away, if there is something in it, and begin a new one."""
-        if not self.ends()[1]:
+        if not self.inode_and_size()[1]:
             return
         try:
             self._archive.add()
@@ -125,7 +125,7 @@ class OutputFile:
 
     def reopen(self) -> None:
         """Whoever renamed the file wants the next lines in a new one; without one, go on here."""
-        self._try_again = 0.0
+        self._retry_at = 0.0
         self._open()
 
     def flush(self) -> None:
@@ -133,33 +133,33 @@ class OutputFile:
         try:
             if self._fd >= 0:
                 os.ftruncate(self._fd, 0)
-            self._archive.empty()
+            self._archive.remove_all()
         except OSError as error:
             self._logger.error("cannot empty %s: %s", self.path, error.strerror)
 
     def _open(self) -> None:
-        if time.monotonic() < self._try_again:
+        if time.monotonic() < self._retry_at:
             return
         try:
             fd = self._open_own()
         except OSError as error:
-            self._try_again = time.monotonic() + TRY_AGAIN
+            self._retry_at = time.monotonic() + RETRY_INTERVAL
             if isinstance(error, FileNotFoundError):
                 with suppress(OSError):  # its directory is gone; perhaps there is another one
-                    look_up_again(self._directory)
+                    reopen_directory(self._directory)
             if not self.dropped:
                 self._logger.error("cannot open %s: %s", self.path, error.strerror)
             return
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._born = _birth(self._directory, self._name, fd)
+        self._started_at = _first_line_at(self._directory, self._name, fd)
 
     def _open_own(self) -> int:
         """Neither through a symlink nor into a file of another user. Raises OSError."""
         flags = os.O_WRONLY | os.O_APPEND
         try:
-            if self._is_roots():
+            if self._is_owned_by_root():
                 # A writer that still ran as root left it in the directory of our user.
                 self._logger.warning("put away %s, which is root's", self._archive.add())
             fd = self._directory.open_regular(self._name, flags)
@@ -171,34 +171,38 @@ class OutputFile:
             raise UntrustedFileError(f"it belongs to {describe_user(owner)}")
         return fd
 
-    def _is_roots(self) -> bool:
+    def _is_owned_by_root(self) -> bool:
         found = self._directory.lstat(self._name)
         return os.geteuid() != 0 and found is not None and found.st_uid == 0
 
 
-def cut(directory: Directory, log: str, inode: int, before: int, length: int) -> bool:
+def complete_or_truncate(
+    directory: Directory, log: str, inode: int, offset: int, length: int
+) -> bool:
     """After a crash: whether ``length`` bytes are there after the first ``before``, in the log or
     in one whose name begins with its name. If not, the part that is, is removed."""
     for name in [log, *(each for each in directory.listdir() if each.startswith(log))]:
         found = directory.lstat(name)
         if found is not None and found.st_ino == inode and stat.S_ISREG(found.st_mode):
             with suppress(OSError):  # another user exchanges names; then the lines are written anew
-                return _cut(directory.open_regular(name, os.O_WRONLY), inode, before, length)
+                return _complete_or_truncate(
+                    directory.open_regular(name, os.O_WRONLY), inode, offset, length
+                )
     return False
 
 
-def _cut(fd: int, inode: int, before: int, length: int) -> bool:
+def _complete_or_truncate(fd: int, inode: int, offset: int, length: int) -> bool:
     try:
         status = os.fstat(fd)
-        is_whole = status.st_ino == inode and status.st_size >= before + length
-        if status.st_ino == inode and not is_whole and status.st_size > before:
-            os.ftruncate(fd, before)
+        is_whole = status.st_ino == inode and status.st_size >= offset + length
+        if status.st_ino == inode and not is_whole and status.st_size > offset:
+            os.ftruncate(fd, offset)
         return is_whole
     finally:
         os.close(fd)
 
 
-def _birth(directory: Directory, name: str, fd: int) -> float:
+def _first_line_at(directory: Directory, name: str, fd: int) -> float:
     """When its first line was written: by its stamp, so that restarts do not make it younger.
 
     Not by strptime, which imports a module when it is called first: the user that the log writer

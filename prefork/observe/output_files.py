@@ -7,7 +7,7 @@ former workers, too.
 import logging
 from collections.abc import Iterable
 
-from prefork.observe.log_directory import look_up_again, slot_names
+from prefork.observe.log_directory import find_slot_logs, reopen_directory
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.output_file import OutputFile
 from prefork.unix.directory import Directory
@@ -26,9 +26,9 @@ class OutputFiles:
         self._logger = logger
         self._files: dict[int, OutputFile] = {}
         if not rotation.by_slot:
-            self.of(0)  # from the beginning, so that whatever is wrong with it is said then
+            self.for_slot(0)  # from the beginning, so that whatever is wrong with it is said then
 
-    def of(self, slot: int) -> OutputFile:
+    def for_slot(self, slot: int) -> OutputFile:
         """Where this slot's lines go."""
         number = slot if self.rotation.by_slot else -1
         if number not in self._files:
@@ -38,8 +38,8 @@ class OutputFiles:
 
     def _all(self) -> Iterable[OutputFile]:
         if self.rotation.by_slot:
-            for slot in slot_names(self.name, self.directory.listdir()):
-                self.of(slot)
+            for slot in find_slot_logs(self.name, self.directory.listdir()):
+                self.for_slot(slot)
         return list(self._files.values())
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
@@ -61,7 +61,7 @@ class OutputFiles:
     def reopen(self) -> None:
         """Another process renamed them, or their directory."""
         try:
-            look_up_again(self.directory)
+            reopen_directory(self.directory)
         except OSError as error:
             path = self.directory.path
             self._logger.error("cannot open %s: %s; going on in the old one", path, error.strerror)

@@ -14,20 +14,20 @@ from prefork.unix.process import set_parent_death_signal
 from prefork.unix.process_tree import descendants
 from prefork.wire import watcher_messages as wire
 
-LOOK = 1.0
+CHECK_INTERVAL = 1.0
 """Seconds between two looks whether the folders are still the same ones."""
 
-MOST_DELAY = 60.0
+MAX_DELAY = 60.0
 """Seconds after which a change is told although others go on."""
 
 
 class FileWatcher:
     """``say`` writes to the master; ``delay``: seconds of quiet after a change."""
 
-    def __init__(self, ignored: WatchFilter, delay: float, say: Callable[[bytes], None]) -> None:
+    def __init__(self, ignored: WatchFilter, delay: float, send: Callable[[bytes], None]) -> None:
         self._ignored = ignored
         self._delay = delay
-        self._say = say
+        self._send = send
         self._master = 0
 
     def run(self, master: int) -> int:
@@ -39,7 +39,7 @@ class FileWatcher:
             while True:
                 self._watch()
         except Exception as error:  # the library has errors of several kinds
-            self._say(wire.encode_trouble(str(error) or repr(error)))
+            self._send(wire.encode_trouble(str(error) or repr(error)))
         return 1
 
     def _watch(self) -> None:
@@ -54,9 +54,9 @@ class FileWatcher:
 
         while None in (known := self._identities()):
             time.sleep(self._delay)
-        began = False
+        has_begun = False
         changed: set[str] = set()
-        first_at = looked_at = time.monotonic()
+        first_at = checked_at = time.monotonic()
         for changes in watch(
             *self._ignored.roots,
             watch_filter=None,
@@ -67,24 +67,24 @@ class FileWatcher:
             ignore_permission_denied=True,
         ):
             now = time.monotonic()
-            if not began:
-                began = True
-                self._say(wire.encode_watching(self._ignored.roots))
-            counted = self._counted(path for _, path in changes)
-            if counted and not changed:
+            if not has_begun:
+                has_begun = True
+                self._send(wire.encode_watching(self._ignored.roots))
+            relevant = self._select_relevant(path for _, path in changes)
+            if relevant and not changed:
                 first_at = now
-            changed |= counted
-            if changed and (not counted or now - first_at > MOST_DELAY):
-                self._tell(changed)
+            changed |= relevant
+            if changed and (not relevant or now - first_at > MAX_DELAY):
+                self._report(changed)
                 changed = set()
-            if now - looked_at >= LOOK:
-                looked_at = now
+            if now - checked_at >= CHECK_INTERVAL:
+                checked_at = now
                 if (identities := self._identities()) != known:
                     moved = zip(self._ignored.roots, known, identities, strict=True)
-                    self._tell(changed.union(root for root, old, new in moved if old != new))
+                    self._report(changed.union(root for root, old, new in moved if old != new))
                     return
 
-    def _counted(self, changes: Iterable[str]) -> set[str]:
+    def _select_relevant(self, changes: Iterable[str]) -> set[str]:
         """The paths that are a reason to reload: neither ignored, nor output of the app itself."""
         paths = {path for path in changes if path not in self._ignored}
         if not paths:
@@ -92,8 +92,8 @@ class FileWatcher:
         output = files_open_for_writing(descendants(self._master))
         return {path for path in paths if file_identity(path) not in output}
 
-    def _tell(self, paths: Iterable[str]) -> None:
-        self._say(wire.encode_changed({self._ignored.relative_path(path) for path in paths}))
+    def _report(self, paths: Iterable[str]) -> None:
+        self._send(wire.encode_changed({self._ignored.relative_path(path) for path in paths}))
 
     def _identities(self) -> list[FileIdentity | None]:
         return [file_identity(root) for root in self._ignored.roots]

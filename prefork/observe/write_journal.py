@@ -11,8 +11,8 @@ import os
 import struct
 from dataclasses import dataclass
 
-_LAYOUT = struct.Struct("=5q")
-_PENDING = struct.Struct("=q")
+_BATCH_LAYOUT = struct.Struct("=5q")
+_PENDING_FLAG = struct.Struct("=q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Batch:
     """``taken`` bytes of ``outlet`` become ``length`` of the file, after its first ``before``."""
 
     outlet: int
-    taken: int
+    input_length: int
     inode: int
-    before: int
+    offset: int
     length: int
 
 
@@ -32,38 +32,46 @@ class WriteJournal:
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
         # A pipe that is emptied into a file tells by the file's size how much of it was.
-        self._sink = os.memfd_create("prefork-taken")
+        self._consumed_file = os.memfd_create("prefork-taken")
 
     def begin(self, batch: Batch) -> None:
         """About to write it."""
-        _LAYOUT.pack_into(
-            self._shared, 8, batch.outlet, batch.taken, batch.inode, batch.before, batch.length
+        _BATCH_LAYOUT.pack_into(
+            self._shared,
+            8,
+            batch.outlet,
+            batch.input_length,
+            batch.inode,
+            batch.offset,
+            batch.length,
         )
-        _PENDING.pack_into(self._shared, 0, 1)
+        _PENDING_FLAG.pack_into(self._shared, 0, 1)
 
     def pending(self) -> Batch | None:
         """What was begun and not ended."""
-        if _PENDING.unpack_from(self._shared)[0] == 0:
+        if _PENDING_FLAG.unpack_from(self._shared)[0] == 0:
             return None
-        return Batch(*_LAYOUT.unpack_from(self._shared, 8))
+        return Batch(*_BATCH_LAYOUT.unpack_from(self._shared, 8))
 
-    def take(self, fd: int, batch: Batch) -> None:
+    def consume(self, fd: int, batch: Batch) -> None:
         """Take it out of the pipe: what was not taken yet."""
-        done = os.fstat(self._sink).st_size
+        done = os.fstat(self._consumed_file).st_size
         try:
-            while done < batch.taken:
-                done += os.splice(fd, self._sink, batch.taken - done, offset_dst=done)
+            while done < batch.input_length:
+                done += os.splice(
+                    fd, self._consumed_file, batch.input_length - done, offset_dst=done
+                )
         except OSError:
             # Out of memory, or past a limit on files: then it is taken, but not noted.
-            while done < batch.taken:
-                done += len(os.read(fd, batch.taken - done))
+            while done < batch.input_length:
+                done += len(os.read(fd, batch.input_length - done))
 
-    def end(self) -> None:
+    def clear(self) -> None:
         """All of it is done, or none of it was."""
-        _PENDING.pack_into(self._shared, 0, 0)
-        os.ftruncate(self._sink, 0)
+        _PENDING_FLAG.pack_into(self._shared, 0, 0)
+        os.ftruncate(self._consumed_file, 0)
 
     def close_copy(self) -> None:
         """In a worker."""
         self._shared.close()
-        os.close(self._sink)
+        os.close(self._consumed_file)

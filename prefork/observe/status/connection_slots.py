@@ -12,40 +12,40 @@ from collections.abc import Collection, Iterable
 from prefork.http.channel import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
 from prefork.http.connection import Connection
 
-_ENDS_FIRST = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
+_CLOSE_ORDER = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
 """Phases of a connection, the most dispensable first."""
 
 
-class Places:
+class ConnectionSlots:
     """``most``: how many connections there are at most."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
         self._order: dict[Connection, None] = {}
         """All connections, in the order in which they came; some may be gone."""
 
-    def enter(self, newcomer: Connection, connections: Collection[object]) -> None:
+    def add(self, connection: Connection, connections: Collection[object]) -> None:
         """Note a connection that has just been accepted. ``connections``: all that are open."""
-        if len(self._order) >= 2 * self._most:
+        if len(self._order) >= 2 * self._maximum:
             self._order = {each: None for each in self._order if each in connections}
-        self._order[newcomer] = None
+        self._order[connection] = None
 
     def make_room(self, connections: Collection[object]) -> bool:
         """Whether there is a place for one more, which may have cost another one its place."""
-        if len(connections) < self._most:
+        if len(connections) < self._maximum:
             return True
-        ending = oldest_dispensable(each for each in self._order if each in connections)
-        if ending is None:
+        closing = find_oldest_closable(each for each in self._order if each in connections)
+        if closing is None:
             return False
-        del self._order[ending]
-        ending.abort()
+        del self._order[closing]
+        closing.abort()
         return True
 
 
-def oldest_dispensable(in_order: Iterable[Connection]) -> Connection | None:
+def find_oldest_closable(in_order: Iterable[Connection]) -> Connection | None:
     """Choose the connection that ends; None: the answers of all are being made."""
     candidates = list(in_order)
-    for phases in _ENDS_FIRST:
+    for phases in _CLOSE_ORDER:
         for each in candidates:
             if each.phase in phases:
                 return each

@@ -9,12 +9,12 @@ from typing import Any
 
 from prefork.wire import histogram
 
-LENGTH = 600
+MAX_SAMPLES = 600
 """Samples that are kept."""
 
 PERIOD = 1.0
 
-INTEREST = 180.0
+VIEWER_TIMEOUT = 180.0
 """Seconds after the last look for which samples are taken."""
 
 Sample = dict[str, Any]
@@ -25,14 +25,14 @@ class History:
     """Give it the scoreboard each second, from ``begin`` on."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=LENGTH)
+        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._last: dict[int, Row] = {}
-        self._at = 0.0
+        self._last_at = 0.0
 
-    def begin(self, rows: Iterable[Row], now: float) -> None:
+    def set_baseline(self, rows: Iterable[Row], now: float) -> None:
         """What comes is counted from here (monotonic); a gap is not averaged."""
         self._last = {row["worker"]: row for row in rows}
-        self._at = now
+        self._last_at = now
 
     def add_sample(
         self,
@@ -43,10 +43,10 @@ class History:
         at: float,
     ) -> None:
         """Add a sample at ``now`` (monotonic) and ``at`` (Unix time). ``memory``: bytes by pid."""
-        passed = max(now - self._at, 0.001)
-        answered = sum(self._new(row, "requests") for row in rows)
-        errors = sum(self._new(row, "answered_5xx") for row in rows)
-        times = [sum(column) for column in zip(*map(self._new_times, rows), strict=True)]
+        passed = max(now - self._last_at, 0.001)
+        answered = sum(self._increase(row, "requests") for row in rows)
+        errors = sum(self._increase(row, "answered_5xx") for row in rows)
+        times = [sum(column) for column in zip(*map(self._increase_of_times, rows), strict=True)]
         self._samples.append(
             {
                 "at": round(at, 3),
@@ -62,7 +62,7 @@ class History:
                 "slots": self._slots(rows, passed),
             }
         )
-        self.begin(rows, now)
+        self.set_baseline(rows, now)
 
     def since(self, at: float) -> list[Sample]:
         """Those after this moment (Unix time)."""
@@ -73,17 +73,17 @@ class History:
         slots: dict[str, dict[str, float]] = {}
         for row in rows:
             slot = slots.setdefault(str(row["slot"]), {"rate": 0.0, "busy": 0.0, "in_flight": 0})
-            slot["rate"] += round(self._new(row, "requests") / passed, 2)
-            slot["busy"] += round(min(1.0, self._new(row, "busy") / passed), 3)
+            slot["rate"] += round(self._increase(row, "requests") / passed, 2)
+            slot["busy"] += round(min(1.0, self._increase(row, "busy") / passed), 3)
             slot["in_flight"] += row["in_flight"]
         return slots
 
-    def _new(self, row: Row, name: str) -> float:
+    def _increase(self, row: Row, name: str) -> float:
         last = self._last.get(row["worker"])
         before = last[name] if last is not None else 0
         return float(max(0, row[name] - before))
 
-    def _new_times(self, row: Row) -> list[int]:
+    def _increase_of_times(self, row: Row) -> list[int]:
         last = self._last.get(row["worker"])
         if last is None:
             return list(row["times"])

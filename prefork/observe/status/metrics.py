@@ -41,19 +41,21 @@ def format_metrics(
     memory: Mapping[int, int],
 ) -> str:
     """All metrics. ``memory``: resident bytes by pid."""
-    lines = [*_of_master(app, head), *_of_states(app, rows)]
+    lines = [*_format_master(app, head), *_format_states(app, rows)]
     for field in FIELDS:
         if field.kind and field.name != _SUM:
-            lines += _of_field(app, field, rows)
-    lines += _described("prefork_memory_bytes", "gauge", "resident memory of the worker")
+            lines += _format_field(app, field, rows)
+    lines += _format_header("prefork_memory_bytes", "gauge", "resident memory of the worker")
     for row in rows:
         if row["pid"] in memory:
-            lines.append(_line("prefork_memory_bytes", _labels(app, row), memory[row["pid"]]))
-    lines += _of_times(app, rows)
+            lines.append(
+                _format_sample("prefork_memory_bytes", _labels(app, row), memory[row["pid"]])
+            )
+    lines += _format_durations(app, rows)
     return "\n".join(lines) + "\n"
 
 
-def name_of(field: Field) -> tuple[str, dict[str, str]]:
+def metric_name(field: Field) -> tuple[str, dict[str, str]]:
     """The metric that a field is, and the labels that its name stands for."""
     base, labels = field.name, {}
     if found := _CLASS.fullmatch(base):
@@ -62,71 +64,73 @@ def name_of(field: Field) -> tuple[str, dict[str, str]]:
     return f"prefork_{base}{unit}{'_total' if field.kind == 'counter' else ''}", labels
 
 
-def _of_master(app: str, head: Mapping[str, Any]) -> Iterator[str]:
+def _format_master(app: str, head: Mapping[str, Any]) -> Iterator[str]:
     for field in HEAD:
         if field.kind:
-            name, _ = name_of(field)
-            yield from _described(name, field.kind, field.text)
-            yield _line(name, {"app": app}, head[field.name])
-    yield from _described("prefork_state", "gauge", "1 for the state that the master is in")
+            name, _ = metric_name(field)
+            yield from _format_header(name, field.kind, field.text)
+            yield _format_sample(name, {"app": app}, head[field.name])
+    yield from _format_header("prefork_state", "gauge", "1 for the state that the master is in")
     for number, state in enumerate(STATES):
         if state:
             labels = {"app": app, "state": state}
-            yield _line("prefork_state", labels, int(number == head["state"]))
+            yield _format_sample("prefork_state", labels, int(number == head["state"]))
 
 
-def _of_states(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _format_states(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     states = [row["state"] for row in rows]
-    yield from _described("prefork_workers", "gauge", "workers by their state")
+    yield from _format_header("prefork_workers", "gauge", "workers by their state")
     for number, state in enumerate(WORKER_STATES):
         if state:
-            yield _line("prefork_workers", {"app": app, "state": state}, states.count(number))
+            yield _format_sample(
+                "prefork_workers", {"app": app, "state": state}, states.count(number)
+            )
 
 
-def _of_field(app: str, field: Field, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    name, also = name_of(field)
+def _format_field(app: str, field: Field, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    name, also = metric_name(field)
     if also.get("class") in (None, "1xx"):  # the first of several that are one metric
-        yield from _described(
+        yield from _format_header(
             name, field.kind, "answers by the class of their status" if also else field.text
         )
     for row in rows:
-        yield _line(name, {**_labels(app, row), **also}, row[field.name])
+        yield _format_sample(name, {**_labels(app, row), **also}, row[field.name])
 
 
-def _of_times(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    yield from _described(DURATION, "histogram", "times that requests took")
+def _format_durations(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _format_header(DURATION, "histogram", "times that requests took")
     for row in rows:
         labels = _labels(app, row)
         so_far = list(accumulate(row["times"]))
         for edge in _EDGES:
-            bound = _number(histogram.upper_bound(edge))
-            yield _line(f"{DURATION}_bucket", {**labels, "le": bound}, so_far[edge])
-        yield _line(f"{DURATION}_bucket", {**labels, "le": "+Inf"}, so_far[-1])
-        yield _line(f"{DURATION}_sum", labels, row[_SUM])
-        yield _line(f"{DURATION}_count", labels, so_far[-1])
+            bound = _format_number(histogram.upper_bound(edge))
+            yield _format_sample(f"{DURATION}_bucket", {**labels, "le": bound}, so_far[edge])
+        yield _format_sample(f"{DURATION}_bucket", {**labels, "le": "+Inf"}, so_far[-1])
+        yield _format_sample(f"{DURATION}_sum", labels, row[_SUM])
+        yield _format_sample(f"{DURATION}_count", labels, so_far[-1])
 
 
 def _labels(app: str, row: Mapping[str, Any]) -> dict[str, object]:
     return {"app": app, **{name: row[name] for name in ("slot", "generation", "pid")}}
 
 
-def _described(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP {name} {_escaped(text)}"
+def _format_header(name: str, kind: str, text: str) -> Iterator[str]:
+    yield f"# HELP {name} {_escape_help(text)}"
     yield f"# TYPE {name} {kind}"
 
 
-def _line(name: str, labels: Labels, value: float) -> str:
-    told = ",".join(f'{key}="{_quoted(str(text))}"' for key, text in labels.items())
-    return f"{name}{{{told}}} {_number(value)}"
+def _format_sample(name: str, labels: Labels, value: float) -> str:
+    pairs = ",".join(f'{key}="{_escape_label(str(text))}"' for key, text in labels.items())
+    return f"{name}{{{pairs}}} {_format_number(value)}"
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return repr(value) if isinstance(value, int) else repr(float(value)).removesuffix(".0")
 
 
-def _escaped(text: str) -> str:
+def _escape_help(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
-def _quoted(text: str) -> str:
-    return _escaped(printable_line(text)).replace('"', '\\"')
+def _escape_label(text: str) -> str:
+    return _escape_help(printable_line(text)).replace('"', '\\"')

@@ -6,15 +6,15 @@ from typing import Any
 
 from prefork.observe.log_records import Record, parse_record
 
-BYTES = 64 * 1024
+TAIL_BYTES = 64 * 1024
 """That are read of each file."""
 
-MOST = 200
+MAX_RECORDS = 200
 
 
-def last_records(fds: Iterable[int]) -> list[dict[str, Any]]:
+def read_recent_records(fds: Iterable[int]) -> list[dict[str, Any]]:
     """Of all these files together, as JSON has them. A line that begins none goes with its own."""
-    found = [record for fd in fds for record in _of_file(fd)]
+    found = [record for fd in fds for record in _read_end(fd)]
     found.sort(key=lambda record: record.time)
     return [
         {
@@ -24,14 +24,14 @@ def last_records(fds: Iterable[int]) -> list[dict[str, Any]]:
             "stream": each.stream,
             "text": each.text,
         }
-        for each in found[-MOST:]
+        for each in found[-MAX_RECORDS:]
     ]
 
 
-def _of_file(fd: int) -> list[Record]:
+def _read_end(fd: int) -> list[Record]:
     size = os.fstat(fd).st_size
-    start = max(0, size - BYTES)
-    *lines, _unfinished = os.pread(fd, BYTES, start).split(b"\n")
+    start = max(0, size - TAIL_BYTES)
+    *lines, _unfinished = os.pread(fd, TAIL_BYTES, start).split(b"\n")
     last = Record("", 0, None, "log", "")
     records: list[Record] = []
     for line in lines[1:] if start else lines:

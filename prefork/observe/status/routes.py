@@ -18,14 +18,14 @@ from prefork.errors import ClientError, ClientGoneError, MachineError
 from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.observe.status import metrics
-from prefork.observe.status.access_control import Access
+from prefork.observe.status.access_control import AccessControl
 from prefork.observe.status.master_client import MasterClient
-from prefork.observe.status.recent_records import last_records
+from prefork.observe.status.recent_records import read_recent_records
 from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
 
-RELOAD_PATIENCE = 25.0
+CHANGE_TIMEOUT = 25.0
 """Seconds that an answer waits for the end of a reload or a change of the number of workers."""
 
 NO_REGISTRY = "its home cannot be used, so the master takes no questions; its log says why"
@@ -44,7 +44,7 @@ _CSP = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_GUARDS = (
+_SECURITY_FIELDS = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -54,7 +54,7 @@ _GUARDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StatusResponse:
     """What is sent."""
 
     status: int
@@ -69,27 +69,27 @@ class StatusRequest:
 
     query: Mapping[str, list[str]]
     body: bytes
-    trusted: bool
+    has_token: bool
 
 
 _PAGES = {
-    path: Answer(200, (Path(__file__).parent / name).read_bytes(), kind)
+    path: StatusResponse(200, (Path(__file__).parent / name).read_bytes(), kind)
     for path, (name, kind) in _FILES.items()
 }
 """Read with the module: a successor of this process may begin when the files are not there any
 more, because the Python environment was upgraded or moved."""
 
 
-def text(status: int, line: str) -> Answer:
+def text_response(status: int, line: str) -> StatusResponse:
     """A line of text."""
-    return Answer(status, printable_line(line).encode() + b"\n")
+    return StatusResponse(status, printable_line(line).encode() + b"\n")
 
 
-def as_json(told: Any, status: int = 200) -> Answer:
+def json_response(value: Any, status: int = 200) -> StatusResponse:
     """For programs, and for our page. What apps and clients said is made printable: a browser
     reorders text by its bidi controls, and a lone surrogate is no JSON (RFC 8259, section 8.2)."""
-    body = json.dumps(printable_value(told), allow_nan=False).encode()
-    return Answer(status, body, "application/json")
+    body = json.dumps(printable_value(value), allow_nan=False).encode()
+    return StatusResponse(status, body, "application/json")
 
 
 class StatusSite:
@@ -103,7 +103,7 @@ class StatusSite:
     def __init__(
         self,
         view: ScoreboardView,
-        access: Access,
+        access: AccessControl,
         master: MasterClient,
         loop: asyncio.AbstractEventLoop,
         log: logging.Logger,
@@ -113,21 +113,21 @@ class StatusSite:
         self._master = master
         self._loop = loop
         self._log = log
-        self.on_look: Callable[[], None] = lambda: None
+        self.on_view: Callable[[], None] = lambda: None
         """Called when somebody looks at what samples are taken for."""
         self._calls: set[asyncio.Task[None]] = set()
         self._files = _PAGES
-        self._open: dict[str, Callable[[], Answer]] = {
-            "/livez": lambda: text(200, "alive"),
+        self._public: dict[str, Callable[[], StatusResponse]] = {
+            "/livez": lambda: text_response(200, "alive"),
             "/readyz": self._readyz,
             "/metrics": self._metrics,
         }
-        self._guarded: dict[str, Callable[[StatusRequest], Awaitable[Answer]]] = {
+        self._guarded: dict[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {
             "/status.json": self._status,
             "/deaths.json": self._deaths,
             "/log.json": self._log_tail,
         }
-        self._changes: dict[str, Callable[[StatusRequest], Awaitable[Answer]]] = {}
+        self._changes: dict[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {}
         if access.has_token:
             self._changes = {"/reload": lambda _: self._change("reload"), "/scale": self._scale}
 
@@ -136,15 +136,15 @@ class StatusSite:
     def handle(self, exchange: Exchange) -> None:
         """Answer at once what is known here; else when the master has answered."""
         try:
-            answer = self._find(exchange)
+            response = self._route(exchange)
         except ClientError as error:
-            answer = text(error.status, str(error))
+            response = text_response(error.status, str(error))
         except Exception as error:
-            answer = self._broken(error)
-        if isinstance(answer, Answer):
-            self._send(exchange, answer)
+            response = self._report_bug(error)
+        if isinstance(response, StatusResponse):
+            self._send(exchange, response)
         else:
-            call = self._loop.create_task(self._answer_later(exchange, answer))
+            call = self._loop.create_task(self._respond_later(exchange, response))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
@@ -157,31 +157,31 @@ class StatusSite:
     def client_disconnected(self, exchange: Exchange) -> None:
         """What it asked of the master goes on."""
 
-    async def _answer_later(self, exchange: Exchange, coming: Awaitable[Answer]) -> None:
+    async def _respond_later(self, exchange: Exchange, pending: Awaitable[StatusResponse]) -> None:
         try:
-            answer = await coming
+            response = await pending
         except ClientError as error:
-            answer = text(error.status, str(error))
+            response = text_response(error.status, str(error))
         except RefusedError as error:
             # The master understood, and says no.
-            answer = as_json({"error": str(error)}, 409)
+            response = json_response({"error": str(error)}, 409)
         except TimeoutError:
-            answer = as_json({"error": "the master does not answer; it may hang"}, 504)
+            response = json_response({"error": "the master does not answer; it may hang"}, 504)
         except MachineError as error:
-            answer = as_json({"error": str(error)}, 503)
+            response = json_response({"error": str(error)}, 503)
         except Exception as error:
-            answer = self._broken(error)
-        self._send(exchange, answer)
+            response = self._report_bug(error)
+        self._send(exchange, response)
 
-    def _broken(self, error: Exception) -> Answer:
+    def _report_bug(self, error: Exception) -> StatusResponse:
         self._log.error("status server: this is a bug in prefork, please report it", exc_info=error)
-        return text(500, "this is a bug in prefork; its log says more")
+        return text_response(500, "this is a bug in prefork; its log says more")
 
-    def _send(self, exchange: Exchange, answer: Answer) -> None:
-        fields = (("Content-Type", answer.kind), *answer.fields, *_GUARDS)
+    def _send(self, exchange: Exchange, response: StatusResponse) -> None:
+        fields = (("Content-Type", response.kind), *response.fields, *_SECURITY_FIELDS)
         try:
             exchange.respond(
-                answer.status, response_head.STATUS_LINES[answer.status], fields, answer.body
+                response.status, response_head.STATUS_LINES[response.status], fields, response.body
             )
         except ClientGoneError:
             pass
@@ -190,112 +190,114 @@ class StatusSite:
 
     # Which path.
 
-    def _find(self, exchange: Exchange) -> "Answer | Awaitable[Answer]":
+    def _route(self, exchange: Exchange) -> "StatusResponse | Awaitable[StatusResponse]":
         """Raises ClientError."""
         path = exchange.request.path.partition(b"?")[0].decode("latin-1")
         if path in self._changes:
             wrong = _wrong_method(exchange, ("POST",))
-            return wrong or self._find_change(exchange, path)
-        if not (path in self._open or path in self._guarded or path in self._files):
-            return text(404, "there is no such page here")
+            return wrong or self._route_change(exchange, path)
+        if not (path in self._public or path in self._guarded or path in self._files):
+            return text_response(404, "there is no such page here")
         if wrong := _wrong_method(exchange, ("GET", "HEAD")):
             return wrong
-        if path in self._open:
-            return self._open[path]()
-        asked = self._asked(exchange)
-        return self._files[path] if path in self._files else self._guarded[path](asked)
+        if path in self._public:
+            return self._public[path]()
+        request = self._parse_request(exchange)
+        return self._files[path] if path in self._files else self._guarded[path](request)
 
-    def _find_change(self, exchange: Exchange, path: str) -> "Answer | Awaitable[Answer]":
+    def _route_change(
+        self, exchange: Exchange, path: str
+    ) -> "StatusResponse | Awaitable[StatusResponse]":
         """Raises ClientError."""
-        asked = self._asked(exchange)
-        if not asked.trusted:
+        request = self._parse_request(exchange)
+        if not request.has_token:
             fields = (("WWW-Authenticate", "Bearer"),)
-            return Answer(401, b"this takes the token of --status-token\n", fields=fields)
-        return self._changes[path](asked)
+            return StatusResponse(401, b"this takes the token of --status-token\n", fields=fields)
+        return self._changes[path](request)
 
-    def _asked(self, exchange: Exchange) -> StatusRequest:
+    def _parse_request(self, exchange: Exchange) -> StatusRequest:
         """Raises ClientError for a request that another page may have made."""
         headers = dict(exchange.request.headers)
-        self._access.check_source(headers)
+        self._access.check_origin(headers)
         query = parse_qs(exchange.request.query.decode("latin-1"))
         body = b"" if exchange.body is None else exchange.body.file.read()  # type: ignore[union-attr]
-        return StatusRequest(query, body, self._access.knows(headers))
+        return StatusRequest(query, body, self._access.has_valid_token(headers))
 
     # What is known here.
 
-    def _readyz(self) -> Answer:
+    def _readyz(self) -> StatusResponse:
         verdict = self._view.verdict()
-        return text(200 if verdict.ready else 503, verdict.text)
+        return text_response(200 if verdict.ready else 503, verdict.text)
 
-    def _metrics(self) -> Answer:
+    def _metrics(self) -> StatusResponse:
         view = self._view
         rows = view.rows()
-        told = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
-        return Answer(200, told.encode(), metrics.CONTENT_TYPE)
+        value = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
+        return StatusResponse(200, value.encode(), metrics.CONTENT_TYPE)
 
-    async def _status(self, asked: StatusRequest) -> Answer:
-        since = _number(asked, "since")
-        self.on_look()
-        told = self._view.status(since)
-        told["token"] = (
-            "none" if not self._access.has_token else "known" if asked.trusted else "asked"
+    async def _status(self, request: StatusRequest) -> StatusResponse:
+        since = _number(request, "since")
+        self.on_view()
+        value = self._view.status(since)
+        value["token"] = (
+            "none" if not self._access.has_token else "known" if request.has_token else "asked"
         )
-        return as_json(told)
+        return json_response(value)
 
     # What the master knows.
 
-    async def _deaths(self, asked: StatusRequest) -> Answer:
-        if not self._master.talks:
-            return as_json({"deaths": [], "missing": NO_REGISTRY})
-        told = await self._master.ask("why")
-        deaths = [dict(death) for death in told["deaths"]]
-        if not self._may_read(asked):
+    async def _deaths(self, request: StatusRequest) -> StatusResponse:
+        if not self._master.has_control:
+            return json_response({"deaths": [], "missing": NO_REGISTRY})
+        value = await self._master.ask("why")
+        deaths = [dict(death) for death in value["deaths"]]
+        if not self._may_read_texts(request):
             for death in deaths:
                 death["reason"] = ""  # the app's own words, as the log is
-        return as_json({"deaths": deaths})
+        return json_response({"deaths": deaths})
 
-    async def _log_tail(self, asked: StatusRequest) -> Answer:
-        if not self._may_read(asked):
-            return as_json({"records": [], "missing": "unlock it with the token"})
-        fds = await self._master.logs()
+    async def _log_tail(self, request: StatusRequest) -> StatusResponse:
+        if not self._may_read_texts(request):
+            return json_response({"records": [], "missing": "unlock it with the token"})
+        fds = await self._master.open_logs()
         try:
             if not fds:
-                return as_json({"records": [], "missing": NO_LOG})
-            return as_json({"records": await asyncio.to_thread(last_records, fds)})
+                return json_response({"records": [], "missing": NO_LOG})
+            return json_response({"records": await asyncio.to_thread(read_recent_records, fds)})
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def _may_read(self, asked: StatusRequest) -> bool:
+    def _may_read_texts(self, request: StatusRequest) -> bool:
         """What the app says may hold secrets, so a token guards it if there is one."""
-        return asked.trusted or not self._access.has_token
+        return request.has_token or not self._access.has_token
 
     # What changes something.
 
-    async def _scale(self, asked: StatusRequest) -> Answer:
+    async def _scale(self, request: StatusRequest) -> StatusResponse:
         try:
-            workers = json.loads(asked.body)["workers"]
+            workers = json.loads(request.body)["workers"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise ClientError(400, 'the body is to be {"workers": 4}, or "+1" or "-1"') from None
         return await self._change("scale", workers=workers)
 
-    async def _change(self, verb: str, **arguments: Any) -> Answer:
+    async def _change(self, verb: str, **arguments: Any) -> StatusResponse:
         try:
-            done = await self._master.ask(verb, RELOAD_PATIENCE, **arguments)
+            done = await self._master.ask(verb, CHANGE_TIMEOUT, **arguments)
         except TimeoutError:
-            return as_json({"result": None, "goes_on": True}, 202)
-        return as_json({"result": dict(done)})
+            return json_response({"result": None, "goes_on": True}, 202)
+        return json_response({"result": dict(done)})
 
 
-def _wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> Answer | None:
+def _wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> StatusResponse | None:
     if exchange.request.method in allowed:
         return None
     line = f"only {' and '.join(allowed)} here\n"
-    return Answer(405, line.encode(), fields=(("Allow", ", ".join(allowed)),))
+    return StatusResponse(405, line.encode(), fields=(("Allow", ", ".join(allowed)),))
 
 
-def _number(asked: StatusRequest, name: str) -> float:
+def _number(request: StatusRequest, name: str) -> float:
     try:
-        return float(asked.query[name][0]) if name in asked.query else 0.0
+        return float(request.query[name][0]) if name in request.query else 0.0
     except ValueError:
         raise ClientError(400, f"{name} is to be a number") from None

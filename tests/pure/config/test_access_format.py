@@ -230,7 +230,7 @@ def test_memory_for_what_clients_say_is_bounded() -> None:
     for number in range(3000):
         agent = b"agent %d" % number
         assert shown(exchange((b"user-agent", agent))) == f"agent {number}\n"
-    table = shown.__globals__["shown_text"]
+    table = shown.__globals__["escaped_text"]
     assert len(table) <= 1024
     before = len(table)
     shown(exchange((b"user-agent", b"x" * 300)))

@@ -161,7 +161,7 @@ def test_a_thread_of_its_own_writes_all_in_order(written: Written) -> None:
     order: list[bytes] = []
     written.lines.use_thread()
     written.lines.put(b"one\n")
-    written.lines.call(lambda: order.append(os.read(written.reader, 100)))
+    written.lines.call_in_order(lambda: order.append(os.read(written.reader, 100)))
     written.lines.put(b"two\n")
     assert written.lines.flush(5.0) == 0
     assert order == [b"one\n"]

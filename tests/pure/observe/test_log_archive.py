@@ -21,7 +21,7 @@ def old_names(folder: Path) -> list[str]:
 def test_old_logs_are_counted_before_there_is_a_new_one(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"w.out.{number}").write_text("one\n")
-    Archive(Directory.open(tmp_path), "w.out", RotationPolicy(keep=1), LOGGER)._tidy()
+    Archive(Directory.open(tmp_path), "w.out", RotationPolicy(keep=1), LOGGER)._compress_and_prune()
     assert old_names(tmp_path) == ["w.out.2.gz"]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.observe.logger import Log, open_lines, reopen_lines
+from prefork.observe.logger import Log, open_line_file, reopen_line_file
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def test_records_do_not_wait_for_the_reader_of_a_fifo_but_prints_do(fifo: Path) 
 
 
 def test_an_access_log_does_not_wait_for_the_reader_of_a_fifo(fifo: Path) -> None:
-    fd = open_lines(str(fifo))
+    fd = open_line_file(str(fifo))
     assert not os.get_blocking(fd)
-    reopen_lines(str(fifo), fd, Log("info", "").logger)
+    reopen_line_file(str(fifo), fd, Log("info", "").logger)
     assert not os.get_blocking(fd)
     os.close(fd)
 
@@ -52,7 +52,7 @@ def test_both_descriptors_follow_a_rotation(tmp_path: Path) -> None:
 def test_a_log_goes_on_in_the_file_that_it_is_given(tmp_path: Path) -> None:
     log = Log("info", str(tmp_path / "log"))
     given = tmp_path / "given"
-    log.take(os.open(given, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    log.adopt(os.open(given, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     log.logger.info("there")
     assert "there" in given.read_text()
     assert (tmp_path / "log").read_text() == ""

@@ -3,14 +3,14 @@
 import pytest
 
 from prefork.errors import ClientError
-from prefork.observe.status.access_control import Access
+from prefork.observe.status.access_control import AccessControl
 
 TOKEN = b"open-sesame"
 
 
-def refused(access: Access, **headers: str) -> bool:
+def refused(access: AccessControl, **headers: str) -> bool:
     try:
-        access.check_source({k.encode(): v.encode() for k, v in headers.items()})
+        access.check_origin({k.encode(): v.encode() for k, v in headers.items()})
     except ClientError as error:
         return error.status == 403
     return False
@@ -22,7 +22,7 @@ def refused(access: Access, **headers: str) -> bool:
     + ["ops.example:9090", "OPS.example"],
 )
 def test_a_name_that_no_other_page_can_have_is_answered(host: str) -> None:
-    assert not refused(Access("ops.example", b""), host=host)
+    assert not refused(AccessControl("ops.example", b""), host=host)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_a_name_that_no_other_page_can_have_is_answered(host: str) -> None:
     + ["ops.example.evil", "::1", "[ops.example]"],
 )
 def test_a_name_that_another_page_may_have_is_not(host: str) -> None:
-    assert refused(Access("ops.example", b""), host=host)
+    assert refused(AccessControl("ops.example", b""), host=host)
 
 
 def test_on_a_unix_socket_any_name_will_do() -> None:
-    assert not refused(Access(None, b""), host="whatever")
-    assert refused(Access(None, b""), host="whatever", origin="http://evil.example")
+    assert not refused(AccessControl(None, b""), host="whatever")
+    assert refused(AccessControl(None, b""), host="whatever", origin="http://evil.example")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_on_a_unix_socket_any_name_will_do() -> None:
     ],
 )
 def test_an_origin_must_be_the_host(origin: str, is_ours: bool) -> None:
-    access = Access("127.0.0.1", TOKEN)
+    access = AccessControl("127.0.0.1", TOKEN)
     assert refused(access, host="127.0.0.1:9090", origin=origin) != is_ours
 
 
@@ -70,9 +70,9 @@ def test_an_origin_must_be_the_host(origin: str, is_ours: bool) -> None:
     ],
 )
 def test_the_token_is_all_or_nothing(told: bytes, is_right: bool) -> None:
-    assert Access("h", TOKEN).knows({b"authorization": told}) is is_right
+    assert AccessControl("h", TOKEN).has_valid_token({b"authorization": told}) is is_right
 
 
 def test_without_a_token_nobody_has_it() -> None:
-    assert not Access("h", b"").knows({b"authorization": b"Bearer "})
-    assert not Access("h", b"").knows({})
+    assert not AccessControl("h", b"").has_valid_token({b"authorization": b"Bearer "})
+    assert not AccessControl("h", b"").has_valid_token({})

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from prefork.observe.status.metrics import DURATION, format_metrics, name_of
+from prefork.observe.status.metrics import DURATION, format_metrics, metric_name
 from prefork.printable import printable_line
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
@@ -66,7 +66,7 @@ def test_prometheus_reads_what_the_rows_say(
         }
         for field in FIELDS:
             if field.kind and field.name != "took":
-                name, labels = name_of(field)
+                name, labels = metric_name(field)
                 assert told[name, labels.get("class")] == row[field.name]
         assert told["prefork_memory_bytes", None] == memory[row["pid"]]
 
@@ -95,7 +95,7 @@ def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) ->
 def test_names_are_as_prometheus_wants_them(fields: tuple[Field, ...]) -> None:
     for field in fields:
         if field.kind:
-            name, _ = name_of(field)
+            name, _ = metric_name(field)
             assert re.fullmatch("prefork_[a-z_]+", name)
             assert name.endswith("_total") == (field.kind == "counter")
             assert ("_seconds" in name) == (field.unit == "s")
