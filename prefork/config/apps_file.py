@@ -1,12 +1,13 @@
-"""A file with several apps, from its tables to the layers of each app's settings. PURE.
+"""Parse a file that declares several apps, into the layers of each app's settings. PURE.
 
     [defaults]                   options of all apps
-    [apps.web]                   options of one, and after = ["db"]: who is to be ready before it
-    [apps.web.env]               variables, also in [defaults]
-    [apps.web.env_production]    more of them, for --stage production
+    [apps.web]                   options of one app, and after = ["db"]: apps to start before it
+    [apps.web.env]               environment variables of the app, also possible in [defaults]
+    [apps.web.env_production]    more variables, used with --stage production
 
-The nearer table wins: defaults, then the app. Variables are merged in the same order, so one that
-leaves the file leaves the next generation.
+The table of an app overrides [defaults]. Variables are merged in the same order, and read anew from
+the file at each reload, so a variable that was removed from the file is missing in the next
+generation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,21 +20,25 @@ from prefork.errors import UsageError
 
 TOP_LEVEL_TABLES = ("apps", "defaults")
 STAGE_PREFIX = "env_"
-"""A key that begins so holds the variables of one stage."""
+"""A key with this prefix holds the environment variables of one stage."""
 
 FORBIDDEN_OPTIONS = {
     "name": "the name of an app is that of its table",
     "daemon": "apps of such a file run in the background",
     "config": "a file does not read another",
 }
-"""Keys that are not for such a file, and why."""
+"""Options that such a file must not set, and the reasons."""
 
 Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class AppSection:
-    """One app. ``layers``: its settings, the weakest first."""
+    """One app of the file.
+
+    ``name`` is the name of its table, ``layers`` are its settings in ascending precedence, and
+    ``after`` holds the names of the apps that are started before it.
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -41,15 +46,19 @@ class AppSection:
 
 
 def is_apps_file(table: Table) -> bool:
-    """Whether the file has several apps, or is one app's with its options at the top."""
+    """Whether the file declares several apps; else the options of one app are at its top level."""
     return any(name in table for name in TOP_LEVEL_TABLES)
 
 
 def parse_sections(
     table: Table, path: str, folder: str, stage: str = "", only: str = ""
 ) -> dict[str, AppSection]:
-    """The apps by name, in the order of the file; ``only``: that one, and a mistake in another one
-    does not matter. Raises UsageError."""
+    """Return the apps of a file by name, in the order of the file.
+
+    ``table`` is the parsed file and ``path`` its path for messages. Relative paths in it start at
+    ``folder``. ``stage`` selects the tables env_STAGE. With ``only`` just this app is parsed, so
+    that a mistake in the table of another app does not prevent its reload. Raises UsageError.
+    """
     for key in table:
         if key not in TOP_LEVEL_TABLES:
             hint = suggest_nearest(key, TOP_LEVEL_TABLES)
@@ -71,9 +80,10 @@ def parse_sections(
 
 
 def check_stage(table: Table, path: str, stage: str) -> None:
-    """Raise UsageError for a stage that no app of a right file has.
+    """Raise UsageError if no table of the file belongs to ``stage``. The file must be valid.
 
-    Only whoever names it is told: when its last table leaves the file, its variables just leave.
+    Only the command that names a stage checks it. A reload does not: when the last table of a stage
+    is removed from the file, the next generation simply has none of its variables.
     """
     tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
     known = [key.removeprefix(STAGE_PREFIX) for each in tables for key in _stage_keys(each)]
@@ -84,9 +94,9 @@ def check_stage(table: Table, path: str, stage: str) -> None:
 
 
 def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
-    """All names, each behind those that it comes after; else as they stand in the file.
+    """Return all names so that each one follows the apps of its ``after``.
 
-    Raises UsageError for a circle.
+    Where ``after`` leaves a choice, the order of the file decides. Raises UsageError for a cycle.
     """
     order: list[str] = []
 
@@ -105,7 +115,10 @@ def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
 
 
 def select_apps(order: list[str], only: Iterable[str], path: str) -> list[str]:
-    """Of ``order`` those in ``only``; nothing there: all. Raises UsageError."""
+    """Return the names of ``order`` that are in ``only``, or all if ``only`` has no name.
+
+    ``path`` is the file's path for messages. Raises UsageError for a name that is not in ``order``.
+    """
     wanted = [name for name in only if name]
     for name in wanted:
         if name not in order:
@@ -139,7 +152,7 @@ def _parse_section(
 
 
 def _stage_keys(content: object) -> list[str]:
-    """The keys with variables of a stage, as they stand there."""
+    """List the keys of a table that hold the variables of a stage."""
     keys = content if isinstance(content, Mapping) else {}
     return [key for key in keys if key.startswith(STAGE_PREFIX) and key not in OPTIONS]
 

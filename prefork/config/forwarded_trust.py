@@ -1,8 +1,8 @@
-"""What proxies may say of a request, and how people write which of it counts. PURE.
+"""Parse the option that lists which facts of Forwarded and X-Forwarded-* headers are trusted. PURE.
 
-for   proto   host   port   prefix      a fact, whichever header says it
+for   proto   host   port   prefix      a fact, in any header
 x-forwarded-for   forwarded-proto       a fact in one header; Forwarded has for=, proto= and host=
-x-forwarded   forwarded                 all that one family says
+x-forwarded   forwarded                 all facts in the headers of one family
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,10 @@ EXPECTED = f"some of {', '.join(FACTS)}, {', '.join(FAMILIES)}, {', '.join(HEADE
 
 
 def parse_header_facts(words: Iterable[str]) -> tuple[str, ...]:
-    """The parts that are meant, each once; ValueError says what was expected."""
+    """Return the header facts that ``words`` mean, each once, such as ``x-forwarded-for``.
+
+    Raises ValueError, which says what was expected.
+    """
     found: set[str] = set()
     for word in words:
         parts = FACTS.get(word) or FAMILIES.get(word) or (word,)
@@ -34,7 +37,7 @@ def parse_header_facts(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def format_header_facts(parts: Iterable[str]) -> list[str]:
-    """The shortest way to write them."""
+    """Return the shortest list of words that means these header facts."""
     left = set(parts)
     words = []
     for fact, its_parts in FACTS.items():

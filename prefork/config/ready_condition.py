@@ -1,11 +1,11 @@
-"""How a worker comes to count as ready. PURE.
+"""Parse the option that says when a worker counts as ready. PURE.
 
-auto       an app: when it is loaded and accepts; a program: when it says READY=1, at the latest
-           when it has lived for --min-uptime
-manual     main(listener) calls prefork.ready()
-notify     a program says READY=1 (sd_notify(3)), and no sooner
-2s         a program has lived for so long
-connect:A  a program listens at A, a socket of its own
+auto       an app: when it is loaded and accepts connections; a program: when it sends READY=1, or
+           has run for --min-uptime
+manual     when main(listener) calls prefork.ready()
+notify     when a program sends READY=1 (sd_notify(3))
+2s         when a program has run for this time
+connect:A  when a program listens on the address A with a socket of its own
 """
 
 from collections.abc import Callable
@@ -20,7 +20,11 @@ MODES = ("auto", "manual", "notify")
 
 @dataclass(frozen=True, slots=True)
 class ReadyCondition:
-    """One of the above: a word alone, ``after`` with ``delay``, ``connect`` with ``address``."""
+    """The condition on which a worker counts as ready.
+
+    ``mode`` is one of MODES; or ``after``, with ``delay`` in seconds; or ``connect``, with
+    ``address``.
+    """
 
     mode: str = "auto"
     delay: float = 0.0
@@ -28,7 +32,7 @@ class ReadyCondition:
 
 
 def parse_ready_condition(raw: object, parse_duration: Callable[[object], float]) -> ReadyCondition:
-    """Raises ValueError."""
+    """Parse a condition; ``duration`` parses a time. Raises ValueError: what was expected."""
     text = str(raw).strip()
     if text in MODES:
         return ReadyCondition(text)
@@ -48,7 +52,7 @@ def parse_ready_condition(raw: object, parse_duration: Callable[[object], float]
 def format_ready_condition(
     condition: ReadyCondition, format_duration: Callable[[float], str]
 ) -> str:
-    """As a person would write it."""
+    """Format a condition the way that ``parse_ready_condition`` reads it."""
     if condition.mode == "after":
         return format_duration(condition.delay)
     if condition.mode == "connect":

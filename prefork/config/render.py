@@ -1,4 +1,10 @@
-"""The declarations as text: sample file, README table, and the settings in force. PURE."""
+"""Format options as text: the sample file, the README's table, and the settings in force. PURE.
+
+Design
+------
+- **--print-config writes a masked ``env`` as a comment,** so that its output can be saved as a
+  file without setting the variables to ``***``.
+"""
 
 import textwrap
 from typing import Any
@@ -16,12 +22,12 @@ _encode = _encoder.dump_value
 
 _SAMPLE_HEAD = """\
 # prefork.toml: every option with its default. Use it with: prefork -c prefork.toml
-# Uncomment what you change. Flags and PREFORK_* variables win over this file.
+# Uncomment the options that you change. Flags and PREFORK_* variables override this file.
 """
 
 
 def sample_file() -> str:
-    """``conf/prefork.toml``: each option with its text and default, commented out."""
+    """Return conf/prefork.toml: each option with its help text and default, commented out."""
     lines = [_SAMPLE_HEAD]
     for group, options in by_group():
         lines.append(f"\n# {group}\n")
@@ -40,7 +46,7 @@ def sample_file() -> str:
 
 
 def option_table() -> str:
-    """The README's table of options, in Markdown."""
+    """Return the README's table of options, in Markdown."""
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for group, options in by_group():
         rows.append(f"| **{group}** | | |")
@@ -59,9 +65,11 @@ def option_table() -> str:
 
 
 def format_settings(resolved: Resolved) -> str:
-    """All settings as TOML, each with a comment that says where it came from. The values of
-    variables are masked, because what is printed ends in logs and bug reports, and that line is a
-    comment, so that the text can be saved without setting variables to the mask."""
+    """Return all settings as TOML, each with a comment that names its source.
+
+    The values of environment variables are masked, because the output is copied to logs and bug
+    reports.
+    """
     lines = []
     for name, option in OPTIONS.items():
         value, mark = option.value_type.format(getattr(resolved.config, name)), ""

@@ -1,14 +1,16 @@
-"""``saved.toml``: how each app was started, from which folder and with which arguments. PURE.
+"""Read and write the text of ``saved.toml``, which says how each app is started again. PURE.
 
     [apps."web"]
     here = "/srv/web"
     arguments = ["--name", "web", "app:main"]
     scaled = { workers = 3, settings = 1 }
 
-``scaled`` is there where the operator set the number of workers (HandSet in pool/policy.py).
-Folders and arguments are bytes to the kernel, and come as text by os.fsdecode(3), which writes a
-byte that is no UTF-8 as a lone surrogate (PEP 383). TOML holds Unicode scalar values only, so such
-a text is written as its bytes: ``{ bytes = "2f746d702fff" }``, hexadecimal.
+``here`` is the working directory of the start, and ``arguments`` are those of the master.
+``scaled`` is present if the operator set the number of workers (pool/policy.py).
+
+Folders and arguments are bytes to the kernel. Python decodes them with os.fsdecode, which turns a
+byte that is no UTF-8 into a lone surrogate (PEP 383). TOML allows Unicode scalar values only, so
+such a text is written as its bytes in hexadecimal: ``{ bytes = "2f746d702fff" }``.
 """
 
 import tomllib
@@ -21,21 +23,21 @@ from prefork.config.toml_text import toml_string
 
 @dataclass(frozen=True, slots=True)
 class SavedApp:
-    """``here``: the working directory of the start; ``arguments``: those of the master."""
+    """One app: the working directory of its start, and the arguments of its master."""
 
     working_directory: str
     arguments: tuple[str, ...]
     scaled: object = None
-    """As the file holds it, not checked."""
+    """The table ``scaled`` of the file, not validated; None if there is none."""
 
 
 def dump(apps: Mapping[str, SavedApp]) -> str:
-    """Write the whole file."""
+    """Return the text of the file."""
     return "\n".join(_format_table(name, app) for name, app in apps.items()) or "[apps]\n"
 
 
 def load(text: str) -> dict[str, SavedApp]:
-    """Read what ``dump`` wrote. Raises ValueError for anything else."""
+    """Parse a text that ``dump`` returned. Raises ValueError for any other text."""
     try:
         return {name: _parse_app(table) for name, table in tomllib.loads(text)["apps"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What is to be served: an app by its name, or a program by its command; never both. PURE."""
+"""The target: the app, by its name, or the program, by its command, that is served. PURE."""
 
 import posixpath
 
@@ -7,7 +7,7 @@ from prefork.errors import UsageError
 
 
 def require_target(config: Config) -> None:
-    """Raises UsageError when there is none, or when a setting makes no sense for it."""
+    """Raise UsageError unless the settings have one target, and only options that apply to it."""
     if config.command:
         _check_program(config)
     elif not config.app:
@@ -43,12 +43,16 @@ def _check_program(config: Config) -> None:
 
 
 def describe_target(config: Config) -> str:
-    """The app or the command, for people."""
+    """Return the app, or the words of the command, as a text for messages."""
     return config.app or " ".join(config.command)
 
 
 def resolve_name(config: Config) -> str:
-    """--name, or the module, or the script that an interpreter runs, or the program."""
+    """Return the name of the app: --name, else one that is derived from the target.
+
+    This is the module of an app; of a command, the script that an interpreter runs, else the
+    program, without its folder and suffix.
+    """
     if config.name or not config.command:
         return config.name or config.app.partition(":")[0]
     program, *rest = config.command

@@ -1,8 +1,9 @@
-"""The kinds of value that an option may have. PURE.
+"""Define the types of values that options have: how they are parsed and formatted. PURE.
 
-A kind reads what a person wrote, on the command line, in the environment (text) or in a TOML file
-(text, numbers, booleans, lists), and shows a value the way a person would write it. A wrong value
-raises ValueError whose text says what was expected; who wrote it where is added by sources.py.
+A value type parses a raw value: a text from the command line or the environment, or a text, number,
+boolean, list or table from a TOML file. It formats a value the way that it is written in a TOML
+file. A wrong value raises ValueError, whose text says what was expected; sources.py adds the name
+of the option and the place.
 """
 
 import re
@@ -36,8 +37,14 @@ _SIZE_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
-    """How one kind of value is read and shown. ``path``: relative ones follow the file;
-    ``secret``: a wrong value may be one, and is not repeated."""
+    """How the values of one type are parsed and formatted.
+
+    ``metavar`` stands for the value in --help; it is empty for a flag without a value. ``expected``
+    describes the values in messages. ``parse`` raises ValueError, and ``format`` is its inverse.
+    ``is_list``: the value is a tuple or a dict, and the flag is repeatable. ``is_path``: a relative
+    path in a file starts at the file's folder. ``is_secret``: messages do not repeat a wrong value,
+    because it may be a secret.
+    """
 
     metavar: str
     expected: str
@@ -75,7 +82,7 @@ def _parse_integer(raw: object) -> int:
 
 
 def _parse_duration(raw: object) -> float:
-    """Seconds; ``30``, ``30s``, ``1600ms``, ``1.5m``, ``2h``."""
+    """Return seconds, from ``30``, ``30s``, ``1600ms``, ``1.5m``, ``2h`` or ``1d``."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         seconds: float = raw
     else:
@@ -89,7 +96,7 @@ def _parse_duration(raw: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact way to write it: ``1600ms``, ``30s``, ``2m``."""
+    """Format seconds in the largest unit that is exact: ``1600ms``, ``30s``, ``2m``."""
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _DURATION_UNITS[unit] == 0:
             return f"{seconds / _DURATION_UNITS[unit]:.0f}{unit}"
@@ -97,7 +104,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _parse_size(raw: object) -> int:
-    """Bytes; ``64k``, ``10m``, ``1g`` are powers of 1024."""
+    """Return bytes, from ``500``, ``64k``, ``10m`` or ``1g``; the units are powers of 1024."""
     match = re.fullmatch(r"([0-9]{1,15})\s*([kmg]?)(i?b)?", str(raw).strip().lower())
     size = int(match[1]) * _SIZE_UNITS[match[2]] if match else -1
     if isinstance(raw, bool) or not 0 <= size < 10**15:
@@ -106,7 +113,7 @@ def _parse_size(raw: object) -> int:
 
 
 def format_size(size: int) -> str:
-    """The shortest exact way to write it."""
+    """Format bytes in the largest unit that is exact: ``64k``, ``10m``, ``1g``, ``500``."""
     for unit in ("g", "m", "k"):
         if size and size % _SIZE_UNITS[unit] == 0:
             return f"{size // _SIZE_UNITS[unit]}{unit}"
@@ -124,7 +131,7 @@ def _parse_octal(raw: object) -> int | None:
 
 
 def _parse_workers(raw: object) -> int:
-    """``0`` and ``max``: one per core; ``-1``: one per core but one."""
+    """Return the number of workers; 0, also written ``max``: one per core, -1: one fewer."""
     if raw == "max":
         return 0
     try:
@@ -146,7 +153,7 @@ def _parse_environment(raw: object) -> dict[str, str]:
     for key, value in pairs.items():
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key):
             raise ValueError(f"KEY=VALUE with a variable's name, not {key!r}")
-        # Lines are fine, a key in PEM has is_list; a NUL would end the value.
+        # A value may have several lines, such as a key in PEM format. A NUL would end it.
         if "\0" in value:
             raise ValueError(f"a value for {key} without a NUL")
     return pairs
@@ -161,7 +168,7 @@ def _format_scalar(value: object) -> str:
 
 
 def _split_items(raw: object) -> list[object]:
-    """A list as it stands, or text split as a shell would."""
+    """Return the items of a list, or the words of a text, split as by a shell."""
     if isinstance(raw, list | tuple):
         return list(raw)
     if isinstance(raw, str):
@@ -173,7 +180,7 @@ def _split_items(raw: object) -> list[object]:
 
 
 def _parse_command(raw: object) -> tuple[str, ...]:
-    """A program and its arguments, in this order; text is split as a shell would."""
+    """Return a program and its arguments, from a list or a text that is split as by a shell."""
     words = tuple(map(_parse_argument, _split_items(raw)))
     if words and not words[0]:
         raise ValueError("a program and its arguments")
@@ -211,7 +218,7 @@ def _parse_positive_duration(raw: object) -> float:
 
 
 def _or_none(parse: Callable[[object], Any]) -> Callable[[object], Any]:
-    """``off``, ``0`` and ``0s`` mean: not at all."""
+    """Extend ``parse``: ``off``, ``0`` and the empty text give None."""
 
     def either(raw: object) -> Any:
         if raw in ("off", "0", 0, "") and not isinstance(raw, bool):
@@ -222,7 +229,7 @@ def _or_none(parse: Callable[[object], Any]) -> Callable[[object], Any]:
 
 
 def _parse_field_value(raw: object) -> str:
-    """What may stand in a header field of ours; ``off``: nothing."""
+    """Return the value of a response header field; ``off``: the empty text."""
     text = _parse_text(raw)
     if not text.isascii() or not text.isprintable() or text != text.strip():
         raise ValueError("printable ASCII, or off")
@@ -248,7 +255,11 @@ def _parse_signal(raw: object) -> str:
 
 
 STOP_SIGNALS = ("SIGTERM", "SIGINT")
-"""HUP, USR1, USR2, WINCH, TTIN, TTOU, QUIT and ABRT already mean something to a worker."""
+"""The signals that may be the stop signal.
+
+Design: HUP, USR1, USR2, WINCH, TTIN, TTOU, QUIT and ABRT are not among them, because they already
+have another meaning for a worker.
+"""
 
 
 def _parse_access_format(raw: object) -> str:
@@ -272,7 +283,7 @@ def _parse_root_path(raw: object) -> str:
 
 
 def list_or_off(list_type: ValueType) -> ValueType:
-    """The same list, also with commas; ``off``, ``none`` and nothing at all are the empty one."""
+    """Extend a list type: items may be separated by commas; ``off``, ``none`` and "" give ()."""
 
     def parse(raw: object) -> Any:
         words = [word.strip() for item in _split_items(raw) for word in str(item).split(",")]
@@ -285,8 +296,11 @@ def list_or_off(list_type: ValueType) -> ValueType:
 
 
 def list_of(item_type: ValueType, least: int = 0) -> ValueType:
-    """A list of ``one``, each once; the flag is repeatable, the variable split at white space, and
-    a number stands for itself alone, as in ``bind = 8000``."""
+    """Return the type of a list of ``one`` with at least ``least`` items, each kept once.
+
+    The flag is repeatable, the text of an environment variable is split at white space, and a
+    single number is a list of one item, as in ``bind = 8000``.
+    """
 
     def parse(raw: object) -> tuple[Any, ...]:
         items = [raw] if isinstance(raw, int) else _split_items(raw)
@@ -309,7 +323,7 @@ def list_of(item_type: ValueType, least: int = 0) -> ValueType:
 
 
 def choice(*words: str) -> ValueType:
-    """One of these words."""
+    """Return the type of a value that is one of ``words``."""
     return ValueType("|".join(words), "one of " + ", ".join(words), _choice_parser(words))
 
 
@@ -333,7 +347,7 @@ COUNT_OR_OFF = ValueType(
     lambda raw: None if raw in ("off", "") else _integer_from(0, _parse_integer)(raw),
     lambda v: "off" if v is None else v,
 )
-"""Zero is a number here, and not another word for off."""
+"""Unlike in OPTIONAL_COUNT, 0 is a number and does not mean off."""
 OPTIONAL_DURATION = ValueType(
     "TIME",
     "a duration such as 30s, or off",

@@ -1,26 +1,37 @@
-"""Which changed files are no reason to reload. PURE."""
+"""Decide which changed files do not trigger a reload. PURE.
+
+Design
+------
+- **Every file counts unless it is ignored,** because templates and settings are code, too.
+- **The list of ignored names contains only names that are never code,** because prefork does not
+  report a change of an ignored file, and the operator would not learn why nothing happens.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 ALWAYS_IGNORED = (
-    # version control, environments, caches
+    # Version control, virtual environments, caches.
     *(".git", ".hg", ".svn", ".venv", "venv", "site-packages", "node_modules", "__pycache__"),
     *(".tox", ".nox", ".*_cache", ".hypothesis", ".coverage*", "*.egg-info", ".idea", ".vscode"),
-    # what is compiled, or on its way into an editor or a copy
+    # Compiled files, and temporary files of editors and copy programs.
     *("*.py[cod]", "*.sw?", "*~", ".#*", "#*#", "4913", "*.tmp", "*.part", ".DS_Store"),
-    # what apps write
+    # Files that apps write.
     *("*.log", "*.log.*", "*.out", "*.out.*", "*.pid", "*.sock", "*.lock"),
     *("*.db", "*.sqlite", "*.sqlite3", "*-journal", "*-wal", "*-shm"),
 )
-"""Names of files and folders, below a watched folder, whose changes never count."""
+"""Patterns for the names of files and folders that are ignored below each watched folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchFilter:
-    """``roots`` are the watched folders. A pattern without a slash is for any name below them; one
-    with a slash is for the path from there on. What begins like one of ``places`` is ours."""
+    """The set of paths whose changes are ignored: ``path in filter``.
+
+    ``roots`` are the watched folders. A pattern without a slash matches any name below them, and a
+    pattern with a slash matches the path relative to them. Paths that begin with one of
+    ``own_prefixes`` are files that prefork itself writes.
+    """
 
     roots: tuple[str, ...]
     patterns: tuple[str, ...] = ()
@@ -38,7 +49,7 @@ class WatchFilter:
         )
 
     def relative_path(self, path: str) -> str:
-        """The path from the watched folder on; of such a folder, or a file, its name."""
+        """Return a path relative to its watched folder; for a watched folder itself, its name."""
         within = [root for root in self.roots if path.startswith(_with_slash(root))]
         if not within:
             return path.rpartition("/")[2]
@@ -48,8 +59,11 @@ class WatchFilter:
 def own_prefixes(
     roots: Sequence[str], files: Iterable[str], folders: Iterable[str]
 ) -> tuple[str, ...]:
-    """What begins so is not watched: these files, also rotated, and all in these folders; but not
-    a folder that a watched one is in."""
+    """Return the prefixes of the paths that prefork itself writes, for WatchFilter.
+
+    ``files`` are its files; their names are prefixes, so that rotated files match. ``folders`` are
+    its folders, with all that is in them. A folder that contains a watched one is left out.
+    """
     outside = [
         _with_slash(each)
         for each in folders
