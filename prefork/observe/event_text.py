@@ -1,6 +1,6 @@
-"""Happenings as words: a log line with its level, and one line of status for titles and systemd.
+"""Describe the pool's events as log lines, and the state of an app as one line.
 
-Every happening is told here and nowhere else, in the words of the architecture.
+All log lines about workers, reloads and scaling are written here.
 """
 
 import logging
@@ -12,7 +12,7 @@ LevelAndText = tuple[int, str]
 
 
 def describe_event(event: orders.Event) -> LevelAndText:  # noqa: C901, PLR0911, PLR0912 - a case each
-    """The level and the text of a log line."""
+    """Return the level and the text of the log line about an event."""
     match event:
         case orders.WorkerReady(_, pid, slot, generation, took):
             return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) ready in {took:.2f}s"
@@ -82,7 +82,13 @@ def _describe_death(gone: orders.WorkerGone) -> LevelAndText:
 
 
 def describe_status(pool: Pool) -> str:
-    """``running gen 3, 4/4 ready``. Every user of the machine may read it (ps, systemctl), so the
-    reason of a failed reload is not in it: the last line of an exception may be a password."""
+    """Return the state of an app as one line, such as ``running gen 3, 4/4 ready``.
+
+    It is shown in process titles and in systemd's STATUS.
+
+    Design: the line says "reload failed" without the reason, because every user of the machine may
+    read it (proc(5)), and the last line of an exception may contain a password. The registry
+    (0700), the log and the control socket have the reason.
+    """
     state = "reload failed," if pool.state is MasterState.FROZEN else pool.state.value
     return f"{state} gen {pool.plan.generation}, {pool.ready_count}/{pool.target} ready"

@@ -1,8 +1,14 @@
-"""The log writer: a process of the master's that reads what workers print, and writes the log.
+"""The log writer: a child process of the master that writes the output of the workers to files.
 
-It runs no app code and is not in the way of anybody: the master only forks it, hands it the pipes
-and replaces it when it dies. A line stays in its worker's pipe until it is in the file
-(write_journal.py). When the master is gone, it goes on until nobody can print any more.
+It runs no app code. The master forks it, passes it the pipes of the workers, and replaces it when
+it dies. A line stays in its worker's pipe until it is in the file (write_journal.py). When the
+master has ended, the log writer continues until every pipe is closed.
+
+Design
+------
+- **A follower of a log may repeat or miss a line when a log writer is killed:** the next log writer
+  truncates the batch that was not yet recorded as written, and writes it again, perhaps with the
+  streams in another order. The files contain each line once.
 """
 
 import logging
@@ -24,12 +30,12 @@ from prefork.unix.pipes import PipePeeker
 from prefork.wire.log_writer_messages import WorkerStream, decode_message, encode_message
 
 PARTIAL_LINE_TIMEOUT = 0.2
-"""Seconds that a line without an end waits for its rest."""
+"""Seconds for which an unfinished line waits for its end before it is written."""
 
 
 @dataclass(slots=True)
 class _Source:
-    """The pipe of an outlet. ``seen``: bytes of an unfinished line at the last look."""
+    """The pipe ``fd`` of an outlet. ``seen``: bytes of an unfinished line at the last reading."""
 
     outlet: WorkerStream
     fd: int
@@ -37,8 +43,11 @@ class _Source:
 
 
 class LogWriter:
-    """One life of it. ``outlets`` with the read ends of their pipes are those known at its birth;
-    more of them come over ``line``."""
+    """The log writer of one process.
+
+    ``outlets`` maps the outlets that exist at its fork to the read ends of their pipes; more come
+    over the channel from the master. ``outputs`` are the files, and ``log`` is the master's log.
+    """
 
     def __init__(
         self,
@@ -65,7 +74,7 @@ class LogWriter:
         return self._log.logger
 
     def run(self) -> int:
-        """Until the master is gone and every outlet came to its end; the exit code."""
+        """Write until the master has ended and every pipe is closed; returns the exit code."""
         self._recover()
         self._selector.register(self._channel.fileno(), selectors.EVENT_READ)
         for source in self._sources.values():
@@ -81,7 +90,7 @@ class LogWriter:
         return 0
 
     def _recover(self) -> None:
-        """Finish what the writer before us was about to do."""
+        """Finish the batch that the previous log writer was moving."""
         batch = self._journal.pending()
         location = (self._outputs.directory, self._outputs.name)
         if batch is not None and complete_or_truncate(
@@ -92,7 +101,7 @@ class LogWriter:
                 self._journal.consume(source.fd, batch)
         self._journal.clear()
 
-    # Sources.
+    # Pipes of workers.
 
     def _register(self, source: _Source) -> None:
         self._selector.register(source.fd, selectors.EVENT_READ, source)
@@ -109,7 +118,7 @@ class LogWriter:
             source.seen = 0
             self._write(source, taken, lines)
         elif source.seen == len(data):
-            # Its rest did not come: a prompt, or the last words of the dead.
+            # The end of the line did not come: it is a prompt, or the worker has died.
             source.seen = 0
             ready = count_whole_characters(data)
             self._write(source, ready, [data[:ready]])
@@ -118,7 +127,7 @@ class LogWriter:
             self._pause(source)
 
     def _pause(self, source: _Source) -> None:
-        """Its pipe would go on saying that there is something to read."""
+        """Ignore a pipe for a moment, because it stays readable with its unfinished line."""
         self._selector.unregister(source.fd)
         self._paused[source.outlet.number] = time.monotonic() + PARTIAL_LINE_TIMEOUT
 
@@ -141,7 +150,7 @@ class LogWriter:
         del self._sources[source.outlet.number]
         self._channel.send_blocking(encode_message("drained", number=source.outlet.number))
 
-    # Writing.
+    # Files.
 
     def _write(self, source: _Source, taken: int, lines: list[bytes]) -> None:
         output = self._outputs.for_slot(source.outlet.slot)
@@ -194,5 +203,6 @@ class LogWriter:
                 self._master_log.remove_rotated()
             case "reopen":
                 if fd is not None:
-                    self._log.adopt(fd)  # we may not be allowed to open it ourselves
+                    # The master opened its log, because the log writer may have no right to.
+                    self._log.adopt(fd)
                 self._outputs.reopen()

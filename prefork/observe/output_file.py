@@ -1,7 +1,13 @@
-"""The file that workers' output goes to: appended by one writer, rotated, emptied, reopened.
+"""One file of workers' output, which the log writer appends to, rotates, empties and reopens.
 
-A batch is in the file whole or not at all. What the disk does not take is dropped and counted, said
-once, and told in the file itself as soon as it takes something again.
+A batch is written whole or not at all.
+
+Design
+------
+- **A full disk drops lines.** The dropped lines are counted, the log says so once a minute, and the
+  file itself says how many are missing when it can be written again. A log writer that is stopped
+  drops nothing: the pipes of the workers (1 MB each, where the kernel grants it) fill, and after
+  that the app waits, as with any stdout.
 """
 
 import logging
@@ -20,14 +26,14 @@ from prefork.unix.directory import Directory, UntrustedFileError
 from prefork.unix.identity import describe_user
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to open a file that cannot be opened."""
+"""Seconds between two attempts to open a file."""
 
 LOG_INTERVAL = 60.0
-"""Seconds in which it is said only once that lines are dropped."""
+"""Seconds in which the log reports dropped lines only once."""
 
 
 class OutputFile:
-    """One file in a directory. ``dropped``: lines since the disk took the last one."""
+    """One file in a directory. ``dropped`` is the number of lines dropped since the last write."""
 
     def __init__(
         self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
@@ -46,22 +52,22 @@ class OutputFile:
 
     @property
     def format(self) -> str:
-        """How records are to be written."""
+        """The format of the records: ``text`` or ``json``."""
         return self._archive.rotation.format
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
-        """From now on."""
+        """Use another policy from now on."""
         self._archive.rotation = rotation
 
     def inode_and_size(self) -> tuple[int, int]:
-        """Which file it is (its inode) and how many bytes it has; zeros: there is none."""
+        """Return the inode and the size of the open file; zeros if none is open."""
         if self._fd < 0:
             return 0, 0
         status = os.fstat(self._fd)
         return status.st_ino, status.st_size
 
     def prepare(self, more: int) -> None:
-        """Before ``more`` bytes are appended: rotate when it is time, open when it is not open."""
+        """Prepare an append of ``more`` bytes: open the file, or rotate it if that is due."""
         if self._fd < 0:
             self._open()
             return
@@ -70,7 +76,7 @@ class OutputFile:
             self.rotate()
 
     def missing_lines_note(self) -> bytes:
-        """What is to be written before the next records: how many are missing there."""
+        """Return a record that says how many lines are missing at this place; empty for none."""
         if not self.dropped:
             return b""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
@@ -80,7 +86,7 @@ class OutputFile:
         return format_note(self.format, stamp, os.getpid(), text)
 
     def append(self, data: bytes, lines: int, offset: int) -> None:
-        """Add ``data``, with the notice, after the first ``before`` bytes, or drop it."""
+        """Append ``data``, which holds ``lines`` lines, at ``offset``, or drop it."""
         if self._fd < 0:
             self.dropped += lines
             return
@@ -104,32 +110,32 @@ class OutputFile:
         self.dropped += lines
 
     def _log_seldom(self, level: int, what: str) -> None:
-        """A disk that is nearly full takes one batch and not the next; not each time is told."""
+        """Log a message, once a minute for each level: a nearly full disk takes some batches."""
         now = time.monotonic()
         if now >= self._silent_until.get(level, 0.0):
             self._silent_until[level] = now + LOG_INTERVAL
             self._logger.log(level, "%s %s", self.path, what)
 
     def rotate(self) -> None:
-        """Put the file away, if there is something in it, and begin a new one."""
+        """Rename the file to a rotated name and begin a new one, unless it is empty."""
         if not self.inode_and_size()[1]:
             return
         try:
             self._archive.add()
         except FileNotFoundError:
-            pass  # somebody else rotated it
+            pass  # Another program renamed it.
         except OSError as error:
             self._logger.error("cannot rotate %s: %s; going on", self.path, error.strerror)
             return
         self.reopen()
 
     def reopen(self) -> None:
-        """Whoever renamed the file wants the next lines in a new one; without one, go on here."""
+        """Open the path again, after the file was renamed; on failure keep the old file."""
         self._retry_at = 0.0
         self._open()
 
     def flush(self) -> None:
-        """Remove all lines, the rotated ones, too."""
+        """Truncate the file and remove the rotated ones."""
         try:
             if self._fd >= 0:
                 os.ftruncate(self._fd, 0)
@@ -145,7 +151,7 @@ class OutputFile:
         except OSError as error:
             self._retry_at = time.monotonic() + RETRY_INTERVAL
             if isinstance(error, FileNotFoundError):
-                with suppress(OSError):  # its directory is gone; perhaps there is another one
+                with suppress(OSError):  # The directory is gone; perhaps it was replaced.
                     reopen_directory(self._directory)
             if not self.dropped:
                 self._logger.error("cannot open %s: %s", self.path, error.strerror)
@@ -156,11 +162,11 @@ class OutputFile:
         self._started_at = _first_line_at(self._directory, self._name, fd)
 
     def _open_own(self) -> int:
-        """Neither through a symlink nor into a file of another user. Raises OSError."""
+        """Open or create the file, but no symlink and no file of another user. Raises OSError."""
         flags = os.O_WRONLY | os.O_APPEND
         try:
             if self._is_owned_by_root():
-                # A writer that still ran as root left it in the directory of our user.
+                # A log writer that ran as root left it in the directory of this user.
                 self._logger.warning("put away %s, which is root's", self._archive.add())
             fd = self._directory.open_regular(self._name, flags)
         except FileNotFoundError:
@@ -179,12 +185,17 @@ class OutputFile:
 def complete_or_truncate(
     directory: Directory, log: str, inode: int, offset: int, length: int
 ) -> bool:
-    """After a crash: whether ``length`` bytes are there after the first ``before``, in the log or
-    in one whose name begins with its name. If not, the part that is, is removed."""
+    """After a crash of the log writer, complete or undo its last write.
+
+    Returns whether the file ``inode`` has ``length`` bytes after its first ``before`` bytes. If
+    not, a partial write is truncated. The file is searched under the name ``log``, and under all
+    names that begin with it, because it may have been rotated.
+    """
     for name in [log, *(each for each in directory.listdir() if each.startswith(log))]:
         found = directory.lstat(name)
         if found is not None and found.st_ino == inode and stat.S_ISREG(found.st_mode):
-            with suppress(OSError):  # another user exchanges names; then the lines are written anew
+            # A user who exchanges the file meanwhile causes an error; the lines are written again.
+            with suppress(OSError):
                 return _complete_or_truncate(
                     directory.open_regular(name, os.O_WRONLY), inode, offset, length
                 )
@@ -203,10 +214,10 @@ def _complete_or_truncate(fd: int, inode: int, offset: int, length: int) -> bool
 
 
 def _first_line_at(directory: Directory, name: str, fd: int) -> float:
-    """When its first line was written: by its stamp, so that restarts do not make it younger.
+    """Return the Unix time of the first line, from its stamp, so that a restart keeps the age.
 
-    Not by strptime, which imports a module when it is called first: the user that the log writer
-    has become may not be able to read it.
+    strptime is not used, because its first call imports a module, which the user that the log
+    writer has become may not be able to read.
     """
     status = os.fstat(fd)
     if status.st_size:

@@ -1,7 +1,7 @@
-"""The files that workers' output goes to: one for all, or one for each slot (``NAME.out-0`` …).
+"""The files of one app's workers' output: one for all, or one for each slot (``NAME.out-0`` …).
 
-A slot's file is there when its worker has said something. What is asked of all is done to those of
-former workers, too.
+The file of a slot is created when its worker has written something. Rotate and flush also apply to
+the files of slots that have no worker any more.
 """
 
 import logging
@@ -14,8 +14,10 @@ from prefork.unix.directory import Directory
 
 
 class OutputFiles:
-    """All of one master, in one directory. ``name``: of the one for all, and what the names of
-    others begin with."""
+    """The files of one master, in one directory.
+
+    ``name`` is the name of the file for all workers, and the prefix of the names of slots' files.
+    """
 
     def __init__(
         self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
@@ -26,10 +28,10 @@ class OutputFiles:
         self._logger = logger
         self._files: dict[int, OutputFile] = {}
         if not rotation.by_slot:
-            self.for_slot(0)  # from the beginning, so that whatever is wrong with it is said then
+            self.for_slot(0)  # Opened now, so that the log reports an error at the start.
 
     def for_slot(self, slot: int) -> OutputFile:
-        """Where this slot's lines go."""
+        """Return the file for the lines of a slot."""
         number = slot if self.rotation.by_slot else -1
         if number not in self._files:
             name = f"{self.name}-{slot}" if self.rotation.by_slot else self.name
@@ -43,23 +45,23 @@ class OutputFiles:
         return list(self._files.values())
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
-        """From now on."""
+        """Use another policy from now on."""
         self.rotation = rotation
         for output in self._files.values():
             output.set_rotation(rotation)
 
     def rotate(self) -> None:
-        """Begin new files."""
+        """Rotate all files."""
         for output in self._all():
             output.rotate()
 
     def flush(self) -> None:
-        """Remove all lines."""
+        """Truncate all files and remove the rotated ones."""
         for output in self._all():
             output.flush()
 
     def reopen(self) -> None:
-        """Another process renamed them, or their directory."""
+        """Open all files again, after they or their directory were renamed."""
         try:
             reopen_directory(self.directory)
         except OSError as error:

@@ -1,9 +1,15 @@
-"""What the log writer is about to do, where its death does not reach.
+"""A journal in shared memory of the batch that the log writer is moving from a pipe to the file.
 
-A batch goes from a worker's pipe into the file in two steps: written, then taken out of the pipe.
-The writer notes both before it begins, in memory that it shares with the master. A new writer sees
-from the file how far the first step got, and from a sink how far the second: so it neither writes a
-line again nor leaves one out, wherever the old one was killed.
+A batch is moved in two steps: it is written to the file, then removed from the worker's pipe. The
+log writer records the batch before the first step.
+
+Design
+------
+- **A line stays in its worker's pipe until it is in the file,** and the journal survives the log
+  writer, because the master holds the memory. The next log writer learns from the size of the log
+  how far the first step got, and from the size of a memfd, into which the pipe is emptied, how far
+  the second one got. So the death of a log writer at any instruction neither loses nor repeats a
+  line. Rejected: reading first and writing then is simpler, and would lose up to 64 KB.
 """
 
 import mmap
@@ -17,7 +23,8 @@ _PENDING_FLAG = struct.Struct("=q")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``taken`` bytes of ``outlet`` become ``length`` of the file, after its first ``before``."""
+    """One batch: the first ``input_length`` bytes in the pipe of ``outlet`` become ``length`` bytes
+    of the file ``inode``, after its first ``offset`` bytes."""
 
     outlet: int
     input_length: int
@@ -27,15 +34,15 @@ class Batch:
 
 
 class WriteJournal:
-    """Made by the master, used by one writer after another."""
+    """The journal. The master creates it, and its successive log writers use it."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
-        # A pipe that is emptied into a file tells by the file's size how much of it was.
+        # The pipe is emptied into this file, so its size is the number of bytes that were removed.
         self._consumed_file = os.memfd_create("prefork-taken")
 
     def begin(self, batch: Batch) -> None:
-        """About to write it."""
+        """Record a batch that is about to be written."""
         _BATCH_LAYOUT.pack_into(
             self._shared,
             8,
@@ -48,13 +55,13 @@ class WriteJournal:
         _PENDING_FLAG.pack_into(self._shared, 0, 1)
 
     def pending(self) -> Batch | None:
-        """What was begun and not ended."""
+        """Return the batch that was begun and not finished; None: there is none."""
         if _PENDING_FLAG.unpack_from(self._shared)[0] == 0:
             return None
         return Batch(*_BATCH_LAYOUT.unpack_from(self._shared, 8))
 
     def consume(self, fd: int, batch: Batch) -> None:
-        """Take it out of the pipe: what was not taken yet."""
+        """Remove the batch from the pipe ``fd``, as far as this was not done before."""
         done = os.fstat(self._consumed_file).st_size
         try:
             while done < batch.input_length:
@@ -62,16 +69,16 @@ class WriteJournal:
                     fd, self._consumed_file, batch.input_length - done, offset_dst=done
                 )
         except OSError:
-            # Out of memory, or past a limit on files: then it is taken, but not noted.
+            # The memfd cannot grow (memory, RLIMIT_FSIZE): read the bytes, without a record of it.
             while done < batch.input_length:
                 done += len(os.read(fd, batch.input_length - done))
 
     def clear(self) -> None:
-        """All of it is done, or none of it was."""
+        """Clear the journal: the batch was moved, or nothing of it was."""
         _PENDING_FLAG.pack_into(self._shared, 0, 0)
         os.ftruncate(self._consumed_file, 0)
 
     def close_copy(self) -> None:
-        """In a worker."""
+        """Close this process's copy, in a worker after its fork."""
         self._shared.close()
         os.close(self._consumed_file)

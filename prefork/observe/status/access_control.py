@@ -1,9 +1,20 @@
-"""Who may ask the status server for what.
+"""Decide which requests the status server allows: by Host, Origin and the token.
 
-A page of somebody else's in the user's browser can send requests here, and by giving its own name
-our address (DNS rebinding) even read the answers. So what shows or changes something goes only to
-requests whose Host no other page can have: a bare address, localhost, or the name that we were told
-to listen on. An Origin, if there is one, must be the same. Changes want the token, too.
+A page of another website in the operator's browser can send requests to the status server. If that
+website points its own name to the server's address (DNS rebinding), it can even read the responses.
+So the page and its data are served only to requests whose Host no other website can have: an IP
+address, localhost, or the name in --status. An Origin header, if there is one, must match the Host.
+Changes also need the token.
+
+Design
+------
+- **Host and Origin protect against other websites, not cookies.** A rebound name cannot be an IP
+  address or localhost, and the token is in the page's session storage, which other origins cannot
+  read. Health and metrics are served under any name, because scrapers use names and the numbers are
+  no secret.
+- **Reading needs no token, changing does; the log needs it if there is one.** Most operators begin
+  with a page without a token on a loopback address. Where the log may contain secrets, operators
+  set a token anyway. On any other address prefork logs a warning.
 """
 
 import hmac
@@ -17,8 +28,11 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::\d*)?")
 
 
 class AccessControl:
-    """``name``: the host that we listen on; None: a unix socket, where no browser comes by itself.
-    ``token`` empty: there is none."""
+    """The rules of one status server.
+
+    ``name`` is the host that it listens on; None for a unix socket, which a browser cannot reach.
+    ``token`` is empty if there is none.
+    """
 
     def __init__(self, name: str | None, token: bytes) -> None:
         self._host = name
@@ -26,11 +40,11 @@ class AccessControl:
 
     @property
     def has_token(self) -> bool:
-        """Whether anything may be changed at all."""
+        """Whether there is a token, without which no change is possible."""
         return bool(self._token)
 
     def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ClientError (403) for a request that another page may have made."""
+        """Raise ClientError (403) for a request that a page of another website may have sent."""
         host = headers.get(b"host", b"").decode("latin-1")
         if self._host is not None and not self._is_own_host(host):
             why = f"not known here by the name {host!r}: ask by the address, or name it in --status"
@@ -40,7 +54,7 @@ class AccessControl:
             raise ClientError(403, "this is not for pages of somebody else's")
 
     def has_valid_token(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether it brings the token; where there is none it does not."""
+        """Whether the request has the token (``Authorization: Bearer``); False if there is none."""
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         right = hmac.compare_digest(token.strip(), self._token)
         return self.has_token and kind.lower() == b"bearer" and right

@@ -1,9 +1,10 @@
-"""What only the master knows or does: asked over the line that it gave us at our birth.
+"""Send requests to the master over the channel that the status server got at its fork.
 
-The master speaks its own control protocol with us (wire/control.py): asked by "talk" it sends one
-end of a new socket pair, and takes the other one for a client who may ask what we are meant to.
-With "logs" it opens its logs for us, because we may not be who may. It takes no descriptor from us,
-since this process might have been taken over. Nothing waits for a master that is slow.
+For the message "talk" the master sends one end of a new socket pair, and treats the other end as a
+client of its control protocol (wire/control.py) with a few verbs. For "logs" the master opens its
+logs and sends their descriptors, because the status server may have no right to open them. The
+master accepts no descriptors from the status server, which an attacker might have taken over. Each
+request has a timeout, so nothing waits for a master that hangs.
 """
 
 import asyncio
@@ -19,43 +20,43 @@ from prefork.wire import control
 from prefork.wire.log_writer_messages import decode_message, encode_message
 
 ANSWER_TIMEOUT = 3.0
-"""Seconds in which a master that is not hung answers a question."""
+"""Seconds that a response of the master may take."""
 
 
 class MasterClient:
-    """The master, as its status server talks to it."""
+    """The connection of a status server to its master."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, channel: DescriptorChannel, has_control: bool
     ) -> None:
-        """``talks``: it has a registry, and so answers questions."""
+        """``has_control``: the master has a control server, and so answers requests."""
         self.has_control = has_control
         self._loop = loop
         self._channel = channel
         self._numbers = count(1)
         self._connecting: dict[int, asyncio.Future[socket.socket]] = {}
-        """Those that we asked for, by number."""
+        """Connections that were requested and have not arrived, by number."""
         self._received_logs: list[int] = []
         self._logs_waiter: asyncio.Future[list[int]] | None = None
         self._logs_lock = asyncio.Lock()
         self.closed: asyncio.Future[None] = loop.create_future()
-        """Done when the master has left us."""
+        """Done when the master has closed the channel: the status server is to end."""
         loop.add_reader(channel.fileno(), self._read_channel)
 
     async def ask(
         self, verb: str, timeout: float = ANSWER_TIMEOUT, **arguments: Any
     ) -> Mapping[str, Any]:
-        """The result of a verb.
+        """Have the master execute a verb, and return its result.
 
-        Raises RefusedError when the master says no, TimeoutError when it does not say so soon
-        (what was asked goes on), MachineError when it does not talk to us.
+        Raises RefusedError if the master refuses, TimeoutError if it does not answer within
+        ``patience`` seconds (the verb continues), MachineError if there is no connection.
         """
         async with asyncio.timeout(timeout):
             with await self._connect() as connection:
                 return await self._converse(connection, control.encode_request(verb, **arguments))
 
     async def _connect(self) -> socket.socket:
-        """A new connection. Raises MachineError."""
+        """Return a new connection to the control server. Raises MachineError."""
         number = next(self._numbers)
         waiter: asyncio.Future[socket.socket] = self._loop.create_future()
         self._connecting[number] = waiter
@@ -75,11 +76,11 @@ class MasterClient:
                     if isinstance(answer := control.decode_answer(line), control.Result):
                         return answer.value
         except OSError:
-            pass  # it hung up
+            pass  # The master closed the connection.
         raise MachineError("the master left without an answer")
 
     async def open_logs(self) -> list[int]:
-        """Descriptors of its logs, which the caller closes.
+        """Return descriptors of the master's logs, which the caller must close.
 
         Raises MachineError or TimeoutError.
         """
@@ -109,7 +110,7 @@ class MasterClient:
         connection.setblocking(False)
         waiter = self._connecting.get(number)
         if waiter is None or waiter.done():
-            connection.close()  # it came too late
+            connection.close()  # The request has timed out.
         else:
             waiter.set_result(connection)
 
@@ -118,5 +119,5 @@ class MasterClient:
         if self._logs_waiter is not None and not self._logs_waiter.done():
             self._logs_waiter.set_result(logs)
             return
-        for fd in logs:  # they came too late
+        for fd in logs:  # The request has timed out.
             os.close(fd)

@@ -1,8 +1,15 @@
-"""The scoreboard as metrics: the text format of Prometheus, version 0.0.4.
+"""Format the scoreboard as metrics, in the text format of Prometheus, version 0.0.4.
 
-Names, kinds and help follow from the declarations of the fields (wire/scoreboard.py), so a new
-field is a new metric. A worker is told apart by its pid as well, because an heir and its incumbent
-share slot and generation for a while, and a counter must never get smaller.
+Names, types and help texts follow from the declarations of the scoreboard's fields
+(wire/scoreboard.py), so that a new field is a new metric.
+
+Design
+------
+- **Each worker has a time series of its own, by the label pid.** By slot and generation alone, an
+  heir and its incumbent would share one series, whose sum becomes smaller when one of them ends,
+  which looks like a restart.
+- **The buckets of the histogram end at powers of two,** where the buckets of the scoreboard's own
+  histogram do, so that the counts are exact.
 """
 
 import re
@@ -21,15 +28,15 @@ DURATION = "prefork_request_duration_seconds"
 _UNITS = {"s": "_seconds", "bytes": "_bytes", "1/s": "_per_second"}
 _CLASS = re.compile(r"(.+)_(\dxx)")
 _SUM = "took"
-"""The field that is the sum of the histogram."""
+"""The field that is exported as the sum of the histogram."""
 
 _OCTAVES = range(-11, 7)
 _EDGES = [
     next(b for b in range(histogram.BUCKET_COUNT) if histogram.upper_bound(b) == 2.0**n)
     for n in _OCTAVES
 ]
-"""Buckets at whose ends the metric's own buckets end: powers of two from 0.5 ms to 64 s, which are
-ends of the histogram's, too, so that nothing is guessed."""
+"""Indexes of the scoreboard's buckets whose ends are the bounds of the metric's buckets: powers of
+two from 0.5 ms to 64 s."""
 
 Labels = Mapping[str, object]
 
@@ -40,7 +47,11 @@ def format_metrics(
     rows: Sequence[Mapping[str, Any]],
     memory: Mapping[int, int],
 ) -> str:
-    """All metrics. ``memory``: resident bytes by pid."""
+    """Return all metrics of an app as text.
+
+    ``head`` is the master's row of the scoreboard, ``rows`` are those of the workers, and
+    ``memory`` holds resident bytes by pid.
+    """
     lines = [*_format_master(app, head), *_format_states(app, rows)]
     for field in FIELDS:
         if field.kind and field.name != _SUM:
@@ -56,7 +67,7 @@ def format_metrics(
 
 
 def metric_name(field: Field) -> tuple[str, dict[str, str]]:
-    """The metric that a field is, and the labels that its name stands for."""
+    """Return the metric name of a scoreboard field, and the labels that are part of its name."""
     base, labels = field.name, {}
     if found := _CLASS.fullmatch(base):
         base, labels = found[1], {"class": found[2]}
@@ -89,7 +100,7 @@ def _format_states(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]
 
 def _format_field(app: str, field: Field, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     name, also = metric_name(field)
-    if also.get("class") in (None, "1xx"):  # the first of several that are one metric
+    if also.get("class") in (None, "1xx"):  # The five fields of a class share one metric.
         yield from _format_header(
             name, field.kind, "answers by the class of their status" if also else field.text
         )

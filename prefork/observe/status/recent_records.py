@@ -1,4 +1,4 @@
-"""The last records of the logs, for a page: read from their ends, by time."""
+"""Read the last records of the logs, for the page."""
 
 import os
 from collections.abc import Iterable
@@ -7,13 +7,16 @@ from typing import Any
 from prefork.observe.log_records import Record, parse_record
 
 TAIL_BYTES = 64 * 1024
-"""That are read of each file."""
+"""Number of bytes that are read from the end of each file."""
 
 MAX_RECORDS = 200
 
 
 def read_recent_records(fds: Iterable[int]) -> list[dict[str, Any]]:
-    """Of all these files together, as JSON has them. A line that begins none goes with its own."""
+    """Return the last records of all these files together, sorted by time, ready for JSON.
+
+    A line that continues a record becomes a record of its own with the same time.
+    """
     found = [record for fd in fds for record in _read_end(fd)]
     found.sort(key=lambda record: record.time)
     return [

@@ -1,7 +1,7 @@
-"""What is under which path: an answer for each request, as an app would give it.
+"""Route the requests of the status server, and make the response to each.
 
-Health and metrics are for anybody who gets through to us, by whatever name. The page and what it
-asks for are guarded (access.py).
+Health and metrics are served to every client that can connect. The page and its data are subject to
+access control (access_control.py).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
 
 CHANGE_TIMEOUT = 25.0
-"""Seconds that an answer waits for the end of a reload or a change of the number of workers."""
+"""Seconds that a response waits for the end of a reload or a scale."""
 
 NO_REGISTRY = "its home cannot be used, so the master takes no questions; its log says why"
 NO_LOG = "it logs to no file; give it one with --log-dir or --log-file"
@@ -55,7 +55,7 @@ _SECURITY_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class StatusResponse:
-    """What is sent."""
+    """One response: status, body, content type, and additional header fields."""
 
     status: int
     body: bytes
@@ -65,7 +65,7 @@ class StatusResponse:
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """A request. ``trusted``: it brings the token."""
+    """The part of a request that handlers use. ``trusted`` says that it has the token."""
 
     query: Mapping[str, list[str]]
     body: bytes
@@ -76,24 +76,30 @@ _PAGES = {
     path: StatusResponse(200, (Path(__file__).parent / name).read_bytes(), kind)
     for path, (name, kind) in _FILES.items()
 }
-"""Read with the module: a successor of this process may begin when the files are not there any
-more, because the Python environment was upgraded or moved."""
+"""The files of the page, by path.
+
+They are read when the master imports this module. A status server that is started months later may
+not find the files, because the Python environment was upgraded or moved.
+"""
 
 
 def text_response(status: int, line: str) -> StatusResponse:
-    """A line of text."""
+    """Return a response with one line of text."""
     return StatusResponse(status, printable_line(line).encode() + b"\n")
 
 
 def json_response(value: Any, status: int = 200) -> StatusResponse:
-    """For programs, and for our page. What apps and clients said is made printable: a browser
-    reorders text by its bidi controls, and a lone surrogate is no JSON (RFC 8259, section 8.2)."""
+    """Return a JSON response. Texts are made printable, because apps and clients choose them.
+
+    A browser would reorder a text with bidi controls, and a lone surrogate is not valid in JSON
+    (RFC 8259, section 8.2).
+    """
     body = json.dumps(printable_value(value), allow_nan=False).encode()
     return StatusResponse(status, body, "application/json")
 
 
 class StatusSite:
-    """The handler of our connections (http/server_state.py)."""
+    """The handler of the status server's connections (http/server_state.py)."""
 
     streams_body = False
     can_cancel = False
@@ -114,7 +120,7 @@ class StatusSite:
         self._loop = loop
         self._log = log
         self.on_view: Callable[[], None] = lambda: None
-        """Called when somebody looks at what samples are taken for."""
+        """Called when the page asks for its data, for which samples are then taken."""
         self._calls: set[asyncio.Task[None]] = set()
         self._files = _PAGES
         self._public: dict[str, Callable[[], StatusResponse]] = {
@@ -131,10 +137,10 @@ class StatusSite:
         if access.has_token:
             self._changes = {"/reload": lambda _: self._change("reload"), "/scale": self._scale}
 
-    # As a handler.
+    # The methods of a handler.
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer at once what is known here; else when the master has answered."""
+        """Respond to a request: at once, or when the master has answered."""
         try:
             response = self._route(exchange)
         except ClientError as error:
@@ -149,13 +155,13 @@ class StatusSite:
             call.add_done_callback(self._calls.discard)
 
     async def wait_for_calls(self) -> None:
-        """Nobody waits for us."""
+        """Do nothing: no call outlives its request."""
 
     def time_out(self, exchange: Exchange) -> None:
-        """Every call has a patience of its own."""
+        """Do nothing: each request to the master has a timeout of its own."""
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """What it asked of the master goes on."""
+        """Do nothing: a request to the master continues when its client is gone."""
 
     async def _respond_later(self, exchange: Exchange, pending: Awaitable[StatusResponse]) -> None:
         try:
@@ -163,7 +169,7 @@ class StatusSite:
         except ClientError as error:
             response = text_response(error.status, str(error))
         except RefusedError as error:
-            # The master understood, and says no.
+            # The master refused the request, for example a scale beyond max-workers.
             response = json_response({"error": str(error)}, 409)
         except TimeoutError:
             response = json_response({"error": "the master does not answer; it may hang"}, 504)
@@ -188,7 +194,7 @@ class StatusSite:
         if exchange.body is not None:
             exchange.body.discard()
 
-    # Which path.
+    # Routing.
 
     def _route(self, exchange: Exchange) -> "StatusResponse | Awaitable[StatusResponse]":
         """Raises ClientError."""
@@ -216,14 +222,14 @@ class StatusSite:
         return self._changes[path](request)
 
     def _parse_request(self, exchange: Exchange) -> StatusRequest:
-        """Raises ClientError for a request that another page may have made."""
+        """Parse a request. Raises ClientError if a page of another website may have sent it."""
         headers = dict(exchange.request.headers)
         self._access.check_origin(headers)
         query = parse_qs(exchange.request.query.decode("latin-1"))
         body = b"" if exchange.body is None else exchange.body.file.read()  # type: ignore[union-attr]
         return StatusRequest(query, body, self._access.has_valid_token(headers))
 
-    # What is known here.
+    # Responses from the scoreboard.
 
     def _readyz(self) -> StatusResponse:
         verdict = self._view.verdict()
@@ -244,7 +250,7 @@ class StatusSite:
         )
         return json_response(value)
 
-    # What the master knows.
+    # Responses that need the master.
 
     async def _deaths(self, request: StatusRequest) -> StatusResponse:
         if not self._master.has_control:
@@ -253,7 +259,7 @@ class StatusSite:
         deaths = [dict(death) for death in value["deaths"]]
         if not self._may_read_texts(request):
             for death in deaths:
-                death["reason"] = ""  # the app's own words, as the log is
+                death["reason"] = ""  # The app wrote it, so it is as secret as the log.
         return json_response({"deaths": deaths})
 
     async def _log_tail(self, request: StatusRequest) -> StatusResponse:
@@ -269,10 +275,13 @@ class StatusSite:
                 os.close(fd)
 
     def _may_read_texts(self, request: StatusRequest) -> bool:
-        """What the app says may hold secrets, so a token guards it if there is one."""
+        """Whether the request may read texts of the app, which may contain secrets.
+
+        If there is a token, the request must have it.
+        """
         return request.has_token or not self._access.has_token
 
-    # What changes something.
+    # Changes.
 
     async def _scale(self, request: StatusRequest) -> StatusResponse:
         try:

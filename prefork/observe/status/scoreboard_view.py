@@ -1,4 +1,4 @@
-"""What the status server sees: the scoreboard, and the memory of the workers in it."""
+"""Read the scoreboard and the memory of the workers, for the responses of the status server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from prefork.wire.row_values import worker_values
 from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 PSS_INTERVAL = 5.0
-"""Seconds between two readings of what costs milliseconds."""
+"""Seconds between two readings of PSS, which costs milliseconds for each worker."""
 
 READY = WORKER_STATES.index("ready")
 _SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
@@ -22,14 +22,14 @@ _SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the app takes requests, and why not."""
+    """Whether the app can serve requests, with a line of text that says why or why not."""
 
     ready: bool
     text: str
 
 
 class ScoreboardView:
-    """Of one app. ``least``: workers that must be ready."""
+    """The view of one app. ``least`` is the number of workers that must be ready."""
 
     def __init__(self, app: str, rows: Rows, min_ready: int) -> None:
         self.app = app
@@ -40,10 +40,10 @@ class ScoreboardView:
         self._next_pss_at = 0.0
         self._viewed_at = -VIEWER_TIMEOUT
 
-    # Who looks.
+    # Samples.
 
     def note_viewer(self) -> bool:
-        """Somebody does; whether nobody did for a while, so that samples begin now."""
+        """Note that the page asked for data; returns whether samples begin with this request."""
         begins = not self.is_watched
         self._viewed_at = monotonic()
         if begins:
@@ -52,17 +52,20 @@ class ScoreboardView:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody has looked of late."""
+        """Whether the page asked for data in the last three minutes."""
         return monotonic() - self._viewed_at < VIEWER_TIMEOUT
 
     def sample(self) -> None:
-        """For the charts, once a second while somebody looks."""
+        """Add a sample to the history."""
         rows = self.rows()
         self._history.add_sample(self.head(), rows, self.memory(rows), monotonic(), time())
 
     def pids_to_read(self) -> list[int]:
-        """Pids whose share of memory is to be read now: those of new workers at once, for their RSS
-        instead would be a peak in the chart; the others every few seconds."""
+        """Return the pids whose PSS is to be read now.
+
+        New workers are read at once, because their RSS in its place would be a peak in the chart;
+        the others are read every few seconds.
+        """
         pids = [row["pid"] for row in self.rows()]
         if monotonic() >= self._next_pss_at:
             self._next_pss_at = monotonic() + PSS_INTERVAL
@@ -70,29 +73,29 @@ class ScoreboardView:
         return [pid for pid in pids if pid not in self._pss]
 
     def store_pss(self, pss: Mapping[int, int | None]) -> None:
-        """Those shares; None: it is not told to us."""
+        """Store PSS in bytes by pid; None: the kernel does not let this process read it."""
         known = {**self._pss, **pss}
         pids = {row["pid"] for row in self.rows()}
         self._pss = {pid: share for pid, share in known.items() if pid in pids}
 
-    # What there is to see.
+    # Readings.
 
     def rows(self) -> list[Mapping[str, Any]]:
-        """Of all workers that there are, by slot and age."""
+        """Return the scoreboard rows of all workers, sorted by slot and age."""
         alive = (row for row in self._rows if row["pid"])
         return sorted(alive, key=lambda row: (row["slot"], row["worker"]))
 
     def head(self) -> dict[str, Any]:
-        """Of the master."""
+        """Return the scoreboard row of the master."""
         return self._rows.head()
 
     def resident(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        """RSS by pid: never more than a few microseconds each."""
+        """Return RSS in bytes by pid; a reading takes a few microseconds."""
         found = {row["pid"]: resident_size(row["pid"]) for row in rows}
         return {pid: size for pid, size in found.items() if size}
 
     def memory(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        """The fair share of each where it is known, else RSS."""
+        """Return PSS in bytes by pid where it is known, else RSS."""
         return {**self.resident(rows), **self._pss_of(rows)}
 
     def _pss_of(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
@@ -100,7 +103,7 @@ class ScoreboardView:
         return {pid: share for pid, share in found.items() if share}
 
     def verdict(self) -> Verdict:
-        """Whether the app takes requests."""
+        """Return whether the app can serve requests, and why."""
         head = self.head()
         ready = sum(row["state"] == READY for row in self._rows)
         if head["state"] not in _SERVES:
@@ -114,7 +117,7 @@ class ScoreboardView:
         return Verdict(True, f"ready: {ready} of {pluralize(head['target'], 'worker')}")
 
     def status(self, since: float) -> dict[str, Any]:
-        """All of it, with the samples after ``since`` (Unix time)."""
+        """Return the data of the page, with the samples after the Unix time ``since``."""
         now, head, rows = monotonic(), self.head(), self.rows()
         memory, pss = self.memory(rows), self._pss_of(rows)
         verdict = self.verdict()

@@ -1,7 +1,10 @@
-"""The life of the status server: take connections, keep the clock, leave with the master.
+"""Run the event loop of the status server: accept connections, take samples, end with the master.
 
-HTTP is our own (http/). While nobody is connected and nobody has looked for a while there is no
-timer at all, so that it costs nothing to have it.
+Design
+------
+- **HTTP is prefork's own (http/), with a small handler (routes.py).** There is no timer while no
+  client is connected and the page has not asked for data for three minutes, so that an unused
+  status server costs no CPU. Slow readings (PSS, the ends of logs) are made in a thread.
 """
 
 import asyncio
@@ -35,19 +38,26 @@ from prefork.unix.process import set_parent_death_signal
 from prefork.unix.scoreboard import Rows
 
 MAX_CONNECTIONS = 128
-"""One more ends another, see connection_slots.py; where the answers of all are being made it
-waits."""
+"""Maximum number of connections.
+
+One more replaces another (connection_slots.py), or waits while the responses of all are being made.
+"""
 
 DRAIN_TIMEOUT = 30.0
-"""Seconds for what was asked before we were to leave."""
+"""Seconds for the responses to requests that arrived before the end."""
 
 _LIMITS = Limits(body=4096, body_memory=65536 * 4, keepalive=20.0, request=None, linger=0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusServerContext:
-    """All that it is given at its fork. ``name``: the host to be asked by; None: a unix socket.
-    ``talks``: the master answers questions."""
+    """The arguments of a status server, from its master.
+
+    ``app`` is the app's name, ``sockets`` are the listening sockets, ``rows`` is the scoreboard,
+    and ``channel`` leads to the master, whose pid is ``master``. ``host`` is the name or address
+    that clients use; None for a unix socket. ``has_control``: the master answers requests.
+    ``min_ready`` is the option of this name. The process runs as ``identity``.
+    """
 
     app: str
     sockets: Sequence[socket.socket]
@@ -63,20 +73,20 @@ class StatusServerContext:
 
 
 def run_status_server(context: StatusServerContext) -> int:
-    """The whole life; the exit code."""
+    """Run the status server until its master closes the channel or ends; returns the exit code."""
     context.identity.assume()
-    forbid_new_privileges()  # it executes nothing
+    forbid_new_privileges()  # The status server executes no programs.
     if not set_parent_death_signal(signal.SIGKILL, context.master):
         return 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # Else asyncio writes on stderr, and would wait for its reader.
+        # The default handler of asyncio writes to stderr, where it may block.
         runner.get_loop().set_exception_handler(lambda _loop, what: _log_error(context.log, what))
         runner.run(_Server(context, runner.get_loop()).run())
     return 0
 
 
 def _log_error(log: logging.Logger, what: dict[str, Any]) -> None:
-    """What asyncio says of a callback that failed."""
+    """Log the error of a callback, as asyncio reports it."""
     log.error("status server: %s", what.get("message"), exc_info=what.get("exception"))
 
 
@@ -96,7 +106,7 @@ class _Server:
         self._server_state.on_connection_closed = self._start_listening
         self._slots = ConnectionSlots(MAX_CONNECTIONS)
         self._has_timer = False
-        """There is a timer for the clock; without one it stands still."""
+        """Whether the timer runs that advances the clock and the deadlines of connections."""
         self._sampling: asyncio.Task[None] | None = None
         self._is_listening = False
         self._is_draining = False
@@ -111,7 +121,7 @@ class _Server:
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 await self._server_state.wait_until_empty()
         except TimeoutError:
-            pass  # the process ends, and with it whoever does not
+            pass  # The end of the process closes the remaining connections.
 
     # Connections.
 
@@ -128,12 +138,12 @@ class _Server:
 
     def _accept(self, listening: socket.socket) -> None:
         if not self._slots.make_room(self._server_state.connections):
-            self._stop_listening()  # until one of them is gone
+            self._stop_listening()  # It starts again when a connection is closed.
             return
         try:
             accepted, _ = listening.accept()
         except OSError:
-            return  # it left already, or a process before us took it
+            return  # The client is gone, or the previous status server took the connection.
         if not self._has_timer:
             self._has_timer = True
             self._server_state.advance(self._loop.time())
@@ -148,7 +158,7 @@ class _Server:
         await self._loop.connect_accepted_socket(lambda: connection, accepted)
 
     def _tick(self) -> None:
-        """As long as anybody is connected."""
+        """Advance the clock and the deadlines, as long as there are connections."""
         wait = self._server_state.tick()
         self._server_state.response_times.clear()
         if self._load.word >= CONNECTION:
@@ -164,7 +174,7 @@ class _Server:
             self._sampling = self._loop.create_task(self._take_samples())
 
     async def _take_samples(self) -> None:
-        """While somebody looks. What takes long is read in a thread, so that no answer waits."""
+        """Add a sample each second while the page is open; read PSS in a thread."""
         while self._view.is_watched:
             await asyncio.sleep(PERIOD)
             if pids := self._view.pids_to_read():
