@@ -103,7 +103,7 @@ def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
     def visit(name: str, ancestors: tuple[str, ...]) -> None:
         if name in ancestors:
             cycle = " -> ".join([*ancestors[ancestors.index(name) :], name])
-            raise UsageError(f"the apps wait for each other in a circle: after {cycle}")
+            raise UsageError(f"the apps wait for each other in a cycle: after {cycle}")
         if name not in order:
             for before in known[name].after:
                 visit(before, (*ancestors, name))

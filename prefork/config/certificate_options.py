@@ -31,7 +31,7 @@ class CertificateFiles:
         return f"{self.chain},key={self.key}" if self.key else self.chain
 
     def resolve_paths(self, resolve: Callable[[str], str]) -> "CertificateFiles":
-        """With paths that do not depend on the folder any more."""
+        """Return a copy with each path replaced by ``resolve(path)``."""
         return CertificateFiles(resolve(self.chain), resolve(self.key) if self.key else "")
 
 
@@ -49,7 +49,7 @@ class PasswordSource:
         return f"file:{self.path}" if self.path else f"env:{self.variable}"
 
     def resolve_paths(self, resolve: Callable[[str], str]) -> "PasswordSource":
-        """With a path that does not depend on the folder any more."""
+        """Return a copy with the path replaced by ``resolve(path)``."""
         return replace(self, path=resolve(self.path)) if self.path else self
 
 

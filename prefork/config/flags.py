@@ -39,7 +39,7 @@ def build_parser(epilog: str = "") -> Parser:
 
     ``epilog`` is text that the help shows before EPILOG.
     """
-    made = Parser(
+    parser = Parser(
         prog="prefork",
         usage="prefork [OPTIONS] MODULE:CALLABLE, or prefork [OPTIONS] -- PROGRAM ARGUMENTS",
         description=DESCRIPTION,
@@ -49,14 +49,14 @@ def build_parser(epilog: str = "") -> Parser:
         add_help=False,
         allow_abbrev=False,
     )
-    made.add_argument("app", nargs="?", metavar="MODULE:CALLABLE", help=argparse.SUPPRESS)
+    parser.add_argument("app", nargs="?", metavar="MODULE:CALLABLE", help=argparse.SUPPRESS)
     for group, options in by_group():
-        section = made.add_argument_group(group)
+        section = parser.add_argument_group(group)
         for option in options:
             if option.name not in POSITIONAL:
                 _add_option(section, option)
-    _add_commands(made.add_argument_group("Instead of serving"))
-    return made
+    _add_commands(parser.add_argument_group("Instead of serving"))
+    return parser
 
 
 def _add_option(section: "argparse._ArgumentGroup", option: Option) -> None:
@@ -116,13 +116,16 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace
     Returns the options as a layer, and the namespace of argparse, which also holds the words that
     are no options, such as --check.
     """
-    made = _parser()
+    parser = _parser()
     words, command = _split_command(arguments)
-    namespace, unknown = made.parse_known_args(words)
+    namespace, unknown = parser.parse_known_args(words)
     for word in unknown:
         if word.startswith("-"):
-            raise unknown_flag_error(word, made._option_string_actions)
-        raise UsageError(f"command line: one app at a time, what is {word!r}? See prefork --help")
+            raise unknown_flag_error(word, parser._option_string_actions)
+        raise UsageError(
+            f"command line: unexpected argument {word!r}: only one app can be served; "
+            "see prefork --help"
+        )
     values = {name: value for name, value in vars(namespace).items() if name in OPTIONS}
     # An app on the command line replaces the command of a file, and the other way round.
     if command is not None:

@@ -14,9 +14,11 @@ FACTS: dict[str, tuple[str, ...]] = {
     "port": ("x-forwarded-port",),
     "prefix": ("x-forwarded-prefix",),
 }
-HEADER_FACTS = tuple(part for parts in FACTS.values() for part in parts)
+HEADER_FACTS = tuple(each for header_facts in FACTS.values() for each in header_facts)
+"""All facts in single headers. ``forwarded-for`` is ``for=`` in the Forwarded header (RFC 7239)."""
+
 FAMILIES = {
-    family: tuple(part for part in HEADER_FACTS if part.startswith(family + "-"))
+    family: tuple(each for each in HEADER_FACTS if each.startswith(family + "-"))
     for family in ("x-forwarded", "forwarded")
 }
 EXPECTED = f"some of {', '.join(FACTS)}, {', '.join(FAMILIES)}, {', '.join(HEADER_FACTS)}"
@@ -29,18 +31,18 @@ def parse_header_facts(words: Iterable[str]) -> tuple[str, ...]:
     """
     found: set[str] = set()
     for word in words:
-        parts = FACTS.get(word) or FAMILIES.get(word) or (word,)
-        if parts[0] not in HEADER_FACTS:
+        header_facts = FACTS.get(word) or FAMILIES.get(word) or (word,)
+        if header_facts[0] not in HEADER_FACTS:
             raise ValueError(EXPECTED)
-        found.update(parts)
-    return tuple(part for part in HEADER_FACTS if part in found)
+        found.update(header_facts)
+    return tuple(each for each in HEADER_FACTS if each in found)
 
 
-def format_header_facts(parts: Iterable[str]) -> list[str]:
+def format_header_facts(header_facts: Iterable[str]) -> list[str]:
     """Return the shortest list of words that means these header facts."""
-    left = set(parts)
+    wanted = set(header_facts)
     words = []
-    for fact, its_parts in FACTS.items():
-        whole = left.issuperset(its_parts)
-        words += [fact] if whole else [part for part in its_parts if part in left]
+    for fact, in_headers in FACTS.items():
+        is_whole = wanted.issuperset(in_headers)
+        words += [fact] if is_whole else [each for each in in_headers if each in wanted]
     return words

@@ -32,7 +32,10 @@ class ReadyCondition:
 
 
 def parse_ready_condition(raw: object, parse_duration: Callable[[object], float]) -> ReadyCondition:
-    """Parse a condition; ``duration`` parses a time. Raises ValueError: what was expected."""
+    """Parse a condition. Raises ValueError, which says what was expected.
+
+    ``parse_duration`` parses a time such as ``2s``.
+    """
     text = str(raw).strip()
     if text in MODES:
         return ReadyCondition(text)

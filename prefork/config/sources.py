@@ -92,9 +92,9 @@ def _parse_value(layer: Layer, option: Option, raw: Any) -> Any:
     try:
         value = option.value_type.parse(raw)
     except ValueError as error:
-        told = "" if option.value_type.is_secret else f" = {raw!r}"
+        value_shown = "" if option.value_type.is_secret else f" = {raw!r}"
         raise UsageError(
-            f"{layer.source}: {layer.spell_key(option)}{told} is wrong: expected {error}"
+            f"{layer.source}: {layer.spell_key(option)}{value_shown} is wrong: expected {error}"
         ) from None
     if option.value_type.is_path and layer.folder:
         return _resolve_paths(layer.folder, value)
@@ -137,7 +137,7 @@ def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[
     for key, value in table.items():
         name = _option_name(key, path, keys)
         if name in values:
-            raise UsageError(f"{path}: {key} stands there twice, with a dash and an underscore")
+            raise UsageError(f"{path}: {key} is set twice, with a dash and with an underscore")
         values[name] = value
     return Layer(path, values, folder)
 

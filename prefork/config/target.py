@@ -35,6 +35,8 @@ def _check_program(config: Config) -> None:
         )
     if config.ready.mode == "manual":
         raise UsageError("ready: manual is for main(listener); a program says READY=1, by notify")
+    # The master looks up in /proc which process listens. A shared socket listens from the start,
+    # so the look-up would not show whether the program accepts connections.
     if config.ready.mode == "connect" and config.bind:
         raise UsageError(
             "ready: connect proves nothing with bind, because the shared socket listens before "
@@ -57,5 +59,5 @@ def resolve_name(config: Config) -> str:
         return config.name or config.app.partition(":")[0]
     program, *rest = config.command
     script = rest[0] if rest and not rest[0].startswith("-") else ""
-    told = script if "." in script or "/" in script else program
-    return posixpath.splitext(posixpath.basename(told.rstrip("/")))[0] or "program"
+    program_name = script if "." in script or "/" in script else program
+    return posixpath.splitext(posixpath.basename(program_name.rstrip("/")))[0] or "program"

@@ -194,6 +194,8 @@ def _parse_argument(raw: object) -> str:
 
 
 def _integer_from(lowest: int, parse: Callable[[object], int]) -> Callable[[object], int]:
+    """Extend ``parse``: a number below ``lowest`` or above 2**31 - 1 raises ValueError."""
+
     def bounded(raw: object) -> int:
         value = parse(raw)
         if not lowest <= value <= 2**31 - 1:
@@ -238,7 +240,7 @@ def _parse_field_value(raw: object) -> str:
 
 def _choice_parser(words: tuple[str, ...]) -> Callable[[object], str]:
     def choose(raw: object) -> str:
-        word = str(raw).lower()  # TOML has a number for 1.2
+        word = str(raw).lower()  # In TOML, 1.2 is a number.
         if word not in words:
             raise ValueError("one of " + ", ".join(words))
         return word
@@ -296,7 +298,7 @@ def list_or_off(list_type: ValueType) -> ValueType:
 
 
 def list_of(item_type: ValueType, least: int = 0) -> ValueType:
-    """Return the type of a list of ``one`` with at least ``least`` items, each kept once.
+    """Return the type of a list of ``item_type`` with at least ``least`` items, each kept once.
 
     The flag is repeatable, the text of an environment variable is split at white space, and a
     single number is a list of one item, as in ``bind = 8000``.

@@ -54,12 +54,15 @@ def describe_event(event: orders.Event) -> LevelAndText:  # noqa: C901, PLR0911,
                 return logging.ERROR, f"giving up: {reason}"
             return logging.INFO, f"stopping: {done}" if done else "stopping"
         case orders.Overslept(seconds):
-            return logging.WARNING, f"the master was stopped for {seconds:.0f}s; deadlines moved"
+            return (
+                logging.WARNING,
+                f"the master was stopped for {seconds:.0f}s; all deadlines are moved by this time",
+            )
 
 
 def _describe_scaling(scaled: orders.Scaled) -> str:
     if scaled.workers == scaled.before:
-        return f"not scaling: {scaled.before} is as far as it goes"
+        return f"not scaling: the limit is {scaled.before}"
     why = f": {scaled.why}" if scaled.why else ""
     return f"scaling from {scaled.before} to {pluralize(scaled.workers, 'worker')}{why}"
 

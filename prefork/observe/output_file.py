@@ -167,7 +167,7 @@ class OutputFile:
         try:
             if self._is_owned_by_root():
                 # A log writer that ran as root left it in the directory of this user.
-                self._logger.warning("put away %s, which is root's", self._archive.add())
+                self._logger.warning("renamed a log of root to %s", self._archive.add())
             fd = self._directory.open_regular(self._name, flags)
         except FileNotFoundError:
             return self._directory.create(self._name, 0o640, flags)

@@ -408,7 +408,7 @@ def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
     with watched(folder, env={"PREFORK_HOME": "/proc/nowhere"}) as server:
         answer = told(server, "/deaths.json")
         assert answer["deaths"] == []
-        assert "its home cannot be used" in answer["missing"]
+        assert "the home folder cannot be used" in answer["missing"]
         assert "give it one with --log-dir" in told(server, "/log.json")["missing"]
         assert readiness(server)[0] == 200
 

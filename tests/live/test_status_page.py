@@ -103,7 +103,7 @@ def test_with_the_token_it_reloads_and_scales(page: Page, folder: Path) -> None:
         assert is_hidden(page, "#unlocked")
         page.wait(says("#no-log", "unlock it with the token"))
         unlock(page, "not the token")
-        page.wait(says("#outcome", "That is not the token"))
+        page.wait(says("#outcome", "The token is wrong"))
         assert is_hidden(page, "#unlocked")
 
         unlock(page, TOKEN)

@@ -47,11 +47,11 @@ class AccessControl:
         """Raise ClientError (403) for a request that a page of another website may have sent."""
         host = headers.get(b"host", b"").decode("latin-1")
         if self._host is not None and not self._is_own_host(host):
-            why = f"not known here by the name {host!r}: ask by the address, or name it in --status"
+            why = f"the host {host!r} is not allowed: use the IP address, or set it in --status"
             raise ClientError(403, why)
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
-            raise ClientError(403, "this is not for pages of somebody else's")
+            raise ClientError(403, "requests from pages of other websites are not allowed")
 
     def has_valid_token(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether the request has the token (``Authorization: Bearer``); False if there is none."""

@@ -62,7 +62,7 @@ class MasterClient:
         self._connecting[number] = waiter
         try:
             if not self._channel.send(encode_message("talk", number=number)):
-                raise MachineError("the master takes no questions now")
+                raise MachineError("the master accepts no requests now")
             return await waiter
         finally:
             del self._connecting[number]
@@ -77,7 +77,7 @@ class MasterClient:
                         return answer.value
         except OSError:
             pass  # The master closed the connection.
-        raise MachineError("the master left without an answer")
+        raise MachineError("the master closed the connection without an answer")
 
     async def open_logs(self) -> list[int]:
         """Return descriptors of the master's logs, which the caller must close.
@@ -87,7 +87,7 @@ class MasterClient:
         async with self._logs_lock:
             self._logs_waiter = self._loop.create_future()
             if not self._channel.send(encode_message("logs")):
-                raise MachineError("the master takes no questions now")
+                raise MachineError("the master accepts no requests now")
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await self._logs_waiter
 

@@ -28,8 +28,8 @@ from prefork.wire.control import RefusedError
 CHANGE_TIMEOUT = 25.0
 """Seconds that a response waits for the end of a reload or a scale."""
 
-NO_REGISTRY = "its home cannot be used, so the master takes no questions; its log says why"
-NO_LOG = "it logs to no file; give it one with --log-dir or --log-file"
+NO_REGISTRY = "the home folder cannot be used, so the master accepts no requests; its log says why"
+NO_LOG = "the app logs to no file; set --log-dir or --log-file"
 
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -203,7 +203,7 @@ class StatusSite:
             wrong = _wrong_method(exchange, ("POST",))
             return wrong or self._route_change(exchange, path)
         if not (path in self._public or path in self._guarded or path in self._files):
-            return text_response(404, "there is no such page here")
+            return text_response(404, "there is no such page")
         if wrong := _wrong_method(exchange, ("GET", "HEAD")):
             return wrong
         if path in self._public:
@@ -218,7 +218,7 @@ class StatusSite:
         request = self._parse_request(exchange)
         if not request.has_token:
             fields = (("WWW-Authenticate", "Bearer"),)
-            return StatusResponse(401, b"this takes the token of --status-token\n", fields=fields)
+            return StatusResponse(401, b"this needs the token of --status-token\n", fields=fields)
         return self._changes[path](request)
 
     def _parse_request(self, exchange: Exchange) -> StatusRequest:
@@ -287,7 +287,7 @@ class StatusSite:
         try:
             workers = json.loads(request.body)["workers"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise ClientError(400, 'the body is to be {"workers": 4}, or "+1" or "-1"') from None
+            raise ClientError(400, 'the body must be {"workers": 4}, or "+1" or "-1"') from None
         return await self._change("scale", workers=workers)
 
     async def _change(self, verb: str, **arguments: Any) -> StatusResponse:
@@ -309,4 +309,4 @@ def _number(request: StatusRequest, name: str) -> float:
     try:
         return float(request.query[name][0]) if name in request.query else 0.0
     except ValueError:
-        raise ClientError(400, f"{name} is to be a number") from None
+        raise ClientError(400, f"{name} must be a number") from None

@@ -182,7 +182,10 @@ def test_the_words_that_are_no_options_come_along() -> None:
         (["--qqqqqq"], "no option is called --qqqqqq; see prefork --help"),
         (["a:b", "--", "node"], "'a:b' and a command after --: one of them"),
         (["-w", "2", "--"], "there is no program after --, as in -- node server.js"),
-        (["a:b", "c:d"], "one app at a time, what is 'c:d'? See prefork --help"),
+        (
+            ["a:b", "c:d"],
+            "unexpected argument 'c:d': only one app can be served; see prefork --help",
+        ),
         (["-w"], "argument -w/--workers: expected one argument; see prefork --help"),
         (
             ["--daemon=no"],

@@ -96,7 +96,7 @@ def test_the_table_shows_short_flags_defaults_and_what_needs_a_restart() -> None
     assert ["`-w` `--workers`", "`1`", OPTIONS["workers"].text] in rows
     assert ["`--factory`", "`false`", OPTIONS["factory"].text] in rows
     assert ["`--chdir`", "", OPTIONS["chdir"].text] in rows
-    assert ["`--umask`", "", "file mode creation mask; default: unchanged (needs a restart)"] in rows
+    assert ["`--umask`", "", f"{OPTIONS['umask'].text} (needs a restart)"] in rows
     bind = f"address to listen on, repeatable: {EXPECTED}"
     assert ["`-b` `--bind`", "`127.0.0.1:8000`", bind] in rows
 

@@ -62,7 +62,7 @@ def test_a_key_in_a_file_may_have_dashes_or_underscores(key: str) -> None:
 
 
 def test_a_key_that_stands_in_a_file_in_both_spellings_is_refused() -> None:
-    with pytest.raises(UsageError, match=f"^{FILE}: kill_timeout stands there twice"):
+    with pytest.raises(UsageError, match=f"^{FILE}: kill_timeout is set twice"):
         file_layer({"kill-timeout": "5s", "kill_timeout": "6s"}, FILE, "")
 
 
