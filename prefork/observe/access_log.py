@@ -39,8 +39,7 @@ class AccessLog:
     def __init__(
         self, path: str, text: str, slot: int, generation: int, logger: logging.Logger
     ) -> None:
-        """``path`` is the file, or ``-`` for stdout; ``text`` is the format; ``logger`` is told of
-        errors."""
+        """``path`` is the file, or ``-`` for stdout. ``text`` is the format."""
         self._path = path if path == "-" else os.path.abspath(path)
         self._format_line = compile_line(parse_format(text), slot, generation)
         self._logger = logger

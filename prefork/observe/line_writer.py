@@ -53,7 +53,7 @@ class LineWriter:
     """The buffer in front of one sink. It may be used in threads, in signal handlers and after a
     fork.
 
-    ``most`` is the maximum number of bytes in the buffer. ``on_lost(count)`` is called with the
+    ``max_queued`` is the maximum number of bytes in the buffer. ``on_lost(count)`` is called with the
     number of dropped lines when the buffer has been written. ``on_error(error, piece, first)`` is
     called for a piece that cannot be written; ``first`` says that the write before succeeded.
     """
@@ -101,7 +101,7 @@ class LineWriter:
             self._reset()
             self._may_use_threads = True
 
-    # Who writes the waiting lines.
+    # Choice of loop or thread.
 
     def use_watcher(self, notifier: RoomNotifier) -> None:
         """Write waiting lines from the loop of this process; for the master."""
@@ -144,7 +144,7 @@ class LineWriter:
         return bool(self._queue or self._current)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> int:
-        """Wait until all lines are written, for ``patience`` seconds at most.
+        """Wait until all lines are written, for ``timeout`` seconds at most.
 
         Returns the number of lines that are not written. It may be called in a signal handler.
         """
@@ -152,10 +152,10 @@ class LineWriter:
         if self._pid != os.getpid():
             return 0  # This process has put no lines.
         if self._wakeups is not None:
-            settled = _allocate_lock()
-            settled.acquire()
-            self.call_in_order(settled.release)
-            settled.acquire(timeout=timeout)
+            written = _allocate_lock()
+            written.acquire()
+            self.call_in_order(written.release)
+            written.acquire(timeout=timeout)
         else:
             self._write_until(deadline)
         items = [self._current, *(item for item in list(self._queue) if isinstance(item, bytes))]
@@ -205,9 +205,8 @@ class LineWriter:
             try:
                 _start_thread(self._drain, ())
             except RuntimeError:
-                self._has_drain_thread = (
-                    False  # There can be no more threads: the next line tries again.
-                )
+                # There can be no more threads now. The next line tries again.
+                self._has_drain_thread = False
 
     def _on_writable(self) -> None:
         if self._write_available():

@@ -76,7 +76,7 @@ class Archive:
                 self._last_error = ""
             except OSError as error:
                 path = self._directory.path / self._name
-                why = f"cannot tidy the old logs of {path}: {error.strerror}"
+                why = f"cannot compress or remove the rotated logs of {path}: {error.strerror}"
                 if why != self._last_error:
                     self._last_error = why
                     self._logger.error("%s", why)
@@ -120,7 +120,7 @@ class Archive:
         if name not in self._reported:
             self._reported.add(name)
             self._logger.warning(
-                "%s stays as it is: %s", self._directory.path / name, why or "it is not ours"
+                "%s is not compressed: %s", self._directory.path / name, why or "no access"
             )
 
     def _remove(self, old: RotatedLog) -> None:

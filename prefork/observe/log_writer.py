@@ -22,7 +22,7 @@ from prefork.observe.log_records import FORMATTERS, count_whole_characters, spli
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.logger import Log
 from prefork.observe.master_log import MasterLog
-from prefork.observe.output_file import complete_or_truncate
+from prefork.observe.output_file import undo_partial_write
 from prefork.observe.output_files import OutputFiles
 from prefork.observe.write_journal import Batch, WriteJournal
 from prefork.unix.descriptor_channel import DescriptorChannel
@@ -93,7 +93,7 @@ class LogWriter:
         """Finish the batch that the previous log writer was moving."""
         batch = self._journal.pending()
         location = (self._outputs.directory, self._outputs.name)
-        if batch is not None and complete_or_truncate(
+        if batch is not None and undo_partial_write(
             *location, batch.inode, batch.offset, batch.length
         ):
             source = self._sources.get(batch.outlet)
@@ -158,6 +158,7 @@ class LogWriter:
         data = output.missing_lines_note() + data
         output.prepare(len(data))
         inode, offset = output.inode_and_size()
+        # Each step is repeatable by the next log writer, if this one dies in between.
         batch = Batch(source.outlet.number, taken, inode, offset, len(data))
         self._journal.begin(batch)
         output.append(data, len(lines), offset)

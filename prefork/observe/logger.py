@@ -229,7 +229,7 @@ def reopen_descriptor(source: int, fd: int, logger: logging.Logger) -> None:
     try:
         new = reopen_nonblocking(source)
     except OSError as error:  # The app closed the descriptor.
-        logger.error("cannot follow descriptor %d: %s", source, error.strerror)
+        logger.error("cannot reopen descriptor %d: %s", source, error.strerror)
         return
     os.dup2(new, fd, inheritable=False)
     os.close(new)

@@ -103,6 +103,7 @@ class OutputFile:
             self.dropped = 0
 
     def _drop(self, lines: int, offset: int, error: OSError) -> None:
+        # A part of the batch may be in the file; it is removed, so that no line is half written.
         with suppress(OSError):
             os.ftruncate(self._fd, offset)
         if not self.dropped:
@@ -125,7 +126,7 @@ class OutputFile:
         except FileNotFoundError:
             pass  # Another program renamed it.
         except OSError as error:
-            self._logger.error("cannot rotate %s: %s; going on", self.path, error.strerror)
+            self._logger.error("cannot rotate %s: %s; keeping this file", self.path, error.strerror)
             return
         self.reopen()
 
@@ -182,27 +183,27 @@ class OutputFile:
         return os.geteuid() != 0 and found is not None and found.st_uid == 0
 
 
-def complete_or_truncate(
+def undo_partial_write(
     directory: Directory, log: str, inode: int, offset: int, length: int
 ) -> bool:
-    """After a crash of the log writer, complete or undo its last write.
+    """Undo the last write of a log writer that crashed, unless the write was complete.
 
-    Returns whether the file ``inode`` has ``length`` bytes after its first ``before`` bytes. If
-    not, a partial write is truncated. The file is searched under the name ``log``, and under all
-    names that begin with it, because it may have been rotated.
+    Returns whether it was complete: whether the file ``inode`` has ``length`` bytes after its first
+    ``offset`` bytes. If not, the file is truncated to ``offset``. The file is searched under the
+    name ``log``, and under all names that begin with it, because it may have been rotated.
     """
     for name in [log, *(each for each in directory.listdir() if each.startswith(log))]:
         found = directory.lstat(name)
         if found is not None and found.st_ino == inode and stat.S_ISREG(found.st_mode):
             # A user who exchanges the file meanwhile causes an error; the lines are written again.
             with suppress(OSError):
-                return _complete_or_truncate(
+                return _undo_partial_write(
                     directory.open_regular(name, os.O_WRONLY), inode, offset, length
                 )
     return False
 
 
-def _complete_or_truncate(fd: int, inode: int, offset: int, length: int) -> bool:
+def _undo_partial_write(fd: int, inode: int, offset: int, length: int) -> bool:
     try:
         status = os.fstat(fd)
         is_whole = status.st_ino == inode and status.st_size >= offset + length

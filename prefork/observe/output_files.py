@@ -66,6 +66,6 @@ class OutputFiles:
             reopen_directory(self.directory)
         except OSError as error:
             path = self.directory.path
-            self._logger.error("cannot open %s: %s; going on in the old one", path, error.strerror)
+            self._logger.error("cannot open %s: %s; keeping the old one", path, error.strerror)
         for output in self._files.values():
             output.reopen()

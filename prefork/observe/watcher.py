@@ -29,7 +29,7 @@ class FileWatcher:
     """Watches the roots of ``ignored``, except for the paths that it ignores.
 
     ``delay`` is the number of seconds without further changes after which changes are reported.
-    ``say`` writes a message to the master.
+    ``send`` writes a message to the master.
     """
 
     def __init__(self, ignored: WatchFilter, delay: float, send: Callable[[bytes], None]) -> None:

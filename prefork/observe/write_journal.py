@@ -52,6 +52,7 @@ class WriteJournal:
             batch.offset,
             batch.length,
         )
+        # The flag is set last, so that a log writer that dies before has recorded nothing.
         _PENDING_FLAG.pack_into(self._shared, 0, 1)
 
     def pending(self) -> Batch | None:

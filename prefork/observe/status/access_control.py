@@ -30,12 +30,12 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::\d*)?")
 class AccessControl:
     """The rules of one status server.
 
-    ``name`` is the host that it listens on; None for a unix socket, which a browser cannot reach.
+    ``host`` is the host that it listens on; None for a unix socket, which a browser cannot reach.
     ``token`` is empty if there is none.
     """
 
-    def __init__(self, name: str | None, token: bytes) -> None:
-        self._host = name
+    def __init__(self, host: str | None, token: bytes) -> None:
+        self._host = host
         self._token = token
 
     @property

@@ -20,7 +20,7 @@ _CLOSE_ORDER = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
 
 
 class ConnectionSlots:
-    """The slots of a server with at most ``most`` connections."""
+    """The slots of a server with at most ``maximum`` connections."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum

@@ -14,6 +14,7 @@ MAX_SAMPLES = 600
 """Maximum number of samples."""
 
 PERIOD = 1.0
+"""Seconds between two samples."""
 
 VIEWER_TIMEOUT = 180.0
 """Seconds for which samples are taken after the page last asked for them."""

@@ -49,7 +49,7 @@ class MasterClient:
         """Have the master execute a verb, and return its result.
 
         Raises RefusedError if the master refuses, TimeoutError if it does not answer within
-        ``patience`` seconds (the verb continues), MachineError if there is no connection.
+        ``timeout`` seconds (the verb continues), MachineError if there is no connection.
         """
         async with asyncio.timeout(timeout):
             with await self._connect() as connection:

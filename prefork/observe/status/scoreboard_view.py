@@ -29,7 +29,7 @@ class Verdict:
 
 
 class ScoreboardView:
-    """The view of one app. ``least`` is the number of workers that must be ready."""
+    """The view of one app. ``min_ready`` is the number of workers that must be ready."""
 
     def __init__(self, app: str, rows: Rows, min_ready: int) -> None:
         self.app = app

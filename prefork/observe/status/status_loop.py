@@ -46,6 +46,7 @@ One more replaces another (connection_slots.py), or waits while the responses of
 DRAIN_TIMEOUT = 30.0
 """Seconds for the responses to requests that arrived before the end."""
 
+# Requests are small: the largest body is that of /scale.
 _LIMITS = Limits(body=4096, body_memory=65536 * 4, keepalive=20.0, request=None, linger=0.2)
 
 
