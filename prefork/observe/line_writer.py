@@ -53,9 +53,9 @@ class LineWriter:
     """The buffer in front of one sink. It may be used in threads, in signal handlers and after a
     fork.
 
-    ``max_queued`` is the maximum number of bytes in the buffer. ``on_lost(count)`` is called with the
-    number of dropped lines when the buffer has been written. ``on_error(error, piece, first)`` is
-    called for a piece that cannot be written; ``first`` says that the write before succeeded.
+    ``max_queued`` is the maximum number of bytes in the buffer. ``on_lost(count)`` is called with
+    the number of dropped lines when the buffer has been written. ``on_error(error, piece, first)``
+    is called for a piece that cannot be written; ``first`` says that the write before succeeded.
     """
 
     def __init__(

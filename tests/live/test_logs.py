@@ -1,4 +1,4 @@
-"""What workers print, on its way into files: whole and in order, whatever happens to the writer."""
+"""The output of workers in files: complete and in order, also when the log writer is killed."""
 
 import gzip
 import json
@@ -65,7 +65,7 @@ def get(home: Home, path: str) -> bytes:
 
 
 def writer_of(master: int) -> psutil.Process | None:
-    """None: it is being replaced."""
+    """Return the log writer of a master; None: it is being replaced."""
     for child in psutil.Process(master).children():
         try:
             if "log writer" in " ".join(child.cmdline()):
@@ -80,7 +80,7 @@ def the_writer(home: Home) -> psutil.Process:
 
 
 def output(folder: Path, name: str = "web", slot: str = "") -> list[str]:
-    """All lines, the oldest first."""
+    """Return all lines, the oldest first."""
     found = folder.glob(f"{name}.out{slot}.*[0-9z]")
     olds = {int(path.name.split(".")[2]): path for path in found}
     texts = []
@@ -92,7 +92,7 @@ def output(folder: Path, name: str = "web", slot: str = "") -> list[str]:
 
 
 def texts(folder: Path, name: str = "web") -> list[str]:
-    """What was said, without stamps."""
+    """Return the texts of all lines, without stamps."""
     return [line.split(" ", 3)[3] for line in output(folder, name)]
 
 
@@ -100,10 +100,10 @@ def wait_text(folder: Path, text: str) -> None:
     wait_for(lambda: any(text in line for line in output(folder)), text)
 
 
-def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
+def test_every_line_is_written_once_in_order_while_writers_are_killed_and_workers_reload(
     home: Home,
 ) -> None:
-    """200,000 lines as fast as they come, and a rotation each megabyte."""
+    """The app prints 200,000 lines at full speed, with a rotation each megabyte."""
     folder, answers = pour(home)
     with answers:
         for _ in range(3):
@@ -114,7 +114,7 @@ def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
     assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
 
 
-def test_a_follower_that_sleeps_through_rotations_misses_nothing(home: Home) -> None:
+def test_a_follower_that_is_stopped_during_rotations_misses_no_line(home: Home) -> None:
     with following_after_start(home) as follower:
         folder, answers = pour(home)
         with answers:
@@ -132,7 +132,7 @@ COUNT, CALLS = 25_000, 8
 
 @contextmanager
 def following_after_start(home: Home) -> Iterator["Follower"]:
-    """It has shown a first line, so nothing that comes can be before its time."""
+    """Start a follower; its first line has arrived, so it sees all later lines."""
     begin(home)
     with following(home, "--grep", r"^w\d|^ready$") as follower:
         assert next(follower.lines).endswith("ready")
@@ -140,7 +140,7 @@ def following_after_start(home: Home) -> Iterator["Follower"]:
 
 
 def begin(home: Home) -> Path:
-    """An app that has printed one line; its folder."""
+    """Start an app that prints one line, and return its folder."""
     folder = home.home / "web"
     if not folder.exists():
         home.start("web", "-w", "2", "--log-rotate-size", "1m", "--log-keep", "1000")
@@ -150,7 +150,7 @@ def begin(home: Home) -> Path:
 
 
 def pour(home: Home) -> tuple[Path, AbstractContextManager[None]]:
-    """Lines, until the context ends; returns once the first file was rotated."""
+    """Print lines until the context ends; return when the first file was rotated."""
     folder = begin(home)
     threads = ThreadPoolExecutor()
     asked = [threads.submit(get, home, f"/many?who=w{n}&count={COUNT}") for n in range(CALLS)]
@@ -167,7 +167,7 @@ def pour(home: Home) -> tuple[Path, AbstractContextManager[None]]:
 
 
 def check_all(found: dict[tuple[str, str], list[int]]) -> None:
-    """Each line once, in the order of its stream."""
+    """Check that each line is there once, in the order of its stream."""
     assert sum(map(len, found.values())) == COUNT * CALLS
     for n in range(CALLS):
         assert found[f"w{n}", "err"] == list(range(0, COUNT, 5))
@@ -175,7 +175,7 @@ def check_all(found: dict[tuple[str, str], list[int]]) -> None:
 
 
 class Follower:
-    """A ``prefork logs -f`` and the lines that it prints."""
+    """A ``prefork logs -f`` process and the lines that it prints."""
 
     def __init__(self, home: Home, words: tuple[str, ...]) -> None:
         self.process = subprocess.Popen(
@@ -190,7 +190,7 @@ class Follower:
 
 @contextmanager
 def following(home: Home, *words: str) -> Iterator[Follower]:
-    """A follower that ends with what it is needed for, by Ctrl-C."""
+    """Run a follower during the context, and end it by Ctrl-C."""
     follower = Follower(home, words)
     try:
         yield follower
@@ -260,8 +260,8 @@ def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
     assert stack[-2].lstrip("0 er").startswith("  File") or "File" in stack[-2]
 
 
-def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(home: Home) -> None:
-    """The writer may write no more than so many bytes into a file; then it may again."""
+def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
+    """A file size limit of the log writer simulates the full disk, and is lifted again."""
     home.start()
     folder = home.home / "web"
     get(home, "/raw?before%0A")
@@ -290,8 +290,8 @@ def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(home: Home) -
     assert "is written again" in log
 
 
-def test_a_writer_that_stalls_does_not_hold_the_app_up(home: Home) -> None:
-    """As long as there is room in the pipe; and it does not hold the master up at all."""
+def test_a_stopped_writer_does_not_block_the_app(home: Home) -> None:
+    """The app runs as long as there is room in the pipe. The master does not block at all."""
     home.start()
     writer = the_writer(home)
     writer.send_signal(signal.SIGSTOP)
@@ -316,7 +316,7 @@ def test_flush_rotate_and_reopen(home: Home) -> None:
     wait_for(lambda: [p.name for p in folder.glob("web.out.*")] == ["web.out.3.gz"], "tidy")
     assert "three" in home.run_ok("logs", "web", "--out")
 
-    # As logrotate does it: by the verb, and by the signal.
+    # As logrotate does it: with the verb, and with the signal.
     master = home.app()["pid"]
     reopens: list[Callable[[], object]] = [
         lambda: home.run_ok("reopen", "web"),
@@ -365,7 +365,7 @@ def test_logs_filters(home: Home) -> None:
 
 
 def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: Path) -> None:
-    """And neither through a symlink nor into somebody else's file."""
+    """The log is written neither through a symlink nor into another user's file."""
     (tmp_path / "web.py").write_text(APP)
     target = tmp_path / "precious"
     target.write_text("precious\n")
@@ -384,8 +384,8 @@ def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: P
     assert target.read_text() == "precious\n"
 
 
-def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
-    """Rotated and followed each by itself; a new slot is followed, too; nothing is lost."""
+def test_each_slot_may_have_its_own_log(home: Home) -> None:
+    """Each is rotated and followed separately, also that of a new slot, and no line is lost."""
     home.start("web", "--log-split", "slot", "--log-rotate-size", "20k")
     folder = home.home / "web"
     assert not (folder / "web.out").exists()
@@ -434,8 +434,8 @@ def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
     assert not folder.exists()
 
 
-def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
-    """Although many write to it; who follows it, or asks for all, does not see the difference."""
+def test_the_masters_own_log_is_rotated(home: Home) -> None:
+    """Several processes write to it. `logs` and a follower show all lines across the rotation."""
     home.start("web", "-w", "2", "--log-rotate-size", "4k", "--log-keep", "3")
     folder = home.home / "web"
 
@@ -445,7 +445,7 @@ def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
     def more() -> bool:
         with suppress(urllib.error.HTTPError):
             get(home, "/raise")
-        get(home, "/raw?more%0A")  # so that the log writer looks at once
+        get(home, "/raw?more%0A")  # This wakes the log writer.
         return "log.4" in rotated()
 
     wait_for(more, "four rotations")
@@ -466,11 +466,11 @@ def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
     assert not folder.exists()
 
 
-def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None:
+def test_without_a_folder_output_goes_to_the_masters_streams(home: Home) -> None:
     environ = {"PREFORK_HOME": str(home.home)}
     with serving(home.folder, "web:app", env=environ) as server:
         server.get("/many?who=w1&count=1")
-        server.wait_log("x{40}$")  # between the lines of the master, perhaps
+        server.wait_log("x{40}$")  # It may be between lines of the master.
         assert "give it one with --log-dir" in home.run_failing(100, "rotate", "web")
         assert "give it one with --log-dir" in home.run_failing(100, "logs", "web")
 

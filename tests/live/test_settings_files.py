@@ -1,4 +1,4 @@
-"""Settings, certificates and secrets that are no regular files: refused at start and at HUP."""
+"""Settings, certificates and secrets must be regular files, at a start and at a reload."""
 
 import os
 import signal
@@ -45,7 +45,9 @@ KINDS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("said", KINDS)
 @pytest.mark.parametrize("option", ["config", "tls-cert", "tls-key", "tls-password", "token"])
-def test_a_reload_refuses_it_and_all_goes_on(tmp_path: Path, option: str, said: str) -> None:
+def test_a_reload_refuses_the_file_and_the_workers_keep_serving(
+    tmp_path: Path, option: str, said: str
+) -> None:
     (tmp_path / "web.py").write_text(APP)
     authority = Authority(tmp_path)
     authority.issue("good", "a.test", password=SECRET if option == "tls-password" else "")
@@ -77,7 +79,7 @@ def test_a_reload_refuses_it_and_all_goes_on(tmp_path: Path, option: str, said: 
 
 
 @pytest.mark.parametrize("said", KINDS)
-def test_no_master_starts_with_it(tmp_path: Path, said: str) -> None:
+def test_a_start_refuses_the_file(tmp_path: Path, said: str) -> None:
     (tmp_path / "web.py").write_text(APP)
     KINDS[said](tmp_path / "prefork.toml")
     done = command("-c", "prefork.toml", "-b", "127.0.0.1:0", "web:app", cwd=tmp_path)
@@ -86,7 +88,7 @@ def test_no_master_starts_with_it(tmp_path: Path, said: str) -> None:
 
 
 def test_settings_and_certificates_may_be_symlinks(tmp_path: Path) -> None:
-    """Kubernetes exchanges one to the folder of a ConfigMap, certbot one to each certificate."""
+    """Kubernetes replaces a symlink to the folder of a ConfigMap, certbot one to a certificate."""
     (tmp_path / "web.py").write_text(APP)
     Authority(tmp_path).issue("good", "a.test")
     for number in ("1", "2"):

@@ -1,4 +1,4 @@
-"""The status server: what it answers while nobody else can, its life and death, who may do what."""
+"""The status server: responses while all else is blocked, its life cycle, access control."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def status_port(server: Server) -> int:
 def fetch(
     server: Server, path: str, method: str = "GET", body: str | None = None, **headers: str
 ) -> tuple[int, bytes, HTTPMessage]:
-    """Status, body and header fields."""
+    """Request a path; return status, body and header fields."""
     client = HTTPConnection("127.0.0.1", status_port(server), timeout=2 * PATIENCE)
     try:
         client.request(method, path, body, headers)
@@ -85,7 +85,7 @@ def with_token(token: str = TOKEN) -> dict[str, str]:
 
 
 def helper(server: Server) -> psutil.Process | None:
-    """The status server's process; None: it is being replaced."""
+    """Return the process of the status server; None: it is being replaced."""
     for child in psutil.Process(server.pid).children():
         try:
             if "prefork: status [web]" in " ".join(child.cmdline()):
@@ -111,10 +111,10 @@ def wait_readiness(server: Server, status: int, text: str) -> None:
     )
 
 
-# While nobody else answers.
+# Responses while workers and master are blocked.
 
 
-def test_it_answers_while_every_worker_is_blocked_and_the_master_is_stopped(folder: Path) -> None:
+def test_it_responds_while_every_worker_is_blocked_and_the_master_is_stopped(folder: Path) -> None:
     with watched(folder, workers=2) as server, ThreadPoolExecutor() as threads:
         blocked = [threads.submit(server.get, "/blocks") for _ in range(2)]
         try:
@@ -137,9 +137,9 @@ def test_it_answers_while_every_worker_is_blocked_and_the_master_is_stopped(fold
         assert told(server, "/deaths.json") == {"deaths": []}
 
 
-def test_what_workers_did_is_in_the_metrics_and_in_the_samples(folder: Path) -> None:
+def test_metrics_and_samples_show_the_work_of_the_workers(folder: Path) -> None:
     with watched(folder) as server:
-        told(server, "/status.json")  # from now on somebody looks
+        told(server, "/status.json")  # Starts the samples.
         for _ in range(3):
             assert server.get() == (200, b"hello")
 
@@ -169,7 +169,7 @@ def test_what_workers_did_is_in_the_metrics_and_in_the_samples(folder: Path) -> 
 # Ready or not.
 
 
-def test_not_ready_while_it_boots_has_too_few_drains_or_stops(folder: Path) -> None:
+def test_not_ready_while_booting_draining_stopping_or_with_too_few_workers(folder: Path) -> None:
     (folder / "slow").touch()
     words = ["-b", "127.0.0.1:0", "-w", "1", *STATUS, "--min-ready", "2", "web:app"]
     server = Server(*words, cwd=folder)
@@ -198,10 +198,10 @@ def test_not_ready_while_it_boots_has_too_few_drains_or_stops(folder: Path) -> N
         server.destroy()
 
 
-# Its life and death.
+# The life cycle of the process.
 
 
-def test_one_that_was_killed_has_a_successor_on_the_same_socket(folder: Path) -> None:
+def test_a_killed_status_server_is_replaced_on_the_same_socket(folder: Path) -> None:
     with watched(folder) as server:
         for count in (1, 2):
             old = the_helper(server)
@@ -213,7 +213,7 @@ def test_one_that_was_killed_has_a_successor_on_the_same_socket(folder: Path) ->
         assert server.is_gone()
 
 
-def test_it_ends_with_a_master_that_was_killed_and_the_port_is_free(folder: Path) -> None:
+def test_it_ends_with_a_killed_master_and_frees_the_port(folder: Path) -> None:
     with watched(folder) as server:
         port, process = status_port(server), the_helper(server)
         os.kill(server.pid, signal.SIGKILL)
@@ -224,7 +224,7 @@ def test_it_ends_with_a_master_that_was_killed_and_the_port_is_free(folder: Path
             free.listen()
 
 
-def test_masters_signals_to_the_whole_group_do_not_end_it(folder: Path) -> None:
+def test_signals_to_the_masters_process_group_do_not_end_it(folder: Path) -> None:
     with watched(folder) as server:
         process = the_helper(server)
         for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN):
@@ -234,7 +234,7 @@ def test_masters_signals_to_the_whole_group_do_not_end_it(folder: Path) -> None:
         assert the_helper(server).pid == process.pid
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
     with shared_folder() as folder:
         (folder / "web.py").write_text(APP)
@@ -245,7 +245,7 @@ def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
             wait_for(lambda: the_helper(server).uids().real == nobody, "the workers' user")
             server.get("/says")
             wait_for(lambda: texts(server)[-1:] == ["<b>bold</b> words"], "a line of the log")
-            with pytest.raises(OSError):  # noqa: PT011 - however it is told
+            with pytest.raises(OSError):  # noqa: PT011 - the type varies
                 server.get("/dies")
             wait_for(lambda: told(server, "/deaths.json")["deaths"], "a death")
 
@@ -260,7 +260,7 @@ def texts(server: Server, **headers: str) -> list[str]:
     return [record["text"] for record in told(server, "/log.json", **headers)["records"]]
 
 
-# Who may do what.
+# Access control.
 
 
 def test_without_a_token_nothing_can_be_changed_and_the_log_is_open(folder: Path) -> None:
@@ -272,7 +272,7 @@ def test_without_a_token_nothing_can_be_changed_and_the_log_is_open(folder: Path
         assert told(server, "/status.json")["token"] == "none"
 
 
-def test_logs_of_single_slots_are_in_it_too(folder: Path) -> None:
+def test_the_log_contains_logs_of_single_slots(folder: Path) -> None:
     with watched(folder, "--log-dir", "logs", "--log-split", "slot") as server:
         server.get("/says")
         wait_for(lambda: "<b>bold</b> words" in texts(server), "a line of the slot's log")
@@ -303,7 +303,7 @@ def test_with_the_token_it_reloads_and_scales_and_without_it_does_not(folder: Pa
         assert "records" in told(server, "/log.json", **with_token())
 
 
-def test_a_reload_that_fails_says_why_to_who_has_the_token(folder: Path) -> None:
+def test_a_failed_reload_returns_the_reason_to_a_request_with_the_token(folder: Path) -> None:
     with watched(folder, "--status-token", "file:token") as server:
         (folder / "broken").touch()
         status, body, _ = fetch(server, "/reload", "POST", **with_token())
@@ -312,11 +312,11 @@ def test_a_reload_that_fails_says_why_to_who_has_the_token(folder: Path) -> None
         assert readiness(server)[0] == 200
 
 
-def test_what_the_app_said_of_its_death_takes_the_token_if_there_is_one(folder: Path) -> None:
+def test_the_apps_text_about_a_death_needs_the_token_if_there_is_one(folder: Path) -> None:
     (folder / "web.py").write_text(APP + "\nif os.path.exists('gate'): raise SystemExit('42')\n")
     with watched(folder, "--status-token", "file:token") as server:
         (folder / "gate").touch()
-        with pytest.raises(OSError):  # noqa: PT011 - however it is told
+        with pytest.raises(OSError):  # noqa: PT011 - the type varies
             server.get("/dies")
 
         def boot_failures(**headers: str) -> list[Any]:
@@ -328,7 +328,7 @@ def test_what_the_app_said_of_its_death_takes_the_token_if_there_is_one(folder: 
         assert "42" in boot_failures(**with_token())[0]["reason"]
 
 
-def test_another_page_can_neither_read_nor_do_anything(folder: Path) -> None:
+def test_another_website_can_neither_read_nor_change_anything(folder: Path) -> None:
     with watched(folder, "--status-token", "file:token") as server:
         port = status_port(server)
         for strange in ({"Host": f"evil.example:{port}"}, {"Origin": "http://evil.example"}):
@@ -362,7 +362,7 @@ def test_methods_and_paths(folder: Path) -> None:
         assert fetch(server, "/livez?probe=1")[0] == 200
 
 
-def test_who_opens_the_log_to_everybody_is_told_so(folder: Path) -> None:
+def test_a_log_that_is_readable_without_a_token_is_warned_about(folder: Path) -> None:
     words = ["--status", "0.0.0.0:0", "-b", "127.0.0.1:0"]
     for more, warnings in (([], 1), (["--status-token", "file:token"], 0)):
         with serving(folder, "web:app", *words, *more) as server:
@@ -372,7 +372,7 @@ def test_who_opens_the_log_to_everybody_is_told_so(folder: Path) -> None:
 # Settings.
 
 
-def test_a_reload_brings_another_token_and_another_least_number(folder: Path) -> None:
+def test_a_reload_changes_the_token_and_min_ready(folder: Path) -> None:
     (folder / "prefork.toml").touch()
     with watched(folder, "--status-token", "file:token", "-c", "prefork.toml") as server:
         (folder / "token").write_text("another")
@@ -404,7 +404,7 @@ def test_on_a_unix_socket(folder: Path) -> None:
     assert not place.exists()
 
 
-def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
+def test_without_a_registry_the_response_says_what_is_missing(folder: Path) -> None:
     with watched(folder, env={"PREFORK_HOME": "/proc/nowhere"}) as server:
         answer = told(server, "/deaths.json")
         assert answer["deaths"] == []
@@ -424,9 +424,7 @@ def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
         (100, "the token itself|file:PATH or env:NAME", ["127.0.0.1:0", "--status-token", TOKEN]),
     ],
 )
-def test_errors_name_who_is_at_fault(
-    folder: Path, code: int, complaint: str, options: list[str]
-) -> None:
+def test_errors_name_the_cause(folder: Path, code: int, complaint: str, options: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         words = [word.replace("{taken}", port) for word in options]
@@ -438,8 +436,8 @@ def test_errors_name_who_is_at_fault(
     assert not (folder / "app.sock").exists()
 
 
-def test_many_who_say_nothing_do_not_keep_others_out(folder: Path) -> None:
-    """More connections than it has at a time: those that wait get in when others have left."""
+def test_many_silent_connections_do_not_keep_others_out(folder: Path) -> None:
+    """Connections beyond the maximum are served when others have ended."""
     with watched(folder) as server:
         silent = [socket.create_connection(("127.0.0.1", status_port(server))) for _ in range(200)]
         try:
@@ -456,7 +454,7 @@ def test_many_who_say_nothing_do_not_keep_others_out(folder: Path) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Half: ", b"POST / HT"])
 def test_half_sent_requests_do_not_keep_others_out(folder: Path, sent: bytes) -> None:
-    """Four hundred of them, and none leaves: those that came first are ended for newcomers."""
+    """With 400 of them open, the oldest ones are closed for new connections."""
     with watched(folder) as server:
         idle = HTTPConnection("127.0.0.1", status_port(server), timeout=PATIENCE)
         idle.request("GET", "/livez")
@@ -471,7 +469,7 @@ def test_half_sent_requests_do_not_keep_others_out(folder: Path, sent: bytes) ->
             silent[0].settimeout(PATIENCE)
             with suppress(ConnectionResetError):
                 assert silent[0].recv(1) == b""
-            # A connection that idles between two requests is not the first to go.
+            # A connection that is idle between two requests is not closed first.
             idle.request("GET", "/livez")
             assert idle.getresponse().status == 200
         finally:

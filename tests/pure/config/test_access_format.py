@@ -1,4 +1,4 @@
-"""The format of the access log: what is understood, what is refused, and what a line looks like."""
+"""The format of the access log: parsing it, refusing it, and the lines that it produces."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ from prefork.observe.access_line import compile_line
 def exchange(
     *fields: tuple[bytes, bytes], target: bytes = b"/a?b", recurring: bool = False, **known: Any
 ) -> Any:
-    """One that was answered."""
+    """Return an exchange that was answered."""
     head = RequestHead(target, list(fields))
     head.method, head.path, head.query = "GET", *target.partition(b"?")[::2]
     head.is_cached = recurring
@@ -64,7 +64,7 @@ def test_text_and_directives_alternate() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_format_may_have_a_name(name: str) -> None:
+def test_a_preset_is_a_format_by_name(name: str) -> None:
     assert parse_format(name) == parse_format(PRESETS[name])
 
 
@@ -84,12 +84,12 @@ def test_a_format_may_have_a_name(name: str) -> None:
         ('{"a": %(h)s', "JSON, as the format begins with a brace, but: "),
     ],
 )
-def test_what_is_no_format_is_refused(text: str, expected: str) -> None:
+def test_an_invalid_format_is_refused(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=re.escape(expected)):
         parse_format(text)
 
 
-def test_where_a_directive_stands_in_json_decides_how_it_is_escaped() -> None:
+def test_a_directive_in_json_is_escaped_by_its_position() -> None:
     pieces = parse_format(r'{"\"a": %(h)s, "b": "%(s)s %(r)s", "%(m)s": [%(b)s]}')
     styles = [piece.style for piece in pieces if isinstance(piece, Directive)]
     assert styles == [VALUE, QUOTED, QUOTED, QUOTED, VALUE]
@@ -157,7 +157,7 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
         made.request.access_log_cache = None
 
 
-def test_what_is_missing_is_a_dash_or_null() -> None:
+def test_a_missing_value_is_a_dash_or_null() -> None:
     made = exchange(target=b"", status=0, body_bytes_sent=0)
     made.connection.peer.client = None
     made.request.method = ""
@@ -175,7 +175,7 @@ def test_what_is_missing_is_a_dash_or_null() -> None:
     "credentials",
     [b"Bearer abc", b"Basic", b"Basic !!!", b"Basic YQ", b"Basic " + base64.b64encode(b":x"), b""],
 )
-def test_what_is_no_basic_authentication_is_nobody(credentials: bytes) -> None:
+def test_invalid_basic_authentication_gives_no_user(credentials: bytes) -> None:
     assert line("%(u)s", exchange((b"authorization", credentials))) == "-"
 
 
@@ -194,7 +194,7 @@ def test_fields_of_request_and_response_by_name() -> None:
 
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
-def test_a_client_can_write_neither_lines_nor_fields(
+def test_a_client_can_forge_neither_lines_nor_fields(
     target: bytes, agent: bytes, user: bytes
 ) -> None:
     credentials = b"Basic " + base64.b64encode(user)
@@ -208,7 +208,7 @@ def test_a_client_can_write_neither_lines_nor_fields(
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
 @example(target=b"/\x7f", agent=b"\x7f", user=b"\x7f")
-def test_json_is_json(target: bytes, agent: bytes, user: bytes) -> None:
+def test_a_json_format_gives_valid_json(target: bytes, agent: bytes, user: bytes) -> None:
     credentials = b"Basic " + base64.b64encode(user)
     fields = ((b"user-agent", agent), (b"authorization", credentials))
     for text in ("json", '{"m":"%(m)s","a":"<%(a)s> %(u)s","r":"%(r)s","s":%(r)s}'):
@@ -225,7 +225,7 @@ def test_json_is_json(target: bytes, agent: bytes, user: bytes) -> None:
     assert record == {"a": known, "h": ["192.0.2.1"]}
 
 
-def test_memory_for_what_clients_say_is_bounded() -> None:
+def test_the_cache_of_client_texts_is_bounded() -> None:
     shown = compile_line(parse_format("%(a)s"), 0, 1)
     for number in range(3000):
         agent = b"agent %d" % number

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: right values of every kind of option, whole configs, and junk."""
+"""Hypothesis strategies: valid values of every option, whole configs, and invalid values."""
 
 import ipaddress
 from typing import Any
@@ -19,12 +19,12 @@ _SCHEME = st.sampled_from(("", *SCHEMES))
 
 
 def texts(without: str = "") -> st.SearchStrategy[str]:
-    """Any text that UTF-8 can hold."""
+    """Return texts that can be encoded in UTF-8."""
     return st.text(st.characters(codec="utf-8", exclude_characters=without))
 
 
 def durations(least: int = 0) -> st.SearchStrategy[float]:
-    """To the microsecond."""
+    """Return durations in seconds, to the microsecond."""
     return st.integers(least, TEN_YEARS * 1_000_000).map(lambda us: round(us / 1_000_000, 6))
 
 
@@ -136,18 +136,18 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
 
 
 def values(option: Option) -> st.SearchStrategy[Any]:
-    """Right values for ``option``; a kind without a strategy is a choice of words."""
+    """Return valid values of ``option``; a type without a strategy is a choice of words."""
     words = option.value_type.metavar.split("|")
     return VALUES[option.value_type] if option.value_type in VALUES else st.sampled_from(words)
 
 
 def configs() -> st.SearchStrategy[Config]:
-    """Any settings."""
+    """Return valid settings."""
     return st.builds(Config, **{name: values(option) for name, option in OPTIONS.items()})
 
 
 def junk() -> st.SearchStrategy[Any]:
-    """Whatever a TOML file, an environment or a caller in Python may hold."""
+    """Return values that a TOML file, an environment or a caller in Python may contain."""
     plain = st.one_of(
         st.none(),
         st.booleans(),

@@ -1,4 +1,4 @@
-"""When a log is rotated, and which of the old ones go."""
+"""When a log is rotated, and which rotated logs expire."""
 
 import pytest
 from hypothesis import given
@@ -27,11 +27,13 @@ SIZES = st.lists(st.integers(0, 100))
         (RotationPolicy(), 10**12, 10**6, 10**9, False),
     ],
 )
-def test_due(rotation: RotationPolicy, size: int, more: int, age: float, due: bool) -> None:
+def test_a_log_is_due_for_rotation_by_size_or_age(
+    rotation: RotationPolicy, size: int, more: int, age: float, due: bool
+) -> None:
     assert rotation.is_due(size, more, age) is due
 
 
-def test_old_logs_are_in_the_order_of_their_numbers_each_once() -> None:
+def test_rotated_logs_are_sorted_by_number_each_once() -> None:
     names = ["w.out", "w.out.10", "w.out.9.gz", "w.out.9", "w.out.x", "w.out.10.gz.new", "wXout.1"]
     logs = find_rotated("w.out", [(name, 1) for name in [*names, "w.out.0", "other.out.99"]])
     assert [old.name for old in logs] == ["w.out.9.gz", "w.out.10"]
@@ -41,7 +43,7 @@ def test_old_logs_are_in_the_order_of_their_numbers_each_once() -> None:
 
 
 @given(SIZES, st.integers(0, 10), st.none() | st.integers(0, 500), st.integers(0, 100))
-def test_the_oldest_go_and_no_more_than_must(
+def test_the_oldest_logs_expire_and_no_more_than_necessary(
     sizes: list[int], keep: int, total: int | None, current: int
 ) -> None:
     logs = [RotatedLog(number, f"w.out.{number}.gz", size) for number, size in enumerate(sizes, 1)]

@@ -19,7 +19,7 @@ def row(worker: int, slot: int = 0, requests: int = 0, took: float = 0.01) -> di
     return {**EMPTY_ROW, "worker": worker, "slot": slot, "requests": requests, "times": times}
 
 
-def test_a_sample_is_what_happened_since_the_last() -> None:
+def test_a_sample_describes_the_time_since_the_last_one() -> None:
     history = History()
     history.set_baseline([row(1, requests=1000, took=5.0)], now=10.0)
     later = row(1, requests=1000, took=5.0)
@@ -34,7 +34,7 @@ def test_a_sample_is_what_happened_since_the_last() -> None:
     assert history.since(100.0) == []
 
 
-def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() -> None:
+def test_a_new_worker_counts_from_zero_and_a_dead_one_subtracts_nothing() -> None:
     history = History()
     history.set_baseline([row(1, requests=50), row(2, slot=1, requests=5)], now=0.0)
     history.add_sample(
@@ -45,7 +45,7 @@ def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() 
     assert {slot: told["rate"] for slot, told in sample["slots"].items()} == {"0": 4.0, "1": 1.0}
 
 
-def test_nobody_answered_has_no_times() -> None:
+def test_without_requests_there_are_no_quantiles() -> None:
     history = History()
     history.set_baseline([], now=0.0)
     history.add_sample(HEADER, [], {}, now=1.0, at=1.0)
@@ -53,7 +53,7 @@ def test_nobody_answered_has_no_times() -> None:
     assert (sample["rate"], sample["p50"], sample["p99"]) == (0.0, None, None)
 
 
-def test_only_so_many_are_kept() -> None:
+def test_the_number_of_samples_is_bounded() -> None:
     history = History()
     history.set_baseline([], now=0.0)
     for second in range(1, MAX_SAMPLES + 11):
@@ -101,7 +101,7 @@ def test_only_the_end_of_a_large_file_is_read(tmp_path: Path) -> None:
     assert numbers[-1] == TAIL_BYTES // 40 - 1
 
 
-def test_the_first_line_is_a_whole_one(tmp_path: Path) -> None:
+def test_the_first_line_that_is_read_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "log"
     line = "2026-01-01 00:00:01.000 [7] 0 out {:02d}" + "x" * 3000 + "\n"
     path.write_text("".join(line.format(number) for number in range(40)))

@@ -1,4 +1,4 @@
-"""The text of /metrics, read by Prometheus' own parser: whatever the rows and the app's name."""
+"""The text of /metrics, parsed by Prometheus' own parser, for all rows and names of apps."""
 
 import re
 from collections import defaultdict
@@ -49,7 +49,7 @@ def series(sample: Any) -> tuple[Any, ...]:
 
 @given(app=st.text(st.characters(codec=None, categories=None)), head=HEADS, rows=ROWS)
 @example(app='a"b\\n\nc\\', head=HEAD_OF_NOBODY, rows=[EMPTY_ROW])
-def test_prometheus_reads_what_the_rows_say(
+def test_prometheus_parses_the_values_of_the_rows(
     app: str, head: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
     memory = {row["pid"]: number for number, row in enumerate(rows)}
@@ -72,7 +72,7 @@ def test_prometheus_reads_what_the_rows_say(
 
 
 @given(rows=ROWS)
-def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) -> None:
+def test_the_buckets_have_the_counts_of_the_histogram(rows: list[dict[str, Any]]) -> None:
     found = parsed(format_metrics("web", HEAD_OF_NOBODY, rows, {}))
     buckets = defaultdict(list)
     sums = {}
@@ -92,7 +92,7 @@ def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) ->
 
 
 @pytest.mark.parametrize("fields", [HEAD, FIELDS])
-def test_names_are_as_prometheus_wants_them(fields: tuple[Field, ...]) -> None:
+def test_metric_names_follow_the_rules_of_prometheus(fields: tuple[Field, ...]) -> None:
     for field in fields:
         if field.kind:
             name, _ = metric_name(field)
@@ -101,7 +101,7 @@ def test_names_are_as_prometheus_wants_them(fields: tuple[Field, ...]) -> None:
             assert ("_seconds" in name) == (field.unit == "s")
 
 
-def test_classes_of_answers_are_one_metric() -> None:
+def test_classes_of_responses_are_one_metric() -> None:
     row = {**EMPTY_ROW, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
     found = parsed(format_metrics("web", HEAD_OF_NOBODY, [row], {}))
     told = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}

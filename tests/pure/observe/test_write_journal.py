@@ -1,4 +1,4 @@
-"""A log writer that dies in the middle of a batch, at each step, and its successor."""
+"""A log writer that dies in a batch, at each step, and the next log writer."""
 
 import logging
 import os
@@ -60,7 +60,7 @@ STEPS: list[Step] = [begin, write_some, write_rest, take_some, take_rest, end]
 
 @pytest.mark.parametrize("steps", range(len(STEPS) + 1))
 @pytest.mark.parametrize("outside", [False, True])
-def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
+def test_each_line_is_written_once(tmp_path: Path, steps: int, outside: bool) -> None:
     path = tmp_path / "w.out"
     path.write_bytes(b"before\n")
     journal, pipe = WriteJournal(), open_output_pipe()
