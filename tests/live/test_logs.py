@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
-from tests.live.test_manage import Home
+from tests.live.home import Home
 
 APP = """\
 import sys

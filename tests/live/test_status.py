@@ -5,43 +5,29 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPMessage
+from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.harness import PATIENCE, Server, command, serving, shared_folder, wait_for
-
-APP = """\
-import os, time
-
-def app(environ, start_response):
-    path = environ["PATH_INFO"]
-    if path == "/blocks":
-        os.write(2, b"blocked\\n")
-        while not os.path.exists("gate"):
-            time.sleep(0.01)
-    elif path == "/dies":
-        os._exit(3)
-    elif path == "/says":
-        print("<b>bold</b> words", flush=True)
-    start_response("200 OK", [])
-    return [b"hello"]
-
-if os.path.exists("slow"):
-    while not os.path.exists("gate"):
-        time.sleep(0.01)
-if os.path.exists("broken"):
-    raise RuntimeError("the secret is 42")
-"""
-TOKEN = "open-sesame"
-STATUS = ("--status", "127.0.0.1:0", "--timeout", "off")
+from tests.live.status_server import (
+    APP,
+    STATUS,
+    TOKEN,
+    fetch,
+    fetch_json,
+    readiness,
+    status_port,
+    status_server_process,
+    wait_readiness,
+    watched,
+    with_token,
+)
 
 
 @pytest.fixture
@@ -49,66 +35,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "web.py").write_text(APP)
     (tmp_path / "token").write_text(TOKEN + "\n")
     return tmp_path
-
-
-@contextmanager
-def watched(folder: Path, *options: str, workers: int = 1, **more: Any) -> Iterator[Server]:
-    with serving(folder, "web:app", *STATUS, *options, workers=workers, **more) as server:
-        yield server
-
-
-def status_port(server: Server) -> int:
-    return int(server.wait_log(r"status on 127\.0\.0\.1:(\d+)")[1])
-
-
-def fetch(
-    server: Server, path: str, method: str = "GET", body: str | None = None, **headers: str
-) -> tuple[int, bytes, HTTPMessage]:
-    """Request a path; return status, body and header fields."""
-    client = HTTPConnection("127.0.0.1", status_port(server), timeout=2 * PATIENCE)
-    try:
-        client.request(method, path, body, headers)
-        answer = client.getresponse()
-        return answer.status, answer.read(), answer.headers
-    finally:
-        client.close()
-
-
-def told(server: Server, path: str, **headers: str) -> Any:
-    status, body, _ = fetch(server, path, **headers)
-    assert status == 200, body
-    return json.loads(body)
-
-
-def with_token(token: str = TOKEN) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def helper(server: Server) -> psutil.Process | None:
-    """Return the process of the status server; None: it is being replaced."""
-    for child in psutil.Process(server.pid).children():
-        try:
-            if "prefork: status [web]" in " ".join(child.cmdline()):
-                return child
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            pass
-    return None
-
-
-def the_helper(server: Server) -> psutil.Process:
-    return wait_for(lambda: helper(server), "a status server")
-
-
-def readiness(server: Server) -> tuple[int, str]:
-    status, body, _ = fetch(server, "/readyz")
-    return status, body.decode().strip()
-
-
-def wait_readiness(server: Server, status: int, text: str) -> None:
-    wait_for(
-        lambda: (r := readiness(server))[0] == status and re.search(text, r[1]),
-        f"/readyz says {status} {text}",
-    )
 
 
 # Responses while workers and master are blocked.
@@ -126,7 +52,7 @@ def test_it_responds_while_every_worker_is_blocked_and_the_master_is_stopped(fol
             samples = [sample for family in families for sample in family.samples]
             ready = {"app": "web", "state": "ready"}
             assert [s.value for s in samples if s.labels == ready] == [2]
-            assert len(told(server, "/status.json")["workers"]) == 2
+            assert len(fetch_json(server, "/status.json")["workers"]) == 2
             assert b"<!doctype html>" in fetch(server, "/")[1]
             status, body, _ = fetch(server, "/deaths.json")
             assert (status, b"it may hang" in body) == (504, True)
@@ -134,12 +60,12 @@ def test_it_responds_while_every_worker_is_blocked_and_the_master_is_stopped(fol
             os.kill(server.pid, signal.SIGCONT)
             (folder / "gate").touch()
         assert [answer.result()[1] for answer in blocked] == [b"hello"] * 2
-        assert told(server, "/deaths.json") == {"deaths": []}
+        assert fetch_json(server, "/deaths.json") == {"deaths": []}
 
 
 def test_metrics_and_samples_show_the_work_of_the_workers(folder: Path) -> None:
     with watched(folder) as server:
-        told(server, "/status.json")  # Starts the samples.
+        fetch_json(server, "/status.json")  # Starts the samples.
         for _ in range(3):
             assert server.get() == (200, b"hello")
 
@@ -155,14 +81,14 @@ def test_metrics_and_samples_show_the_work_of_the_workers(folder: Path) -> None:
         assert found["prefork_memory_bytes"] > 1e6
 
         def answered() -> float:
-            return sum(sample["rate"] for sample in told(server, "/status.json")["history"])
+            return sum(sample["rate"] for sample in fetch_json(server, "/status.json")["history"])
 
         wait_for(lambda: answered() > 0, "a sample of them")
-        status = told(server, "/status.json")
+        status = fetch_json(server, "/status.json")
         assert (status["app"], status["state"], status["ready"]) == ("web", "running", 1)
         assert status["workers"][0]["requests"] == 3
         last = status["history"][-1]["at"]
-        later = told(server, f"/status.json?since={last}")["history"]
+        later = fetch_json(server, f"/status.json?since={last}")["history"]
         assert all(sample["at"] > last for sample in later)
 
 
@@ -204,18 +130,18 @@ def test_not_ready_while_booting_draining_stopping_or_with_too_few_workers(folde
 def test_a_killed_status_server_is_replaced_on_the_same_socket(folder: Path) -> None:
     with watched(folder) as server:
         for count in (1, 2):
-            old = the_helper(server)
+            old = status_server_process(server)
             old.kill()
             server.wait_log(r"the status server died \(SIGKILL\); here is another", count)
             assert fetch(server, "/livez")[0] == 200
-            assert the_helper(server).pid != old.pid
+            assert status_server_process(server).pid != old.pid
         assert server.stop() == 0
         assert server.is_gone()
 
 
 def test_it_ends_with_a_killed_master_and_frees_the_port(folder: Path) -> None:
     with watched(folder) as server:
-        port, process = status_port(server), the_helper(server)
+        port, process = status_port(server), status_server_process(server)
         os.kill(server.pid, signal.SIGKILL)
         wait_for(lambda: not process.is_running(), "its end")
         with socket.socket() as free:
@@ -226,12 +152,12 @@ def test_it_ends_with_a_killed_master_and_frees_the_port(folder: Path) -> None:
 
 def test_signals_to_the_masters_process_group_do_not_end_it(folder: Path) -> None:
     with watched(folder) as server:
-        process = the_helper(server)
+        process = status_server_process(server)
         for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN):
             server.send_group(signum)
         server.wait_log("reloaded to gen 2")
         assert fetch(server, "/livez")[0] == 200
-        assert the_helper(server).pid == process.pid
+        assert status_server_process(server).pid == process.pid
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -241,13 +167,13 @@ def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
         options = ("-u", "nobody", "--log-dir", "logs")
         with watched(folder, *options) as server:
             # The status server shows its title before it changes its user.
-            nobody = the_user("nobody")
-            wait_for(lambda: the_helper(server).uids().real == nobody, "the workers' user")
+            uid = the_user("nobody")
+            wait_for(lambda: status_server_process(server).uids().real == uid, "the workers' user")
             server.get("/says")
             wait_for(lambda: texts(server)[-1:] == ["<b>bold</b> words"], "a line of the log")
             with pytest.raises(OSError):  # noqa: PT011 - the type varies
                 server.get("/dies")
-            wait_for(lambda: told(server, "/deaths.json")["deaths"], "a death")
+            wait_for(lambda: fetch_json(server, "/deaths.json")["deaths"], "a death")
 
 
 def the_user(name: str) -> int:
@@ -257,7 +183,7 @@ def the_user(name: str) -> int:
 
 
 def texts(server: Server, **headers: str) -> list[str]:
-    return [record["text"] for record in told(server, "/log.json", **headers)["records"]]
+    return [record["text"] for record in fetch_json(server, "/log.json", **headers)["records"]]
 
 
 # Access control.
@@ -269,7 +195,7 @@ def test_without_a_token_nothing_can_be_changed_and_the_log_is_open(folder: Path
             assert fetch(server, path, "POST", "{}", **with_token())[0] == 404
         server.get("/says")
         wait_for(lambda: "<b>bold</b> words" in texts(server), "a line of the log")
-        assert told(server, "/status.json")["token"] == "none"
+        assert fetch_json(server, "/status.json")["token"] == "none"
 
 
 def test_the_log_contains_logs_of_single_slots(folder: Path) -> None:
@@ -283,8 +209,8 @@ def test_with_the_token_it_reloads_and_scales_and_without_it_does_not(folder: Pa
         for wrong in ({}, with_token("open-sesam"), {"Authorization": f"Basic {TOKEN}"}):
             for path in ("/reload", "/scale"):
                 assert fetch(server, path, "POST", '{"workers": 2}', **wrong)[0] == 401
-            assert told(server, "/status.json", **wrong)["token"] == "asked"
-            assert told(server, "/log.json", **wrong) == {
+            assert fetch_json(server, "/status.json", **wrong)["token"] == "asked"
+            assert fetch_json(server, "/log.json", **wrong) == {
                 "records": [],
                 "missing": "unlock it with the token",
             }
@@ -299,8 +225,8 @@ def test_with_the_token_it_reloads_and_scales_and_without_it_does_not(folder: Pa
         for nonsense in ("", "[", "[1]", '{"worker": 1}', "9" * 5000):
             status, _, _ = fetch(server, "/scale", "POST", nonsense, **with_token())
             assert status == (413 if len(nonsense) > 4096 else 400)
-        assert told(server, "/status.json", **with_token())["token"] == "known"
-        assert "records" in told(server, "/log.json", **with_token())
+        assert fetch_json(server, "/status.json", **with_token())["token"] == "known"
+        assert "records" in fetch_json(server, "/log.json", **with_token())
 
 
 def test_a_failed_reload_returns_the_reason_to_a_request_with_the_token(folder: Path) -> None:
@@ -308,7 +234,7 @@ def test_a_failed_reload_returns_the_reason_to_a_request_with_the_token(folder: 
         (folder / "broken").touch()
         status, body, _ = fetch(server, "/reload", "POST", **with_token())
         assert (status, b"the secret is 42" in body) == (409, True)
-        wait_for(lambda: told(server, "/status.json")["state"] == "frozen", "reload failed")
+        wait_for(lambda: fetch_json(server, "/status.json")["state"] == "frozen", "reload failed")
         assert readiness(server)[0] == 200
 
 
@@ -320,7 +246,7 @@ def test_the_apps_text_about_a_death_needs_the_token_if_there_is_one(folder: Pat
             server.get("/dies")
 
         def boot_failures(**headers: str) -> list[Any]:
-            deaths = told(server, "/deaths.json", **headers)["deaths"]
+            deaths = fetch_json(server, "/deaths.json", **headers)["deaths"]
             return [death for death in deaths if death["cause"] == "boot failure"]
 
         wait_for(boot_failures, "a boot failure")
@@ -406,10 +332,10 @@ def test_on_a_unix_socket(folder: Path) -> None:
 
 def test_without_a_registry_the_response_says_what_is_missing(folder: Path) -> None:
     with watched(folder, env={"PREFORK_HOME": "/proc/nowhere"}) as server:
-        answer = told(server, "/deaths.json")
+        answer = fetch_json(server, "/deaths.json")
         assert answer["deaths"] == []
         assert "the home folder cannot be used" in answer["missing"]
-        assert "give it one with --log-dir" in told(server, "/log.json")["missing"]
+        assert "set --log-dir" in fetch_json(server, "/log.json")["missing"]
         assert readiness(server)[0] == 200
 
 

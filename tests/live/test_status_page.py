@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.browser import CHROMIUM, Page, chromium
 from tests.live.harness import Server, serving, wait_for
-from tests.live.test_status import APP, STATUS, TOKEN, readiness, status_port
+from tests.live.status_server import APP, STATUS, TOKEN, readiness, status_port
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
