@@ -79,10 +79,15 @@ class Config:
         value_types.choice("auto", "wsgi", "asgi", "socket"),
         "auto",
         SERVE,
-        "how the app is called; auto: decide by the signature of the callable, and log the "
-        "decision",
+        "how the app is called: wsgi, asgi, or socket for main(listener); auto: decide by the "
+        "signature of the callable, and log the decision",
     )
-    factory: bool = option(value_types.FLAG, False, SERVE, "the callable returns the app")
+    factory: bool = option(
+        value_types.FLAG,
+        False,
+        SERVE,
+        "the callable is called without arguments and returns the app",
+    )
     threads: int = option(
         value_types.COUNT,
         0,
@@ -162,7 +167,10 @@ class Config:
         "where the password of encrypted private keys is read from: file:PATH or env:NAME",
     )
     tls_minimum: str = option(
-        value_types.choice("1.2", "1.3"), "1.2", TLS, "lowest TLS version that is accepted"
+        value_types.choice("1.2", "1.3"),
+        "1.2",
+        TLS,
+        "lowest TLS version that is accepted: 1.2 or 1.3",
     )
     tls_ciphers: str = option(
         value_types.TEXT,
@@ -174,7 +182,8 @@ class Config:
         value_types.choice("none", "optional", "required"),
         "none",
         TLS,
-        "whether clients are asked for a certificate, which tls-ca must have signed",
+        "whether clients must present a certificate that tls-ca has signed: none, optional or "
+        "required",
     )
     tls_ca: str = option(
         value_types.PATH,
@@ -355,7 +364,10 @@ class Config:
         "--watch: 2s",
     )
     stop_signal: str = option(
-        value_types.SIGNAL, "SIGTERM", LIFE, "signal that asks a worker to drain and exit"
+        value_types.SIGNAL,
+        "SIGTERM",
+        LIFE,
+        "signal that asks a worker to drain and exit: TERM or INT",
     )
     linger: float = option(
         value_types.DURATION,
@@ -464,8 +476,9 @@ class Config:
         value_types.choice("drop", "refuse", "allow"),
         "drop",
         HTTP,
-        "what happens to header names with an underscore, which an app may take for names with a "
-        "dash: the field is dropped, the request refused, or the field allowed",
+        "what happens to a header field with an underscore in its name, which an app may take for "
+        "a dash; drop: the field is removed, refuse: the request gets a 400, allow: the app gets "
+        "the field",
     )
     server_header: str = option(
         value_types.FIELD_VALUE,
@@ -576,7 +589,7 @@ class Config:
         value_types.choice("on", "off"),
         "on",
         WEBS,
-        "compress messages if the client supports it (RFC 7692)",
+        "on: compress messages if the client supports it (RFC 7692); off: never",
     )
 
     name: str = option(
@@ -672,7 +685,7 @@ class Config:
         value_types.choice("debug", "info", "warning", "error"),
         "info",
         LOGS,
-        "minimum log level",
+        "minimum log level: debug, info, warning or error",
     )
     log_file: str = option(
         value_types.PATH,
@@ -718,7 +731,10 @@ class Config:
         restart=True,
     )
     log_format: str = option(
-        value_types.choice("text", "json"), "text", LOGS, "format of the records in log-dir"
+        value_types.choice("text", "json"),
+        "text",
+        LOGS,
+        "format of the records in log-dir: text or json",
     )
     log_rotate_size: int | None = option(
         value_types.OPTIONAL_SIZE,
