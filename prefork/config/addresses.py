@@ -135,6 +135,7 @@ def _parse_tcp(text: str) -> TcpAddress:
 
 
 def _parse_inherited(text: str) -> InheritedSocket:
+    """Parse the part after fd://, a number and perhaps a scheme."""
     number, comma, extra = text.partition(",")
     fd = _parse_number(number, "a file descriptor", 65535)
     key, _, scheme = extra.partition("=")
@@ -144,6 +145,7 @@ def _parse_inherited(text: str) -> InheritedSocket:
 
 
 def _parse_host(text: str) -> str:
+    """Return a TCP host without its brackets; empty and ``*`` mean all IPv4 addresses."""
     if text in ("", "*"):
         return "0.0.0.0"
     if text.startswith("[") and text.endswith("]") and _is_ipv6(text[1:-1]):
@@ -162,6 +164,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _parse_unix(text: str) -> UnixAddress:
+    """Parse the part after unix:, a path or name and perhaps mode and owner."""
     path, *extras = text.split(",")
     # unix:///run/app.sock is accepted as a URL; several slashes at the start mean one.
     path = re.sub("^/+", "/", re.sub("^//", "", path))

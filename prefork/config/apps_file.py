@@ -129,6 +129,10 @@ def select_apps(order: list[str], only: Iterable[str], path: str) -> list[str]:
 def _parse_section(
     name: str, content: object, defaults: Table, file: tuple[str, str, str]
 ) -> AppSection:
+    """Return the app ``name``, whose table is ``content``.
+
+    ``file`` holds the path, the folder and the stage, see ``parse_sections``.
+    """
     path, folder, stage = file
     variables: dict[str, str] = {}
     layers = []

@@ -60,6 +60,7 @@ def build_parser(epilog: str = "") -> Parser:
 
 
 def _add_option(section: "argparse._ArgumentGroup", option: Option) -> None:
+    """Add the flag of an option; one without a value also gets its opposite, --no-FLAG."""
     names = [option.short, option.flag] if option.short else [option.flag]
     settings: dict[str, Any] = {"dest": option.name, "help": help_text(option).replace("%", "%%")}
     if not option.value_type.metavar:
@@ -75,6 +76,7 @@ def _add_option(section: "argparse._ArgumentGroup", option: Option) -> None:
 
 
 def _add_commands(section: "argparse._ArgumentGroup") -> None:
+    """Add the flags that are no options, such as --config and --check."""
     section.add_argument("-c", "--config", metavar="FILE", help="read this TOML file first")
     section.add_argument(
         "--section", metavar="NAME", help="serve the app of this name from a file with several apps"

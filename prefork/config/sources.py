@@ -102,6 +102,7 @@ def _parse_value(layer: Layer, option: Option, raw: Any) -> Any:
 
 
 def _resolve_paths(folder: str, value: Any) -> Any:
+    """Join the relative paths in a parsed value with ``folder``; empty paths and ``-`` stay."""
     if isinstance(value, tuple):
         return tuple(_resolve_paths(folder, item) for item in value)
     if isinstance(value, UnixAddress):

@@ -23,6 +23,7 @@ def require_target(config: Config) -> None:
 
 
 def _check_program(config: Config) -> None:
+    """Raise UsageError for options that do not apply to a program."""
     if config.app:
         raise UsageError(
             f"app = {config.app} and a command, {config.command[0]}: one of them is to be served; "

@@ -64,6 +64,7 @@ def _parse_text(raw: object) -> str:
 
 
 def _parse_flag(raw: object) -> bool:
+    """Return a boolean, from a boolean or from words such as ``yes``, ``off`` and ``1``."""
     if isinstance(raw, bool):
         return raw
     words = {"true": True, "yes": True, "on": True, "1": True}
@@ -121,6 +122,10 @@ def format_size(size: int) -> str:
 
 
 def _parse_octal(raw: object) -> int | None:
+    """Return a file mode, from octal digits; an empty text gives None.
+
+    A TOML number is refused, because 27 without quotes is a decimal number.
+    """
     if raw == "":
         return None
     if isinstance(raw, int) and not isinstance(raw, bool):
@@ -249,6 +254,7 @@ def _choice_parser(words: tuple[str, ...]) -> Callable[[object], str]:
 
 
 def _parse_signal(raw: object) -> str:
+    """Return the name of a stop signal, with SIG, from a name with or without it."""
     name = str(raw).upper()
     name = name if name.startswith("SIG") else "SIG" + name
     if name not in STOP_SIGNALS:

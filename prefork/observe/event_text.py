@@ -68,6 +68,7 @@ def _describe_scaling(scaled: orders.Scaled) -> str:
 
 
 def _describe_death(gone: orders.WorkerGone) -> LevelAndText:
+    """Return the level and the text of the log line about the end of a worker."""
     text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
     if gone.why:
         text += f": {gone.why}"

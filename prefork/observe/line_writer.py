@@ -74,6 +74,7 @@ class LineWriter:
         self._reset()
 
     def _reset(self) -> None:
+        """Set the state of a buffer without lines, for this process."""
         self._pid = os.getpid()
         self._wakeups: SimpleQueue[None] | None = None
         """Wakes the permanent thread; None: there is no such thread."""
@@ -261,6 +262,7 @@ class LineWriter:
         return True
 
     def _write_piece(self) -> bool:
+        """Write the next piece, or a part of it; False if the sink takes nothing now."""
         piece = self._current[: self._end_of_piece()]
         lead = b"\n" if self._torn else b""
         try:
@@ -278,6 +280,7 @@ class LineWriter:
         return True
 
     def _drop(self, piece: bytes, error: OSError) -> None:
+        """Drop a piece that cannot be written, and report the error."""
         first, self._is_failing = not self._is_failing, True
         self._torn, self._inside_line = self._torn or self._inside_line, False
         self._lost += piece.count(b"\n")

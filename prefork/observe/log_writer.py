@@ -107,6 +107,7 @@ class LogWriter:
         self._selector.register(source.fd, selectors.EVENT_READ, source)
 
     def _read_source(self, source: _Source) -> None:
+        """Write the lines that are in a pipe; close it at its end."""
         data = self._peeker.peek(source.fd)
         if data is None:
             return
@@ -132,6 +133,7 @@ class LogWriter:
         self._paused[source.outlet.number] = time.monotonic() + PARTIAL_LINE_TIMEOUT
 
     def _timeout(self) -> float | None:
+        """Return the seconds until a paused pipe or the master log is due; None: nothing is due."""
         now = time.monotonic()
         master_log_due = self._master_log.seconds_to_check()
         due = [max(0.0, due - now) for due in self._paused.values()]
@@ -145,6 +147,7 @@ class LogWriter:
             self._read_source(self._sources[number])
 
     def _close_source(self, source: _Source) -> None:
+        """Close a pipe that came to its end, and tell the master."""
         self._selector.unregister(source.fd)
         os.close(source.fd)
         del self._sources[source.outlet.number]
@@ -153,6 +156,7 @@ class LogWriter:
     # Files.
 
     def _write(self, source: _Source, taken: int, lines: list[bytes]) -> None:
+        """Move ``taken`` bytes of a pipe, which are ``lines``, to the file of the slot."""
         output = self._outputs.for_slot(source.outlet.slot)
         data = FORMATTERS[output.format](source.outlet, self._stamp(), lines)
         data = output.missing_lines_note() + data
@@ -166,6 +170,7 @@ class LogWriter:
         self._journal.clear()
 
     def _stamp(self) -> str:
+        """Return the current local time as in 2026-11-24 23:59:01.123."""
         now = time.time()
         second = int(now)
         if second != self._stamped[0]:

@@ -73,6 +73,7 @@ class MasterLog:
             self._log.logger.error("%s", why)
 
     def _copy_and_truncate(self) -> None:
+        """Copy the log to the next rotated name and truncate it. Raises OSError."""
         folder, unfinished = self._directory, f"{self._name}.new"
         source = folder.open_regular(self._name)
         with open(source, "rb") as log:

@@ -145,6 +145,7 @@ class OutputFile:
             self._logger.error("cannot empty %s: %s", self.path, error.strerror)
 
     def _open(self) -> None:
+        """Open or create the file; on failure log it, and keep the old file if one is open."""
         if time.monotonic() < self._retry_at:
             return
         try:

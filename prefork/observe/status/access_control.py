@@ -60,6 +60,7 @@ class AccessControl:
         return self.has_token and kind.lower() == b"bearer" and right
 
     def _is_own_host(self, host: str) -> bool:
+        """Whether a Host header has an IP address, localhost, or the configured host."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False

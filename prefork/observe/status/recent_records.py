@@ -32,6 +32,7 @@ def read_recent_records(fds: Iterable[int]) -> list[dict[str, Any]]:
 
 
 def _read_end(fd: int) -> list[Record]:
+    """Return the records in the last TAIL_BYTES bytes of a file, without a partial first line."""
     size = os.fstat(fd).st_size
     start = max(0, size - TAIL_BYTES)
     *lines, _unfinished = os.pread(fd, TAIL_BYTES, start).split(b"\n")

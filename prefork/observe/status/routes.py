@@ -236,12 +236,14 @@ class StatusSite:
         return text_response(200 if verdict.ready else 503, verdict.text)
 
     def _metrics(self) -> StatusResponse:
+        """Return the metrics of the app."""
         view = self._view
         rows = view.rows()
         value = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
         return StatusResponse(200, value.encode(), metrics.CONTENT_TYPE)
 
     async def _status(self, request: StatusRequest) -> StatusResponse:
+        """Return the data of the page."""
         since = _number(request, "since")
         self.on_view()
         value = self._view.status(since)
@@ -253,6 +255,7 @@ class StatusSite:
     # Responses that need the master.
 
     async def _deaths(self, request: StatusRequest) -> StatusResponse:
+        """Return the last deaths of workers, which the master knows."""
         if not self._master.has_control:
             return json_response({"deaths": [], "missing": NO_REGISTRY})
         value = await self._master.ask("why")

@@ -138,6 +138,7 @@ class _Server:
             self._loop.remove_reader(listening.fileno())
 
     def _accept(self, listening: socket.socket) -> None:
+        """Accept a connection, if there is a slot for it."""
         if not self._slots.make_room(self._server_state.connections):
             self._stop_listening()  # It starts again when a connection is closed.
             return
