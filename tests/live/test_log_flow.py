@@ -225,9 +225,9 @@ def test_when_the_log_is_read_again_one_line_counts_the_missing_ones(
 ) -> None:
     with unread(kind, tmp_path, "app:app") as server:
         server.flood()
-        told = r"^\S+ \S+ \[(\d+)\] WARNING (\d+) lines of this log were dropped"
-        (line,) = server.read_until(told)
-        match = re.search(told, line)
+        pattern = r"^\S+ \S+ \[(\d+)\] WARNING (\d+) lines of this log were dropped"
+        (line,) = server.read_until(pattern)
+        match = re.search(pattern, line)
         assert match is not None
         assert int(match[1]) == server.pid()
         assert 0 < int(match[2]) < FLOOD * 20

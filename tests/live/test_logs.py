@@ -48,13 +48,13 @@ DROPPED = re.compile(r"\S+ \S+ \[\d+\] (\d+) lines are missing here, they could 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
-    (made.folder / "web.py").write_text(APP)
+    home = Home(tmp_path)
+    (home.folder / "web.py").write_text(APP)
     try:
-        yield made
+        yield home
     finally:
-        for app in made.client.apps():
-            made.run("stop", "--force", app["name"])
+        for app in home.client.apps():
+            home.run("stop", "--force", app["name"])
 
 
 def get(home: Home, path: str) -> bytes:
@@ -222,8 +222,8 @@ def test_partial_long_and_multiple_lines(home: Home) -> None:
     get(home, "/raw?prompt%3E")
     wait_for(lambda: b"prompt>" in (folder / "web.out").read_bytes(), "the unfinished line")
     data = (folder / "web.out").read_bytes()
-    said = [line.split(b" ", 3)[3] for line in data.splitlines()]
-    bodies = [text.removeprefix(b"0 out ") for text in said]
+    records = [line.split(b" ", 3)[3] for line in data.splitlines()]
+    bodies = [text.removeprefix(b"0 out ") for text in records]
     ys = [body for body in bodies if body.startswith(b"y")]
     assert b"".join(ys) == b"y" * 21000
     assert max(map(len, ys)) <= 16384
@@ -242,8 +242,8 @@ def test_partial_long_and_multiple_lines(home: Home) -> None:
     urllib.request.urlopen(url, timeout=PATIENCE).close()
     path = home.home / "json" / "json.out"
     wait_for(lambda: path.stat().st_size, "a record")
-    told = json.loads(path.read_text())
-    assert (told["slot"], told["stream"], told["text"]) == (0, "out", '"q"\\xff')
+    record = json.loads(path.read_text())
+    assert (record["slot"], record["stream"], record["text"]) == (0, "out", '"q"\\xff')
 
 
 def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
@@ -358,8 +358,8 @@ def test_logs_filters(home: Home) -> None:
     assert {line.split(":")[0] for line in both} == {"web", "other"}
     stamps = [match[1] for line in both if (match := re.match(r"\w+: (\d{4}-\S+ \S+) ", line))]
     assert stamps == sorted(stamps)
-    told = json.loads(logs("web", "--json", "--grep", "pear")[0])
-    assert (told["app"], told["stream"], told["text"]) == ("web", "out", "pear")
+    record = json.loads(logs("web", "--json", "--grep", "pear")[0])
+    assert (record["app"], record["stream"], record["text"]) == ("web", "out", "pear")
     assert "--grep: ( is no regular expression" in home.run_failing(100, "logs", "--grep", "(")
     assert "--since: expected a duration" in home.run_failing(100, "logs", "--since", "soon")
 

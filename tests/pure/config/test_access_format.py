@@ -35,17 +35,17 @@ def exchange(
     head.is_cached = recurring
     peer = SimpleNamespace(client=("192.0.2.1", 4711), scheme="http")
     connection = SimpleNamespace(peer=peer, is_trusted=lambda: True)
-    made = Exchange(connection, head)  # type: ignore[arg-type]
-    made.status, made.body_bytes_sent = 200, 5
+    answered = Exchange(connection, head)  # type: ignore[arg-type]
+    answered.status, answered.body_bytes_sent = 200, 5
     for name, value in known.items():
-        setattr(made, name, value)
-    return made
+        setattr(answered, name, value)
+    return answered
 
 
-def line(text: str, made: Any) -> str:
-    shown = compile_line(parse_format(text), slot=2, generation=3)(made)
-    assert shown.endswith("\n")
-    return shown[:-1]
+def line(text: str, answered: Any) -> str:
+    formatted = compile_line(parse_format(text), slot=2, generation=3)(answered)
+    assert formatted.endswith("\n")
+    return formatted[:-1]
 
 
 # Reading a format.
@@ -102,7 +102,7 @@ def test_a_directive_in_json_is_escaped_by_its_position() -> None:
 @pytest.mark.parametrize("recurring", [False, True])
 def test_every_directive_has_a_meaning(recurring: bool) -> None:
     user = b"Basic " + base64.b64encode(b"jane doe:x")
-    made = exchange(
+    answered = exchange(
         (b"host", b"a.example"),
         (b"authorization", user),
         (b"referer", b"http://b/"),
@@ -142,9 +142,9 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
     assert set(expected) == set(DIRECTIVES)
     for name, pattern in expected.items():
         for _ in range(2):  # the second time it may be remembered
-            assert re.fullmatch(pattern, line(f"%({name})s", made)), name
-        made.request.access_log_cache = None
-        value = json.loads(line(f'{{"a": %({name})s}}', made))["a"]
+            assert re.fullmatch(pattern, line(f"%({name})s", answered)), name
+        answered.request.access_log_cache = None
+        value = json.loads(line(f'{{"a": %({name})s}}', answered))["a"]
         assert (
             (value is None)
             if name == "l"
@@ -152,19 +152,19 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
                 pattern.replace(r"\\x20", " "), f"{value:.6f}" if name == "L" else str(value)
             )
         )
-        made.request.access_log_cache = None
-        assert json.loads(line(f'{{"a": "-%({name})s-"}}', made))["a"].startswith("-")
-        made.request.access_log_cache = None
+        answered.request.access_log_cache = None
+        assert json.loads(line(f'{{"a": "-%({name})s-"}}', answered))["a"].startswith("-")
+        answered.request.access_log_cache = None
 
 
 def test_a_missing_value_is_a_dash_or_null() -> None:
-    made = exchange(target=b"", status=0, body_bytes_sent=0)
-    made.connection.peer.client = None
-    made.request.method = ""
+    answered = exchange(target=b"", status=0, body_bytes_sent=0)
+    answered.connection.peer.client = None
+    answered.request.method = ""
     text = "%(h)s %(u)s %(r)s %(m)s %(U)s %(q)s %(s)s %(b)s %(B)s %(f)s %(L)s %(D)s %(request_id)s"
-    assert line(text, made) == "- - - - HTTP/1.1 - - - - - 0 - - - -"
-    made.request.access_log_cache = None
-    record = json.loads(line("json", made))
+    assert line(text, answered) == "- - - - HTTP/1.1 - - - - - 0 - - - -"
+    answered.request.access_log_cache = None
+    record = json.loads(line("json", answered))
     assert {key for key, value in record.items() if value is None} == {
         "client", "user", "host", "method", "path", "query", "status", "duration", "referer",
         "agent", "request_id",
@@ -180,17 +180,17 @@ def test_invalid_basic_authentication_gives_no_user(credentials: bytes) -> None:
 
 
 def test_fields_of_request_and_response_by_name() -> None:
-    made = exchange((b"x-some", b'a "b"'), (b"x-it's", b"c"))
-    made._head = [
+    answered = exchange((b"x-some", b'a "b"'), (b"x-it's", b"c"))
+    answered._head = [
         b"HTTP/1.1 200 OK\r\n",
         b"Date: d\r\nServer: s\r\n",
         b"Connection: close\r\n\r\n",
         b"X-Body: no\r\n",
     ]
     text = "%({X-Some}i)s %({x-none}i)s %({x-it's}i)s %({Server}o)s %({Connection}o)s %({X-Body}o)s"
-    assert line(text, made) == r"a \x22b\x22 - c s close -"
-    made._head[2:] = [b"\r\n", b"X-Body: no\r\n"]
-    assert line("%({x-body}o)s %({connection}o)s", made) == "- -"
+    assert line(text, answered) == r"a \x22b\x22 - c s close -"
+    answered._head[2:] = [b"\r\n", b"X-Body: no\r\n"]
+    assert line("%({x-body}o)s %({connection}o)s", answered) == "- -"
 
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
@@ -198,12 +198,12 @@ def test_a_client_can_forge_neither_lines_nor_fields(
     target: bytes, agent: bytes, user: bytes
 ) -> None:
     credentials = b"Basic " + base64.b64encode(user)
-    made = exchange((b"user-agent", agent), (b"authorization", credentials), target=target)
-    shown = line("combined", made)
-    assert shown.isascii()
-    assert shown.isprintable()
-    assert shown.count('"') == 6
-    assert re.fullmatch(r'\S+ - \S+ \[[^\]]+\] "[^"]*" 200 5 "-" "[^"]*"', shown)
+    answered = exchange((b"user-agent", agent), (b"authorization", credentials), target=target)
+    formatted = line("combined", answered)
+    assert formatted.isascii()
+    assert formatted.isprintable()
+    assert formatted.count('"') == 6
+    assert re.fullmatch(r'\S+ - \S+ \[[^\]]+\] "[^"]*" 200 5 "-" "[^"]*"', formatted)
 
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
@@ -212,10 +212,10 @@ def test_a_json_format_gives_valid_json(target: bytes, agent: bytes, user: bytes
     credentials = b"Basic " + base64.b64encode(user)
     fields = ((b"user-agent", agent), (b"authorization", credentials))
     for text in ("json", '{"m":"%(m)s","a":"<%(a)s> %(u)s","r":"%(r)s","s":%(r)s}'):
-        shown = line(text, exchange(*fields, target=target))
-        assert shown.isascii()
-        assert shown.isprintable()
-        record = json.loads(shown)
+        formatted = line(text, exchange(*fields, target=target))
+        assert formatted.isascii()
+        assert formatted.isprintable()
+        record = json.loads(formatted)
         assert "status" not in record or record["status"] == 200
     try:
         known = agent.decode()
@@ -226,12 +226,12 @@ def test_a_json_format_gives_valid_json(target: bytes, agent: bytes, user: bytes
 
 
 def test_the_cache_of_client_texts_is_bounded() -> None:
-    shown = compile_line(parse_format("%(a)s"), 0, 1)
+    formatted = compile_line(parse_format("%(a)s"), 0, 1)
     for number in range(3000):
         agent = b"agent %d" % number
-        assert shown(exchange((b"user-agent", agent))) == f"agent {number}\n"
-    table = shown.__globals__["escaped_text"]
+        assert formatted(exchange((b"user-agent", agent))) == f"agent {number}\n"
+    table = formatted.__globals__["escaped_text"]
     assert len(table) <= 1024
     before = len(table)
-    shown(exchange((b"user-agent", b"x" * 300)))
+    formatted(exchange((b"user-agent", b"x" * 300)))
     assert len(table) == before

@@ -71,7 +71,7 @@ def test_a_cycle_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ({"apps": {"web": {"wrokers": 1}}}, r"p, \[apps.web\]: .*'wrokers'; did you mean workers"),
         ({"apps": {"web": {"aftr": "x"}}}, "did you mean after"),
@@ -88,8 +88,8 @@ def test_a_cycle_is_refused() -> None:
         ({"apps": {"web": {"env_x": {"A": []}}}}, r"p, \[apps.web.env_x\]: env"),
     ],
 )
-def test_an_error_names_the_table_and_the_nearest_name(table: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_error_names_the_table_and_the_nearest_name(table: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         parse_sections(table, "p", "/")
 
 

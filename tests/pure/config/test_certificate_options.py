@@ -75,7 +75,7 @@ def test_a_network_has_one_canonical_form(text: str, network: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("", "a network such as"),
         ("localhost", "a network such as"),
@@ -84,8 +84,8 @@ def test_a_network_has_one_canonical_form(text: str, network: str) -> None:
         ("UNIX", "a network such as"),
     ],
 )
-def test_an_invalid_network_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_network_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_network(text)
 
 

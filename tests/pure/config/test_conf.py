@@ -105,8 +105,8 @@ def test_systemd_accepts_the_shipped_units(tmp_path: Path, offers: bool) -> None
         check=False,
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
     )
-    told = [line for line in done.stderr.splitlines() if "prefork." in line]
-    assert (done.returncode, told) == (0, [])
+    complaints = [line for line in done.stderr.splitlines() if "prefork." in line]
+    assert (done.returncode, complaints) == (0, [])
 
 
 def test_every_verb_is_in_the_help_and_in_the_readme() -> None:

@@ -87,7 +87,7 @@ def test_times_increase_also_when_the_clock_is_changed(expression: str, moment: 
 
 
 @pytest.mark.parametrize(
-    ("expression", "moment", "shown"),
+    ("expression", "moment", "expected"),
     [
         ("30 2 * * *", datetime(2026, 3, 29, 0, 0), "2026-03-29 03:00 +0200"),
         ("30 2 * * *", datetime(2026, 10, 25, 0, 0), "2026-10-25 02:30 +0200"),
@@ -96,10 +96,10 @@ def test_times_increase_also_when_the_clock_is_changed(expression: str, moment: 
         ("0 4 * * *", datetime(2026, 3, 29, 0, 0), "2026-03-29 04:00 +0200"),
     ],
 )
-def test_daylight_saving_time(expression: str, moment: datetime, shown: str) -> None:
+def test_daylight_saving_time(expression: str, moment: datetime, expected: str) -> None:
     found = cron.next_time_after(expression, moment.replace(tzinfo=BERLIN))
     assert found is not None
-    assert f"{found:%Y-%m-%d %H:%M %z}" == shown
+    assert f"{found:%Y-%m-%d %H:%M %z}" == expected
 
 
 def test_the_first_time_of_several_expressions_counts() -> None:

@@ -80,8 +80,8 @@ def test_the_help_has_a_section_for_each_group_in_the_order_of_declaration() -> 
     titles = [group for group, _ in by_group()] + ["Instead of serving"]
     assert re.findall(r"^(\w.*):$", HELP, re.MULTILINE)[: len(titles)] == titles
     for (_, options), section in zip(by_group(), re.split(r"\n\n\w.*:\n", HELP)[1:], strict=False):
-        told = re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", section, re.MULTILINE)
-        assert told == [option.flag for option in options if option.name not in POSITIONAL]
+        message = re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", section, re.MULTILINE)
+        assert message == [option.flag for option in options if option.name not in POSITIONAL]
 
 
 def test_everything_after_two_dashes_is_the_command() -> None:
@@ -172,7 +172,7 @@ def test_words_that_are_no_options_are_in_the_namespace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--wrokers", "4", "m:app"], "no option is called --wrokers; did you mean --workers?"),
         (["m:app", "--wrokers=4"], "no option is called --wrokers; did you mean --workers?"),
@@ -194,8 +194,8 @@ def test_words_that_are_no_options_are_in_the_namespace() -> None:
         (["-w", "x"], "--workers = 'x' is wrong: expected a whole number, or max"),
     ],
 )
-def test_an_error_suggests_the_nearest_flag(words: list[str], told: str) -> None:
-    assert wrong(*words) == f"command line: {told}"
+def test_an_error_suggests_the_nearest_flag(words: list[str], message: str) -> None:
+    assert wrong(*words) == f"command line: {message}"
 
 
 def test_the_usage_is_one_line_without_percent_signs() -> None:

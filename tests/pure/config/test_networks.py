@@ -10,7 +10,7 @@ from prefork.config.networks import Networks, parse_network
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "canonical"),
     [
         ("10.0.0.0/8", "10.0.0.0/8"),
         ("192.0.2.1", "192.0.2.1/32"),
@@ -20,8 +20,8 @@ from prefork.config.networks import Networks, parse_network
         ("*", "*"),
     ],
 )
-def test_parse_network_returns_the_canonical_form(text: str, shown: str) -> None:
-    assert parse_network(text) == shown
+def test_parse_network_returns_the_canonical_form(text: str, canonical: str) -> None:
+    assert parse_network(text) == canonical
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def flags(**values: object) -> Layer:
     return Layer("command line", values)
 
 
-def complaint(*layers: Layer) -> str:
+def error_message(*layers: Layer) -> str:
     with pytest.raises(UsageError) as caught:
         resolve(layers)
     return str(caught.value)
@@ -67,7 +67,7 @@ def test_a_key_with_both_spellings_in_a_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         (file(kill_timeout="soon"), f"{FILE}: kill-timeout = 'soon' is wrong"),
         (
@@ -79,12 +79,12 @@ def test_a_key_with_both_spellings_in_a_file_is_refused() -> None:
     ],
     ids=["file", "environment", "flag", "python"],
 )
-def test_an_error_names_source_and_key_in_its_notation(layer: Layer, told: str) -> None:
-    assert complaint(layer) == f"{told}: expected a duration such as 30s, 1600ms or 2m"
+def test_an_error_names_source_and_key_in_its_notation(layer: Layer, message: str) -> None:
+    assert error_message(layer) == f"{message}: expected a duration such as 30s, 1600ms or 2m"
 
 
 def test_a_wrong_value_is_refused_even_if_it_is_overridden() -> None:
-    assert FILE in complaint(file(workers="x"), flags(workers="2"))
+    assert FILE in error_message(file(workers="x"), flags(workers="2"))
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_key() -> None:

@@ -32,7 +32,7 @@ def test_an_app_or_a_program_can_be_served(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "no app: write prefork MODULE:CALLABLE"),
         ({"app": "m:app", "ready": "2s"}, "are for programs"),
@@ -45,14 +45,14 @@ def test_an_app_or_a_program_can_be_served(settings: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_an_invalid_target_is_refused(settings: dict[str, Any], said: str) -> None:
+def test_an_invalid_target_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         require_target(config(**settings))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("settings", "name", "told"),
+    ("settings", "name", "description"),
     [
         ({"app": "shop.web:app"}, "shop.web", "shop.web:app"),
         ({"app": "m:app", "name": "shop"}, "shop", "m:app"),
@@ -66,10 +66,10 @@ def test_an_invalid_target_is_refused(settings: dict[str, Any], said: str) -> No
     ],
 )
 def test_the_name_is_derived_from_the_target(
-    settings: dict[str, Any], name: str, told: str
+    settings: dict[str, Any], name: str, description: str
 ) -> None:
     assert resolve_name(config(**settings)) == name
-    assert describe_target(config(**settings)) == told
+    assert describe_target(config(**settings)) == description
 
 
 @pytest.mark.parametrize("raw", ["", "soon", "0s", "connect", "connect:", "connect:fd://3", None])

@@ -90,7 +90,7 @@ def test_a_duration_has_a_maximum(raw: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "formatted"),
     [
         (0.0, "0s"),
         (0.0016, "1.6ms"),
@@ -103,8 +103,8 @@ def test_a_duration_has_a_maximum(raw: object) -> None:
         (86400.0, "1d"),
     ],
 )
-def test_a_duration_is_formatted_in_its_largest_exact_unit(seconds: float, shown: str) -> None:
-    assert value_types.format_duration(seconds) == shown
+def test_a_duration_is_formatted_in_its_largest_exact_unit(seconds: float, formatted: str) -> None:
+    assert value_types.format_duration(seconds) == formatted
 
 
 @given(durations(1))
@@ -170,10 +170,11 @@ def test_an_invalid_size_is_refused(raw: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "shown"), [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")]
+    ("size", "formatted"),
+    [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")],
 )
-def test_a_size_is_formatted_in_its_largest_exact_unit(size: int, shown: str) -> None:
-    assert value_types.format_size(size) == shown
+def test_a_size_is_formatted_in_its_largest_exact_unit(size: int, formatted: str) -> None:
+    assert value_types.format_size(size) == formatted
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: di
 
 
 @pytest.mark.parametrize(
-    ("raw", "complaint"),
+    ("raw", "message"),
     [
         (["A"], "KEY=VALUE"),
         (["1A=x"], "a variable's name, not '1A'"),
@@ -297,8 +298,8 @@ def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: di
         (5, "a list"),
     ],
 )
-def test_an_invalid_variable_is_refused(raw: object, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_variable_is_refused(raw: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         value_types.ENVIRONMENT.parse(raw)
 
 
@@ -365,7 +366,7 @@ def test_an_address_is_tcp_unix_or_inherited(text: str, address: object) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("", "a port"),
         ("host", "a port from 0 to 65535, not 'host'"),
@@ -406,8 +407,8 @@ def test_an_address_is_tcp_unix_or_inherited(text: str, address: object) -> None
         ("fd://3,mode=660", "scheme=http or scheme=https"),
     ],
 )
-def test_an_invalid_address_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_address_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_address(text)
 
 

@@ -50,8 +50,8 @@ def test_formatted_records_parse_to_the_same_values(texts: list[str]) -> None:
     for name, write in FORMATTERS.items():
         data = write(OUTLET, STAMP, [text.encode() for text in texts])
         read = [parse_record(line) for line in data.decode().split("\n")[:-1]]
-        told = texts if name == "json" else [on_one_line(text) for text in texts]
-        assert read == [Record(STAMP, 4711, 1, "err", text) for text in told], name
+        expected = texts if name == "json" else [on_one_line(text) for text in texts]
+        assert read == [Record(STAMP, 4711, 1, "err", text) for text in expected], name
         # Whatever a reader takes for the end of a line, and be it str.splitlines.
         assert len(data.decode().splitlines()) == len(texts), name
 

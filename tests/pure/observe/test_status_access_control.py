@@ -56,7 +56,7 @@ def test_an_origin_must_match_the_host(origin: str, is_ours: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_right"),
+    ("header", "is_right"),
     [
         (b"Bearer open-sesame", True),
         (b"bearer  open-sesame ", True),
@@ -69,8 +69,8 @@ def test_an_origin_must_match_the_host(origin: str, is_ours: bool) -> None:
         (b"", False),
     ],
 )
-def test_only_the_whole_token_is_valid(told: bytes, is_right: bool) -> None:
-    assert AccessControl("h", TOKEN).has_valid_token({b"authorization": told}) is is_right
+def test_only_the_whole_token_is_valid(header: bytes, is_right: bool) -> None:
+    assert AccessControl("h", TOKEN).has_valid_token({b"authorization": header}) is is_right
 
 
 def test_without_a_token_no_request_has_a_valid_one() -> None:

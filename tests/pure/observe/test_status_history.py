@@ -78,25 +78,25 @@ def test_records_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
         "2026-01-01 00:00:03.000 [7] ERROR third\nTraceback\n  of it\n"
     )
     other.write_bytes(b"2026-01-01 00:00:02.000 [8] 1 err <b>second</b> \xff\nunfinished")
-    told = records(one, other)
-    assert [each["text"] for each in told] == [
+    found = records(one, other)
+    assert [each["text"] for each in found] == [
         "INFO first",
         "<b>second</b> \\xff",
         "ERROR third",
         "Traceback",
         "  of it",
     ]
-    assert (told[1]["slot"], told[1]["stream"]) == (1, "err")
-    assert told[3]["time"] == told[2]["time"]
+    assert (found[1]["slot"], found[1]["stream"]) == (1, "err")
+    assert found[3]["time"] == found[2]["time"]
 
 
 def test_only_the_end_of_a_large_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     line = "2026-01-01 00:00:01.000 [7] 0 out {:06d} " + "x" * 50 + "\n"
     path.write_text("".join(line.format(number) for number in range(TAIL_BYTES // 40)))
-    told = records(path)
-    assert len(told) == MAX_RECORDS
-    numbers = [int(each["text"][:6]) for each in told]
+    found = records(path)
+    assert len(found) == MAX_RECORDS
+    numbers = [int(each["text"][:6]) for each in found]
     assert numbers == list(range(numbers[0], numbers[0] + MAX_RECORDS))
     assert numbers[-1] == TAIL_BYTES // 40 - 1
 

@@ -59,7 +59,7 @@ def test_prometheus_parses_the_values_of_the_rows(
     assert {sample.labels["app"] for sample in every} == {printable_line(app)}
     assert all(family.documentation and family.type != "unknown" for family in found.values())
     for row in rows:
-        told = {
+        values = {
             (sample.name, sample.labels.get("class")): sample.value
             for sample in every
             if sample.labels.get("pid") == str(row["pid"])
@@ -67,8 +67,8 @@ def test_prometheus_parses_the_values_of_the_rows(
         for field in FIELDS:
             if field.kind and field.name != "took":
                 name, labels = metric_name(field)
-                assert told[name, labels.get("class")] == row[field.name]
-        assert told["prefork_memory_bytes", None] == memory[row["pid"]]
+                assert values[name, labels.get("class")] == row[field.name]
+        assert values["prefork_memory_bytes", None] == memory[row["pid"]]
 
 
 @given(rows=ROWS)
@@ -104,5 +104,5 @@ def test_metric_names_follow_the_rules_of_prometheus(fields: tuple[Field, ...]) 
 def test_classes_of_responses_are_one_metric() -> None:
     row = {**EMPTY_ROW, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
     found = parsed(format_metrics("web", HEAD_OF_NOBODY, [row], {}))
-    told = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
-    assert told == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}
+    values = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
+    assert values == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}

@@ -82,5 +82,5 @@ def test_each_line_is_written_once(tmp_path: Path, steps: int, outside: bool) ->
     found = sorted(tmp_path.glob("w.out*"), reverse=True)
     assert len(found) == 1 + outside
     lines = "".join(each.read_text() for each in found).splitlines()
-    said = [re.sub(r"^\d{4}-\S+ [0-9:.]{12} \[7\] 0 out ", "", line) for line in lines]
-    assert said == ["before", "one", "two", "three"]
+    texts = [re.sub(r"^\d{4}-\S+ [0-9:.]{12} \[7\] 0 out ", "", line) for line in lines]
+    assert texts == ["before", "one", "two", "three"]
