@@ -1,6 +1,5 @@
 """The output of workers in files: complete and in order, also when the log writer is killed."""
 
-import gzip
 import json
 import os
 import re
@@ -17,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
 from tests.live.home import Home
+from tests.live.worker_output import log_writer, output, texts, wait_text
 
 APP = """\
 import sys
@@ -64,42 +63,6 @@ def get(home: Home, path: str) -> bytes:
     return body
 
 
-def writer_of(master: int) -> psutil.Process | None:
-    """Return the log writer of a master; None: it is being replaced."""
-    for child in psutil.Process(master).children():
-        try:
-            if "log writer" in " ".join(child.cmdline()):
-                return child
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            pass
-    return None
-
-
-def the_writer(home: Home) -> psutil.Process:
-    return wait_for(lambda: writer_of(home.app()["pid"]), "a log writer")
-
-
-def output(folder: Path, name: str = "web", slot: str = "") -> list[str]:
-    """Return all lines, the oldest first."""
-    found = folder.glob(f"{name}.out{slot}.*[0-9z]")
-    olds = {int(path.name.split(".")[2]): path for path in found}
-    texts = []
-    for _, path in sorted(olds.items()):
-        data = path.read_bytes()
-        texts.append(gzip.decompress(data) if path.suffix == ".gz" else data)
-    texts.append((folder / f"{name}.out{slot}").read_bytes())
-    return b"".join(texts).decode().splitlines()
-
-
-def texts(folder: Path, name: str = "web") -> list[str]:
-    """Return the texts of all lines, without stamps."""
-    return [line.split(" ", 3)[3] for line in output(folder, name)]
-
-
-def wait_text(folder: Path, text: str) -> None:
-    wait_for(lambda: any(text in line for line in output(folder)), text)
-
-
 def test_every_line_is_written_once_in_order_while_writers_are_killed_and_workers_reload(
     home: Home,
 ) -> None:
@@ -107,7 +70,7 @@ def test_every_line_is_written_once_in_order_while_writers_are_killed_and_worker
     folder, answers = pour(home)
     with answers:
         for _ in range(3):
-            the_writer(home).kill()
+            log_writer(home).kill()
             home.run_ok("reload", "web")
     home.run_ok("stop", "web")
     check_all(in_order(output(folder)))
@@ -266,7 +229,7 @@ def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
     folder = home.home / "web"
     get(home, "/raw?before%0A")
     wait_text(folder, "before")
-    writer = the_writer(home).pid
+    writer = log_writer(home).pid
     hard = resource.prlimit(writer, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(writer, resource.RLIMIT_FSIZE, (8000, hard))
     assert get(home, "/many?who=w1&count=20000") == b"done"
@@ -293,7 +256,7 @@ def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
 def test_a_stopped_writer_does_not_block_the_app(home: Home) -> None:
     """The app runs as long as there is room in the pipe. The master does not block at all."""
     home.start()
-    writer = the_writer(home)
+    writer = log_writer(home)
     writer.send_signal(signal.SIGSTOP)
     try:
         assert get(home, "/many?who=w1&count=2000") == b"done"
@@ -405,7 +368,7 @@ def test_each_slot_may_have_its_own_log(home: Home) -> None:
             return (folder / "web.out-1").exists() and len(list(folder.glob("web.out-0.*"))) > 1
 
         wait_for(both, "slot 1 said something, and slot 0 much")
-        the_writer(home).kill()
+        log_writer(home).kill()
         both()
         assert follower.stdout is not None
         slots = set()
@@ -478,7 +441,7 @@ def test_without_a_folder_output_goes_to_the_masters_streams(home: Home) -> None
 def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:
     (home.folder / "web.py").write_text(APP + "import atexit\natexit.register(print, 'good bye')\n")
     home.start()
-    writer = the_writer(home)
+    writer = log_writer(home)
     os.kill(home.app()["pid"], signal.SIGKILL)
     wait_text(home.home / "web", "good bye")
     wait_for(lambda: not writer.is_running(), "the writer ends")

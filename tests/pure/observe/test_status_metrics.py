@@ -34,7 +34,7 @@ ROWS = st.lists(
     max_size=4,
     unique_by=lambda row: row["pid"],
 )
-HEAD_OF_NOBODY = {field.name: 0 for field in HEAD}
+EMPTY_HEAD = {field.name: 0 for field in HEAD}
 
 
 def parsed(text: str) -> dict[str, Metric]:
@@ -48,7 +48,7 @@ def series(sample: Any) -> tuple[Any, ...]:
 
 
 @given(app=st.text(st.characters(codec=None, categories=None)), head=HEADS, rows=ROWS)
-@example(app='a"b\\n\nc\\', head=HEAD_OF_NOBODY, rows=[EMPTY_ROW])
+@example(app='a"b\\n\nc\\', head=EMPTY_HEAD, rows=[EMPTY_ROW])
 def test_prometheus_parses_the_values_of_the_rows(
     app: str, head: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
@@ -73,7 +73,7 @@ def test_prometheus_parses_the_values_of_the_rows(
 
 @given(rows=ROWS)
 def test_the_buckets_have_the_counts_of_the_histogram(rows: list[dict[str, Any]]) -> None:
-    found = parsed(format_metrics("web", HEAD_OF_NOBODY, rows, {}))
+    found = parsed(format_metrics("web", EMPTY_HEAD, rows, {}))
     buckets = defaultdict(list)
     sums = {}
     for sample in found[DURATION].samples:
@@ -103,6 +103,6 @@ def test_metric_names_follow_the_rules_of_prometheus(fields: tuple[Field, ...]) 
 
 def test_classes_of_responses_are_one_metric() -> None:
     row = {**EMPTY_ROW, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
-    found = parsed(format_metrics("web", HEAD_OF_NOBODY, [row], {}))
+    found = parsed(format_metrics("web", EMPTY_HEAD, [row], {}))
     values = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
     assert values == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}
