@@ -1,8 +1,9 @@
-"""The format of the access log: ``common``, ``combined``, ``json``, or one's own. PURE.
+"""Parse the format of the access log: ``common``, ``combined``, ``json``, or a custom text. PURE.
 
-One's own is text with directives as gunicorn writes them, ``%(name)s``; ``%%`` is a percent sign.
-One that begins with ``{`` makes JSON: inside of its quotes a directive is escaped as JSON wants it,
-outside of quotes it becomes a value of its own, quoted where needed, ``null`` where there is none.
+A custom format contains directives in gunicorn's notation, ``%(name)s``; ``%%`` is a percent sign.
+A format that begins with ``{`` produces JSON. A directive inside of JSON quotes is escaped for a
+JSON string; outside of quotes it becomes a whole JSON value, quoted where necessary, and ``null``
+where it has no value.
 """
 
 import difflib
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 DIRECTIVES = {
     "h": "the client's address, also behind a proxy that is trusted",
     "l": "always -",
-    "u": "user of Basic authentication",
+    "u": "user name of Basic authentication",
     "t": "time, as in [22/Nov/2026:10:15:00 +0100]",
     "r": "request line",
     "m": "method",
@@ -26,7 +27,7 @@ DIRECTIVES = {
     "B": "bytes of the response's body, 0 for none",
     "f": "Referer",
     "a": "User-Agent",
-    "T": "duration in seconds, whole ones",
+    "T": "duration in whole seconds",
     "L": "duration in seconds, to the microsecond",
     "M": "duration in milliseconds",
     "D": "duration in microseconds",
@@ -34,12 +35,15 @@ DIRECTIVES = {
     "time": "time, as in 2026-11-22T10:15:00+01:00",
     "host": "Host, as the client sent it",
     "scheme": "http or https, also behind a proxy that is trusted",
-    "peer": "address of whoever connected",
+    "peer": "address of the peer of the connection, perhaps a proxy",
     "request_id": "id of the request, see --request-id-header",
     "slot": "slot of the worker",
     "generation": "generation of the worker",
 }
-"""Names and meanings; ``{Name}i`` is a field of the request, ``{Name}o`` one of the response."""
+"""Directive names and their meanings.
+
+Besides these, ``{Name}i`` is a header field of the request and ``{Name}o`` one of the response.
+"""
 
 PRESETS = {
     "common": '%(h)s - %(u)s %(t)s "%(r)s" %(s)s %(b)s',
@@ -51,7 +55,8 @@ PRESETS = {
 }
 
 TEXT, QUOTED, VALUE = "text", "quoted", "value"
-"""How a directive is escaped: for people, inside of JSON's quotes, or as a JSON value."""
+"""How the value of a directive is escaped: as plain text, inside of a JSON string, or as a whole
+JSON value."""
 
 _PIECE = re.compile(r"%%|%\((\{([^{}]*)\}[io]|[^()]*)\)s|%|[^%]+")
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -59,7 +64,11 @@ _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """``name``: one of DIRECTIVES, or ``i`` or ``o`` with the name of a field in small letters."""
+    """One directive of a format.
+
+    ``name`` is a key of DIRECTIVES, or ``i`` or ``o``; then ``field`` is the header field's name in
+    lower case. ``style`` is TEXT, QUOTED or VALUE.
+    """
 
     name: str
     field: str = ""
@@ -67,17 +76,17 @@ class Directive:
 
 
 Format = tuple[str | Directive, ...]
-"""Text as it stands, and directives."""
+"""A parsed format: literal texts and directives, in order."""
 
 
 def parse_format(text: str) -> Format:
-    """Read a format or the name of one; ValueError says what was expected."""
+    """Parse a format, or the name of a preset. Raises ValueError, which says what was expected."""
     text = PRESETS.get(text, text)
     if text.startswith("{"):
-        pieces = tuple(_in_json(_pieces(text)))
+        pieces = tuple(_with_json_styles(_split_format(text)))
         _check_json(pieces)
     else:
-        pieces = tuple(_pieces(text))
+        pieces = tuple(_split_format(text))
     if not any(isinstance(piece, Directive) for piece in pieces):
         near = difflib.get_close_matches(text, PRESETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -85,7 +94,7 @@ def parse_format(text: str) -> Format:
     return pieces
 
 
-def _pieces(text: str) -> Iterator[str | Directive]:
+def _split_format(text: str) -> Iterator[str | Directive]:
     for match in _PIECE.finditer(text):
         inner, field = match[1], match[2]
         if inner is None:
@@ -100,16 +109,16 @@ def _pieces(text: str) -> Iterator[str | Directive]:
         elif inner in DIRECTIVES:
             yield Directive(inner)
         else:
-            raise ValueError(f"known directives, not %({inner})s{_nearest(inner)}")
+            raise ValueError(f"known directives, not %({inner})s{_suggest_directive(inner)}")
 
 
-def _nearest(name: str) -> str:
+def _suggest_directive(name: str) -> str:
     near = difflib.get_close_matches(name, DIRECTIVES, n=1, cutoff=0.5)
     return f"; did you mean %({near[0]})s?" if near else "; see the README for all of them"
 
 
-def _in_json(pieces: Iterator[str | Directive]) -> Iterator[str | Directive]:
-    """The same with the style that each directive needs where it stands."""
+def _with_json_styles(pieces: Iterator[str | Directive]) -> Iterator[str | Directive]:
+    """Set the style of each directive: QUOTED inside of a JSON string, else VALUE."""
     inside = False
     for piece in pieces:
         if isinstance(piece, Directive):

@@ -1,11 +1,19 @@
-"""Addresses to listen on: how people write them, and the three kinds that there are. PURE.
+"""Parse and represent the addresses to listen on. PURE.
 
 8000                                    TCP port on 127.0.0.1
 host:8000   [::1]:8000   *:8000         TCP; ``*`` is every IPv4 address
 https://host:8000   http://host:8000    TCP, with TLS or without; else as there are certificates
 unix:/run/app.sock,mode=660,owner=www-data:www-data
 unix:@app                               an abstract name (unix(7)); a file ``@app`` is unix:./@app
-fd://3   fd://3,scheme=http             a listening socket that was inherited
+fd://3   fd://3,scheme=http             an inherited listening socket
+
+Design
+------
+- **Mode and owner of an abstract unix socket are refused.** ``unix:@name,mode=600`` is an error
+  instead of being ignored, because an abstract socket has neither mode nor owner: every process in
+  the same network namespace may connect, as to a TCP port on loopback. prefork neither looks for a
+  file, nor creates or removes one; the kernel frees the name when the last copy of the socket is
+  closed (unix(7)).
 """
 
 import ipaddress
@@ -22,9 +30,10 @@ SCHEMES = ("http", "https")
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """``host`` is a name or a literal without brackets; port 0 lets the kernel choose.
+    """A TCP address.
 
-    ``scheme`` empty: https when there are certificates.
+    ``host`` is a name or an IP literal without brackets. ``port`` 0 lets the kernel choose a port.
+    ``scheme`` is http or https; empty means https when there are certificates, else http.
     """
 
     host: str
@@ -38,10 +47,11 @@ class TcpAddress:
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """``mode``: permission bits (None: what the umask leaves); ``owner``: ``user[:group]``.
+    """The address of a unix socket: a path, or an abstract name.
 
-    A path that begins with @ is an abstract name (unix(7)): no file, so without mode and owner, and
-    every process in the same network namespace may connect.
+    ``mode`` holds the permission bits of the file; None leaves them to the umask. ``owner`` is
+    ``user[:group]``; empty leaves the file to the master's user. A path that begins with @ is an
+    abstract name (unix(7)), which has neither mode nor owner.
     """
 
     path: str
@@ -50,12 +60,12 @@ class UnixAddress:
 
     @property
     def is_abstract(self) -> bool:
-        """Whether there is no file."""
+        """Whether this is an abstract name, which has no file."""
         return self.path.startswith("@")
 
     @property
     def bind_name(self) -> str:
-        """The address as bind(2) takes it: an abstract one begins with NUL."""
+        """The address in the form that bind(2) takes: an abstract name begins with NUL."""
         return f"\0{self.path[1:]}" if self.is_abstract else self.path
 
     def __str__(self) -> str:
@@ -66,9 +76,10 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class InheritedSocket:
-    """A file descriptor that the parent opened, as systemd does from number 3 on.
+    """A listening socket that the parent process opened, as systemd does from descriptor 3 on.
 
-    ``scheme`` empty: https when there are certificates and it is no unix socket.
+    ``fd`` is its number. ``scheme`` is http or https; empty means https when there are certificates
+    and the socket is no unix socket, else http.
     """
 
     fd: int
@@ -82,7 +93,7 @@ Address = TcpAddress | UnixAddress | InheritedSocket
 
 
 def is_same_socket(one: Address, other: Address) -> bool:
-    """Whether both mean one socket, however it is to look and to speak."""
+    """Whether both addresses mean the same socket. Scheme, mode and owner do not count."""
     match one, other:
         case TcpAddress(), TcpAddress():
             return (one.host, one.port) == (other.host, other.port)
@@ -94,9 +105,10 @@ def is_same_socket(one: Address, other: Address) -> bool:
 
 
 def scheme_of(address: Address, has_certificates: bool, is_unix: bool) -> str:
-    """What is spoken there: what the address says; else https over TCP, if that is possible.
+    """Return the scheme of an address: its own, else https for TCP with certificates, else http.
 
-    ``is_unix``: of the socket itself, for an inherited one may be either.
+    ``is_unix`` says whether the socket is a unix socket, because the address of an inherited socket
+    does not tell.
     """
     if isinstance(address, UnixAddress):
         return "http"
@@ -104,7 +116,7 @@ def scheme_of(address: Address, has_certificates: bool, is_unix: bool) -> str:
 
 
 def parse_address(text: str) -> Address:
-    """Read one address; ValueError says what was expected."""
+    """Parse one address. Raises ValueError, which says what was expected."""
     kind, separator, rest = text.partition("://")
     if separator and kind in SCHEMES:
         return replace(_parse_tcp(rest), scheme=kind)
@@ -118,20 +130,22 @@ def parse_address(text: str) -> Address:
 def _parse_tcp(text: str) -> TcpAddress:
     host, colon, port = text.rpartition(":")
     if not colon:
-        return TcpAddress("127.0.0.1", _port(text))
-    return TcpAddress(_host(host), _port(port))
+        return TcpAddress("127.0.0.1", _parse_port(text))
+    return TcpAddress(_parse_host(host), _parse_port(port))
 
 
 def _parse_inherited(text: str) -> InheritedSocket:
+    """Parse the part after fd://, a number and perhaps a scheme."""
     number, comma, extra = text.partition(",")
-    fd = _number(number, "a file descriptor", 65535)
+    fd = _parse_number(number, "a file descriptor", 65535)
     key, _, scheme = extra.partition("=")
     if comma and (key != "scheme" or scheme not in SCHEMES):
         raise ValueError(f"scheme=http or scheme=https after the number, not {extra!r}")
     return InheritedSocket(fd, scheme)
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
+    """Return a TCP host without its brackets; empty and ``*`` mean all IPv4 addresses."""
     if text in ("", "*"):
         return "0.0.0.0"
     if text.startswith("[") and text.endswith("]") and _is_ipv6(text[1:-1]):
@@ -150,8 +164,9 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _parse_unix(text: str) -> UnixAddress:
+    """Parse the part after unix:, a path or name and perhaps mode and owner."""
     path, *extras = text.split(",")
-    # Two slashes may stand for nothing, as in a URL; more than one at the start mean one.
+    # unix:///run/app.sock is accepted as a URL; several slashes at the start mean one.
     path = re.sub("^/+", "/", re.sub("^//", "", path))
     if path in ("", "@") or re.search("[\0\n]", path):
         raise ValueError("a path after unix:, as in unix:/run/app.sock, or a name, as in unix:@app")
@@ -172,11 +187,11 @@ def _parse_unix(text: str) -> UnixAddress:
     return UnixAddress(path, mode, owner)
 
 
-def _port(text: str) -> int:
-    return _number(text, "a port", 65535)
+def _parse_port(text: str) -> int:
+    return _parse_number(text, "a port", 65535)
 
 
-def _number(text: str, what: str, highest: int) -> int:
+def _parse_number(text: str, what: str, highest: int) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > highest:
         raise ValueError(f"{what} from 0 to {highest}, not {text!r}")
     return int(text)

@@ -1,12 +1,13 @@
-"""A file with several apps, from its tables to the layers of each app's settings. PURE.
+"""Parse a file that declares several apps, into the layers of each app's settings. PURE.
 
     [defaults]                   options of all apps
-    [apps.web]                   options of one, and after = ["db"]: who is to be ready before it
-    [apps.web.env]               variables, also in [defaults]
-    [apps.web.env_production]    more of them, for --stage production
+    [apps.web]                   options of one app, and after = ["db"]: apps to start before it
+    [apps.web.env]               environment variables of the app, also possible in [defaults]
+    [apps.web.env_production]    more variables, used with --stage production
 
-The nearer table wins: defaults, then the app. Variables are merged in the same order, so one that
-leaves the file leaves the next generation.
+The table of an app overrides [defaults]. Variables are merged in the same order, and read anew from
+the file at each reload, so a variable that was removed from the file is missing in the next
+generation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,23 +18,27 @@ from prefork.config.options import OPTIONS
 from prefork.config.sources import Layer, file_layer, resolve, suggest_nearest
 from prefork.errors import UsageError
 
-TABLES = ("apps", "defaults")
-STAGE = "env_"
-"""A key that begins so holds the variables of one stage."""
+TOP_LEVEL_TABLES = ("apps", "defaults")
+STAGE_PREFIX = "env_"
+"""A key with this prefix holds the environment variables of one stage."""
 
-GIVEN = {
+FORBIDDEN_OPTIONS = {
     "name": "the name of an app is that of its table",
     "daemon": "apps of such a file run in the background",
     "config": "a file does not read another",
 }
-"""Keys that are not for such a file, and why."""
+"""Options that such a file must not set, and the reasons."""
 
 Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class AppSection:
-    """One app. ``layers``: its settings, the weakest first."""
+    """One app of the file.
+
+    ``name`` is the name of its table, ``layers`` are its settings in ascending precedence, and
+    ``after`` holds the names of the apps that are started before it.
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -41,62 +46,67 @@ class AppSection:
 
 
 def is_apps_file(table: Table) -> bool:
-    """Whether the file has several apps, or is one app's with its options at the top."""
-    return any(name in table for name in TABLES)
+    """Whether the file declares several apps; else the options of one app are at its top level."""
+    return any(name in table for name in TOP_LEVEL_TABLES)
 
 
 def parse_sections(
     table: Table, path: str, folder: str, stage: str = "", only: str = ""
 ) -> dict[str, AppSection]:
-    """The apps by name, in the order of the file; ``only``: that one, and a mistake in another one
-    does not matter. Raises UsageError."""
+    """Return the apps of a file by name, in the order of the file.
+
+    ``table`` is the parsed file and ``path`` its path for messages. Relative paths in it start at
+    ``folder``. ``stage`` selects the tables env_STAGE. With ``only`` just this app is parsed, so
+    that a mistake in the table of another app does not prevent its reload. Raises UsageError.
+    """
     for key in table:
-        if key not in TABLES:
-            hint = suggest_nearest(key, TABLES)
+        if key not in TOP_LEVEL_TABLES:
+            hint = suggest_nearest(key, TOP_LEVEL_TABLES)
             raise UsageError(
                 f"{path}: beside [apps.NAME] there is only [defaults], not {key!r}{hint}"
             )
-    defaults = _table(table.get("defaults", {}), f"{path}, [defaults]")
-    apps = _table(table.get("apps", {}), f"{path}, [apps]")
+    defaults = _require_table(table.get("defaults", {}), f"{path}, [defaults]")
+    apps = _require_table(table.get("apps", {}), f"{path}, [apps]")
     if not apps:
         raise UsageError(f"{path}: there is no app in it, as in [apps.web]")
     if "after" in defaults:
         raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
-    made = {}
+    sections = {}
     for name in select_apps(list(apps), [only], path):
-        made[name] = _section(name, apps[name], defaults, (path, folder, stage))
-    for section in made.values():
+        sections[name] = _parse_section(name, apps[name], defaults, (path, folder, stage))
+    for section in sections.values():
         _check_after(section, apps, path)
-    return made
+    return sections
 
 
 def check_stage(table: Table, path: str, stage: str) -> None:
-    """Raise UsageError for a stage that no app of a right file has.
+    """Raise UsageError if no table of the file belongs to ``stage``. The file must be valid.
 
-    Only whoever names it is told: when its last table leaves the file, its variables just leave.
+    Only the command that names a stage checks it. A reload does not: when the last table of a stage
+    is removed from the file, the next generation simply has none of its variables.
     """
     tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
-    known = [key.removeprefix(STAGE) for each in tables for key in _stages(each)]
+    known = [key.removeprefix(STAGE_PREFIX) for each in tables for key in _stage_keys(each)]
     if stage and stage not in known:
         raise UsageError(
-            f"{path}: no app has a table {STAGE}{stage}{suggest_nearest(stage, known)}"
+            f"{path}: no app has a table {STAGE_PREFIX}{stage}{suggest_nearest(stage, known)}"
         )
 
 
 def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
-    """All names, each behind those that it comes after; else as they stand in the file.
+    """Return all names so that each one follows the apps of its ``after``.
 
-    Raises UsageError for a circle.
+    Where ``after`` leaves a choice, the order of the file decides. Raises UsageError for a cycle.
     """
     order: list[str] = []
 
-    def visit(name: str, way: tuple[str, ...]) -> None:
-        if name in way:
-            circle = " -> ".join([*way[way.index(name) :], name])
-            raise UsageError(f"the apps wait for each other in a circle: after {circle}")
+    def visit(name: str, ancestors: tuple[str, ...]) -> None:
+        if name in ancestors:
+            cycle = " -> ".join([*ancestors[ancestors.index(name) :], name])
+            raise UsageError(f"the apps wait for each other in a cycle: after {cycle}")
         if name not in order:
             for before in known[name].after:
-                visit(before, (*way, name))
+                visit(before, (*ancestors, name))
             order.append(name)
 
     for name in known:
@@ -105,7 +115,10 @@ def sort_by_dependency(known: Mapping[str, AppSection]) -> list[str]:
 
 
 def select_apps(order: list[str], only: Iterable[str], path: str) -> list[str]:
-    """Of ``order`` those in ``only``; nothing there: all. Raises UsageError."""
+    """Return the names of ``order`` that are in ``only``, or all if ``only`` has no name.
+
+    ``path`` is the file's path for messages. Raises UsageError for a name that is not in ``order``.
+    """
     wanted = [name for name in only if name]
     for name in wanted:
         if name not in order:
@@ -113,36 +126,42 @@ def select_apps(order: list[str], only: Iterable[str], path: str) -> list[str]:
     return [name for name in order if name in wanted or not wanted]
 
 
-def _section(name: str, content: object, defaults: Table, file: tuple[str, str, str]) -> AppSection:
+def _parse_section(
+    name: str, content: object, defaults: Table, file: tuple[str, str, str]
+) -> AppSection:
+    """Return the app ``name``, whose table is ``content``.
+
+    ``file`` holds the path, the folder and the stage, see ``parse_sections``.
+    """
     path, folder, stage = file
     variables: dict[str, str] = {}
     layers = []
     after: tuple[str, ...] = ()
     for table, place in ((defaults, "defaults"), (content, f"apps.{name}")):
         where = f"{path}, [{place}]"
-        own = dict(_table(table, where))
-        for key, why in GIVEN.items():
+        own = dict(_require_table(table, where))
+        for key, why in FORBIDDEN_OPTIONS.items():
             if key in own:
                 raise UsageError(f"{where}: {key} cannot be set here: {why}")
         if "after" in own:
-            after = _names(own.pop("after"), where)
-        for key in ("env", *_stages(own)):
+            after = _parse_after(own.pop("after"), where)
+        for key in ("env", *_stage_keys(own)):
             raw = own.pop(key, {})
             values = resolve([Layer(f"{path}, [{place}.{key}]", {"env": raw})]).config.env
-            if key in ("env", STAGE + stage):
+            if key in ("env", STAGE_PREFIX + stage):
                 variables |= values
         layers.append(file_layer(own, where, folder, also=("after", "env_")))
     layers.append(Layer(f"{path}, [apps.{name}.env]", {"env": variables}))
     return AppSection(name, tuple(layers), after)
 
 
-def _stages(content: object) -> list[str]:
-    """The keys with variables of a stage, as they stand there."""
+def _stage_keys(content: object) -> list[str]:
+    """List the keys of a table that hold the variables of a stage."""
     keys = content if isinstance(content, Mapping) else {}
-    return [key for key in keys if key.startswith(STAGE) and key not in OPTIONS]
+    return [key for key in keys if key.startswith(STAGE_PREFIX) and key not in OPTIONS]
 
 
-def _names(raw: object, where: str) -> tuple[str, ...]:
+def _parse_after(raw: object, where: str) -> tuple[str, ...]:
     names = [raw] if isinstance(raw, str) else raw
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError(f'{where}: after is wrong: expected names of apps, as in ["db"]')
@@ -159,7 +178,7 @@ def _check_after(section: AppSection, known: Table, path: str) -> None:
             )
 
 
-def _table(content: object, where: str) -> Table:
+def _require_table(content: object, where: str) -> Table:
     if not isinstance(content, Mapping):
         raise UsageError(f"{where}: expected a table with options, not {content!r}")
     return content

@@ -1,10 +1,12 @@
-"""Times of planned restarts: cron expressions, and when the next one is. PURE.
+"""Parse the cron expressions of planned restarts, and compute when the next one is due. PURE.
 
-    minute hour day month weekday, or second minute hour day month weekday, or a word (@daily)
+    minute hour day month weekday, or second minute hour day month weekday, or a nickname (@daily)
 
-Both are by the local clock. When it is put forward, what would fall into the hour that is missing
-happens right after it; when it is put back, a time of day happens once, and what is to happen every
-hour or minute goes on in between (Debian's rules, which cronsim follows).
+Times are local times. The package cronsim follows Debian's rules for daylight saving time: when the
+clock is put forward, times in the missing hour are moved to right after it; when the clock is put
+back, a fixed time of day happens once, and an expression for every hour or minute continues
+throughout. In the hour that comes twice cronsim may return a time that has already passed;
+``next_time_after`` skips those.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from prefork.errors import INCOMPLETE_ENVIRONMENT, MachineError
 
 EXPECTED = "a time such as 0 4 * * * (minute hour day month weekday)"
 
-WORDS = {
+NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
     "@midnight": "0 0 * * *",
@@ -24,32 +26,32 @@ WORDS = {
     "@annually": "0 0 1 1 *",
 }
 
-_ANY = datetime(2000, 1, 1, tzinfo=UTC)
+_ARBITRARY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def parse(raw: object) -> tuple[str, ...]:
-    """Expressions from a list, or from text with semicolons between them; ``off``: none.
+    """Return the expressions in a list, or in a text with semicolons between them; ``off``: none.
 
-    Raises ValueError.
+    Raises ValueError, which says what was expected.
     """
     items = raw if isinstance(raw, list | tuple) else [raw]
-    words: list[str] = []
+    expressions: list[str] = []
     for item in items:
         if not isinstance(item, str):
             raise ValueError(f"{EXPECTED}, in quotes")
-        words += [" ".join(part.split()) for part in item.split(";")]
-    if words in (["off"], [""]):
+        expressions += [" ".join(part.split()) for part in item.split(";")]
+    if expressions in (["off"], [""]):
         return ()
-    return tuple(dict.fromkeys(map(_checked, words)))
+    return tuple(dict.fromkeys(map(_validate, expressions)))
 
 
-def _checked(expression: str) -> str:
+def _validate(expression: str) -> str:
     try:
         from cronsim import CronSimError  # noqa: PLC0415 - few need it
     except ImportError as error:
         raise MachineError(f"{error}; {INCOMPLETE_ENVIRONMENT}") from error
     try:
-        if next_time_after(expression, _ANY) is not None:
+        if next_time_after(expression, _ARBITRARY_MOMENT) is not None:
             return expression
     except CronSimError as error:
         why = str(error).lower()
@@ -58,16 +60,22 @@ def _checked(expression: str) -> str:
 
 
 def next_time_after(expression: str, moment: datetime) -> datetime | None:
-    """The first time after ``moment``, in its time zone; None: there is none within 50 years."""
+    """Return the first time of an expression after ``moment``, in the time zone of ``moment``.
+
+    None means that there is none within 50 years.
+    """
     from cronsim import CronSim  # noqa: PLC0415 - few need it
 
-    times = CronSim(WORDS.get(expression, expression), moment)
-    # In an hour that comes again cronsim may first name a time of the hour before.
+    times = CronSim(NICKNAMES.get(expression, expression), moment)
+    # In the hour that comes twice, cronsim may first return a time of its first pass.
     return next((at for at in times if at.timestamp() > moment.timestamp()), None)
 
 
 def first_time_after(expressions: Sequence[str], moment: datetime) -> tuple[datetime, str] | None:
-    """The first time of any of them, and whose it is."""
-    # By the moment, not by what the clock shows, which may show the same hour twice.
+    """Return the first time after ``moment`` of any expression, and that expression.
+
+    None means that no expression has a time within 50 years.
+    """
+    # Compared by timestamp, because the local clock shows one hour twice when it is put back.
     found = [(at.timestamp(), at, e) for e in expressions if (at := next_time_after(e, moment))]
     return min(found)[1:] if found else None

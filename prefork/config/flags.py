@@ -1,7 +1,8 @@
-"""The command line: an argparse parser made from the declarations. PURE.
+"""Parse the command line with an argparse parser that is made from the declared options. PURE.
 
-Every value is taken as text and read by the option's kind later, so that a wrong value is told in
-the same words wherever it stands. Nothing is printed and nothing exits here.
+Each value is kept as text and parsed later by the value type of its option, so that a wrong value
+gets the same message on the command line, in the environment and in a file. This module prints
+nothing and does not exit.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from typing import Any
 
 from prefork.config.options import OPTIONS, POSITIONAL, Option, by_group
 from prefork.config.parser import Parser
-from prefork.config.sources import Layer, unknown_flag
+from prefork.config.sources import Layer, unknown_flag_error
 from prefork.errors import UsageError
 
 DESCRIPTION = """\
@@ -21,20 +22,24 @@ that can be run; with --bind it finds the shared sockets by LISTEN_FDS (sd_liste
 """
 
 EPILOG = """\
-Each option may also stand in a file (-c prefork.toml, key without the dashes) or in the
-environment (PREFORK_ and the name in capitals). Flag beats environment beats file beats default.
---no-factory and --no-daemon undo what a file says.
+Each option may also be set in a file (-c prefork.toml, key without the leading dashes) or in the
+environment (PREFORK_ and the name in capitals). A flag overrides the environment, the environment
+overrides the file, and the file overrides the default. --no-factory and --no-daemon undo what a
+file says.
 
-signals to the master: HUP reload, TERM and INT graceful stop (twice, or QUIT: quick), TTIN and
-TTOU one worker more or less, USR1 reopen logs, WINCH drain the workers.
-exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the system said no,
-101 a bug in prefork.
+signals to the master: HUP reload, TERM and INT graceful stop (twice, or QUIT: quick stop), TTIN
+and TTOU one worker more or less, USR1 reopen the logs, WINCH drain the workers.
+exit codes: 0 stopped as asked, 100 wrong usage, 102 the app is broken, 111 the system refused
+something, 101 a bug in prefork.
 """
 
 
 def build_parser(epilog: str = "") -> Parser:
-    """The parser of ``prefork [OPTIONS] MODULE:CALLABLE``; ``epilog`` goes before our own."""
-    made = Parser(
+    """Return the parser of ``prefork [OPTIONS] MODULE:CALLABLE``.
+
+    ``epilog`` is text that the help shows before EPILOG.
+    """
+    parser = Parser(
         prog="prefork",
         usage="prefork [OPTIONS] MODULE:CALLABLE, or prefork [OPTIONS] -- PROGRAM ARGUMENTS",
         description=DESCRIPTION,
@@ -44,78 +49,87 @@ def build_parser(epilog: str = "") -> Parser:
         add_help=False,
         allow_abbrev=False,
     )
-    made.add_argument("app", nargs="?", metavar="MODULE:CALLABLE", help=argparse.SUPPRESS)
+    parser.add_argument("app", nargs="?", metavar="MODULE:CALLABLE", help=argparse.SUPPRESS)
     for group, options in by_group():
-        section = made.add_argument_group(group)
+        section = parser.add_argument_group(group)
         for option in options:
             if option.name not in POSITIONAL:
-                _add(section, option)
-    _add_commands(made.add_argument_group("Instead of serving"))
-    return made
+                _add_option(section, option)
+    _add_commands(parser.add_argument_group("Instead of serving"))
+    return parser
 
 
-def _add(section: "argparse._ArgumentGroup", option: Option) -> None:
+def _add_option(section: "argparse._ArgumentGroup", option: Option) -> None:
+    """Add the flag of an option; one without a value also gets its opposite, --no-FLAG."""
     names = [option.short, option.flag] if option.short else [option.flag]
-    settings: dict[str, Any] = {"dest": option.name, "help": describe(option).replace("%", "%%")}
-    if not option.kind.metavar:
+    settings: dict[str, Any] = {"dest": option.name, "help": help_text(option).replace("%", "%%")}
+    if not option.value_type.metavar:
         settings |= {"action": "store_const", "const": "true"}
     else:
-        settings["metavar"] = option.kind.metavar
-        if option.kind.many:
+        settings["metavar"] = option.value_type.metavar
+        if option.value_type.is_list:
             settings["action"] = "append"
     section.add_argument(*names, **settings)
-    if not option.kind.metavar:
+    if not option.value_type.metavar:
         undo: dict[str, Any] = {"dest": option.name, "const": "false", "help": argparse.SUPPRESS}
         section.add_argument(f"--no-{option.key}", action="store_const", **undo)
 
 
 def _add_commands(section: "argparse._ArgumentGroup") -> None:
+    """Add the flags that are no options, such as --config and --check."""
     section.add_argument("-c", "--config", metavar="FILE", help="read this TOML file first")
     section.add_argument(
-        "--section", metavar="NAME", help="the app of this name in a file with several"
+        "--section", metavar="NAME", help="serve the app of this name from a file with several apps"
     )
     section.add_argument(
-        "--stage", metavar="NAME", help="with the variables of its tables env_NAME"
+        "--stage", metavar="NAME", help="add the variables of the file's tables env_NAME"
     )
     section.add_argument("--managed", action="store_true", help=argparse.SUPPRESS)
     section.add_argument(
         "--check",
         action="store_true",
-        help="check the settings, load the app in a throw-away process, and leave",
+        help="check the settings, load the app in a separate process, and exit",
     )
     section.add_argument(
         "--print-config",
         action="store_true",
-        help="print all settings, each with where it came from, and leave",
+        help="print all settings, each with its source, and exit",
     )
-    section.add_argument("--version", action="store_true", help="print the version and leave")
-    section.add_argument("-h", "--help", action="store_true", help="print this and leave")
+    section.add_argument("--version", action="store_true", help="print the version and exit")
+    section.add_argument("-h", "--help", action="store_true", help="print this help and exit")
 
 
-def describe(option: Option) -> str:
-    """The help text with its default."""
+def help_text(option: Option) -> str:
+    """Return the help text of an option, with its default."""
     shown = option.show_default()
     if isinstance(shown, list):
         shown = " ".join(map(str, shown))
-    told = shown is not False and shown not in ("", {})
-    return f"{option.text} (default: {shown})" if told else option.text
+    has_default = shown is not False and shown not in ("", {})
+    return f"{option.text} (default: {shown})" if has_default else option.text
 
 
 _parser = cache(build_parser)
-"""Made once: a file with many apps has as many command lines."""
+"""The parser is built once, because starting a file with many apps parses as many command lines."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace]:
-    """The command line as a layer, and the whole namespace for the words that are no options."""
-    made = _parser()
-    words, command = _split(arguments)
-    namespace, unknown = made.parse_known_args(words)
+    """Parse a command line. Raises UsageError.
+
+    Returns the options as a layer, and the namespace of argparse, which also holds the words that
+    are no options, such as --check.
+    """
+    parser = _parser()
+    words, command = _split_command(arguments)
+    namespace, unknown = parser.parse_known_args(words)
     for word in unknown:
         if word.startswith("-"):
-            raise unknown_flag(word, made._option_string_actions)
-        raise UsageError(f"command line: one app at a time, what is {word!r}? See prefork --help")
+            raise unknown_flag_error(word, parser._option_string_actions)
+        raise UsageError(
+            f"command line: unexpected argument {word!r}: only one app can be served; "
+            "see prefork --help"
+        )
     values = {name: value for name, value in vars(namespace).items() if name in OPTIONS}
-    # Who names one of the two here does not mean the other, which may stand in a file.
+    # An app on the command line replaces the command of a file, and the other way round.
     if command is not None:
         if "app" in values:
             raise UsageError(f"command line: {values['app']!r} and a command after --: one of them")
@@ -126,26 +140,29 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[Layer, argparse.Namespace
 
 
 def remove_env_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The same command line without the variables that it sets, and the names of those."""
+    """Return the command line without -e and --env options, and the names of their variables."""
     words = list(arguments)
     tail = words[words.index("--") :] if "--" in words else []
     words = words[: len(words) - len(tail)]
-    # -DeKEY=VALUE is two options in one word.
-    words = [part for word in words for part in _apart(word)]
-    only = Parser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
+    # -DeKEY=VALUE is -D and -eKEY=VALUE in one word.
+    words = [part for word in words for part in _split_short_flags(word)]
+    env_parser = Parser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
     option = OPTIONS["env"]
-    only.add_argument(option.short, option.flag, dest="env", action="append")
-    found, kept = only.parse_known_args(words)
+    env_parser.add_argument(option.short, option.flag, dest="env", action="append")
+    found, kept = env_parser.parse_known_args(words)
     names = [pair.partition("=")[0] for pair in getattr(found, "env", [])]
     return kept + tail, names
 
 
-def _apart(word: str) -> list[str]:
+def _split_short_flags(word: str) -> list[str]:
     return ["-D", "-" + word[2:]] if word.startswith("-De") else [word]
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
-    """What is before the first ``--``, and the command after it. Raises UsageError."""
+def _split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Return the words before the first ``--``, and the command after it; None: there is no ``--``.
+
+    Raises UsageError for an empty command.
+    """
     words = list(arguments)
     if "--" not in words:
         return words, None

@@ -1,20 +1,20 @@
-"""Networks as people write them, and whether an address is in one. PURE.
+"""Parse networks, and test whether the address of a peer is in one of them. PURE.
 
 10.0.0.0/8   192.0.2.1   fd00::/8       a network, or one address
-unix                                    whoever connects over a unix socket
-*                                       everybody
+unix                                    every peer on a unix socket
+*                                       every peer
 """
 
 import ipaddress
 from collections.abc import Iterable
 
 UNIX = "unix"
-EVERYBODY = "*"
+ANY = "*"
 
 
 def parse_network(text: str) -> str:
-    """The one way to write it; ValueError says what was expected."""
-    if text in (UNIX, EVERYBODY):
+    """Return the canonical text of a network. Raises ValueError, which says what was expected."""
+    if text in (UNIX, ANY):
         return text
     try:
         return str(ipaddress.ip_network(text))
@@ -26,22 +26,26 @@ def parse_network(text: str) -> str:
 
 
 class Networks:
-    """Several of them, as parse_network gave them."""
+    """A set of networks, made from texts that ``parse_network`` returned."""
 
     def __init__(self, words: Iterable[str]) -> None:
         words = list(words)
-        self._everybody = EVERYBODY in words
-        self._unix = UNIX in words
-        plain = [word for word in words if word not in (UNIX, EVERYBODY)]
+        self._matches_any = ANY in words
+        self._matches_unix = UNIX in words
+        plain = [word for word in words if word not in (UNIX, ANY)]
         self._networks = [ipaddress.ip_network(word) for word in plain]
 
     def __contains__(self, host: str | None) -> bool:
-        """``host`` is a literal, with or without a zone; None: a unix socket."""
-        if self._everybody:
+        """Whether the peer is in one of the networks.
+
+        ``host`` is its IP address, with or without a zone; None for a peer on a unix socket.
+        """
+        if self._matches_any:
             return True
         if host is None:
-            return self._unix
+            return self._matches_unix
         address = ipaddress.ip_address(host.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped  # how a socket for both families shows IPv4
+            # A socket that accepts both families shows IPv4 peers as ::ffff:192.0.2.1.
+            address = address.ipv4_mapped
         return any(address in network for network in self._networks)

@@ -1,9 +1,9 @@
-"""Every option, declared once. PURE.
+"""Declare every option, once. PURE.
 
-A field of Config is one option: its type, default, kind of value, group, help text, and whether a
-reload may change it. The flag is the field's name with dashes, the variable ``PREFORK_`` plus the
-name in capitals, the TOML key the flag's name. Flags, ``--help``, the sample file and the README's
-table are all generated from here.
+Each field of Config is one option. Its declaration has the default, the value type, the group, the
+help text, and whether a reload can change it. Names follow from the field: ``kill_timeout`` is the
+flag --kill-timeout, the variable PREFORK_KILL_TIMEOUT and the TOML key kill-timeout. The parser of
+the command line, --help, the sample file and the README's table are generated from here.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from prefork.config.value_types import ValueType
 
 
 def option(
-    kind: ValueType,
+    value_type: ValueType,
     default: Any,
     group: str,
     text: str,
@@ -27,8 +27,18 @@ def option(
     short: str = "",
     restart: bool = False,
 ) -> Any:
-    """Declare an option. ``restart``: a reload cannot change it, the master must start anew."""
-    meta = {"kind": kind, "group": group, "text": text, "short": short, "restart": restart}
+    """Declare an option, as the default of a field of Config.
+
+    ``text`` is its help, ``short`` its short flag. ``restart`` says that a reload cannot change the
+    option, because a new master is necessary.
+    """
+    meta = {
+        "value_type": value_type,
+        "group": group,
+        "text": text,
+        "short": short,
+        "restart": restart,
+    }
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=meta)
     return field(default=default, metadata=meta)
@@ -39,7 +49,7 @@ BIND = "Where to listen"
 TLS = "TLS"
 WORK = "Workers"
 PLANNED = "Planned restarts"
-LIFE = "Life and death of a worker"
+LIFE = "Life cycle of a worker"
 HTTP = "HTTP timeouts and limits"
 BEHIND = "Behind a proxy"
 WEBS = "WebSocket"
@@ -50,41 +60,56 @@ STATUS = "Status server"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of one generation. Times are seconds, sizes are bytes."""
+    """All settings of one generation. Times are in seconds, sizes in bytes."""
 
-    app: str = option(value_types.TEXT, "", SERVE, "MODULE:CALLABLE; also MODULE:FACTORY()")
+    app: str = option(
+        value_types.TEXT,
+        "",
+        SERVE,
+        "the app to serve: MODULE:CALLABLE, or MODULE:FACTORY() where the call returns the app",
+    )
     command: tuple[str, ...] = option(
         value_types.COMMAND,
         (),
         SERVE,
-        "a program in any language and its arguments; on the command line it is all after --",
+        "a program in any language and its arguments, served instead of an app; on the command "
+        "line, everything after --",
     )
     interface: str = option(
         value_types.choice("auto", "wsgi", "asgi", "socket"),
         "auto",
         SERVE,
-        "how to call the app; auto looks at the callable and says what it chose",
+        "how the app is called: wsgi, asgi, or socket for main(listener); auto: decide by the "
+        "signature of the callable, and log the decision",
     )
-    factory: bool = option(value_types.FLAG, False, SERVE, "the callable returns the app")
+    factory: bool = option(
+        value_types.FLAG,
+        False,
+        SERVE,
+        "the callable is called without arguments and returns the app",
+    )
     threads: int = option(
         value_types.COUNT,
         0,
         SERVE,
-        "threads for WSGI calls; 0 calls the app in the event loop's own thread",
+        "number of threads in each worker that call a WSGI app; 0: call it in the thread of the "
+        "event loop",
     )
     threads_queue: int | None = option(
         value_types.OPTIONAL_COUNT,
         1000,
         SERVE,
-        "requests that may wait for one of the threads, beyond it 503; off: no limit",
+        "maximum number of requests in a worker that wait for a thread; more get a 503; off: no "
+        "limit",
     )
     ready: ReadyCondition = option(  # noqa: RUF009 - it is frozen
-        value_types.READINESS,
+        value_types.READY_CONDITION,
         ReadyCondition(),
         SERVE,
-        "manual: main(listener) is ready when it calls prefork.ready(); for programs notify: when "
-        "they say READY=1, TIME: when they have lived so long, connect:PORT: when they listen "
-        "there; auto: READY=1, at the latest --min-uptime",
+        "when a worker counts as ready; auto: an app when it accepts connections, a program when "
+        "it sends READY=1 or has run for --min-uptime; manual: when main(listener) calls "
+        "prefork.ready(); for programs only, notify: when it sends READY=1, TIME: when it has run "
+        "for this time, connect:PORT: when it listens on this address of its own",
     )
 
     bind: tuple[Address, ...] = option(
@@ -95,66 +120,77 @@ class Config:
         short="-b",
     )
     backlog: int = option(
-        value_types.AT_LEAST_ONE, 2048, BIND, "connections that may wait in the kernel's queue"
+        value_types.AT_LEAST_ONE,
+        2048,
+        BIND,
+        "maximum number of connections that wait in the kernel's queue of each address",
     )
     proxy_protocol: bool = option(
         value_types.FLAG,
         False,
         BIND,
-        "each connection begins with a PROXY header, version 1 or 2, that says who the client is",
+        "each connection must begin with a PROXY protocol header, version 1 or 2, from which the "
+        "address of the client is taken",
     )
     proxy_allow: tuple[str, ...] = option(
         value_types.NETWORKS,
         ("127.0.0.0/8", "::1/128", "unix"),
         BIND,
-        "who may connect and say so, repeatable: a network, an address, unix or *",
+        "peers that may connect and send a PROXY header, repeatable: a network, an address, unix "
+        "for unix sockets, or * for all; other connections are closed",
     )
     handshake_timeout: float = option(
         value_types.POSITIVE_DURATION,
         10.0,
         BIND,
-        "for a PROXY header to arrive, and again for a TLS handshake",
+        "maximum time for a PROXY header to arrive, and again for a TLS handshake",
     )
 
     tls_cert: tuple[CertificateFiles, ...] = option(
         value_types.CERTIFICATES,
         (),
         TLS,
-        "certificate chain in PEM, repeatable: path[,key=path]; clients get the one with the name "
-        "that they ask for (SNI), else the first",
+        "certificate chain in PEM format, repeatable: path[,key=path]; a client gets the one that "
+        "matches the name it asks for (SNI), else the first",
     )
     tls_key: str = option(
         value_types.PATH,
         "",
         TLS,
-        "private key of certificates that name none; default: it is in the certificate's file",
+        "private key of the certificates that name no key; default: the key is in the "
+        "certificate's file",
     )
     tls_password: PasswordSource | None = option(  # noqa: RUF009 - None is no mutable default
         value_types.PASSWORD,
         None,
         TLS,
-        "where the password of encrypted keys is: file:PATH or env:NAME",
+        "where the password of encrypted private keys is read from: file:PATH or env:NAME",
     )
     tls_minimum: str = option(
-        value_types.choice("1.2", "1.3"), "1.2", TLS, "oldest version of TLS that is spoken"
+        value_types.choice("1.2", "1.3"),
+        "1.2",
+        TLS,
+        "lowest TLS version that is accepted: 1.2 or 1.3",
     )
     tls_ciphers: str = option(
         value_types.TEXT,
         "",
         TLS,
-        "OpenSSL's cipher list for TLS 1.2; default: Python's; TLS 1.3 has its own",
+        "cipher list for TLS 1.2 in OpenSSL's format; default: Python's; TLS 1.3 has its own",
     )
     tls_client: str = option(
         value_types.choice("none", "optional", "required"),
         "none",
         TLS,
-        "whether clients show a certificate that tls-ca has signed",
+        "whether clients must present a certificate that tls-ca has signed: none, optional or "
+        "required",
     )
     tls_ca: str = option(
         value_types.PATH,
         "",
         TLS,
-        "the certificates, in PEM, that client certificates are checked by",
+        "certificates of the authorities, in PEM format, that client certificates are verified "
+        "with",
     )
     tls_watch: bool = option(
         value_types.FLAG,
@@ -167,94 +203,112 @@ class Config:
         value_types.WORKERS,
         1,
         WORK,
-        "worker processes; 0 or max: one per usable core, -1: one less",
+        "number of worker processes; 0 or max: one per usable core, -1: one fewer",
         short="-w",
     )
     min_workers: int = option(
-        value_types.AT_LEAST_ONE, 1, WORK, "with max-workers: fewer there never are"
+        value_types.AT_LEAST_ONE, 1, WORK, "minimum number of workers when max-workers is set"
     )
     max_workers: int | None = option(
         value_types.OPTIONAL_COUNT,
         None,
         WORK,
-        "scale by the load, up to so many workers; workers is then how many there are at first; "
-        "off: no scaling",
+        "maximum number of workers; the master adjusts their number to the load, from min-workers "
+        "to this one, beginning with workers; off: the number stays",
     )
     scale_down_after: float = option(
         value_types.POSITIVE_DURATION,
         30.0,
         WORK,
-        "how long there must be too little to do before one of them leaves",
+        "time of low load after which one worker is stopped, when max-workers is set",
     )
     surge: int = option(
-        value_types.AT_LEAST_ONE, 1, WORK, "extra workers that may live while others are replaced"
+        value_types.AT_LEAST_ONE,
+        1,
+        WORK,
+        "maximum number of additional processes while workers are replaced",
     )
     accept: str = option(
         value_types.choice("fair", "any"),
         "fair",
         WORK,
-        "fair: the worker with the least to do takes a new connection, and those without time "
-        "share theirs; any: whoever wakes first",
+        "which worker accepts a new connection; fair: the least loaded one, and busy workers pass "
+        "open connections on to idle ones; any: the first one that wakes up",
     )
     accept_slack: int = option(
         value_types.COUNT,
         0,
         WORK,
-        "requests that a worker may have in flight more than the least loaded and still accept",
+        "a worker accepts connections while it has at most this number of requests in flight more "
+        "than the least loaded worker",
     )
     accept_limit: int | None = option(
         value_types.OPTIONAL_COUNT,
         None,
         WORK,
-        "requests in flight from which on a worker accepts no new connection",
+        "number of requests in flight from which on a worker accepts no new connection; off: no "
+        "limit",
     )
     accept_guard: float = option(
         value_types.POSITIVE_DURATION,
         0.02,
         WORK,
-        "what has waited for so long is accepted by any worker below its limit",
+        "time after which a waiting connection is accepted by any worker below its limits",
     )
     rebalance: bool = option(
         value_types.FLAG,
         False,
         WORK,
-        "a busy worker with many more connections than its siblings closes some after an answer",
+        "a busy worker with many more connections than the others closes some of them after a "
+        "response",
     )
     max_requests: int | None = option(
-        value_types.OPTIONAL_COUNT, None, WORK, "replace a worker after so many requests"
+        value_types.OPTIONAL_COUNT,
+        None,
+        WORK,
+        "replace a worker after this number of requests; off: never",
     )
     max_requests_jitter: int = option(
-        value_types.COUNT, 0, WORK, "up to so many requests more, different for each worker"
+        value_types.COUNT,
+        0,
+        WORK,
+        "add a random number up to this one to max-requests, for each worker",
     )
     max_lifetime: float | None = option(
-        value_types.OPTIONAL_DURATION, None, WORK, "replace a worker at this age"
+        value_types.OPTIONAL_DURATION, None, WORK, "replace a worker at this age; off: never"
     )
     max_lifetime_jitter: float = option(
-        value_types.DURATION, 0.0, WORK, "up to so much more, different for each worker"
+        value_types.DURATION,
+        0.0,
+        WORK,
+        "add a random time up to this one to max-lifetime, for each worker",
     )
     max_memory: int | None = option(
         value_types.OPTIONAL_SIZE,
         None,
         WORK,
-        "replace a worker that has more memory, together with the processes that it began",
+        "replace a worker that uses more memory than this, together with its child processes; "
+        "off: never",
     )
     max_memory_jitter: int = option(
-        value_types.SIZE, 0, WORK, "up to so much more, different for each worker"
+        value_types.SIZE, 0, WORK, "add a random size up to this one to max-memory, for each worker"
     )
     max_memory_measure: str = option(
         value_types.choice("pss", "rss"),
         "pss",
         WORK,
-        "what is shared counts in part (pss), or in full for each who has it (rss)",
+        "how shared memory is counted; pss: divided among the processes that share it, rss: in "
+        "full for each of them",
     )
 
     cron: tuple[str, ...] = option(
         value_types.CRON,
         (),
         PLANNED,
-        "replace all workers, one after another, at such times, repeatable: minute hour day month "
-        "weekday, by the local clock, as in 0 4 * * *",
+        "times at which all workers are replaced, one after another, repeatable: minute hour day "
+        "month weekday in local time, as in 0 4 * * *",
     )
+    # --watch is a flag and takes no paths: `--watch myapp:main` would take the app for a path.
     watch: bool = option(
         value_types.FLAG, False, PLANNED, "reload when files change; needs prefork[watch]"
     )
@@ -268,65 +322,78 @@ class Config:
         value_types.PATTERNS,
         (),
         PLANNED,
-        "names below it that do not count, repeatable: *.csv, uploads, or with a slash a path from "
-        "there on; .git, caches, environments, logs and databases never do",
+        "names of files and folders to ignore, repeatable: *.csv, uploads, or with a slash a path "
+        "below a watched folder; .git, caches, virtual environments, logs and databases are "
+        "always ignored",
     )
     watch_delay: float = option(
         value_types.POSITIVE_DURATION,
         0.2,
         PLANNED,
-        "how long nothing more may change before the reload; it waits for a minute at most",
+        "time without further changes after which the reload begins; it begins after a minute at "
+        "most",
     )
 
     boot_timeout: float = option(
         value_types.POSITIVE_DURATION,
         60.0,
         LIFE,
-        "from fork to ready; a worker that needs longer has failed",
+        "maximum time from the fork of a worker until it is ready; a worker that takes longer has "
+        "failed",
     )
     timeout: float | None = option(
         value_types.OPTIONAL_DURATION,
         30.0,
         LIFE,
-        "a request, or an event loop, silent for so long is a hang",
+        "time without progress after which a request or an event loop counts as hung; the worker "
+        "is then killed and replaced, or the call of an ASGI app cancelled; off: never",
     )
     kill_timeout: float = option(
         value_types.POSITIVE_DURATION,
         30.0,
         LIFE,
-        "from the stop signal to SIGKILL, on reload, recycle, scale and stop; with --watch: 2s",
+        "time from the stop signal to SIGKILL, when a worker is stopped or replaced; with "
+        "--watch: 2s",
     )
     stream_timeout: float = option(
         value_types.DURATION,
         10.0,
         LIFE,
-        "while draining, how long an ASGI response of unknown length may go on before its app gets "
-        "http.disconnect; within the kill timeout in any case; with --watch: 2s",
+        "while a worker drains, time for which an ASGI response of unknown length may go on "
+        "before the app receives http.disconnect; never longer than the kill timeout; with "
+        "--watch: 2s",
     )
     stop_signal: str = option(
-        value_types.SIGNAL, "SIGTERM", LIFE, "the signal that asks a worker to drain and leave"
+        value_types.SIGNAL,
+        "SIGTERM",
+        LIFE,
+        "signal that asks a worker to drain and exit: TERM or INT",
     )
     linger: float = option(
         value_types.DURATION,
         1.0,
         LIFE,
-        "while draining, how long an idle connection may still send one more request",
+        "while a worker drains, time for which an idle connection may still send one more request",
     )
     reload_timeout: float | None = option(
         value_types.OPTIONAL_DURATION,
         None,
         LIFE,
-        "a whole reload; off: as long as its steps may take",
+        "maximum time of a whole reload; off: the sum of what its steps may take",
     )
     min_uptime: float = option(
-        value_types.DURATION, 1.0, LIFE, "a worker that dies younger is unstable and its slot waits"
+        value_types.DURATION,
+        1.0,
+        LIFE,
+        "a worker that exits at a lower age has failed, and its slot waits before it starts "
+        "another one",
     )
     max_restarts: int | None = option(
         value_types.COUNT_OR_OFF,
         None,
         LIFE,
-        "failures in a row, beyond which the master gives up if no worker serves; 0: at the first; "
-        "off: never",
+        "number of failures in a row after which the master exits if no worker serves; 0: at the "
+        "first one; off: never",
     )
     stop_exit_codes: tuple[int, ...] = option(
         value_types.EXIT_CODES,
@@ -339,152 +406,197 @@ class Config:
         value_types.DURATION,
         75.0,
         HTTP,
-        "how long an idle connection stays open; 0s: one request each",
+        "time for which an idle connection stays open; 0s: one request for each connection",
     )
     header_timeout: float = option(
-        value_types.POSITIVE_DURATION, 10.0, HTTP, "for a request's head to arrive"
+        value_types.POSITIVE_DURATION,
+        10.0,
+        HTTP,
+        "maximum time for the head of a request to arrive",
     )
     body_timeout: float = option(
-        value_types.POSITIVE_DURATION, 30.0, HTTP, "between two pieces of a request's body"
+        value_types.POSITIVE_DURATION,
+        30.0,
+        HTTP,
+        "maximum time between two pieces of a request body",
     )
     send_timeout: float = option(
-        value_types.POSITIVE_DURATION, 60.0, HTTP, "for a client to take some of its response"
+        value_types.POSITIVE_DURATION,
+        60.0,
+        HTTP,
+        "maximum time in which a client reads nothing of its response",
     )
+    # Off by default: a slow body costs a connection and nothing else, and some uploads are slow on
+    # purpose. The average counts from the sixth second on, and not while the worker does not read.
     body_rate: int | None = option(
         value_types.OPTIONAL_SIZE,
         None,
         HTTP,
-        "least bytes a second of a request's body, on average and from the sixth second on (408)",
+        "minimum rate of a request body in bytes per second, on average and from the sixth second "
+        "on; slower ones get a 408; off: no minimum",
     )
-    limit_line: int = option(value_types.SIZE, 8192, HTTP, "longest request target (414)")
-    limit_headers: int = option(value_types.AT_LEAST_ONE, 100, HTTP, "most header fields (431)")
-    limit_header_size: int = option(value_types.SIZE, 32768, HTTP, "largest request head (431)")
+    limit_line: int = option(
+        value_types.SIZE, 8192, HTTP, "maximum size of a request target; larger ones get a 414"
+    )
+    limit_headers: int = option(
+        value_types.AT_LEAST_ONE,
+        100,
+        HTTP,
+        "maximum number of header fields in a request; more get a 431",
+    )
+    limit_header_size: int = option(
+        value_types.SIZE, 32768, HTTP, "maximum size of a request head; larger ones get a 431"
+    )
     limit_body: int | None = option(
-        value_types.OPTIONAL_SIZE, None, HTTP, "largest request body (413); off: no limit"
+        value_types.OPTIONAL_SIZE,
+        None,
+        HTTP,
+        "maximum size of a request body; larger ones get a 413; off: no limit",
     )
     limit_requests_per_connection: int | None = option(
         value_types.OPTIONAL_COUNT,
         None,
         HTTP,
-        "most requests on one connection, which is then closed",
+        "maximum number of requests on one connection, which is then closed; off: no limit",
     )
     limit_connections: int | None = option(
         value_types.OPTIONAL_COUNT,
         None,
         HTTP,
-        "most connections of a worker; more wait in the queue; off: what its descriptors allow",
+        "maximum number of connections of a worker; more wait in the kernel's queue; off: as many "
+        "as its file descriptors allow",
     )
     limit_concurrency: int | None = option(
-        value_types.OPTIONAL_COUNT, None, HTTP, "most requests at work in a worker; more get a 503"
+        value_types.OPTIONAL_COUNT,
+        None,
+        HTTP,
+        "maximum number of requests that a worker handles at a time; more get a 503; off: no limit",
     )
     underscores: str = option(
         value_types.choice("drop", "refuse", "allow"),
         "drop",
         HTTP,
-        "header names with an underscore, which apps take for names with a dash",
+        "what happens to a header field with an underscore in its name, which an app may take for "
+        "a dash; drop: the field is removed, refuse: the request gets a 400, allow: the app gets "
+        "the field",
     )
     server_header: str = option(
-        value_types.FIELD_VALUE, "", HTTP, "the Server field of responses, unless the app sets one"
+        value_types.FIELD_VALUE,
+        "",
+        HTTP,
+        "value of the Server field of responses, unless the app sets one; off: none",
     )
     body_memory: int = option(
         value_types.SIZE,
         12 * 1024 * 1024,
         HTTP,
-        "memory of a worker for bodies that wait to be whole for WSGI; the rest waits on disk",
+        "memory of a worker for request bodies, which are received whole before a WSGI app is "
+        "called; the rest is kept on disk",
     )
     body_spool: int | None = option(
         value_types.OPTIONAL_SIZE,
         1024**3,
         HTTP,
-        "bytes of such bodies on disk, all of a worker's together: a larger body gets 413, and new "
-        "ones get 503 from three quarters on; off: no limit",
+        "maximum size of the request bodies of a worker on disk; a body that is larger gets a "
+        "413, and new ones get a 503 when three quarters are in use; off: no limit",
     )
     spool_dir: str = option(
         value_types.PATH,
         "",
         HTTP,
-        "folder of such bodies, whose files have no names; default: TMPDIR, /tmp",
+        "folder of the request bodies on disk, whose files have no names; default: TMPDIR, or /tmp",
     )
     spool_min_free: int = option(
         value_types.SIZE,
         256 * 1024 * 1024,
         HTTP,
-        "bytes that such bodies leave free on their file system, a tenth of it at most (503)",
+        "space that request bodies leave free on their file system, at most a tenth of its size; "
+        "bodies that need more get a 503",
     )
 
     forwarded_allow: tuple[str, ...] = option(
         value_types.NETWORKS_OR_OFF,
         ("127.0.0.0/8", "::1/128", "unix"),
         BEHIND,
-        "proxies whose Forwarded and X-Forwarded-* headers have effect, repeatable: a network, an "
-        "address, unix, * for everybody, or off",
+        "proxies whose Forwarded and X-Forwarded-* headers are used, repeatable: a network, an "
+        "address, unix for unix sockets, * for all, or off",
     )
+    # Host, port and prefix are not in the default: nginx, HAProxy and the load balancers of the
+    # large clouds set X-Forwarded-For and -Proto, and pass on the others as the client sent them.
     forwarded_headers: tuple[str, ...] = option(
         value_types.FORWARDED,
         parse_header_facts(("for", "proto")),
         BEHIND,
-        "which of their facts count, repeatable: for, proto, host, port, prefix, or the names of "
-        "headers (x-forwarded-for, …, forwarded); name only what your proxy overwrites",
+        "facts that are taken from these headers, repeatable: for, proto, host, port, prefix, or "
+        "the names of headers (x-forwarded-for, …, forwarded); name only what your proxy "
+        "overwrites",
     )
     forwarded_strip: bool = option(
         value_types.FLAG,
         False,
         BEHIND,
-        "hide these headers from the app when anybody else sent them",
+        "remove these headers from the requests that did not come from such a proxy",
     )
     root_path: str = option(
         value_types.ROOT_PATH,
         "",
         BEHIND,
-        "front of the path that a proxy takes away: SCRIPT_NAME and root_path; a proxy that is "
-        "allowed may say it with X-Forwarded-Prefix if forwarded-headers names prefix",
+        "prefix of the path that a proxy removed, given to the app as SCRIPT_NAME and root_path; "
+        "a proxy in forwarded-allow may set it by X-Forwarded-Prefix if forwarded-headers names "
+        "prefix",
     )
     request_id_header: str = option(
         value_types.FIELD_NAME,
         "",
         BEHIND,
-        "header with the id of a request, such as X-Request-ID: taken from a proxy that is "
-        "allowed, else made, and given to the app; default: none",
+        "header with the id of a request, such as X-Request-ID, which the app receives: the id "
+        "from a proxy in forwarded-allow, else a new one; default: no ids",
     )
     request_id_return: bool = option(
-        value_types.FLAG, False, BEHIND, "send that header with the response as well"
+        value_types.FLAG, False, BEHIND, "send the header with the id in the response as well"
     )
     ws_ping_interval: float | None = option(
-        value_types.OPTIONAL_DURATION, 20.0, WEBS, "from one ping to the next; off: none"
+        value_types.OPTIONAL_DURATION, 20.0, WEBS, "time between two pings; off: no pings"
     )
     ws_ping_timeout: float | None = option(
         value_types.OPTIONAL_DURATION,
         20.0,
         WEBS,
-        "after a ping without a sign of life the connection is closed (1011); off: never",
+        "time after a ping in which a client must send something, else the connection is closed "
+        "(1011); off: never",
     )
     ws_close_timeout: float = option(
         value_types.POSITIVE_DURATION,
         5.0,
         WEBS,
-        "for the client, and an app that drains, to take part in closing",
+        "maximum time for a client to answer a close frame, and in a worker that drains for the "
+        "app to return",
     )
     ws_max_size: int | None = option(
-        value_types.OPTIONAL_SIZE, 16 * 1024**2, WEBS, "largest message (1009); off: no limit"
+        value_types.OPTIONAL_SIZE,
+        16 * 1024**2,
+        WEBS,
+        "maximum size of a message; a larger one closes the connection (1009); off: no limit",
     )
     ws_max_queue: int = option(
         value_types.AT_LEAST_ONE,
         32,
         WEBS,
-        "messages that may wait for the app before reading stops; 64 KiB of them stop it as well",
+        "maximum number of messages that wait for the app before the worker stops reading; it "
+        "also stops at 64 KiB",
     )
     ws_compression: str = option(
         value_types.choice("on", "off"),
         "on",
         WEBS,
-        "compress messages if the client can (RFC 7692)",
+        "on: compress messages if the client supports it (RFC 7692); off: never",
     )
 
     name: str = option(
         value_types.TEXT,
         "",
         PROC,
-        "name in titles and logs; default: the module's name",
+        "name of the app in process titles, logs and verbs; default: the name of its module",
         short="-n",
         restart=True,
     )
@@ -492,33 +604,55 @@ class Config:
         value_types.TEXT,
         "",
         PROC,
-        "a name that several apps share, so that verbs can mean all of them",
+        "name of a group of apps, by which verbs address all of them",
         restart=True,
     )
     chdir: str = option(
-        value_types.PATH, "", PROC, "working directory of the workers, also first on sys.path"
+        value_types.PATH,
+        "",
+        PROC,
+        "working directory of the workers, and the first entry of sys.path",
     )
     pythonpath: tuple[str, ...] = option(
-        value_types.PATHS, (), PROC, "directory to add to sys.path, repeatable"
+        value_types.PATHS, (), PROC, "folder to add to sys.path, repeatable"
     )
     env: dict[str, str] = option(  # noqa: RUF009 - the default is made anew each time
-        value_types.ENVIRONMENT, {}, PROC, "variable for the workers, repeatable", short="-e"
+        value_types.ENVIRONMENT,
+        {},
+        PROC,
+        "environment variable of the workers, repeatable",
+        short="-e",
     )
-    user: str = option(value_types.TEXT, "", PROC, "user that the workers run as", short="-u")
-    group: str = option(value_types.TEXT, "", PROC, "group that the workers run as", short="-g")
+    user: str = option(
+        value_types.TEXT,
+        "",
+        PROC,
+        "user that the workers run as; default: the user of the master",
+        short="-u",
+    )
+    group: str = option(
+        value_types.TEXT,
+        "",
+        PROC,
+        "group that the workers run as; default: the group of that user",
+        short="-g",
+    )
     no_new_privs: bool = option(
         value_types.FLAG,
         False,
         PROC,
-        "workers, and what they start, gain no rights by setuid, setgid or file capabilities; then "
-        "sudo, su and a setgid sendmail do not work for the app",
+        "workers and their child processes gain no rights by setuid, setgid or file capabilities; "
+        "sudo, su and a setgid sendmail then do not work for the app",
     )
-    umask: int | None = option(value_types.OCTAL, None, PROC, "file mode mask", restart=True)
+    umask: int | None = option(
+        value_types.OCTAL, None, PROC, "file mode creation mask; default: unchanged", restart=True
+    )
     daemon: bool = option(
         value_types.FLAG,
         False,
         PROC,
-        "go to the background; returns when the app is ready, or fails with its traceback",
+        "run in the background; the command returns when the app is ready, or fails with its "
+        "traceback",
         short="-D",
         restart=True,
     )
@@ -526,7 +660,7 @@ class Config:
         value_types.PATH,
         "",
         PROC,
-        "file for the master's pid, locked while it lives",
+        "file for the pid of the master, which is locked while the master runs",
         short="-p",
         restart=True,
     )
@@ -534,7 +668,7 @@ class Config:
         value_types.TEXT,
         "prefork",
         PROC,
-        "first word of the process titles; off: leave them alone",
+        "first word of the process titles; off: the titles are not changed",
         restart=True,
     )
 
@@ -542,8 +676,8 @@ class Config:
         value_types.TEXT,
         "",
         PROC,
-        "group whose members may look at the app (list, show, logs, events …), but change nothing "
-        "and see no variables; default: only its user",
+        "group whose members may inspect the app (list, show, logs, events …), but not change it "
+        "or see its environment variables; default: only the user of the app",
         restart=True,
     )
 
@@ -551,7 +685,7 @@ class Config:
         value_types.choice("debug", "info", "warning", "error"),
         "info",
         LOGS,
-        "least that is logged",
+        "minimum log level: debug, info, warning or error",
     )
     log_file: str = option(
         value_types.PATH,
@@ -564,72 +698,97 @@ class Config:
         value_types.OPTIONAL_DURATION,
         None,
         LOGS,
-        "log requests that take longer, with the place where they are meanwhile, and what blocks "
-        "the event loop for longer; nothing is killed",
+        "log the requests that take longer than this, with the line of code they are at, and what "
+        "blocks the event loop for longer than this; no request is ended; off: no such messages",
     )
     access_log: str = option(
-        value_types.PATH, "", LOGS, "file for the access log, or - for stdout; default: none"
+        value_types.PATH,
+        "",
+        LOGS,
+        "file for the access log, or - for stdout; default: no access log",
     )
     access_log_format: str = option(
         value_types.ACCESS_FORMAT,
         "common",
         LOGS,
-        "common, combined, json, or a format of one's own with the directives of the README",
+        "format of the access log: common, combined, json, or a text with the directives of the "
+        "README",
     )
     log_dir: str = option(
         value_types.PATH,
         "",
         LOGS,
-        "folder for what the workers print, as NAME.out; default: they print where the master does",
+        "folder for the output of the workers, in the file NAME.out; default: the stdout and "
+        "stderr of the master",
         restart=True,
     )
     log_split: str = option(
         value_types.choice("app", "slot"),
         "app",
         LOGS,
-        "app: all workers of an app print into NAME.out; slot: each slot has NAME.out-0, …",
+        "app: the output of all workers goes to NAME.out; slot: the output of each slot has a "
+        "file of its own, NAME.out-0, …",
         restart=True,
     )
     log_format: str = option(
-        value_types.choice("text", "json"), "text", LOGS, "how records are written to log-dir"
+        value_types.choice("text", "json"),
+        "text",
+        LOGS,
+        "format of the records in log-dir: text or json",
     )
     log_rotate_size: int | None = option(
-        value_types.OPTIONAL_SIZE, 10 * 1024 * 1024, LOGS, "rotate NAME.out before it gets larger"
+        value_types.OPTIONAL_SIZE,
+        10 * 1024 * 1024,
+        LOGS,
+        "rotate NAME.out before it exceeds this size; off: never",
     )
     log_rotate_age: float | None = option(
-        value_types.OPTIONAL_DURATION, None, LOGS, "rotate NAME.out when its first line is so old"
+        value_types.OPTIONAL_DURATION,
+        None,
+        LOGS,
+        "rotate NAME.out when its first line has this age; off: never",
     )
-    log_keep: int = option(value_types.COUNT, 10, LOGS, "rotated files to keep, compressed")
+    log_keep: int = option(
+        value_types.COUNT, 10, LOGS, "number of rotated files to keep, compressed"
+    )
     log_total: int | None = option(
-        value_types.OPTIONAL_SIZE, None, LOGS, "bytes of all files together; the oldest go first"
+        value_types.OPTIONAL_SIZE,
+        None,
+        LOGS,
+        "maximum size of all files of a log together; the oldest are removed; off: no limit",
     )
 
     status: Address | None = option(  # noqa: RUF009 - None is no mutable default
         value_types.OPTIONAL_ADDRESS,
         None,
         STATUS,
-        "address of the status server: /livez, /readyz, /metrics, and the page / to watch the app",
+        "address of the status server: /livez, /readyz, /metrics, and a page at / that shows the "
+        "app; off: none",
         restart=True,
     )
     status_token: PasswordSource | None = option(  # noqa: RUF009 - None is no mutable default
         value_types.PASSWORD,
         None,
         STATUS,
-        "where the token is that reloads and scales on that page, and reads the log there: "
-        "file:PATH or env:NAME; default: nobody does the first, everybody the second",
+        "where the token is read from that the status page asks for before it reloads, scales or "
+        "shows the log: file:PATH or env:NAME; default: without a token the page cannot reload or "
+        "scale, and shows the log to every visitor",
     )
     min_ready: int = option(
-        value_types.AT_LEAST_ONE, 1, STATUS, "workers that must be ready for /readyz to say so"
+        value_types.AT_LEAST_ONE,
+        1,
+        STATUS,
+        "minimum number of ready workers for /readyz to answer 200",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One declared option, read off its field."""
+    """One declared option, made from its field in Config."""
 
     name: str
     default: Any
-    kind: ValueType
+    value_type: ValueType
     group: str
     text: str
     short: str
@@ -637,7 +796,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The TOML key, and the flag without its dashes."""
+        """The TOML key, which is also the flag without its leading dashes."""
         return self.name.replace("_", "-")
 
     @property
@@ -651,8 +810,8 @@ class Option:
         return "PREFORK_" + self.name.upper()
 
     def show_default(self) -> Any:
-        """The default as a person would write it."""
-        return self.kind.format(self.default)
+        """Return the default in the form of a TOML file."""
+        return self.value_type.format(self.default)
 
 
 POSITIONAL = ("app", "command")
@@ -669,6 +828,6 @@ OPTIONS: dict[str, Option] = {declared.name: _read(declared) for declared in fie
 
 
 def by_group() -> Iterator[tuple[str, list[Option]]]:
-    """Groups in the order of declaration, each with its options."""
+    """Yield the groups in the order of their declaration, each with its options."""
     for group in dict.fromkeys(option.group for option in OPTIONS.values()):
         yield group, [option for option in OPTIONS.values() if option.group == group]

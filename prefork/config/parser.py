@@ -1,4 +1,4 @@
-"""The parser of words that flags and verbs have in common; it knows no option by itself. PURE."""
+"""The argument parser that the options of serving and the verbs have in common. PURE."""
 
 import argparse
 from typing import NoReturn
@@ -7,8 +7,8 @@ from prefork.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError instead of printing usage and leaving."""
+    """An argparse parser that raises UsageError instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """What argparse calls when the words make no sense."""
+        """Raise UsageError; argparse calls this for a wrong command line."""
         raise UsageError(f"command line: {message}; see prefork --help")

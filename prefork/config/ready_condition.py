@@ -1,11 +1,11 @@
-"""How a worker comes to count as ready. PURE.
+"""Parse the option that says when a worker counts as ready. PURE.
 
-auto       an app: when it is loaded and accepts; a program: when it says READY=1, at the latest
-           when it has lived for --min-uptime
-manual     main(listener) calls prefork.ready()
-notify     a program says READY=1 (sd_notify(3)), and no sooner
-2s         a program has lived for so long
-connect:A  a program listens at A, a socket of its own
+auto       an app: when it is loaded and accepts connections; a program: when it sends READY=1, or
+           has run for --min-uptime
+manual     when main(listener) calls prefork.ready()
+notify     when a program sends READY=1 (sd_notify(3))
+2s         when a program has run for this time
+connect:A  when a program listens on the address A with a socket of its own
 """
 
 from collections.abc import Callable
@@ -13,24 +13,31 @@ from dataclasses import dataclass
 
 from prefork.config.addresses import Address, TcpAddress, UnixAddress, parse_address
 
-EXPECTED_READINESS = "auto, manual, notify, connect:PORT or a duration such as 2s"
+EXPECTED_READY_CONDITION = "auto, manual, notify, connect:PORT or a duration such as 2s"
 
-WORDS = ("auto", "manual", "notify")
+MODES = ("auto", "manual", "notify")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyCondition:
-    """One of the above: a word alone, ``after`` with ``delay``, ``connect`` with ``address``."""
+    """The condition on which a worker counts as ready.
+
+    ``mode`` is one of MODES; or ``after``, with ``delay`` in seconds; or ``connect``, with
+    ``address``.
+    """
 
     mode: str = "auto"
     delay: float = 0.0
     address: Address | None = None
 
 
-def parse_readiness(raw: object, duration: Callable[[object], float]) -> ReadyCondition:
-    """Raises ValueError."""
+def parse_ready_condition(raw: object, parse_duration: Callable[[object], float]) -> ReadyCondition:
+    """Parse a condition. Raises ValueError, which says what was expected.
+
+    ``parse_duration`` parses a time such as ``2s``.
+    """
     text = str(raw).strip()
-    if text in WORDS:
+    if text in MODES:
         return ReadyCondition(text)
     word, colon, place = str(raw).lstrip().partition(":")
     if word == "connect" and colon:
@@ -40,15 +47,17 @@ def parse_readiness(raw: object, duration: Callable[[object], float]) -> ReadyCo
             raise ValueError("connect:PORT, connect:HOST:PORT or connect:unix:PATH")
         return ReadyCondition("connect", address=address)
     try:
-        return ReadyCondition("after", delay=duration(raw))
+        return ReadyCondition("after", delay=parse_duration(raw))
     except ValueError:
-        raise ValueError(EXPECTED_READINESS) from None
+        raise ValueError(EXPECTED_READY_CONDITION) from None
 
 
-def show_readiness(readiness: ReadyCondition, show_duration: Callable[[float], str]) -> str:
-    """As a person would write it."""
-    if readiness.mode == "after":
-        return show_duration(readiness.delay)
-    if readiness.mode == "connect":
-        return f"connect:{readiness.address}"
-    return readiness.mode
+def format_ready_condition(
+    condition: ReadyCondition, format_duration: Callable[[float], str]
+) -> str:
+    """Format a condition the way that ``parse_ready_condition`` reads it."""
+    if condition.mode == "after":
+        return format_duration(condition.delay)
+    if condition.mode == "connect":
+        return f"connect:{condition.address}"
+    return condition.mode

@@ -1,4 +1,10 @@
-"""The declarations as text: sample file, README table, and the settings in force. PURE."""
+"""Format options as text: the sample file, the README's table, and the settings in force. PURE.
+
+Design
+------
+- **--print-config writes a masked ``env`` as a comment,** so that its output can be saved as a
+  file without setting the variables to ``***``.
+"""
 
 import textwrap
 from typing import Any
@@ -16,12 +22,12 @@ _encode = _encoder.dump_value
 
 _SAMPLE_HEAD = """\
 # prefork.toml: every option with its default. Use it with: prefork -c prefork.toml
-# Uncomment what you change. Flags and PREFORK_* variables win over this file.
+# Uncomment the options that you change. Flags and PREFORK_* variables override this file.
 """
 
 
 def sample_file() -> str:
-    """``conf/prefork.toml``: each option with its text and default, commented out."""
+    """Return conf/prefork.toml: each option with its help text and default, commented out."""
     lines = [_SAMPLE_HEAD]
     for group, options in by_group():
         lines.append(f"\n# {group}\n")
@@ -35,12 +41,12 @@ def sample_file() -> str:
             if isinstance(shown, dict):
                 lines.append('# env = { DATABASE_URL = "postgres://localhost/app" }\n')
             else:
-                lines.append(f"# {option.key} = {_toml(shown)}\n")
+                lines.append(f"# {option.key} = {_format_toml(shown)}\n")
     return "\n".join(lines).rstrip() + "\n"
 
 
 def option_table() -> str:
-    """The README's table of options, in Markdown."""
+    """Return the README's table of options, in Markdown."""
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for group, options in by_group():
         rows.append(f"| **{group}** | | |")
@@ -51,7 +57,7 @@ def option_table() -> str:
             shown = option.show_default()
             if isinstance(shown, list):
                 shown = " ".join(map(str, shown))
-            default = f"`{_word(shown)}`" if shown not in ("", {}) else ""
+            default = f"`{_format_default(shown)}`" if shown not in ("", {}) else ""
             note = " (needs a restart)" if option.restart else ""
             text = option.text.replace("|", "\\|")
             rows.append(f"| {names} | {default} | {text}{note} |")
@@ -59,19 +65,21 @@ def option_table() -> str:
 
 
 def format_settings(resolved: Resolved) -> str:
-    """All settings as TOML, each with a comment that says where it came from. The values of
-    variables are masked, because what is printed ends in logs and bug reports, and that line is a
-    comment, so that the text can be saved without setting variables to the mask."""
+    """Return all settings as TOML, each with a comment that names its source.
+
+    The values of environment variables are masked, because the output is copied to logs and bug
+    reports.
+    """
     lines = []
     for name, option in OPTIONS.items():
-        value, mark = option.kind.format(getattr(resolved.config, name)), ""
+        value, mark = option.value_type.format(getattr(resolved.config, name)), ""
         if name == "env" and value:
             value, mark = dict.fromkeys(value, MASKED), "# "
-        lines.append(f"{mark}{option.key} = {_toml(value)}  # {resolved.sources[name]}")
+        lines.append(f"{mark}{option.key} = {_format_toml(value)}  # {resolved.sources[name]}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def _format_toml(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{key} = {_encode(text)}" for key, text in value.items())
         return f"{{ {inner} }}" if inner else "{}"
@@ -80,5 +88,5 @@ def _toml(value: Any) -> str:
     return str(_encode(value))
 
 
-def _word(value: Any) -> str:
+def _format_default(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

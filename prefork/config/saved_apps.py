@@ -1,14 +1,16 @@
-"""``saved.toml``: how each app was started, from which folder and with which arguments. PURE.
+"""Read and write the text of ``saved.toml``, which says how each app is started again. PURE.
 
     [apps."web"]
     here = "/srv/web"
     arguments = ["--name", "web", "app:main"]
     scaled = { workers = 3, settings = 1 }
 
-``scaled`` is there where the operator set the number of workers (HandSet in pool/policy.py).
-Folders and arguments are bytes to the kernel, and come as text by os.fsdecode(3), which writes a
-byte that is no UTF-8 as a lone surrogate (PEP 383). TOML holds Unicode scalar values only, so such
-a text is written as its bytes: ``{ bytes = "2f746d702fff" }``, hexadecimal.
+``here`` is the working directory of the start, and ``arguments`` are those of the master.
+``scaled`` is present if the operator set the number of workers (pool/policy.py).
+
+Folders and arguments are bytes to the kernel. Python decodes them with os.fsdecode, which turns a
+byte that is no UTF-8 into a lone surrogate (PEP 383). TOML allows Unicode scalar values only, so
+such a text is written as its bytes in hexadecimal: ``{ bytes = "2f746d702fff" }``.
 """
 
 import tomllib
@@ -21,41 +23,41 @@ from prefork.config.toml_text import toml_string
 
 @dataclass(frozen=True, slots=True)
 class SavedApp:
-    """``here``: the working directory of the start; ``arguments``: those of the master."""
+    """One app: the working directory of its start, and the arguments of its master."""
 
     working_directory: str
     arguments: tuple[str, ...]
     scaled: object = None
-    """As the file holds it, not checked."""
+    """The table ``scaled`` of the file, not validated; None if there is none."""
 
 
 def dump(apps: Mapping[str, SavedApp]) -> str:
-    """Write the whole file."""
-    return "\n".join(_table(name, app) for name, app in apps.items()) or "[apps]\n"
+    """Return the text of the file."""
+    return "\n".join(_format_table(name, app) for name, app in apps.items()) or "[apps]\n"
 
 
 def load(text: str) -> dict[str, SavedApp]:
-    """Read what ``dump`` wrote. Raises ValueError for anything else."""
+    """Parse a text that ``dump`` returned. Raises ValueError for any other text."""
     try:
-        return {name: _app(table) for name, table in tomllib.loads(text)["apps"].items()}
+        return {name: _parse_app(table) for name, table in tomllib.loads(text)["apps"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a list of saved apps: {error!r}") from error
 
 
-def _table(name: str, app: SavedApp) -> str:
-    arguments = "".join(f"    {_value(word)},\n" for word in app.arguments)
-    start = f"here = {_value(app.working_directory)}\narguments = [\n{arguments}]\n"
-    return f"[apps.{toml_string(name)}]\n{start}{_scaled(app.scaled)}"
+def _format_table(name: str, app: SavedApp) -> str:
+    arguments = "".join(f"    {_format_text(word)},\n" for word in app.arguments)
+    start = f"here = {_format_text(app.working_directory)}\narguments = [\n{arguments}]\n"
+    return f"[apps.{toml_string(name)}]\n{start}{_format_scaled(app.scaled)}"
 
 
-def _scaled(scaled: object) -> str:
+def _format_scaled(scaled: object) -> str:
     if not isinstance(scaled, Mapping):
         return ""
     numbers = ", ".join(f"{key} = {number:d}" for key, number in scaled.items())
     return f"scaled = {{ {numbers} }}\n"
 
 
-def _value(text: str) -> str:
+def _format_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,14 +65,14 @@ def _value(text: str) -> str:
     return toml_string(text)
 
 
-def _app(table: Mapping[str, Any]) -> SavedApp:
+def _parse_app(table: Mapping[str, Any]) -> SavedApp:
     words = table["arguments"]
     if not isinstance(words, list):
         raise TypeError(words)
-    return SavedApp(_text(table["here"]), tuple(map(_text, words)), table.get("scaled"))
+    return SavedApp(_parse_text(table["here"]), tuple(map(_parse_text, words)), table.get("scaled"))
 
 
-def _text(value: object) -> str:
+def _parse_text(value: object) -> str:
     if isinstance(value, dict):
         return bytes.fromhex(value["bytes"]).decode("utf-8", "surrogateescape")
     if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""From what people wrote in four places to one Config, and who said what. PURE.
+"""Merge the settings of all sources into one Config, and record the source of each. PURE.
 
-Precedence: default < file < environment < flag. Every complaint names the key, the place, what
-was expected, and the nearest known key.
+Precedence: default < file < environment < command line. Each error message names the key, the
+source, what was expected, and for an unknown key the most similar known one.
 """
 
 import difflib
@@ -18,31 +18,36 @@ from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 
 RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
-"""Variables of ours that are no options."""
+"""PREFORK_* variables that are no options."""
 
-WATCHED = {"kill_timeout": 2.0, "stream_timeout": 2.0}
-"""Defaults in place of the usual ones with --watch."""
+WATCH_DEFAULTS = {"kill_timeout": 2.0, "stream_timeout": 2.0}
+"""Defaults in seconds that replace the usual ones with --watch."""
 
-# Kubernetes gives every pod these for each Service whose name begins with "prefork", such as
-# prefork-api (https://kubernetes.io/docs/concepts/services-networking/service/).
+# Kubernetes sets these variables in every pod for each Service whose name begins with "prefork",
+# such as prefork-api (https://kubernetes.io/docs/concepts/services-networking/service/). They must
+# not be refused as unknown options.
 _KUBERNETES = re.compile(
     r"PREFORK_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _KUBERNETES_PORT = re.compile(r"PREFORK_(\w+_)?PORT")
-"""Its value tells it from a wrong option: tcp://10.0.0.1:80."""
+"""Only its value, tcp://10.0.0.1:80, distinguishes this variable from a misspelled option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one place says: ``values`` by option name, as written; ``place`` for complaints."""
+    """The settings of one source.
+
+    ``source`` is its name in messages, such as the path of a file. ``values`` holds the raw values
+    by option name.
+    """
 
     source: str
     values: Mapping[str, Any]
     folder: str = ""
-    """Relative paths start here; empty: at the current directory."""
+    """The folder at which relative paths start; empty: the current directory."""
 
-    def spell(self, option: Option) -> str:
-        """The option's key as one writes it in this place."""
+    def spell_key(self, option: Option) -> str:
+        """Return the name of an option in the notation of this source, such as --kill-timeout."""
         spelled = {
             "environment": option.variable,
             "command line": option.flag,
@@ -53,62 +58,68 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The settings, and for each where its value came from."""
+    """The merged settings, and for each option the name of the source of its value."""
 
     config: Config
     sources: Mapping[str, str]
 
 
 def resolve(layers: Iterable[Layer]) -> Resolved:
-    """Merge ``layers``, the weakest first. Raises UsageError on the first wrong value."""
+    """Merge ``layers``, in ascending precedence. Raises UsageError at the first wrong value."""
     values: dict[str, Any] = {}
-    places = dict.fromkeys(OPTIONS, "default")
+    sources = dict.fromkeys(OPTIONS, "default")
     for layer in layers:
         for name, raw in layer.values.items():
-            values[name] = _value(layer, OPTIONS[name], raw)
-            places[name] = layer.source
-    return _watched(Resolved(Config(**values), places))
+            values[name] = _parse_value(layer, OPTIONS[name], raw)
+            sources[name] = layer.source
+    return _apply_watch_defaults(Resolved(Config(**values), sources))
 
 
-def _watched(resolved: Resolved) -> Resolved:
-    """With --watch a drain is short unless its times are set: the developer waits for it, and a
-    page that reloads itself holds a stream open."""
-    config, places = resolved.config, resolved.sources
-    short = [name for name in WATCHED if places[name] == "default"] if config.watch else []
+def _apply_watch_defaults(resolved: Resolved) -> Resolved:
+    """With --watch, replace the default times of a drain by short ones.
+
+    The developer waits for each reload, and a page that reloads itself keeps a stream open.
+    """
+    config, sources = resolved.config, resolved.sources
+    short = [name for name in WATCH_DEFAULTS if sources[name] == "default"] if config.watch else []
     if not short:
         return resolved
-    changed: dict[str, Any] = {name: WATCHED[name] for name in short}
-    return Resolved(replace(config, **changed), {**places, **dict.fromkeys(short, "watch")})
+    changed: dict[str, Any] = {name: WATCH_DEFAULTS[name] for name in short}
+    return Resolved(replace(config, **changed), {**sources, **dict.fromkeys(short, "watch")})
 
 
-def _value(layer: Layer, option: Option, raw: Any) -> Any:
+def _parse_value(layer: Layer, option: Option, raw: Any) -> Any:
     try:
-        value = option.kind.parse(raw)
+        value = option.value_type.parse(raw)
     except ValueError as error:
-        told = "" if option.kind.secret else f" = {raw!r}"
+        value_shown = "" if option.value_type.is_secret else f" = {raw!r}"
         raise UsageError(
-            f"{layer.source}: {layer.spell(option)}{told} is wrong: expected {error}"
+            f"{layer.source}: {layer.spell_key(option)}{value_shown} is wrong: expected {error}"
         ) from None
-    if option.kind.path and layer.folder:
-        return _anchored(layer.folder, value)
+    if option.value_type.is_path and layer.folder:
+        return _resolve_paths(layer.folder, value)
     return value
 
 
-def _anchored(folder: str, value: Any) -> Any:
+def _resolve_paths(folder: str, value: Any) -> Any:
+    """Join the relative paths in a parsed value with ``folder``; empty paths and ``-`` stay."""
     if isinstance(value, tuple):
-        return tuple(_anchored(folder, item) for item in value)
+        return tuple(_resolve_paths(folder, item) for item in value)
     if isinstance(value, UnixAddress):
-        return value if value.is_abstract else _anchored_socket(folder, value)
+        return value if value.is_abstract else _resolve_socket(folder, value)
     if isinstance(value, CertificateFiles | PasswordSource):
-        return value.resolve_paths(partial(_anchored, folder))
+        return value.resolve_paths(partial(_resolve_paths, folder))
     if not isinstance(value, str) or value in ("", "-"):
         return value
     return posixpath.normpath(posixpath.join(folder, value))
 
 
-def _anchored_socket(folder: str, address: UnixAddress) -> UnixAddress:
-    """A path stays a path: in the folder ``.`` the file ``./@app`` does not become a name."""
-    path = _anchored(folder, address.path)
+def _resolve_socket(folder: str, address: UnixAddress) -> UnixAddress:
+    """Join the path of a unix socket with ``folder``.
+
+    The file ``./@app`` in the folder ``.`` stays a path and does not become the abstract name @app.
+    """
+    path = _resolve_paths(folder, address.path)
     return replace(address, path=f"./{path}" if path.startswith("@") else path)
 
 
@@ -116,21 +127,27 @@ _KEYS = tuple(option.key for option in OPTIONS.values())
 
 
 def file_layer(table: Mapping[str, Any], path: str, folder: str, also: Iterable[str] = ()) -> Layer:
-    """A table of a TOML file. Keys may use dashes or underscores; ``also`` are keys that may be
-    meant by a wrong one, and are no options."""
+    """Return a table of a TOML file as a layer. Raises UsageError for an unknown key.
+
+    Keys may be written with dashes or underscores. ``path`` names the file in messages, and
+    relative paths start at ``folder``. ``also`` lists keys that are no options but that the message
+    about an unknown key may suggest.
+    """
     keys = (*_KEYS, *also)
     values: dict[str, Any] = {}
     for key, value in table.items():
-        name = _known(key, path, keys)
+        name = _option_name(key, path, keys)
         if name in values:
-            raise UsageError(f"{path}: {key} stands there twice, with a dash and an underscore")
+            raise UsageError(f"{path}: {key} is set twice, with a dash and with an underscore")
         values[name] = value
     return Layer(path, values, folder)
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:
-    """The ``PREFORK_*`` variables. Raises UsageError for those that are neither options nor made
-    by Kubernetes."""
+    """Return the ``PREFORK_*`` variables as a layer.
+
+    Raises UsageError for a variable that is neither an option nor set by Kubernetes.
+    """
     made_by_kubernetes = kubernetes_variables(environ)
     values: dict[str, str] = {}
     names = {option.variable: option.name for option in OPTIONS.values()}
@@ -146,8 +163,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
 
 
 def kubernetes_variables(environ: Mapping[str, str]) -> list[str]:
-    """List the ``PREFORK_*`` variables that Kubernetes made for a Service, and that therefore set
-    no option."""
+    """List the ``PREFORK_*`` variables that Kubernetes set for a Service, which set no option."""
     return [
         variable
         for variable, text in environ.items()
@@ -157,25 +173,27 @@ def kubernetes_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def keyword_layer(options: Mapping[str, Any]) -> Layer:
-    """Keyword arguments of ``prefork.run``."""
-    place = "prefork.run()"
-    return Layer(place, {_known(key, place, OPTIONS): value for key, value in options.items()})
+    """Return the keyword arguments of ``prefork.run`` as a layer. Raises UsageError."""
+    source = "prefork.run()"
+    return Layer(
+        source, {_option_name(key, source, OPTIONS): value for key, value in options.items()}
+    )
 
 
-def _known(key: str, place: str, spelled: Iterable[str]) -> str:
+def _option_name(key: str, source: str, spelled: Iterable[str]) -> str:
     name = key.replace("-", "_")
     if name not in OPTIONS:
-        raise UsageError(f"{place}: no option is called {key!r}{suggest_nearest(key, spelled)}")
+        raise UsageError(f"{source}: no option is called {key!r}{suggest_nearest(key, spelled)}")
     return name
 
 
 def suggest_nearest(word: str, known: Iterable[str]) -> str:
-    """What may have been meant, or where to look, as the end of a complaint."""
+    """Return the end of an error message: the word of ``known`` most like ``word``, or a hint."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else "; see prefork --help"
 
 
-def unknown_flag(word: str, flags: Iterable[str]) -> UsageError:
-    """The complaint about a flag that does not exist."""
+def unknown_flag_error(word: str, flags: Iterable[str]) -> UsageError:
+    """Return the error for a flag that does not exist."""
     flag = word.partition("=")[0]
     return UsageError(f"command line: no option is called {flag}{suggest_nearest(flag, flags)}")

@@ -1,4 +1,4 @@
-"""What is to be served: an app by its name, or a program by its command; never both. PURE."""
+"""The target: the app, by its name, or the program, by its command, that is served. PURE."""
 
 import posixpath
 
@@ -7,7 +7,7 @@ from prefork.errors import UsageError
 
 
 def require_target(config: Config) -> None:
-    """Raises UsageError when there is none, or when a setting makes no sense for it."""
+    """Raise UsageError unless the settings have one target, and only options that apply to it."""
     if config.command:
         _check_program(config)
     elif not config.app:
@@ -23,6 +23,7 @@ def require_target(config: Config) -> None:
 
 
 def _check_program(config: Config) -> None:
+    """Raise UsageError for options that do not apply to a program."""
     if config.app:
         raise UsageError(
             f"app = {config.app} and a command, {config.command[0]}: one of them is to be served; "
@@ -35,6 +36,8 @@ def _check_program(config: Config) -> None:
         )
     if config.ready.mode == "manual":
         raise UsageError("ready: manual is for main(listener); a program says READY=1, by notify")
+    # The master looks up in /proc which process listens. A shared socket listens from the start,
+    # so the look-up would not show whether the program accepts connections.
     if config.ready.mode == "connect" and config.bind:
         raise UsageError(
             "ready: connect proves nothing with bind, because the shared socket listens before "
@@ -43,15 +46,19 @@ def _check_program(config: Config) -> None:
 
 
 def describe_target(config: Config) -> str:
-    """The app or the command, for people."""
+    """Return the app, or the words of the command, as a text for messages."""
     return config.app or " ".join(config.command)
 
 
 def resolve_name(config: Config) -> str:
-    """--name, or the module, or the script that an interpreter runs, or the program."""
+    """Return the name of the app: --name, else one that is derived from the target.
+
+    This is the module of an app; of a command, the script that an interpreter runs, else the
+    program, without its folder and suffix.
+    """
     if config.name or not config.command:
         return config.name or config.app.partition(":")[0]
     program, *rest = config.command
     script = rest[0] if rest and not rest[0].startswith("-") else ""
-    told = script if "." in script or "/" in script else program
-    return posixpath.splitext(posixpath.basename(told.rstrip("/")))[0] or "program"
+    program_name = script if "." in script or "/" in script else program
+    return posixpath.splitext(posixpath.basename(program_name.rstrip("/")))[0] or "program"

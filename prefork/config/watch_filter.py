@@ -1,62 +1,76 @@
-"""Which changed files are no reason to reload. PURE."""
+"""Decide which changed files do not trigger a reload. PURE.
+
+Design
+------
+- **Every file counts unless it is ignored,** because templates and settings are code, too.
+- **The list of ignored names contains only names that are never code,** because prefork does not
+  report a change of an ignored file, and the operator would not learn why nothing happens.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-ALWAYS = (
-    # version control, environments, caches
+ALWAYS_IGNORED = (
+    # Version control, virtual environments, caches.
     *(".git", ".hg", ".svn", ".venv", "venv", "site-packages", "node_modules", "__pycache__"),
     *(".tox", ".nox", ".*_cache", ".hypothesis", ".coverage*", "*.egg-info", ".idea", ".vscode"),
-    # what is compiled, or on its way into an editor or a copy
+    # Compiled files, and temporary files of editors and copy programs.
     *("*.py[cod]", "*.sw?", "*~", ".#*", "#*#", "4913", "*.tmp", "*.part", ".DS_Store"),
-    # what apps write
+    # Files that apps write.
     *("*.log", "*.log.*", "*.out", "*.out.*", "*.pid", "*.sock", "*.lock"),
     *("*.db", "*.sqlite", "*.sqlite3", "*-journal", "*-wal", "*-shm"),
 )
-"""Names of files and folders, below a watched folder, whose changes never count."""
+"""Patterns for the names of files and folders that are ignored below each watched folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchFilter:
-    """``roots`` are the watched folders. A pattern without a slash is for any name below them; one
-    with a slash is for the path from there on. What begins like one of ``places`` is ours."""
+    """The set of paths whose changes are ignored: ``path in filter``.
+
+    ``roots`` are the watched folders. A pattern without a slash matches any name below them, and a
+    pattern with a slash matches the path relative to them. Paths that begin with one of
+    ``own_prefixes`` are files that prefork itself writes.
+    """
 
     roots: tuple[str, ...]
     patterns: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
+    own_prefixes: tuple[str, ...] = ()
 
     def __contains__(self, path: str) -> bool:
-        if path.startswith(self.places):
+        if path.startswith(self.own_prefixes):
             return True
-        parts = self.below(path).split("/")
-        ways = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+        parts = self.relative_path(path).split("/")
+        prefixes = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
         return any(
             fnmatchcase(each, pattern.strip("/"))
-            for pattern in (*ALWAYS, *self.patterns)
-            for each in (ways if "/" in pattern else parts)
+            for pattern in (*ALWAYS_IGNORED, *self.patterns)
+            for each in (prefixes if "/" in pattern else parts)
         )
 
-    def below(self, path: str) -> str:
-        """The path from the watched folder on; of such a folder, or a file, its name."""
-        within = [root for root in self.roots if path.startswith(_folder(root))]
+    def relative_path(self, path: str) -> str:
+        """Return a path relative to its watched folder; for a watched folder itself, its name."""
+        within = [root for root in self.roots if path.startswith(_with_slash(root))]
         if not within:
             return path.rpartition("/")[2]
-        return path.removeprefix(_folder(max(within, key=len)))
+        return path.removeprefix(_with_slash(max(within, key=len)))
 
 
 def own_prefixes(
     roots: Sequence[str], files: Iterable[str], folders: Iterable[str]
 ) -> tuple[str, ...]:
-    """What begins so is not watched: these files, also rotated, and all in these folders; but not
-    a folder that a watched one is in."""
+    """Return the prefixes of the paths that prefork itself writes, for WatchFilter.
+
+    ``files`` are its files; their names are prefixes, so that rotated files match. ``folders`` are
+    its folders, with all that is in them. A folder that contains a watched one is left out.
+    """
     outside = [
-        _folder(each)
+        _with_slash(each)
         for each in folders
-        if not any(_folder(root).startswith(_folder(each)) for root in roots)
+        if not any(_with_slash(root).startswith(_with_slash(each)) for root in roots)
     ]
     return (*files, *outside)
 
 
-def _folder(path: str) -> str:
+def _with_slash(path: str) -> str:
     return path.rstrip("/") + "/"

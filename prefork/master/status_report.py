@@ -71,7 +71,7 @@ def settings(config: Config) -> dict[str, Any]:
             if value:
                 shown[option.key] = value
         elif value != option.default:
-            shown[option.key] = option.kind.format(value)
+            shown[option.key] = option.value_type.format(value)
     return shown
 
 

@@ -1,6 +1,13 @@
-"""The access log: a line for each request that was answered, refused, or left by its client.
+"""The access log of a worker: one line for each request that ended.
 
-Lines are collected for a moment and handed over together.
+A request ends when it was answered or refused, or when its client disconnected. Lines are collected
+for 0.1 s and then passed to the writing thread together.
+
+Design
+------
+- **A thread writes the access log.** Only a thread can wait for a disk without delaying a request.
+  In front of it is a queue of 4 MB; lines that do not fit are dropped and counted. The thread's
+  part costs 0.2 to 0.6 µs a line.
 """
 
 import logging
@@ -12,89 +19,95 @@ from prefork.errors import MachineError
 from prefork.http.exchange import Exchange
 from prefork.observe.access_line import compile_line
 from prefork.observe.line_writer import LineWriter
-from prefork.observe.logger import follow_descriptor, open_lines, reopen_lines
+from prefork.observe.logger import open_line_file, reopen_descriptor, reopen_line_file
 from prefork.plural import pluralize
 from prefork.unix.nonblocking_writer import NonblockingWriter, reopen_nonblocking
 
-COLLECT = 0.1
-"""Seconds that a line may wait for company."""
+COLLECT_TIME = 0.1
+"""Seconds for which lines are collected before they are passed to the thread."""
 
-FLUSH_AT = 256
-"""Lines that do not wait any longer."""
+MAX_COLLECTED = 256
+"""Number of collected lines that are passed to the thread at once."""
 
-MOST_WAITING = 4 * 1024 * 1024
-"""Bytes that may wait for the disk, or for a reader."""
+MAX_QUEUED = 4 * 1024 * 1024
+"""Maximum number of bytes that wait for a disk or a reader."""
 
 
 class AccessLog:
-    """One per worker, made and opened after the fork."""
+    """The access log of one worker. The worker creates and opens it after its fork."""
 
     def __init__(
         self, path: str, text: str, slot: int, generation: int, logger: logging.Logger
     ) -> None:
-        """``path``: ``-`` is stdout. ``text``: the format."""
+        """``path`` is the file, or ``-`` for stdout. ``text`` is the format."""
         self._path = path if path == "-" else os.path.abspath(path)
-        self._line = compile_line(parse_format(text), slot, generation)
+        self._format_line = compile_line(parse_format(text), slot, generation)
         self._logger = logger
         self._writer: LineWriter | None = None
         self._lines: list[str] = []
 
     def open(self) -> None:
-        """To be called before anything is written. Raises MachineError."""
+        """Open the file and start the writing thread, before the first write.
+
+        Raises MachineError.
+        """
         try:
-            self._fd = reopen_nonblocking(1) if self._path == "-" else open_lines(self._path)
+            self._fd = reopen_nonblocking(1) if self._path == "-" else open_line_file(self._path)
         except OSError as error:
             raise MachineError(f"cannot write the access log: {error.strerror}") from error
         self._sink = NonblockingWriter(self._fd)
-        self._writer = LineWriter(self._sink, MOST_WAITING, self._tell_lost, self._tell_error)
+        self._writer = LineWriter(self._sink, MAX_QUEUED, self._log_lost, self._log_error)
         self._writer.use_thread()
 
-    def _tell_lost(self, count: int) -> None:
+    def _log_lost(self, count: int) -> None:
         lines = pluralize(count, "line was lost", "lines were lost")
         self._logger.error("access log: %s while it was stuck", lines)
 
-    def _tell_error(self, error: OSError, _lines: bytes, first: bool) -> None:
+    def _log_error(self, error: OSError, _lines: bytes, first: bool) -> None:
         if first:
             self._logger.error("cannot write the access log: %s", error.strerror)
 
     def write(self, exchange: Exchange) -> None:
-        """Note a request that is over."""
-        line = self._line(exchange)
+        """Add the line of a request that ended."""
+        line = self._format_line(exchange)
         self._lines.append(line)
         if len(self._lines) == 1:
-            exchange.connection.server.loop.call_later(COLLECT, self._hand_over)
-        elif len(self._lines) >= FLUSH_AT:
-            self._hand_over()
+            exchange.connection.server.loop.call_later(COLLECT_TIME, self._submit)
+        elif len(self._lines) >= MAX_COLLECTED:
+            self._submit()
 
     def flush(self) -> None:
-        """Write what was collected, before the end."""
-        self._hand_over()
+        """Write all lines before the worker exits, waiting for a second at most.
+
+        Logs the number of lines that could not be written in this time.
+        """
+        self._submit()
         if self._writer is not None and (left := self._writer.flush()):
             lines = pluralize(left, "line")
             self._logger.error("access log: %s could not be written in time", lines)
 
     def reopen(self) -> None:
-        """Follow a rotation: what comes from now on goes to the new file."""
+        """Open the file again after a rotation; later lines go to the new file."""
         if self._path != "-":
-            self._change(lambda: reopen_lines(self._path, self._fd, self._logger))
+            self._reopen_in_order(lambda: reopen_line_file(self._path, self._fd, self._logger))
 
     def reopen_stdout(self) -> None:
-        """Another file took the place of this process's stdout."""
+        """Write to the new stdout of this process, after it was replaced."""
         if self._path == "-":
-            self._change(lambda: follow_descriptor(1, self._fd, self._logger))
+            self._reopen_in_order(lambda: reopen_descriptor(1, self._fd, self._logger))
 
-    def _change(self, open_anew: Callable[[], None]) -> None:
-        """Between the lines before and those behind."""
+    def _reopen_in_order(self, open_anew: Callable[[], None]) -> None:
+        """Call ``open_anew`` in the writing thread, after all lines that were added before."""
 
-        def act() -> None:
+        def reopen() -> None:
             open_anew()
             self._sink.refresh()
 
-        self._hand_over()
+        self._submit()
         if self._writer is not None:
-            self._writer.call(act)
+            self._writer.call_in_order(reopen)
 
-    def _hand_over(self) -> None:
+    def _submit(self) -> None:
         lines, self._lines = self._lines, []
         if lines and self._writer is not None:
             self._writer.put("".join(lines).encode(errors="backslashreplace"))

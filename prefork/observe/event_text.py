@@ -1,6 +1,6 @@
-"""Happenings as words: a log line with its level, and one line of status for titles and systemd.
+"""Describe the pool's events as log lines, and the state of an app as one line.
 
-Every happening is told here and nowhere else, in the words of the architecture.
+All log lines about workers, reloads and scaling are written here.
 """
 
 import logging
@@ -8,63 +8,89 @@ import logging
 from prefork.plural import pluralize
 from prefork.pool import MasterState, Pool, orders
 
-Told = tuple[int, str]
+LevelAndText = tuple[int, str]
+
+_WorkerEvent = (
+    orders.WorkerReady
+    | orders.WorkerLeaving
+    | orders.WorkerHung
+    | orders.WorkerLingers
+    | orders.RecycleFailed
+    | orders.RecycleWaits
+)
 
 
-def describe_event(happening: orders.Event) -> Told:  # noqa: C901, PLR0911, PLR0912 - a case each
-    """The level and the text of a log line."""
-    match happening:
-        case orders.WorkerReady(_, pid, slot, generation, took):
-            return logging.INFO, f"worker {slot} (pid {pid}, gen {generation}) ready in {took:.2f}s"
-        case orders.WorkerLeaving(_, pid, slot, generation, cause, why):
-            text = f"worker {slot} (pid {pid}, gen {generation}) drains: {cause}"
-            return logging.INFO, f"{text}: {why}" if why else text
-        case orders.WorkerHung(_, pid, slot, generation, cause):
-            who = f"worker {slot} (pid {pid}, gen {generation})"
-            what = "passed its deadline" if cause is orders.Cause.HANG else str(cause)
-            return logging.ERROR, f"{who} {what}; its stacks follow, then it is killed"
+def describe_event(event: orders.Event) -> LevelAndText:  # noqa: PLR0911 - a case each
+    """Return the level and the text of the log line about an event."""
+    match event:
         case orders.WorkerGone():
-            return _gone(happening)
-        case orders.WorkerLingers(_, pid, slot, generation):
-            who = f"worker {slot} (pid {pid}, gen {generation})"
-            why = "the kernel does not end it, perhaps because of a disk or a network file system"
-            return logging.ERROR, f"{who} was killed, and {why}"
+            return _describe_death(event)
         case orders.Running(generation):
             return logging.INFO, f"running, gen {generation}"
+        case orders.RollStarted() | orders.RollDone() | orders.RollFailed():
+            return _describe_reload(event)
+        case orders.Recycling(workers, why):
+            return logging.INFO, f"recycling {pluralize(workers, 'worker')}: {why}"
+        case orders.Scaled():
+            return logging.INFO, _describe_scaling(event)
+        case orders.Parked():
+            return logging.INFO, "draining all workers; HUP or TTIN brings them back"
+        case orders.Ending():
+            return _describe_end(event)
+        case orders.Overslept(seconds):
+            text = f"the master was stopped for {seconds:.0f}s; deadlines are moved by this time"
+            return logging.WARNING, text
+        case _:
+            return _describe_worker_event(event)
+
+
+def _describe_reload(
+    event: orders.RollStarted | orders.RollDone | orders.RollFailed,
+) -> LevelAndText:
+    match event:
         case orders.RollStarted(generation):
             return logging.INFO, f"reloading to gen {generation}"
         case orders.RollDone(generation, took):
             return logging.INFO, f"reloaded to gen {generation} in {took:.2f}s"
         case orders.RollFailed(kept, reason, _):
             return logging.ERROR, f"reload failed, gen {kept} serves on: {reason}"
-        case orders.Recycling(workers, why):
-            return logging.INFO, f"recycling {pluralize(workers, 'worker')}: {why}"
-        case orders.RecycleFailed(_, pid, slot, generation, why):
-            who = f"worker {slot} (pid {pid}, gen {generation})"
-            return logging.WARNING, f"{who} is worn ({why}) and serves on until an heir is ready"
-        case orders.RecycleWaits(_, pid, slot, generation, why):
-            who = f"worker {slot} (pid {pid}, gen {generation})"
-            return logging.INFO, f"{who} is worn ({why}) and serves on until prefork.busy() is over"
-        case orders.Scaled():
-            return logging.INFO, _scaled(happening)
-        case orders.Parked():
-            return logging.INFO, "draining all workers; HUP or TTIN brings them back"
-        case orders.Ending(reason, done=done):
-            if reason:
-                return logging.ERROR, f"giving up: {reason}"
-            return logging.INFO, f"stopping: {done}" if done else "stopping"
-        case orders.Overslept(seconds):
-            return logging.WARNING, f"the master was stopped for {seconds:.0f}s; deadlines moved"
 
 
-def _scaled(scaled: orders.Scaled) -> str:
+def _describe_worker_event(event: _WorkerEvent) -> LevelAndText:
+    worker = f"worker {event.slot} (pid {event.pid}, gen {event.generation})"
+    match event:
+        case orders.WorkerReady(took=took):
+            return logging.INFO, f"{worker} ready in {took:.2f}s"
+        case orders.WorkerLeaving(cause=cause, why=why):
+            return logging.INFO, f"{worker} drains: {cause}" + (f": {why}" if why else "")
+        case orders.WorkerHung(cause=cause):
+            what = "passed its deadline" if cause is orders.Cause.HANG else str(cause)
+            return logging.ERROR, f"{worker} {what}; its stacks follow, then it is killed"
+        case orders.WorkerLingers():
+            why = "the kernel does not end it, perhaps because of a disk or a network file system"
+            return logging.ERROR, f"{worker} was killed, and {why}"
+        case orders.RecycleFailed(why=why):
+            return logging.WARNING, f"{worker} is worn ({why}) and serves on until an heir is ready"
+        case orders.RecycleWaits(why=why):
+            text = f"{worker} is worn ({why}) and serves on until prefork.busy() is over"
+            return logging.INFO, text
+
+
+def _describe_end(ending: orders.Ending) -> LevelAndText:
+    if ending.reason:
+        return logging.ERROR, f"giving up: {ending.reason}"
+    return logging.INFO, f"stopping: {ending.done}" if ending.done else "stopping"
+
+
+def _describe_scaling(scaled: orders.Scaled) -> str:
     if scaled.workers == scaled.before:
-        return f"not scaling: {scaled.before} is as far as it goes"
+        return f"not scaling: the limit is {scaled.before}"
     why = f": {scaled.why}" if scaled.why else ""
     return f"scaling from {scaled.before} to {pluralize(scaled.workers, 'worker')}{why}"
 
 
-def _gone(gone: orders.WorkerGone) -> Told:
+def _describe_death(gone: orders.WorkerGone) -> LevelAndText:
+    """Return the level and the text of the log line about the end of a worker."""
     text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
     if gone.why:
         text += f": {gone.why}"
@@ -82,7 +108,13 @@ def _gone(gone: orders.WorkerGone) -> Told:
 
 
 def describe_status(pool: Pool) -> str:
-    """``running gen 3, 4/4 ready``. Every user of the machine may read it (ps, systemctl), so the
-    reason of a failed reload is not in it: the last line of an exception may be a password."""
+    """Return the state of an app as one line, such as ``running gen 3, 4/4 ready``.
+
+    It is shown in process titles and in systemd's STATUS.
+
+    Design: the line says "reload failed" without the reason, because every user of the machine may
+    read it (proc(5)), and the last line of an exception may contain a password. The registry
+    (0700), the log and the control socket have the reason.
+    """
     state = "reload failed," if pool.state is MasterState.FROZEN else pool.state.value
     return f"{state} gen {pool.plan.generation}, {pool.ready_count}/{pool.target} ready"

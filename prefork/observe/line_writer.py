@@ -1,13 +1,21 @@
-"""Lines to a file, a pipe, a terminal or a socket, without ever blocking the process that has them.
+"""Write lines to a file, a pipe, a terminal or a socket without blocking the calling process.
 
-What has no room waits in a bounded buffer. What does not fit there is dropped and counted, and the
-count is told once the reader reads again. The buffer is written on when there is room: in the
-master by its loop, because a process that forks has no threads; in other processes by a thread that
-lives as long as there is something to write. Regular files are written at once, except where the
-writer has a thread of its own, because a disk may stall: the access log has.
+Lines that the sink does not take at once wait in a bounded buffer. Lines that do not fit into the
+buffer are dropped and counted, and the count is reported when the reader reads again. Regular
+files are written directly, except by a LineWriter with a thread of its own, because a disk may
+stall: the access log has one.
 
-Only whole lines are written, each piece by one write(2), so that processes with the same file open
-for O_APPEND, or the same pipe, do not tear each other's lines.
+Only whole lines are written, each piece by one write(2), so that processes that have the same file
+open with O_APPEND, or the same pipe, do not tear each other's lines.
+
+Design
+------
+- **No process of prefork waits for the reader of a log.** The log, the access log and the output
+  that passes through the master are all written by this one class.
+- **The master writes waiting lines from its loop, other processes from a thread** that exits when
+  all is written, because a process that forks must have no threads. A child begins with an empty
+  buffer, because the waiting lines are its parent's to write.
+- **The newest lines are dropped, not the oldest,** because the first lines tell the cause.
 """
 
 import _thread
@@ -23,133 +31,141 @@ from typing import Protocol
 from prefork.errors import MachineError
 from prefork.unix.nonblocking_writer import NonblockingWriter
 
-# Taken before an app is imported, which may replace them (gevent does).
+# Bound before an app is imported, because gevent replaces these functions in their module.
 _start_thread = _thread.start_new_thread
 _allocate_lock = _thread.allocate_lock
 
-PATIENCE = 1.0
-"""Seconds that ``settle`` waits."""
+FLUSH_TIMEOUT = 1.0
+"""Seconds that ``flush`` waits."""
 
 
 class RoomNotifier(Protocol):
-    """The loop of a process without threads."""
+    """The event loop of a process without threads, which reports when a descriptor is writable."""
 
     def add_writer(self, fd: int, react: Callable[[], object]) -> None:
-        """Call ``react()`` whenever ``fd`` can be written."""
+        """Call ``react()`` whenever ``fd`` is writable."""
 
     def remove(self, fd: int) -> None:
-        """Do so no more."""
+        """Stop watching ``fd``."""
 
 
 class LineWriter:
-    """The buffer in front of one sink. Safe in threads, in signal handlers and after a fork: a
-    child begins with an empty buffer, because what waits is its parent's to write.
+    """The buffer in front of one sink. It may be used in threads, in signal handlers and after a
+    fork.
 
-    ``most``: bytes that may wait. ``on_lost`` is told how many lines were dropped, once all that
-    waited is written. ``on_error`` is told why a piece cannot be written, the piece, and whether
-    this is the first one since the last success.
+    ``max_queued`` is the maximum number of bytes in the buffer. ``on_lost(count)`` is called with
+    the number of dropped lines when the buffer has been written. ``on_error(error, piece, first)``
+    is called for a piece that cannot be written; ``first`` says that the write before succeeded.
     """
 
     def __init__(
         self,
         sink: NonblockingWriter,
-        most: int,
+        max_queued: int,
         on_lost: Callable[[int], None],
         on_error: Callable[[OSError, bytes, bool], None],
     ) -> None:
         self._sink = sink
-        self._most = most
+        self._max_queued = max_queued
         self._on_lost = on_lost
         self._on_error = on_error
-        self._threads = False
-        """This process may have threads: it is a child of the one that made this object."""
-        self._begin()
+        self._may_use_threads = False
+        """Whether this process may have threads: it is a child of the process that created this."""
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
+        """Set the state of a buffer without lines, for this process."""
         self._pid = os.getpid()
-        self._bell: SimpleQueue[None] | None = None
-        """What wakes the thread of its own, where there is one."""
+        self._wakeups: SimpleQueue[None] | None = None
+        """Wakes the permanent thread; None: there is no such thread."""
         self._queue: deque[bytes | Callable[[], object]] = deque()
-        self._rest = b""
-        """Of the item that is being written."""
-        # ``+=`` on a plain number is one step under the interpreter's lock, for signal handlers as
-        # well as for threads, as no call is in it.
+        self._current = b""
+        """The part of the current item that is not yet written."""
+        # ``+=`` on these numbers is atomic under the interpreter's lock, also with respect to
+        # signal handlers, because there is no call in it.
         self._waiting = self._lost = self._reported = 0
         self._writing = _allocate_lock()
-        self._torn = self._middle = self._broken = False
-        """A line was given up halfway; the last byte was no line end; the last write failed."""
-        self._draining = False
-        self._watcher: RoomNotifier | None = None
-        self._watched = False
+        self._torn = self._inside_line = self._is_failing = False
+        """A line was abandoned halfway; the last byte written was no line end; the last write
+        failed."""
+        self._has_drain_thread = False
+        self._notifier: RoomNotifier | None = None
+        self._is_watching = False
 
-    def _begin_in_child(self) -> None:
-        """Called first by each method that writes: what waits is the parent's to write, and the
-        parent's loop shares its epoll with this process."""
+    def _reset_in_child(self) -> None:
+        """Start with an empty buffer in a child process. Each method that writes calls this first.
+
+        The waiting lines are the parent's to write. The notifier is dropped as well, because the
+        parent's loop shares its epoll with this process.
+        """
         if self._pid != os.getpid():
-            self._begin()
-            self._threads = True
+            self._reset()
+            self._may_use_threads = True
 
-    # How it is written on.
+    # Choice of loop or thread.
 
-    def use_watcher(self, watcher: RoomNotifier) -> None:
-        """In the master: its loop writes on."""
-        self._watcher = watcher
+    def use_watcher(self, notifier: RoomNotifier) -> None:
+        """Write waiting lines from the loop of this process; for the master."""
+        self._notifier = notifier
 
     def use_thread(self) -> None:
-        """From now on all is written by a thread of its own. Raises MachineError.
+        """Write all lines in a permanent thread from now on. Raises MachineError.
 
-        Not by threading: gevent, which an app may import, asks whether there are threads.
+        The thread is not started by ``threading``: gevent, which an app may import, behaves
+        differently when that module knows of other threads.
         """
-        self._bell = SimpleQueue()
+        self._wakeups = SimpleQueue()
         try:
-            _start_thread(self._work, ())
+            _start_thread(self._run_thread, ())
         except RuntimeError as error:
             raise MachineError(f"cannot start the thread that writes lines: {error}") from error
 
-    # For those who write.
+    # For callers.
 
     def put(self, data: bytes) -> None:
-        """Lines, to be written as soon as there is room; dropped when too many wait already."""
-        self._begin_in_child()
+        """Write lines as soon as the sink takes them, or drop them if the buffer is full."""
+        self._reset_in_child()
         size, lines = len(data), data.count(b"\n")
-        if self._waiting + size > self._most:
+        if self._waiting + size > self._max_queued:
             self._lost += lines
         else:
             self._waiting += size
             self._queue.append(data)
-        self._go_on()
+        self._schedule_write()
 
-    def call(self, act: Callable[[], object]) -> None:
-        """Call it between the lines before and those behind."""
-        self._begin_in_child()
+    def call_in_order(self, act: Callable[[], object]) -> None:
+        """Call ``act`` after the lines that were put before, and before those that come later."""
+        self._reset_in_child()
         self._queue.append(act)
-        self._go_on()
+        self._schedule_write()
 
     @property
     def has_pending(self) -> bool:
-        """Whether something waits for room."""
-        return bool(self._queue or self._rest)
+        """Whether something waits to be written."""
+        return bool(self._queue or self._current)
 
-    def flush(self, patience: float = PATIENCE) -> int:
-        """Wait until all is written, but not for long; how many lines are not. Safe in a signal
-        handler."""
-        deadline = monotonic() + patience
+    def flush(self, timeout: float = FLUSH_TIMEOUT) -> int:
+        """Wait until all lines are written, for ``timeout`` seconds at most.
+
+        Returns the number of lines that are not written. It may be called in a signal handler.
+        """
+        deadline = monotonic() + timeout
         if self._pid != os.getpid():
-            return 0  # nothing was written in this process
-        if self._bell is not None:
-            settled = _allocate_lock()
-            settled.acquire()
-            self.call(settled.release)
-            settled.acquire(timeout=patience)
+            return 0  # This process has put no lines.
+        if self._wakeups is not None:
+            written = _allocate_lock()
+            written.acquire()
+            self.call_in_order(written.release)
+            written.acquire(timeout=timeout)
         else:
             self._write_until(deadline)
-        items = [self._rest, *(item for item in list(self._queue) if isinstance(item, bytes))]
+        items = [self._current, *(item for item in list(self._queue) if isinstance(item, bytes))]
         return sum(item.count(b"\n") for item in items) + self._lost - self._reported
 
     def _write_until(self, deadline: float) -> None:
         while self.has_pending and (left := deadline - monotonic()) > 0:
             if not self._writing.acquire(timeout=left):
-                return  # by the frame that this signal handler interrupted, perhaps
+                return  # The frame that this signal handler interrupted may hold the lock.
             try:
                 has_room = self._write_queue()
             finally:
@@ -157,17 +173,20 @@ class LineWriter:
             if not has_room:
                 self._sink.wait_writable(deadline - monotonic())
 
-    # Writing on.
+    # Writing waiting lines.
 
-    def _go_on(self) -> None:
-        if self._bell is not None:
-            self._bell.put(None)
-        elif not self._write_what_fits():
+    def _schedule_write(self) -> None:
+        if self._wakeups is not None:
+            self._wakeups.put(None)
+        elif not self._write_available():
             self._wait_for_room()
 
-    def _write_what_fits(self) -> bool:
-        """Write, unless a thread does already, or the frame that a signal handler interrupted:
-        that one looks again. False: something waits for room."""
+    def _write_available(self) -> bool:
+        """Write the buffer; False if the sink did not take all of it.
+
+        If another thread, or the frame that a signal handler interrupted, is writing already, this
+        returns True, because the other one checks the buffer again.
+        """
         while self.has_pending and self._writing.acquire(blocking=False):
             try:
                 has_room = self._write_queue()
@@ -178,71 +197,73 @@ class LineWriter:
         return True
 
     def _wait_for_room(self) -> None:
-        if self._watcher is not None:
-            if not self._watched:
-                self._watched = True
-                self._watcher.add_writer(self._sink.fd, self._on_room)
-        elif self._threads and not self._draining:
-            self._draining = True
+        if self._notifier is not None:
+            if not self._is_watching:
+                self._is_watching = True
+                self._notifier.add_writer(self._sink.fd, self._on_writable)
+        elif self._may_use_threads and not self._has_drain_thread:
+            self._has_drain_thread = True
             try:
                 _start_thread(self._drain, ())
             except RuntimeError:
-                self._draining = False  # no more threads: the next line tries again
+                # There can be no more threads now. The next line tries again.
+                self._has_drain_thread = False
 
-    def _on_room(self) -> None:
-        if self._write_what_fits():
+    def _on_writable(self) -> None:
+        if self._write_available():
             self.stop_watching()
 
     def resume(self) -> None:
-        """Another file took the sink's place: what waits goes there."""
-        self._begin_in_child()
+        """Write the waiting lines to the file that has replaced the sink's."""
+        self._reset_in_child()
         self._sink.refresh()
-        self._go_on()
+        self._schedule_write()
 
     def stop_watching(self) -> None:
-        """To be called before another file takes the sink's place."""
-        self._begin_in_child()
-        if self._watched and self._watcher is not None:
-            self._watched = False
-            self._watcher.remove(self._sink.fd)
+        """Stop watching the sink; to be called before another file replaces its file."""
+        self._reset_in_child()
+        if self._is_watching and self._notifier is not None:
+            self._is_watching = False
+            self._notifier.remove(self._sink.fd)
 
     def _drain(self) -> None:
-        """In a thread, until nothing waits. Signals are not its business."""
+        """Write in a thread until the buffer is empty. The thread blocks all signals."""
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         self._write_all()
-        self._draining = False
+        self._has_drain_thread = False
         if self.has_pending:
-            self._wait_for_room()  # it came between the last look and the line above
+            self._wait_for_room()  # A line was put after the last check and before the line above.
 
-    def _work(self) -> None:
-        while self._bell is not None:
-            self._bell.get()
+    def _run_thread(self) -> None:
+        while self._wakeups is not None:
+            self._wakeups.get()
             self._write_all()
 
     def _write_all(self) -> None:
-        while not self._write_what_fits():
+        while not self._write_available():
             self._sink.wait_writable(None)
 
-    # One piece after another; by one thread at a time.
+    # Writing pieces. Only the holder of ``_writing`` calls these.
 
     def _write_queue(self) -> bool:
-        """False: there is no room for the rest."""
+        """Write the buffer; False if the sink does not take the rest now."""
         while self.has_pending:
-            if not self._rest:
+            if not self._current:
                 item = self._queue.popleft()
                 if not isinstance(item, bytes):
                     item()
                     continue
-                self._rest = item
+                self._current = item
             if not self._write_piece():
                 return False
-        if not self._broken and (lost := self._lost - self._reported):
+        if not self._is_failing and (lost := self._lost - self._reported):
             self._reported += lost
             self._on_lost(lost)
         return True
 
     def _write_piece(self) -> bool:
-        piece = self._rest[: self._end_of_piece()]
+        """Write the next piece, or a part of it; False if the sink takes nothing now."""
+        piece = self._current[: self._end_of_piece()]
         lead = b"\n" if self._torn else b""
         try:
             taken = self._sink.write(lead + piece)
@@ -251,27 +272,32 @@ class LineWriter:
         except OSError as error:
             self._drop(piece, error)
             return True
-        self._torn = self._broken = False
+        self._torn = self._is_failing = False
         taken -= len(lead)
         if taken > 0:
-            self._middle = not piece.endswith(b"\n", 0, taken)
+            self._inside_line = not piece.endswith(b"\n", 0, taken)
         self._advance(max(0, taken))
         return True
 
     def _drop(self, piece: bytes, error: OSError) -> None:
-        first, self._broken = not self._broken, True
-        self._torn, self._middle = self._torn or self._middle, False
+        """Drop a piece that cannot be written, and report the error."""
+        first, self._is_failing = not self._is_failing, True
+        self._torn, self._inside_line = self._torn or self._inside_line, False
         self._lost += piece.count(b"\n")
         self._advance(len(piece))
         self._on_error(error, piece, first)
 
     def _advance(self, taken: int) -> None:
-        self._rest = self._rest[taken:]
+        self._current = self._current[taken:]
         self._waiting -= taken
 
     def _end_of_piece(self) -> int:
-        """A piece larger than PIPE_BUF may be mixed with what others write to the same pipe."""
-        if not self._sink.is_pipe or len(self._rest) <= PIPE_BUF:
-            return len(self._rest)
-        end = self._rest.rfind(b"\n", 0, PIPE_BUF) + 1
-        return end or self._rest.find(b"\n") + 1 or len(self._rest)
+        """Return the length of the next piece: whole lines of up to PIPE_BUF bytes for a pipe.
+
+        A larger write may be interleaved with those of other processes (pipe(7)). A single longer
+        line is one piece.
+        """
+        if not self._sink.is_pipe or len(self._current) <= PIPE_BUF:
+            return len(self._current)
+        end = self._current.rfind(b"\n", 0, PIPE_BUF) + 1
+        return end or self._current.find(b"\n") + 1 or len(self._current)

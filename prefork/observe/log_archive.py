@@ -1,8 +1,8 @@
-"""The rotated logs of one log: a thread of the log writer compresses them and removes the oldest.
+"""Compress the rotated logs of one log, and remove the oldest, in a thread of the log writer.
 
-Lines go on flowing meanwhile. Work that was interrupted is found and finished by the next writer.
-Only files of the writer's own user are compressed: another one could have been put there to be
-copied.
+Lines are written meanwhile. The next log writer finishes work that was interrupted. Only files of
+the log writer's own user are compressed: another user could have linked a foreign file to the name
+of a rotated log, to get a readable copy.
 """
 
 import gzip
@@ -16,20 +16,23 @@ from typing import IO
 from prefork.observe.log_rotation import (
     RotatedLog,
     RotationPolicy,
+    find_rotated,
     next_number,
-    old_logs,
-    superfluous,
+    select_expired,
 )
 from prefork.unix.directory import Directory, UntrustedFileError
 from prefork.unix.identity import describe_user
 from prefork.unix.regular_file import NotRegularFileError
 
 NICE = 10
-"""Compressing is not urgent."""
+"""The nice value of the thread, because compressing is not urgent."""
 
 
 class Archive:
-    """Of the log ``name`` in a directory. ``rotation`` may be replaced at any time."""
+    """The rotated logs of the log ``name`` in a directory.
+
+    ``rotation`` says how many of them to keep, and may be replaced at any time.
+    """
 
     def __init__(
         self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
@@ -38,68 +41,72 @@ class Archive:
         self._directory = directory
         self._name = name
         self._logger = logger
-        self._told = ""
-        self._foreign: set[str] = set()
-        """Old logs that are not ours to compress, and that were told of."""
-        self._work = threading.Event()
-        self._turn = threading.Lock()
+        self._last_error = ""
+        self._reported: set[str] = set()
+        """Names of rotated logs of other users that were reported."""
+        self._wakeup = threading.Event()
+        self._lock = threading.Lock()
         if (rotation.size, rotation.age) != (None, None):
-            self._work.set()  # what the last writer left; without rotation it is somebody else's
+            # Finish what the previous log writer left. Without rotation, another program, such as
+            # logrotate, owns the rotated files.
+            self._wakeup.set()
         threading.Thread(target=self._run, daemon=True).start()
 
     def add(self) -> str:
-        """Put the log away; the name that it has now. Raises OSError."""
+        """Rename the log to the next rotated name, and return that name. Raises OSError."""
         name = f"{self._name}.{next_number(list_rotated(self._directory, self._name))}"
         self._directory.rename(self._name, name)
-        self._work.set()
+        self._wakeup.set()
         return name
 
-    def empty(self) -> None:
-        """Remove all of them. Raises OSError."""
-        with self._turn:
+    def remove_all(self) -> None:
+        """Remove all rotated logs. Raises OSError."""
+        with self._lock:
             for old in list_rotated(self._directory, self._name):
                 self._remove(old)
 
     def _run(self) -> None:
-        # Not above the writer, if that is nicer already: only root may raise a priority.
+        # Keep the writer's nice value if it is higher: only root may lower it.
         nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-        while self._work.wait():
-            self._work.clear()
+        while self._wakeup.wait():
+            self._wakeup.clear()
             try:
-                self._tidy()
-                self._told = ""
+                self._compress_and_prune()
+                self._last_error = ""
             except OSError as error:
                 path = self._directory.path / self._name
-                why = f"cannot tidy the old logs of {path}: {error.strerror}"
-                if why != self._told:
-                    self._told = why
+                why = f"cannot compress or remove the rotated logs of {path}: {error.strerror}"
+                if why != self._last_error:
+                    self._last_error = why
                     self._logger.error("%s", why)
 
-    def _tidy(self) -> None:
+    def _compress_and_prune(self) -> None:
         for old in list_rotated(self._directory, self._name):
-            with self._turn:
+            with self._lock:
                 self._prune()
-                if not old.compressed:
-                    self._compress_own(old.name)
-        with self._turn:
+                if not old.is_compressed:
+                    self._compress_rotated(old.name)
+        with self._lock:
             self._prune()
 
     def _prune(self) -> None:
-        # It may have been put away just now, and the next one not be there yet.
+        # The log may have been renamed a moment ago, before a new one exists.
         found = self._directory.lstat(self._name)
         current = found.st_size if found is not None else 0
-        for old in superfluous(self.rotation, list_rotated(self._directory, self._name), current):
+        for old in select_expired(
+            self.rotation, list_rotated(self._directory, self._name), current
+        ):
             self._remove(old)
 
-    def _compress_own(self, name: str) -> None:
-        """Another user's file stays as it is, and is told of once."""
+    def _compress_rotated(self, name: str) -> None:
+        """Compress a rotated log, unless it is another user's file, which is reported once."""
         try:
             source = self._directory.open_regular(name)
         except FileNotFoundError:
-            return  # it was superfluous, or another process removed it
+            return  # It was removed by ``_prune`` or by another process.
         except (UntrustedFileError, NotRegularFileError, PermissionError) as error:
-            self._tell_foreign(name, error.strerror)
+            self._warn_foreign(name, error.strerror)
             return
         with open(source, "rb") as file:
             owner = os.fstat(source).st_uid
@@ -107,23 +114,26 @@ class Archive:
                 with suppress(FileNotFoundError):
                     compress(self._directory, name, file)
             else:
-                self._tell_foreign(name, f"it belongs to {describe_user(owner)}")
+                self._warn_foreign(name, f"it belongs to {describe_user(owner)}")
 
-    def _tell_foreign(self, name: str, why: str | None) -> None:
-        if name not in self._foreign:
-            self._foreign.add(name)
+    def _warn_foreign(self, name: str, why: str | None) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
             self._logger.warning(
-                "%s stays as it is: %s", self._directory.path / name, why or "it is not ours"
+                "%s is not compressed: %s", self._directory.path / name, why or "no access"
             )
 
     def _remove(self, old: RotatedLog) -> None:
         for name in (old.name, old.name.removesuffix(".gz")):
-            with suppress(IsADirectoryError):  # another user's: it is no log
+            with suppress(IsADirectoryError):  # Another user made a directory with this name.
                 self._directory.remove(name)
 
 
 def compress(directory: Directory, name: str, source: IO[bytes]) -> None:
-    """Put a compressed copy in the place of the file ``name``, which is open. Raises OSError."""
+    """Replace the file ``name``, which is open as ``source``, by a compressed copy ``name.gz``.
+
+    The copy has the mode and the times of the file. Raises OSError.
+    """
     status = os.fstat(source.fileno())
     unfinished = f"{name}.gz.new"
     directory.remove(unfinished)
@@ -142,10 +152,10 @@ def compress(directory: Directory, name: str, source: IO[bytes]) -> None:
 
 
 def list_rotated(directory: Directory, name: str) -> list[RotatedLog]:
-    """The rotated logs of the log ``name``, oldest first. Raises OSError.
+    """List the rotated logs of the log ``name``, oldest first. Raises OSError.
 
-    A name that changes while a directory is read may be missed under the old and under the new one
-    (readdir(3)), so it is read until two readings agree.
+    A file that is renamed while a directory is read may appear under neither name (readdir(3)), so
+    the directory is read until two results agree.
     """
     before = _scan(directory, name)
     while (now := _scan(directory, name)) != before:
@@ -158,4 +168,4 @@ def _scan(directory: Directory, name: str) -> list[RotatedLog]:
     for each in directory.listdir():
         if each.startswith(name) and (status := directory.lstat(each)) is not None:
             found.append((each, status.st_size))
-    return old_logs(name, found)
+    return find_rotated(name, found)

@@ -1,4 +1,16 @@
-"""The directory of the workers' logs: the user that writes there, and the logs in it."""
+"""The directory of the workers' logs: the user that writes there, and the logs in it.
+
+Design
+------
+- **A log writer of root becomes the owner of its directory,** as with the directive ``su`` of
+  logrotate(8): what users put into their directory then leads no further than they could go
+  themselves. The workers' user would do where the directory is that user's, which is the rule; in
+  the directory of a third user it could not write.
+- **After that, the log writer imports nothing and gets the master's own log by descriptor at a
+  reopen,** because the installation and the log may be readable by root only.
+- **An existing file is given to the workers' user only in a directory that no other user may write
+  to:** another user could have renamed a file of root's into it.
+"""
 
 import os
 import re
@@ -10,24 +22,26 @@ from prefork.unix.identity import identity_of
 
 
 def become_owner_of(directory: Directory) -> None:
-    """In a log writer that is root: become the owner of the directory.
+    """Give up root in a log writer, and become the owner of the directory.
 
-    What users put into their directory then leads no further than they could go themselves, as with
-    the directive ``su`` of logrotate(8).
+    Nothing happens in a process that is not root, or if root owns the directory.
     """
     status = directory.status
     if os.geteuid() == 0 and status.st_uid != 0:
         identity_of(status.st_uid, status.st_gid).assume()
 
 
-def look_up_again(directory: Directory) -> None:
-    """Follow a directory that was replaced. Raises OSError; the one before stays then."""
+def reopen_directory(directory: Directory) -> None:
+    """Open the directory's path again, in case it was replaced.
+
+    Raises OSError; the old directory then stays open.
+    """
     directory.reopen()
     become_owner_of(directory)
 
 
 def list_log_files(path: Path) -> list[Path]:
-    """The log at ``path``, and those of single slots beside it. Raises OSError."""
+    """List the log at ``path`` and the logs of single slots beside it. Raises OSError."""
     try:
         folder, name = Directory.open_parent(path)
     except FileNotFoundError:
@@ -35,12 +49,12 @@ def list_log_files(path: Path) -> list[Path]:
     with folder:
         return [
             path,
-            *(path.with_name(each) for each in slot_names(name, folder.listdir()).values()),
+            *(path.with_name(each) for each in find_slot_logs(name, folder.listdir()).values()),
         ]
 
 
-def slot_names(name: str, found: Iterable[str]) -> dict[int, str]:
-    """Those of the log ``name`` among names of files, by slot."""
+def find_slot_logs(name: str, found: Iterable[str]) -> dict[int, str]:
+    """Return the names in ``found`` that are logs of single slots, ``NAME-SLOT``, by slot."""
     pattern = re.compile(re.escape(name) + r"-(\d+)")
     matches = (pattern.fullmatch(each) for each in found)
     return dict(sorted((int(match[1]), match[0]) for match in matches if match is not None))

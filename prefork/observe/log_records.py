@@ -1,12 +1,19 @@
-"""From what a worker prints to records of a log, and back. Touches neither files nor clocks.
+"""Format the output of workers as log records, and parse records. Uses neither files nor clocks.
 
-A record is a line: a stamp, who said it, and the text.
+A record is a line with a time stamp, the process, and the text:
 
     2026-11-24 23:59:01.123 [4711] 0 out GET / took 3 ms
     {"time": "2026-11-24 23:59:01.123", "pid": 4711, "slot": 0, "stream": "out", "text": "GET / …"}
 
-Records of the master's own log may go on in lines that are indented. No text begins a record: what
-a worker prints gets a stamp before each line, and the lines of a message are indented.
+Design
+------
+- **A message of the log is one record.** Its further lines are indented by two spaces, so that none
+  of them can be parsed as a record, neither as text nor as JSON.
+- **Each line that a worker prints gets a stamp of its own.** Inside of a line only the characters
+  that some reader takes for the end of a line are escaped (CR, VT, FF, FS, GS, RS, NEL, U+2028,
+  U+2029); all other bytes stay, so that colours do. JSON escapes these characters by itself.
+- **The stderr of a program that goes to the master's own log is passed on unchanged,** like its
+  stdout: the program has the descriptor, and could write there anyway.
 """
 
 import json
@@ -16,12 +23,12 @@ from dataclasses import dataclass
 from prefork.printable import printable_line, printable_text
 from prefork.wire.log_writer_messages import WorkerStream
 
-LONGEST = 16384
-"""Bytes of a record's text; longer lines become several records."""
+MAX_TEXT = 16384
+"""Maximum number of bytes of a record's text; a longer line becomes several records."""
 
 _BREAKS = re.compile(rb"[\r\v\f\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
-"""What some readers take for the end of a line (str.splitlines, Unicode TR 14), or a terminal for
-the way back to its begin."""
+"""Characters that some readers take for the end of a line (str.splitlines, Unicode UAX 14), or at
+which a terminal returns to the beginning of the line."""
 
 _TEXT = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) \[(?P<pid>\d+)\]"
@@ -30,45 +37,50 @@ _TEXT = re.compile(
 )
 
 
-def whole_lines(data: bytes) -> tuple[int, list[bytes]]:
-    """How many bytes of ``data`` can be written now, and the lines that they are.
+def split_lines(data: bytes) -> tuple[int, list[bytes]]:
+    """Return how many bytes of ``data`` can be written now, and the lines in them.
 
-    What follows the last line end waits for its rest, unless it is too long already.
+    An unfinished line at the end is left for later, unless it is longer than a record already.
     """
     *lines, rest = data.split(b"\n")
     taken = len(data) - len(rest)
     cut: list[bytes] = []
     for line in lines:
-        cut += _pieces(line)
-    while len(rest) > LONGEST:
-        length = _fitting(rest)
+        cut += _split_long_line(line)
+    while len(rest) > MAX_TEXT:
+        length = _record_length(rest)
         cut.append(rest[:length])
         rest = rest[length:]
         taken += length
     return taken, cut
 
 
-def _pieces(line: bytes) -> list[bytes]:
+def _split_long_line(line: bytes) -> list[bytes]:
     pieces = []
-    while len(line) > LONGEST:
-        length = _fitting(line)
+    while len(line) > MAX_TEXT:
+        length = _record_length(line)
         pieces.append(line[:length])
         line = line[length:]
     return [*pieces, line]
 
 
-def _fitting(line: bytes) -> int:
-    """How many bytes of a line that is too long make a record: LONGEST, or up to three fewer where
-    that would be inside of a character (RFC 3629: bytes 10xxxxxx go on with one)."""
-    for length in range(LONGEST, LONGEST - 4, -1):
+def _record_length(line: bytes) -> int:
+    """Return how many bytes of a line that is too long become a record.
+
+    This is the maximum, or up to three bytes fewer, so that no character is cut (RFC 3629: bytes
+    10xxxxxx continue a character).
+    """
+    for length in range(MAX_TEXT, MAX_TEXT - 4, -1):
         if line[length] & 0xC0 != 0x80:
             return length
-    return LONGEST  # it is no UTF-8
+    return MAX_TEXT  # The line is no UTF-8.
 
 
-def whole_characters(data: bytes) -> int:
-    """How many bytes of a line without its end are whole characters; all of them where there is
-    nothing but the begin of one, whose rest never came."""
+def count_whole_characters(data: bytes) -> int:
+    """Return how many bytes of an unfinished line are whole characters.
+
+    If ``data`` is only the beginning of one character, all of it counts: its rest never came.
+    """
     for back in range(1, min(4, len(data))):
         byte = data[-back]
         if byte & 0xC0 != 0x80:
@@ -79,30 +91,32 @@ def whole_characters(data: bytes) -> int:
 
 
 def format_record(text: str) -> str:
-    """A message, with its stamp before it, as one record: printable, and each line after the first
-    is indented, so that it is no record of its own."""
+    """Return a stamped message as one record: printable, with its further lines indented."""
     return re.sub(r"\n(?=[^\n])", "\n  ", printable_text(text))
 
 
 def format_text(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
-    """The records as text. Bytes stay what they are, colours included, but for what some readers
-    take for the end of a line; a CR at the end of a line belongs to that end."""
-    begin = f"{stamp} [{outlet.pid}] {outlet.slot} {outlet.stream} ".encode()
-    return begin + (b"\n" + begin).join(map(_unbroken, lines)) + b"\n"
+    """Format lines of an outlet as text records.
+
+    Bytes are not changed, except that characters which end a line for some readers are escaped. A
+    CR at the end of a line belongs to the line end and is removed.
+    """
+    prefix = f"{stamp} [{outlet.pid}] {outlet.slot} {outlet.stream} ".encode()
+    return prefix + (b"\n" + prefix).join(map(_escape_breaks, lines)) + b"\n"
 
 
-def _unbroken(line: bytes) -> bytes:
+def _escape_breaks(line: bytes) -> bytes:
     if _BREAKS.search(line) is None:
         return line
-    return _BREAKS.sub(lambda found: _escape(found[0]), line.removesuffix(b"\r"))
+    return _BREAKS.sub(lambda found: _escape_break(found[0]), line.removesuffix(b"\r"))
 
 
-def _escape(broken: bytes) -> bytes:
-    return printable_line(broken.decode()).encode()
+def _escape_break(character: bytes) -> bytes:
+    return printable_line(character.decode()).encode()
 
 
 def format_json(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
-    """The records as JSON objects; bytes that are no UTF-8 are escaped."""
+    """Format lines of an outlet as JSON records; bytes that are no UTF-8 are escaped."""
     about = {"time": stamp, "pid": outlet.pid, "slot": outlet.slot, "stream": outlet.stream}
     return "".join(
         json.dumps({**about, "text": line.decode(errors="backslashreplace")}) + "\n"
@@ -110,20 +124,24 @@ def format_json(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
     ).encode()
 
 
-FORMATS = {"text": format_text, "json": format_json}
+FORMATTERS = {"text": format_text, "json": format_json}
 
 
 def format_note(kind: str, stamp: str, pid: int, text: str) -> bytes:
-    """A record that no worker said."""
+    """Return a record of prefork itself in a file of workers' output; ``kind``: text or json."""
     if kind == "text":
         return f"{stamp} [{pid}] {text}\n".encode()
-    told = {"time": stamp, "pid": pid, "slot": None, "stream": "log", "text": text}
-    return json.dumps(told).encode() + b"\n"
+    values = {"time": stamp, "pid": pid, "slot": None, "stream": "log", "text": text}
+    return json.dumps(values).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it was read. ``slot`` None: the master's own log, or a worker's word in it."""
+    """One parsed record.
+
+    ``slot`` is None, and ``stream`` is ``log``, for a record of the log of master and workers.
+    ``stream`` is else ``out`` or ``err``.
+    """
 
     time: str
     pid: int
@@ -133,16 +151,16 @@ class Record:
 
 
 def parse_record(line: str) -> Record | None:
-    """The record that a line without its end is; None: a line that belongs to the one before."""
+    """Parse a line without its line end; None if it continues the record before it."""
     if line.startswith('{"time": "'):
         try:
-            told = json.loads(line)
+            values = json.loads(line)
             return Record(
-                str(told["time"]),
-                int(told["pid"]),
-                None if told["slot"] is None else int(told["slot"]),
-                str(told["stream"]),
-                str(told["text"]),
+                str(values["time"]),
+                int(values["pid"]),
+                None if values["slot"] is None else int(values["slot"]),
+                str(values["stream"]),
+                str(values["text"]),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None

@@ -1,7 +1,12 @@
-"""When a log is rotated, what the old ones are called, and which of them go. Touches no files.
+"""Decide when a log is rotated, how rotated logs are named, and which are removed. Uses no files.
 
-The log ``web.out`` becomes ``web.out.1``, the next ``web.out.2``, and each soon ``web.out.1.gz``:
-a name, once given, always means the same lines.
+The log ``web.out`` becomes ``web.out.1``, the next one ``web.out.2``, and each is soon compressed
+to ``web.out.1.gz``.
+
+Design
+------
+- **Rotated files get rising numbers and keep them,** unlike those of logrotate(8). A name always
+  means the same lines, and a follower that was stopped knows what it has missed.
 """
 
 import re
@@ -11,8 +16,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
-    """The settings. Sizes are bytes, times seconds; None: not by that. ``by_slot``: each slot has a
-    log of its own."""
+    """The settings of rotation. Sizes are in bytes and times in seconds; None means no limit.
+
+    ``format`` is that of the records, text or json. A log is rotated at ``size`` or ``age``.
+    ``keep`` is the maximum number of rotated files, and ``total`` the maximum size of all files
+    together. ``by_slot`` says that each slot has a log of its own.
+    """
 
     format: str = "text"
     size: int | None = None
@@ -22,48 +31,56 @@ class RotationPolicy:
     by_slot: bool = False
 
     def is_due(self, size: int, more: int, age: float) -> bool:
-        """Whether a log of that size and age is rotated before ``more`` bytes go into it."""
+        """Whether a log of this size and age is rotated before ``more`` bytes are appended."""
         if size == 0:
-            return False  # also when one record alone is too large: it has to be somewhere
+            return False  # A record that is larger than the limit goes into an empty file.
         too_large = self.size is not None and size + more > self.size
         return too_large or (self.age is not None and age >= self.age)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RotatedLog:
-    """A rotated log. Of two with the same number the compressed one is whole."""
+    """A rotated log: its number, the name of its file, and the size of the file in bytes."""
 
     number: int
     name: str
     size: int = 0
 
     @property
-    def compressed(self) -> bool:
-        """By its name."""
+    def is_compressed(self) -> bool:
+        """Whether the file is compressed, by its name."""
         return self.name.endswith(".gz")
 
 
-def old_logs(name: str, found: Iterable[tuple[str, int]]) -> list[RotatedLog]:
-    """Those of the log ``name`` among files with their sizes, oldest first; each number once."""
+def find_rotated(name: str, found: Iterable[tuple[str, int]]) -> list[RotatedLog]:
+    """Return the rotated logs of the log ``name`` among files and their sizes, oldest first.
+
+    Each number is returned once.
+    """
     pattern = re.compile(re.escape(name) + r"\.([1-9][0-9]{0,14})(?:\.gz)?")
-    olds: dict[int, RotatedLog] = {}
+    logs: dict[int, RotatedLog] = {}
     for each, size in sorted(found):  # ".gz" sorts after the plain one, and replaces it
         if match := pattern.fullmatch(each):
-            olds[int(match[1])] = RotatedLog(int(match[1]), each, size)
-    return sorted(olds.values())
+            logs[int(match[1])] = RotatedLog(int(match[1]), each, size)
+    return sorted(logs.values())
 
 
-def next_number(olds: list[RotatedLog]) -> int:
-    """For the log that is rotated next."""
-    return olds[-1].number + 1 if olds else 1
+def next_number(logs: list[RotatedLog]) -> int:
+    """Return the number of the log that is rotated next."""
+    return logs[-1].number + 1 if logs else 1
 
 
-def superfluous(rotation: RotationPolicy, olds: list[RotatedLog], current: int) -> list[RotatedLog]:
-    """Those to remove, oldest first: beyond the count, or the total with ``current`` bytes more."""
-    gone = olds[: max(0, len(olds) - rotation.keep)]
-    kept = olds[len(gone) :]
+def select_expired(
+    rotation: RotationPolicy, logs: list[RotatedLog], current: int
+) -> list[RotatedLog]:
+    """Return the rotated logs to remove, oldest first.
+
+    They exceed the number ``keep``, or ``total`` together with ``current``, the size of the log.
+    """
+    expired = logs[: max(0, len(logs) - rotation.keep)]
+    kept = logs[len(expired) :]
     total = current + sum(old.size for old in kept)
     while kept and rotation.total is not None and total > rotation.total:
         total -= kept[0].size
-        gone.append(kept.pop(0))
-    return gone
+        expired.append(kept.pop(0))
+    return expired

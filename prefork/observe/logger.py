@@ -1,9 +1,13 @@
-"""The log of master and workers: to stderr, stdout, or a file to be reopened.
+"""The log of a master and its workers, written to stderr, stdout, or a file that can be reopened.
 
-A record is one line, and what belongs to it follows in lines that are indented.
+A record is one line. The further lines of a message are indented.
 
-The logger belongs to nobody's hierarchy: an app that configures logging, and disables what it did
-not configure, cannot silence the reason why it does not start.
+Design
+------
+- **The logger is outside of logging's hierarchy,** so that an app that configures logging and
+  disables existing loggers cannot suppress the reason why it does not start.
+- **A log that is a fifo is opened twice.** The descriptor of the records does not block. That of an
+  app's stdout does, because a ``print`` that raises BlockingIOError would break the app.
 """
 
 import logging
@@ -29,23 +33,23 @@ from prefork.unix.streams import StandardDescriptors
 
 _FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
 
-MOST_WAITING = 256 * 1024
-"""Bytes of a process's records that wait while nothing reads them; the next ones are dropped."""
+MAX_QUEUED = 256 * 1024
+"""Maximum number of bytes of records that wait in a process; further records are dropped."""
 
 
 class _Formatter(logging.Formatter):
-    """Writes each record so that no text in it can act on a terminal or begin another record."""
+    """Formats records so that no text in them can control a terminal or look like a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The stamp and the message, with the traceback if there is one."""
+        """Return the time stamp and the message, with the traceback if there is one."""
         return format_record(super().format(record))
 
 
 class _Handler(logging.Handler):
-    """Gives each record to ``put`` as whole lines.
+    """Passes each record to ``put`` as whole lines.
 
-    Its lock stays what it is: gevent and eventlet, at the import of an app, would put one in its
-    place that threads of the kernel cannot share.
+    Its lock cannot be replaced: when an app is imported, gevent and eventlet would exchange it for
+    a lock that native threads cannot share.
     """
 
     def __init__(self, put: Callable[[bytes], None]) -> None:
@@ -55,15 +59,15 @@ class _Handler(logging.Handler):
 
     @property
     def lock(self) -> RLock:
-        """Asked by all of logging's methods."""
+        """The lock that all methods of logging use."""
         return self._own_lock
 
     @lock.setter
     def lock(self, _lock: Any) -> None:
-        """See the class."""
+        """Ignore an attempt to replace the lock, see the class."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by logging, with the handler's lock."""
+        """Write a record; logging calls this with the lock held."""
         try:
             self._put(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
         except Exception:
@@ -71,16 +75,17 @@ class _Handler(logging.Handler):
 
 
 class Log:
-    """``logger`` for writing, ``fd`` for code that writes without Python. No write waits for a
-    reader (line_writer.py): what does not fit is dropped, counted, and told in the log itself.
+    """The log of one process: ``logger`` writes records, ``fd`` is for code that writes natively.
 
-    ``file``: the descriptor of the file, for a stdout or stderr that is to go there; None: the log
-    goes to stderr or stdout. Of a fifo it is another description than ``fd``: an app's ``print``
-    is to wait for the reader, and not to fail.
+    No write waits for a reader: records that do not fit into the buffer are dropped, and the log
+    then says how many (line_writer.py).
+
+    ``file`` is the descriptor of the log file, to which stdout and stderr are redirected; None: the
+    log goes to stderr or stdout. For a fifo, ``file`` blocks and ``fd`` does not.
     """
 
     def __init__(self, level: str, path: str) -> None:
-        # A worker that follows a rotation has its own working directory.
+        # An absolute path, because a worker that reopens the log may have another directory.
         self.path = os.path.abspath(path) if path not in ("", "-") else ""
         self._stream = 1 if path else 2
         self.file = open_append(path) if self.path else None
@@ -89,22 +94,22 @@ class Log:
         except OSError as error:
             raise MachineError(f"cannot write the log: {error.strerror}") from error
         self.line_writer = LineWriter(
-            NonblockingWriter(self.fd), MOST_WAITING, self._tell_lost, self._tell_error
+            NonblockingWriter(self.fd), MAX_QUEUED, self._log_lost, self._report_error
         )
         self._handler = _Handler(self.line_writer.put)
         self._handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
         self.logger = logging.Logger("prefork", level.upper())
-        # Else logging.disable(), which is meant for the app's own loggers, would reach it.
+        # Without a manager of its own, logging.disable() in the app would apply to this logger.
         self.logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
         self.logger.addHandler(self._handler)
 
     @property
     def _source(self) -> int:
-        """What the lines go to, as others have it open."""
+        """The descriptor that ``fd`` was made from."""
         return self._stream if self.file is None else self.file
 
-    def _tell_lost(self, count: int) -> None:
-        """Also where the minimum log level is above a warning: the log is incomplete."""
+    def _log_lost(self, count: int) -> None:
+        """Log the number of dropped lines, at any minimum log level: the log is incomplete."""
         lines = pluralize(count, "line of this log was", "lines of this log were")
         text = f"{lines} dropped while it could not be written"
         record = self.logger.makeRecord(
@@ -112,43 +117,43 @@ class Log:
         )
         self._handler.emit(record)
 
-    def _tell_error(self, error: OSError, lines: bytes, _first: bool) -> None:
-        """On stderr, if that is another place: the disk is full, or no process reads stdout."""
+    def _report_error(self, error: OSError, lines: bytes, _first: bool) -> None:
+        """Write a record that the log does not take, because of a full disk, to stderr instead."""
         if self._stream == 1:
             record = lines.decode("utf-8", "replace").rstrip("\n").split(" ", 4)[-1]
             self.tell_on_stderr(printable_line(f"cannot write the log: {error}: {record}"))
 
     def tell_on_stderr(self, text: str) -> None:
-        """For a person at the terminal, if the log is elsewhere; without waiting for a reader."""
+        """Write a message for the operator to stderr, without waiting for a reader."""
         data = f"prefork: {printable_text(text)}\n".encode("utf-8", "backslashreplace")
         write_with_timeout(2, data)
 
     def set_level(self, level: str) -> None:
-        """After a reload."""
+        """Set the minimum log level, after a reload."""
         self.logger.setLevel(level.upper())
 
     def use_watcher(self, watcher: RoomNotifier) -> None:
-        """In the master: its loop writes what had no room."""
+        """Write waiting records from the loop of this process; for the master."""
         self.line_writer.use_watcher(watcher)
 
     def flush(self) -> None:
-        """Before the end: wait a moment until all is written."""
+        """Wait until all records are written, for a second at most, before the process exits."""
         self.line_writer.flush()
 
     def reopen(self) -> None:
-        """Follow a rotation: the new file takes the place of the old under the same descriptors."""
-        if self.file is not None and follow_rotation(self.path, self.file, self.logger):
-            self._follow()
+        """Open the log file again after a rotation, under the same descriptors."""
+        if self.file is not None and reopen_file(self.path, self.file, self.logger):
+            self._reopen()
 
-    def take(self, fd: int) -> None:
-        """Go on with what is open at ``fd``, which is closed."""
+    def adopt(self, fd: int) -> None:
+        """Replace the log file by the file that is open at ``fd``, and close ``fd``."""
         if self.file is not None:
             os.dup2(fd, self.file, inheritable=False)
-            self._follow()
+            self._reopen()
         os.close(fd)
 
     def empty(self) -> None:
-        """Remove all lines. Raises MachineError when another file has the name now."""
+        """Truncate the log file. Raises MachineError if its path leads to another file now."""
         try:
             if not os.path.samestat(os.stat(self.path), os.fstat(self.fd)):
                 raise MachineError(
@@ -159,55 +164,58 @@ class Log:
             raise MachineError(f"cannot empty {self.path}: {error.strerror}") from error
 
     def detach_terminal(self, before: StandardDescriptors | None = None) -> list[int]:
-        """Let go of the terminal: stdout and stderr of this process go to the log's file, or
-        nowhere when it has none. Returns those that belong to an app since ``before``."""
+        """Redirect stdout and stderr of this process to the log file, or to /dev/null without one.
+
+        Returns the descriptors that an app has replaced since ``before``, which are left alone.
+        """
         left_alone = redirect_output(self.file, before)
         self.reopen_streams()
         return left_alone
 
     def reopen_streams(self) -> None:
-        """Another file took the place of this process's stdout or stderr: write there as well."""
+        """Write to the new stdout or stderr of this process, after it was replaced."""
         if self.file is None:
-            self._follow()
+            self._reopen()
 
-    def _follow(self) -> None:
+    def _reopen(self) -> None:
         self.line_writer.stop_watching()
-        follow_descriptor(self._source, self.fd, self.logger)
+        reopen_descriptor(self._source, self.fd, self.logger)
         self.line_writer.resume()
 
 
 def create_log_file(path: str, uid: int | None, gid: int | None) -> None:
-    """See that the file can be written, and give it to the user who reopens it after a rotation.
+    """Create a log file if necessary, and give it to the user that reopens it after a rotation.
 
-    Raises MachineError.
+    Raises MachineError if it cannot be written.
     """
     set_worker_user(uid, gid)
     prepare_log(path)
 
 
-def open_lines(path: str) -> int:
-    """A descriptor for lines at the end of a file, which does not block for a reader. Raises
-    MachineError."""
+def open_line_file(path: str) -> int:
+    """Open a file for appending lines; a fifo or terminal does not block. Raises MachineError."""
     fd = open_append(path)
-    _stop_blocking(fd)
+    _set_nonblocking(fd)
     return fd
 
 
-def reopen_lines(path: str, fd: int, logger: logging.Logger) -> None:
-    """Put a newly opened ``path`` at ``fd``; on failure go on with the old file and say so."""
-    if follow_rotation(path, fd, logger):
-        _stop_blocking(fd)
+def reopen_line_file(path: str, fd: int, logger: logging.Logger) -> None:
+    """Open ``path`` again as ``fd``, without blocking; on failure log it and keep the old file."""
+    if reopen_file(path, fd, logger):
+        _set_nonblocking(fd)
 
 
-def _stop_blocking(fd: int) -> None:
-    """Of a fifo, a terminal, or /dev/stderr: this description is new, and no process shares it."""
+def _set_nonblocking(fd: int) -> None:
+    """Make a descriptor of a fifo or a terminal non-blocking.
+
+    O_NONBLOCK belongs to the open file description; this one is new, so no other process shares it.
+    """
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.set_blocking(fd, False)
 
 
-def follow_rotation(path: str, fd: int, logger: logging.Logger) -> bool:
-    """Put a newly opened ``path`` at ``fd``; on failure go on with the old file, say so, and return
-    False."""
+def reopen_file(path: str, fd: int, logger: logging.Logger) -> bool:
+    """Open ``path`` again as ``fd``; on failure log it, keep the old file, and return False."""
     try:
         reopen_append(path, fd)
     except MachineError as error:
@@ -216,12 +224,12 @@ def follow_rotation(path: str, fd: int, logger: logging.Logger) -> bool:
     return True
 
 
-def follow_descriptor(source: int, fd: int, logger: logging.Logger) -> None:
-    """Put a new description of what ``source`` leads to now at ``fd``."""
+def reopen_descriptor(source: int, fd: int, logger: logging.Logger) -> None:
+    """Open the file that the descriptor ``source`` now leads to again, as ``fd``."""
     try:
         new = reopen_nonblocking(source)
-    except OSError as error:  # the app closed it
-        logger.error("cannot follow descriptor %d: %s", source, error.strerror)
+    except OSError as error:  # The app closed the descriptor.
+        logger.error("cannot reopen descriptor %d: %s", source, error.strerror)
         return
     os.dup2(new, fd, inheritable=False)
     os.close(new)

@@ -1,7 +1,13 @@
-"""The file that workers' output goes to: appended by one writer, rotated, emptied, reopened.
+"""One file of workers' output, which the log writer appends to, rotates, empties and reopens.
 
-A batch is in the file whole or not at all. What the disk does not take is dropped and counted, said
-once, and told in the file itself as soon as it takes something again.
+A batch is written whole or not at all.
+
+Design
+------
+- **A full disk drops lines.** The dropped lines are counted, the log says so once a minute, and the
+  file itself says how many are missing when it can be written again. A log writer that is stopped
+  drops nothing: the pipes of the workers (1 MB each, where the kernel grants it) fill, and after
+  that the app waits, as with any stdout.
 """
 
 import logging
@@ -12,22 +18,22 @@ from contextlib import suppress
 from datetime import datetime
 
 from prefork.observe.log_archive import Archive
-from prefork.observe.log_directory import look_up_again
+from prefork.observe.log_directory import reopen_directory
 from prefork.observe.log_records import format_note, parse_record
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.plural import pluralize
 from prefork.unix.directory import Directory, UntrustedFileError
 from prefork.unix.identity import describe_user
 
-TRY_AGAIN = 1.0
-"""Seconds between two attempts to open a file that cannot be opened."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to open a file."""
 
-TELL_AGAIN = 60.0
-"""Seconds in which it is said only once that lines are dropped."""
+LOG_INTERVAL = 60.0
+"""Seconds in which the log reports dropped lines only once."""
 
 
 class OutputFile:
-    """One file in a directory. ``dropped``: lines since the disk took the last one."""
+    """One file in a directory. ``dropped`` is the number of lines dropped since the last write."""
 
     def __init__(
         self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
@@ -39,38 +45,38 @@ class OutputFile:
         self._logger = logger
         self._archive = Archive(directory, name, rotation, logger)
         self._fd = -1
-        self._born = 0.0
-        self._try_again = 0.0
+        self._started_at = 0.0
+        self._retry_at = 0.0
         self._silent_until: dict[int, float] = {}
         self._open()
 
     @property
     def format(self) -> str:
-        """How records are to be written."""
+        """The format of the records: ``text`` or ``json``."""
         return self._archive.rotation.format
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
-        """From now on."""
+        """Use another policy from now on."""
         self._archive.rotation = rotation
 
-    def ends(self) -> tuple[int, int]:
-        """Which file it is (its inode) and how many bytes it has; zeros: there is none."""
+    def inode_and_size(self) -> tuple[int, int]:
+        """Return the inode and the size of the open file; zeros if none is open."""
         if self._fd < 0:
             return 0, 0
         status = os.fstat(self._fd)
         return status.st_ino, status.st_size
 
-    def make_room(self, more: int) -> None:
-        """Before ``more`` bytes are appended: rotate when it is time, open when it is not open."""
+    def prepare(self, more: int) -> None:
+        """Prepare an append of ``more`` bytes: open the file, or rotate it if that is due."""
         if self._fd < 0:
             self._open()
             return
-        age = time.time() - self._born
-        if self._archive.rotation.is_due(self.ends()[1], more, age):
+        age = time.time() - self._started_at
+        if self._archive.rotation.is_due(self.inode_and_size()[1], more, age):
             self.rotate()
 
-    def notice(self) -> bytes:
-        """What is to be written before the next records: how many are missing there."""
+    def missing_lines_note(self) -> bytes:
+        """Return a record that says how many lines are missing at this place; empty for none."""
         if not self.dropped:
             return b""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S.000")
@@ -79,8 +85,8 @@ class OutputFile:
         text = pluralize(self.dropped, one, many)
         return format_note(self.format, stamp, os.getpid(), text)
 
-    def append(self, data: bytes, lines: int, before: int) -> None:
-        """Add ``data``, with the notice, after the first ``before`` bytes, or drop it."""
+    def append(self, data: bytes, lines: int, offset: int) -> None:
+        """Append ``data``, which holds ``lines`` lines, at ``offset``, or drop it."""
         if self._fd < 0:
             self.dropped += lines
             return
@@ -89,79 +95,81 @@ class OutputFile:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
-            self._drop(lines, before, error)
+            self._drop(lines, offset, error)
             return
         if self.dropped:
             lost = pluralize(self.dropped, "line was dropped", "lines were dropped")
-            self._tell(logging.WARNING, f"is written again; {lost}")
+            self._log_seldom(logging.WARNING, f"is written again; {lost}")
             self.dropped = 0
 
-    def _drop(self, lines: int, before: int, error: OSError) -> None:
+    def _drop(self, lines: int, offset: int, error: OSError) -> None:
+        # A part of the batch may be in the file; it is removed, so that no line is half written.
         with suppress(OSError):
-            os.ftruncate(self._fd, before)
+            os.ftruncate(self._fd, offset)
         if not self.dropped:
-            self._tell(logging.ERROR, f"cannot be written: {error.strerror}; dropping lines")
+            self._log_seldom(logging.ERROR, f"cannot be written: {error.strerror}; dropping lines")
         self.dropped += lines
 
-    def _tell(self, level: int, what: str) -> None:
-        """A disk that is nearly full takes one batch and not the next; not each time is told."""
+    def _log_seldom(self, level: int, what: str) -> None:
+        """Log a message, once a minute for each level: a nearly full disk takes some batches."""
         now = time.monotonic()
         if now >= self._silent_until.get(level, 0.0):
-            self._silent_until[level] = now + TELL_AGAIN
+            self._silent_until[level] = now + LOG_INTERVAL
             self._logger.log(level, "%s %s", self.path, what)
 
     def rotate(self) -> None:
-        """Put the file away, if there is something in it, and begin a new one."""
-        if not self.ends()[1]:
+        """Rename the file to a rotated name and begin a new one, unless it is empty."""
+        if not self.inode_and_size()[1]:
             return
         try:
             self._archive.add()
         except FileNotFoundError:
-            pass  # somebody else rotated it
+            pass  # Another program renamed it.
         except OSError as error:
-            self._logger.error("cannot rotate %s: %s; going on", self.path, error.strerror)
+            self._logger.error("cannot rotate %s: %s; keeping this file", self.path, error.strerror)
             return
         self.reopen()
 
     def reopen(self) -> None:
-        """Whoever renamed the file wants the next lines in a new one; without one, go on here."""
-        self._try_again = 0.0
+        """Open the path again, after the file was renamed; on failure keep the old file."""
+        self._retry_at = 0.0
         self._open()
 
     def flush(self) -> None:
-        """Remove all lines, the rotated ones, too."""
+        """Truncate the file and remove the rotated ones."""
         try:
             if self._fd >= 0:
                 os.ftruncate(self._fd, 0)
-            self._archive.empty()
+            self._archive.remove_all()
         except OSError as error:
             self._logger.error("cannot empty %s: %s", self.path, error.strerror)
 
     def _open(self) -> None:
-        if time.monotonic() < self._try_again:
+        """Open or create the file; on failure log it, and keep the old file if one is open."""
+        if time.monotonic() < self._retry_at:
             return
         try:
             fd = self._open_own()
         except OSError as error:
-            self._try_again = time.monotonic() + TRY_AGAIN
+            self._retry_at = time.monotonic() + RETRY_INTERVAL
             if isinstance(error, FileNotFoundError):
-                with suppress(OSError):  # its directory is gone; perhaps there is another one
-                    look_up_again(self._directory)
+                with suppress(OSError):  # The directory is gone; perhaps it was replaced.
+                    reopen_directory(self._directory)
             if not self.dropped:
                 self._logger.error("cannot open %s: %s", self.path, error.strerror)
             return
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._born = _birth(self._directory, self._name, fd)
+        self._started_at = _first_line_at(self._directory, self._name, fd)
 
     def _open_own(self) -> int:
-        """Neither through a symlink nor into a file of another user. Raises OSError."""
+        """Open or create the file, but no symlink and no file of another user. Raises OSError."""
         flags = os.O_WRONLY | os.O_APPEND
         try:
-            if self._is_roots():
-                # A writer that still ran as root left it in the directory of our user.
-                self._logger.warning("put away %s, which is root's", self._archive.add())
+            if self._is_owned_by_root():
+                # A log writer that ran as root left it in the directory of this user.
+                self._logger.warning("renamed a log of root to %s", self._archive.add())
             fd = self._directory.open_regular(self._name, flags)
         except FileNotFoundError:
             return self._directory.create(self._name, 0o640, flags)
@@ -171,38 +179,47 @@ class OutputFile:
             raise UntrustedFileError(f"it belongs to {describe_user(owner)}")
         return fd
 
-    def _is_roots(self) -> bool:
+    def _is_owned_by_root(self) -> bool:
         found = self._directory.lstat(self._name)
         return os.geteuid() != 0 and found is not None and found.st_uid == 0
 
 
-def cut(directory: Directory, log: str, inode: int, before: int, length: int) -> bool:
-    """After a crash: whether ``length`` bytes are there after the first ``before``, in the log or
-    in one whose name begins with its name. If not, the part that is, is removed."""
+def undo_partial_write(
+    directory: Directory, log: str, inode: int, offset: int, length: int
+) -> bool:
+    """Undo the last write of a log writer that crashed, unless the write was complete.
+
+    Returns whether it was complete: whether the file ``inode`` has ``length`` bytes after its first
+    ``offset`` bytes. If not, the file is truncated to ``offset``. The file is searched under the
+    name ``log``, and under all names that begin with it, because it may have been rotated.
+    """
     for name in [log, *(each for each in directory.listdir() if each.startswith(log))]:
         found = directory.lstat(name)
         if found is not None and found.st_ino == inode and stat.S_ISREG(found.st_mode):
-            with suppress(OSError):  # another user exchanges names; then the lines are written anew
-                return _cut(directory.open_regular(name, os.O_WRONLY), inode, before, length)
+            # A user who exchanges the file meanwhile causes an error; the lines are written again.
+            with suppress(OSError):
+                return _undo_partial_write(
+                    directory.open_regular(name, os.O_WRONLY), inode, offset, length
+                )
     return False
 
 
-def _cut(fd: int, inode: int, before: int, length: int) -> bool:
+def _undo_partial_write(fd: int, inode: int, offset: int, length: int) -> bool:
     try:
         status = os.fstat(fd)
-        is_whole = status.st_ino == inode and status.st_size >= before + length
-        if status.st_ino == inode and not is_whole and status.st_size > before:
-            os.ftruncate(fd, before)
+        is_whole = status.st_ino == inode and status.st_size >= offset + length
+        if status.st_ino == inode and not is_whole and status.st_size > offset:
+            os.ftruncate(fd, offset)
         return is_whole
     finally:
         os.close(fd)
 
 
-def _birth(directory: Directory, name: str, fd: int) -> float:
-    """When its first line was written: by its stamp, so that restarts do not make it younger.
+def _first_line_at(directory: Directory, name: str, fd: int) -> float:
+    """Return the Unix time of the first line, from its stamp, so that a restart keeps the age.
 
-    Not by strptime, which imports a module when it is called first: the user that the log writer
-    has become may not be able to read it.
+    strptime is not used, because its first call imports a module, which the user that the log
+    writer has become may not be able to read.
     """
     status = os.fstat(fd)
     if status.st_size:

@@ -1,21 +1,23 @@
-"""The files that workers' output goes to: one for all, or one for each slot (``NAME.out-0`` …).
+"""The files of one app's workers' output: one for all, or one for each slot (``NAME.out-0`` …).
 
-A slot's file is there when its worker has said something. What is asked of all is done to those of
-former workers, too.
+The file of a slot is created when its worker has written something. Rotate and flush also apply to
+the files of slots that have no worker any more.
 """
 
 import logging
 from collections.abc import Iterable
 
-from prefork.observe.log_directory import look_up_again, slot_names
+from prefork.observe.log_directory import find_slot_logs, reopen_directory
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.output_file import OutputFile
 from prefork.unix.directory import Directory
 
 
 class OutputFiles:
-    """All of one master, in one directory. ``name``: of the one for all, and what the names of
-    others begin with."""
+    """The files of one master, in one directory.
+
+    ``name`` is the name of the file for all workers, and the prefix of the names of slots' files.
+    """
 
     def __init__(
         self, directory: Directory, name: str, rotation: RotationPolicy, logger: logging.Logger
@@ -26,10 +28,10 @@ class OutputFiles:
         self._logger = logger
         self._files: dict[int, OutputFile] = {}
         if not rotation.by_slot:
-            self.of(0)  # from the beginning, so that whatever is wrong with it is said then
+            self.for_slot(0)  # Opened now, so that the log reports an error at the start.
 
-    def of(self, slot: int) -> OutputFile:
-        """Where this slot's lines go."""
+    def for_slot(self, slot: int) -> OutputFile:
+        """Return the file for the lines of a slot."""
         number = slot if self.rotation.by_slot else -1
         if number not in self._files:
             name = f"{self.name}-{slot}" if self.rotation.by_slot else self.name
@@ -38,32 +40,32 @@ class OutputFiles:
 
     def _all(self) -> Iterable[OutputFile]:
         if self.rotation.by_slot:
-            for slot in slot_names(self.name, self.directory.listdir()):
-                self.of(slot)
+            for slot in find_slot_logs(self.name, self.directory.listdir()):
+                self.for_slot(slot)
         return list(self._files.values())
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
-        """From now on."""
+        """Use another policy from now on."""
         self.rotation = rotation
         for output in self._files.values():
             output.set_rotation(rotation)
 
     def rotate(self) -> None:
-        """Begin new files."""
+        """Rotate all files."""
         for output in self._all():
             output.rotate()
 
     def flush(self) -> None:
-        """Remove all lines."""
+        """Truncate all files and remove the rotated ones."""
         for output in self._all():
             output.flush()
 
     def reopen(self) -> None:
-        """Another process renamed them, or their directory."""
+        """Open all files again, after they or their directory were renamed."""
         try:
-            look_up_again(self.directory)
+            reopen_directory(self.directory)
         except OSError as error:
             path = self.directory.path
-            self._logger.error("cannot open %s: %s; going on in the old one", path, error.strerror)
+            self._logger.error("cannot open %s: %s; keeping the old one", path, error.strerror)
         for output in self._files.values():
             output.reopen()

@@ -1,7 +1,11 @@
-"""The watcher: a process of the master's that sees files change and says so on a pipe.
+"""The watcher: a child process of the master that watches files and reports changes on a pipe.
 
-It runs no app code. It is a process of its own because the watching library has threads, which the
-master must not have when it forks. The kernel ends it with the master.
+It runs no app code.
+
+Design
+------
+- **The watcher is a process of its own,** because the library that watches files uses threads, and
+  the master forks. The kernel kills the watcher when the master ends.
 """
 
 import signal
@@ -14,49 +18,55 @@ from prefork.unix.process import set_parent_death_signal
 from prefork.unix.process_tree import descendants
 from prefork.wire import watcher_messages as wire
 
-LOOK = 1.0
-"""Seconds between two looks whether the folders are still the same ones."""
+CHECK_INTERVAL = 1.0
+"""Seconds between two checks whether the watched folders were replaced."""
 
-MOST_DELAY = 60.0
-"""Seconds after which a change is told although others go on."""
+MAX_DELAY = 60.0
+"""Seconds after which a change is reported although further changes follow."""
 
 
 class FileWatcher:
-    """``say`` writes to the master; ``delay``: seconds of quiet after a change."""
+    """Watches the roots of ``ignored``, except for the paths that it ignores.
 
-    def __init__(self, ignored: WatchFilter, delay: float, say: Callable[[bytes], None]) -> None:
+    ``delay`` is the number of seconds without further changes after which changes are reported.
+    ``send`` writes a message to the master.
+    """
+
+    def __init__(self, ignored: WatchFilter, delay: float, send: Callable[[bytes], None]) -> None:
         self._ignored = ignored
         self._delay = delay
-        self._say = say
+        self._send = send
         self._master = 0
 
     def run(self, master: int) -> int:
-        """Until the master ends, or it cannot watch; the exit code."""
+        """Watch until the master ends, or until an error; returns the exit code of the process.
+
+        ``master`` is the pid of the master.
+        """
         if not set_parent_death_signal(signal.SIGKILL, master):
             return 0
         self._master = master
         try:
             while True:
                 self._watch()
-        except Exception as error:  # the library has errors of several kinds
-            self._say(wire.encode_trouble(str(error) or repr(error)))
+        except Exception as error:  # The library raises several types.
+            self._send(wire.encode_trouble(str(error) or repr(error)))
         return 1
 
     def _watch(self) -> None:
-        """Watch until one of the folders is another one: removed and made anew, or a symlink that
-        was put to the next release.
+        """Watch until a watched folder is replaced: created again, or a symlink to a new release.
 
         The library gets no filter and no long debounce: it returns nothing while only filtered
-        files change, and a folder that is replaced meanwhile would go unnoticed. Quiet is
-        therefore judged here, by the changes that count.
+        files change, and a folder that is replaced meanwhile would not be noticed. This method
+        therefore filters the changes and waits for the delay itself.
         """
         from watchfiles import watch  # noqa: PLC0415 - an extra
 
         while None in (known := self._identities()):
             time.sleep(self._delay)
-        began = False
+        has_begun = False
         changed: set[str] = set()
-        first_at = looked_at = time.monotonic()
+        first_at = checked_at = time.monotonic()
         for changes in watch(
             *self._ignored.roots,
             watch_filter=None,
@@ -67,33 +77,37 @@ class FileWatcher:
             ignore_permission_denied=True,
         ):
             now = time.monotonic()
-            if not began:
-                began = True
-                self._say(wire.encode_watching(self._ignored.roots))
-            counted = self._counted(path for _, path in changes)
-            if counted and not changed:
+            if not has_begun:
+                has_begun = True
+                self._send(wire.encode_watching(self._ignored.roots))
+            relevant = self._select_relevant(path for _, path in changes)
+            if relevant and not changed:
                 first_at = now
-            changed |= counted
-            if changed and (not counted or now - first_at > MOST_DELAY):
-                self._tell(changed)
+            changed |= relevant
+            if changed and (not relevant or now - first_at > MAX_DELAY):
+                self._report(changed)
                 changed = set()
-            if now - looked_at >= LOOK:
-                looked_at = now
+            if now - checked_at >= CHECK_INTERVAL:
+                checked_at = now
                 if (identities := self._identities()) != known:
                     moved = zip(self._ignored.roots, known, identities, strict=True)
-                    self._tell(changed.union(root for root, old, new in moved if old != new))
+                    self._report(changed.union(root for root, old, new in moved if old != new))
                     return
 
-    def _counted(self, changes: Iterable[str]) -> set[str]:
-        """The paths that are a reason to reload: neither ignored, nor output of the app itself."""
+    def _select_relevant(self, changes: Iterable[str]) -> set[str]:
+        """Return the changed paths that trigger a reload.
+
+        These are not ignored, and no process below the master has them open for writing: an app
+        that writes to a watched folder would otherwise reload itself without end.
+        """
         paths = {path for path in changes if path not in self._ignored}
         if not paths:
             return paths
         output = files_open_for_writing(descendants(self._master))
         return {path for path in paths if file_identity(path) not in output}
 
-    def _tell(self, paths: Iterable[str]) -> None:
-        self._say(wire.encode_changed({self._ignored.below(path) for path in paths}))
+    def _report(self, paths: Iterable[str]) -> None:
+        self._send(wire.encode_changed({self._ignored.relative_path(path) for path in paths}))
 
     def _identities(self) -> list[FileIdentity | None]:
         return [file_identity(root) for root in self._ignored.roots]

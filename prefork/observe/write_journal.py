@@ -1,9 +1,15 @@
-"""What the log writer is about to do, where its death does not reach.
+"""A journal in shared memory of the batch that the log writer is moving from a pipe to the file.
 
-A batch goes from a worker's pipe into the file in two steps: written, then taken out of the pipe.
-The writer notes both before it begins, in memory that it shares with the master. A new writer sees
-from the file how far the first step got, and from a sink how far the second: so it neither writes a
-line again nor leaves one out, wherever the old one was killed.
+A batch is moved in two steps: it is written to the file, then removed from the worker's pipe. The
+log writer records the batch before the first step.
+
+Design
+------
+- **A line stays in its worker's pipe until it is in the file,** and the journal survives the log
+  writer, because the master holds the memory. The next log writer learns from the size of the log
+  how far the first step got, and from the size of a memfd, into which the pipe is emptied, how far
+  the second one got. So the death of a log writer at any instruction neither loses nor repeats a
+  line. Rejected: reading first and writing then is simpler, and would lose up to 64 KB.
 """
 
 import mmap
@@ -11,59 +17,69 @@ import os
 import struct
 from dataclasses import dataclass
 
-_LAYOUT = struct.Struct("=5q")
-_PENDING = struct.Struct("=q")
+_BATCH_LAYOUT = struct.Struct("=5q")
+_PENDING_FLAG = struct.Struct("=q")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``taken`` bytes of ``outlet`` become ``length`` of the file, after its first ``before``."""
+    """One batch: the first ``input_length`` bytes in the pipe of ``outlet`` become ``length`` bytes
+    of the file ``inode``, after its first ``offset`` bytes."""
 
     outlet: int
-    taken: int
+    input_length: int
     inode: int
-    before: int
+    offset: int
     length: int
 
 
 class WriteJournal:
-    """Made by the master, used by one writer after another."""
+    """The journal. The master creates it, and its successive log writers use it."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
-        # A pipe that is emptied into a file tells by the file's size how much of it was.
-        self._sink = os.memfd_create("prefork-taken")
+        # The pipe is emptied into this file, so its size is the number of bytes that were removed.
+        self._consumed_file = os.memfd_create("prefork-taken")
 
     def begin(self, batch: Batch) -> None:
-        """About to write it."""
-        _LAYOUT.pack_into(
-            self._shared, 8, batch.outlet, batch.taken, batch.inode, batch.before, batch.length
+        """Record a batch that is about to be written."""
+        _BATCH_LAYOUT.pack_into(
+            self._shared,
+            8,
+            batch.outlet,
+            batch.input_length,
+            batch.inode,
+            batch.offset,
+            batch.length,
         )
-        _PENDING.pack_into(self._shared, 0, 1)
+        # The flag is set last, so that a log writer that dies before has recorded nothing.
+        _PENDING_FLAG.pack_into(self._shared, 0, 1)
 
     def pending(self) -> Batch | None:
-        """What was begun and not ended."""
-        if _PENDING.unpack_from(self._shared)[0] == 0:
+        """Return the batch that was begun and not finished; None: there is none."""
+        if _PENDING_FLAG.unpack_from(self._shared)[0] == 0:
             return None
-        return Batch(*_LAYOUT.unpack_from(self._shared, 8))
+        return Batch(*_BATCH_LAYOUT.unpack_from(self._shared, 8))
 
-    def take(self, fd: int, batch: Batch) -> None:
-        """Take it out of the pipe: what was not taken yet."""
-        done = os.fstat(self._sink).st_size
+    def consume(self, fd: int, batch: Batch) -> None:
+        """Remove the batch from the pipe ``fd``, as far as this was not done before."""
+        done = os.fstat(self._consumed_file).st_size
         try:
-            while done < batch.taken:
-                done += os.splice(fd, self._sink, batch.taken - done, offset_dst=done)
+            while done < batch.input_length:
+                done += os.splice(
+                    fd, self._consumed_file, batch.input_length - done, offset_dst=done
+                )
         except OSError:
-            # Out of memory, or past a limit on files: then it is taken, but not noted.
-            while done < batch.taken:
-                done += len(os.read(fd, batch.taken - done))
+            # The memfd cannot grow (memory, RLIMIT_FSIZE): read the bytes, without a record of it.
+            while done < batch.input_length:
+                done += len(os.read(fd, batch.input_length - done))
 
-    def end(self) -> None:
-        """All of it is done, or none of it was."""
-        _PENDING.pack_into(self._shared, 0, 0)
-        os.ftruncate(self._sink, 0)
+    def clear(self) -> None:
+        """Clear the journal: the batch was moved, or nothing of it was."""
+        _PENDING_FLAG.pack_into(self._shared, 0, 0)
+        os.ftruncate(self._consumed_file, 0)
 
     def close_copy(self) -> None:
-        """In a worker."""
+        """Close this process's copy, in a worker after its fork."""
         self._shared.close()
-        os.close(self._sink)
+        os.close(self._consumed_file)

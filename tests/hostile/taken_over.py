@@ -30,12 +30,12 @@ def take_over(process: str, attack: str) -> None:
 
     def write(self: Any) -> int:
         begin()
-        attacks.LINES[attack](self._line._end)
+        attacks.LINES[attack](self._channel._end)
         return 0
 
     def watch(self: Any, _master: int) -> int:
         begin()
-        attacks.pipe_of_any_bytes(self._say.args[0])
+        attacks.pipe_of_any_bytes(self._send.args[0])
         return 0
 
     if process == "status":

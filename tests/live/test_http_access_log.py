@@ -1,4 +1,4 @@
-"""The access log: the common log format, a line for each answer, and no line by a client's will."""
+"""The access log: its formats, a line for each request, and no line that a client forged."""
 
 import base64
 import json
@@ -23,14 +23,14 @@ LINE = re.compile(
 
 
 class Logged:
-    """A server, and its access log."""
+    """A server and its access log."""
 
     def __init__(self, server: Server, path: Path) -> None:
         self.server = server
         self.path = path
 
     def lines(self, pattern: str, count: int = 1) -> list[str]:
-        """Wait for so many whole lines that hold ``pattern``; all of them."""
+        """Wait for ``count`` complete lines that match ``pattern``, and return all of them."""
 
         def found() -> list[str]:
             text = self.path.read_text()
@@ -43,7 +43,7 @@ class Logged:
         return found()
 
     def line(self, pattern: str) -> dict[str, str]:
-        """The one line that holds ``pattern``, in its parts."""
+        """Return the fields of the one line that matches ``pattern``."""
         (line,) = self.lines(pattern)
         match = LINE.fullmatch(line)
         assert match
@@ -115,7 +115,7 @@ def test_each_answer_is_a_line_in_the_common_log_format(shared: Logged) -> None:
     ],
     ids=["method", "host", "version", "long", "large", "chunk"],
 )
-def test_a_refused_request_is_a_line_as_well(
+def test_a_refused_request_is_logged(
     shared: Logged, request_: bytes, pattern: str, status: str
 ) -> None:
     assert str(ask(shared.server, request_).status) == status
@@ -123,12 +123,12 @@ def test_a_refused_request_is_a_line_as_well(
     assert (line["host"], line["status"]) == ("127.0.0.1", status)
 
 
-def test_a_failed_request_is_a_line_as_well(shared: Logged) -> None:
+def test_a_failed_request_is_logged(shared: Logged) -> None:
     assert ask(shared.server, get("/there-is-no-such-page")).status == 500
     assert shared.line("/there-is-no-such-page")["status"] == "500"
 
 
-def test_a_response_that_its_client_left_is_a_line_as_well(shared: Logged) -> None:
+def test_a_response_whose_client_disconnected_is_logged(shared: Logged) -> None:
     with tcp(shared.server) as wire:
         wire.send(get("/endless/left"))
         wire.read_exactly(100_000)
@@ -138,11 +138,11 @@ def test_a_response_that_its_client_left_is_a_line_as_well(shared: Logged) -> No
     assert int(line["size"]) >= 65536
 
 
-def test_a_client_cannot_write_lines_quotes_or_control_characters(shared: Logged) -> None:
+def test_a_client_cannot_forge_lines_quotes_or_control_characters(shared: Logged) -> None:
     with tcp(shared.server) as wire:
         wire.send(get("/hello?before")).answer()
     shared.lines("before")
-    # Lines come in the order of the answers: all before this one are of other tests.
+    # Lines are in the order of the responses: all before this one belong to other tests.
     assert ask(shared.server, get("/told/evil")).status == 200
     shared.line("/told/evil")
     evil = (b'/evil?"\\', b"/evil?\xff", b"/evil?\x7f", b"/evil?\x1b[31m", b"/evil?\t")
@@ -199,7 +199,7 @@ def test_workers_share_the_log_line_by_line(tmp_path: Path) -> None:
         assert len(log.lines("/told/a{200} ", 600)) == 600
 
 
-def test_usr1_follows_a_rotation(tmp_path: Path) -> None:
+def test_usr1_reopens_the_log_after_a_rotation(tmp_path: Path) -> None:
     with logged("wsgi", tmp_path) as log:
         old = tmp_path / "access.log.1"
         assert ask(log.server, get("/told/before")).status == 200
@@ -217,7 +217,7 @@ def test_usr1_follows_a_rotation(tmp_path: Path) -> None:
 
 
 def whole_lines(path: Path, count: int) -> list[str]:
-    """So many lines, when they are there."""
+    """Wait until the file has ``count`` lines, and return them."""
 
     def enough() -> list[str]:
         lines = path.read_text().splitlines(keepends=True)
@@ -234,7 +234,7 @@ EVERYTHING = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_format_of_ones_own_holds_all_that_is_known(kind: str, tmp_path: Path) -> None:
+def test_a_custom_format_may_have_every_directive(kind: str, tmp_path: Path) -> None:
     with logged(kind, tmp_path, "--access-log-format", EVERYTHING) as log:
         user = base64.b64encode(b"jane doe:secret").decode()
         fields = (
@@ -244,7 +244,7 @@ def test_a_format_of_ones_own_holds_all_that_is_known(kind: str, tmp_path: Path)
             'X-Some: a "b"',
         )
         (worker,) = log.server.workers()
-        for _ in range(3):  # the last ones have a head that is remembered
+        for _ in range(3):  # The head of the last ones is cached.
             with tcp(log.server) as wire:
                 wire.send(get("/hello?x=y", *fields)).answer()
         expected = (
@@ -255,7 +255,7 @@ def test_a_format_of_ones_own_holds_all_that_is_known(kind: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_json_is_json_whatever_a_client_sends(kind: str, tmp_path: Path) -> None:
+def test_json_is_valid_for_all_client_input(kind: str, tmp_path: Path) -> None:
     with logged(kind, tmp_path, "--access-log-format", "json") as log:
         nasty = 'say "\\" \xff caf\u00c3\u00a9'
         assert ask(log.server, get("/hello?q=%22", f"User-Agent: {nasty}")).status == 200
@@ -275,7 +275,7 @@ def test_json_is_json_whatever_a_client_sends(kind: str, tmp_path: Path) -> None
         assert (nonsense["status"], nonsense["method"]) == (501, None)
 
 
-def test_a_duration_is_the_time_that_the_app_had(tmp_path: Path) -> None:
+def test_a_duration_is_the_time_of_the_app(tmp_path: Path) -> None:
     words = ("--access-log-format", "%(U)s %(L)s %(M)s %(D)s %(T)s")
     with logged("asgi", tmp_path, *words) as log, tcp(log.server) as wire:
         wire.send(get("/hold/door"))
@@ -285,7 +285,7 @@ def test_a_duration_is_the_time_that_the_app_had(tmp_path: Path) -> None:
         (line,) = [line for line in whole_lines(log.path, 3) if line.startswith("/hold")]
         seconds, milliseconds, microseconds, whole = line.split()[1:]
         assert 0 < float(seconds) < PATIENCE
-        # Each is measured by itself, one right after the other.
+        # The two durations are measured separately, one right after the other.
         assert int(milliseconds) - int(float(seconds) * 1000) in range(9)
         assert int(microseconds) - round(float(seconds) * 1e6) in range(-1, 9000)
         assert int(whole) - int(float(seconds)) in (0, 1)
@@ -298,7 +298,7 @@ LONG = "/told/" + "a" * 8000
 
 
 def flood(server: Server, count: int) -> None:
-    """So many requests with a line of 8 KB each, all of which are answered."""
+    """Send ``count`` requests with a line of 8 KB each, and check their responses."""
     with tcp(server) as wire:
         for _ in range(count // 20):
             wire.send(*[get(LONG)] * 20)
@@ -306,27 +306,27 @@ def flood(server: Server, count: int) -> None:
                 assert wire.answer().status == 200
 
 
-def test_a_stdout_that_nobody_reads_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+def test_an_unread_stdout_loses_lines_and_nothing_else(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     with (
         open(reader, "rb") as out,
         open(writer, "wb") as end,
         serving_app("asgi", tmp_path, "--access-log", "-", stdout=end) as server,
     ):
-        flood(server, 800)  # 6.4 MB, and the pipe and the queue take 4.3
+        flood(server, 800)  # 6.4 MB; the pipe and the queue take 4.3.
         data = out.readline()
         while b"/hello" not in data:
-            # Reading on makes room, and what is asked now is told again.
+            # Reading makes room, and new requests are logged again.
             assert server.get("/hello")[0] == 200
             data = out.read1(1 << 20)
         lost = int(server.wait_log(r"access log: (\d+) lines were lost")[1])
         assert 0 < lost < 800
         assert server.count("lines were lost") == 1
-        # Whoever shares the pipe finds it as it was.
+        # The pipe still blocks for the other processes that share it.
         assert os.get_blocking(end.fileno())
 
 
-def test_a_worker_leaves_though_its_log_is_stuck(tmp_path: Path) -> None:
+def test_a_worker_exits_although_its_log_is_stuck(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     with (
         open(reader, "rb"),
@@ -339,7 +339,7 @@ def test_a_worker_leaves_though_its_log_is_stuck(tmp_path: Path) -> None:
         assert not server.count("killed")
 
 
-def test_a_fifo_may_find_its_reader_later(tmp_path: Path) -> None:
+def test_a_fifo_may_get_its_reader_later(tmp_path: Path) -> None:
     fifo = tmp_path / "access.fifo"
     os.mkfifo(fifo)
     with serving_app("wsgi", tmp_path, "--access-log", str(fifo)) as server:
@@ -351,7 +351,7 @@ def test_a_fifo_may_find_its_reader_later(tmp_path: Path) -> None:
         assert not server.count("access log")
 
 
-def test_a_full_disk_is_told_once_and_lines_go_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_is_logged_once_and_lines_continue_when_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.symlink_to("/dev/full")
     with serving_app("wsgi", tmp_path, "--access-log", str(path)) as server:
@@ -366,7 +366,7 @@ def test_a_full_disk_is_told_once_and_lines_go_on_when_there_is_room(tmp_path: P
         assert server.count("No space left") == 1
 
 
-def test_a_quick_stop_writes_the_lines_that_are_there(tmp_path: Path) -> None:
+def test_a_quick_stop_writes_waiting_lines(tmp_path: Path) -> None:
     with logged("asgi", tmp_path) as log:
         with tcp(log.server) as wire:
             wire.send(*[get("/hello")] * 10)
@@ -374,5 +374,5 @@ def test_a_quick_stop_writes_the_lines_that_are_there(tmp_path: Path) -> None:
                 wire.answer()
         log.server.send(signal.SIGQUIT)
         assert log.server.wait_exit() == 0
-        # The last one may be cut between its answer and its line.
+        # The last request may be cut between its response and its line.
         assert len(log.path.read_text().splitlines()) in (9, 10)

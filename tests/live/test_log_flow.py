@@ -1,4 +1,4 @@
-"""A log that nothing reads: pipes, fifos, terminals and sockets that are full, and a full disk.
+"""An unread log: pipes, fifos, terminals and sockets that are full, and a full disk.
 
 The app serves on a unix socket, because its log, which would tell the port, is not read.
 """
@@ -42,13 +42,13 @@ def app(environ, start_response):
 KINDS = ("pipe", "foreign pipe", "fifo", "fifo as log file", "terminal", "socket")
 
 FLOOD = 300
-"""Requests that are logged with 2 KB each; pipe and buffer of a worker take half of them."""
+"""Number of requests that log 2 KB each; pipe and buffer of a worker take half of them."""
 
 _NO_OVERRIDE = "-dac_override,-dac_read_search"
 
 
 class Sink:
-    """What the log goes to. ``writer`` None: the server opens ``path`` itself."""
+    """The destination of the log. ``writer`` None: the server opens ``path`` itself."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
@@ -71,7 +71,7 @@ class Sink:
                 ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 self.reader, self.writer = ours.detach(), its.detach()
         if kind == "foreign pipe" and self.writer is not None:
-            # As one that a container's runtime made: the server may write there, but not open it.
+            # As a pipe of a container runtime: the server may write to it, but not open it.
             os.fchown(self.writer, 65534, 65534)
             os.fchmod(self.writer, 0)
             self.prefix = ("setpriv", "--bounding-set", _NO_OVERRIDE)
@@ -122,7 +122,7 @@ class Unread:
             connection.close()
 
     def pid(self) -> int:
-        """Of the worker that answers, as soon as one does."""
+        """Return the pid of the worker that responds, as soon as one does."""
 
         def answer() -> int:
             try:
@@ -153,7 +153,7 @@ class Unread:
         return done.stdout
 
     def read_until(self, pattern: str, count: int = 1) -> list[str]:
-        """What the log says, as soon as so many lines match; those lines."""
+        """Read the log until ``count`` lines match, and return those lines."""
         data = b""
         found: list[str] = []
 
@@ -178,7 +178,7 @@ class Unread:
 
 @contextmanager
 def unread(kind: str, folder: Path, *arguments: str, program: str = "") -> Iterator[Unread]:
-    """A server with a worker that answers. ``program``: what the app does first."""
+    """Start a server, and wait for its worker. ``program`` is code that the app runs first."""
     if kind == "foreign pipe" and os.geteuid() != 0:
         pytest.skip("only root may give a pipe away")
     sink = Sink(kind, folder)
@@ -192,7 +192,9 @@ def unread(kind: str, folder: Path, *arguments: str, program: str = "") -> Itera
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_whole_life_goes_on_while_nothing_reads_the_log(tmp_path: Path, kind: str) -> None:
+def test_reload_crash_hang_and_stop_work_while_no_process_reads_the_log(
+    tmp_path: Path, kind: str
+) -> None:
     with unread(kind, tmp_path, "--access-log", "-", "app:app") as server:
         first = server.pid()
         server.flood()
@@ -218,18 +220,18 @@ def test_the_whole_life_goes_on_while_nothing_reads_the_log(tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_once_it_is_read_again_one_line_says_how_many_are_missing(
+def test_when_the_log_is_read_again_one_line_counts_the_missing_ones(
     tmp_path: Path, kind: str
 ) -> None:
     with unread(kind, tmp_path, "app:app") as server:
         server.flood()
-        told = r"^\S+ \S+ \[(\d+)\] WARNING (\d+) lines of this log were dropped"
-        (line,) = server.read_until(told)
-        match = re.search(told, line)
+        pattern = r"^\S+ \S+ \[(\d+)\] WARNING (\d+) lines of this log were dropped"
+        (line,) = server.read_until(pattern)
+        match = re.search(pattern, line)
         assert match is not None
         assert int(match[1]) == server.pid()
         assert 0 < int(match[2]) < FLOOD * 20
-        # From now on all is there, and the master's lines come, too.
+        # All later lines are there, and those of the master, too.
         assert server.get("/boom")[0] == 500
         server.read_until("RuntimeError: x")
         server.process.send_signal(signal.SIGTERM)
@@ -237,17 +239,17 @@ def test_once_it_is_read_again_one_line_says_how_many_are_missing(
         assert server.process.wait(PATIENCE) == 0
 
 
-def test_the_masters_own_lines_come_when_there_is_room_again(tmp_path: Path) -> None:
+def test_the_master_writes_its_waiting_lines_when_there_is_room(tmp_path: Path) -> None:
     with unread("pipe", tmp_path, "app:app") as server:
         server.flood()  # the worker fills the pipe
         server.process.send_signal(signal.SIGUSR1)
         assert "answers" in server.verb("ping", "app")
-        # Without another line from the master, that is: its loop waits for room.
+        # The master logs no other line meanwhile: its loop waits for room.
         server.read_until(rf"\[{server.process.pid}\] INFO reopened the logs")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "foreign pipe"])
-def test_what_an_app_has_printed_does_not_hold_up_its_worker_at_the_end(
+def test_unwritten_output_of_an_app_does_not_delay_its_workers_exit(
     tmp_path: Path, kind: str
 ) -> None:
     # It stays in the buffer of sys.stdout until the end.
@@ -258,7 +260,7 @@ def test_what_an_app_has_printed_does_not_hold_up_its_worker_at_the_end(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_a_program_that_floods_a_log_that_nothing_reads(tmp_path: Path, kind: str) -> None:
+def test_a_program_may_flood_an_unread_log(tmp_path: Path, kind: str) -> None:
     program = "while :; do echo x >&2; done"
     sink = Sink(kind, tmp_path)
     server = Unread(
@@ -275,7 +277,7 @@ def test_a_program_that_floods_a_log_that_nothing_reads(tmp_path: Path, kind: st
         sink.close()
 
 
-def test_the_guard_ends_a_program_while_nothing_reads_the_log(tmp_path: Path) -> None:
+def test_the_guard_ends_a_program_while_the_log_is_unread(tmp_path: Path) -> None:
     program = "echo $$ > pid; trap 'echo leaving >&2; exit' TERM; while :; do echo x >&2; done"
     sink = Sink("pipe", tmp_path)
     server = Unread(
@@ -310,7 +312,7 @@ def test_a_full_disk_behind_stderr(tmp_path: Path) -> None:
         sink.close()
 
 
-def test_a_master_that_gives_up_leaves_its_last_words_though_nothing_reads(tmp_path: Path) -> None:
+def test_a_master_that_gives_up_writes_the_reason_to_an_unread_log(tmp_path: Path) -> None:
     sink = Sink("pipe", tmp_path)
     assert sink.writer is not None
     os.set_blocking(sink.writer, False)
@@ -327,7 +329,7 @@ def test_a_master_that_gives_up_leaves_its_last_words_though_nothing_reads(tmp_p
         sink.close()
 
 
-def test_a_reader_that_is_slow_gets_every_line(tmp_path: Path) -> None:
+def test_a_slow_reader_gets_every_line(tmp_path: Path) -> None:
     with unread("pipe", tmp_path, "app:app") as server:
         stop = threading.Event()
         taken = bytearray()

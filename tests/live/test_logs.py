@@ -1,6 +1,5 @@
-"""What workers print, on its way into files: whole and in order, whatever happens to the writer."""
+"""The output of workers in files: complete and in order, also when the log writer is killed."""
 
-import gzip
 import json
 import os
 import re
@@ -17,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
-from tests.live.test_manage import Home
+from tests.live.home import Home
+from tests.live.worker_output import log_writer, output, texts, wait_text
 
 APP = """\
 import sys
@@ -48,13 +47,13 @@ DROPPED = re.compile(r"\S+ \S+ \[\d+\] (\d+) lines are missing here, they could 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
-    (made.folder / "web.py").write_text(APP)
+    home = Home(tmp_path)
+    (home.folder / "web.py").write_text(APP)
     try:
-        yield made
+        yield home
     finally:
-        for app in made.client.apps():
-            made.run("stop", "--force", app["name"])
+        for app in home.client.apps():
+            home.run("stop", "--force", app["name"])
 
 
 def get(home: Home, path: str) -> bytes:
@@ -64,57 +63,21 @@ def get(home: Home, path: str) -> bytes:
     return body
 
 
-def writer_of(master: int) -> psutil.Process | None:
-    """None: it is being replaced."""
-    for child in psutil.Process(master).children():
-        try:
-            if "log writer" in " ".join(child.cmdline()):
-                return child
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            pass
-    return None
-
-
-def the_writer(home: Home) -> psutil.Process:
-    return wait_for(lambda: writer_of(home.app()["pid"]), "a log writer")
-
-
-def output(folder: Path, name: str = "web", slot: str = "") -> list[str]:
-    """All lines, the oldest first."""
-    found = folder.glob(f"{name}.out{slot}.*[0-9z]")
-    olds = {int(path.name.split(".")[2]): path for path in found}
-    texts = []
-    for _, path in sorted(olds.items()):
-        data = path.read_bytes()
-        texts.append(gzip.decompress(data) if path.suffix == ".gz" else data)
-    texts.append((folder / f"{name}.out{slot}").read_bytes())
-    return b"".join(texts).decode().splitlines()
-
-
-def texts(folder: Path, name: str = "web") -> list[str]:
-    """What was said, without stamps."""
-    return [line.split(" ", 3)[3] for line in output(folder, name)]
-
-
-def wait_text(folder: Path, text: str) -> None:
-    wait_for(lambda: any(text in line for line in output(folder)), text)
-
-
-def test_every_line_once_and_in_order_while_writers_are_killed_and_workers_roll(
+def test_every_line_is_written_once_in_order_while_writers_are_killed_and_workers_reload(
     home: Home,
 ) -> None:
-    """200,000 lines as fast as they come, and a rotation each megabyte."""
+    """The app prints 200,000 lines at full speed, with a rotation each megabyte."""
     folder, answers = pour(home)
     with answers:
         for _ in range(3):
-            the_writer(home).kill()
+            log_writer(home).kill()
             home.run_ok("reload", "web")
     home.run_ok("stop", "web")
     check_all(in_order(output(folder)))
     assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
 
 
-def test_a_follower_that_sleeps_through_rotations_misses_nothing(home: Home) -> None:
+def test_a_follower_that_is_stopped_during_rotations_misses_no_line(home: Home) -> None:
     with following_after_start(home) as follower:
         folder, answers = pour(home)
         with answers:
@@ -132,7 +95,7 @@ COUNT, CALLS = 25_000, 8
 
 @contextmanager
 def following_after_start(home: Home) -> Iterator["Follower"]:
-    """It has shown a first line, so nothing that comes can be before its time."""
+    """Start a follower; its first line has arrived, so it sees all later lines."""
     begin(home)
     with following(home, "--grep", r"^w\d|^ready$") as follower:
         assert next(follower.lines).endswith("ready")
@@ -140,7 +103,7 @@ def following_after_start(home: Home) -> Iterator["Follower"]:
 
 
 def begin(home: Home) -> Path:
-    """An app that has printed one line; its folder."""
+    """Start an app that prints one line, and return its folder."""
     folder = home.home / "web"
     if not folder.exists():
         home.start("web", "-w", "2", "--log-rotate-size", "1m", "--log-keep", "1000")
@@ -150,7 +113,7 @@ def begin(home: Home) -> Path:
 
 
 def pour(home: Home) -> tuple[Path, AbstractContextManager[None]]:
-    """Lines, until the context ends; returns once the first file was rotated."""
+    """Print lines until the context ends; return when the first file was rotated."""
     folder = begin(home)
     threads = ThreadPoolExecutor()
     asked = [threads.submit(get, home, f"/many?who=w{n}&count={COUNT}") for n in range(CALLS)]
@@ -167,7 +130,7 @@ def pour(home: Home) -> tuple[Path, AbstractContextManager[None]]:
 
 
 def check_all(found: dict[tuple[str, str], list[int]]) -> None:
-    """Each line once, in the order of its stream."""
+    """Check that each line is there once, in the order of its stream."""
     assert sum(map(len, found.values())) == COUNT * CALLS
     for n in range(CALLS):
         assert found[f"w{n}", "err"] == list(range(0, COUNT, 5))
@@ -175,7 +138,7 @@ def check_all(found: dict[tuple[str, str], list[int]]) -> None:
 
 
 class Follower:
-    """A ``prefork logs -f`` and the lines that it prints."""
+    """A ``prefork logs -f`` process and the lines that it prints."""
 
     def __init__(self, home: Home, words: tuple[str, ...]) -> None:
         self.process = subprocess.Popen(
@@ -190,7 +153,7 @@ class Follower:
 
 @contextmanager
 def following(home: Home, *words: str) -> Iterator[Follower]:
-    """A follower that ends with what it is needed for, by Ctrl-C."""
+    """Run a follower during the context, and end it by Ctrl-C."""
     follower = Follower(home, words)
     try:
         yield follower
@@ -222,8 +185,8 @@ def test_partial_long_and_multiple_lines(home: Home) -> None:
     get(home, "/raw?prompt%3E")
     wait_for(lambda: b"prompt>" in (folder / "web.out").read_bytes(), "the unfinished line")
     data = (folder / "web.out").read_bytes()
-    said = [line.split(b" ", 3)[3] for line in data.splitlines()]
-    bodies = [text.removeprefix(b"0 out ") for text in said]
+    records = [line.split(b" ", 3)[3] for line in data.splitlines()]
+    bodies = [text.removeprefix(b"0 out ") for text in records]
     ys = [body for body in bodies if body.startswith(b"y")]
     assert b"".join(ys) == b"y" * 21000
     assert max(map(len, ys)) <= 16384
@@ -242,8 +205,8 @@ def test_partial_long_and_multiple_lines(home: Home) -> None:
     urllib.request.urlopen(url, timeout=PATIENCE).close()
     path = home.home / "json" / "json.out"
     wait_for(lambda: path.stat().st_size, "a record")
-    told = json.loads(path.read_text())
-    assert (told["slot"], told["stream"], told["text"]) == (0, "out", '"q"\\xff')
+    record = json.loads(path.read_text())
+    assert (record["slot"], record["stream"], record["text"]) == (0, "out", '"q"\\xff')
 
 
 def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
@@ -260,13 +223,13 @@ def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
     assert stack[-2].lstrip("0 er").startswith("  File") or "File" in stack[-2]
 
 
-def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(home: Home) -> None:
-    """The writer may write no more than so many bytes into a file; then it may again."""
+def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
+    """A file size limit of the log writer simulates the full disk, and is lifted again."""
     home.start()
     folder = home.home / "web"
     get(home, "/raw?before%0A")
     wait_text(folder, "before")
-    writer = the_writer(home).pid
+    writer = log_writer(home).pid
     hard = resource.prlimit(writer, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(writer, resource.RLIMIT_FSIZE, (8000, hard))
     assert get(home, "/many?who=w1&count=20000") == b"done"
@@ -290,10 +253,10 @@ def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(home: Home) -
     assert "is written again" in log
 
 
-def test_a_writer_that_stalls_does_not_hold_the_app_up(home: Home) -> None:
-    """As long as there is room in the pipe; and it does not hold the master up at all."""
+def test_a_stopped_writer_does_not_block_the_app(home: Home) -> None:
+    """The app runs as long as there is room in the pipe. The master does not block at all."""
     home.start()
-    writer = the_writer(home)
+    writer = log_writer(home)
     writer.send_signal(signal.SIGSTOP)
     try:
         assert get(home, "/many?who=w1&count=2000") == b"done"
@@ -316,7 +279,7 @@ def test_flush_rotate_and_reopen(home: Home) -> None:
     wait_for(lambda: [p.name for p in folder.glob("web.out.*")] == ["web.out.3.gz"], "tidy")
     assert "three" in home.run_ok("logs", "web", "--out")
 
-    # As logrotate does it: by the verb, and by the signal.
+    # As logrotate does it: with the verb, and with the signal.
     master = home.app()["pid"]
     reopens: list[Callable[[], object]] = [
         lambda: home.run_ok("reopen", "web"),
@@ -358,14 +321,14 @@ def test_logs_filters(home: Home) -> None:
     assert {line.split(":")[0] for line in both} == {"web", "other"}
     stamps = [match[1] for line in both if (match := re.match(r"\w+: (\d{4}-\S+ \S+) ", line))]
     assert stamps == sorted(stamps)
-    told = json.loads(logs("web", "--json", "--grep", "pear")[0])
-    assert (told["app"], told["stream"], told["text"]) == ("web", "out", "pear")
+    record = json.loads(logs("web", "--json", "--grep", "pear")[0])
+    assert (record["app"], record["stream"], record["text"]) == ("web", "out", "pear")
     assert "--grep: ( is no regular expression" in home.run_failing(100, "logs", "--grep", "(")
     assert "--since: expected a duration" in home.run_failing(100, "logs", "--since", "soon")
 
 
 def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: Path) -> None:
-    """And neither through a symlink nor into somebody else's file."""
+    """The log is written neither through a symlink nor into another user's file."""
     (tmp_path / "web.py").write_text(APP)
     target = tmp_path / "precious"
     target.write_text("precious\n")
@@ -384,8 +347,8 @@ def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: P
     assert target.read_text() == "precious\n"
 
 
-def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
-    """Rotated and followed each by itself; a new slot is followed, too; nothing is lost."""
+def test_each_slot_may_have_its_own_log(home: Home) -> None:
+    """Each is rotated and followed separately, also that of a new slot, and no line is lost."""
     home.start("web", "--log-split", "slot", "--log-rotate-size", "20k")
     folder = home.home / "web"
     assert not (folder / "web.out").exists()
@@ -405,7 +368,7 @@ def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
             return (folder / "web.out-1").exists() and len(list(folder.glob("web.out-0.*"))) > 1
 
         wait_for(both, "slot 1 said something, and slot 0 much")
-        the_writer(home).kill()
+        log_writer(home).kill()
         both()
         assert follower.stdout is not None
         slots = set()
@@ -434,8 +397,8 @@ def test_each_slot_may_have_a_log_of_its_own(home: Home) -> None:
     assert not folder.exists()
 
 
-def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
-    """Although many write to it; who follows it, or asks for all, does not see the difference."""
+def test_the_masters_own_log_is_rotated(home: Home) -> None:
+    """Several processes write to it. `logs` and a follower show all lines across the rotation."""
     home.start("web", "-w", "2", "--log-rotate-size", "4k", "--log-keep", "3")
     folder = home.home / "web"
 
@@ -445,7 +408,7 @@ def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
     def more() -> bool:
         with suppress(urllib.error.HTTPError):
             get(home, "/raise")
-        get(home, "/raw?more%0A")  # so that the log writer looks at once
+        get(home, "/raw?more%0A")  # This wakes the log writer.
         return "log.4" in rotated()
 
     wait_for(more, "four rotations")
@@ -466,11 +429,11 @@ def test_the_masters_own_log_is_rotated_too(home: Home) -> None:
     assert not folder.exists()
 
 
-def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None:
+def test_without_a_folder_output_goes_to_the_masters_streams(home: Home) -> None:
     environ = {"PREFORK_HOME": str(home.home)}
     with serving(home.folder, "web:app", env=environ) as server:
         server.get("/many?who=w1&count=1")
-        server.wait_log("x{40}$")  # between the lines of the master, perhaps
+        server.wait_log("x{40}$")  # It may be between lines of the master.
         assert "give it one with --log-dir" in home.run_failing(100, "rotate", "web")
         assert "give it one with --log-dir" in home.run_failing(100, "logs", "web")
 
@@ -478,7 +441,7 @@ def test_without_a_folder_output_goes_where_the_masters_does(home: Home) -> None
 def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:
     (home.folder / "web.py").write_text(APP + "import atexit\natexit.register(print, 'good bye')\n")
     home.start()
-    writer = the_writer(home)
+    writer = log_writer(home)
     os.kill(home.app()["pid"], signal.SIGKILL)
     wait_text(home.home / "web", "good bye")
     wait_for(lambda: not writer.is_running(), "the writer ends")

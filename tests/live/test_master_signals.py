@@ -98,7 +98,7 @@ def test_scaling_during_reloads_loses_no_slot(tmp_path: Path) -> None:
         for done, step in enumerate(steps, 1):
             server.send(signal.SIGHUP)
             server.send(step)
-            server.wait_log("scaling from|not scaling: 1 is as far as it goes", done)
+            server.wait_log("scaling from|not scaling: the limit is 1", done)
         barrier(server)
         last = newest(server)
         server.wait_all_ready(4, last)
@@ -261,7 +261,7 @@ def test_ttin_and_ttou_change_the_number_of_workers_but_never_below_one(tmp_path
             1,
         ):
             server.send(signum)
-            server.wait_log("scaling from|not scaling: 1 is as far as it goes", done)
+            server.wait_log("scaling from|not scaling: the limit is 1", done)
             server.wait_all_ready(workers, 1)
         server.wait_title("running gen 1, 2/2 ready$")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.live.harness import wait_for
 from tests.live.home import Home, temporary_home
-from tests.live.test_logs import texts, the_writer, wait_text
+from tests.live.worker_output import log_writer, texts, wait_text
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_what_a_writer_that_is_stopped_does_not_read_waits(home: Home, end: int)
         "time.sleep(1000)\n",
     )
     folder = start(home, "exec python3 many.py\n")
-    writer = the_writer(home)
+    writer = log_writer(home)
     writer.suspend()
     (home.folder / "go").touch()
     (worker,) = [each["pid"] for each in home.app()["workers"]]

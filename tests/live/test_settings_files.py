@@ -1,4 +1,4 @@
-"""Settings, certificates and secrets that are no regular files: refused at start and at HUP."""
+"""Settings, certificates and secrets must be regular files, at a start and at a reload."""
 
 import os
 import signal
@@ -43,9 +43,11 @@ KINDS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("said", KINDS)
+@pytest.mark.parametrize("reason", KINDS)
 @pytest.mark.parametrize("option", ["config", "tls-cert", "tls-key", "tls-password", "token"])
-def test_a_reload_refuses_it_and_all_goes_on(tmp_path: Path, option: str, said: str) -> None:
+def test_a_reload_refuses_the_file_and_the_workers_keep_serving(
+    tmp_path: Path, option: str, reason: str
+) -> None:
     (tmp_path / "web.py").write_text(APP)
     authority = Authority(tmp_path)
     authority.issue("good", "a.test", password=SECRET if option == "tls-password" else "")
@@ -66,27 +68,27 @@ def test_a_reload_refuses_it_and_all_goes_on(tmp_path: Path, option: str, said: 
         words += ["--tls-password", "file:password"]
     with serving(tmp_path, "web:app", *words) as server:
         paths[option].unlink()
-        KINDS[said](paths[option])
+        KINDS[reason](paths[option])
         before = psutil.Process(server.pid).memory_info().rss
         server.send(signal.SIGHUP)
-        server.wait_log(f"{paths[option].name}: {said}")
+        server.wait_log(f"{paths[option].name}: {reason}")
         assert psutil.Process(server.pid).memory_info().rss < before + 64 * 1024 * 1024
         if not option.startswith("tls"):
             assert server.get() == (200, b"one")
         assert server.stop() == 0
 
 
-@pytest.mark.parametrize("said", KINDS)
-def test_no_master_starts_with_it(tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("reason", KINDS)
+def test_a_start_refuses_the_file(tmp_path: Path, reason: str) -> None:
     (tmp_path / "web.py").write_text(APP)
-    KINDS[said](tmp_path / "prefork.toml")
+    KINDS[reason](tmp_path / "prefork.toml")
     done = command("-c", "prefork.toml", "-b", "127.0.0.1:0", "web:app", cwd=tmp_path)
     assert done.returncode == 100
     assert "cannot read" in done.stderr
 
 
 def test_settings_and_certificates_may_be_symlinks(tmp_path: Path) -> None:
-    """Kubernetes exchanges one to the folder of a ConfigMap, certbot one to each certificate."""
+    """Kubernetes replaces a symlink to the folder of a ConfigMap, certbot one to a certificate."""
     (tmp_path / "web.py").write_text(APP)
     Authority(tmp_path).issue("good", "a.test")
     for number in ("1", "2"):

@@ -1,47 +1,33 @@
-"""The status server: what it answers while nobody else can, its life and death, who may do what."""
+"""The status server: responses while all else is blocked, its life cycle, access control."""
 
 import json
 import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPMessage
+from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.harness import PATIENCE, Server, command, serving, shared_folder, wait_for
-
-APP = """\
-import os, time
-
-def app(environ, start_response):
-    path = environ["PATH_INFO"]
-    if path == "/blocks":
-        os.write(2, b"blocked\\n")
-        while not os.path.exists("gate"):
-            time.sleep(0.01)
-    elif path == "/dies":
-        os._exit(3)
-    elif path == "/says":
-        print("<b>bold</b> words", flush=True)
-    start_response("200 OK", [])
-    return [b"hello"]
-
-if os.path.exists("slow"):
-    while not os.path.exists("gate"):
-        time.sleep(0.01)
-if os.path.exists("broken"):
-    raise RuntimeError("the secret is 42")
-"""
-TOKEN = "open-sesame"
-STATUS = ("--status", "127.0.0.1:0", "--timeout", "off")
+from tests.live.status_server import (
+    APP,
+    STATUS,
+    TOKEN,
+    fetch,
+    fetch_json,
+    readiness,
+    status_port,
+    status_server_process,
+    wait_readiness,
+    watched,
+    with_token,
+)
 
 
 @pytest.fixture
@@ -51,70 +37,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextmanager
-def watched(folder: Path, *options: str, workers: int = 1, **more: Any) -> Iterator[Server]:
-    with serving(folder, "web:app", *STATUS, *options, workers=workers, **more) as server:
-        yield server
+# Responses while workers and master are blocked.
 
 
-def status_port(server: Server) -> int:
-    return int(server.wait_log(r"status on 127\.0\.0\.1:(\d+)")[1])
-
-
-def fetch(
-    server: Server, path: str, method: str = "GET", body: str | None = None, **headers: str
-) -> tuple[int, bytes, HTTPMessage]:
-    """Status, body and header fields."""
-    client = HTTPConnection("127.0.0.1", status_port(server), timeout=2 * PATIENCE)
-    try:
-        client.request(method, path, body, headers)
-        answer = client.getresponse()
-        return answer.status, answer.read(), answer.headers
-    finally:
-        client.close()
-
-
-def told(server: Server, path: str, **headers: str) -> Any:
-    status, body, _ = fetch(server, path, **headers)
-    assert status == 200, body
-    return json.loads(body)
-
-
-def with_token(token: str = TOKEN) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def helper(server: Server) -> psutil.Process | None:
-    """The status server's process; None: it is being replaced."""
-    for child in psutil.Process(server.pid).children():
-        try:
-            if "prefork: status [web]" in " ".join(child.cmdline()):
-                return child
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            pass
-    return None
-
-
-def the_helper(server: Server) -> psutil.Process:
-    return wait_for(lambda: helper(server), "a status server")
-
-
-def readiness(server: Server) -> tuple[int, str]:
-    status, body, _ = fetch(server, "/readyz")
-    return status, body.decode().strip()
-
-
-def wait_readiness(server: Server, status: int, text: str) -> None:
-    wait_for(
-        lambda: (r := readiness(server))[0] == status and re.search(text, r[1]),
-        f"/readyz says {status} {text}",
-    )
-
-
-# While nobody else answers.
-
-
-def test_it_answers_while_every_worker_is_blocked_and_the_master_is_stopped(folder: Path) -> None:
+def test_it_responds_while_every_worker_is_blocked_and_the_master_is_stopped(folder: Path) -> None:
     with watched(folder, workers=2) as server, ThreadPoolExecutor() as threads:
         blocked = [threads.submit(server.get, "/blocks") for _ in range(2)]
         try:
@@ -126,7 +52,7 @@ def test_it_answers_while_every_worker_is_blocked_and_the_master_is_stopped(fold
             samples = [sample for family in families for sample in family.samples]
             ready = {"app": "web", "state": "ready"}
             assert [s.value for s in samples if s.labels == ready] == [2]
-            assert len(told(server, "/status.json")["workers"]) == 2
+            assert len(fetch_json(server, "/status.json")["workers"]) == 2
             assert b"<!doctype html>" in fetch(server, "/")[1]
             status, body, _ = fetch(server, "/deaths.json")
             assert (status, b"it may hang" in body) == (504, True)
@@ -134,12 +60,12 @@ def test_it_answers_while_every_worker_is_blocked_and_the_master_is_stopped(fold
             os.kill(server.pid, signal.SIGCONT)
             (folder / "gate").touch()
         assert [answer.result()[1] for answer in blocked] == [b"hello"] * 2
-        assert told(server, "/deaths.json") == {"deaths": []}
+        assert fetch_json(server, "/deaths.json") == {"deaths": []}
 
 
-def test_what_workers_did_is_in_the_metrics_and_in_the_samples(folder: Path) -> None:
+def test_metrics_and_samples_show_the_work_of_the_workers(folder: Path) -> None:
     with watched(folder) as server:
-        told(server, "/status.json")  # from now on somebody looks
+        fetch_json(server, "/status.json")  # Starts the samples.
         for _ in range(3):
             assert server.get() == (200, b"hello")
 
@@ -155,21 +81,21 @@ def test_what_workers_did_is_in_the_metrics_and_in_the_samples(folder: Path) -> 
         assert found["prefork_memory_bytes"] > 1e6
 
         def answered() -> float:
-            return sum(sample["rate"] for sample in told(server, "/status.json")["history"])
+            return sum(sample["rate"] for sample in fetch_json(server, "/status.json")["history"])
 
         wait_for(lambda: answered() > 0, "a sample of them")
-        status = told(server, "/status.json")
+        status = fetch_json(server, "/status.json")
         assert (status["app"], status["state"], status["ready"]) == ("web", "running", 1)
         assert status["workers"][0]["requests"] == 3
         last = status["history"][-1]["at"]
-        later = told(server, f"/status.json?since={last}")["history"]
+        later = fetch_json(server, f"/status.json?since={last}")["history"]
         assert all(sample["at"] > last for sample in later)
 
 
 # Ready or not.
 
 
-def test_not_ready_while_it_boots_has_too_few_drains_or_stops(folder: Path) -> None:
+def test_not_ready_while_booting_draining_stopping_or_with_too_few_workers(folder: Path) -> None:
     (folder / "slow").touch()
     words = ["-b", "127.0.0.1:0", "-w", "1", *STATUS, "--min-ready", "2", "web:app"]
     server = Server(*words, cwd=folder)
@@ -198,24 +124,24 @@ def test_not_ready_while_it_boots_has_too_few_drains_or_stops(folder: Path) -> N
         server.destroy()
 
 
-# Its life and death.
+# The life cycle of the process.
 
 
-def test_one_that_was_killed_has_a_successor_on_the_same_socket(folder: Path) -> None:
+def test_a_killed_status_server_is_replaced_on_the_same_socket(folder: Path) -> None:
     with watched(folder) as server:
         for count in (1, 2):
-            old = the_helper(server)
+            old = status_server_process(server)
             old.kill()
             server.wait_log(r"the status server died \(SIGKILL\); here is another", count)
             assert fetch(server, "/livez")[0] == 200
-            assert the_helper(server).pid != old.pid
+            assert status_server_process(server).pid != old.pid
         assert server.stop() == 0
         assert server.is_gone()
 
 
-def test_it_ends_with_a_master_that_was_killed_and_the_port_is_free(folder: Path) -> None:
+def test_it_ends_with_a_killed_master_and_frees_the_port(folder: Path) -> None:
     with watched(folder) as server:
-        port, process = status_port(server), the_helper(server)
+        port, process = status_port(server), status_server_process(server)
         os.kill(server.pid, signal.SIGKILL)
         wait_for(lambda: not process.is_running(), "its end")
         with socket.socket() as free:
@@ -224,30 +150,30 @@ def test_it_ends_with_a_master_that_was_killed_and_the_port_is_free(folder: Path
             free.listen()
 
 
-def test_masters_signals_to_the_whole_group_do_not_end_it(folder: Path) -> None:
+def test_signals_to_the_masters_process_group_do_not_end_it(folder: Path) -> None:
     with watched(folder) as server:
-        process = the_helper(server)
+        process = status_server_process(server)
         for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN):
             server.send_group(signum)
         server.wait_log("reloaded to gen 2")
         assert fetch(server, "/livez")[0] == 200
-        assert the_helper(server).pid == process.pid
+        assert status_server_process(server).pid == process.pid
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
     with shared_folder() as folder:
         (folder / "web.py").write_text(APP)
         options = ("-u", "nobody", "--log-dir", "logs")
         with watched(folder, *options) as server:
             # The status server shows its title before it changes its user.
-            nobody = the_user("nobody")
-            wait_for(lambda: the_helper(server).uids().real == nobody, "the workers' user")
+            uid = the_user("nobody")
+            wait_for(lambda: status_server_process(server).uids().real == uid, "the workers' user")
             server.get("/says")
             wait_for(lambda: texts(server)[-1:] == ["<b>bold</b> words"], "a line of the log")
-            with pytest.raises(OSError):  # noqa: PT011 - however it is told
+            with pytest.raises(OSError):  # noqa: PT011 - the type varies
                 server.get("/dies")
-            wait_for(lambda: told(server, "/deaths.json")["deaths"], "a death")
+            wait_for(lambda: fetch_json(server, "/deaths.json")["deaths"], "a death")
 
 
 def the_user(name: str) -> int:
@@ -257,10 +183,10 @@ def the_user(name: str) -> int:
 
 
 def texts(server: Server, **headers: str) -> list[str]:
-    return [record["text"] for record in told(server, "/log.json", **headers)["records"]]
+    return [record["text"] for record in fetch_json(server, "/log.json", **headers)["records"]]
 
 
-# Who may do what.
+# Access control.
 
 
 def test_without_a_token_nothing_can_be_changed_and_the_log_is_open(folder: Path) -> None:
@@ -269,10 +195,10 @@ def test_without_a_token_nothing_can_be_changed_and_the_log_is_open(folder: Path
             assert fetch(server, path, "POST", "{}", **with_token())[0] == 404
         server.get("/says")
         wait_for(lambda: "<b>bold</b> words" in texts(server), "a line of the log")
-        assert told(server, "/status.json")["token"] == "none"
+        assert fetch_json(server, "/status.json")["token"] == "none"
 
 
-def test_logs_of_single_slots_are_in_it_too(folder: Path) -> None:
+def test_the_log_contains_logs_of_single_slots(folder: Path) -> None:
     with watched(folder, "--log-dir", "logs", "--log-split", "slot") as server:
         server.get("/says")
         wait_for(lambda: "<b>bold</b> words" in texts(server), "a line of the slot's log")
@@ -283,8 +209,8 @@ def test_with_the_token_it_reloads_and_scales_and_without_it_does_not(folder: Pa
         for wrong in ({}, with_token("open-sesam"), {"Authorization": f"Basic {TOKEN}"}):
             for path in ("/reload", "/scale"):
                 assert fetch(server, path, "POST", '{"workers": 2}', **wrong)[0] == 401
-            assert told(server, "/status.json", **wrong)["token"] == "asked"
-            assert told(server, "/log.json", **wrong) == {
+            assert fetch_json(server, "/status.json", **wrong)["token"] == "asked"
+            assert fetch_json(server, "/log.json", **wrong) == {
                 "records": [],
                 "missing": "unlock it with the token",
             }
@@ -299,28 +225,28 @@ def test_with_the_token_it_reloads_and_scales_and_without_it_does_not(folder: Pa
         for nonsense in ("", "[", "[1]", '{"worker": 1}', "9" * 5000):
             status, _, _ = fetch(server, "/scale", "POST", nonsense, **with_token())
             assert status == (413 if len(nonsense) > 4096 else 400)
-        assert told(server, "/status.json", **with_token())["token"] == "known"
-        assert "records" in told(server, "/log.json", **with_token())
+        assert fetch_json(server, "/status.json", **with_token())["token"] == "known"
+        assert "records" in fetch_json(server, "/log.json", **with_token())
 
 
-def test_a_reload_that_fails_says_why_to_who_has_the_token(folder: Path) -> None:
+def test_a_failed_reload_returns_the_reason_to_a_request_with_the_token(folder: Path) -> None:
     with watched(folder, "--status-token", "file:token") as server:
         (folder / "broken").touch()
         status, body, _ = fetch(server, "/reload", "POST", **with_token())
         assert (status, b"the secret is 42" in body) == (409, True)
-        wait_for(lambda: told(server, "/status.json")["state"] == "frozen", "reload failed")
+        wait_for(lambda: fetch_json(server, "/status.json")["state"] == "frozen", "reload failed")
         assert readiness(server)[0] == 200
 
 
-def test_what_the_app_said_of_its_death_takes_the_token_if_there_is_one(folder: Path) -> None:
+def test_the_apps_text_about_a_death_needs_the_token_if_there_is_one(folder: Path) -> None:
     (folder / "web.py").write_text(APP + "\nif os.path.exists('gate'): raise SystemExit('42')\n")
     with watched(folder, "--status-token", "file:token") as server:
         (folder / "gate").touch()
-        with pytest.raises(OSError):  # noqa: PT011 - however it is told
+        with pytest.raises(OSError):  # noqa: PT011 - the type varies
             server.get("/dies")
 
         def boot_failures(**headers: str) -> list[Any]:
-            deaths = told(server, "/deaths.json", **headers)["deaths"]
+            deaths = fetch_json(server, "/deaths.json", **headers)["deaths"]
             return [death for death in deaths if death["cause"] == "boot failure"]
 
         wait_for(boot_failures, "a boot failure")
@@ -328,7 +254,7 @@ def test_what_the_app_said_of_its_death_takes_the_token_if_there_is_one(folder: 
         assert "42" in boot_failures(**with_token())[0]["reason"]
 
 
-def test_another_page_can_neither_read_nor_do_anything(folder: Path) -> None:
+def test_another_website_can_neither_read_nor_change_anything(folder: Path) -> None:
     with watched(folder, "--status-token", "file:token") as server:
         port = status_port(server)
         for strange in ({"Host": f"evil.example:{port}"}, {"Origin": "http://evil.example"}):
@@ -362,7 +288,7 @@ def test_methods_and_paths(folder: Path) -> None:
         assert fetch(server, "/livez?probe=1")[0] == 200
 
 
-def test_who_opens_the_log_to_everybody_is_told_so(folder: Path) -> None:
+def test_a_log_that_is_readable_without_a_token_is_warned_about(folder: Path) -> None:
     words = ["--status", "0.0.0.0:0", "-b", "127.0.0.1:0"]
     for more, warnings in (([], 1), (["--status-token", "file:token"], 0)):
         with serving(folder, "web:app", *words, *more) as server:
@@ -372,7 +298,7 @@ def test_who_opens_the_log_to_everybody_is_told_so(folder: Path) -> None:
 # Settings.
 
 
-def test_a_reload_brings_another_token_and_another_least_number(folder: Path) -> None:
+def test_a_reload_changes_the_token_and_min_ready(folder: Path) -> None:
     (folder / "prefork.toml").touch()
     with watched(folder, "--status-token", "file:token", "-c", "prefork.toml") as server:
         (folder / "token").write_text("another")
@@ -404,12 +330,12 @@ def test_on_a_unix_socket(folder: Path) -> None:
     assert not place.exists()
 
 
-def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
+def test_without_a_registry_the_response_says_what_is_missing(folder: Path) -> None:
     with watched(folder, env={"PREFORK_HOME": "/proc/nowhere"}) as server:
-        answer = told(server, "/deaths.json")
+        answer = fetch_json(server, "/deaths.json")
         assert answer["deaths"] == []
-        assert "its home cannot be used" in answer["missing"]
-        assert "give it one with --log-dir" in told(server, "/log.json")["missing"]
+        assert "the home folder cannot be used" in answer["missing"]
+        assert "set --log-dir" in fetch_json(server, "/log.json")["missing"]
         assert readiness(server)[0] == 200
 
 
@@ -424,9 +350,7 @@ def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
         (100, "the token itself|file:PATH or env:NAME", ["127.0.0.1:0", "--status-token", TOKEN]),
     ],
 )
-def test_errors_name_who_is_at_fault(
-    folder: Path, code: int, complaint: str, options: list[str]
-) -> None:
+def test_errors_name_the_cause(folder: Path, code: int, complaint: str, options: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         words = [word.replace("{taken}", port) for word in options]
@@ -438,8 +362,8 @@ def test_errors_name_who_is_at_fault(
     assert not (folder / "app.sock").exists()
 
 
-def test_many_who_say_nothing_do_not_keep_others_out(folder: Path) -> None:
-    """More connections than it has at a time: those that wait get in when others have left."""
+def test_many_silent_connections_do_not_keep_others_out(folder: Path) -> None:
+    """Connections beyond the maximum are served when others have ended."""
     with watched(folder) as server:
         silent = [socket.create_connection(("127.0.0.1", status_port(server))) for _ in range(200)]
         try:
@@ -456,7 +380,7 @@ def test_many_who_say_nothing_do_not_keep_others_out(folder: Path) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Half: ", b"POST / HT"])
 def test_half_sent_requests_do_not_keep_others_out(folder: Path, sent: bytes) -> None:
-    """Four hundred of them, and none leaves: those that came first are ended for newcomers."""
+    """With 400 of them open, the oldest ones are closed for new connections."""
     with watched(folder) as server:
         idle = HTTPConnection("127.0.0.1", status_port(server), timeout=PATIENCE)
         idle.request("GET", "/livez")
@@ -471,7 +395,7 @@ def test_half_sent_requests_do_not_keep_others_out(folder: Path, sent: bytes) ->
             silent[0].settimeout(PATIENCE)
             with suppress(ConnectionResetError):
                 assert silent[0].recv(1) == b""
-            # A connection that idles between two requests is not the first to go.
+            # A connection that is idle between two requests is not closed first.
             idle.request("GET", "/livez")
             assert idle.getresponse().status == 200
         finally:

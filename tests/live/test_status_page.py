@@ -1,4 +1,4 @@
-"""The page of the status server in a real browser, on a phone and on a desk."""
+"""The page of the status server in a real browser, with the screens of a phone and a desktop."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.browser import CHROMIUM, Page, chromium
 from tests.live.harness import Server, serving, wait_for
-from tests.live.test_status import APP, STATUS, TOKEN, readiness, status_port
+from tests.live.status_server import APP, STATUS, TOKEN, readiness, status_port
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
@@ -62,21 +62,21 @@ def is_hidden(page: Page, selector: str) -> bool:
 
 
 def check_quiet(page: Page, server: Server) -> None:
-    """No complaint, nothing from anywhere else, nothing wider than the screen."""
+    """Check that there are no errors, no foreign resources, and no horizontal scrolling."""
     assert page.console_errors() == []
     assert {urlsplit(url).netloc for url in page.requests()} == {f"127.0.0.1:{status_port(server)}"}
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def keep_picture(page: Page, folder: Path, name: str) -> None:
-    """Where PREFORK_PICTURES says, for the README."""
+    """Save a screenshot for the README in the folder PREFORK_PICTURES."""
     width = page.evaluate("innerWidth")
     page.save_screenshot(
         Path(os.environ.get("PREFORK_PICTURES", folder)) / f"status-{name}-{width}.png"
     )
 
 
-def test_it_shows_what_happens_as_it_happens(page: Page, folder: Path) -> None:
+def test_the_page_shows_events_as_they_happen(page: Page, folder: Path) -> None:
     with watching(folder) as server:
         open_page(page, server)
         assert "2 of 2 workers" in page.text("header")
@@ -88,7 +88,7 @@ def test_it_shows_what_happens_as_it_happens(page: Page, folder: Path) -> None:
             "[...document.querySelectorAll('#slots [data-label=Answered]')]"
             ".some(cell => cell.textContent === '1')"
         )
-        with pytest.raises(OSError):  # noqa: PT011 - however it is told
+        with pytest.raises(OSError):  # noqa: PT011 - the type varies
             server.get("/dies")
         page.wait(says("#deaths", "exited by itself (exit code 3)"))
         assert page.evaluate("document.querySelectorAll('#log img, #log script').length") == 0
@@ -96,14 +96,14 @@ def test_it_shows_what_happens_as_it_happens(page: Page, folder: Path) -> None:
         keep_picture(page, folder, "open")
 
 
-def test_with_the_token_it_reloads_and_scales(page: Page, folder: Path) -> None:
+def test_with_the_token_the_page_reloads_and_scales(page: Page, folder: Path) -> None:
     with watching(folder, "--status-token", "file:token") as server:
         open_page(page, server)
         assert not is_hidden(page, "#unlock")
         assert is_hidden(page, "#unlocked")
         page.wait(says("#no-log", "unlock it with the token"))
         unlock(page, "not the token")
-        page.wait(says("#outcome", "That is not the token"))
+        page.wait(says("#outcome", "The token is wrong"))
         assert is_hidden(page, "#unlocked")
 
         unlock(page, TOKEN)
@@ -122,7 +122,7 @@ def test_with_the_token_it_reloads_and_scales(page: Page, folder: Path) -> None:
         page.wait("document.querySelector('#unlocked').hidden")
 
 
-def test_a_reload_that_fails_is_told(page: Page, folder: Path) -> None:
+def test_the_page_shows_a_failed_reload(page: Page, folder: Path) -> None:
     with watching(folder, "--status-token", "file:token") as server:
         open_page(page, server)
         unlock(page, TOKEN)
@@ -134,7 +134,9 @@ def test_a_reload_that_fails_is_told(page: Page, folder: Path) -> None:
         assert server.get()[0] == 200
 
 
-def test_it_says_when_nobody_answers_and_goes_on_with_a_successor(page: Page, folder: Path) -> None:
+def test_the_page_shows_a_missing_server_and_continues_with_a_new_one(
+    page: Page, folder: Path
+) -> None:
     with watching(folder) as server:
         open_page(page, server)
         port = status_port(server)
@@ -156,6 +158,6 @@ def unlock(page: Page, token: str) -> None:
 
 
 def click(page: Page, selector: str) -> None:
-    """Once it can be."""
+    """Click an element as soon as it is visible and enabled."""
     page.wait(f"!document.querySelector({json.dumps(selector)}).disabled")
     page.evaluate(f"document.querySelector({json.dumps(selector)}).click()")

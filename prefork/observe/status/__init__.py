@@ -1,6 +1,27 @@
-"""The status server: a process of the master's that answers who wants to know how the app is.
+"""The status server: a child process of the master that serves health, metrics and a page.
 
-It reads the scoreboard, which it shares with all workers, so it answers while every worker is
-blocked and the master is busy. Only what the master alone knows or does (why workers died, the log,
-a reload, another number of workers) is asked of it, and an answer never waits for that elsewhere.
+access_control.py    which requests are allowed: Host, Origin and the token
+connection_slots.py  a bounded number of connections, and which one ends for a new one
+history.py           one sample a second of the last ten minutes, for the charts
+master_client.py     requests to the master over the channel that the master gave at the fork
+metrics.py           the scoreboard in the text format of Prometheus
+recent_records.py    the last records of the logs
+routes.py            the paths, and the response to each request
+scoreboard_view.py   the scoreboard and the memory of the workers, as the other modules need them
+status_loop.py       the event loop of the process: connections, timers and the end
+
+charts.js, icon.svg, page.css, page.html and page.js are the page.
+
+Design
+------
+- **Health, metrics and slots are answered from shared memory alone.** The scoreboard is shared with
+  all workers, so the status server answers while every worker is blocked and the master is busy.
+  Deaths, the log, reload and scale need the master; those responses wait for it, no other does.
+- **The status server runs as the workers do,** so it can open neither the control socket nor the
+  logs. Over a channel from its fork it asks for one end of a socket pair. The control server of the
+  master takes the other end for a client that may use a few verbs (``why``; with a token also
+  ``reload`` and ``scale``). The master also passes it open logs. An attacker who takes over the
+  status server gets that and no more.
+- **New settings start a new status server;** the old one finishes its responses. Only its samples
+  are lost, and a page that is open has its own.
 """

@@ -1,9 +1,20 @@
-"""Who may ask the status server for what.
+"""Decide which requests the status server allows: by Host, Origin and the token.
 
-A page of somebody else's in the user's browser can send requests here, and by giving its own name
-our address (DNS rebinding) even read the answers. So what shows or changes something goes only to
-requests whose Host no other page can have: a bare address, localhost, or the name that we were told
-to listen on. An Origin, if there is one, must be the same. Changes want the token, too.
+A page of another website in the operator's browser can send requests to the status server. If that
+website points its own name to the server's address (DNS rebinding), it can even read the responses.
+So the page and its data are served only to requests whose Host no other website can have: an IP
+address, localhost, or the name in --status. An Origin header, if there is one, must match the Host.
+Changes also need the token.
+
+Design
+------
+- **Host and Origin protect against other websites, not cookies.** A rebound name cannot be an IP
+  address or localhost, and the token is in the page's session storage, which other origins cannot
+  read. Health and metrics are served under any name, because scrapers use names and the numbers are
+  no secret.
+- **Reading needs no token, changing does; the log needs it if there is one.** Most operators begin
+  with a page without a token on a loopback address. Where the log may contain secrets, operators
+  set a token anyway. On any other address prefork logs a warning.
 """
 
 import hmac
@@ -16,41 +27,45 @@ from prefork.errors import ClientError
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::\d*)?")
 
 
-class Access:
-    """``name``: the host that we listen on; None: a unix socket, where no browser comes by itself.
-    ``token`` empty: there is none."""
+class AccessControl:
+    """The rules of one status server.
 
-    def __init__(self, name: str | None, token: bytes) -> None:
-        self._name = name
+    ``host`` is the host that it listens on; None for a unix socket, which a browser cannot reach.
+    ``token`` is empty if there is none.
+    """
+
+    def __init__(self, host: str | None, token: bytes) -> None:
+        self._host = host
         self._token = token
 
     @property
     def has_token(self) -> bool:
-        """Whether anything may be changed at all."""
+        """Whether there is a token, without which no change is possible."""
         return bool(self._token)
 
-    def check_source(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ClientError (403) for a request that another page may have made."""
+    def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raise ClientError (403) for a request that a page of another website may have sent."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if self._name is not None and not self._is_ours(host):
-            why = f"not known here by the name {host!r}: ask by the address, or name it in --status"
+        if self._host is not None and not self._is_own_host(host):
+            why = f"the host {host!r} is not allowed: use the IP address, or set it in --status"
             raise ClientError(403, why)
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
-            raise ClientError(403, "this is not for pages of somebody else's")
+            raise ClientError(403, "requests from pages of other websites are not allowed")
 
-    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether it brings the token; where there is none it does not."""
-        kind, _, told = headers.get(b"authorization", b"").partition(b" ")
-        right = hmac.compare_digest(told.strip(), self._token)
+    def has_valid_token(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the request has the token (``Authorization: Bearer``); False if there is none."""
+        kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+        right = hmac.compare_digest(token.strip(), self._token)
         return self.has_token and kind.lower() == b"bearer" and right
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
+        """Whether a Host header has an IP address, localhost, or the configured host."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
         name = found[1] or found[2]
-        return name.lower() in ("localhost", str(self._name).lower()) or _is_address(name)
+        return name.lower() in ("localhost", str(self._host).lower()) or _is_address(name)
 
 
 def _is_address(text: str) -> bool:

@@ -1,9 +1,9 @@
-// One line chart as SVG: up to two lines over the last minutes, ten at most, their scale, and what is now.
+// A line chart as SVG: up to two lines over the last ten minutes, a scale, and the current values.
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 300, HEIGHT = 110, LEFT = 44, RIGHT = 4, TOP = 8, BOTTOM = 16;
-const SPANS = [60, 120, 300, 600]; // seconds
-const GAP = 5; // seconds without a sample that are no line
+const SPANS = [60, 120, 300, 600]; // Seconds.
+const GAP = 5; // Seconds without a sample that interrupt the line.
 
 function element(name, attributes, parent) {
   const made = document.createElementNS(SVG, name);
@@ -12,7 +12,7 @@ function element(name, attributes, parent) {
   return made;
 }
 
-// The next number above that is easy to read.
+// Return the next higher round number, for the top of the scale.
 function ceiling(value, steps) {
   if (steps === "share") return 1;
   if (steps === "bytes" && value > 0) {
@@ -26,7 +26,7 @@ function ceiling(value, steps) {
 }
 
 export class Chart {
-  // lines: functions from a sample to a number or null; show: a number as text.
+  // lines: functions from a sample to a number or null. show: formats a number as text.
   constructor(parent, title, lines, show, {names = [], steps = ""} = {}) {
     Object.assign(this, {lines, show, names, steps});
     const card = document.createElement("div");
@@ -42,7 +42,7 @@ export class Chart {
   }
 
   draw(samples, now) {
-    // In units of what it really measures, so that text is never stretched.
+    // The view box has the size of the element in pixels, so that text is not stretched.
     const width = this.svg.clientWidth || WIDTH;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.svg.replaceChildren();

@@ -1,10 +1,13 @@
-"""The places of the status server: a bounded number of connections, and which one ends for another.
+"""Bound the number of connections of the status server, and choose which one ends for a new one.
 
-A health check must be answered while clients hold connections open that say nothing. When all
-places are taken a newcomer therefore gets the place of the oldest connection that has not finished
-its request; without one, of the oldest that idles; without that, of the oldest whose client does
-not read. Connections whose answer is being made keep theirs. Apache and nginx drop idle
-connections for newcomers in the same way (worker_connections of nginx, "reusable connections").
+Design
+------
+- **When all slots are taken, a new connection replaces an old one instead of waiting.** A health
+  check that waits behind 400 half-sent request heads makes an orchestrator restart a healthy
+  service. The oldest connection that has not finished its request ends first; if there is none, the
+  oldest idle one; if there is none, the oldest one whose client does not read. A connection whose
+  response is being made is never closed. nginx closes idle connections for new ones in the same
+  way (worker_connections, "reusable connections"), and so does Apache.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,40 +15,40 @@ from collections.abc import Collection, Iterable
 from prefork.http.base_connection import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
 from prefork.http.connection import Connection
 
-_ENDS_FIRST = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
-"""Phases of a connection, the most dispensable first."""
+_CLOSE_ORDER = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
+"""Phases of a connection, in the order in which connections are closed."""
 
 
-class Places:
-    """``most``: how many connections there are at most."""
+class ConnectionSlots:
+    """The slots of a server with at most ``maximum`` connections."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
         self._order: dict[Connection, None] = {}
-        """All connections, in the order in which they came; some may be gone."""
+        """All connections in the order of their arrival; some may be closed already."""
 
-    def enter(self, newcomer: Connection, connections: Collection[object]) -> None:
-        """Note a connection that has just been accepted. ``connections``: all that are open."""
-        if len(self._order) >= 2 * self._most:
+    def add(self, connection: Connection, connections: Collection[object]) -> None:
+        """Add a connection that was accepted. ``connections`` are all open ones."""
+        if len(self._order) >= 2 * self._maximum:
             self._order = {each: None for each in self._order if each in connections}
-        self._order[newcomer] = None
+        self._order[connection] = None
 
     def make_room(self, connections: Collection[object]) -> bool:
-        """Whether there is a place for one more, which may have cost another one its place."""
-        if len(connections) < self._most:
+        """Whether there is a slot for one more connection; closes another one if necessary."""
+        if len(connections) < self._maximum:
             return True
-        ending = oldest_dispensable(each for each in self._order if each in connections)
-        if ending is None:
+        closing = find_oldest_closable(each for each in self._order if each in connections)
+        if closing is None:
             return False
-        del self._order[ending]
-        ending.abort()
+        del self._order[closing]
+        closing.abort()
         return True
 
 
-def oldest_dispensable(in_order: Iterable[Connection]) -> Connection | None:
-    """Choose the connection that ends; None: the answers of all are being made."""
+def find_oldest_closable(in_order: Iterable[Connection]) -> Connection | None:
+    """Return the connection to close; None: the responses of all are being made."""
     candidates = list(in_order)
-    for phases in _ENDS_FIRST:
+    for phases in _CLOSE_ORDER:
         for each in candidates:
             if each.phase in phases:
                 return each

@@ -1,9 +1,10 @@
-"""What only the master knows or does: asked over the line that it gave us at our birth.
+"""Send requests to the master over the channel that the status server got at its fork.
 
-The master speaks its own control protocol with us (wire/control.py): asked by "talk" it sends one
-end of a new socket pair, and takes the other one for a client who may ask what we are meant to.
-With "logs" it opens its logs for us, because we may not be who may. It takes no descriptor from us,
-since this process might have been taken over. Nothing waits for a master that is slow.
+For the message "talk" the master sends one end of a new socket pair, and treats the other end as a
+client of its control protocol (wire/control.py) with a few verbs. For "logs" the master opens its
+logs and sends their descriptors, because the status server may have no right to open them. The
+master accepts no descriptors from the status server, which an attacker might have taken over. Each
+request has a timeout, so nothing waits for a master that hangs.
 """
 
 import asyncio
@@ -18,105 +19,105 @@ from prefork.unix.descriptor_channel import DescriptorChannel
 from prefork.wire import control
 from prefork.wire.log_writer_messages import decode_message, encode_message
 
-PATIENCE = 3.0
-"""Seconds in which a master that is not hung answers a question."""
+ANSWER_TIMEOUT = 3.0
+"""Seconds that a response of the master may take."""
 
 
 class MasterClient:
-    """The master, as its status server talks to it."""
+    """The connection of a status server to its master."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, line: DescriptorChannel, talks: bool
+        self, loop: asyncio.AbstractEventLoop, channel: DescriptorChannel, has_control: bool
     ) -> None:
-        """``talks``: it has a registry, and so answers questions."""
-        self.talks = talks
+        """``has_control``: the master has a control server, and so answers requests."""
+        self.has_control = has_control
         self._loop = loop
-        self._line = line
+        self._channel = channel
         self._numbers = count(1)
-        self._talks: dict[int, asyncio.Future[socket.socket]] = {}
-        """Those that we asked for, by number."""
-        self._logs: list[int] = []
-        self._waiter: asyncio.Future[list[int]] | None = None
-        self._one_at_a_time = asyncio.Lock()
-        self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when the master has left us."""
-        loop.add_reader(line.fileno(), self._hear)
+        self._connecting: dict[int, asyncio.Future[socket.socket]] = {}
+        """Connections that were requested and have not arrived, by number."""
+        self._received_logs: list[int] = []
+        self._logs_waiter: asyncio.Future[list[int]] | None = None
+        self._logs_lock = asyncio.Lock()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        """Done when the master has closed the channel: the status server is to end."""
+        loop.add_reader(channel.fileno(), self._read_channel)
 
     async def ask(
-        self, verb: str, patience: float = PATIENCE, **arguments: Any
+        self, verb: str, timeout: float = ANSWER_TIMEOUT, **arguments: Any
     ) -> Mapping[str, Any]:
-        """The result of a verb.
+        """Have the master execute a verb, and return its result.
 
-        Raises RefusedError when the master says no, TimeoutError when it does not say so soon
-        (what was asked goes on), MachineError when it does not talk to us.
+        Raises RefusedError if the master refuses, TimeoutError if it does not answer within
+        ``timeout`` seconds (the verb continues), MachineError if there is no connection.
         """
-        async with asyncio.timeout(patience):
-            with await self._talk() as connection:
+        async with asyncio.timeout(timeout):
+            with await self._connect() as connection:
                 return await self._converse(connection, control.encode_request(verb, **arguments))
 
-    async def _talk(self) -> socket.socket:
-        """A new connection. Raises MachineError."""
+    async def _connect(self) -> socket.socket:
+        """Return a new connection to the control server. Raises MachineError."""
         number = next(self._numbers)
-        wanted: asyncio.Future[socket.socket] = self._loop.create_future()
-        self._talks[number] = wanted
+        waiter: asyncio.Future[socket.socket] = self._loop.create_future()
+        self._connecting[number] = waiter
         try:
-            if not self._line.send(encode_message("talk", number=number)):
-                raise MachineError("the master takes no questions now")
-            return await wanted
+            if not self._channel.send(encode_message("talk", number=number)):
+                raise MachineError("the master accepts no requests now")
+            return await waiter
         finally:
-            del self._talks[number]
+            del self._connecting[number]
 
-    async def _converse(self, ours: socket.socket, request: bytes) -> Mapping[str, Any]:
+    async def _converse(self, connection: socket.socket, request: bytes) -> Mapping[str, Any]:
         lines = control.LineDecoder()
         try:
-            await self._loop.sock_sendall(ours, request)
-            while data := await self._loop.sock_recv(ours, 65536):
+            await self._loop.sock_sendall(connection, request)
+            while data := await self._loop.sock_recv(connection, 65536):
                 for line in lines.feed(data):
-                    if isinstance(said := control.decode_answer(line), control.Result):
-                        return said.value
+                    if isinstance(answer := control.decode_answer(line), control.Result):
+                        return answer.value
         except OSError:
-            pass  # it hung up
-        raise MachineError("the master left without an answer")
+            pass  # The master closed the connection.
+        raise MachineError("the master closed the connection without an answer")
 
-    async def logs(self) -> list[int]:
-        """Descriptors of its logs, which the caller closes.
+    async def open_logs(self) -> list[int]:
+        """Return descriptors of the master's logs, which the caller must close.
 
         Raises MachineError or TimeoutError.
         """
-        async with self._one_at_a_time:
-            self._waiter = self._loop.create_future()
-            if not self._line.send(encode_message("logs")):
-                raise MachineError("the master takes no questions now")
-            async with asyncio.timeout(PATIENCE):
-                return await self._waiter
+        async with self._logs_lock:
+            self._logs_waiter = self._loop.create_future()
+            if not self._channel.send(encode_message("logs")):
+                raise MachineError("the master accepts no requests now")
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await self._logs_waiter
 
-    def _hear(self) -> None:
-        for data, fd in self._line.receive():
+    def _read_channel(self) -> None:
+        for data, fd in self._channel.receive():
             if not data:
-                self._loop.remove_reader(self._line.fileno())
-                if not self.gone.done():
-                    self.gone.set_result(None)
+                self._loop.remove_reader(self._channel.fileno())
+                if not self.closed.done():
+                    self.closed.set_result(None)
                 return
-            say, details = decode_message(data)
-            if say == "talk" and fd is not None:
-                self._begin_talk(details["number"], socket.socket(fileno=fd))
-            elif say == "log" and fd is not None:
-                self._logs.append(fd)
-            elif say == "that_is_all":
-                self._hand_out()
+            kind, details = decode_message(data)
+            if kind == "talk" and fd is not None:
+                self._deliver_connection(details["number"], socket.socket(fileno=fd))
+            elif kind == "log" and fd is not None:
+                self._received_logs.append(fd)
+            elif kind == "that_is_all":
+                self._deliver_logs()
 
-    def _begin_talk(self, number: int, connection: socket.socket) -> None:
+    def _deliver_connection(self, number: int, connection: socket.socket) -> None:
         connection.setblocking(False)
-        wanted = self._talks.get(number)
-        if wanted is None or wanted.done():
-            connection.close()  # it came too late
+        waiter = self._connecting.get(number)
+        if waiter is None or waiter.done():
+            connection.close()  # The request has timed out.
         else:
-            wanted.set_result(connection)
+            waiter.set_result(connection)
 
-    def _hand_out(self) -> None:
-        logs, self._logs = self._logs, []
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(logs)
+    def _deliver_logs(self) -> None:
+        logs, self._received_logs = self._received_logs, []
+        if self._logs_waiter is not None and not self._logs_waiter.done():
+            self._logs_waiter.set_result(logs)
             return
-        for fd in logs:  # they came too late
+        for fd in logs:  # The request has timed out.
             os.close(fd)

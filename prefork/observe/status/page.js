@@ -1,17 +1,17 @@
-// The page of the status server: asks each second, and shows. All that comes from the app, its log
-// above all, goes into the page as text, never as markup.
+// The page of the status server: it fetches the status each second and shows it. Everything that
+// comes from the app, such as its log, is inserted as text, never as markup.
 
 import {Chart} from "./charts.js";
 
-const EVERY = 1000, NOTES_EVERY = 3000, PATIENCE = 5000; // milliseconds
-const KEPT = 600;
+const STATUS_INTERVAL = 1000, DETAILS_INTERVAL = 3000, TIMEOUT = 5000; // Milliseconds.
+const MAX_SAMPLES = 600;
 const find = id => document.getElementById(id);
 
 let token = sessionStorage.getItem("token") || "";
 let samples = [];
-let last = null; // the status that was shown last
+let last = null; // The status that was shown last.
 
-// Words for numbers.
+// Formatting numbers.
 
 const round = (number, digits) => number.toLocaleString("en", {maximumFractionDigits: digits});
 const count = number => round(number, number < 10 ? 1 : 0);
@@ -40,12 +40,12 @@ const charts = [
   ["Restarts", [s => s.restarts], count, {steps: "whole"}],
 ].map(([title, lines, show, more]) => new Chart(find("charts"), title, lines, show, more));
 
-// Asking.
+// Requests.
 
 async function ask(path, options = {}) {
   const headers = {...options.headers};
   if (token) headers.Authorization = `Bearer ${token}`;
-  const signal = options.signal || AbortSignal.timeout(PATIENCE);
+  const signal = options.signal || AbortSignal.timeout(TIMEOUT);
   const answer = await fetch(path, {...options, headers, signal, cache: "no-store"});
   const told = await answer.text();
   if (answer.headers.get("Content-Type") === "application/json")
@@ -60,14 +60,14 @@ async function post(path, body) {
   });
 }
 
-// Showing.
+// Rendering.
 
 function cell(row, label, content, className = "") {
-  const made = document.createElement("td");
-  made.dataset.label = label;
-  made.className = className;
-  made.append(content);
-  row.append(made);
+  const element = document.createElement("td");
+  element.dataset.label = label;
+  element.className = className;
+  element.append(content);
+  row.append(element);
 }
 
 function load(share) {
@@ -117,9 +117,9 @@ function show(status) {
 }
 
 function time(text) {
-  const made = document.createElement("time");
-  made.textContent = `${text} `;
-  return made;
+  const element = document.createElement("time");
+  element.textContent = `${text} `;
+  return element;
 }
 
 function showDeaths(told) {
@@ -156,15 +156,15 @@ function showLog(told) {
   if (follows) log.scrollTop = log.scrollHeight;
 }
 
-// Rounds.
+// Updates.
 
-async function look() {
+async function updateStatus() {
   try {
     const since = samples.at(-1)?.at ?? 0;
     const status = await ask(`status.json?since=${since}`);
     if (status.status !== 200) throw new Error(status.error);
     if (last && last.began !== status.began) samples = [];
-    samples = [...samples, ...status.history.filter(s => s.at > since)].slice(-KEPT);
+    samples = [...samples, ...status.history.filter(s => s.at > since)].slice(-MAX_SAMPLES);
     last = status;
     show(status);
     find("link").textContent = "";
@@ -173,24 +173,24 @@ async function look() {
   }
 }
 
-async function notes() {
+async function updateDetails() {
   for (const [path, showIt] of [["deaths.json", showDeaths], ["log.json", showLog]]) {
     try {
       showIt(await ask(path));
     } catch {
-      // look says that there is no answer
+      // updateStatus shows that there is no answer.
     }
   }
 }
 
-async function forever(work, pause) {
+async function repeat(work, pause) {
   for (;;) {
     if (!document.hidden) await work();
     await new Promise(done => setTimeout(done, pause));
   }
 }
 
-// Doing.
+// Actions.
 
 async function act(path, body, doing) {
   const outcome = find("outcome"), buttons = document.querySelectorAll("#unlocked button");
@@ -200,7 +200,7 @@ async function act(path, body, doing) {
   try {
     const told = await post(path, body);
     outcome.className = told.error ? "failed" : "";
-    outcome.textContent = told.error ?? (told.goes_on ? `${doing} It takes its time.` : "Done.");
+    outcome.textContent = told.error ?? (told.goes_on ? `${doing} It continues in the background.` : "Done.");
   } catch (error) {
     outcome.className = "failed";
     outcome.textContent = `no answer: ${error.message}`;
@@ -208,27 +208,27 @@ async function act(path, body, doing) {
   for (const button of buttons) button.disabled = false;
 }
 
-function keep(word) {
-  token = word;
-  if (word) sessionStorage.setItem("token", word);
+function storeToken(value) {
+  token = value;
+  if (value) sessionStorage.setItem("token", value);
   else sessionStorage.removeItem("token");
 }
 
 find("unlock").addEventListener("submit", async event => {
   event.preventDefault();
-  keep(find("token").value.trim());
+  storeToken(find("token").value.trim());
   find("token").value = "";
-  await look();
+  await updateStatus();
   const known = last?.token === "known";
   find("outcome").className = known ? "" : "failed";
-  find("outcome").textContent = known ? "" : "That is not the token.";
-  if (!known) keep("");
-  await notes();
+  find("outcome").textContent = known ? "" : "The token is wrong.";
+  if (!known) storeToken("");
+  await updateDetails();
 });
-find("lock").addEventListener("click", () => { keep(""); look(); notes(); });
+find("lock").addEventListener("click", () => { storeToken(""); updateStatus(); updateDetails(); });
 find("reload").addEventListener("click", () => act("reload", {}, "Reloading."));
 find("more").addEventListener("click", () => act("scale", {workers: "+1"}, "Scaling."));
 find("fewer").addEventListener("click", () => act("scale", {workers: "-1"}, "Scaling."));
 
-forever(look, EVERY);
-forever(notes, NOTES_EVERY);
+repeat(updateStatus, STATUS_INTERVAL);
+repeat(updateDetails, DETAILS_INTERVAL);

@@ -1,4 +1,4 @@
-"""The last records of the logs, for a page: read from their ends, by time."""
+"""Read the last records of the logs, for the page."""
 
 import os
 from collections.abc import Iterable
@@ -6,15 +6,18 @@ from typing import Any
 
 from prefork.observe.log_records import Record, parse_record
 
-BYTES = 64 * 1024
-"""That are read of each file."""
+TAIL_BYTES = 64 * 1024
+"""Number of bytes that are read from the end of each file."""
 
-MOST = 200
+MAX_RECORDS = 200
 
 
-def last_records(fds: Iterable[int]) -> list[dict[str, Any]]:
-    """Of all these files together, as JSON has them. A line that begins none goes with its own."""
-    found = [record for fd in fds for record in _of_file(fd)]
+def read_recent_records(fds: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the last records of all these files together, sorted by time, ready for JSON.
+
+    A line that continues a record becomes a record of its own with the same time.
+    """
+    found = [record for fd in fds for record in _read_end(fd)]
     found.sort(key=lambda record: record.time)
     return [
         {
@@ -24,14 +27,15 @@ def last_records(fds: Iterable[int]) -> list[dict[str, Any]]:
             "stream": each.stream,
             "text": each.text,
         }
-        for each in found[-MOST:]
+        for each in found[-MAX_RECORDS:]
     ]
 
 
-def _of_file(fd: int) -> list[Record]:
+def _read_end(fd: int) -> list[Record]:
+    """Return the records in the last TAIL_BYTES bytes of a file, without a partial first line."""
     size = os.fstat(fd).st_size
-    start = max(0, size - BYTES)
-    *lines, _unfinished = os.pread(fd, BYTES, start).split(b"\n")
+    start = max(0, size - TAIL_BYTES)
+    *lines, _unfinished = os.pread(fd, TAIL_BYTES, start).split(b"\n")
     last = Record("", 0, None, "log", "")
     records: list[Record] = []
     for line in lines[1:] if start else lines:

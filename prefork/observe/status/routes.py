@@ -1,7 +1,7 @@
-"""What is under which path: an answer for each request, as an app would give it.
+"""Route the requests of the status server, and make the response to each.
 
-Health and metrics are for anybody who gets through to us, by whatever name. The page and what it
-asks for are guarded (access.py).
+Health and metrics are served to every client that can connect. The page and its data are subject to
+access control (access_control.py).
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from prefork.errors import ClientError, ClientGoneError, MachineError
 from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.observe.status import metrics
-from prefork.observe.status.access_control import Access
+from prefork.observe.status.access_control import AccessControl
 from prefork.observe.status.master_client import MasterClient
-from prefork.observe.status.recent_records import last_records
+from prefork.observe.status.recent_records import read_recent_records
 from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
 
-RELOAD_PATIENCE = 25.0
-"""Seconds that an answer waits for the end of a reload or a change of the number of workers."""
+CHANGE_TIMEOUT = 25.0
+"""Seconds that a response waits for the end of a reload or a scale."""
 
-NO_REGISTRY = "its home cannot be used, so the master takes no questions; its log says why"
-NO_LOG = "it logs to no file; give it one with --log-dir or --log-file"
+NO_REGISTRY = "the home folder cannot be used, so the master accepts no requests; its log says why"
+NO_LOG = "the app logs to no file; set --log-dir or --log-file"
 
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -44,7 +44,7 @@ _CSP = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_GUARDS = (
+_SECURITY_FIELDS = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -54,8 +54,8 @@ _GUARDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What is sent."""
+class StatusResponse:
+    """One response: status, body, content type, and additional header fields."""
 
     status: int
     body: bytes
@@ -65,35 +65,41 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """A request. ``trusted``: it brings the token."""
+    """The part of a request that handlers use. ``trusted`` says that it has the token."""
 
     query: Mapping[str, list[str]]
     body: bytes
-    trusted: bool
+    has_token: bool
 
 
 _PAGES = {
-    path: Answer(200, (Path(__file__).parent / name).read_bytes(), kind)
+    path: StatusResponse(200, (Path(__file__).parent / name).read_bytes(), kind)
     for path, (name, kind) in _FILES.items()
 }
-"""Read with the module: a successor of this process may begin when the files are not there any
-more, because the Python environment was upgraded or moved."""
+"""The files of the page, by path.
+
+They are read when the master imports this module. A status server that is started months later may
+not find the files, because the Python environment was upgraded or moved.
+"""
 
 
-def text(status: int, line: str) -> Answer:
-    """A line of text."""
-    return Answer(status, printable_line(line).encode() + b"\n")
+def text_response(status: int, line: str) -> StatusResponse:
+    """Return a response with one line of text."""
+    return StatusResponse(status, printable_line(line).encode() + b"\n")
 
 
-def as_json(told: Any, status: int = 200) -> Answer:
-    """For programs, and for our page. What apps and clients said is made printable: a browser
-    reorders text by its bidi controls, and a lone surrogate is no JSON (RFC 8259, section 8.2)."""
-    body = json.dumps(printable_value(told), allow_nan=False).encode()
-    return Answer(status, body, "application/json")
+def json_response(value: Any, status: int = 200) -> StatusResponse:
+    """Return a JSON response. Texts are made printable, because apps and clients choose them.
+
+    A browser would reorder a text with bidi controls, and a lone surrogate is not valid in JSON
+    (RFC 8259, section 8.2).
+    """
+    body = json.dumps(printable_value(value), allow_nan=False).encode()
+    return StatusResponse(status, body, "application/json")
 
 
 class StatusSite:
-    """The handler of our connections (http/server_state.py)."""
+    """The handler of the status server's connections (http/server_state.py)."""
 
     streams_body = False
     can_cancel = False
@@ -103,7 +109,7 @@ class StatusSite:
     def __init__(
         self,
         view: ScoreboardView,
-        access: Access,
+        access: AccessControl,
         master: MasterClient,
         loop: asyncio.AbstractEventLoop,
         log: logging.Logger,
@@ -113,189 +119,197 @@ class StatusSite:
         self._master = master
         self._loop = loop
         self._log = log
-        self.on_look: Callable[[], None] = lambda: None
-        """Called when somebody looks at what samples are taken for."""
+        self.on_view: Callable[[], None] = lambda: None
+        """Called when the page asks for its data, for which samples are then taken."""
         self._calls: set[asyncio.Task[None]] = set()
         self._files = _PAGES
-        self._open: dict[str, Callable[[], Answer]] = {
-            "/livez": lambda: text(200, "alive"),
+        self._public: dict[str, Callable[[], StatusResponse]] = {
+            "/livez": lambda: text_response(200, "alive"),
             "/readyz": self._readyz,
             "/metrics": self._metrics,
         }
-        self._guarded: dict[str, Callable[[StatusRequest], Awaitable[Answer]]] = {
+        self._guarded: dict[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {
             "/status.json": self._status,
             "/deaths.json": self._deaths,
             "/log.json": self._log_tail,
         }
-        self._changes: dict[str, Callable[[StatusRequest], Awaitable[Answer]]] = {}
+        self._changes: dict[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {}
         if access.has_token:
             self._changes = {"/reload": lambda _: self._change("reload"), "/scale": self._scale}
 
-    # As a handler.
+    # The methods of a handler.
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer at once what is known here; else when the master has answered."""
+        """Respond to a request: at once, or when the master has answered."""
         try:
-            answer = self._find(exchange)
+            response = self._route(exchange)
         except ClientError as error:
-            answer = text(error.status, str(error))
+            response = text_response(error.status, str(error))
         except Exception as error:
-            answer = self._broken(error)
-        if isinstance(answer, Answer):
-            self._send(exchange, answer)
+            response = self._report_bug(error)
+        if isinstance(response, StatusResponse):
+            self._send(exchange, response)
         else:
-            call = self._loop.create_task(self._answer_later(exchange, answer))
+            call = self._loop.create_task(self._respond_later(exchange, response))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
     async def wait_for_calls(self) -> None:
-        """Nobody waits for us."""
+        """Do nothing: no call outlives its request."""
 
     def time_out(self, exchange: Exchange) -> None:
-        """Every call has a patience of its own."""
+        """Do nothing: each request to the master has a timeout of its own."""
 
     def client_disconnected(self, exchange: Exchange) -> None:
-        """What it asked of the master goes on."""
+        """Do nothing: a request to the master continues when its client is gone."""
 
-    async def _answer_later(self, exchange: Exchange, coming: Awaitable[Answer]) -> None:
+    async def _respond_later(self, exchange: Exchange, pending: Awaitable[StatusResponse]) -> None:
         try:
-            answer = await coming
+            response = await pending
         except ClientError as error:
-            answer = text(error.status, str(error))
+            response = text_response(error.status, str(error))
         except RefusedError as error:
-            # The master understood, and says no.
-            answer = as_json({"error": str(error)}, 409)
+            # The master refused the request, for example a scale beyond max-workers.
+            response = json_response({"error": str(error)}, 409)
         except TimeoutError:
-            answer = as_json({"error": "the master does not answer; it may hang"}, 504)
+            response = json_response({"error": "the master does not answer; it may hang"}, 504)
         except MachineError as error:
-            answer = as_json({"error": str(error)}, 503)
+            response = json_response({"error": str(error)}, 503)
         except Exception as error:
-            answer = self._broken(error)
-        self._send(exchange, answer)
+            response = self._report_bug(error)
+        self._send(exchange, response)
 
-    def _broken(self, error: Exception) -> Answer:
+    def _report_bug(self, error: Exception) -> StatusResponse:
         self._log.error("status server: this is a bug in prefork, please report it", exc_info=error)
-        return text(500, "this is a bug in prefork; its log says more")
+        return text_response(500, "this is a bug in prefork; its log says more")
 
-    def _send(self, exchange: Exchange, answer: Answer) -> None:
-        fields = (("Content-Type", answer.kind), *answer.fields, *_GUARDS)
+    def _send(self, exchange: Exchange, response: StatusResponse) -> None:
+        fields = (("Content-Type", response.kind), *response.fields, *_SECURITY_FIELDS)
         try:
             exchange.respond(
-                answer.status, response_head.STATUS_LINES[answer.status], fields, answer.body
+                response.status, response_head.STATUS_LINES[response.status], fields, response.body
             )
         except ClientGoneError:
             pass
         if exchange.body is not None:
             exchange.body.discard()
 
-    # Which path.
+    # Routing.
 
-    def _find(self, exchange: Exchange) -> "Answer | Awaitable[Answer]":
+    def _route(self, exchange: Exchange) -> "StatusResponse | Awaitable[StatusResponse]":
         """Raises ClientError."""
         path = exchange.request.path.partition(b"?")[0].decode("latin-1")
         if path in self._changes:
             wrong = _wrong_method(exchange, ("POST",))
-            return wrong or self._find_change(exchange, path)
-        if not (path in self._open or path in self._guarded or path in self._files):
-            return text(404, "there is no such page here")
+            return wrong or self._route_change(exchange, path)
+        if not (path in self._public or path in self._guarded or path in self._files):
+            return text_response(404, "there is no such page")
         if wrong := _wrong_method(exchange, ("GET", "HEAD")):
             return wrong
-        if path in self._open:
-            return self._open[path]()
-        asked = self._asked(exchange)
-        return self._files[path] if path in self._files else self._guarded[path](asked)
+        if path in self._public:
+            return self._public[path]()
+        request = self._parse_request(exchange)
+        return self._files[path] if path in self._files else self._guarded[path](request)
 
-    def _find_change(self, exchange: Exchange, path: str) -> "Answer | Awaitable[Answer]":
+    def _route_change(
+        self, exchange: Exchange, path: str
+    ) -> "StatusResponse | Awaitable[StatusResponse]":
         """Raises ClientError."""
-        asked = self._asked(exchange)
-        if not asked.trusted:
+        request = self._parse_request(exchange)
+        if not request.has_token:
             fields = (("WWW-Authenticate", "Bearer"),)
-            return Answer(401, b"this takes the token of --status-token\n", fields=fields)
-        return self._changes[path](asked)
+            return StatusResponse(401, b"this needs the token of --status-token\n", fields=fields)
+        return self._changes[path](request)
 
-    def _asked(self, exchange: Exchange) -> StatusRequest:
-        """Raises ClientError for a request that another page may have made."""
+    def _parse_request(self, exchange: Exchange) -> StatusRequest:
+        """Parse a request. Raises ClientError if a page of another website may have sent it."""
         headers = dict(exchange.request.headers)
-        self._access.check_source(headers)
+        self._access.check_origin(headers)
         query = parse_qs(exchange.request.query.decode("latin-1"))
         body = b"" if exchange.body is None else exchange.body.file.read()  # type: ignore[union-attr]
-        return StatusRequest(query, body, self._access.knows(headers))
+        return StatusRequest(query, body, self._access.has_valid_token(headers))
 
-    # What is known here.
+    # Responses from the scoreboard.
 
-    def _readyz(self) -> Answer:
+    def _readyz(self) -> StatusResponse:
         verdict = self._view.verdict()
-        return text(200 if verdict.ready else 503, verdict.text)
+        return text_response(200 if verdict.ready else 503, verdict.text)
 
-    def _metrics(self) -> Answer:
+    def _metrics(self) -> StatusResponse:
+        """Return the metrics of the app."""
         view = self._view
         rows = view.rows()
-        told = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
-        return Answer(200, told.encode(), metrics.CONTENT_TYPE)
+        value = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
+        return StatusResponse(200, value.encode(), metrics.CONTENT_TYPE)
 
-    async def _status(self, asked: StatusRequest) -> Answer:
-        since = _number(asked, "since")
-        self.on_look()
-        told = self._view.status(since)
-        told["token"] = (
-            "none" if not self._access.has_token else "known" if asked.trusted else "asked"
+    async def _status(self, request: StatusRequest) -> StatusResponse:
+        """Return the data of the page."""
+        since = _number(request, "since")
+        self.on_view()
+        value = self._view.status(since)
+        value["token"] = (
+            "none" if not self._access.has_token else "known" if request.has_token else "asked"
         )
-        return as_json(told)
+        return json_response(value)
 
-    # What the master knows.
+    # Responses that need the master.
 
-    async def _deaths(self, asked: StatusRequest) -> Answer:
-        if not self._master.talks:
-            return as_json({"deaths": [], "missing": NO_REGISTRY})
-        told = await self._master.ask("why")
-        deaths = [dict(death) for death in told["deaths"]]
-        if not self._may_read(asked):
+    async def _deaths(self, request: StatusRequest) -> StatusResponse:
+        """Return the last deaths of workers, which the master knows."""
+        if not self._master.has_control:
+            return json_response({"deaths": [], "missing": NO_REGISTRY})
+        value = await self._master.ask("why")
+        deaths = [dict(death) for death in value["deaths"]]
+        if not self._may_read_texts(request):
             for death in deaths:
-                death["reason"] = ""  # the app's own words, as the log is
-        return as_json({"deaths": deaths})
+                death["reason"] = ""  # The app wrote it, so it is as secret as the log.
+        return json_response({"deaths": deaths})
 
-    async def _log_tail(self, asked: StatusRequest) -> Answer:
-        if not self._may_read(asked):
-            return as_json({"records": [], "missing": "unlock it with the token"})
-        fds = await self._master.logs()
+    async def _log_tail(self, request: StatusRequest) -> StatusResponse:
+        if not self._may_read_texts(request):
+            return json_response({"records": [], "missing": "unlock it with the token"})
+        fds = await self._master.open_logs()
         try:
             if not fds:
-                return as_json({"records": [], "missing": NO_LOG})
-            return as_json({"records": await asyncio.to_thread(last_records, fds)})
+                return json_response({"records": [], "missing": NO_LOG})
+            return json_response({"records": await asyncio.to_thread(read_recent_records, fds)})
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def _may_read(self, asked: StatusRequest) -> bool:
-        """What the app says may hold secrets, so a token guards it if there is one."""
-        return asked.trusted or not self._access.has_token
+    def _may_read_texts(self, request: StatusRequest) -> bool:
+        """Whether the request may read texts of the app, which may contain secrets.
 
-    # What changes something.
+        If there is a token, the request must have it.
+        """
+        return request.has_token or not self._access.has_token
 
-    async def _scale(self, asked: StatusRequest) -> Answer:
+    # Changes.
+
+    async def _scale(self, request: StatusRequest) -> StatusResponse:
         try:
-            workers = json.loads(asked.body)["workers"]
+            workers = json.loads(request.body)["workers"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise ClientError(400, 'the body is to be {"workers": 4}, or "+1" or "-1"') from None
+            raise ClientError(400, 'the body must be {"workers": 4}, or "+1" or "-1"') from None
         return await self._change("scale", workers=workers)
 
-    async def _change(self, verb: str, **arguments: Any) -> Answer:
+    async def _change(self, verb: str, **arguments: Any) -> StatusResponse:
         try:
-            done = await self._master.ask(verb, RELOAD_PATIENCE, **arguments)
+            done = await self._master.ask(verb, CHANGE_TIMEOUT, **arguments)
         except TimeoutError:
-            return as_json({"result": None, "goes_on": True}, 202)
-        return as_json({"result": dict(done)})
+            return json_response({"result": None, "goes_on": True}, 202)
+        return json_response({"result": dict(done)})
 
 
-def _wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> Answer | None:
+def _wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> StatusResponse | None:
     if exchange.request.method in allowed:
         return None
     line = f"only {' and '.join(allowed)} here\n"
-    return Answer(405, line.encode(), fields=(("Allow", ", ".join(allowed)),))
+    return StatusResponse(405, line.encode(), fields=(("Allow", ", ".join(allowed)),))
 
 
-def _number(asked: StatusRequest, name: str) -> float:
+def _number(request: StatusRequest, name: str) -> float:
     try:
-        return float(asked.query[name][0]) if name in asked.query else 0.0
+        return float(request.query[name][0]) if name in request.query else 0.0
     except ValueError:
-        raise ClientError(400, f"{name} is to be a number") from None
+        raise ClientError(400, f"{name} must be a number") from None

@@ -1,11 +1,11 @@
-"""What the status server sees: the scoreboard, and the memory of the workers in it."""
+"""Read the scoreboard and the memory of the workers, for the responses of the status server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
-from prefork.observe.status.history import INTEREST, History
+from prefork.observe.status.history import VIEWER_TIMEOUT, History
 from prefork.plural import pluralize
 from prefork.unix.memory_footprint import resident_size
 from prefork.unix.scoreboard import Rows
@@ -13,8 +13,8 @@ from prefork.version import __version__
 from prefork.wire.row_values import worker_values
 from prefork.wire.scoreboard import STATES, WORKER_STATES
 
-SHARES_EVERY = 5.0
-"""Seconds between two readings of what costs milliseconds."""
+PSS_INTERVAL = 5.0
+"""Seconds between two readings of PSS, which costs milliseconds for each worker."""
 
 READY = WORKER_STATES.index("ready")
 _SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
@@ -22,99 +22,104 @@ _SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the app takes requests, and why not."""
+    """Whether the app can serve requests, with a line of text that says why or why not."""
 
     ready: bool
     text: str
 
 
 class ScoreboardView:
-    """Of one app. ``least``: workers that must be ready."""
+    """The view of one app. ``min_ready`` is the number of workers that must be ready."""
 
-    def __init__(self, app: str, rows: Rows, least: int) -> None:
+    def __init__(self, app: str, rows: Rows, min_ready: int) -> None:
         self.app = app
-        self.least = least
+        self.min_ready = min_ready
         self._rows = rows
         self._history = History()
-        self._shares: dict[int, int | None] = {}
-        self._next_shares = 0.0
-        self._looked = -INTEREST
+        self._pss: dict[int, int | None] = {}
+        self._next_pss_at = 0.0
+        self._viewed_at = -VIEWER_TIMEOUT
 
-    # Who looks.
+    # Samples.
 
     def note_viewer(self) -> bool:
-        """Somebody does; whether nobody did for a while, so that samples begin now."""
+        """Note that the page asked for data; returns whether samples begin with this request."""
         begins = not self.is_watched
-        self._looked = monotonic()
+        self._viewed_at = monotonic()
         if begins:
-            self._history.begin(self.rows(), self._looked)
+            self._history.set_baseline(self.rows(), self._viewed_at)
         return begins
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody has looked of late."""
-        return monotonic() - self._looked < INTEREST
+        """Whether the page asked for data in the last three minutes."""
+        return monotonic() - self._viewed_at < VIEWER_TIMEOUT
 
     def sample(self) -> None:
-        """For the charts, once a second while somebody looks."""
+        """Add a sample to the history."""
         rows = self.rows()
         self._history.add_sample(self.head(), rows, self.memory(rows), monotonic(), time())
 
-    def shares_wanted(self) -> list[int]:
-        """Pids whose share of memory is to be read now: those of new workers at once, for their RSS
-        instead would be a peak in the chart; the others every few seconds."""
+    def pids_to_read(self) -> list[int]:
+        """Return the pids whose PSS is to be read now.
+
+        New workers are read at once, because their RSS in its place would be a peak in the chart;
+        the others are read every few seconds.
+        """
         pids = [row["pid"] for row in self.rows()]
-        if monotonic() >= self._next_shares:
-            self._next_shares = monotonic() + SHARES_EVERY
+        if monotonic() >= self._next_pss_at:
+            self._next_pss_at = monotonic() + PSS_INTERVAL
             return pids
-        return [pid for pid in pids if pid not in self._shares]
+        return [pid for pid in pids if pid not in self._pss]
 
-    def learn(self, shares: Mapping[int, int | None]) -> None:
-        """Those shares; None: it is not told to us."""
-        known = {**self._shares, **shares}
+    def store_pss(self, pss: Mapping[int, int | None]) -> None:
+        """Store PSS in bytes by pid; None: the kernel does not let this process read it."""
+        known = {**self._pss, **pss}
         pids = {row["pid"] for row in self.rows()}
-        self._shares = {pid: share for pid, share in known.items() if pid in pids}
+        self._pss = {pid: share for pid, share in known.items() if pid in pids}
 
-    # What there is to see.
+    # Readings.
 
     def rows(self) -> list[Mapping[str, Any]]:
-        """Of all workers that there are, by slot and age."""
+        """Return the scoreboard rows of all workers, sorted by slot and age."""
         alive = (row for row in self._rows if row["pid"])
         return sorted(alive, key=lambda row: (row["slot"], row["worker"]))
 
     def head(self) -> dict[str, Any]:
-        """Of the master."""
+        """Return the scoreboard row of the master."""
         return self._rows.head()
 
     def resident(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        """RSS by pid: never more than a few microseconds each."""
+        """Return RSS in bytes by pid; a reading takes a few microseconds."""
         found = {row["pid"]: resident_size(row["pid"]) for row in rows}
         return {pid: size for pid, size in found.items() if size}
 
     def memory(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        """The fair share of each where it is known, else RSS."""
-        return {**self.resident(rows), **self._shares_of(rows)}
+        """Return PSS in bytes by pid where it is known, else RSS."""
+        return {**self.resident(rows), **self._pss_of(rows)}
 
-    def _shares_of(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        found = {row["pid"]: self._shares.get(row["pid"]) for row in rows}
+    def _pss_of(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
+        found = {row["pid"]: self._pss.get(row["pid"]) for row in rows}
         return {pid: share for pid, share in found.items() if share}
 
     def verdict(self) -> Verdict:
-        """Whether the app takes requests."""
+        """Return whether the app can serve requests, and why."""
         head = self.head()
         ready = sum(row["state"] == READY for row in self._rows)
         if head["state"] not in _SERVES:
             return Verdict(False, STATES[head["state"]] or "starting")
         if not head["target"]:
             return Verdict(False, "draining")
-        if ready < self.least:
-            return Verdict(False, f"{ready} of at least {pluralize(self.least, 'worker')} ready")
+        if ready < self.min_ready:
+            return Verdict(
+                False, f"{ready} of at least {pluralize(self.min_ready, 'worker')} ready"
+            )
         return Verdict(True, f"ready: {ready} of {pluralize(head['target'], 'worker')}")
 
     def status(self, since: float) -> dict[str, Any]:
-        """All of it, with the samples after ``since`` (Unix time)."""
+        """Return the data of the page, with the samples after the Unix time ``since``."""
         now, head, rows = monotonic(), self.head(), self.rows()
-        memory, shares = self.memory(rows), self._shares_of(rows)
+        memory, pss = self.memory(rows), self._pss_of(rows)
         verdict = self.verdict()
         return {
             "app": self.app,
@@ -133,7 +138,7 @@ class ScoreboardView:
                     **{name: row[name] for name in ("slot", "generation", "pid", "born")},
                     "state": WORKER_STATES[row["state"]],
                     "memory": memory.get(row["pid"], 0),
-                    "memory_is": "pss" if row["pid"] in shares else "rss",
+                    "memory_is": "pss" if row["pid"] in pss else "rss",
                     **worker_values(row, now),
                 }
                 for row in rows

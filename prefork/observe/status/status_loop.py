@@ -1,7 +1,10 @@
-"""The life of the status server: take connections, keep the clock, leave with the master.
+"""Run the event loop of the status server: accept connections, take samples, end with the master.
 
-HTTP is our own (http/). While nobody is connected and nobody has looked for a while there is no
-timer at all, so that it costs nothing to have it.
+Design
+------
+- **HTTP is prefork's own (http/), with a small handler (routes.py).** There is no timer while no
+  client is connected and the page has not asked for data for three minutes, so that an unused
+  status server costs no CPU. Slow readings (PSS, the ends of logs) are made in a thread.
 """
 
 import asyncio
@@ -21,8 +24,8 @@ from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
 from prefork.http.server_state import ServerState
 from prefork.http.tick import TICK_PERIOD as TICK
-from prefork.observe.status.access_control import Access
-from prefork.observe.status.connection_slots import Places
+from prefork.observe.status.access_control import AccessControl
+from prefork.observe.status.connection_slots import ConnectionSlots
 from prefork.observe.status.history import PERIOD
 from prefork.observe.status.master_client import MasterClient
 from prefork.observe.status.routes import StatusSite
@@ -34,20 +37,28 @@ from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import set_parent_death_signal
 from prefork.unix.scoreboard import Rows
 
-MOST_CONNECTIONS = 128
-"""One more ends another, see connection_slots.py; where the answers of all are being made it
-waits."""
+MAX_CONNECTIONS = 128
+"""Maximum number of connections.
 
-LAST_ANSWERS = 30.0
-"""Seconds for what was asked before we were to leave."""
+One more replaces another (connection_slots.py), or waits while the responses of all are being made.
+"""
 
+DRAIN_TIMEOUT = 30.0
+"""Seconds for the responses to requests that arrived before the end."""
+
+# Requests are small: the largest body is that of /scale.
 _LIMITS = Limits(body=4096, body_memory=65536 * 4, keepalive=20.0, request=None, linger=0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusServerContext:
-    """All that it is given at its fork. ``name``: the host to be asked by; None: a unix socket.
-    ``talks``: the master answers questions."""
+    """The arguments of a status server, from its master.
+
+    ``app`` is the app's name, ``sockets`` are the listening sockets, ``rows`` is the scoreboard,
+    and ``channel`` leads to the master, whose pid is ``master``. ``host`` is the name or address
+    that clients use; None for a unix socket. ``has_control``: the master answers requests.
+    ``min_ready`` is the option of this name. The process runs as ``identity``.
+    """
 
     app: str
     sockets: Sequence[socket.socket]
@@ -62,115 +73,116 @@ class StatusServerContext:
     log: logging.Logger
 
 
-def run_status_server(birth: StatusServerContext) -> int:
-    """The whole life; the exit code."""
-    birth.identity.assume()
-    forbid_new_privileges()  # it executes nothing
-    if not set_parent_death_signal(signal.SIGKILL, birth.master):
+def run_status_server(context: StatusServerContext) -> int:
+    """Run the status server until its master closes the channel or ends; returns the exit code."""
+    context.identity.assume()
+    forbid_new_privileges()  # The status server executes no programs.
+    if not set_parent_death_signal(signal.SIGKILL, context.master):
         return 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # Else asyncio writes on stderr, and would wait for its reader.
-        runner.get_loop().set_exception_handler(lambda _loop, what: _tell(birth.log, what))
-        runner.run(_Server(birth, runner.get_loop()).run())
+        # The default handler of asyncio writes to stderr, where it may block.
+        runner.get_loop().set_exception_handler(lambda _loop, what: _log_error(context.log, what))
+        runner.run(_Server(context, runner.get_loop()).run())
     return 0
 
 
-def _tell(log: logging.Logger, what: dict[str, Any]) -> None:
-    """What asyncio says of a callback that failed."""
+def _log_error(log: logging.Logger, what: dict[str, Any]) -> None:
+    """Log the error of a callback, as asyncio reports it."""
     log.error("status server: %s", what.get("message"), exc_info=what.get("exception"))
 
 
 class _Server:
-    def __init__(self, birth: StatusServerContext, loop: asyncio.AbstractEventLoop) -> None:
-        self._sockets = birth.sockets
+    def __init__(self, context: StatusServerContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._sockets = context.sockets
         self._loop = loop
-        self._log = birth.log
-        self._master = MasterClient(loop, birth.channel, birth.has_control)
-        self._view = ScoreboardView(birth.app, birth.rows, birth.min_ready)
-        access = Access(birth.host, birth.token)
-        site = StatusSite(self._view, access, self._master, loop, birth.log)
-        site.on_look = self._look
+        self._log = context.log
+        self._master = MasterClient(loop, context.channel, context.has_control)
+        self._view = ScoreboardView(context.app, context.rows, context.min_ready)
+        access = AccessControl(context.host, context.token)
+        site = StatusSite(self._view, access, self._master, loop, context.log)
+        site.on_view = self._on_view
         self._load = Load([0], 0)
-        nobody = TrustedProxies(Networks(()), frozenset(), False)
-        self._service = ServerState(loop, site, _LIMITS, nobody, self._load)
-        self._service.on_connection_closed = self._make_room
-        self._places = Places(MOST_CONNECTIONS)
-        self._ticks = False
-        """There is a timer for the clock; without one it stands still."""
+        no_proxies = TrustedProxies(Networks(()), frozenset(), False)
+        self._server_state = ServerState(loop, site, _LIMITS, no_proxies, self._load)
+        self._server_state.on_connection_closed = self._start_listening
+        self._slots = ConnectionSlots(MAX_CONNECTIONS)
+        self._has_timer = False
+        """Whether the timer runs that advances the clock and the deadlines of connections."""
         self._sampling: asyncio.Task[None] | None = None
-        self._listening = False
-        self._leaving = False
+        self._is_listening = False
+        self._is_draining = False
 
     async def run(self) -> None:
-        self._make_room()
-        await self._master.gone
-        self._leaving = True
+        self._start_listening()
+        await self._master.closed
+        self._is_draining = True
         self._stop_listening()
-        self._service.drain(has_no_successor=True)
+        self._server_state.drain(has_no_successor=True)
         try:
-            async with asyncio.timeout(LAST_ANSWERS):
-                await self._service.wait_until_empty()
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                await self._server_state.wait_until_empty()
         except TimeoutError:
-            pass  # the process ends, and with it whoever does not
+            pass  # The end of the process closes the remaining connections.
 
     # Connections.
 
-    def _make_room(self) -> None:
-        if not self._listening and not self._leaving:
-            self._listening = True
+    def _start_listening(self) -> None:
+        if not self._is_listening and not self._is_draining:
+            self._is_listening = True
             for listening in self._sockets:
                 self._loop.add_reader(listening.fileno(), self._accept, listening)
 
     def _stop_listening(self) -> None:
-        self._listening = False
+        self._is_listening = False
         for listening in self._sockets:
             self._loop.remove_reader(listening.fileno())
 
     def _accept(self, listening: socket.socket) -> None:
-        if not self._places.make_room(self._service.connections):
-            self._stop_listening()  # until one of them is gone
+        """Accept a connection, if there is a slot for it."""
+        if not self._slots.make_room(self._server_state.connections):
+            self._stop_listening()  # It starts again when a connection is closed.
             return
         try:
-            taken, _ = listening.accept()
+            accepted, _ = listening.accept()
         except OSError:
-            return  # it left already, or a process before us took it
-        if not self._ticks:
-            self._ticks = True
-            self._service.clock.advance(self._loop.time())
+            return  # The client is gone, or the previous status server took the connection.
+        if not self._has_timer:
+            self._has_timer = True
+            self._server_state.clock.advance(self._loop.time())
             self._loop.call_later(TICK, self._tick)
         self._load.add(+CONNECTION)
         self._load.add_expected_requests(+1)
-        self._loop.create_task(self._admit(taken))
+        self._loop.create_task(self._connect(accepted))
 
-    async def _admit(self, taken: socket.socket) -> None:
-        connection = Connection(self._service)
-        self._places.enter(connection, self._service.connections)
-        await self._loop.connect_accepted_socket(lambda: connection, taken)
+    async def _connect(self, accepted: socket.socket) -> None:
+        connection = Connection(self._server_state)
+        self._slots.add(connection, self._server_state.connections)
+        await self._loop.connect_accepted_socket(lambda: connection, accepted)
 
     def _tick(self) -> None:
-        """As long as anybody is connected."""
-        wait = self._service.tick()
-        self._service.counters.response_times.clear()
+        """Advance the clock and the deadlines, as long as there are connections."""
+        wait = self._server_state.tick()
+        self._server_state.counters.response_times.clear()
         if self._load.word >= CONNECTION:
             self._loop.call_later(wait, self._tick)
         else:
-            self._ticks = False
+            self._has_timer = False
 
     # Samples.
 
-    def _look(self) -> None:
+    def _on_view(self) -> None:
         self._view.note_viewer()
         if self._sampling is None or self._sampling.done():
             self._sampling = self._loop.create_task(self._take_samples())
 
     async def _take_samples(self) -> None:
-        """While somebody looks. What takes long is read in a thread, so that no answer waits."""
+        """Add a sample each second while the page is open; read PSS in a thread."""
         while self._view.is_watched:
             await asyncio.sleep(PERIOD)
-            if pids := self._view.shares_wanted():
-                self._view.learn(await asyncio.to_thread(_shares, pids))
+            if pids := self._view.pids_to_read():
+                self._view.store_pss(await asyncio.to_thread(_read_pss, pids))
             self._view.sample()
 
 
-def _shares(pids: list[int]) -> dict[int, int | None]:
+def _read_pss(pids: list[int]) -> dict[int, int | None]:
     return {pid: proportional_size(pid) for pid in pids}

@@ -1,4 +1,4 @@
-"""The format of the access log: what is understood, what is refused, and what a line looks like."""
+"""The format of the access log: parsing it, refusing it, and the lines that it produces."""
 
 import base64
 import json
@@ -29,23 +29,23 @@ from prefork.observe.access_line import compile_line
 def exchange(
     *fields: tuple[bytes, bytes], target: bytes = b"/a?b", recurring: bool = False, **known: Any
 ) -> Any:
-    """One that was answered."""
+    """Return an exchange that was answered."""
     head = RequestHead(target, list(fields))
     head.method, head.path, head.query = "GET", *target.partition(b"?")[::2]
     head.is_cached = recurring
     peer = SimpleNamespace(client=("192.0.2.1", 4711), scheme="http")
     connection = SimpleNamespace(peer=peer, is_trusted=lambda: True)
-    made = Exchange(connection, head)  # type: ignore[arg-type]
-    made.status, made.body_bytes_sent = 200, 5
+    answered = Exchange(connection, head)  # type: ignore[arg-type]
+    answered.status, answered.body_bytes_sent = 200, 5
     for name, value in known.items():
-        setattr(made, name, value)
-    return made
+        setattr(answered, name, value)
+    return answered
 
 
-def line(text: str, made: Any) -> str:
-    shown = compile_line(parse_format(text), slot=2, generation=3)(made)
-    assert shown.endswith("\n")
-    return shown[:-1]
+def line(text: str, answered: Any) -> str:
+    formatted = compile_line(parse_format(text), slot=2, generation=3)(answered)
+    assert formatted.endswith("\n")
+    return formatted[:-1]
 
 
 # Reading a format.
@@ -64,7 +64,7 @@ def test_text_and_directives_alternate() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_format_may_have_a_name(name: str) -> None:
+def test_a_preset_is_a_format_by_name(name: str) -> None:
     assert parse_format(name) == parse_format(PRESETS[name])
 
 
@@ -84,12 +84,12 @@ def test_a_format_may_have_a_name(name: str) -> None:
         ('{"a": %(h)s', "JSON, as the format begins with a brace, but: "),
     ],
 )
-def test_what_is_no_format_is_refused(text: str, expected: str) -> None:
+def test_an_invalid_format_is_refused(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=re.escape(expected)):
         parse_format(text)
 
 
-def test_where_a_directive_stands_in_json_decides_how_it_is_escaped() -> None:
+def test_a_directive_in_json_is_escaped_by_its_position() -> None:
     pieces = parse_format(r'{"\"a": %(h)s, "b": "%(s)s %(r)s", "%(m)s": [%(b)s]}')
     styles = [piece.style for piece in pieces if isinstance(piece, Directive)]
     assert styles == [VALUE, QUOTED, QUOTED, QUOTED, VALUE]
@@ -102,7 +102,7 @@ def test_where_a_directive_stands_in_json_decides_how_it_is_escaped() -> None:
 @pytest.mark.parametrize("recurring", [False, True])
 def test_every_directive_has_a_meaning(recurring: bool) -> None:
     user = b"Basic " + base64.b64encode(b"jane doe:x")
-    made = exchange(
+    answered = exchange(
         (b"host", b"a.example"),
         (b"authorization", user),
         (b"referer", b"http://b/"),
@@ -142,9 +142,9 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
     assert set(expected) == set(DIRECTIVES)
     for name, pattern in expected.items():
         for _ in range(2):  # the second time it may be remembered
-            assert re.fullmatch(pattern, line(f"%({name})s", made)), name
-        made.request.access_log_cache = None
-        value = json.loads(line(f'{{"a": %({name})s}}', made))["a"]
+            assert re.fullmatch(pattern, line(f"%({name})s", answered)), name
+        answered.request.access_log_cache = None
+        value = json.loads(line(f'{{"a": %({name})s}}', answered))["a"]
         assert (
             (value is None)
             if name == "l"
@@ -152,19 +152,19 @@ def test_every_directive_has_a_meaning(recurring: bool) -> None:
                 pattern.replace(r"\\x20", " "), f"{value:.6f}" if name == "L" else str(value)
             )
         )
-        made.request.access_log_cache = None
-        assert json.loads(line(f'{{"a": "-%({name})s-"}}', made))["a"].startswith("-")
-        made.request.access_log_cache = None
+        answered.request.access_log_cache = None
+        assert json.loads(line(f'{{"a": "-%({name})s-"}}', answered))["a"].startswith("-")
+        answered.request.access_log_cache = None
 
 
-def test_what_is_missing_is_a_dash_or_null() -> None:
-    made = exchange(target=b"", status=0, body_bytes_sent=0)
-    made.connection.peer.client = None
-    made.request.method = ""
+def test_a_missing_value_is_a_dash_or_null() -> None:
+    answered = exchange(target=b"", status=0, body_bytes_sent=0)
+    answered.connection.peer.client = None
+    answered.request.method = ""
     text = "%(h)s %(u)s %(r)s %(m)s %(U)s %(q)s %(s)s %(b)s %(B)s %(f)s %(L)s %(D)s %(request_id)s"
-    assert line(text, made) == "- - - - HTTP/1.1 - - - - - 0 - - - -"
-    made.request.access_log_cache = None
-    record = json.loads(line("json", made))
+    assert line(text, answered) == "- - - - HTTP/1.1 - - - - - 0 - - - -"
+    answered.request.access_log_cache = None
+    record = json.loads(line("json", answered))
     assert {key for key, value in record.items() if value is None} == {
         "client", "user", "host", "method", "path", "query", "status", "duration", "referer",
         "agent", "request_id",
@@ -175,47 +175,47 @@ def test_what_is_missing_is_a_dash_or_null() -> None:
     "credentials",
     [b"Bearer abc", b"Basic", b"Basic !!!", b"Basic YQ", b"Basic " + base64.b64encode(b":x"), b""],
 )
-def test_what_is_no_basic_authentication_is_nobody(credentials: bytes) -> None:
+def test_invalid_basic_authentication_gives_no_user(credentials: bytes) -> None:
     assert line("%(u)s", exchange((b"authorization", credentials))) == "-"
 
 
 def test_fields_of_request_and_response_by_name() -> None:
-    made = exchange((b"x-some", b'a "b"'), (b"x-it's", b"c"))
-    made._head = [
+    answered = exchange((b"x-some", b'a "b"'), (b"x-it's", b"c"))
+    answered._head = [
         b"HTTP/1.1 200 OK\r\n",
         b"Date: d\r\nServer: s\r\n",
         b"Connection: close\r\n\r\n",
         b"X-Body: no\r\n",
     ]
     text = "%({X-Some}i)s %({x-none}i)s %({x-it's}i)s %({Server}o)s %({Connection}o)s %({X-Body}o)s"
-    assert line(text, made) == r"a \x22b\x22 - c s close -"
-    made._head[2:] = [b"\r\n", b"X-Body: no\r\n"]
-    assert line("%({x-body}o)s %({connection}o)s", made) == "- -"
+    assert line(text, answered) == r"a \x22b\x22 - c s close -"
+    answered._head[2:] = [b"\r\n", b"X-Body: no\r\n"]
+    assert line("%({x-body}o)s %({connection}o)s", answered) == "- -"
 
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
-def test_a_client_can_write_neither_lines_nor_fields(
+def test_a_client_can_forge_neither_lines_nor_fields(
     target: bytes, agent: bytes, user: bytes
 ) -> None:
     credentials = b"Basic " + base64.b64encode(user)
-    made = exchange((b"user-agent", agent), (b"authorization", credentials), target=target)
-    shown = line("combined", made)
-    assert shown.isascii()
-    assert shown.isprintable()
-    assert shown.count('"') == 6
-    assert re.fullmatch(r'\S+ - \S+ \[[^\]]+\] "[^"]*" 200 5 "-" "[^"]*"', shown)
+    answered = exchange((b"user-agent", agent), (b"authorization", credentials), target=target)
+    formatted = line("combined", answered)
+    assert formatted.isascii()
+    assert formatted.isprintable()
+    assert formatted.count('"') == 6
+    assert re.fullmatch(r'\S+ - \S+ \[[^\]]+\] "[^"]*" 200 5 "-" "[^"]*"', formatted)
 
 
 @given(target=st.binary(), agent=st.binary(), user=st.binary())
 @example(target=b"/\x7f", agent=b"\x7f", user=b"\x7f")
-def test_json_is_json(target: bytes, agent: bytes, user: bytes) -> None:
+def test_a_json_format_gives_valid_json(target: bytes, agent: bytes, user: bytes) -> None:
     credentials = b"Basic " + base64.b64encode(user)
     fields = ((b"user-agent", agent), (b"authorization", credentials))
     for text in ("json", '{"m":"%(m)s","a":"<%(a)s> %(u)s","r":"%(r)s","s":%(r)s}'):
-        shown = line(text, exchange(*fields, target=target))
-        assert shown.isascii()
-        assert shown.isprintable()
-        record = json.loads(shown)
+        formatted = line(text, exchange(*fields, target=target))
+        assert formatted.isascii()
+        assert formatted.isprintable()
+        record = json.loads(formatted)
         assert "status" not in record or record["status"] == 200
     try:
         known = agent.decode()
@@ -225,13 +225,13 @@ def test_json_is_json(target: bytes, agent: bytes, user: bytes) -> None:
     assert record == {"a": known, "h": ["192.0.2.1"]}
 
 
-def test_memory_for_what_clients_say_is_bounded() -> None:
-    shown = compile_line(parse_format("%(a)s"), 0, 1)
+def test_the_cache_of_client_texts_is_bounded() -> None:
+    formatted = compile_line(parse_format("%(a)s"), 0, 1)
     for number in range(3000):
         agent = b"agent %d" % number
-        assert shown(exchange((b"user-agent", agent))) == f"agent {number}\n"
-    table = shown.__globals__["shown_text"]
+        assert formatted(exchange((b"user-agent", agent))) == f"agent {number}\n"
+    table = formatted.__globals__["escaped_text"]
     assert len(table) <= 1024
     before = len(table)
-    shown(exchange((b"user-agent", b"x" * 300)))
+    formatted(exchange((b"user-agent", b"x" * 300)))
     assert len(table) == before

@@ -1,4 +1,4 @@
-"""A file with several apps: which settings each has, in which order they start, what is wrong."""
+"""A file with several apps: the settings of each, the order of their starts, and errors."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def config(table: dict[str, Any], name: str = "web", stage: str = "") -> Config:
     return resolve(parse_sections(table, "/srv/p.toml", "/srv", stage)[name].layers).config
 
 
-def test_the_nearer_table_wins_and_variables_are_merged() -> None:
+def test_an_apps_table_overrides_defaults_and_variables_are_merged() -> None:
     table = {
         "defaults": {
             "workers": 2,
@@ -48,7 +48,7 @@ def test_paths_start_at_the_folder_of_the_file() -> None:
     assert config(table).chdir == "/srv/all"
 
 
-def test_both_forms_are_told_apart() -> None:
+def test_a_file_with_apps_and_one_with_options_are_distinguished() -> None:
     assert is_apps_file({"apps": {}})
     assert is_apps_file({"defaults": {}})
     assert not is_apps_file({"app": "a:b"})
@@ -58,20 +58,20 @@ def known(**after: Any) -> Any:
     return parse_sections({"apps": {name: {"after": who} for name, who in after.items()}}, "p", "/")
 
 
-def test_each_starts_behind_those_that_it_comes_after() -> None:
+def test_each_app_is_sorted_behind_the_apps_of_its_after() -> None:
     order = sort_by_dependency(known(web=["db", "cache"], cache="db", db=[], tail="web"))
     assert order == ["db", "cache", "web", "tail"]
     assert select_apps(order, ["web", "db"], "p") == ["db", "web"]
     assert select_apps(order, [""], "p") == order
 
 
-def test_a_circle_is_refused() -> None:
+def test_a_cycle_is_refused() -> None:
     with pytest.raises(UsageError, match="a -> b -> c -> a"):
         sort_by_dependency(known(x="a", a="b", b="c", c="a"))
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ({"apps": {"web": {"wrokers": 1}}}, r"p, \[apps.web\]: .*'wrokers'; did you mean workers"),
         ({"apps": {"web": {"aftr": "x"}}}, "did you mean after"),
@@ -88,12 +88,12 @@ def test_a_circle_is_refused() -> None:
         ({"apps": {"web": {"env_x": {"A": []}}}}, r"p, \[apps.web.env_x\]: env"),
     ],
 )
-def test_what_is_wrong_names_the_place_and_the_nearest(table: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_error_names_the_table_and_the_nearest_name(table: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         parse_sections(table, "p", "/")
 
 
-def test_a_stage_and_an_app_that_nobody_has() -> None:
+def test_an_unknown_stage_and_an_unknown_app_are_refused() -> None:
     table = {"apps": {"web": {"env_production": {}}}}
     with pytest.raises(UsageError, match="env_prodution; did you mean production"):
         check_stage(table, "p", "prodution")
@@ -103,7 +103,7 @@ def test_a_stage_and_an_app_that_nobody_has() -> None:
         select_apps(["web"], ["wbe"], "p")
 
 
-def test_changes_are_told_as_people_write_them_and_variables_by_name() -> None:
+def test_changes_are_listed_in_the_form_of_a_file_and_variables_by_name() -> None:
     old = Config(workers=1, log_file="a", env={"A": "1", "B": "secret", "S": "same"})
     new = Config(workers=2, log_file="b", env={"B": "other", "C": "3", "S": "same"})
     assert list_changes(old, old) == []
@@ -118,7 +118,7 @@ def test_changes_are_told_as_people_write_them_and_variables_by_name() -> None:
     assert (kept.workers, kept.log_file) == (2, "a")
 
 
-def test_a_command_line_without_its_variables() -> None:
+def test_env_options_are_removed_from_a_command_line() -> None:
     words = ["-eA=1", "-w", "2", "--env", "B=2", "--env=C=3", "-DeD=4", "web:app", "-e", "E=5"]
     assert remove_env_options(words) == (["-w", "2", "-D", "web:app"], ["A", "B", "C", "D", "E"])
     program = ["-w", "2", "--", "sh", "-e", "x"]

@@ -1,4 +1,4 @@
-"""What TLS and the PROXY protocol need of the settings: schemes, networks, files."""
+"""Settings of TLS and of the PROXY protocol: schemes, networks, files."""
 
 import ipaddress
 
@@ -32,7 +32,7 @@ from tests.pure.config.values import addresses, networks
         (InheritedSocket(3, "http"), False, "http", "http"),
     ],
 )
-def test_tcp_speaks_tls_when_there_are_certificates_or_when_it_is_told_to(
+def test_tcp_uses_tls_with_certificates_or_by_its_scheme(
     address: object, is_unix: bool, without: str, with_certificates: str
 ) -> None:
     assert scheme_of(address, False, is_unix) == without  # type: ignore[arg-type]
@@ -47,12 +47,12 @@ def test_tcp_speaks_tls_when_there_are_certificates_or_when_it_is_told_to(
         (InheritedSocket(3, "http"), InheritedSocket(3, "https")),
     ],
 )
-def test_a_socket_is_the_same_however_it_is_dressed(one: object, other: object) -> None:
+def test_scheme_mode_and_owner_do_not_make_another_socket(one: object, other: object) -> None:
     assert is_same_socket(one, other)  # type: ignore[arg-type]
 
 
 @given(addresses(), addresses())
-def test_equal_addresses_mean_one_socket_and_others_seldom(one: object, other: object) -> None:
+def test_equal_addresses_are_the_same_socket(one: object, other: object) -> None:
     assert is_same_socket(one, one)  # type: ignore[arg-type]
     if type(one) is not type(other):
         assert not is_same_socket(one, other)  # type: ignore[arg-type]
@@ -70,12 +70,12 @@ def test_equal_addresses_mean_one_socket_and_others_seldom(one: object, other: o
         ("*", "*"),
     ],
 )
-def test_a_network_has_one_way_to_be_shown(text: str, network: str) -> None:
+def test_a_network_has_one_canonical_form(text: str, network: str) -> None:
     assert parse_network(text) == network
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("", "a network such as"),
         ("localhost", "a network such as"),
@@ -84,8 +84,8 @@ def test_a_network_has_one_way_to_be_shown(text: str, network: str) -> None:
         ("UNIX", "a network such as"),
     ],
 )
-def test_what_is_no_network_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_network_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_network(text)
 
 
@@ -100,7 +100,9 @@ def test_what_is_no_network_is_refused(text: str, complaint: str) -> None:
         (("*",), None, "no address at all is asked for"),
     ],
 )
-def test_who_is_in_a_network(words: tuple[str, ...], inside: str | None, outside: str) -> None:
+def test_an_address_is_in_a_network_or_not(
+    words: tuple[str, ...], inside: str | None, outside: str
+) -> None:
     assert inside in Networks(words)
     assert (outside in Networks(words)) == (words == ("*",))
 
@@ -113,7 +115,7 @@ def test_every_address_of_a_network_is_in_it(word: str, at: int) -> None:
         assert str(address) in Networks([word])
 
 
-def test_nobody_is_in_no_network() -> None:
+def test_an_empty_set_of_networks_contains_no_peer() -> None:
     assert "127.0.0.1" not in Networks(())
     assert None not in Networks(())
 
@@ -126,13 +128,13 @@ def test_nobody_is_in_no_network() -> None:
         ("C:a.pem", CertificateFiles("C:a.pem")),
     ],
 )
-def test_a_certificate_comes_with_its_key_or_without(text: str, files: object) -> None:
+def test_a_certificate_may_name_its_key(text: str, files: object) -> None:
     assert value_types.CERTIFICATES.parse([text]) == (files,)
     assert value_types.CERTIFICATES.format((files,)) == [text]
 
 
 @pytest.mark.parametrize("text", ["", ",key=k", "a,key=", "a,k", "a,mode=600", "a,key=b,key=c"])
-def test_what_is_no_certificate_is_refused(text: str) -> None:
+def test_an_invalid_certificate_option_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"a path, as in site.pem or site.pem,key=site.key"):
         value_types.CERTIFICATES.parse([text])
 
@@ -145,13 +147,15 @@ def test_what_is_no_certificate_is_refused(text: str) -> None:
         ("", None),
     ],
 )
-def test_a_password_is_somewhere_else(text: str, source: PasswordSource | None) -> None:
+def test_a_password_is_read_from_a_file_or_a_variable(
+    text: str, source: PasswordSource | None
+) -> None:
     assert value_types.PASSWORD.parse(text) == source
     assert value_types.PASSWORD.format(source) == text
 
 
 @pytest.mark.parametrize("text", ["secret", "file:", "env:", "env:1A", "env:A B", "pass:secret"])
-def test_what_is_no_place_of_a_password_is_refused(text: str) -> None:
+def test_an_invalid_password_source_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="the password itself is no setting"):
         value_types.PASSWORD.parse(text)
 

@@ -1,4 +1,4 @@
-"""What ships beside the code is what the code says: sample file, README table, systemd units."""
+"""Shipped files match the code: the sample file, the README's table, the systemd units."""
 
 import configparser
 import os
@@ -29,16 +29,16 @@ def unit(path: Path) -> configparser.ConfigParser:
     return parsed
 
 
-def test_the_sample_file_is_what_scripts_docs_writes() -> None:
+def test_the_sample_file_is_generated_from_the_options() -> None:
     assert (CONF / "prefork.toml").read_text() == sample_file(), "run scripts/docs"
 
 
-def test_the_readmes_table_of_options_is_what_scripts_docs_writes() -> None:
+def test_the_readmes_table_is_generated_from_the_options() -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"<!-- options -->\n{option_table()}<!-- /options -->\n" in readme, "run scripts/docs"
 
 
-def test_the_readme_knows_every_directive_of_the_access_log() -> None:
+def test_the_readme_lists_every_directive_of_the_access_log() -> None:
     readme = (ROOT / "README.md").read_text()
     missing = [name for name in DIRECTIVES if f"`%({name})s`" not in readme]
     assert not missing
@@ -59,11 +59,11 @@ def test_the_readme_knows_every_directive_of_the_access_log() -> None:
         ("ProtectSystem", "strict"),
     ],
 )
-def test_the_service_says_what_prefork_needs(key: str, value: str) -> None:
+def test_the_service_has_the_settings_that_prefork_needs(key: str, value: str) -> None:
     assert unit(SERVICE)["Service"][key] == value
 
 
-def test_the_service_waits_longer_than_prefork_does() -> None:
+def test_the_services_timeouts_are_longer_than_preforks() -> None:
     service = unit(SERVICE)["Service"]
     assert value_types.DURATION.parse(service["TimeoutStopSec"]) > Config().kill_timeout
     assert value_types.DURATION.parse(service["TimeoutStartSec"]) > Config().boot_timeout
@@ -84,14 +84,14 @@ def test_the_socket_listens_where_prefork_does_by_default() -> None:
 
 
 def uncommented(text: str) -> str:
-    """With the settings that the comments offer: ``#Key=value``, with no blank after the ``#``."""
+    """Uncomment the optional settings: ``#Key=value``, with no blank after the ``#``."""
     lines = text.splitlines(keepends=True)
     return "".join(line[1:] if line[:1] == "#" and line[1:2].isupper() else line for line in lines)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
 @pytest.mark.parametrize("offers", [False, True], ids=["as_shipped", "with_all_that_it_offers"])
-def test_systemd_has_no_complaint_about_our_units(tmp_path: Path, offers: bool) -> None:
+def test_systemd_accepts_the_shipped_units(tmp_path: Path, offers: bool) -> None:
     for path in (SERVICE, SOCKET):
         text = uncommented(path.read_text()) if offers else path.read_text()
         # systemd wants a program that exists.
@@ -105,8 +105,8 @@ def test_systemd_has_no_complaint_about_our_units(tmp_path: Path, offers: bool) 
         check=False,
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
     )
-    told = [line for line in done.stderr.splitlines() if "prefork." in line]
-    assert (done.returncode, told) == (0, [])
+    complaints = [line for line in done.stderr.splitlines() if "prefork." in line]
+    assert (done.returncode, complaints) == (0, [])
 
 
 def test_every_verb_is_in_the_help_and_in_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""Cron expressions: what is right, what is told, and when the next time is."""
+"""Cron expressions: valid ones, errors, and the next time of each."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def test_expressions_are_a_list_or_text_with_semicolons(
         ([4], "in quotes"),
     ],
 )
-def test_a_wrong_expression_is_told(raw: object, why: str) -> None:
+def test_an_invalid_expression_is_refused_with_the_reason(raw: object, why: str) -> None:
     with pytest.raises(UsageError) as error:
         resolve([Layer("prefork.toml", {"cron": raw})])
     assert "prefork.toml: cron = " in str(error.value)
@@ -80,14 +80,14 @@ def test_the_next_time_is_the_first_that_fits(minute: str, hour: str, moment: da
     st.sampled_from(["* * * * *", "30 2 * * *", "*/20 2 * * *", "0 4 * * *", "@hourly"]),
     st.datetimes(datetime(2026, 3, 1), datetime(2026, 11, 30), timezones=st.just(BERLIN)),
 )
-def test_time_goes_on_also_when_the_clock_is_changed(expression: str, moment: datetime) -> None:
+def test_times_increase_also_when_the_clock_is_changed(expression: str, moment: datetime) -> None:
     found = cron.next_time_after(expression, moment)
     assert found is not None
     assert found.timestamp() > moment.timestamp()
 
 
 @pytest.mark.parametrize(
-    ("expression", "moment", "shown"),
+    ("expression", "moment", "expected"),
     [
         ("30 2 * * *", datetime(2026, 3, 29, 0, 0), "2026-03-29 03:00 +0200"),
         ("30 2 * * *", datetime(2026, 10, 25, 0, 0), "2026-10-25 02:30 +0200"),
@@ -96,28 +96,30 @@ def test_time_goes_on_also_when_the_clock_is_changed(expression: str, moment: da
         ("0 4 * * *", datetime(2026, 3, 29, 0, 0), "2026-03-29 04:00 +0200"),
     ],
 )
-def test_summer_time(expression: str, moment: datetime, shown: str) -> None:
+def test_daylight_saving_time(expression: str, moment: datetime, expected: str) -> None:
     found = cron.next_time_after(expression, moment.replace(tzinfo=BERLIN))
     assert found is not None
-    assert f"{found:%Y-%m-%d %H:%M %z}" == shown
+    assert f"{found:%Y-%m-%d %H:%M %z}" == expected
 
 
-def test_of_several_expressions_the_first_to_come_counts() -> None:
+def test_the_first_time_of_several_expressions_counts() -> None:
     moment = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
     found = cron.first_time_after(["@daily", "0 4 * * *", "30 12 * * *"], moment)
     assert found == (datetime(2026, 11, 26, 4, 0, tzinfo=UTC), "0 4 * * *")
     assert cron.first_time_after([], moment) is None
 
 
-def test_of_an_hour_that_comes_twice_the_first_counts() -> None:
+def test_in_an_hour_that_comes_twice_the_first_pass_counts() -> None:
     moment = datetime(2026, 10, 25, 2, 50, tzinfo=BERLIN)
     found = cron.first_time_after(["0 3 * * *", "*/30 * * * *"], moment)
     assert found is not None
     assert f"{found[0]:%H:%M %z}" == "02:00 +0100"
 
 
-def test_a_library_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the Python environment was moved under a running master."""
+def test_a_missing_library_is_an_error_that_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This happens when the Python environment of a running master was moved."""
     monkeypatch.setitem(sys.modules, "cronsim", None)
     with pytest.raises(MachineError, match="restart the master"):
         cron.parse(["0 4 * * *"])

@@ -1,4 +1,4 @@
-"""The command line: every option is there, and what argparse says comes as our own complaint."""
+"""The command line: every option has a flag, and errors of argparse become UsageError."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from prefork.config import OPTIONS, resolve
 from prefork.config.addresses import TcpAddress
-from prefork.config.flags import build_parser, describe, parse_arguments
+from prefork.config.flags import build_parser, help_text, parse_arguments
 from prefork.config.options import POSITIONAL, Option, by_group
 from prefork.config.sources import file_layer
 from prefork.errors import UsageError
@@ -59,7 +59,9 @@ def wrong(*words: str) -> str:
 
 @pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
 def test_every_option_has_a_flag(option: Option) -> None:
-    words = [option.flag, RIGHT.get(option.name, "7")] if option.kind.metavar else [option.flag]
+    words = (
+        [option.flag, RIGHT.get(option.name, "7")] if option.value_type.metavar else [option.flag]
+    )
     layer, _ = parse_arguments(words)
     assert set(layer.values) == {option.name}
     assert getattr(resolve([layer]).config, option.name) != option.default
@@ -67,10 +69,10 @@ def test_every_option_has_a_flag(option: Option) -> None:
 
 @pytest.mark.parametrize("option", FLAGS.values(), ids=FLAGS)
 def test_every_flag_is_in_the_help_with_its_text_and_default(option: Option) -> None:
-    metavar = f" {option.kind.metavar}" if option.kind.metavar else ""
+    metavar = f" {option.value_type.metavar}" if option.value_type.metavar else ""
     # Python 3.13 stopped to repeat the metavar after the short flag.
     short = rf"{option.short}({re.escape(metavar)})?, " if option.short else ""
-    line = rf"^  {short}{option.flag}{re.escape(metavar)}\s+{re.escape(describe(option))}$"
+    line = rf"^  {short}{option.flag}{re.escape(metavar)}\s+{re.escape(help_text(option))}$"
     assert re.search(line, HELP, re.MULTILINE)
 
 
@@ -78,17 +80,17 @@ def test_the_help_has_a_section_for_each_group_in_the_order_of_declaration() -> 
     titles = [group for group, _ in by_group()] + ["Instead of serving"]
     assert re.findall(r"^(\w.*):$", HELP, re.MULTILINE)[: len(titles)] == titles
     for (_, options), section in zip(by_group(), re.split(r"\n\n\w.*:\n", HELP)[1:], strict=False):
-        told = re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", section, re.MULTILINE)
-        assert told == [option.flag for option in options if option.name not in POSITIONAL]
+        message = re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", section, re.MULTILINE)
+        assert message == [option.flag for option in options if option.name not in POSITIONAL]
 
 
-def test_all_after_two_dashes_is_the_command() -> None:
+def test_everything_after_two_dashes_is_the_command() -> None:
     config = config_of("-w", "2", "--", "node", "server.js", "-w", "--", "3")
     assert (config.workers, config.app) == (2, "")
     assert config.command == ("node", "server.js", "-w", "--", "3")
 
 
-def test_who_names_an_app_or_a_command_does_not_mean_the_other_that_stands_in_a_file() -> None:
+def test_an_app_replaces_the_command_of_a_file_and_a_command_its_app() -> None:
     file = file_layer({"app": "m:app", "command": ["node"]}, "prefork.toml", "")
     for words, app, command in ((["a:b"], "a:b", ()), (["--", "deno"], "", ("deno",))):
         config = resolve([file, parse_arguments(words)[0]]).config
@@ -113,22 +115,22 @@ def test_short_flags_and_names_are_unique() -> None:
         ("limit_body", "(default: off)"),
     ],
 )
-def test_a_default_is_told_as_a_person_would_write_it(name: str, tail: str) -> None:
-    assert describe(OPTIONS[name]).endswith(tail)
+def test_the_help_shows_a_default_in_the_form_of_a_file(name: str, tail: str) -> None:
+    assert help_text(OPTIONS[name]).endswith(tail)
 
 
 @pytest.mark.parametrize("name", ["factory", "chdir", "env", "pythonpath", "umask"])
-def test_an_empty_default_is_not_told(name: str) -> None:
-    assert describe(OPTIONS[name]) == OPTIONS[name].text
+def test_the_help_shows_no_empty_default(name: str) -> None:
+    assert help_text(OPTIONS[name]) == OPTIONS[name].text
 
 
-def test_what_is_not_on_the_command_line_is_not_in_its_layer() -> None:
+def test_the_layer_has_only_options_of_the_command_line() -> None:
     layer, words = parse_arguments([])
     assert layer.values == {}
     assert not hasattr(words, "config")
 
 
-def test_the_app_is_the_word_without_a_flag_wherever_it_stands() -> None:
+def test_the_app_is_the_positional_argument_at_any_position() -> None:
     for words in (["m:app", "-w", "2"], ["-w", "2", "m:app"], ["-D", "m:app", "-w2"]):
         config = config_of(*words)
         assert (config.app, config.workers) == ("m:app", 2)
@@ -145,19 +147,19 @@ def test_repeatable_flags_add_up() -> None:
     assert config.env == {"A": "1", "B": "two words"}
 
 
-def test_a_value_may_hold_white_space_and_is_not_split() -> None:
+def test_a_value_with_white_space_is_not_split() -> None:
     assert config_of("--pythonpath", "my folder").pythonpath == ("my folder",)
 
 
-def test_a_flag_without_a_value_says_true() -> None:
+def test_a_flag_without_a_value_is_true() -> None:
     assert config_of("-D", "--factory").daemon is True
 
 
-def test_the_last_of_two_wins_where_only_one_is_wanted() -> None:
+def test_the_last_of_two_values_wins() -> None:
     assert config_of("-w", "2", "-w", "3").workers == 3
 
 
-def test_the_words_that_are_no_options_come_along() -> None:
+def test_words_that_are_no_options_are_in_the_namespace() -> None:
     layer, words = parse_arguments(
         ["-c", "x.toml", "--check", "--print-config", "--version", "-h", "m:app"]
     )
@@ -170,7 +172,7 @@ def test_the_words_that_are_no_options_come_along() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--wrokers", "4", "m:app"], "no option is called --wrokers; did you mean --workers?"),
         (["m:app", "--wrokers=4"], "no option is called --wrokers; did you mean --workers?"),
@@ -180,7 +182,10 @@ def test_the_words_that_are_no_options_come_along() -> None:
         (["--qqqqqq"], "no option is called --qqqqqq; see prefork --help"),
         (["a:b", "--", "node"], "'a:b' and a command after --: one of them"),
         (["-w", "2", "--"], "there is no program after --, as in -- node server.js"),
-        (["a:b", "c:d"], "one app at a time, what is 'c:d'? See prefork --help"),
+        (
+            ["a:b", "c:d"],
+            "unexpected argument 'c:d': only one app can be served; see prefork --help",
+        ),
         (["-w"], "argument -w/--workers: expected one argument; see prefork --help"),
         (
             ["--daemon=no"],
@@ -189,11 +194,11 @@ def test_the_words_that_are_no_options_come_along() -> None:
         (["-w", "x"], "--workers = 'x' is wrong: expected a whole number, or max"),
     ],
 )
-def test_wrong_words_are_told_with_the_nearest_right_one(words: list[str], told: str) -> None:
-    assert wrong(*words) == f"command line: {told}"
+def test_an_error_suggests_the_nearest_flag(words: list[str], message: str) -> None:
+    assert wrong(*words) == f"command line: {message}"
 
 
-def test_the_usage_is_one_line_and_hides_no_per_cent_signs() -> None:
+def test_the_usage_is_one_line_without_percent_signs() -> None:
     assert HELP.startswith(
         "usage: prefork [OPTIONS] MODULE:CALLABLE, or prefork [OPTIONS] -- PROGRAM ARGUMENTS\n"
     )

@@ -1,4 +1,4 @@
-"""The declarations as text. What we print, a person can save and start prefork with."""
+"""Options as text. The printed settings can be saved and used as a file."""
 
 import re
 import tomllib
@@ -37,7 +37,7 @@ def test_printed_settings_name_variables_but_mask_their_values() -> None:
     assert "hunter2" not in printed
 
 
-def test_printed_settings_are_a_line_each_with_the_place_it_came_from() -> None:
+def test_printed_settings_are_a_line_each_with_its_source() -> None:
     resolved = resolve([file_layer({"workers": 3}, "/etc/prefork.toml", "/etc")])
     lines = format_settings(resolved).splitlines()
     assert [line.partition(" = ")[0] for line in lines] == [o.key for o in OPTIONS.values()]
@@ -48,7 +48,7 @@ def test_printed_settings_are_a_line_each_with_the_place_it_came_from() -> None:
     assert "daemon = false  # default" in lines
 
 
-def test_bytes_that_are_no_utf8_are_shown_by_number_instead_of_breaking_the_print() -> None:
+def test_bytes_that_are_no_utf8_are_printed_as_escapes() -> None:
     printed = format_settings(Resolved(Config(name="caf\udce9"), DEFAULTS))
     assert tomllib.loads(printed.encode().decode())["name"] == "caf\\udce9"
 
@@ -57,11 +57,11 @@ def uncommented(text: str) -> str:
     return re.sub(r"^# ([a-z-]+ = )", r"\1", text, flags=re.MULTILINE)
 
 
-def test_the_sample_file_as_it_stands_changes_nothing() -> None:
+def test_the_unchanged_sample_file_sets_no_option() -> None:
     assert tomllib.loads(sample_file()) == {}
 
 
-def test_the_sample_file_uncommented_says_all_defaults() -> None:
+def test_the_uncommented_sample_file_sets_all_defaults() -> None:
     table = tomllib.loads(uncommented(sample_file()))
     assert set(table) == {option.key for option in OPTIONS.values()}
     assert table["app"] == "myapp:main"
@@ -76,7 +76,7 @@ def test_the_sample_file_explains_each_option_before_it() -> None:
         assert f"{option.text} {option.key} = " in flat
 
 
-def test_the_sample_file_fits_a_screen() -> None:
+def test_no_line_of_the_sample_file_is_too_long() -> None:
     assert max(map(len, sample_file().splitlines())) <= 100
 
 
@@ -96,13 +96,13 @@ def test_the_table_shows_short_flags_defaults_and_what_needs_a_restart() -> None
     assert ["`-w` `--workers`", "`1`", OPTIONS["workers"].text] in rows
     assert ["`--factory`", "`false`", OPTIONS["factory"].text] in rows
     assert ["`--chdir`", "", OPTIONS["chdir"].text] in rows
-    assert ["`--umask`", "", "file mode mask (needs a restart)"] in rows
+    assert ["`--umask`", "", f"{OPTIONS['umask'].text} (needs a restart)"] in rows
     bind = f"address to listen on, repeatable: {EXPECTED}"
     assert ["`-b` `--bind`", "`127.0.0.1:8000`", bind] in rows
 
 
 @given(st.data())
-def test_what_only_a_restart_can_change_is_named(data: Any) -> None:
+def test_an_option_that_needs_a_restart_is_listed(data: Any) -> None:
     option = data.draw(st.sampled_from(list(OPTIONS.values())))
     changed = replace(Config(), **{option.name: data.draw(values(option))})
     differs = changed != Config()
@@ -110,7 +110,7 @@ def test_what_only_a_restart_can_change_is_named(data: Any) -> None:
     assert list_restart_changes(Config(), changed) == expected
 
 
-def test_several_changes_that_take_a_restart_are_all_named() -> None:
+def test_all_options_that_need_a_restart_are_listed() -> None:
     new = Config(umask=0o27, daemon=True, workers=9, bind=(TcpAddress("::1", 1),))
     assert list_restart_changes(Config(), new) == ["umask", "daemon"]
 

@@ -1,4 +1,4 @@
-"""saved.toml reads back as it was written, whatever the folder and the arguments are."""
+"""saved.toml reads back unchanged, for all folders and arguments."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from prefork.config.saved_apps import SavedApp, dump, load
 ARGUMENTS = st.binary(max_size=60).map(os.fsdecode) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=60
 )
-"""All that a program may be given, also a NUL, which the kernel would refuse."""
+"""All possible arguments of a program, and NUL, which the kernel would refuse."""
 
 NAMES = st.from_regex(re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,20}", re.ASCII), fullmatch=True)
 SCALED = st.none() | st.fixed_dictionaries(
@@ -22,7 +22,7 @@ APPS = st.builds(SavedApp, ARGUMENTS, st.lists(ARGUMENTS, max_size=6).map(tuple)
 
 
 @given(st.dictionaries(NAMES, APPS, max_size=4))
-def test_all_comes_back_as_it_was(apps: dict[str, SavedApp]) -> None:
+def test_saved_apps_read_back_unchanged(apps: dict[str, SavedApp]) -> None:
     assert load(dump(apps)) == apps
 
 
@@ -42,13 +42,13 @@ def test_all_comes_back_as_it_was(apps: dict[str, SavedApp]) -> None:
         "\U0001f40d",
     ],
 )
-def test_what_was_altered_once(word: str) -> None:
+def test_texts_that_were_once_corrupted_read_back_unchanged(word: str) -> None:
     apps = {"web": SavedApp(f"/srv/{word}", ("--name", word))}
     assert load(dump(apps)) == apps
     dump(apps).encode()  # it is a text file
 
 
-def test_the_file_reads_like_one_that_a_person_wrote() -> None:
+def test_the_file_is_readable() -> None:
     assert dump({"web.1": SavedApp("/srv/web", ("-w", "2"))}) == (
         '[apps."web.1"]\nhere = "/srv/web"\narguments = [\n    "-w",\n    "2",\n]\n'
     )
@@ -70,6 +70,6 @@ def test_the_file_reads_like_one_that_a_person_wrote() -> None:
         "no toml",
     ],
 )
-def test_what_is_no_file_of_ours(text: str) -> None:
+def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a list of saved apps"):
         load(text)

@@ -1,4 +1,4 @@
-"""Four places merged into one Config, and the complaints: key, place, expected, nearest."""
+"""Merging four sources into one Config, and errors: key, source, expected value, nearest key."""
 
 import os
 
@@ -27,17 +27,17 @@ def flags(**values: object) -> Layer:
     return Layer("command line", values)
 
 
-def complaint(*layers: Layer) -> str:
+def error_message(*layers: Layer) -> str:
     with pytest.raises(UsageError) as caught:
         resolve(layers)
     return str(caught.value)
 
 
-def test_without_any_layer_everything_is_at_its_default() -> None:
+def test_without_layers_every_option_has_its_default() -> None:
     assert resolve([]) == Resolved(Config(), dict.fromkeys(OPTIONS, "default"))
 
 
-def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() -> None:
+def test_precedence_is_flag_environment_file_default() -> None:
     layers = [
         file(workers=1, threads=1, backlog=1),
         environment_layer({"PREFORK_WORKERS": "2", "PREFORK_THREADS": "2"}),
@@ -51,7 +51,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     assert (config.surge, places["surge"]) == (1, "default")
 
 
-def test_a_stronger_list_replaces_a_weaker_one_instead_of_adding_to_it() -> None:
+def test_a_list_replaces_the_list_of_a_weaker_source() -> None:
     resolved = resolve([file(bind=["8001", "8002"]), flags(bind=["8003"])])
     assert resolved.config.bind == (TcpAddress("127.0.0.1", 8003),)
 
@@ -61,13 +61,13 @@ def test_a_key_in_a_file_may_have_dashes_or_underscores(key: str) -> None:
     assert resolve([file_layer({key: "5s"}, FILE, "")]).config.kill_timeout == 5.0
 
 
-def test_a_key_that_stands_in_a_file_in_both_spellings_is_refused() -> None:
-    with pytest.raises(UsageError, match=f"^{FILE}: kill_timeout stands there twice"):
+def test_a_key_with_both_spellings_in_a_file_is_refused() -> None:
+    with pytest.raises(UsageError, match=f"^{FILE}: kill_timeout is set twice"):
         file_layer({"kill-timeout": "5s", "kill_timeout": "6s"}, FILE, "")
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         (file(kill_timeout="soon"), f"{FILE}: kill-timeout = 'soon' is wrong"),
         (
@@ -79,15 +79,15 @@ def test_a_key_that_stands_in_a_file_in_both_spellings_is_refused() -> None:
     ],
     ids=["file", "environment", "flag", "python"],
 )
-def test_a_wrong_value_is_told_with_place_and_key_as_written_there(layer: Layer, told: str) -> None:
-    assert complaint(layer) == f"{told}: expected a duration such as 30s, 1600ms or 2m"
+def test_an_error_names_source_and_key_in_its_notation(layer: Layer, message: str) -> None:
+    assert error_message(layer) == f"{message}: expected a duration such as 30s, 1600ms or 2m"
 
 
-def test_a_wrong_value_is_told_even_where_a_stronger_place_overrides_it() -> None:
-    assert FILE in complaint(file(workers="x"), flags(workers="2"))
+def test_a_wrong_value_is_refused_even_if_it_is_overridden() -> None:
+    assert FILE in error_message(file(workers="x"), flags(workers="2"))
 
 
-def test_an_unknown_key_in_a_file_is_told_with_the_nearest() -> None:
+def test_an_unknown_key_is_refused_with_the_nearest_key() -> None:
     with pytest.raises(UsageError) as caught:
         file(kill_timout="5s")
     assert str(caught.value) == (
@@ -95,19 +95,19 @@ def test_an_unknown_key_in_a_file_is_told_with_the_nearest() -> None:
     )
 
 
-def test_an_unknown_name_in_python_is_told_as_python_spells_it() -> None:
+def test_an_unknown_keyword_argument_is_refused_in_pythons_spelling() -> None:
     with pytest.raises(
         UsageError, match=r"^prefork.run\(\): .*'pidfile'; did you mean pid_file\?$"
     ):
         keyword_layer({"pidfile": "x"})
 
 
-def test_an_unknown_variable_is_told_with_the_nearest() -> None:
+def test_an_unknown_variable_is_refused_with_the_nearest_variable() -> None:
     with pytest.raises(UsageError, match=r"^environment: .* did you mean PREFORK_WORKERS\?$"):
         environment_layer({"PREFORK_WROKERS": "2"})
 
 
-def test_a_key_that_resembles_nothing_points_to_the_help() -> None:
+def test_a_key_unlike_all_others_is_refused_with_a_hint_at_the_help() -> None:
     with pytest.raises(UsageError, match=r"'qqq'; see prefork --help$"):
         file(qqq=1)
 
@@ -121,19 +121,19 @@ def test_wrong_usage_exits_with_100() -> None:
     assert UsageError.exit_code == 100
 
 
-def test_foreign_variables_are_nobodys_business() -> None:
+def test_variables_without_the_prefix_are_ignored() -> None:
     environ = {"PATH": "/bin", "PREFORKED": "1", "prefork_workers": "7"}
     assert environment_layer(environ).values == {}
 
 
-def test_our_own_variables_are_no_options() -> None:
+def test_variables_set_by_prefork_are_no_options() -> None:
     assert environment_layer(dict.fromkeys(RESERVED, "x")).values == {}
     assert {"PREFORK_SLOT", "PREFORK_CONFIG"} <= RESERVED
     assert not RESERVED & {option.variable for option in OPTIONS.values()}
 
 
 SERVICES = ("PREFORK", "PREFORK_API", "PREFORK_BIND", "PREFORK_PORT_80")
-"""Names of Services, as Kubernetes writes them in front of its variables."""
+"""Names of Services in the form in which Kubernetes puts them into names of variables."""
 
 MADE = {
     "SERVICE_HOST": "10.0.0.1",
@@ -149,14 +149,14 @@ MADE = {
 
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("end", MADE)
-def test_what_kubernetes_makes_for_a_service_sets_no_option(service: str, end: str) -> None:
+def test_variables_set_by_kubernetes_set_no_option(service: str, end: str) -> None:
     variable = f"{service}_{end}"
     environ = {variable: MADE[end], "PREFORK_WORKERS": "2"}
     assert environment_layer(environ).values == {"workers": "2"}
     assert kubernetes_variables(environ) == [variable]
 
 
-def test_no_option_is_spelled_as_kubernetes_spells() -> None:
+def test_no_option_has_the_name_of_a_kubernetes_variable() -> None:
     variables = dict.fromkeys((option.variable for option in OPTIONS.values()), "tcp://10.0.0.1:80")
     assert kubernetes_variables(variables) == []
 
@@ -173,7 +173,7 @@ def test_no_option_is_spelled_as_kubernetes_spells() -> None:
         "PREFORK_API_PORT_8000_TCP_NAME",
     ],
 )
-def test_what_only_resembles_kubernetes_is_an_unknown_variable(variable: str) -> None:
+def test_a_variable_similar_to_kubernetes_ones_is_refused(variable: str) -> None:
     with pytest.raises(UsageError, match=f"no option is called {variable}"):
         environment_layer({variable: "8000"})
 
@@ -231,25 +231,25 @@ def test_relative_paths_in_a_file_start_at_its_folder() -> None:
     assert config.tls_password == PasswordSource("/etc/app/word")
 
 
-def test_where_a_password_is_does_not_move_with_the_file_when_it_is_a_variable() -> None:
+def test_a_password_variable_does_not_depend_on_the_files_folder() -> None:
     assert resolve([file(tls_password="env:WORD")]).config.tls_password == PasswordSource(
         variable="WORD"
     )
 
 
-def test_a_password_where_its_place_belongs_is_not_repeated() -> None:
+def test_a_password_in_place_of_its_source_is_not_repeated_in_the_error() -> None:
     with pytest.raises(UsageError) as caught:
         resolve([flags(tls_password="hunter2")])
     assert "--tls-password is wrong: expected file:PATH or env:NAME" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
-def test_no_path_and_stdout_stay_what_they_are() -> None:
+def test_an_empty_path_and_stdout_are_not_resolved() -> None:
     config = resolve([file(access_log="-", log_file="")]).config
     assert (config.access_log, config.log_file) == ("-", "")
 
 
-def test_text_that_is_no_path_does_not_move() -> None:
+def test_a_text_that_is_no_path_is_not_resolved() -> None:
     assert resolve([file(name="web", app="web:main")]).config.name == "web"
 
 

@@ -1,4 +1,4 @@
-"""An app or a program: which of them, by which name, and what makes no sense for it."""
+"""The target, an app or a program: its name, and the settings that do not apply to it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from prefork.wire.notify import decode_notification
 
 def config(**settings: Any) -> Config:
     if "ready" in settings:
-        settings["ready"] = value_types.READINESS.parse(settings["ready"])
+        settings["ready"] = value_types.READY_CONDITION.parse(settings["ready"])
     return Config(**{"bind": (), **settings})
 
 
@@ -27,12 +27,12 @@ def config(**settings: Any) -> Config:
         {"command": ("node",), "ready": "notify", "bind": (TcpAddress("127.0.0.1", 80),)},
     ],
 )
-def test_what_can_be_served(settings: dict[str, Any]) -> None:
+def test_an_app_or_a_program_can_be_served(settings: dict[str, Any]) -> None:
     require_target(config(**settings))
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "no app: write prefork MODULE:CALLABLE"),
         ({"app": "m:app", "ready": "2s"}, "are for programs"),
@@ -45,14 +45,14 @@ def test_what_can_be_served(settings: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_cannot_be_served(settings: dict[str, Any], said: str) -> None:
+def test_an_invalid_target_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         require_target(config(**settings))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("settings", "name", "told"),
+    ("settings", "name", "description"),
     [
         ({"app": "shop.web:app"}, "shop.web", "shop.web:app"),
         ({"app": "m:app", "name": "shop"}, "shop", "m:app"),
@@ -65,19 +65,21 @@ def test_what_cannot_be_served(settings: dict[str, Any], said: str) -> None:
         ({"command": ("node", "x.js"), "name": "shop"}, "shop", "node x.js"),
     ],
 )
-def test_names(settings: dict[str, Any], name: str, told: str) -> None:
+def test_the_name_is_derived_from_the_target(
+    settings: dict[str, Any], name: str, description: str
+) -> None:
     assert resolve_name(config(**settings)) == name
-    assert describe_target(config(**settings)) == told
+    assert describe_target(config(**settings)) == description
 
 
 @pytest.mark.parametrize("raw", ["", "soon", "0s", "connect", "connect:", "connect:fd://3", None])
-def test_what_is_no_readiness(raw: object) -> None:
+def test_an_invalid_ready_condition_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match=r"."):
-        value_types.READINESS.parse(raw)
+        value_types.READY_CONDITION.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [[""], ["node", 3], ["a\0"], 7, "'"])
-def test_what_is_no_command(raw: object) -> None:
+def test_an_invalid_command_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         value_types.COMMAND.parse(raw)
 
@@ -92,7 +94,7 @@ def test_a_command_as_text_is_split_as_a_shell_would() -> None:
 
 
 def test_only_a_line_feed_ends_a_notice() -> None:
-    """A status that an attacker fills must not say STOPPING in the program's name."""
+    """A status text that a client controls must not be able to forge STOPPING=1."""
     for end in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
         status = f"asked for {end}STOPPING=1"
         assert decode_notification(f"STATUS={status}\nREADY=1".encode()) == {

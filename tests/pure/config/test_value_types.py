@@ -1,4 +1,4 @@
-"""Kinds of value: what is understood, what is refused and in which words, and what is shown."""
+"""Value types: parsing, refusing with a message, and formatting."""
 
 from typing import Any
 
@@ -11,7 +11,9 @@ from prefork.config.addresses import InheritedSocket, TcpAddress, UnixAddress, p
 from prefork.config.value_types import ValueType
 from tests.pure.config.values import VALUES, addresses, durations, junk, values
 
-ANY_KIND = sorted({option.kind for option in OPTIONS.values()}, key=lambda kind: kind.expected)
+ANY_KIND = sorted(
+    {option.value_type for option in OPTIONS.values()}, key=lambda kind: kind.expected
+)
 
 
 def kind_id(kind: ValueType) -> str:
@@ -20,15 +22,15 @@ def kind_id(kind: ValueType) -> str:
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
 @given(data=st.data())
-def test_what_is_shown_is_understood_as_the_same_value(option: Any, data: st.DataObject) -> None:
+def test_a_formatted_value_parses_to_the_same_value(option: Any, data: st.DataObject) -> None:
     value = data.draw(values(option))
-    assert option.kind.parse(option.kind.format(value)) == value
+    assert option.value_type.parse(option.value_type.format(value)) == value
 
 
-def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_meant() -> None:
-    address = value_types.READINESS.parse(" connect:unix:a ").address
+def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_is_stripped() -> None:
+    address = value_types.READY_CONDITION.parse(" connect:unix:a ").address
     assert address.path == "a "
-    assert value_types.READINESS.parse("connect:3000 ").address.port == 3000
+    assert value_types.READY_CONDITION.parse("connect:3000 ").address.port == 3000
 
 
 @pytest.mark.parametrize("kind", ANY_KIND, ids=kind_id)
@@ -38,7 +40,7 @@ def test_a_path_to_connect_to_may_end_with_a_space_and_a_port_may_not_but_is_mea
 @example(raw=['"'])
 @example(raw='"')
 @example(raw={"A": "\0"})
-def test_junk_raises_nothing_but_value_errors(kind: ValueType, raw: Any) -> None:
+def test_invalid_values_raise_only_value_errors(kind: ValueType, raw: Any) -> None:
     try:
         value = kind.parse(raw)
     except ValueError:
@@ -46,9 +48,9 @@ def test_junk_raises_nothing_but_value_errors(kind: ValueType, raw: Any) -> None
     assert kind.parse(kind.format(value)) == value
 
 
-def test_every_kind_of_value_is_tried_here() -> None:
-    choices = {option.kind for option in OPTIONS.values() if "|" in option.kind.metavar}
-    assert {option.kind for option in OPTIONS.values()} == set(VALUES) | choices
+def test_every_value_type_is_tested_here() -> None:
+    choices = {option.value_type for option in OPTIONS.values() if "|" in option.value_type.metavar}
+    assert {option.value_type for option in OPTIONS.values()} == set(VALUES) | choices
 
 
 @pytest.mark.parametrize(
@@ -76,19 +78,19 @@ def test_a_duration_may_have_a_unit(raw: object, seconds: float) -> None:
     "raw",
     ["", "s", "soon", "-1s", -1, "1w", "1m30s", "1e3", "٣s", True, None, [30], float("inf"), "11y"],
 )
-def test_what_is_no_duration_is_refused(raw: object) -> None:
+def test_an_invalid_duration_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="a duration"):
         value_types.DURATION.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [f"{10 * 365 + 1}d", 10**400, "9" * 400])
-def test_a_duration_has_an_end(raw: object) -> None:
+def test_a_duration_has_a_maximum(raw: object) -> None:
     with pytest.raises(ValueError, match="at most ten years"):
         value_types.DURATION.parse(raw)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "formatted"),
     [
         (0.0, "0s"),
         (0.0016, "1.6ms"),
@@ -101,12 +103,12 @@ def test_a_duration_has_an_end(raw: object) -> None:
         (86400.0, "1d"),
     ],
 )
-def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:
-    assert value_types.format_duration(seconds) == shown
+def test_a_duration_is_formatted_in_its_largest_exact_unit(seconds: float, formatted: str) -> None:
+    assert value_types.format_duration(seconds) == formatted
 
 
 @given(durations(1))
-def test_a_shown_duration_never_needs_an_exponent(seconds: float) -> None:
+def test_a_formatted_duration_never_has_an_exponent(seconds: float) -> None:
     assert "e" not in value_types.format_duration(seconds)
 
 
@@ -128,7 +130,7 @@ def test_off_and_every_zero_switch_an_optional_size_off(raw: object) -> None:
     assert value_types.OPTIONAL_SIZE.format(None) == "off"
 
 
-def test_where_zero_is_a_number_it_is_not_off() -> None:
+def test_zero_is_not_off_where_it_is_a_valid_number() -> None:
     parse, show = value_types.COUNT_OR_OFF.parse, value_types.COUNT_OR_OFF.format
     assert [parse(raw) for raw in ("off", "", "0", 0, "3")] == [None, None, 0, 0, 3]
     assert [show(value) for value in (None, 0, 3)] == ["off", 0, 3]
@@ -137,7 +139,7 @@ def test_where_zero_is_a_number_it_is_not_off() -> None:
 @pytest.mark.parametrize(
     "kind", [value_types.OPTIONAL_COUNT, value_types.COUNT_OR_OFF, value_types.OPTIONAL_SIZE]
 )
-def test_false_is_not_a_way_to_say_off(kind: ValueType) -> None:
+def test_false_does_not_mean_off(kind: ValueType) -> None:
     with pytest.raises(ValueError, match=r"a (whole number|size)"):
         kind.parse(False)
 
@@ -162,16 +164,17 @@ def test_a_size_may_have_a_unit_of_1024(raw: object, size: int) -> None:
 @pytest.mark.parametrize(
     "raw", ["", "k", "-1", -1, "1.5k", 1.5, "1t", True, None, 10**15, "9" * 99]
 )
-def test_what_is_no_size_is_refused(raw: object) -> None:
+def test_an_invalid_size_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="a size such as"):
         value_types.SIZE.parse(raw)
 
 
 @pytest.mark.parametrize(
-    ("size", "shown"), [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")]
+    ("size", "formatted"),
+    [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")],
 )
-def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> None:
-    assert value_types.format_size(size) == shown
+def test_a_size_is_formatted_in_its_largest_exact_unit(size: int, formatted: str) -> None:
+    assert value_types.format_size(size) == formatted
 
 
 @pytest.mark.parametrize(
@@ -182,13 +185,13 @@ def test_workers_may_be_max_or_all_but_one(raw: object, workers: int) -> None:
 
 
 @pytest.mark.parametrize("raw", [-2, "-2", 2**31, "1.5", 1.5, "many", True, None, [1]])
-def test_what_is_no_number_of_workers_is_refused(raw: object) -> None:
+def test_an_invalid_number_of_workers_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match=r"a (whole )?number"):
         value_types.WORKERS.parse(raw)
 
 
 @pytest.mark.parametrize(("raw", "low"), [(0, 1), ("-5", 1), (2**31, 1)])
-def test_a_number_says_from_where_it_counts(raw: object, low: int) -> None:
+def test_an_error_names_the_lowest_number(raw: object, low: int) -> None:
     with pytest.raises(ValueError, match=f"a number from {low} up"):
         value_types.AT_LEAST_ONE.parse(raw)
 
@@ -198,12 +201,12 @@ def test_a_number_says_from_where_it_counts(raw: object, low: int) -> None:
     [(True, True), ("true", True), ("Yes", True), ("on", True), ("1", True)]
     + [(False, False), ("false", False), ("NO", False), ("off", False), ("0", False), ("", False)],
 )
-def test_truth_has_several_words(raw: object, truth: bool) -> None:
+def test_a_flag_may_be_written_with_several_words(raw: object, truth: bool) -> None:
     assert value_types.FLAG.parse(raw) is truth
 
 
 @pytest.mark.parametrize("raw", [1, 0, "maybe", None, [True]])
-def test_what_is_neither_true_nor_false_is_refused(raw: object) -> None:
+def test_an_invalid_flag_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="true or false"):
         value_types.FLAG.parse(raw)
 
@@ -211,7 +214,7 @@ def test_what_is_neither_true_nor_false_is_refused(raw: object) -> None:
 @pytest.mark.parametrize(
     ("raw", "mask"), [("027", 0o27), ("0o22", 0o22), ("7", 7), ("0777", 0o777), ("", None)]
 )
-def test_octal_digits_are_read_as_such(raw: str, mask: int | None) -> None:
+def test_octal_digits_are_parsed(raw: str, mask: int | None) -> None:
     assert value_types.OCTAL.parse(raw) == mask
 
 
@@ -221,7 +224,7 @@ def test_an_octal_number_without_quotes_is_refused_because_toml_read_it_as_decim
 
 
 @pytest.mark.parametrize("raw", ["8", "0x1f", "77777", "rwx", True, None, 2.7])
-def test_what_is_not_octal_is_refused(raw: object) -> None:
+def test_invalid_octal_digits_are_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="octal digits"):
         value_types.OCTAL.parse(raw)
 
@@ -233,7 +236,7 @@ def test_a_signal_may_be_written_with_or_without_sig(raw: str) -> None:
 
 
 @pytest.mark.parametrize("raw", ["HUP", "KILL", "USR1", "15", 15, "", None])
-def test_a_signal_that_means_something_else_to_a_worker_is_refused(raw: object) -> None:
+def test_a_signal_with_another_meaning_is_refused(raw: object) -> None:
     with pytest.raises(ValueError, match="one of TERM, INT"):
         value_types.SIGNAL.parse(raw)
 
@@ -246,7 +249,7 @@ def test_a_choice_is_one_of_its_words() -> None:
             kind.parse(wrong)
 
 
-def test_what_goes_into_a_header_is_printable_ascii_or_off() -> None:
+def test_a_header_value_is_printable_ascii_or_off() -> None:
     assert value_types.FIELD_VALUE.parse("me/1.0 (here)") == "me/1.0 (here)"
     assert value_types.FIELD_VALUE.parse("off") == value_types.FIELD_VALUE.parse("") == ""
     for raw in ("a\r\nb", "a\tb", "é", " a", "a ", 7):
@@ -283,7 +286,7 @@ def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: di
 
 
 @pytest.mark.parametrize(
-    ("raw", "complaint"),
+    ("raw", "message"),
     [
         (["A"], "KEY=VALUE"),
         (["1A=x"], "a variable's name, not '1A'"),
@@ -295,8 +298,8 @@ def test_variables_come_as_a_table_a_list_or_shell_words(raw: Any, variables: di
         (5, "a list"),
     ],
 )
-def test_what_is_no_variable_is_refused(raw: object, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_variable_is_refused(raw: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         value_types.ENVIRONMENT.parse(raw)
 
 
@@ -358,12 +361,12 @@ def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
         ("https://[::1]:8443", TcpAddress("::1", 8443, "https")),
     ],
 )
-def test_an_address_has_three_kinds(text: str, address: object) -> None:
+def test_an_address_is_tcp_unix_or_inherited(text: str, address: object) -> None:
     assert parse_address(text) == address
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("", "a port"),
         ("host", "a port from 0 to 65535, not 'host'"),
@@ -404,13 +407,13 @@ def test_an_address_has_three_kinds(text: str, address: object) -> None:
         ("fd://3,mode=660", "scheme=http or scheme=https"),
     ],
 )
-def test_what_is_no_address_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_address_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_address(text)
 
 
 @given(addresses())
-def test_an_address_reads_as_it_is_shown(address: object) -> None:
+def test_a_formatted_address_parses_to_the_same_address(address: object) -> None:
     assert parse_address(str(address)) == address
 
 
@@ -422,7 +425,7 @@ def test_an_abstract_name_begins_with_nul_for_the_kernel() -> None:
 
 
 @given(st.text() | st.from_regex(r"(unix:|fd://|https://|\[[:0-9a-f]*\]:|\*:).*", fullmatch=True))
-def test_an_address_that_is_understood_is_understood_again_as_shown(text: str) -> None:
+def test_a_parsed_address_parses_again_after_formatting(text: str) -> None:
     try:
         address = parse_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which changes count, and how the watcher tells them."""
+"""Changes that trigger a reload, and the messages of the watcher."""
 
 import pytest
 
@@ -18,7 +18,7 @@ CODE = WatchFilter(("/srv/app",))
 @pytest.mark.parametrize(
     "name", ["app.py", "a/b/views.py", "templates/index.html", ".env", "server.js", "go.mod"]
 )
-def test_code_counts(name: str) -> None:
+def test_changes_of_code_count(name: str) -> None:
     assert f"/srv/app/{name}" not in CODE
 
 
@@ -41,15 +41,15 @@ def test_code_counts(name: str) -> None:
         "db.sqlite3-journal",
     ],
 )
-def test_what_tools_and_apps_write_does_not(name: str) -> None:
+def test_files_written_by_tools_and_apps_are_ignored(name: str) -> None:
     assert f"/srv/app/{name}" in CODE
 
 
-def test_names_above_the_watched_folder_mean_nothing() -> None:
+def test_names_above_the_watched_folder_are_not_matched() -> None:
     assert "/home/venv/app.db/app.py" not in WatchFilter(("/home/venv/app.db",))
 
 
-def test_a_pattern_is_for_a_name_and_with_a_slash_for_a_path() -> None:
+def test_a_pattern_matches_a_name_and_with_a_slash_a_path() -> None:
     ignored = WatchFilter(("/srv/app",), ("*.csv", "uploads", "static/*.map", "/data/"))
     for name in ("x.csv", "a/x.csv", "a/uploads/x", "static/a.map", "data/x", "data"):
         assert f"/srv/app/{name}" in ignored, name
@@ -57,21 +57,21 @@ def test_a_pattern_is_for_a_name_and_with_a_slash_for_a_path() -> None:
         assert f"/srv/app/{name}" not in ignored, name
 
 
-def test_of_folders_in_each_other_the_nearest_counts() -> None:
+def test_a_path_is_relative_to_the_nearest_watched_folder() -> None:
     ignored = WatchFilter(("/srv", "/srv/venv/app"))
     assert "/srv/venv/x.py" in ignored
     assert "/srv/venv/app/x.py" not in ignored
-    assert ignored.below("/srv/venv/app/a/x.py") == "a/x.py"
-    assert ignored.below("/srv/venv/app") == "venv/app"
+    assert ignored.relative_path("/srv/venv/app/a/x.py") == "a/x.py"
+    assert ignored.relative_path("/srv/venv/app") == "venv/app"
 
 
-def test_a_single_file_is_known_by_its_name() -> None:
+def test_a_watched_file_is_relative_to_itself() -> None:
     ignored = WatchFilter(("/etc/app.conf",))
     assert "/etc/app.conf" not in ignored
-    assert ignored.below("/etc/app.conf") == "app.conf"
+    assert ignored.relative_path("/etc/app.conf") == "app.conf"
 
 
-def test_our_own_files_and_folders_do_not_count() -> None:
+def test_files_and_folders_of_prefork_are_ignored() -> None:
     ours = own_prefixes(
         ("/srv/app",), ["/srv/app/access.txt"], ["/srv/app/logs", "/srv/app", "/srv/"]
     )
@@ -82,29 +82,29 @@ def test_our_own_files_and_folders_do_not_count() -> None:
     assert "/srv/app/logs.py" not in ignored
 
 
-def test_the_watcher_tells_how_many_files_and_some_names() -> None:
+def test_the_watcher_reports_the_number_of_files_and_some_names() -> None:
     assert str(decode_message(encode_changed(["app.py"]))) == "1 file changed (app.py)"
     many = decode_message(encode_changed([f"{n}.py" for n in range(9)]))
     assert many == FilesChanged(9, ("0.py", "1.py", "2.py"))
     assert str(many) == "9 files changed (0.py, 1.py, 2.py, …)"
 
 
-def test_the_watcher_tells_that_it_began() -> None:
+def test_the_watcher_reports_that_it_watches() -> None:
     assert (
         str(decode_message(encode_watching(("/srv/app", "/etc/app"))))
         == "watching /srv/app, /etc/app"
     )
 
 
-def test_a_name_that_is_no_utf8_can_be_told() -> None:
+def test_a_name_that_is_no_utf8_can_be_reported() -> None:
     assert decode_message(encode_changed(["caf\udce9.py"])) == FilesChanged(1, (r"caf\xe9.py",))
 
 
-def test_a_name_with_a_line_end_is_told_in_one_line() -> None:
+def test_a_name_with_a_line_end_is_reported_in_one_line() -> None:
     assert str(decode_message(encode_changed(["a\nb\x1b.py"]))) == r"1 file changed (a\nb\x1b.py)"
 
 
-def test_the_watcher_tells_why_it_cannot_watch() -> None:
+def test_the_watcher_reports_why_it_cannot_watch() -> None:
     assert decode_message(encode_trouble("no space\nleft")) == WatchFailed("no space\nleft")
 
 
@@ -125,6 +125,6 @@ def test_the_watcher_tells_why_it_cannot_watch() -> None:
     ],
     ids=lambda line: repr(line[:20]),
 )
-def test_a_line_that_makes_no_sense_is_a_value_error(line: bytes) -> None:
+def test_an_invalid_line_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the decoder's own words are as good
         decode_message(line)

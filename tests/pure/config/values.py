@@ -1,4 +1,4 @@
-"""Hypothesis strategies: right values of every kind of option, whole configs, and junk."""
+"""Hypothesis strategies: valid values of every option, whole configs, and invalid values."""
 
 import ipaddress
 from typing import Any
@@ -11,7 +11,7 @@ from prefork.config.addresses import SCHEMES, Address, InheritedSocket, TcpAddre
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.forwarded_trust import HEADER_FACTS, parse_header_facts
 from prefork.config.options import Option
-from prefork.config.ready_condition import WORDS, ReadyCondition
+from prefork.config.ready_condition import MODES, ReadyCondition
 from prefork.config.value_types import ValueType
 
 TEN_YEARS = 10 * 365 * 86400
@@ -19,12 +19,12 @@ _SCHEME = st.sampled_from(("", *SCHEMES))
 
 
 def texts(without: str = "") -> st.SearchStrategy[str]:
-    """Any text that UTF-8 can hold."""
+    """Return texts that can be encoded in UTF-8."""
     return st.text(st.characters(codec="utf-8", exclude_characters=without))
 
 
 def durations(least: int = 0) -> st.SearchStrategy[float]:
-    """To the microsecond."""
+    """Return durations in seconds, to the microsecond."""
     return st.integers(least, TEN_YEARS * 1_000_000).map(lambda us: round(us / 1_000_000, 6))
 
 
@@ -85,7 +85,7 @@ _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 def readiness() -> st.SearchStrategy[ReadyCondition]:
     own = addresses().filter(lambda address: not isinstance(address, InheritedSocket))
     return st.one_of(
-        st.builds(ReadyCondition, st.sampled_from(WORDS)),
+        st.builds(ReadyCondition, st.sampled_from(MODES)),
         st.builds(ReadyCondition, st.just("after"), durations(1)),
         st.builds(ReadyCondition, st.just("connect"), address=own),
     )
@@ -95,7 +95,7 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     value_types.TEXT: _LINE,
     value_types.COMMAND: st.just(())
     | st.lists(texts(without="\0"), min_size=1).map(tuple).filter(lambda words: words[0]),
-    value_types.READINESS: readiness(),
+    value_types.READY_CONDITION: readiness(),
     value_types.FIELD_VALUE: st.text(_VISIBLE + " ")
     .map(str.strip)
     .filter(lambda text: text != "off"),
@@ -136,18 +136,18 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
 
 
 def values(option: Option) -> st.SearchStrategy[Any]:
-    """Right values for ``option``; a kind without a strategy is a choice of words."""
-    words = option.kind.metavar.split("|")
-    return VALUES[option.kind] if option.kind in VALUES else st.sampled_from(words)
+    """Return valid values of ``option``; a type without a strategy is a choice of words."""
+    words = option.value_type.metavar.split("|")
+    return VALUES[option.value_type] if option.value_type in VALUES else st.sampled_from(words)
 
 
 def configs() -> st.SearchStrategy[Config]:
-    """Any settings."""
+    """Return valid settings."""
     return st.builds(Config, **{name: values(option) for name, option in OPTIONS.items()})
 
 
 def junk() -> st.SearchStrategy[Any]:
-    """Whatever a TOML file, an environment or a caller in Python may hold."""
+    """Return values that a TOML file, an environment or a caller in Python may contain."""
     plain = st.one_of(
         st.none(),
         st.booleans(),

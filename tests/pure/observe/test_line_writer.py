@@ -1,4 +1,4 @@
-"""The buffer in front of a log: what waits, what is dropped and counted, what is torn."""
+"""The buffer in front of a log: waiting lines, dropped and counted lines, torn lines."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ MOST = 10_000
 
 
 class Written:
-    """A writer to a pipe, and all that it told."""
+    """A LineWriter to a pipe, with its reports of lost lines and errors."""
 
     def __init__(self) -> None:
         self.reader, self.end = os.pipe()
@@ -37,7 +37,7 @@ class Written:
             pass
 
     def read(self) -> bytes:
-        """All that is there, without what filled it."""
+        """Return what is in the pipe, without the bytes that filled it."""
         data = b""
         while select.select([self.reader], [], [], 0)[0]:
             data += os.read(self.reader, 65536)
@@ -62,7 +62,7 @@ def test_lines_are_written_at_once_while_there_is_room(written: Written) -> None
     assert written.lines.flush(0.0) == 0
 
 
-def test_what_has_no_room_waits_and_what_does_not_fit_is_counted(written: Written) -> None:
+def test_lines_wait_for_room_and_lines_beyond_the_buffer_are_counted(written: Written) -> None:
     written.fill()
     for number in range(30):
         written.lines.put(b"%d %s\n" % (number, b"a" * 1000))
@@ -78,7 +78,7 @@ def test_what_has_no_room_waits_and_what_does_not_fit_is_counted(written: Writte
     assert len(written.lost) == 1
 
 
-def test_a_loop_writes_on(written: Written) -> None:
+def test_a_loop_writes_waiting_lines(written: Written) -> None:
     waiter = Poller()
     written.lines.use_watcher(waiter)
     written.fill()
@@ -97,7 +97,7 @@ def test_a_loop_writes_on(written: Written) -> None:
     assert list(waiter.wait(0.0)) == []
 
 
-def test_a_child_does_not_write_what_its_parent_has_to_write(written: Written) -> None:
+def test_a_child_does_not_write_its_parents_lines(written: Written) -> None:
     written.fill()
     written.lines.put(b"parent\n")
     child = os.fork()
@@ -115,7 +115,7 @@ def test_a_child_does_not_write_what_its_parent_has_to_write(written: Written) -
     assert written.read() == b"parent\n"
 
 
-def test_a_child_that_follows_another_file_leaves_its_parent_what_waits(written: Written) -> None:
+def test_a_child_with_another_file_leaves_waiting_lines_to_its_parent(written: Written) -> None:
     waiter = Poller()
     written.lines.use_watcher(waiter)
     written.fill()
@@ -137,7 +137,7 @@ def test_a_child_that_follows_another_file_leaves_its_parent_what_waits(written:
     assert written.read() == b"parent\n"
 
 
-def test_a_thread_writes_on_in_a_child(written: Written) -> None:
+def test_a_thread_writes_waiting_lines_in_a_child(written: Written) -> None:
     written.fill()
     child = os.fork()
     if child == 0:
@@ -157,11 +157,11 @@ def test_a_thread_writes_on_in_a_child(written: Written) -> None:
         os.waitpid(child, 0)
 
 
-def test_a_thread_of_its_own_writes_all_in_order(written: Written) -> None:
+def test_a_permanent_thread_writes_all_in_order(written: Written) -> None:
     order: list[bytes] = []
     written.lines.use_thread()
     written.lines.put(b"one\n")
-    written.lines.call(lambda: order.append(os.read(written.reader, 100)))
+    written.lines.call_in_order(lambda: order.append(os.read(written.reader, 100)))
     written.lines.put(b"two\n")
     assert written.lines.flush(5.0) == 0
     assert order == [b"one\n"]
@@ -192,7 +192,7 @@ def test_lines_stay_whole_in_a_pipe_that_others_write_to(written: Written) -> No
 
 
 class Broken(NonblockingWriter):
-    """A sink whose answers a test chooses: how many bytes it takes, or an error."""
+    """A sink with prepared results: the number of bytes that it takes, or an error."""
 
     def __init__(self, *answers: int | OSError) -> None:
         super().__init__(2)
@@ -220,7 +220,7 @@ def to(sink: NonblockingWriter) -> tuple[LineWriter, list[int], list[tuple[bytes
     return LineWriter(sink, MOST, lost.append, error), lost, errors
 
 
-def test_lines_that_fail_are_told_and_counted_until_one_is_written() -> None:
+def test_failed_lines_are_reported_and_counted_until_one_is_written() -> None:
     sink = Broken(NO_SPACE, NO_SPACE)
     lines, lost, errors = to(sink)
     lines.put(b"one\n")
@@ -231,7 +231,7 @@ def test_lines_that_fail_are_told_and_counted_until_one_is_written() -> None:
     assert (sink.taken, lost) == (b"three\n", [2])
 
 
-def test_after_a_line_that_was_given_up_halfway_the_next_begins_a_line() -> None:
+def test_after_a_line_that_was_cut_off_the_next_begins_a_new_line() -> None:
     sink = Broken(2, NO_SPACE, NO_SPACE, 1)
     lines, lost, _errors = to(sink)
     lines.put(b"one\n")
@@ -241,7 +241,7 @@ def test_after_a_line_that_was_given_up_halfway_the_next_begins_a_line() -> None
     assert lost == [2]
 
 
-def test_what_is_written_in_pieces_is_not_torn() -> None:
+def test_a_line_written_in_pieces_is_not_torn() -> None:
     sink = Broken(2, BlockingIOError(), 1, 1)
     lines, _lost, errors = to(sink)
     lines.put(b"one\n")
@@ -250,7 +250,7 @@ def test_what_is_written_in_pieces_is_not_torn() -> None:
     assert errors == []
 
 
-def test_what_is_told_of_lost_lines_may_be_a_line_itself() -> None:
+def test_the_report_of_lost_lines_may_be_a_line_itself() -> None:
     sink = Broken(NO_SPACE)
     lines = LineWriter(sink, MOST, lambda count: lines.put(b"%d lost\n" % count), lambda *_: None)
     lines.put(b"one\n")
@@ -258,7 +258,7 @@ def test_what_is_told_of_lost_lines_may_be_a_line_itself() -> None:
     assert sink.taken == b"two\n1 lost\n"
 
 
-def test_a_signal_handler_that_interrupts_a_write_leaves_its_line_to_it() -> None:
+def test_a_signal_handler_leaves_its_line_to_the_write_that_it_interrupts() -> None:
     sink = Broken()
     lines, _lost, _errors = to(sink)
     write = sink.write
@@ -275,7 +275,7 @@ def test_a_signal_handler_that_interrupts_a_write_leaves_its_line_to_it() -> Non
     assert not lines.has_pending
 
 
-def test_what_waits_goes_to_the_file_that_takes_the_place(written: Written) -> None:
+def test_waiting_lines_go_to_the_file_that_replaces_the_sinks(written: Written) -> None:
     waiter = Poller()
     written.lines.use_watcher(waiter)
     written.fill()

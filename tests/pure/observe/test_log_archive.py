@@ -1,4 +1,4 @@
-"""What becomes of rotated logs, however little time the writer has."""
+"""Compressing and removing rotated logs."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ def old_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("w.out.*"))
 
 
-def test_old_logs_are_counted_before_there_is_a_new_one(tmp_path: Path) -> None:
+def test_rotated_logs_are_counted_before_a_new_log_exists(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"w.out.{number}").write_text("one\n")
-    Archive(Directory.open(tmp_path), "w.out", RotationPolicy(keep=1), LOGGER)._tidy()
+    Archive(Directory.open(tmp_path), "w.out", RotationPolicy(keep=1), LOGGER)._compress_and_prune()
     assert old_names(tmp_path) == ["w.out.2.gz"]
 
 
-def test_they_are_compressed_by_a_user_whose_processes_are_nice_already(tmp_path: Path) -> None:
+def test_a_process_with_a_higher_nice_value_compresses_logs(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     (tmp_path / "w.out").write_text("one\n")
     if os.geteuid() == 0:

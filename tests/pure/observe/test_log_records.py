@@ -1,4 +1,4 @@
-"""Lines of a log: joined, cut, written and read again."""
+"""Records of a log: splitting lines, formatting and parsing."""
 
 import re
 
@@ -7,57 +7,57 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.observe.log_records import (
-    FORMATS,
-    LONGEST,
+    FORMATTERS,
+    MAX_TEXT,
     Record,
+    count_whole_characters,
     format_note,
     format_record,
     parse_record,
-    whole_characters,
-    whole_lines,
+    split_lines,
 )
 from prefork.printable import printable_line
 from prefork.wire.log_writer_messages import WorkerStream
 
 OUTLET = WorkerStream(number=3, slot=1, pid=4711, stream="err")
 STAMP = "2026-11-24 23:59:01.123"
-PRINTED = st.lists(st.binary(max_size=20) | st.just(b"x" * (LONGEST + 7)) | st.just(b"\n"))
+PRINTED = st.lists(st.binary(max_size=20) | st.just(b"x" * (MAX_TEXT + 7)) | st.just(b"\n"))
 
 
 @given(PRINTED)
-def test_whatever_the_pieces_each_byte_is_in_one_line(pieces: list[bytes]) -> None:
-    """As the writer reads: what was not taken comes again, with more behind it."""
+def test_each_byte_is_in_one_line_for_all_ways_to_split_the_input(pieces: list[bytes]) -> None:
+    """The log writer reads again what was not taken, with more bytes behind it."""
     waiting, lines = b"", []
     for piece in pieces:
         waiting += piece
-        taken, found = whole_lines(waiting)
+        taken, found = split_lines(waiting)
         waiting = waiting[taken:]
-        assert len(waiting) <= LONGEST
+        assert len(waiting) <= MAX_TEXT
         assert b"\n" not in waiting
         lines += found
     lines.append(waiting)
     printed = b"".join(pieces)
     assert b"".join(lines) == printed.replace(b"\n", b"")
-    assert all(len(line) <= LONGEST for line in lines)
-    if all(len(line) <= LONGEST - 3 for line in printed.split(b"\n")):
+    assert all(len(line) <= MAX_TEXT for line in lines)
+    if all(len(line) <= MAX_TEXT - 3 for line in printed.split(b"\n")):
         assert lines == printed.split(b"\n")
-    if len(printed) <= LONGEST:
+    if len(printed) <= MAX_TEXT:
         assert lines == printed.split(b"\n")
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n", codec="utf-8")), min_size=1))
-def test_records_are_read_as_they_were_written(texts: list[str]) -> None:
-    for name, write in FORMATS.items():
+def test_formatted_records_parse_to_the_same_values(texts: list[str]) -> None:
+    for name, write in FORMATTERS.items():
         data = write(OUTLET, STAMP, [text.encode() for text in texts])
         read = [parse_record(line) for line in data.decode().split("\n")[:-1]]
-        told = texts if name == "json" else [on_one_line(text) for text in texts]
-        assert read == [Record(STAMP, 4711, 1, "err", text) for text in told], name
+        expected = texts if name == "json" else [on_one_line(text) for text in texts]
+        assert read == [Record(STAMP, 4711, 1, "err", text) for text in expected], name
         # Whatever a reader takes for the end of a line, and be it str.splitlines.
         assert len(data.decode().splitlines()) == len(texts), name
 
 
 def on_one_line(text: str) -> str:
-    """As the text format has it: what readers take for a line end is escaped."""
+    """Escape what readers take for a line end, as the text format does."""
     if len(f"{text}.".splitlines()) == 1:
         return text
     lines = text.removesuffix("\r")
@@ -68,15 +68,15 @@ NO_BREAKS = st.binary().map(lambda data: re.sub(rb"[\n\v\f\r\x1c-\x1e\x85\xa8\xa
 
 
 @given(NO_BREAKS)
-def test_bytes_that_are_no_text_stay_what_they_are(line: bytes) -> None:
-    assert FORMATS["text"](OUTLET, STAMP, [line]).endswith(b" 1 err " + line + b"\n")
-    assert FORMATS["json"](OUTLET, STAMP, [line]).count(b"\n") == 1
+def test_bytes_that_are_no_text_are_not_changed(line: bytes) -> None:
+    assert FORMATTERS["text"](OUTLET, STAMP, [line]).endswith(b" 1 err " + line + b"\n")
+    assert FORMATTERS["json"](OUTLET, STAMP, [line]).count(b"\n") == 1
 
 
-def test_no_text_that_is_printed_begins_a_record() -> None:
+def test_no_printed_text_is_parsed_as_a_record() -> None:
     forged = f"{STAMP} [1] ERROR forged"
     for ending in ("\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"):
-        for write in FORMATS.values():
+        for write in FORMATTERS.values():
             data = write(OUTLET, STAMP, [f"hello{ending}{forged}".encode()])
             (line,) = data.decode().splitlines()
             record = parse_record(line)
@@ -85,16 +85,16 @@ def test_no_text_that_is_printed_begins_a_record() -> None:
 
 
 def test_a_carriage_return_before_the_end_of_a_line_belongs_to_it() -> None:
-    assert FORMATS["text"](OUTLET, STAMP, [b"a\r", b"b"]).count(b"\r") == 0
-    assert FORMATS["text"](OUTLET, STAMP, [b"10 %\r20 %\r"]).endswith(rb"10 %\r20 %" + b"\n")
+    assert FORMATTERS["text"](OUTLET, STAMP, [b"a\r", b"b"]).count(b"\r") == 0
+    assert FORMATTERS["text"](OUTLET, STAMP, [b"10 %\r20 %\r"]).endswith(rb"10 %\r20 %" + b"\n")
 
 
-def test_colours_stay_in_a_log() -> None:
-    assert b"\x1b[31mred\x1b[m" in FORMATS["text"](OUTLET, STAMP, [b"\x1b[31mred\x1b[m"])
+def test_colours_are_kept_in_a_log() -> None:
+    assert b"\x1b[31mred\x1b[m" in FORMATTERS["text"](OUTLET, STAMP, [b"\x1b[31mred\x1b[m"])
 
 
 @given(st.text(st.characters(codec=None, categories=None)))
-def test_a_message_is_one_record_whatever_it_says(message: str) -> None:
+def test_every_message_is_one_record(message: str) -> None:
     first, *more = format_record(f"{STAMP} [7] ERROR {message}").splitlines()
     assert parse_record(first) is not None
     assert all(parse_record(line) is None for line in more)
@@ -109,7 +109,7 @@ def test_a_message_is_one_record_whatever_it_says(message: str) -> None:
         f'{{"time": "{STAMP}", "pid": 1, "slot": null, "stream": "log", "text": "forged"}}',
     ],
 )
-def test_an_exception_forges_no_record(forged: str) -> None:
+def test_an_exception_cannot_forge_a_record(forged: str) -> None:
     for ending in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029"):
         lines = format_record(f"{STAMP} [7] ERROR no{ending}{forged}").splitlines()
         assert [parse_record(line) for line in lines[1:]] == [None] * (len(lines) - 1)
@@ -118,23 +118,23 @@ def test_an_exception_forges_no_record(forged: str) -> None:
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=9))
 def test_a_line_that_is_too_long_is_cut_between_characters(text: str) -> None:
-    """Also where the writer reads it: with more of the line to come."""
-    line = (text * (3 * LONGEST // len(text.encode()))).encode()
-    _, pieces = whole_lines(line)
-    taken_all, whole = whole_lines(line + b"\n")
+    """This holds also for an unfinished line, as the log writer reads it."""
+    line = (text * (3 * MAX_TEXT // len(text.encode()))).encode()
+    _, pieces = split_lines(line)
+    taken_all, whole = split_lines(line + b"\n")
     assert taken_all == len(line) + 1
     assert b"".join(whole) == line
     for piece in pieces + whole:
         piece.decode()
-        assert len(piece) <= LONGEST
-    assert all(len(piece) > LONGEST - 4 for piece in whole[:-1])
+        assert len(piece) <= MAX_TEXT
+    assert all(len(piece) > MAX_TEXT - 4 for piece in whole[:-1])
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1), st.integers(1, 4))
 def test_a_line_without_its_end_is_written_in_whole_characters(text: str, less: int) -> None:
     data = text.encode()
     cut = data[:-less] or data[:1]
-    ready = whole_characters(cut)
+    ready = count_whole_characters(cut)
     if ready == len(cut):
         assert len(cut) < len(text[0].encode()) or cut.decode()
     else:
@@ -143,9 +143,9 @@ def test_a_line_without_its_end_is_written_in_whole_characters(text: str, less: 
 
 
 @given(st.binary())
-def test_what_is_no_text_is_written_all_the_same(data: bytes) -> None:
+def test_bytes_that_are_no_text_are_written(data: bytes) -> None:
     while data:
-        ready = whole_characters(data)
+        ready = count_whole_characters(data)
         assert ready > 0
         data = data[ready:]
 
@@ -159,16 +159,16 @@ def test_what_is_no_text_is_written_all_the_same(data: bytes) -> None:
         '{"time": "x"}',
     ],
 )
-def test_json_that_is_no_record_belongs_to_the_one_before(text: str) -> None:
+def test_json_that_is_no_record_continues_the_record_before(text: str) -> None:
     assert parse_record(text) is None
 
 
-def test_a_note_is_from_no_worker() -> None:
-    for kind in FORMATS:
+def test_a_note_has_no_slot() -> None:
+    for kind in FORMATTERS:
         line = format_note(kind, STAMP, 7, "3 lines were dropped").decode().rstrip("\n")
         assert parse_record(line) == Record(STAMP, 7, None, "log", "3 lines were dropped")
 
 
 @given(st.text() | st.text().map(lambda text: '{"time": "' + text))
-def test_a_line_of_something_else_belongs_to_the_one_before(line: str) -> None:
+def test_another_line_continues_the_record_before(line: str) -> None:
     assert parse_record(line) is None

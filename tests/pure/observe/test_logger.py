@@ -1,11 +1,11 @@
-"""The descriptors of a log: which wait for a reader, and what follows a rotation."""
+"""The descriptors of a log: which of them block, and reopening after a rotation."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from prefork.observe.logger import Log, open_lines, reopen_lines
+from prefork.observe.logger import Log, open_line_file, reopen_line_file
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def test_records_do_not_wait_for_the_reader_of_a_fifo_but_prints_do(fifo: Path) 
 
 
 def test_an_access_log_does_not_wait_for_the_reader_of_a_fifo(fifo: Path) -> None:
-    fd = open_lines(str(fifo))
+    fd = open_line_file(str(fifo))
     assert not os.get_blocking(fd)
-    reopen_lines(str(fifo), fd, Log("info", "").logger)
+    reopen_line_file(str(fifo), fd, Log("info", "").logger)
     assert not os.get_blocking(fd)
     os.close(fd)
 
 
-def test_both_descriptors_follow_a_rotation(tmp_path: Path) -> None:
+def test_both_descriptors_are_reopened_after_a_rotation(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = Log("info", str(path))
     assert log.file is not None
@@ -49,16 +49,16 @@ def test_both_descriptors_follow_a_rotation(tmp_path: Path) -> None:
     assert (tmp_path / "log.1").read_text() == ""
 
 
-def test_a_log_goes_on_in_the_file_that_it_is_given(tmp_path: Path) -> None:
+def test_a_log_continues_in_an_adopted_file(tmp_path: Path) -> None:
     log = Log("info", str(tmp_path / "log"))
     given = tmp_path / "given"
-    log.take(os.open(given, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    log.adopt(os.open(given, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     log.logger.info("there")
     assert "there" in given.read_text()
     assert (tmp_path / "log").read_text() == ""
 
 
-def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_reopened_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = Log("info", str(path))
     path.rename(tmp_path / "log.1")
@@ -67,6 +67,6 @@ def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(tmp_path: Path
     assert "going on with the old file" in (tmp_path / "log.1").read_text()
 
 
-def test_what_is_told_on_stderr_acts_on_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_message_on_stderr_cannot_control_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     Log("info", "").tell_on_stderr("one\n  two \x1b[31m")
     assert capfd.readouterr().err == "prefork: one\n  two \\x1b[31m\n"

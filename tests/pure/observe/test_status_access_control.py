@@ -1,16 +1,16 @@
-"""Whom the status server answers: names, origins, the token."""
+"""The requests that the status server allows: host, origin, token."""
 
 import pytest
 
 from prefork.errors import ClientError
-from prefork.observe.status.access_control import Access
+from prefork.observe.status.access_control import AccessControl
 
 TOKEN = b"open-sesame"
 
 
-def refused(access: Access, **headers: str) -> bool:
+def refused(access: AccessControl, **headers: str) -> bool:
     try:
-        access.check_source({k.encode(): v.encode() for k, v in headers.items()})
+        access.check_origin({k.encode(): v.encode() for k, v in headers.items()})
     except ClientError as error:
         return error.status == 403
     return False
@@ -21,8 +21,8 @@ def refused(access: Access, **headers: str) -> bool:
     ["127.0.0.1:9090", "127.0.0.1", "[::1]:9090", "localhost:9090", "LOCALHOST", "10.1.2.3:80"]
     + ["ops.example:9090", "OPS.example"],
 )
-def test_a_name_that_no_other_page_can_have_is_answered(host: str) -> None:
-    assert not refused(Access("ops.example", b""), host=host)
+def test_a_host_that_no_other_website_can_have_is_allowed(host: str) -> None:
+    assert not refused(AccessControl("ops.example", b""), host=host)
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_a_name_that_no_other_page_can_have_is_answered(host: str) -> None:
     ["evil.example:9090", "", "127.0.0.1.evil.example", "localhost.evil.example", "a:b:c", "[]:1"]
     + ["ops.example.evil", "::1", "[ops.example]"],
 )
-def test_a_name_that_another_page_may_have_is_not(host: str) -> None:
-    assert refused(Access("ops.example", b""), host=host)
+def test_a_host_that_another_website_may_have_is_refused(host: str) -> None:
+    assert refused(AccessControl("ops.example", b""), host=host)
 
 
-def test_on_a_unix_socket_any_name_will_do() -> None:
-    assert not refused(Access(None, b""), host="whatever")
-    assert refused(Access(None, b""), host="whatever", origin="http://evil.example")
+def test_on_a_unix_socket_every_host_is_allowed() -> None:
+    assert not refused(AccessControl(None, b""), host="whatever")
+    assert refused(AccessControl(None, b""), host="whatever", origin="http://evil.example")
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_on_a_unix_socket_any_name_will_do() -> None:
         ("", False),
     ],
 )
-def test_an_origin_must_be_the_host(origin: str, is_ours: bool) -> None:
-    access = Access("127.0.0.1", TOKEN)
+def test_an_origin_must_match_the_host(origin: str, is_ours: bool) -> None:
+    access = AccessControl("127.0.0.1", TOKEN)
     assert refused(access, host="127.0.0.1:9090", origin=origin) != is_ours
 
 
 @pytest.mark.parametrize(
-    ("told", "is_right"),
+    ("header", "is_right"),
     [
         (b"Bearer open-sesame", True),
         (b"bearer  open-sesame ", True),
@@ -69,10 +69,10 @@ def test_an_origin_must_be_the_host(origin: str, is_ours: bool) -> None:
         (b"", False),
     ],
 )
-def test_the_token_is_all_or_nothing(told: bytes, is_right: bool) -> None:
-    assert Access("h", TOKEN).knows({b"authorization": told}) is is_right
+def test_only_the_whole_token_is_valid(header: bytes, is_right: bool) -> None:
+    assert AccessControl("h", TOKEN).has_valid_token({b"authorization": header}) is is_right
 
 
-def test_without_a_token_nobody_has_it() -> None:
-    assert not Access("h", b"").knows({b"authorization": b"Bearer "})
-    assert not Access("h", b"").knows({})
+def test_without_a_token_no_request_has_a_valid_one() -> None:
+    assert not AccessControl("h", b"").has_valid_token({b"authorization": b"Bearer "})
+    assert not AccessControl("h", b"").has_valid_token({})

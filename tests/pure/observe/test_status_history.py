@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from prefork.observe.status.history import LENGTH, History
-from prefork.observe.status.recent_records import BYTES, MOST, last_records
+from prefork.observe.status.history import MAX_SAMPLES, History
+from prefork.observe.status.recent_records import MAX_RECORDS, TAIL_BYTES, read_recent_records
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
 from prefork.wire.scoreboard import HEAD
@@ -19,9 +19,9 @@ def row(worker: int, slot: int = 0, requests: int = 0, took: float = 0.01) -> di
     return {**EMPTY_ROW, "worker": worker, "slot": slot, "requests": requests, "times": times}
 
 
-def test_a_sample_is_what_happened_since_the_last() -> None:
+def test_a_sample_describes_the_time_since_the_last_one() -> None:
     history = History()
-    history.begin([row(1, requests=1000, took=5.0)], now=10.0)
+    history.set_baseline([row(1, requests=1000, took=5.0)], now=10.0)
     later = row(1, requests=1000, took=5.0)
     more = row(1, requests=20, took=0.01)
     later["requests"] += 20
@@ -34,9 +34,9 @@ def test_a_sample_is_what_happened_since_the_last() -> None:
     assert history.since(100.0) == []
 
 
-def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() -> None:
+def test_a_new_worker_counts_from_zero_and_a_dead_one_subtracts_nothing() -> None:
     history = History()
-    history.begin([row(1, requests=50), row(2, slot=1, requests=5)], now=0.0)
+    history.set_baseline([row(1, requests=50), row(2, slot=1, requests=5)], now=0.0)
     history.add_sample(
         HEADER, [row(3, requests=4), row(2, slot=1, requests=6)], {}, now=1.0, at=1.0
     )
@@ -45,27 +45,27 @@ def test_a_new_worker_counts_from_its_birth_and_a_dead_one_takes_nothing_away() 
     assert {slot: told["rate"] for slot, told in sample["slots"].items()} == {"0": 4.0, "1": 1.0}
 
 
-def test_nobody_answered_has_no_times() -> None:
+def test_without_requests_there_are_no_quantiles() -> None:
     history = History()
-    history.begin([], now=0.0)
+    history.set_baseline([], now=0.0)
     history.add_sample(HEADER, [], {}, now=1.0, at=1.0)
     (sample,) = history.since(0)
     assert (sample["rate"], sample["p50"], sample["p99"]) == (0.0, None, None)
 
 
-def test_only_so_many_are_kept() -> None:
+def test_the_number_of_samples_is_bounded() -> None:
     history = History()
-    history.begin([], now=0.0)
-    for second in range(1, LENGTH + 11):
+    history.set_baseline([], now=0.0)
+    for second in range(1, MAX_SAMPLES + 11):
         history.add_sample(HEADER, [], {}, now=float(second), at=float(second))
     kept = [sample["at"] for sample in history.since(0)]
-    assert (len(kept), kept[0]) == (LENGTH, 11.0)
+    assert (len(kept), kept[0]) == (MAX_SAMPLES, 11.0)
 
 
 def records(*paths: Path) -> list[dict[str, Any]]:
     files = [path.open("rb") for path in paths]
     try:
-        return last_records([file.fileno() for file in files])
+        return read_recent_records([file.fileno() for file in files])
     finally:
         for file in files:
             file.close()
@@ -78,30 +78,30 @@ def test_records_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
         "2026-01-01 00:00:03.000 [7] ERROR third\nTraceback\n  of it\n"
     )
     other.write_bytes(b"2026-01-01 00:00:02.000 [8] 1 err <b>second</b> \xff\nunfinished")
-    told = records(one, other)
-    assert [each["text"] for each in told] == [
+    found = records(one, other)
+    assert [each["text"] for each in found] == [
         "INFO first",
         "<b>second</b> \\xff",
         "ERROR third",
         "Traceback",
         "  of it",
     ]
-    assert (told[1]["slot"], told[1]["stream"]) == (1, "err")
-    assert told[3]["time"] == told[2]["time"]
+    assert (found[1]["slot"], found[1]["stream"]) == (1, "err")
+    assert found[3]["time"] == found[2]["time"]
 
 
 def test_only_the_end_of_a_large_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     line = "2026-01-01 00:00:01.000 [7] 0 out {:06d} " + "x" * 50 + "\n"
-    path.write_text("".join(line.format(number) for number in range(BYTES // 40)))
-    told = records(path)
-    assert len(told) == MOST
-    numbers = [int(each["text"][:6]) for each in told]
-    assert numbers == list(range(numbers[0], numbers[0] + MOST))
-    assert numbers[-1] == BYTES // 40 - 1
+    path.write_text("".join(line.format(number) for number in range(TAIL_BYTES // 40)))
+    found = records(path)
+    assert len(found) == MAX_RECORDS
+    numbers = [int(each["text"][:6]) for each in found]
+    assert numbers == list(range(numbers[0], numbers[0] + MAX_RECORDS))
+    assert numbers[-1] == TAIL_BYTES // 40 - 1
 
 
-def test_the_first_line_is_a_whole_one(tmp_path: Path) -> None:
+def test_the_first_line_that_is_read_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "log"
     line = "2026-01-01 00:00:01.000 [7] 0 out {:02d}" + "x" * 3000 + "\n"
     path.write_text("".join(line.format(number) for number in range(40)))

@@ -1,4 +1,4 @@
-"""The text of /metrics, read by Prometheus' own parser: whatever the rows and the app's name."""
+"""The text of /metrics, parsed by Prometheus' own parser, for all rows and names of apps."""
 
 import re
 from collections import defaultdict
@@ -10,7 +10,7 @@ from hypothesis import example, given
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from prefork.observe.status.metrics import DURATION, format_metrics, name_of
+from prefork.observe.status.metrics import DURATION, format_metrics, metric_name
 from prefork.printable import printable_line
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
@@ -34,7 +34,7 @@ ROWS = st.lists(
     max_size=4,
     unique_by=lambda row: row["pid"],
 )
-HEAD_OF_NOBODY = {field.name: 0 for field in HEAD}
+EMPTY_HEAD = {field.name: 0 for field in HEAD}
 
 
 def parsed(text: str) -> dict[str, Metric]:
@@ -48,8 +48,8 @@ def series(sample: Any) -> tuple[Any, ...]:
 
 
 @given(app=st.text(st.characters(codec=None, categories=None)), head=HEADS, rows=ROWS)
-@example(app='a"b\\n\nc\\', head=HEAD_OF_NOBODY, rows=[EMPTY_ROW])
-def test_prometheus_reads_what_the_rows_say(
+@example(app='a"b\\n\nc\\', head=EMPTY_HEAD, rows=[EMPTY_ROW])
+def test_prometheus_parses_the_values_of_the_rows(
     app: str, head: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
     memory = {row["pid"]: number for number, row in enumerate(rows)}
@@ -59,21 +59,21 @@ def test_prometheus_reads_what_the_rows_say(
     assert {sample.labels["app"] for sample in every} == {printable_line(app)}
     assert all(family.documentation and family.type != "unknown" for family in found.values())
     for row in rows:
-        told = {
+        values = {
             (sample.name, sample.labels.get("class")): sample.value
             for sample in every
             if sample.labels.get("pid") == str(row["pid"])
         }
         for field in FIELDS:
             if field.kind and field.name != "took":
-                name, labels = name_of(field)
-                assert told[name, labels.get("class")] == row[field.name]
-        assert told["prefork_memory_bytes", None] == memory[row["pid"]]
+                name, labels = metric_name(field)
+                assert values[name, labels.get("class")] == row[field.name]
+        assert values["prefork_memory_bytes", None] == memory[row["pid"]]
 
 
 @given(rows=ROWS)
-def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) -> None:
-    found = parsed(format_metrics("web", HEAD_OF_NOBODY, rows, {}))
+def test_the_buckets_have_the_counts_of_the_histogram(rows: list[dict[str, Any]]) -> None:
+    found = parsed(format_metrics("web", EMPTY_HEAD, rows, {}))
     buckets = defaultdict(list)
     sums = {}
     for sample in found[DURATION].samples:
@@ -92,17 +92,17 @@ def test_the_buckets_hold_what_the_histogram_does(rows: list[dict[str, Any]]) ->
 
 
 @pytest.mark.parametrize("fields", [HEAD, FIELDS])
-def test_names_are_as_prometheus_wants_them(fields: tuple[Field, ...]) -> None:
+def test_metric_names_follow_the_rules_of_prometheus(fields: tuple[Field, ...]) -> None:
     for field in fields:
         if field.kind:
-            name, _ = name_of(field)
+            name, _ = metric_name(field)
             assert re.fullmatch("prefork_[a-z_]+", name)
             assert name.endswith("_total") == (field.kind == "counter")
             assert ("_seconds" in name) == (field.unit == "s")
 
 
-def test_classes_of_answers_are_one_metric() -> None:
+def test_classes_of_responses_are_one_metric() -> None:
     row = {**EMPTY_ROW, "pid": 1, "answered_2xx": 7, "answered_5xx": 2}
-    found = parsed(format_metrics("web", HEAD_OF_NOBODY, [row], {}))
-    told = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
-    assert told == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}
+    found = parsed(format_metrics("web", EMPTY_HEAD, [row], {}))
+    values = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
+    assert values == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}

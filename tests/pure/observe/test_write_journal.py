@@ -1,4 +1,4 @@
-"""A log writer that dies in the middle of a batch, at each step, and its successor."""
+"""A log writer that dies in a batch, at each step, and the next log writer."""
 
 import logging
 import os
@@ -25,34 +25,34 @@ RECORDS = format_text(OUTLET, "2026-11-24 23:59:01.123", [b"one", b"two"])
 Step = Callable[[WriteJournal, Batch, Path, Pipe], None]
 
 
-def begin(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
-    ledger.begin(batch)
+def begin(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+    journal.begin(batch)
 
 
-def write_some(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+def write_some(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     with open(path, "ab") as file:
         file.write(RECORDS[:20])
 
 
-def write_rest(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+def write_rest(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     with open(path, "ab") as file:
         file.write(RECORDS[20:])
 
 
-def take_some(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
-    os.splice(pipe.reader, ledger._sink, 3, offset_dst=0)
+def take_some(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+    os.splice(pipe.reader, journal._consumed_file, 3, offset_dst=0)
 
 
-def take_rest(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
-    ledger.take(pipe.reader, batch)
+def take_rest(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+    journal.consume(pipe.reader, batch)
 
 
-def rotate_outside(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+def rotate_outside(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
     os.rename(path, path.with_name(f"{path.name}-yesterday"))
 
 
-def end(ledger: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
-    ledger.end()
+def end(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
+    journal.clear()
 
 
 STEPS: list[Step] = [begin, write_some, write_rest, take_some, take_rest, end]
@@ -60,16 +60,16 @@ STEPS: list[Step] = [begin, write_some, write_rest, take_some, take_rest, end]
 
 @pytest.mark.parametrize("steps", range(len(STEPS) + 1))
 @pytest.mark.parametrize("outside", [False, True])
-def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
+def test_each_line_is_written_once(tmp_path: Path, steps: int, outside: bool) -> None:
     path = tmp_path / "w.out"
     path.write_bytes(b"before\n")
-    ledger, pipe = WriteJournal(), open_output_pipe()
+    journal, pipe = WriteJournal(), open_output_pipe()
     os.write(pipe.writer, PRINTED)
     batch = Batch(1, len(PRINTED), path.stat().st_ino, path.stat().st_size, len(RECORDS))
     for step in STEPS[:steps]:
-        step(ledger, batch, path, pipe)
+        step(journal, batch, path, pipe)
     if outside:
-        rotate_outside(ledger, batch, path, pipe)
+        rotate_outside(journal, batch, path, pipe)
     os.write(pipe.writer, b"three")
     os.close(pipe.writer)
     masters, its = open_channel_pair()
@@ -77,10 +77,10 @@ def test_each_line_once(tmp_path: Path, steps: int, outside: bool) -> None:
     folder = Directory.open(tmp_path)
     output = OutputFiles(folder, path.name, RotationPolicy(size=None), logging.getLogger())
     log = Log("info", str(tmp_path / "log"))
-    assert LogWriter({OUTLET: pipe.reader}, its, output, ledger, log).run() == 0
+    assert LogWriter({OUTLET: pipe.reader}, its, output, journal, log).run() == 0
     its.close()
     found = sorted(tmp_path.glob("w.out*"), reverse=True)
     assert len(found) == 1 + outside
     lines = "".join(each.read_text() for each in found).splitlines()
-    said = [re.sub(r"^\d{4}-\S+ [0-9:.]{12} \[7\] 0 out ", "", line) for line in lines]
-    assert said == ["before", "one", "two", "three"]
+    texts = [re.sub(r"^\d{4}-\S+ [0-9:.]{12} \[7\] 0 out ", "", line) for line in lines]
+    assert texts == ["before", "one", "two", "three"]
