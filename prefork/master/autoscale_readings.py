@@ -8,29 +8,29 @@ from prefork.master.children import Children
 from prefork.master.generation import Generations
 from prefork.pool import MasterState, Pool
 from prefork.pool.scaling import Reading
-from prefork.pool.workers import FRESH, Worker
+from prefork.pool.workers import STARTING_STATES, Worker
 from prefork.unix import memory
 from prefork.unix.accept_queue import accept_queue_length
 from prefork.unix.cores import usable_cores
 from prefork.unix.cpu_usage import CoreUsage, ProcessCpuShares
 from prefork.unix.memory_footprint import proportional_size, resident_size
 
-MEASURE_AGAIN = 10
+MEASURE_EVERY = 10
 """Looks after which the size of one worker is measured anew."""
 
 
 class AutoscaleReadings:
     """Remembers the last one, because most numbers are of the time in between."""
 
-    def __init__(self, pool: Pool, nursery: Children, generations: Generations) -> None:
+    def __init__(self, pool: Pool, children: Children, generations: Generations) -> None:
         self._pool = pool
-        self._nursery = nursery
+        self._children = children
         self._generations = generations
-        self._told = WorkerLoadSampler()
+        self._load_sampler = WorkerLoadSampler()
         self._cores = CoreUsage()
         self._shares = ProcessCpuShares()
         self._sizes: dict[int, int] = {}
-        self._turn = 0
+        self._looks = 0
 
     def take(self, now: float) -> Reading | None:
         """At monotonic time ``now``; None: nobody has served since the last one."""
@@ -38,7 +38,7 @@ class AutoscaleReadings:
         ready = pool.workers.ready()
         served = {worker.slot for worker in ready}
         rows = self._rows(ready)
-        busy, lag, wait = self._told.sample(rows, now)
+        busy, lag, wait = self._load_sampler.sample(rows, now)
         shares = self._shares.measure([worker.pid for worker in ready], now).values()
         cpu = self._cores.measure(now)
         if not shares:
@@ -49,7 +49,7 @@ class AutoscaleReadings:
         return Reading(
             target=pool.target,
             ready=len(ready),
-            booting=sum(w.state in FRESH and w.slot not in served for w in pool.workers),
+            booting=sum(w.state in STARTING_STATES and w.slot not in served for w in pool.workers),
             queue=sum(accept_queue_length(listener.socket) for listener in listeners),
             wait=wait,
             busy=busy,
@@ -60,34 +60,36 @@ class AutoscaleReadings:
             cores=usable_cores(),
             free=free,
             total=total,
-            each=self._size(ready),
+            each=self._measure_size(ready),
             rolling=self._is_rolling(),
-            failing=any(self._fails(slot) for slot in range(pool.target) if slot not in served),
+            failing=any(
+                self._is_failing(slot) for slot in range(pool.target) if slot not in served
+            ),
             occupied=next_to_leave["in_flight"] > 0,
             working=next_to_leave["working"] > 0,
         )
 
     def _rows(self, ready: list[Worker]) -> dict[int, dict[str, Any]]:
-        nurslings = [self._nursery.get(worker.id) for worker in ready]
-        return {each.worker: each.row.read() for each in nurslings if each is not None}
+        processes = [self._children.get(worker.id) for worker in ready]
+        return {each.worker: each.row.read() for each in processes if each is not None}
 
-    def _fails(self, slot: int) -> bool:
+    def _is_failing(self, slot: int) -> bool:
         budget = self._pool.workers.budget(slot)
-        return budget.failures > 0 and not budget.closed
+        return budget.failures > 0 and not budget.is_closed
 
     def _is_rolling(self) -> bool:
         """Also while a failed reload is being undone."""
         newest = self._pool.plan.generation
-        outdated = any(w.generation != newest for w in self._pool.workers.staying())
+        outdated = any(w.generation != newest for w in self._pool.workers.serving_or_starting())
         return outdated or self._pool.state is MasterState.RELOADING
 
-    def _size(self, ready: list[Worker]) -> int:
+    def _measure_size(self, ready: list[Worker]) -> int:
         """What a worker takes, on average. Measured now and then: a large one costs many ms."""
         pids = [worker.pid for worker in ready]
         new = [pid for pid in pids if pid not in self._sizes]
-        self._turn += 1
-        if not new and self._turn % MEASURE_AGAIN == 0:
-            new = [pids[self._turn // MEASURE_AGAIN % len(pids)]]
+        self._looks += 1
+        if not new and self._looks % MEASURE_EVERY == 0:
+            new = [pids[self._looks // MEASURE_EVERY % len(pids)]]
         for pid in new[:1]:
             pss = proportional_size(pid)
             self._sizes[pid] = resident_size(pid) if pss is None else pss

@@ -23,17 +23,17 @@ from prefork.errors import MachineError
 from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork, unblock_signals
 
-SOON = 1.0
+MIN_LIFETIME = 1.0
 """Seconds; one that dies younger has its successor pause, and what the machine does not allow is
 tried again after as many."""
 
-SHORTEST_PAUSE = 0.1
+MIN_PAUSE = 0.1
 
-LAST_MOMENT = 0.02
+EXIT_GRACE = 0.02
 """Seconds from the end of a channel to that of its process, if it ends. The master waits for them,
 once in the life of such a process."""
 
-_MASTERS_BUSINESS = (
+_MASTER_SIGNALS = (
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGQUIT,
@@ -55,7 +55,7 @@ class AuxiliaryChannel(Protocol):
     def close(self) -> None:
         """In a child, for its copy."""
 
-    def hang_up(self, waiter: Poller) -> None:
+    def hang_up(self, poller: Poller) -> None:
         """In the master, for good, and without ever waiting."""
 
 
@@ -70,30 +70,30 @@ class AuxiliaryProcess(Generic[C]):
     def __init__(
         self,
         name: str,
-        waiter: Poller,
-        longest_pause: float,
-        hear: Callable[[C], None],
+        poller: Poller,
+        max_pause: float,
+        read: Callable[[C], None],
         on_death: Callable[[str], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._name = name
-        self._waiter = waiter
-        self._longest_pause = longest_pause
-        self._hear = hear
+        self._poller = poller
+        self._max_pause = max_pause
+        self._read_message = read
         self._on_death = on_death
         self._on_failure = on_failure
         self._child: Child | None = None
-        self._is_deaf = False
+        self._is_ignored = False
         """Nothing more is heard of the one that there is …"""
         self._fault = ""
         """… for this reason; empty: it closed its channel."""
         self.channel: C | None = None
         """The master's end, while there is a process."""
-        self.due = 0.0
+        self.due_at = 0.0
         """When the next one may be forked, while there is none."""
         self._pause = 0.0
-        self._put_off = False
-        self._born = self._rested = 0.0
+        self._is_delayed = False
+        self._spawned_at = self._paused_for = 0.0
 
     def __bool__(self) -> bool:
         """Whether there is one, as far as we have noticed."""
@@ -101,107 +101,107 @@ class AuxiliaryProcess(Generic[C]):
 
     # Its birth.
 
-    def settle(self, bear: Callable[[], None]) -> None:
+    def ensure_running(self, spawn: Callable[[], None]) -> None:
         """Have one, by ``bear``, if it is due."""
-        if self._child is not None or time.monotonic() < self.due:
+        if self._child is not None or time.monotonic() < self.due_at:
             return
         try:
-            bear()
+            spawn()
         except MachineError as error:
-            self.due = time.monotonic() + SOON
+            self.due_at = time.monotonic() + MIN_LIFETIME
             self._on_failure(str(error))
 
-    def bear(self, ours: C, its: AuxiliaryChannel, live: Callable[[], int]) -> None:
+    def spawn(self, ours: C, theirs: AuxiliaryChannel, main: Callable[[], int]) -> None:
         """Fork the next one, which runs ``live()`` and has ``its`` end; the ends are taken from the
         caller, also if it fails. Raises MachineError."""
 
-        def be() -> int:
+        def run() -> int:
             ours.close()
-            _ignore_masters_signals()
-            return live()
+            _ignore_master_signals()
+            return main()
 
         try:
-            child = fork(be)
+            child = fork(run)
         except BaseException:
             ours.close()
             raise
         finally:
-            its.close()
-        self._child, self.channel, self._born = child, ours, time.monotonic()
-        self._is_deaf, self._fault = False, ""
+            theirs.close()
+        self._child, self.channel, self._spawned_at = child, ours, time.monotonic()
+        self._is_ignored, self._fault = False, ""
         # A pause that did not pass before passes in it now, and makes it no older.
-        self._rested = 0.0 if self._put_off else self._pause
-        self._put_off = False
-        self._waiter.add_reader(ours.fileno(), lambda: self._listen(ours))
-        self._waiter.add_reader(child.pidfd, lambda: self._bury(child, ours))
+        self._paused_for = 0.0 if self._is_delayed else self._pause
+        self._is_delayed = False
+        self._poller.add_reader(ours.fileno(), lambda: self._read(ours))
+        self._poller.add_reader(child.pidfd, lambda: self._reap(child, ours))
 
     # Its pause.
 
-    def rest(self) -> None:
+    def sleep_pause(self) -> None:
         """In the process, before it works: the pause passes here, and it exists meanwhile."""
         time.sleep(self._pause)
 
-    def put_off(self) -> None:
+    def delay_next(self) -> None:
         """In the master: the pause passes before the next one is forked."""
-        self._put_off = True
-        self.due = time.monotonic() + self._pause
+        self._is_delayed = True
+        self.due_at = time.monotonic() + self._pause
 
     def lengthen_pause(self) -> None:
         """It was in vain once more."""
-        self._pause = min(self._longest_pause, max(SHORTEST_PAUSE, self._pause * 2))
+        self._pause = min(self._max_pause, max(MIN_PAUSE, self._pause * 2))
 
-    def forget_pause(self) -> None:
+    def reset_pause(self) -> None:
         """The next one is another matter, and due at once."""
-        self._pause = self.due = 0.0
+        self._pause = self.due_at = 0.0
 
-    # Its life and death. What the waiter saw at one look may be over when we are told of it: then
+    # Its life and death. What the poller saw at one look may be over when we are told of it: then
     # somebody else is in its place, or nobody.
 
-    def _listen(self, channel: C) -> None:
-        if channel is not self.channel or self._is_deaf:
+    def _read(self, channel: C) -> None:
+        if channel is not self.channel or self._is_ignored:
             return
         try:
-            self._hear(channel)
+            self._read_message(channel)
         except EOFError:
-            self._stop_hearing("")
+            self._stop_reading("")
         except Exception as error:  # whatever it made us raise: it must not end the master
-            self._stop_hearing(f"{type(error).__name__}: {error}")
+            self._stop_reading(f"{type(error).__name__}: {error}")
 
-    def _stop_hearing(self, fault: str) -> None:
+    def _stop_reading(self, fault: str) -> None:
         """A process that only closed its channel is mostly about to die by itself, and then its
         own exit code is to be seen; one that goes on would be of no use any more."""
         assert self._child is not None, "it was heard"
         assert self.channel is not None, "it was heard on it"
-        self._is_deaf, self._fault = True, fault
-        self._waiter.remove(self.channel.fileno())
-        if fault or not self._child.wait_for_exit(LAST_MOMENT):
+        self._is_ignored, self._fault = True, fault
+        self._poller.remove(self.channel.fileno())
+        if fault or not self._child.wait_for_exit(EXIT_GRACE):
             self.kill()
 
-    def _bury(self, child: Child, channel: C) -> None:
+    def _reap(self, child: Child, channel: C) -> None:
         if child is not self._child:
             return
-        self._listen(channel)  # its last words
-        death = self.let_go().reap()
-        if time.monotonic() - self._born < SOON + self._rested:
+        self._read(channel)  # its last words
+        death = self.detach().reap()
+        if time.monotonic() - self._spawned_at < MIN_LIFETIME + self._paused_for:
             self.lengthen_pause()
         else:
             self._pause = 0.0
-        self.due = 0.0
+        self.due_at = 0.0
         how = f"the {self._name} died ({death.signal or f'exit code {death.code}'})"
         if self._fault:
             how = f"the {self._name} made no sense, and was killed ({self._fault})"
         self._on_death(how)
 
-    def let_go(self) -> Child:
+    def detach(self) -> Child:
         """Nothing of the one that there is is heard any more; whoever asked for it reaps it."""
         child, channel = self._child, self.channel
         assert child is not None, "there is one"
         assert channel is not None, "it was born with it"
         self._child = self.channel = None
-        if not self._is_deaf:
-            self._waiter.remove(channel.fileno())
-        self._waiter.remove(child.pidfd)
-        channel.hang_up(self._waiter)
+        if not self._is_ignored:
+            self._poller.remove(channel.fileno())
+        self._poller.remove(child.pidfd)
+        channel.hang_up(self._poller)
         return child
 
     def kill(self) -> None:
@@ -221,7 +221,7 @@ class AuxiliaryProcess(Generic[C]):
             self.channel.close()
 
 
-def _ignore_masters_signals() -> None:
-    for signum in _MASTERS_BUSINESS:
+def _ignore_master_signals() -> None:
+    for signum in _MASTER_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     unblock_signals()

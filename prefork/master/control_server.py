@@ -17,7 +17,7 @@ from prefork.config import Config
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.master.master_logs import MasterLogs
 from prefork.master.registration import Registration
-from prefork.master.status_report import plan
+from prefork.master.status_report import describe_plan
 from prefork.pool import Pool, orders
 from prefork.pool.goals import (
     Failed,
@@ -39,18 +39,18 @@ from prefork.unix.poller import Poller
 from prefork.unix.signals import signal_number
 from prefork.wire import control as wire
 
-MOST_CLIENTS = 64
+MAX_CLIENTS = 64
 """Half of them for those who only look, so that they cannot keep the owner out."""
-MOST_DEATHS = 100
+MAX_DEATHS = 100
 """So many are remembered for ``why``."""
 
-MOST_RECYCLED = 20
+MAX_RECYCLED = 20
 """And so many workers that were worn: where they are many, they must not displace a crash."""
 
-WRITER_PATIENCE = 30.0
+LOG_WRITER_TIMEOUT = 30.0
 """Seconds in which the log writer does what it is asked, or its client is told that it does not."""
 
-PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
+PLANNED_CAUSES = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 
 
 class MasterActions(Protocol):
@@ -60,7 +60,7 @@ class MasterActions(Protocol):
     def config(self) -> Config:
         """The settings in force."""
 
-    def reread(self) -> Config:
+    def read_settings(self) -> Config:
         """Those of a reload now. Raises PreforkError."""
 
     def describe(self) -> Mapping[str, Any]:
@@ -81,7 +81,7 @@ class MasterActions(Protocol):
     def hand_over(self) -> Sequence[Listener]:
         """The listeners, which somebody else goes on with."""
 
-    def reopen(self) -> int | None:
+    def reopen_logs(self) -> int | None:
         """The logs; the number of what the log writer was asked."""
 
 
@@ -95,7 +95,7 @@ class ControlSession:
     verbs: Collection[str] | None = None
     lines: wire.LineDecoder = field(default_factory=wire.LineDecoder)
     goal: Goal | None = None
-    follows: bool = False
+    follows_events: bool = False
 
 
 class ControlServer:
@@ -103,29 +103,29 @@ class ControlServer:
 
     def __init__(
         self,
-        place: Registration,
-        waiter: Poller,
+        registration: Registration,
+        poller: Poller,
         pool: Pool,
-        asked: MasterActions,
+        master: MasterActions,
         logs: MasterLogs,
         clock: Callable[[], float],
     ) -> None:
-        self._socket = place.socket
-        self._group = place.group
-        self._name = place.name
+        self._socket = registration.socket
+        self._group = registration.group
+        self._name = registration.name
         self._owner = describe_user(os.geteuid())
-        self._waiter = waiter
+        self._poller = poller
         self._pool = pool
-        self._asked = asked
+        self._master = master
         self._logs = logs
         self._logger = logs.logger
         self._clock = clock
-        self._talks: list[ControlSession] = []
-        self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
-        self._recycled: deque[dict[str, Any]] = deque(maxlen=MOST_RECYCLED)
+        self._sessions: list[ControlSession] = []
+        self._deaths: deque[dict[str, Any]] = deque(maxlen=MAX_DEATHS)
+        self._recycled: deque[dict[str, Any]] = deque(maxlen=MAX_RECYCLED)
         self.restarts: Counter[int] = Counter()
         """By slot: how often its worker failed and was replaced."""
-        waiter.add_reader(self._socket.fileno(), self._accept)
+        poller.add_reader(self._socket.fileno(), self._accept)
 
     # Conversations.
 
@@ -135,51 +135,51 @@ class ControlServer:
             return
         talk = ControlSession(peer, may_change=peer.is_owner)
         if not talk.may_change and not (self._group is not None and peer.is_in_group(self._group)):
-            self._turn_away(peer, f"this app belongs to {self._owner}")
-        elif len(self._talks) >= (MOST_CLIENTS if talk.may_change else MOST_CLIENTS // 2):
-            self._turn_away(peer, "too many are talking to this master")
+            self._reject(peer, f"this app belongs to {self._owner}")
+        elif len(self._sessions) >= (MAX_CLIENTS if talk.may_change else MAX_CLIENTS // 2):
+            self._reject(peer, "too many are talking to this master")
         else:
-            self._begin(talk)
+            self._start_session(talk)
 
-    def admit(self, peer: ControlConnection, verbs: Collection[str]) -> None:
+    def add_session(self, peer: ControlConnection, verbs: Collection[str]) -> None:
         """A client that the master itself has introduced, and what it may ask. There may be no
         more of them than of those who only look."""
-        if len(self._talks) >= MOST_CLIENTS // 2:
-            self._turn_away(peer, "too many are talking to this master")
+        if len(self._sessions) >= MAX_CLIENTS // 2:
+            self._reject(peer, "too many are talking to this master")
         else:
-            self._begin(ControlSession(peer, may_change=True, verbs=verbs))
+            self._start_session(ControlSession(peer, may_change=True, verbs=verbs))
 
-    def _begin(self, talk: ControlSession) -> None:
-        self._talks.append(talk)
-        self._waiter.add_reader(talk.peer.fileno(), lambda: self._hear(talk))
+    def _start_session(self, talk: ControlSession) -> None:
+        self._sessions.append(talk)
+        self._poller.add_reader(talk.peer.fileno(), lambda: self._read(talk))
 
-    def _turn_away(self, peer: ControlConnection, why: str) -> None:
+    def _reject(self, peer: ControlConnection, why: str) -> None:
         peer.send(wire.encode_error(why, UsageError.exit_code))
-        peer.hang_up(self._waiter)
+        peer.hang_up(self._poller)
 
-    def _hear(self, talk: ControlSession) -> None:
+    def _read(self, talk: ControlSession) -> None:
         """Whatever a client says, and whatever we make of it, ends its own conversation at most."""
         try:
             data = talk.peer.read()
             if data == b"":
-                self._hang_up(talk)
+                self._close_session(talk)
             if not data:
                 return
             for line in talk.lines.feed(data):
-                if talk.goal is not None or talk.follows:
+                if talk.goal is not None or talk.follows_events:
                     raise UsageError("one connection carries one request")
-                self._answer(talk, self._permitted(talk, wire.decode_request(line)))
-                if talk not in self._talks:
+                self._answer(talk, self._check_permission(talk, wire.decode_request(line)))
+                if talk not in self._sessions:
                     return
         except PreforkError as error:
-            self._end(talk, wire.encode_error(str(error), error.exit_code))
+            self._finish(talk, wire.encode_error(str(error), error.exit_code))
         except Exception as error:
             text = "a client of the control socket (pid %d, uid %d) asked for what we could not do"
             self._logger.exception(text, talk.peer.pid, talk.peer.uid)
             text = f"this is a bug in prefork, please report it; see its log: {error!r}"
-            self._end(talk, wire.encode_error(text, PreforkError.exit_code))
+            self._finish(talk, wire.encode_error(text, PreforkError.exit_code))
 
-    def _permitted(self, talk: ControlSession, request: wire.Request) -> wire.Request:
+    def _check_permission(self, talk: ControlSession, request: wire.Request) -> wire.Request:
         """Raises UsageError."""
         verb = request.verb
         if talk.verbs is not None and verb.name not in talk.verbs:
@@ -188,15 +188,15 @@ class ControlServer:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request
 
-    def _end(self, talk: ControlSession, outcome: bytes, fds: Sequence[int] = ()) -> None:
+    def _finish(self, talk: ControlSession, outcome: bytes, fds: Sequence[int] = ()) -> None:
         talk.peer.send(outcome, fds)
-        self._hang_up(talk)
+        self._close_session(talk)
 
-    def _hang_up(self, talk: ControlSession) -> None:
-        if talk in self._talks:
-            self._talks.remove(talk)
-            self._waiter.remove(talk.peer.fileno())
-            talk.peer.hang_up(self._waiter)
+    def _close_session(self, talk: ControlSession) -> None:
+        if talk in self._sessions:
+            self._sessions.remove(talk)
+            self._poller.remove(talk.peer.fileno())
+            talk.peer.hang_up(self._poller)
 
     # Verbs.
 
@@ -204,41 +204,45 @@ class ControlServer:
         """Raises UsageError."""
         match request.verb.name:
             case "events":
-                talk.follows = True
+                talk.follows_events = True
             case "wait":
-                self._refuse()
+                self._check_refused()
                 talk.goal = StableGoal(self._pool)
             case "reload":
                 self._reload(talk)
             case "scale":
                 self._scale(talk, request.arguments["workers"])
             case "reopen":
-                talk.goal = LogWriterGoal(self._pool, self._logs, self._asked.reopen())
+                talk.goal = LogWriterGoal(self._pool, self._logs, self._master.reopen_logs())
             case "rotate" | "flush" as what:
-                talk.goal = LogWriterGoal(self._pool, self._logs, self._logs.ask(what))
+                talk.goal = LogWriterGoal(self._pool, self._logs, self._logs.order(what))
             case "stop":
                 talk.goal = StopGoal(self._pool)
-                self._asked.stop(quick=bool(request.arguments.get("quick")))
+                self._master.stop(quick=bool(request.arguments.get("quick")))
             case "hand_over":
-                listeners = self._asked.hand_over()
+                listeners = self._master.hand_over()
                 fds = [listener.socket.fileno() for listener in listeners]
-                self._end(talk, wire.encode_result({"listeners": describe_sockets(listeners)}), fds)
+                self._finish(
+                    talk, wire.encode_result({"listeners": describe_sockets(listeners)}), fds
+                )
             case name:
-                self._end(talk, wire.encode_result(self._at_once(name, request.arguments)))
+                self._finish(
+                    talk, wire.encode_result(self._immediate_result(name, request.arguments))
+                )
         if request.arguments.get("no_wait"):
-            self._end(talk, wire.encode_result({"accepted": True}))
+            self._finish(talk, wire.encode_result({"accepted": True}))
 
-    def _at_once(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _immediate_result(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result of a verb that has no goal to wait for. Raises PreforkError."""
         match verb:
             case "signal":
                 return {"pids": self._signal(**arguments)}
             case "show":
-                return self._asked.describe()
+                return self._master.describe()
             case "plan":
-                return plan(self._pool, self._asked.config, self._asked.reread())
+                return describe_plan(self._pool, self._master.config, self._master.read_settings())
             case "env":
-                return {"env": {**os.environ, **self._asked.config.env}}
+                return {"env": {**os.environ, **self._master.config.env}}
             case "why":
                 deaths = wire.fit_deaths([*self._deaths, *self._recycled])
                 return {"deaths": deaths, "failure": self._pool.failure}
@@ -249,7 +253,7 @@ class ControlServer:
         return {"name": self._name, "pid": os.getpid()}
 
     def _reload(self, talk: ControlSession) -> None:
-        asked = self._asked.reload()
+        asked = self._master.reload()
         if isinstance(asked, str):
             raise UsageError(asked)
         talk.goal = ReloadGoal(self._pool, asked)
@@ -257,11 +261,11 @@ class ControlServer:
     def _scale(self, talk: ControlSession, workers: object) -> None:
         # By the plan: a pool that was drained wants no worker now, but has a number all the same.
         asked = wire.parse_target(workers, self._pool.plan.target)
-        self._refuse(asked)
-        self._asked.scale(asked)
+        self._check_refused(asked)
+        self._master.scale(asked)
         talk.goal = ScaleGoal(self._pool, asked)
 
-    def _refuse(self, workers: int | None = None) -> None:
+    def _check_refused(self, workers: int | None = None) -> None:
         """Raises UsageError for a wish that the pool does not take."""
         if why := refusal_reason(self._pool, workers):
             raise UsageError(why)
@@ -271,7 +275,7 @@ class ControlServer:
         signum = signal_number(str(signal))
         if slot is not None and (not isinstance(slot, int) or isinstance(slot, bool)):
             raise UsageError(f"a slot is a number, not {slot!r}")
-        pids = self._asked.signal(signum, slot)
+        pids = self._master.signal(signum, slot)
         if not pids and slot is not None:
             slots = ", ".join(map(str, sorted({each.slot for each in self._pool.workers})))
             raise UsageError(f"no worker is in slot {slot}; there are {slots or 'none'}")
@@ -279,56 +283,58 @@ class ControlServer:
 
     # What happens.
 
-    def tell(self, happening: orders.Event, text: str) -> None:
+    def publish(self, event: orders.Event, text: str) -> None:
         """Something happened: those who wait for it and those who follow hear of it."""
-        if isinstance(happening, orders.WorkerGone):
-            self._remember(happening)
-        line = wire.encode_progress(text, at=self._clock(), **_details(happening))
-        for talk in list(self._talks):
+        if isinstance(event, orders.WorkerGone):
+            self._record_death(event)
+        line = wire.encode_progress(text, at=self._clock(), **_encode_event(event))
+        for talk in list(self._sessions):
             if talk.goal is not None:
-                talk.goal.hear(happening)
-            elif not talk.follows:
+                talk.goal.observe(event)
+            elif not talk.follows_events:
                 continue
             if not talk.peer.send(line):
-                self._hang_up(talk)  # it does not read
+                self._close_session(talk)  # it does not read
 
-    def _remember(self, gone: orders.WorkerGone) -> None:
-        death = {"at": self._clock(), **_details(gone)}
+    def _record_death(self, gone: orders.WorkerGone) -> None:
+        death = {"at": self._clock(), **_encode_event(gone)}
         if not _was_planned(gone):
             self._deaths.append(death)
             self.restarts[gone.slot] += gone.retry_in is not None
         elif gone.why:
             self._recycled.append(death)
 
-    def settle(self) -> None:
+    def send_verdicts(self) -> None:
         """The pool has decided everything for now: those whose goal has a verdict are told it."""
-        for talk in list(self._talks):
+        for talk in list(self._sessions):
             verdict = talk.goal.verdict() if talk.goal is not None else None
             # A stop has reached its goal when the master is gone, too: ``close`` tells it.
             stopped = isinstance(talk.goal, StopGoal) and isinstance(verdict, Reached)
             if verdict is not None and not stopped:
-                self._end(talk, _told(verdict))
+                self._finish(talk, _encode_verdict(verdict))
 
     def next_deadline(self) -> float | None:
         """When ``settle`` is due although nothing happens."""
-        goals = (talk.goal for talk in self._talks)
+        goals = (talk.goal for talk in self._sessions)
         return min(
-            (each.deadline for each in goals if isinstance(each, LogWriterGoal)), default=None
+            (each.deadline_at for each in goals if isinstance(each, LogWriterGoal)), default=None
         )
 
     def close(self) -> None:
         """The master ends: clients that waited for that are told so, and the others, too."""
-        for talk in list(self._talks):
+        for talk in list(self._sessions):
             if talk.goal is None:
-                self._hang_up(talk)  # what it asked, if anything, was not read: the end tells it
+                self._close_session(
+                    talk
+                )  # what it asked, if anything, was not read: the end tells it
             else:
                 why = Failed("it stopped before it could answer", UsageError.exit_code)
-                self._end(talk, _told(talk.goal.verdict() or why))
+                self._finish(talk, _encode_verdict(talk.goal.verdict() or why))
         self._socket.close()
 
     def close_copy(self) -> None:
         """In a child."""
-        for talk in self._talks:
+        for talk in self._sessions:
             talk.peer.close()
         self._socket.close()
 
@@ -336,25 +342,25 @@ class ControlServer:
 class LogWriterGoal(Goal):
     """The log writer has done what it was asked; ``asked``: the number of that, None: nothing."""
 
-    def __init__(self, pool: Pool, logs: MasterLogs, asked: int | None) -> None:
+    def __init__(self, pool: Pool, logs: MasterLogs, number: int | None) -> None:
         super().__init__(pool)
         self._logs = logs
-        self._asked = asked
-        self.deadline = monotonic() + WRITER_PATIENCE
+        self._number = number
+        self.deadline_at = monotonic() + LOG_WRITER_TIMEOUT
 
-    def _decide(self) -> Verdict | None:
-        if self._logs.has_done(self._asked):
+    def _check(self) -> Verdict | None:
+        if self._logs.has_done(self._number):
             return Reached({})
-        if monotonic() < self.deadline:
+        if monotonic() < self.deadline_at:
             return None
-        why = f"the log writer did not do it within {WRITER_PATIENCE:g} s; see its log"
+        why = f"the log writer did not do it within {LOG_WRITER_TIMEOUT:g} s; see its log"
         return Failed(why, MachineError.exit_code)
 
-    def _hopeless(self) -> Failed | None:
+    def _find_failure(self) -> Failed | None:
         return None  # the workers have no part in it
 
 
-def _told(verdict: Verdict) -> bytes:
+def _encode_verdict(verdict: Verdict) -> bytes:
     """The last line for the client."""
     if isinstance(verdict, Reached):
         return wire.encode_result(verdict.values)
@@ -362,9 +368,9 @@ def _told(verdict: Verdict) -> bytes:
 
 
 def _was_planned(gone: orders.WorkerGone) -> bool:
-    return gone.cause in PLANNED and not gone.killed
+    return gone.cause in PLANNED_CAUSES and not gone.killed
 
 
-def _details(happening: orders.Event) -> dict[str, Any]:
-    """The happening for programs: its kind and its fields."""
-    return {"kind": type(happening).__name__, **dataclasses.asdict(happening)}
+def _encode_event(event: orders.Event) -> dict[str, Any]:
+    """The event for programs: its kind and its fields."""
+    return {"kind": type(event).__name__, **dataclasses.asdict(event)}

@@ -19,7 +19,7 @@ from prefork.unix.pipes import open_ready_pipe, read_available, write_all
 from prefork.unix.poller import Poller
 from prefork.wire import watcher_messages as wire
 
-LONGEST_PAUSE = 30.0
+MAX_PAUSE = 30.0
 """Seconds that nobody watches at most, when watchers died young."""
 
 
@@ -31,7 +31,7 @@ class WatchSettings:
     delay: float
 
 
-def watched(
+def watch_settings(
     config: Config, here: str, default: Sequence[str], own: Sequence[str]
 ) -> WatchSettings | None:
     """What the settings say; None: nothing. ``default``: the folders of the code; ``own``: folders
@@ -41,7 +41,7 @@ def watched(
     if importlib.util.find_spec("watchfiles") is None:
         raise UsageError("watch: it needs a package: pip install 'prefork[watch]'")
     asked = config.watch_path or filter(os.path.exists, default)
-    roots = tuple(dict.fromkeys(_named(here, path) for path in asked))
+    roots = tuple(dict.fromkeys(_absolute(here, path) for path in asked))
     for root in roots:
         if root == "/":
             raise UsageError("watch: all of / is too much; name what to watch with watch-path")
@@ -49,13 +49,13 @@ def watched(
             raise UsageError(f"watch: there is no {root}")
     files = [config.log_file, config.access_log, config.pid_file]
     files += [address.path for address in config.bind if isinstance(address, UnixAddress)]
-    known = [_named(here, file) for file in files if file not in ("", "-")]
-    folders = [*own, *([_named(here, config.log_dir)] if config.log_dir else [])]
+    known = [_absolute(here, file) for file in files if file not in ("", "-")]
+    folders = [*own, *([_absolute(here, config.log_dir)] if config.log_dir else [])]
     ignored = WatchFilter(roots, config.watch_ignore, own_prefixes(roots, known, folders))
     return WatchSettings(ignored, config.watch_delay)
 
 
-def _named(here: str, path: str) -> str:
+def _absolute(here: str, path: str) -> str:
     """The whole path, by the names that were given; a symlink keeps its own."""
     whole = os.path.join(here, path)
     return os.path.realpath(whole) if ".." in whole.split("/") else os.path.normpath(whole)
@@ -64,7 +64,7 @@ def _named(here: str, path: str) -> str:
 class _WatcherPipe(FileIO):
     """The master's end of the watcher's pipe. No descriptor can come through a pipe."""
 
-    def hang_up(self, _waiter: Poller) -> None:
+    def hang_up(self, _poller: Poller) -> None:
         """For good."""
         self.close()
 
@@ -74,90 +74,90 @@ class WatcherProcess:
 
     def __init__(
         self,
-        waiter: Poller,
-        begin: Callable[[], None],
+        poller: Poller,
+        enter_child: Callable[[], None],
         on_change: Callable[[wire.FilesChanged], None],
         logger: logging.Logger,
     ) -> None:
-        self._begin = begin
+        self._enter_child = enter_child
         self._on_change = on_change
         self._logger = logger
         self._wanted: WatchSettings | None = None
-        self._rest = b""
-        self._trouble = ""
-        self._watcher: AuxiliaryProcess[_WatcherPipe] = AuxiliaryProcess(
-            "watcher", waiter, LONGEST_PAUSE, self._hear, self._put_off, self._on_failure
+        self._partial_line = b""
+        self._logged_failure = ""
+        self._process: AuxiliaryProcess[_WatcherPipe] = AuxiliaryProcess(
+            "watcher", poller, MAX_PAUSE, self._read, self._retry_later, self._on_failure
         )
 
     def next_deadline(self) -> float | None:
         """When ``settle`` is due although nothing happens."""
-        return None if self._wanted is None or self._watcher else self._watcher.due
+        return None if self._wanted is None or self._process else self._process.due_at
 
-    def settle(self, wanted: WatchSettings | None) -> None:
+    def ensure_running(self, wanted: WatchSettings | None) -> None:
         """Have a watcher of just this."""
         if wanted != self._wanted:
             self.close()
-            self._wanted, self._trouble = wanted, ""
-            self._watcher.forget_pause()
+            self._wanted, self._logged_failure = wanted, ""
+            self._process.reset_pause()
         if wanted is not None:
-            self._watcher.settle(partial(self._bear, wanted))
+            self._process.ensure_running(partial(self._spawn, wanted))
 
-    def _bear(self, wanted: WatchSettings) -> None:
+    def _spawn(self, wanted: WatchSettings) -> None:
         """Raises MachineError."""
         pipe, master = open_ready_pipe(), os.getpid()
         ours, its = _WatcherPipe(pipe.reader), _WatcherPipe(pipe.writer, "w")
 
         def live() -> int:
-            self._begin()
+            self._enter_child()
             say = partial(write_all, its.fileno())
             return FileWatcher(wanted.ignored, wanted.delay, say).run(master)
 
-        self._watcher.bear(ours, its, live)
-        self._rest = b""
+        self._process.spawn(ours, its, live)
+        self._partial_line = b""
 
-    def _hear(self, pipe: _WatcherPipe) -> None:
+    def _read(self, pipe: _WatcherPipe) -> None:
         data = read_available(pipe.fileno())
         if data == b"":
             raise EOFError
-        *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
-        if len(self._rest) > wire.MAX_LINE_SIZE:
+        *lines, self._partial_line = (self._partial_line + (data or b"")).split(b"\n")
+        if len(self._partial_line) > wire.MAX_LINE_SIZE:
             raise ValueError(f"a line of more than {pluralize(wire.MAX_LINE_SIZE, 'byte')}")
         for line in lines:
             match wire.decode_message(line):
                 case wire.WatchStarted() as began:
-                    self._trouble = ""
+                    self._logged_failure = ""
                     self._logger.info("%s", began)
                 case wire.FilesChanged() as changed:
                     self._on_change(changed)
                 case wire.WatchFailed(text):
-                    self._tell(text)
+                    self._log_once(text)
 
     def _on_failure(self, why: str) -> None:
-        self._watcher.lengthen_pause()
-        self._put_off(why)
+        self._process.lengthen_pause()
+        self._retry_later(why)
 
-    def _put_off(self, why: str) -> None:
+    def _retry_later(self, why: str) -> None:
         """For as long as the pause takes: other settings may come, which have no use for it."""
-        self._watcher.put_off()
-        if not self._trouble:
-            self._tell(why)
+        self._process.delay_next()
+        if not self._logged_failure:
+            self._log_once(why)
 
-    def _tell(self, why: str) -> None:
+    def _log_once(self, why: str) -> None:
         """Once, until it works again."""
-        if why != self._trouble:
-            self._trouble = why
+        if why != self._logged_failure:
+            self._logged_failure = why
             self._logger.error("not watching files: %s; trying again", why)
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the watcher's."""
-        return self._watcher.knows_pid(pid)
+        return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:
         """In a child."""
-        self._watcher.close_copy()
+        self._process.close_copy()
 
     def close(self) -> None:
         """End the watcher; nothing of it is heard any more."""
-        if self._watcher:
-            self._watcher.kill()
-            self._watcher.let_go().reap()
+        if self._process:
+            self._process.kill()
+            self._process.detach().reap()

@@ -15,11 +15,11 @@ from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import describe_target
 from prefork.errors import INCOMPLETE_ENVIRONMENT, MachineError, PreforkError, UsageError
-from prefork.master.file_watch import WatchSettings, watched
+from prefork.master.file_watch import WatchSettings, watch_settings
 from prefork.observe.logger import create_log_file
 from prefork.plural import pluralize
 from prefork.pool import Policy
-from prefork.pool.policy import MOST_WORKERS
+from prefork.pool.policy import MAX_WORKERS
 from prefork.pool.scaling import Bounds
 from prefork.tls.certificate_plan import make_tls_plan as plan_tls
 from prefork.tls.secret_variables import keep_secret
@@ -52,7 +52,7 @@ class Generation:
     tls: "Credentials | None"
     watched: WatchSettings | None
 
-    def places(self) -> str:
+    def describe_listeners(self) -> str:
         """Where it listens, or what it runs, for the log."""
         if not self.listeners:
             return "supervising " + describe_target(self.config)
@@ -61,26 +61,26 @@ class Generation:
             for listener, scheme in self.listeners.items()
         )
 
-    def summary(self, workers: int) -> str:
+    def summarize(self, workers: int) -> str:
         """The places, and how many workers there are to be."""
-        return f"{self.places()}, {pluralize(workers, 'worker')}"
+        return f"{self.describe_listeners()}, {pluralize(workers, 'worker')}"
 
-    def warn(self, logger: logging.Logger) -> None:
+    def log_warnings(self, logger: logging.Logger) -> None:
         """Of what is legal, but hardly meant."""
         for remark in self.tls.warnings if self.tls is not None else ():
             logger.warning("%s", remark)
 
 
-def prepare(
+def prepare_generation(
     config: Config,
-    here: str,
+    start_dir: str,
     open_now: Iterable[Listener],
     kept: "Credentials | None" = None,
 ) -> Generation:
     """Look everything up; listeners that are open already are kept, and the TLS context of the
     last generation if nothing of it changed. Raises PreforkError."""
     try:
-        return _prepare(config, here, open_now, kept)
+        return _prepare(config, start_dir, open_now, kept)
     except ImportError as error:
         raise MachineError(f"{error}; {INCOMPLETE_ENVIRONMENT}") from error
 
@@ -94,13 +94,13 @@ def _prepare(
         raise UsageError(f"chdir: there is no folder {folder}")
     spool_dir = resolve_spool_dir(config, here)
     tls = load_credentials(config, here, kept)
-    make_logs(config, identity)
-    files = watched(config, here, imports, own=_registry())
+    create_log_files(config, identity)
+    files = watch_settings(config, here, imports, own=_registry_folder())
     if not config.command:
         import_serving_modules(config)
     if config.access_log:
         import_module("prefork.observe.access_log")
-    listeners = _listen(config, list(open_now), tls is not None)
+    listeners = _open_listeners(config, list(open_now), tls is not None)
     hide_secrets(config)
     return Generation(
         config, make_policy(config), identity, folder, imports, spool_dir, listeners, tls, files
@@ -117,7 +117,7 @@ def resolve_spool_dir(config: Config, here: str) -> str:
     return folder
 
 
-def _registry() -> list[str]:
+def _registry_folder() -> list[str]:
     """The folder of the registry, if this user can have one."""
     try:
         return [str(registry_path(os.environ))]
@@ -125,19 +125,21 @@ def _registry() -> list[str]:
         return []  # said once, by who wanted to be listed there
 
 
-def prepare_first(config: Config, here: str, taken_over: Sequence[Listener]) -> Generation:
+def prepare_first_generation(
+    config: Config, here: str, taken_over: Sequence[Listener]
+) -> Generation:
     """The first one, with the listeners of a master that ended: those that are still wanted are
     kept, the others are closed, at once if they are in the way. Raises PreforkError."""
     for listener in taken_over:
         listener.socket.setblocking(bool(config.command))  # nobody uses it at this moment
     try:
-        made = prepare(config, here, taken_over)
+        made = prepare_generation(config, here, taken_over)
     except PreforkError:
         if not taken_over:
             raise
         for listener in taken_over:
             listener.close()
-        return prepare(config, here, ())
+        return prepare_generation(config, here, ())
     for listener in taken_over:
         if listener not in made.listeners:
             listener.close()
@@ -180,11 +182,11 @@ def hide_secrets(config: Config) -> None:
 
 def make_policy(config: Config) -> Policy:
     """The numbers that the pool decides by. Raises UsageError."""
-    allowed = bounds(config)
+    allowed = worker_bounds(config)
     return Policy(
         workers=worker_count(config.workers),
-        least=allowed.least,
-        most=allowed.most,
+        min_workers=allowed.min_workers,
+        max_workers=allowed.max_workers,
         surge=config.surge,
         boot_timeout=config.boot_timeout,
         kill_timeout=config.kill_timeout,
@@ -197,16 +199,16 @@ def make_policy(config: Config) -> Policy:
     )
 
 
-def bounds(config: Config) -> Bounds:
+def worker_bounds(config: Config) -> Bounds:
     """How many workers there may be. Raises UsageError."""
     least, most, calm = config.min_workers, config.max_workers, config.scale_down_after
     if most is None:
         if least > 1:
             raise UsageError(f"min-workers: {least} has no effect without max-workers")
-        return Bounds(1, MOST_WORKERS, calm)
+        return Bounds(1, MAX_WORKERS, calm)
     if least > most:
         raise UsageError(f"min-workers: {least} are more than max-workers, which is {most}")
-    return Bounds(min(least, MOST_WORKERS), min(most, MOST_WORKERS), calm)
+    return Bounds(min(least, MAX_WORKERS), min(most, MAX_WORKERS), calm)
 
 
 def worker_count(wanted: int) -> int:
@@ -216,7 +218,7 @@ def worker_count(wanted: int) -> int:
     return max(1, usable_cores() + wanted)
 
 
-def access_log(
+def make_access_log(
     config: Config, slot: int, generation: int, logger: logging.Logger
 ) -> "AccessLog | None":
     """For a worker, before its fork; None: there is none."""
@@ -227,14 +229,14 @@ def access_log(
     return AccessLog(config.access_log, config.access_log_format, slot, generation, logger)
 
 
-def make_logs(config: Config, identity: Identity) -> None:
+def create_log_files(config: Config, identity: Identity) -> None:
     """Before the workers do, who only open them when they were forked. Raises MachineError."""
     for path in (config.log_file, config.access_log):
         if path not in ("", "-"):
             create_log_file(path, identity.uid, identity.gid)
 
 
-def _listen(
+def _open_listeners(
     config: Config, open_now: list[Listener], has_certificates: bool
 ) -> dict[Listener, str]:
     """Old sockets for old addresses, new ones for new; on failure the new ones are closed.
@@ -246,7 +248,7 @@ def _listen(
     opened: list[Listener] = []
     try:
         for address in config.bind:
-            found = _kept(address, open_now, config)
+            found = _find_open(address, open_now, config)
             kept += [(listener, address) for listener in found]
             if not found:
                 found = open_listeners(address, config.backlog, [*open_now, *opened])
@@ -264,7 +266,7 @@ def _listen(
     return listeners
 
 
-def _kept(address: Address, open_now: list[Listener], config: Config) -> list[Listener]:
+def _find_open(address: Address, open_now: list[Listener], config: Config) -> list[Listener]:
     """Those that listen there already: by this very address, or by one that nobody means now."""
     found = [listener for listener in open_now if listener.is_bound_to(address)]
     exact = [listener for listener in found if listener.address == address]
@@ -275,45 +277,45 @@ class Generations:
     """Those that a worker or a plan still needs, by number; the first one has the number 1."""
 
     def __init__(self, first: Generation) -> None:
-        self._known = {1: first}
+        self._generations = {1: first}
         self._newest = 1
-        self._leaves_paths = False
+        self._keeps_paths = False
 
     def __getitem__(self, number: int) -> Generation:
-        return self._known[number]
+        return self._generations[number]
 
     def prepare(self, config: Config, here: str, current: int) -> Generation:
         """One to follow the ``current`` one. Raises PreforkError."""
-        return prepare(config, here, self.listeners(), self._known[current].tls)
+        return prepare_generation(config, here, self.listeners(), self._generations[current].tls)
 
     def add(self, generation: Generation) -> int:
         """Its number, above all before."""
         self._newest += 1
-        self._known[self._newest] = generation
+        self._generations[self._newest] = generation
         return self._newest
 
     def listeners(self) -> list[Listener]:
         """All that are open."""
-        known = [listener for made in self._known.values() for listener in made.listeners]
+        known = [listener for made in self._generations.values() for listener in made.listeners]
         return list(dict.fromkeys(known))
 
-    def forget_all_but(self, needed: set[int]) -> None:
+    def keep_only(self, needed: set[int]) -> None:
         """Drop the others; close the listeners that nobody uses now."""
-        if needed.issuperset(self._known):
+        if needed.issuperset(self._generations):
             return
         before = self.listeners()
-        self._known = {n: made for n, made in self._known.items() if n in needed}
+        self._generations = {n: made for n, made in self._generations.items() if n in needed}
         for listener in before:
             if listener not in self.listeners():
                 listener.close()
 
-    def listen_for(self, number: int) -> None:
+    def close_outdated_listeners(self, number: int) -> None:
         """After a roll: old workers may finish for long, but nobody accepts there any more. Who
         connects is to be refused at once, not to wait in a queue without a reader. A higher number
         is that of a reload that the pool is told of next: its listeners stay."""
-        needed = [made for n, made in self._known.items() if n >= number]
+        needed = [made for n, made in self._generations.items() if n >= number]
         wanted = {listener for made in needed for listener in made.listeners}
-        for made in self._known.values():
+        for made in self._generations.values():
             for listener in [each for each in made.listeners if each not in wanted]:
                 del made.listeners[listener]
                 listener.close()
@@ -324,15 +326,15 @@ class Generations:
             if listener not in but:
                 listener.socket.close()
 
-    def leave_paths(self) -> list[Listener]:
+    def hand_over_listeners(self) -> list[Listener]:
         """All that are open. From now on the paths of unix sockets stay when we close them."""
-        self._leaves_paths = True
+        self._keeps_paths = True
         return self.listeners()
 
     def close(self) -> None:
         """Every listener."""
         for listener in self.listeners():
-            if self._leaves_paths:
+            if self._keeps_paths:
                 listener.socket.close()
             else:
                 listener.close()

@@ -23,7 +23,7 @@ from prefork.master.autoscale import Autoscaler
 from prefork.master.child_setup import ChildSetup
 from prefork.master.children import Children
 from prefork.master.control_server import ControlServer
-from prefork.master.generation import Generations, prepare_first
+from prefork.master.generation import Generations, prepare_first_generation
 from prefork.master.master_logs import MasterLogs
 from prefork.master.planned_restarts import PlannedRestarts
 from prefork.master.process_titles import ProcessTitles
@@ -49,8 +49,8 @@ from prefork.unix.signals import SignalQueue, is_in_terminal_foreground
 from prefork.unix.systemd import SystemdNotifier
 from prefork.wire.ready import InvalidMessage, ReadyMessage
 
-_HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
-SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
+_SIGNAL_NAMES = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
+SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _SIGNAL_NAMES.split())
 
 
 class Master:
@@ -59,7 +59,7 @@ class Master:
     def __init__(
         self,
         config: Config,
-        reread: Callable[[], Config],
+        read_settings: Callable[[], Config],
         here: str,
         log: Log,
         mailbox: SignalQueue,
@@ -67,7 +67,7 @@ class Master:
         foreground: ForegroundProcess,
         registration: Registration | None,
     ) -> None:
-        self.reread = reread
+        self.read_settings = read_settings
         self._here = here
         self._log = log
         self._mailbox = mailbox
@@ -78,44 +78,52 @@ class Master:
         listed = registration.name if registration else self._name
         self._logs = MasterLogs(log, config, here, listed)
         self._facts: deque[facts.Fact] = deque()
-        self._waiter = Poller()
-        log.use_watcher(self._waiter)
+        self._poller = Poller()
+        log.use_watcher(self._poller)
         self._scoreboard = Scoreboard()
-        self._nursery = Children(self._waiter, self._scoreboard, self._on_word, self._on_death)
-        self._programs = Programs(self._waiter, self._nursery, self._on_word, log, self._titles)
+        self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
+        self._programs = Programs(self._poller, self._children, self._on_message, log, self._titles)
         # What others see comes last, so that nothing can fail and leave it behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
             inherited = registration.inherited if registration is not None else NOTHING_INHERITED
-            self._generations = Generations(prepare_first(config, here, inherited.listeners))
-            basics = (self._generations, self._waiter, log, self._logs, self._scoreboard.rows)
-            self._status_server = StatusProcess(config, here, listed, *basics)
+            self._generations = Generations(
+                prepare_first_generation(config, here, inherited.listeners)
+            )
+            basics = (self._generations, self._poller, log, self._logs, self._scoreboard.rows)
+            self._status_process = StatusProcess(config, here, listed, *basics)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
             raise
         self._pool = Pool(self._generations[1].policy, Random(), inherited.manual_target)
-        self._published = ScoreboardWriter(self._scoreboard, self._nursery, self._pool)
-        self._autoscale = Autoscaler(self._pool, self._nursery, self._generations, log.logger)
+        self._scoreboard_writer = ScoreboardWriter(self._scoreboard, self._children, self._pool)
+        self._autoscaler = Autoscaler(self._pool, self._children, self._generations, log.logger)
         self._registration = registration
         self._control = None
         if registration is not None:
             self._control = ControlServer(
-                registration, self._waiter, self._pool, self, self._logs, time
+                registration, self._poller, self._pool, self, self._logs, time
             )
-        self._status = self._done = ""
+        self._status_text = self._done_text = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemoryDetector()
-        known = (self._waiter, self._nursery, self._pool, log.logger)
-        parts = (self._titles, self._logs, self._nursery, self._generations)
-        self._forked = ChildSetup(self._name, self._waiter, log, *parts)
-        wishes = (self._facts.append, self.reload, self._forked.be_watcher)
-        self._planned = PlannedRestarts(*known, *wishes)
-        self._forked.mine += self._copies()
+        known = (self._poller, self._children, self._pool, log.logger)
+        parts = (self._titles, self._logs, self._children, self._generations)
+        self._child_setup = ChildSetup(self._name, self._poller, log, *parts)
+        wishes = (self._facts.append, self.reload, self._child_setup.enter_watcher)
+        self._planned_restarts = PlannedRestarts(*known, *wishes)
+        self._child_setup.copies += self._close_functions()
 
-    def _copies(self) -> Iterator[Callable[[], None]]:
+    def _close_functions(self) -> Iterator[Callable[[], None]]:
         """What a child lets go of."""
-        own = (self._mailbox, self._waiter, self._programs, self._planned, self._status_server)
+        own = (
+            self._mailbox,
+            self._poller,
+            self._programs,
+            self._planned_restarts,
+            self._status_process,
+        )
         also = (self._foreground, self._pid_file, self._registration, self._control)
         for part in (*own, *also):
             if part is not None:
@@ -125,58 +133,66 @@ class Master:
         """Until everything is over; the exit code."""
         first = self._generations[1]
         workers = self._pool.plan.target
-        self._log.logger.info("%s: %s", self._name, first.summary(workers))
-        first.warn(self._log.logger)
-        self._waiter.add_reader(self._mailbox.fd, self._read_mail)
+        self._log.logger.info("%s: %s", self._name, first.summarize(workers))
+        first.log_warnings(self._log.logger)
+        self._poller.add_reader(self._mailbox.fd, self._read_signals)
         try:
-            self._logs.start(self._waiter, self._forked.be_writer)
-            self._status_server.start(self._control, self._forked.be_status_server)
+            self._logs.start_writer(self._poller, self._child_setup.enter_log_writer)
+            self._status_process.start(self._control, self._child_setup.enter_status_process)
             self._facts.append(facts.Tick())
-            self._settle()
-            while self._exit_code is None or not self._programs.are_gone:
-                for react in self._waiter.wait(self._patience()):
+            self._run_turn()
+            while self._exit_code is None or not self._programs.have_ended:
+                for react in self._poller.wait(self._wait_timeout()):
                     react()
-                self._settle()
+                self._run_turn()
             return self._exit_code
         finally:
             self._close()
 
     # Waiting.
 
-    def _patience(self) -> float | None:
-        parts = (self._pool, self._programs, self._planned, self._autoscale, self._control)
+    def _wait_timeout(self) -> float | None:
+        parts = (
+            self._pool,
+            self._programs,
+            self._planned_restarts,
+            self._autoscaler,
+            self._control,
+        )
         due = [part.next_deadline() for part in parts if part] + [self._notifier.watchdog_due_at]
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
-    def _settle(self) -> None:
+    def _run_turn(self) -> None:
         """Tell the pool everything. Beats come last: with them it passes the deadlines."""
-        self._programs.settle(self._pool.quick)
-        self._tell_pool()
-        self._planned.settle(self._generations[self._pool.plan.generation])
-        self._tell_pool()
-        self._ask(facts.Heartbeats(self._nursery.deadlines(), self._nursery.busy()))
-        self._autoscale.settle(self._ask, monotonic())
+        self._programs.run_due(self._pool.is_quick_stop)
+        self._handle_facts()
+        self._planned_restarts.run_due(self._generations[self._pool.plan.generation])
+        self._handle_facts()
+        self._handle(
+            facts.Heartbeats(self._children.heartbeat_deadlines(), self._children.busy_workers())
+        )
+        self._autoscaler.run_due(self._handle, monotonic())
         self._show_status()
-        self._published.settle()
-        self._logs.settle()
-        self._status_server.settle()
+        self._scoreboard_writer.write()
+        self._logs.ensure_writer()
+        self._status_process.ensure_running()
         if self._control is not None:
-            self._control.settle()
-        self._generations.forget_all_but(self._pool.generations())
+            self._control.send_verdicts()
+        self._generations.keep_only(self._pool.needed_generations())
         self._notifier.feed_watchdog()
 
-    def _tell_pool(self) -> None:
+    def _handle_facts(self) -> None:
         while self._facts:
-            self._ask(self._facts.popleft())
+            self._handle(self._facts.popleft())
 
-    def _ask(self, fact: facts.Fact) -> None:
+    def _handle(self, fact: facts.Fact) -> None:
         for order in self._pool.handle(fact, monotonic()):
             self._carry_out(order)
 
     # Facts.
 
-    def _read_mail(self) -> None:
+    def _read_signals(self) -> None:
         asked = self._mailbox.collect()
         if signal.SIGHUP in asked:  # a storm of them that was read at once is one wish
             self.reload()
@@ -187,7 +203,7 @@ class Master:
         match signum:
             case signal.SIGTERM | signal.SIGINT:
                 ending = any(isinstance(fact, facts.StopRequested) for fact in self._facts)
-                self._facts.append(facts.StopRequested(quick=ending or self._pool.stopping))
+                self._facts.append(facts.StopRequested(quick=ending or self._pool.is_stopping))
             case signal.SIGQUIT:
                 self._facts.append(facts.StopRequested(quick=True))
             case signal.SIGTTIN:
@@ -195,15 +211,15 @@ class Master:
             case signal.SIGTTOU:
                 self._facts.append(facts.ScaleRequested(-1))
             case signal.SIGUSR1:
-                self.reopen()
+                self.reopen_logs()
             case signal.SIGUSR2:
                 self._log.logger.warning("USR2: upgrading the master is not there yet")
             case signal.SIGWINCH if not is_in_terminal_foreground():  # there it means: resized
                 self._facts.append(facts.DrainRequested())
-            case signal.SIGCHLD if self._programs.adopts:
-                reap_adopted_orphans(self._knows_pid)
+            case signal.SIGCHLD if self._programs.adopts_orphans:
+                reap_adopted_orphans(self._is_own_child)
 
-    def _on_word(self, worker: int, word: ReadyMessage | InvalidMessage) -> None:
+    def _on_message(self, worker: int, word: ReadyMessage | InvalidMessage) -> None:
         self._facts.extend(facts_of(worker, word))
         if (
             isinstance(word, InvalidMessage)
@@ -212,19 +228,25 @@ class Master:
             text = "worker %d (pid %d) said what makes no sense, and is replaced: %s"
             self._log.logger.error(text, known.slot, known.pid, word.line)
             if known.ready_at is None:
-                self._nursery.send(worker, signal.SIGKILL)
+                self._children.send(worker, signal.SIGKILL)
 
     def _on_death(self, worker: int, death: ExitStatus) -> None:
-        if self._programs.adopts:
-            reap_adopted_orphans(self._knows_pid)  # they may have waited behind this one
+        if self._programs.adopts_orphans:
+            reap_adopted_orphans(self._is_own_child)  # they may have waited behind this one
         if reason := self._programs.on_death(worker, death):
             self._facts.append(facts.BootFailed(worker, reason))
-        self._forked.close_what_strands()
+        self._child_setup.close_stranded_connections()
         starved = self._out_of_memory.has_new_kills()
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
-    def _knows_pid(self, pid: int) -> bool:
-        parts = (self._nursery, self._logs, self._planned, self._status_server, descriptor_disposal)
+    def _is_own_child(self, pid: int) -> bool:
+        parts = (
+            self._children,
+            self._logs,
+            self._planned_restarts,
+            self._status_process,
+            descriptor_disposal,
+        )
         return any(part.knows_pid(pid) for part in parts)
 
     # What a signal or a client of the control socket asks.
@@ -238,14 +260,18 @@ class Master:
         """Everything that may be shown."""
         restarts = self._control.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
-        described = describe(self._pool, self._nursery, self.config, listening, restarts)
-        told = self._registration.told if self._registration is not None else {"name": self._name}
-        also = {**self._planned.describe(), **self._autoscale.describe()}
+        described = describe(self._pool, self._children, self.config, listening, restarts)
+        told = (
+            self._registration.public_state
+            if self._registration is not None
+            else {"name": self._name}
+        )
+        also = {**self._planned_restarts.describe(), **self._autoscaler.describe()}
         return {"pid": os.getpid(), **told, **described, **also}
 
     def scale(self, workers: int) -> None:
         """From now on so many. At once: the next wish may build on this one."""
-        self._ask(facts.ScaleRequested(workers - self._pool.plan.target))
+        self._handle(facts.ScaleRequested(workers - self._pool.plan.target))
 
     def stop(self, quick: bool) -> None:
         """From now on none."""
@@ -254,24 +280,24 @@ class Master:
     def signal(self, signum: int, slot: int | None) -> list[int]:
         """To the workers, or to those of one slot; their pids."""
         chosen = [each for each in self._pool.workers if slot in (None, each.slot) and each.pid]
-        self._nursery.send_all((worker.id for worker in chosen), signum)
+        self._children.send_all((worker.id for worker in chosen), signum)
         return [worker.pid for worker in chosen]
 
     def hand_over(self) -> list[Listener]:
         """The listeners, which somebody else goes on with: their paths stay."""
-        return self._generations.leave_paths()
+        return self._generations.hand_over_listeners()
 
     def reload(self) -> int | str:
         """Prepare the next generation: its number, or why there is none. Nothing changes before all
         of it is known to be right."""
-        if self._pool.stopping:
+        if self._pool.is_stopping:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.notify_reloading()
         try:
-            asked = self.reread()
+            asked = self.read_settings()
             config = keep_restart_options(self.config, asked)
-            watching = self._status_server.read(config)
+            watching = self._status_process.read_settings(config)
             generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
@@ -284,19 +310,19 @@ class Master:
         if changed := list_restart_changes(self.config, asked):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._logs.reload(config)
-        self._status_server.adopt(watching)
-        generation.warn(self._log.logger)
+        self._status_process.apply_settings(watching)
+        generation.log_warnings(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.ReloadRequested(number, generation.policy))
         return number
 
-    def reopen(self) -> int | None:
+    def reopen_logs(self) -> int | None:
         """The logs, after a rotation; the number of what the log writer was asked."""
         current = self._generations[self._pool.plan.generation]
         asked = self._logs.reopen(self.config, current.identity)
-        for nursling in self._nursery:
-            if not self._programs.owns(nursling.worker):  # it means something else to them
-                nursling.child.send_signal(signal.SIGUSR1)
+        for process in self._children:
+            if not self._programs.is_program(process.worker):  # it means something else to them
+                process.child.send_signal(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
         return asked
 
@@ -306,38 +332,40 @@ class Master:
         match order:
             case orders.Spawn():
                 self._spawn(order)
-            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._programs.obey(order):
+            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._programs.carry_out(
+                order
+            ):
                 pass
             case orders.Stop(worker, quick):
-                if self._pool.stopping:
-                    self._nursery.tell_end(worker)
-                self._nursery.send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
+                if self._pool.is_stopping:
+                    self._children.mark_ending(worker)
+                self._children.send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
             case orders.Kill(worker):
-                self._nursery.send(worker, signal.SIGKILL)
+                self._children.send(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
-                self._nursery.dump(worker, by_force)
-            case orders.Announce(happening):
-                self._announce(happening)
+                self._children.request_stacks(worker, by_force)
+            case orders.Announce(event):
+                self._announce(event)
             case orders.Exit(failed, code):
                 self._exit_code = self._programs.exit_code(failed is not None, code)
 
     def _spawn(self, order: orders.Spawn) -> None:
         made = self._generations[order.generation]
-        bear = self._nursery.bear
-        mouth = None
+        bear = self._children.spawn
+        output = None
         try:
-            mouth = self._logs.open()
+            output = self._logs.open_output()
             if made.config.command:
-                outlet = None if mouth is None else mouth.err.writer
-                bear = partial(self._programs.bear, made, outlet)
+                outlet = None if output is None else output.err.writer
+                bear = partial(self._programs.spawn, made, outlet)
             starting = self._pool.state is MasterState.STARTING
-            pid = bear(order.worker, partial(self._forked.be_worker, order, mouth, starting))
+            pid = bear(order.worker, partial(self._child_setup.run_worker, order, output, starting))
         except MachineError as error:
-            if mouth is not None:
-                mouth.close()
+            if output is not None:
+                output.close()
             self._facts.append(facts.SpawnFailed(order.worker, str(error)))
         else:
-            self._logs.hand_over(mouth, order.slot, pid)
+            self._logs.hand_over_output(output, order.slot, pid)
             self._facts.append(facts.Spawned(order.worker, pid))
 
     def _stop_signal(self, worker: int) -> int:
@@ -345,25 +373,25 @@ class Master:
         generation = known.generation if known else self._pool.plan.generation
         return signal.Signals[self._generations[generation].config.stop_signal]
 
-    def _announce(self, happening: orders.Event) -> None:
-        level, text = describe_event(happening)
-        self._published.tell(happening)
+    def _announce(self, event: orders.Event) -> None:
+        level, text = describe_event(event)
+        self._scoreboard_writer.count(event)
         self._log.logger.log(level, "%s", text)
         if self._control is not None:
-            self._control.tell(happening, text)
-        match happening:
+            self._control.publish(event, text)
+        match event:
             case orders.Running():
                 self._notifier.notify_ready()
                 self._show_status()  # before somebody who waited for this looks
                 self._foreground.report_ready(self._log.detach_terminal)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is MasterState.RUNNING:
-                    self._generations.listen_for(self._pool.plan.generation)
+                    self._generations.close_outdated_listeners(self._pool.plan.generation)
                 if self._pool.state is not MasterState.STARTING:
                     self._notifier.notify_ready()
             case orders.Ending(reason, _, done):
                 self._notifier.notify_stopping()
-                self._done = done
+                self._done_text = done
                 text = text if reason else self._foreground.explain_early_stop(self._name, done)
                 if text and self._log.path:
                     self._log.tell_on_stderr(text)
@@ -372,27 +400,27 @@ class Master:
 
     def _show_status(self) -> None:
         now = describe_status(self._pool)
-        if now != self._status:
-            self._status = now
-            self._titles.master(now)
+        if now != self._status_text:
+            self._status_text = now
+            self._titles.set_master(now)
             self._notifier.notify_status(now)
             if self._registration is not None:
                 pool, scoreboard = self._pool, self._scoreboard.path
-                places = {"scoreboard": scoreboard, **self._logs.places()}
-                scaled = pool.plan.hand_set
-                self._registration.note(status=now, target=pool.target, scaled=scaled, **places)
+                places = {"scoreboard": scoreboard, **self._logs.log_paths()}
+                scaled = pool.plan.manual_target
+                self._registration.update(status=now, target=pool.target, scaled=scaled, **places)
 
     def _close(self) -> None:
         self._programs.close()
-        self._planned.close()
+        self._planned_restarts.close()
         self._generations.close()
         self._logs.close()
-        self._status_server.close()
+        self._status_process.close()
         if self._pid_file is not None:
             self._pid_file.close()
         if self._registration is not None and self._control is not None:
             self._control.close()
-            self._registration.close(self._status, self._exit_code, self._done)
+            self._registration.close(self._status_text, self._exit_code, self._done_text)
         self._foreground.report_exit_code(self._exit_code or self._foreground.exit_code_if_unready)
         descriptor_disposal.wait_for_children()
         self._log.logger.info("stopped")

@@ -29,10 +29,10 @@ from prefork.wire.log_writer_messages import (
     unknown_message_error,
 )
 
-LONGEST_PAUSE = 5.0
+MAX_PAUSE = 5.0
 """Seconds that a writer rests at most, when those before it died young."""
 
-LAST_LINES = 2.0
+FINAL_WRITE_TIMEOUT = 2.0
 """Seconds that the writer has, at the end, to write what is left."""
 
 
@@ -48,14 +48,14 @@ class OutputPipes:
         self.out.close()
         self.err.close()
 
-    def take(self, uid: int | None) -> None:
+    def take_write_ends(self, uid: int | None) -> None:
         """In the worker, while it is still who it was: later it may open /dev/stdout."""
         for pipe in (self.out, self.err):
             os.close(pipe.reader)
             if uid is not None:
                 os.fchown(pipe.writer, uid, -1)
 
-    def use(self, before: StandardDescriptors) -> list[int]:
+    def redirect_streams(self, before: StandardDescriptors) -> list[int]:
         """In the worker: what it prints goes there from now on, line by line. Returns the
         descriptors that belong to an app since ``before``."""
         flush_streams()
@@ -77,52 +77,52 @@ class LogWriterProcess:
         name: str,
         rotation: RotationPolicy,
         log: Log,
-        waiter: Poller,
-        begin: Callable[[], None],
+        poller: Poller,
+        enter_child: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._name = name
         self._rotation = rotation
         self._log = log
-        self._begin = begin
+        self._enter_child = enter_child
         self._ledger = WriteJournal()
-        self._outlets: dict[WorkerStream, int] = {}
-        self._numbers = 0
-        self._asked: dict[int, str] = {}
-        self._writer: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
-            "log writer", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+        self._open_pipes: dict[WorkerStream, int] = {}
+        self._last_number = 0
+        self._pending_orders: dict[int, str] = {}
+        self._process: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
+            "log writer", poller, MAX_PAUSE, self._read, self._on_death, self._on_failure
         )
-        self._bear()
+        self._spawn()
 
     # The writer.
 
-    def _bear(self) -> None:
+    def _spawn(self) -> None:
         """Raises MachineError."""
         line, its_end = open_channel_pair()
 
         def live() -> int:
-            self._begin()
-            self._writer.rest()  # here: it has the pipes, and writes the rest if the master ends
+            self._enter_child()
+            self._process.sleep_pause()  # here: it has the pipes, and writes the rest if the master ends
             become_owner_of(self._directory)
             outputs = OutputFiles(self._directory, self._name, self._rotation, self._log.logger)
-            return LogWriter(self._outlets, its_end, outputs, self._ledger, self._log).run()
+            return LogWriter(self._open_pipes, its_end, outputs, self._ledger, self._log).run()
 
-        self._writer.bear(line, its_end, live)
-        for number, what in self._asked.items():
+        self._process.spawn(line, its_end, live)
+        for number, what in self._pending_orders.items():
             line.send(encode_message(what, number=number))  # it has the log as it is now
 
-    def settle(self) -> None:
+    def ensure_running(self) -> None:
         """Have a writer again, if there could be none."""
-        self._writer.settle(self._bear)
+        self._process.ensure_running(self._spawn)
 
     def _on_death(self, why: str) -> None:
         self._log.logger.error("%s; no line is lost", why)
-        self.settle()
+        self.ensure_running()
 
     def _on_failure(self, why: str) -> None:
         self._log.logger.error("there is no log writer: %s", why)
 
-    def _hear(self, line: DescriptorChannel) -> None:
+    def _read(self, line: DescriptorChannel) -> None:
         for data, _ in line.receive():
             if not data:
                 raise EOFError
@@ -130,19 +130,19 @@ class LogWriterProcess:
             if say == "drained":
                 self._close_drained(message_number(details))
             elif say == "done":
-                self._asked.pop(message_number(details), None)
+                self._pending_orders.pop(message_number(details), None)
             else:
                 raise unknown_message_error(say)
 
     def _close_drained(self, number: int) -> None:
-        for outlet in [outlet for outlet in self._outlets if outlet.number == number]:
-            os.close(self._outlets.pop(outlet))
+        for outlet in [outlet for outlet in self._open_pipes if outlet.number == number]:
+            os.close(self._open_pipes.pop(outlet))
 
-    def _say(self, data: bytes, fd: int | None = None) -> None:
-        line = self._writer.channel
+    def _send(self, data: bytes, fd: int | None = None) -> None:
+        line = self._process.channel
         if line is not None and not line.send(data, fd):
             # It takes no post any more. Its successor inherits all that there is.
-            self._writer.kill()
+            self._process.kill()
 
     # Workers.
 
@@ -155,26 +155,26 @@ class LogWriterProcess:
             out.close()
             raise
 
-    def hand_over(self, mouth: OutputPipes, slot: int, pid: int) -> None:
+    def hand_over(self, output: OutputPipes, slot: int, pid: int) -> None:
         """The worker lives: the writer gets its pipes."""
-        for stream, pipe in (("out", mouth.out), ("err", mouth.err)):
+        for stream, pipe in (("out", output.out), ("err", output.err)):
             os.close(pipe.writer)
-            self._numbers += 1
-            outlet = WorkerStream(self._numbers, slot, pid, stream)
-            self._outlets[outlet] = pipe.reader
-            self._say(encode_message("outlet", **asdict(outlet)), pipe.reader)
+            self._last_number += 1
+            outlet = WorkerStream(self._last_number, slot, pid, stream)
+            self._open_pipes[outlet] = pipe.reader
+            self._send(encode_message("outlet", **asdict(outlet)), pipe.reader)
 
     # What is asked.
 
-    def ask(self, what: str) -> int:
+    def order(self, what: str) -> int:
         """Have the writer ``rotate``, ``flush`` or ``reopen``; the number of the wish."""
-        self._numbers += 1
-        self._asked[self._numbers] = what
-        self._say(
-            encode_message(what, number=self._numbers),
+        self._last_number += 1
+        self._pending_orders[self._last_number] = what
+        self._send(
+            encode_message(what, number=self._last_number),
             self._new_log() if what == "reopen" else None,
         )
-        return self._numbers
+        return self._last_number
 
     def _new_log(self) -> int | None:
         """The master's own log for the writer, which may not be the user who can open it. A later
@@ -185,21 +185,21 @@ class LogWriterProcess:
 
     def has_done(self, number: int) -> bool:
         """Whether the wish is fulfilled."""
-        return number not in self._asked
+        return number not in self._pending_orders
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
         """From now on."""
         self._rotation = rotation
-        self._say(encode_message("settings", **asdict(rotation)))
+        self._send(encode_message("settings", **asdict(rotation)))
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is the writer's."""
-        return self._writer.knows_pid(pid)
+        return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:
         """In a child."""
-        self._writer.close_copy()
-        for reader in self._outlets.values():
+        self._process.close_copy()
+        for reader in self._open_pipes.values():
             os.close(reader)
         self._directory.close()
         self._ledger.close_copy()
@@ -207,7 +207,7 @@ class LogWriterProcess:
     def close(self) -> None:
         """No worker is left. Wait a moment for the last lines; a grandchild may go on printing, and
         then the writer stays with it."""
-        if self._writer:
-            writer = self._writer.let_go()
-            if writer.wait_for_exit(LAST_LINES):
+        if self._process:
+            writer = self._process.detach()
+            if writer.wait_for_exit(FINAL_WRITE_TIMEOUT):
                 writer.reap()

@@ -6,7 +6,7 @@ from setproctitle import getproctitle, setproctitle
 
 from prefork.printable import printable_line
 
-OFF = "off"
+TITLES_OFF = "off"
 
 
 class ProcessTitles:
@@ -19,32 +19,32 @@ class ProcessTitles:
         with suppress(UnicodeDecodeError):
             getproctitle()
 
-    def master(self, status: str) -> None:
+    def set_master(self, status: str) -> None:
         """Of the master, after each change."""
         self._set(f"master [{self._name}] {status}")
 
-    def guard(self) -> None:
+    def set_guard(self) -> None:
         """Of the process that ends programs when the master was killed."""
         self._set(f"guard [{self._name}]")
 
-    def watcher(self) -> None:
+    def set_watcher(self) -> None:
         """Of the process that sees files change, which calls it."""
         self._set(f"watcher [{self._name}]")
 
-    def worker(self, slot: int, generation: int, state: str) -> None:
+    def set_worker(self, slot: int, generation: int, state: str) -> None:
         """Of the worker that calls it."""
         self._set(f"worker {slot} [{self._name}] {state} gen {generation}")
 
-    def writer(self) -> None:
+    def set_log_writer(self) -> None:
         """Of the log writer that calls it."""
         self._set(f"log writer [{self._name}]")
 
-    def status_server(self) -> None:
+    def set_status_process(self) -> None:
         """Of the status server that calls it."""
         self._set(f"status [{self._name}]")
 
     def _set(self, title: str) -> None:
         """The title may be read by every user of the machine (proc(5), ``cmdline``). setproctitle
         raises ValueError for NUL and UnicodeEncodeError for lone surrogates, which end a master."""
-        if self._word != OFF:
+        if self._word != TITLES_OFF:
             setproctitle(printable_line(f"{self._word}: {title}"))

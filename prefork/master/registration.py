@@ -16,7 +16,7 @@ from prefork.unix.home import AppFolder
 from prefork.unix.listener_handover import InheritedState
 from prefork.version import __version__
 
-_TOLD = (
+_PUBLIC_KEYS = (
     "name",
     "app",
     "namespace",
@@ -50,7 +50,7 @@ class Registration:
         self._folder = folder
         self._managed = managed
         self._log = log
-        self._told = False
+        self._is_failure_logged = False
         self._state: dict[str, Any] = {
             "name": folder.name,
             "pid": os.getpid(),
@@ -65,7 +65,7 @@ class Registration:
             if group is not None:
                 folder.grant_group_access(group)
             # First, so that clients that get in find the state of this master, not of the last one.
-            self.note()
+            self.update()
             self.socket = ControlSocket(folder.control, group is not None)
         except BaseException:
             folder.close(keep=managed)
@@ -77,18 +77,18 @@ class Registration:
         return self._folder.name
 
     @property
-    def told(self) -> dict[str, Any]:
+    def public_state(self) -> dict[str, Any]:
         """What everybody may know who may look."""
-        return {key: self._state[key] for key in _TOLD if key in self._state}
+        return {key: self._state[key] for key in _PUBLIC_KEYS if key in self._state}
 
-    def note(self, **news: Any) -> None:
+    def update(self, **news: Any) -> None:
         """Write down what changed."""
         self._state.update(news)
         try:
             self._folder.write_state(self._state)
         except MachineError as error:
-            if not self._told:
-                self._told = True
+            if not self._is_failure_logged:
+                self._is_failure_logged = True
                 self._log.logger.warning("%s; the list will not know", error)
 
     def close(self, status: str, code: int | None, done: str = "") -> None:
@@ -97,7 +97,7 @@ class Registration:
         code = PreforkError.exit_code if code is None else code
         status = status if code else done or "stopped"
         if self._managed:
-            self.note(pid=None, status=status, exit_code=code, done=bool(done), ended=time())
+            self.update(pid=None, status=status, exit_code=code, done=bool(done), ended=time())
         self._folder.close(keep=self._managed)
 
     def close_copy(self) -> None:

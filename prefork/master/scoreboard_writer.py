@@ -11,25 +11,25 @@ from prefork.wire.scoreboard import STATES, WORKER_STATES
 class ScoreboardWriter:
     """Written whenever something has changed; nobody has to ask the master for it."""
 
-    def __init__(self, scoreboard: Scoreboard, nursery: Children, pool: Pool) -> None:
+    def __init__(self, scoreboard: Scoreboard, children: Children, pool: Pool) -> None:
         self._scoreboard = scoreboard
-        self._nursery = nursery
+        self._children = children
         self._pool = pool
         self._reloads = self._failures = self._restarts = 0
         scoreboard.set_head_fields(began=time())
 
-    def tell(self, happening: orders.Event) -> None:
+    def count(self, event: orders.Event) -> None:
         """Something happened, and somebody who hears of it may look at once."""
-        match happening:
+        match event:
             case orders.RollDone():
                 self._reloads += 1
             case orders.RollFailed():
                 self._failures += 1
-            case orders.WorkerGone() if happening.retry_in is not None:
+            case orders.WorkerGone() if event.retry_in is not None:
                 self._restarts += 1
-        self.settle()
+        self.write()
 
-    def settle(self) -> None:
+    def write(self) -> None:
         """The pool has decided everything for now."""
         pool = self._pool
         self._scoreboard.set_head_fields(
@@ -42,13 +42,13 @@ class ScoreboardWriter:
         )
         born = time() - monotonic()
         for worker in pool.workers:
-            if (nursling := self._nursery.get(worker.id)) is not None:
+            if (process := self._children.get(worker.id)) is not None:
                 self._scoreboard.set_row_fields(
-                    nursling.row,
+                    process.row,
                     slot=worker.slot,
                     generation=worker.generation,
                     pid=worker.pid,
                     outdated=worker.generation != pool.plan.generation or worker.worn != "",
                     state=WORKER_STATES.index(worker.state),
-                    born=born + worker.born,
+                    born=born + worker.spawned_at,
                 )

@@ -42,14 +42,14 @@ from prefork.wire.log_writer_messages import (
     unknown_message_error,
 )
 
-LONGEST_PAUSE = 5.0
+MAX_PAUSE = 5.0
 """Seconds that one rests at most, when those before it died young."""
 
-LAST_ANSWERS = 1.0
+EXIT_TIMEOUT = 1.0
 """Seconds that it has, at the end, to leave by itself."""
 
-LOOKS = frozenset({"why"})
-CHANGES = frozenset({"reload", "scale"})
+READ_VERBS = frozenset({"why"})
+CHANGE_VERBS = frozenset({"reload", "scale"})
 """Verbs that it may put to the master, the second ones only if there is a token."""
 
 
@@ -58,11 +58,11 @@ class StatusSettings:
     """Those that a reload may change."""
 
     identity: Identity
-    least: int
+    min_ready: int
     token: bytes
 
 
-def settings(config: Config, here: str) -> StatusSettings:
+def read_status_settings(config: Config, here: str) -> StatusSettings:
     """Read and check them. Raises PreforkError."""
     token = b""
     if config.status_token is not None:
@@ -86,12 +86,12 @@ class StatusProcess:
         here: str,
         app: str,
         generations: Generations,
-        waiter: Poller,
+        poller: Poller,
         log: Log,
         logs: MasterLogs,
         rows: Rows,
     ) -> None:
-        self._waiter, self._log, self._logs, self._rows = waiter, log, logs, rows
+        self._poller, self._log, self._logs, self._rows = poller, log, logs, rows
         self._address = config.status
         self._here = here
         self._app = app
@@ -99,12 +99,12 @@ class StatusProcess:
         self._listeners: list[Listener] = []
         self._control: ControlServer | None = None
         self._process: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
-            "status server", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+            "status server", poller, MAX_PAUSE, self._read, self._on_death, self._on_failure
         )
-        self._retired: set[Child] = set()
+        self._leaving: set[Child] = set()
         """Those that finish what they were asked, while a successor has other settings."""
         try:
-            self._settings = settings(config, here)
+            self._settings = read_status_settings(config, here)
             if self._address is not None:
                 # Now, so that the process shares its pages; and late, because few want it.
                 import prefork.observe.status.status_loop  # noqa: F401, PLC0415
@@ -116,17 +116,17 @@ class StatusProcess:
             generations.close()
             raise
 
-    def start(self, control: ControlServer | None, begin: Callable[[], None]) -> None:
+    def start(self, control: ControlServer | None, enter_child: Callable[[], None]) -> None:
         """Have one, if it is wanted. ``control`` None: the master has no registry. ``begin``: what
         it does first in its process. Raises MachineError.
         """
-        self._control, self._begin = control, begin
+        self._control, self._enter_child = control, enter_child
         if self._listeners:
             self._log.logger.info("status on %s", ", ".join(map(str, self._listeners)))
-            self._warn()
-            self._bear()
+            self._warn_if_exposed()
+            self._spawn()
 
-    def _warn(self) -> None:
+    def _warn_if_exposed(self) -> None:
         """Of what is legal, but hardly meant."""
         names = [each.socket.getsockname() for each in self._listeners]
         far = [n[0] for n in names if isinstance(n, tuple) and not ip_address(n[0]).is_loopback]
@@ -138,22 +138,22 @@ class StatusProcess:
 
     # The process.
 
-    def _bear(self) -> None:
+    def _spawn(self) -> None:
         """Raises MachineError."""
         line, its_end = open_channel_pair()
         listeners, master = self._listeners, os.getpid()
 
         def live() -> int:
             self._listeners = []  # those are not to be let go of
-            self._begin()  # closes what it has of the others
+            self._enter_child()  # closes what it has of the others
             if self._daemon:
                 self._log.detach_terminal()
-            self._process.rest()
-            return self._be(listeners, its_end, master)
+            self._process.sleep_pause()
+            return self._run(listeners, its_end, master)
 
-        self._process.bear(line, its_end, live)
+        self._process.spawn(line, its_end, live)
 
-    def _be(self, listeners: list[Listener], line: DescriptorChannel, master: int) -> int:
+    def _run(self, listeners: list[Listener], line: DescriptorChannel, master: int) -> int:
         """The whole life; the exit code."""
         from prefork.observe.status.status_loop import StatusServerContext, run_status_server  # noqa: PLC0415
 
@@ -161,22 +161,20 @@ class StatusProcess:
         birth = StatusServerContext(
             app=self._app,
             sockets=[listener.socket for listener in listeners],
-            host=address.host
-            if isinstance(address, TcpAddress)
-            else self._inherited_name(listeners),
+            host=address.host if isinstance(address, TcpAddress) else self._unnamed_host(listeners),
             rows=self._rows,
             channel=line,
             has_control=self._control is not None,
             identity=self._settings.identity,
             master=master,
-            min_ready=self._settings.least,
+            min_ready=self._settings.min_ready,
             token=self._settings.token,
             log=self._log.logger,
         )
         return run_status_server(birth)
 
     @staticmethod
-    def _inherited_name(listeners: list[Listener]) -> str | None:
+    def _unnamed_host(listeners: list[Listener]) -> str | None:
         return None if listeners[0].socket.family == socket.AF_UNIX else "localhost"
 
     def _on_death(self, why: str) -> None:
@@ -185,37 +183,37 @@ class StatusProcess:
     def _on_failure(self, why: str) -> None:
         self._log.logger.error("there is no status server: %s", why)
 
-    def _retire(self) -> None:
-        child = self._process.let_go()  # which it takes for its end
-        self._retired.add(child)
+    def _detach(self) -> None:
+        child = self._process.detach()  # which it takes for its end
+        self._leaving.add(child)
 
         def gone() -> None:
-            self._waiter.remove(child.pidfd)
-            self._retired.remove(child)
+            self._poller.remove(child.pidfd)
+            self._leaving.remove(child)
             child.reap()
 
-        self._waiter.add_reader(child.pidfd, gone)
+        self._poller.add_reader(child.pidfd, gone)
 
-    def settle(self) -> None:
+    def ensure_running(self) -> None:
         """After each turn of the master: have one again, at the latest when the machine allows."""
         if self._listeners:
-            self._process.settle(self._bear)
+            self._process.ensure_running(self._spawn)
 
     # What it asks.
 
-    def _hear(self, line: DescriptorChannel) -> None:
+    def _read(self, line: DescriptorChannel) -> None:
         for data, _ in line.receive():
             if not data:
                 raise EOFError
             say, details = decode_message(data)
             if say == "talk":
-                self._introduce(line, message_number(details))
+                self._open_session(line, message_number(details))
             elif say == "logs":
-                self._hand_out_logs(line)
+                self._send_logs(line)
             else:
                 raise unknown_message_error(say)
 
-    def _introduce(self, line: DescriptorChannel, number: int) -> None:
+    def _open_session(self, line: DescriptorChannel, number: int) -> None:
         """It gets one end of a socket pair; the other one is a client of the control protocol. The
         pair is ours, so that no descriptor of a process that may be hostile gets here."""
         if self._control is None:
@@ -225,22 +223,22 @@ class StatusProcess:
         except OSError:
             return  # out of descriptors; it asks again
         with its:
-            allowed = LOOKS | CHANGES if self._settings.token else LOOKS
+            allowed = READ_VERBS | CHANGE_VERBS if self._settings.token else READ_VERBS
             if line.send(encode_message("talk", number=number), its.fileno()):
-                self._control.admit(ControlConnection(ours), allowed)
+                self._control.add_session(ControlConnection(ours), allowed)
             else:
                 ours.close()
 
-    def _hand_out_logs(self, line: DescriptorChannel) -> None:
+    def _send_logs(self, line: DescriptorChannel) -> None:
         """Open, because the status server may not be who may."""
-        for place in self._logs.places().values():
+        for place in self._logs.log_paths().values():
             with suppress(OSError):  # no worker has printed anything yet, or it is another user's
                 for path in list_log_files(Path(place)):
-                    self._hand_out(line, path)
+                    self._send_log(line, path)
         line.send(encode_message("that_is_all"))
 
     @staticmethod
-    def _hand_out(line: DescriptorChannel, path: Path) -> None:
+    def _send_log(line: DescriptorChannel, path: Path) -> None:
         with suppress(OSError):
             folder, name = Directory.open_parent(path)
             with folder:
@@ -250,26 +248,26 @@ class StatusProcess:
 
     # What happens to the master.
 
-    def read(self, config: Config) -> StatusSettings:
+    def read_settings(self, config: Config) -> StatusSettings:
         """Those of a reload. Raises PreforkError."""
-        return settings(config, self._here)
+        return read_status_settings(config, self._here)
 
-    def adopt(self, new: StatusSettings) -> None:
+    def apply_settings(self, new: StatusSettings) -> None:
         """From now on these: by a successor, if they differ."""
         if new != self._settings:
             self._settings = new
             if self._process:
-                self._retire()
-                self.settle()
+                self._detach()
+                self.ensure_running()
 
     def knows_pid(self, pid: int) -> bool:
         """Whether it is its."""
-        return self._process.knows_pid(pid) or any(pid == child.pid for child in self._retired)
+        return self._process.knows_pid(pid) or any(pid == child.pid for child in self._leaving)
 
     def close_copy(self) -> None:
         """In a child."""
         self._process.close_copy()
-        for child in self._retired:
+        for child in self._leaving:
             os.close(child.pidfd)
         for listener in self._listeners:
             listener.socket.close()
@@ -277,9 +275,9 @@ class StatusProcess:
     def close(self) -> None:
         """The master is at its end; until then it was told that the app is not ready."""
         if self._process:
-            self._retire()
-        deadline = time.monotonic() + LAST_ANSWERS
-        for child in self._retired:
+            self._detach()
+        deadline = time.monotonic() + EXIT_TIMEOUT
+        for child in self._leaving:
             if not child.wait_for_exit(deadline - time.monotonic()):
                 child.send_signal(signal.SIGKILL)
             child.reap()

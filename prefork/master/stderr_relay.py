@@ -13,10 +13,10 @@ from prefork.observe.logger import Log
 from prefork.unix.pipes import Pipe, forward_pipe, has_data, read_available
 from prefork.unix.poller import Poller
 
-_TAIL = 4096
-_LOOK = 0.05
-_LINES = 12
-_MOST_READS = 64
+_TAIL_BYTES = 4096
+_RETRY_INTERVAL = 0.05
+_TAIL_LINES = 12
+_MAX_FINAL_READS = 64
 """After its death, because a grandchild may go on writing."""
 
 
@@ -28,7 +28,7 @@ class StderrRelay:
     def __init__(
         self,
         pipe: Pipe,
-        waiter: Poller,
+        poller: Poller,
         log: Log,
         outlet: int | None,
         on_failure: Callable[[str], None],
@@ -38,20 +38,20 @@ class StderrRelay:
         self._log = log.line_writer
         self._outlet = outlet
         self._on_failure = on_failure
-        self._waiter = waiter
+        self._poller = poller
         self._tail = b""
-        self._ended = False
-        self._died = False
+        self._has_ended = False
+        self._has_died = False
         """It wrote its last words: they are read also while the log has no room for them."""
-        self.due: float | None = None
+        self.due_at: float | None = None
         """When to look again, while the log writer has no room."""
-        waiter.add_reader(self.fd, self._pass_on)
+        poller.add_reader(self.fd, self._pass_on)
 
-    def settle(self, now: float) -> None:
+    def resume_if_due(self, now: float) -> None:
         """Go on, if it is time: there may be room again."""
-        if self.due is not None and self.due <= now:
-            self.due = None
-            self._waiter.add_reader(self.fd, self._pass_on)
+        if self.due_at is not None and self.due_at <= now:
+            self.due_at = None
+            self._poller.add_reader(self.fd, self._pass_on)
 
     def _pass_on(self) -> bool:
         """Whether there may be more. What the program makes this raise must not end the master."""
@@ -63,43 +63,43 @@ class StderrRelay:
             return False
 
     def _pass_on_some(self) -> bool:
-        data = None if self._ended else self._take()
+        data = None if self._has_ended else self._relay()
         if data is None:
             return False
         if not data:
             self._end()
             return False
-        self._tail = _end_of(self._tail + data)
+        self._tail = _last_bytes(self._tail + data)
         return True
 
-    def _take(self) -> bytes | None:
+    def _relay(self) -> bytes | None:
         if self._outlet is not None:
             data = forward_pipe(self.fd, self._outlet)
-        elif self._log.has_pending and not self._died:
+        elif self._log.has_pending and not self._has_died:
             data = None  # it waits in the program's pipe, as it would without us between the two
         elif data := read_available(self.fd):
             self._log.put(data)
-        if data is None and self.due is None and has_data(self.fd):
-            self.due = monotonic() + _LOOK
-            self._waiter.remove(self.fd)
+        if data is None and self.due_at is None and has_data(self.fd):
+            self.due_at = monotonic() + _RETRY_INTERVAL
+            self._poller.remove(self.fd)
         return data
 
-    def tell(self) -> str:
+    def read_tail(self) -> str:
         """The last lines, indented; empty when there were none."""
-        self._died = True
-        for _ in range(_MOST_READS):
+        self._has_died = True
+        for _ in range(_MAX_FINAL_READS):
             if not self._pass_on():
                 break
         lines = self._tail.decode("utf-8", "backslashreplace").splitlines()
-        shown = [line for line in lines if line.strip()][-_LINES:]
+        shown = [line for line in lines if line.strip()][-_TAIL_LINES:]
         return "\n".join(f"  {line}" for line in shown)
 
     def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            if self.due is None:
-                self._waiter.remove(self.fd)
-            self.due = None
+        if not self._has_ended:
+            self._has_ended = True
+            if self.due_at is None:
+                self._poller.remove(self.fd)
+            self.due_at = None
 
     def close(self) -> None:
         """Nobody of its session is left."""
@@ -113,11 +113,11 @@ class StderrRelay:
             os.close(self._outlet)
 
 
-def _end_of(said: bytes) -> bytes:
+def _last_bytes(said: bytes) -> bytes:
     """At most the last _TAIL bytes, from the begin of a line on, or else of a character."""
-    if len(said) <= _TAIL:
+    if len(said) <= _TAIL_BYTES:
         return said
-    tail = said[-_TAIL:]
+    tail = said[-_TAIL_BYTES:]
     if (line := tail.find(b"\n", 0, -1) + 1) > 0:
         return tail[line:]
     whole = next((at for at in range(4) if tail[at] & 0xC0 != 0x80), 0)

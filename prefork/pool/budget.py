@@ -10,7 +10,7 @@ from random import Random
 
 FIRST_DELAY = 0.1
 GROWTH = 1.5
-LONGEST_DELAY = 15.0
+MAX_DELAY = 15.0
 RESET_AFTER = 30.0
 
 
@@ -19,8 +19,8 @@ class Budget:
     """The account of one slot. ``due``: not to be filled before; ``closed``: not at all."""
 
     failures: int = 0
-    due: float = 0.0
-    closed: bool = False
+    due_at: float = 0.0
+    is_closed: bool = False
 
     def charge(self, now: float, uptime: float, min_uptime: float, rng: Random) -> None:
         """Book a failure of a worker that was ready for ``uptime`` seconds (0: never)."""
@@ -28,12 +28,12 @@ class Budget:
             self.failures = 0
         self.failures += 1
         if self.failures == 1 and uptime >= min_uptime:
-            self.due = now
+            self.due_at = now
             return
         # The exponent is bounded because 1.5 ** 2000 overflows a float after days of failing.
-        delay = min(LONGEST_DELAY, FIRST_DELAY * GROWTH ** min(self.failures, 50))
-        self.due = now + delay * rng.uniform(0.9, 1.1)
+        delay = min(MAX_DELAY, FIRST_DELAY * GROWTH ** min(self.failures, 50))
+        self.due_at = now + delay * rng.uniform(0.9, 1.1)
 
     def clear(self) -> None:
         """Forget everything: new code deserves a fresh chance."""
-        self.failures, self.due, self.closed = 0, 0.0, False
+        self.failures, self.due_at, self.is_closed = 0, 0.0, False

@@ -76,7 +76,7 @@ class Stuck:
     """The worker, asked for its stacks, has told them; ``what`` it was at: requests and places."""
 
     worker: int
-    what: str
+    report: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ class DumpStacks:
 class Announce:
     """Tell the log, the titles, systemd."""
 
-    happening: Event
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-MOST_WORKERS = 1024
+MAX_WORKERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Policy:
     """
 
     workers: int = 1
-    least: int = 1
-    most: int = MOST_WORKERS
+    min_workers: int = 1
+    max_workers: int = MAX_WORKERS
     surge: int = 1
     boot_timeout: float = 60.0
     kill_timeout: float = 30.0
@@ -38,15 +38,15 @@ class Policy:
     reload_timeout: float | None = None
 
     @property
-    def first(self) -> int:
+    def initial_workers(self) -> int:
         """How many slots there are at first."""
-        return self.clip(self.workers)
+        return self.clamp(self.workers)
 
-    def clip(self, target: int) -> int:
+    def clamp(self, target: int) -> int:
         """The nearest number of slots that is allowed."""
-        return min(max(target, self.least), self.most)
+        return min(max(target, self.min_workers), self.max_workers)
 
-    def roll_time(self, slots: int) -> float:
+    def roll_timeout(self, slots: int) -> float:
         """The longest that a roll over ``slots`` may take, in seconds."""
         if self.reload_timeout is not None:
             return self.reload_timeout
@@ -83,21 +83,21 @@ class Plan:
     generation: int
     target: int
     policy: Policy
-    by_hand: bool = False
+    is_manual: bool = False
 
     @staticmethod
-    def first(policy: Policy, kept: ManualTarget | None) -> "Plan":
+    def initial(policy: Policy, kept: ManualTarget | None) -> "Plan":
         """The plan of a new master. ``kept``: the number that the operator set at the last one."""
         if kept is None or kept.settings != policy.workers:
-            return Plan(1, policy.first, policy)
-        return Plan(1, policy.clip(kept.workers), policy, by_hand=True)
+            return Plan(1, policy.initial_workers, policy)
+        return Plan(1, policy.clamp(kept.workers), policy, is_manual=True)
 
     @property
-    def hand_set(self) -> dict[str, int] | None:
+    def manual_target(self) -> dict[str, int] | None:
         """The number that the operator set, as ``HandSet.read`` wants it; None: it is the settings'
         or the autoscaler's."""
-        return asdict(ManualTarget(self.target, self.policy.workers)) if self.by_hand else None
+        return asdict(ManualTarget(self.target, self.policy.workers)) if self.is_manual else None
 
-    def scaled(self, by: int, by_hand: bool) -> "Plan":
+    def scaled(self, by: int, is_manual: bool) -> "Plan":
         """With so many slots more or less, within bounds."""
-        return replace(self, target=self.policy.clip(self.target + by), by_hand=by_hand)
+        return replace(self, target=self.policy.clamp(self.target + by), is_manual=is_manual)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prefork.pool import orders
 from prefork.pool.table import WorkerTable
 
-BUSY_LOOK = 1.0
+BUSY_CHECK_INTERVAL = 1.0
 """Seconds between two looks at a worn worker that is busy."""
 
 
@@ -16,17 +16,17 @@ class RecycleWait:
     """``look_at``: when to look again; None: no recycling waits."""
 
     def __init__(self) -> None:
-        self.look_at: float | None = None
+        self.next_look_at: float | None = None
 
-    def settle(self, workers: WorkerTable, now: float) -> Iterator[orders.Announce]:
+    def check(self, workers: WorkerTable, now: float) -> Iterator[orders.Announce]:
         """See which worn workers are busy; each is told once."""
-        held_up = [worker for worker in workers.ready() if worker.worn and worker.busy]
-        self.look_at = now + BUSY_LOOK if held_up else None
+        held_up = [worker for worker in workers.ready() if worker.worn and worker.is_busy]
+        self.next_look_at = now + BUSY_CHECK_INTERVAL if held_up else None
         for worker in held_up:
-            if not worker.told_busy:
-                worker.told_busy = True
-                yield orders.Announce(orders.RecycleWaits(*worker.names, why=worker.worn))
+            if not worker.is_wait_announced:
+                worker.is_wait_announced = True
+                yield orders.Announce(orders.RecycleWaits(*worker.identity, why=worker.worn))
 
-    def forget(self) -> None:
+    def cancel(self) -> None:
         """No recycling waits any more: the end has begun."""
-        self.look_at = None
+        self.next_look_at = None

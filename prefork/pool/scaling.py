@@ -15,52 +15,52 @@ from enum import StrEnum
 
 from prefork.plural import pluralize
 
-BUSY = 0.8
+BUSY_SHARE = 0.8
 """Above this share of their time workers are too busy: in a queue with one server, requests then
 wait four times as long as they take, and it rises steeply."""
 
-CALM = 0.5
+CALM_SHARE = 0.5
 """Up to this share those who would stay may be busy. Far enough from BUSY that one worker less or
 more never leads straight back, whatever the number of workers."""
 
-LADEN = 0.65
+LOADED_SHARE = 0.65
 """Below this share late loops and waiting clients are no evidence: while there is time to spare
 they come of long calls, which would be as long with more workers."""
 
-LATE = 0.1
+LATE_AFTER = 0.1
 """Seconds that an event loop, or a client in the queue, may wait, before that is evidence."""
 
-VERY_LATE = 0.5
+VERY_LATE_AFTER = 0.5
 """Seconds after which no second look is needed."""
 
-ASLEEP = 0.6
+SLEEPING_SHARE = 0.6
 """A worker that sleeps for more of its busy time than this gets its bit of a CPU that others fill,
 so up to half of the cores count as free for such workers."""
 
-CROWD = 8
+SHORT_QUEUE = 8
 """Up to so many connections may stand in a queue for a moment; one look is not enough then."""
 
-ENOUGH = 2
+REQUIRED_EVIDENCE = 2
 """So much evidence moves something: two ticks, or one if it is strong."""
 
-FASTEST = 4
+MAX_STEP = 4
 """Workers in one step up, or half of those there are."""
 
-RAMP = 5.0
+STEP_DOUBLING_WINDOW = 5.0
 """Seconds after a step up in which the next one may be twice as large."""
 
-RESERVE = 0.1
+MEMORY_RESERVE = 0.1
 """The share of the memory that is left free for what is there to grow."""
 
-GROWTH = 2.0
-MOST_GROWTH = 16.0
+BACKOFF_FACTOR = 2.0
+MAX_BACKOFF = 16.0
 """The calm time grows by this after a mistake, up to so many times what the operator set."""
 
-OCCUPIED = 4.0
+OCCUPIED_FACTOR = 4.0
 """For so many calm times a worker that has requests in flight is not asked to leave: they may take
 longer than the kill timeout. Some always have, such as those with WebSockets."""
 
-FORGIVEN = 10.0
+BACKOFF_DECAY_AFTER = 10.0
 """After so many of its calm times without a mistake it shrinks again."""
 
 
@@ -71,20 +71,20 @@ class Veto(StrEnum):
     FAILING = "workers keep failing"
     CPU = "the CPU is busy"
     MEMORY = "memory is short"
-    MOST = "max-workers is reached"
+    MAX_WORKERS = "max-workers is reached"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What the operator allows. ``calm``: seconds before a worker less."""
 
-    least: int
-    most: int
-    calm: float = 30.0
+    min_workers: int
+    max_workers: int
+    scale_down_after: float = 30.0
 
-    def clip(self, target: int) -> int:
+    def clamp(self, target: int) -> int:
         """The nearest that is allowed."""
-        return min(max(target, self.least), self.most)
+        return min(max(target, self.min_workers), self.max_workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Reading:
         return max(self.busy or 0.0, self.running + self.starving)
 
     @property
-    def appetite(self) -> float:
+    def cpu_demand(self) -> float:
         """The share of a core that a worker wants while it is busy."""
         wants = self.running + self.starving
         return min(1.0, wants / self.busy) if self.busy else wants
@@ -152,12 +152,16 @@ def _evidence(reading: Reading) -> _Evidence | None:
     coming = reading.ready + reading.booting
     if reading.queue > coming:
         waits = pluralize(reading.queue, "connection waits", "connections wait")
-        return _Evidence(waits, ENOUGH if reading.queue > max(CROWD, 2 * coming) else 1)
-    laden = reading.busy is None or reading.load >= LADEN
+        return _Evidence(
+            waits, REQUIRED_EVIDENCE if reading.queue > max(SHORT_QUEUE, 2 * coming) else 1
+        )
+    laden = reading.busy is None or reading.load >= LOADED_SHARE
     late = max(reading.lag, reading.wait) if laden else 0.0
-    if late >= (VERY_LATE if reading.booting else LATE):
-        return _Evidence(f"requests wait {late:.1f} s", ENOUGH if late >= VERY_LATE else 1)
-    if reading.load * reading.ready / coming >= BUSY:
+    if late >= (VERY_LATE_AFTER if reading.booting else LATE_AFTER):
+        return _Evidence(
+            f"requests wait {late:.1f} s", REQUIRED_EVIDENCE if late >= VERY_LATE_AFTER else 1
+        )
+    if reading.load * reading.ready / coming >= BUSY_SHARE:
         return _Evidence(f"workers are busy {reading.load:.0%} of the time", 1)
     return None
 
@@ -167,7 +171,7 @@ def _is_calm(reading: Reading) -> bool:
     rest = reading.ready - 1
     if reading.booting or rest < 1 or reading.queue * 4 > reading.ready:
         return False
-    return reading.wait < LATE and reading.load * reading.ready / rest <= CALM
+    return reading.wait < LATE_AFTER and reading.load * reading.ready / rest <= CALM_SHARE
 
 
 def _calm_reason(reading: Reading) -> str:
@@ -176,36 +180,36 @@ def _calm_reason(reading: Reading) -> str:
     return f"workers are busy {reading.load:.0%} of the time"
 
 
-def _allowed(reading: Reading, new: int, bounds: Bounds, step: int) -> tuple[int, Veto | None]:
+def _limit_step(reading: Reading, new: int, bounds: Bounds, step: int) -> tuple[int, Veto | None]:
     """How many of ``step`` may come, and what speaks against more. So many are ``new``: what they
     will use of the CPU is not in the reading."""
     if reading.failing:
         return 0, Veto.FAILING
     limits = [
-        (_by_cpu(reading, new), Veto.CPU),
-        (_by_memory(reading), Veto.MEMORY),
-        (bounds.most - reading.target, Veto.MOST),
+        (_room_in_cpu(reading, new), Veto.CPU),
+        (_room_in_memory(reading), Veto.MEMORY),
+        (bounds.max_workers - reading.target, Veto.MAX_WORKERS),
     ]
     fewest, veto = min(limits, key=lambda limit: limit[0])
     return (step, None) if fewest >= step else (max(0, math.floor(fewest)), veto)
 
 
-def _by_cpu(reading: Reading, new: int) -> float:
+def _room_in_cpu(reading: Reading, new: int) -> float:
     """Workers that the idle cores can feed."""
-    appetite = reading.appetite
+    appetite = reading.cpu_demand
     if not appetite:
         return math.inf
     idle = (1 - reading.cpu) * reading.cores
-    if appetite < 1 - ASLEEP:
+    if appetite < 1 - SLEEPING_SHARE:
         idle = max(idle, reading.cores / 2 - reading.ready * reading.running)
     return idle / appetite - new + 0.5
 
 
-def _by_memory(reading: Reading) -> float:
+def _room_in_memory(reading: Reading) -> float:
     """Workers that fit, above the reserve. Those that boot have not taken all of theirs."""
     if not reading.total or not reading.each:
         return math.inf
-    spare = reading.free - RESERVE * reading.total
+    spare = reading.free - MEMORY_RESERVE * reading.total
     return spare / reading.each - reading.booting
 
 
@@ -214,10 +218,10 @@ class Scaler:
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self.calm = bounds.calm
+        self.calm_seconds = bounds.scale_down_after
         """How long it has to be calm now before there is a worker less."""
         self._target = 0
-        self._ready = 0
+        self._ready_before = 0
         self._evidence = 0
         self._step = 1
         self._calm_since: float | None = None
@@ -225,73 +229,81 @@ class Scaler:
         self._down_at = -math.inf
         self._mistake_at = -math.inf
 
-    def adopt(self, bounds: Bounds) -> None:
+    def set_bounds(self, bounds: Bounds) -> None:
         """What the operator allows from now on."""
-        if bounds.calm != self.bounds.calm:
-            self.calm = bounds.calm
+        if bounds.scale_down_after != self.bounds.scale_down_after:
+            self.calm_seconds = bounds.scale_down_after
         self.bounds = bounds
 
     def decide(self, reading: Reading, now: float) -> Decision:
         """The number of workers from now on."""
-        new = reading.booting + max(0, reading.ready - self._ready)
-        self._ready = reading.ready
+        new = reading.booting + max(0, reading.ready - self._ready_before)
+        self._ready_before = reading.ready
         if reading.target != self._target:
             # Somebody else changed it: that holds until there is new evidence.
-            self._settle_at(reading.target)
+            self._restart_at(reading.target)
         if reading.rolling:
-            self._settle_at(reading.target)
+            self._restart_at(reading.target)
             return Decision(reading.target, veto=Veto.RELOAD)
-        clipped = self.bounds.clip(reading.target)
+        clipped = self.bounds.clamp(reading.target)
         if clipped != reading.target:
-            self._settle_at(clipped)
+            self._restart_at(clipped)
             return Decision(clipped, "min-workers" if clipped > reading.target else "max-workers")
         if not reading.ready:
             return Decision(reading.target)
-        self._forgive(now)
+        self._decay_backoff(now)
         evidence = _evidence(reading)
         if evidence is not None:
-            return self._more(reading, new, evidence, now)
+            return self._scale_up(reading, new, evidence, now)
         if not reading.booting:
             self._evidence = 0
-        return self._fewer(reading, now)
+        return self._scale_down(reading, now)
 
-    def _settle_at(self, target: int) -> None:
+    def _restart_at(self, target: int) -> None:
         self._target, self._evidence, self._step, self._calm_since = target, 0, 1, None
 
-    def _more(self, reading: Reading, new: int, evidence: _Evidence, now: float) -> Decision:
+    def _scale_up(self, reading: Reading, new: int, evidence: _Evidence, now: float) -> Decision:
         self._calm_since = None
         self._evidence += evidence.weight
-        if self._evidence < ENOUGH:
+        if self._evidence < REQUIRED_EVIDENCE:
             return Decision(reading.target)
-        if now - self._up_at > RAMP:
+        if now - self._up_at > STEP_DOUBLING_WINDOW:
             self._step = 1
-        step = min(self._step, max(FASTEST, reading.target // 2))
-        step, veto = _allowed(reading, new, self.bounds, step)
+        step = min(self._step, max(MAX_STEP, reading.target // 2))
+        step, veto = _limit_step(reading, new, self.bounds, step)
         if not step:
             return Decision(reading.target, evidence.reason, veto)
-        if now - self._down_at < 2 * self.calm:
-            self._regret(now)
+        if now - self._down_at < 2 * self.calm_seconds:
+            self._back_off(now)
         self._step, self._up_at, self._down_at = self._step * 2, now, -math.inf
         self._target = reading.target + step
         return Decision(self._target, evidence.reason, veto)
 
-    def _fewer(self, reading: Reading, now: float) -> Decision:
-        patience = self.calm * (OCCUPIED if reading.occupied else 1.0)
+    def _scale_down(self, reading: Reading, now: float) -> Decision:
+        patience = self.calm_seconds * (OCCUPIED_FACTOR if reading.occupied else 1.0)
         if not _is_calm(reading) or reading.working:
             self._calm_since = None
         elif self._calm_since is None:
             self._calm_since = now
-        elif now - self._calm_since >= patience and reading.target > self.bounds.least:
+        elif now - self._calm_since >= patience and reading.target > self.bounds.min_workers:
             self._calm_since = self._down_at = now
             self._target = reading.target - 1
             return Decision(self._target, _calm_reason(reading))
         return Decision(reading.target)
 
-    def _regret(self, now: float) -> None:
+    def _back_off(self, now: float) -> None:
         """The last step down came too early."""
-        self.calm = min(self.calm * GROWTH, self.bounds.calm * MOST_GROWTH)
+        self.calm_seconds = min(
+            self.calm_seconds * BACKOFF_FACTOR, self.bounds.scale_down_after * MAX_BACKOFF
+        )
         self._mistake_at = now
 
-    def _forgive(self, now: float) -> None:
-        if self.calm > self.bounds.calm and now - self._mistake_at > FORGIVEN * self.calm:
-            self.calm, self._mistake_at = max(self.calm / GROWTH, self.bounds.calm), now
+    def _decay_backoff(self, now: float) -> None:
+        if (
+            self.calm_seconds > self.bounds.scale_down_after
+            and now - self._mistake_at > BACKOFF_DECAY_AFTER * self.calm_seconds
+        ):
+            self.calm_seconds, self._mistake_at = (
+                max(self.calm_seconds / BACKOFF_FACTOR, self.bounds.scale_down_after),
+                now,
+            )

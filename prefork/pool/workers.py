@@ -23,7 +23,7 @@ from prefork.pool.facts import Exited
 from prefork.pool.orders import Cause
 
 
-class State(StrEnum):
+class WorkerState(StrEnum):
     """See the table above."""
 
     SPAWNING = "spawning"
@@ -38,7 +38,7 @@ LINGERS_AFTER = 10.0
 """Seconds after SIGKILL in which the kernel ends a process that does not hang in the kernel itself
 (uninterruptible sleep: a dead disk or NFS server)."""
 
-FRESH = frozenset({State.SPAWNING, State.BOOTING})
+STARTING_STATES = frozenset({WorkerState.SPAWNING, WorkerState.BOOTING})
 
 
 @dataclass(slots=True)
@@ -48,63 +48,63 @@ class Worker:
     id: int
     slot: int
     generation: int
-    born: float
-    state: State = State.SPAWNING
+    spawned_at: float
+    state: WorkerState = WorkerState.SPAWNING
     pid: int = 0
     deadline: float | None = None
     ready_at: float | None = None
     retire_at: float | None = None
     worn: str = ""
     """Why it is to be replaced; empty: it is not."""
-    rests_until: float = 0.0
+    heir_not_before: float = 0.0
     """No heir for it before, if it is worn."""
-    heir_failed: str | None = None
+    heir_failure: str | None = None
     """Worn, it was told that its heir failed, and why."""
-    busy: bool = False
+    is_busy: bool = False
     """Its app does work that no recycling may interrupt."""
-    told_busy: bool = False
+    is_wait_announced: bool = False
     """It was told that its heir waits for this work."""
-    waits: bool = False
+    waits_for_threads: bool = False
     """It drains, and has answered all; only threads or work of its app keep it."""
-    deaf: bool = False
+    accepts_no_more: bool = False
     """It said that it accepts no more."""
-    forced: bool = False
+    is_dump_forced: bool = False
     """While it hung: it did not tell its stacks, and they were taken from it."""
-    lingers: bool = False
+    is_lingering: bool = False
     """It was killed, and the kernel has not ended it for ``LINGERS_AFTER`` seconds."""
     cause: Cause | None = None
     reason: str = ""
     """What it said when its boot failed, with the app's traceback; or what it hung at."""
-    code: int = AppError.exit_code
+    fault: int = AppError.exit_code
     """Whose fault its failure is; as long as nobody says otherwise, the app's."""
 
-    def enter(self, state: State, deadline: float | None) -> None:
+    def enter(self, state: WorkerState, deadline: float | None) -> None:
         """Change state; every change names its deadline or says that there is none."""
         self.state, self.deadline = state, deadline
 
-    def wear(self, why: str) -> None:
+    def mark_worn(self, why: str) -> None:
         """It is to be replaced. The first reason stands."""
         self.worn = self.worn or why
 
     @property
-    def names(self) -> tuple[int, int, int, int]:
-        """What every happening about it begins with."""
+    def identity(self) -> tuple[int, int, int, int]:
+        """What every event about it begins with."""
         return self.id, self.pid, self.slot, self.generation
 
-    def cause_of(self, death: Exited) -> Cause:
+    def classify_exit(self, death: Exited) -> Cause:
         """Why it ended, unless we know better."""
         if death.out_of_memory and death.signal == "SIGKILL":
             return Cause.OUT_OF_MEMORY
-        if self.state in FRESH:
+        if self.state in STARTING_STATES:
             return Cause.BOOT_FAILURE
         return Cause.EXIT if death.signal is None else Cause.SIGNAL
 
     @property
-    def may_be_done(self) -> bool:
+    def can_be_done(self) -> bool:
         """Whether an exit code may say that its work is done: it served, or boots and has not said
         that it failed. A program that is quick is done before it counts as ready."""
-        booted = self.state is State.BOOTING and not self.reason
-        return booted or self.state is State.READY
+        booted = self.state is WorkerState.BOOTING and not self.reason
+        return booted or self.state is WorkerState.READY
 
     def uptime(self, now: float) -> float:
         """Seconds since it became ready; 0 when it never did."""

@@ -37,7 +37,7 @@ class Owner:
             atexit._clear()
             return self._live(its)
 
-        self.process.bear(ours, its, live)
+        self.process.spawn(ours, its, live)
 
     def wait_told(self, text: str) -> None:
         while text not in self.told:
@@ -50,7 +50,7 @@ class Owner:
 @pytest.fixture
 def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
     """Of processes that say "here", and wait to be killed; all of them die young."""
-    monkeypatch.setattr(auxiliary, "SOON", 3600.0)
+    monkeypatch.setattr(auxiliary, "MIN_LIFETIME", 3600.0)
 
     def live(line: DescriptorChannel) -> int:
         line.send(b"here")
@@ -60,7 +60,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
     yield owner
     if owner.process:
         owner.process.kill()
-        owner.process.let_go().reap()
+        owner.process.detach().reap()
 
 
 def test_its_last_words_are_heard_before_its_death() -> None:
@@ -83,7 +83,7 @@ def test_its_last_words_are_heard_before_its_death() -> None:
 def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> None:
     pauses = []
     for _ in range(4):
-        owner.process.settle(owner.bear)
+        owner.process.ensure_running(owner.bear)
         owner.process.kill()
         owner.told.clear()
         owner.wait_told("the sampler died (SIGKILL)")
@@ -93,7 +93,7 @@ def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> No
 
 def test_its_own_rest_makes_nobody_older() -> None:
     def live(_line: DescriptorChannel) -> int:
-        owner.process.rest()
+        owner.process.sleep_pause()
         return 3
 
     owner = Owner(live)
@@ -107,20 +107,20 @@ def test_its_own_rest_makes_nobody_older() -> None:
 def test_the_pause_passes_in_the_master_if_it_says_so(owner: Owner) -> None:
     owner.process.lengthen_pause()
     before = monotonic()
-    owner.process.put_off()
-    assert owner.process.due >= before + 0.1
-    owner.process.due = float("inf")
-    owner.process.settle(owner.bear)
+    owner.process.delay_next()
+    assert owner.process.due_at >= before + 0.1
+    owner.process.due_at = float("inf")
+    owner.process.ensure_running(owner.bear)
     assert not owner.process
-    owner.process.forget_pause()
-    owner.process.settle(owner.bear)
+    owner.process.reset_pause()
+    owner.process.ensure_running(owner.bear)
     assert owner.process
 
 
 def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
     owner.bear()
     owner.wait_told("here")
-    child = owner.process.let_go()
+    child = owner.process.detach()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         child.send_signal(signum)
     child.send_signal(signal.SIGKILL)
@@ -135,7 +135,7 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
     assert owner.process._child.wait_for_exit(60)
     seen = list(owner.waiter.wait(60.0))
     assert len(seen) == 2, "its channel and its pidfd"
-    owner.process.let_go().reap()
+    owner.process.detach().reap()
     owner.bear()
     for react in seen:
         react()
@@ -146,10 +146,10 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
 
 def test_what_the_machine_does_not_allow_is_tried_again_but_not_at_once(owner: Owner) -> None:
     with no_free_descriptors():
-        owner.process.settle(owner.bear)
+        owner.process.ensure_running(owner.bear)
     (why,) = owner.told
     assert why.startswith("cannot open a socket pair")
-    owner.process.settle(owner.bear)
+    owner.process.ensure_running(owner.bear)
     assert not owner.process
 
 
@@ -186,7 +186,7 @@ def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: s
             raise ValueError(message.decode())
 
     owner = Owner(live)
-    owner.process._hear = hear
+    owner.process._read_message = hear
     owner.bear()
     owner.wait_told(f"the sampler made no sense, and was killed ({why})")
     assert len(owner.told) == 1, "it is told once"
@@ -206,5 +206,5 @@ def test_one_that_closed_its_channel_and_lives_on_is_killed() -> None:
             if not message:
                 raise EOFError
 
-    owner.process._hear = hear
+    owner.process._read_message = hear
     owner.wait_told("the sampler died (SIGKILL)")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from prefork.master.restart_schedule import LOOK, RestartSchedule
+from prefork.master.restart_schedule import MAX_WAIT, RestartSchedule
 
 AT_FOUR = ("0 4 * * *",)
 DAY = 86400.0
@@ -19,15 +19,15 @@ class Clock:
         self.came: list[str] = []
 
     def look(self, *expressions: str) -> None:
-        came = self.timetable.settle(expressions)
+        came = self.timetable.pop_due(expressions)
         self.came += [came] if came else []
 
     def later(self, hours: float, *expressions: str) -> int:
         """As the master waits; how often it came."""
         before, until = len(self.came), self.now + hours * 3600
         while self.now < until:
-            patience = self.timetable.patience()
-            self.now = min(until, self.now + (LOOK if patience is None else patience))
+            patience = self.timetable.seconds_to_next_check()
+            self.now = min(until, self.now + (MAX_WAIT if patience is None else patience))
             self.look(*expressions)
         return len(self.came) - before
 
@@ -35,8 +35,8 @@ class Clock:
 def test_nothing_is_due_without_an_expression() -> None:
     clock = Clock(3)
     clock.look()
-    assert clock.timetable.patience() is None
-    assert clock.timetable.next is None
+    assert clock.timetable.seconds_to_next_check() is None
+    assert clock.timetable.next_due is None
     assert clock.later(30) == 0
 
 
@@ -52,11 +52,11 @@ def test_each_time_comes_once() -> None:
 def test_nobody_waits_for_long_by_a_clock_that_may_jump() -> None:
     clock = Clock(3)
     clock.look(*AT_FOUR)
-    assert clock.timetable.patience() == LOOK
+    assert clock.timetable.seconds_to_next_check() == MAX_WAIT
     clock.now += 3600 - 5
-    assert clock.timetable.patience() == 5
+    assert clock.timetable.seconds_to_next_check() == 5
     clock.now += 10
-    assert clock.timetable.patience() == 0
+    assert clock.timetable.seconds_to_next_check() == 0
 
 
 def test_what_came_while_the_machine_slept_is_made_up_for_once() -> None:
@@ -103,13 +103,13 @@ def test_a_reload_brings_other_times() -> None:
     assert clock.later(2, "0 5 * * *") == 1
     assert clock.came == ["0 5 * * *"]
     clock.look()
-    assert clock.timetable.next is None
+    assert clock.timetable.next_due is None
 
 
 def test_times_are_those_of_the_zone() -> None:
     clock = Clock(2.5)
     clock.zone = ZoneInfo("Europe/Berlin")
     clock.look(*AT_FOUR)
-    assert clock.timetable.next is not None
-    assert clock.timetable.next[0].isoformat() == "2026-11-26T04:00:00+01:00"
+    assert clock.timetable.next_due is not None
+    assert clock.timetable.next_due[0].isoformat() == "2026-11-26T04:00:00+01:00"
     assert clock.later(0.6, *AT_FOUR) == 1

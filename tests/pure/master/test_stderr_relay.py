@@ -54,13 +54,13 @@ def test_a_failure_is_told_once_and_ends_the_passing_on(no_pipe: Program) -> Non
     assert no_pipe.failures == ["OSError: [Errno 22] Invalid argument"]
     no_pipe.write("two\n")
     assert no_pipe.react(0.0) == 0
-    assert no_pipe.words.tell() == ""
+    assert no_pipe.words.read_tail() == ""
     assert len(no_pipe.failures) == 1
 
 
 def test_a_failure_at_the_last_look_is_told(no_pipe: Program) -> None:
     no_pipe.write("one\n")
-    assert no_pipe.words.tell() == ""
+    assert no_pipe.words.read_tail() == ""
     assert len(no_pipe.failures) == 1
 
 
@@ -70,7 +70,7 @@ def test_without_an_outlet_all_goes_to_the_log(tmp_path: Path) -> None:
         program.write("one\n")
         assert program.react(60.0) == 1
         assert program.log.read_text() == "one\n"
-        assert program.words.tell() == "  one"
+        assert program.words.read_tail() == "  one"
         assert program.failures == []
     finally:
         program.close()

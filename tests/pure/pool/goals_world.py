@@ -50,7 +50,7 @@ class World:
             case orders.Announce(happening):
                 self.since.append(happening)
                 if self.goal is not None:
-                    self.goal.hear(happening)
+                    self.goal.observe(happening)
             case orders.Exit():
                 self.exited = True
         return []

@@ -2,7 +2,7 @@
 
 from prefork.pool import MasterState, facts, orders
 from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal_reason
-from prefork.pool.workers import FRESH, State
+from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_world import World, reload, scale, served, settle, stop
 
 
@@ -168,11 +168,11 @@ def test_recycling_without_an_end_keeps_no_client_waiting() -> None:
     world = World(workers=2)
     served(world)
     world.tell(facts.RecycleRequested("--cron"))
-    assert any(w.state in FRESH for w in world.pool.workers)
+    assert any(w.state in STARTING_STATES for w in world.pool.workers)
     settle(world)
     assert world.verdict().values == {"workers": 2, "done": []}
     world.step(lambda worker: worker == 3)
-    assert any(w.state is State.DRAINING for w in world.pool.workers)
+    assert any(w.state is WorkerState.DRAINING for w in world.pool.workers)
     settle(world)
     assert isinstance(world.verdict(), Reached)
 
@@ -210,7 +210,7 @@ def test_an_app_whose_work_is_done_has_started_well() -> None:
 
 
 def test_a_number_beyond_the_bounds_is_refused() -> None:
-    world = World(workers=2, least=2, most=4)
+    world = World(workers=2, min_workers=2, max_workers=4)
     assert refusal_reason(world.pool, 4) == ""
     assert refusal_reason(world.pool, 5) == "there may be 2 to 4 workers, not 5"
     world.tell(facts.StopRequested())

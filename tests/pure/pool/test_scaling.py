@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from prefork.pool.scaling import (
-    FORGIVEN,
-    MOST_GROWTH,
+    BACKOFF_DECAY_AFTER,
+    MAX_BACKOFF,
     Bounds,
     Decision,
     Reading,
@@ -177,7 +177,7 @@ def test_a_mistake_makes_it_slower() -> None:
     assert days.target == 3
     days.tick(queue=1000)
     assert days.target == 4
-    assert days.scaler.calm == 20.0
+    assert days.scaler.calm_seconds == 20.0
     assert days.tick(20, busy=0.1).target == 4
     assert days.tick(1, busy=0.1).target == 3
 
@@ -186,13 +186,13 @@ def test_mistakes_are_bounded_and_forgiven() -> None:
     days = Days(calm=10.0)
     days.tick(2, queue=1000)
     for _ in range(10):
-        days.tick(round(days.scaler.calm) + 1, busy=0.1)
+        days.tick(round(days.scaler.calm_seconds) + 1, busy=0.1)
         days.tick(queue=1000)
-    assert days.scaler.calm == 10.0 * MOST_GROWTH
-    days.tick(round(FORGIVEN * days.scaler.calm) + 1, busy=0.7)
-    assert days.scaler.calm == 10.0 * MOST_GROWTH / 2
+    assert days.scaler.calm_seconds == 10.0 * MAX_BACKOFF
+    days.tick(round(BACKOFF_DECAY_AFTER * days.scaler.calm_seconds) + 1, busy=0.7)
+    assert days.scaler.calm_seconds == 10.0 * MAX_BACKOFF / 2
     days.tick(5000, busy=0.7)
-    assert days.scaler.calm == 10.0
+    assert days.scaler.calm_seconds == 10.0
 
 
 def test_an_old_step_down_was_no_mistake() -> None:
@@ -202,7 +202,7 @@ def test_an_old_step_down_was_no_mistake() -> None:
     days.tick(21, busy=0.1)
     days.tick(queue=9)
     assert days.target == 2
-    assert days.scaler.calm == 10.0
+    assert days.scaler.calm_seconds == 10.0
 
 
 # Vetoes.
@@ -232,8 +232,8 @@ def test_a_step_that_was_forbidden_does_not_make_the_next_one_larger() -> None:
 def test_as_many_as_allowed() -> None:
     days = Days(most=3)
     days.tick(queue=1000)
-    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MOST)
-    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MOST)
+    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MAX_WORKERS)
+    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MAX_WORKERS)
 
 
 def test_a_full_cpu_that_the_workers_want_is_a_veto() -> None:
@@ -299,11 +299,11 @@ def test_what_somebody_asked_for_stands_until_there_is_evidence() -> None:
 
 def test_new_bounds_hold_at_once() -> None:
     days = Days()
-    days.scaler.adopt(Bounds(4, 6, 10.0))
+    days.scaler.set_bounds(Bounds(4, 6, 10.0))
     assert days.tick() == Decision(4, "min-workers")
-    days.scaler.adopt(Bounds(1, 3, 5.0))
+    days.scaler.set_bounds(Bounds(1, 3, 5.0))
     assert days.tick() == Decision(3, "max-workers")
-    assert days.scaler.calm == 5.0
+    assert days.scaler.calm_seconds == 5.0
 
 
 # Whatever it reads.
@@ -341,16 +341,16 @@ BOUNDS = st.tuples(st.integers(1, 5), st.integers(0, 20)).map(
 def test_it_stays_in_its_bounds_goes_down_singly_and_never_right_after_up(
     bounds: Bounds, story: list[tuple[dict[str, Any], int]]
 ) -> None:
-    scaler, target, now, moved = Scaler(bounds), bounds.least, 100.0, 0.0
+    scaler, target, now, moved = Scaler(bounds), bounds.min_workers, 100.0, 0.0
     for read, seconds in story:
         for _ in range(seconds):
             now += 1.0
             decision = scaler.decide(Reading(target=target, **read), now)
-            assert bounds.least <= decision.target <= bounds.most
+            assert bounds.min_workers <= decision.target <= bounds.max_workers
             assert decision.target >= target - 1
             assert decision.target == target or not (read.get("rolling") or not read["ready"])
             if decision.target < target:
-                assert now - moved >= bounds.calm
+                assert now - moved >= bounds.scale_down_after
             if decision.target != target:
                 assert decision.reason
                 moved, target = now, decision.target
@@ -361,7 +361,7 @@ def test_it_stays_in_its_bounds_goes_down_singly_and_never_right_after_up(
 def test_less_memory_and_a_fuller_cpu_never_mean_more_workers(
     bounds: Bounds, story: list[tuple[dict[str, Any], int]], last: dict[str, Any], less: int
 ) -> None:
-    scaler, target, now = Scaler(bounds), bounds.least, 100.0
+    scaler, target, now = Scaler(bounds), bounds.min_workers, 100.0
     for read, seconds in story:
         for _ in range(seconds):
             now += 1.0

@@ -60,7 +60,7 @@ def test_a_load_that_flaps_slowly_is_followed_less_and_less(half: float) -> None
     """Each step down that has to be taken back makes the next one wait longer."""
     run = service(flapping(2, 70, half)).run(HOUR)
     assert len(run.changes) <= 20
-    assert run.scaler.calm > run.scaler.bounds.calm
+    assert run.scaler.calm_seconds > run.scaler.bounds.scale_down_after
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 6])
@@ -112,5 +112,5 @@ def test_no_load_makes_it_restless(
     run = service(shape(low, high, period), App(boot=boot), most).run(1800)
     downs = [step for step in run.steps() if step < 0]
     assert set(downs) <= {-1}
-    assert len(downs) <= 1800 / run.scaler.bounds.calm
+    assert len(downs) <= 1800 / run.scaler.bounds.scale_down_after
     assert run.arrived - run.served == pytest.approx(run.backlog, abs=1e-6)

@@ -28,7 +28,7 @@ def test_an_app_that_sleeps_follows_its_crowd_once_up_and_once_down() -> None:
     decided = replay("sleeps")
     changes = [to.target for reading, to in decided if to.target != reading.target]
     assert changes == [2, 4, 6, 5, 4, 3, 2, 1]
-    assert {to.veto for _, to in decided} == {None, Veto.MOST}
+    assert {to.veto for _, to in decided} == {None, Veto.MAX_WORKERS}
     begun = next(n for n, (reading, _) in enumerate(decided) if reading.queue)
     assert [to.target for _, to in decided[begun : begun + 3]] == [2, 4, 6]
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
 from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, StableGoal, StopGoal, refusal_reason
-from prefork.pool.workers import FRESH, State
+from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_truth import assert_true
 from tests.pure.pool.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
 from tests.pure.pool.goals_world import World as SmallWorld
@@ -123,7 +123,7 @@ class World(RuleBasedStateMachine):
             case orders.Announce(happening):
                 self.happenings.append(happening)
                 for goal, _ in self.waiting:
-                    goal.hear(happening)
+                    goal.observe(happening)
             case orders.Exit():
                 assert not self.processes, "the master left while children lived"
                 self.exited = True
@@ -151,9 +151,9 @@ class World(RuleBasedStateMachine):
         """A slot that served still serves, unless its worker failed or was not wanted, or its heir
         ended with the work of the slot done."""
         for slot, worker in before.items():
-            if slot >= self.pool.target or worker.state is State.HUNG:
+            if slot >= self.pool.target or worker.state is WorkerState.HUNG:
                 continue
-            if isinstance(fact, facts.Exited) and self.pool.workers.budget(slot).closed:
+            if isinstance(fact, facts.Exited) and self.pool.workers.budget(slot).is_closed:
                 continue
             own = getattr(fact, "worker", None) == worker.id
             if own and isinstance(fact, facts.Exited | facts.Leaving):
@@ -167,15 +167,15 @@ class World(RuleBasedStateMachine):
         recycled = {w.slot for w in self.pool.workers.ready() if w.generation == generation}
         if slot in recycled:
             assert self.pool.state is not MasterState.RELOADING
-            fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
+            fresh = [w.slot for w in self.pool.workers if w.state in STARTING_STATES]
             assert [each for each in fresh if each in recycled] == [slot]
             assert slot not in busy, "recycled in the middle of its work"
 
     def check_frozen_keeps_the_old(self, ordered, fallen_to: int) -> None:
         failed = [
-            o.happening
+            o.event
             for o in ordered
-            if isinstance(o, orders.Announce) and isinstance(o.happening, orders.RollFailed)
+            if isinstance(o, orders.Announce) and isinstance(o.event, orders.RollFailed)
         ]
         for failure in failed:
             if self.pool.state is MasterState.FROZEN:
@@ -241,7 +241,7 @@ class World(RuleBasedStateMachine):
     def a_worker_waits_for_its_threads(self, data: st.DataObject) -> None:
         worker = self.some(data, asked_to_stop=True, killed=False)
         self.tell(facts.Leaving(worker))
-        known = self.pool.workers.get(worker, State.DRAINING)
+        known = self.pool.workers.get(worker, WorkerState.DRAINING)
         self.processes[worker].waits = known is not None
         self.tell(facts.Leaving(worker, "threads"))
 
@@ -295,7 +295,7 @@ class World(RuleBasedStateMachine):
     @rule(quick=st.booleans())
     def stop(self, quick: bool) -> None:
         self.tell(facts.StopRequested(quick))
-        assert self.pool.stopping
+        assert self.pool.is_stopping
 
     # What a client may ask and wait for.
 
@@ -341,11 +341,11 @@ class World(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([5.0, 100.0, 100_000.0]))
     def the_machine_is_suspended(self, seconds: float) -> None:
         """Everybody sleeps; on waking the master is first, before any worker could beat."""
-        hung = {w.id for w in self.pool.workers if w.state is State.HUNG}
+        hung = {w.id for w in self.pool.workers if w.state is WorkerState.HUNG}
         healthy = {number for number, process in self.processes.items() if process.beating}
         self.now += seconds
         self.tell(facts.Tick())
-        newly = {w.id for w in self.pool.workers if w.state is State.HUNG} - hung
+        newly = {w.id for w in self.pool.workers if w.state is WorkerState.HUNG} - hung
         if seconds > HANG + 10:
             assert not newly & healthy, "a sleep was taken for a hang"
         self.beat()
@@ -366,7 +366,7 @@ class World(RuleBasedStateMachine):
         if not hasattr(self, "pool") or self.exited:
             return
         ready = [w.slot for w in self.pool.workers.ready()]
-        fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
+        fresh = [w.slot for w in self.pool.workers if w.state in STARTING_STATES]
         assert len(ready) == len(set(ready))
         assert len(fresh) == len(set(fresh))
         assert all(slot < self.pool.target for slot in ready + fresh)
@@ -376,7 +376,7 @@ class World(RuleBasedStateMachine):
         if not hasattr(self, "pool") or self.exited:
             return
         for worker in self.pool.workers:
-            if worker.state in (State.BOOTING, State.DRAINING, State.HUNG):
+            if worker.state in (WorkerState.BOOTING, WorkerState.DRAINING, WorkerState.HUNG):
                 assert worker.deadline is not None
                 assert worker.deadline > self.now
         due = self.pool.next_deadline()
@@ -467,11 +467,11 @@ class World(RuleBasedStateMachine):
 
     def settled(self) -> bool:
         pool = self.pool
-        if pool.stopping or len(pool.workers) != len(pool.workers.ready()):
+        if pool.is_stopping or len(pool.workers) != len(pool.workers.ready()):
             return False
         if pool.state is MasterState.RELOADING:
             return False
-        wanted = {s for s in range(pool.target) if not pool.workers.budget(s).closed}
+        wanted = {s for s in range(pool.target) if not pool.workers.budget(s).is_closed}
         serving = {w.slot for w in pool.workers.ready() if w.generation == pool.plan.generation}
         return serving >= wanted and not any(w.worn for w in pool.workers)
 
