@@ -1,22 +1,48 @@
-"""The states of the master, and the one step that reconciles desired with actual.
+"""The states of the master, and the step that reconciles the actual state with the desired one.
 
-    state      leaves on
-    starting   first worker ready -> running; a boot failure before that -> stopping (failed); a
-               reload -> a newer generation, same state, with nothing to fall back to
-    running    reload -> reloading; stop -> stopping
-    reloading  every slot at the new generation and none older accepts -> running; a boot failure or
-               the roll's deadline -> frozen; another reload -> a newer generation, same state
-    frozen     the old generation is desired again and serves; a reload tries anew
-    stopping   everything reaped -> Exit; no wish brings it back
+    state      is left
+    starting   for running when the first worker is ready; for stopping when a boot fails before
+               that. A reload changes the generation only, and has nothing to fall back to.
+    running    for reloading at a reload; for stopping at a stop
+    reloading  for running when every slot serves the new generation and no older worker accepts
+               connections; for frozen when a boot fails or the deadline of the roll passes.
+               Another reload changes the generation only.
+    frozen     for reloading at a reload. The reload before failed or was refused, and the
+    generation
+               that it started from serves.
+    stopping   never: when every worker is reaped, the pool orders Exit
 
-Facts change what is *desired* (generation, target, policy) or what is *known* (a worker's state);
-``_reconcile`` alone spawns, and alone decides who is stopped for reload, recycle and scale. So a
-second reload, a crash, a scale or a stop in the middle of a roll is just another fact.
+A fact changes the desired state (generation, target, policy) or the known state (of a worker).
+``_reconcile`` alone spawns workers, and it alone decides which of them are stopped for a reload, a
+recycling or a scale. So a second reload, a crash, a scale or a stop in the middle of a roll is just
+another fact.
 
-A roll needs no steps of its own: an incumbent of another generation is *outdated*, an outdated
-incumbent gets an heir in its slot, and a ready heir sends its incumbent away. A failed roll is
-the same machine with the old generation desired again. What keeps it gentle is one rule: nothing
-is spawned while ``target + surge`` processes live, so at most ``surge`` slots change at a time.
+A rolling reload has no steps of its own. A ready worker of another generation is *outdated*. An
+outdated worker gets an heir in its slot. As soon as the heir is ready, its incumbent is stopped. A
+failed roll is rolled back in the same way, because the old generation is desired again.
+
+Design
+------
+- **``surge`` bounds all live processes,** draining ones too: no worker is spawned while ``target``
+  + ``surge`` processes live. So at most ``surge`` slots change at a time, and a reload of an app
+  that takes long to drain takes long, but never needs more memory than planned.
+- **A failed roll is rolled back** slot by slot, with the new worker ready before the old one stops,
+  as if it were a reload. The generation that serves again has its old settings and environment;
+  files on disk are what they are.
+- **An heir has its incumbent's slot number from its fork on.** The number is in the environment
+  before the app is imported, so it cannot change later. Rejected: a slot of its own for the surge.
+  Rows of the scoreboard therefore belong to workers, not to slots.
+- **A reload during the first start ends with RollDone** and has nothing to fall back to: a boot
+  that fails then ends the master, as it does without a reload.
+- **A generation that a failed reload falls back to ends with RollDone, too, if its own roll was not
+  done yet** (its reload came during the first start). RollFailed alone would leave the client of
+  the first reload without an answer. To call that reload failed would be untrue: the pool goes back
+  to what it requested.
+- **New limits in a reload do not bring back ``--workers``:** the number that the load led to is
+  kept, as far as the new limits allow, unless the settings changed the number itself.
+- **Recycling leaves settings and generation as they are** (``--cron``, limits of a worker). At four
+  in the morning no operator would see that a file was half edited, so it is no reload. An heir that
+  fails is tried again.
 """
 
 from collections.abc import Iterator
@@ -34,14 +60,14 @@ from prefork.pool.workers import LINGERS_AFTER, STARTING_STATES, Worker, WorkerS
 from prefork.printable import cut_middle
 
 OVERSLEPT_AFTER = 2.0
-"""A master that wakes this many seconds after its own deadline was stopped or suspended."""
+"""Seconds after its own deadline from which a master counts as stopped or suspended meanwhile."""
 
 GRACE_AFTER_SLEEP = 1.0
-"""Seconds that workers get to show a sign of life after such a sleep."""
+"""Seconds that workers have for a heartbeat after such a sleep."""
 
 
 class MasterState(StrEnum):
-    """See the table above."""
+    """The states of the table above. The values are shown to users and published."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -51,20 +77,29 @@ class MasterState(StrEnum):
 
 
 class Pool:
-    """The worker table and everything that is decided about it."""
+    """The worker table, the desired state, and all decisions about them.
+
+    ``state``: the state of the master. ``plan``: the desired state. ``workers``: the live workers.
+    ``failure``: why the last reload failed; empty after one succeeded.
+    """
 
     def __init__(self, policy: Policy, rng: Random, kept: ManualTarget | None = None) -> None:
-        """``kept``: the number of workers that the operator set at the master before."""
+        """Begin with the plan of a new master.
+
+        ``kept``: the number of workers that the operator set while the previous master ran.
+        ``rng``: for the jitter of delays and lifetimes.
+        """
         self.state = MasterState.STARTING
         self.plan = Plan.initial(policy, kept)
         self.workers = WorkerTable()
         self.failure = ""
-        """Why the last reload failed; empty once one succeeded."""
         self._fallback: Plan | None = None
+        """The plan that a failed roll returns to; None while no roll goes on."""
         self._is_drained = self._is_quick = False
         self._last_rolled = self.plan.generation
         """The generation of the last RollDone, or the first one. While the plan has another one,
-        its RollDone is to come: also while starting, and after a later roll has failed."""
+        its RollDone is still to be announced: also in the state starting, and after a later roll
+        failed."""
         self._roll_started_at = 0.0
         self._roll_deadline_at: float | None = None
         self._exit = orders.Exit(None)
@@ -73,10 +108,10 @@ class Pool:
         self._rng = rng
         self._orders: list[Order] = []
 
-    # What the master asks.
+    # The interface of the master.
 
     def handle(self, fact: facts.Fact, now: float) -> list[Order]:  # noqa: C901, PLR0912
-        """Take note of ``fact`` at monotonic time ``now`` and say what is to be done."""
+        """Take in ``fact`` at monotonic time ``now``, and return the orders to the master."""
         self._compensate_for_sleep(now)
         match fact:
             case facts.Spawned(worker, pid):
@@ -110,9 +145,10 @@ class Pool:
             case facts.StopRequested(quick):
                 self._on_stop(quick, now)
             case _:
-                pass  # a Tick says only that time has passed
+                pass  # a Tick tells only that time has passed
         if isinstance(fact, facts.Heartbeats | facts.Tick):
-            # Only these judge: a Ready that waits behind another fact must not come too late.
+            # Deadlines pass only here, because a master that was stopped reads all messages first:
+            # the Ready of a worker may wait behind other facts, and that is not its fault.
             self._check_deadlines(now)
         self._reconcile(now)
         taken, self._orders = self._orders, []
@@ -120,37 +156,38 @@ class Pool:
         return taken
 
     def next_deadline(self) -> float | None:
-        """When a Tick is due although nothing happens; None: never."""
+        """Return the monotonic time at which a Tick is due although nothing happens; None:
+        never."""
         return min(self._deadlines(), default=None)
 
     @property
     def ready_count(self) -> int:
-        """How many workers serve."""
+        """The number of workers that serve."""
         return len(self.workers.ready())
 
     @property
     def target(self) -> int:
-        """How many slots are to be filled right now."""
-        going = self._is_drained or self.is_stopping
-        return 0 if going else self.plan.target
+        """The number of slots that are to be served now: 0 while draining or stopping."""
+        return 0 if self._is_drained or self.is_stopping else self.plan.target
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the end has begun."""
+        """Whether the master is stopping."""
         return self.state is MasterState.STOPPING
 
     @property
     def is_quick_stop(self) -> bool:
-        """Whether the end does not wait for requests in flight."""
+        """Whether the master stops without waiting for requests in flight."""
         return self._is_quick
 
     def needed_generations(self) -> set[int]:
-        """The generations that still matter: desired, fallen back to, or alive."""
+        """Return the generations that are desired, fallen back to, or still have a worker."""
         alive = {w.generation for w in self.workers}
         kept = {self._fallback.generation} if self._fallback else set()
         return alive | kept | {self.plan.generation}
 
-    # Facts about one worker. An unknown worker or an impossible word is gossip: it is ignored.
+    # Facts about one worker. A fact about an unknown worker, or one that does not fit the state of
+    # the worker, is ignored: it was overtaken by another one.
 
     def _on_spawned(self, worker_id: int, pid: int, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is not None:
@@ -217,21 +254,22 @@ class Pool:
         self._reap(worker, now, detail)
 
     def _reap(self, worker: Worker, now: float, detail: str) -> None:
-        """Forget a dead worker and book its death to its slot, unless we sent it away."""
+        """Remove a dead worker, and charge the budget of its slot unless the pool had stopped
+        it."""
         self.workers.remove(worker)
         cause = worker.cause or Cause.EXIT
         budget = self.workers.budget(worker.slot)
         done = budget.is_closed and worker.can_be_done and cause is Cause.EXIT
-        failed = (
-            not done and worker.state is not WorkerState.DRAINING and cause not in _ORDERED_EXITS
-        )
+        ordered = worker.state is WorkerState.DRAINING or cause in _ORDERED_EXITS
+        failed = not (done or ordered)
         if failed and not budget.is_closed:
             budget.charge(now, worker.uptime(now), self.plan.policy.min_uptime, self._rng)
         decisive = failed and self._is_decisive(worker)
+        # The heir of a generation that is no longer desired is not missed.
         useless = worker.ready_at is None and worker.generation != self.plan.generation
         again = failed and not (budget.is_closed or decisive or useless or self.is_stopping)
         incumbent = self.workers.worn_incumbent(worker) if again else None
-        told = incumbent is not None and incumbent.heir_failure == worker.reason
+        is_known = incumbent is not None and incumbent.heir_failure == worker.reason
         self._announce(
             orders.WorkerGone(
                 *worker.identity,
@@ -239,7 +277,7 @@ class Pool:
                 detail,
                 killed=worker.state is WorkerState.KILLED,
                 retry_in=max(0.0, budget.due_at - now) if again else None,
-                reason="" if told else worker.reason,
+                reason="" if is_known else worker.reason,
                 why=worker.worn if cause is Cause.RECYCLE else "",
                 fault=worker.fault,
             )
@@ -253,13 +291,14 @@ class Pool:
             self._maybe_give_up(budget, reason, worker.fault)
 
     def _keep_worn(self, worn: Worker, reason: str) -> None:
-        """Its heir failed. The slot's account says when the next one is tried."""
+        """Note that the heir of a worn worker failed. The budget of the slot delays the next
+        heir."""
         if worn.heir_failure is None:
             self._announce(orders.RecycleFailed(*worn.identity, why=worn.worn))
         worn.heir_failure = reason
 
     def _is_decisive(self, worker: Worker) -> bool:
-        """Whether it failed to boot and that ends an attempt: the first start, or its roll."""
+        """Whether the worker failed to boot, and that ends the first start or the present roll."""
         if worker.ready_at is not None:
             return False
         if self.state is MasterState.STARTING:
@@ -268,18 +307,19 @@ class Pool:
         return self.state is MasterState.RELOADING and current
 
     def _fail_attempt(self, reason: str, code: int) -> None:
+        """End the first start (the master gives up) or the present roll (it is rolled back)."""
         if self.state is MasterState.STARTING:
             self._begin_stop(reason, code)
         else:
             self._freeze(reason, code)
 
     def _maybe_give_up(self, budget: Budget, reason: str, code: int) -> None:
-        """The restart budget counts only when nobody serves."""
+        """Stop if a slot used up ``max_restarts`` and no worker serves at all."""
         limit = self.plan.policy.max_restarts
         if limit is not None and budget.failures > limit and not self.ready_count:
             self._begin_stop(reason, code)
 
-    # Wishes. They change what is desired and nothing else.
+    # Requests. They change the desired state only.
 
     def _on_reload(self, generation: int, policy: Policy, now: float) -> None:
         if self.is_stopping:
@@ -289,10 +329,11 @@ class Pool:
             self.state = MasterState.RELOADING
         if self.plan.generation == self._last_rolled:
             self._roll_started_at = now
-        # TTIN and TTOU survive a reload unless the file itself changed its mind.
-        asked = policy.workers != self.plan.policy.workers
-        target = policy.clamp(policy.workers if asked else self.plan.target)
-        self.plan = Plan(generation, target, policy, self.plan.is_manual and not asked)
+        # A number from TTIN, TTOU, scale or the autoscaler survives a reload, unless the settings
+        # changed the number of workers themselves.
+        is_changed = policy.workers != self.plan.policy.workers
+        target = policy.clamp(policy.workers if is_changed else self.plan.target)
+        self.plan = Plan(generation, target, policy, self.plan.is_manual and not is_changed)
         self._is_drained = False
         if self.state is MasterState.RELOADING:
             self._roll_deadline_at = now + policy.roll_timeout(target)
@@ -302,14 +343,16 @@ class Pool:
     def _on_refused(self, reason: str) -> None:
         if self.is_stopping:
             return
-        self.failure = reason = cut_middle(reason)  # a wrong setting may be as long as its file
+        self.failure = reason = cut_middle(reason)  # a wrong value may be as long as its file
         if self.state is MasterState.RUNNING:
             self.state = MasterState.FROZEN
         self._announce(orders.RollFailed(self.plan.generation, reason))
 
     def _on_recycle(self, why: str) -> None:
-        """A roll that goes on replaces its outdated workers anyway, unless it fails; the others are
-        as new as can be."""
+        """Mark all workers as worn; during a roll only the outdated ones.
+
+        The roll replaces those anyway, unless it fails, and the others have just been started.
+        """
         rolling, newest = self.state is MasterState.RELOADING, self.plan.generation
         worn = [w for w in self.workers.ready() if not (rolling and w.generation == newest)]
         for worker in worn:
@@ -339,12 +382,13 @@ class Pool:
                 self._stop(worker, Cause.STOP, now)
 
     def _begin_stop(self, failure: str | None = None, code: int = 0, done: str = "") -> None:
+        """Enter the state stopping. The master exits with ``code`` when every worker is reaped."""
         if not self.is_stopping:
             self.state, self._exit = MasterState.STOPPING, orders.Exit(failure, code)
             self._announce(orders.Ending(failure or "", code, done))
 
     def _freeze(self, reason: str, code: int = AppError.exit_code) -> None:
-        """Give up the roll: the generation it started from is desired again."""
+        """Give up the roll: the generation that it started from is desired again."""
         kept = self._fallback
         assert kept is not None, "a roll always has something to fall back to"
         self.state, self.plan, self._fallback = MasterState.FROZEN, kept, None
@@ -366,6 +410,7 @@ class Pool:
         self._announce(orders.Overslept(late))
 
     def _deadlines(self) -> Iterator[float]:
+        """Yield all times at which the pool has to act although nothing happens."""
         recycling = self.state in (MasterState.RUNNING, MasterState.FROZEN)
         for worker in self.workers:
             if worker.deadline is not None:
@@ -381,6 +426,7 @@ class Pool:
                 yield self.workers.next_spawn_at(slot, self.plan.generation)
 
     def _check_deadlines(self, now: float) -> None:
+        """Act on all deadlines that have passed: of workers, of lifetimes, of the roll."""
         for worker in self.workers:
             if worker.deadline is not None and worker.deadline <= now:
                 self._on_deadline(worker, now)
@@ -392,6 +438,7 @@ class Pool:
                 self._freeze("the reload did not end in time")
 
     def _on_deadline(self, worker: Worker, now: float) -> None:
+        """Act on the deadline of one worker that has passed; see the table in workers.py."""
         if worker.state is WorkerState.KILLED:
             worker.is_lingering, worker.deadline = True, None
             self._announce(orders.WorkerLingers(*worker.identity))
@@ -412,9 +459,10 @@ class Pool:
         if self._is_decisive(worker):
             self._fail_attempt(f"worker {worker.slot}: {worker.cause}", worker.fault)
 
-    # The one step that makes the world as desired.
+    # The step that reconciles the actual state with the desired one.
 
     def _reconcile(self, now: float) -> None:
+        """Stop and spawn workers so that the actual state comes nearer to the desired one."""
         self._recycle_wait.cancel()
         if self.is_stopping:
             self._stop_all(now)
@@ -436,7 +484,8 @@ class Pool:
             self._orders.append(self._exit)
 
     def _stop_unwanted(self, now: float) -> None:
-        """Stop whom nobody wants: slots beyond the target, stale heirs, relieved incumbents."""
+        """Stop workers in slots beyond the target, heirs of an old generation, relieved
+        incumbents."""
         for worker in self.workers.serving_or_starting():
             if worker.slot >= self.target:
                 self._stop(worker, Cause.SCALE, now)
@@ -447,12 +496,15 @@ class Pool:
                 self._stop(worker, Cause.RELOAD if outdated else Cause.RECYCLE, now)
 
     def _slots_to_fill(self) -> list[int]:
-        # A recycle waits for the end of a roll, which replaces the worn worker anyway.
+        # Recycling waits for the end of a roll, which replaces the worn worker anyway.
         recycling = self.state is not MasterState.RELOADING
         return self.workers.slots_to_fill(self.target, self.plan.generation, recycling)
 
     def _finish_roll(self, now: float) -> None:
-        """Done is when every slot serves the new generation and no older one accepts any more."""
+        """Announce the end of a roll.
+
+        Every slot serves the new generation, and no older worker accepts connections.
+        """
         generation = self.plan.generation
         is_open = generation != self._last_rolled and self.state is not MasterState.STARTING
         if not is_open or self.workers.is_older_accepting(generation):
@@ -464,7 +516,7 @@ class Pool:
             self._announce(orders.RollDone(generation, now - self._roll_started_at))
 
     def _stop_when_all_done(self) -> None:
-        """Every slot ended with an exit code that means "do not restart me"."""
+        """Stop if every slot ended with one of ``--stop-exit-codes``."""
         slots = range(self.target)
         if (
             slots
@@ -481,10 +533,12 @@ class Pool:
         self._orders.append(orders.Spawn(worker.id, slot, worker.generation))
 
     def _stop(self, worker: Worker, cause: Cause, now: float) -> None:
+        """Order the worker to drain; kill it if it hangs, or boots during a quick stop."""
         worker.cause = worker.cause or cause
         if worker.state is WorkerState.KILLED:
             return
-        if worker.state is WorkerState.HUNG or (self._is_quick and worker.state in STARTING_STATES):
+        boots = worker.state in STARTING_STATES
+        if worker.state is WorkerState.HUNG or (self._is_quick and boots):
             self._kill(worker, now)
             return
         policy = self.plan.policy
@@ -509,3 +563,4 @@ class Pool:
 
 
 _ORDERED_EXITS = frozenset({Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP, Cause.LEFT})
+"""Causes of an exit that is no failure of the worker."""

@@ -55,7 +55,7 @@ def test_a_crowd_gets_all_workers_and_none_of_it_is_lost_when_they_leave(tmp_pat
         assert not report.failures, report
         # A few clients stay, so that each worker that leaves has somebody to leave.
         with client_load(server.port, keep=1, fresh=1, pause=1.0) as clients:
-            server.wait_log("scaling from 2 to 1 worker: (workers are busy|nobody waits)")
+            server.wait_log("scaling from 2 to 1 worker: (workers are busy|no connection waits)")
             server.wait_log("gone: scale", 5)
             report = clients.stop()
         assert not report.failures, report
@@ -137,7 +137,7 @@ def test_a_reload_turns_it_on_and_off_and_moves_its_bounds(tmp_path: Path) -> No
             server.wait_all_ready(workers, generation)
         settings.write_text("scale-down-after = '50ms'\nmax-workers = 3\n")
         server.send(signal.SIGHUP)
-        server.wait_log("scaling from 2 to 1 worker: (workers are busy|nobody waits)")
+        server.wait_log("scaling from 2 to 1 worker: (workers are busy|no connection waits)")
 
 
 def test_nobody_scales_beyond_the_bounds(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_last_step_is_told_with_its_reason(tmp_path: Path) -> None:
         home.start("web", "-w", "2", "--max-workers", "3", *QUICKLY)
         told = wait_for(lambda: home.app()["autoscale"]["last"], "one leaves")
         assert (told["before"], told["workers"]) == (2, 1)
-        assert re.fullmatch("workers are busy [0-9]% of the time|nobody waits", told["why"])
+        assert re.fullmatch("workers are busy [0-9]% of the time|no connection waits", told["why"])
         assert "2 -> 1" in home.run_ok("show", "web")
 
 

@@ -135,7 +135,7 @@ def test_a_scale_is_told_which_wish_took_its_place() -> None:
     world = World()
     served(world)
     for fact, instead in [
-        (facts.ScaleRequested(+1), "a later wish"),
+        (facts.ScaleRequested(+1), "a later command"),
         (facts.ScaleRequested(-1, "nobody waits"), "the autoscaler (nobody waits)"),
     ]:
         scale(world, 6)

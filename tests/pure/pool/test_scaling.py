@@ -162,7 +162,7 @@ def test_a_worker_whose_app_does_work_of_its_own_is_not_asked_to_leave() -> None
 def test_where_nobody_knows_how_busy_they_are_an_empty_queue_is_the_reason() -> None:
     days = Days()
     days.tick(queue=9)
-    assert days.tick(11) == Decision(1, "nobody waits")
+    assert days.tick(11) == Decision(1, "no connection waits")
 
 
 def test_the_last_ones_stay() -> None:
