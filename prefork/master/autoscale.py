@@ -1,7 +1,8 @@
-"""Scaling by the load: a look once a second, and what becomes of the scaler's decisions.
+"""Autoscaling: one reading a second, and the request to the pool that follows from it.
 
-It looks only where ``--max-workers`` leaves a choice; else the master never wakes for it. A
-decision is a wish like TTIN's, which the pool carries out.
+It takes readings only where ``--max-workers`` leaves a choice; elsewhere the master never wakes for
+it. A decision of the scaler is a ScaleRequested fact like that of SIGTTIN, which the pool carries
+out.
 """
 
 import logging
@@ -18,12 +19,17 @@ from prefork.pool import MasterState, Pool, facts
 from prefork.pool.scaling import Decision, Reading, Scaler, Veto
 
 INTERVAL = 1.0
+"""Seconds from one reading to the next."""
+
 REPEAT_WARNING_AFTER = 60.0
-"""Seconds before the log says again what keeps it from scaling."""
+"""Seconds before the log repeats what keeps the master from scaling up."""
 
 
 class Autoscaler:
-    """One for the life of the master; a reload may turn it on and off."""
+    """Takes readings, asks the scaler, and requests its decisions from the pool.
+
+    One object for the life of the master; a reload may turn it on and off.
+    """
 
     def __init__(
         self, pool: Pool, children: Children, generations: Generations, log: logging.Logger
@@ -48,15 +54,18 @@ class Autoscaler:
         policy = self._pool.plan.policy
         if self._config.max_workers is None or policy.min_workers == policy.max_workers:
             return False
-        # Who drained all workers wants none; and a start is to have its say first.
+        # An operator who drained all workers wants none, and a first start may still fail.
         return self._pool.target > 0 and self._pool.state is not MasterState.STARTING
 
     def next_deadline(self) -> float | None:
-        """When to look; None: never."""
+        """Return the monotonic time of the next reading; None while it is off."""
         return self._due_at if self._is_on else None
 
-    def run_due(self, ask: Callable[[facts.Fact], None], now: float) -> None:
-        """When it is time: read, decide, and ask the pool for what is to change."""
+    def run_due(self, handle: Callable[[facts.Fact], None], now: float) -> None:
+        """Take a reading if it is due, and request the change that the scaler decides.
+
+        ``handle``: passes a fact to the pool. ``now``: monotonic time.
+        """
         if now < self._due_at or not self._is_on:
             return
         self._due_at = now + INTERVAL
@@ -76,16 +85,14 @@ class Autoscaler:
             "workers": decision.target,
             "why": decision.reason,
         }
-        ask(facts.ScaleRequested(decision.target - before, decision.reason))
+        handle(facts.ScaleRequested(decision.target - before, decision.reason))
 
     def _log_veto(self, decision: Decision, now: float) -> None:
-        """Somebody has to know why there are not more, but not every second."""
+        """Log why there are not more workers, once a minute for each veto."""
         veto = decision.veto
-        if (
-            veto is None
-            or not decision.reason
-            or now < self._logged_at.get(veto, -REPEAT_WARNING_AFTER) + REPEAT_WARNING_AFTER
-        ):
+        if veto is None or not decision.reason:
+            return
+        if now < self._logged_at.get(veto, -REPEAT_WARNING_AFTER) + REPEAT_WARNING_AFTER:
             return
         self._logged_at[veto] = now
         level = logging.INFO if veto is Veto.MAX_WORKERS else logging.WARNING
@@ -93,7 +100,8 @@ class Autoscaler:
         self._log.log(level, text, decision.target, decision.reason, veto, self._numbers(veto))
 
     def _numbers(self, veto: Veto) -> str:
-        assert self._reading is not None, "a veto comes of a reading"
+        """Return the figures behind the veto, for the log."""
+        assert self._reading is not None, "a veto follows from a reading"
         free, each = self._reading.free >> 20, self._reading.each >> 20
         numbers = {
             Veto.CPU: f" ({self._reading.cpu:.0%} of {self._reading.cores} cores)",
@@ -102,7 +110,8 @@ class Autoscaler:
         return numbers.get(veto, "")
 
     def describe(self) -> dict[str, Any]:
-        """The limits, the last step, what was read and what forbids more; None: it is off."""
+        """Return limits, last step, last reading and veto for ``prefork show``; None if it is
+        off."""
         return {"autoscale": self._describe() if self._is_on else None}
 
     def _describe(self) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""What the scaler reads: of the pool, the queues, the workers' rows and the kernel."""
+"""The readings of the autoscaler: from the pool, the accept queues, the scoreboard and the kernel.
+
+Design
+------
+- **The scheduler's statistics tell whether workers sleep or compute** (``unix/cpu_usage.py``): time
+  on a core, and time ready to run without one. See ``pool/scaling.py`` for the reason.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,11 +22,11 @@ from prefork.unix.cpu_usage import CoreUsage, ProcessCpuShares
 from prefork.unix.memory_footprint import proportional_size, resident_size
 
 MEASURE_EVERY = 10
-"""Looks after which the size of one worker is measured anew."""
+"""Readings after which the memory of one worker is measured anew."""
 
 
 class AutoscaleReadings:
-    """Remembers the last one, because most numbers are of the time in between."""
+    """Takes readings; remembers the last one, because most figures are of the time in between."""
 
     def __init__(self, pool: Pool, children: Children, generations: Generations) -> None:
         self._pool = pool
@@ -33,7 +39,8 @@ class AutoscaleReadings:
         self._looks = 0
 
     def take(self, now: float) -> Reading | None:
-        """At monotonic time ``now``; None: nobody has served since the last one."""
+        """Return a reading at monotonic time ``now``; None if no worker served since the last
+        one."""
         pool = self._pool
         ready = pool.workers.ready()
         served = {worker.slot for worker in ready}
@@ -70,21 +77,26 @@ class AutoscaleReadings:
         )
 
     def _rows(self, ready: list[Worker]) -> dict[int, dict[str, Any]]:
+        """Return the rows of the scoreboard of these workers, by serial number."""
         processes = [self._children.get(worker.id) for worker in ready]
         return {each.worker: each.row.read() for each in processes if each is not None}
 
     def _is_failing(self, slot: int) -> bool:
+        """Whether workers of this slot failed and are tried again."""
         budget = self._pool.workers.budget(slot)
         return budget.failures > 0 and not budget.is_closed
 
     def _is_rolling(self) -> bool:
-        """Also while a failed reload is being undone."""
+        """Whether a reload goes on, or a failed one is being rolled back."""
         newest = self._pool.plan.generation
         outdated = any(w.generation != newest for w in self._pool.workers.serving_or_starting())
         return outdated or self._pool.state is MasterState.RELOADING
 
     def _measure_size(self, ready: list[Worker]) -> int:
-        """What a worker takes, on average. Measured now and then: a large one costs many ms."""
+        """Return the mean memory of a worker in bytes.
+
+        One worker is measured per reading at most, because PSS of a large one takes many ms.
+        """
         pids = [worker.pid for worker in ready]
         new = [pid for pid in pids if pid not in self._sizes]
         self._looks += 1
@@ -98,19 +110,20 @@ class AutoscaleReadings:
 
 
 class WorkerLoadSampler:
-    """What workers tell of themselves, from one look to the next."""
+    """Computes load figures from the counters in the workers' rows, from one sample to the next."""
 
     def __init__(self) -> None:
-        self._then = 0.0
+        self._sampled_at = 0.0
         self._before: dict[int, tuple[float, float, int]] = {}
 
     def sample(
         self, rows: dict[int, dict[str, Any]], now: float
     ) -> tuple[float | None, float, float]:
-        """The mean busy share (None: nobody ever told one), how late the mean loop is, and how long
-        the mean connection waited to be accepted.
+        """Return three means: the busy share (None: no worker counts it), the lateness of the event
+        loop in seconds, and the seconds that a connection waited to be accepted.
 
-        A worker that is held up cannot tell so before it goes on: it is busy since its tick is due.
+        ``rows``: the rows of the serving workers. A worker whose loop is blocked cannot write its
+        row, so it counts as busy since its heartbeat was due.
         """
         held = {worker: _overdue(row, now) for worker, row in rows.items()}
         seen = {
@@ -118,7 +131,7 @@ class WorkerLoadSampler:
             for worker, row in rows.items()
         }
         known = [(self._before[worker], seen[worker]) for worker in seen if worker in self._before]
-        span, self._then, self._before = now - self._then, now, seen
+        span, self._sampled_at, self._before = now - self._sampled_at, now, seen
         lag = _mean(max(row["lag"], held[worker]) for worker, row in rows.items())
         waited = sum(after[1] - before[1] for before, after in known)
         asked = sum(after[2] - before[2] for before, after in known)
@@ -129,7 +142,10 @@ class WorkerLoadSampler:
 
 
 def _overdue(row: dict[str, Any], now: float) -> float:
-    """Seconds since the worker should have beaten; one that is idle has planned that for later."""
+    """Return the seconds since the heartbeat of the worker was due.
+
+    An idle worker beats more rarely, and wrote into its row when its next heartbeat is due.
+    """
     return max(0.0, now - max(float(row["beat"]) + TICK_PERIOD, float(row["due"])))
 
 

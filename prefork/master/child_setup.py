@@ -1,4 +1,9 @@
-"""In a child of the master: what it lets go of, and what it becomes."""
+"""What a new child of the master does first: it closes what belongs to the master, and starts its
+work.
+
+Each child closes its copies of listeners, pipes and channels that belong to the master or to other
+children. A copy that stays open would keep a port in use, or hide the end of a pipe.
+"""
 
 import os
 from collections.abc import Callable
@@ -23,7 +28,10 @@ from prefork.worker.worker_context import WorkerContext
 
 
 class ChildSetup:
-    """``mine``: closes a child's copies of whatever belongs to the master alone."""
+    """Sets up children of the master, in the child.
+
+    ``copies``: functions that close a child's copies of what belongs to the master alone.
+    """
 
     def __init__(
         self,
@@ -43,16 +51,20 @@ class ChildSetup:
         self._children = children
         self._generations = generations
         self._queue = SharedQueue()
-        """Of all workers of all generations; the master keeps it open."""
+        """The handoff queue of all workers of all generations; the master keeps it open."""
         self.copies: list[Callable[[], None]] = [children.close_copy]
 
     def close_stranded_connections(self) -> None:
-        """A worker died. Its siblings may be of another interface now, and go on with nothing that
-        was shared: whoever waits for that is better off when the connection ends."""
+        """Close the connections in the handoff queue if no worker is left that would take them.
+
+        The workers that serve now may be of another interface (``main(listener)``, a program),
+        which takes none. A client that waits for an answer is better off when its connection ends.
+        """
         if self._children.has_stranded_connections() and self._queue.has_messages():
             run_in_child(self._poller, self._drop_shared_connections)
 
     def _drop_shared_connections(self) -> None:
+        """Close what waits in the handoff queue, in a child, because closing may block."""
         if count := self._queue.discard_all():
             closed = pluralize(count, "connection")
             self._log.logger.warning("closed %s that no worker can go on with", closed)
@@ -61,24 +73,24 @@ class ChildSetup:
         for close_copy in self.copies:
             close_copy()
 
-    def _enter_auxiliary(self, show_title: Callable[[], None]) -> None:
-        """Who serves nothing needs no listener either."""
+    def _enter_auxiliary(self, set_title: Callable[[], None]) -> None:
+        """Close what an auxiliary process does not need, also all listeners, and set its title."""
         self._close_copies()
-        show_title()
+        set_title()
         self._queue.close()
         self._generations.close_copies(but=())
 
     def enter_log_writer(self) -> None:
-        """Of the logs, whose pipes it needs."""
+        """Begin the log writer in its process. It keeps the output pipes of the workers."""
         self._enter_auxiliary(self._titles.set_log_writer)
 
     def enter_watcher(self) -> None:
-        """Of files."""
+        """Begin the watcher of files in its process."""
         self._enter_auxiliary(self._titles.set_watcher)
         self._logs.close_copy()
 
     def enter_status_process(self) -> None:
-        """Of this app."""
+        """Begin the status server in its process."""
         self._enter_auxiliary(self._titles.set_status_process)
         self._logs.close_copy()
 
@@ -92,7 +104,13 @@ class ChildSetup:
         row: Row,
         program_pipes: ProgramPipes | None = None,
     ) -> int:
-        """The whole life of a worker; its exit code."""
+        """Run a worker in its process, and return its exit code.
+
+        ``output``: the pipes for what it prints; None: it prints where the master does.
+        ``starting``: no worker has been ready yet. ``ready_fd``, ``stack_request_fd``: its ends of
+        the ready pipe and of the pipe on which the master asks for its stacks.
+        ``program_pipes``: if it is a program.
+        """
         generation = self._generations[order.generation]
         self._close_copies()
         self._logs.close_copy()
