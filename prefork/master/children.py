@@ -1,4 +1,9 @@
-"""The fork, and the children: each with its pidfd, its ready pipe and its scoreboard row."""
+"""The worker processes: spawned, signalled, read and reaped.
+
+Each has a pidfd, a ready pipe on which it reports to the master, a pipe on which the master asks
+for its stacks, and a row of the scoreboard. All share the life pipe, whose end of file tells a
+child that the master died.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -22,12 +27,18 @@ from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 READY_STATE = WORKER_STATES.index("ready")
 
 MAX_FINAL_READS = 64
-"""Reads of a dead child's pipe, which a grandchild may go on filling."""
+"""Reads of the ready pipe after its child died, because a grandchild may go on filling it."""
 
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One child of ours. ``ready_fd`` is -1 once the child closed its end."""
+    """The process of one worker.
+
+    ``worker``: its serial number in the pool. ``ready_fd``: the master's end of the ready pipe; -1
+    after the child closed its end. ``stack_request_fd``: the pipe on which it is asked for its
+    stacks.
+    ``status_text``: a program's ``STATUS=`` message, for people.
+    """
 
     worker: int
     child: Child
@@ -36,16 +47,19 @@ class WorkerProcess:
     row: Row
     decoder: ReadyDecoder = field(default_factory=ReadyDecoder)
     status_text: str = ""
-    """What a program tells about itself, for people."""
 
     def deadline(self) -> float:
-        """As the worker wrote it; 0: not yet."""
+        """Return the monotonic time by which its next heartbeat is due; 0: it wrote none yet."""
         return float(self.row.floats[DEADLINE])
 
 
 class Children:
-    """All children, by the pool's number. ``on_word`` and ``on_death`` are told what they do;
-    ``on_silence`` that one closed its ready pipe."""
+    """All worker processes by the serial number that the pool gave them.
+
+    ``on_message``: called with each message on a ready pipe. ``on_death``: called after a process
+    was reaped. ``on_ready_pipe_closed``: called when a process closed its ready pipe.
+    ``life``: the life pipe.
+    """
 
     def __init__(
         self,
@@ -66,85 +80,95 @@ class Children:
         return iter(list(self._processes.values()))
 
     def get(self, worker: int) -> WorkerProcess | None:
-        """None once it was reaped."""
+        """Return the process of a worker; None after it was reaped."""
         return self._processes.get(worker)
 
     def has_stranded_connections(self) -> bool:
-        """Workers serve, and none of them goes on with connections that others shared."""
+        """Whether workers serve, but none of them takes connections from the handoff queue."""
         rows = [process.row for process in self]
         serves = any(row.record[STATE] == READY_STATE for row in rows)
         return serves and not any(row.counts[SHARES] for row in rows)
 
     def heartbeat_deadlines(self) -> dict[int, float]:
-        """Of those that wrote one down, by the pool's number."""
+        """Return the heartbeat deadlines by serial number, without workers that wrote none yet."""
         deadlines = {process.worker: process.deadline() for process in self}
         return {worker: at for worker, at in deadlines.items() if 0.0 < at < float("inf")}
 
     def busy_workers(self) -> frozenset[int]:
-        """Those whose app does work that it has marked, by the pool's number."""
+        """Return the serial numbers of the workers whose app is in ``prefork.busy()``."""
         return frozenset(each.worker for each in self if each.row.counts[WORKING])
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is a child of ours that was not reaped."""
+        """Whether ``pid`` is a worker process that was not reaped."""
         return any(process.child.pid == pid for process in self._processes.values())
 
     def spawn(self, worker: int, main: Callable[[int, int, Row], int]) -> int:
-        """Fork a child that runs ``life(ready_fd, stack_request_fd, row)``; its pid. Raises MachineError."""
-        pipe = open_ready_pipe()
+        """Fork a process that runs ``main`` and exits with its result; return its pid.
+
+        ``main`` gets the child's end of the ready pipe, its end of the pipe for stack requests, and
+        its row. Raises MachineError.
+        """
+        ready = open_ready_pipe()
         try:
-            ask = open_stack_request_pipe()
+            requests = open_stack_request_pipe()
         except MachineError:
-            pipe.close()
+            ready.close()
             raise
         row = self._scoreboard.acquire_row(worker)
 
-        def begin() -> int:
-            os.close(pipe.reader)
-            os.close(ask.writer)
-            return main(pipe.writer, ask.reader, row)
+        def run() -> int:
+            os.close(ready.reader)
+            os.close(requests.writer)
+            return main(ready.writer, requests.reader, row)
 
         try:
-            child = fork(begin)
+            child = fork(run)
         except BaseException:
-            pipe.close()
-            ask.close()
+            ready.close()
+            requests.close()
             self._scoreboard.release_row(row)
             raise
-        os.close(pipe.writer)
-        os.close(ask.reader)
-        process = WorkerProcess(worker, child, pipe.reader, ask.writer, row)
+        os.close(ready.writer)
+        os.close(requests.reader)
+        process = WorkerProcess(worker, child, ready.reader, requests.writer, row)
         self._processes[worker] = process
-        self._poller.add_reader(pipe.reader, lambda: self._read_once(process))
+        self._poller.add_reader(ready.reader, lambda: self._read_once(process))
         self._poller.add_reader(child.pidfd, lambda: self._reap(process))
         return child.pid
 
-    def send(self, worker: int, signum: int) -> None:
-        """Signal it; one that is gone hears nothing."""
+    def send_signal(self, worker: int, signum: int) -> None:
+        """Send a signal to the process of a worker, unless it was reaped."""
         if (process := self._processes.get(worker)) is not None:
             process.child.send_signal(signum)
 
-    def send_all(self, workers: Iterable[int], signum: int) -> None:
-        """Signal several."""
+    def send_signal_to_all(self, workers: Iterable[int], signum: int) -> None:
+        """Send a signal to the processes of several workers."""
         for worker in workers:
-            self.send(worker, signum)
+            self.send_signal(worker, signum)
 
     def request_stacks(self, worker: int, by_force: bool) -> None:
-        """Have it tell what it is at; by force without its interpreter. A worker that is gone hears
-        nothing."""
+        """Ask a worker to log its requests and stacks, unless it was reaped.
+
+        ``by_force``: by a signal on which its faulthandler dumps the stacks, in C.
+        """
         if by_force:
-            self.send(worker, DUMP_SIGNAL)
+            self.send_signal(worker, DUMP_SIGNAL)
         elif (process := self._processes.get(worker)) is not None:
             write_available(process.stack_request_fd, b"?")
 
     def mark_ending(self, worker: int) -> None:
-        """Before it is asked to leave: nobody takes over from it."""
+        """Note in the row of a worker that no other worker takes over from it.
+
+        The master does so before it signals, because the worker cannot tell a reload from a stop:
+        it closes WebSockets with 1012 in the first case and with 1001 in the second.
+        """
         if (process := self._processes.get(worker)) is not None:
             self._scoreboard.set_row_fields(process.row, ends=1)
 
     def close_copy(self) -> None:
-        """In a child: close what belongs to the master and to the siblings.
+        """Close what belongs to the master and to other workers, in a child.
 
-        A write end of the life pipe that stayed open here would hide the master's death.
+        A write end of the life pipe that stayed open there would hide the master's death.
         """
         os.close(self.life.writer)
         self._scoreboard.close_copy()
@@ -155,9 +179,10 @@ class Children:
                 os.close(process.ready_fd)
 
     def _read_once(self, process: WorkerProcess) -> bool:
-        """One read, so that no child can hold the master up; whether there may be more.
+        """Read the ready pipe once, and return whether there may be more to read.
 
-        Whatever the child makes us raise counts as nonsense of its, and must not end the master.
+        One read per turn of the loop, so that no child can keep the master busy. An exception that
+        the message of a child raises counts as an invalid message and must not end the master.
         """
         try:
             return self._read_ready_pipe(process)
@@ -174,9 +199,9 @@ class Children:
             self._close_ready_pipe(process)
             self.on_ready_pipe_closed(process.worker)
             return False
-        for word in process.decoder.feed(data):
-            self._on_message(process.worker, word)
-            if isinstance(word, InvalidMessage):
+        for message in process.decoder.feed(data):
+            self._on_message(process.worker, message)
+            if isinstance(message, InvalidMessage):
                 self._close_ready_pipe(process)
         return process.ready_fd >= 0
 
@@ -188,13 +213,13 @@ class Children:
         process.ready_fd = -1
 
     def _reap(self, process: WorkerProcess) -> None:
-        """Its last words first, then its death."""
+        """Read its last messages, reap it, and report its death."""
         for _ in range(MAX_FINAL_READS):
             if not self._read_once(process):
                 break
         self._poller.remove(process.child.pidfd)
         death = process.child.reap()
-        self._close_ready_pipe(process)  # if a grandchild holds the other end
+        self._close_ready_pipe(process)  # in case a grandchild holds the other end
         os.close(process.stack_request_fd)
         del self._processes[process.worker]
         self._scoreboard.release_row(process.row)

@@ -1,9 +1,18 @@
-"""The master: wait, gather facts, ask the pool, carry out its orders.
+"""The master: it waits, gathers facts, passes them to the pool, and carries out the orders.
 
-It decides nothing about workers (pool/ does) and never runs app code (worker/ does). One request
-for a reload, from top to bottom: ``_on_signal`` -> ``_reload`` reads the settings and prepares the
-next generation -> AskedReload -> the pool orders Spawn -> ``_spawn`` forks -> the worker says
-ready -> Ready -> the pool orders Stop for the one that it relieves.
+The master decides nothing about workers (``prefork.pool`` does) and never runs code of the app
+(``prefork.worker`` does). A reload takes this way: ``_on_signal`` -> ``reload`` reads the settings
+and prepares the next generation -> the fact ReloadRequested -> the pool orders Spawn -> ``_spawn``
+forks -> the worker reports ready -> the fact Ready -> the pool orders Stop for the worker that is
+relieved.
+
+Design
+------
+- **A SIGHUP is always a roll, also when only certificates changed.** The master cannot know whether
+  code changed, and a HUP that sometimes brings no new code would be a trap. ``--tls-watch`` brings
+  new certificates without new workers: each worker looks at the files once a second.
+- **The scoreboard is written before the log,** so a client that waited for "running" finds it there
+  (``_announce``).
 """
 
 import os
@@ -51,10 +60,15 @@ from prefork.wire.ready import InvalidMessage, ReadyMessage
 
 _SIGNAL_NAMES = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _SIGNAL_NAMES.split())
+"""The signals that the master handles."""
 
 
 class Master:
-    """One app's master. Made after daemonizing and after the mailbox took over the signals."""
+    """The master of one app, created after daemonizing and after ``signals`` took over its signals.
+
+    ``read_settings``: reads file, environment and flags anew. ``here``: the directory where the
+    command was started. ``registration``: its entry in the list of apps; None: it has none.
+    """
 
     def __init__(
         self,
@@ -62,7 +76,7 @@ class Master:
         read_settings: Callable[[], Config],
         here: str,
         log: Log,
-        mailbox: SignalQueue,
+        signals: SignalQueue,
         notifier: SystemdNotifier,
         foreground: ForegroundProcess,
         registration: Registration | None,
@@ -70,7 +84,7 @@ class Master:
         self.read_settings = read_settings
         self._here = here
         self._log = log
-        self._mailbox = mailbox
+        self._signals = signals
         self._notifier = notifier
         self._foreground = foreground
         self._name = resolve_name(config)
@@ -83,7 +97,7 @@ class Master:
         self._scoreboard = Scoreboard()
         self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
         self._programs = Programs(self._poller, self._children, self._on_message, log, self._titles)
-        # What others see comes last, so that nothing can fail and leave it behind.
+        # Files that other processes see come last, so that no failure can leave them behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
             inherited = registration.inherited if registration is not None else NOTHING_INHERITED
@@ -111,14 +125,14 @@ class Master:
         known = (self._poller, self._children, self._pool, log.logger)
         parts = (self._titles, self._logs, self._children, self._generations)
         self._child_setup = ChildSetup(self._name, self._poller, log, *parts)
-        wishes = (self._facts.append, self.reload, self._child_setup.enter_watcher)
-        self._planned_restarts = PlannedRestarts(*known, *wishes)
+        callbacks = (self._facts.append, self.reload, self._child_setup.enter_watcher)
+        self._planned_restarts = PlannedRestarts(*known, *callbacks)
         self._child_setup.copies += self._close_functions()
 
     def _close_functions(self) -> Iterator[Callable[[], None]]:
-        """What a child lets go of."""
+        """Yield the functions that close what a child must not keep of the master."""
         own = (
-            self._mailbox,
+            self._signals,
             self._poller,
             self._programs,
             self._planned_restarts,
@@ -130,12 +144,12 @@ class Master:
                 yield part.close_copy
 
     def run(self) -> int:
-        """Until everything is over; the exit code."""
+        """Run until all workers and programs have ended; return the exit code."""
         first = self._generations[1]
         workers = self._pool.plan.target
         self._log.logger.info("%s: %s", self._name, first.summarize(workers))
         first.log_warnings(self._log.logger)
-        self._poller.add_reader(self._mailbox.fd, self._read_signals)
+        self._poller.add_reader(self._signals.fd, self._read_signals)
         try:
             self._logs.start_writer(self._poller, self._child_setup.enter_log_writer)
             self._status_process.start(self._control, self._child_setup.enter_status_process)
@@ -152,6 +166,7 @@ class Master:
     # Waiting.
 
     def _wait_timeout(self) -> float | None:
+        """Return the seconds to the next deadline; None: wait for an event only."""
         parts = (
             self._pool,
             self._programs,
@@ -164,7 +179,11 @@ class Master:
         return None if deadline is None else max(0.0, deadline - monotonic())
 
     def _run_turn(self) -> None:
-        """Tell the pool everything. Beats come last: with them it passes the deadlines."""
+        """Do what is due, pass all facts to the pool, and publish the new state.
+
+        Heartbeats come last, because with them the pool checks its deadlines: a message that was
+        read late is not the fault of its worker.
+        """
         self._programs.run_due(self._pool.is_quick_stop)
         self._handle_facts()
         self._planned_restarts.run_due(self._generations[self._pool.plan.generation])
@@ -193,10 +212,10 @@ class Master:
     # Facts.
 
     def _read_signals(self) -> None:
-        asked = self._mailbox.collect()
-        if signal.SIGHUP in asked:  # a storm of them that was read at once is one wish
+        received = self._signals.collect()
+        if signal.SIGHUP in received:  # several that were read at once are one request
             self.reload()
-        for signum in asked:
+        for signum in received:
             self._on_signal(signum)
 
     def _on_signal(self, signum: signal.Signals) -> None:
@@ -213,26 +232,26 @@ class Master:
             case signal.SIGUSR1:
                 self.reopen_logs()
             case signal.SIGUSR2:
-                self._log.logger.warning("USR2: upgrading the master is not there yet")
-            case signal.SIGWINCH if not is_in_terminal_foreground():  # there it means: resized
+                self._log.logger.warning("USR2: upgrading the master is not supported yet")
+            case signal.SIGWINCH if not is_in_terminal_foreground():  # else: the window was resized
                 self._facts.append(facts.DrainRequested())
             case signal.SIGCHLD if self._programs.adopts_orphans:
                 reap_adopted_orphans(self._is_own_child)
 
-    def _on_message(self, worker: int, word: ReadyMessage | InvalidMessage) -> None:
-        self._facts.extend(facts_of(worker, word))
-        if (
-            isinstance(word, InvalidMessage)
-            and (known := self._pool.workers.get(worker)) is not None
-        ):
-            text = "worker %d (pid %d) said what makes no sense, and is replaced: %s"
-            self._log.logger.error(text, known.slot, known.pid, word.line)
+    def _on_message(self, worker: int, message: ReadyMessage | InvalidMessage) -> None:
+        self._facts.extend(facts_of(worker, message))
+        known = self._pool.workers.get(worker)
+        if isinstance(message, InvalidMessage) and known is not None:
+            text = "worker %d (pid %d) sent an invalid message and is replaced: %s"
+            self._log.logger.error(text, known.slot, known.pid, message.line)
             if known.ready_at is None:
-                self._children.send(worker, signal.SIGKILL)
+                # A worker that boots serves no client yet, so its heir need not be ready first.
+                self._children.send_signal(worker, signal.SIGKILL)
 
     def _on_death(self, worker: int, death: ExitStatus) -> None:
         if self._programs.adopts_orphans:
-            reap_adopted_orphans(self._is_own_child)  # they may have waited behind this one
+            # Their SIGCHLD may be merged with the one of this process.
+            reap_adopted_orphans(self._is_own_child)
         if reason := self._programs.on_death(worker, death):
             self._facts.append(facts.BootFailed(worker, reason))
         self._child_setup.close_stranded_connections()
@@ -249,7 +268,7 @@ class Master:
         )
         return any(part.knows_pid(pid) for part in parts)
 
-    # What a signal or a client of the control socket asks.
+    # Requests of signals and of clients of the control socket.
 
     @property
     def config(self) -> Config:
@@ -257,74 +276,81 @@ class Master:
         return self._generations[self._pool.plan.generation].config
 
     def describe(self) -> dict[str, Any]:
-        """Everything that may be shown."""
+        """Return all that ``prefork show`` tells about this master."""
         restarts = self._control.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._children, self.config, listening, restarts)
-        told = (
-            self._registration.public_state
-            if self._registration is not None
-            else {"name": self._name}
-        )
+        entry: dict[str, Any] = {"name": self._name}
+        if self._registration is not None:
+            entry = self._registration.public_state
         also = {**self._planned_restarts.describe(), **self._autoscaler.describe()}
-        return {"pid": os.getpid(), **told, **described, **also}
+        return {"pid": os.getpid(), **entry, **described, **also}
 
     def scale(self, workers: int) -> None:
-        """From now on so many. At once: the next wish may build on this one."""
+        """Request this number of workers.
+
+        The pool gets it at once, because the next request may be relative to this one.
+        """
         self._handle(facts.ScaleRequested(workers - self._pool.plan.target))
 
     def stop(self, quick: bool) -> None:
-        """From now on none."""
+        """Request the stop of workers and master."""
         self._facts.append(facts.StopRequested(quick))
 
     def signal(self, signum: int, slot: int | None) -> list[int]:
-        """To the workers, or to those of one slot; their pids."""
+        """Send a signal to all workers, or to those of one slot; return their pids."""
         chosen = [each for each in self._pool.workers if slot in (None, each.slot) and each.pid]
-        self._children.send_all((worker.id for worker in chosen), signum)
+        self._children.send_signal_to_all((worker.id for worker in chosen), signum)
         return [worker.pid for worker in chosen]
 
     def hand_over(self) -> list[Listener]:
-        """The listeners, which somebody else goes on with: their paths stay."""
+        """Return the listeners, which the next master goes on with, and keep their paths."""
         return self._generations.hand_over_listeners()
 
     def reload(self) -> int | str:
-        """Prepare the next generation: its number, or why there is none. Nothing changes before all
-        of it is known to be right."""
+        """Prepare the next generation and request the roll to it.
+
+        Returns the number of the generation, or why the reload is refused. Nothing changes before
+        all settings are known to be right.
+        """
         if self._pool.is_stopping:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.notify_reloading()
         try:
-            asked = self.read_settings()
-            config = keep_restart_options(self.config, asked)
-            watching = self._status_process.read_settings(config)
+            wanted = self.read_settings()
+            config = keep_restart_options(self.config, wanted)
+            status_settings = self._status_process.read_settings(config)
             generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)
         except Exception as error:
-            # Not even a bug of ours may end a service because somebody edited a file.
+            # Not even a bug in prefork may end a service because a file was edited.
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
             return repr(error)
-        if changed := list_restart_changes(self.config, asked):
+        if changed := list_restart_changes(self.config, wanted):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._logs.reload(config)
-        self._status_process.apply_settings(watching)
+        self._status_process.apply_settings(status_settings)
         generation.log_warnings(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.ReloadRequested(number, generation.policy))
         return number
 
     def reopen_logs(self) -> int | None:
-        """The logs, after a rotation; the number of what the log writer was asked."""
+        """Reopen all logs after a rotation.
+
+        Returns the number of the order to the log writer; None: there is no log writer.
+        """
         current = self._generations[self._pool.plan.generation]
-        asked = self._logs.reopen(self.config, current.identity)
+        number = self._logs.reopen(self.config, current.identity)
         for process in self._children:
-            if not self._programs.is_program(process.worker):  # it means something else to them
+            if not self._programs.is_program(process.worker):  # USR1 means something else to them
                 process.child.send_signal(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
-        return asked
+        return number
 
     # Orders.
 
@@ -332,16 +358,15 @@ class Master:
         match order:
             case orders.Spawn():
                 self._spawn(order)
-            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._programs.carry_out(
-                order
-            ):
-                pass
+            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._is_program(order):
+                self._programs.carry_out(order)
             case orders.Stop(worker, quick):
                 if self._pool.is_stopping:
                     self._children.mark_ending(worker)
-                self._children.send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
+                signum = signal.SIGQUIT if quick else self._stop_signal(worker)
+                self._children.send_signal(worker, signum)
             case orders.Kill(worker):
-                self._children.send(worker, signal.SIGKILL)
+                self._children.send_signal(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
                 self._children.request_stacks(worker, by_force)
             case orders.Announce(event):
@@ -349,17 +374,23 @@ class Master:
             case orders.Exit(failed, code):
                 self._exit_code = self._programs.exit_code(failed is not None, code)
 
+    def _is_program(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> bool:
+        return self._programs.is_program(order.worker)
+
     def _spawn(self, order: orders.Spawn) -> None:
-        made = self._generations[order.generation]
-        bear = self._children.spawn
+        """Fork a worker, and report the result to the pool."""
+        generation = self._generations[order.generation]
+        spawn = self._children.spawn
         output = None
         try:
             output = self._logs.open_output()
-            if made.config.command:
-                outlet = None if output is None else output.err.writer
-                bear = partial(self._programs.spawn, made, outlet)
+            if generation.config.command:
+                stderr = None if output is None else output.err.writer
+                spawn = partial(self._programs.spawn, generation, stderr)
             starting = self._pool.state is MasterState.STARTING
-            pid = bear(order.worker, partial(self._child_setup.run_worker, order, output, starting))
+            pid = spawn(
+                order.worker, partial(self._child_setup.run_worker, order, output, starting)
+            )
         except MachineError as error:
             if output is not None:
                 output.close()
@@ -369,11 +400,13 @@ class Master:
             self._facts.append(facts.Spawned(order.worker, pid))
 
     def _stop_signal(self, worker: int) -> int:
+        """Return the stop signal of the generation that the worker belongs to."""
         known = self._pool.workers.get(worker)
         generation = known.generation if known else self._pool.plan.generation
         return signal.Signals[self._generations[generation].config.stop_signal]
 
     def _announce(self, event: orders.Event) -> None:
+        """Publish an event: scoreboard, log, control socket, systemd, in this order."""
         level, text = describe_event(event)
         self._scoreboard_writer.count(event)
         self._log.logger.log(level, "%s", text)
@@ -382,7 +415,7 @@ class Master:
         match event:
             case orders.Running():
                 self._notifier.notify_ready()
-                self._show_status()  # before somebody who waited for this looks
+                self._show_status()  # before the foreground process reports success
                 self._foreground.report_ready(self._log.detach_terminal)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is MasterState.RUNNING:

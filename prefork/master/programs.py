@@ -111,8 +111,8 @@ class Programs:
         worker: int,
         life: Callable[[int, int, Row, ProgramPipes], int],
     ) -> int:
-        """Fork a child that runs ``life(ready_fd, stack_request_fd, row, program_pipes)``; its pid. ``outlet``: a
-        pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
+        """Fork a child that runs ``life(ready_fd, stack_request_fd, row, program_pipes)``; its pid.
+        ``outlet``: a pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
         if not self.adopts_orphans:
             process_tree.become_subreaper()
             self.adopts_orphans = True
@@ -247,23 +247,21 @@ class Programs:
 
     # Signals.
 
-    def carry_out(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> bool:
-        """Carry it out; False: it is about no program."""
-        program = self._programs.get(order.worker)
-        if program is None:
-            return False
+    def carry_out(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> None:
+        """Carry out an order about a program."""
+        program = self._programs[order.worker]
         match order:
             case orders.Stop():
-                # Also when it is to be quick: QUIT means something else to many programs.
+                # The stop signal also in a quick stop, because QUIT means "gently" to some
+                # programs. They get one second then (``Policy.quick_timeout``).
                 program.kill_at = monotonic() + program.config.kill_timeout
                 self._signal(program, signal.Signals[program.config.stop_signal])
             case orders.Kill():
                 program.kill_at = monotonic()
                 self._signal(program, signal.SIGKILL)
             case orders.DumpStacks(by_force=False):
-                # Many runtimes show their stacks then.
+                # SIGABRT as from systemd's watchdog: many runtimes print their stacks then.
                 self._signal(program, signal.SIGABRT)
-        return True
 
     def _signal(self, program: Program, signum: int) -> None:
         process = self._children.get(program.worker)

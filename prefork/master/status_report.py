@@ -1,4 +1,4 @@
-"""What a master says about itself: to whoever asks on the control socket, and in its folder."""
+"""The report of a master about itself, for ``prefork show`` and ``prefork plan``."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,7 +23,10 @@ def describe(
     listening: list[str],
     restarts: Mapping[int, int],
 ) -> dict[str, Any]:
-    """State, workers by slot, and settings; the values of environment variables are masked."""
+    """Return state, workers by slot, figures and settings.
+
+    ``listening``: the addresses. ``restarts``: failures by slot. The values of ``env`` are masked.
+    """
     now = monotonic()
     rows = [_read_row(worker, children) for worker in pool.workers]
     workers = [
@@ -51,9 +54,9 @@ def describe(
 
 
 def describe_plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
-    """What a reload would change, and how: how many workers, which slot first."""
+    """Return what a reload from ``old`` to ``new`` would change: settings, workers, slots."""
     found = list_changes(old, new)
-    # As the pool does: a number that somebody scaled to outlives a reload that does not change it.
+    # As in the pool: a scaled number of workers survives a reload that does not change the setting.
     kept = old.workers == new.workers
     count = worker_bounds(new).clamp(pool.target if kept else worker_count(new.workers))
     return {
@@ -66,7 +69,7 @@ def describe_plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
 
 
 def describe_settings(config: Config) -> dict[str, Any]:
-    """Those that are not the default, as a person would write them."""
+    """Return the settings that differ from the default, by option name, as in a settings file."""
     shown: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         value = getattr(config, name)

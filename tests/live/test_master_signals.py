@@ -396,7 +396,7 @@ def test_usr2_says_not_yet_and_breaks_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, "app:app") as server:
         before = [worker.pid for worker in server.workers()]
         server.send(signal.SIGUSR2)
-        server.wait_log("USR2: upgrading the master is not there yet")
+        server.wait_log("USR2: upgrading the master is not supported yet")
         assert server.get()[0] == 200
         assert [worker.pid for worker in server.workers()] == before
 
@@ -431,7 +431,7 @@ def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Pa
         server.send_group(signal.SIGUSR1)
         server.wait_log("reopened the logs")
         server.send_group(signal.SIGUSR2)
-        server.wait_log("not there yet")
+        server.wait_log("not supported yet")
         server.send_group(signal.SIGTTIN)
         server.wait_all_ready(3, 1)
         server.send_group(signal.SIGHUP)

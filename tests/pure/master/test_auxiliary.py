@@ -188,7 +188,7 @@ def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: s
     owner = Owner(live)
     owner.process._read_message = hear
     owner.bear()
-    owner.wait_told(f"the sampler made no sense, and was killed ({why})")
+    owner.wait_told(f"the sampler sent an invalid message and was killed ({why})")
     assert len(owner.told) == 1, "it is told once"
     assert not owner.process
 
