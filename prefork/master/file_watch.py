@@ -1,4 +1,15 @@
-"""The master's side of --watch: what there is to watch, and what it hears of changes."""
+"""The file watcher (``--watch``) as the master sees it: what it watches, and its messages.
+
+Design
+------
+- **The watcher is a process of its own,** because the library (watchfiles) has threads, and the
+  master forks. It dies with the master (PDEATHSIG).
+- **Every file counts unless it is ignored,** because templates and settings are code, too. An
+  ignored file is never mentioned, so the ignored names are names that are never code
+  (``config/watch_filter.py``).
+- **``--watch`` is a flag and takes no paths:** ``--watch myapp:main`` would take the app for a
+  path.
+"""
 
 import importlib.util
 import logging
@@ -20,28 +31,31 @@ from prefork.unix.poller import Poller
 from prefork.wire import watcher_messages as wire
 
 MAX_PAUSE = 30.0
-"""Seconds that nobody watches at most, when watchers died young."""
+"""The longest pause in seconds without a watcher, after watchers died young."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What there is to watch, and how long it is to be quiet after a change."""
+    """The files to watch, and the seconds without a further change before a change is reported."""
 
     ignored: WatchFilter
     delay: float
 
 
 def watch_settings(
-    config: Config, here: str, default: Sequence[str], own: Sequence[str]
+    config: Config, start_dir: str, default: Sequence[str], own: Sequence[str]
 ) -> WatchSettings | None:
-    """What the settings say; None: nothing. ``default``: the folders of the code; ``own``: folders
-    that are ours. Raises UsageError."""
+    """Return what to watch by these settings; None: nothing.
+
+    ``default``: the folders of the code, unless the settings name others. ``own``: folders of
+    prefork, which are ignored. Raises UsageError.
+    """
     if not config.watch:
         return None
     if importlib.util.find_spec("watchfiles") is None:
         raise UsageError("watch: it needs a package: pip install 'prefork[watch]'")
-    asked = config.watch_path or filter(os.path.exists, default)
-    roots = tuple(dict.fromkeys(_absolute(here, path) for path in asked))
+    paths = config.watch_path or filter(os.path.exists, default)
+    roots = tuple(dict.fromkeys(_absolute(start_dir, path) for path in paths))
     for root in roots:
         if root == "/":
             raise UsageError("watch: all of / is too much; name what to watch with watch-path")
@@ -49,28 +63,31 @@ def watch_settings(
             raise UsageError(f"watch: there is no {root}")
     files = [config.log_file, config.access_log, config.pid_file]
     files += [address.path for address in config.bind if isinstance(address, UnixAddress)]
-    known = [_absolute(here, file) for file in files if file not in ("", "-")]
-    folders = [*own, *([_absolute(here, config.log_dir)] if config.log_dir else [])]
+    known = [_absolute(start_dir, file) for file in files if file not in ("", "-")]
+    folders = [*own, *([_absolute(start_dir, config.log_dir)] if config.log_dir else [])]
     ignored = WatchFilter(roots, config.watch_ignore, own_prefixes(roots, known, folders))
     return WatchSettings(ignored, config.watch_delay)
 
 
-def _absolute(here: str, path: str) -> str:
-    """The whole path, by the names that were given; a symlink keeps its own."""
-    whole = os.path.join(here, path)
+def _absolute(start_dir: str, path: str) -> str:
+    """Return the absolute path. Symlinks are kept, so that a changed one is noticed."""
+    whole = os.path.join(start_dir, path)
     return os.path.realpath(whole) if ".." in whole.split("/") else os.path.normpath(whole)
 
 
 class _WatcherPipe(FileIO):
-    """The master's end of the watcher's pipe. No descriptor can come through a pipe."""
+    """One end of the watcher's pipe. Unlike a socket, a pipe can bring no descriptor."""
 
     def hang_up(self, _poller: Poller) -> None:
-        """For good."""
+        """Close it for good."""
         self.close()
 
 
 class WatcherProcess:
-    """``begin``: what the watcher does first in its process; ``on_change`` is told what changed."""
+    """The watcher and its successors.
+
+    ``enter_child``: called first in the new process. ``on_change``: called with each change.
+    """
 
     def __init__(
         self,
@@ -90,11 +107,11 @@ class WatcherProcess:
         )
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
+        """Return the monotonic time at which the next watcher is due; None: none is."""
         return None if self._wanted is None or self._process else self._process.due_at
 
     def ensure_running(self, wanted: WatchSettings | None) -> None:
-        """Have a watcher of just this."""
+        """Spawn a watcher of ``wanted`` if none runs and one is due; end one of other settings."""
         if wanted != self._wanted:
             self.close()
             self._wanted, self._logged_failure = wanted, ""
@@ -103,19 +120,20 @@ class WatcherProcess:
             self._process.ensure_running(partial(self._spawn, wanted))
 
     def _spawn(self, wanted: WatchSettings) -> None:
-        """Raises MachineError."""
+        """Spawn a watcher. Raises MachineError."""
         pipe, master = open_ready_pipe(), os.getpid()
-        ours, its = _WatcherPipe(pipe.reader), _WatcherPipe(pipe.writer, "w")
+        ours, theirs = _WatcherPipe(pipe.reader), _WatcherPipe(pipe.writer, "w")
 
-        def live() -> int:
+        def main() -> int:
             self._enter_child()
-            say = partial(write_all, its.fileno())
-            return FileWatcher(wanted.ignored, wanted.delay, say).run(master)
+            send = partial(write_all, theirs.fileno())
+            return FileWatcher(wanted.ignored, wanted.delay, send).run(master)
 
-        self._process.spawn(ours, its, live)
+        self._process.spawn(ours, theirs, main)
         self._partial_line = b""
 
     def _read(self, pipe: _WatcherPipe) -> None:
+        """Read messages. Raises EOFError at the end, ValueError for an invalid message."""
         data = read_available(pipe.fileno())
         if data == b"":
             raise EOFError
@@ -124,9 +142,9 @@ class WatcherProcess:
             raise ValueError(f"a line of more than {pluralize(wire.MAX_LINE_SIZE, 'byte')}")
         for line in lines:
             match wire.decode_message(line):
-                case wire.WatchStarted() as began:
+                case wire.WatchStarted() as started:
                     self._logged_failure = ""
-                    self._logger.info("%s", began)
+                    self._logger.info("%s", started)
                 case wire.FilesChanged() as changed:
                     self._on_change(changed)
                 case wire.WatchFailed(text):
@@ -137,27 +155,27 @@ class WatcherProcess:
         self._retry_later(why)
 
     def _retry_later(self, why: str) -> None:
-        """For as long as the pause takes: other settings may come, which have no use for it."""
+        """Let the pause pass in the master: a reload may bring other settings, which end it."""
         self._process.delay_next()
         if not self._logged_failure:
             self._log_once(why)
 
     def _log_once(self, why: str) -> None:
-        """Once, until it works again."""
+        """Log why the files are not watched, once until a watcher works again."""
         if why != self._logged_failure:
             self._logged_failure = why
             self._logger.error("not watching files: %s; trying again", why)
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the watcher's."""
+        """Whether ``pid`` is the watcher."""
         return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a child."""
+        """Close the copies of pidfd and pipe, in a child."""
         self._process.close_copy()
 
     def close(self) -> None:
-        """End the watcher; nothing of it is heard any more."""
+        """Kill and reap the watcher."""
         if self._process:
             self._process.kill()
             self._process.detach().reap()

@@ -66,15 +66,15 @@ SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _SIGNAL_NAMES.split())
 class Master:
     """The master of one app, created after daemonizing and after ``signals`` took over its signals.
 
-    ``read_settings``: reads file, environment and flags anew. ``here``: the directory where the
-    command was started. ``registration``: its entry in the list of apps; None: it has none.
+    ``read_settings``: reads file, environment and flags anew. ``start_dir``: the directory where
+    the command was started. ``registration``: its entry in the list of apps; None: it has none.
     """
 
     def __init__(
         self,
         config: Config,
         read_settings: Callable[[], Config],
-        here: str,
+        start_dir: str,
         log: Log,
         signals: SignalQueue,
         notifier: SystemdNotifier,
@@ -82,7 +82,7 @@ class Master:
         registration: Registration | None,
     ) -> None:
         self.read_settings = read_settings
-        self._here = here
+        self._start_dir = start_dir
         self._log = log
         self._signals = signals
         self._notifier = notifier
@@ -90,7 +90,7 @@ class Master:
         self._name = resolve_name(config)
         self._titles = ProcessTitles(config.proctitle, self._name)
         listed = registration.name if registration else self._name
-        self._logs = MasterLogs(log, config, here, listed)
+        self._logs = MasterLogs(log, config, start_dir, listed)
         self._facts: deque[facts.Fact] = deque()
         self._poller = Poller()
         log.use_watcher(self._poller)
@@ -102,10 +102,10 @@ class Master:
         try:
             inherited = registration.inherited if registration is not None else NOTHING_INHERITED
             self._generations = Generations(
-                prepare_first_generation(config, here, inherited.listeners)
+                prepare_first_generation(config, start_dir, inherited.listeners)
             )
             basics = (self._generations, self._poller, log, self._logs, self._scoreboard.rows)
-            self._status_process = StatusProcess(config, here, listed, *basics)
+            self._status_process = StatusProcess(config, start_dir, listed, *basics)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
@@ -321,7 +321,9 @@ class Master:
             wanted = self.read_settings()
             config = keep_restart_options(self.config, wanted)
             status_settings = self._status_process.read_settings(config)
-            generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
+            generation = self._generations.prepare(
+                config, self._start_dir, self._pool.plan.generation
+            )
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)

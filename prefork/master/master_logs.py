@@ -92,12 +92,12 @@ class WorkerLogs:
 class MasterLogs:
     """In the master. ``path``: of the file that the workers' output goes to; None: to no file."""
 
-    def __init__(self, log: Log, config: Config, here: str, name: str) -> None:
+    def __init__(self, log: Log, config: Config, start_dir: str, name: str) -> None:
         self._log = log
         self._daemon = config.daemon
         self._rotation = rotation_settings(config)
         self._log_writer: LogWriterProcess | None = None
-        self.path = Path(here, config.log_dir, f"{name}.out") if config.log_dir else None
+        self.path = Path(start_dir, config.log_dir, f"{name}.out") if config.log_dir else None
 
     def start_writer(self, poller: Poller, enter_child: Callable[[], None]) -> None:
         """Have a log writer, if there is something to write; it calls ``begin()`` first.

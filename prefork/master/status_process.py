@@ -4,7 +4,7 @@ The sockets are the master's, so that a status server that died is replaced with
 connection. It gets new settings by a successor: it holds nothing that would be lost but the samples
 of its charts. What it asks comes over its line (observe/status/master_client.py), and what it may
 ask is
-decided here.
+decided start_dir.
 """
 
 import os
@@ -62,13 +62,13 @@ class StatusSettings:
     token: bytes
 
 
-def read_status_settings(config: Config, here: str) -> StatusSettings:
+def read_status_settings(config: Config, start_dir: str) -> StatusSettings:
     """Read and check them. Raises PreforkError."""
     token = b""
     if config.status_token is not None:
         from prefork.tls.credentials import read_secret  # noqa: PLC0415 - it brings OpenSSL
 
-        source = config.status_token.resolve_paths(lambda path: posixpath.join(here, path))
+        source = config.status_token.resolve_paths(lambda path: posixpath.join(start_dir, path))
         token = read_secret(source, "status-token")
         if not token.isascii() or not token.decode().isprintable() or b" " in token or not token:
             raise UsageError(
@@ -83,7 +83,7 @@ class StatusProcess:
     def __init__(
         self,
         config: Config,
-        here: str,
+        start_dir: str,
         app: str,
         generations: Generations,
         poller: Poller,
@@ -93,7 +93,7 @@ class StatusProcess:
     ) -> None:
         self._poller, self._log, self._logs, self._rows = poller, log, logs, rows
         self._address = config.status
-        self._here = here
+        self._start_dir = start_dir
         self._app = app
         self._daemon = config.daemon
         self._listeners: list[Listener] = []
@@ -104,7 +104,7 @@ class StatusProcess:
         self._leaving: set[Child] = set()
         """Those that finish what they were asked, while a successor has other settings."""
         try:
-            self._settings = read_status_settings(config, here)
+            self._settings = read_status_settings(config, start_dir)
             if self._address is not None:
                 # Now, so that the process shares its pages; and late, because few want it.
                 import prefork.observe.status.status_loop  # noqa: F401, PLC0415
@@ -178,7 +178,7 @@ class StatusProcess:
         return None if listeners[0].socket.family == socket.AF_UNIX else "localhost"
 
     def _on_death(self, why: str) -> None:
-        self._log.logger.error("%s; here is another", why)
+        self._log.logger.error("%s; a new one is started", why)
 
     def _on_failure(self, why: str) -> None:
         self._log.logger.error("there is no status server: %s", why)
@@ -250,7 +250,7 @@ class StatusProcess:
 
     def read_settings(self, config: Config) -> StatusSettings:
         """Those of a reload. Raises PreforkError."""
-        return read_status_settings(config, self._here)
+        return read_status_settings(config, self._start_dir)
 
     def apply_settings(self, new: StatusSettings) -> None:
         """From now on these: by a successor, if they differ."""

@@ -206,7 +206,7 @@ def test_one_that_was_killed_has_a_successor_on_the_same_socket(folder: Path) ->
         for count in (1, 2):
             old = the_helper(server)
             old.kill()
-            server.wait_log(r"the status server died \(SIGKILL\); here is another", count)
+            server.wait_log(r"the status server died \(SIGKILL\); a new one is started", count)
             assert fetch(server, "/livez")[0] == 200
             assert the_helper(server).pid != old.pid
         assert server.stop() == 0
