@@ -1,7 +1,7 @@
-"""All logs of a master: its own, the access log, and what its workers print.
+"""All logs of a master: its own log, the access log, and the output of its workers.
 
-Without ``--log-dir`` workers print where the master does. With it, they print into the outlets that
-the log writer reads.
+Without ``--log-dir`` workers print where the master does. With it they print into pipes that the
+log writer reads.
 """
 
 import logging
@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 
 
 class WorkerLogs:
-    """In a worker: the logs that it writes. ``waits``: it lets go of the starter's terminal only
-    when it is ready, so that a traceback is seen."""
+    """The logs that a worker writes, in the worker.
+
+    ``access``: its access log, if there is one. ``output``: the pipes for what it prints; None: it
+    prints where the master does. ``keeps_terminal``: its output goes to the terminal of a daemon's
+    starter until it is ready, so that a traceback of the app is seen there.
+    ``log_access``: the function that logs a request; None: there is no access log.
+    """
 
     def __init__(
         self,
@@ -51,7 +56,10 @@ class WorkerLogs:
             self._print_to(output)
 
     def on_ready(self) -> None:
-        """In a daemon's worker: the process that started it waits for the end of its output."""
+        """Let go of the terminal, and open the access log's stdout anew.
+
+        The process that started the daemon waits for the end of its output.
+        """
         if self._output is not None and self._keeps_terminal:
             self._print_to(self._output)
         elif self._output is None and self._daemon:
@@ -64,6 +72,7 @@ class WorkerLogs:
         self._log.reopen_streams()
 
     def _warn_of_reused(self, left_alone: list[int]) -> None:
+        """Log which standard descriptors were not redirected, because they became other files."""
         for fd in left_alone:
             self._log.logger.warning(
                 "the app closed descriptor %d, which is a file of its own now; what it prints "
@@ -72,25 +81,28 @@ class WorkerLogs:
             )
 
     def open(self) -> None:
-        """While we are still who may."""
+        """Open the access log, while the process may still do so as its first user."""
         if self._access is not None:
             self._access.open()
 
     def reopen(self) -> None:
-        """Follow a rotation."""
+        """Open the files anew after a rotation."""
         self._log.reopen()
         if self._access is not None:
             self._access.reopen()
 
     def flush(self) -> None:
-        """Write what was collected, as far as there is room soon."""
+        """Write what is buffered, as far as the files take it soon."""
         if self._access is not None:
             self._access.flush()
         self._log.flush()
 
 
 class MasterLogs:
-    """In the master. ``path``: of the file that the workers' output goes to; None: to no file."""
+    """The logs of the master, and what it needs for those of its workers.
+
+    ``path``: the file that the output of workers is written to; None: to no file.
+    """
 
     def __init__(self, log: Log, config: Config, start_dir: str, name: str) -> None:
         self._log = log
@@ -100,14 +112,14 @@ class MasterLogs:
         self.path = Path(start_dir, config.log_dir, f"{name}.out") if config.log_dir else None
 
     def start_writer(self, poller: Poller, enter_child: Callable[[], None]) -> None:
-        """Have a log writer, if there is something to write; it calls ``begin()`` first.
+        """Spawn the log writer if the settings want one. It calls ``enter_child`` first.
 
         Raises MachineError.
         """
         if self.path is None:
             return
 
-        def begin_writer() -> None:
+        def enter_writer() -> None:
             enter_child()
             if self._daemon:
                 self._log.detach_terminal()
@@ -117,46 +129,51 @@ class MasterLogs:
         except OSError as error:
             why = f"cannot use {self.path.parent}: {error.strerror}; see --log-dir"
             raise MachineError(why) from error
-        settings = (self._rotation, self._log, poller, begin_writer)
+        settings = (self._rotation, self._log, poller, enter_writer)
         self._log_writer = LogWriterProcess(directory, self.path.name, *settings)
 
     @property
     def logger(self) -> logging.Logger:
-        """The master's own."""
+        """The logger of the master."""
         return self._log.logger
 
-    # For the next worker.
+    # Workers.
 
     def open_output(self) -> OutputPipes | None:
-        """Where the next worker will print. Raises MachineError."""
+        """Open pipes for the output of the next worker; None without log writer. Raises
+        MachineError."""
         return self._log_writer.open() if self._log_writer is not None else None
 
     def hand_over_output(self, output: OutputPipes | None, slot: int, pid: int) -> None:
-        """The worker lives."""
+        """Pass the pipes of a worker that was forked to the log writer."""
         if self._log_writer is not None and output is not None:
             self._log_writer.hand_over(output, slot, pid)
 
     def make_worker_logs(
         self, generation: Generation, order: Spawn, output: OutputPipes | None, starting: bool
     ) -> WorkerLogs:
-        """In the child. ``starting``: no worker has ever been ready."""
+        """Return the logs of a worker, in its process. ``starting``: no worker has been ready
+        yet."""
         if output is not None:
             output.take_write_ends(generation.identity.uid)
         access = make_access_log(generation.config, order.slot, order.generation, self._log.logger)
         waits = starting and self._daemon
         return WorkerLogs(self._log, access, output, self._daemon, waits)
 
-    # What is asked.
+    # Requests.
 
     def reload(self, config: Config) -> None:
-        """Settings that a reload can change."""
+        """Apply the settings that a reload can change."""
         self._log.set_level(config.log_level)
         self._rotation = rotation_settings(config)
         if self._log_writer is not None:
             self._log_writer.set_rotation(self._rotation)
 
     def reopen(self, config: Config, identity: Identity) -> int | None:
-        """All of them, after a rotation. The number of what the log writer was asked, if it was."""
+        """Open all logs anew after a rotation.
+
+        Returns the number of the order to the log writer; None: there is none.
+        """
         self._log.reopen()
         try:
             create_log_files(config, identity)
@@ -165,7 +182,10 @@ class MasterLogs:
         return self._log_writer.order("reopen") if self._log_writer is not None else None
 
     def order(self, what: str) -> int:
-        """``rotate`` or ``flush``; the number of the wish. Raises PreforkError."""
+        """Order the log writer to ``rotate`` or ``flush``; return the number of the order.
+
+        Raises PreforkError.
+        """
         if self._log_writer is None:
             raise UsageError("its output goes to no file; give it one with --log-dir")
         if what == "flush" and self._log.path:
@@ -173,38 +193,38 @@ class MasterLogs:
         return self._log_writer.order(what)
 
     def has_done(self, number: int | None) -> bool:
-        """Whether the log writer did what was asked."""
+        """Whether the log writer carried out this order; None: there was none."""
         return number is None or self._log_writer is None or self._log_writer.has_done(number)
 
     # Housekeeping.
 
     def log_paths(self) -> dict[str, str]:
-        """The files, for whoever wants to read them."""
+        """Return the paths of the log files by kind: "log" and "output"."""
         files = {"log": self._log.path, "output": str(self.path or "")}
         return {name: path for name, path in files.items() if path}
 
     def ensure_writer(self) -> None:
-        """Now and then: have a log writer again, if there could be none."""
+        """Spawn a log writer if none runs and one is due."""
         if self._log_writer is not None:
             self._log_writer.ensure_running()
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the log writer."""
+        """Whether ``pid`` is the log writer."""
         return self._log_writer is not None and self._log_writer.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a worker."""
+        """Close the copies of pipes and channel, in a worker."""
         if self._log_writer is not None:
             self._log_writer.close_copy()
 
     def close(self) -> None:
-        """No worker is left."""
+        """Wait a moment for the last lines, when no worker is left."""
         if self._log_writer is not None:
             self._log_writer.close()
 
 
 def rotation_settings(config: Config) -> RotationPolicy:
-    """What the settings say about it."""
+    """Return the rotation of output files by these settings."""
     return RotationPolicy(
         format=config.log_format,
         size=config.log_rotate_size,

@@ -1,7 +1,13 @@
-"""Which workers have more memory than --max-memory, looked at once a second.
+"""The memory limit (``--max-memory``): the memory of each worker is measured once a second.
 
-RSS costs some microseconds and is never less than PSS; so PSS, which costs the kernel a look at
-each page, is only asked of workers whose RSS is over the limit, and of large ones more rarely.
+Design
+------
+- **The master measures from outside,** so it is the same for apps and for programs, and works for a
+  worker that is stuck.
+- **RSS first, PSS only above the limit.** RSS of all processes of a worker costs 12 µs for a
+  process and 11 µs for each of its threads, and is an upper bound of PSS. PSS costs 1 ms, and 20 ms
+  for a gigabyte, because the kernel looks at each page. So it is read only for workers whose RSS is
+  above the limit, and then not again for 50 times as long as that took.
 """
 
 import logging
@@ -18,14 +24,14 @@ from prefork.pool.workers import WorkerState
 from prefork.unix.memory_footprint import child_pids, proportional_size, related_pids, resident_size
 
 INTERVAL = 1.0
-"""Seconds from one look at all workers to the next."""
+"""Seconds from one measurement of all workers to the next."""
 
 PSS_PAUSE_FACTOR = 50
-"""After a look that took a while, none at the same worker for so many times as long."""
+"""After PSS was read, it is not read again for this worker for so many times as long as it took."""
 
 
 class MemoryLimit:
-    """``on_worn`` is told of each worker that is too large, and why."""
+    """Measures the workers. ``on_worn``: called with each worker above the limit, and with why."""
 
     def __init__(
         self,
@@ -39,19 +45,19 @@ class MemoryLimit:
         self._on_worn = on_worn
         self._logger = logger
         self._due_at: float | None = None
-        """None: nobody asked for looks."""
+        """Monotonic time of the next measurement; None: there is no limit."""
         self._jitter_shares: dict[int, float] = {}
-        """By worker: which part of the jitter is its."""
+        """By worker, the part of the jitter that is added to its limit, from 0 to 1."""
         self._no_pss_before: dict[int, float] = {}
-        """By worker: no PSS before this time."""
+        """By worker, the monotonic time before which its PSS is not read."""
         self._is_fallback_logged = False
 
     def next_deadline(self) -> float | None:
-        """When the next look is due."""
+        """Return the monotonic time of the next measurement; None: there is no limit."""
         return self._due_at
 
     def run_due(self, config: Config) -> None:
-        """Look, if it is time."""
+        """Measure all workers if it is due."""
         if config.max_memory is None:
             self._due_at = None
             return
@@ -68,6 +74,7 @@ class MemoryLimit:
             self._check(process, config, config.max_memory, adopted)
 
     def _is_checked(self, process: WorkerProcess) -> bool:
+        """Whether the worker serves and is not already to be replaced."""
         worker = self._pool.workers.get(process.worker, WorkerState.READY)
         return worker is not None and not worker.worn
 
@@ -76,22 +83,24 @@ class MemoryLimit:
     ) -> None:
         worker = process.worker
         extra = int(self._jitter_shares[worker] * config.max_memory_jitter)
-        family = related_pids(process.child.pid, adopted)
-        total = sum(map(resident_size, family))
+        pids = related_pids(process.child.pid, adopted)
+        total = sum(map(resident_size, pids))
         if total <= limit + extra:
             return
         if config.max_memory_measure == "pss":
             if monotonic() < self._no_pss_before.get(worker, 0.0):
                 return
-            begun = perf_counter()
-            total = sum(map(self._measure_pss, family))
-            self._no_pss_before[worker] = monotonic() + PSS_PAUSE_FACTOR * (perf_counter() - begun)
+            started_at = perf_counter()
+            total = sum(map(self._measure_pss, pids))
+            took = perf_counter() - started_at
+            self._no_pss_before[worker] = monotonic() + PSS_PAUSE_FACTOR * took
         if total > limit + extra:
             jitter = f" + {_megabytes(extra)}" if extra else ""
             why = f"{_megabytes(total)} > --max-memory {format_size(limit)}{jitter}"
             self._on_worn(worker, why)
 
     def _measure_pss(self, pid: int) -> int:
+        """Return the PSS of a process in bytes; its RSS if the kernel does not tell the PSS."""
         if (pss := proportional_size(pid)) is not None:
             return pss
         if not self._is_fallback_logged:
