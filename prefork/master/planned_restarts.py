@@ -1,7 +1,13 @@
-"""Restarts that nobody asks for at the moment: by the clock, by changed files, by memory.
+"""Restarts without a command: by the clock (``--cron``), changed files, or memory.
 
-They only make wishes: the pool decides which worker is replaced and when, and a wish to reload
-waits for the end of a roll, so that many changes during one make one more.
+They only request: the pool decides which worker is replaced and when. A reload for changed files
+waits for the end of a roll that goes on, so that many changes during a roll cause one more.
+
+Design
+------
+- **``--cron`` recycles, it does not reload:** at four in the morning no operator would see that a
+  file was half edited. So the settings stay, the number of the generation stays, too, and an heir
+  that fails is tried again.
 """
 
 import logging
@@ -21,8 +27,11 @@ from prefork.wire.watcher_messages import FilesChanged
 
 
 class PlannedRestarts:
-    """``tell`` takes facts; ``reload`` is what a HUP does; ``begin``: what a child of ours that is
-    no worker does first."""
+    """Runs the schedule, the file watcher and the memory limit.
+
+    ``add_fact``: takes facts for the pool. ``reload``: reloads as on SIGHUP. ``enter_child``:
+    called first in the process of the watcher.
+    """
 
     def __init__(
         self,
@@ -52,7 +61,7 @@ class PlannedRestarts:
         self._logger.info("%s; %s", changed, what)
 
     def run_due(self, in_force: Generation) -> None:
-        """What is due, by the settings in force."""
+        """Do what is due by the settings in force."""
         if self._is_paused:
             return
         config = in_force.config
@@ -65,7 +74,7 @@ class PlannedRestarts:
             self._reload()
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
+        """Return the monotonic time at which ``run_due`` is due although nothing happens."""
         if self._is_paused:
             return None
         due = [self._memory_limit.next_deadline(), self._watcher.next_deadline()]
@@ -75,24 +84,24 @@ class PlannedRestarts:
 
     @property
     def _is_paused(self) -> bool:
-        """Before anything serves, and once the end has begun."""
+        """Whether nothing is checked: before the first worker serves, and while stopping."""
         return self._pool.is_stopping or self._pool.state is MasterState.STARTING
 
     def describe(self) -> dict[str, Any]:
-        """What will happen by itself."""
+        """Return the time of the next ``--cron`` for ``prefork show``; empty: there is none."""
         if (planned := self._schedule.next_due) is None:
             return {}
         at, expression = planned
         return {"next_restart": {"at": at.timestamp(), "cron": expression}}
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the watcher's."""
+        """Whether ``pid`` is the watcher."""
         return self._watcher.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a child."""
+        """Close the copies of the watcher's descriptors, in a child."""
         self._watcher.close_copy()
 
     def close(self) -> None:
-        """At the end of the master."""
+        """End the watcher, at the end of the master."""
         self._watcher.close()
