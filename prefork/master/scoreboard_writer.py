@@ -1,4 +1,4 @@
-"""The master's part of the scoreboard: who is who, and what it wants of them."""
+"""The master's part of the scoreboard: its own state, and slot, pid and state of each worker."""
 
 from time import monotonic, time
 
@@ -9,7 +9,10 @@ from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 
 class ScoreboardWriter:
-    """Written whenever something has changed; nobody has to ask the master for it."""
+    """Writes the master's part of the scoreboard after each change.
+
+    Other processes read it without asking the master, also when the master hangs.
+    """
 
     def __init__(self, scoreboard: Scoreboard, children: Children, pool: Pool) -> None:
         self._scoreboard = scoreboard
@@ -19,7 +22,11 @@ class ScoreboardWriter:
         scoreboard.set_head_fields(began=time())
 
     def count(self, event: orders.Event) -> None:
-        """Something happened, and somebody who hears of it may look at once."""
+        """Count an event, and write at once.
+
+        The event is announced after this, and a client that gets it may read the scoreboard at
+        once.
+        """
         match event:
             case orders.RollDone():
                 self._reloads += 1
@@ -30,7 +37,7 @@ class ScoreboardWriter:
         self.write()
 
     def write(self) -> None:
-        """The pool has decided everything for now."""
+        """Write the present state of the pool."""
         pool = self._pool
         self._scoreboard.set_head_fields(
             state=STATES.index(pool.state),
@@ -40,7 +47,7 @@ class ScoreboardWriter:
             failures=self._failures,
             restarts=self._restarts,
         )
-        born = time() - monotonic()
+        clock_offset = time() - monotonic()
         for worker in pool.workers:
             if (process := self._children.get(worker.id)) is not None:
                 self._scoreboard.set_row_fields(
@@ -50,5 +57,5 @@ class ScoreboardWriter:
                     pid=worker.pid,
                     outdated=worker.generation != pool.plan.generation or worker.worn != "",
                     state=WORKER_STATES.index(worker.state),
-                    born=born + worker.spawned_at,
+                    born=clock_offset + worker.spawned_at,
                 )
