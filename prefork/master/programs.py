@@ -1,9 +1,35 @@
-"""Workers that are programs: when one counts as ready, how it is signalled, what it leaves behind.
+"""Workers that are programs (``prefork -- COMMAND``): readiness, signals, and leftover processes.
 
-The pool sees no difference. A program's exec is the end of its ready pipe; then it is ready when it
-says so on its notify socket, when it has lived for a while, or when it listens, as --ready wants.
-It is signalled as a whole group. What outlives its leader gets the stop signal, and SIGKILL when
-the kill timeout that the leader had is over; the master does not end before.
+The pool sees no difference between a program and an app. The exec of a program closes its ready
+pipe. From then on ``--ready`` decides when it is ready: when it reports so on its notify socket,
+when it has lived for a while, or when it listens. Signals go to its whole session. Processes that
+outlive the leader of the session get the stop signal, and SIGKILL when the kill timeout of the
+leader is over. The master does not end before them.
+
+Design
+------
+- **A notify socket for each program,** so that a message needs no search for its sender. The sender
+  is checked all the same (SCM_CREDENTIALS): it has to belong to the session of the program or to be
+  a descendant. A sender that ended meanwhile counts if its user is right, because
+  ``systemd-notify`` exits at once.
+- **A program may write READY=1 to a descriptor, too** (``NOTIFY_FD``). Node and shells cannot send
+  to a unix datagram socket; they would have to wait for ``--min-uptime`` or to start a process for
+  one word.
+- **``--ready connect`` looks for the listening socket in /proc, it does not connect:** during a
+  reload the old program may answer. With a shared socket it would prove nothing, and is refused.
+- **The stop signal goes to the session, as with systemd.** Otherwise the shell of
+  ``sh -c "node server.js"`` would end alone. In a quick stop a program gets the stop signal and one
+  second, because SIGQUIT means "gently" to some programs.
+- **A program that hangs gets SIGABRT,** as from systemd's watchdog; many runtimes print their
+  stacks then.
+- **A master with programs adopts orphans** (PR_SET_CHILD_SUBREAPER). It reaps them, waits at its
+  end for the sessions, and kills processes that left their session.
+- **A guard process ends the programs of a killed master** (``unix/orphan_guard.py``). A guard that
+  was killed itself is replaced after a moment, and before the next program begins.
+- **The exit code of a single program is the exit code of the master,** in the foreground and if the
+  program ended by itself, as under tini and docker. Not when the master was told to stop (0), not
+  for several programs (102, because it is not clear whose code it would be); and 0 never hides a
+  failure. The pool knows nothing of it.
 """
 
 import os
@@ -37,13 +63,19 @@ from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 from prefork.worker.program_exec import ProgramPipes
 
 POLL_INTERVAL = 0.1
-"""Seconds between two looks at what no descriptor tells: a port, a process of somebody else's."""
+"""Seconds between two looks at what no descriptor reports: a port, or a process that is no
+child."""
 
 
 @dataclass(slots=True)
 class Program:
-    """One program. ``due``: when the next look at its readiness is; ``stop_by``: the end of its
-    kill timeout, once it was told to stop."""
+    """One program.
+
+    ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
+    of its stderr. ``next_look_at``: monotonic time of the next look at its readiness; None: none is
+    needed. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the end of
+    its kill timeout; None: it was not told to stop.
+    """
 
     worker: int
     generation: Generation
@@ -61,14 +93,17 @@ class Program:
         return self.generation.config
 
     def runs_as(self, uid: int) -> bool:
-        """Whether this is its user, or root."""
+        """Whether ``uid`` is the user of the program or root."""
         own = self.generation.identity.uid
         return uid in (0, os.getuid() if own is None else own)
 
 
 @dataclass(slots=True)
 class OrphanedSession:
-    """Processes that outlived the leader of their session."""
+    """Processes that outlived the leader of their session. ``session``: the pid of the leader.
+
+    ``kill_at``: monotonic time when they get SIGKILL.
+    """
 
     session: int
     stderr: StderrRelay
@@ -77,7 +112,11 @@ class OrphanedSession:
 
 
 class Programs:
-    """All of one master. ``say`` is told what a program means by what it does."""
+    """The programs of one master.
+
+    ``on_message``: called with the messages of a program, as if they came from its ready pipe.
+    ``adopts_orphans``: orphans become children of the master, which has to reap them.
+    """
 
     def __init__(
         self,
@@ -93,72 +132,78 @@ class Programs:
         self._log = log
         self._guard = OrphanGuard(log.fd, titles.set_guard)
         self._guard_due_at: float | None = None
-        """When there is to be a new one."""
+        """Monotonic time when a new guard is due; None: a guard runs, or none is needed."""
         self._programs: dict[int, Program] = {}
         self._orphaned_sessions: list[OrphanedSession] = []
         self._only: Program | None = None
-        """The only one, if there is but one slot …"""
+        """The last program, if there is one slot only."""
         self._only_death: ExitStatus | None = None
-        """… and how it ended by itself, until there is another."""
+        """How ``_only`` ended by itself; None: it runs, or was told to stop."""
         children.on_ready_pipe_closed = self._on_exec
         self.adopts_orphans = os.getpid() == 1
-        """Whether orphans come to this process, which has to reap them."""
 
     def spawn(
         self,
-        made: Generation,
-        outlet: int | None,
+        generation: Generation,
+        log_writer_pipe: int | None,
         worker: int,
-        life: Callable[[int, int, Row, ProgramPipes], int],
+        main: Callable[[int, int, Row, ProgramPipes], int],
     ) -> int:
-        """Fork a child that runs ``life(ready_fd, stack_request_fd, row, program_pipes)``; its pid.
-        ``outlet``: a pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
+        """Fork a process that runs ``main`` and becomes the program; return its pid.
+
+        ``log_writer_pipe``: the pipe to the log writer for its stderr, which is duplicated; None:
+        its stderr goes to the log of the master.
+        ``main``: gets the arguments of ``Children.spawn`` and the pipes of the program.
+        Raises MachineError.
+        """
         if not self.adopts_orphans:
             process_tree.become_subreaper()
             self.adopts_orphans = True
         if not self._guard:
             self._start_guard()
-        line, pipe = NotifySocket(), open_output_pipe()
-        program_pipes = ProgramPipes(line.address, pipe.writer)
-        copy = os.dup(outlet) if outlet is not None else None
-        words = StderrRelay(
+        notify_socket, pipe = NotifySocket(), open_output_pipe()
+        program_pipes = ProgramPipes(notify_socket.address, pipe.writer)
+        copy = os.dup(log_writer_pipe) if log_writer_pipe is not None else None
+        relay = StderrRelay(
             pipe, self._poller, self._log, copy, lambda why: self._on_stderr_failure(worker, why)
         )
-        program = Program(worker, made, line, words)
+        program = Program(worker, generation, notify_socket, relay)
         self._programs[worker] = program
-        self._only, self._only_death = program if made.policy.workers == 1 else None, None
+        self._only, self._only_death = program if generation.policy.workers == 1 else None, None
         try:
             program.pid = self._children.spawn(
-                worker, lambda fd, ask, row: life(fd, ask, row, program_pipes)
+                worker, lambda fd, ask, row: main(fd, ask, row, program_pipes)
             )
         except BaseException:
             del self._programs[worker]
-            line.close()
-            words.close()
+            notify_socket.close()
+            relay.close()
             raise
         finally:
             pipe.close_writer()
-        self._poller.add_reader(line.fileno(), lambda: self._read_notices(program))
-        stop_signal = signal.Signals[made.config.stop_signal]
+        self._poller.add_reader(notify_socket.fileno(), lambda: self._read_notices(program))
+        stop_signal = signal.Signals[generation.config.stop_signal]
         self._guard.add(
-            GuardedSession(program.pid, stop_signal, made.config.kill_timeout, words.fd, words.sink)
+            GuardedSession(
+                program.pid, stop_signal, generation.config.kill_timeout, relay.fd, relay.target_fd
+            )
         )
         return program.pid
 
     def _start_guard(self) -> None:
-        """Raises MachineError."""
+        """Start the guard process. Raises MachineError."""
         self._guard_due_at = None
         self._guard.start()
         self._poller.add_reader(self._guard.fileno(), self._on_guard_death)
 
     def _on_guard_death(self) -> None:
-        """Somebody killed it. Not at once, in case it does not live for long."""
+        """Schedule a new guard, with a delay, in case it is killed again at once."""
         self._poller.remove(self._guard.fileno())
         self._guard.close()
         self._guard_due_at = monotonic() + POLL_INTERVAL
 
     def _on_stderr_failure(self, worker: int, why: str) -> None:
-        """Its stderr cannot be passed on any more: a program that lives is replaced."""
+        """Replace a program whose stderr cannot be passed on any more."""
         if worker in self._programs:
             self._on_message(worker, InvalidMessage(why))
         else:
@@ -166,13 +211,16 @@ class Programs:
             self._log.logger.error(text, why)
 
     def is_program(self, worker: int) -> bool:
-        """Whether this worker is a program."""
+        """Whether the worker with this serial number is a program."""
         return worker in self._programs
 
     # Ready.
 
     def _on_exec(self, worker: int) -> None:
-        """Its ready pipe closed: it runs, unless its death comes next."""
+        """Schedule the first look at readiness, when the ready pipe closed at the exec.
+
+        The pipe closes as well when the process dies before its exec; its death comes next then.
+        """
         program = self._programs.get(worker)
         if program is None:
             return
@@ -185,6 +233,7 @@ class Programs:
                 program.next_look_at = monotonic()
 
     def _check_ready(self, program: Program, now: float) -> None:
+        """Mark a program as ready, unless it is to listen and does not yet."""
         address = program.config.ready.address
         if address is not None and not is_program_listening(address, program.pid):
             program.next_look_at = now + POLL_INTERVAL
@@ -196,12 +245,16 @@ class Programs:
         if program.is_ready:
             return
         program.is_ready = True
-        # Its runtime may have asked for a shorter queue, which is the queue of all.
+        # Its runtime may have set a shorter backlog, which belongs to the queue of all workers.
         restore_backlog(program.generation.listeners, program.config.backlog)
         self._on_message(program.worker, ReadyMessage(MessageKind.READY))
 
     def _read_notices(self, program: Program) -> None:
-        """Whatever it makes us raise counts as nonsense of its, and must not end the master."""
+        """Read messages from the notify socket of a program.
+
+        An exception that a message raises counts as an invalid message of the program and must not
+        end the master.
+        """
         try:
             for notice in program.notify.read():
                 if self._is_from_program(notice, program):
@@ -221,14 +274,15 @@ class Programs:
             self._poller.remove(program.notify.fileno())
 
     def _watch_again(self, program: Program) -> None:
-        """What brought descriptors was taken out of its queue."""
+        """Poll the notify socket again, after a child discarded the message that brought
+        descriptors."""
         if self._programs.get(program.worker) is program:
             program.is_watched, program.notify.is_paused = True, False
             self._poller.add_reader(program.notify.fileno(), lambda: self._read_notices(program))
 
     @staticmethod
     def _is_from_program(notice: NotifyMessage, program: Program) -> bool:
-        """Of its processes. One that ended meanwhile at least had the same user."""
+        """Whether a message comes from a process of this program (see Design)."""
         known = process_tree.is_in_session_or_descendant(notice.pid, program.pid)
         return program.runs_as(notice.uid) if known is None else known
 
@@ -242,7 +296,7 @@ class Programs:
         if notify.STATUS in said:
             process.status_text = said[notify.STATUS][:200]
         if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
-            # From its first beat on, as it is with our own workers.
+            # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
             process.row.floats[DEADLINE] = monotonic() + program.config.timeout
 
     # Signals.
@@ -252,18 +306,17 @@ class Programs:
         program = self._programs[order.worker]
         match order:
             case orders.Stop():
-                # The stop signal also in a quick stop, because QUIT means "gently" to some
-                # programs. They get one second then (``Policy.quick_timeout``).
+                # The same signal in a quick stop (see Design).
                 program.kill_at = monotonic() + program.config.kill_timeout
                 self._signal(program, signal.Signals[program.config.stop_signal])
             case orders.Kill():
                 program.kill_at = monotonic()
                 self._signal(program, signal.SIGKILL)
             case orders.DumpStacks(by_force=False):
-                # SIGABRT as from systemd's watchdog: many runtimes print their stacks then.
                 self._signal(program, signal.SIGABRT)
 
     def _signal(self, program: Program, signum: int) -> None:
+        """Send a signal to the session of a program."""
         process = self._children.get(program.worker)
         if process is None:
             return
@@ -271,30 +324,32 @@ class Programs:
         if leads is not None and leads.session == program.pid:
             process_tree.signal_session(program.pid, signum)
         else:
-            process.child.send_signal(signum)  # it was born just now
+            process.child.send_signal(
+                signum
+            )  # it was just forked and has no session of its own yet
 
     # The end.
 
     def on_death(self, worker: int, death: ExitStatus) -> str:
-        """Take leave of it; why it failed, if it never became ready."""
+        """Clean up after a program; return why it failed, if it never became ready."""
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
         if program is self._only and program.kill_at is None:
             self._only_death = death
-        self._read_notices(program)  # what it said last
+        self._read_notices(program)  # messages that it sent before it died
         self._stop_watching(program)
         program.notify.hang_up(self._poller)
-        said = program.stderr.read_tail()
+        output = program.stderr.read_tail()
         if process_tree.session_members(program.pid):
             self._track_orphans(program)
         else:
             self._stop_tracking(program.pid, program.stderr)
         if program.is_ready or death.code in program.config.stop_exit_codes:
-            return ""  # the second: its work was done sooner than it counts as ready
+            return ""  # with such a code its work was done before it counted as ready
         how = f"exit code {death.code}" if death.signal is None else death.signal
-        told = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
-        return f"{told}, having said:\n{said}" if said else told
+        text = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
+        return f"{text}; its last output:\n{output}" if output else text
 
     def _track_orphans(self, program: Program) -> None:
         deadline = program.kill_at
@@ -303,35 +358,39 @@ class Programs:
             process_tree.signal_session(program.pid, signal.Signals[program.config.stop_signal])
         self._orphaned_sessions.append(OrphanedSession(program.pid, program.stderr, deadline))
 
-    def _stop_tracking(self, session: int, words: StderrRelay) -> None:
+    def _stop_tracking(self, session: int, relay: StderrRelay) -> None:
         self._guard.remove(session)
-        words.close()
+        relay.close()
 
     def run_due(self, quick: bool) -> None:
-        """What is due by the clock. ``quick``: what remains gets no more time."""
+        """Do what is due: start the guard, relay stderr, look at readiness and at orphaned
+        sessions.
+
+        ``quick``: orphaned sessions are killed at once.
+        """
         now = monotonic()
         if self._guard_due_at is not None and self._guard_due_at <= now:
             try:
                 self._start_guard()
             except MachineError:
-                self._guard_due_at = now + POLL_INTERVAL  # no memory, no processes: perhaps later
-        for words in self._stderr_relays():
-            words.resume_if_due(now)
+                self._guard_due_at = now + POLL_INTERVAL  # no memory or processes now: try again
+        for relay in self._stderr_relays():
+            relay.resume_if_due(now)
         for program in list(self._programs.values()):
             if program.next_look_at is not None and program.next_look_at <= now:
                 self._check_ready(program, now)
-        for remains in list(self._orphaned_sessions):
-            if remains.next_look_at > now and not quick:
+        for orphans in list(self._orphaned_sessions):
+            if orphans.next_look_at > now and not quick:
                 continue
-            remains.next_look_at = now + POLL_INTERVAL
-            if not process_tree.session_members(remains.session):
-                self._orphaned_sessions.remove(remains)
-                self._stop_tracking(remains.session, remains.stderr)
-            elif quick or remains.kill_at <= now:
-                process_tree.signal_session(remains.session, signal.SIGKILL)
+            orphans.next_look_at = now + POLL_INTERVAL
+            if not process_tree.session_members(orphans.session):
+                self._orphaned_sessions.remove(orphans)
+                self._stop_tracking(orphans.session, orphans.stderr)
+            elif quick or orphans.kill_at <= now:
+                process_tree.signal_session(orphans.session, signal.SIGKILL)
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
+        """Return the monotonic time at which ``run_due`` is due although nothing happens."""
         due = [
             program.next_look_at
             for program in self._programs.values()
@@ -339,42 +398,45 @@ class Programs:
         ]
         if self._guard_due_at is not None:
             due.append(self._guard_due_at)
-        due += [words.due_at for words in self._stderr_relays() if words.due_at is not None]
+        due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
         return min(
-            [*due, *(remains.next_look_at for remains in self._orphaned_sessions)], default=None
+            [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None
         )
 
     def _stderr_relays(self) -> list[StderrRelay]:
         living = [program.stderr for program in self._programs.values()]
-        return living + [remains.stderr for remains in self._orphaned_sessions]
+        return living + [orphans.stderr for orphans in self._orphaned_sessions]
 
     def exit_code(self, failed: bool, code: int) -> int:
-        """The master's, which is to be ``code``. In the foreground a program that was the only one
-        and ended for good has the last word, as it has under tini in a container."""
+        """Return the exit code of the master (see Design).
+
+        ``failed``: the pool gave up. ``code``: the exit code that the pool ordered.
+        """
         if self._only is None or self._only_death is None or self._only.config.daemon:
             return code
         own = self._only_death.code
         if own is None:
             own = 128 + signal_number(self._only_death.signal or "")
         if failed:
-            return own or code  # 0 would hide that it failed
+            return own or code  # 0 would hide the failure
         return own if own in self._only.config.stop_exit_codes else code
 
     @property
     def have_ended(self) -> bool:
-        """Whether nothing remains of those that ended."""
+        """Whether no orphaned session is left."""
         return not self._orphaned_sessions
 
     def close(self) -> None:
-        """At the end of the master: who left its session, and lost its parent, ends here."""
+        """End the guard, and kill adopted processes that left their session, at the end of the
+        master."""
         self._guard.close()
         if self.adopts_orphans:
             process_tree.kill_adopted_orphans()
 
     def close_copy(self) -> None:
-        """In a child: close what belongs to the siblings."""
+        """Close what belongs to the programs, in a child."""
         self._guard.close()
         for program in self._programs.values():
             program.notify.close()
-        for words in self._stderr_relays():
-            words.close_copy()
+        for relay in self._stderr_relays():
+            relay.close_copy()

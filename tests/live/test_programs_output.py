@@ -38,7 +38,7 @@ def test_the_last_lines_are_still_the_reason_of_a_failed_start(home: Home) -> No
     folder = start(home, "sleep 1000\n", "--ready", "2s")  # it is not to be taken for ready
     home.write("job.sh", "for n in 1 2 3; do echo oh no $n >&2; done; exit 3\n")
     said = home.run_failing(102, "reload", "web", "--timeout", "20")
-    assert "(exit code 3), having said:\n  oh no 1\n  oh no 2\n  oh no 3" in said
+    assert "(exit code 3); its last output:\n  oh no 1\n  oh no 2\n  oh no 3" in said
     wait_text(folder, "0 err oh no 3")
     assert texts(folder) == ["0 err oh no 1", "0 err oh no 2", "0 err oh no 3"]
 
