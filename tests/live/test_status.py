@@ -366,7 +366,10 @@ def test_who_opens_the_log_to_everybody_is_told_so(folder: Path) -> None:
     words = ["--status", "0.0.0.0:0", "-b", "127.0.0.1:0"]
     for more, warnings in (([], 1), (["--status-token", "file:token"], 0)):
         with serving(folder, "web:app", *words, *more) as server:
-            assert server.count("WARNING status: whoever reaches 0.0.0.0 reads the log") == warnings
+            assert (
+                server.count("WARNING status: every client that reaches 0.0.0.0 can read")
+                == warnings
+            )
 
 
 # Settings.
@@ -417,7 +420,7 @@ def test_without_a_registry_it_says_what_is_missing(folder: Path) -> None:
     ("code", "complaint", "options"),
     [
         (111, "cannot listen on 127.0.0.1:{taken}: the port is in use", ["127.0.0.1:{taken}"]),
-        (100, "TLS is not spoken there", ["https://127.0.0.1:0"]),
+        (100, "TLS is not supported there", ["https://127.0.0.1:0"]),
         (100, "--status = 'nonsense:' is wrong: expected a port", ["nonsense:"]),
         (100, "no variable NOT_THERE", ["127.0.0.1:0", "--status-token", "env:NOT_THERE"]),
         (100, "cannot read .*nowhere", ["127.0.0.1:0", "--status-token", "file:nowhere"]),
