@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One generation.
+    """The settings of one start or reload, resolved on this machine.
 
     ``config``: its settings. ``policy``: its limits for the pool. ``identity``: user and group of
     the workers. ``folder``: their working directory, with symlinks as given. ``imports``: what they

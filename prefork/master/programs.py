@@ -324,9 +324,8 @@ class Programs:
         if leads is not None and leads.session == program.pid:
             process_tree.signal_session(program.pid, signum)
         else:
-            process.child.send_signal(
-                signum
-            )  # it was just forked and has no session of its own yet
+            # It was just forked and has no session of its own yet.
+            process.child.send_signal(signum)
 
     # The end.
 

@@ -6,8 +6,8 @@ Design
   row of the scoreboard, which the master reads when it decides. No message is sent when work begins
   or ends, so an app may mark every request. The master looks once a second, and only while a
   replacement waits.
-- **Only recycling waits.** Reloads, stops and ``prefork scale`` are wishes of a person, and the
-  kill timeout bounds them.
+- **Only recycling waits.** A person requested a reload, a stop or a ``prefork scale``, so
+  those are bounded by the kill timeout.
 """
 
 from collections.abc import Iterator
