@@ -126,14 +126,14 @@ def test_the_exit_code_of_a_program_that_ends_for_good(
     assert done.returncode == code, done.stderr
 
 
-def test_told_to_stop_it_ends_as_told_whatever_the_program_says(tmp_path: Path) -> None:
+def test_a_stop_exits_0_whatever_the_exit_code_of_the_program(tmp_path: Path) -> None:
     script = "trap 'exit 9' TERM; while :; do sleep 0.05; done"
     with contained(tmp_path, "--ready", "10ms", "--", "sh", "-c", script) as (server, master):
         master.send_signal(signal.SIGTERM)
         assert server.wait_exit() == 0
 
 
-def test_told_to_stop_while_it_waits_to_try_again(tmp_path: Path) -> None:
+def test_a_stop_while_the_master_waits_to_restart_the_program(tmp_path: Path) -> None:
     options = ("--ready", "10ms", "--min-uptime", "100s")
     with contained(tmp_path, *options, "--", "sh", "-c", "sleep 1; exit 9") as (server, master):
         server.wait_log("a new one in [5-9]", patience=2 * PATIENCE)

@@ -43,7 +43,9 @@ def write_app(folder: Path, how: str) -> None:
         file.write(how)
 
 
-def test_a_crowd_gets_all_workers_and_none_of_it_is_lost_when_they_leave(tmp_path: Path) -> None:
+def test_many_clients_get_all_workers_and_no_request_is_lost_when_workers_leave(
+    tmp_path: Path,
+) -> None:
     write_app(tmp_path, SLEEPY)
     with serving(tmp_path, "app:app", "--max-workers", "6", *QUICKLY) as server:
         with client_load(server.port, keep=8, fresh=24, pause=0.02) as clients:
@@ -98,7 +100,7 @@ SMALL_MACHINE = (
 """Before a command: to it the machine has the memory that the file ``meminfo`` tells of."""
 
 
-def test_what_would_take_the_last_memory_does_not_come(tmp_path: Path) -> None:
+def test_no_worker_is_added_that_would_take_the_last_memory(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY)
     (tmp_path / "meminfo").write_text("MemTotal: 1000000 kB\nMemAvailable: 100000 kB\n")
     if subprocess.run([*SMALL_MACHINE, "true"], cwd=tmp_path, check=False).returncode:
@@ -109,7 +111,7 @@ def test_what_would_take_the_last_memory_does_not_come(tmp_path: Path) -> None:
         assert not server.count("scaling from")
 
 
-def test_workers_that_keep_failing_get_no_company(tmp_path: Path) -> None:
+def test_workers_that_keep_failing_are_a_veto(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY + "if os.environ['PREFORK_SLOT'] == '1': os._exit(3)\n")
     with serving(tmp_path, "app:app", "--max-workers", "8") as server:
         with client_load(server.port, keep=0, fresh=24, pause=0.02):
@@ -140,7 +142,7 @@ def test_a_reload_turns_it_on_and_off_and_moves_its_bounds(tmp_path: Path) -> No
         server.wait_log("scaling from 2 to 1 worker: (workers are busy|no connection waits)")
 
 
-def test_nobody_scales_beyond_the_bounds(tmp_path: Path) -> None:
+def test_a_scale_beyond_the_limits_is_refused(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         home.start("web", "--min-workers", "2", "--max-workers", "3")
         assert home.app()["target"] == 2
@@ -157,7 +159,7 @@ def test_nobody_scales_beyond_the_bounds(tmp_path: Path) -> None:
         assert home.app("plain")["autoscale"] is None
 
 
-def test_the_last_step_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_show_names_the_last_step_and_its_reason(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         home.start("web", "-w", "2", "--max-workers", "3", *QUICKLY)
         told = wait_for(lambda: home.app()["autoscale"]["last"], "one leaves")
@@ -185,7 +187,7 @@ def test_bounds_that_contradict_each_other_are_refused(
     assert (ended.returncode, said in ended.stderr) == (100, True), ended.stderr
 
 
-def test_busy_workers_get_company_before_anybody_waits_to_be_accepted(tmp_path: Path) -> None:
+def test_workers_are_added_for_busy_workers_before_a_connection_waits(tmp_path: Path) -> None:
     """A worker with threads takes every connection at once; who waits, waits inside of it."""
     write_app(tmp_path, SLEEPY)
     words = ("--threads", "2", "--max-workers", "2")

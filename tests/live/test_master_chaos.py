@@ -57,7 +57,7 @@ def explained(report: Report, killings: list[Killing]) -> None:
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
-def test_killed_workers_take_only_their_own_requests_along(tmp_path: Path, interface: str) -> None:
+def test_killed_workers_lose_only_their_own_requests(tmp_path: Path, interface: str) -> None:
     write_version(tmp_path, 1, interface)
     with (
         serving(tmp_path, "app:app", workers=4) as server,
@@ -80,7 +80,7 @@ def test_killed_workers_take_only_their_own_requests_along(tmp_path: Path, inter
         assert server.stop() == 0
 
 
-def test_all_workers_killed_at_once_are_replaced_and_nobody_is_refused(tmp_path: Path) -> None:
+def test_all_workers_killed_at_once_are_replaced_and_no_client_is_refused(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=3) as server:
         for worker in server.workers():
@@ -148,7 +148,7 @@ def test_a_worker_that_is_asked_to_leave_while_its_app_starts_up_has_not_failed(
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
-def test_orphans_finish_their_requests_and_free_the_port(
+def test_orphaned_workers_finish_their_requests_and_free_the_port(
     tmp_path: Path, gate: Gate, interface: str
 ) -> None:
     write_version(tmp_path, 1, interface, HOLD if interface == "wsgi" else ASYNC_HOLD)
@@ -173,7 +173,7 @@ def test_orphans_finish_their_requests_and_free_the_port(
         successor.destroy()
 
 
-def test_orphans_answer_whoever_waited_in_the_queue(tmp_path: Path, gate: Gate) -> None:
+def test_orphaned_workers_answer_the_clients_in_the_queue(tmp_path: Path, gate: Gate) -> None:
     """The last copy of a listening socket resets its queue when it is closed."""
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app") as server:
@@ -247,7 +247,7 @@ def stopped_for(process: psutil.Process, seconds: float) -> None:
     process.resume()
 
 
-def test_a_master_that_was_stopped_blames_no_worker(tmp_path: Path) -> None:
+def test_a_master_that_was_stopped_takes_no_worker_for_hung(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--timeout", "1s", workers=2) as server:
         before = server.workers()
@@ -259,7 +259,7 @@ def test_a_master_that_was_stopped_blames_no_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.5, 3.5])
-def test_a_master_that_was_stopped_hears_first_who_became_ready_meanwhile(
+def test_a_master_that_was_stopped_reads_ready_messages_before_deadlines(
     tmp_path: Path, gate: Gate, seconds: float
 ) -> None:
     """The word is in the pipe; that it is read late is not the worker's fault."""
@@ -373,7 +373,7 @@ def test_an_app_that_exits_at_requests_backs_off_and_others_serve_on(tmp_path: P
         server.wait_all_ready(2, 1)
 
 
-def test_code_that_broke_behind_our_back_backs_off_and_others_serve_on(tmp_path: Path) -> None:
+def test_broken_code_makes_one_slot_back_off_while_others_serve_on(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
@@ -420,7 +420,7 @@ def test_an_app_that_ends_while_the_server_starts_ends_the_server(
         server.destroy()
 
 
-def test_the_master_gives_up_after_max_restarts_when_nobody_serves(tmp_path: Path) -> None:
+def test_the_master_gives_up_after_max_restarts_when_no_worker_serves(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--max-restarts", "2") as server:
         write_version(tmp_path, 2, code="os._exit(3)")

@@ -112,7 +112,7 @@ def test_a_daemon_whose_app_fails_shows_the_traceback_and_leaves_nothing(folder:
     assert left_in(folder) == []
 
 
-def test_a_daemon_with_a_log_file_still_tells_the_terminal_why_it_failed(folder: Path) -> None:
+def test_a_daemon_with_a_log_file_prints_its_failure_on_the_terminal_too(folder: Path) -> None:
     (folder / "app.py").write_text("raise LookupError('no such luck')\n")
     ended = command(*ARGUMENTS, cwd=folder)
     assert ended.returncode == 102
@@ -122,7 +122,7 @@ def test_a_daemon_with_a_log_file_still_tells_the_terminal_why_it_failed(folder:
 
 
 @pytest.mark.parametrize("what", ["port in use", "already running", "wrong option"])
-def test_a_daemon_that_cannot_start_says_so_in_one_line(folder: Path, what: str) -> None:
+def test_a_daemon_that_cannot_start_prints_one_line(folder: Path, what: str) -> None:
     write_version(folder, 1)
     arguments, code = list(ARGUMENTS), 111
     with socket.create_server(("127.0.0.1", 0)) as taken:

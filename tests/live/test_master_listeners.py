@@ -60,7 +60,7 @@ def test_a_reload_changes_the_mode_of_a_unix_socket_and_nothing_else(config: Pat
         server.destroy()
 
 
-def test_a_unix_path_that_somebody_removed_is_back_after_a_reload(config: Path) -> None:
+def test_a_removed_unix_path_is_back_after_a_reload(config: Path) -> None:
     path = config.parent / "app.sock"
     server = Server("-b", "unix:app.sock", "app:app", cwd=config.parent)
     try:
@@ -188,7 +188,7 @@ def test_a_main_that_starts_a_server_leaves_the_backlog_to_the_operator(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs no permission to fail")
-def test_an_access_log_that_vanished_is_told_and_old_workers_serve_on(config: Path) -> None:
+def test_a_missing_access_log_is_reported_and_old_workers_serve_on(config: Path) -> None:
     logs = config.parent / "logs"
     logs.mkdir()
     with serving(config.parent, "app:app", "--access-log", str(logs / "access.log")) as server:
@@ -207,7 +207,7 @@ def ask_abstract(address: str) -> bytes:
         return connection.recv(65536)
 
 
-def test_an_abstract_socket_lives_over_reloads_and_leaves_no_file(config: Path) -> None:
+def test_an_abstract_socket_survives_reloads_and_leaves_no_file(config: Path) -> None:
     address = f"unix:@prefork-{uuid.uuid4()}"
     config.write_text(f"bind = '{address}'\n")
     before = {path.name for path in config.parent.iterdir()}

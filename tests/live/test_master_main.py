@@ -158,7 +158,7 @@ def test_a_main_that_ends_by_itself_is_a_failure_and_is_replaced(tmp_path: Path,
         server.wait_all_ready(1, 1)
 
 
-def test_a_main_with_manual_ready_is_ready_when_it_says_so(tmp_path: Path) -> None:
+def test_a_main_with_manual_ready_is_ready_when_it_calls_ready(tmp_path: Path) -> None:
     source = (
         "import prefork\n"
         "def app(listener):\n"

@@ -82,7 +82,7 @@ def test_workers_run_with_the_group(shared: Path) -> None:
 
 
 @root_only
-def test_workers_of_another_user_still_follow_their_master(shared: Path) -> None:
+def test_workers_of_another_user_end_with_their_master(shared: Path) -> None:
     with serving(shared, "app:app", "-u", "nobody", workers=2) as server:
         workers = server.workers()
         server.send(signal.SIGKILL)
@@ -159,7 +159,7 @@ def test_a_moved_symlink_is_followed_by_the_next_reload(tmp_path: Path, how: str
         assert found["path"] == found["environ"]["PWD"] == str(current)
 
 
-def test_a_release_behind_a_symlink_brings_its_own_file(tmp_path: Path) -> None:
+def test_a_release_behind_a_symlink_uses_its_own_settings_file(tmp_path: Path) -> None:
     current = tmp_path / "current"
     for number in (1, 2):
         release = tmp_path / "releases" / str(number)
@@ -201,7 +201,7 @@ def test_an_app_that_silences_its_own_logs_does_not_silence_ours(tmp_path: Path)
         server.wait_log("LookupError: boom")
 
 
-def test_closed_standard_streams_do_no_harm(tmp_path: Path) -> None:
+def test_closed_standard_streams_are_opened_at_dev_null(tmp_path: Path) -> None:
     """Else the sockets get their numbers, and what the app prints goes there."""
     write_version(tmp_path, 1, code="print('hello'); os.write(1, b'hello'); os.write(2, b'hello')")
     closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "-")
@@ -282,7 +282,7 @@ def test_a_process_that_may_use_one_core_gets_one_worker(tmp_path: Path, workers
 # Titles.
 
 
-def test_the_titles_tell_who_and_how(tmp_path: Path) -> None:
+def test_titles_name_processes_and_states(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", "-n", "web", workers=2) as server:
@@ -302,7 +302,7 @@ def test_the_titles_tell_who_and_how(tmp_path: Path) -> None:
         assert read_response(held)[0] == 200
 
 
-def test_a_draining_worker_says_so_in_its_title(tmp_path: Path) -> None:
+def test_the_title_of_a_draining_worker_says_so(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "20s") as server:
         held = send_request(server.port)
@@ -336,7 +336,7 @@ MOST_WAKES = 5
 MOST_MEMORY = 20 * 1024 * 1024
 
 
-def test_a_master_at_rest_costs_nothing(tmp_path: Path) -> None:
+def test_an_idle_master_uses_no_cpu(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=4) as server:
         server.wait_title("running gen 1, 4/4 ready$")
@@ -357,7 +357,7 @@ def test_a_master_at_rest_costs_nothing(tmp_path: Path) -> None:
         assert memory < MOST_MEMORY
 
 
-def test_a_master_that_waits_to_refill_a_slot_rests_as_well(tmp_path: Path) -> None:
+def test_a_master_that_waits_to_refill_a_slot_is_idle_as_well(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=2) as server:
         write_version(tmp_path, 2, code="os._exit(3)")

@@ -225,7 +225,7 @@ def test_a_request_in_flight_keeps_its_old_worker_until_it_is_answered(tmp_path:
         server.wait_log(rf"pid {old}, gen 1\) gone: reload")
 
 
-def test_a_client_that_goes_on_asking_is_told_with_its_last_answer(tmp_path: Path) -> None:
+def test_an_active_client_gets_connection_close_with_its_last_answer(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "20s") as server:
         talker, sleeper = send_request(server.port), send_request(server.port)

@@ -204,7 +204,7 @@ def test_a_quick_stop_waits_for_no_request(
             read_response(held)
 
 
-def test_a_quick_stop_kills_whoever_does_not_hear_it(tmp_path: Path) -> None:
+def test_a_quick_stop_kills_a_worker_that_does_not_react(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--timeout", "off") as server:
         server.workers()[0].suspend()
@@ -228,7 +228,7 @@ def test_ctrl_c_is_graceful(tmp_path: Path, gate: Gate) -> None:
         assert not server.count("gone: (?!stop)")
 
 
-def test_a_stop_signal_of_its_own_still_means_drain(tmp_path: Path, gate: Gate) -> None:
+def test_another_stop_signal_drains_as_well(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", "--stop-signal", "INT", workers=2) as server:
         held = send_request(server.port, "/hold")
@@ -299,7 +299,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def test_a_terminal_that_is_resized_drains_nobody(tmp_path: Path) -> None:
+def test_a_resized_terminal_drains_no_worker(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     ours, theirs = os.openpty()
     prefix = (sys.executable, "-c", ON_TERMINAL, str(theirs))
@@ -382,7 +382,7 @@ def test_a_log_that_cannot_be_reopened_goes_on_where_it_was(logged: tuple[Server
     assert server.wait_exit() == 0
 
 
-def test_a_log_on_a_full_disk_is_told_on_stderr_line_by_line(tmp_path: Path) -> None:
+def test_a_log_on_a_full_disk_goes_to_stderr_line_by_line(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--log-file", "/dev/full") as server:
         assert server.get()[0] == 200
@@ -391,7 +391,7 @@ def test_a_log_on_a_full_disk_is_told_on_stderr_line_by_line(tmp_path: Path) -> 
         assert not server.count("Traceback")
 
 
-def test_usr2_says_not_yet_and_breaks_nothing(tmp_path: Path) -> None:
+def test_usr2_is_answered_with_a_warning_only(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app") as server:
         before = [worker.pid for worker in server.workers()]
@@ -422,7 +422,7 @@ def test_a_signal_to_all_workers_at_once_kills_none(
         assert not server.count("gone: (?!stop)")
 
 
-def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Path) -> None:
+def test_signals_to_the_whole_group_take_effect_once_and_kill_no_worker(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
@@ -446,7 +446,7 @@ def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Pa
         assert not server.count("gone: (?!stop|reload|scale)")
 
 
-def test_a_signal_to_a_booting_worker_is_not_lost_and_kills_nobody(
+def test_a_signal_to_a_booting_worker_is_not_lost_and_kills_no_worker(
     tmp_path: Path, gate: Gate
 ) -> None:
     """While the app loads its worker has no loop yet."""

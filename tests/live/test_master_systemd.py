@@ -80,7 +80,7 @@ def told(tmp_path: Path) -> dict[str, str]:
 # Notifications.
 
 
-def test_ready_is_said_only_when_the_first_worker_is(
+def test_ready_is_sent_when_the_first_worker_is_ready(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     gate = Gate(tmp_path / "gate")
@@ -101,7 +101,7 @@ def test_ready_is_said_only_when_the_first_worker_is(
         server.destroy()
 
 
-def test_ready_is_never_said_by_an_app_that_fails(
+def test_ready_is_never_sent_for_an_app_that_fails(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     (tmp_path / "app.py").write_text("1 / 0\n")
@@ -173,7 +173,7 @@ def test_a_wrong_file_before_the_first_worker_is_ready_does_not_make_it_ready(
         server.destroy()
 
 
-def test_nothing_is_said_of_a_reload_that_a_stop_forbids(
+def test_no_reload_is_announced_after_a_stop(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     gate = Gate(tmp_path / "gate")
@@ -192,7 +192,7 @@ def test_nothing_is_said_of_a_reload_that_a_stop_forbids(
         assert not manager.has_said("RELOADING")
 
 
-def test_the_watchdog_is_fed_twice_as_often_as_it_wants(
+def test_the_watchdog_is_fed_twice_as_often_as_required(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -207,7 +207,7 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_wants(
         assert server.stop() == 0
 
 
-def test_a_watchdog_that_is_meant_for_somebody_else_is_not_fed(
+def test_a_watchdog_of_another_process_is_not_fed(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -220,7 +220,7 @@ def test_a_watchdog_that_is_meant_for_somebody_else_is_not_fed(
         assert not manager.has_said("WATCHDOG")
 
 
-def test_workers_do_not_inherit_the_line_to_the_service_manager(
+def test_workers_do_not_inherit_the_notify_socket_of_the_service_manager(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1, code=ENVIRONMENT)
@@ -234,7 +234,7 @@ def test_workers_do_not_inherit_the_line_to_the_service_manager(
         assert b'"PREFORK_GENERATION": "1"' in body
 
 
-def test_a_service_manager_that_is_gone_harms_nobody(
+def test_the_service_goes_on_when_the_service_manager_is_gone(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -246,7 +246,7 @@ def test_a_service_manager_that_is_gone_harms_nobody(
         assert server.stop() == 0
 
 
-def test_a_daemon_says_who_its_main_process_is(
+def test_a_daemon_announces_its_main_pid(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -332,7 +332,9 @@ IN_BETWEEN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], clo
 
 
 @pytest.mark.parametrize("whose", ["ours", "our parent's"])
-def test_sockets_are_taken_only_when_they_are_meant_for_us(tmp_path: Path, whose: str) -> None:
+def test_sockets_are_taken_only_when_they_are_meant_for_this_process(
+    tmp_path: Path, whose: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         prefix = activation(given)
         if whose != "ours":

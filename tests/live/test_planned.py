@@ -84,7 +84,7 @@ def test_workers_that_grow_are_replaced_without_a_failure(
         assert server.stop() == 0
 
 
-def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> None:
+def test_why_and_events_name_recycled_workers_and_reasons(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         source = HOLD + "def app(environ, start_response):\n    hold(150)\n    start_response"
         home.write("web.py", source + '("200 OK", [])\n    return [b"ok"]\n')
@@ -113,7 +113,7 @@ def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> No
         assert home.app()["generation"] == 1
 
 
-def test_one_that_cannot_be_replaced_serves_on_and_says_so_once(tmp_path: Path) -> None:
+def test_a_worn_worker_without_an_heir_serves_on_and_is_logged_once(tmp_path: Path) -> None:
     write_version(tmp_path, 1, code=HOLD + "def grow():\n    hold(150)\n    return b'grown'\n")
     with serving(tmp_path, "app:app", "--max-memory", "100m") as server:
         (tmp_path / "app.py").write_text("def (\n")
@@ -168,7 +168,7 @@ def test_without_the_right_to_see_pss_it_goes_by_rss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("measure", ["pss", "rss"])
-def test_what_is_shared_counts_in_part_or_in_full(tmp_path: Path, measure: str) -> None:
+def test_shared_memory_counts_in_part_or_in_full(tmp_path: Path, measure: str) -> None:
     """A worker and its child share 60 MB, and each has some 25 of Python's, mostly shared."""
     code = HOLD + "hold(60)\nimport signal\nif not os.fork():\n    signal.pause()\n"
     write_version(tmp_path, 1, code=code + "def grow():\n    hold(100)\n    return b'grown'\n")
@@ -277,14 +277,14 @@ def test_a_reload_brings_a_limit_and_takes_it_away(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_wrong_time_is_told(tmp_path: Path) -> None:
+def test_a_wrong_cron_expression_is_reported(tmp_path: Path) -> None:
     done = command("--cron", "61 4 * * *", "app:app", cwd=tmp_path)
     assert done.returncode == 100
     assert "--cron" in done.stderr
     assert "of '61 4 * * *' cron says: bad minute" in done.stderr
 
 
-def test_a_roll_that_goes_on_is_not_disturbed(tmp_path: Path) -> None:
+def test_cron_does_not_disturb_a_roll(tmp_path: Path) -> None:
     """Recycling waits for its end; who is new by then stays."""
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=2, env={"PREFORK_CRON": "* * * * * *"}) as server:

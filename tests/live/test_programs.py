@@ -136,7 +136,7 @@ def test_ten_reloads_of_a_node_app_under_load_lose_no_request(tmp_path: Path) ->
 
 
 @needs_node
-def test_a_bad_deploy_of_a_node_app_is_refused_with_what_node_said(tmp_path: Path) -> None:
+def test_a_bad_deploy_of_a_node_app_is_refused_with_the_error_of_node(tmp_path: Path) -> None:
     write_node(tmp_path, 1)
     options = ("-b", "127.0.0.1:0", "-n", f"node-{os.getpid()}")
     with running(tmp_path, ["node", "server.js"], *options) as server:
@@ -154,7 +154,7 @@ def test_a_bad_deploy_of_a_node_app_is_refused_with_what_node_said(tmp_path: Pat
 
 
 @needs_cc
-def test_a_compiled_program_finds_a_blocking_socket_and_says_that_it_is_ready(
+def test_a_compiled_program_gets_a_blocking_socket_and_reports_ready(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "server.c").write_text(C_SERVER)
@@ -200,7 +200,9 @@ def test_a_shell_script_is_supervised_without_a_socket(tmp_path: Path) -> None:
         ("exit 1", ["./file"], "cannot run ./file: it is not executable; see chmod \\+x"),
     ],
 )
-def test_what_cannot_be_run(tmp_path: Path, source: str, program: list[str], said: str) -> None:
+def test_a_program_that_cannot_be_run_is_reported(
+    tmp_path: Path, source: str, program: list[str], said: str
+) -> None:
     (tmp_path / "file").write_text(source)
     for word in ((), ("--check",)):
         done = command(*word, "--", *program, cwd=tmp_path)
@@ -209,7 +211,7 @@ def test_what_cannot_be_run(tmp_path: Path, source: str, program: list[str], sai
         assert "ended before it was ready" not in done.stderr
 
 
-def test_what_is_no_program(tmp_path: Path) -> None:
+def test_options_that_fit_no_program_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\1\2\3")
     (tmp_path / "file").chmod(0o755)
     done = command("--", "./file", cwd=tmp_path)
@@ -234,7 +236,7 @@ def test_wrong_words(tmp_path: Path, words: list[str], said: str) -> None:
     assert said in done.stderr
 
 
-def test_a_shell_says_that_it_is_ready(tmp_path: Path) -> None:
+def test_a_shell_reports_ready_on_a_descriptor(tmp_path: Path) -> None:
     """On the descriptor behind the shared sockets, without a program that could send a datagram."""
     words = (
         "read line < gate; echo READY=1 >&$NOTIFY_FD; echo said on $NOTIFY_FD >&2; read line < gate"
@@ -290,7 +292,7 @@ def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can run it as somebody else")
-def test_a_program_runs_as_who_and_where_it_is_told() -> None:
+def test_a_program_runs_with_the_configured_user_and_folder() -> None:
     with shared_folder() as folder:
         (folder / "below").mkdir()
         (folder / "job.py").write_text(
@@ -333,7 +335,7 @@ def socket_that_is_free() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def test_a_crash_loop_waits_longer_each_time_and_tells_why(tmp_path: Path) -> None:
+def test_a_crash_loop_waits_longer_each_time_and_logs_the_reason(tmp_path: Path) -> None:
     options = ("--min-uptime", "1ms", "--max-restarts", "2")
     program = ["sh", "-c", "echo no such table >&2; sleep 0.1; exit 3"]
     with running(tmp_path, program, *options) as server:
@@ -371,7 +373,7 @@ def guards_of(family: Sequence[psutil.Process]) -> list[int]:
     return found
 
 
-def test_programs_of_a_killed_master_are_told_to_stop_and_nothing_is_left(tmp_path: Path) -> None:
+def test_programs_of_a_killed_master_are_stopped_and_nothing_is_left(tmp_path: Path) -> None:
     """Neither a child of theirs that is deaf, nor the guard that saw to it."""
     script = (
         "trap 'echo told > told; exit 0' TERM\n"

@@ -44,7 +44,7 @@ def test_the_last_lines_are_still_the_reason_of_a_failed_start(home: Home) -> No
 
 
 @pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
-def test_what_a_writer_that_is_stopped_does_not_read_waits(home: Home, end: int) -> None:
+def test_output_waits_while_the_log_writer_is_stopped(home: Home, end: int) -> None:
     """More than both pipes have room for; the master neither drops it nor is kept busy by it."""
     count, text = 60_000, "x" * 60
     home.write(
@@ -74,14 +74,14 @@ def test_what_a_writer_that_is_stopped_does_not_read_waits(home: Home, end: int)
     assert texts(folder) == [f"0 err {n} {text}" for n in range(count)]
 
 
-def test_the_last_words_after_the_death_of_the_master(home: Home) -> None:
+def test_the_last_output_after_the_death_of_the_master_is_written(home: Home) -> None:
     folder = start(home, "trap 'echo good bye >&2; exit 0' TERM\nwhile :; do sleep 0.05; done\n")
     pid = home.app()["pid"]
     os.kill(pid, signal.SIGKILL)
     wait_text(folder, "0 err good bye")
 
 
-def test_it_may_open_dev_stderr_as_another_user(home: Home) -> None:
+def test_a_program_of_another_user_may_open_dev_stderr(home: Home) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may become somebody else")
     home.run_ok(

@@ -67,7 +67,7 @@ def test_a_bad_deploy_keeps_the_old_code_and_the_next_change_tries_again(tmp_pat
         assert server.get()[1].startswith(b"0003 ")
 
 
-def test_changes_during_a_roll_make_one_more(tmp_path: Path) -> None:
+def test_changes_during_a_roll_cause_one_more(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--watch") as server:
@@ -87,7 +87,7 @@ def test_changes_during_a_roll_make_one_more(tmp_path: Path) -> None:
         assert server.count("reloading to gen") == 3
 
 
-def test_what_does_not_count(tmp_path: Path) -> None:
+def test_ignored_files_bring_no_reload(tmp_path: Path) -> None:
     """The app prints into the watched folder, too, and its master is at home there."""
     write_version(tmp_path, 1, code="print('hello')")
     options = ("--watch", "--log-dir", ".", "--access-log", "access.txt", "--watch-ignore", "data")
@@ -166,7 +166,7 @@ def test_a_replaced_release_is_noticed_while_ignored_files_change(tmp_path: Path
         assert server.get()[1].startswith(b"0002 ")
 
 
-def test_a_change_is_told_while_ignored_files_change(tmp_path: Path) -> None:
+def test_a_change_is_logged_while_ignored_files_change(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", "--watch") as server,
@@ -237,7 +237,7 @@ def test_a_watcher_that_dies_has_a_successor_and_none_outlives_the_master(tmp_pa
         wait_for(server.is_gone, "nothing is left")
 
 
-def test_a_reload_begins_and_ends_watching(tmp_path: Path) -> None:
+def test_a_reload_starts_and_ends_watching(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     file = tmp_path / "prefork.toml"
     file.write_text("")
@@ -261,14 +261,16 @@ def test_a_reload_begins_and_ends_watching(tmp_path: Path) -> None:
         (("--watch-path", "/"), "watch: all of / is too much"),
     ],
 )
-def test_what_cannot_be_watched(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_paths_that_cannot_be_watched_are_refused(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
     write_version(tmp_path, 1)
     done = command("--watch", *options, "-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     assert done.returncode == 100
     assert said in done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_names_the_package(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     source = (
         "import sys; sys.modules['watchfiles'] = None; from prefork.cli.command import main; "
@@ -283,7 +285,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
         server.destroy()
 
 
-def test_an_app_in_the_background_from_a_file(tmp_path: Path) -> None:
+def test_an_app_from_a_file_is_watched_in_the_background(tmp_path: Path) -> None:
     """As a daemon it must not hold what the starter waits for; its log is beside the code."""
     with temporary_home(tmp_path) as home:
         home.write(

@@ -14,14 +14,14 @@ def row(beat: float, busy: float, **more: float) -> dict[str, Any]:
     return {**told, **more}
 
 
-def test_shares_are_of_the_time_since_the_last_look() -> None:
+def test_shares_are_of_the_time_since_the_last_sample() -> None:
     told = WorkerLoadSampler()
     told.sample({1: row(10.0, 5.0), 2: row(10.0, 1.0)}, 10.0)
     busy, _, _ = told.sample({1: row(12.0, 7.0), 2: row(12.0, 2.0)}, 12.0)
     assert busy == pytest.approx(0.75)
 
 
-def test_a_worker_that_is_held_up_is_busy_since_its_tick_is_due_and_is_counted_once() -> None:
+def test_a_blocked_worker_is_busy_since_its_tick_was_due_and_is_counted_once() -> None:
     told = WorkerLoadSampler()
     told.sample({1: row(10.0, 5.0)}, 10.0)
     busy, lag, _ = told.sample({1: row(10.0, 5.0)}, 12.0)
@@ -33,7 +33,7 @@ def test_a_worker_that_is_held_up_is_busy_since_its_tick_is_due_and_is_counted_o
     assert lag == pytest.approx(4.0 - TICK_PERIOD)
 
 
-def test_a_newcomer_counts_from_its_second_look_on() -> None:
+def test_a_new_worker_counts_from_its_second_sample_on() -> None:
     told = WorkerLoadSampler()
     told.sample({1: row(10.0, 5.0)}, 10.0)
     busy, _, _ = told.sample({1: row(11.0, 6.0), 2: row(11.0, 0.0)}, 11.0)
@@ -42,7 +42,7 @@ def test_a_newcomer_counts_from_its_second_look_on() -> None:
     assert busy == pytest.approx(0.5)
 
 
-def test_the_wait_is_that_of_the_connections_since_the_last_look() -> None:
+def test_the_wait_is_that_of_the_connections_since_the_last_sample() -> None:
     told = WorkerLoadSampler()
     told.sample({1: row(10.0, 5.0, accept_wait=100.0, accept_asked=10)}, 10.0)
     assert told.sample({1: row(11.0, 5.0, accept_wait=100.0, accept_asked=10)}, 11.0)[2] == 0.0
@@ -50,14 +50,14 @@ def test_the_wait_is_that_of_the_connections_since_the_last_look() -> None:
     assert wait == pytest.approx(0.5)
 
 
-def test_who_never_tells_is_not_taken_for_idle() -> None:
+def test_a_worker_that_counts_no_busy_time_is_not_taken_for_idle() -> None:
     told = WorkerLoadSampler()
     assert told.sample({}, 9.0) == (None, 0.0, 0.0)
     told.sample({1: row(10.0, 0.0)}, 10.0)
     assert told.sample({1: row(11.0, 0.0)}, 11.0)[0] is None
 
 
-def test_a_worker_that_beats_rarely_because_it_is_idle_is_not_held_up() -> None:
+def test_an_idle_worker_that_beats_rarely_is_not_taken_for_blocked() -> None:
     told = WorkerLoadSampler()
     told.sample({1: row(10.0, 5.0, due=18.0)}, 10.0)
     busy, lag, _ = told.sample({1: row(10.0, 5.0, due=18.0)}, 14.0)

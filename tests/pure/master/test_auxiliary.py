@@ -63,7 +63,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
         owner.process.detach().reap()
 
 
-def test_its_last_words_are_heard_before_its_death() -> None:
+def test_last_messages_are_read_before_the_death() -> None:
     def live(line: DescriptorChannel) -> int:
         line.send(b"trouble")
         return 3
@@ -80,7 +80,7 @@ def test_its_last_words_are_heard_before_its_death() -> None:
     assert owner.process.channel is None
 
 
-def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> None:
+def test_each_death_of_a_young_process_lengthens_the_pause(owner: Owner) -> None:
     pauses = []
     for _ in range(4):
         owner.process.ensure_running(owner.bear)
@@ -91,7 +91,7 @@ def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> No
     assert pauses == [0.1, 0.2, 0.3, 0.3]
 
 
-def test_its_own_rest_makes_nobody_older() -> None:
+def test_the_pause_in_the_process_does_not_count_as_lifetime() -> None:
     def live(_line: DescriptorChannel) -> int:
         owner.process.sleep_pause()
         return 3
@@ -104,7 +104,7 @@ def test_its_own_rest_makes_nobody_older() -> None:
     owner.waiter.close_copy()
 
 
-def test_the_pause_passes_in_the_master_if_it_says_so(owner: Owner) -> None:
+def test_the_pause_may_pass_in_the_master(owner: Owner) -> None:
     owner.process.lengthen_pause()
     before = monotonic()
     owner.process.delay_next()
@@ -144,7 +144,7 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
     assert owner.told == ["here"]
 
 
-def test_what_the_machine_does_not_allow_is_tried_again_but_not_at_once(owner: Owner) -> None:
+def test_a_fork_that_the_machine_refuses_is_tried_again_later(owner: Owner) -> None:
     with no_free_descriptors():
         owner.process.ensure_running(owner.bear)
     (why,) = owner.told
@@ -172,7 +172,9 @@ def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
         ([b"x" * 5000], "ValueError: a message of more than 4096 bytes"),
     ],
 )
-def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: str) -> None:
+def test_a_message_that_raises_in_the_master_ends_its_sender(
+    messages: list[bytes], why: str
+) -> None:
     def live(line: DescriptorChannel) -> int:
         line._end.setblocking(True)
         for message in messages * 100:
@@ -193,7 +195,7 @@ def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: s
     assert not owner.process
 
 
-def test_one_that_closed_its_channel_and_lives_on_is_killed() -> None:
+def test_a_process_that_closed_its_channel_and_lives_on_is_killed() -> None:
     def live(line: DescriptorChannel) -> int:
         line.close()
         return signal.pause() or 0  # type: ignore[func-returns-value]

@@ -40,7 +40,7 @@ def test_nothing_is_due_without_an_expression() -> None:
     assert clock.later(30) == 0
 
 
-def test_each_time_comes_once() -> None:
+def test_each_time_is_due_once() -> None:
     clock = Clock(3)
     clock.look(*AT_FOUR)
     assert clock.later(0.999, *AT_FOUR) == 0
@@ -49,7 +49,7 @@ def test_each_time_comes_once() -> None:
     assert clock.later(0.2, *AT_FOUR) == 1
 
 
-def test_nobody_waits_for_long_by_a_clock_that_may_jump() -> None:
+def test_the_clock_is_read_again_soon_because_it_may_jump() -> None:
     clock = Clock(3)
     clock.look(*AT_FOUR)
     assert clock.timetable.seconds_to_next_check() == MAX_WAIT
@@ -59,7 +59,7 @@ def test_nobody_waits_for_long_by_a_clock_that_may_jump() -> None:
     assert clock.timetable.seconds_to_next_check() == 0
 
 
-def test_what_came_while_the_machine_slept_is_made_up_for_once() -> None:
+def test_times_that_passed_while_the_machine_slept_are_made_up_for_once() -> None:
     clock = Clock(3)
     clock.look(*AT_FOUR)
     clock.now += 5 * DAY
@@ -69,7 +69,7 @@ def test_what_came_while_the_machine_slept_is_made_up_for_once() -> None:
     assert clock.later(0.2, *AT_FOUR) == 1
 
 
-def test_a_clock_that_is_put_back_a_little_brings_nothing_twice() -> None:
+def test_a_clock_that_is_put_back_a_little_makes_no_time_due_twice() -> None:
     clock = Clock(3)
     clock.look(*AT_FOUR)
     assert clock.later(1.01, *AT_FOUR) == 1
@@ -97,7 +97,7 @@ def test_a_clock_that_is_put_back_before_the_first_time() -> None:
     assert clock.later(1.1, *AT_FOUR) == 1
 
 
-def test_a_reload_brings_other_times() -> None:
+def test_a_reload_changes_the_expressions() -> None:
     clock = Clock(3)
     clock.look(*AT_FOUR)
     assert clock.later(2, "0 5 * * *") == 1

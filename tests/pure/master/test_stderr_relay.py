@@ -48,7 +48,7 @@ def no_pipe(tmp_path: Path) -> Iterator[Program]:
     program.close()
 
 
-def test_a_failure_is_told_once_and_ends_the_passing_on(no_pipe: Program) -> None:
+def test_a_failure_is_reported_once_and_ends_the_relay(no_pipe: Program) -> None:
     no_pipe.write("one\n")
     assert no_pipe.react(60.0) == 1
     assert no_pipe.failures == ["OSError: [Errno 22] Invalid argument"]
@@ -58,13 +58,13 @@ def test_a_failure_is_told_once_and_ends_the_passing_on(no_pipe: Program) -> Non
     assert len(no_pipe.failures) == 1
 
 
-def test_a_failure_at_the_last_look_is_told(no_pipe: Program) -> None:
+def test_a_failure_at_the_last_read_is_reported(no_pipe: Program) -> None:
     no_pipe.write("one\n")
     assert no_pipe.words.read_tail() == ""
     assert len(no_pipe.failures) == 1
 
 
-def test_without_an_outlet_all_goes_to_the_log(tmp_path: Path) -> None:
+def test_without_a_log_writer_all_output_goes_to_the_log(tmp_path: Path) -> None:
     program = Program(tmp_path / "log", None)
     try:
         program.write("one\n")

@@ -6,7 +6,7 @@ from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_world import World, reload, scale, served, settle, stop
 
 
-def test_a_scale_whose_workers_keep_dying_fails_with_their_reason() -> None:
+def test_a_scale_whose_workers_keep_failing_fails_with_their_reason() -> None:
     world = World(workers=1)
     served(world)
     scale(world, 2)
@@ -56,7 +56,7 @@ def test_a_reload_while_starting_may_be_followed_by_another_and_by_a_refusal() -
     assert world.verdict().values["generation"] == 2
 
 
-def test_a_reload_that_is_overtaken_is_told_by_what() -> None:
+def test_a_reload_that_is_overtaken_names_the_later_one() -> None:
     world = World()
     served(world)
     reload(world)
@@ -92,7 +92,7 @@ def test_a_reload_is_reached_although_a_later_one_failed_before_it_was_done() ->
     assert {w.generation for w in world.pool.workers.ready()} == {2}
 
 
-def test_a_reload_to_which_no_rollback_succeeds_is_told_why() -> None:
+def test_a_reload_whose_rollback_does_not_succeed_names_the_reason() -> None:
     """Workers of the later reload, which failed, serve on; they are not what was asked for."""
     world = World(workers=2)
     overtaken_while_starting(world)
@@ -131,7 +131,7 @@ def test_the_refusal_of_another_reload_is_not_taken_for_ours() -> None:
     assert world.verdict().values["generation"] == 2
 
 
-def test_a_scale_is_told_which_wish_took_its_place() -> None:
+def test_a_scale_names_the_command_that_took_its_place() -> None:
     world = World()
     served(world)
     for fact, instead in [
@@ -147,7 +147,7 @@ def test_a_scale_is_told_which_wish_took_its_place() -> None:
     assert world.verdict().values["instead"] == "a reload"
 
 
-def test_a_scale_is_told_of_the_failed_reload_that_took_its_number_back() -> None:
+def test_a_scale_names_the_failed_reload_that_reverted_its_number() -> None:
     world = World()
     served(world)
     world.hup(workers=5)
@@ -226,7 +226,7 @@ def test_a_stop_ends_every_other_goal() -> None:
         assert world.verdict() == Failed("it was told to stop before that was done", 100)
 
 
-def test_a_master_that_gives_up_tells_why() -> None:
+def test_a_master_that_gives_up_names_the_reason() -> None:
     world = World("boots fail")
     settle(world)
     assert world.verdict() == Failed("the master gave up: worker 0: ImportError", 102)

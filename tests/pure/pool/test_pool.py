@@ -101,7 +101,7 @@ def test_a_first_generation_that_cannot_boot_ends_the_master_with_its_reason() -
     assert story.all(orders.Exit) == [orders.Exit("worker 0: ImportError: no module", 102)]
 
 
-def test_the_exit_code_tells_whose_fault_a_failed_boot_was() -> None:
+def test_the_exit_code_tells_the_fault_of_a_failed_boot() -> None:
     story = Story()
     story.tell(facts.BootFailed(1, "cannot enter /srv", code=111))
     story.exit(1, 111)
@@ -139,7 +139,7 @@ def test_a_later_slot_that_cannot_boot_waits_while_the_first_serves() -> None:
     assert [o.slot for o in spawned] == [1]
 
 
-def test_a_later_failure_is_told_with_what_the_worker_said() -> None:
+def test_a_later_failure_is_announced_with_the_reason_of_the_worker() -> None:
     story = running(workers=1)
     story.later(5)
     story.exit(1, None, "SIGKILL")
@@ -374,7 +374,7 @@ def test_the_number_of_workers_has_bounds() -> None:
     assert story.pool.target == MAX_WORKERS
 
 
-def test_the_operators_bounds_hold_for_every_wish_and_for_the_next_generation() -> None:
+def test_the_operators_limits_hold_for_every_request_and_for_the_next_generation() -> None:
     story = running(workers=2, min_workers=2, max_workers=3)
     story.tell(facts.ScaleRequested(+5, "14 connections wait"))
     assert story.all(orders.Scaled) == [orders.Scaled(3, 2, "14 connections wait")]
@@ -482,7 +482,7 @@ def test_an_unstable_worker_makes_its_slot_wait() -> None:
     assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
 
 
-def test_the_master_gives_up_only_when_nobody_serves() -> None:
+def test_the_master_gives_up_only_when_no_worker_serves() -> None:
     story = running(workers=2, max_restarts=1)
     for worker in (1, 3, 4):
         story.exit(worker, 1)
@@ -512,7 +512,7 @@ def test_a_worker_that_is_done_before_it_counts_as_ready_has_not_failed() -> Non
     assert story.all(orders.Exit)[0] == orders.Exit(None)
 
 
-def test_a_worker_that_said_that_it_failed_is_not_done() -> None:
+def test_a_worker_that_reported_a_failure_is_not_done() -> None:
     story = Story(workers=1, stop_exit_codes=frozenset({0}))
     story.tell(facts.BootFailed(1, "ImportError"))
     story.exit(1, 0)
@@ -529,7 +529,7 @@ def test_a_new_generation_that_is_done_at_once_sends_the_old_one_away() -> None:
     assert story.pool.state is MasterState.RUNNING
 
 
-def test_a_worn_worker_leaves_when_its_heir_says_that_the_work_is_done() -> None:
+def test_a_worn_worker_is_stopped_when_its_heir_ends_with_the_work_done() -> None:
     story = running(workers=2, stop_exit_codes=frozenset({7}))
     story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     story.exit(3, 7)
@@ -596,7 +596,7 @@ def test_a_worker_that_beats_never_hangs() -> None:
     assert not story.all(orders.WorkerHung)
 
 
-def test_a_suspended_machine_makes_nobody_hang() -> None:
+def test_a_suspended_machine_makes_no_worker_hang() -> None:
     story = running()
     story.tell(facts.Heartbeats({1: 130.0}))
     story.now += 3600
@@ -712,7 +712,7 @@ def test_workers_that_wear_out_at_once_are_replaced_ever_more_slowly() -> None:
     assert story.all(orders.Spawn)[-1].worker == 21, "a long life is forgiven"
 
 
-def test_a_roll_does_not_wait_for_that() -> None:
+def test_a_roll_ignores_the_delay_after_wear() -> None:
     story = running()
     for worker in (1, 2, 3, 4):
         story.tell(facts.Worn(worker, "512 MB"))
@@ -758,7 +758,7 @@ def test_recycling_all_is_made_up_for_when_the_roll_fails() -> None:
     assert story.all(orders.Spawn)[-1].generation == 1
 
 
-def test_recycling_nobody_is_not_told() -> None:
+def test_recycling_no_worker_is_not_announced() -> None:
     story = running()
     story.tell(facts.StopRequested())
     story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
@@ -773,7 +773,7 @@ def test_a_worker_at_the_end_of_its_lifetime_is_replaced() -> None:
     assert story.all(orders.Spawn)
 
 
-def test_nobody_is_recycled_during_a_reload() -> None:
+def test_no_worker_is_recycled_during_a_reload() -> None:
     story = running(workers=2, max_lifetime=50.0, boot_timeout=500.0)
     story.hup()
     story.ready(3)
@@ -786,7 +786,7 @@ def test_nobody_is_recycled_during_a_reload() -> None:
     assert story.all(orders.Spawn)[-1].slot == 0, "but right after it"
 
 
-def test_an_heir_that_fails_costs_the_worn_one_nothing() -> None:
+def test_an_heir_that_fails_leaves_the_worn_worker_in_service() -> None:
     story = running()
     story.tell(facts.Worn(1, "lifetime"))
     story.exit(2, 1)
@@ -794,7 +794,7 @@ def test_an_heir_that_fails_costs_the_worn_one_nothing() -> None:
     assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
 
 
-def test_a_worn_worker_that_cannot_be_replaced_says_so_once() -> None:
+def test_a_failed_heir_of_a_worn_worker_is_announced_once() -> None:
     story = running()
     story.tell(facts.Worn(1, "512 MB"))
     for heir in (2, 3, 4):
@@ -810,7 +810,7 @@ def test_a_worn_worker_that_cannot_be_replaced_says_so_once() -> None:
     assert story.all(orders.WorkerGone)[-1].reason == "ImportError", "that is news"
 
 
-def test_one_that_cannot_be_replaced_does_not_keep_the_others_waiting() -> None:
+def test_a_worn_worker_without_an_heir_does_not_delay_the_others() -> None:
     story = running(workers=2)
     story.tell(facts.Worn(1, "512 MB"))
     story.tell(facts.Worn(2, "512 MB"))
@@ -855,7 +855,7 @@ def test_nothing_brings_a_stopping_pool_back() -> None:
     assert len(story.all(orders.Ending)) == 1
 
 
-def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
+def test_a_quick_stop_signals_all_workers_and_kills_those_that_boot() -> None:
     story = running(workers=2, kill_timeout=60.0)
     story.hup()
     story.tell(facts.StopRequested(quick=True))
@@ -866,7 +866,7 @@ def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
     assert [o.worker for o in story.all(orders.Kill)].count(1) == 1
 
 
-def test_a_second_stop_hurries_those_that_drain() -> None:
+def test_a_second_stop_signals_draining_workers_again() -> None:
     story = running(kill_timeout=60.0)
     story.tell(facts.StopRequested())
     assert not story.pool.is_quick_stop
@@ -897,7 +897,7 @@ def test_a_fork_that_fails_after_the_stop_began_does_not_keep_the_master() -> No
     assert pool.handle(facts.SpawnFailed(1, "cannot fork"), 1.0)[-1] == orders.Exit(None)
 
 
-def test_gossip_is_ignored() -> None:
+def test_facts_that_do_not_fit_are_ignored() -> None:
     story = running()
     before = story.slots()
     for fact in (

@@ -19,7 +19,7 @@ def test_a_spike_has_all_workers_within_five_seconds_and_all_but_one_leave_after
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_apps_that_tell_nothing_are_scaled_by_their_queue(hidden: bool) -> None:
+def test_apps_without_a_busy_share_are_scaled_by_their_queue(hidden: bool) -> None:
     run = service(spike(2, 75, 10.05, 60), hidden=hidden).run(600)
     assert run.ready_after(10.05, 8) < 5
     assert run.target == 1
@@ -105,7 +105,7 @@ def test_slow_boots_overshoot_at_most_to_the_limit_and_come_back() -> None:
     most=st.sampled_from([2, 4, 8]),
     shape=st.sampled_from([sawtooth, flapping]),
 )
-def test_no_load_makes_it_restless(
+def test_no_load_makes_the_number_of_workers_flap(
     low: float, high: float, period: float, boot: float, most: int, shape
 ) -> None:
     """However it is timed: the calm time bounds how often they come and go, and all is served."""
