@@ -1,4 +1,4 @@
-"""Auxiliary processes: heard, buried and replaced, each for itself."""
+"""Auxiliary processes: read, reaped and replaced."""
 
 import atexit
 import gc
@@ -17,7 +17,7 @@ from tests.pure.children import no_free_descriptors
 
 
 class Owner:
-    """Of processes that run ``live(line)``; it notes what it is told."""
+    """The owner of processes that run ``live(line)``; it collects their messages and deaths."""
 
     def __init__(self, live: Callable[[DescriptorChannel], int]) -> None:
         self._live = live
@@ -30,14 +30,14 @@ class Owner:
     def _hear(self, line: DescriptorChannel) -> None:
         self.told += [message.decode() for message, _ in line.receive() if message]
 
-    def bear(self) -> None:
-        ours, its = open_channel_pair()
+    def spawn(self) -> None:
+        ours, theirs = open_channel_pair()
 
         def live() -> int:
             atexit._clear()
-            return self._live(its)
+            return self._live(theirs)
 
-        self.process.spawn(ours, its, live)
+        self.process.spawn(ours, theirs, live)
 
     def wait_told(self, text: str) -> None:
         while text not in self.told:
@@ -49,7 +49,7 @@ class Owner:
 
 @pytest.fixture
 def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
-    """Of processes that say "here", and wait to be killed; all of them die young."""
+    """The owner of processes that send "here" and wait to be killed; all of them die young."""
     monkeypatch.setattr(auxiliary, "MIN_LIFETIME", 3600.0)
 
     def live(line: DescriptorChannel) -> int:
@@ -69,7 +69,7 @@ def test_last_messages_are_read_before_the_death() -> None:
         return 3
 
     owner = Owner(live)
-    owner.bear()
+    owner.spawn()
     assert owner.process._child is not None
     assert owner.process._child.wait_for_exit(60)
     heard, died = owner.waiter.wait(60.0)
@@ -83,7 +83,7 @@ def test_last_messages_are_read_before_the_death() -> None:
 def test_each_death_of_a_young_process_lengthens_the_pause(owner: Owner) -> None:
     pauses = []
     for _ in range(4):
-        owner.process.ensure_running(owner.bear)
+        owner.process.ensure_running(owner.spawn)
         owner.process.kill()
         owner.told.clear()
         owner.wait_told("the sampler died (SIGKILL)")
@@ -98,7 +98,7 @@ def test_the_pause_in_the_process_does_not_count_as_lifetime() -> None:
 
     owner = Owner(live)
     owner.process._pause = 1.2
-    owner.bear()
+    owner.spawn()
     owner.wait_told("the sampler died (exit code 3)")
     assert owner.process._pause > 0
     owner.waiter.close_copy()
@@ -110,15 +110,15 @@ def test_the_pause_may_pass_in_the_master(owner: Owner) -> None:
     owner.process.delay_next()
     assert owner.process.due_at >= before + 0.1
     owner.process.due_at = float("inf")
-    owner.process.ensure_running(owner.bear)
+    owner.process.ensure_running(owner.spawn)
     assert not owner.process
     owner.process.reset_pause()
-    owner.process.ensure_running(owner.bear)
+    owner.process.ensure_running(owner.spawn)
     assert owner.process
 
 
 def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
-    owner.bear()
+    owner.spawn()
     owner.wait_told("here")
     child = owner.process.detach()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -128,7 +128,7 @@ def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
 
 
 def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: Owner) -> None:
-    owner.bear()
+    owner.spawn()
     owner.wait_told("here")
     owner.process.kill()
     assert owner.process._child is not None
@@ -136,7 +136,7 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
     seen = list(owner.waiter.wait(60.0))
     assert len(seen) == 2, "its channel and its pidfd"
     owner.process.detach().reap()
-    owner.bear()
+    owner.spawn()
     for react in seen:
         react()
     owner.told.clear()
@@ -146,17 +146,17 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
 
 def test_a_fork_that_the_machine_refuses_is_tried_again_later(owner: Owner) -> None:
     with no_free_descriptors():
-        owner.process.ensure_running(owner.bear)
+        owner.process.ensure_running(owner.spawn)
     (why,) = owner.told
     assert why.startswith("cannot open a socket pair")
-    owner.process.ensure_running(owner.bear)
+    owner.process.ensure_running(owner.spawn)
     assert not owner.process
 
 
 def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
-    gc.collect()  # what earlier tests left open is not counted
+    gc.collect()  # so that descriptors of earlier tests are not counted
     before = os.listdir("/proc/self/fd")
-    owner.bear()
+    owner.spawn()
     owner.wait_told("here")
     assert len(os.listdir("/proc/self/fd")) == len(before) + 2
     owner.process.kill()
@@ -189,7 +189,7 @@ def test_a_message_that_raises_in_the_master_ends_its_sender(
 
     owner = Owner(live)
     owner.process._read_message = hear
-    owner.bear()
+    owner.spawn()
     owner.wait_told(f"the sampler sent an invalid message and was killed ({why})")
     assert len(owner.told) == 1, "it is told once"
     assert not owner.process
@@ -201,7 +201,7 @@ def test_a_process_that_closed_its_channel_and_lives_on_is_killed() -> None:
         return signal.pause() or 0  # type: ignore[func-returns-value]
 
     owner = Owner(live)
-    owner.bear()
+    owner.spawn()
 
     def hear(line: DescriptorChannel) -> None:
         for message, _ in line.receive():

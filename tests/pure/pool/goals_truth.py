@@ -1,4 +1,4 @@
-"""Whether a verdict about a goal is true, judged by the pool and by what it announced since."""
+"""Check that the verdict of a goal is true, by the state of the pool and its events since then."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from prefork.pool.workers import STARTING_STATES, WorkerState
 
 
 def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.Event]) -> None:
-    """``since``: all happenings from the begin of the goal on."""
+    """Assert that the verdict is true. ``since``: all events from the beginning of the goal on."""
     if isinstance(verdict, Failed):
         assert verdict.fault in (100, 101, 102, 111)
         assert_failed(pool, goal, verdict.reason, since)

@@ -1,4 +1,4 @@
-"""Goals, one statement at a time. test_simulation.py has every goal in every state."""
+"""Goals, one property at a time. test_simulation.py has every goal in every state."""
 
 from prefork.pool import MasterState, facts, orders
 from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal_reason
@@ -70,8 +70,8 @@ def test_a_reload_that_is_overtaken_names_the_later_one() -> None:
 
 
 def overtaken_while_starting(world: World) -> None:
-    """A client asks for generation 2; the reload to generation 3 has replaced one worker of it and
-    fails."""
+    """A client waits for generation 2, and a reload to generation 3 has replaced one worker so
+    far."""
     reload(world)
     world.end(1)
     world.end(2)
@@ -93,7 +93,7 @@ def test_a_reload_is_reached_although_a_later_one_failed_before_it_was_done() ->
 
 
 def test_a_reload_whose_rollback_does_not_succeed_names_the_reason() -> None:
-    """Workers of the later reload, which failed, serve on; they are not what was asked for."""
+    """Workers of the later reload, which failed, serve on, but do not fulfil the goal."""
     world = World(workers=2)
     overtaken_while_starting(world)
     world.fate = "boots fail"
@@ -121,7 +121,7 @@ def test_a_later_reload_is_as_good() -> None:
 
 
 def test_the_refusal_of_another_reload_is_not_taken_for_ours() -> None:
-    """Neither of one before ours, nor of one during ours."""
+    """Neither a refusal before the reload nor one during it ends its goal."""
     world = World()
     served(world)
     world.wait_for(ReloadGoal(world.pool, 2))

@@ -1,4 +1,4 @@
-"""The pool, one statement at a time. The histories are short enough to be read as the manual."""
+"""The pool, one property at a time, by short histories."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from prefork.printable import MAX_TEXT_LENGTH
 
 
 class Story:
-    """A pool and its clock; remembers what was ordered."""
+    """A pool and its clock; it remembers all orders."""
 
     def __init__(self, **policy: object) -> None:
         self.now = 100.0
@@ -24,7 +24,7 @@ class Story:
         self.tell(facts.Tick())
 
     def tell(self, fact: facts.Fact) -> list[orders.Order]:
-        """Hand it over; forks succeed at once."""
+        """Pass a fact to the pool; forks succeed at once."""
         got = self.pool.handle(fact, self.now)
         self.ordered += got
         for order in got:
@@ -33,7 +33,7 @@ class Story:
         return got
 
     def later(self, seconds: float) -> list[orders.Order]:
-        """Wake at every deadline on the way."""
+        """Let so much time pass, with a Tick at every deadline; return the orders."""
         start, until = len(self.ordered), self.now + seconds
         while (due := self.pool.next_deadline()) is not None and due <= until:
             self.now = max(self.now, due)
@@ -56,7 +56,7 @@ class Story:
         return self.newest
 
     def all(self, kind: type) -> list:
-        """All orders, or announced happenings, of a kind."""
+        """Return all orders, or announced events, of a type."""
         told = [o.event for o in self.ordered if isinstance(o, orders.Announce)]
         return [thing for thing in [*self.ordered, *told] if isinstance(thing, kind)]
 
@@ -65,7 +65,7 @@ class Story:
 
 
 def running(**policy: object) -> Story:
-    """A story that begins with every slot ready, as workers 1 to n."""
+    """Return a story in which every slot is served, by workers 1 to n."""
     story = Story(**policy)
     story.ready(*range(1, story.policy.workers + 1))
     story.ordered.clear()
@@ -109,7 +109,7 @@ def test_the_exit_code_tells_the_fault_of_a_failed_boot() -> None:
 
 
 def test_the_first_reason_of_a_failed_boot_stands() -> None:
-    """A child that could not exec says so; that it then ended is no better reason."""
+    """A child that could not exec reports why, and its exit code is no better reason."""
     story = Story()
     story.tell(facts.BootFailed(1, "no such program"))
     story.tell(facts.BootFailed(1, "it ended before it was ready", code=111))
@@ -287,7 +287,7 @@ def test_a_reload_while_starting_is_still_the_start() -> None:
 
 
 def test_the_rollback_to_a_generation_that_was_never_reached_ends_with_its_roll_done() -> None:
-    """Its own roll began while starting, and a later one failed before it was done."""
+    """The roll to it began while starting, and a later roll failed before it was done."""
     story = Story(workers=2)
     story.hup()
     story.exit(1)
@@ -445,7 +445,7 @@ def test_a_number_that_is_none_is_not_kept(stored: object) -> None:
     assert ManualTarget.parse(stored) is None
 
 
-# Failure and its budget.
+# Failures and the restart budget.
 
 
 def test_a_first_crash_after_a_stable_life_is_answered_at_once() -> None:
@@ -692,7 +692,7 @@ def test_an_old_worker_has_left_before_the_next_one_is_recycled() -> None:
 
 
 def test_workers_that_wear_out_at_once_are_replaced_ever_more_slowly() -> None:
-    """A limit that is too low is no reason to do nothing but fork."""
+    """A limit that is too low must not make the master fork without end."""
     story = running()
     waits = []
     for worker in range(1, 20):
@@ -745,7 +745,7 @@ def test_recycling_all_during_a_roll_leaves_it_to_the_roll() -> None:
     story.exit(1)
     story.ready(4)
     story.exit(2)
-    assert len(story.all(orders.Spawn)) == 2, "nobody is replaced twice"
+    assert len(story.all(orders.Spawn)) == 2, "no worker is replaced twice"
     assert story.all(orders.WorkerGone)[-1].cause is Cause.RELOAD
 
 

@@ -1,4 +1,4 @@
-"""The scaler, one statement at a time, and what must hold whatever it reads."""
+"""The scaler, one property at a time, and properties that hold for all readings."""
 
 import copy
 from dataclasses import replace
@@ -22,7 +22,7 @@ MB = 2**20
 
 
 class Days:
-    """A scaler and its clock; each tick is a second."""
+    """A scaler and its clock; a tick is a second."""
 
     def __init__(self, least: int = 1, most: int = 8, calm: float = 10.0) -> None:
         self.scaler = Scaler(Bounds(least, most, calm))
@@ -30,7 +30,8 @@ class Days:
         self.target = least
 
     def tick(self, seconds: int = 1, **read: Any) -> Decision:
-        """So many ticks with this reading; the last decision. All workers are ready at once."""
+        """Pass this reading for so many ticks; return the last decision. Workers boot in no
+        time."""
         for _ in range(seconds):
             self.now += 1
             reading = Reading(**{"target": self.target, "ready": self.target, **read})
@@ -69,18 +70,18 @@ def test_busy_workers_are_evidence_for_more() -> None:
 
 
 def test_cpu_time_counts_where_the_busy_share_is_unknown() -> None:
-    """A program tells nothing, but its CPU time is known; here nobody else is busy."""
+    """A program counts no busy time, but its CPU time is known; no other process is busy here."""
     days = Days()
     assert days.tick(2, busy=None, running=0.95, cpu=0.25, cores=4).target == 2
 
 
 def test_requests_that_wait_are_evidence_unless_there_is_time_to_spare() -> None:
-    """One slow request holds its loop up, too: no other worker would have helped."""
+    """One slow request blocks its event loop as well, and another worker would not have helped."""
     assert Days().tick(3, lag=3.0, busy=0.6).target == 1
     assert Days().tick(1, lag=3.0, busy=0.7) == Decision(2, "requests wait 3.0 s")
     assert Days().tick(1, wait=0.2, busy=0.7).target == 1
     assert Days().tick(2, wait=0.2, busy=0.7).target == 2
-    assert Days().tick(2, wait=0.2).target == 2, "nobody knows whether they have time"
+    assert Days().tick(2, wait=0.2).target == 2, "the busy share is unknown"
 
 
 def test_steps_double_while_the_evidence_lasts() -> None:
@@ -271,7 +272,9 @@ def test_workers_are_added_as_long_as_they_fit_above_the_memory_reserve() -> Non
     assert days.tick(1, queue=1000, **memory) == Decision(3, "1000 connections wait", Veto.MEMORY)
     memory["free"] = 150 * MB
     assert days.tick(1, queue=1000, **memory).target == 3
-    assert days.tick(1, queue=1000, free=0, total=1000 * MB).target > 3, "nobody knows its size"
+    assert days.tick(1, queue=1000, free=0, total=1000 * MB).target > 3, (
+        "the size of a worker is unknown"
+    )
 
 
 def test_workers_that_boot_count_with_their_memory_to_come() -> None:
@@ -280,7 +283,7 @@ def test_workers_that_boot_count_with_their_memory_to_come() -> None:
     assert days.tick(1, target=3, ready=1, booting=2, queue=1000, **memory).veto is Veto.MEMORY
 
 
-# What others decide.
+# Changes from outside.
 
 
 def test_without_a_worker_there_is_nothing_to_read() -> None:
@@ -306,7 +309,7 @@ def test_new_bounds_hold_at_once() -> None:
     assert days.scaler.calm_seconds == 5.0
 
 
-# Whatever it reads.
+# Properties for all readings.
 
 SHARES = st.floats(0.0, 1.0)
 READINGS = st.builds(
