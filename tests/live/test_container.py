@@ -20,7 +20,7 @@ UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]
 
 
 def container() -> list[str]:
-    """What begins one; skips where that is not permitted."""
+    """Return the prefix that starts a container, or skip where that is not permitted."""
     if (
         not shutil.which("unshare")
         or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode
@@ -30,7 +30,7 @@ def container() -> list[str]:
 
 
 def first_process(server: Server) -> psutil.Process:
-    """The master, which is pid 1 of its namespace."""
+    """Return the master, which is pid 1 of its namespace."""
     (master,) = psutil.Process(server.pid).children()
     status = Path(f"/proc/{master.pid}/status").read_text()
     assert "\t1\n" in status[status.index("NSpid:") :]
@@ -97,7 +97,7 @@ def test_a_program_and_its_orphans(tmp_path: Path) -> None:
 
 
 LATE = ["--ready", "5s"]
-"""So that it is not taken for ready before it has failed."""
+"""A ``--ready`` so late that the program fails before it counts as ready."""
 
 
 @pytest.mark.parametrize(

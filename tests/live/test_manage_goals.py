@@ -1,4 +1,4 @@
-"""Each verb ends, and its exit code and its words are true, whatever workers and other verbs do."""
+"""Each verb ends with a true exit code and text, whatever workers and other verbs do."""
 
 import os
 import re
@@ -28,14 +28,14 @@ except FileExistsError:
         time.sleep(0.01)
     raise RuntimeError("only one of us") from None
 """
-"""Its first worker serves; the others fail once that one does."""
+"""The first worker serves, and the others fail as soon as it does."""
 
 
 ENDED_BY_A_STOP = (
     "web: (told to stop before it was ready|it is stopping|it stopped before it could answer"
     "|it was told to stop before that was done|it was ready, and does not run any more: )"
 )
-"""What a start says that a stop ended: in words for how far the start had got."""
+"""The texts of a start that a stop ended, by how far the start had got."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def begin(home: Home, *words: str) -> "subprocess.Popen[str]":
-    """A verb that goes on beside others."""
+    """Start a verb that runs beside others."""
     return subprocess.Popen(
         [sys.executable, "-m", "prefork", *words],
         cwd=home.folder,
@@ -58,7 +58,7 @@ def begin(home: Home, *words: str) -> "subprocess.Popen[str]":
 
 
 def end(verb: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Its exit code and all that it said."""
+    """Wait for a verb; return its exit code and output."""
     try:
         said, also = verb.communicate(timeout=PATIENCE)
     finally:
@@ -73,7 +73,7 @@ def log(home: Home, name: str = "web") -> str:
 
 
 def start_gated(home: Home) -> "subprocess.Popen[str]":
-    """The start of an app whose first worker boots."""
+    """Start an app, and wait until its first worker boots."""
     home.write("web.py", GATED + APP.format(text="one"))
     starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
     wait_for(lambda: home.client.apps() and home.app()["state"] == "starting", "it is starting")
@@ -185,7 +185,7 @@ def test_a_stop_ends_a_start_and_both_say_so(home: Home) -> None:
 
 @pytest.mark.parametrize("verb", ["stop", "delete"])
 def test_one_that_has_just_begun_to_start_is_waited_for(home: Home, verb: str) -> None:
-    """Its folder is locked before there is a control socket."""
+    """The folder of the app is locked before there is a control socket."""
     for _ in range(5):
         starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
         wait_for(lambda: list(home.client.find("all")), "it is in the list")
@@ -220,7 +220,7 @@ def test_an_app_that_does_not_run_is_named_with_the_command_that_starts_it(
 
 
 def test_a_stop_does_not_wait_for_the_next_master(home: Home) -> None:
-    """Which may take the lock at once."""
+    """The next master may take the lock at once."""
     home.start()
     for _ in range(5):
         stopping = begin(home, "stop", "web")
@@ -230,7 +230,7 @@ def test_a_stop_does_not_wait_for_the_next_master(home: Home) -> None:
 
 
 def test_a_start_beside_observers_is_not_taken_for_running(home: Home) -> None:
-    """They lock the folder, too, for an instant."""
+    """Observers lock the folder, too, for an instant."""
     home.start()
     home.run_ok("stop", "web")
     entry = home.client.find("web")[0]

@@ -1,4 +1,4 @@
-"""Scaling by the load, with real workers: up in a crowd, down after it, and what forbids it."""
+"""Autoscaling with real workers: up under load, down after it, and vetoes."""
 
 import re
 import signal
@@ -34,7 +34,7 @@ ONE_CORE = (
     "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
     "os.execvp(sys.argv[1], sys.argv[1:])",
 )
-"""Before a command: it and its children share one core."""
+"""A prefix of a command: it and its children share one core."""
 
 
 def write_app(folder: Path, how: str) -> None:
@@ -55,7 +55,7 @@ def test_many_clients_get_all_workers_and_no_request_is_lost_when_workers_leave(
             clients.run_phase("full", 300)
             report = clients.stop()
         assert not report.failures, report
-        # A few clients stay, so that each worker that leaves has somebody to leave.
+        # A few clients stay, so that each worker that leaves has a connection to end.
         with client_load(server.port, keep=1, fresh=1, pause=1.0) as clients:
             server.wait_log("scaling from 2 to 1 worker: (workers are busy|no connection waits)")
             server.wait_log("gone: scale", 5)
@@ -97,7 +97,7 @@ SMALL_MACHINE = (
     'mount --bind meminfo /proc/meminfo && exec "$@"',
     "sh",
 )
-"""Before a command: to it the machine has the memory that the file ``meminfo`` tells of."""
+"""A prefix of a command: the command sees the memory that the file ``meminfo`` describes."""
 
 
 def test_no_worker_is_added_that_would_take_the_last_memory(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_bounds_that_contradict_each_other_are_refused(
 
 
 def test_workers_are_added_for_busy_workers_before_a_connection_waits(tmp_path: Path) -> None:
-    """A worker with threads takes every connection at once; who waits, waits inside of it."""
+    """A worker with threads accepts every connection at once; requests wait inside of it."""
     write_app(tmp_path, SLEEPY)
     words = ("--threads", "2", "--max-workers", "2")
     with serving(tmp_path, "app:app", *words) as server, client_load(server.port, keep=12, fresh=0):

@@ -19,7 +19,7 @@ from tests.live.sources import write_version
 
 
 def left_in(folder: Path) -> list[psutil.Process]:
-    """All processes that were started there, wherever they went since."""
+    """Return all processes that were started in this folder, also those that changed theirs."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -32,7 +32,7 @@ def left_in(folder: Path) -> list[psutil.Process]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A daemon leaves our process group; whoever still lives here at the end is destroyed."""
+    """A folder whose processes are killed at the end, because a daemon leaves the process group."""
     yield tmp_path
     for process in left_in(tmp_path):
         process.kill()
@@ -53,7 +53,7 @@ def port(folder: Path) -> int:
 
 
 def stop(folder: Path) -> None:
-    """By its pid file; it is gone when the file is."""
+    """Stop the daemon by its pid file, and wait until the file is gone."""
     daemon(folder).terminate()
     wait_for(lambda: not (folder / "x.pid").exists(), "the pid file is removed")
     wait_for(lambda: not left_in(folder), "nobody is left")
@@ -89,7 +89,7 @@ def test_the_foreground_waits_until_the_app_is_ready(folder: Path) -> None:
 
 
 def test_a_daemon_lets_go_of_terminal_session_and_output(folder: Path) -> None:
-    """The pipes of ``command`` ended, or it would not have returned: nobody holds them."""
+    """``command`` returned, so no process holds its pipes any more."""
     write_version(folder, 1)
     assert command(*ARGUMENTS, cwd=folder).returncode == 0
     master = daemon(folder)

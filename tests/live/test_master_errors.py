@@ -1,4 +1,4 @@
-"""What is wrong at the start is told at once, in one line; the exit code says who is at fault."""
+"""Errors at the start are reported at once in one line; the exit code tells whose fault."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from tests.live.sources import write_version
 
 USAGE, APP, MACHINE = 100, 102, 111
 SOON = 8.0
-"""Seconds. An error is told within one; the rest is for a machine that is busy with other tests."""
+"""Seconds. An error is reported within one; the rest is for a machine that is busy."""
 
 
 def one_line(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """The exit code and the one line that was said."""
+    """Run prefork, and return the exit code and the one line on stderr."""
     ended = command(*arguments, cwd=folder, env=env, patience=SOON)
     assert ended.stdout == ""
     lines = ended.stderr.splitlines()
@@ -221,7 +221,7 @@ def test_an_address_of_another_machine_is_reported(tmp_path: Path) -> None:
 
 
 def unprivileged() -> list[str]:
-    """How to run a command as nobody, without any capability; skips where that is impossible."""
+    """Return a prefix that runs a command as uid 65534 without capabilities, or skip."""
     if os.geteuid() == 0 and (setpriv := shutil.which("setpriv")):
         return [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
     if os.geteuid() == 0:
@@ -231,7 +231,7 @@ def unprivileged() -> list[str]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder with an app that nobody can read; skips where nobody cannot run Python."""
+    """A folder with an app that uid 65534 can read; skips if it cannot run Python."""
     with shared_folder() as folder:
         if command("--version", cwd=folder, prefix=unprivileged()).returncode != 0:
             pytest.skip("the interpreter cannot be read by other users")
@@ -282,7 +282,7 @@ def test_a_pid_file_that_another_master_holds_is_reported(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("content", ["1\n", "", "no number at all"])
 def test_a_stale_pid_file_is_taken_over(tmp_path: Path, content: str) -> None:
-    """Its lock died with its owner; whoever has that pid now is of no interest."""
+    """The lock of the file ended with its owner; another process may have that pid now."""
     write_version(tmp_path, 1)
     (tmp_path / "x.pid").write_text(content)
     with serving(tmp_path, "app:app", "-p", "x.pid") as server:
@@ -372,7 +372,7 @@ def test_a_pid_file_that_is_locked_leaves_no_new_socket(tmp_path: Path) -> None:
         assert not (tmp_path / "app.sock").exists()
 
 
-# What only a worker, or only a check, finds out.
+# Errors that only a worker or only a check finds.
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")

@@ -1,4 +1,4 @@
-"""Who, where and with what the processes run, what they are called, and what they cost at rest."""
+"""Users, folders, environment, number, titles and idle costs of the processes."""
 
 import json
 import os
@@ -34,11 +34,11 @@ def boom():
     raise LookupError("boom")
 """
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 
 def about(server: Server) -> dict[str, Any]:
-    """What a worker says about itself."""
+    """Return the facts that a worker reports about itself."""
     status, body = server.get("/about")
     assert status == 200
     return dict(json.loads(body))
@@ -63,7 +63,7 @@ def test_workers_run_as_the_user_and_the_master_stays_root(shared: Path) -> None
         assert found["gids"] == [nobody.pw_gid] * 3
         assert found["groups"] == os.getgrouplist("nobody", nobody.pw_gid)
         assert psutil.Process(server.pid).uids().real == 0
-        # They can still be told to go, and are replaced.
+        # The master can still signal and replace them.
         server.workers()[0].kill()
         server.wait_all_ready(2, 1)
         server.send(signal.SIGHUP)
@@ -127,7 +127,7 @@ def test_workers_of_another_user_follow_a_rotation_of_the_logs(shared: Path) -> 
         server.destroy()
 
 
-# Where and with what.
+# Folders and environment.
 
 
 def test_the_umask_is_that_of_the_workers(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_an_app_that_silences_its_own_logs_does_not_silence_ours(tmp_path: Path)
 
 
 def test_closed_standard_streams_are_opened_at_dev_null(tmp_path: Path) -> None:
-    """Else the sockets get their numbers, and what the app prints goes there."""
+    """Otherwise sockets would get their numbers, and output of the app would go there."""
     write_version(tmp_path, 1, code="print('hello'); os.write(1, b'hello'); os.write(2, b'hello')")
     closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "-")
     words = ("-b", "unix:app.sock", "--access-log", "-", "app:app")
@@ -330,7 +330,7 @@ def test_titles_can_be_renamed_and_turned_off(tmp_path: Path) -> None:
         assert " -m prefork " in server.titles()[0]
 
 
-# What it costs.
+# Costs.
 
 MOST_WAKES = 5
 MOST_MEMORY = 20 * 1024 * 1024
@@ -344,7 +344,7 @@ def test_an_idle_master_uses_no_cpu(tmp_path: Path) -> None:
         wait_for(lambda: master.status() == psutil.STATUS_SLEEPING, "it rests")
         with master.oneshot():
             before, woke = master.cpu_times(), master.num_ctx_switches().voluntary
-        # The test is about this window: nothing happens in it.
+        # The test is about these two seconds, in which nothing happens.
         until = time.monotonic() + 2.0
         wait_for(lambda: time.monotonic() > until, "two seconds pass")
         with master.oneshot():
@@ -366,5 +366,5 @@ def test_a_master_that_waits_to_refill_a_slot_is_idle_as_well(tmp_path: Path) ->
         master = psutil.Process(server.pid)
         before = master.num_ctx_switches().voluntary
         server.wait_log(r"a new one in [\d.]+s", 6)
-        # A fork, a ready pipe that ends, a death, a log line: but no loop around the deadline.
+        # A fork, the end of a ready pipe, a death and a log line wake it, but no busy loop.
         assert master.num_ctx_switches().voluntary - before < 40

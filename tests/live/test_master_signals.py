@@ -1,4 +1,4 @@
-"""Signals to the master, also many at once, and to the whole process group as a terminal sends."""
+"""Signals to the master, also many at once, and to the whole process group as from a terminal."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def barrier(server: Server) -> None:
-    """Wait until the master has obeyed all signals that were sent before.
+    """Wait until the master has acted on all signals that were sent before.
 
     Once it has read them with the first USR1, it acts on them before it reads the second.
     """
@@ -41,7 +41,7 @@ def is_pending(pid: int, signum: int) -> bool:
 
 
 def newest(server: Server) -> int:
-    """The generation that was asked for last."""
+    """Return the generation that was requested last."""
     return max(
         int(m[1]) for line in server.lines if (m := re.search(r"reloading to gen (\d+)", line))
     )
@@ -114,7 +114,7 @@ def test_scaling_during_reloads_loses_no_slot(tmp_path: Path) -> None:
 def test_a_stop_while_workers_boot_is_quick_and_clean(
     tmp_path: Path, gate: Gate, when: str
 ) -> None:
-    """Some are at their app, some were forked this moment: no state may miss the signal."""
+    """Some workers load the app, and others have just been forked; none misses the signal."""
     wait_in_gate = 'open("gate").read()'
     write_version(tmp_path, 1, code=wait_in_gate if when == "before ready" else "")
     server = Server("-b", "127.0.0.1:0", "-w", "8", "app:app", cwd=tmp_path)
@@ -135,7 +135,7 @@ def test_a_stop_while_workers_boot_is_quick_and_clean(
 
 
 def test_a_stop_reaches_a_worker_that_was_forked_this_moment(tmp_path: Path) -> None:
-    """It is held as soon as it is there, mostly before it cares for signals."""
+    """The worker is stopped right after its fork, mostly before it handles signals."""
     write_version(tmp_path, 1)
     server = Server("-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     try:
@@ -214,7 +214,7 @@ def test_a_quick_stop_kills_a_worker_that_does_not_react(tmp_path: Path) -> None
 
 
 def test_ctrl_c_is_graceful(tmp_path: Path, gate: Gate) -> None:
-    """A terminal sends INT to the whole group: workers leave that to their master."""
+    """A terminal sends INT to the whole group; workers ignore it."""
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", workers=2) as server:
         held = send_request(server.port, "/hold")
@@ -282,7 +282,7 @@ def test_winch_drains_the_workers_and_keeps_the_master(tmp_path: Path, back: int
         server.send(signal.SIGWINCH)
         server.wait_log("gone: scale", 2)
         assert server.workers() == []
-        # The sockets are still open: who asks now waits for the workers to come back.
+        # The sockets are still open, so a request waits until workers are back.
         waiting = send_request(server.port)
         server.send(back)
         assert read_response(waiting)[0] == 200
@@ -322,12 +322,12 @@ def test_a_drained_master_stops(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-# Logs, and signals that are not ours.
+# Logs, and signals that the master does not handle.
 
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
-    """A server that logs into a file, with an app that fails when it is asked to."""
+    """A server that logs into a file, with an app that fails at /boom."""
     write_version(tmp_path, 1, code="def boom():\n    raise LookupError('boom')")
     log = tmp_path / "prefork.log"
     server = Server(
@@ -449,7 +449,7 @@ def test_signals_to_the_whole_group_take_effect_once_and_kill_no_worker(tmp_path
 def test_a_signal_to_a_booting_worker_is_not_lost_and_kills_no_worker(
     tmp_path: Path, gate: Gate
 ) -> None:
-    """While the app loads its worker has no loop yet."""
+    """A worker that loads its app has no event loop yet."""
     write_version(tmp_path, 1, code='open("gate").read()')
     server = Server("-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     try:

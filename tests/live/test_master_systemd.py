@@ -1,4 +1,4 @@
-"""What a service manager is told and what it gives; and the addresses that we listen on."""
+"""The protocol with a service manager (notifications, sockets), and the listening addresses."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def environment():
 
 
 class Manager:
-    """The other end of NOTIFY_SOCKET. ``said``: all messages so far."""
+    """A service manager: the other end of NOTIFY_SOCKET. ``said``: all messages so far."""
 
     def __init__(self, path: Path) -> None:
         self.said: list[str] = []
@@ -39,7 +39,7 @@ class Manager:
         self._socket.close()
 
     def listen(self, timeout: float = 0.0) -> bool:
-        """Take one message, if there is one."""
+        """Receive one message, if there is one."""
         self._socket.settimeout(timeout)
         try:
             self.said.append(self._socket.recv(4096).decode())
@@ -48,7 +48,7 @@ class Manager:
         return True
 
     def expect(self, pattern: str) -> str:
-        """The next message that matches, after the last that was expected."""
+        """Return the next message that matches, after the last expected one."""
         deadline = time.monotonic() + PATIENCE
         while True:
             while self._read < len(self.said):
@@ -59,7 +59,7 @@ class Manager:
                 raise AssertionError(f"{pattern!r} was not said: {self.said}")
 
     def has_said(self, pattern: str) -> bool:
-        """Whether it was said up to now."""
+        """Whether a message that matches has come so far."""
         while self.listen():
             pass
         return any(re.match(pattern, message) for message in self.said)
@@ -263,7 +263,7 @@ def test_a_daemon_announces_its_main_pid(
 
 # Socket activation.
 
-# What systemd does between fork and exec: the sockets at 3 and up, and our own pid told.
+# The work of systemd between fork and exec: sockets at 3 and up, and LISTEN_PID.
 ACTIVATE = """
 import fcntl, os, sys
 count = int(sys.argv[1])
@@ -278,7 +278,7 @@ os.execv(command[0], command)
 
 
 def activation(*sockets: socket.socket) -> list[str]:
-    """The prefix of a command that is to inherit the sockets."""
+    """Return the prefix of a command that is to inherit the sockets."""
     fds = [str(sock.fileno()) for sock in sockets]
     return [sys.executable, "-c", ACTIVATE, str(len(fds)), *fds]
 
@@ -301,7 +301,7 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         unix.bind(str(path))
         unix.listen()
         port = tcp.getsockname()[1]
-        # A request that came before the service did: that is what activation is for.
+        # A request before the service runs, which is the purpose of activation.
         early = send_request(port)
         server = Server(
             *("-w", "2", "app:app"),
@@ -327,7 +327,7 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         late.close()
 
 
-# One process more between the service manager and us: LISTEN_PID is not ours then.
+# A process between the service manager and prefork, so that LISTEN_PID is the pid of another.
 IN_BETWEEN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], close_fds=False))"
 
 
@@ -347,7 +347,7 @@ def test_sockets_are_taken_only_when_they_are_meant_for_this_process(
     assert f"bind = {expected}" in ended.stdout.splitlines()
 
 
-# What we listen on.
+# Listening addresses.
 
 
 def test_a_unix_socket_gets_its_mode(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_a_unix_socket_gets_its_owner(tmp_path: Path) -> None:
 
 
 def listening(server: Server) -> dict[str, int]:
-    """The TCP ports that the master listens on, by address."""
+    """Return the TCP ports that the master listens on, by address."""
     found = psutil.Process(server.pid).net_connections("tcp")
     return {c.laddr.ip: c.laddr.port for c in found if c.status == psutil.CONN_LISTEN}
 
