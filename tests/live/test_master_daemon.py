@@ -56,7 +56,7 @@ def stop(folder: Path) -> None:
     """Stop the daemon by its pid file, and wait until the file is gone."""
     daemon(folder).terminate()
     wait_for(lambda: not (folder / "x.pid").exists(), "the pid file is removed")
-    wait_for(lambda: not left_in(folder), "nobody is left")
+    wait_for(lambda: not left_in(folder), "no process is left")
 
 
 def test_a_daemon_that_returned_answers_and_is_stopped_by_its_pid_file(folder: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_foreground_of_a_daemon_that_never_got_ready_fails(folder: Path, sig
     assert foreground.returncode not in (0, -signal.SIGKILL)
     if signum == signal.SIGKILL:
         assert said == "prefork: the daemon died before it was ready\n"
-    wait_for(lambda: not left_in(folder), "nobody is left")
+    wait_for(lambda: not left_in(folder), "no process is left")
 
 
 def test_a_daemon_reloads_and_survives_the_end_of_its_terminal(folder: Path) -> None:

@@ -95,7 +95,7 @@ def test_why_and_events_name_recycled_workers_and_reasons(tmp_path: Path) -> Non
         with ThreadPoolExecutor() as threads:
             first = threads.submit(next, events)
             ask = partial(home.client.ask, entry, "scale", workers="1")
-            wait_for(lambda: ask() and first.done(), "somebody listens")
+            wait_for(lambda: ask() and first.done(), "the events are followed")
         assert fetch(home.app()) == b"ok"
         kinds = []
         for event in events:

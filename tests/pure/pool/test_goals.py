@@ -136,7 +136,7 @@ def test_a_scale_names_the_command_that_took_its_place() -> None:
     served(world)
     for fact, instead in [
         (facts.ScaleRequested(+1), "a later command"),
-        (facts.ScaleRequested(-1, "nobody waits"), "the autoscaler (nobody waits)"),
+        (facts.ScaleRequested(-1, "no connection waits"), "the autoscaler (no connection waits)"),
     ]:
         scale(world, 6)
         world.tell(fact)
