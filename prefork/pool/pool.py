@@ -1,16 +1,17 @@
 """The states of the master, and the step that reconciles the actual state with the desired one.
 
-    state      is left
-    starting   for running when the first worker is ready; for stopping when a boot fails before
-               that. A reload changes the generation only, and has nothing to fall back to.
-    running    for reloading at a reload; for stopping at a stop
-    reloading  for running when every slot serves the new generation and no older worker accepts
-               connections; for frozen when a boot fails or the deadline of the roll passes.
-               Another reload changes the generation only.
-    frozen     for reloading at a reload. The reload before failed or was refused, and the
-    generation
-               that it started from serves.
-    stopping   never: when every worker is reaped, the pool orders Exit
+    state      event                                                            next state
+    starting   the first worker is ready                                        running
+               a boot fails before that                                         stopping
+               a reload is requested: there is nothing to fall back to          starting
+    running    a reload is requested                                            reloading
+               a reload is refused                                              frozen
+    reloading  every slot serves the new generation, no older worker accepts    running
+               a boot fails, or the deadline of the roll passes                 frozen
+               another reload is requested                                      reloading
+    frozen     a reload is requested; until then the old generation serves      reloading
+    any        a stop is requested                                              stopping
+    stopping   every worker is reaped: the pool orders Exit
 
 A fact changes the desired state (generation, target, policy) or the known state (of a worker).
 ``_reconcile`` alone spawns workers, and it alone decides which of them are stopped for a reload, a
