@@ -110,8 +110,7 @@ class Autoscaler:
         return numbers.get(veto, "")
 
     def describe(self) -> dict[str, Any]:
-        """Return limits, last step, last reading and veto for ``prefork show``; None if it is
-        off."""
+        """Return limits, last step, reading and veto for ``prefork show``; None: it is off."""
         return {"autoscale": self._describe() if self._is_on else None}
 
     def _describe(self) -> dict[str, Any]:

@@ -39,8 +39,7 @@ class AutoscaleReadings:
         self._looks = 0
 
     def take(self, now: float) -> Reading | None:
-        """Return a reading at monotonic time ``now``; None if no worker served since the last
-        one."""
+        """Return a reading at monotonic time ``now``; None: no worker served since the last."""
         pool = self._pool
         ready = pool.workers.ready()
         served = {worker.slot for worker in ready}
@@ -119,8 +118,9 @@ class WorkerLoadSampler:
     def sample(
         self, rows: dict[int, dict[str, Any]], now: float
     ) -> tuple[float | None, float, float]:
-        """Return three means: the busy share (None: no worker counts it), the lateness of the event
-        loop in seconds, and the seconds that a connection waited to be accepted.
+        """Return the mean busy share, lateness of the event loops, and wait of a connection.
+
+        The share is None if no worker counts it; lateness and wait are in seconds.
 
         ``rows``: the rows of the serving workers. A worker whose loop is blocked cannot write its
         row, so it counts as busy since its heartbeat was due.

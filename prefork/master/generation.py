@@ -180,8 +180,10 @@ def prepare_first_generation(
 
 
 def resolve_folders(config: Config, start_dir: str) -> tuple[str, list[str]]:
-    """Return the working directory, and what comes first on sys.path. ``start_dir``: where the
-    command was started, for relative paths."""
+    """Return the working directory, and the folders that come first on sys.path.
+
+    ``start_dir``: where the command was started, for relative paths.
+    """
     folder = os.path.join(start_dir, config.chdir) if config.chdir else start_dir
     return folder, [folder, *(os.path.join(start_dir, path) for path in config.pythonpath)]
 

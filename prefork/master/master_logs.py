@@ -140,8 +140,10 @@ class MasterLogs:
     # Workers.
 
     def open_output(self) -> OutputPipes | None:
-        """Open pipes for the output of the next worker; None without log writer. Raises
-        MachineError."""
+        """Open pipes for the output of the next worker; None: there is no log writer.
+
+        Raises MachineError.
+        """
         return self._log_writer.open() if self._log_writer is not None else None
 
     def hand_over_output(self, output: OutputPipes | None, slot: int, pid: int) -> None:
@@ -152,8 +154,10 @@ class MasterLogs:
     def make_worker_logs(
         self, generation: Generation, order: Spawn, output: OutputPipes | None, starting: bool
     ) -> WorkerLogs:
-        """Return the logs of a worker, in its process. ``starting``: no worker has been ready
-        yet."""
+        """Return the logs of a worker, in its process.
+
+        ``starting``: no worker has been ready yet.
+        """
         if output is not None:
             output.take_write_ends(generation.identity.uid)
         access = make_access_log(generation.config, order.slot, order.generation, self._log.logger)

@@ -191,8 +191,8 @@ class LogWriterProcess:
     # Orders.
 
     def order(self, what: str) -> int:
-        """Order the log writer to ``rotate``, ``flush`` or ``reopen``; return the number of the
-        order."""
+        """Order the log writer to ``rotate``, ``flush`` or ``reopen``; return the order's
+        number."""
         self._last_number += 1
         self._pending_orders[self._last_number] = what
         self._send(

@@ -274,8 +274,7 @@ class Programs:
             self._poller.remove(program.notify.fileno())
 
     def _watch_again(self, program: Program) -> None:
-        """Poll the notify socket again, after a child discarded the message that brought
-        descriptors."""
+        """Poll the notify socket again, after a child discarded a message with descriptors."""
         if self._programs.get(program.worker) is program:
             program.is_watched, program.notify.is_paused = True, False
             self._poller.add_reader(program.notify.fileno(), lambda: self._read_notices(program))
@@ -426,8 +425,7 @@ class Programs:
         return not self._orphaned_sessions
 
     def close(self) -> None:
-        """End the guard, and kill adopted processes that left their session, at the end of the
-        master."""
+        """End the guard, and kill adopted processes that left their session."""
         self._guard.close()
         if self.adopts_orphans:
             process_tree.kill_adopted_orphans()

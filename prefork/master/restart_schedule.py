@@ -21,8 +21,7 @@ MAX_CLOCK_STEP_BACK = 3 * 3600.0
 
 
 class RestartSchedule:
-    """The schedule. ``clock``: returns seconds since 1970. ``zone``: returns the present time
-    zone."""
+    """The schedule. ``clock``: returns seconds since 1970. ``zone``: returns the time zone."""
 
     def __init__(self, clock: Callable[[], float], zone: Callable[[], tzinfo]) -> None:
         self._clock = clock

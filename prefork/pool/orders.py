@@ -13,8 +13,7 @@ from prefork.errors import AppError
 
 
 class Cause(StrEnum):
-    """Why a worker ended. The value is the text that the log, the title and ``prefork list``
-    show."""
+    """Why a worker ended. The value is the text that log and ``prefork list`` show."""
 
     EXIT = "exited by itself"
     SIGNAL = "killed by a signal"

@@ -157,8 +157,7 @@ class Pool:
         return taken
 
     def next_deadline(self) -> float | None:
-        """Return the monotonic time at which a Tick is due although nothing happens; None:
-        never."""
+        """Return the monotonic time at which a Tick is due without any fact; None: never."""
         return min(self._deadlines(), default=None)
 
     @property
@@ -255,8 +254,7 @@ class Pool:
         self._reap(worker, now, detail)
 
     def _reap(self, worker: Worker, now: float, detail: str) -> None:
-        """Remove a dead worker, and charge the budget of its slot unless the pool had stopped
-        it."""
+        """Remove a dead worker; charge the budget of its slot unless the pool stopped it."""
         self.workers.remove(worker)
         cause = worker.cause or Cause.EXIT
         budget = self.workers.budget(worker.slot)
@@ -292,8 +290,7 @@ class Pool:
             self._maybe_give_up(budget, reason, worker.fault)
 
     def _keep_worn(self, worn: Worker, reason: str) -> None:
-        """Note that the heir of a worn worker failed. The budget of the slot delays the next
-        heir."""
+        """Note the failure of an heir of a worn worker; the budget delays the next heir."""
         if worn.heir_failure is None:
             self._announce(orders.RecycleFailed(*worn.identity, why=worn.worn))
         worn.heir_failure = reason
@@ -485,8 +482,7 @@ class Pool:
             self._orders.append(self._exit)
 
     def _stop_unwanted(self, now: float) -> None:
-        """Stop workers in slots beyond the target, heirs of an old generation, relieved
-        incumbents."""
+        """Stop workers beyond the target, heirs of an old generation, relieved incumbents."""
         for worker in self.workers.serving_or_starting():
             if worker.slot >= self.target:
                 self._stop(worker, Cause.SCALE, now)

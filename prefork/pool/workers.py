@@ -88,8 +88,7 @@ class Worker:
     reason: str = ""
     """Why its boot failed, with the traceback of the app; or the place where it hung."""
     fault: int = AppError.exit_code
-    """The exit code of ``prefork.errors`` that tells whose fault a failure is; by default the
-    app's."""
+    """The exit code that tells whose fault a failure is; by default that of the app."""
 
     def enter(self, state: WorkerState, deadline: float | None) -> None:
         """Change to ``state``. ``deadline``: when it ends at the latest; None: never."""
