@@ -134,11 +134,11 @@ class WorkerLoadSampler:
         span, self._sampled_at, self._before = now - self._sampled_at, now, seen
         lag = _mean(max(row["lag"], held[worker]) for worker, row in rows.items())
         waited = sum(after[1] - before[1] for before, after in known)
-        asked = sum(after[2] - before[2] for before, after in known)
+        accepted = sum(after[2] - before[2] for before, after in known)
         busy = None
         if any(row["busy"] for row in rows.values()):
             busy = min(1.0, _mean(max(0.0, after[0] - before[0]) / span for before, after in known))
-        return busy, lag, waited / asked if asked else 0.0
+        return busy, lag, waited / accepted if accepted else 0.0
 
 
 def _overdue(row: dict[str, Any], now: float) -> float:

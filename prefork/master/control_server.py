@@ -265,17 +265,17 @@ class ControlServer:
         return {"name": self._name, "pid": os.getpid()}
 
     def _reload(self, session: ControlSession) -> None:
-        asked = self._master.reload()
-        if isinstance(asked, str):
-            raise UsageError(asked)
-        session.goal = ReloadGoal(self._pool, asked)
+        generation = self._master.reload()
+        if isinstance(generation, str):
+            raise UsageError(generation)  # the reason of the refusal
+        session.goal = ReloadGoal(self._pool, generation)
 
     def _scale(self, session: ControlSession, workers: object) -> None:
         # Relative to the plan, not to ``target``: a drained pool has target 0 but keeps its number.
-        asked = wire.parse_target(workers, self._pool.plan.target)
-        self._check_refused(asked)
-        self._master.scale(asked)
-        session.goal = ScaleGoal(self._pool, asked)
+        target = wire.parse_target(workers, self._pool.plan.target)
+        self._check_refused(target)
+        self._master.scale(target)
+        session.goal = ScaleGoal(self._pool, target)
 
     def _check_refused(self, workers: int | None = None) -> None:
         """Raise UsageError if the pool refuses a command now."""

@@ -201,8 +201,8 @@ def _evidence(reading: Reading) -> _Evidence | None:
         return _Evidence(
             waits, REQUIRED_EVIDENCE if reading.queue > max(SHORT_QUEUE, 2 * coming) else 1
         )
-    laden = reading.busy is None or reading.load >= LOADED_SHARE
-    late = max(reading.lag, reading.wait) if laden else 0.0
+    loaded = reading.busy is None or reading.load >= LOADED_SHARE
+    late = max(reading.lag, reading.wait) if loaded else 0.0
     if late >= (VERY_LATE_AFTER if reading.booting else LATE_AFTER):
         return _Evidence(
             f"requests wait {late:.1f} s", REQUIRED_EVIDENCE if late >= VERY_LATE_AFTER else 1
