@@ -142,7 +142,7 @@ class LogWriterProcess:
         self.ensure_running()
 
     def _on_failure(self, why: str) -> None:
-        self._log.logger.error("there is no log writer: %s", why)
+        self._log.logger.error("cannot start the log writer: %s; trying again in a second", why)
 
     def _read(self, channel: DescriptorChannel) -> None:
         """Read messages. Raises EOFError at the end, ValueError for an invalid message."""

@@ -208,7 +208,7 @@ class StatusProcess:
         self._log.logger.error("%s; a new one is started", why)
 
     def _on_failure(self, why: str) -> None:
-        self._log.logger.error("there is no status server: %s", why)
+        self._log.logger.error("cannot start the status server: %s; trying again in a second", why)
 
     def _detach(self) -> None:
         """Let the present status server finish, and reap it when it ends.
