@@ -259,14 +259,10 @@ class Master:
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
     def _is_own_child(self, pid: int) -> bool:
-        parts = (
-            self._children,
-            self._logs,
-            self._planned_restarts,
-            self._status_process,
-            descriptor_disposal,
-        )
-        return any(part.knows_pid(pid) for part in parts)
+        """Whether another part of the master reaps this child."""
+        parts = (self._children, self._logs, self._planned_restarts, self._status_process)
+        is_known = any(part.knows_pid(pid) for part in parts)
+        return is_known or descriptor_disposal.is_own_child(pid)
 
     # Requests of signals and of clients of the control socket.
 
