@@ -262,7 +262,7 @@ class Master:
         """Whether another part of the master reaps this child."""
         parts = (self._children, self._logs, self._planned_restarts, self._status_process)
         is_known = any(part.knows_pid(pid) for part in parts)
-        return is_known or descriptor_disposal.is_own_child(pid)
+        return is_known or descriptor_disposal.knows_pid(pid)
 
     # Requests of signals and of clients of the control socket.
 
