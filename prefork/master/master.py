@@ -97,13 +97,12 @@ class Master:
         self._scoreboard = Scoreboard()
         self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
         self._programs = Programs(self._poller, self._children, self._on_message, log, self._titles)
+        inherited = registration.inherited if registration is not None else NOTHING_INHERITED
         # Files that other processes see come last, so that no failure can leave them behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            inherited = registration.inherited if registration is not None else NOTHING_INHERITED
-            self._generations = Generations(
-                prepare_first_generation(config, start_dir, inherited.listeners)
-            )
+            first = prepare_first_generation(config, start_dir, inherited.listeners)
+            self._generations = Generations(first)
             basics = (self._generations, self._poller, log, self._logs, self._scoreboard.rows)
             self._status_process = StatusProcess(config, start_dir, listed, *basics)
         except BaseException:
@@ -114,20 +113,24 @@ class Master:
         self._scoreboard_writer = ScoreboardWriter(self._scoreboard, self._children, self._pool)
         self._autoscaler = Autoscaler(self._pool, self._children, self._generations, log.logger)
         self._registration = registration
-        self._control = None
-        if registration is not None:
-            self._control = ControlServer(
-                registration, self._poller, self._pool, self, self._logs, time
-            )
+        self._control = self._make_control(registration)
         self._status_text = self._done_text = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemoryDetector()
-        known = (self._poller, self._children, self._pool, log.logger)
         parts = (self._titles, self._logs, self._children, self._generations)
         self._child_setup = ChildSetup(self._name, self._poller, log, *parts)
-        callbacks = (self._facts.append, self.reload, self._child_setup.enter_watcher)
-        self._planned_restarts = PlannedRestarts(*known, *callbacks)
+        self._planned_restarts = self._make_planned_restarts()
         self._child_setup.copies += self._close_functions()
+
+    def _make_control(self, registration: Registration | None) -> ControlServer | None:
+        if registration is None:
+            return None
+        return ControlServer(registration, self._poller, self._pool, self, self._logs, time)
+
+    def _make_planned_restarts(self) -> PlannedRestarts:
+        known = (self._poller, self._children, self._pool, self._log.logger)
+        callbacks = (self._facts.append, self.reload, self._child_setup.enter_watcher)
+        return PlannedRestarts(*known, *callbacks)
 
     def _close_functions(self) -> Iterator[Callable[[], None]]:
         """Yield the functions that close what a child must not keep of the master."""

@@ -111,9 +111,20 @@ class Pool:
 
     # The interface of the master.
 
-    def handle(self, fact: facts.Fact, now: float) -> list[Order]:  # noqa: C901, PLR0912
+    def handle(self, fact: facts.Fact, now: float) -> list[Order]:
         """Take in ``fact`` at monotonic time ``now``, and return the orders to the master."""
         self._compensate_for_sleep(now)
+        self._take_in(fact, now)
+        if isinstance(fact, facts.Heartbeats | facts.Tick):
+            # Deadlines pass only here, because a master that was stopped reads all messages first:
+            # the Ready of a worker may wait behind other facts, and that is not its fault.
+            self._check_deadlines(now)
+        self._reconcile(now)
+        taken, self._orders = self._orders, []
+        self._wake_at = self.next_deadline()
+        return taken
+
+    def _take_in(self, fact: facts.Fact, now: float) -> None:  # noqa: C901, PLR0912 - a case each
         match fact:
             case facts.Spawned(worker, pid):
                 self._on_spawned(worker, pid, now)
@@ -147,14 +158,6 @@ class Pool:
                 self._on_stop(quick, now)
             case _:
                 pass  # a Tick tells only that time has passed
-        if isinstance(fact, facts.Heartbeats | facts.Tick):
-            # Deadlines pass only here, because a master that was stopped reads all messages first:
-            # the Ready of a worker may wait behind other facts, and that is not its fault.
-            self._check_deadlines(now)
-        self._reconcile(now)
-        taken, self._orders = self._orders, []
-        self._wake_at = self.next_deadline()
-        return taken
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which a Tick is due without any fact; None: never."""

@@ -56,19 +56,19 @@ def shared() -> Iterator[Path]:
 
 @root_only
 def test_workers_run_as_the_user_and_the_master_stays_root(shared: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
+    user = pwd.getpwnam("nobody")
     with serving(shared, "app:app", "-u", "nobody", workers=2) as server:
         found = about(server)
-        assert found["uids"] == [nobody.pw_uid] * 3
-        assert found["gids"] == [nobody.pw_gid] * 3
-        assert found["groups"] == os.getgrouplist("nobody", nobody.pw_gid)
+        assert found["uids"] == [user.pw_uid] * 3
+        assert found["gids"] == [user.pw_gid] * 3
+        assert found["groups"] == os.getgrouplist("nobody", user.pw_gid)
         assert psutil.Process(server.pid).uids().real == 0
         # The master can still signal and replace them.
         server.workers()[0].kill()
         server.wait_all_ready(2, 1)
         server.send(signal.SIGHUP)
         server.wait_all_ready(2, 2)
-        assert about(server)["uids"] == [nobody.pw_uid] * 3
+        assert about(server)["uids"] == [user.pw_uid] * 3
         assert server.stop() == 0
 
 

@@ -280,9 +280,9 @@ def test_a_program_runs_with_the_configured_user_and_folder() -> None:
         )
         options = ("-u", "nobody", "--chdir", "below", "-e", "WORD=blue", "--ready", "notify")
         with running_program(folder, ["python3", "../job.py"], *options) as server:
-            nobody = pwd.getpwnam("nobody").pw_uid
+            user = pwd.getpwnam("nobody").pw_uid
             ignored = r"\[<Signals.SIGPIPE: 13>, <Signals.SIGXFSZ: 25>\]"  # by Python itself
-            server.wait_log(rf"^{nobody} {folder}/below blue set\(\) {ignored}$")
+            server.wait_log(rf"^{user} {folder}/below blue set\(\) {ignored}$")
             assert server.stop() == 0
 
 
